@@ -1,0 +1,1 @@
+"""One module per trainer kind: argv, environment, what it prints, what it leaves (pure)."""

@@ -1,0 +1,332 @@
+"""The nouns: what the parts hand each other, in memory and in files.
+
+Two kinds live here. Small JSON files that outlive a process are pydantic models, validated when they
+are read, because a file may be truncated or hostile. What flows between functions is plain frozen
+dataclasses. Nothing here reads or writes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Phase = Literal["train", "val"]
+Severity = Literal["info", "warning", "critical"]
+VerdictKind = Literal["healthy", "warning", "failed"]
+EndClass = Literal[
+    "done",  # all epochs trained, final checkpoint there
+    "interrupted",  # a person or Slurm asked us to stop
+    "unfinished",  # the trainer exited 0 without its last epoch
+    "trainer-bug",  # an exception of the trainer that is not communication
+    "comm",  # communication between ranks (NCCL, gloo, port)
+    "oom-gpu",
+    "oom-host",
+    "killed",  # a signal from outside ended a rank
+    "diverged",
+    "disk-full",
+    "not-resumed",  # asked to resume, started from zero
+    "lost",  # the supervisor died; nobody saw the end
+]
+
+
+# ---------------------------------------------------------------------- files of ours (JSON)
+
+
+class Record(BaseModel):
+    """A JSON file of ours: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileDigest(Record):
+    """A file by content. `size` in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class CheckpointFacts(Record):
+    """What was read from a checkpoint without running code from it.
+
+    `iteration` is the global one; `tensors` and `parameters` count the `state_dict` only.
+    """
+
+    file: FileDigest
+    epoch: int | None
+    iteration: int | None
+    tensors: int
+    parameters: int
+    finite: bool
+
+
+class ResumePoint(Record):
+    """Where an attempt starts: a checkpoint of this stage."""
+
+    path: str
+    epoch: int
+    iteration: int | None = None
+
+
+class AttemptRecord(Record):
+    """attempts/NNN/attempt.json: one start of the trainer. Times are Unix seconds."""
+
+    number: int
+    tag: str  # TRAINRELAY_ATTEMPT in the environment of every process of the attempt
+    host: str
+    supervisor_pid: int
+    supervisor_start_s: float
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    log: str
+    backend: str
+    world_size: int
+    epochs: int
+    resumed_from: ResumePoint | None
+    started_s: float
+    ended_s: float | None = None
+    end: EndClass | None = None
+    reason: str | None = None  # one sentence with its evidence
+    exit_status: int | None = None
+    last_epoch: int | None = None
+    last_iteration: int | None = None
+    iters_per_epoch: int | None = None
+    final_checkpoint: CheckpointFacts | None = None
+
+
+class Identity(Record):
+    """stage.json: what this training is. `ingredients` are flat and readable; see signature.py."""
+
+    run: str
+    stage: str
+    ingredients: dict[str, str]
+    initial_checkpoint: FileDigest | None
+
+
+class TrainRecord(Record):
+    """train.json: declared output of `train`; the same bytes each time it is written again."""
+
+    run: str
+    stage: str
+    epochs: int
+    signature: str
+    final_checkpoint: CheckpointFacts
+    attempts: int
+    train_s: float
+    gpu_h: float
+    backend: str
+    log_files: list[str]
+
+
+class CheckpointRecord(Record):
+    """checkpoint.json: declared output of `promote`. `target` is None where nothing is copied."""
+
+    run: str
+    stage: str
+    source: CheckpointFacts
+    target: str | None
+    accepted: str | None  # the reason a person gave for going on past a blocking finding
+
+
+class Acceptance(Record):
+    """accepted.json: a person's word. Holds for one subject only (see `subject`)."""
+
+    kind: Literal["gate", "retrain", "lost-attempt"]
+    subject: str  # what was accepted: a checkpoint's sha256, a signature change, an attempt's tag
+    reason: str
+    at_s: float
+
+
+# ---------------------------------------------------------------------- logs -> one table
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One logged line. `iteration` counts inside the epoch as printed, `step` over the whole run.
+
+    `epoch` is 1-based. `segment` counts restarts from 0.
+    """
+
+    step: int
+    epoch: int
+    iteration: int
+    phase: Phase
+    segment: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A line that says something about the training besides numbers."""
+
+    kind: Literal["started", "resumed", "loaded", "saved", "mismatch", "error"]
+    text: str
+    segment: int
+    epoch: int | None = None
+    iteration: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """All logs of one training as one table; overlaps after a resume are resolved, later wins.
+
+    `config` holds the literals of the trainer config that the log prints, flat and dotted, e.g.
+    `{"optimizer_config.grad_clip.max_norm": 35}`. `setup` holds what the log tells of the machine
+    (`gpus`, `gpu`, `torch`, `cuda`, `backend`, `host`, `work_dir`), as printed.
+    """
+
+    format: str
+    sources: tuple[str, ...]
+    rows: tuple[Row, ...]
+    markers: tuple[Marker, ...] = ()
+    iters_per_epoch: int | None = None
+    max_epochs: int | None = None
+    interval: int | None = None
+    segments: int = 1
+    redone_iterations: int = 0
+    skipped_lines: int = 0
+    setup: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def series(self, metric: str, phase: Phase = "train") -> tuple[list[int], list[float]]:
+        """Steps and values of one metric, in order."""
+        pairs = [
+            (row.step, row.values[metric]) for row in self.rows if row.phase == phase and metric in row.values
+        ]
+        return [step for step, _ in pairs], [value for _, value in pairs]
+
+    def metrics(self, phase: Phase = "train") -> list[str]:
+        """Every metric of a phase, in the order of first appearance."""
+        seen: dict[str, None] = {}
+        for row in self.rows:
+            if row.phase == phase:
+                seen.update(dict.fromkeys(row.values))
+        return list(seen)
+
+
+# ---------------------------------------------------------------------- analysis
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the workflow knows of a stage that its log need not say. None: not known."""
+
+    epochs: int | None = None
+    backend: str | None = None
+    world_size: int | None = None
+    initial_checkpoint: str | None = None
+    resumed: tuple[ResumePoint, ...] = ()  # one per attempt that was asked to resume
+    ended: tuple[EndClass, ...] = ()  # of each attempt, in order
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `blocking` closes the gate of promote until a person accepts it."""
+
+    check: str
+    severity: Severity
+    message: str  # one sentence with the numbers
+    metric: str | None = None
+    where: str | None = None  # e.g. "epoch 2, iter 40"
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    advice: str = ""
+    blocking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the findings amount to, and the sentence that says why."""
+
+    kind: VerdictKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """First, last and extreme value of one metric in one phase."""
+
+    first: float
+    last: float
+    min: float
+    max: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training came. `fraction` of all epochs, 0 to 1; None where the end is not known."""
+
+    epoch: int
+    iteration: int
+    iters_per_epoch: int | None
+    epochs: int | None
+    fraction: float | None
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """A row of the progression table: a named point of the training and its total loss."""
+
+    label: str  # "Epoch 1, iter 610 (lr warmup done)"
+    epoch: int
+    iteration: int
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the logs of one training say (analysis.json).
+
+    `curves` holds at most a few hundred points per metric: {phase: {metric: [[step, value], ..]}}.
+    """
+
+    format: str
+    sources: tuple[str, ...]
+    segments: int
+    epochs: int
+    iterations: int
+    progress: Progress
+    metrics: Mapping[Phase, Mapping[str, MetricSummary]]
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+    total: str | None = None  # the metric that is the total loss
+    progression: tuple[Milestone, ...] = ()
+    setup: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------- report
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """All that the report says of one stage; every part but name and state may be missing."""
+
+    name: str
+    state: str
+    state_reason: str
+    epochs: int
+    config: str
+    init_from: str | None
+    resources: Mapping[str, Any]
+    ingredients: Mapping[str, str]
+    attempts: tuple[AttemptRecord, ...] = ()
+    train: TrainRecord | None = None
+    checkpoint: CheckpointRecord | None = None
+    analysis: Analysis | None = None
+    acceptance: Acceptance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """One run: its stages in training order, and where the numbers come from."""
+
+    run: str
+    stages: tuple[StageReport, ...]
+    provenance: Mapping[str, str]
