@@ -8,8 +8,7 @@ TrainrelayError
 │   └── Refusal          we could go on, but must not without a person's word
 ├── Diverged             exit 3: the numbers left the finite world
 ├── NoProgress           exit 4: attempts end without bringing a new checkpoint
-├── TrainingFailed       exit 5: an attempt ended badly; a relaunch resumes it
-└── Interrupted          exit 75: stopped on request; a relaunch resumes it
+└── Interrupted          exit 75: ended before its last epoch; a relaunch resumes it
 
 Anything else that reaches the command line is a bug of ours: traceback and exit 1.
 """
@@ -61,13 +60,7 @@ class NoProgress(TrainrelayError):
     exit_code = 4
 
 
-class TrainingFailed(TrainrelayError):
-    """An attempt ended badly after which a relaunch resumes."""
-
-    exit_code = 5
-
-
 class Interrupted(TrainrelayError):
-    """Stopped on request; a relaunch resumes."""
+    """Ended before its last epoch, with something to go on from; a relaunch resumes."""
 
     exit_code = 75

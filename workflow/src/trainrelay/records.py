@@ -52,7 +52,8 @@ class FileDigest(Record):
 class CheckpointFacts(Record):
     """What was read from a checkpoint without running code from it.
 
-    `iteration` is the global one; `tensors` and `parameters` count the `state_dict` only.
+    `epoch` counts finished epochs, `iteration` is the global one; `tensors` and `parameters` count the
+    weights only. `first_non_finite` names the first weight with a NaN or an infinity.
     """
 
     file: FileDigest
@@ -61,6 +62,7 @@ class CheckpointFacts(Record):
     tensors: int
     parameters: int
     finite: bool
+    first_non_finite: str | None = None
 
 
 class ResumePoint(Record):
@@ -87,6 +89,7 @@ class AttemptRecord(Record):
     world_size: int
     epochs: int
     resumed_from: ResumePoint | None
+    code: str | None = None  # the trainer checkout: commit and digest of its uncommitted changes
     started_s: float
     ended_s: float | None = None
     end: EndClass | None = None
@@ -139,6 +142,7 @@ class Acceptance(Record):
     subject: str  # what was accepted: a checkpoint's sha256, a signature change, an attempt's tag
     reason: str
     at_s: float
+    checkpoint: CheckpointFacts | None = None  # kind gate: the checkpoint that is taken as it is
 
 
 # ---------------------------------------------------------------------- logs -> one table

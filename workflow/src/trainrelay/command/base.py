@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,39 @@ class ResumeSeen:
 Observation = StepSeen | ResumeSeen
 
 
+@dataclass(frozen=True, slots=True)
+class TrainerConfig:
+    """What a trainer's config says, read without running it.
+
+    `settings` maps "which file: dotted.key" to the source text of its value; `literals` maps dotted keys to
+    the values that can be known without running the file.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    literals: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None  # why it could not be read, in one sentence
+
+
 class Trainer(Protocol):
     """A trainer kind: how it is started, what it prints, which files it leaves."""
 
     kind: str
+
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
+        """The facts of a trainer config; an unreadable one carries its problem."""
+        ...
+
+    def changes_weights(self, setting: str) -> bool:
+        """Whether a setting of the config (or an option) belongs to what a training is."""
+        ...
+
+    def config_epochs(self, facts: TrainerConfig) -> int | None:
+        """The epochs that the trainer config itself asks for; None where it cannot be known."""
+        ...
+
+    def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
+        """The checkpoint that the trainer config itself starts from, as it stands there."""
+        ...
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """The command line of one start; `inherited` is the environment it will be added to."""
@@ -81,6 +110,10 @@ class Trainer(Protocol):
 
     def checkpoints(self, work_dir: Path) -> list[tuple[int, Path]]:
         """Epoch checkpoints as (epoch, path), the newest epoch first, symlinks left out."""
+        ...
+
+    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
+        """Where the checkpoint of an epoch lies, or will lie."""
         ...
 
     def log_files(self, work_dir: Path) -> list[Path]:

@@ -1,0 +1,230 @@
+"""config.yaml: typed, frozen, unknown keys refused, all problems at once with path, value and remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trainrelay import config_file
+from trainrelay.config import Config, parse, schema
+from trainrelay.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def minimal(**stage: Any) -> dict[str, Any]:
+    return {
+        "runs": {
+            "r": {
+                "trainer": {"kind": "mmcv", "nproc_per_node": 2, "device": "cpu"},
+                "stages": {"a": {"config": "a.py", "epochs": 2, **stage}},
+            }
+        }
+    }
+
+
+def problems(data: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(data)
+    return caught.value.problems
+
+
+def test_the_root_config_is_the_uniad_job_of_the_reference_user() -> None:
+    config = config_file.load(ROOT / "config.yaml")
+    stage1, stage2 = config.stage("uniad", "stage1"), config.stage("uniad", "stage2")
+    assert (stage1.epochs, stage2.epochs, stage2.init_from) == (6, 20, "stage1")
+    assert (stage1.resources.gpu, stage1.resources.gpu_model) == (8, "a40")
+    assert stage1.promotion is not None
+    assert stage1.promotion.target == "ckpts/full_track_map.pth"
+    assert (stage1.log, stage2.log) == ("train_stage1.log", "train_stage2.log")
+    assert stage2.options == {"data.workers_per_gpu": 4, "log_config.interval": 10}
+    assert (stage2.backends, stage2.master_port) == (("gloo",), 28599)
+
+
+def all_keys(model: type[BaseModel]) -> set[str]:
+    keys = {field.alias or name for name, field in model.model_fields.items()}
+    return keys.union(*(all_keys(inner) for inner in nested(model)), set())
+
+
+def nested(model: type[BaseModel]) -> set[type[BaseModel]]:
+    found: set[type[BaseModel]] = set()
+    pending: list[Any] = [field.annotation for field in model.model_fields.values()]
+    while pending:
+        annotation = pending.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.add(annotation)
+        pending += getattr(annotation, "__args__", ())
+    return found
+
+
+@pytest.mark.parametrize("key", sorted(all_keys(Config) - {"epoch"}))
+def test_every_key_stands_commented_in_the_root_config(key: str) -> None:
+    lines = (ROOT / "config.yaml").read_text().splitlines()
+    at = next((n for n, line in enumerate(lines) if re.match(rf"\s*{key}:", line)), None)
+    assert at is not None, f"{key} is not in config.yaml"
+    assert "#" in lines[at] or "#" in lines[at - 1] or key in ("runs", "stages", "trainer"), key
+
+
+def test_every_field_of_the_config_says_what_it_means() -> None:
+    for model in [Config, *nested(Config)]:
+        for name, field in model.model_fields.items():
+            assert field.description or name in ("runs", "trainer", "stages", "resources"), (model, name)
+
+
+def test_the_schema_on_disk_is_the_one_of_the_code() -> None:
+    on_disk = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    assert on_disk == schema(), "type: trainrelay schema > workflow/schemas/config.schema.json"
+
+
+def test_a_config_cannot_be_changed() -> None:
+    config = parse(minimal())
+    with pytest.raises(ValidationError):
+        config.out = "elsewhere"  # type: ignore[misc]
+
+
+def test_all_problems_come_at_once() -> None:
+    data = minimal(epochs=0, gate="yes", resources={"gpus": 8})
+    data["outt"] = "x"
+    assert len(problems(data)) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"epoch": 3}, "runs.r.stages.a.epoch: unknown key; did you mean epochs?"),
+        ({"resources": {"gpus": 8}}, "runs.r.stages.a.resources.gpus: unknown key; did you mean gpu?"),
+        ({"epochs": "six"}, "runs.r.stages.a.epochs: got 'six'; wanted: a whole number"),
+        ({"epochs": True}, "runs.r.stages.a.epochs: got True; wanted: a whole number"),
+        ({"epochs": 2.0}, "runs.r.stages.a.epochs: got 2.0; wanted: a whole number"),
+        ({"checkpoint": "best"}, "runs.r.stages.a.checkpoint: got 'best'; allowed: latest, or {epoch: N}"),
+        ({"log": "../x.log"}, "runs.r.stages.a.log: got '../x.log'; wanted: a file name ending in .log"),
+        ({"options": {"x": {}}}, "runs.r.stages.a.options.x: got {}; allowed: true, false"),
+        ({"master_port": 0}, "runs.r.stages.a.master_port: got 0; wanted: greater than or equal to 1"),
+        ({"backends": []}, "runs.r.stages.a.backends: got (); wanted: at least 1 entry"),
+        ({"init_from": "b"}, "runs.r.stages.a.init_from: got 'b', no stage of this run; allowed: a"),
+        ({"init_from": "a"}, "runs.r.stages.a.init_from: a cycle: a -> a"),
+        ({"checkpoint": {"epoch": 3}}, "runs.r.stages.a.checkpoint.epoch: got 3; at most epochs, 2"),
+        ({"resources": {"gpu": 2}}, "runs.r.stages.a.resources.gpu: got 2; device cpu needs 0"),
+        ({"work_dir": "a\nb"}, "text without control characters"),
+    ],
+)
+def test_a_problem_names_place_value_and_remedy(change: dict[str, Any], wanted: str) -> None:
+    found = problems(minimal(**change))
+    assert any(wanted in problem for problem in found), found
+
+
+def test_a_missing_key_is_named_with_its_meaning() -> None:
+    data = minimal()
+    del data["runs"]["r"]["trainer"]["kind"]
+    assert problems(data) == [
+        "runs.r.trainer.kind: missing; add it (Which command line and log format: "
+        "mmcv (1.x, `tools/train.py` as in UniAD))"
+    ]
+
+
+@pytest.mark.parametrize("name", ["a/b", "a;b", "..", "", "a b", "ü", "a" * 65, "a.b"])
+def test_a_run_is_not_called(name: str) -> None:
+    data = minimal()
+    data["runs"][name] = data["runs"].pop("r")
+    assert any("not allowed as a name" in problem for problem in problems(data))
+
+
+@pytest.mark.parametrize("name", ["a-b", "1a", "a/b", "a;b", "a.old"])
+def test_a_stage_is_not_called(name: str) -> None:
+    data = minimal()
+    data["runs"]["r"]["stages"][name] = data["runs"]["r"]["stages"]["a"]
+    assert any("not allowed as a name" in problem for problem in problems(data))
+
+
+def test_a_cycle_of_three_is_named_along_its_way() -> None:
+    data = minimal(init_from="c")
+    stages = data["runs"]["r"]["stages"]
+    stages["b"] = {"config": "b.py", "epochs": 1, "init_from": "a"}
+    stages["c"] = {"config": "c.py", "epochs": 1, "init_from": "b"}
+    assert "runs.r.stages.a.init_from: a cycle: a -> c -> b -> a" in problems(data)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("w", "./w/"), ("w", "x/../w"), ("w", "w/inside"), ("w/inside", "w")]
+)
+def test_two_stages_never_share_a_work_dir(first: str, second: str) -> None:
+    data = minimal(work_dir=first)
+    data["runs"]["r"]["stages"]["b"] = {"config": "b.py", "epochs": 1, "work_dir": second}
+    assert any("is also runs.r.stages.a.work_dir's" in problem for problem in problems(data))
+
+
+def test_two_runs_never_share_a_promotion_target_even_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    data = minimal(promotion={"target": f"{tmp_path}/real/x.pth"})
+    other = minimal(promotion={"target": f"{tmp_path}/link/x.pth"})
+    data["runs"]["s"] = other["runs"]["r"]
+    assert any("is also runs.r.stages.a.promotion.target's" in problem for problem in problems(data))
+
+
+def test_ranks_and_gpus_agree_on_cuda() -> None:
+    data = minimal(resources={"gpu": 4})
+    data["runs"]["r"]["trainer"] = {"kind": "mmcv", "nproc_per_node": 8}
+    assert problems(data) == [
+        "runs.r.stages.a.resources.gpu: got 4; device cuda with nproc_per_node 8 needs 8"
+    ]
+
+
+def test_stages_come_after_the_one_they_start_from() -> None:
+    data = minimal(init_from="c")
+    data["runs"]["r"]["stages"]["b"] = {"config": "b.py", "epochs": 1, "init_from": "a"}
+    data["runs"]["r"]["stages"]["c"] = {"config": "c.py", "epochs": 1}
+    assert parse(data).in_order("r") == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 3])
+def test_anything_but_a_mapping_is_refused(data: Any) -> None:
+    assert "not a mapping" in problems(data)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("runs: {\n", "line 2"),
+        ("out: a\nout: b\n", "line 1, column 1: the key 'out' stands twice"),
+        ("a: !!python/object/apply:os.system [touch /tmp/x]\n", "could not determine a constructor"),
+        ("\x00", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_clean_yaml_is_refused_with_its_line(
+    tmp_path: Path, text: str, wanted: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(wanted)):
+        config_file.load(path)
+
+
+def test_a_merged_yaml_anchor_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("base: &b {x: 1}\nother:\n  <<: *b\n  x: 2\n")
+    assert config_file.load_plain(path)["other"] == {"x": 2}
+
+
+def test_a_missing_file_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--configfile FILE"):
+        config_file.load(tmp_path / "none.yaml")
+
+
+def test_a_snapshot_gives_the_same_config_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_file.load(ROOT / "config.yaml")
+    monkeypatch.chdir(tmp_path)
+    path = config_file.snapshot(config)
+    assert config_file.load(path) == config
+    assert config_file.snapshot(config) == path
+
+
+def test_the_demo_config_is_valid() -> None:
+    data = yaml.safe_load((ROOT / "workflow/demo/config.yaml").read_text())
+    assert parse(data).in_order("driving") == ["stage1", "stage2"]

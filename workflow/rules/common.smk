@@ -1,0 +1,23 @@
+# The configuration, validated once, and what every rule needs of it.
+
+if "runs" not in config:
+
+    configfile: "config.yaml"
+
+
+from trainrelay import dag
+
+CONFIG = dag.load(config, workflow.configfiles)
+CONFIG_FILE = dag.snapshot(CONFIG)
+TRAINRELAY = dag.command()
+OUT = CONFIG.out.replace("{", "{{").replace("}", "}}")
+PLANS = dag.Plans(CONFIG)
+
+
+wildcard_constraints:
+    run=dag.one_of(CONFIG.runs),
+    stage=dag.one_of(CONFIG.stage_names),
+
+
+localrules:
+    all,

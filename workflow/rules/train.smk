@@ -1,0 +1,40 @@
+# One train and one promote rule per stage name, so that --until train_STAGE, --forcerun and
+# --set-resources work by name and the rule graph has no cycle.
+
+for stage_name in CONFIG.stage_names:
+
+    rule:
+        name:
+            f"train_{stage_name}"
+        input:
+            lambda w, s=stage_name: dag.earlier(CONFIG, w.run, s),
+        output:
+            f"{OUT}/{{run}}/{stage_name}/train.json",
+        wildcard_constraints:
+            run=dag.one_of(CONFIG.runs_with(stage_name)),
+        params:
+            *dag.signature_params(CONFIG, stage_name),
+            # Depends on input, so a change of it triggers nothing: it only tells.
+            plan=lambda w, input, s=stage_name: PLANS.message(w.run, s),
+        threads: lambda w, s=stage_name: dag.threads(CONFIG, w.run, s)
+        resources:
+            **dag.resources(CONFIG, stage_name),
+        message:
+            "{params.plan}"
+        shell:
+            f"exec {{TRAINRELAY}} train {{wildcards.run}}/{stage_name} --configfile {{CONFIG_FILE:q}}"
+
+    rule:
+        name:
+            f"promote_{stage_name}"
+        input:
+            f"{OUT}/{{run}}/{stage_name}/train.json",
+        output:
+            f"{OUT}/{{run}}/{stage_name}/checkpoint.json",
+        wildcard_constraints:
+            run=dag.one_of(CONFIG.runs_with(stage_name)),
+        localrule: True
+        message:
+            "{wildcards.run}: verifies and hands on the checkpoint: {output}"
+        shell:
+            f"exec {{TRAINRELAY}} promote {{wildcards.run}}/{stage_name} --configfile {{CONFIG_FILE:q}}"

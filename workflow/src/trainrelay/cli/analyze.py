@@ -1,0 +1,79 @@
+"""`trainrelay analyze`: any logs to the terminal, or a stage's own into its folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from trainrelay import state
+from trainrelay.cli.common import configured, named_stage
+from trainrelay.config import Config
+from trainrelay.diagnose import analyze, to_json
+from trainrelay.errors import LogError, UserError
+from trainrelay.files import write_bytes, write_json
+from trainrelay.logs import read
+from trainrelay.plan import initial_checkpoint
+from trainrelay.records import Analysis, Expectation
+from trainrelay.report import analysis_markdown
+from trainrelay.signature import trainer_config, trainer_of
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Judge the logs that the command line names."""
+    if bool(arguments.logs) == bool(arguments.stage):
+        raise UserError("type: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)")
+    if arguments.stage:
+        config = configured(arguments)
+        analyze_stage(config, *named_stage(config, arguments.stage))
+    else:
+        _print(arguments.logs, as_json=arguments.json)
+
+
+def _print(logs: Sequence[Path], *, as_json: bool) -> None:
+    analysis = analyze(read(logs))
+    if as_json:
+        print(orjson.dumps(to_json(analysis), option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(analysis_markdown(logs[-1].name, analysis), end="")
+
+
+def analyze_stage(config: Config, run_name: str, stage: str) -> Analysis:
+    """Read and judge all attempts of a stage; writes analysis.json and analysis.md."""
+    facts = state.read(config, run_name, stage)
+    analysis = judge_stage(config, facts)
+    write_json(facts.paths.analysis, to_json(analysis, curves=True))
+    text = analysis_markdown(f"{run_name}/{stage}", analysis)
+    write_bytes(facts.paths.analysis_text, text.encode())
+    return analysis
+
+
+def judge_stage(config: Config, facts: state.Facts) -> Analysis:
+    """What the logs of a stage say, held against what the workflow knows of it."""
+    logs = [state.attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
+    there = [log for log in logs if log.is_file() and log.stat().st_size]
+    if not there:
+        raise LogError(f"{facts.run}/{facts.stage}: no attempt has written a log yet; train it first")
+    return analyze(read(there), _expectation(config, facts))
+
+
+def _expectation(config: Config, facts: state.Facts) -> Expectation:
+    settings = config.stage(facts.run, facts.stage)
+    accepted = facts.accepted.checkpoint if facts.accepted else None
+    return Expectation(
+        epochs=accepted.epoch if accepted else settings.epochs,
+        backend=facts.attempts[-1].backend,
+        world_size=facts.attempts[-1].world_size,
+        initial_checkpoint=_initial(config, facts),
+        resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
+        ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
+    )
+
+
+def _initial(config: Config, facts: state.Facts) -> str | None:
+    """What the first attempt had to load: the earlier stage's checkpoint, else the trainer config's own."""
+    handed_on = initial_checkpoint(config, facts.run, facts.stage)
+    known = trainer_config(config, facts.run, facts.stage)
+    return handed_on or trainer_of(config, facts.run).config_initial_checkpoint(known)

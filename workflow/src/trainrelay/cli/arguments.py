@@ -1,0 +1,85 @@
+"""Verbs and their options; each verb's module is imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from trainrelay.errors import UserError
+
+Verb = Callable[[argparse.Namespace], None]
+
+
+def _verb(module: str) -> Verb:
+    """`run` of a module, imported late: the login node need not load numpy to print a plan."""
+
+    def call(arguments: argparse.Namespace) -> None:
+        import_module(f"trainrelay.cli.{module}").run(arguments)
+
+    return call
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="trainrelay", description="Multi-stage deep-learning training as a Snakemake DAG."
+    )
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+    _plan(verbs)
+    _analyze(verbs)
+    _accept(verbs)
+    for name, about in (
+        ("train", "train one stage, or resume it (called by the workflow)"),
+        ("promote", "verify a stage's checkpoint and hand it on (called by the workflow)"),
+    ):
+        verb = verbs.add_parser(name, help=about, description=about)
+        verb.add_argument("where", metavar="RUN/STAGE")
+        _configured(verb, name)
+    report = verbs.add_parser("report", help="write a run's report.html")
+    report.add_argument("run", metavar="RUN")
+    _configured(report, "report")
+    verbs.add_parser("schema", help="print the JSON schema of config.yaml").set_defaults(verb=_verb("schema"))
+    return top
+
+
+def _configured(verb: argparse.ArgumentParser, module: str) -> None:
+    verb.add_argument("--configfile", type=Path, default=Path("config.yaml"), metavar="FILE")
+    verb.set_defaults(verb=_verb(module))
+
+
+def _plan(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "what would be trained, why, and with which command"
+    verb = verbs.add_parser("plan", help=about, description=about)
+    verb.add_argument("--json", action="store_true", help="one JSON object per stage, in a list")
+    _configured(verb, "plan")
+
+
+def _analyze(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "read and judge training logs: those of one training, oldest first"
+    verb = verbs.add_parser("analyze", help=about, description=about)
+    verb.add_argument("logs", nargs="*", type=Path, metavar="LOG")
+    verb.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")
+    verb.add_argument("--stage", metavar="RUN/STAGE", help="a stage's own logs, into its folder")
+    _configured(verb, "analyze")
+
+
+def _accept(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "a person's word that lets one refused step go on"
+    verb = verbs.add_parser("accept", help=about, description=about)
+    verb.add_argument("where", metavar="RUN/STAGE")
+    verb.add_argument("--reason", required=True, help="stands in the report")
+    what = verb.add_mutually_exclusive_group()
+    what.add_argument("--retrain", action="store_true", help="set the old training aside and train anew")
+    what.add_argument("--lost-attempt", action="store_true", help="the host of the open attempt is gone")
+    _configured(verb, "accept")
+
+
+def run_and_stage(where: str, known: dict[str, list[str]]) -> tuple[str, str]:
+    """RUN/STAGE as two names that exist in the config."""
+    run, _, stage = where.partition("/")
+    if stage in known.get(run, ()):
+        return run, stage
+    names = ", ".join(f"{name}/{one}" for name, stages in known.items() for one in stages)
+    raise UserError(f"{where}: no such stage in the config; type one of: {names}")

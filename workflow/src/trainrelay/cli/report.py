@@ -1,0 +1,84 @@
+"""`trainrelay report`: what is known of a run, as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import orjson
+
+from trainrelay import state
+from trainrelay.checkout import code_state
+from trainrelay.cli.common import configured
+from trainrelay.config import Config
+from trainrelay.diagnose import from_json
+from trainrelay.errors import UserError
+from trainrelay.files import read_record, write_bytes
+from trainrelay.paths import report, root
+from trainrelay.records import Analysis, CheckpointRecord, RunReport, StageReport
+from trainrelay.report import run_html
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the report of one run."""
+    config = configured(arguments)
+    if arguments.run not in config.runs:
+        raise UserError(f"{arguments.run}: no such run in the config; type one of: {', '.join(config.runs)}")
+    print(write_report(config, arguments.run))
+
+
+def write_report(config: Config, run_name: str) -> Path:
+    """Write report.html from the files of the run's stages; returns its path."""
+    stages = tuple(_stage(config, run_name, stage) for stage in config.in_order(run_name))
+    page = run_html(RunReport(run=run_name, stages=stages, provenance=_provenance(config, run_name)))
+    path = report(config, run_name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, page.encode())
+    return path
+
+
+def _stage(config: Config, run_name: str, stage: str) -> StageReport:
+    settings = config.stage(run_name, stage)
+    facts = state.read(config, run_name, stage)
+    judged = state.judge(facts)
+    return StageReport(
+        name=stage,
+        state=judged.kind,
+        state_reason=judged.reason,
+        epochs=settings.epochs,
+        config=settings.config,
+        init_from=settings.init_from,
+        resources=settings.resources.model_dump(exclude_none=True),
+        ingredients=facts.identity.ingredients if facts.identity else facts.ingredients,
+        attempts=facts.attempts,
+        train=facts.train,
+        checkpoint=read_record(facts.paths.checkpoint, CheckpointRecord),
+        analysis=_analysis(facts.paths.analysis),
+        acceptance=facts.accepted,
+    )
+
+
+def _analysis(path: Path) -> Analysis | None:
+    if not path.exists():
+        return None
+    try:
+        return from_json(orjson.loads(path.read_bytes()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); type: rm {path} and then snakemake") from None
+
+
+def _provenance(config: Config, run_name: str) -> dict[str, str]:
+    trainer = config.runs[run_name].trainer
+    return {
+        "trainrelay": version("trainrelay"),
+        "snakemake": version("snakemake"),
+        "python": platform.python_version(),
+        "trainer": f"{trainer.kind}, {root(config, run_name)}",
+        "trainer code": code_state(root(config, run_name)) or "not under git",
+        "trainer interpreter": trainer.interpreter or sys.executable,
+        "results": os.path.abspath(Path(config.out) / run_name),  # noqa: PTH100 (normalises ..)
+    }

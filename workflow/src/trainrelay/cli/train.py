@@ -1,0 +1,187 @@
+"""`trainrelay train`: one stage, from whatever state it is in, to train.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from trainrelay import plan, state, supervise
+from trainrelay.checkout import code_state, missing
+from trainrelay.cli.analyze import analyze_stage
+from trainrelay.cli.common import configured, named_stage
+from trainrelay.cli.outcome import ending
+from trainrelay.cli.report import write_report
+from trainrelay.cli.train_record import write_train_record
+from trainrelay.command import LaunchRequest
+from trainrelay.config import Config
+from trainrelay.errors import Refusal, TrainrelayError, UserError
+from trainrelay.files import sha256_of, write_json
+from trainrelay.paths import root
+from trainrelay.records import AttemptRecord, FileDigest, Identity
+from trainrelay.request import first_rung, launch_request
+from trainrelay.signature import trainer_config, trainer_of
+from trainrelay.supervise import StageJob
+
+_STOP_GRACE_S = 30.0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train what is not trained yet; every end but a complete training raises."""
+    config = configured(arguments)
+    train_stage(config, *named_stage(config, arguments.where))
+
+
+def train_stage(config: Config, run_name: str, stage: str) -> None:
+    """Bring one stage to its last epoch, or raise what a person needs to know."""
+    facts = state.read(config, run_name, stage)
+    judged = state.judge(facts)
+    if judged.kind == "complete":
+        _say(f"{run_name}/{stage}: {judged.reason}; trains nothing")
+        write_train_record(config, facts)
+        return
+    if judged.kind in ("running", "foreign"):
+        raise Refusal(f"{run_name}/{stage}: {judged.reason}; {_what_to_type(judged, facts)}")
+    facts = _ready(config, facts, judged)
+    attempt = supervise.train(_job(config, facts), Console(stderr=True))
+    _conclude(config, facts, attempt)
+
+
+def _ready(config: Config, facts: state.Facts, judged: state.State) -> state.Facts:
+    """Everything checked, the identity on disk, an old training of another identity set aside."""
+    request = _request(config, facts)
+    initial = _initial_path(config, facts, request)
+    if problems := list(missing(request, initial)):
+        raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
+    digest = _initial_digest(config, facts, initial)
+    identity = Identity(
+        run=facts.run, stage=facts.stage, ingredients=facts.ingredients, initial_checkpoint=digest
+    )
+    changed = judged.kind == "changed" or _other_start(facts, digest)
+    if changed:
+        facts = _set_aside(config, facts)
+    facts.paths.folder.mkdir(parents=True, exist_ok=True)
+    if changed or facts.identity is None:
+        write_json(facts.paths.identity, identity)
+    _check_code(config, facts)
+    return facts
+
+
+def _request(config: Config, facts: state.Facts) -> LaunchRequest:
+    known = trainer_config(config, facts.run, facts.stage)
+    initial = plan.initial_checkpoint(config, facts.run, facts.stage)
+    return launch_request(config, facts.run, facts.stage, known, initial)
+
+
+def _initial_path(config: Config, facts: state.Facts, request: LaunchRequest) -> Path | None:
+    """The file that the trainer will start from: the earlier stage's, else the trainer config's own."""
+    said = plan.initial_checkpoint(config, facts.run, facts.stage)
+    if said is None:
+        known = trainer_config(config, facts.run, facts.stage)
+        said = trainer_of(config, facts.run).config_initial_checkpoint(known)
+    return Path(request.root) / said if said else None
+
+
+def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) -> FileDigest | None:
+    """What the training starts from, by content; it must be what the earlier stage handed on."""
+    if initial is None:
+        return None
+    digest = sha256_of(initial)
+    if facts.parent and facts.parent.sha256 != digest.sha256:
+        parent = config.stage(facts.run, facts.stage).init_from
+        raise UserError(
+            f"{facts.run}/{facts.stage}: {initial} is not what {parent} handed on (sha256 "
+            f"{digest.sha256[:12]}, expected {facts.parent.sha256[:12]}); "
+            f"type: snakemake --forcerun promote_{parent}"
+        )
+    return digest
+
+
+def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
+    """Whether the training on disk started from another checkpoint than this one would."""
+    old = facts.identity.initial_checkpoint if facts.identity else None
+    return old is not None and digest is not None and old.sha256 != digest.sha256
+
+
+def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
+    """The old training moves as it is, work dir first: a crash in between leaves it recognisable."""
+    if refusal := plan.guard(config, facts):
+        raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    folder, work_dir = facts.paths.folder, facts.paths.work_dir
+    if work_dir.exists() and not work_dir.is_relative_to(folder.absolute()):
+        work_dir.rename(plan.next_aside(work_dir))
+    aside = plan.next_aside(folder)
+    folder.rename(aside)
+    _say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {aside}")
+    return state.read(config, facts.run, facts.stage)
+
+
+def _check_code(config: Config, facts: state.Facts) -> None:
+    """The code of a training that goes on should be the code that began it."""
+    before = facts.attempts[-1].code if facts.attempts else None
+    now = code_state(root(config, facts.run))
+    if before is None or now is None or before == now:
+        return
+    what = f"{facts.run}/{facts.stage}: the trainer's code was {before} and is {now}"
+    if config.on_code_change == "refuse":
+        raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
+    _say(f"warning: {what}")
+
+
+def _job(config: Config, facts: state.Facts) -> StageJob:
+    settings = config.stage(facts.run, facts.stage)
+    request = _request(config, facts)
+    return StageJob(
+        run=facts.run,
+        stage=facts.stage,
+        stage_dir=facts.paths.folder,
+        work_dir=facts.paths.work_dir,
+        epochs=settings.epochs,
+        world_size=request.nproc_per_node * request.nodes,
+        backend=first_rung(settings).name,
+        trainer=trainer_of(config, facts.run),
+        request=request,
+        port=settings.master_port,
+        stop_grace_s=_STOP_GRACE_S,
+        iters_per_epoch=None,
+        log_name=settings.log,
+        code=code_state(Path(request.root)),
+    )
+
+
+def _conclude(config: Config, before: state.Facts, attempt: AttemptRecord) -> None:
+    """train.json for a complete training; else the analysis and the report, and the reason raised."""
+    facts = state.read(config, before.run, before.stage)
+    if attempt.end == "done":
+        write_train_record(config, facts)
+        return
+    if attempt.end != "interrupted":
+        _explain(config, facts)
+    raise ending(facts, attempt, progressed=facts.epochs_done > before.epochs_done)
+
+
+def _explain(config: Config, facts: state.Facts) -> None:
+    """A training that ended badly still gets its analysis and its report."""
+    try:
+        analyze_stage(config, facts.run, facts.stage)
+    except TrainrelayError as error:
+        _say(f"no analysis: {error}")
+    _say(f"report: {write_report(config, facts.run)}")
+
+
+def _what_to_type(judged: state.State, facts: state.Facts) -> str:
+    where = f"{facts.run}/{facts.stage}"
+    if judged.kind == "running":
+        return f'if that host is gone, type: trainrelay accept {where} --lost-attempt --reason "..."'
+    if not facts.checkpoints:
+        return f"to train anew, type: rm {facts.paths.train}"
+    return (
+        "it is neither resumed nor overwritten. To train anew, type: "
+        f"mv {facts.paths.work_dir} {facts.paths.work_dir}.old; or set another work_dir in the config"
+    )
+
+
+def _say(text: str) -> None:
+    print(f"trainrelay: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,48 @@
+"""train.json: the small declared output of a training; the same bytes each time it is written."""
+
+from __future__ import annotations
+
+from trainrelay.checkpoint import inspect
+from trainrelay.config import Config
+from trainrelay.errors import UserError
+from trainrelay.files import write_json
+from trainrelay.records import CheckpointFacts, TrainRecord
+from trainrelay.signature import signature, trainer_of
+from trainrelay.state import Facts, attempt_log
+
+
+def write_train_record(config: Config, facts: Facts) -> None:
+    """Write train.json of a complete training, from what its attempts recorded."""
+    seconds = sum((attempt.ended_s or attempt.started_s) - attempt.started_s for attempt in facts.attempts)
+    write_json(
+        facts.paths.train,
+        TrainRecord(
+            run=facts.run,
+            stage=facts.stage,
+            epochs=facts.epochs,
+            signature=signature(facts.ingredients, facts.epochs),
+            final_checkpoint=_final(config, facts),
+            attempts=len(facts.attempts),
+            train_s=round(seconds, 1),
+            gpu_h=round(facts.gpu_h, 3) if config.stage(facts.run, facts.stage).resources.gpu else 0.0,
+            backend=facts.attempts[-1].backend if facts.attempts else "",
+            log_files=[str(attempt_log(facts.paths.folder, attempt)) for attempt in facts.attempts],
+        ),
+    )
+
+
+def _final(config: Config, facts: Facts) -> CheckpointFacts:
+    """The checkpoint that is handed on: recorded at the end of the training, else read now."""
+    if facts.accepted and facts.accepted.kind == "gate" and facts.accepted.checkpoint:
+        return facts.accepted.checkpoint
+    wanted = config.stage(facts.run, facts.stage).checkpoint_epoch
+    for attempt in reversed(facts.attempts):
+        if attempt.final_checkpoint is not None and attempt.final_checkpoint.epoch == wanted:
+            return attempt.final_checkpoint
+    path = trainer_of(config, facts.run).checkpoint_path(facts.paths.work_dir, wanted)
+    if not path.is_file():
+        raise UserError(
+            f"{facts.run}/{facts.stage}: {path} is missing, though epoch {wanted} was trained; put it back, "
+            "or set checkpoint: {epoch: N} in the config to an epoch that is there"
+        )
+    return inspect(path)

@@ -1,0 +1,238 @@
+"""config.yaml as frozen values: validated once, all problems at once, each with its path.
+
+`parse` is the only way in. Everything behind it may rely on: known keys, known stages, an acyclic
+`init_from`, no two stages writing to one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from trainrelay.config_problems import describe
+from trainrelay.errors import ConfigError
+from trainrelay.paths import shared_places
+
+Backend = Literal["nccl", "nccl-no-p2p", "nccl-no-ib", "nccl-no-shm", "gloo"]
+Option = bool | int | float | str | list[bool | int | float | str] | None
+# Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.
+RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+LogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$")]
+OptionKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
+
+
+class Model(BaseModel):
+    """Frozen, strict about types, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Trainer(Model):
+    """How the trainer of a run is started."""
+
+    kind: Literal["mmcv"]
+    """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD)."""
+    root: NonEmpty = "."
+    """The trainer's checkout: its working directory, and first on PYTHONPATH."""
+    interpreter: NonEmpty | None = None
+    """Python of the trainer's environment; null: the Python that runs trainrelay."""
+    entry: NonEmpty = "./tools/train.py"
+    """The training script, relative to root."""
+    launch: Literal["torch.distributed.launch", "torch.distributed.run"] = "torch.distributed.run"
+    """torch.distributed.launch for UniAD v1 (passes --local_rank), torch.distributed.run for v2.0."""
+    nproc_per_node: int = Field(ge=1, le=1024)
+    """Ranks per node; on cuda one per GPU, so equal to every stage's resources.gpu."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    """cpu asks for no GPU."""
+    env: Mapping[EnvName, str] = {}
+    """Environment variables of the trainer, as strings."""
+
+
+class Resources(Model):
+    """What one training asks for, on Slurm or from Snakemake's own scheduler."""
+
+    nodes: int = Field(default=1, ge=1)
+    """Number of nodes."""
+    gpu: int = Field(default=0, ge=0)
+    """GPUs per node."""
+    gpu_model: NonEmpty | None = None
+    """GPU type as Slurm names it, e.g. a40; null: any."""
+    cpus_per_gpu: int = Field(default=1, ge=1)
+    """CPU cores per rank (per GPU, or per process on cpu): data workers + 1 is a good value."""
+    mem_gb: float | None = Field(default=None, gt=0)
+    """Host memory per node in GB; null: the site's default."""
+    runtime_min: int | None = Field(default=None, ge=1)
+    """Walltime in minutes; null: the site's default."""
+    partition: NonEmpty | None = None
+    """Slurm partition; null: the site's default."""
+    account: NonEmpty | None = None
+    """Slurm account; null: the site's default."""
+    qos: NonEmpty | None = None
+    """Slurm quality of service; null: the site's default."""
+    constraint: NonEmpty | None = None
+    """Slurm constraint (node features); null: none."""
+
+
+class Epoch(Model):
+    """One epoch's checkpoint."""
+
+    epoch: int = Field(ge=1)
+    """The epoch, counted from 1."""
+
+
+class Promotion(Model):
+    """Where a verified checkpoint is copied to."""
+
+    target: NonEmpty
+    """The file that the next stage loads, relative to the trainer's root."""
+    overwrite: bool = False
+    """true: replace a file there that trainrelay did not write (it is kept as .previous)."""
+
+
+class Stage(Model):
+    """One training."""
+
+    config: NonEmpty
+    """The trainer's config file, relative to its root."""
+    epochs: int = Field(ge=1)
+    """Epochs to train; raising it later goes on from what is there."""
+    init_from: StageName | None = None
+    """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
+    options: Mapping[OptionKey, Option] = {}
+    """Overrides of the trainer config (`--cfg-options`), e.g. data.workers_per_gpu: 4."""
+    seed: int | None = Field(default=None, ge=0)
+    """Random seed; null: the trainer's own default."""
+    deterministic: bool = False
+    """true: `--deterministic`."""
+    validate_: bool = Field(default=True, alias="validate")
+    """false: `--no-validate`, no evaluation during training."""
+    work_dir: NonEmpty | None = None
+    """The trainer's work dir, relative to its root; null: inside <out>/<run>/<stage>/work_dir."""
+    log: LogName = "trainer.log"
+    """File name of the trainer's console output in each attempt's folder."""
+    checkpoint: Literal["latest"] | Epoch = "latest"
+    """Which checkpoint is handed on: latest (the last epoch's), or {epoch: N}."""
+    promotion: Promotion | None = None
+    """Where it is copied to; null: the next stage loads it where it lies."""
+    resources: Resources = Resources()
+    backends: tuple[Backend, ...] = Field(default=("nccl", "gloo"), min_length=1)
+    """The ladder of communication backends, best first; this version starts with the first."""
+    gate: bool = True
+    """off: promote in spite of blocking findings (the report says so)."""
+    master_port: int | None = Field(default=None, ge=1, le=65535)
+    """Rendezvous port of the ranks; null: a free one is chosen for each attempt."""
+
+    @property
+    def checkpoint_epoch(self) -> int:
+        """The epoch whose checkpoint is handed on."""
+        return self.epochs if isinstance(self.checkpoint, str) else self.checkpoint.epoch
+
+
+class Run(Model):
+    """A named set of stages trained by one trainer."""
+
+    trainer: Trainer
+    stages: Mapping[StageName, Stage] = Field(min_length=1)
+
+
+class Config(Model):
+    """The whole configuration."""
+
+    out: NonEmpty = "runs"
+    """Folder for everything that trainrelay writes, relative to where snakemake is started."""
+    retrain_guard_gpu_h: float = Field(default=8.0, ge=0)
+    """Refuse to set aside a finished training that cost more GPU-hours than this."""
+    on_code_change: Literal["warn", "refuse"] = "warn"
+    """What to do when the trainer's code changed since the attempt that is resumed."""
+    runs: Mapping[RunName, Run] = Field(min_length=1)
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Every stage name of any run, in order of first appearance: one rule each."""
+        return tuple(dict.fromkeys(stage for run in self.runs.values() for stage in run.stages))
+
+    def runs_with(self, stage: str) -> tuple[str, ...]:
+        """The runs that have a stage of this name."""
+        return tuple(name for name, run in self.runs.items() if stage in run.stages)
+
+    def stage(self, run: str, stage: str) -> Stage:
+        """One stage; the names are known to exist."""
+        return self.runs[run].stages[stage]
+
+    def in_order(self, run: str) -> list[str]:
+        """The stages of a run, each after the one it starts from."""
+        stages = self.runs[run].stages
+        return sorted(stages, key=lambda name: len(_ancestry(stages, name)))
+
+
+def parse(data: Any, source: str = "config.yaml") -> Config:
+    """Config from plain data; ConfigError lists every problem with its path, value and remedy."""
+    if not isinstance(data, Mapping):
+        raise ConfigError(source, [f"is {type(data).__name__}, not a mapping; it needs `runs:`"])
+    try:
+        config = Config.model_validate(_tuples(data))
+    except ValidationError as error:
+        raise ConfigError(source, describe(error, data, Config)) from None
+    if problems := list(_contradictions(config)):
+        raise ConfigError(source, problems)
+    return config
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of config.yaml."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "trainrelay config.yaml",
+        **Config.model_json_schema(by_alias=True),
+    }
+
+
+def _tuples(value: Any, key: str = "") -> Any:
+    """YAML lists become tuples where the model wants one (strict mode tells them apart)."""
+    if isinstance(value, Mapping):
+        return {k: _tuples(v, str(k)) for k, v in value.items()}
+    return tuple(value) if key == "backends" and isinstance(value, list) else value
+
+
+def _ancestry(stages: Mapping[str, Stage], name: str) -> list[str]:
+    """The chain of init_from above a stage, nearest first; ends at a missing stage or a repetition."""
+    chain: list[str] = []
+    parent = stages[name].init_from
+    while parent is not None and parent not in chain:
+        chain.append(parent)
+        parent = stages[parent].init_from if parent in stages else None
+    return chain
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """What no single value shows."""
+    for run_name, run in config.runs.items():
+        for name, stage in run.stages.items():
+            yield from _stage_contradictions(f"runs.{run_name}.stages.{name}", run, name, stage)
+    yield from shared_places(config)
+
+
+def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
+    yield from _bad_parent(where, run, name, stage)
+    if stage.checkpoint_epoch > stage.epochs:
+        yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; at most epochs, {stage.epochs}"
+    gpu, ranks = stage.resources.gpu, run.trainer.nproc_per_node
+    if run.trainer.device == "cuda" and gpu != ranks:
+        yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
+    if run.trainer.device == "cpu" and gpu:
+        yield f"{where}.resources.gpu: got {gpu}; device cpu needs 0"
+
+
+def _bad_parent(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
+    if stage.init_from is None:
+        return
+    if stage.init_from not in run.stages:
+        known = ", ".join(run.stages)
+        yield f"{where}.init_from: got '{stage.init_from}', no stage of this run; allowed: {known}"
+    elif name in (chain := _ancestry(run.stages, name)):
+        yield f"{where}.init_from: a cycle: {' -> '.join([name, *chain[: chain.index(name) + 1]])}"

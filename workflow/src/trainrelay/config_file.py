@@ -1,0 +1,65 @@
+"""The configuration as a file: read strictly, and kept as a snapshot for the jobs of one workflow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from trainrelay.config import Config, parse
+from trainrelay.errors import ConfigError
+from trainrelay.files import write_bytes
+
+_SNAPSHOTS = Path(".snakemake/trainrelay")
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping: YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        twice = {key for key in own if isinstance(key, str) and own.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {min(twice)!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def load(path: Path) -> Config:
+    """The config of a file; ConfigError names the file, and the line of a YAML mistake."""
+    return parse(load_plain(path), str(path))
+
+
+def load_plain(path: Path) -> Any:
+    """The plain data of a YAML or JSON file."""
+    try:
+        return yaml.load(path.read_bytes(), Loader=_Strict)  # noqa: S506 (a SafeLoader)
+    except FileNotFoundError:
+        raise ConfigError(
+            str(path), ["does not exist; type: --configfile FILE, or start in the folder with config.yaml"]
+        ) from None
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [_yaml_problem(error)]) from None
+
+
+def _yaml_problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    what = getattr(error, "problem", None) or "is not text in UTF-8"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else f"not YAML: {what}"
+
+
+def snapshot(config: Config) -> Path:
+    """The effective config as a file, named by content, so that every job sees what Snakemake saw."""
+    data = orjson.dumps(config.model_dump(mode="json", by_alias=True), option=orjson.OPT_INDENT_2)
+    path = _SNAPSHOTS / f"config-{hashlib.sha256(data).hexdigest()[:16]}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
+    return path

@@ -1,0 +1,151 @@
+"""Words for what is wrong with a configuration: path, what was got, what is allowed, did you mean."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+_WANTED = {
+    "string_type": "text (in quotes)",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "mapping_type": "a mapping (key: value lines)",
+    "dict_type": "a mapping (key: value lines)",
+    "model_type": "a mapping (key: value lines)",
+    "model_attributes_type": "a mapping (key: value lines)",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+_NAME = "letters, digits, '_' and '-', starting with a letter or digit, at most 64"
+_PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$": f"a run's name: {_NAME}",
+    r"^[A-Za-z][A-Za-z0-9_]{0,63}$": "a stage's name: letters, digits and '_', starting with a letter",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$": "a file name ending in .log, without a folder",
+    r"^[A-Za-z_][A-Za-z0-9_.]*$": "a dotted key of the trainer config, e.g. data.workers_per_gpu",
+    r"^[^\x00-\x1f]+$": "text without control characters",
+}
+_UNIONS = ("literal", "bool", "int", "float", "str", "list", "constrained-str", "Epoch", "none")
+
+
+def describe(error: ValidationError, data: Any, model: type[BaseModel]) -> list[str]:
+    """One line per problem, without repetitions, in the order of the file."""
+    lines = [_line(detail, data, model) for detail in error.errors(include_url=False)]
+    return list(dict.fromkeys(lines))
+
+
+def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
+    path = _path(detail["loc"], data)
+    where = ".".join(str(part) for part in path) or "top level"
+    if detail["type"] == "missing":
+        return f"{where}: missing; add it{_meaning(path, model)}"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_suggestion(path, model)}"
+    if "[key]" in detail["loc"]:
+        return f"{where}: not allowed as a name; {_allowed(detail)}"
+    if "options" in path:
+        return f"{where}: got {_shown(detail['input'])}; allowed: true, false, a number, text, a list of them"
+    if "checkpoint" in path[-1:]:
+        return f"{where}: got {_shown(detail['input'])}; allowed: latest, or {{epoch: N}}"
+    return f"{where}: got {_shown(detail['input'])}; {_allowed(detail)}"
+
+
+def _path(loc: Sequence[int | str], data: Any) -> list[int | str]:
+    """The place in the user's file: pydantic's own steps (union members, '[key]') are left out."""
+    path: list[int | str] = []
+    for step in loc:
+        if _has(data, step):
+            data = data[step]
+        elif _is_internal(step) or not isinstance(data, Mapping):
+            continue
+        path.append(step)
+    return path
+
+
+def _has(data: Any, step: int | str) -> bool:
+    if isinstance(data, Mapping):
+        return step in data
+    return isinstance(data, list | tuple) and isinstance(step, int) and step < len(data)
+
+
+def _is_internal(step: int | str) -> bool:
+    return isinstance(step, str) and (step == "[key]" or step.split("[")[0] in _UNIONS)
+
+
+def _allowed(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    kind = detail["type"]
+    if kind in _WANTED:
+        return f"wanted: {_WANTED[kind]}"
+    if kind == "literal_error":
+        return f"allowed: {context['expected']}{_did_you_mean(detail['input'], _quoted(context['expected']))}"
+    if kind == "string_pattern_mismatch":
+        return f"wanted: {_PATTERNS.get(context['pattern'], context['pattern'])}"
+    if kind == "too_short":
+        return f"wanted: at least {context['min_length']} entry"
+    message = detail["msg"]
+    return f"wanted: {message.removeprefix('Input should be ')}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall(r"'([^']*)'", text)
+
+
+def _did_you_mean(got: Any, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(got), known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _suggestion(path: Sequence[int | str], model: type[BaseModel]) -> str:
+    known = list(_keys(_model_at(path[:-1], model)))
+    hint = _did_you_mean(path[-1], known)
+    return hint or (f"; allowed: {', '.join(known)}" if known else "")
+
+
+def _meaning(path: Sequence[int | str], model: type[BaseModel]) -> str:
+    field = _fields(_model_at(path[:-1], model)).get(str(path[-1]))
+    return f" ({field.description.rstrip('.')})" if field is not None and field.description else ""
+
+
+def _fields(model: type[BaseModel] | None) -> Mapping[str, Any]:
+    if model is None:
+        return {}
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _keys(model: type[BaseModel] | None) -> Sequence[str]:
+    return list(_fields(model))
+
+
+def _model_at(path: Sequence[int | str], model: type[BaseModel] | None) -> type[BaseModel] | None:
+    """The model that describes a place; a mapping of models is stepped through by any key."""
+    inside_mapping: type[BaseModel] | None = None
+    for step in path:
+        if inside_mapping is not None:
+            model, inside_mapping = inside_mapping, None
+            continue
+        field = _fields(model).get(str(step))
+        found = _models_in(field.annotation) if field is not None else []
+        if field is not None and "Mapping" in str(field.annotation):
+            model, inside_mapping = None, found[0] if found else None
+        else:
+            model = found[0] if found else None
+    return model
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

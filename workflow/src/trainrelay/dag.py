@@ -1,0 +1,132 @@
+"""What the rules ask: thin views of config, signature, state and plan for Snakemake's lambdas."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainrelay import config_file
+from trainrelay.config import Config, Resources, parse
+from trainrelay.errors import Refusal
+from trainrelay.paths import stage_paths
+from trainrelay.plan import StagePlan, missing_checkout, plan
+from trainrelay.signature import ingredients
+from trainrelay.state import current
+
+
+def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
+    """The config as Snakemake merged it; its files are read once more for keys that stand twice."""
+    names = list(files)
+    for name in names:
+        config_file.load_plain(Path(name))
+    return parse(data, names[-1] if names else "--config")
+
+
+def snapshot(config: Config) -> str:
+    """The file that every job of this workflow reads its config from."""
+    return str(config_file.snapshot(config))
+
+
+def command() -> str:
+    """trainrelay as a shell word list that works without an activated environment."""
+    return f"{shlex.quote(sys.executable)} -m trainrelay"
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard constraint."""
+    return "|".join(re.escape(name) for name in names)
+
+
+def earlier(config: Config, run: str, stage: str) -> list[str]:
+    """The input of train: the earlier stage's promoted checkpoint."""
+    parent = config.stage(run, stage).init_from
+    return [str(stage_paths(config, run, parent).checkpoint)] if parent else []
+
+
+def reported(config: Config, run: str) -> list[str]:
+    """The input of report: every stage's analysis and promoted checkpoint."""
+    paths = [stage_paths(config, run, stage) for stage in config.in_order(run)]
+    return [str(file) for stage in paths for file in (stage.analysis, stage.checkpoint)]
+
+
+def signature_params(config: Config, stage: str) -> list[Callable[[Any], str]]:
+    """One param per ingredient of any run's stage of this name, so that Snakemake prints what changed."""
+    parts = {run: _readable(config, run, stage) for run in config.runs_with(stage)}
+    keys = dict.fromkeys(key for readable in parts.values() for key in readable)
+    return [lambda w, key=key: parts[w.run].get(key, "") for key in keys]  # type: ignore[misc]
+
+
+def _readable(config: Config, run: str, stage: str) -> dict[str, str]:
+    parts = {**ingredients(config, run, stage), "epochs": str(config.stage(run, stage).epochs)}
+    return {key: f"{key} = {value}" for key, value in parts.items()}
+
+
+def threads(config: Config, run: str, stage: str) -> int:
+    """CPU cores of one training on its node."""
+    return config.runs[run].trainer.nproc_per_node * config.stage(run, stage).resources.cpus_per_gpu
+
+
+def resources(config: Config, stage: str) -> dict[str, Callable[[Any], Any]]:
+    """Resources of a train rule: those that some run's stage of this name sets."""
+    runs = {run: _resources(config.stage(run, stage).resources) for run in config.runs_with(stage)}
+    keys = dict.fromkeys(key for values in runs.values() for key in values)
+    found: dict[str, Callable[[Any], Any]] = {
+        key: lambda w, key=key: runs[w.run].get(key, "")  # type: ignore[misc]
+        for key in keys
+    }
+    # At submission, when the jobs before have ended: a complete stage must not queue for GPUs.
+    found["gpu"] = lambda w: 0 if current(config, w.run, stage).kind == "complete" else runs[w.run]["gpu"]
+    return found
+
+
+def _resources(asked: Resources) -> dict[str, int | str]:
+    named: dict[str, int | str | None] = {
+        "nodes": asked.nodes,
+        "gpu": asked.gpu,
+        "gpu_model": asked.gpu_model,
+        "mem_mb": round(asked.mem_gb * 1000) if asked.mem_gb else None,
+        "runtime": asked.runtime_min,
+        "slurm_partition": asked.partition,
+        "slurm_account": asked.account,
+        "qos": asked.qos,
+        "constraint": asked.constraint,
+    }
+    return {key: value for key, value in named.items() if value is not None}
+
+
+class Plans:
+    """The plan of every stage, made once for a whole workflow."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._plans: dict[tuple[str, str], StagePlan] = {}
+
+    def _plan(self, run: str, stage: str) -> StagePlan:
+        if not self._plans:
+            self._plans = {(planned.run, planned.stage): planned for planned in plan(self._config)}
+        return self._plans[run, stage]
+
+    def message(self, run: str, stage: str) -> str:
+        """What `snakemake -n` prints of a training."""
+        missing = missing_checkout(self._config, run)
+        return self._plan(run, stage).message + (f"\n  note: {missing}" if missing else "")
+
+    def refuse(self, jobs: Iterable[Any]) -> None:
+        """Before anything is submitted: Refusal where a scheduled training must not start."""
+        wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")) for job in jobs if _trains(job)}
+        plans = [self._plan(run, stage) for run, stage in sorted(wanted)]
+        refused = [f"{p.run}/{p.stage}: {p.reason}{_listed(p)}" for p in plans if p.action == "refuse"]
+        if refused:
+            raise Refusal("nothing was started.\n" + "\n".join(refused))
+
+
+def _trains(job: Any) -> bool:
+    return bool(job.rule.name.startswith("train_"))
+
+
+def _listed(planned: StagePlan) -> str:
+    return "".join(f"\n  {difference}" for difference in planned.differences)

@@ -1,0 +1,225 @@
+"""Files that survive a kill and a power cut: written aside, synced, put in place by one `os.replace`."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from trainrelay.errors import UserError
+from trainrelay.records import FileDigest
+
+M = TypeVar("M", bound=BaseModel)
+
+CHUNK_BYTES = 4 * 1024 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_JSON_OPTIONS = (
+    orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+)
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces `path` by `data`, all or nothing; UserError where the folder does not take it."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a record, dataclass or plain value: the same value is the same bytes; NaN becomes null."""
+    write_bytes(path, json_bytes(path, value))
+
+
+def json_bytes(path: Path, value: Any) -> bytes:
+    """The bytes that `write_json` writes; `path` is for the message only."""
+    try:
+        return orjson.dumps(value, default=_plain, option=_JSON_OPTIONS)
+    except orjson.JSONEncodeError as error:
+        if "UTF-8" not in str(error):
+            raise
+        raise UserError(f"{path} would hold a name that is not UTF-8: rename that file or folder") from None
+
+
+def copy_durably(
+    source: Path, target: Path, before_replace: Callable[[FileDigest], None] | None = None
+) -> FileDigest:
+    """Copies and hashes in one pass; what `before_replace` raises leaves `target` as it was.
+
+    The digest is that of the bytes written, under the target's path.
+    """
+    with reading(source) as reader, replacing(target) as writer:
+        digest = _hash(target, _copied(source, reader, writer))
+        sync(writer)
+        if before_replace:
+            before_replace(digest)
+    return digest
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that becomes `path` when the block ends well, and vanishes when it does not."""
+    aside = temporary_beside(path)
+    try:
+        with _written_or_explained(path):
+            with aside.open("xb") as file:
+                yield file
+                sync(file)
+            aside.replace(path)
+            sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            aside.unlink()
+
+
+def sync(file: IO[bytes]) -> None:
+    """Everything written so far is on the disk afterwards."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in a folder are on the disk afterwards, where the file system can promise that."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+# The name of the target goes in as a hash, so that a name of the maximum length still has a
+# temporary one, and so that left-overs are found without globbing over a hostile name.
+
+
+def temporary_beside(path: Path) -> Path:
+    """A fresh name in the same folder for what will become `path`."""
+    return path.with_name(f"{_temporary_prefix(path)}{secrets.token_hex(6)}.tmp")
+
+
+def remove_left_overs(path: Path) -> None:
+    """Removes what killed writers of `path` left; only for a caller that is its one writer."""
+    prefix = _temporary_prefix(path)
+    with _written_or_explained(path):
+        for entry in list(path.parent.iterdir()):
+            if entry.name.startswith(prefix):
+                entry.unlink(missing_ok=True)
+
+
+def _temporary_prefix(path: Path) -> str:
+    return f".trainrelay-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@contextmanager
+def _written_or_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(_why_not_written(path, error)) from error
+
+
+def _why_not_written(path: Path, error: OSError) -> str:
+    folder = shlex.quote(str(path.parent))
+    if error.errno in _FULL:
+        what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
+        return f"cannot write {path}: {what}; nothing was changed: free space in {folder} and start again"
+    if error.errno == errno.ENOENT:
+        return f"cannot write {path}: its folder does not exist; type: mkdir -p {folder}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"cannot write {path}: {error.strerror}; make {folder} writable and start again"
+    return f"cannot write {path}: {error.strerror or error}; look at {folder} and start again"
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def read_record(path: Path, model: type[M]) -> M | None:
+    """A JSON file of ours, None where there is none; UserError where it is not what it should be."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise UserError(_why_not_a_record(path, model, error)) from None
+
+
+def _why_not_a_record(path: Path, model: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    problem = f"{place}: {first['msg']}" if place else first["msg"]
+    name = shlex.quote(str(path))
+    return f"{path} is not a sound {model.__name__} ({problem}); type: mv {name} {name}.broken"
+
+
+def sha256_of(path: Path) -> FileDigest:
+    """The digest of a file's content, read in chunks; UserError where it cannot be read."""
+    with reading(path) as file:
+        return digest_of(path, file)
+
+
+def digest_of(path: Path, file: IO[bytes]) -> FileDigest:
+    """The digest of an open file from where it stands to its end."""
+    return _hash(path, _chunks(path, file))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[IO[bytes]]:
+    """A regular file opened for reading; a pipe, on which opening would wait, is refused."""
+    try:
+        regular = path.is_file()
+        file = path.open("rb") if regular else None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    if file is None:
+        problem = "is not a regular file" if path.exists() else "does not exist"
+        raise UserError(f"cannot read {path}: it {problem}")
+    with file:
+        yield file
+
+
+def _chunks(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    try:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _copied(source: Path, reader: IO[bytes], writer: IO[bytes]) -> Iterator[bytes]:
+    for chunk in _chunks(source, reader):
+        writer.write(chunk)
+        yield chunk
+
+
+def _hash(path: Path, chunks: Iterator[bytes]) -> FileDigest:
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+    return FileDigest(path=str(path), sha256=digest.hexdigest(), size=size)

@@ -1,0 +1,96 @@
+"""Where things lie: every path that trainrelay reads or writes, from the config alone (pure)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainrelay.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class StagePaths:
+    """The files of one stage. `work_dir` and `target` are absolute, the others as `out` is."""
+
+    folder: Path
+    work_dir: Path
+    target: Path | None
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / "stage.json"
+
+    @property
+    def train(self) -> Path:
+        return self.folder / "train.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.json"
+
+    @property
+    def analysis(self) -> Path:
+        return self.folder / "analysis.json"
+
+    @property
+    def analysis_text(self) -> Path:
+        return self.folder / "analysis.md"
+
+    @property
+    def accepted(self) -> Path:
+        return self.folder / "accepted.json"
+
+    @property
+    def promoted(self) -> Path:
+        """What we last wrote to the promotion target (undeclared, so it outlives a re-run)."""
+        return self.folder / "promoted.json"
+
+
+def root(config: Config, run: str) -> Path:
+    """The trainer's checkout, absolute."""
+    return Path(os.path.abspath(config.runs[run].trainer.root))  # noqa: PTH100 (normalises ..)
+
+
+def report(config: Config, run: str) -> Path:
+    """The run's report."""
+    return Path(config.out) / run / "report.html"
+
+
+def stage_paths(config: Config, run: str, stage: str) -> StagePaths:
+    """The files of one stage."""
+    settings = config.stage(run, stage)
+    folder = Path(config.out) / run / stage
+    base = root(config, run)
+    work_dir = base / settings.work_dir if settings.work_dir else folder / "work_dir"
+    target = base / settings.promotion.target if settings.promotion else None
+    return StagePaths(folder, _absolute(work_dir), _absolute(target) if target else None)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (normalises .., keeps symlinks)
+
+
+def shared_places(config: Config) -> Iterator[str]:
+    """Sentences on stages that would write to one place; symlinks are followed."""
+    places: dict[Path, str] = {}
+    for run in config.runs:
+        for stage in config.runs[run].stages:
+            yield from _clashes(config, run, stage, places)
+
+
+def _clashes(config: Config, run: str, stage: str, places: dict[Path, str]) -> Iterator[str]:
+    paths = stage_paths(config, run, stage)
+    where = f"runs.{run}.stages.{stage}"
+    named = {f"{where}.work_dir": paths.work_dir, f"{where}.promotion.target": paths.target}
+    for key, path in named.items():
+        if path is None:
+            continue
+        real = Path(os.path.realpath(path))
+        for taken, owner in places.items():
+            if real == taken or real in taken.parents or taken in real.parents:
+                yield f"{key}: {path} is also {owner}'s; give each stage a place of its own"
+        places[real] = key

@@ -1,0 +1,194 @@
+"""What would happen to each stage, and why: `trainrelay plan` and the rules print these values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from trainrelay import state
+from trainrelay.command import Launch
+from trainrelay.config import Config, Stage
+from trainrelay.paths import root, stage_paths
+from trainrelay.request import launch_request
+from trainrelay.signature import Difference, signature, trainer_config, trainer_of
+
+Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
+TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage: how it stands, what would be done, the reason, and the exact command."""
+
+    run: str
+    stage: str
+    state: state.StateKind
+    action: Action
+    reason: str
+    doing: str  # what would be done, in words
+    differences: tuple[Difference, ...]
+    asks: str  # GPUs, minutes, epochs, config, ladder
+    launch: Launch
+    set_aside: Path | None = None
+    gpu_h: float = 0.0
+
+    @property
+    def trains(self) -> bool:
+        """Whether the trainer would be started."""
+        return self.action in TRAINS
+
+    @property
+    def message(self) -> str:
+        """What a dry run prints of the stage."""
+        lines = [f"{self.run}/{self.stage}: {self.doing}", f"  {self.asks}", f"  {self.state}: {self.reason}"]
+        return "\n".join([*lines, *(f"  {difference}" for difference in self.differences)])
+
+
+def plan(config: Config) -> list[StagePlan]:
+    """Every stage of every run, each after the one it starts from."""
+    plans: list[StagePlan] = []
+    for run in config.runs:
+        trained: dict[str, bool] = {}
+        for stage in config.in_order(run):
+            parent = config.stage(run, stage).init_from
+            planned = stage_plan(config, run, stage, parent if parent and trained[parent] else None)
+            trained[stage] = planned.trains
+            plans.append(planned)
+    return plans
+
+
+def stage_plan(config: Config, run: str, stage: str, training_parent: str | None = None) -> StagePlan:
+    """One stage; `training_parent` names the earlier stage where that one trains first."""
+    facts = state.read(config, run, stage)
+    judged = state.judge(facts)
+    action, reason = _action(judged, facts, training_parent)
+    set_aside = next_aside(facts.paths.folder) if action == "retrain" else None
+    if action == "retrain" and (refusal := guard(config, facts)):
+        action, reason = "refuse", refusal
+    return StagePlan(
+        run=run,
+        stage=stage,
+        state=judged.kind,
+        action=action,
+        reason=reason,
+        doing=_doing(action, facts, set_aside),
+        differences=judged.differences,
+        asks=asks(config, run, stage),
+        launch=_launch(config, facts, action),
+        set_aside=set_aside,
+        gpu_h=facts.gpu_h,
+    )
+
+
+def _action(judged: state.State, facts: state.Facts, training_parent: str | None) -> tuple[Action, str]:
+    if judged.kind in ("complete", "resumable", "failed") and training_parent:
+        return "retrain", f"{training_parent} trains first, so this stage's initial checkpoint changes"
+    actions: Mapping[state.StateKind, Action] = {
+        "fresh": "train",
+        "changed": "retrain",
+        "complete": "nothing",
+        "running": "wait",
+        "foreign": "refuse",
+    }
+    if judged.kind in actions:
+        return actions[judged.kind], judged.reason
+    if facts.attempts and facts.attempts[-1].end == "done":
+        return "extend", judged.reason
+    return ("resume" if facts.epochs_done else "train"), judged.reason
+
+
+def _doing(action: Action, facts: state.Facts, set_aside: Path | None) -> str:
+    words: Mapping[Action, str] = {
+        "nothing": "trains nothing (complete)",
+        "train": f"trains {facts.epochs} epochs",
+        "resume": f"resumes after epoch {facts.epochs_done} of {facts.epochs}",
+        "extend": f"goes on from epoch {facts.epochs_done} to {facts.epochs}",
+        "retrain": f"trains {facts.epochs} epochs anew; the old training is kept in {set_aside}",
+        "wait": "trains nothing: it is being trained now",
+        "refuse": "refused",
+    }
+    return words[action]
+
+
+def guard(config: Config, facts: state.Facts) -> str | None:
+    """Why a training may not be set aside without a person's word; None: it may."""
+    if facts.gpu_h <= config.retrain_guard_gpu_h or retrain_accepted(facts):
+        return None
+    return (
+        f"training it anew would set aside {facts.gpu_h:.1f} GPU-hours "
+        f"(retrain_guard_gpu_h: {config.retrain_guard_gpu_h:g}); "
+        f'type: trainrelay accept {facts.run}/{facts.stage} --retrain --reason "..."'
+    )
+
+
+def retrain_accepted(facts: state.Facts) -> bool:
+    """Whether a person said that this very change may set the old training aside."""
+    accepted = facts.accepted
+    wanted = signature(facts.ingredients, facts.epochs)
+    return accepted is not None and accepted.kind == "retrain" and accepted.subject == wanted
+
+
+def next_aside(folder: Path) -> Path:
+    """Where a stage's old folder is moved to: stage.old-1, stage.old-2, ..."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    return aside
+
+
+def asks(config: Config, run: str, stage: str) -> str:
+    """GPUs, minutes, epochs, config and ladder in one line."""
+    settings = config.stage(run, stage)
+    minutes = settings.resources.runtime_min
+    parts = [
+        _devices(config, run, settings),
+        f"{minutes} min" if minutes else "no time limit",
+        f"{settings.epochs} epochs",
+        f"config {settings.config}",
+        f"backends {' > '.join(settings.backends)}",
+    ]
+    return ", ".join(parts)
+
+
+def _devices(config: Config, run: str, settings: Stage) -> str:
+    resources, ranks = settings.resources, config.runs[run].trainer.nproc_per_node
+    nodes = f" on each of {resources.nodes} nodes" if resources.nodes > 1 else ""
+    if resources.gpu:
+        return f"{resources.gpu} x {resources.gpu_model or 'GPU'}{nodes}"
+    return f"{ranks} CPU processes{nodes}"
+
+
+def initial_checkpoint(config: Config, run: str, stage: str) -> str | None:
+    """What a stage starts from, as the trainer will be told: the promotion target, else where it lies."""
+    parent = config.stage(run, stage).init_from
+    if parent is None:
+        return None
+    settings = config.stage(run, parent)
+    if settings.promotion is not None:
+        return settings.promotion.target
+    work_dir = stage_paths(config, run, parent).work_dir
+    return str(trainer_of(config, run).checkpoint_path(work_dir, settings.checkpoint_epoch))
+
+
+def _launch(config: Config, facts: state.Facts, action: Action) -> Launch:
+    """The command of what would be done; of a finished stage, the one that trains it from the start."""
+    run, stage = facts.run, facts.stage
+    request = launch_request(
+        config, run, stage, trainer_config(config, run, stage), initial_checkpoint(config, run, stage)
+    )
+    if action in ("resume", "extend"):
+        request = replace(request, resume_from=str(facts.checkpoints[0][1]))
+    return trainer_of(config, run).launch(request, {})
+
+
+def missing_checkout(config: Config, run: str) -> str | None:
+    """One sentence where the trainer's checkout is not on this machine."""
+    folder = root(config, run)
+    if folder.is_dir():
+        return None
+    return (
+        f"runs.{run}.trainer.root: {folder} does not exist on this machine; "
+        f"type: git clone <your trainer> {folder}, or set runs.{run}.trainer.root in the config"
+    )

@@ -1,0 +1,94 @@
+"""What a training is: the ingredients of everything that changes its weights, flat and readable.
+
+Two trainings with equal ingredients and an equal initial checkpoint would give the same model; anything
+else (backend, workers, logging, resources, paths) may change without training again. `epochs` is kept
+apart: raising it goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trainrelay.command import TRAINERS, Trainer, TrainerConfig
+from trainrelay.config import Config, Option, Run, Stage
+from trainrelay.paths import root
+
+# The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
+UNREADABLE = "trainer config not readable"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One ingredient before and now; None where it is absent."""
+
+    key: str
+    before: str | None
+    now: str | None
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.before or '(absent)'} -> {self.now or '(absent)'}"
+
+
+def trainer_of(config: Config, run: str) -> Trainer:
+    """The trainer kind of a run."""
+    return TRAINERS[config.runs[run].trainer.kind]
+
+
+def trainer_config(config: Config, run: str, stage: str) -> TrainerConfig:
+    """The facts of a stage's trainer config, from the checkout."""
+    return trainer_of(config, run).read_config(root(config, run), config.stage(run, stage).config)
+
+
+def ingredients(config: Config, run: str, stage: str) -> dict[str, str]:
+    """The readable ingredients of one stage; the earlier stage's stand in as their digest."""
+    settings, trainer = config.stage(run, stage), trainer_of(config, run)
+    facts = trainer_config(config, run, stage)
+    options = {f"option {key}": option_text(value) for key, value in sorted(settings.options.items())}
+    stated = {**options, **facts.settings}
+    parts = {**_of_stage(config.runs[run], settings)}
+    parts.update({key: text for key, text in stated.items() if trainer.changes_weights(_bare(key))})
+    if facts.problem:
+        parts[UNREADABLE] = facts.problem
+    return {**parts, **_inherited(config, run, settings)}
+
+
+def _bare(key: str) -> str:
+    return key.removeprefix("option ")
+
+
+def _inherited(config: Config, run: str, settings: Stage) -> dict[str, str]:
+    if settings.init_from is None:
+        return {}
+    parent = config.stage(run, settings.init_from)
+    digest = signature(ingredients(config, run, settings.init_from), parent.epochs)
+    return {"init_from": f"{settings.init_from} at epoch {parent.checkpoint_epoch} ({digest[:12]})"}
+
+
+def _of_stage(run: Run, stage: Stage) -> dict[str, str]:
+    return {
+        "trainer kind": run.trainer.kind,
+        "world size": str(run.trainer.nproc_per_node * stage.resources.nodes),
+        "seed": "the trainer's default" if stage.seed is None else str(stage.seed),
+        "deterministic": option_text(stage.deterministic),
+    }
+
+
+def signature(parts: Mapping[str, str], epochs: int) -> str:
+    """One digest over ingredients and epochs."""
+    text = "\n".join(f"{key} = {value}" for key, value in sorted(parts.items()))
+    return hashlib.sha256(f"{text}\nepochs = {epochs}".encode()).hexdigest()
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:
+    """What changed between two sets of ingredients, in the order of now."""
+    keys = dict.fromkeys([*now, *before])
+    return [Difference(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)]
+
+
+def option_text(value: Option) -> str:
+    """A value as `--cfg-options` takes it: text as it is, lists as [a,b]."""
+    if isinstance(value, list):
+        return "[" + ",".join(option_text(item) for item in value) + "]"
+    return str(value)

@@ -1,0 +1,217 @@
+"""How a stage stands: the one reader of the training directories.
+
+`read` gathers what lies on disk, `judge` decides from that alone. Rules, plan and command line are views of
+the answer; nothing else looks into a training directory to decide what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from trainrelay.config import Config
+from trainrelay.files import read_record
+from trainrelay.paths import StagePaths, stage_paths
+from trainrelay.records import (
+    Acceptance,
+    AttemptRecord,
+    CheckpointRecord,
+    EndClass,
+    FileDigest,
+    Identity,
+    TrainRecord,
+)
+from trainrelay.signature import UNREADABLE, Difference, differences, ingredients, trainer_of
+
+StateKind = Literal["fresh", "running", "resumable", "complete", "failed", "changed", "foreign"]
+_FINAL: frozenset[EndClass | None] = frozenset({"diverged", "oom-gpu", "disk-full", "not-resumed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What lies on disk for one stage, and what the config asks of it now."""
+
+    run: str
+    stage: str
+    epochs: int
+    paths: StagePaths
+    ingredients: dict[str, str]
+    parent: FileDigest | None  # the checkpoint that the earlier stage hands on at this moment
+    identity: Identity | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    checkpoints: tuple[tuple[int, Path], ...] = ()  # newest epoch first
+    train: TrainRecord | None = None
+    accepted: Acceptance | None = None
+    alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
+
+    @property
+    def epochs_done(self) -> int:
+        """The newest epoch with a checkpoint; whether it is sound is judged when it is used."""
+        return max((epoch for epoch, _ in self.checkpoints), default=0)
+
+    @property
+    def gpu_h(self) -> float:
+        """GPU-hours of all attempts so far."""
+        return sum(gpu_h(attempt) for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a stage stands and the sentence that says why."""
+
+    kind: StateKind
+    reason: str
+    differences: tuple[Difference, ...] = ()
+
+
+def read(config: Config, run: str, stage: str) -> Facts:
+    """Everything that lies on disk for a stage; UserError names a file of ours that is damaged."""
+    paths = stage_paths(config, run, stage)
+    attempts = list_attempts(paths.folder)
+    accepted = read_record(paths.accepted, Acceptance)
+    return Facts(
+        run=run,
+        stage=stage,
+        epochs=config.stage(run, stage).epochs,
+        paths=paths,
+        ingredients=ingredients(config, run, stage),
+        parent=_handed_on(config, run, stage),
+        identity=read_record(paths.identity, Identity),
+        attempts=attempts,
+        checkpoints=tuple(trainer_of(config, run).checkpoints(paths.work_dir)),
+        train=read_record(paths.train, TrainRecord),
+        accepted=accepted,
+        alive=bool(attempts) and supervisor_may_live(attempts[-1]) and not given_up(attempts[-1], accepted),
+    )
+
+
+def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:
+    """Every attempt of a stage, in order; UserError where an attempt.json is damaged."""
+    records = (read_record(path, AttemptRecord) for path in stage_folder.glob("attempts/*/attempt.json"))
+    return tuple(sorted((record for record in records if record), key=lambda record: record.number))
+
+
+def attempt_log(stage_folder: Path, attempt: AttemptRecord) -> Path:
+    """An attempt's console log, also when its stage's folder has been moved since."""
+    return stage_folder / "attempts" / f"{attempt.number:03d}" / Path(attempt.log).name
+
+
+def supervisor_may_live(attempt: AttemptRecord) -> bool:
+    """Whether an open attempt may still be written to; of another host nobody here can tell."""
+    if attempt.end is not None:
+        return False
+    if attempt.host != socket.gethostname():
+        return True
+    try:
+        started_s = psutil.Process(attempt.supervisor_pid).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    return abs(started_s - attempt.supervisor_start_s) < 1.0
+
+
+def given_up(attempt: AttemptRecord, accepted: Acceptance | None) -> bool:
+    """Whether a person said that an attempt of another host is gone."""
+    return accepted is not None and accepted.kind == "lost-attempt" and accepted.subject == attempt.tag
+
+
+def gpu_h(attempt: AttemptRecord) -> float:
+    """GPU-hours (rank-hours on cpu) of one ended attempt."""
+    ended_s = attempt.ended_s or attempt.started_s
+    return (ended_s - attempt.started_s) / 3600 * attempt.world_size
+
+
+def judge(facts: Facts) -> State:
+    """How the stage stands (pure)."""
+    if facts.identity is None:
+        return _without_identity(facts)
+    if facts.alive:
+        return _running(facts)
+    if changes := identity_changes(facts, facts.identity):
+        return State("changed", _changed(changes), tuple(changes))
+    if (complete := _complete(facts)) is not None:
+        return complete
+    return _unfinished(facts)
+
+
+def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
+    """What the training on disk was and what the config asks for now, where they differ.
+
+    Where the trainer config cannot be read (its checkout is not on this machine), nothing is known to have
+    changed in it, so only the rest is compared.
+    """
+    before, now = dict(identity.ingredients), dict(facts.ingredients)
+    if UNREADABLE in now:
+        known = {key for key in now if key not in (UNREADABLE, "init_from")}
+        before = {key: value for key, value in before.items() if key in known}
+        now = {key: value for key, value in now.items() if key in known}
+    changes = differences(before, now)
+    old, new = identity.initial_checkpoint, facts.parent
+    if old and new and old.sha256 != new.sha256:
+        changes.append(Difference("initial checkpoint", f"sha256 {old.sha256[:12]}", f"{new.sha256[:12]}"))
+    return changes
+
+
+def current(config: Config, run: str, stage: str) -> State:
+    """How a stage stands at this moment."""
+    return judge(read(config, run, stage))
+
+
+def _handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
+    parent = config.stage(run, stage).init_from
+    if parent is None:
+        return None
+    record = read_record(stage_paths(config, run, parent).checkpoint, CheckpointRecord)
+    return record.source.file if record else None
+
+
+def _without_identity(facts: Facts) -> State:
+    if facts.checkpoints:
+        newest = facts.checkpoints[0][1]
+        return State("foreign", f"{facts.paths.work_dir} holds {newest.name}, which trainrelay did not train")
+    if facts.train is not None:
+        return State("foreign", f"{facts.paths.train} is there, but the training it speaks of is not")
+    return State("fresh", "nothing trained yet")
+
+
+def _running(facts: Facts) -> State:
+    attempt = facts.attempts[-1]
+    return State("running", f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}")
+
+
+def _changed(changes: Sequence[Difference]) -> str:
+    more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+    return f"{changes[0]}{more}"
+
+
+def _complete(facts: Facts) -> State | None:
+    done = max((attempt.epochs for attempt in facts.attempts if attempt.end == "done"), default=0)
+    if done >= facts.epochs:
+        return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
+    accepted = facts.accepted
+    newest_s = facts.attempts[-1].started_s if facts.attempts else 0.0
+    if accepted and accepted.kind == "gate" and accepted.checkpoint and accepted.at_s > newest_s:
+        return State("complete", f"taken as it is at epoch {accepted.checkpoint.epoch}: {accepted.reason}")
+    return None
+
+
+def _unfinished(facts: Facts) -> State:
+    last = facts.attempts[-1] if facts.attempts else None
+    how = f"attempt {last.number}: {last.end or 'lost'}" if last else "not started"
+    why = f" ({last.reason})" if last and last.reason else ""
+    where = f"{facts.epochs_done} of {facts.epochs} epochs trained; {how}{why}"
+    if last is not None and last.end in _FINAL:
+        return State("failed", where)
+    if last is not None and last.end == "done":
+        return State("resumable", f"epochs raised from {last.epochs} to {facts.epochs}")
+    return State("resumable", where)
+
+
+def relative(path: Path) -> str:
+    """A path as a person would type it from here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
