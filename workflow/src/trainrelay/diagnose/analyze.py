@@ -1,0 +1,54 @@
+"""Log -> Analysis: run every check, sum up every metric, give the verdict. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.checks import CHECKS
+from trainrelay.diagnose.knowledge import best_for
+from trainrelay.diagnose.progression import progression
+from trainrelay.diagnose.reached import reached
+from trainrelay.diagnose.summary import Point, curve, summary
+from trainrelay.diagnose.verdict import verdict
+from trainrelay.records import Analysis, Expectation, Log, Phase
+
+PHASES: tuple[Phase, ...] = ("train", "val")
+
+
+def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
+    """What the logs of one training say, against what the workflow expects of it (if it says so)."""
+    case = Case(log, expectation or Expectation(), best_for(log.metrics("train")))
+    findings = tuple(finding for check in CHECKS for finding in check(case))
+    came = reached(case)
+    series = {phase: _series(log, phase) for phase in PHASES}
+    return Analysis(
+        format=log.format,
+        sources=log.sources,
+        segments=log.segments,
+        epochs=came.epoch,
+        iterations=case.train[-1].step if case.train else 0,
+        progress=came,
+        metrics={
+            phase: {name: summary([value for _, value in points]) for name, points in found.items()}
+            for phase, found in series.items()
+        },
+        findings=findings,
+        verdict=verdict(findings),
+        total=case.total,
+        progression=progression(case),
+        setup=dict(log.setup),
+        curves={
+            phase: {name: curve(points) for name, points in found.items()} for phase, found in series.items()
+        },
+    )
+
+
+def _series(log: Log, phase: Phase) -> Mapping[str, list[Point]]:
+    """Every metric of a phase as points, in one pass over the rows."""
+    found: dict[str, list[Point]] = {}
+    for row in log.rows:
+        if row.phase == phase:
+            for name, value in row.values.items():
+                found.setdefault(name, []).append((row.step, value))
+    return found

@@ -1,0 +1,113 @@
+"""The learning rate against the schedule of the trainer config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.lr_schedule import Length, Schedule, schedule
+from trainrelay.diagnose.numbers import text
+from trainrelay.records import Finding, Row
+
+TEXT_TOLERANCE = 1e-3  # text logs print four significant digits
+JSON_TOLERANCE = 6e-6  # JSON logs round to five decimals
+ROWS_TO_MIND = 2
+
+Mismatch = tuple[Row, float, float]  # where, expected, seen
+
+
+def learning_rate(case: Case) -> Iterator[Finding]:
+    """Where it peaked and where it is; a warning where it is not what the config says."""
+    points = case.points("lr")
+    if not points:
+        return
+    if all(seen == 0.0 for _, seen in points):
+        yield _rounded_away()
+        return
+    schedules = _schedules(case)
+    mismatches = min((_mismatches(case, points, one) for one in schedules), key=len, default=[])
+    if len(mismatches) >= ROWS_TO_MIND:
+        yield _mismatch(case, mismatches, len(points))
+    else:
+        yield _course(case, points, schedules[0] if schedules else None)
+
+
+def _rounded_away() -> Finding:
+    return Finding(
+        "learning-rate",
+        "info",
+        "Every learning rate in this log is 0.0: JSON logs round them to five decimals.",
+        metric="lr",
+        advice="Analyze the trainer's text log to have the schedule checked.",
+    )
+
+
+def _schedules(case: Case) -> list[Schedule]:
+    """One per rate that the first parameter group may have: the log shows only that group's."""
+    config, base = case.log.config, case.log.config.get("optimizer.lr")
+    if not isinstance(base, int | float) or "optimizer.constructor" in config:
+        return []
+    factors = [
+        value for key, value in config.items() if key.startswith("optimizer.") and key.endswith("lr_mult")
+    ]
+    rates = [base, *(base * factor for factor in factors if isinstance(factor, int | float))]
+    found = (schedule(config, float(rate), _length(case)) for rate in dict.fromkeys(rates))
+    return [one for one in found if one is not None]
+
+
+def _length(case: Case) -> Length:
+    """The length the trainer was told, which the schedule follows."""
+    length, epochs = case.log.iters_per_epoch, case.log.max_epochs
+    if case.by_iteration:
+        return Length(None, length, None)
+    return Length(epochs, epochs * length if epochs and length else None, length)
+
+
+def _mismatches(case: Case, points: list[tuple[Row, float]], plan: Schedule) -> list[Mismatch]:
+    """A row is logged after its iteration, whose rate was set before it: hence the step before."""
+    found: list[Mismatch] = []
+    for row, seen in points:
+        expected = plan.at(row.epoch - 1, row.step - 1)
+        if expected is not None and abs(seen - expected) > _tolerance(case, expected):
+            found.append((row, expected, seen))
+    return found
+
+
+def _tolerance(case: Case, expected: float) -> float:
+    return JSON_TOLERANCE if case.log.format == "mmcv-json" else TEXT_TOLERANCE * abs(expected) + 1e-12
+
+
+def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
+    row, expected, seen = mismatches[0]
+    return Finding(
+        "learning-rate",
+        "warning",
+        f"The learning rate is {seen:.3e} at {case.where(row)}, where the config's schedule gives"
+        f" {expected:.3e} ({len(mismatches)} of {points} logged values differ).",
+        metric="lr",
+        where=case.where(row),
+        evidence={"expected": expected, "seen": seen, "differing": len(mismatches), "points": points},
+        advice="Compare lr_config, optimizer.lr and the number of epochs with what was meant.",
+    )
+
+
+def _course(case: Case, points: list[tuple[Row, float]], plan: Schedule | None) -> Finding:
+    peak_row, peak = max(points, key=lambda point: point[1])
+    now = points[-1][1]
+    as_configured = f", as configured ({_named(plan)})" if plan else ""
+    return Finding(
+        "learning-rate",
+        "info",
+        f"The learning rate peaked at {text(peak)} at {case.where(peak_row)}"
+        f" and is {text(now)} now{as_configured}.",
+        metric="lr",
+        where=case.where(peak_row),
+        evidence={"peak": peak, "now": now, "policy": plan.policy if plan else None},
+    )
+
+
+def _named(plan: Schedule) -> str:
+    names = {"cosineannealing": "CosineAnnealing", "fixed": "constant"}
+    warmup = plan.options.get("warmup")
+    after = f" after {warmup} warm-up over {plan.options.get('warmup_iters')} iterations" if warmup else ""
+    return f"{names.get(plan.policy, plan.policy)}{after}"

@@ -1,0 +1,85 @@
+"""Whether all epochs were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.numbers import percent
+from trainrelay.diagnose.reached import reached
+from trainrelay.records import Finding, Marker, Progress
+
+
+def progress(case: Case) -> Iterator[Finding]:
+    """Unfinished is critical where the workflow expects an end; else what it says depends on errors."""
+    if not case.train:
+        yield _nothing(case)
+        return
+    came = reached(case)
+    if came.finished:
+        yield Finding("progress", "info", _all_trained(case, came), evidence=_evidence(came))
+    else:
+        yield _unfinished(case, came, _last_error(case))
+
+
+def _all_trained(case: Case, came: Progress) -> str:
+    if case.by_iteration:
+        return f"All {came.iters_per_epoch} iterations were trained."
+    return f"All {came.epochs} epochs were trained."
+
+
+def _nothing(case: Case) -> Finding:
+    error = _last_error(case)
+    why = f"; the trainer ended with `{error.text}`" if error else ""
+    return Finding(
+        "progress",
+        "critical",
+        f"No iteration was logged{why}.",
+        evidence={"error": error.text} if error else {},
+        advice="Read the end of the trainer's log, mend the cause and start the training again.",
+        blocking=True,
+    )
+
+
+def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
+    expected = case.expectation.epochs is not None
+    severity = "critical" if expected else ("warning" if error else "info")
+    why = f"; the trainer ended with `{error.text}`" if error else ""
+    return Finding(
+        "progress",
+        severity,  # type: ignore[arg-type]
+        f"{_state(came)}: {_place(case, came)}{why}.",
+        where=case.where(case.train[-1]),
+        evidence={**_evidence(came), **({"error": error.text} if error else {})},
+        advice="If the training still runs, wait for its end; if it stopped, start it again: it resumes.",
+        blocking=expected,
+    )
+
+
+def _state(came: Progress) -> str:
+    return "Not finished" if came.epochs is not None else "The number of epochs is not known; so far"
+
+
+def _place(case: Case, came: Progress) -> str:
+    share = f" ({percent(came.fraction)} complete)" if came.fraction is not None else ""
+    length = f"/{came.iters_per_epoch}" if came.iters_per_epoch else ""
+    if case.by_iteration:
+        return f"iter {came.iteration}{length}{share}"
+    of = f" of {came.epochs}" if came.epochs else ""
+    return f"epoch {came.epoch}{of}, iter {came.iteration}{length}{share}"
+
+
+def _evidence(came: Progress) -> dict[str, object]:
+    return {
+        "epoch": came.epoch,
+        "epochs": came.epochs,
+        "iteration": came.iteration,
+        "iters_per_epoch": came.iters_per_epoch,
+        "fraction": came.fraction,
+    }
+
+
+def _last_error(case: Case) -> Marker | None:
+    """The error of the last segment; an earlier one was survived."""
+    errors = [m for m in case.log.markers if m.kind == "error" and m.segment == case.log.segments - 1]
+    return errors[-1] if errors else None

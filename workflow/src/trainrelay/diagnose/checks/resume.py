@@ -1,0 +1,95 @@
+"""Whether a resume that was asked for happened, and what was trained twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.diagnose.case import Case
+from trainrelay.records import Finding, ResumePoint
+
+
+def resume(case: Case) -> Iterator[Finding]:
+    """Critical: asked to resume, started from zero, which a trainer does in silence.
+
+    What counts is the start that the rows of the log, and so the weights, come from: a start from
+    zero that a later attempt left behind is no harm.
+    """
+    if not case.train or not _began_at_zero(case):
+        return
+    unproven = _unproven(case)
+    if unproven and _fresh_starts_before(case) >= _fresh_starts_allowed(case):
+        yield _from_zero(case, unproven[0])
+    elif not case.expectation.resumed and _fresh_starts_before(case) and case.log.redone_iterations:
+        yield _again(case)
+
+
+def _began_at_zero(case: Case) -> bool:
+    first = case.train[0]
+    resumed = any(m.kind == "resumed" and m.segment == first.segment for m in case.log.markers)
+    return not resumed and first.step <= max(1, case.log.interval or first.step)
+
+
+def _unproven(case: Case) -> list[ResumePoint]:
+    """The resume points without a line `resumed epoch E`, in order."""
+    said = [marker.epoch for marker in case.log.markers if marker.kind == "resumed"]
+    missing: list[ResumePoint] = []
+    for point in case.expectation.resumed:
+        if point.epoch in said:
+            said.remove(point.epoch)
+        else:
+            missing.append(point)
+    return missing
+
+
+def _fresh_starts_before(case: Case) -> int:
+    """How many segments before the one that counts started without resuming."""
+    origin = case.train[0].segment
+    started = {m.segment for m in case.log.markers if m.kind == "started"}
+    resumed = {m.segment for m in case.log.markers if m.kind == "resumed"}
+    if not started:  # JSON logs say nothing of starts
+        return origin
+    return len({segment for segment in started - resumed if segment < origin})
+
+
+def _fresh_starts_allowed(case: Case) -> int:
+    """How many attempts were not asked to resume; the first one, where the attempts are not known."""
+    asked = case.expectation
+    return max(0, len(asked.ended) - len(asked.resumed)) if asked.ended else 1
+
+
+def _from_zero(case: Case, point: ResumePoint) -> Finding:
+    place = f"epoch {point.epoch}" + (f", iter {point.iteration}" if point.iteration is not None else "")
+    return Finding(
+        "resume",
+        "critical",
+        f"A resume after {place} was asked for, but the training started from zero:"
+        f" the log has no line `resumed epoch {point.epoch}`.",
+        where=case.where(case.train[0]),
+        evidence={"asked": point.epoch, "checkpoint": point.path, "segment": case.train[0].segment},
+        advice=f"Check that {point.path} can be read where the trainer runs, and start again.",
+        blocking=True,
+    )
+
+
+def _again(case: Case) -> Finding:
+    return Finding(
+        "resume",
+        "warning",
+        f"The training started again from zero; {case.log.redone_iterations} iterations were done again.",
+        where=case.where(case.train[0]),
+        evidence={"redone_iterations": case.log.redone_iterations, "segment": case.train[0].segment},
+        advice="If it should have resumed, give the trainer the newest checkpoint with --resume-from.",
+    )
+
+
+def redone(case: Case) -> Iterator[Finding]:
+    """Iterations between the checkpoint that was resumed from and the place of the crash."""
+    count = case.log.redone_iterations
+    if count:
+        yield Finding(
+            "redone",
+            "info",
+            f"{count} iterations were done again after a restart ({case.log.segments} segments).",
+            evidence={"redone_iterations": count, "segments": case.log.segments},
+            advice="More frequent checkpoints make this smaller.",
+        )

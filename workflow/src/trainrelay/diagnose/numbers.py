@@ -1,0 +1,53 @@
+"""Small statistics and the way numbers are written in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+
+def finite(values: Sequence[float]) -> list[float]:
+    """The values that are neither NaN nor infinite."""
+    return [value for value in values if math.isfinite(value)]
+
+
+def head_level(values: Sequence[float]) -> float:
+    """Where a series starts: the median of its first tenth, of five values at most."""
+    return median(values[: max(1, min(5, len(values) // 10))])
+
+
+def tail_level(values: Sequence[float]) -> float:
+    """Where a series is now: the median of its last tenth, of twenty values at most."""
+    return median(values[-max(1, min(20, len(values) // 10)) :])
+
+
+def best_level(values: Sequence[float]) -> float:
+    """The lowest level that was held for a tenth of the series."""
+    width = max(1, min(20, len(values) // 10))
+    return min(
+        median(values[at : at + width]) for at in range(0, len(values) - width + 1, max(1, width // 2))
+    )
+
+
+def reduction(first: float, last: float) -> float:
+    """By which share of `first` a value fell; negative where it rose. 0 where `first` is 0."""
+    return (first - last) / abs(first) if first else 0.0
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def text(value: float) -> str:
+    """Three significant digits: 106, 48.1, 0.667, 0.0002."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Inf" if value > 0 else "-Inf")
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """55% of 0.546; one digit after the point below 1%."""
+    return f"{100 * share:.0f}%" if abs(share) >= 0.01 or share == 0 else f"{100 * share:.1g}%"

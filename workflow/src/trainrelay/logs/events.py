@@ -1,0 +1,78 @@
+"""What a format module sees in a file, in the order of the file; `assemble` makes a Log of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from trainrelay.records import Phase
+
+MarkerKind = Literal["started", "resumed", "loaded", "saved", "mismatch", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowSeen:
+    """A line of numbers. `iters_per_epoch` and `max_iters` as far as the line says them.
+
+    `by_iteration` marks trainers that count iterations over the whole run; `key` is equal for two
+    copies of one line (None: cannot be told), so that one run's console log and log file are not
+    counted twice.
+    """
+
+    epoch: int
+    iteration: int
+    phase: Phase
+    values: Mapping[str, float]
+    key: int | None
+    iters_per_epoch: int | None = None
+    max_iters: int | None = None
+    by_iteration: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerSeen:
+    """A line that says something besides numbers. Of a `loaded` one, `text` is the path."""
+
+    kind: MarkerKind
+    text: str
+    epoch: int | None = None
+    iteration: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStarted:
+    """A trainer process introduced itself: what follows is a new start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the log tells of the machine and of the trainer config."""
+
+    setup: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    max_epochs: int | None = None
+    max_iters: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A line that began as a line of numbers and could not be read to its end."""
+
+
+Event = RowSeen | MarkerSeen | ProcessStarted | Facts | Skipped
+
+
+class Format(Protocol):
+    """A log format: one module. `title` is how a person calls it."""
+
+    name: str
+    title: str
+
+    def claims(self, line: str) -> bool:
+        """Whether this line can only come from this format."""
+        ...
+
+    def events(self, lines: Iterator[str]) -> Iterator[Event]:
+        """All events of one file; `lines` keep their line ends."""
+        ...

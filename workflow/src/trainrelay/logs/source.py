@@ -1,0 +1,46 @@
+"""Opening a log: what cannot be one is refused in a sentence, what can be is read line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainrelay.errors import LogError
+
+PROBE_BYTES = 65536
+# A longer line is cut, so that a file without line ends cannot fill the memory. The longest real one
+# is the first line of a JSON log (32 kB).
+LINE_LIMIT = 1 << 20
+
+
+def check(path: Path, reads: str) -> None:
+    """Refuses what cannot be a text log. Raises LogError; `reads` names the formats."""
+    try:
+        with _regular(path, reads).open("rb") as file:
+            head = file.read(PROBE_BYTES)
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read ({error.strerror}); {how(reads)}") from error
+    if b"\0" in head:
+        raise LogError(f"{path}: is a binary file, not a log; {how(reads)}")
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines with their ends; a carriage return of a progress bar ends a line too."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        while line := file.readline(LINE_LIMIT):
+            yield line
+
+
+def how(reads: str) -> str:
+    """What to type instead."""
+    return f"trainrelay reads {reads}: type `trainrelay analyze LOG...` with the trainer's own log"
+
+
+def _regular(path: Path, reads: str) -> Path:
+    if not path.exists():
+        raise LogError(f"{path}: there is no such log; {how(reads)}")
+    if path.is_dir():
+        raise LogError(f"{path}: is a folder, not a log; {how(reads)}")
+    if not path.is_file():
+        raise LogError(f"{path}: is not a regular file; {how(reads)}")
+    return path
