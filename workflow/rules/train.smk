@@ -14,6 +14,8 @@ for stage_name in CONFIG.stage_names:
             run=dag.one_of(CONFIG.runs_with(stage_name)),
         params:
             *dag.signature_params(CONFIG, stage_name),
+            # A shell line is formatted when its job runs: the loop's own variable is the last stage by then.
+            where=f"{{run}}/{stage_name}",
             # Depends on input, so a change of it triggers nothing: it only tells.
             plan=lambda w, input, s=stage_name: PLANS.message(w.run, s),
         threads: lambda w, s=stage_name: dag.threads(CONFIG, w.run, s)
@@ -22,7 +24,7 @@ for stage_name in CONFIG.stage_names:
         message:
             "{params.plan}"
         shell:
-            f"exec {{TRAINRELAY}} train {{wildcards.run}}/{stage_name} --configfile {{CONFIG_FILE:q}}"
+            "exec {TRAINRELAY} train {params.where} --configfile {CONFIG_FILE:q}"
 
     rule:
         name:
@@ -33,8 +35,10 @@ for stage_name in CONFIG.stage_names:
             f"{OUT}/{{run}}/{stage_name}/checkpoint.json",
         wildcard_constraints:
             run=dag.one_of(CONFIG.runs_with(stage_name)),
+        params:
+            where=f"{{run}}/{stage_name}",
         localrule: True
         message:
-            "{wildcards.run}: verifies and hands on the checkpoint: {output}"
+            "{params.where}: verifies and hands on the checkpoint: {output}"
         shell:
-            f"exec {{TRAINRELAY}} promote {{wildcards.run}}/{stage_name} --configfile {{CONFIG_FILE:q}}"
+            "exec {TRAINRELAY} promote {params.where} --configfile {CONFIG_FILE:q}"

@@ -1,0 +1,114 @@
+"""What belongs to a training's identity, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainrelay.config import Config, parse
+from trainrelay.signature import UNREADABLE, differences, ingredients, option_text, signature
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "a.py").write_text("optimizer = dict(lr=0.1)\nlog_config = dict(interval=50)\n")
+    (tmp_path / "b.py").write_text("optimizer = dict(lr=0.2)\nload_from = 'a.pth'\n")
+    return tmp_path
+
+
+def config_of(
+    checkout: Path, trainer: dict[str, Any] | None = None, a: dict[str, Any] | None = None, out: str = "runs"
+) -> Config:
+    stages = {
+        "a": {"config": "a.py", "epochs": 2, **(a or {})},
+        "b": {"config": "b.py", "epochs": 3, "init_from": "a"},
+    }
+    how = {"kind": "mmcv", "root": str(checkout), "nproc_per_node": 2, "device": "cpu", **(trainer or {})}
+    return parse({"out": out, "runs": {"r": {"trainer": how, "stages": stages}}})
+
+
+def parts(checkout: Path, stage: str = "a", **changes: Any) -> dict[str, str]:
+    return ingredients(config_of(checkout, **changes), "r", stage)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"a": {"backends": ["nccl"]}},
+        {"a": {"options": {"data.workers_per_gpu": 8}}},
+        {"a": {"options": {"log_config.interval": 1}}},
+        {"a": {"resources": {"runtime_min": 5, "partition": "x"}}},
+        {"a": {"work_dir": "w", "log": "x.log", "master_port": 1234, "gate": False}},
+        {"a": {"promotion": {"target": "ckpts/x.pth"}}},
+        {"a": {"epochs": 9}},
+        {"trainer": {"env": {"A": "b"}, "interpreter": "/opt/python"}},
+        {"trainer": {"launch": "torch.distributed.launch", "entry": "t.py"}},
+        {"out": "elsewhere"},
+    ],
+)
+def test_what_leaves_the_weights_alone_is_not_in_it(checkout: Path, changes: dict[str, Any]) -> None:
+    assert parts(checkout, **changes) == parts(checkout)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"a": {"options": {"optimizer.lr": 0.3}}}, "option optimizer.lr"),
+        ({"a": {"options": {"data.samples_per_gpu": 2}}}, "option data.samples_per_gpu"),
+        ({"a": {"seed": 1}}, "seed"),
+        ({"a": {"deterministic": True}}, "deterministic"),
+        ({"trainer": {"nproc_per_node": 4}}, "world size"),
+    ],
+)
+def test_what_changes_the_weights_is_named_by_its_key(
+    checkout: Path, changes: dict[str, Any], key: str
+) -> None:
+    found = differences(parts(checkout), parts(checkout, **changes))
+    assert [difference.key for difference in found] == [key]
+
+
+def test_a_setting_of_the_trainer_config_is_named_with_both_values(checkout: Path) -> None:
+    before = parts(checkout)
+    (checkout / "a.py").write_text("optimizer = dict(lr=0.05)\n")
+    assert [str(difference) for difference in differences(before, parts(checkout))] == [
+        "config: optimizer.lr: 0.1 -> 0.05"
+    ]
+
+
+def test_a_stage_changes_with_the_stage_it_starts_from(checkout: Path) -> None:
+    before = parts(checkout, "b")
+    (checkout / "a.py").write_text("optimizer = dict(lr=0.05)\n")
+    found = differences(before, parts(checkout, "b"))
+    assert [difference.key for difference in found] == ["init_from"]
+
+
+def test_a_stage_changes_with_the_epochs_of_the_stage_it_starts_from(checkout: Path) -> None:
+    assert parts(checkout, "b") != parts(checkout, "b", a={"epochs": 4})
+
+
+def test_an_unreadable_trainer_config_is_said_and_not_guessed(checkout: Path) -> None:
+    (checkout / "a.py").unlink()
+    assert "No such file" in parts(checkout)[UNREADABLE]
+
+
+def test_the_digest_is_over_ingredients_and_epochs() -> None:
+    assert signature({"a": "1", "b": "2"}, 3) == signature({"b": "2", "a": "1"}, 3)
+    assert signature({"a": "1"}, 3) != signature({"a": "1"}, 4)
+    assert signature({"a": "1"}, 3) != signature({"a": "2"}, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "True"), (4, "4"), (0.1, "0.1"), ("gloo", "gloo"), (None, "None"), ([1, "a"], "[1,a]")],
+        (True, "True"),
+        (4, "4"),
+        (0.1, "0.1"),
+        ("gloo", "gloo"),
+        (None, "None"),
+        ([1, "a", True], "[1,a,True]"),
+    ],
+)
+def test_values_are_written_as_cfg_options_takes_them(value: Any, text: str) -> None:
+    assert option_text(value) == text

@@ -1,0 +1,191 @@
+"""How a stage stands, decided from what lies on disk."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from trainrelay import state
+from trainrelay.errors import UserError
+from trainrelay.files import write_json
+from trainrelay.paths import StagePaths
+from trainrelay.records import Acceptance, AttemptRecord, CheckpointFacts, FileDigest, Identity
+from trainrelay.signature import UNREADABLE
+
+PARTS = {"world size": "8", "config: optimizer.lr": "0.0002"}
+
+
+def digest(mark: str = "a") -> FileDigest:
+    return FileDigest(path="x.pth", sha256=mark * 64, size=1)
+
+
+def attempt(number: int = 1, **changes: Any) -> AttemptRecord:
+    values: dict[str, Any] = {
+        "number": number,
+        "tag": f"tag-{number}",
+        "host": socket.gethostname(),
+        "supervisor_pid": os.getpid(),
+        "supervisor_start_s": psutil.Process().create_time(),
+        "argv": [],
+        "env": {},
+        "cwd": "/",
+        "log": f"attempts/{number:03d}/trainer.log",
+        "backend": "gloo",
+        "world_size": 8,
+        "epochs": 6,
+        "resumed_from": None,
+        "started_s": 1000.0,
+        "ended_s": 4600.0,
+        "end": "done",
+    }
+    return AttemptRecord(**{**values, **changes})
+
+
+FRESH = state.Facts(
+    run="r",
+    stage="s",
+    epochs=6,
+    paths=StagePaths(Path("runs/r/s"), Path("/w"), None),
+    ingredients=PARTS,
+    parent=None,
+)
+IDENTITY = Identity(run="r", stage="s", ingredients=PARTS, initial_checkpoint=None)
+TRAINED = replace(FRESH, identity=IDENTITY, attempts=(attempt(),), checkpoints=((6, Path("/w/epoch_6.pth")),))
+
+
+def kind(facts: state.Facts) -> str:
+    return state.judge(facts).kind
+
+
+def test_nothing_on_disk_is_fresh() -> None:
+    assert kind(FRESH) == "fresh"
+
+
+def test_all_epochs_trained_is_complete() -> None:
+    assert kind(TRAINED) == "complete"
+
+
+def test_a_complete_training_stays_complete_when_its_checkpoint_was_cleaned_away() -> None:
+    assert kind(replace(TRAINED, checkpoints=())) == "complete"
+
+
+def test_checkpoints_without_our_identity_are_foreign() -> None:
+    assert kind(replace(TRAINED, identity=None)) == "foreign"
+
+
+def test_epochs_raised_goes_on_from_what_is_there() -> None:
+    judged = state.judge(replace(TRAINED, epochs=8))
+    assert judged.kind == "resumable"
+    assert judged.reason == "epochs raised from 6 to 8"
+
+
+def test_epochs_lowered_trains_nothing() -> None:
+    assert kind(replace(TRAINED, epochs=4)) == "complete"
+
+
+def test_another_learning_rate_is_a_change_and_says_which() -> None:
+    judged = state.judge(replace(TRAINED, ingredients={**PARTS, "config: optimizer.lr": "0.0001"}))
+    assert judged.kind == "changed"
+    assert str(judged.differences[0]) == "config: optimizer.lr: 0.0002 -> 0.0001"
+
+
+def test_another_initial_checkpoint_is_a_change() -> None:
+    identity = IDENTITY.model_copy(update={"initial_checkpoint": digest("a")})
+    assert kind(replace(TRAINED, identity=identity, parent=digest("a"))) == "complete"
+    assert kind(replace(TRAINED, identity=identity, parent=digest("b"))) == "changed"
+
+
+def test_a_config_that_cannot_be_read_here_is_not_taken_for_a_change() -> None:
+    unreadable = {"world size": "8", UNREADABLE: "No such file"}
+    assert kind(replace(TRAINED, ingredients=unreadable)) == "complete"
+    assert kind(replace(TRAINED, ingredients={**unreadable, "world size": "4"})) == "changed"
+
+
+def test_a_killed_training_is_resumable_and_says_where_it_stands() -> None:
+    killed = attempt(end="killed", reason="rank 1 was ended by SIGKILL")
+    judged = state.judge(replace(TRAINED, attempts=(killed,), checkpoints=((3, Path("/w/epoch_3.pth")),)))
+    assert judged.kind == "resumable"
+    assert judged.reason == "3 of 6 epochs trained; attempt 1: killed (rank 1 was ended by SIGKILL)"
+
+
+@pytest.mark.parametrize("end", ["diverged", "oom-gpu", "disk-full", "not-resumed"])
+def test_an_end_that_a_relaunch_does_not_cure_is_failed(end: str) -> None:
+    assert kind(replace(TRAINED, attempts=(attempt(end=end),))) == "failed"
+
+
+def test_a_change_is_noticed_before_anything_is_resumed() -> None:
+    killed = replace(TRAINED, attempts=(attempt(end="killed"),), ingredients={"world size": "4"})
+    assert kind(killed) == "changed"
+
+
+def test_an_open_attempt_of_a_living_supervisor_is_running() -> None:
+    assert kind(replace(TRAINED, attempts=(attempt(end=None, ended_s=None),), alive=True)) == "running"
+
+
+def accepted(**changes: Any) -> Acceptance:
+    found = CheckpointFacts(file=digest(), epoch=4, iteration=40, tensors=1, parameters=1, finite=True)
+    values = {"kind": "gate", "subject": "a" * 64, "reason": "good enough", "at_s": 5000.0}
+    return Acceptance(**{**values, "checkpoint": found, **changes})
+
+
+def test_a_person_may_take_an_unfinished_training_as_it_is() -> None:
+    stopped = replace(TRAINED, attempts=(attempt(end="diverged"),))
+    judged = state.judge(replace(stopped, accepted=accepted()))
+    assert judged.kind == "complete"
+    assert "good enough" in judged.reason
+
+
+def test_a_word_given_before_the_newest_attempt_does_not_count() -> None:
+    stopped = replace(TRAINED, attempts=(attempt(end="diverged", started_s=6000.0),))
+    assert kind(replace(stopped, accepted=accepted())) == "failed"
+
+
+def test_gpu_hours_are_counted_over_all_attempts() -> None:
+    assert replace(TRAINED, attempts=(attempt(), attempt(2))).gpu_h == pytest.approx(16.0)
+
+
+class TestSupervisor:
+    def test_ours_lives(self) -> None:
+        assert state.supervisor_may_live(attempt(end=None))
+
+    def test_an_ended_attempt_has_none(self) -> None:
+        assert not state.supervisor_may_live(attempt())
+
+    def test_a_pid_given_to_another_process_since_is_not_it(self) -> None:
+        assert not state.supervisor_may_live(attempt(end=None, supervisor_start_s=1.0))
+
+    def test_a_pid_that_is_gone_is_dead(self) -> None:
+        assert not state.supervisor_may_live(attempt(end=None, supervisor_pid=2**22 + 1))
+
+    def test_on_another_host_it_may_live_until_a_person_says_it_is_gone(self) -> None:
+        elsewhere = attempt(end=None, host="node17")
+        assert state.supervisor_may_live(elsewhere)
+        gone = accepted(kind="lost-attempt", subject=elsewhere.tag, checkpoint=None)
+        assert state.given_up(elsewhere, gone)
+        assert not state.given_up(attempt(2), gone)
+
+
+def test_attempts_are_listed_in_order(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        (tmp_path / f"attempts/{number:03d}").mkdir(parents=True)
+        write_json(tmp_path / f"attempts/{number:03d}/attempt.json", attempt(number))
+    (tmp_path / "attempts/011").mkdir()
+    assert [record.number for record in state.list_attempts(tmp_path)] == [1, 2, 10]
+
+
+def test_a_damaged_attempt_is_named_and_nothing_is_guessed(tmp_path: Path) -> None:
+    (tmp_path / "attempts/001").mkdir(parents=True)
+    (tmp_path / "attempts/001/attempt.json").write_text('{"number": 1')
+    with pytest.raises(UserError, match=r"001/attempt\.json"):
+        state.list_attempts(tmp_path)
+
+
+def test_a_log_is_found_after_its_folder_was_moved() -> None:
+    moved = state.attempt_log(Path("runs/r/s.old-1"), attempt(3, log="runs/r/s/attempts/003/my.log"))
+    assert moved == Path("runs/r/s.old-1/attempts/003/my.log")
