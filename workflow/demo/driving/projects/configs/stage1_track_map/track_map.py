@@ -1,0 +1,23 @@
+_base_ = ["../_base_/datasets/scenes.py", "../_base_/default_runtime.py"]
+
+plugin = True
+plugin_dir = "driving/"
+
+model = dict(
+    type="DrivingModel",
+    dims=32,
+    loss_past_traj_weight=0.0,  # past trajectories are learned in stage 2
+)
+optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01, fused=True)
+optimizer_config = dict(grad_clip=dict(max_norm=35, norm_type=2))
+lr_config = dict(
+    policy="CosineAnnealing",
+    warmup="linear",
+    warmup_iters=40,
+    warmup_ratio=1.0 / 3,
+    min_lr_ratio=1e-3,
+)
+total_epochs = 4
+evaluation = dict(interval=4)
+runner = dict(type="EpochBasedRunner", max_epochs=total_epochs)
+find_unused_parameters = True
