@@ -1,6 +1,9 @@
 # Multi-stage training: train -> promote -> train ...; analyze and report are leaves.
 # What each stage is comes from config.yaml; `snakemake -n` shows what would run, and why.
 
+import sys
+
+
 report: "workflow/report/workflow.rst"
 
 
@@ -23,4 +26,6 @@ include: "workflow/rules/analyze.smk"
 
 
 onstart:
-    PLANS.refuse(workflow.dag.needrun_jobs())
+    # Before anything is submitted. sys.exit, because an exception here would print our own lines of code.
+    if refusals := PLANS.refusals(workflow.dag.needrun_jobs()):
+        sys.exit(f"trainrelay: nothing was started.\n{refusals}")

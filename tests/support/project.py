@@ -18,8 +18,8 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 300
 # One line of `snakemake -n` per scheduled training: "Job 4: driving/stage2: trains 2 epochs".
-_SCHEDULED = re.compile(r"^Job \d+: (\w+/\w+): (.*)$", re.MULTILINE)
-_TRAINS = ("trains nothing", "refused")
+_SCHEDULED = re.compile(r"^Job \d+: (\w+/\w+): ((?:trains|resumes|goes on|refused).*)$", re.MULTILINE)
+_NOT_TRAINED = ("trains nothing", "refused")
 
 CONFIG: dict[str, Any] = {
     "runs": {
@@ -108,12 +108,7 @@ class Project:
 
     def trained_by_snakemake(self) -> set[str]:
         """The stages whose trainer `snakemake -n` would start."""
-        doing = self.scheduled()
-        return {
-            where
-            for where, what in doing.items()
-            if re.match("trains|resumes|goes", what) and not what.startswith(_TRAINS)
-        }
+        return {where for where, what in self.scheduled().items() if not what.startswith(_NOT_TRAINED)}
 
     def trained_by_plan(self) -> set[str]:
         """The stages whose trainer `trainrelay plan` would start."""

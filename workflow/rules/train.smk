@@ -17,7 +17,7 @@ for stage_name in CONFIG.stage_names:
             # A shell line is formatted when its job runs: the loop's own variable is the last stage by then.
             where=f"{{run}}/{stage_name}",
             # Depends on input, so a change of it triggers nothing: it only tells.
-            plan=lambda w, input, s=stage_name: PLANS.message(w.run, s),
+            plan=lambda w, input, resources, s=stage_name: PLANS.message(w.run, s, resources),
         threads: lambda w, s=stage_name: dag.threads(CONFIG, w.run, s)
         resources:
             **dag.resources(CONFIG, stage_name),

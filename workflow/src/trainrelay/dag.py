@@ -11,7 +11,6 @@ from typing import Any
 
 from trainrelay import config_file
 from trainrelay.config import Config, Resources, parse
-from trainrelay.errors import Refusal
 from trainrelay.paths import stage_paths
 from trainrelay.plan import StagePlan, missing_checkout, plan
 from trainrelay.signature import ingredients
@@ -110,18 +109,17 @@ class Plans:
             self._plans = {(planned.run, planned.stage): planned for planned in plan(self._config)}
         return self._plans[run, stage]
 
-    def message(self, run: str, stage: str) -> str:
-        """What `snakemake -n` prints of a training."""
+    def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
+        """What `snakemake -n` prints of a training; minutes as set on the command line, too."""
         missing = missing_checkout(self._config, run)
-        return self._plan(run, stage).message + (f"\n  note: {missing}" if missing else "")
+        note = f"\n  note: {missing}" if missing else ""
+        return self._plan(run, stage).message(resources.get("runtime")) + note
 
-    def refuse(self, jobs: Iterable[Any]) -> None:
-        """Before anything is submitted: Refusal where a scheduled training must not start."""
+    def refusals(self, jobs: Iterable[Any]) -> str:
+        """Why scheduled trainings must not start, a paragraph each; empty where all may."""
         wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")) for job in jobs if _trains(job)}
         plans = [self._plan(run, stage) for run, stage in sorted(wanted)]
-        refused = [f"{p.run}/{p.stage}: {p.reason}{_listed(p)}" for p in plans if p.action == "refuse"]
-        if refused:
-            raise Refusal("nothing was started.\n" + "\n".join(refused))
+        return "\n".join(f"{p.run}/{p.stage}: {p.reason}{_listed(p)}" for p in plans if p.action == "refuse")
 
 
 def _trains(job: Any) -> bool:

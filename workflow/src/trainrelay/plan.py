@@ -29,7 +29,9 @@ class StagePlan:
     reason: str
     doing: str  # what would be done, in words
     differences: tuple[Difference, ...]
-    asks: str  # GPUs, minutes, epochs, config, ladder
+    runtime_min: int | None
+    devices: str  # "8 x a40"
+    trained_with: str  # epochs, config, ladder
     launch: Launch
     set_aside: Path | None = None
     gpu_h: float = 0.0
@@ -39,11 +41,16 @@ class StagePlan:
         """Whether the trainer would be started."""
         return self.action in TRAINS
 
-    @property
-    def message(self) -> str:
+    def asks(self, runtime_min: int | None = None) -> str:
+        """GPUs, minutes, epochs, config and ladder in one line."""
+        minutes = runtime_min or self.runtime_min
+        return f"{self.devices}, {f'{minutes} min' if minutes else 'no time limit'}, {self.trained_with}"
+
+    def message(self, runtime_min: int | None = None) -> str:
         """What a dry run prints of the stage."""
-        lines = [f"{self.run}/{self.stage}: {self.doing}", f"  {self.asks}", f"  {self.state}: {self.reason}"]
-        return "\n".join([*lines, *(f"  {difference}" for difference in self.differences)])
+        lines = [f"{self.run}/{self.stage}: {self.doing}", self.asks(runtime_min)]
+        lines += [f"{self.state}: {self.reason}", *map(str, self.differences)]
+        return "\n  ".join(lines)
 
 
 def plan(config: Config) -> list[StagePlan]:
@@ -62,7 +69,7 @@ def plan(config: Config) -> list[StagePlan]:
 def stage_plan(config: Config, run: str, stage: str, training_parent: str | None = None) -> StagePlan:
     """One stage; `training_parent` names the earlier stage where that one trains first."""
     facts = state.read(config, run, stage)
-    judged = state.judge(facts)
+    judged, settings = state.judge(facts), config.stage(run, stage)
     action, reason = _action(judged, facts, training_parent)
     set_aside = next_aside(facts.paths.folder) if action == "retrain" else None
     if action == "retrain" and (refusal := guard(config, facts)):
@@ -75,7 +82,11 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         reason=reason,
         doing=_doing(action, facts, set_aside),
         differences=judged.differences,
-        asks=asks(config, run, stage),
+        runtime_min=settings.resources.runtime_min,
+        devices=_devices(config, run, settings),
+        trained_with=(
+            f"{settings.epochs} epochs, config {settings.config}, backends {' > '.join(settings.backends)}"
+        ),
         launch=_launch(config, facts, action),
         set_aside=set_aside,
         gpu_h=facts.gpu_h,
@@ -136,20 +147,6 @@ def next_aside(folder: Path) -> Path:
     while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
         number += 1
     return aside
-
-
-def asks(config: Config, run: str, stage: str) -> str:
-    """GPUs, minutes, epochs, config and ladder in one line."""
-    settings = config.stage(run, stage)
-    minutes = settings.resources.runtime_min
-    parts = [
-        _devices(config, run, settings),
-        f"{minutes} min" if minutes else "no time limit",
-        f"{settings.epochs} epochs",
-        f"config {settings.config}",
-        f"backends {' > '.join(settings.backends)}",
-    ]
-    return ", ".join(parts)
 
 
 def _devices(config: Config, run: str, settings: Stage) -> str:

@@ -7,8 +7,8 @@ the answer; nothing else looks into a training directory to decide what to do.
 from __future__ import annotations
 
 import os
+import shlex
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -133,7 +133,7 @@ def judge(facts: Facts) -> State:
     if facts.alive:
         return _running(facts)
     if changes := identity_changes(facts, facts.identity):
-        return State("changed", _changed(changes), tuple(changes))
+        return State("changed", "what it is trained from has changed", tuple(changes))
     if (complete := _complete(facts)) is not None:
         return complete
     return _unfinished(facts)
@@ -171,22 +171,25 @@ def _handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
 
 
 def _without_identity(facts: Facts) -> State:
+    folder, record = facts.paths.work_dir, facts.paths.train
     if facts.checkpoints:
-        newest = facts.checkpoints[0][1]
-        return State("foreign", f"{facts.paths.work_dir} holds {newest.name}, which trainrelay did not train")
+        what = f"{folder} holds {facts.checkpoints[0][1].name}, which trainrelay did not train; it is neither"
+        mv = f"mv {shlex.quote(str(folder))} {shlex.quote(f'{folder}.old')}"
+        typed = f"to train anew, type: {mv} (or set another work_dir in the config)"
+        return State("foreign", f"{what} resumed nor overwritten; {typed}")
     if facts.train is not None:
-        return State("foreign", f"{facts.paths.train} is there, but the training it speaks of is not")
+        what = f"{record} is there, but the training it speaks of is not"
+        return State("foreign", f"{what}; to train anew, type: rm {shlex.quote(str(record))}")
     return State("fresh", "nothing trained yet")
 
 
 def _running(facts: Facts) -> State:
-    attempt = facts.attempts[-1]
-    return State("running", f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}")
-
-
-def _changed(changes: Sequence[Difference]) -> str:
-    more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
-    return f"{changes[0]}{more}"
+    attempt, where = facts.attempts[-1], f"{facts.run}/{facts.stage}"
+    what = f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}"
+    if attempt.host == socket.gethostname():
+        return State("running", what)
+    typed = f'trainrelay accept {where} --lost-attempt --reason "..."'
+    return State("running", f"{what}; if that host is gone, type: {typed}")
 
 
 def _complete(facts: Facts) -> State | None:

@@ -31,7 +31,7 @@ def _lines(planned: StagePlan) -> Iterator[str]:
     yield f"  state    {planned.state}: {planned.reason}"
     for difference in planned.differences:
         yield f"  changed  {difference}"
-    yield f"  asks     {planned.asks}"
+    yield f"  asks     {planned.asks()}"
     yield f"  folder   {planned.launch.cwd}"
     yield f"  command  {_typed(planned)}"
 
@@ -52,7 +52,7 @@ def _plain(planned: StagePlan) -> dict[str, Any]:
         "reason": planned.reason,
         "doing": planned.doing,
         "differences": [str(difference) for difference in planned.differences],
-        "asks": planned.asks,
+        "asks": planned.asks(),
         "argv": list(planned.launch.argv),
         "env": dict(planned.launch.env),
         "cwd": planned.launch.cwd,

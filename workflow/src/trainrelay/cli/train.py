@@ -43,7 +43,7 @@ def train_stage(config: Config, run_name: str, stage: str) -> None:
         write_train_record(config, facts)
         return
     if judged.kind in ("running", "foreign"):
-        raise Refusal(f"{run_name}/{stage}: {judged.reason}; {_what_to_type(judged, facts)}")
+        raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     facts = _ready(config, facts, judged)
     attempt = supervise.train(_job(config, facts), Console(stderr=True))
     _conclude(config, facts, attempt)
@@ -169,18 +169,6 @@ def _explain(config: Config, facts: state.Facts) -> None:
     except TrainrelayError as error:
         _say(f"no analysis: {error}")
     _say(f"report: {write_report(config, facts.run)}")
-
-
-def _what_to_type(judged: state.State, facts: state.Facts) -> str:
-    where = f"{facts.run}/{facts.stage}"
-    if judged.kind == "running":
-        return f'if that host is gone, type: trainrelay accept {where} --lost-attempt --reason "..."'
-    if not facts.checkpoints:
-        return f"to train anew, type: rm {facts.paths.train}"
-    return (
-        "it is neither resumed nor overwritten. To train anew, type: "
-        f"mv {facts.paths.work_dir} {facts.paths.work_dir}.old; or set another work_dir in the config"
-    )
 
 
 def _say(text: str) -> None:

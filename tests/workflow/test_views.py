@@ -1,0 +1,153 @@
+"""`snakemake -n` and `trainrelay plan` are views of one state: they always name the same trainings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.project import Project
+
+pytestmark = pytest.mark.xdist_group("trained")
+STAGE1, STAGE2 = "driving/stage1", "driving/stage2"
+
+
+def nothing(_: Project) -> None:
+    pass
+
+
+def learning_rate(project: Project) -> None:
+    path = project.folder / "workflow/demo/driving/projects/configs/stage2_e2e/e2e.py"
+    path.write_text(path.read_text().replace("lr=1e-3", "lr=5e-4"))
+
+
+def learning_rate_of_stage1(project: Project) -> None:
+    stages(project, "stage1", options={"optimizer.lr": 1e-4})
+
+
+def stages(project: Project, name: str, **changes: object) -> None:
+    def change(data: dict) -> None:  # type: ignore[type-arg]
+        data["runs"]["driving"]["stages"][name].update(changes)
+
+    project.configure(change)
+
+
+def epochs_raised(project: Project) -> None:
+    stages(project, "stage2", epochs=3)
+
+
+def killed_in_stage_2(project: Project) -> None:
+    folder = project.stage("stage2")
+    record = json.loads((folder / "attempts/001/attempt.json").read_text())
+    record.update(end="killed", reason="rank 1 was ended by SIGKILL", final_checkpoint=None)
+    (folder / "attempts/001/attempt.json").write_text(json.dumps(record))
+    (folder / "train.json").unlink()
+    (project.folder / "workflow/demo/driving/work_dirs/e2e/epoch_2.pth").unlink()
+
+
+def removed(name: str) -> Callable[[Project], None]:
+    def remove(project: Project) -> None:
+        (project.folder / "runs/driving" / name).unlink()
+
+    remove.__name__ = f"removed_{name}"
+    return remove
+
+
+def foreign(project: Project) -> None:
+    shutil.rmtree(project.stage("stage2"))
+
+
+def workers_and_backend(project: Project) -> None:
+    stages(project, "stage2", backends=["nccl"], log="other.log", resources={"runtime_min": 7})
+
+
+def checkout_gone(project: Project) -> None:
+    (project.folder / "workflow/demo/driving").rename(project.folder / "elsewhere")
+
+
+STATES: list[tuple[Callable[[Project], None], set[str]]] = [
+    (nothing, set()),
+    (learning_rate, {STAGE2}),
+    (learning_rate_of_stage1, {STAGE1, STAGE2}),
+    (epochs_raised, {STAGE2}),
+    (killed_in_stage_2, {STAGE2}),
+    (removed("stage1/train.json"), set()),
+    (removed("stage1/checkpoint.json"), set()),
+    (removed("stage2/train.json"), set()),
+    (removed("stage2/analysis.json"), set()),
+    (foreign, set()),
+    (workers_and_backend, set()),
+    (checkout_gone, set()),
+]
+
+
+@pytest.mark.parametrize(("change", "trains"), STATES, ids=lambda value: getattr(value, "__name__", ""))
+def test_both_name_the_same_trainings(
+    trained: Project, change: Callable[[Project], None], trains: set[str]
+) -> None:
+    change(trained)
+    assert trained.trained_by_snakemake() == trains
+    assert trained.trained_by_plan() == trains
+
+
+def test_both_name_both_trainings_of_a_fresh_project(fresh: Project) -> None:
+    assert fresh.trained_by_snakemake() == {STAGE1, STAGE2} == fresh.trained_by_plan()
+
+
+def test_a_changed_learning_rate_is_printed_before_and_now(trained: Project) -> None:
+    learning_rate(trained)
+    printed = trained.succeed("-n")
+    assert "config: optimizer.lr: 0.001 -> 0.0005" in printed
+    assert "before: 'config: optimizer.lr = 0.001'" in printed
+    assert "the old training is kept in runs/driving/stage2.old-1" in printed
+    assert "train_stage1" not in printed
+
+
+def test_a_foreign_work_dir_is_refused_before_anything_starts(trained: Project) -> None:
+    foreign(trained)
+    work_dir = trained.folder / "workflow/demo/driving/work_dirs/e2e"
+    before = {path: path.stat().st_mtime_ns for path in work_dir.iterdir()}
+    done = trained.snakemake()
+    assert done.returncode == 1
+    assert "which trainrelay did not train" in done.stderr
+    assert f"mv '{work_dir}'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in work_dir.iterdir()} == before
+    direct = trained.trainrelay("train", STAGE2)
+    assert direct.returncode == 2
+    assert f"mv '{work_dir}'" in direct.stderr
+
+
+def test_an_expensive_training_is_not_set_aside_without_a_word(trained: Project) -> None:
+    trained.configure(lambda data: data.update(retrain_guard_gpu_h=0.0))
+    learning_rate(trained)
+    refused = trained.snakemake()
+    assert refused.returncode == 1
+    assert "config: optimizer.lr: 0.001 -> 0.0005" in refused.stderr
+    assert "GPU-hours" in refused.stderr
+    assert "trainrelay accept driving/stage2 --retrain" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert trained.trained_by_plan() == set() == trained.trained_by_snakemake()
+
+    accepted = trained.trainrelay("accept", STAGE2, "--retrain", "--reason", "a better rate")
+    assert accepted.returncode == 0, accepted.stderr
+    assert trained.trained_by_plan() == {STAGE2} == trained.trained_by_snakemake()
+
+
+def test_the_uniad_plan_is_printed_with_neither_checkout_nor_slurm(tmp_path: Path) -> None:
+    project = Project(tmp_path / "root")
+    project.folder.mkdir()
+    from support.project import REPOSITORY  # noqa: PLC0415
+
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(REPOSITORY / name, project.folder)
+    shutil.copytree(REPOSITORY / "workflow/rules", project.folder / "workflow/rules")
+    shutil.copytree(REPOSITORY / "workflow/report", project.folder / "workflow/report")
+    printed = project.succeed("-n")
+    assert "uniad/stage1: trains 6 epochs\n  8 x a40, " in printed
+    assert "full_track_map.py, backends gloo" in printed
+    assert "uniad/stage2: trains 20 epochs\n  8 x a40, " in printed
+    assert "full_e2e.py, backends gloo" in printed
