@@ -1,0 +1,385 @@
+"""Checkpoints made to run code or to exhaust the machine: nothing runs, and the wish is named."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import struct
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trainrelay.checkpoint import inspect
+from trainrelay.checkpoint.machine import unpickle
+from trainrelay.checkpoint.problems import Broken, Unsafe
+from trainrelay.errors import CheckpointError
+
+
+class Payload:
+    """Calls a function with arguments when it is unpickled."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self.call = (function, args)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    return tmp_path / "MARK"
+
+
+def refusal(path: Path, mark: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        inspect(path)
+    assert not mark.exists()
+    return str(caught.value)
+
+
+def payloads(mark: Path) -> dict[str, Payload]:
+    return {
+        "posix.system": Payload(os.system, f"touch {mark}"),
+        "builtins.eval": Payload(eval, f"open({str(mark)!r}, 'w')"),
+        "builtins.exec": Payload(exec, f"open({str(mark)!r}, 'w')"),
+        "subprocess.Popen": Payload(subprocess.Popen, ["touch", str(mark)]),
+        "builtins.getattr": Payload(getattr, os, "system"),
+        "torch.storage._load_from_bytes": Payload(torch.storage._load_from_bytes, b"x"),
+    }
+
+
+@pytest.mark.parametrize("place", ["meta", "state_dict", "optimizer", "top"])
+@pytest.mark.parametrize("wish", ["posix.system", "builtins.eval", "builtins.exec", "subprocess.Popen"])
+def test_a_real_payload_anywhere_in_a_checkpoint_is_named_and_does_not_run(
+    tmp_path: Path, mark: Path, mmcv_style: Callable[..., dict[str, Any]], place: str, wish: str
+) -> None:
+    whole: dict[str, Any] = mmcv_style()
+    (whole if place == "top" else whole[place])["x"] = [{"deep": payloads(mark)[wish]}]
+    path = tmp_path / "evil.pth"
+    torch.save(whole, path)
+    message = refusal(path, mark)
+    assert f"wants to call {wish} " in message
+    assert "nothing of it was run" in message
+
+
+def test_the_payload_is_real(tmp_path: Path, mark: Path) -> None:
+    """Else the other tests would prove nothing: torch itself does run it."""
+    torch.save({"x": payloads(mark)["posix.system"]}, tmp_path / "evil.pth")
+    torch.load(tmp_path / "evil.pth", weights_only=False)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("wish", ["builtins.getattr", "torch.storage._load_from_bytes"])
+def test_a_stepping_stone_to_a_payload_is_named(tmp_path: Path, mark: Path, wish: str) -> None:
+    whole = {"state_dict": {"w": torch.ones(1)}, "x": payloads(mark)[wish].call[0]}
+    torch.save(whole, tmp_path / "evil.pth")
+    assert wish in refusal(tmp_path / "evil.pth", mark)
+
+
+def test_a_payload_in_the_old_format_is_not_run_either(tmp_path: Path, mark: Path) -> None:
+    whole = {"x": payloads(mark)["posix.system"]}
+    torch.save(whole, tmp_path / "evil.pth", _use_new_zipfile_serialization=False)
+    refusal(tmp_path / "evil.pth", mark)
+
+
+# ---------------------------------------------------------------------- pickles made by hand
+
+
+def text(value: str) -> bytes:
+    raw = value.encode()
+    return b"X" + struct.pack("<I", len(raw)) + raw
+
+
+SYSTEM = b"cposix\nsystem\n"
+CALL = text("touch MARK") + b"\x85R."
+
+UNSAFE = {
+    "GLOBAL and REDUCE": (b"\x80\x02" + SYSTEM + CALL, "posix.system"),
+    "STACK_GLOBAL": (b"\x80\x04" + text("posix") + text("system") + b"\x93" + CALL, "posix.system"),
+    "STACK_GLOBAL with a dotted name": (
+        b"\x80\x04" + text("torch") + text("serialization.os.system") + b"\x93" + CALL,
+        "torch.serialization.os.system",
+    ),
+    "INST": (b"(" + text("touch MARK") + b"iposix\nsystem\n.", "posix.system"),
+    "OBJ": (b"(" + SYSTEM + text("touch MARK") + b"o.", "posix.system"),
+    "NEWOBJ": (b"\x80\x02csubprocess\nPopen\n" + text("touch MARK") + b"\x85\x81.", "subprocess.Popen"),
+    "Python 2's name of a module": (b"c__builtin__\neval\n" + CALL, "builtins.eval"),
+    "copyreg and a foreign class": (
+        b"ccopy_reg\n_reconstructor\n(csubprocess\nPopen\nc__builtin__\nobject\nNtR.",
+        "subprocess.Popen",
+    ),
+    "a class never called": (b"]" + SYSTEM + b"a.", "posix.system"),
+    "state set on a shared class": (b"ctorch\nSize\n}" + text("__len__") + b"NsbN.", "change torch.Size"),
+    "a function hidden in a subclassed tensor": (
+        b"ctorch._tensor\n_rebuild_from_type_v2\n(" + SYSTEM + b"N" + text("touch MARK") + b"\x85NtR.",
+        "posix.system",
+    ),
+    "terminal escapes in the name": (b"\x80\x04" + text("\x1b[2J") + text("x") + b"\x93.", r"\x1b[2J.x"),
+    "a default factory": (b"ccollections\ndefaultdict\n" + SYSTEM + b"\x85R.", "posix.system"),
+}
+
+BROKEN = {
+    "nothing": b"",
+    "no end": b"\x80\x02}",
+    "an empty stack": b".",
+    "no mark": b"t.",
+    "a recall of nothing": b"h\x05.",
+    "a call of text": text("os.system") + b")R.",
+    "a call with a list": b"ctorch\nSize\n]R.",
+    "an object of text": text("x") + b")\x81.",
+    "a state on a list": b"]}b.",
+    "an item of text": text("x") + b"Na.",
+    "an entry of a list": b"]NNs.",
+    "a key without a value": b"(Nd.",
+    "an extension code": b"\x82\x01.",
+    "an out-of-band buffer": b"\x97.",
+    "a textual persistent id": b"Pstorage\n.",
+    "an odd persistent id": b"NQ.",
+    "a global that is not text": b"NN\x93.",
+    "bytes encoded as something else": b"c_codecs\nencode\n" + text("x") + text("rot13") + b"\x86R.",
+    "a length of 2**63": b"\x8e" + b"\xff" * 7 + b"\x7f.",
+    "a length of 2**62 as a bytearray": b"\x96" + b"\x00" * 7 + b"\x40.",
+    "a number of many digits": b"L" + b"9" * 100_000 + b"L\n.",
+    "a tensor without a storage": b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00)Nt(NNttR.",
+}
+
+
+def no_storage(said: object) -> object:
+    raise Broken("refers to a storage")
+
+
+@pytest.mark.parametrize("trick", UNSAFE)
+def test_a_trick_to_reach_code_is_named(trick: str) -> None:
+    data, wish = UNSAFE[trick]
+    with pytest.raises(Unsafe) as caught:
+        unpickle(data, no_storage)
+    assert wish in str(caught.value)
+
+
+@pytest.mark.parametrize("trick", BROKEN)
+def test_a_pickle_that_makes_no_sense_is_broken_and_nothing_worse(trick: str) -> None:
+    with pytest.raises(Broken):
+        unpickle(BROKEN[trick], no_storage)
+
+
+def test_state_set_on_a_stand_in_changes_that_one_alone() -> None:
+    state = b"}(" + text("__class__") + b"N" + text("maker") + b"Nub"
+    first, second = unpickle(  # type: ignore[misc]
+        b"](ctorch\nSize\n)R" + state + b"ctorch\nSize\n)Re.", no_storage
+    )
+    assert type(first) is type(second)
+    assert second.state is None
+    assert first.maker.path == "torch.Size"
+
+
+# ---------------------------------------------------------------------- bombs
+
+
+def zipped(path: Path, data: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+        archive.writestr("archive/data/0", b"\x00" * 8)
+    return path
+
+
+def view(offset: int, size: bytes, stride: bytes) -> bytes:
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x02tQ"
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage
+        + b"K"
+        + bytes([offset])
+        + size
+        + stride
+        + b"\x89}tR"
+    )
+
+
+def weights(tensor: bytes) -> bytes:
+    return b"}" + text("state_dict") + b"}" + text("w") + tensor + b"ss."
+
+
+def test_the_hand_made_checkpoint_is_sound_before_it_is_made_hostile(tmp_path: Path) -> None:
+    facts = inspect(zipped(tmp_path / "x.pth", weights(view(0, b"K\x02\x85", b"K\x01\x85"))))
+    assert (facts.tensors, facts.parameters, facts.finite) == (1, 2, True)
+
+
+HUGE = b"\x8a\x08" + b"\xff" * 7 + b"\x0f"
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        view(1, b"K\x02\x85", b"K\x01\x85"),
+        view(0, b"K\x03\x85", b"K\x01\x85"),
+        view(0, HUGE + b"\x85", b"K\x01\x85"),
+        view(0, HUGE + b"\x85", b"K\x00\x85"),
+        view(0, HUGE * 3 + b"\x87", b"K\x00K\x00K\x00\x87"),
+        view(0, b"K\x02\x85", b")"),
+        view(0, b"J\xff\xff\xff\xff\x85", b"K\x01\x85"),
+        view(0, b"N\x85", b"K\x01\x85"),
+        view(0, b"K\x02", b"K\x01"),
+    ],
+    ids=["offset", "size", "huge", "expanded", "expanded-thrice", "no-stride", "negative", "none", "bare"],
+)
+def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path: Path, tensor: bytes) -> None:
+    with pytest.raises(CheckpointError):
+        inspect(zipped(tmp_path / "x.pth", weights(tensor)))
+
+
+def test_structures_that_end_or_stop_a_plain_unpickler_are_harmless(tmp_path: Path) -> None:
+    """Deep keys overflow the C stack when hashed, doubled ones never end, a memo index fills the memory."""
+    tensor = view(0, b"K\x02\x85", b"K\x01\x85")
+    deep_key = b"}" + b")" + b"\x85" * 200_000 + b"Ns"
+    doubled_key = b"}" + b")" + b"2\x86" * 200 + b"Ns"
+    far_memo = b"}r\xff\xff\xff\xff"
+    deep_list = b"]" * 200_000 + b"a" * 199_999
+    itself = b"]q\x00h\x00a"
+    for hostile in (deep_key, doubled_key, far_memo, deep_list, itself):
+        inner = b"}" + text("w") + tensor + b"s" + text("x") + hostile + b"s"
+        facts = inspect(zipped(tmp_path / "x.pth", b"}" + text("state_dict") + inner + b"s."))
+        assert facts.tensors == 1
+
+
+def test_more_objects_than_any_checkpoint_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainrelay.checkpoint.machine.MOST_OPCODES", 1000)
+    unpickle(b"N0" * 400 + b"N.", no_storage)
+    with pytest.raises(Broken, match="more objects"):
+        unpickle(b"N0" * 600 + b"N.", no_storage)
+
+
+def test_a_pickle_larger_than_any_checkpoints_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainrelay.checkpoint.archive.MOST_PICKLE_BYTES", 10)
+    with pytest.raises(CheckpointError, match="larger than any"):
+        inspect(zipped(tmp_path / "x.pth", weights(view(0, b"K\x02\x85", b"K\x01\x85"))))
+
+
+def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    """The overlapping zip bomb: a small file that declares the same bytes many times."""
+    path = tmp_path / "x.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"N." * 5000)
+        for number in range(50):
+            info = zipfile.ZipInfo(f"archive/data/{number}")
+            archive.writestr(info, b"")
+            info.file_size = info.compress_size = 10_000
+    with pytest.raises(CheckpointError, match="declares more bytes than it has"):
+        inspect(path)
+
+
+# ---------------------------------------------------------------------- fuzz
+
+quick = settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+
+
+@quick
+@given(st.binary(max_size=400))
+def test_random_bytes_in_place_of_the_pickle_are_refused_and_nothing_worse(
+    tmp_path: Path, data: bytes
+) -> None:
+    with pytest.raises(CheckpointError):
+        inspect(zipped(tmp_path / "x.pth", data))
+
+
+@quick
+@given(st.binary(max_size=400), st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02"]))
+def test_random_bytes_in_place_of_the_file_are_refused_and_nothing_worse(
+    tmp_path: Path, data: bytes, head: bytes
+) -> None:
+    (tmp_path / "x.pth").write_bytes(head + data)
+    with pytest.raises(CheckpointError):
+        inspect(tmp_path / "x.pth")
+
+
+OPCODES = st.sampled_from([bytes([code]) for code in b"(.01234]})lltaueshgbRQ\x81\x85\x86\x87\x88\x89\x93oN"])
+NAMES = [
+    b"ctorch._utils\n_rebuild_tensor_v2\n",
+    b"ctorch._utils\n_rebuild_parameter\n",
+    b"ctorch._tensor\n_rebuild_from_type_v2\n",
+    b"ctorch\nFloatStorage\n",
+    b"ccollections\nOrderedDict\n",
+    b"ccopy_reg\n_reconstructor\n",
+    b"cnumpy.core.multiarray\nscalar\n",
+]
+PIECES = st.sampled_from(
+    [text("storage"), text("0"), text("state_dict"), b"K\x01", b"q\x00", b"h\x00", *NAMES]
+)
+
+
+@quick
+@given(st.lists(st.one_of(OPCODES, PIECES), max_size=40))
+def test_opcodes_in_any_order_give_data_or_a_refusal(pieces: list[bytes]) -> None:
+    with contextlib.suppress(Broken, Unsafe):
+        unpickle(b"".join(pieces) + b".", no_storage)
+
+
+@quick
+@given(st.data())
+def test_a_mutated_checkpoint_is_read_or_refused_and_nothing_worse(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    """Bytes anywhere in the file: headers, pickle, tensors, directory."""
+    whole = bytearray(SOUND)
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / "x.pth").write_bytes(whole)
+    with contextlib.suppress(CheckpointError):
+        inspect(tmp_path / "x.pth")
+
+
+@quick
+@given(st.data())
+def test_a_mutated_pickle_is_read_or_refused_and_nothing_worse(tmp_path: Path, data: st.DataObject) -> None:
+    """With right checksums, so that the machine sees every mutation."""
+    pickled = bytearray(SOUND_PICKLE)
+    for _ in range(data.draw(st.integers(1, 4))):
+        pickled[data.draw(st.integers(0, len(pickled) - 1))] = data.draw(st.integers(0, 255))
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", bytes(pickled))
+        for name, member in SOUND_MEMBERS.items():
+            archive.writestr(name, member)
+    with contextlib.suppress(CheckpointError):
+        inspect(tmp_path / "x.pth")
+
+
+def _sound() -> bytes:
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    parts = {"state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}
+    buffer = io.BytesIO()
+    torch.save({"meta": {"epoch": 1, "iter": 5}} | parts, buffer)
+    return buffer.getvalue()
+
+
+def _members(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+SOUND = _sound()
+SOUND_MEMBERS = _members(SOUND)
+SOUND_PICKLE = SOUND_MEMBERS.pop("archive/data.pkl")
+
+
+def test_a_plain_unpickler_agrees_with_the_machine_on_plain_data() -> None:
+    values = [1, -(2**70), 2.5, "é", b"x", None, True, {"a": [1, (2, 3), {}]}, [[]], ()]
+    for protocol in range(6):
+        assert unpickle(pickle.dumps(values, protocol), no_storage) == values

@@ -1,0 +1,10 @@
+"""Checkpoints: read without running code from them, judged, and handed on.
+
+This is the one public door; torch is not needed and never imported.
+"""
+
+from trainrelay.checkpoint.inspection import Inspection, examine, inspect
+from trainrelay.checkpoint.promotion import promote
+from trainrelay.checkpoint.soundness import newest_sound, verify
+
+__all__ = ["Inspection", "examine", "inspect", "newest_sound", "promote", "verify"]

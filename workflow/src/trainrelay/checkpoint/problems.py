@@ -1,0 +1,26 @@
+"""What reading a checkpoint can run into, before the file's name is put in front of it.
+
+They stay inside the package: `inspection` turns each into one CheckpointError.
+"""
+
+from __future__ import annotations
+
+_LONGEST = 160
+
+
+class Broken(Exception):
+    """Not a checkpoint that can be read; the message is the rest of a sentence about the file."""
+
+
+class Unsafe(Exception):
+    """It asks for something outside the allow-list; the message names that."""
+
+
+def shown(text: str) -> str:
+    """Text from inside a hostile file, fit for a terminal: escapes shown, length bounded."""
+    return escaped(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")
+
+
+def escaped(text: object) -> str:
+    """A path or a sentence with one in it, whole, with what would move the cursor shown as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))

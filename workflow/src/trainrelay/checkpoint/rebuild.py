@@ -1,0 +1,181 @@
+"""What the allow-listed calls of a checkpoint amount to, as inert values."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Callable
+
+from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS
+from trainrelay.checkpoint.problems import Broken, Unsafe
+from trainrelay.checkpoint.values import Global, Opaque, Storage, Tensor
+
+_MOST_ELEMENTS = 2**40  # of one tensor; an expanded view may declare more than the file holds
+_EXACT = (str, bytes, bool, type(None))
+
+
+def called(function: object, args: object) -> object:
+    """The value of `function(*args)`: what we know how to rebuild, else an inert stand-in."""
+    if not isinstance(function, Global) or not isinstance(args, tuple):
+        raise Broken("calls something that is not a function")
+    if function.path in MAPPINGS:
+        return _mapping(args)
+    rebuild = _REBUILDS.get(function.path)
+    return rebuild(function, args) if rebuild else Opaque(function, args)
+
+
+def constructed(cls: object, args: object) -> object:
+    """The value of `cls.__new__(cls, *args)`."""
+    if not isinstance(cls, Global):
+        raise Broken("makes an object of something that is not a class")
+    return {} if cls.path in MAPPINGS else Opaque(cls, args)
+
+
+def set_state(target: object, state: object) -> None:
+    """What `__setstate__` or `__dict__.update` would do; only stand-ins remember it."""
+    if isinstance(target, Global):
+        raise Unsafe(f"change {target.path}")
+    if isinstance(target, Opaque):
+        target.state = state
+    elif not isinstance(target, dict | Tensor):
+        raise Broken("sets a state on something that has none")
+
+
+def as_key(value: object) -> object:
+    """A dictionary key that cannot be made slow or deep to hash; other keys count by identity."""
+    if isinstance(value, _EXACT) or (isinstance(value, int) and abs(value) < 2**60):
+        return value
+    return Opaque(Global("key"), value)
+
+
+def fill(mapping: dict[object, object], pairs: list[object]) -> None:
+    """Adds [key, value, key, value, ..] to a dictionary."""
+    if len(pairs) % 2:
+        raise Broken("holds a dictionary with a key that has no value")
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        mapping[as_key(key)] = value
+
+
+def _mapping(args: tuple[object, ...]) -> dict[object, object]:
+    """A dictionary from another one or from pairs; a default factory before them is ignored."""
+    made: dict[object, object] = {}
+    for source in args:
+        if isinstance(source, dict):
+            made.update(source)
+        elif isinstance(source, list | tuple):
+            for pair in source:
+                fill(made, list(pair) if isinstance(pair, list | tuple) else [pair])
+    return made
+
+
+# ---------------------------------------------------------------------- tensors
+
+
+def _tensor(_: Global, args: tuple[object, ...]) -> Tensor:
+    """(storage, offset, size, stride, ...), offset and stride in elements of the storage's type."""
+    storage, offset, size, stride = _first_four(args)
+    return _view(storage, storage.dtype, offset, size, stride)
+
+
+def _tensor_v3(_: Global, args: tuple[object, ...]) -> Tensor:
+    """As _tensor, with the type as the seventh argument, because the storage has none."""
+    storage, offset, size, stride = _first_four(args)
+    dtype = args[6] if len(args) > 6 else None
+    if not isinstance(dtype, Global) or dtype.last not in ITEM_BYTES:
+        raise Broken("holds a tensor of no type that torch has")
+    return _view(storage, dtype.last, offset, size, stride)
+
+
+def _first_four(args: tuple[object, ...]) -> tuple[Storage, int, list[int], list[int]]:
+    if len(args) < 4 or not isinstance(args[0], Storage):
+        raise Broken("holds a tensor without a storage")
+    return args[0], _natural(args[1]), _naturals(args[2]), _naturals(args[3])
+
+
+def _view(storage: Storage, dtype: str, offset: int, size: list[int], stride: list[int]) -> Tensor:
+    if len(size) != len(stride):
+        raise Broken("holds a tensor whose size and stride do not match")
+    numel = math.prod(size)
+    reach = sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1 if numel else 0
+    item = ITEM_BYTES[dtype]
+    start, stop = offset * item, (offset + reach) * item
+    if numel > _MOST_ELEMENTS or (numel and stop > storage.size):
+        raise Broken("holds a tensor that reaches past the end of its storage")
+    return Tensor(storage, dtype, start, stop, numel)
+
+
+def _natural(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**62:
+        raise Broken("holds a tensor with a size that is not a number")
+    return value
+
+
+def _naturals(value: object) -> list[int]:
+    if isinstance(value, Opaque) and value.maker.path == "torch.Size" and isinstance(value.args, tuple):
+        value = value.args[0] if value.args else ()
+    if not isinstance(value, tuple | list) or len(value) > 64:
+        raise Broken("holds a tensor with a size that is not a list of numbers")
+    return [_natural(number) for number in value]
+
+
+def _wrapped(function: Global, args: tuple[object, ...]) -> object:
+    """A parameter is its data; anything else that is wrapped stays as it is."""
+    return args[0] if args and isinstance(args[0], Tensor) else Opaque(function, args)
+
+
+def _from_type(function: Global, args: tuple[object, ...]) -> object:
+    """(function, class, arguments, state): a tensor of a subclass."""
+    if len(args) < 3:
+        return Opaque(function, args)
+    return called(args[0], args[2])
+
+
+# ---------------------------------------------------------------------- numbers and bytes
+
+
+def _encoded(_: Global, args: tuple[object, ...]) -> bytes:
+    """(text, "latin1"): how protocol 2 writes bytes."""
+    match args:
+        case (str(text), "latin1" | "latin-1" | "iso-8859-1"):
+            return text.encode("latin1")
+    raise Broken("encodes text in a way that no checkpoint needs")
+
+
+def _bytes(function: Global, args: tuple[object, ...]) -> object:
+    return Opaque(function, args) if args else b""
+
+
+def _scalar(function: Global, args: tuple[object, ...]) -> object:
+    """(dtype, bytes): a numpy number, so that an epoch saved as one is still a number."""
+    match args:
+        case (Opaque(args=(str(code), *_), state=state), bytes(raw)) if re.fullmatch("[iuf][248]", code):
+            order = ">" if isinstance(state, tuple) and len(state) > 1 and state[1] == ">" else "<"
+            if len(raw) == int(code[1]):
+                return struct.unpack(order + _STRUCT[code], raw)[0]
+    return Opaque(function, args)
+
+
+_STRUCT = {"i2": "h", "i4": "i", "i8": "q", "u2": "H", "u4": "I", "u8": "Q", "f2": "e", "f4": "f", "f8": "d"}
+
+
+def _reconstructor(_: Global, args: tuple[object, ...]) -> object:
+    """(class, base, state): how protocols 0 and 1 make objects."""
+    return constructed(args[0] if args else None, args[1:])
+
+
+_REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_qtensor": _tensor,
+    "torch._utils._rebuild_parameter": _wrapped,
+    "torch._utils._rebuild_parameter_with_state": _wrapped,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,
+    "torch._tensor._rebuild_from_type_v2": _from_type,
+    "_codecs.encode": _encoded,
+    "builtins.bytes": _bytes,
+    "copyreg._reconstructor": _reconstructor,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+}

@@ -1,0 +1,76 @@
+"""Which checkpoint to resume from, and whether a final one is what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainrelay.checkpoint.inspection import Inspection, examine
+from trainrelay.checkpoint.problems import escaped
+from trainrelay.errors import CheckpointError
+from trainrelay.records import CheckpointFacts
+
+
+def newest_sound(candidates: Sequence[tuple[int, Path]]) -> tuple[CheckpointFacts | None, list[str]]:
+    """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
+
+    `candidates` are (epoch, path), newest first. Later ones are not opened.
+    """
+    skipped: list[str] = []
+    for epoch, path in candidates:
+        try:
+            inspection = examine(path)
+        except CheckpointError as error:
+            skipped.append(str(error))
+            continue
+        problem = _unsound(inspection, epoch)
+        if problem is None:
+            return inspection.facts, skipped
+        skipped.append(f"{escaped(path)} {problem}")
+    return None, skipped
+
+
+def _unsound(inspection: Inspection, epoch: int) -> str | None:
+    """Why no training may resume from it; the rest of a sentence about the file."""
+    facts = inspection.facts
+    if inspection.missing:
+        return f"is not complete: it lacks {' and '.join(inspection.missing)}"
+    if facts.first_non_finite is not None:
+        return f"is not finite: {facts.first_non_finite} holds a NaN or an infinity"
+    if inspection.first_non_finite_state is not None:
+        return (
+            f"is not finite: the optimizer's {inspection.first_non_finite_state} holds a NaN or an infinity"
+        )
+    if facts.epoch != epoch:
+        return f"was saved after epoch {facts.epoch}, but its name says {epoch}"
+    return None
+
+
+def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> None:
+    """CheckpointError unless it is finite and was saved after `epochs` epochs and `iterations` steps.
+
+    `iterations` None: not known, not compared.
+    """
+    name = escaped(facts.file.path)
+    if not facts.finite:
+        raise CheckpointError(
+            f"{name} fails the check finite: {facts.first_non_finite} holds a NaN or an infinity, "
+            f"so the training diverged; {_ANOTHER}, or lower the learning rate and train again"
+        )
+    if facts.epoch != epochs:
+        raise CheckpointError(
+            f"{name} fails the check epoch: it was saved after epoch {_told(facts.epoch)}, not {epochs}; "
+            f"start the workflow again to train the rest, or {_ANOTHER}"
+        )
+    if iterations is not None and facts.iteration != iterations:
+        raise CheckpointError(
+            f"{name} fails the check iteration: it was saved after iteration {_told(facts.iteration)}, not "
+            f"{iterations}, so part of an epoch was skipped; {_ANOTHER}, or train again"
+        )
+
+
+_ANOTHER = "type `checkpoint: {epoch: N}` for this stage in the config to promote another epoch"
+
+
+def _told(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
