@@ -123,6 +123,7 @@ def make_project(folder: Path) -> Project:
     shutil.copy(REPOSITORY / "Snakefile", folder)
     shutil.copytree(REPOSITORY / "workflow", folder / "workflow", ignore=ignore)
     shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
+    shutil.copytree(REPOSITORY / "envs", folder / "envs")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     return Project(folder)
 

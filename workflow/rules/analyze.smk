@@ -7,11 +7,19 @@ rule analyze:
     output:
         json=f"{OUT}/{{run}}/{{stage}}/analysis.json",
         text=f"{OUT}/{{run}}/{{stage}}/analysis.md",
+    log:
+        f"{OUT}/{{run}}/{{stage}}/analyze.log",
     localrule: True
+    conda:
+        "../../envs/controller.yaml"
+    params:
+        where="{run}/{stage}",
+        command=lambda w, input: COMMAND,
+        config=lambda w, input: CONFIG_FILE,
     message:
-        "{wildcards.run}/{wildcards.stage}: reads and judges the logs: {output.text}"
+        "{params.where}: reads and judges the logs: {output.text}"
     shell:
-        "exec {TRAINRELAY} analyze --stage {wildcards.run}/{wildcards.stage} --configfile {CONFIG_FILE:q}"
+        "exec {params.command} analyze --stage {params.where:q} --configfile {params.config:q} --log {log:q}"
 
 
 rule report:
@@ -24,8 +32,15 @@ rule report:
             category="Training",
             labels={"run": "{run}"},
         ),
+    log:
+        f"{OUT}/{{run}}/report.log",
     localrule: True
+    conda:
+        "../../envs/controller.yaml"
+    params:
+        command=lambda w, input: COMMAND,
+        config=lambda w, input: CONFIG_FILE,
     message:
         "{wildcards.run}: writes the report: {output}"
     shell:
-        "exec {TRAINRELAY} report {wildcards.run} --configfile {CONFIG_FILE:q}"
+        "exec {params.command} report {wildcards.run:q} --configfile {params.config:q} --log {log:q}"

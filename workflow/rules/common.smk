@@ -9,7 +9,7 @@ from trainrelay import dag
 
 CONFIG = dag.load(config, workflow.configfiles)
 CONFIG_FILE = dag.snapshot(CONFIG)
-TRAINRELAY = dag.command()
+COMMAND = dag.command()
 OUT = CONFIG.out.replace("{", "{{").replace("}", "}}")
 PLANS = dag.Plans(CONFIG)
 

@@ -10,21 +10,29 @@ for stage_name in CONFIG.stage_names:
             lambda w, s=stage_name: dag.earlier(CONFIG, w.run, s),
         output:
             f"{OUT}/{{run}}/{stage_name}/train.json",
+        log:
+            f"{OUT}/{{run}}/{stage_name}/train.log",
         wildcard_constraints:
             run=dag.one_of(CONFIG.runs_with(stage_name)),
+        conda:
+            "../../envs/controller.yaml"
+        threads: lambda w, s=stage_name: dag.threads(CONFIG, w.run, s)
+        resources:
+            **dag.resources(CONFIG, stage_name),
         params:
             *dag.signature_params(CONFIG, stage_name),
             # A shell line is formatted when its job runs: the loop's own variable is the last stage by then.
             where=f"{{run}}/{stage_name}",
-            # Depends on input, so a change of it triggers nothing: it only tells.
-            plan=lambda w, input, resources, s=stage_name: PLANS.message(w.run, s, resources),
-        threads: lambda w, s=stage_name: dag.threads(CONFIG, w.run, s)
-        resources:
-            **dag.resources(CONFIG, stage_name),
+            # Functions of input are not among what triggers a rule again.
+            plan=lambda w, input, resources, s=stage_name: PLANS.message(
+                w.run, s, resources
+            ),
+            command=lambda w, input: COMMAND,
+            config=lambda w, input: CONFIG_FILE,
         message:
             "{params.plan}"
         shell:
-            "exec {TRAINRELAY} train {params.where} --configfile {CONFIG_FILE:q}"
+            "exec {params.command} train {params.where:q} --configfile {params.config:q} --log {log:q}"
 
     rule:
         name:
@@ -33,12 +41,18 @@ for stage_name in CONFIG.stage_names:
             f"{OUT}/{{run}}/{stage_name}/train.json",
         output:
             f"{OUT}/{{run}}/{stage_name}/checkpoint.json",
+        log:
+            f"{OUT}/{{run}}/{stage_name}/promote.log",
         wildcard_constraints:
             run=dag.one_of(CONFIG.runs_with(stage_name)),
+        localrule: True
+        conda:
+            "../../envs/controller.yaml"
         params:
             where=f"{{run}}/{stage_name}",
-        localrule: True
+            command=lambda w, input: COMMAND,
+            config=lambda w, input: CONFIG_FILE,
         message:
             "{params.where}: verifies and hands on the checkpoint: {output}"
         shell:
-            "exec {TRAINRELAY} promote {params.where} --configfile {CONFIG_FILE:q}"
+            "exec {params.command} promote {params.where:q} --configfile {params.config:q} --log {log:q}"

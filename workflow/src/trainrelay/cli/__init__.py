@@ -11,16 +11,18 @@ import sys
 from collections.abc import Sequence
 
 from trainrelay.cli.arguments import parser
+from trainrelay.cli.say import say
 from trainrelay.errors import TrainrelayError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     arguments = parser().parse_args(argv)
+    say.log_to(getattr(arguments, "log", None))
     try:
         arguments.verb(arguments)
     except TrainrelayError as error:
-        print(f"trainrelay: {error}", file=sys.stderr)
+        say(str(error))
         return error.exit_code
     except BrokenPipeError:
         # `| head` has what it wanted; nothing may be flushed into the closed pipe at exit.

@@ -10,6 +10,7 @@ import orjson
 
 from trainrelay import state
 from trainrelay.cli.common import configured, named_stage
+from trainrelay.cli.say import say
 from trainrelay.config import Config
 from trainrelay.diagnose import analyze, to_json
 from trainrelay.errors import LogError, UserError
@@ -27,7 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("type: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)")
     if arguments.stage:
         config = configured(arguments)
-        analyze_stage(config, *named_stage(config, arguments.stage))
+        analysis = analyze_stage(config, *named_stage(config, arguments.stage))
+        say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
     else:
         _print(arguments.logs, as_json=arguments.json)
 

@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _configured(verb: argparse.ArgumentParser, module: str) -> None:
     verb.add_argument("--configfile", type=Path, default=Path("config.yaml"), metavar="FILE")
+    verb.add_argument("--log", type=Path, metavar="FILE", help="keep what is said here, too")
     verb.set_defaults(verb=_verb(module))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from trainrelay import checkpoint, state
 from trainrelay.cli.analyze import judge_stage
 from trainrelay.cli.common import configured, named_stage
+from trainrelay.cli.say import say
 from trainrelay.config import Config, Stage
 from trainrelay.errors import Refusal, UserError
 from trainrelay.files import read_record, sha256_of, write_json
@@ -50,6 +51,7 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
             accepted=accepted,
         ),
     )
+    say(f"{run_name}/{stage}: epoch {source.epoch} is handed on: {target or source.file.path}")
 
 
 def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> str | None:

@@ -14,6 +14,7 @@ import orjson
 from trainrelay import state
 from trainrelay.checkout import code_state
 from trainrelay.cli.common import configured
+from trainrelay.cli.say import say
 from trainrelay.config import Config
 from trainrelay.diagnose import from_json
 from trainrelay.errors import UserError
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = configured(arguments)
     if arguments.run not in config.runs:
         raise UserError(f"{arguments.run}: no such run in the config; type one of: {', '.join(config.runs)}")
-    print(write_report(config, arguments.run))
+    say(f"report: {write_report(config, arguments.run)}")
 
 
 def write_report(config: Config, run_name: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from trainrelay.cli.analyze import analyze_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.outcome import ending
 from trainrelay.cli.report import write_report
+from trainrelay.cli.say import say
 from trainrelay.cli.train_record import write_train_record
 from trainrelay.command import LaunchRequest
 from trainrelay.config import Config
@@ -39,7 +39,7 @@ def train_stage(config: Config, run_name: str, stage: str) -> None:
     facts = state.read(config, run_name, stage)
     judged = state.judge(facts)
     if judged.kind == "complete":
-        _say(f"{run_name}/{stage}: {judged.reason}; trains nothing")
+        say(f"{run_name}/{stage}: {judged.reason}; trains nothing")
         write_train_record(config, facts)
         return
     if judged.kind in ("running", "foreign"):
@@ -114,7 +114,7 @@ def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
         work_dir.rename(plan.next_aside(work_dir))
     aside = plan.next_aside(folder)
     folder.rename(aside)
-    _say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {aside}")
+    say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {aside}")
     return state.read(config, facts.run, facts.stage)
 
 
@@ -127,7 +127,7 @@ def _check_code(config: Config, facts: state.Facts) -> None:
     what = f"{facts.run}/{facts.stage}: the trainer's code was {before} and is {now}"
     if config.on_code_change == "refuse":
         raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
-    _say(f"warning: {what}")
+    say(f"warning: {what}")
 
 
 def _job(config: Config, facts: state.Facts) -> StageJob:
@@ -167,9 +167,5 @@ def _explain(config: Config, facts: state.Facts) -> None:
     try:
         analyze_stage(config, facts.run, facts.stage)
     except TrainrelayError as error:
-        _say(f"no analysis: {error}")
-    _say(f"report: {write_report(config, facts.run)}")
-
-
-def _say(text: str) -> None:
-    print(f"trainrelay: {text}", file=sys.stderr, flush=True)
+        say(f"no analysis: {error}")
+    say(f"report: {write_report(config, facts.run)}")

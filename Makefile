@@ -1,0 +1,55 @@
+# Everything that a person or a CI machine types. `make` alone lists it.
+# Nothing here spells the folder's own path, so it may hold spaces and umlauts.
+
+PYTHON ?= python3
+ARGS ?=
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Always through `-m`: the scripts in .venv/bin break where the folder's name is long or the folder moved.
+PY := .venv/bin/python
+# The rules call `trainrelay` and `python`: they mean those of .venv.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHON
+
+.PHONY: help setup demo test check mutants system-packages clean
+
+help:  ## this list
+	@echo "trainrelay: make TARGET"
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | while IFS=$$'\t' read -r target text; do \
+	  printf '  %-16s %s\n' "$$target" "$$text"; done
+	@echo "Python other than python3: make setup PYTHON=python3.11"
+
+setup:  ## make .venv with all that the other targets need (they do it themselves)
+	@scripts/setup.sh
+
+demo: setup  ## train the miniature two-stage driving model on this machine's CPU, down to its report
+	@SECONDS=0; \
+	$(PY) -m snakemake --profile profiles/demo && \
+	echo "demo: done in $$SECONDS s (set-up apart)" && \
+	echo "demo: open $$PWD/runs/driving/report.html"
+
+test: setup  ## run the tests; one of them: make test ARGS="-k promote"
+	@scripts/system-packages.sh
+	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: setup  ## ruff, mypy, snakefmt, snakemake --lint; shellcheck where it is installed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m snakefmt --check Snakefile workflow/rules
+	$(PY) -m snakemake --lint
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
+
+mutants: setup  ## plant defects one at a time; each must make a named test fail
+	@$(PY) tests/mutants.py
+
+system-packages:  ## install the Debian packages that some tests use (chromium); asks for sudo
+	@scripts/system-packages.sh --install
+
+clean:  ## remove .venv and caches; trainings (runs/, .snakemake/) stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find tests workflow -type d -name __pycache__ -prune -exec rm -rf {} +
+	@echo "clean: runs/ and .snakemake/ are kept, they hold trainings and how these were made"

@@ -1,0 +1,343 @@
+"""What holds for the project as a whole: who imports whom, how long functions are, what files may say."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = ROOT / "workflow/src/trainrelay"
+SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci/run"]
+
+# Each part of the library and the parts it may import at run time. Everything may import errors and
+# records, and itself. A new part gets a row; the rows may not form a circle.
+NOUNS = {"errors", "records"}
+PARTS: dict[str, set[str]] = {
+    "errors": set(),
+    "records": set(),
+    "files": set(),
+    "paths": set(),
+    "config_problems": set(),
+    "config": {"config_problems", "paths", "files"},
+    "command": {"files"},
+    "signature": {"config", "command", "paths", "files"},
+    "request": {"config", "command", "paths", "signature"},
+    "state": {"config", "command", "paths", "files", "signature"},
+    "checkout": {"command"},
+    "plan": {"config", "command", "paths", "signature", "request", "state"},
+    "config_file": {"config", "config_problems", "files"},
+    "dag": {"config", "config_file", "paths", "signature", "state", "plan"},  # what the rules ask
+    "checkpoint": {"files"},
+    "supervise": {"command", "checkpoint", "files", "state"},
+    "logs": {"files"},
+    "diagnose": {"files"},
+    "report": {"files"},
+}
+VIEWS = {"cli", "__main__", "__init__"}  # these may import everything, and nobody imports them
+
+# What the Snakefile imports is parsed again by every job, so these stay out of it.
+HEAVY = {"torch", "mmcv", "cv2", "numpy", "pandas", "matplotlib", "submitit", "rich", "snakemake"}
+LATE = HEAVY - {"numpy", "rich"}  # stay out of `trainrelay --help` too
+
+# Put together here, so that this file does not hold them itself.
+FORBIDDEN = [
+    *("/".join(["", folder, ""]) for folder in ("work", "root", "tmp/tr")),
+    *(".".join(host) for host in (("pypi", "org"), ("pythonhosted", "org"), ("pytorch", "org/whl"))),
+    *(".".join(host) for host in (("anaconda", "org"), ("openmmlab", "com"))),
+    *("/opt/" + folder for folder in ("pypi", "wheels")),
+    *("87c48769" + "c79ddfaa", "28a9046c" + "93bac49e"),
+]
+
+
+def part_of(path: Path) -> str:
+    """The part of the library that a file belongs to: the first folder, or the file's own name."""
+    return path.relative_to(LIBRARY).with_suffix("").parts[0]
+
+
+def modules() -> list[Path]:
+    return sorted(LIBRARY.rglob("*.py"))
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node except those under `if TYPE_CHECKING:`, which import nothing when the code runs."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
+            yield child
+            yield from at_run_time(child)
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of our own that a file imports, as `logs` or `logs.mmcv`."""
+    package = ["trainrelay", *path.relative_to(LIBRARY).parent.parts]
+    found: set[str] = set()
+    for node in at_run_time(parse(path)):
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            found.update(f"{source}.{name.name}" for name in node.names)
+    return {name.removeprefix("trainrelay.") for name in found if name.startswith("trainrelay.")}
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (
+        node for node in ast.walk(parse(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from `def` to the last one, without the docstring."""
+    lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is None:
+        return lines
+    return lines - ((first.end_lineno or first.lineno) - first.lineno + 1)
+
+
+def project() -> dict[str, object]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)["project"]  # type: ignore[no-any-return]
+
+
+def project_files() -> list[Path]:
+    """The tracked files; in a copy without git, every file outside of hidden folders and outputs."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode == 0 and listed.stdout:
+        return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+    outputs = {"runs", "dist", "__pycache__", ".venv", ".git", ".snakemake"}
+    return [
+        path
+        for path in ROOT.rglob("*")
+        if path.is_file()
+        and not any(part in outputs or part.endswith("_cache") for part in path.relative_to(ROOT).parts)
+    ]
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+# ---------------------------------------------------------------------- imports
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_imports_point_one_way(path: Path) -> None:
+    """Each part imports only the parts that its row in PARTS allows."""
+    part = part_of(path)
+    assert part in PARTS.keys() | VIEWS, f"{part} is a new part of the library: give it a row in PARTS"
+    parts = {name.split(".")[0] for name in imported(path)} & (PARTS.keys() | VIEWS)
+    allowed = PARTS.keys() | VIEWS if part in VIEWS else PARTS[part] | NOUNS | {part}
+    assert parts <= allowed, f"{path.name} imports {sorted(parts - allowed)}, {part} may not"
+
+
+def test_the_table_of_imports_holds_no_circle_and_no_part_that_is_gone() -> None:
+    """The rows of PARTS can be put in an order, and each names something that exists."""
+    placed: set[str] = set()
+    while ready := {part for part, uses in PARTS.items() if part not in placed and uses <= placed}:
+        placed |= ready
+    assert placed == PARTS.keys()
+    assert PARTS.keys() <= {part_of(path) for path in modules()}
+
+
+def test_nobody_imports_the_command_line() -> None:
+    """cli is where everything ends: only `python -m trainrelay` imports it."""
+    importers = {
+        part_of(path) for path in modules() if "cli" in {name.split(".")[0] for name in imported(path)}
+    }
+    assert importers <= {"__main__", "cli"}
+
+
+@pytest.mark.parametrize("door", sorted(LIBRARY.glob("*/__init__.py")), ids=lambda path: path.parent.name)
+def test_a_package_has_one_public_door(door: Path) -> None:
+    """A package lists what it offers in `__all__`, and the others import nothing else of it."""
+    tree, package = parse(door), door.parent.name
+    offered: list[str] = next(
+        (ast.literal_eval(node.value) for node in tree.body if assigns_all(node)),  # type: ignore[attr-defined]
+        [],
+    )
+    assert offered, f"{package}/__init__.py has no __all__"
+    for path in modules():
+        if part_of(path) != package:
+            used = {name for name in imported(path) if name.startswith(f"{package}.")}
+            hidden = used - {f"{package}.{name}" for name in offered}
+            assert not hidden, f"{path.name} goes past the door of {package}: {sorted(hidden)}"
+
+
+def assigns_all(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+
+
+def loaded_by(module: str) -> set[str]:
+    """The top-level modules that are loaded after importing one, in an interpreter of its own."""
+    code = f"import {module}, sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def imported_by_the_rules() -> set[str]:
+    """The modules of ours that the Snakefile and its rules import."""
+    found: set[str] = set()
+    for path in [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]:
+        for source, names in re.findall(
+            r"^\s*from (trainrelay[\w.]*) import ([\w, ]+)", path.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            found |= (
+                {f"{source}.{name.strip()}" for name in names.split(",")}
+                if source == "trainrelay"
+                else {source}
+            )
+    return found
+
+
+@pytest.mark.parametrize("module", ["trainrelay.config", "trainrelay.state", "trainrelay.signature"])
+def test_what_plans_a_run_is_light(module: str) -> None:
+    """Config, state and signature load nothing heavy."""
+    assert not loaded_by(module) & HEAVY
+
+
+def test_what_the_rules_import_is_light() -> None:
+    """Each job parses the Snakefile again: what it imports loads nothing heavy."""
+    modules_used = imported_by_the_rules()
+    assert modules_used, "the rules import nothing of trainrelay?"
+    loaded = {module: loaded_by(module) & HEAVY for module in modules_used}
+    assert not any(loaded.values()), loaded
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    """Importing cli loads neither torch nor matplotlib nor submitit; commands load what they use."""
+    assert not loaded_by("trainrelay.cli") & LATE
+
+
+# ---------------------------------------------------------------------- functions
+
+
+def test_functions_are_small() -> None:
+    """Half of the library's functions have at most 8 lines, their docstrings apart."""
+    lengths = {
+        f"{path.relative_to(LIBRARY)}:{node.name}": length(node)
+        for path in modules()
+        for node in functions(path)
+    }
+    longest = sorted(lengths, key=lengths.__getitem__)[-5:]
+    assert statistics.median(lengths.values()) <= 8, f"the longest: {longest}"
+
+
+def test_no_child_process_is_started_through_a_shell() -> None:
+    """Commands are argv lists: what a config or a file name holds is never read by a shell."""
+    shells = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
+    for path in [
+        *sorted((ROOT / "workflow/src").rglob("*.py")),
+        *sorted((ROOT / "workflow/demo").rglob("*.py")),
+    ]:
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in shells, f"{path}:{node.lineno}"
+                assert not any(key.arg == "shell" for key in node.keywords), f"{path}:{node.lineno}"
+
+
+# ---------------------------------------------------------------------- files
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    """The project's files speak of the project alone: no paths of one machine, no registry's host."""
+    said = []
+    for path in project_files():
+        text = path.read_bytes().decode("utf-8", errors="ignore")
+        said += [f"{path.relative_to(ROOT)}: {word}" for word in FORBIDDEN if word in text]
+    assert not said
+
+
+def pins() -> dict[str, str]:
+    """Name -> version of constraints.txt; every line that is not a comment pins one."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    split = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert all(len(pair) == 2 for pair in split), [pair for pair in split if len(pair) != 2]
+    return {canonicalize_name(name): version for name, version in split}
+
+
+def required(extras: tuple[str, ...]) -> set[str]:
+    """Every distribution that trainrelay with these extras asks for on this machine, its own included."""
+    seen: set[tuple[str, str]] = set()
+    todo = [("trainrelay", extra) for extra in ("", *extras)]
+    while todo:
+        item = todo.pop()
+        if item not in seen:
+            seen.add(item)
+            todo += asked_for(*item)
+    return {name for name, _ in seen} - {"trainrelay"}
+
+
+def asked_for(name: str, extra: str) -> list[tuple[str, str]]:
+    lines = importlib.metadata.requires(name) or []
+    wanted = [needed for line in lines if applies(needed := Requirement(line), extra)]
+    return [(canonicalize_name(needed.name), more) for needed in wanted for more in ("", *needed.extras)]
+
+
+def applies(needed: Requirement, extra: str) -> bool:
+    return needed.marker is None or needed.marker.evaluate({"extra": extra})
+
+
+def test_every_version_is_pinned_and_is_the_one_installed() -> None:
+    """constraints.txt pins the whole tree of requirements, and .venv follows it."""
+    wanted = {name for name in required(("demo-base", "dev")) if not name.startswith(("nvidia-", "triton"))}
+    pinned = pins()
+    assert wanted - pinned.keys() == set()
+    installed = {name: importlib.metadata.version(name).split("+")[0] for name in wanted}
+    assert installed == {name: pinned[name] for name in wanted}
+
+
+def test_the_demo_extra_is_the_set_up_plus_mmcv() -> None:
+    """`demo` adds to what the set-up installs in one go only the mmcv-full that it installs alone."""
+    extras = project()["optional-dependencies"]
+    assert isinstance(extras, dict)
+    assert extras["demo"] == ["trainrelay[demo-base]", f"mmcv-full=={pins()['mmcv-full']}"]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_stops_at_its_first_error(path: Path) -> None:
+    """Scripts are executable and end at the first command that fails."""
+    text = path.read_text(encoding="utf-8")
+    assert path.stat().st_mode & 0o111
+    assert text.startswith("#!/usr/bin/env bash\n")
+    assert "\nset -euo pipefail\n" in text
+
+
+# ---------------------------------------------------------------------- what people type
+
+
+def test_make_lists_exactly_its_targets() -> None:
+    """`make` alone names every target, and nothing that is not one."""
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(re.findall(r"^  ([a-z-]+) ", done.stdout, re.MULTILINE)) == make_targets()
+
+
+def test_ci_runs_the_checks_and_the_tests() -> None:
+    """.ci/run is made of the targets that people type."""
+    text = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert re.findall(r"^make (\S+)$", text, re.MULTILINE) == ["check", "test"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_the_make_commands_of_a_page_exist(page: str) -> None:
+    """Every `make TARGET` that the README and CONTRIBUTING name is a target, demo and test among them."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.MULTILINE))
+    assert named >= {"demo", "test"}
+    assert named <= make_targets()
