@@ -61,8 +61,14 @@ class Project:
     folder: Path
 
     def run(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return self._python("-m", *argv, env=env)
+
+    def run_code(self, code: str) -> subprocess.CompletedProcess[str]:
+        return self._python("-c", code)
+
+    def _python(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", *argv],
+            [sys.executable, *argv],
             cwd=self.folder,
             capture_output=True,
             text=True,

@@ -1,0 +1,146 @@
+"""What the tests of supervision share: a toy trainer kind, jobs, and a supervisor in a process of its own.
+
+Run as a script it is that supervisor: one attempt of the job described by its argument, the record on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from trainrelay.command import Launch, LaunchRequest
+from trainrelay.command.mmcv import Mmcv
+from trainrelay.errors import TrainrelayError
+from trainrelay.supervise import StageJob, train
+from trainrelay.supervise.process import TAG_VARIABLE
+
+TOY = Path(__file__).with_name("toy_trainer.py")
+DEADLINE_S = 60.0
+
+
+class Toy(Mmcv):
+    """Prints and leaves what mmcv does; `entry` is the script, `config` the folder of its templates."""
+
+    kind = "toy"
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        argv = [request.interpreter, "-u", request.entry, "--work-dir", request.work_dir]
+        argv += ["--templates", request.config, "--port", str(request.master_port), *request.arguments]
+        argv += ["--resume-from", request.resume_from] if request.resume_from else []
+        return Launch(tuple(argv), {**request.env, "TOY": "ü"}, request.root)
+
+
+class Ranks(Toy):
+    """Real ranks: torch.distributed.run starts toy_ranks.py."""
+
+    kind = "ranks"
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        toy = super().launch(request, inherited)
+        python, _, _, *arguments = toy.argv
+        launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={request.nproc_per_node}"]
+        launcher += [f"--master_port={request.master_port}", str(TOY.with_name("toy_ranks.py"))]
+        return Launch((python, "-u", *launcher, *arguments), {"OMP_NUM_THREADS": "1"}, toy.cwd)
+
+
+def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3, **changes: Any) -> StageJob:
+    """A job for the toy trainer in `folder`."""
+    work_dir = folder / "work dir ü"
+    request = LaunchRequest(
+        root=str(folder),
+        interpreter=sys.executable,
+        launch_module="",
+        entry=str(TOY),
+        config=str(templates),
+        work_dir=str(work_dir),
+        nproc_per_node=2,
+        nodes=1,
+        backend="gloo",
+        master_port=None,
+        arguments=("--habit", habit, "--epochs", str(epochs)),
+    )
+    job = StageJob(
+        run="toy",
+        stage="stage1",
+        stage_dir=folder / "runs" / "toy" / "stage1",
+        work_dir=work_dir,
+        epochs=epochs,
+        world_size=2,
+        backend="gloo",
+        trainer=Toy(),
+        request=request,
+        port=None,
+        stop_grace_s=1.0,
+        iters_per_epoch=3,
+    )
+    return replace(job, **changes)
+
+
+def carrying(value: str, variable: str = TAG_VARIABLE) -> list[int]:
+    """Other living processes that have a variable of this value in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            same = process.environ().get(variable) == value and process.pid != os.getpid()
+            if same and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    """The condition's first true value; AssertionError after 60 s."""
+    until = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < until, "waited 60 s for a condition in vain"
+        time.sleep(0.05)
+    return value
+
+
+def supervisor(folder: Path, templates: Path, habit: str, **changes: Any) -> subprocess.Popen[str]:
+    """A supervisor in a process of its own, as a job of Snakemake would be."""
+    spec = json.dumps({"folder": str(folder), "templates": str(templates), "habit": habit, **changes})
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.Popen(
+        [sys.executable, __file__, spec], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
+
+
+def log_text(folder: Path) -> str:
+    """All consoles of all attempts below a folder."""
+    return "".join(path.read_text(errors="replace") for path in sorted(folder.rglob("trainer.log")))
+
+
+def _main() -> None:
+    # A shell's background job ignores SIGINT; a supervisor would respect that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    spec = json.loads(sys.argv[1])
+    kind = Ranks() if spec.pop("ranks", False) else Toy()
+    where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")
+    job = toy_job(*where, trainer=kind, **spec)
+    try:
+        record = train(job, Console(stderr=True))
+    except TrainrelayError as error:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+        sys.exit(error.exit_code)
+    print(json.dumps({**record.model_dump(mode="json"), "handlers": _handlers()}))
+
+
+def _handlers() -> list[str]:
+    return [str(signal.getsignal(signum)) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)]
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,89 @@
+"""Where an attempt starts, and the proof of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.supervising import toy_job
+from trainrelay.command import ResumeSeen, StepSeen
+from trainrelay.errors import Refusal
+from trainrelay.records import ResumePoint
+from trainrelay.supervise.resume import ResumeProof, resume_point
+
+POINT = ResumePoint(path="/data/epoch_2.pth", epoch=2, iteration=6)
+
+
+def step(epoch: int) -> StepSeen:
+    return StepSeen(epoch, 1, 3, 1.0, None)
+
+
+def saved(job_dir: Path, templates: Path, *epochs: int) -> Path:
+    work_dir = toy_job(job_dir, templates).work_dir
+    work_dir.mkdir(parents=True)
+    for epoch in epochs:
+        shutil.copyfile(templates / f"epoch_{epoch}.pth", work_dir / f"epoch_{epoch}.pth")
+    return work_dir
+
+
+def test_stage_without_checkpoints_starts_from_its_beginning(tmp_path: Path, templates: Path) -> None:
+    """No work dir or an empty one: nothing to resume, nothing to say."""
+    assert resume_point(toy_job(tmp_path, templates)) == (None, [])
+
+
+def test_newest_checkpoint_is_the_resume_point(tmp_path: Path, templates: Path) -> None:
+    """Its epoch and iteration are those inside the file."""
+    work_dir = saved(tmp_path, templates, 1, 2)
+    point, skipped = resume_point(toy_job(tmp_path, templates))
+    assert point == ResumePoint(path=str(work_dir / "epoch_2.pth"), epoch=2, iteration=6)
+    assert skipped == []
+
+
+def test_truncated_checkpoint_is_passed_over_and_said(tmp_path: Path, templates: Path) -> None:
+    """The one before is taken, and the sentence names the one that was not."""
+    work_dir = saved(tmp_path, templates, 1, 2)
+    newest = work_dir / "epoch_2.pth"
+    newest.write_bytes(newest.read_bytes()[:200])
+    point, skipped = resume_point(toy_job(tmp_path, templates))
+    assert point is not None
+    assert point.epoch == 1
+    assert len(skipped) == 1
+    assert "epoch_2.pth" in skipped[0]
+
+
+def test_only_unsound_checkpoints_are_refused(tmp_path: Path, templates: Path) -> None:
+    """Starting over would lose the training in silence; the refusal says what to type."""
+    work_dir = saved(tmp_path, templates)
+    (work_dir / "epoch_1.pth").touch()
+    with pytest.raises(Refusal, match=r"toy/stage1: none of the 1 checkpoints.*mv .*unsound"):
+        resume_point(toy_job(tmp_path, templates))
+
+
+def test_resumed_line_proves_the_resume() -> None:
+    """After it, every step is right; without a wish to resume there is nothing to prove."""
+    proof = ResumeProof(POINT)
+    assert [proof.see(ResumeSeen(2, 6)), proof.see(step(3)), proof.missing()] == [None, None, None]
+    free = ResumeProof(None)
+    assert [free.see(step(1)), free.missing()] == [None, None]
+
+
+def test_step_before_the_resumed_line_is_a_start_from_zero() -> None:
+    """Even a step of the right epoch proves nothing by itself."""
+    for epoch in (1, 3):
+        problem = ResumeProof(POINT).see(step(epoch))
+        assert problem is not None
+        assert f"trained epoch {epoch}, iteration 1" in problem
+
+
+def test_resume_at_another_epoch_is_no_resume() -> None:
+    """The trainer took another checkpoint than it was given."""
+    problem = ResumeProof(POINT).see(ResumeSeen(1, 3))
+    assert problem is not None
+    assert "asked to resume after epoch 2, but resumed after epoch 1" in problem
+
+
+def test_silence_about_the_resume_is_told_at_the_end() -> None:
+    """A training that never said it resumed is not believed."""
+    assert "never says" in (ResumeProof(POINT).missing() or "")

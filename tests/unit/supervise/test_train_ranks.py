@@ -1,0 +1,44 @@
+"""Whole attempts with real ranks of torch.distributed over gloo."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+from pathlib import Path
+
+from rich.console import Console
+
+from support.supervising import Ranks, carrying, eventually, log_text, supervisor, toy_job
+from trainrelay.state import list_attempts
+from trainrelay.supervise import train
+from trainrelay.supervise.process import find
+
+
+def test_killed_rank_is_seen_and_the_relaunch_finishes(tmp_path: Path, templates: Path) -> None:
+    """One rank SIGKILLed is the class killed, not communication; the next attempt resumes and is done."""
+    job = toy_job(tmp_path, templates, "killed", epochs=2, trainer=Ranks())
+    killed = train(job, Console(file=io.StringIO()))
+    assert (killed.end, "rank 1" in (killed.reason or "")) == ("killed", True), killed.reason
+    assert killed.exit_status == 1
+    again = train(toy_job(tmp_path, templates, epochs=2, trainer=Ranks()), Console(file=io.StringIO()))
+    assert again.resumed_from is not None
+    assert (again.end, again.resumed_from.epoch) == ("done", 1), again.reason
+
+
+def test_ranks_without_a_supervisor_are_ended_and_a_stop_leaves_none(tmp_path: Path, templates: Path) -> None:
+    """A relaunch ends the launcher and ranks of a killed supervisor; stopped itself, it leaves nothing."""
+    boss = supervisor(tmp_path, templates, "waits", epochs=2, ranks=True)
+    eventually(lambda: "Epoch [2]" in log_text(tmp_path))
+    boss.kill()
+    boss.communicate()
+    (first,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
+    assert len(find(first.tag)) >= 3
+    relaunch = supervisor(tmp_path, templates, "waits", epochs=2, ranks=True)
+    eventually(lambda: "resumed epoch 1" in log_text(tmp_path) and log_text(tmp_path).count("Epoch [2]") == 2)
+    assert not carrying(first.tag)
+    relaunch.send_signal(signal.SIGTERM)
+    output, errors = relaunch.communicate(timeout=60)
+    said = json.loads(output)
+    assert (said["end"], said["last_epoch"]) == ("interrupted", 2), errors
+    assert not carrying(said["tag"])

@@ -1,0 +1,83 @@
+"""attempts/NNN: one folder per start of the trainer, never two writers in one."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainrelay.errors import UserError
+from trainrelay.files import write_json
+from trainrelay.records import AttemptRecord
+from trainrelay.state import list_attempts
+
+RECORD = "attempt.json"
+
+
+class Taken(Exception):
+    """Another supervisor opened the attempt of this number first."""
+
+
+def next_number(stage_dir: Path) -> int:
+    """The number that the next attempt will have.
+
+    To be asked before the attempts are read: then an attempt that another supervisor opens in between either
+    is among those read, or has this number, and `open_attempt` notices.
+    """
+    with explained(stage_dir):
+        (stage_dir / "attempts").mkdir(parents=True, exist_ok=True)
+        numbers = [int(path.name) for path in (stage_dir / "attempts").iterdir() if path.name.isdecimal()]
+    return max(numbers, default=0) + 1
+
+
+def folder(stage_dir: Path, number: int) -> Path:
+    """Where an attempt's files lie."""
+    return stage_dir / "attempts" / f"{number:03d}"
+
+
+def open_attempt(stage_dir: Path, record: AttemptRecord) -> None:
+    """Makes an attempt's folder, its record already inside, in one step; Taken if there is one."""
+    aside = stage_dir / f".attempt-{secrets.token_hex(6)}"
+    target = folder(stage_dir, record.number)
+    try:
+        with explained(stage_dir):
+            aside.mkdir()
+            write_json(aside / RECORD, record)
+            _rename_exclusively(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rename_exclusively(source: Path, target: Path) -> None:
+    # A folder is never renamed onto one that holds something, and each of ours holds its record.
+    try:
+        source.rename(target)
+    except OSError:
+        if target.is_dir():
+            raise Taken from None
+        raise
+
+
+def write_attempt(stage_dir: Path, record: AttemptRecord) -> AttemptRecord:
+    """Replaces an attempt's record."""
+    write_json(folder(stage_dir, record.number) / RECORD, record)
+    return record
+
+
+def open_attempts(stage_dir: Path) -> list[AttemptRecord]:
+    """Attempts without an end; UserError where a record is damaged."""
+    return [attempt for attempt in list_attempts(stage_dir) if attempt.end is None]
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what the operating system says while we write into one sentence (UserError)."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or path
+        raise UserError(
+            f"cannot write in {place}: {error.strerror or error}; mend that, then start again"
+        ) from error

@@ -1,0 +1,170 @@
+"""What a person sees while a training runs: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from trainrelay.command import StepSeen
+from trainrelay.supervise.text import printable
+
+PLAIN_EVERY_S = 30.0
+
+
+class Display(Protocol):
+    """Where progress and notes go."""
+
+    def step(self, seen: StepSeen) -> None:
+        """A progress line of the trainer."""
+
+    def note(self, sentence: str) -> None:
+        """A sentence for the person, from any source: it is made printable here."""
+
+    def close(self) -> None:
+        """The end of the training."""
+
+
+def display(console: Console, name: str, epochs: int, clock: Callable[[], float]) -> Display:
+    """A bar if the console is a terminal, else plain lines; `clock` in seconds, never going back."""
+    if console.is_terminal:
+        return Bar(console, name, epochs, clock)
+    return Lines(console, name, epochs, clock)
+
+
+class Lines:
+    """The first step, then one at most every 30 s, and the last one of each epoch."""
+
+    def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
+        self._console, self._name, self._epochs, self._clock = console, name, epochs, clock
+        self._speed = Speed(clock)
+        self._unsaid: StepSeen | None = None
+        self._said_s = float("-inf")
+
+    def step(self, seen: StepSeen) -> None:
+        """Says the step now, later, or not at all."""
+        if self._unsaid and self._unsaid.epoch != seen.epoch:
+            self._say(self._unsaid)
+        self._speed.step(seen)
+        self._unsaid = seen
+        if seen.iteration == seen.iters_per_epoch or self._clock() - self._said_s >= PLAIN_EVERY_S:
+            self._say(seen)
+
+    def note(self, sentence: str) -> None:
+        """One line."""
+        say(self._console, f"{self._name}: {sentence}")
+
+    def close(self) -> None:
+        """The last step, if it was not said."""
+        if self._unsaid:
+            self._say(self._unsaid)
+
+    def _say(self, seen: StepSeen) -> None:
+        self.note(describe(seen, self._epochs, self._speed.iterations_per_s))
+        self._unsaid, self._said_s = None, self._clock()
+
+
+class Bar:
+    """One line that moves; notes scroll above it. Refreshed by hand, so that no thread is needed."""
+
+    def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
+        self._name, self._epochs, self._speed = name, epochs, Speed(clock)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[said]}", markup=False),
+            console=console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task: TaskID = self._progress.add_task(printable(name), total=None, said="starting")
+        self._drawn = _unread_is_no_harm(self._progress.start)
+
+    def step(self, seen: StepSeen) -> None:
+        """Moves the bar."""
+        self._speed.step(seen)
+        per_epoch = seen.iters_per_epoch
+        done = (seen.epoch - 1) * per_epoch + seen.iteration if per_epoch else None
+        total = self._epochs * per_epoch if per_epoch else None
+        said = describe(seen, self._epochs, self._speed.iterations_per_s)
+        self._progress.update(self._task, completed=done, total=total, said=said)
+        self._draw(self._progress.refresh)
+
+    def note(self, sentence: str) -> None:
+        """One line above the bar."""
+        say(self._progress.console, f"{self._name}: {sentence}")
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self._draw(self._progress.refresh)
+        self._draw(self._progress.stop)
+
+    def _draw(self, how: Callable[[], None]) -> None:
+        # rich is not fit for use again after a failed write, so the first one ends the bar.
+        self._drawn = self._drawn and _unread_is_no_harm(how)
+
+
+class Speed:
+    """Iterations per second between the last two progress lines, smoothed; a new epoch starts afresh."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last: tuple[int, int, float] | None = None  # epoch, iteration, time
+        self.iterations_per_s: float | None = None
+
+    def step(self, seen: StepSeen) -> None:
+        """Takes the time of a progress line."""
+        now_s, last = self._clock(), self._last
+        if last and last[0] == seen.epoch and seen.iteration > last[1] and now_s > last[2]:
+            speed = (seen.iteration - last[1]) / (now_s - last[2])
+            before = self.iterations_per_s
+            self.iterations_per_s = speed if before is None else 0.7 * before + 0.3 * speed
+        self._last = (seen.epoch, seen.iteration, now_s)
+
+
+def describe(seen: StepSeen, epochs: int, iterations_per_s: float | None) -> str:
+    """`epoch 1/6, iteration 610/3517, loss 66.16, ETA 2 d 05:46, 0.44 it/s`, less what is not known."""
+    parts = [f"epoch {seen.epoch}/{epochs}", f"iteration {seen.iteration}"]
+    if seen.iters_per_epoch:
+        parts[-1] += f"/{seen.iters_per_epoch}"
+    if seen.loss is not None:
+        parts.append(f"loss {seen.loss:.4g}")
+    if (left_s := _left_s(seen, epochs, iterations_per_s)) is not None:
+        parts.append(f"ETA {duration(left_s)}")
+    if iterations_per_s is not None:
+        parts.append(f"{iterations_per_s:.2f} it/s")
+    return ", ".join(parts)
+
+
+def _left_s(seen: StepSeen, epochs: int, iterations_per_s: float | None) -> float | None:
+    """The trainer's own estimate, else one from the speed."""
+    if seen.eta_s is not None or not seen.iters_per_epoch or not iterations_per_s:
+        return seen.eta_s
+    return ((epochs - seen.epoch + 1) * seen.iters_per_epoch - seen.iteration) / iterations_per_s
+
+
+def duration(seconds: float) -> str:
+    """`2 d 05:46` (days, hours, minutes) or `0:03:20` (hours, minutes, seconds)."""
+    minutes, rest_s = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours_of_day = divmod(hours, 24)
+    return f"{days} d {hours_of_day:02d}:{minutes:02d}" if days else f"{hours}:{minutes:02d}:{rest_s:02d}"
+
+
+def say(console: Console, sentence: str) -> None:
+    """One line, whatever it holds: no markup, no terminal escapes, no wrapping."""
+    text = Text(printable(sentence))
+    _unread_is_no_harm(lambda: console.print(text, soft_wrap=True, highlight=False))
+
+
+def _unread_is_no_harm(write: Callable[[], None]) -> bool:
+    """Whether the write went well: a terminal that went away must not end the training."""
+    try:
+        write()
+    except (OSError, SystemExit):  # rich exits on a broken pipe
+        return False
+    return True

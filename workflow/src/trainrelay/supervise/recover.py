@@ -1,0 +1,60 @@
+"""What an earlier supervisor left open: followed by nobody, so ended before anything new starts."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from trainrelay.errors import Refusal
+from trainrelay.files import read_record
+from trainrelay.records import Acceptance, AttemptRecord
+from trainrelay.supervise.attempts import open_attempts, write_attempt
+from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.process import end_all, lives
+
+Say = Callable[[str], None]
+
+
+def settle(job: StageJob, say: Say) -> None:
+    """Closes every attempt that has no end yet; Refusal where one may still be training."""
+    for attempt in open_attempts(job.stage_dir):
+        if attempt.host == socket.gethostname():
+            _settle_here(job, attempt, say)
+        else:
+            _settle_elsewhere(job, attempt, say)
+
+
+def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
+    pid = attempt.supervisor_pid
+    if lives(pid, attempt.supervisor_start_s):
+        raise Refusal(
+            f"{job.name} is training already: attempt {attempt.number}, supervisor pid {pid} on this host;"
+            f" wait for it, or stop it with: kill -INT {pid}"
+        )
+    ending = end_all(attempt.tag, job.stop_grace_s)
+    if ending.left:
+        raise Refusal(
+            f"attempt {attempt.number} of {job.name} left processes that not even SIGKILL ends, because they"
+            f" wait inside the kernel: {ending.stuck}; look at this host's GPUs and file systems, then start"
+            " again"
+        )
+    how = f"; {len(ending.ended)} processes that it left were ended" if ending.ended else ""
+    _mark_lost(job.stage_dir, attempt, f"the supervisor (pid {pid}) died{how}", say)
+
+
+def _settle_elsewhere(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
+    accepted = read_record(job.stage_dir / "accepted.json", Acceptance)
+    if not accepted or accepted.kind != "lost-attempt" or accepted.subject != attempt.tag:
+        raise Refusal(
+            f"attempt {attempt.number} of {job.name} on host {attempt.host} has not ended; if that host is"
+            f' gone, type: trainrelay accept {job.name} --lost-attempt --reason "..."'
+        )
+    _mark_lost(job.stage_dir, attempt, f"given up by a person: {accepted.reason}", say)
+
+
+def _mark_lost(stage_dir: Path, attempt: AttemptRecord, reason: str, say: Say) -> None:
+    closed = attempt.model_copy(update={"end": "lost", "reason": reason, "ended_s": time.time()})
+    write_attempt(stage_dir, closed)
+    say(f"attempt {attempt.number} is lost: {reason}")

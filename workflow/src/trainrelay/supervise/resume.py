@@ -1,0 +1,79 @@
+"""Where an attempt starts, and the proof that the trainer did start there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainrelay.checkpoint import newest_sound
+from trainrelay.command import Observation, ResumeSeen, StepSeen
+from trainrelay.errors import Refusal
+from trainrelay.records import CheckpointFacts, ResumePoint
+from trainrelay.supervise.job import StageJob
+
+
+def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
+    """The newest sound checkpoint of this stage, None where it has none, and what was passed over.
+
+    Refusal where checkpoints exist but none is sound: starting again would lose the work in silence.
+    """
+    candidates = job.trainer.checkpoints(job.work_dir)
+    if not candidates:
+        return None, []
+    facts, skipped = newest_sound(candidates)
+    if facts is None:
+        raise Refusal(_none_sound(job, candidates, skipped))
+    return _point(facts), skipped
+
+
+def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
+    work_dir = shlex.quote(str(job.work_dir))
+    return (
+        f"{job.name}: none of the {len(candidates)} checkpoints in {job.work_dir} is sound"
+        f" ({'; '.join(skipped[:3])}). Starting from the beginning would lose that training:"
+        f" put a sound checkpoint back, or give it up with: mv {work_dir} {work_dir}.unsound"
+    )
+
+
+def _point(facts: CheckpointFacts) -> ResumePoint:
+    assert facts.epoch is not None, "a sound checkpoint knows its epoch"
+    return ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
+
+
+class ResumeProof:
+    """Whether the trainer's own words prove the resume that it was asked for.
+
+    A trainer can ignore a resume in silence and start from zero; then its first progress line comes without
+    the line that says where it resumed.
+    """
+
+    def __init__(self, asked: ResumePoint | None) -> None:
+        self._asked = asked
+        self._pending = asked is not None
+
+    def see(self, seen: Observation) -> str | None:
+        """The sentence that says what is wrong, once something is."""
+        if not self._pending or self._asked is None:
+            return None
+        if isinstance(seen, ResumeSeen):
+            self._pending = False
+            return None if seen.epoch == self._asked.epoch else _other(self._asked, seen)
+        return _from_zero(self._asked, seen)
+
+    def missing(self) -> str | None:
+        """For the end of a training that went well: what is wrong if the proof never came."""
+        if not self._pending or self._asked is None:
+            return None
+        return f"asked to resume from {self._asked.path}, but its log never says that it resumed"
+
+
+def _other(asked: ResumePoint, seen: ResumeSeen) -> str:
+    return f"asked to resume after epoch {asked.epoch}, but resumed after epoch {seen.epoch} ({asked.path})"
+
+
+def _from_zero(asked: ResumePoint, seen: StepSeen) -> str:
+    return (
+        f"asked to resume after epoch {asked.epoch} from {asked.path}, but trained epoch {seen.epoch},"
+        f" iteration {seen.iteration} without having resumed"
+    )

@@ -1,0 +1,56 @@
+"""One running trainer: its log followed, its resume proved, its progress shown."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from trainrelay.command import Observation, StepSeen, Trainer
+from trainrelay.supervise.display import Display
+from trainrelay.supervise.recent import Recent
+from trainrelay.supervise.resume import ResumeProof
+from trainrelay.supervise.tail import Tail
+
+POLL_S = 0.2
+
+
+@dataclass(slots=True)
+class Watch:
+    """What has been seen of a trainer so far."""
+
+    trainer: Trainer
+    proof: ResumeProof
+    display: Display
+    recent: Recent = field(default_factory=Recent)
+    last_step: StepSeen | None = None
+    not_resumed: str | None = None
+
+    def read(self, lines: Iterable[str]) -> None:
+        """Takes in new lines of the log."""
+        for line in lines:
+            self.recent.add(line)
+            if seen := self.trainer.observe(line):
+                self._take(seen)
+
+    def _take(self, seen: Observation) -> None:
+        self.not_resumed = self.not_resumed or self.proof.see(seen)
+        if isinstance(seen, StepSeen):
+            self.last_step = seen
+            self.recent.progressed()
+            self.display.step(seen)
+
+
+def follow(
+    launcher: subprocess.Popen[bytes], tail: Tail, watch: Watch, stopping: Callable[[], bool]
+) -> int | None:
+    """Watches until the launcher has ended (its exit status) or must be ended (None)."""
+    while True:
+        status = launcher.poll()
+        watch.read(tail.lines())
+        if status is not None:
+            return status
+        if stopping() or watch.not_resumed:
+            return None
+        time.sleep(POLL_S)
