@@ -1,0 +1,143 @@
+"""Panels and their drawings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from support import sample_report
+from trainrelay.records import Finding
+from trainrelay.report.families import Family
+from trainrelay.report.panels import MOST_LINES, Line, Panel, family_mean, panels
+from trainrelay.report.plots import svg, tick, wants_log
+from trainrelay.report.svg import CLASSES
+
+
+def panel(*values: float, levels: tuple[tuple[str, float], ...] = ()) -> Panel:
+    return Panel("Total loss", (Line("training", tuple(enumerate(values))),), levels)
+
+
+def test_a_uniad_run_of_a_hundred_metrics_is_a_handful_of_panels() -> None:
+    drawn = panels(sample_report.stage2_analysis())
+    assert [each.title for each in drawn] == [
+        "Total loss",
+        "Learning rate",
+        "Gradient norm",
+        "Tracking losses",
+        "Map losses",
+        "Motion losses",
+        "Occupancy losses",
+        "Planning losses",
+    ]
+    assert all(len(each.lines) <= MOST_LINES for each in drawn)
+
+
+def test_what_is_always_zero_is_named_and_not_drawn() -> None:
+    track = next(each for each in panels(sample_report.stage1_analysis()) if each.title == "Tracking losses")
+    assert track.zero == ("track.loss_past_trajs",)
+    assert [line.label for line in track.lines] == ["track.loss_cls", "track.loss_bbox"]
+
+
+def test_more_curves_than_colours_are_named_and_not_drawn() -> None:
+    analysis = sample_report.stage1_analysis()
+    many = {f"map.loss_{letter}": [(1, float(place + 1))] for place, letter in enumerate("abcdefghijk")}
+    crowded = dataclasses.replace(analysis, curves={"train": many})
+    drawn = next(each for each in panels(crowded) if each.title == "Map losses")
+    assert [line.label for line in drawn.lines] == [f"map.loss_{letter}" for letter in "defghijk"]
+    assert drawn.left_out == ("map.loss_a", "map.loss_b", "map.loss_c")
+
+
+def test_a_family_is_the_mean_of_its_members_also_where_they_were_sampled_at_other_steps() -> None:
+    family = Family("map", "loss", ("map.loss", "map.d0.loss"))
+    line = family_mean(family, {"map.loss": [(1, 1.0), (2, 2.0), (3, 3.0)], "map.d0.loss": [(2, 4.0)]})
+    assert line.points == ((1, 2.5), (2, 3.0), (3, 3.5))
+    assert line.members == 2
+
+
+@pytest.mark.parametrize(("evidence", "expected"), [({"clip": 35}, 35.0), ({"max_norm": 10.0}, 10.0)])
+def test_the_clip_value_is_a_line_when_the_evidence_has_it(
+    evidence: dict[str, object], expected: float
+) -> None:
+    finding = Finding("grad-norm", "info", "fine", evidence=evidence)
+    analysis = dataclasses.replace(sample_report.stage1_analysis(), findings=(finding,))
+    norm = next(each for each in panels(analysis) if each.title == "Gradient norm")
+    assert norm.levels == (("clip value", expected),)
+
+
+@pytest.mark.parametrize("evidence", [{}, {"clip": None}, {"clip": "35"}, {"clip": math.nan}])
+def test_no_clip_line_is_invented(evidence: dict[str, object]) -> None:
+    finding = Finding("grad-norm", "info", "fine", evidence=evidence)
+    analysis = dataclasses.replace(sample_report.stage1_analysis(), findings=(finding,))
+    norm = next(each for each in panels(analysis) if each.title == "Gradient norm")
+    assert norm.levels == ()
+
+
+def test_the_same_panel_gives_the_same_bytes() -> None:
+    assert svg(panel(3, 2, 1), "p", 2) == svg(panel(3, 2, 1), "p", 2)
+
+
+def test_two_plots_of_the_same_panel_share_no_id() -> None:
+    ids = [re.findall(r' id="([^"]+)"', svg(panel(3, math.nan, 1), prefix, 2)) for prefix in ("p1", "p2")]
+    assert ids[0]
+    assert not set(ids[0]) & set(ids[1])
+
+
+def test_every_reference_inside_a_plot_meets_its_target() -> None:
+    drawing = svg(panel(3, math.nan, 1), "p", 2)
+    ids = re.findall(r' id="([^"]+)"', drawing)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"#([\w.-]+)", drawing)) <= set(ids)
+
+
+def test_a_plot_needs_no_style_attribute_and_takes_its_colours_from_the_page() -> None:
+    drawing = svg(panel(3, math.nan, 1, levels=(("clip value", 2.0),)), "p", 2, restarts=(1,))
+    assert "style=" not in drawing
+    assert "<style" not in drawing
+    assert not any(colour in drawing for colour in CLASSES)
+    assert not re.search(r"#[0-9a-f]{6}\b", drawing)
+    assert {"stroke-s1", "stroke-level", "stroke-bad", "fill-muted"} <= set(re.findall(r"[\w-]+", drawing))
+
+
+def test_a_value_that_is_not_finite_is_a_gap_with_a_mark() -> None:
+    whole, broken = svg(panel(4, 3, 2, 1), "p", 1), svg(panel(4, 3, math.nan, 1), "p", 1)
+    assert "bad" not in whole
+    assert "stroke-bad" in broken
+    disguised = svg(panel(4, 3.4028e38, math.nan, 1), "p", 1)
+    assert disguised.count("stroke-bad") > broken.count("stroke-bad")
+
+
+def test_labels_from_outside_never_reach_the_drawing() -> None:
+    line = Line("$\\frac{1}{0}$<script>", ((1, 1.0), (2, 2.0)))
+    drawing = svg(Panel("x", (line,)), "p", None)
+    ElementTree.fromstring(drawing)
+    assert "frac" not in drawing
+    assert "script" not in drawing
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [((100.0, 50.0), False), ((100.0, 0.01), True), ((100.0, 0.0), False), ((5.0, -1.0), False), ((), False)],
+)
+def test_the_axis_is_logarithmic_when_small_values_would_be_hidden(
+    values: tuple[float, ...], expected: bool
+) -> None:
+    assert wants_log(panel(*values)) is expected
+
+
+@pytest.mark.parametrize("values", [(1.0,), (0.0, 0.0), (math.nan, math.nan), (1e-300, 1e30), (-1e30, 1e30)])
+def test_extreme_curves_are_drawn_without_a_complaint(
+    values: tuple[float, ...], recwarn: pytest.WarningsRecorder
+) -> None:
+    ElementTree.fromstring(svg(panel(*values), "p", 1))
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0, "0"), (105, "105"), (2e-4, "2e-4"), (0.05, "0.05"), (3.4e38, "3.4e38")]
+)
+def test_tick_labels_are_short(value: float, expected: str) -> None:
+    assert tick(value) == expected

@@ -1,0 +1,100 @@
+"""What a reader of the report must not overlook, and what the checks found in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from trainrelay.records import Finding, StageReport
+from trainrelay.report.card import Tone, accepted_reason, backends, findings_of
+from trainrelay.report.details import last_seen
+from trainrelay.report.titles import check_title, shown_evidence
+from trainrelay.report.wording import sentence, utc
+
+SEVERITY_TONES: dict[str, Tone] = {"info": "idle", "warning": "warn", "critical": "bad"}
+CALM_ENDS = frozenset({None, "done", "interrupted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a reader must not overlook."""
+
+    tone: Tone
+    title: str
+    text: str
+    place: str = ""
+    evidence: Mapping[str, object] | None = None
+    advice: str = ""
+    metric: str = ""
+    consequence: str = ""
+
+
+def notices(stage: StageReport) -> tuple[Notice, ...]:
+    """Acceptance, failures, fallbacks and findings above info, the gravest kind first."""
+    return (*accepted(stage), *_fallback(stage), *_failed_attempts(stage), *_loud(stage))
+
+
+def calm_findings(stage: StageReport) -> tuple[Finding, ...]:
+    """What was checked and found in order."""
+    return tuple(finding for finding in findings_of(stage) if finding.severity == "info")
+
+
+def accepted(stage: StageReport) -> Iterator[Notice]:
+    """What a person took the responsibility for, and why."""
+    reason = accepted_reason(stage)
+    if reason:
+        when = f" on {utc(stage.acceptance.at_s)}" if stage.acceptance else ""
+        title = f"A person accepted a blocking finding{when}"
+        yield Notice("bad", title, f"The reason given: “{reason}”")
+    elif stage.acceptance:
+        what = {"retrain": "that this stage is trained again", "lost-attempt": "that an attempt is lost"}
+        title = f"A person accepted {what.get(stage.acceptance.kind, stage.acceptance.kind)}"
+        yield Notice("warn", title, f"The reason given: “{stage.acceptance.reason}”")
+
+
+def _fallback(stage: StageReport) -> Iterator[Notice]:
+    used = backends(stage)
+    if len(used) > 1:
+        text = f"The attempts used {' → '.join(used)}; a slower backend makes every step longer."
+        yield Notice("warn", "The communication backend fell back", text)
+
+
+def _failed_attempts(stage: StageReport) -> Iterator[Notice]:
+    for attempt in stage.attempts:
+        if attempt.end not in CALM_ENDS:
+            place = last_seen(attempt)
+            reason = sentence(attempt.reason or "No reason was recorded.")
+            yield Notice("warn", f"Attempt {attempt.number} ended: {attempt.end}", reason, place)
+
+
+def _is_normal(finding: Finding, stage: StageReport) -> bool:
+    """A running stage is not finished; that is no news."""
+    return finding.check == "progress" and stage.state == "running"
+
+
+def _consequence(finding: Finding, stage: StageReport) -> str:
+    if not finding.blocking:
+        return ""
+    if accepted_reason(stage):
+        return "This blocked the promotion of the checkpoint until a person accepted it."
+    return "This blocks the promotion of the checkpoint."
+
+
+def _loud(stage: StageReport) -> list[Notice]:
+    findings = [
+        each for each in findings_of(stage) if each.severity != "info" and not _is_normal(each, stage)
+    ]
+    findings.sort(key=lambda finding: finding.severity != "critical")
+    return [
+        Notice(
+            SEVERITY_TONES[each.severity],
+            check_title(each.check),
+            sentence(each.message),
+            each.where or "",
+            shown_evidence(each),
+            sentence(each.advice),
+            each.metric or "",
+            _consequence(each, stage),
+        )
+        for each in findings
+    ]

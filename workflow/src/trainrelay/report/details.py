@@ -1,0 +1,137 @@
+"""The tables of a stage: metrics, attempts and where its numbers come from; records in, rows out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from trainrelay.records import Analysis, AttemptRecord, CheckpointFacts, MetricSummary, Phase, StageReport
+from trainrelay.report.card import Tone
+from trainrelay.report.families import grouped
+from trainrelay.report.wording import count, duration, file_size, percent, relative_change, utc
+
+PHASE_TITLES: dict[Phase, str] = {"train": "Training", "val": "Validation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The metrics of one phase, by group of names."""
+
+    title: str
+    groups: tuple[tuple[str, tuple[tuple[str, MetricSummary], ...]], ...]
+
+    @property
+    def size(self) -> int:
+        """How many metrics it lists."""
+        return sum(len(rows) for _, rows in self.groups)
+
+
+def restart_steps(stage: StageReport) -> tuple[int, ...]:
+    """The global iterations at which attempts resumed, as far as they are known."""
+    per_epoch = stage.analysis.progress.iters_per_epoch if stage.analysis else None
+    points = [attempt.resumed_from for attempt in stage.attempts if attempt.resumed_from]
+    steps = [
+        point.iteration if point.iteration is not None else point.epoch * (per_epoch or 0) for point in points
+    ]
+    return tuple(sorted({step for step in steps if step > 0}))
+
+
+def tables(analysis: Analysis) -> tuple[Table, ...]:
+    """All metrics, a table per phase."""
+    return tuple(
+        Table(PHASE_TITLES[phase], tuple(_grouped_rows(metrics)))
+        for phase, metrics in analysis.metrics.items()
+        if metrics
+    )
+
+
+def _grouped_rows(
+    metrics: Mapping[str, MetricSummary],
+) -> Iterator[tuple[str, tuple[tuple[str, MetricSummary], ...]]]:
+    groups = grouped(metrics)
+    for group in sorted(groups, key=lambda name: name != ""):
+        names = [member for family in groups[group] for member in family.members]
+        yield group, tuple((name, metrics[name]) for name in names)
+
+
+def change(summary: MetricSummary) -> str:
+    """The relative change from first to last, or nothing where it says nothing."""
+    fraction = relative_change(summary.first, summary.last)
+    return "" if fraction is None else percent(fraction).replace("-", "−")
+
+
+def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
+    """Everything worth knowing of one start of the trainer, as rows."""
+    resumed = attempt.resumed_from
+    final = attempt.final_checkpoint
+    yield "started", utc(attempt.started_s)
+    yield "ended", utc(attempt.ended_s) if attempt.ended_s is not None else "not yet, or nobody saw it"
+    yield "host", attempt.host
+    yield "backend", f"{attempt.backend}, {count(attempt.world_size, 'rank')}"
+    if resumed:
+        yield "resumed from", f"{resumed.path} (epoch {resumed.epoch})"
+    else:
+        yield "resumed from", "nothing; it started at epoch 1"
+    if attempt.exit_status is not None:
+        yield "exit status", str(attempt.exit_status)
+    if attempt.ended_s is not None:
+        yield "last seen", last_seen(attempt) or "no iteration"
+    if final:
+        yield "final checkpoint", final.file.path
+    if attempt.code:
+        yield "trainer code", attempt.code
+    yield "log", attempt.log
+
+
+def attempt_took(attempt: AttemptRecord) -> str:
+    """How long an attempt ran, or since when it runs."""
+    if attempt.ended_s is None:
+        return f"since {utc(attempt.started_s)}"
+    return duration(attempt.ended_s - attempt.started_s)
+
+
+def attempt_tone(attempt: AttemptRecord) -> Tone:
+    """The colour of an attempt's end."""
+    tones: dict[str | None, Tone] = {None: "live", "done": "ok", "interrupted": "idle"}
+    return tones.get(attempt.end, "warn")
+
+
+def command(attempt: AttemptRecord) -> str:
+    """The command line of an attempt, ready to paste."""
+    env = [f"{name}={shlex.quote(text)}" for name, text in attempt.env.items()]
+    return " ".join([*env, shlex.join(attempt.argv)])
+
+
+def provenance(stage: StageReport) -> Iterator[tuple[str, str]]:
+    """What a stage was trained from and what came out, as rows."""
+    yield "trainer config", stage.config
+    yield "starts from", f"the checkpoint of {stage.init_from}" if stage.init_from else "no earlier stage"
+    if stage.train:
+        yield "signature", stage.train.signature
+        yield "log files", "\n".join(stage.train.log_files) or "none"
+        yield from _checkpoint("final checkpoint", stage.train.final_checkpoint)
+    if stage.checkpoint and stage.checkpoint.target:
+        yield "promoted to", stage.checkpoint.target
+    if stage.analysis:
+        read = ", ".join(stage.analysis.sources) or "no file"
+        yield (
+            "analysis read",
+            f"{read} ({stage.analysis.format}, {count(stage.analysis.segments, 'segment')})",
+        )
+
+
+def _checkpoint(name: str, found: CheckpointFacts) -> Iterator[tuple[str, str]]:
+    yield name, found.file.path
+    yield "sha256", found.file.sha256
+    finite = "all finite" if found.finite else "NOT all finite"
+    size = f"{file_size(found.file.size)}, {found.tensors} tensors, {found.parameters:,} parameters, {finite}"
+    yield "content", size
+
+
+def last_seen(attempt: AttemptRecord) -> str:
+    """The last place that was seen of an attempt, or nothing."""
+    if attempt.last_epoch is None:
+        return ""
+    iteration = f", iter {attempt.last_iteration}" if attempt.last_iteration is not None else ""
+    return f"epoch {attempt.last_epoch}{iteration}"

@@ -1,0 +1,147 @@
+"""analysis.md: what the log of one stage says, in the sections people know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainrelay.records import Analysis, Finding, Milestone, Progress
+from trainrelay.report.escape import text
+from trainrelay.report.observations import (
+    Observation,
+    finding_line,
+    observations,
+    spoken_of_elsewhere,
+)
+from trainrelay.report.wording import count, learning_rate, number, sentence
+
+OVERALL = {
+    "healthy": "Training looks healthy.",
+    "warning": "Training needs a look.",
+    "failed": "Training failed its checks.",
+}
+# What people fear -> the checks that would have said so.
+ALARMS = {
+    "NaN/Inf issues": {"non-finite", "clamped-infinity", "lost-term"},
+    "loss spikes": {"spikes"},
+    "divergence": {"divergence"},
+}
+POLICIES = {"cosineannealing": "CosineAnnealing"}
+_SAID_BY_NAME = {"gpus", "gpu", "torch", "cuda", "backend", "host", "work_dir"}
+
+
+def analysis_markdown(title: str, analysis: Analysis) -> str:
+    """The Markdown of one stage's analysis, ending in a newline."""
+    blocks = [
+        f"## {text(title)}",
+        f"**Setup**: {_setup(analysis)}",
+        f"**Training Progress**: {_progress(analysis)}",
+        "### Total Loss Progression",
+        _progression(analysis.progression),
+        "### Key Observations",
+        *(_key_observations(analysis) or ["Nothing to observe yet."]),
+        f"**Overall**: {_overall(analysis)}",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _setup(analysis: Analysis) -> str:
+    setup, progress = analysis.setup, analysis.progress
+    parts = [
+        _gpus(setup),
+        f"PyTorch {setup['torch']}" if "torch" in setup else "",
+        f"CUDA {setup['cuda']}" if "cuda" in setup else "",
+        f"{setup['backend']} backend" if "backend" in setup else "",
+        f"{count(progress.epochs, 'epoch')} total" if progress.epochs else "",
+        f"{progress.iters_per_epoch} iterations/epoch" if progress.iters_per_epoch else "",
+        _schedule(analysis),
+        f"host {setup['host']}" if "host" in setup else "",
+        *(f"{key} {value}" for key, value in setup.items() if key not in _SAID_BY_NAME),
+    ]
+    return text(", ".join(filter(None, parts)) or "the log says nothing of it") + "."
+
+
+def _gpus(setup: Mapping[str, str]) -> str:
+    if "gpu" not in setup:
+        return f"{setup['gpus']} GPUs" if "gpus" in setup else ""
+    many = setup.get("gpus", "1")
+    return f"{many}x {setup['gpu']} GPU{'' if many == '1' else 's'}"
+
+
+def _schedule(analysis: Analysis) -> str:
+    rate = analysis.metrics.get("train", {}).get("lr")
+    if rate is None:
+        return ""
+    peak = f"peak lr={learning_rate(rate.max)}"
+    found = [each.evidence.get("policy") for each in analysis.findings if each.check == "learning-rate"]
+    policy = next((str(each) for each in found if each), "")
+    return f"{POLICIES.get(policy, policy)} LR schedule ({peak})" if policy else peak
+
+
+def _progress(analysis: Analysis) -> str:
+    loud = [finding for finding in analysis.findings if finding.check == "progress" and _is_loud(finding)]
+    restarts = f"The log shows {count(analysis.segments - 1, 'restart')}." if analysis.segments > 1 else ""
+    return " ".join(filter(None, [_where(analysis.progress), restarts, *map(finding_line, loud)]))
+
+
+def _where(progress: Progress) -> str:
+    if not progress.epoch:
+        return "No iteration was logged yet."
+    of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
+    place = f"**Epoch {progress.epoch}, iter {progress.iteration}{of}**"
+    if progress.finished:
+        return f"Finished: {count(progress.epochs or progress.epoch, 'epoch')}, last logged at {place}."
+    done = f" (~{progress.fraction * 100:.0f}% complete overall)" if progress.fraction is not None else ""
+    return f"Currently in {place}{done}."
+
+
+def _progression(milestones: tuple[Milestone, ...]) -> str:
+    if not milestones:
+        return "The log holds no total loss."
+    rows = [f"| {text(each.label)} | **{number(each.value)}** |" for each in milestones]
+    return "\n".join(["| Point | Total Loss |", "|---|---|", *rows])
+
+
+def _key_observations(analysis: Analysis) -> list[str]:
+    return [_numbered(place, point) for place, point in enumerate(observations(analysis), start=1)]
+
+
+def _numbered(place: int, point: Observation) -> str:
+    note = f" ({text(point.note)})" if point.note else ""
+    head = f"{place}. **{text(point.title)}**{note}:"
+    if len(point.lines) == 1 and not point.summary:
+        return f"{head} {point.lines[0]}"
+    lead = f"{head} {point.summary}".rstrip()
+    return "\n".join([lead, *(f"   - {line}" for line in point.lines)])
+
+
+def _overall(analysis: Analysis) -> str:
+    calm = [each for each in spoken_of_elsewhere(analysis) if not _is_loud(each) and each.check != "progress"]
+    parts = [
+        OVERALL[analysis.verdict.kind],
+        text(sentence(analysis.verdict.reason)) if analysis.verdict.kind != "healthy" else "",
+        _all_clear(analysis),
+        *map(finding_line, calm),
+        _blocked(analysis),
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _all_clear(analysis: Analysis) -> str:
+    """What the checks looked for and did not find, as far as they had something to look at."""
+    found = {finding.check for finding in analysis.findings}
+    if analysis.verdict.kind == "failed":
+        return ""
+    absent = [words for words, checks in ALARMS.items() if not found & checks]
+    return f"No {', no '.join(absent)}." if absent and analysis.total else ""
+
+
+def _blocked(analysis: Analysis) -> str:
+    checks = dict.fromkeys(finding.check for finding in analysis.findings if finding.blocking)
+    if not checks:
+        return ""
+    names = text(", ".join(checks))
+    return f"The checkpoint is not promoted ({names}) until this is mended or a person accepts it."
+
+
+def _is_loud(finding: Finding) -> bool:
+    return finding.severity != "info"

@@ -1,0 +1,236 @@
+"""The key observations of an analysis: findings and metrics in the order people look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from trainrelay.records import Analysis, Finding, MetricSummary, Milestone
+from trainrelay.report.escape import code, text
+from trainrelay.report.families import (
+    GRAD_NORM,
+    Family,
+    grouped,
+    is_component,
+    is_learning_rate,
+    spread,
+)
+from trainrelay.report.titles import check_title, group_title, shown_evidence
+from trainrelay.report.wording import (
+    capital,
+    count,
+    is_usable,
+    learning_rate,
+    number,
+    pairs,
+    relative_change,
+    sentence,
+)
+
+SEVERITY_WORDS = {"warning": "Warning", "critical": "Critical"}
+# Good news of these checks belongs in the last paragraph, as reassurance.
+REASSURING = ("non-finite", "spikes", "sum-identity", "backend")
+MOST_VALIDATION_METRICS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One numbered point. `title` and `note` are plain; `lines` are finished Markdown.
+
+    `findings` are those it speaks of; every finding of an analysis is in exactly one place.
+    """
+
+    title: str
+    note: str = ""
+    summary: str = ""
+    lines: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def observations(analysis: Analysis) -> list[Observation]:
+    """All numbered points: what is critical and has no place of its own first, then the usual order."""
+    usual = [
+        *_convergence(analysis),
+        *_components(analysis),
+        *_validation(analysis),
+        *_grad_norm(analysis),
+        *_learning_rate(analysis),
+        *_checked(analysis, "plateau"),
+    ]
+    placed = [finding for point in usual for finding in point.findings] + spoken_of_elsewhere(analysis)
+    rest = [_other(finding) for finding in analysis.findings if finding not in placed]
+    urgent = [point for point in rest if point.findings[0].severity == "critical"]
+    return urgent + usual + [point for point in rest if point not in urgent]
+
+
+def spoken_of_elsewhere(analysis: Analysis) -> list[Finding]:
+    """Findings that the paragraphs around the numbered points speak of."""
+    return [
+        finding
+        for finding in analysis.findings
+        if finding.check == "progress" or (finding.check in REASSURING and finding.severity == "info")
+    ]
+
+
+def finding_line(finding: Finding) -> str:
+    """A finding with its severity, place, evidence and advice, as one Markdown line."""
+    where = f" at {text(finding.where)}" if finding.where else ""
+    metric = f" {code(finding.metric)}:" if finding.metric and finding.metric not in finding.message else ""
+    head = f"**{SEVERITY_WORDS[finding.severity]}**{where}:{metric} " if finding.severity != "info" else ""
+    parts = [head + text(sentence(finding.message))]
+    evidence = shown_evidence(finding) if finding.severity != "info" else {}
+    if evidence:
+        parts.append(f"Evidence: {text(pairs(evidence))}.")
+    if finding.advice:
+        parts.append(f"Advice: {text(sentence(finding.advice))}")
+    if finding.blocking:
+        parts.append("This blocks the promotion of the checkpoint.")
+    return " ".join(parts)
+
+
+# ------------------------------------------------------------------ one function per usual point
+
+
+def _convergence(analysis: Analysis) -> list[Observation]:
+    found = _of(analysis, "convergence", "divergence")
+    summary = analysis.metrics.get("train", {}).get(analysis.total or "")
+    if not found and summary is None:
+        return []
+    healthy = analysis.verdict.kind != "failed" and all(finding.severity == "info" for finding in found)
+    title = "Healthy convergence" if healthy and _fell(summary) else "Convergence"
+    sentences = [_said(found, title) or _fall(summary), _steepest(analysis.progression)]
+    return [
+        Observation(
+            title,
+            summary=" ".join(filter(None, sentences)),
+            lines=_loud(found),
+            findings=tuple(found),
+        )
+    ]
+
+
+def _components(analysis: Analysis) -> list[Observation]:
+    """A point per group of metrics, a line per family; the check names both in its evidence."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in _of(analysis, "components"):
+        if "group" in finding.evidence:
+            groups.setdefault(str(finding.evidence["group"]), []).append(finding)
+    notes = _spread_notes(analysis)
+    return [
+        Observation(group_title(group), notes.get(group, ""), "", tuple(map(_course, found)), tuple(found))
+        for group, found in groups.items()
+    ]
+
+
+def _course(finding: Finding) -> str:
+    """What became of one family: a metric by its name, a mean over several in words."""
+    message = finding.message.removeprefix(f"{finding.evidence['group']}: ")
+    if finding.severity != "info":
+        return finding_line(replace(finding, message=capital(message)))
+    label = str(finding.evidence.get("label", ""))
+    said = message.removeprefix(label).strip() or message
+    is_mean = finding.evidence.get("members", 1) != 1 or not finding.metric
+    name = text(capital(label)) if is_mean else code(finding.metric or label)
+    return f"{name}: {text(said.rstrip('.'))}"
+
+
+def _spread_notes(analysis: Analysis) -> dict[str, str]:
+    """Over how many frames and decoder layers a group's families go, where they go over frames."""
+    train = analysis.metrics.get("train", {})
+    groups = grouped(metric for metric in train if is_component(metric, analysis.total))
+    return {group: _spread_note(families, train) for group, families in groups.items()}
+
+
+def _validation(analysis: Analysis) -> list[Observation]:
+    metrics = {name: each for name, each in analysis.metrics.get("val", {}).items() if _counts(name)}
+    if not metrics:
+        return []
+    shown = list(metrics.items())[:MOST_VALIDATION_METRICS]
+    lines = [f"{code(name)}: {number(each.first)} -> {number(each.last)}" for name, each in shown]
+    if len(metrics) > len(shown):
+        lines.append(f"and {count(len(metrics) - len(shown), 'more metric')}")
+    return [Observation("Validation", lines=tuple(lines))]
+
+
+def _grad_norm(analysis: Analysis) -> list[Observation]:
+    norm = analysis.metrics.get("train", {}).get(GRAD_NORM)
+    plain = f"From {number(norm.min)} to {number(norm.max)}, now {number(norm.last)}." if norm else ""
+    return _checked(analysis, "grad-norm", plain)
+
+
+def _learning_rate(analysis: Analysis) -> list[Observation]:
+    rate = analysis.metrics.get("train", {}).get("lr")
+    plain = f"Peaked at {learning_rate(rate.max)}, now at {learning_rate(rate.last)}." if rate else ""
+    return _checked(analysis, "learning-rate", plain)
+
+
+def _checked(analysis: Analysis, check: str, plain: str = "") -> list[Observation]:
+    """The point of one check: its own words, or the plain numbers where it found nothing to say."""
+    found = _of(analysis, check)
+    if not found and not plain:
+        return []
+    return [Observation(check_title(check), "", _said(found) or plain, _loud(found), tuple(found))]
+
+
+def _other(finding: Finding) -> Observation:
+    return Observation(check_title(finding.check), lines=(finding_line(finding),), findings=(finding,))
+
+
+# ------------------------------------------------------------------ words
+
+
+def _spread_note(families: tuple[Family, ...], train: Mapping[str, MetricSummary]) -> str:
+    frames, layers = spread(families)
+    if not frames:
+        return ""
+    names = " + ".join(each.name.removeprefix("loss_") for each in families if not _is_zero(each, train))
+    return f"{names} across {count(frames, 'frame')}, {count(layers, 'decoder layer')}"
+
+
+def _fall(summary: MetricSummary | None) -> str:
+    if summary is None:
+        return ""
+    change = relative_change(summary.first, summary.last)
+    size = (
+        f", a ~{abs(change) * 100:.0f}% {'reduction' if change <= 0 else 'rise'}"
+        if change is not None
+        else ""
+    )
+    way = "dropped" if summary.last <= summary.first else "rose"
+    return f"The total loss {way} from {number(summary.first)} to {number(summary.last)}{size}."
+
+
+def _steepest(progression: tuple[Milestone, ...]) -> str:
+    steps = list(pairwise(progression))
+    falls = [(a.value - b.value, a, b) for a, b in steps if is_usable(a.value) and is_usable(b.value)]
+    if len(falls) < 2:
+        return ""
+    size, a, b = max(falls, key=lambda fall: fall[0])
+    return f"The steepest drop lies between {text(a.label)} and {text(b.label)}." if size > 0 else ""
+
+
+def _said(found: list[Finding], title: str = "") -> str:
+    """The good news of these findings, without the title where a message repeats it."""
+    calm = [finding.message.removeprefix(f"{title}: ") for finding in found if finding.severity == "info"]
+    return " ".join(text(sentence(capital(message))) for message in calm)
+
+
+def _loud(found: list[Finding]) -> tuple[str, ...]:
+    return tuple(finding_line(finding) for finding in found if finding.severity != "info")
+
+
+def _of(analysis: Analysis, *checks: str) -> list[Finding]:
+    return [finding for finding in analysis.findings if finding.check in checks]
+
+
+def _fell(summary: MetricSummary | None) -> bool:
+    return summary is not None and summary.last < summary.first
+
+
+def _is_zero(family: Family, train: Mapping[str, MetricSummary]) -> bool:
+    return all(train[member].min == train[member].max == 0 for member in family.members)
+
+
+def _counts(metric: str) -> bool:
+    return is_component(metric, None) and not is_learning_rate(metric)

@@ -1,0 +1,102 @@
+"""Which curves of an analysis are drawn together: a few panels, whatever the number of metrics."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from trainrelay.records import Analysis
+from trainrelay.report.families import GRAD_NORM, Family, grouped, is_component, is_learning_rate
+from trainrelay.report.titles import group_title
+from trainrelay.report.wording import is_usable
+
+MOST_LINES = 8  # as many as there are colours that can be told apart
+CLIP_KEYS = ("clip", "clip_value", "clip_norm", "max_norm")
+
+Curve = Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve over steps; `members` metrics are averaged in it."""
+
+    label: str
+    points: Curve
+    members: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One plot. `levels` are horizontal lines; `zero` and `left_out` are named below it, not drawn."""
+
+    title: str
+    lines: tuple[Line, ...]
+    levels: tuple[tuple[str, float], ...] = ()
+    zero: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def panels(analysis: Analysis) -> tuple[Panel, ...]:
+    """The total, what drives it, then the components by group; panels without a curve are left out."""
+    train = analysis.curves.get("train", {})
+    components = {name: curve for name, curve in train.items() if is_component(name, analysis.total)}
+    candidates = [
+        _total(analysis),
+        Panel("Learning rate", tuple(_lines(train, filter(is_learning_rate, train)))),
+        Panel("Gradient norm", tuple(_lines(train, [GRAD_NORM])), _clip(analysis)),
+        *(_group(group, families, components) for group, families in grouped(components).items()),
+    ]
+    return tuple(panel for panel in candidates if panel.lines or panel.zero)
+
+
+def _total(analysis: Analysis) -> Panel:
+    name = analysis.total or "loss"
+    labels = {"train": "training", "val": "validation"}
+    curves = {labels[phase]: analysis.curves.get(phase, {}).get(name, []) for phase in ("train", "val")}
+    return Panel("Total loss", tuple(Line(label, curve) for label, curve in curves.items() if curve))
+
+
+def _group(group: str, families: tuple[Family, ...], curves: Mapping[str, Curve]) -> Panel:
+    lines = [family_mean(family, curves) for family in families]
+    zero = [line.label for line in lines if all(value == 0 for _, value in line.points)]
+    moving = [line for line in lines if line.label not in zero]
+    drawn = sorted(moving, key=_height, reverse=True)[:MOST_LINES]
+    left_out = tuple(line.label for line in moving if line not in drawn)
+    lines_in_order = tuple(line for line in moving if line in drawn)
+    return Panel(group_title(group), lines_in_order, zero=tuple(zero), left_out=left_out)
+
+
+def _lines(curves: Mapping[str, Curve], names: Iterable[str]) -> list[Line]:
+    return [Line(name, curves[name]) for name in names if curves.get(name)][:MOST_LINES]
+
+
+def _clip(analysis: Analysis) -> tuple[tuple[str, float], ...]:
+    """The clip value, where the evidence of the gradient-norm check holds it."""
+    evidence = [finding.evidence for finding in analysis.findings if finding.check == "grad-norm"]
+    values = [each[key] for each in evidence for key in CLIP_KEYS if isinstance(each.get(key), int | float)]
+    return tuple(("clip value", float(value)) for value in values[:1] if is_usable(value))
+
+
+def _height(line: Line) -> float:
+    return max((abs(value) for _, value in line.points if is_usable(value)), default=0.0)
+
+
+def family_mean(family: Family, curves: Mapping[str, Curve]) -> Line:
+    """The mean over the members at each step of the member with the most points.
+
+    A member that was sampled at other steps counts with its latest value there.
+    """
+    members = [curves[member] for member in family.members]
+    grid = [step for step, _ in max(members, key=len)]
+    columns = [_held(curve, grid) for curve in members]
+    means = [sum(values) / len(values) for values in zip(*columns, strict=True)]
+    return Line(family.label, tuple(zip(grid, means, strict=True)), len(members))
+
+
+def _held(curve: Curve, grid: list[int]) -> list[float]:
+    """The values of a curve at other steps: the latest one up to there, before the first one the first."""
+    steps = [step for step, _ in curve]
+    if steps == grid:
+        return [value for _, value in curve]
+    return [curve[max(bisect_right(steps, step) - 1, 0)][1] for step in grid]
