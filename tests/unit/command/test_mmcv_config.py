@@ -52,8 +52,6 @@ def test_comments_formatting_and_docstrings_change_nothing(checkout: Path) -> No
     before = settings(checkout)
     formatted = OWN.replace("# a comment", "# another").replace("lr=lr, ", "\n    lr = lr,\n")
     formatted = '"""About."""\n' + formatted
-        "lr=lr, ", "\n    lr = lr,\n"
-    )
     formatted = formatted.replace('"AdamW"', "'AdamW'")
     assert settings(checkout, formatted) == before
 
