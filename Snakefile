@@ -12,11 +12,17 @@ include: "workflow/rules/common.smk"
 
 rule all:
     input:
+        # Every declared file: a removed one in the middle would otherwise be "Nothing to be done".
         [
-            f"{OUT}/{run}/{stage}/{name}.json"
+            f"{OUT}/{run}/{stage}/{name}"
             for run in CONFIG.runs
             for stage in CONFIG.runs[run].stages
-            for name in ("train", "checkpoint", "analysis")
+            for name in (
+                "train.json",
+                "checkpoint.json",
+                "analysis.json",
+                "analysis.md",
+            )
         ],
         [f"{OUT}/{run}/report.html" for run in CONFIG.runs],
 
