@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from trainrelay import config_file
 from trainrelay.config import Config, Resources, parse
+from trainrelay.errors import TrainrelayError
 from trainrelay.paths import stage_paths
 from trainrelay.plan import StagePlan, missing_checkout, plan
 from trainrelay.signature import ingredients
@@ -20,9 +22,19 @@ from trainrelay.state import current
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     """The config as Snakemake merged it; its files are read once more for keys that stand twice."""
     names = list(files)
-    for name in names:
-        config_file.load_plain(Path(name))
-    return parse(data, names[-1] if names else "--config")
+    with _mistakes_end_in_a_sentence():
+        for name in names:
+            config_file.load_plain(Path(name))
+        return parse(data, names[-1] if names else "--config")
+
+
+@contextmanager
+def _mistakes_end_in_a_sentence() -> Iterator[None]:
+    # An exception that comes through a Snakefile is printed with our own lines of code.
+    try:
+        yield
+    except TrainrelayError as error:
+        sys.exit(f"trainrelay: {error}")
 
 
 def snapshot(config: Config) -> str:
@@ -102,23 +114,19 @@ class Plans:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._plans: dict[tuple[str, str], StagePlan] = {}
-
-    def _plan(self, run: str, stage: str) -> StagePlan:
-        if not self._plans:
-            self._plans = {(planned.run, planned.stage): planned for planned in plan(self._config)}
-        return self._plans[run, stage]
+        with _mistakes_end_in_a_sentence():
+            self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
 
     def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
         """What `snakemake -n` prints of a training; minutes as set on the command line, too."""
         missing = missing_checkout(self._config, run)
         note = f"\n  note: {missing}" if missing else ""
-        return self._plan(run, stage).message(resources.get("runtime")) + note
+        return self._plans[run, stage].message(resources.get("runtime")) + note
 
     def refusals(self, jobs: Iterable[Any]) -> str:
         """Why scheduled trainings must not start, a paragraph each; empty where all may."""
         wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")) for job in jobs if _trains(job)}
-        plans = [self._plan(run, stage) for run, stage in sorted(wanted)]
+        plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
         return "\n".join(f"{p.run}/{p.stage}: {p.reason}{_listed(p)}" for p in plans if p.action == "refuse")
 
 

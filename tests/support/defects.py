@@ -1,0 +1,298 @@
+"""Defects that the tests must find: each a small edit of our own code, and the test that fails because of it.
+
+A defect is what a hurried change could do and a reader could overlook. `old` stands exactly once in its file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIBRARY = "workflow/src/trainrelay"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One planted edit. `breaks` says in one sentence what goes wrong; `test` is a pytest node id."""
+
+    name: str
+    breaks: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+DEFECTS = (
+    # ------------------------------------------------------------------ how a training ended
+    Defect(
+        "unfinished-counts-as-done",
+        "A trainer that exits 0 without its last epoch is taken for a finished training.",
+        f"{LIBRARY}/supervise/classify.py",
+        "return _unfinished(evidence)",
+        'return End("done", "the trainer exited 0")',
+        "tests/unit/supervise/test_classify.py::test_exit_0_without_the_final_checkpoint_is_unfinished",
+    ),
+    Defect(
+        "exit-status-ignored",
+        "Whatever status the launcher ends with is judged as 0.",
+        f"{LIBRARY}/supervise/loop.py",
+        "judged(job, record, watch, status, stop_requested=stop.wanted)",
+        "judged(job, record, watch, 0, stop_requested=stop.wanted)",
+        "tests/unit/supervise/test_train.py::test_relaunch_resumes_after_the_newest_checkpoint",
+    ),
+    Defect(
+        "nan-in-losses-not-found",
+        "Only an infinite loss is a finding; NaN passes.",
+        f"{LIBRARY}/diagnose/checks/finiteness.py",
+        "if not math.isfinite(value)]",
+        "if math.isinf(value)]",
+        "tests/unit/diagnose/test_checks.py::test_nan_and_inf_block_with_their_first_place",
+    ),
+    # ------------------------------------------------------------------ resuming
+    Defect(
+        "resume-from-the-oldest",
+        "A relaunch goes on from the oldest sound checkpoint and repeats nearly everything.",
+        f"{LIBRARY}/checkpoint/soundness.py",
+        "for epoch, path in candidates:",
+        "for epoch, path in reversed(candidates):",
+        "tests/unit/checkpoint/test_soundness.py"
+        "::test_the_newest_of_sound_ones_is_chosen_and_nothing_is_skipped",
+    ),
+    Defect(
+        "resume-not-proved",
+        "A trainer that ignores the resume and starts from zero is believed.",
+        f"{LIBRARY}/supervise/resume.py",
+        "self._pending = asked is not None",
+        "self._pending = False",
+        "tests/unit/supervise/test_resume.py::test_step_before_the_resumed_line_is_a_start_from_zero",
+    ),
+    Defect(
+        "silence-about-the-resume-believed",
+        "A log that says nothing at all of the resume counts as its proof.",
+        f"{LIBRARY}/supervise/outcome.py",
+        "watch.proof.missing() if status == 0 and not stop_requested else None",
+        "None",
+        "tests/unit/supervise/test_train.py::test_resume_without_a_word_is_not_believed",
+    ),
+    # ------------------------------------------------------------------ identity
+    Defect(
+        "comment-in-the-identity",
+        "The trainer config counts as text, so that a comment trains anew.",
+        f"{LIBRARY}/command/mmcv_config.py",
+        'settings.update({f"{name}: {key}": text for key, text in _settings(tree)})',
+        'settings.update({f"{name}: {key}": text for key, text in _settings(tree)} '
+        '| {f"{name}: text": path.read_text()})',
+        "tests/unit/command/test_mmcv_config.py::test_comments_formatting_and_docstrings_change_nothing",
+    ),
+    Defect(
+        "docstring-in-the-identity",
+        "A docstring in a trainer config trains anew.",
+        f"{LIBRARY}/command/mmcv_config.py",
+        "isinstance(statement.value, ast.Constant)",
+        "isinstance(statement.value, ast.Name)",
+        "tests/unit/command/test_mmcv_config.py::test_comments_formatting_and_docstrings_change_nothing",
+    ),
+    Defect(
+        "backend-in-the-identity",
+        "Another communication backend trains anew, though the weights do not depend on it.",
+        f"{LIBRARY}/signature.py",
+        '"trainer kind": run.trainer.kind,',
+        '"trainer kind": run.trainer.kind, "backends": " > ".join(stage.backends),',
+        "tests/unit/test_signature.py::test_what_leaves_the_weights_alone_is_not_in_it",
+    ),
+    Defect(
+        "epochs-in-the-ingredients",
+        "Raised epochs train anew instead of going on.",
+        f"{LIBRARY}/signature.py",
+        "parts = {**_of_stage(config.runs[run], settings)}",
+        'parts = {**_of_stage(config.runs[run], settings), "epochs": str(settings.epochs)}',
+        "tests/unit/test_signature.py::test_what_leaves_the_weights_alone_is_not_in_it",
+    ),
+    Defect(
+        "changed-identity-resumes",
+        "A training whose learning rate changed goes on from the old weights.",
+        f"{LIBRARY}/state.py",
+        'return State("changed", "what it is trained from has changed", tuple(changes))',
+        "return _unfinished(facts)",
+        "tests/unit/test_state.py::test_a_change_is_noticed_before_anything_is_resumed",
+    ),
+    Defect(
+        "changed-training-not-set-aside",
+        "A changed training starts in the old one's folder and writes over it.",
+        f"{LIBRARY}/cli/train.py",
+        'changed = judged.kind == "changed" or _other_start(facts, digest)',
+        "changed = False",
+        "tests/unit/cli/test_train_stage.py::test_a_changed_training_is_set_aside_before_another_is_started",
+    ),
+    Defect(
+        "foreign-work-dir-is-fresh",
+        "A work dir with somebody else's checkpoints is trained into.",
+        f"{LIBRARY}/state.py",
+        "if facts.checkpoints:",
+        "if facts.checkpoints and facts.attempts:",
+        "tests/unit/cli/test_train_stage.py::test_a_foreign_work_dir_is_refused_and_left_alone",
+    ),
+    Defect(
+        "retrain-guard-ignored",
+        "Any number of GPU-hours is set aside without a person's word.",
+        f"{LIBRARY}/plan.py",
+        "if facts.gpu_h <= config.retrain_guard_gpu_h or retrain_accepted(facts):",
+        "if facts.gpu_h >= 0 or retrain_accepted(facts):",
+        "tests/unit/test_plan.py::test_more_gpu_hours_than_the_guard_are_not_set_aside",
+    ),
+    Defect(
+        "unknown-keys-allowed",
+        "A misspelt key of the config is ignored in silence.",
+        f"{LIBRARY}/config.py",
+        'extra="forbid"',
+        'extra="ignore"',
+        "tests/unit/test_config.py::test_a_problem_names_place_value_and_remedy",
+    ),
+    # ------------------------------------------------------------------ processes and records
+    Defect(
+        "only-the-launcher-is-ended",
+        "Ranks in sessions of their own outlive a stop and hold the GPUs.",
+        f"{LIBRARY}/supervise/process.py",
+        "if process.pid in family)",
+        "if process.pid in family and _parent(process) == os.getpid())",
+        "tests/unit/supervise/test_process.py::test_every_process_is_found_and_ended",
+    ),
+    Defect(
+        "sigterm-not-heard",
+        "A SIGTERM ends the supervisor alone and leaves its trainer running.",
+        f"{LIBRARY}/supervise/stop.py",
+        "(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)",
+        "(signal.SIGINT, signal.SIGHUP)",
+        "tests/unit/supervise/test_train.py::test_signal_ends_the_training_resumably",
+    ),
+    Defect(
+        "record-written-only-at-the-end",
+        "A supervisor that dies leaves no word of the attempt whose trainer still runs.",
+        f"{LIBRARY}/supervise/attempts.py",
+        "write_json(aside / RECORD, record)",
+        "pass",
+        "tests/unit/supervise/test_train.py::test_record_lies_on_disk_before_the_trainer_starts",
+    ),
+    Defect(
+        "other-host-counts-as-dead",
+        "An open attempt on another node is taken for lost, and a second trainer starts beside it.",
+        f"{LIBRARY}/state.py",
+        "if attempt.host != socket.gethostname():\n        return True",
+        "if attempt.host != socket.gethostname():\n        return False",
+        "tests/unit/test_state.py"
+        "::TestSupervisor::test_on_another_host_it_may_live_until_a_person_says_it_is_gone",
+    ),
+    Defect(
+        "renamed-before-synced",
+        "A power cut leaves an empty record or checkpoint under the right name.",
+        f"{LIBRARY}/files.py",
+        "yield file\n                sync(file)",
+        "yield file",
+        "tests/unit/test_files.py::test_file_then_name_then_folder_are_synced_in_this_order",
+    ),
+    # ------------------------------------------------------------------ checkpoints and promotion
+    Defect(
+        "unsafe-global-allowed",
+        "A checkpoint that runs code when torch loads it is handed on.",
+        f"{LIBRARY}/checkpoint/allowed.py",
+        'return f"{module}.{name}" in _ALLOWED',
+        "return bool(module and name)",
+        "tests/unit/checkpoint/test_hostile.py"
+        "::test_a_real_payload_anywhere_in_a_checkpoint_is_named_and_does_not_run",
+    ),
+    Defect(
+        "non-finite-weights-not-seen",
+        "A checkpoint full of NaN is called finite.",
+        f"{LIBRARY}/checkpoint/inspection.py",
+        "finite=first is None,",
+        "finite=True,",
+        "tests/unit/checkpoint/test_inspection.py"
+        "::test_one_bad_value_in_any_floating_type_is_found_and_named",
+    ),
+    Defect(
+        "non-finite-weights-handed-on",
+        "A checkpoint that is known to hold a NaN passes the last check before its promotion.",
+        f"{LIBRARY}/checkpoint/soundness.py",
+        "if not facts.finite:",
+        "if not facts.tensors:",
+        "tests/unit/checkpoint/test_soundness.py"
+        "::test_a_failed_check_names_the_checkpoint_the_check_and_what_to_type",
+    ),
+    Defect(
+        "sha-not-checked",
+        "A checkpoint that changed since its training ended is handed on.",
+        f"{LIBRARY}/checkpoint/promotion.py",
+        "_checked(copied, source, expected_sha256)",
+        "pass",
+        "tests/unit/checkpoint/test_promotion.py"
+        "::test_a_source_that_changed_since_its_training_is_refused_and_nothing_changes",
+    ),
+    Defect(
+        "gate-dropped",
+        "Blocking findings do not keep a checkpoint from the next stage.",
+        f"{LIBRARY}/cli/promote.py",
+        "_gate(facts, source, _blocking(config, facts), accepted)",
+        "_gate(facts, source, [], accepted)",
+        "tests/unit/cli/test_promote_stage.py::test_a_blocking_finding_keeps_the_checkpoint_where_it_is",
+    ),
+    Defect(
+        "previous-not-kept",
+        "The file that a promotion replaces is gone.",
+        f"{LIBRARY}/checkpoint/promotion.py",
+        "_keep(target, previous_of(target))",
+        "pass",
+        "tests/unit/checkpoint/test_promotion.py"
+        "::test_our_own_earlier_promotion_is_replaced_and_kept_as_previous",
+    ),
+    Defect(
+        "foreign-target-replaced",
+        "A file at the promotion target that a person put there is replaced.",
+        f"{LIBRARY}/checkpoint/promotion.py",
+        "if overwrite or found == owned:",
+        "if overwrite or found:",
+        "tests/unit/checkpoint/test_promotion.py"
+        "::test_a_target_that_we_did_not_write_is_refused_with_what_to_type",
+    ),
+    # ------------------------------------------------------------------ the DAG
+    Defect(
+        "work-dir-declared",
+        "Snakemake deletes all checkpoints of a training that fails.",
+        "workflow/rules/train.smk",
+        'train.json",\n        log:',
+        'train.json",\n            directory(f"{OUT}/{{run}}/{stage_name}/work_dir"),\n        log:',
+        "tests/workflow/test_rules.py::test_declared_outputs_are_small_files_and_never_a_trainings_memory",
+    ),
+    Defect(
+        "file-not-asked-for",
+        "A checkpoint.json that was removed is nothing to be done.",
+        "Snakefile",
+        '"checkpoint.json",',
+        "",
+        "tests/workflow/test_rules.py::test_all_asks_for_every_declared_file",
+    ),
+    Defect(
+        "loop-variable-used-late",
+        "Every training's shell line names the last stage.",
+        "workflow/rules/train.smk",
+        "train {params.where:q}",
+        "train {wildcards.run}/{stage_name}",
+        "tests/workflow/test_rules.py::test_each_shell_line_names_its_own_stage",
+    ),
+    Defect(
+        "gpus-for-nothing",
+        "A complete training whose train.json is written again queues for its GPUs.",
+        f"{LIBRARY}/dag.py",
+        '0 if current(config, w.run, stage).kind == "complete" else runs[w.run]["gpu"]',
+        'runs[w.run]["gpu"]',
+        "tests/unit/test_dag.py::test_a_training_asks_for_its_gpus_until_it_is_complete_and_then_for_none",
+    ),
+    # ------------------------------------------------------------------ the report
+    Defect(
+        "html-not-escaped",
+        "A metric's name from a log becomes markup in the report.",
+        f"{LIBRARY}/report/html.py",
+        "autoescape=True,",
+        "autoescape=False,",
+        "tests/unit/report/test_report_html.py::test_hostile_names_are_text_wherever_they_stand",
+    ),
+)

@@ -1,0 +1,103 @@
+"""A stage's files as a finished training leaves them, written in a moment and without any training."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from support.mmcv_logs import write_mmcv_log
+from trainrelay.config import Config, parse
+from trainrelay.files import write_json
+from trainrelay.paths import StagePaths, stage_paths
+from trainrelay.records import AttemptRecord, CheckpointFacts, FileDigest, Identity
+from trainrelay.signature import ingredients
+
+EPOCHS, RANKS = 2, 8
+WEIGHTS = b"the weights of epoch 2"
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """One run `r` with one stage `s` below `base`; the config may be changed after the training."""
+
+    base: Path
+
+    def config(self, guard_gpu_h: float = 8.0, **stage: Any) -> Config:
+        """The config; keywords are the stage's settings."""
+        settings = {
+            "config": "a.py",
+            "epochs": EPOCHS,
+            "backends": ["gloo"],
+            "promotion": {"target": "ckpts/s.pth"},
+            "resources": {"gpu": RANKS},
+            **stage,
+        }
+        trainer = {"kind": "mmcv", "root": str(self.base / "checkout"), "nproc_per_node": RANKS}
+        runs = {"r": {"trainer": trainer, "stages": {"s": settings}}}
+        return parse({"out": str(self.base / "runs"), "retrain_guard_gpu_h": guard_gpu_h, "runs": runs})
+
+    @property
+    def paths(self) -> StagePaths:
+        return stage_paths(self.config(), "r", "s")
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.paths.work_dir / f"epoch_{EPOCHS}.pth"
+
+    def make_checkout(self) -> None:
+        """As much of a trainer as is looked for before a start."""
+        (self.base / "checkout/tools").mkdir(parents=True)
+        (self.base / "checkout/tools/train.py").touch()
+        (self.base / "checkout/a.py").write_text("optimizer = dict(lr=0.1)\n")
+
+    def train(self, hours: float = 1.0, log: dict[str, Any] | None = None) -> None:
+        """What one complete attempt of so many hours leaves; `log` as write_mmcv_log takes it."""
+        self.checkpoint.parent.mkdir(parents=True)
+        self.checkpoint.write_bytes(WEIGHTS)
+        attempt = self.paths.folder / "attempts/001"
+        attempt.mkdir(parents=True)
+        options = {"epochs": EPOCHS, "gpus": RANKS, **(log or {})}
+        record = self._attempt(write_mmcv_log(attempt / "trainer.log", **options), hours)
+        write_json(attempt / "attempt.json", record)
+        parts = ingredients(self.config(), "r", "s")
+        identity = Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None)
+        write_json(self.paths.identity, identity)
+
+    def _attempt(self, log: Path, hours: float) -> AttemptRecord:
+        return AttemptRecord(
+            number=1,
+            tag="a tag",
+            host=socket.gethostname(),
+            supervisor_pid=os.getpid(),
+            supervisor_start_s=psutil.Process().create_time(),
+            argv=[],
+            env={},
+            cwd="/",
+            log=str(log),
+            backend="gloo",
+            world_size=RANKS,
+            epochs=EPOCHS,
+            resumed_from=None,
+            started_s=0.0,
+            ended_s=hours * 3600,
+            end="done",
+            final_checkpoint=self.facts(),
+        )
+
+    def facts(self) -> CheckpointFacts:
+        """What was read from the last checkpoint."""
+        digest = hashlib.sha256(WEIGHTS).hexdigest()
+        return CheckpointFacts(
+            file=FileDigest(path=str(self.checkpoint), sha256=digest, size=len(WEIGHTS)),
+            epoch=EPOCHS,
+            iteration=200,
+            tensors=1,
+            parameters=4,
+            finite=True,
+        )

@@ -1,0 +1,68 @@
+"""`trainrelay train`: what it starts, and what it refuses to lose. The supervisor is a stand-in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.stage_on_disk import WEIGHTS, OnDisk
+from trainrelay.cli import train
+from trainrelay.errors import Refusal
+from trainrelay.supervise import StageJob
+
+
+class Started(Exception):
+    """The trainer would run now."""
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
+    def start(job: StageJob, *_: Any) -> None:
+        raise Started(job.name)
+
+    monkeypatch.setattr(train.supervise, "train", start)
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    return disk
+
+
+def test_a_fresh_stage_is_started(disk: OnDisk) -> None:
+    with pytest.raises(Started):
+        train.train_stage(disk.config(), "r", "s")
+
+
+def test_a_complete_stage_has_its_train_json_written_again_and_is_not_started(disk: OnDisk) -> None:
+    disk.train()
+    train.train_stage(disk.config(), "r", "s")
+    written = disk.paths.train.read_bytes()
+    train.train_stage(disk.config(), "r", "s")
+    assert disk.paths.train.read_bytes() == written
+
+
+def test_a_changed_training_is_set_aside_before_another_is_started(disk: OnDisk) -> None:
+    disk.train()
+    with pytest.raises(Started):
+        train.train_stage(disk.config(seed=7), "r", "s")
+    assert not disk.paths.work_dir.exists()
+    aside = disk.paths.folder.with_name("s.old-1")
+    assert (aside / "work_dir/epoch_2.pth").read_bytes() == WEIGHTS
+    assert (aside / "attempts/001/trainer.log").exists()
+
+
+def test_a_changed_training_that_cost_more_than_the_guard_stays_where_it_is(disk: OnDisk) -> None:
+    disk.train(hours=2.0)
+    with pytest.raises(Refusal, match=r"16\.0 GPU-hours"):
+        train.train_stage(disk.config(seed=7), "r", "s")
+    assert disk.checkpoint.read_bytes() == WEIGHTS
+
+
+def test_a_foreign_work_dir_is_refused_and_left_alone(disk: OnDisk) -> None:
+    disk.train()
+    disk.paths.identity.unlink()
+    shutil.rmtree(disk.paths.folder / "attempts")
+    with pytest.raises(Refusal, match="which trainrelay did not train"):
+        train.train_stage(disk.config(), "r", "s")
+    assert disk.checkpoint.read_bytes() == WEIGHTS
