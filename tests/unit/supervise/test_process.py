@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from support.supervising import TOY, carrying, eventually
-from trainrelay.supervise.process import TAG_VARIABLE, end_all, find, lives, start
+from trainrelay.alive import lives
+from trainrelay.supervise.process import TAG_VARIABLE, end_all, find, start
 
 
 def toy(folder: Path, habit: str, tag: str) -> subprocess.Popen[bytes]:

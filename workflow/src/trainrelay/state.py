@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
+from trainrelay.alive import lives
 from trainrelay.config import Config
 from trainrelay.files import read_record
 from trainrelay.paths import StagePaths, stage_paths
@@ -108,11 +107,7 @@ def supervisor_may_live(attempt: AttemptRecord) -> bool:
         return False
     if attempt.host != socket.gethostname():
         return True
-    try:
-        started_s = psutil.Process(attempt.supervisor_pid).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    return abs(started_s - attempt.supervisor_start_s) < 1.0
+    return lives(attempt.supervisor_pid, attempt.supervisor_start_s)
 
 
 def given_up(attempt: AttemptRecord, accepted: Acceptance | None) -> bool:

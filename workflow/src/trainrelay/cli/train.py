@@ -109,6 +109,8 @@ def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
     """The old training moves as it is, work dir first: a crash in between leaves it recognisable."""
     if refusal := plan.guard(config, facts):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    # What a dead supervisor left running would go on writing to the place that becomes free.
+    supervise.settle(_job(config, facts), say)
     folder, work_dir = facts.paths.folder, facts.paths.work_dir
     if work_dir.exists() and not work_dir.is_relative_to(folder.absolute()):
         work_dir.rename(plan.next_aside(work_dir))

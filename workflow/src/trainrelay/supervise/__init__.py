@@ -2,5 +2,6 @@
 
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.loop import train
+from trainrelay.supervise.recover import settle
 
-__all__ = ["StageJob", "train"]
+__all__ = ["StageJob", "settle", "train"]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from trainrelay.alive import SAME_START_S, lives
 from trainrelay.supervise.text import printable
 
 TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
@@ -24,7 +25,6 @@ TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
 _CHECK_S = 0.05
 _RESCAN_S = 1.0  # a scan reads the environment of every process, so it is not done at each check
 _UNKILLABLE_S = 30.0  # after SIGKILL; only a process stuck inside the kernel takes longer
-_SAME_START_S = 2.0  # start times are derived from the wall clock, which may be stepped
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +126,6 @@ def _member(process: psutil.Process) -> Member | None:
         return None
 
 
-def lives(pid: int, started_s: float) -> bool:
-    """Whether the process that had this pid and started then is still there; a zombie is not."""
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started_s) < _SAME_START_S
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def end_all(tag: str, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> Ending:
     """Ends every process of an attempt, each by its own pid: SIGTERM, after `grace_s` SIGKILL.
 
@@ -180,7 +170,7 @@ def _outlives(member: Member, known: Sequence[Member]) -> bool:
 def _signal(member: Member, *, kill: bool, told: bool) -> None:
     with suppress(psutil.Error):
         process = psutil.Process(member.pid)
-        if abs(process.create_time() - member.started_s) >= _SAME_START_S:
+        if abs(process.create_time() - member.started_s) >= SAME_START_S:
             return
         if kill:
             process.kill()

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from trainrelay.alive import lives
 from trainrelay.errors import Refusal
 from trainrelay.files import read_record
 from trainrelay.records import Acceptance, AttemptRecord
+from trainrelay.state import given_up
 from trainrelay.supervise.attempts import open_attempts, write_attempt
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.process import end_all, lives
+from trainrelay.supervise.process import end_all
 
 Say = Callable[[str], None]
 
@@ -46,7 +48,7 @@ def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
 
 def _settle_elsewhere(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
     accepted = read_record(job.stage_dir / "accepted.json", Acceptance)
-    if not accepted or accepted.kind != "lost-attempt" or accepted.subject != attempt.tag:
+    if accepted is None or not given_up(attempt, accepted):
         raise Refusal(
             f"attempt {attempt.number} of {job.name} on host {attempt.host} has not ended; if that host is"
             f' gone, type: trainrelay accept {job.name} --lost-attempt --reason "..."'
