@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainrelay.command import LaunchRequest
@@ -33,14 +34,28 @@ def missing(request: LaunchRequest, initial: Path | None) -> Iterator[str]:
         )
 
 
-def code_state(root: Path) -> str | None:
-    """Commit and digest of uncommitted changes; None where git or a repository is missing."""
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "diff", "HEAD", "--", ".")
-    if commit is None or changes is None:
-        return None
-    dirty = f" with changes {hashlib.sha256(changes).hexdigest()[:12]}" if changes else ""
-    return commit.decode().strip() + dirty
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The trainer's code: its commit, and what was changed since without being committed."""
+
+    commit: str
+    changes: bytes
+
+    @property
+    def name(self) -> str:
+        """One line that tells two states of the code apart."""
+        return f"{self.commit} with changes {self.digest}" if self.changes else self.commit
+
+    @property
+    def digest(self) -> str:
+        """The changes' digest."""
+        return hashlib.sha256(self.changes).hexdigest()[:12]
+
+
+def code(root: Path) -> Code | None:
+    """The code of a checkout; None where git or a repository is missing."""
+    commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "diff", "HEAD", "--", ".")
+    return None if commit is None or changes is None else Code(commit.decode().strip(), changes)
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:

@@ -70,7 +70,7 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     """One stage; `training_parent` names the earlier stage where that one trains first."""
     facts = state.read(config, run, stage)
     judged, settings = state.judge(facts), config.stage(run, stage)
-    action, reason = _action(judged, facts, training_parent)
+    action, reason = _action(config, judged, facts, training_parent)
     set_aside = next_aside(facts.paths.folder) if action == "retrain" else None
     if action == "retrain" and (refusal := guard(config, facts)):
         action, reason = "refuse", refusal
@@ -93,7 +93,9 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     )
 
 
-def _action(judged: state.State, facts: state.Facts, training_parent: str | None) -> tuple[Action, str]:
+def _action(
+    config: Config, judged: state.State, facts: state.Facts, training_parent: str | None
+) -> tuple[Action, str]:
     if judged.kind in ("complete", "resumable", "failed") and training_parent:
         return "retrain", f"{training_parent} trains first, so this stage's initial checkpoint changes"
     actions: Mapping[state.StateKind, Action] = {
@@ -106,8 +108,17 @@ def _action(judged: state.State, facts: state.Facts, training_parent: str | None
     if judged.kind in actions:
         return actions[judged.kind], judged.reason
     if facts.attempts and facts.attempts[-1].end == "done":
-        return "extend", judged.reason
+        return "extend", judged.reason + _stretched(config, facts)
     return ("resume" if facts.epochs_done else "train"), judged.reason
+
+
+def _stretched(config: Config, facts: state.Facts) -> str:
+    """A warning where more epochs change the learning rate of those already trained."""
+    known = trainer_config(config, facts.run, facts.stage)
+    schedule = trainer_of(config, facts.run).schedule_over_all_epochs(known)
+    if schedule is None:
+        return ""
+    return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where it goes on"
 
 
 def _doing(action: Action, facts: state.Facts, set_aside: Path | None) -> str:

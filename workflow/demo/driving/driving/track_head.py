@@ -18,13 +18,13 @@ class TrackHead(nn.Module):
         self.past_weight = loss_past_traj_weight
         side = torch.linspace(-0.875, 0.875, 8)
         anchors = torch.cartesian_prod(side, side)  # (Q, 2): one query every 8 m
-        self.register_buffer("anchors", anchors, persistent=False)
+        self.register_buffer("anchors", anchors)
         self.query = nn.Embedding(len(anchors), dims)
         self.layers = nn.ModuleList(DecoderLayer(dims) for _ in range(num_layers))
         self.cls = nn.ModuleList(nn.Linear(dims, num_classes) for _ in range(num_layers))
         self.box = nn.ModuleList(mlp(dims, dims, 8) for _ in range(num_layers))
         self.past = nn.ModuleList(mlp(dims, dims, 2 * PAST_STEPS) for _ in range(num_layers))
-        self.register_buffer("code_weights", torch.tensor(CODE_WEIGHTS), persistent=False)
+        self.register_buffer("code_weights", torch.tensor(CODE_WEIGHTS))
         for head in self.cls:
             nn.init.constant_(head.bias, -2.0)  # most queries are background
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from trainrelay import state
-from trainrelay.checkout import code_state
+from trainrelay.checkout import code
 from trainrelay.cli.common import configured
 from trainrelay.cli.say import say
 from trainrelay.config import Config
@@ -73,13 +73,13 @@ def _analysis(path: Path) -> Analysis | None:
 
 
 def _provenance(config: Config, run_name: str) -> dict[str, str]:
-    trainer = config.runs[run_name].trainer
+    trainer, held = config.runs[run_name].trainer, code(root(config, run_name))
     return {
         "trainrelay": version("trainrelay"),
         "snakemake": version("snakemake"),
         "python": platform.python_version(),
         "trainer": f"{trainer.kind}, {root(config, run_name)}",
-        "trainer code": code_state(root(config, run_name)) or "not under git",
+        "trainer code": held.name if held else "not under git",
         "trainer interpreter": trainer.interpreter or sys.executable,
         "results": os.path.abspath(Path(config.out) / run_name),  # noqa: PTH100 (normalises ..)
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from trainrelay import plan, state, supervise
-from trainrelay.checkout import code_state, missing
+from trainrelay.checkout import code, missing
 from trainrelay.cli.analyze import analyze_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.outcome import ending
@@ -18,7 +18,7 @@ from trainrelay.cli.train_record import write_train_record
 from trainrelay.command import LaunchRequest
 from trainrelay.config import Config
 from trainrelay.errors import Refusal, TrainrelayError, UserError
-from trainrelay.files import sha256_of, write_json
+from trainrelay.files import sha256_of, write_bytes, write_json
 from trainrelay.paths import root
 from trainrelay.records import AttemptRecord, FileDigest, Identity
 from trainrelay.request import first_rung, launch_request
@@ -121,12 +121,18 @@ def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
 
 
 def _check_code(config: Config, facts: state.Facts) -> None:
-    """The code of a training that goes on should be the code that began it."""
-    before = facts.attempts[-1].code if facts.attempts else None
-    now = code_state(root(config, facts.run))
-    if before is None or now is None or before == now:
+    """The code of a training that goes on should be the code that began it; its changes are kept."""
+    now = code(root(config, facts.run))
+    if now is None:
         return
-    what = f"{facts.run}/{facts.stage}: the trainer's code was {before} and is {now}"
+    before = facts.attempts[-1].code if facts.attempts else None
+    if before not in (None, now.name):
+        _changed_code(config, f"{facts.run}/{facts.stage}: the trainer's code was {before}, is {now.name}")
+    if now.changes:
+        write_bytes(facts.paths.folder / f"code-{now.digest}.diff", now.changes)
+
+
+def _changed_code(config: Config, what: str) -> None:
     if config.on_code_change == "refuse":
         raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
     say(f"warning: {what}")
@@ -134,7 +140,7 @@ def _check_code(config: Config, facts: state.Facts) -> None:
 
 def _job(config: Config, facts: state.Facts) -> StageJob:
     settings = config.stage(facts.run, facts.stage)
-    request = _request(config, facts)
+    request, now = _request(config, facts), code(root(config, facts.run))
     return StageJob(
         run=facts.run,
         stage=facts.stage,
@@ -149,7 +155,7 @@ def _job(config: Config, facts: state.Facts) -> StageJob:
         stop_grace_s=_STOP_GRACE_S,
         iters_per_epoch=None,
         log_name=settings.log,
-        code=code_state(Path(request.root)),
+        code=now.name if now else None,
     )
 
 

@@ -96,6 +96,10 @@ class Trainer(Protocol):
         """The epochs that the trainer config itself asks for; None where it cannot be known."""
         ...
 
+    def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
+        """The name of a learning-rate schedule that another number of epochs would stretch; else None."""
+        ...
+
     def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
         """The checkpoint that the trainer config itself starts from, as it stands there."""
         ...

@@ -26,6 +26,7 @@ _NOT_WEIGHTS = re.compile(
     r"(^|: )(log_config|log_level|checkpoint_config|evaluation|work_dir|dist_params|load_from|resume_from"
     r"|total_epochs|runner\.max_epochs|data\.workers_per_gpu|data\.persistent_workers)(\.|#|$)"
 )
+_STRETCHED = ("CosineAnnealing", "FlatCosineAnnealing", "LinearAnnealing", "OneCycle", "Poly", "poly")
 _STEP = re.compile(r"Epoch \[(\d+)\]\[(\d+)/(\d+)\]\t")
 _LOSS = re.compile(r", loss: ([^,\s]+)")
 _ETA = re.compile(r"eta: (?:(\d+) days?, )?(\d+):(\d\d):(\d\d)")
@@ -51,6 +52,11 @@ class Mmcv:
         """`runner.max_epochs`, else the older `total_epochs`."""
         epochs = facts.literals.get("runner.max_epochs", facts.literals.get("total_epochs"))
         return epochs if isinstance(epochs, int) else None
+
+    def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
+        """mmcv's policies that are computed from max_epochs."""
+        policy = facts.literals.get("lr_config.policy")
+        return policy if policy in _STRETCHED else None
 
     def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
         """`load_from`."""
