@@ -143,10 +143,10 @@ DEFECTS = (
     Defect(
         "unknown-keys-allowed",
         "A misspelt key of the config is ignored in silence.",
-        f"{LIBRARY}/config.py",
+        f"{LIBRARY}/config/models.py",
         'extra="forbid"',
         'extra="ignore"',
-        "tests/unit/test_config.py::test_a_problem_names_place_value_and_remedy",
+        "tests/unit/config/test_config.py::test_a_problem_names_place_value_and_remedy",
     ),
     # ------------------------------------------------------------------ processes and records
     Defect(

@@ -12,9 +12,8 @@ from typing import Any
 import psutil
 
 from support.mmcv_logs import write_mmcv_log
-from trainrelay.config import Config, parse
+from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.files import write_json
-from trainrelay.paths import StagePaths, stage_paths
 from trainrelay.records import AttemptRecord, CheckpointFacts, FileDigest, Identity
 from trainrelay.signature import ingredients
 

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from trainrelay import state
+from trainrelay.config import StagePaths
 from trainrelay.errors import UserError
 from trainrelay.files import write_json
-from trainrelay.paths import StagePaths
 from trainrelay.records import Acceptance, AttemptRecord, CheckpointFacts, FileDigest, Identity
 from trainrelay.signature import UNREADABLE
 

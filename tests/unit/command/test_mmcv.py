@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay import config_file
 from trainrelay.command import TRAINERS, LaunchRequest, ResumeSeen, StepSeen, TrainerConfig
+from trainrelay.config import load_config
 from trainrelay.plan import initial_checkpoint
 from trainrelay.request import launch_request
 
@@ -35,7 +35,7 @@ TYPED_BY_HAND = """
 
 
 def request_of(stage: str, facts: TrainerConfig = UNIAD_STAGE2) -> LaunchRequest:
-    config = config_file.load(ROOT / "config.yaml")
+    config = load_config(ROOT / "config.yaml")
     return launch_request(config, "uniad", stage, facts, initial_checkpoint(config, "uniad", stage))
 
 
@@ -49,7 +49,7 @@ def test_stage_2_is_started_as_the_reference_user_typed_it() -> None:
 
     assert list(launch.argv) == inner[2:]
     assert launch.env == env
-    config = config_file.load(ROOT / "config.yaml")
+    config = load_config(ROOT / "config.yaml")
     assert config.stage("uniad", "stage2").log == words[words.index(">") + 1]
 
 

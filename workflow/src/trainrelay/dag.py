@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainrelay import config_file
-from trainrelay.config import Config, Resources, parse
+from trainrelay.config import Config, Resources, load_plain, parse, save_snapshot, stage_paths
 from trainrelay.errors import TrainrelayError
-from trainrelay.paths import stage_paths
 from trainrelay.plan import StagePlan, missing_checkout, plan
 from trainrelay.signature import ingredients
 from trainrelay.state import current
@@ -24,7 +22,7 @@ def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     names = list(files)
     with _mistakes_end_in_a_sentence():
         for name in names:
-            config_file.load_plain(Path(name))
+            load_plain(Path(name))
         return parse(data, names[-1] if names else "--config")
 
 
@@ -39,7 +37,7 @@ def _mistakes_end_in_a_sentence() -> Iterator[None]:
 
 def snapshot(config: Config) -> str:
     """The file that every job of this workflow reads its config from."""
-    return str(config_file.snapshot(config))
+    return str(save_snapshot(config))
 
 
 def command() -> str:

@@ -9,8 +9,7 @@ from typing import Literal
 
 from trainrelay import state
 from trainrelay.command import Launch
-from trainrelay.config import Config, Stage
-from trainrelay.paths import root, stage_paths
+from trainrelay.config import Config, Stage, root, stage_paths
 from trainrelay.request import launch_request
 from trainrelay.signature import Difference, signature, trainer_config, trainer_of
 

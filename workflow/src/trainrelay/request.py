@@ -6,8 +6,7 @@ import os
 import sys
 
 from trainrelay.command import RUNGS, LaunchRequest, Rung, TrainerConfig
-from trainrelay.config import Config, Stage
-from trainrelay.paths import root, stage_paths
+from trainrelay.config import Config, Stage, root, stage_paths
 from trainrelay.signature import option_text, trainer_of
 
 

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trainrelay.command import TRAINERS, Trainer, TrainerConfig
-from trainrelay.config import Config, Option, Run, Stage
-from trainrelay.paths import root
+from trainrelay.config import Config, Option, Run, Stage, root
 
 # The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
 UNREADABLE = "trainer config not readable"

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay.alive import lives
-from trainrelay.config import Config
+from trainrelay.config import Config, StagePaths, stage_paths
 from trainrelay.files import read_record
-from trainrelay.paths import StagePaths, stage_paths
 from trainrelay.records import (
     Acceptance,
     AttemptRecord,

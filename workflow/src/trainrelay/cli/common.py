@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from trainrelay import config_file
 from trainrelay.cli.arguments import run_and_stage
-from trainrelay.config import Config
+from trainrelay.config import Config, load_config
 
 
 def configured(arguments: argparse.Namespace) -> Config:
     """The config that the command line names."""
-    return config_file.load(arguments.configfile)
+    return load_config(arguments.configfile)
 
 
 def named_stage(config: Config, where: str) -> tuple[str, str]:

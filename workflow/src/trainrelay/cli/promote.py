@@ -9,10 +9,9 @@ from trainrelay import checkpoint, state
 from trainrelay.cli.analyze import judge_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.say import say
-from trainrelay.config import Config, Stage
+from trainrelay.config import Config, Stage, StagePaths
 from trainrelay.errors import Refusal, UserError
 from trainrelay.files import read_record, sha256_of, write_json
-from trainrelay.paths import StagePaths
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding
 
 

@@ -15,11 +15,10 @@ from trainrelay import state
 from trainrelay.checkout import code
 from trainrelay.cli.common import configured
 from trainrelay.cli.say import say
-from trainrelay.config import Config
+from trainrelay.config import Config, report, root
 from trainrelay.diagnose import from_json
 from trainrelay.errors import UserError
 from trainrelay.files import read_record, write_bytes
-from trainrelay.paths import report, root
 from trainrelay.records import Analysis, CheckpointRecord, RunReport, StageReport
 from trainrelay.report import run_html
 

@@ -16,10 +16,9 @@ from trainrelay.cli.report import write_report
 from trainrelay.cli.say import say
 from trainrelay.cli.train_record import write_train_record
 from trainrelay.command import LaunchRequest
-from trainrelay.config import Config
+from trainrelay.config import Config, root
 from trainrelay.errors import Refusal, TrainrelayError, UserError
 from trainrelay.files import sha256_of, write_bytes, write_json
-from trainrelay.paths import root
 from trainrelay.records import AttemptRecord, FileDigest, Identity
 from trainrelay.request import first_rung, launch_request
 from trainrelay.signature import trainer_config, trainer_of

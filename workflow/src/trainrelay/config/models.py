@@ -1,19 +1,11 @@
-"""config.yaml as frozen values: validated once, all problems at once, each with its path.
-
-`parse` is the only way in. Everything behind it may rely on: known keys, known stages, an acyclic
-`init_from`, no two stages writing to one place.
-"""
+"""config.yaml as frozen values: the keys, their types, defaults and meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-
-from trainrelay.config_problems import describe
-from trainrelay.errors import ConfigError
-from trainrelay.paths import shared_places
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Backend = Literal["nccl", "nccl-no-p2p", "nccl-no-ib", "nccl-no-shm", "gloo"]
 Option = bool | int | float | str | list[bool | int | float | str] | None
@@ -167,39 +159,10 @@ class Config(Model):
     def in_order(self, run: str) -> list[str]:
         """The stages of a run, each after the one it starts from."""
         stages = self.runs[run].stages
-        return sorted(stages, key=lambda name: len(_ancestry(stages, name)))
+        return sorted(stages, key=lambda name: len(ancestry(stages, name)))
 
 
-def parse(data: Any, source: str = "config.yaml") -> Config:
-    """Config from plain data; ConfigError lists every problem with its path, value and remedy."""
-    if not isinstance(data, Mapping):
-        raise ConfigError(source, [f"is {type(data).__name__}, not a mapping; it needs `runs:`"])
-    try:
-        config = Config.model_validate(_tuples(data))
-    except ValidationError as error:
-        raise ConfigError(source, describe(error, data, Config)) from None
-    if problems := list(_contradictions(config)):
-        raise ConfigError(source, problems)
-    return config
-
-
-def schema() -> dict[str, Any]:
-    """JSON schema of config.yaml."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "trainrelay config.yaml",
-        **Config.model_json_schema(by_alias=True),
-    }
-
-
-def _tuples(value: Any, key: str = "") -> Any:
-    """YAML lists become tuples where the model wants one (strict mode tells them apart)."""
-    if isinstance(value, Mapping):
-        return {k: _tuples(v, str(k)) for k, v in value.items()}
-    return tuple(value) if key == "backends" and isinstance(value, list) else value
-
-
-def _ancestry(stages: Mapping[str, Stage], name: str) -> list[str]:
+def ancestry(stages: Mapping[str, Stage], name: str) -> list[str]:
     """The chain of init_from above a stage, nearest first; ends at a missing stage or a repetition."""
     chain: list[str] = []
     parent = stages[name].init_from
@@ -207,32 +170,3 @@ def _ancestry(stages: Mapping[str, Stage], name: str) -> list[str]:
         chain.append(parent)
         parent = stages[parent].init_from if parent in stages else None
     return chain
-
-
-def _contradictions(config: Config) -> Iterator[str]:
-    """What no single value shows."""
-    for run_name, run in config.runs.items():
-        for name, stage in run.stages.items():
-            yield from _stage_contradictions(f"runs.{run_name}.stages.{name}", run, name, stage)
-    yield from shared_places(config)
-
-
-def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
-    yield from _bad_parent(where, run, name, stage)
-    if stage.checkpoint_epoch > stage.epochs:
-        yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; at most epochs, {stage.epochs}"
-    gpu, ranks = stage.resources.gpu, run.trainer.nproc_per_node
-    if run.trainer.device == "cuda" and gpu != ranks:
-        yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
-    if run.trainer.device == "cpu" and gpu:
-        yield f"{where}.resources.gpu: got {gpu}; device cpu needs 0"
-
-
-def _bad_parent(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
-    if stage.init_from is None:
-        return
-    if stage.init_from not in run.stages:
-        known = ", ".join(run.stages)
-        yield f"{where}.init_from: got '{stage.init_from}', no stage of this run; allowed: {known}"
-    elif name in (chain := _ancestry(run.stages, name)):
-        yield f"{where}.init_from: a cycle: {' -> '.join([name, *chain[: chain.index(name) + 1]])}"

@@ -11,11 +11,10 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from trainrelay import config_file
-from trainrelay.config import Config, parse, schema
+from trainrelay.config import Config, load_config, load_plain, parse, save_snapshot, schema
 from trainrelay.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def minimal(**stage: Any) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def problems(data: Any) -> list[str]:
 
 
 def test_the_root_config_is_the_uniad_job_of_the_reference_user() -> None:
-    config = config_file.load(ROOT / "config.yaml")
+    config = load_config(ROOT / "config.yaml")
     stage1, stage2 = config.stage("uniad", "stage1"), config.stage("uniad", "stage2")
     assert (stage1.epochs, stage2.epochs, stage2.init_from) == (6, 20, "stage1")
     assert (stage1.resources.gpu, stage1.resources.gpu_model) == (8, "a40")
@@ -203,26 +202,26 @@ def test_a_file_that_is_no_clean_yaml_is_refused_with_its_line(
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(wanted)):
-        config_file.load(path)
+        load_config(path)
 
 
 def test_a_merged_yaml_anchor_may_be_overridden(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("base: &b {x: 1}\nother:\n  <<: *b\n  x: 2\n")
-    assert config_file.load_plain(path)["other"] == {"x": 2}
+    assert load_plain(path)["other"] == {"x": 2}
 
 
 def test_a_missing_file_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--configfile FILE"):
-        config_file.load(tmp_path / "none.yaml")
+        load_config(tmp_path / "none.yaml")
 
 
 def test_a_snapshot_gives_the_same_config_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = config_file.load(ROOT / "config.yaml")
+    config = load_config(ROOT / "config.yaml")
     monkeypatch.chdir(tmp_path)
-    path = config_file.snapshot(config)
-    assert config_file.load(path) == config
-    assert config_file.snapshot(config) == path
+    path = save_snapshot(config)
+    assert load_config(path) == config
+    assert save_snapshot(config) == path
 
 
 def test_the_demo_config_is_valid() -> None:

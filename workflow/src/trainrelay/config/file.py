@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import yaml
 
-from trainrelay.config import Config, parse
+from trainrelay.config.models import Config
+from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
 from trainrelay.files import write_bytes
 
@@ -30,7 +31,7 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(path: Path) -> Config:
+def load_config(path: Path) -> Config:
     """The config of a file; ConfigError names the file, and the line of a YAML mistake."""
     return parse(load_plain(path), str(path))
 
@@ -55,7 +56,7 @@ def _yaml_problem(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else f"not YAML: {what}"
 
 
-def snapshot(config: Config) -> Path:
+def save_snapshot(config: Config) -> Path:
     """The effective config as a file, named by content, so that every job sees what Snakemake saw."""
     data = orjson.dumps(config.model_dump(mode="json", by_alias=True), option=orjson.OPT_INDENT_2)
     path = _SNAPSHOTS / f"config-{hashlib.sha256(data).hexdigest()[:16]}.json"

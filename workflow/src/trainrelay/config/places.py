@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trainrelay.config import Config
+from trainrelay.config.models import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +69,3 @@ def stage_paths(config: Config, run: str, stage: str) -> StagePaths:
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 (normalises .., keeps symlinks)
-
-
-def shared_places(config: Config) -> Iterator[str]:
-    """Sentences on stages that would write to one place; symlinks are followed."""
-    places: dict[Path, str] = {}
-    for run in config.runs:
-        for stage in config.runs[run].stages:
-            yield from _clashes(config, run, stage, places)
-
-
-def _clashes(config: Config, run: str, stage: str, places: dict[Path, str]) -> Iterator[str]:
-    paths = stage_paths(config, run, stage)
-    where = f"runs.{run}.stages.{stage}"
-    named = {f"{where}.work_dir": paths.work_dir, f"{where}.promotion.target": paths.target}
-    for key, path in named.items():
-        if path is None:
-            continue
-        real = Path(os.path.realpath(path))
-        for taken, owner in places.items():
-            if real == taken or real in taken.parents or taken in real.parents:
-                yield f"{key}: {path} is also {owner}'s; give each stage a place of its own"
-        places[real] = key

@@ -1,0 +1,27 @@
+"""config.yaml as frozen values, and where everything lies.
+
+Everything behind `parse` may rely on: known keys, known stages, an acyclic `init_from`, no two stages writing
+to one place.
+"""
+
+from trainrelay.config.file import load_config, load_plain, save_snapshot
+from trainrelay.config.models import Config, Option, Resources, Run, Stage
+from trainrelay.config.parse import parse, schema
+from trainrelay.config.places import StagePaths, report, root, stage_paths
+
+__all__ = [
+    "Config",
+    "Option",
+    "Resources",
+    "Run",
+    "Stage",
+    "StagePaths",
+    "load_config",
+    "load_plain",
+    "parse",
+    "report",
+    "root",
+    "save_snapshot",
+    "schema",
+    "stage_paths",
+]

@@ -1,0 +1,42 @@
+"""The only way in: plain data -> Config, all problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainrelay.config.contradictions import contradictions
+from trainrelay.config.models import Config
+from trainrelay.config.problems import describe
+from trainrelay.errors import ConfigError
+
+
+def parse(data: Any, source: str = "config.yaml") -> Config:
+    """Config from plain data; ConfigError lists every problem with its path, value and remedy."""
+    if not isinstance(data, Mapping):
+        raise ConfigError(source, [f"is {type(data).__name__}, not a mapping; it needs `runs:`"])
+    try:
+        config = Config.model_validate(_tuples(data))
+    except ValidationError as error:
+        raise ConfigError(source, describe(error, data, Config)) from None
+    if problems := list(contradictions(config)):
+        raise ConfigError(source, problems)
+    return config
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of config.yaml."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "trainrelay config.yaml",
+        **Config.model_json_schema(by_alias=True),
+    }
+
+
+def _tuples(value: Any, key: str = "") -> Any:
+    """YAML lists become tuples where the model wants one (strict mode tells them apart)."""
+    if isinstance(value, Mapping):
+        return {k: _tuples(v, str(k)) for k, v in value.items()}
+    return tuple(value) if key == "backends" and isinstance(value, list) else value
