@@ -55,15 +55,26 @@ class OnDisk:
         (self.base / "checkout/tools/train.py").touch()
         (self.base / "checkout/a.py").write_text("optimizer = dict(lr=0.1)\n")
 
-    def train(self, hours: float = 1.0, log: dict[str, Any] | None = None) -> None:
+    def train(
+        self,
+        hours: float = 1.0,
+        log: dict[str, Any] | None = None,
+        weights: bytes = WEIGHTS,
+        code: str | None = None,
+    ) -> None:
         """What one complete attempt of so many hours leaves; `log` as write_mmcv_log takes it."""
         self.checkpoint.parent.mkdir(parents=True)
-        self.checkpoint.write_bytes(WEIGHTS)
+        self.checkpoint.write_bytes(weights)
         attempt = self.paths.folder / "attempts/001"
         attempt.mkdir(parents=True)
         options = {"epochs": EPOCHS, "gpus": RANKS, **(log or {})}
         record = self._attempt(write_mmcv_log(attempt / "trainer.log", **options), hours)
-        write_json(attempt / "attempt.json", record)
+        found = {"final_checkpoint": self.facts(weights), "code": code}
+        write_json(attempt / "attempt.json", record.model_copy(update=found))
+        self.identify()
+
+    def identify(self) -> None:
+        """stage.json says that what lies here was trained from the checkout as it is now."""
         parts = ingredients(self.config(), "r", "s")
         identity = Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None)
         write_json(self.paths.identity, identity)
@@ -86,14 +97,13 @@ class OnDisk:
             started_s=0.0,
             ended_s=hours * 3600,
             end="done",
-            final_checkpoint=self.facts(),
         )
 
-    def facts(self) -> CheckpointFacts:
+    def facts(self, weights: bytes = WEIGHTS) -> CheckpointFacts:
         """What was read from the last checkpoint."""
-        digest = hashlib.sha256(WEIGHTS).hexdigest()
+        digest = hashlib.sha256(weights).hexdigest()
         return CheckpointFacts(
-            file=FileDigest(path=str(self.checkpoint), sha256=digest, size=len(WEIGHTS)),
+            file=FileDigest(path=str(self.checkpoint), sha256=digest, size=len(weights)),
             epoch=EPOCHS,
             iteration=200,
             tensors=1,

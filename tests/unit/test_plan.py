@@ -53,3 +53,15 @@ def test_raised_epochs_go_on_from_the_newest_checkpoint(disk: OnDisk) -> None:
     planned = stage_plan(disk.config(epochs=4), "r", "s")
     assert (planned.action, planned.doing) == ("extend", "goes on from epoch 2 to 4")
     assert str(disk.checkpoint) in " ".join(planned.launch.argv)
+
+
+def test_more_epochs_of_a_schedule_over_all_epochs_are_warned_about(disk: OnDisk) -> None:
+    config = disk.base / "checkout/a.py"
+    config.write_text(config.read_text() + "lr_config = dict(policy='step')\n")
+    disk.identify()
+    assert "warning" not in stage_plan(disk.config(epochs=3), "r", "s").reason
+    config.write_text(config.read_text().replace("step", "CosineAnnealing"))
+    disk.identify()
+    planned = stage_plan(disk.config(epochs=3), "r", "s")
+    assert planned.action == "extend"
+    assert "warning: CosineAnnealing spans all epochs" in planned.reason

@@ -70,3 +70,15 @@ def test_without_a_gate_findings_do_not_stop_the_promotion_and_that_is_recorded(
     train_stage(disk.config(), "r", "s")
     promote_stage(disk.config(gate=False), "r", "s")
     assert (target(disk).read_bytes(), accepted(disk)) == (WEIGHTS, "gate: off")
+
+
+def test_what_an_earlier_training_of_ours_promoted_is_replaced_and_kept(disk: OnDisk) -> None:
+    disk.train()
+    train_stage(disk.config(), "r", "s")
+    promote_stage(disk.config(), "r", "s")
+    disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
+    disk.train(weights=b"the weights of another training")
+    train_stage(disk.config(), "r", "s")
+    promote_stage(disk.config(), "r", "s")
+    assert target(disk).read_bytes() == b"the weights of another training"
+    assert target(disk).with_name("s.pth.previous").read_bytes() == WEIGHTS

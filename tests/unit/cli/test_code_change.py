@@ -1,0 +1,77 @@
+"""The trainer's code is recorded; where it changed under a training that goes on, a person hears of it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.stage_on_disk import OnDisk
+from trainrelay.checkout import code
+from trainrelay.cli import train
+from trainrelay.errors import Refusal
+from trainrelay.supervise import StageJob
+
+
+class Started(Exception):
+    """The trainer would run now."""
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
+    """A training of 2 epochs, begun with the code of the checkout's first commit."""
+    jobs: list[StageJob] = []
+
+    def start(job: StageJob, *_: Any) -> None:
+        jobs.append(job)
+        raise Started(job.code)
+
+    monkeypatch.setattr(train.supervise, "train", start)
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    root = tmp_path / "checkout"
+    for arguments in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        git(root, *arguments)
+    now = code(root)
+    assert now is not None
+    disk.train(code=now.name)
+    return disk
+
+
+def change(disk: OnDisk) -> None:
+    (disk.base / "checkout/tools/train.py").write_text("print('changed')\n")
+
+
+def test_the_same_code_says_nothing(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Started):
+        train.train_stage(disk.config(epochs=3), "r", "s")
+    assert "code" not in capsys.readouterr().err
+
+
+def test_other_code_is_warned_about_recorded_and_its_changes_kept(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(disk)
+    with pytest.raises(Started, match=r"^[0-9a-f]{40} with changes [0-9a-f]{12}$"):
+        train.train_stage(disk.config(epochs=3), "r", "s")
+    assert "warning: r/s: the trainer's code was" in capsys.readouterr().err
+    (kept,) = disk.paths.folder.glob("code-*.diff")
+    assert "+print('changed')" in kept.read_text()
+
+
+def test_other_code_is_refused_where_the_config_says_so(disk: OnDisk) -> None:
+    change(disk)
+    config = disk.config(epochs=3).model_copy(update={"on_code_change": "refuse"})
+    with pytest.raises(Refusal, match="on_code_change: warn"):
+        train.train_stage(config, "r", "s")
+
+
+def test_a_folder_without_git_has_no_code_state(tmp_path: Path) -> None:
+    assert code(tmp_path) is None
