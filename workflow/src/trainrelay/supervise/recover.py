@@ -33,7 +33,7 @@ def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
     if lives(pid, attempt.supervisor_start_s):
         raise Refusal(
             f"{job.name} is training already: attempt {attempt.number}, supervisor pid {pid} on this host;"
-            f" wait for it, or stop it with: kill -INT {pid}"
+            f" wait for it, or stop it with: kill {pid}"
         )
     ending = end_all(attempt.tag, job.stop_grace_s)
     if ending.left:
