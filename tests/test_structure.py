@@ -28,14 +28,15 @@ PARTS: dict[str, set[str]] = {
     "records": set(),
     "files": set(),
     "alive": set(),
+    "hints": set(),
     "config": {"files"},
     "command": {"files"},
     "signature": {"config", "command", "files"},
     "request": {"config", "command", "signature"},
     "state": {"alive", "config", "command", "files", "signature"},
     "checkout": {"command"},
-    "plan": {"config", "command", "signature", "request", "state"},
-    "dag": {"config", "signature", "state", "plan"},  # what the rules ask
+    "plan": {"checkout", "config", "command", "signature", "request", "state"},
+    "dag": {"config", "hints", "signature", "state", "plan"},  # what the rules ask
     "checkpoint": {"files"},
     "supervise": {"alive", "command", "checkpoint", "files", "state"},
     "logs": {"files"},

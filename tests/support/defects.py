@@ -120,16 +120,16 @@ DEFECTS = (
         "changed-training-not-set-aside",
         "A changed training starts in the old one's folder and writes over it.",
         f"{LIBRARY}/cli/train.py",
-        'changed = judged.kind == "changed" or _other_start(facts, digest)',
-        "changed = False",
+        'if judged.kind == "changed" or _other_start(facts, digest):',
+        "if _other_start(facts, digest):",
         "tests/unit/cli/test_train_stage.py::test_a_changed_training_is_set_aside_before_another_is_started",
     ),
     Defect(
         "foreign-work-dir-is-fresh",
         "A work dir with somebody else's checkpoints is trained into.",
         f"{LIBRARY}/state.py",
-        "if facts.checkpoints:",
-        "if facts.checkpoints and facts.attempts:",
+        "if facts.left_behind:",
+        "if facts.left_behind and facts.attempts:",
         "tests/unit/cli/test_train_stage.py::test_a_foreign_work_dir_is_refused_and_left_alone",
     ),
     Defect(
@@ -179,8 +179,7 @@ DEFECTS = (
         f"{LIBRARY}/state.py",
         "if attempt.host != socket.gethostname():\n        return True",
         "if attempt.host != socket.gethostname():\n        return False",
-        "tests/unit/test_state.py"
-        "::TestSupervisor::test_on_another_host_it_may_live_until_a_person_says_it_is_gone",
+        "tests/unit/test_state.py::TestSupervisor::test_on_another_host_it_may_live",
     ),
     Defect(
         "renamed-before-synced",
@@ -239,7 +238,7 @@ DEFECTS = (
         "previous-not-kept",
         "The file that a promotion replaces is gone.",
         f"{LIBRARY}/checkpoint/promotion.py",
-        "_keep(target, previous_of(target))",
+        "_keep(target, _kept_as(target, owned))",
         "pass",
         "tests/unit/checkpoint/test_promotion.py"
         "::test_our_own_earlier_promotion_is_replaced_and_kept_as_previous",
@@ -248,7 +247,7 @@ DEFECTS = (
         "foreign-target-replaced",
         "A file at the promotion target that a person put there is replaced.",
         f"{LIBRARY}/checkpoint/promotion.py",
-        "if overwrite or found == owned:",
+        "if overwrite or found in owned:",
         "if overwrite or found:",
         "tests/unit/checkpoint/test_promotion.py"
         "::test_a_target_that_we_did_not_write_is_refused_with_what_to_type",

@@ -84,8 +84,11 @@ def test_a_stage_changes_with_the_stage_it_starts_from(checkout: Path) -> None:
     assert [difference.key for difference in found] == ["init_from"]
 
 
-def test_a_stage_changes_with_the_epochs_of_the_stage_it_starts_from(checkout: Path) -> None:
+def test_a_stage_changes_with_the_epoch_that_is_handed_to_it(checkout: Path) -> None:
     assert parts(checkout, "b") != parts(checkout, "b", a={"epochs": 4})
+    pinned = {"checkpoint": {"epoch": 1}}
+    assert parts(checkout, "b") != parts(checkout, "b", a=pinned)
+    assert parts(checkout, "b", a=pinned) == parts(checkout, "b", a={**pinned, "epochs": 4})
 
 
 def test_an_unreadable_trainer_config_is_said_and_not_guessed(checkout: Path) -> None:

@@ -15,8 +15,15 @@ from trainrelay import state
 from trainrelay.config import StagePaths
 from trainrelay.errors import UserError
 from trainrelay.files import write_json
-from trainrelay.records import Acceptance, AttemptRecord, CheckpointFacts, FileDigest, Identity
-from trainrelay.signature import UNREADABLE
+from trainrelay.records import (
+    Acceptance,
+    AttemptRecord,
+    CheckpointFacts,
+    FileDigest,
+    Identity,
+    TrainRecord,
+)
+from trainrelay.signature import UNREADABLE, signature
 
 PARTS = {"world size": "8", "config: optimizer.lr": "0.0002"}
 
@@ -76,7 +83,7 @@ def test_a_complete_training_stays_complete_when_its_checkpoint_was_cleaned_away
 
 
 def test_checkpoints_without_our_identity_are_foreign() -> None:
-    assert kind(replace(TRAINED, identity=None)) == "foreign"
+    assert kind(replace(TRAINED, identity=None, left_behind=("latest.pth",))) == "foreign"
 
 
 def test_epochs_raised_goes_on_from_what_is_there() -> None:
@@ -130,7 +137,7 @@ def test_an_open_attempt_of_a_living_supervisor_is_running() -> None:
 
 def accepted(**changes: Any) -> Acceptance:
     found = CheckpointFacts(file=digest(), epoch=4, iteration=40, tensors=1, parameters=1, finite=True)
-    values = {"kind": "gate", "subject": "a" * 64, "reason": "good enough", "at_s": 5000.0}
+    values = {"kind": "gate", "subject": "a" * 64, "reason": "good enough", "at_s": 5000.0, "epochs": 6}
     return Acceptance(**{**values, "checkpoint": found, **changes})
 
 
@@ -139,6 +146,46 @@ def test_a_person_may_take_an_unfinished_training_as_it_is() -> None:
     judged = state.judge(replace(stopped, accepted=accepted()))
     assert judged.kind == "complete"
     assert "good enough" in judged.reason
+
+
+def test_a_word_given_for_so_many_epochs_does_not_hold_for_more() -> None:
+    stopped = replace(TRAINED, attempts=(attempt(end="diverged"),), epochs=8)
+    assert kind(replace(stopped, accepted=accepted())) == "failed"
+
+
+def test_a_training_that_lies_elsewhere_is_neither_left_nor_overwritten() -> None:
+    elsewhere = replace(TRAINED, elsewhere=Path("/old dir"), paths=StagePaths(Path("r"), Path("/w"), None))
+    assert kind(elsewhere) == "complete"
+    judged = state.judge(replace(elsewhere, epochs=8))
+    assert judged.kind == "foreign"
+    assert "mv '/old dir' /w" in judged.reason
+
+
+def test_a_lost_attempts_folder_does_not_train_a_recorded_training_again() -> None:
+    facts = CheckpointFacts(file=digest(), epoch=6, iteration=9, tensors=1, parameters=1, finite=True)
+    record = TrainRecord(
+        run="r",
+        stage="s",
+        epochs=6,
+        signature=signature(PARTS, 6),
+        final_checkpoint=facts,
+        attempts=1,
+        train_s=1.0,
+        gpu_h=0.0,
+        backend="gloo",
+        log_files=[],
+    )
+    assert kind(replace(TRAINED, attempts=(), train=record)) == "complete"
+    assert kind(replace(TRAINED, attempts=(), train=record, epochs=7)) == "resumable"
+
+
+def test_idle_days_after_a_supervisor_died_are_no_gpu_hours(tmp_path: Path) -> None:
+    dead = attempt(end=None, ended_s=None, started_s=1000.0)
+    log = tmp_path / "attempts/001/trainer.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    os.utime(log, (4600.0, 4600.0))
+    assert state.gpu_h(dead, tmp_path) == pytest.approx(8.0)
 
 
 def test_a_word_given_before_the_newest_attempt_does_not_count() -> None:
@@ -163,12 +210,8 @@ class TestSupervisor:
     def test_a_pid_that_is_gone_is_dead(self) -> None:
         assert not state.supervisor_may_live(attempt(end=None, supervisor_pid=2**22 + 1))
 
-    def test_on_another_host_it_may_live_until_a_person_says_it_is_gone(self) -> None:
-        elsewhere = attempt(end=None, host="node17")
-        assert state.supervisor_may_live(elsewhere)
-        gone = accepted(kind="lost-attempt", subject=elsewhere.tag, checkpoint=None)
-        assert state.given_up(elsewhere, gone)
-        assert not state.given_up(attempt(2), gone)
+    def test_on_another_host_it_may_live(self) -> None:
+        assert state.supervisor_may_live(attempt(end=None, host="node17"))
 
 
 def test_attempts_are_listed_in_order(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -117,6 +118,41 @@ def test_promoting_again_trains_nothing(trained: Project) -> None:
     attempts = trained.attempts()
     trained.succeed("--forcerun", "promote_stage1")
     assert trained.attempts() == attempts
+
+
+def test_another_epoch_is_handed_on_and_only_what_starts_from_it_is_trained(trained: Project) -> None:
+    trained.configure(
+        lambda data: data["runs"]["driving"]["stages"]["stage1"].update(checkpoint={"epoch": 1})
+    )
+    trained.succeed()
+    assert trained.attempts() == {"stage1": 1, "stage2": 1, "stage2.old-1": 1}
+    source = trained.stage("stage1") / "work_dir/epoch_1.pth"
+    promoted = trained.folder / "workflow/demo/driving/ckpts/track_map.pth"
+    assert promoted.read_bytes() == source.read_bytes()
+    assert "Nothing to be done" in trained.succeed()
+
+
+def test_another_promotion_target_is_written_and_nothing_is_trained(trained: Project) -> None:
+    attempts = trained.attempts()
+
+    def rename(data: dict[str, Any]) -> None:
+        data["runs"]["driving"]["stages"]["stage1"]["promotion"]["target"] = "ckpts/renamed.pth"
+
+    trained.configure(rename)
+    trained.succeed()
+    assert (trained.folder / "workflow/demo/driving/ckpts/renamed.pth").is_file()
+    assert trained.attempts() == attempts
+
+
+def test_without_a_promotion_target_the_next_stage_loads_the_checkpoint_where_it_lies(fresh: Project) -> None:
+    def no_target(data: dict[str, Any]) -> None:
+        data["runs"]["driving"]["stages"]["stage1"].update(promotion=None, epochs=1)
+        data["runs"]["driving"]["stages"]["stage2"].update(epochs=1)
+
+    fresh.configure(no_target)
+    fresh.succeed()
+    log = (fresh.stage("stage2") / "attempts/001/trainer.log").read_text()
+    assert "load checkpoint from local path: ../../../runs/driving/stage1/work_dir/epoch_1.pth" in log
 
 
 def ranks_of(project: Project) -> list[psutil.Process]:

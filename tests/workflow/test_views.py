@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,19 @@ def checkout_gone(project: Project) -> None:
     (project.folder / "workflow/demo/driving").rename(project.folder / "elsewhere")
 
 
+def attempts_gone(project: Project) -> None:
+    shutil.rmtree(project.stage("stage2") / "attempts")
+
+
+def another_epoch_handed_on(project: Project) -> None:
+    stages(project, "stage1", checkpoint={"epoch": 1})
+
+
+def work_dir_renamed_in_the_config(project: Project) -> None:
+    killed_in_stage_2(project)
+    stages(project, "stage2", work_dir="work_dirs/other")
+
+
 STATES: list[tuple[Callable[[Project], None], set[str]]] = [
     (nothing, set()),
     (learning_rate, {STAGE2}),
@@ -81,6 +96,9 @@ STATES: list[tuple[Callable[[Project], None], set[str]]] = [
     (foreign, set()),
     (workers_and_backend, set()),
     (checkout_gone, set()),
+    (attempts_gone, set()),
+    (another_epoch_handed_on, {STAGE2}),
+    (work_dir_renamed_in_the_config, set()),
 ]
 
 
@@ -135,6 +153,19 @@ def test_an_expensive_training_is_not_set_aside_without_a_word(trained: Project)
     accepted = trained.trainrelay("accept", STAGE2, "--retrain", "--reason", "a better rate")
     assert accepted.returncode == 0, accepted.stderr
     assert trained.trained_by_plan() == {STAGE2} == trained.trained_by_snakemake()
+
+
+def test_two_runs_may_ask_for_different_things(fresh: Project) -> None:
+    def second_run(data: dict[str, Any]) -> None:
+        other = copy.deepcopy(data["runs"]["driving"])
+        other["stages"]["stage1"]["promotion"]["target"] = "ckpts/other.pth"
+        other["stages"]["stage2"]["work_dir"] = "work_dirs/other"
+        other["stages"]["stage2"]["resources"] = {"partition": "gpu"}
+        other["stages"]["stage2"]["options"]["optimizer.lr"] = 1e-6
+        data["runs"]["other"] = other
+
+    fresh.configure(second_run)
+    assert set(fresh.scheduled()) == {STAGE1, STAGE2, "other/stage1", "other/stage2"}
 
 
 def test_the_uniad_plan_is_printed_with_neither_checkout_nor_slurm(tmp_path: Path) -> None:

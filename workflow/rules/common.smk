@@ -10,8 +10,8 @@ from trainrelay import dag
 CONFIG = dag.load(config, workflow.configfiles)
 CONFIG_FILE = dag.snapshot(CONFIG)
 COMMAND = dag.command()
-OUT = CONFIG.out.replace("{", "{{").replace("}", "}}")
-PLANS = dag.Plans(CONFIG)
+OUT = dag.out(CONFIG)
+PLANS = dag.Plans(CONFIG, workflow.configfiles)
 
 
 wildcard_constraints:

@@ -49,6 +49,7 @@ for stage_name in CONFIG.stage_names:
         conda:
             "../../envs/controller.yaml"
         params:
+            lambda w, s=stage_name: dag.promoted_to(CONFIG, w.run, s),
             where=f"{{run}}/{stage_name}",
             command=lambda w, input: COMMAND,
             config=lambda w, input: CONFIG_FILE,

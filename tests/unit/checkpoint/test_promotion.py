@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainrelay import files
-from trainrelay.checkpoint import promote, promotion
+from trainrelay.checkpoint import check_target, promote, promotion
 from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.records import FileDigest
 
@@ -40,7 +41,7 @@ class Place:
         self.target.write_bytes(data)
 
     def promote(self, **how: Any) -> FileDigest:
-        defaults = {"expected_sha256": sha(NEW), "overwrite": False, "owned_sha256": None}
+        defaults = {"expected_sha256": sha(NEW), "overwrite": False, "owned": ()}
         return promote(self.source, self.target, **(defaults | how))
 
     def names(self) -> set[str]:
@@ -62,17 +63,52 @@ def test_the_first_promotion_copies_and_makes_the_folder(place: Place) -> None:
 
 def test_our_own_earlier_promotion_is_replaced_and_kept_as_previous(place: Place) -> None:
     place.hold(OLD)
-    place.promote(owned_sha256=sha(OLD))
+    place.promote(owned={sha(OLD)})
     assert place.target.read_bytes() == NEW
     assert place.previous.read_bytes() == OLD
     assert place.names() == {place.target.name, place.previous.name}
 
 
-def test_previous_is_always_the_one_before(place: Place) -> None:
+def test_a_previous_of_ours_is_replaced_by_the_one_before(place: Place) -> None:
     place.hold(OLD)
     place.previous.write_bytes(OLDER)
-    place.promote(owned_sha256=sha(OLD))
+    place.promote(owned={sha(OLD), sha(OLDER)})
     assert place.previous.read_bytes() == OLD
+    assert place.names() == {place.target.name, place.previous.name}
+
+
+def test_a_previous_that_is_not_ours_is_never_overwritten(place: Place) -> None:
+    """What an `overwrite: true` once put there may be the only copy of a person's weights."""
+    place.hold(OLD)
+    place.previous.write_bytes(b"somebody's")
+    taken = place.previous.with_name(f"{place.previous.name}-2")
+    taken.write_bytes(b"somebody else's")
+    place.promote(owned={sha(OLD)})
+    assert place.target.read_bytes() == NEW
+    assert place.previous.read_bytes() == b"somebody's"
+    assert taken.read_bytes() == b"somebody else's"
+    assert place.previous.with_name(f"{place.previous.name}-3").read_bytes() == OLD
+
+
+def test_a_link_in_the_place_of_previous_stays_even_if_it_leads_to_a_file_of_ours(place: Place) -> None:
+    place.hold(OLD)
+    elsewhere = place.target.with_name("elsewhere.pth")
+    elsewhere.write_bytes(OLDER)
+    place.previous.symlink_to(elsewhere)
+    place.promote(owned={sha(OLD), sha(OLDER)})
+    assert place.previous.is_symlink()
+    assert elsewhere.read_bytes() == OLDER
+    assert place.previous.with_name(f"{place.previous.name}-2").read_bytes() == OLD
+
+
+def test_a_foreign_target_kept_by_an_interrupted_promotion_is_not_kept_twice(place: Place) -> None:
+    place.hold(OLD)
+    place.previous.write_bytes(b"somebody's")
+    second = place.previous.with_name(f"{place.previous.name}-2")
+    os.link(place.target, second)
+    place.promote(overwrite=True)
+    assert (place.target.read_bytes(), second.read_bytes()) == (NEW, OLD)
+    assert place.names() == {place.target.name, place.previous.name, second.name}
 
 
 def test_the_same_content_touches_nothing(place: Place) -> None:
@@ -91,14 +127,40 @@ def test_the_same_content_touches_nothing(place: Place) -> None:
     assert place.previous.read_bytes() == OLD
 
 
-@pytest.mark.parametrize("owned", [None, sha(OLDER)])
-def test_a_target_that_we_did_not_write_is_refused_with_what_to_type(place: Place, owned: str | None) -> None:
+@pytest.mark.parametrize("owned", [(), {sha(OLDER)}])
+def test_a_target_that_we_did_not_write_is_refused_with_what_to_type(
+    place: Place, owned: Collection[str]
+) -> None:
     place.hold(OLD)
     with pytest.raises(Refusal) as caught:
-        place.promote(owned_sha256=owned)
+        place.promote(owned=owned)
     assert "overwrite: true" in str(caught.value)
     assert f"mv '{place.target}'" in str(caught.value)
     assert place.target.read_bytes() == OLD
+    assert place.names() == {place.target.name}
+
+
+def test_a_refusal_names_where_the_file_would_really_be_kept(place: Place) -> None:
+    place.hold(OLD)
+    place.previous.write_bytes(OLDER)
+    with pytest.raises(Refusal, match=r"kept as full ü\.pth\.previous-2\)"):
+        place.promote()
+
+
+def test_the_check_of_a_target_alone_refuses_the_same_and_changes_nothing(place: Place) -> None:
+    def check(expected_sha256: str | None, overwrite: bool, owned: Collection[str]) -> FileDigest | None:
+        return check_target(place.target, expected_sha256=expected_sha256, overwrite=overwrite, owned=owned)
+
+    assert check(None, False, ()) is None
+    assert not place.target.parent.exists()
+    place.hold(OLD)
+    with pytest.raises(Refusal) as caught:
+        check(None, False, ())
+    with pytest.raises(Refusal) as promoting:
+        place.promote()
+    assert str(caught.value) == str(promoting.value)
+    allowed = [check(None, True, ()), check(sha(OLD), False, ()), check(None, False, {sha(OLD)})]
+    assert [found.sha256 for found in allowed if found] == [sha(OLD)] * 3
     assert place.names() == {place.target.name}
 
 
@@ -112,14 +174,15 @@ def test_overwrite_replaces_a_foreign_target_and_keeps_it(place: Place) -> None:
 def test_a_source_that_changed_since_its_training_is_refused_and_nothing_changes(place: Place) -> None:
     place.hold(OLD)
     place.source.write_bytes(NEW[:-1] + b"X")
-    with pytest.raises(CheckpointError, match="changed since its training ended"):
-        place.promote(owned_sha256=sha(OLD))
+    changed = "changed since its training ended.*put the recorded file back, or move the stage's folder"
+    with pytest.raises(CheckpointError, match=changed):
+        place.promote(owned={sha(OLD)})
     assert place.target.read_bytes() == OLD
     assert place.names() == {place.target.name}
 
 
 def test_without_a_target_the_source_is_only_checked(place: Place) -> None:
-    given = {"overwrite": False, "owned_sha256": None}
+    given = {"overwrite": False, "owned": ()}
     assert promote(place.source, None, expected_sha256=sha(NEW), **given).path == str(place.source)
     with pytest.raises(CheckpointError, match="changed since"):
         promote(place.source, None, expected_sha256=sha(OLD), **given)
@@ -128,13 +191,15 @@ def test_without_a_target_the_source_is_only_checked(place: Place) -> None:
 @pytest.mark.parametrize("target", [True, False])
 def test_a_source_that_is_gone_is_one_sentence(place: Place, target: bool) -> None:
     place.source.unlink()
-    with pytest.raises(CheckpointError, match=r"epoch_6\.pth is gone"):
+    with pytest.raises(
+        CheckpointError, match=r"epoch_6\.pth is gone: put it back, or move the stage's folder"
+    ):
         promote(
             place.source,
             place.target if target else None,
             expected_sha256=sha(NEW),
             overwrite=False,
-            owned_sha256=None,
+            owned=(),
         )
 
 
@@ -156,13 +221,13 @@ def test_a_folder_or_a_pipe_as_target_is_refused(place: Place) -> None:
         place.promote(overwrite=True)
 
 
-def test_a_folder_in_the_place_of_previous_is_refused_before_anything_changes(place: Place) -> None:
+def test_a_folder_in_the_place_of_previous_stays_and_the_old_one_is_kept_beside_it(place: Place) -> None:
     place.hold(OLD)
     place.previous.mkdir()
-    with pytest.raises(Refusal, match="is a folder"):
-        place.promote(owned_sha256=sha(OLD))
-    assert place.target.read_bytes() == OLD
-    assert place.names() == {place.target.name, place.previous.name}
+    place.promote(owned={sha(OLD)})
+    assert place.target.read_bytes() == NEW
+    assert place.previous.is_dir()
+    assert place.previous.with_name(f"{place.previous.name}-2").read_bytes() == OLD
 
 
 def test_a_file_where_the_folder_should_be_is_one_sentence(place: Place) -> None:
@@ -179,7 +244,7 @@ def test_a_file_system_without_hard_links_keeps_the_old_one_by_copying(
 
     monkeypatch.setattr(promotion.os, "link", refuse)
     place.hold(OLD)
-    place.promote(owned_sha256=sha(OLD))
+    place.promote(owned={sha(OLD)})
     assert (place.target.read_bytes(), place.previous.read_bytes()) == (NEW, OLD)
     assert place.names() == {place.target.name, place.previous.name}
 
@@ -188,7 +253,7 @@ def test_a_promotion_interrupted_after_the_old_one_was_kept_can_be_repeated(plac
     """Then target and previous are one file under two names."""
     place.hold(OLD)
     os.link(place.target, place.previous)
-    place.promote(owned_sha256=sha(OLD))
+    place.promote(owned={sha(OLD)})
     assert (place.target.read_bytes(), place.previous.read_bytes()) == (NEW, OLD)
     assert place.names() == {place.target.name, place.previous.name}
 
@@ -212,7 +277,7 @@ elif at == "replacing":
 elif at == "replaced":
     real = Path.replace
     Path.replace = lambda self, to: (real(self, to), die() if str(to) == target else None)[0]
-promote(Path(source), Path(target), expected_sha256=new, overwrite=False, owned_sha256=old)
+promote(Path(source), Path(target), expected_sha256=new, overwrite=False, owned={old})
 """
 
 
@@ -225,7 +290,7 @@ def test_a_killed_promotion_leaves_the_old_or_the_new_target_and_the_next_one_cl
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
     assert done.returncode == -signal.SIGKILL
     assert place.target.read_bytes() == (NEW if at == "replaced" else OLD)
-    place.promote(owned_sha256=sha(OLD))
+    place.promote(owned={sha(OLD)})
     assert (place.target.read_bytes(), place.previous.read_bytes()) == (NEW, OLD)
     assert place.names() == {place.target.name, place.previous.name}
 

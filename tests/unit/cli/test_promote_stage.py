@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.stage_on_disk import WEIGHTS, OnDisk
-from trainrelay.cli.promote import promote_stage
+from trainrelay import checkpoint, state
+from trainrelay.cli.promote import promote_stage, refuse_foreign_target
 from trainrelay.cli.train import train_stage
 from trainrelay.errors import Refusal
 from trainrelay.files import read_record, write_json
-from trainrelay.records import Acceptance, CheckpointRecord
+from trainrelay.records import Acceptance, CheckpointRecord, Promotions, TrainRecord
 
 NAN_LOSS = {"metrics": {"loss": lambda step: math.nan if step >= 150 else 5.0}}
 
@@ -72,13 +74,129 @@ def test_without_a_gate_findings_do_not_stop_the_promotion_and_that_is_recorded(
     assert (target(disk).read_bytes(), accepted(disk)) == (WEIGHTS, "gate: off")
 
 
-def test_what_an_earlier_training_of_ours_promoted_is_replaced_and_kept(disk: OnDisk) -> None:
-    disk.train()
-    train_stage(disk.config(), "r", "s")
-    promote_stage(disk.config(), "r", "s")
-    disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
-    disk.train(weights=b"the weights of another training")
-    train_stage(disk.config(), "r", "s")
-    promote_stage(disk.config(), "r", "s")
+def trained_and_promoted(disk: OnDisk, weights: bytes = WEIGHTS, **stage: Any) -> None:
+    disk.train(weights=weights)
+    train_stage(disk.config(**stage), "r", "s")
+    promote_stage(disk.config(**stage), "r", "s")
+
+
+def set_aside(disk: OnDisk, name: str) -> None:
+    disk.paths.folder.rename(disk.paths.folder.with_name(name))
+
+
+@pytest.mark.parametrize("aside", ["s.old-1", "s.old"])
+def test_what_an_earlier_training_of_ours_promoted_is_replaced_and_kept(disk: OnDisk, aside: str) -> None:
+    trained_and_promoted(disk)
+    set_aside(disk, aside)
+    trained_and_promoted(disk, b"the weights of another training")
     assert target(disk).read_bytes() == b"the weights of another training"
     assert target(disk).with_name("s.pth.previous").read_bytes() == WEIGHTS
+
+
+def test_the_users_own_file_outlives_every_later_promotion(disk: OnDisk) -> None:
+    """An `overwrite: true` keeps it as .previous, where the next training's promotion must leave it."""
+    target(disk).parent.mkdir(parents=True)
+    target(disk).write_bytes(b"somebody's weights")
+    trained_and_promoted(disk, promotion={"target": "ckpts/s.pth", "overwrite": True})
+    set_aside(disk, "s.old-1")
+    trained_and_promoted(disk, b"the weights of another training")
+    assert target(disk).read_bytes() == b"the weights of another training"
+    assert target(disk).with_name("s.pth.previous").read_bytes() == b"somebody's weights"
+    assert target(disk).with_name("s.pth.previous-2").read_bytes() == WEIGHTS
+
+
+def test_what_a_promotion_killed_before_its_end_has_written_is_still_ours(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed right after the copy came into place: no code of ours runs after that."""
+
+    class Killed(BaseException):
+        pass
+
+    real = checkpoint.promote
+
+    def killed(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
+        raise Killed
+
+    monkeypatch.setattr(checkpoint, "promote", killed)
+    with pytest.raises(Killed):
+        trained_and_promoted(disk)
+    monkeypatch.setattr(checkpoint, "promote", real)
+    assert target(disk).read_bytes() == WEIGHTS
+    set_aside(disk, "s.old-1")
+    trained_and_promoted(disk, b"the weights of another training")
+    assert target(disk).read_bytes() == b"the weights of another training"
+
+
+def test_the_history_names_every_copy_once_in_order(disk: OnDisk) -> None:
+    trained_and_promoted(disk)
+    promote_stage(disk.config(), "r", "s")
+    trained = read_record(disk.paths.train, TrainRecord)
+    assert trained is not None
+    disk.checkpoint.write_bytes(b"trained further")
+    further = trained.model_copy(update={"final_checkpoint": disk.facts(b"trained further")})
+    write_json(disk.paths.train, further)
+    promote_stage(disk.config(), "r", "s")
+    record = read_record(disk.paths.promoted, Promotions)
+    assert record is not None
+    expected = [disk.facts(weights).file.sha256 for weights in (WEIGHTS, b"trained further")]
+    assert [(copy.path, copy.sha256) for copy in record.written] == [
+        (str(target(disk)), sha256) for sha256 in expected
+    ]
+
+
+def test_a_foreign_target_is_refused_before_the_training_as_it_would_be_after(disk: OnDisk) -> None:
+    target(disk).parent.mkdir(parents=True)
+    target(disk).write_bytes(b"somebody's weights")
+    with pytest.raises(Refusal) as before:
+        refuse_foreign_target(disk.config(), state.read(disk.config(), "r", "s"))
+    with pytest.raises(Refusal) as after:
+        trained_and_promoted(disk)
+    assert str(before.value) == str(after.value)
+    overwriting = disk.config(promotion={"target": "ckpts/s.pth", "overwrite": True})
+    refuse_foreign_target(overwriting, state.read(overwriting, "r", "s"))
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_target_that_is_no_file_is_refused_before_the_training(disk: OnDisk, link: bool) -> None:
+    target(disk).parent.mkdir(parents=True)
+    if link:
+        target(disk).symlink_to("elsewhere.pth")
+    else:
+        target(disk).mkdir()
+    with pytest.raises(Refusal, match="symbolic link" if link else "is a folder"):
+        refuse_foreign_target(disk.config(), state.read(disk.config(), "r", "s"))
+
+
+def test_our_own_target_no_target_or_none_at_all_does_not_stop_a_training(disk: OnDisk) -> None:
+    refuse_foreign_target(disk.config(), state.read(disk.config(), "r", "s"))
+    without = disk.config(promotion=None)
+    refuse_foreign_target(without, state.read(without, "r", "s"))
+    trained_and_promoted(disk)
+    set_aside(disk, "s.old-1")
+    refuse_foreign_target(disk.config(), state.read(disk.config(), "r", "s"))
+
+
+def without_logs(disk: OnDisk) -> None:
+    disk.train()
+    train_stage(disk.config(), "r", "s")
+    for log in disk.paths.folder.glob("attempts/*/*.log"):
+        log.unlink()
+
+
+def test_deleted_logs_are_a_finding_that_closes_the_gate(disk: OnDisk) -> None:
+    without_logs(disk)
+    with pytest.raises(Refusal, match=r"  logs: (?s:.*)trainrelay accept r/s --reason"):
+        promote_stage(disk.config(), "r", "s")
+    assert not target(disk).exists()
+
+
+def test_deleted_logs_do_not_stop_an_accepted_or_ungated_checkpoint(disk: OnDisk) -> None:
+    without_logs(disk)
+    promote_stage(disk.config(gate=False), "r", "s")
+    assert (target(disk).read_bytes(), accepted(disk)) == (WEIGHTS, "gate: off")
+    subject = disk.facts().file.sha256
+    write_json(disk.paths.accepted, Acceptance(kind="gate", subject=subject, reason="seen", at_s=9e9))
+    promote_stage(disk.config(), "r", "s")
+    assert accepted(disk) == "seen"

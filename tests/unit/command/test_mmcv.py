@@ -127,6 +127,14 @@ def test_checkpoints_are_ordered_by_epoch_and_links_are_left_out(tmp_path: Path)
     assert MMCV.checkpoints(tmp_path / "none") == []
 
 
+def test_everything_that_a_start_could_overwrite_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "latest.pth").touch()
+    (tmp_path / "epoch_1.pth").symlink_to("/archive/e1.pth")
+    (tmp_path / "20220101_000000.log").touch()
+    assert MMCV.left_behind(tmp_path) == ["epoch_1.pth", "latest.pth"]
+    assert MMCV.left_behind(tmp_path / "none") == []
+
+
 @pytest.mark.parametrize(
     ("setting", "changes"),
     [

@@ -104,7 +104,9 @@ def test_code_in_a_config_is_not_executed(checkout: Path) -> None:
         ("_base_ = './e2e.py'\n", "leads back to itself"),
         ("_base_ = './missing.py'\n", "No such file"),
         ("a = (\n", "was never closed"),
-        ("_base_ = [1]\n", "not a list of file names"),
+        ("_base_ = [1]\n", "not a plain list of file names"),
+        ("_base_ = 5\n", "not a plain list of file names"),
+        ("_base_ = ['a.py'] + []\n", "not a plain list of file names"),
         ("a = '\x00'\n", "null byte"),
     ],
 )

@@ -106,11 +106,22 @@ def test_all_problems_come_at_once() -> None:
         ({"options": {"x": {}}}, "runs.r.stages.a.options.x: got {}; allowed: true, false"),
         ({"master_port": 0}, "runs.r.stages.a.master_port: got 0; wanted: greater than or equal to 1"),
         ({"backends": []}, "runs.r.stages.a.backends: got (); wanted: at least 1 entry"),
-        ({"init_from": "b"}, "runs.r.stages.a.init_from: got 'b', no stage of this run; allowed: a"),
+        (
+            {"init_from": "b"},
+            "init_from: got 'b', no stage of this run; allowed: none, there is no other",
+        ),
         ({"init_from": "a"}, "runs.r.stages.a.init_from: a cycle: a -> a"),
         ({"checkpoint": {"epoch": 3}}, "runs.r.stages.a.checkpoint.epoch: got 3; at most epochs, 2"),
         ({"resources": {"gpu": 2}}, "runs.r.stages.a.resources.gpu: got 2; device cpu needs 0"),
         ({"work_dir": "a\nb"}, "text without control characters"),
+        ({"work_dir": "."}, "is or holds the trainer's checkout"),
+        ({"work_dir": ".."}, "is or holds the trainer's checkout"),
+        (
+            {"options": {"load_from": "x.pth"}},
+            "load_from: not as an option; set the stage's init_from",
+        ),
+        ({"options": {"runner.max_epochs": 3}}, "not as an option; set the stage's epochs"),
+        ({"options": {"model.name": "a b"}}, "mmcv deletes the spaces of an option"),
     ],
 )
 def test_a_problem_names_place_value_and_remedy(change: dict[str, Any], wanted: str) -> None:
@@ -175,6 +186,14 @@ def test_ranks_and_gpus_agree_on_cuda() -> None:
     ]
 
 
+def test_memory_is_asked_for_by_all_runs_of_a_stage_name_or_by_none() -> None:
+    data = minimal(resources={"mem_gb": 4})
+    data["runs"]["s"] = minimal()["runs"]["r"]
+    assert problems(data) == [
+        "runs.s.stages.a.resources.mem_gb: missing, but another run's a has it; set it in both or in neither"
+    ]
+
+
 def test_stages_come_after_the_one_they_start_from() -> None:
     data = minimal(init_from="c")
     data["runs"]["r"]["stages"]["b"] = {"config": "b.py", "epochs": 1, "init_from": "a"}
@@ -222,6 +241,26 @@ def test_a_snapshot_gives_the_same_config_back(tmp_path: Path, monkeypatch: pyte
     path = save_snapshot(config)
     assert load_config(path) == config
     assert save_snapshot(config) == path
+
+
+@pytest.mark.parametrize("value", [1e-06, 1e-8, 3e22, 0.1, True, None, 2**70, "1e-06", ["a", 1e-6]])
+def test_an_option_comes_out_of_a_snapshot_as_it_went_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any
+) -> None:
+    """JSON writes 1e-06 as YAML 1.1 reads text; another value would be another training."""
+    monkeypatch.chdir(tmp_path)
+    config = parse(minimal(options={"optimizer.lr": value}))
+    assert load_config(save_snapshot(config)) == config
+
+
+@pytest.mark.parametrize("out", ["a{b", "o{ut}"])
+def test_braces_in_out_are_refused_because_snakemake_reads_them(out: str) -> None:
+    assert any("without control characters and { }" in line for line in problems({**minimal(), "out": out}))
+
+
+def test_a_number_that_is_none_is_refused() -> None:
+    data = {**minimal(), "retrain_guard_gpu_h": float("inf")}
+    assert problems(data) == ["retrain_guard_gpu_h: got inf; wanted: a finite number"]
 
 
 def test_the_demo_config_is_valid() -> None:

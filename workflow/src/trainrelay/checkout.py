@@ -14,7 +14,7 @@ from trainrelay.command import LaunchRequest
 _GIT_TIMEOUT_S = 60
 
 
-def missing(request: LaunchRequest, initial: Path | None) -> Iterator[str]:
+def missing(request: LaunchRequest, initial: Path | None, parent: str | None) -> Iterator[str]:
     """One sentence for each thing a start needs and does not find, saying what to type."""
     root = Path(request.root)
     if not root.is_dir():
@@ -28,9 +28,13 @@ def missing(request: LaunchRequest, initial: Path | None) -> Iterator[str]:
     if request.nodes > 1:
         yield f"resources.nodes is {request.nodes}; this version trains on one node: set it to 1"
     if initial is not None and not initial.is_file():
+        typed = f"type: snakemake --forcerun promote_{parent}"
+        own = "put it there, or set load_from in the trainer config"
+        yield f"the initial checkpoint {initial} does not exist; {typed if parent else own}"
+    if request.load_from and set(request.load_from) & set(" ,()[]'\""):
         yield (
-            f"the initial checkpoint {initial} does not exist; put it there, or set load_from in the "
-            "trainer config"
+            f"mmcv would misread the path {request.load_from} as an option; set promotion.target of "
+            f"{parent} to a path without spaces, commas, brackets and quotes"
         )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from trainrelay.config import Config, Resources, load_plain, parse, save_snapshot, stage_paths
 from trainrelay.errors import TrainrelayError
-from trainrelay.plan import StagePlan, missing_checkout, plan
+from trainrelay.hints import with_configfile
+from trainrelay.plan import StagePlan, plan
 from trainrelay.signature import ingredients
 from trainrelay.state import current
 
@@ -45,6 +46,11 @@ def command() -> str:
     return f"{shlex.quote(sys.executable)} -m trainrelay"
 
 
+def out(config: Config) -> str:
+    """The output folder as Snakemake spells it in every file name."""
+    return str(Path(config.out))
+
+
 def one_of(names: Iterable[str]) -> str:
     """A wildcard constraint."""
     return "|".join(re.escape(name) for name in names)
@@ -66,12 +72,21 @@ def signature_params(config: Config, stage: str) -> list[Callable[[Any], str]]:
     """One param per ingredient of any run's stage of this name, so that Snakemake prints what changed."""
     parts = {run: _readable(config, run, stage) for run in config.runs_with(stage)}
     keys = dict.fromkeys(key for readable in parts.values() for key in readable)
-    return [lambda w, key=key: parts[w.run].get(key, "") for key in keys]  # type: ignore[misc]
+    # Snakemake compares the set of values: what a run does not have repeats one that it has.
+    return [lambda w, key=key: parts[w.run].get(key, parts[w.run]["epochs"]) for key in keys]  # type: ignore[misc]
 
 
 def _readable(config: Config, run: str, stage: str) -> dict[str, str]:
-    parts = {**ingredients(config, run, stage), "epochs": str(config.stage(run, stage).epochs)}
+    settings = config.stage(run, stage)
+    handed_on = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
+    parts = {**ingredients(config, run, stage), **handed_on}
     return {key: f"{key} = {value}" for key, value in parts.items()}
+
+
+def promoted_to(config: Config, run: str, stage: str) -> str:
+    """A param of promote: another target is written anew."""
+    promotion = config.stage(run, stage).promotion
+    return f"promotion target = {promotion.target if promotion else None}"
 
 
 def threads(config: Config, run: str, stage: str) -> int:
@@ -84,7 +99,7 @@ def resources(config: Config, stage: str) -> dict[str, Callable[[Any], Any]]:
     runs = {run: _resources(config.stage(run, stage).resources) for run in config.runs_with(stage)}
     keys = dict.fromkeys(key for values in runs.values() for key in values)
     found: dict[str, Callable[[Any], Any]] = {
-        key: lambda w, key=key: runs[w.run].get(key, "")  # type: ignore[misc]
+        key: lambda w, key=key: runs[w.run].get(key)  # type: ignore[misc]
         for key in keys
     }
     # At submission, when the jobs before have ended: a complete stage must not queue for GPUs.
@@ -110,22 +125,23 @@ def _resources(asked: Resources) -> dict[str, int | str]:
 class Plans:
     """The plan of every stage, made once for a whole workflow."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, files: Iterable[str]) -> None:
         self._config = config
+        self._configfile = next((Path(name) for name in reversed(list(files))), None)
         with _mistakes_end_in_a_sentence():
             self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
 
     def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
         """What `snakemake -n` prints of a training; minutes as set on the command line, too."""
-        missing = missing_checkout(self._config, run)
-        note = f"\n  note: {missing}" if missing else ""
-        return self._plans[run, stage].message(resources.get("runtime")) + note
+        message = self._plans[run, stage].message(resources.get("runtime"))
+        return with_configfile(message, self._configfile)
 
     def refusals(self, jobs: Iterable[Any]) -> str:
         """Why scheduled trainings must not start, a paragraph each; empty where all may."""
         wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")) for job in jobs if _trains(job)}
         plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
-        return "\n".join(f"{p.run}/{p.stage}: {p.reason}{_listed(p)}" for p in plans if p.action == "refuse")
+        lines = [f"{p.run}/{p.stage}: {p.reason}{_listed(p)}" for p in plans if p.action == "refuse"]
+        return with_configfile("\n".join(lines), self._configfile)
 
 
 def _trains(job: Any) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay import state
-from trainrelay.command import Launch
-from trainrelay.config import Config, Stage, root, stage_paths
+from trainrelay.checkout import missing
+from trainrelay.command import Launch, LaunchRequest
+from trainrelay.config import Config, Stage, stage_paths
 from trainrelay.request import launch_request
 from trainrelay.signature import Difference, signature, trainer_config, trainer_of
 
@@ -34,6 +35,7 @@ class StagePlan:
     launch: Launch
     set_aside: Path | None = None
     gpu_h: float = 0.0
+    notes: tuple[str, ...] = ()  # what a start would not find on this machine
 
     @property
     def trains(self) -> bool:
@@ -49,6 +51,7 @@ class StagePlan:
         """What a dry run prints of the stage."""
         lines = [f"{self.run}/{self.stage}: {self.doing}", self.asks(runtime_min)]
         lines += [f"{self.state}: {self.reason}", *map(str, self.differences)]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n  ".join(lines)
 
 
@@ -73,6 +76,7 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     set_aside = next_aside(facts.paths.folder) if action == "retrain" else None
     if action == "retrain" and (refusal := guard(config, facts)):
         action, reason = "refuse", refusal
+    request = _request(config, facts, action)
     return StagePlan(
         run=run,
         stage=stage,
@@ -86,9 +90,10 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         trained_with=(
             f"{settings.epochs} epochs, config {settings.config}, backends {' > '.join(settings.backends)}"
         ),
-        launch=_launch(config, facts, action),
+        launch=trainer_of(config, run).launch(request, {}),
         set_aside=set_aside,
         gpu_h=facts.gpu_h,
+        notes=tuple(missing(request, None, settings.init_from)) if action in TRAINS else (),
     )
 
 
@@ -106,9 +111,11 @@ def _action(
     }
     if judged.kind in actions:
         return actions[judged.kind], judged.reason
+    if not facts.checkpoints:
+        return "train", f"{judged.reason}; there is no checkpoint to go on from"
     if facts.attempts and facts.attempts[-1].end == "done":
         return "extend", judged.reason + _stretched(config, facts)
-    return ("resume" if facts.epochs_done else "train"), judged.reason
+    return "resume", judged.reason
 
 
 def _stretched(config: Config, facts: state.Facts) -> str:
@@ -175,27 +182,17 @@ def initial_checkpoint(config: Config, run: str, stage: str) -> str | None:
     settings = config.stage(run, parent)
     if settings.promotion is not None:
         return settings.promotion.target
+    if handed_on := state.handed_on(config, run, stage):
+        return handed_on.path
     work_dir = stage_paths(config, run, parent).work_dir
     return str(trainer_of(config, run).checkpoint_path(work_dir, settings.checkpoint_epoch))
 
 
-def _launch(config: Config, facts: state.Facts, action: Action) -> Launch:
-    """The command of what would be done; of a finished stage, the one that trains it from the start."""
+def _request(config: Config, facts: state.Facts, action: Action) -> LaunchRequest:
+    """The start of what would be done; of a finished stage, the one that trains it from the beginning."""
     run, stage = facts.run, facts.stage
-    request = launch_request(
-        config, run, stage, trainer_config(config, run, stage), initial_checkpoint(config, run, stage)
-    )
+    known = trainer_config(config, run, stage)
+    request = launch_request(config, run, stage, known, initial_checkpoint(config, run, stage))
     if action in ("resume", "extend"):
-        request = replace(request, resume_from=str(facts.checkpoints[0][1]))
-    return trainer_of(config, run).launch(request, {})
-
-
-def missing_checkout(config: Config, run: str) -> str | None:
-    """One sentence where the trainer's checkout is not on this machine."""
-    folder = root(config, run)
-    if folder.is_dir():
-        return None
-    return (
-        f"runs.{run}.trainer.root: {folder} does not exist on this machine; "
-        f"type: git clone <your trainer> {folder}, or set runs.{run}.trainer.root in the config"
-    )
+        return replace(request, resume_from=str(facts.checkpoints[0][1]))
+    return request

@@ -108,6 +108,7 @@ class Identity(Record):
     stage: str
     ingredients: dict[str, str]
     initial_checkpoint: FileDigest | None
+    work_dir: str | None = None  # absolute: where its checkpoints lie
 
 
 class TrainRecord(Record):
@@ -135,14 +136,24 @@ class CheckpointRecord(Record):
     accepted: str | None  # the reason a person gave for going on past a blocking finding
 
 
+class Promotions(Record):
+    """promoted.json: all that this stage ever handed on to its target, oldest first; made to be added to.
+
+    A digest is added before its copy is made, so that a file of ours is never taken for another's.
+    """
+
+    written: tuple[FileDigest, ...] = ()
+
+
 class Acceptance(Record):
     """accepted.json: a person's word. Holds for one subject only (see `subject`)."""
 
-    kind: Literal["gate", "retrain", "lost-attempt"]
-    subject: str  # what was accepted: a checkpoint's sha256, a signature change, an attempt's tag
+    kind: Literal["gate", "retrain"]
+    subject: str  # what was accepted: a checkpoint's sha256, or the signature of a change
     reason: str
     at_s: float
-    checkpoint: CheckpointFacts | None = None  # kind gate: the checkpoint that is taken as it is
+    checkpoint: CheckpointFacts | None = None  # kind gate: the checkpoint that is taken as it is,
+    epochs: int | None = None  # for as long as the config asks for this many epochs
 
 
 # ---------------------------------------------------------------------- logs -> one table

@@ -22,7 +22,7 @@ def launch_request(
     trainer, rung = trainer_of(config, run), first_rung(settings)
     return LaunchRequest(
         root=str(root(config, run)),
-        interpreter=how.interpreter or sys.executable,
+        interpreter=_interpreter(config, run),
         launch_module=how.launch,
         entry=how.entry,
         config=settings.config,
@@ -45,6 +45,14 @@ def first_rung(stage: Stage) -> Rung:
     return RUNGS[stage.backends[0]]
 
 
+def _interpreter(config: Config, run: str) -> str:
+    """A path is meant from the checkout, where the trainer is started; a bare name is looked up."""
+    said = config.runs[run].trainer.interpreter
+    if said is None:
+        return sys.executable
+    return str(root(config, run) / said) if "/" in said else said
+
+
 def _arguments(stage: Stage) -> tuple[str, ...]:
     flags = {"--deterministic": stage.deterministic, "--no-validate": not stage.validate_}
     return tuple(flag for flag, wanted in flags.items() if wanted)
@@ -61,4 +69,5 @@ def _load_from(
         return None
     base = root(config, run)
     same = said is not None and os.path.normpath(base / said) == os.path.normpath(base / initial)
-    return None if same else initial
+    # mmcv deletes the spaces of an option, so a path below a folder with one is said from the checkout.
+    return None if same else os.path.relpath(base / initial, base)

@@ -61,8 +61,9 @@ def _inherited(config: Config, run: str, settings: Stage) -> dict[str, str]:
     if settings.init_from is None:
         return {}
     parent = config.stage(run, settings.init_from)
-    digest = signature(ingredients(config, run, settings.init_from), parent.epochs)
-    return {"init_from": f"{settings.init_from} at epoch {parent.checkpoint_epoch} ({digest[:12]})"}
+    # The epoch that is handed on, not how many follow it; not the stage's name either.
+    digest = signature(ingredients(config, run, settings.init_from), parent.checkpoint_epoch)
+    return {"init_from": f"epoch {parent.checkpoint_epoch} of the training {digest[:12]}"}
 
 
 def _of_stage(run: Run, stage: Stage) -> dict[str, str]:

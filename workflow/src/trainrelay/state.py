@@ -25,7 +25,7 @@ from trainrelay.records import (
     Identity,
     TrainRecord,
 )
-from trainrelay.signature import UNREADABLE, Difference, differences, ingredients, trainer_of
+from trainrelay.signature import UNREADABLE, Difference, differences, ingredients, signature, trainer_of
 
 StateKind = Literal["fresh", "running", "resumable", "complete", "failed", "changed", "foreign"]
 _FINAL: frozenset[EndClass | None] = frozenset({"diverged", "oom-gpu", "disk-full", "not-resumed"})
@@ -44,6 +44,8 @@ class Facts:
     identity: Identity | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     checkpoints: tuple[tuple[int, Path], ...] = ()  # newest epoch first
+    left_behind: tuple[str, ...] = ()  # everything in the work dir that a start could overwrite
+    elsewhere: Path | None = None  # where the training lies, if the config names another work dir now
     train: TrainRecord | None = None
     accepted: Acceptance | None = None
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
@@ -56,7 +58,7 @@ class Facts:
     @property
     def gpu_h(self) -> float:
         """GPU-hours of all attempts so far."""
-        return sum(gpu_h(attempt) for attempt in self.attempts)
+        return sum(gpu_h(attempt, self.paths.folder) for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +73,23 @@ class State:
 def read(config: Config, run: str, stage: str) -> Facts:
     """Everything that lies on disk for a stage; UserError names a file of ours that is damaged."""
     paths = stage_paths(config, run, stage)
-    attempts = list_attempts(paths.folder)
-    accepted = read_record(paths.accepted, Acceptance)
+    attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
+    identity = read_record(paths.identity, Identity)
     return Facts(
         run=run,
         stage=stage,
         epochs=config.stage(run, stage).epochs,
         paths=paths,
         ingredients=ingredients(config, run, stage),
-        parent=_handed_on(config, run, stage),
-        identity=read_record(paths.identity, Identity),
+        parent=handed_on(config, run, stage),
+        identity=identity,
         attempts=attempts,
-        checkpoints=tuple(trainer_of(config, run).checkpoints(paths.work_dir)),
+        checkpoints=tuple(trainer.checkpoints(paths.work_dir)),
+        left_behind=tuple(trainer.left_behind(paths.work_dir)),
+        elsewhere=_elsewhere(identity, paths),
         train=read_record(paths.train, TrainRecord),
-        accepted=accepted,
-        alive=bool(attempts) and supervisor_may_live(attempts[-1]) and not given_up(attempts[-1], accepted),
+        accepted=read_record(paths.accepted, Acceptance),
+        alive=bool(attempts) and supervisor_may_live(attempts[-1]),
     )
 
 
@@ -109,15 +113,17 @@ def supervisor_may_live(attempt: AttemptRecord) -> bool:
     return lives(attempt.supervisor_pid, attempt.supervisor_start_s)
 
 
-def given_up(attempt: AttemptRecord, accepted: Acceptance | None) -> bool:
-    """Whether a person said that an attempt of another host is gone."""
-    return accepted is not None and accepted.kind == "lost-attempt" and accepted.subject == attempt.tag
+def last_seen_s(stage_folder: Path, attempt: AttemptRecord) -> float:
+    """When an attempt ended; of one whose end nobody saw, when its log was last written to."""
+    if attempt.ended_s is not None:
+        return attempt.ended_s
+    log = attempt_log(stage_folder, attempt)
+    return max(attempt.started_s, log.stat().st_mtime if log.is_file() else 0.0)
 
 
-def gpu_h(attempt: AttemptRecord) -> float:
-    """GPU-hours (rank-hours on cpu) of one ended attempt."""
-    ended_s = attempt.ended_s or attempt.started_s
-    return (ended_s - attempt.started_s) / 3600 * attempt.world_size
+def gpu_h(attempt: AttemptRecord, stage_folder: Path) -> float:
+    """GPU-hours (rank-hours on cpu) of one attempt."""
+    return (last_seen_s(stage_folder, attempt) - attempt.started_s) / 3600 * attempt.world_size
 
 
 def judge(facts: Facts) -> State:
@@ -126,6 +132,8 @@ def judge(facts: Facts) -> State:
         return _without_identity(facts)
     if facts.alive:
         return _running(facts)
+    if facts.elsewhere is not None and _complete(facts) is None:
+        return State("foreign", _moved(facts.elsewhere, facts.paths.work_dir))
     if changes := identity_changes(facts, facts.identity):
         return State("changed", "what it is trained from has changed", tuple(changes))
     if (complete := _complete(facts)) is not None:
@@ -156,7 +164,8 @@ def current(config: Config, run: str, stage: str) -> State:
     return judge(read(config, run, stage))
 
 
-def _handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
+def handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
+    """The checkpoint that a stage starts from, as the earlier stage promoted it; None before that."""
     parent = config.stage(run, stage).init_from
     if parent is None:
         return None
@@ -164,10 +173,23 @@ def _handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
     return record.source.file if record else None
 
 
+def _elsewhere(identity: Identity | None, paths: StagePaths) -> Path | None:
+    """The work dir that holds the training, where it is not the config's; one moved by hand is found."""
+    if identity is None or identity.work_dir is None or identity.work_dir == str(paths.work_dir):
+        return None
+    old = Path(identity.work_dir)
+    return old if old.is_dir() else None
+
+
+def _moved(old: Path, new: Path) -> str:
+    mv = f"mv {shlex.quote(str(old))} {shlex.quote(str(new))}"
+    return f"its checkpoints lie in {old}, but work_dir is {new} now; type: {mv} (or set work_dir back)"
+
+
 def _without_identity(facts: Facts) -> State:
     folder, record = facts.paths.work_dir, facts.paths.train
-    if facts.checkpoints:
-        what = f"{folder} holds {facts.checkpoints[0][1].name}, which trainrelay did not train; it is neither"
+    if facts.left_behind:
+        what = f"{folder} holds {facts.left_behind[0]}, which trainrelay did not train; it is neither"
         mv = f"mv {shlex.quote(str(folder))} {shlex.quote(f'{folder}.old')}"
         typed = f"to train anew, type: {mv} (or set another work_dir in the config)"
         return State("foreign", f"{what} resumed nor overwritten; {typed}")
@@ -188,11 +210,13 @@ def _running(facts: Facts) -> State:
 
 def _complete(facts: Facts) -> State | None:
     done = max((attempt.epochs for attempt in facts.attempts if attempt.end == "done"), default=0)
-    if done >= facts.epochs:
+    recorded = facts.train is not None and facts.train.signature == signature(facts.ingredients, facts.epochs)
+    if done >= facts.epochs or (recorded and facts.accepted is None):
         return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
     accepted = facts.accepted
     newest_s = facts.attempts[-1].started_s if facts.attempts else 0.0
-    if accepted and accepted.kind == "gate" and accepted.checkpoint and accepted.at_s > newest_s:
+    given = accepted is not None and accepted.kind == "gate" and accepted.epochs == facts.epochs
+    if accepted and accepted.checkpoint and given and accepted.at_s > newest_s:
         return State("complete", f"taken as it is at epoch {accepted.checkpoint.epoch}: {accepted.reason}")
     return None
 

@@ -1,12 +1,15 @@
 """Hands a checkpoint on: the verified copy at the place from which the next stage loads it.
 
-At every moment the target is the old file or the new one, whole; the old one stays as `.previous`.
+At every moment the target is the old file or the new one, whole; the old one stays as `.previous`, and
+what we did not write is never the price of keeping it.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,38 +18,51 @@ from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.files import copy_durably, remove_left_overs, sha256_of, sync_folder, temporary_beside
 from trainrelay.records import FileDigest
 
+_OR_TRAIN_ANEW = (
+    "or move the stage's folder under the output folder away (mv FOLDER FOLDER.old) and start the workflow "
+    "again to train it anew"
+)
+
 
 def promote(
-    source: Path, target: Path | None, *, expected_sha256: str, overwrite: bool, owned_sha256: str | None
+    source: Path, target: Path | None, *, expected_sha256: str, overwrite: bool, owned: Collection[str]
 ) -> FileDigest:
     """Copies `source`, whose content must still be `expected_sha256`, to `target`; returns what lies there.
 
-    `owned_sha256` is what we promoted there before: any other file is only replaced with `overwrite`.
+    `owned` is the sha256 of all that we ever promoted there: another file is only replaced with `overwrite`.
     A target that holds the expected content already is not touched; None: nothing is copied, only checked.
     """
     if target is None:
         return _checked(_source_digest(source), source, expected_sha256)
-    _refuse_what_is_no_file(target)
+    there = check_target(target, expected_sha256=expected_sha256, overwrite=overwrite, owned=owned)
     _make_folder(target.parent)
     remove_left_overs(target)
-    old = sha256_of(target) if target.exists() else None
-    if old is not None:
-        if old.sha256 == expected_sha256:
-            return old
-        _refuse_foreign(target, old.sha256, owned_sha256, overwrite)
-    return _copy(source, target, expected_sha256)
+    if there is not None and there.sha256 == expected_sha256:
+        return there
+    return _copy(source, target, expected_sha256, owned)
 
 
-def previous_of(target: Path) -> Path:
-    """Where the file that a promotion replaced is kept."""
-    return target.with_name(f"{target.name}.previous")
+def check_target(
+    target: Path, *, expected_sha256: str | None, overwrite: bool, owned: Collection[str]
+) -> FileDigest | None:
+    """What lies at the target, None for nothing; Refusal where `promote` must not replace it.
+
+    Changes nothing. `expected_sha256` is None where the checkpoint is not trained yet.
+    """
+    _refuse_what_is_no_file(target)
+    if not target.exists():
+        return None
+    there = sha256_of(target)
+    if there.sha256 != expected_sha256:
+        _refuse_foreign(target, there.sha256, owned, overwrite)
+    return there
 
 
-def _copy(source: Path, target: Path, expected_sha256: str) -> FileDigest:
+def _copy(source: Path, target: Path, expected_sha256: str, owned: Collection[str]) -> FileDigest:
     def before_replace(copied: FileDigest) -> None:
         _checked(copied, source, expected_sha256)
         if target.exists():
-            _keep(target, previous_of(target))
+            _keep(target, _kept_as(target, owned))
 
     _refuse_no_source(source)
     return copy_durably(source, target, before_replace)
@@ -59,17 +75,15 @@ def _source_digest(source: Path) -> FileDigest:
 
 def _refuse_no_source(source: Path) -> None:
     if not source.is_file():
-        raise CheckpointError(
-            f"{escaped(source)} is gone: start the workflow again to train the stage that makes it"
-        )
+        raise CheckpointError(f"{escaped(source)} is gone: put it back, {_OR_TRAIN_ANEW}")
 
 
 def _checked(digest: FileDigest, source: Path, expected_sha256: str) -> FileDigest:
     if digest.sha256 != expected_sha256:
         raise CheckpointError(
             f"{escaped(source)} fails the check sha256: it changed since its training ended "
-            f"({digest.sha256[:12]}, recorded was {expected_sha256[:12]}); put the recorded file back, "
-            "or remove the stage's train.json and start the workflow again to have it judged anew"
+            f"({digest.sha256[:12]}, recorded was {expected_sha256[:12]}); "
+            f"put the recorded file back, {_OR_TRAIN_ANEW}"
         )
     return digest
 
@@ -99,22 +113,34 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _refuse_foreign(target: Path, found: str, owned: str | None, overwrite: bool) -> None:
-    if overwrite or found == owned:
+def _refuse_foreign(target: Path, found: str, owned: Collection[str], overwrite: bool) -> None:
+    if overwrite or found in owned:
         return
     name = escaped(target)
-    typed = shlex.quote(name)
+    typed, kept = shlex.quote(name), escaped(_kept_as(target, owned).name)
     raise Refusal(
         f"{name} was not written by trainrelay and would be replaced: type `overwrite: true` under this "
-        f"stage's promotion in the config (it is then kept as {previous_of(Path(name)).name}), or move it: "
+        f"stage's promotion in the config (it is then kept as {kept}), or move it: "
         f"mv {typed} {typed}.mine"
     )
 
 
+def _kept_as(target: Path, owned: Collection[str]) -> Path:
+    """Where the replaced file is kept: `.previous` if that is free or ours, else the first free number."""
+    first = target.with_name(f"{target.name}.previous")
+    if first.is_file() and not first.is_symlink() and sha256_of(first).sha256 in owned:
+        return first
+    later = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain((first,), later) if _is_free(name, target))
+
+
+def _is_free(name: Path, target: Path) -> bool:
+    """Nothing is there, or what a killed promotion kept there already."""
+    return not os.path.lexists(name) or (name.exists() and not name.is_symlink() and name.samefile(target))
+
+
 def _keep(target: Path, previous: Path) -> None:
     """Gives the old content a second name, without a moment in which the first one is gone."""
-    if previous.is_dir() and not previous.is_symlink():
-        raise Refusal(f"{escaped(previous)} is a folder where the old checkpoint would be kept: move it away")
     aside = temporary_beside(target)
     try:
         os.link(target, aside)

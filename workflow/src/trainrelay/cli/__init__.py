@@ -7,12 +7,15 @@ keeps its traceback and exits 1.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from trainrelay.cli.arguments import parser
 from trainrelay.cli.say import say
-from trainrelay.errors import TrainrelayError
+from trainrelay.errors import Interrupted, TrainrelayError
+from trainrelay.hints import with_configfile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,14 +23,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     say.log_to(getattr(arguments, "log", None))
     try:
-        arguments.verb(arguments)
+        with _stopped_by_signals():
+            arguments.verb(arguments)
+    except KeyboardInterrupt:
+        say("stopped; nothing is lost: type the same again")
+        return Interrupted.exit_code
     except TrainrelayError as error:
-        say(str(error))
+        say(with_configfile(str(error), getattr(arguments, "configfile", None)))
         return error.exit_code
     except BrokenPipeError:
         # `| head` has what it wanted; nothing may be flushed into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM ends a verb as Ctrl-C does; while it trains, the supervisor has handlers of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 __all__ = ["main"]

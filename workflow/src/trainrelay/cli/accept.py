@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import time
 
 from trainrelay import checkpoint, state
@@ -20,38 +21,50 @@ def run(arguments: argparse.Namespace) -> None:
     facts = state.read(config, *named_stage(config, arguments.where))
     if not arguments.reason.strip():
         raise UserError('give a reason: trainrelay accept RUN/STAGE --reason "..."')
-    if arguments.retrain:
-        given, allows = _retrain(facts, arguments.reason)
-    elif arguments.lost_attempt:
-        given, allows = _lost(facts, arguments.reason)
+    if arguments.lost_attempt:
+        allows = _lost(facts, arguments.reason)
+    elif arguments.retrain:
+        allows = _retrain(facts, arguments.reason)
     else:
-        given, allows = _gate(config, facts, arguments.reason)
-    write_json(facts.paths.accepted, given)
+        allows = _gate(config, facts, arguments.reason)
     print(f"{facts.run}/{facts.stage}: {allows}. Now type the snakemake command again.")
 
 
-def _retrain(facts: state.Facts, reason: str) -> tuple[Acceptance, str]:
-    if state.judge(facts).kind != "changed":
-        raise UserError(f"{facts.run}/{facts.stage}: nothing has changed, so nothing would be set aside")
+def _retrain(facts: state.Facts, reason: str) -> str:
+    if facts.identity is None:
+        raise UserError(f"{facts.run}/{facts.stage}: nothing is trained, so nothing would be set aside")
     subject = signature(facts.ingredients, facts.epochs)
     given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
-    return given, f"{facts.gpu_h:.1f} GPU-hours may be set aside (they are kept)"
+    write_json(facts.paths.accepted, given)
+    return f"{facts.gpu_h:.1f} GPU-hours may be set aside (they are kept)"
 
 
-def _lost(facts: state.Facts, reason: str) -> tuple[Acceptance, str]:
+def _lost(facts: state.Facts, reason: str) -> str:
+    """The open attempt is closed in its own record."""
     if not facts.attempts or facts.attempts[-1].end is not None:
         raise UserError(f"{facts.run}/{facts.stage}: no attempt is open")
     attempt = facts.attempts[-1]
-    given = Acceptance(kind="lost-attempt", subject=attempt.tag, reason=reason, at_s=time.time())
-    return given, f"attempt {attempt.number} on {attempt.host} counts as lost"
+    if attempt.host == socket.gethostname():
+        raise UserError(f"{facts.run}/{facts.stage}: attempt {attempt.number} ran here; type: snakemake")
+    seen_s = state.last_seen_s(facts.paths.folder, attempt)
+    said = {"end": "lost", "reason": f"given up by a person: {reason}", "ended_s": seen_s}
+    record = state.attempt_log(facts.paths.folder, attempt).with_name("attempt.json")
+    write_json(record, attempt.model_copy(update=said))
+    return f"attempt {attempt.number} on {attempt.host} counts as lost"
 
 
-def _gate(config: Config, facts: state.Facts, reason: str) -> tuple[Acceptance, str]:
+def _gate(config: Config, facts: state.Facts, reason: str) -> str:
     found = _checkpoint(config, facts)
     given = Acceptance(
-        kind="gate", subject=found.file.sha256, reason=reason, at_s=time.time(), checkpoint=found
+        kind="gate",
+        subject=found.file.sha256,
+        reason=reason,
+        at_s=time.time(),
+        checkpoint=found,
+        epochs=facts.epochs,
     )
-    return given, f"{found.file.path} (epoch {found.epoch}) is handed on as it is"
+    write_json(facts.paths.accepted, given)
+    return f"{found.file.path} (epoch {found.epoch}) is handed on as it is"
 
 
 def _checkpoint(config: Config, facts: state.Facts) -> CheckpointFacts:

@@ -65,7 +65,8 @@ def _expectation(config: Config, facts: state.Facts) -> Expectation:
     settings = config.stage(facts.run, facts.stage)
     accepted = facts.accepted.checkpoint if facts.accepted else None
     return Expectation(
-        epochs=accepted.epoch if accepted else settings.epochs,
+        # Of a training that goes on, nobody expects the last epoch yet.
+        epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
         backend=facts.attempts[-1].backend,
         world_size=facts.attempts[-1].world_size,
         initial_checkpoint=_initial(config, facts),
@@ -76,6 +77,9 @@ def _expectation(config: Config, facts: state.Facts) -> Expectation:
 
 def _initial(config: Config, facts: state.Facts) -> str | None:
     """What the first attempt had to load: the earlier stage's checkpoint, else the trainer config's own."""
+    started = facts.identity.initial_checkpoint if facts.identity else None
+    if started is not None:
+        return started.path
     handed_on = initial_checkpoint(config, facts.run, facts.stage)
     known = trainer_config(config, facts.run, facts.stage)
     return handed_on or trainer_of(config, facts.run).config_initial_checkpoint(known)

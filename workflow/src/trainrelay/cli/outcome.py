@@ -23,7 +23,8 @@ def ending(facts: Facts, attempt: AttemptRecord, *, progressed: bool) -> Trainre
         return Diverged(_sentence(facts, attempt, _DIVERGED))
     if attempt.end in _MEND:
         return UserError(_sentence(facts, attempt, _MEND[attempt.end]))
-    again = f"type the same again: it resumes after epoch {facts.epochs_done}"
+    done = facts.epochs_done
+    again = "type the same again: " + (f"it resumes after epoch {done}" if done else "it starts anew")
     if attempt.end == "interrupted" or progressed:
         return Interrupted(_sentence(facts, attempt, again))
     if facts.epochs_done:

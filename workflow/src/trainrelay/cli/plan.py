@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from trainrelay.cli.common import configured
-from trainrelay.plan import StagePlan, missing_checkout, plan
+from trainrelay.plan import StagePlan, plan
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -21,9 +21,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(orjson.dumps([_plain(planned) for planned in plans], option=orjson.OPT_INDENT_2).decode())
         return
     print("\n\n".join("\n".join(_lines(planned)) for planned in plans))
-    for run_name in config.runs:
-        if missing := missing_checkout(config, run_name):
-            print(f"\nnote: {missing}")
 
 
 def _lines(planned: StagePlan) -> Iterator[str]:
@@ -34,6 +31,8 @@ def _lines(planned: StagePlan) -> Iterator[str]:
     yield f"  asks     {planned.asks()}"
     yield f"  folder   {planned.launch.cwd}"
     yield f"  command  {_typed(planned)}"
+    for note in planned.notes:
+        yield f"  note     {note}"
 
 
 def _typed(planned: StagePlan) -> str:
@@ -52,6 +51,7 @@ def _plain(planned: StagePlan) -> dict[str, Any]:
         "reason": planned.reason,
         "doing": planned.doing,
         "differences": [str(difference) for difference in planned.differences],
+        "notes": list(planned.notes),
         "asks": planned.asks(),
         "argv": list(planned.launch.argv),
         "env": dict(planned.launch.env),

@@ -10,9 +10,9 @@ from trainrelay.cli.analyze import judge_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.say import say
 from trainrelay.config import Config, Stage, StagePaths
-from trainrelay.errors import Refusal, UserError
-from trainrelay.files import read_record, sha256_of, write_json
-from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding
+from trainrelay.errors import LogError, Refusal, UserError
+from trainrelay.files import read_record, write_json
+from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -32,14 +32,15 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     if accepted is None:
         checkpoint.verify(source, epochs=settings.checkpoint_epoch, iterations=_iterations(facts, source))
     target = facts.paths.target
-    digest = checkpoint.promote(
+    if target is not None:
+        _announce(facts.paths, source.file.model_copy(update={"path": str(target)}))
+    checkpoint.promote(
         Path(source.file.path),
         target,
         expected_sha256=source.file.sha256,
-        overwrite=settings.promotion is not None and settings.promotion.overwrite,
-        owned_sha256=_owned(facts.paths, target),
+        overwrite=_overwrite(settings),
+        owned=_owned(facts.paths),
     )
-    write_json(facts.paths.promoted, digest)
     write_json(
         facts.paths.checkpoint,
         CheckpointRecord(
@@ -53,6 +54,18 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     say(f"{run_name}/{stage}: epoch {source.epoch} is handed on: {target or source.file.path}")
 
 
+def refuse_foreign_target(config: Config, facts: state.Facts) -> None:
+    """The Refusal with which a promotion would end, before GPU-hours are spent on its checkpoint."""
+    if facts.paths.target is None:
+        return
+    checkpoint.check_target(
+        facts.paths.target,
+        expected_sha256=facts.train.final_checkpoint.file.sha256 if facts.train else None,
+        overwrite=_overwrite(config.stage(facts.run, facts.stage)),
+        owned=_owned(facts.paths),
+    )
+
+
 def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> str | None:
     """Why a person lets this very checkpoint go on in spite of findings."""
     if not settings.gate:
@@ -64,7 +77,12 @@ def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> s
 
 
 def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
-    return [finding for finding in judge_stage(config, facts).findings if finding.blocking]
+    try:
+        findings = judge_stage(config, facts).findings
+    except LogError as error:
+        # Without its logs nothing speaks for the training, but a person still may.
+        return [Finding(check="logs", severity="critical", message=str(error), blocking=True)]
+    return [finding for finding in findings if finding.blocking]
 
 
 def _gate(facts: state.Facts, source: CheckpointFacts, blocking: list[Finding], accepted: str | None) -> None:
@@ -83,12 +101,24 @@ def _iterations(facts: state.Facts, source: CheckpointFacts) -> int | None:
     return per_epoch * source.epoch if per_epoch and source.epoch else None
 
 
-def _owned(paths: StagePaths, target: Path | None) -> str | None:
-    """What we last wrote to the target, also when the training that did it has been set aside since."""
-    if target is None or not target.is_file():
-        return None
-    asides = sorted(paths.folder.parent.glob(f"{paths.folder.name}.old-*/{paths.promoted.name}"))
-    records = [read_record(path, FileDigest) for path in (*asides, paths.promoted)]
-    ours = [record.sha256 for record in records if record]
-    there = sha256_of(target).sha256
-    return there if there in ours else None
+def _overwrite(settings: Stage) -> bool:
+    return settings.promotion is not None and settings.promotion.overwrite
+
+
+def _announce(paths: StagePaths, digest: FileDigest) -> None:
+    """Records a copy before it is made: killed right after it, its file must not count as another's."""
+    written = _promotions(paths.promoted)
+    if digest not in written:
+        write_json(paths.promoted, Promotions(written=(*written, digest)))
+
+
+def _owned(paths: StagePaths) -> set[str]:
+    """The sha256 of all that we wrote to the target, also by trainings that have been set aside since."""
+    # `.old*`: also a folder that a person moved to FOLDER.old; no stage's name has a dot.
+    asides = paths.folder.parent.glob(f"{paths.folder.name}.old*/{paths.promoted.name}")
+    return {digest.sha256 for path in (*asides, paths.promoted) for digest in _promotions(path)}
+
+
+def _promotions(path: Path) -> tuple[FileDigest, ...]:
+    record = read_record(path, Promotions)
+    return record.written if record else ()

@@ -13,11 +13,12 @@ import orjson
 
 from trainrelay import state
 from trainrelay.checkout import code
+from trainrelay.cli.analyze import judge_stage
 from trainrelay.cli.common import configured
 from trainrelay.cli.say import say
 from trainrelay.config import Config, report, root
 from trainrelay.diagnose import from_json
-from trainrelay.errors import UserError
+from trainrelay.errors import LogError, UserError
 from trainrelay.files import read_record, write_bytes
 from trainrelay.records import Analysis, CheckpointRecord, RunReport, StageReport
 from trainrelay.report import run_html
@@ -57,14 +58,23 @@ def _stage(config: Config, run_name: str, stage: str) -> StageReport:
         attempts=facts.attempts,
         train=facts.train,
         checkpoint=read_record(facts.paths.checkpoint, CheckpointRecord),
-        analysis=_analysis(facts.paths.analysis),
+        analysis=_analysis(config, facts),
         acceptance=facts.accepted,
     )
 
 
-def _analysis(path: Path) -> Analysis | None:
-    if not path.exists():
+def _analysis(config: Config, facts: state.Facts) -> Analysis | None:
+    """As it was written at the end; of a training that goes on, or ended unseen, from its logs now."""
+    path = facts.paths.analysis
+    if path.exists() and not facts.alive:
+        return _written(path)
+    try:
+        return judge_stage(config, facts)
+    except LogError:
         return None
+
+
+def _written(path: Path) -> Analysis:
     try:
         return from_json(orjson.loads(path.read_bytes()))
     except (ValueError, KeyError, TypeError) as error:

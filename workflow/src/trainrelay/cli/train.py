@@ -12,6 +12,7 @@ from trainrelay.checkout import code, missing
 from trainrelay.cli.analyze import analyze_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.outcome import ending
+from trainrelay.cli.promote import refuse_foreign_target
 from trainrelay.cli.report import write_report
 from trainrelay.cli.say import say
 from trainrelay.cli.train_record import write_train_record
@@ -52,18 +53,21 @@ def _ready(config: Config, facts: state.Facts, judged: state.State) -> state.Fac
     """Everything checked, the identity on disk, an old training of another identity set aside."""
     request = _request(config, facts)
     initial = _initial_path(config, facts, request)
-    if problems := list(missing(request, initial)):
+    if problems := list(missing(request, initial, config.stage(facts.run, facts.stage).init_from)):
         raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
+    refuse_foreign_target(config, facts)
     digest = _initial_digest(config, facts, initial)
     identity = Identity(
-        run=facts.run, stage=facts.stage, ingredients=facts.ingredients, initial_checkpoint=digest
+        run=facts.run,
+        stage=facts.stage,
+        ingredients=facts.ingredients,
+        initial_checkpoint=digest,
+        work_dir=str(facts.paths.work_dir),
     )
-    changed = judged.kind == "changed" or _other_start(facts, digest)
-    if changed:
+    if judged.kind == "changed" or _other_start(facts, digest):
         facts = _set_aside(config, facts)
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
-    if changed or facts.identity is None:
-        write_json(facts.paths.identity, identity)
+    write_json(facts.paths.identity, identity)
     _check_code(config, facts)
     return facts
 
@@ -80,7 +84,8 @@ def _initial_path(config: Config, facts: state.Facts, request: LaunchRequest) ->
     if said is None:
         known = trainer_config(config, facts.run, facts.stage)
         said = trainer_of(config, facts.run).config_initial_checkpoint(known)
-    return Path(request.root) / said if said else None
+    # "torchvision://resnet50" and the like name no file.
+    return Path(request.root) / said if said and "://" not in said else None
 
 
 def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) -> FileDigest | None:
@@ -105,16 +110,19 @@ def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
 
 
 def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
-    """The old training moves as it is, work dir first: a crash in between leaves it recognisable."""
+    """The old training moves as it is, its folder first.
+
+    A crash in between leaves checkpoints without an identity, which nobody resumes from or overwrites.
+    """
     if refusal := plan.guard(config, facts):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
     # What a dead supervisor left running would go on writing to the place that becomes free.
     supervise.settle(_job(config, facts), say)
     folder, work_dir = facts.paths.folder, facts.paths.work_dir
-    if work_dir.exists() and not work_dir.is_relative_to(folder.absolute()):
-        work_dir.rename(plan.next_aside(work_dir))
     aside = plan.next_aside(folder)
     folder.rename(aside)
+    if work_dir.exists() and not work_dir.is_relative_to(folder.absolute()):
+        work_dir.rename(plan.next_aside(work_dir))
     say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {aside}")
     return state.read(config, facts.run, facts.stage)
 
@@ -164,15 +172,14 @@ def _conclude(config: Config, before: state.Facts, attempt: AttemptRecord) -> No
     if attempt.end == "done":
         write_train_record(config, facts)
         return
-    if attempt.end != "interrupted":
-        _explain(config, facts)
+    _explain(config, facts)
     raise ending(facts, attempt, progressed=facts.epochs_done > before.epochs_done)
 
 
 def _explain(config: Config, facts: state.Facts) -> None:
-    """A training that ended badly still gets its analysis and its report."""
+    """A training that ended early still gets its analysis and its report; neither may hide its end."""
     try:
         analyze_stage(config, facts.run, facts.stage)
+        say(f"report: {write_report(config, facts.run)}")
     except TrainrelayError as error:
-        say(f"no analysis: {error}")
-    say(f"report: {write_report(config, facts.run)}")
+        say(f"no report: {error}")

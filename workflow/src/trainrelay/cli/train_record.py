@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainrelay.checkpoint import inspect
 from trainrelay.config import Config
 from trainrelay.errors import UserError
-from trainrelay.files import write_json
+from trainrelay.files import sha256_of, write_json
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.signature import signature, trainer_of
 from trainrelay.state import Facts, attempt_log
@@ -32,17 +32,24 @@ def write_train_record(config: Config, facts: Facts) -> None:
 
 
 def _final(config: Config, facts: Facts) -> CheckpointFacts:
-    """The checkpoint that is handed on: recorded at the end of the training, else read now."""
-    if facts.accepted and facts.accepted.kind == "gate" and facts.accepted.checkpoint:
-        return facts.accepted.checkpoint
-    wanted = config.stage(facts.run, facts.stage).checkpoint_epoch
-    for attempt in reversed(facts.attempts):
-        if attempt.final_checkpoint is not None and attempt.final_checkpoint.epoch == wanted:
-            return attempt.final_checkpoint
+    """The checkpoint that is handed on: as it was recorded, read anew where the file is another one now."""
+    settings = config.stage(facts.run, facts.stage)
+    taken = facts.accepted.checkpoint if facts.accepted and settings.checkpoint == "latest" else None
+    recorded = taken or _recorded(facts, settings.checkpoint_epoch)
+    wanted = taken.epoch if taken and taken.epoch else settings.checkpoint_epoch
     path = trainer_of(config, facts.run).checkpoint_path(facts.paths.work_dir, wanted)
-    if not path.is_file():
+    if path.is_file():
+        digest = sha256_of(path)
+        same = recorded is not None and recorded.file.sha256 == digest.sha256
+        return recorded.model_copy(update={"file": digest}) if recorded and same else inspect(path)
+    if recorded is None:
         raise UserError(
             f"{facts.run}/{facts.stage}: {path} is missing, though epoch {wanted} was trained; put it back, "
             "or set checkpoint: {epoch: N} in the config to an epoch that is there"
         )
-    return inspect(path)
+    return recorded
+
+
+def _recorded(facts: Facts, epoch: int) -> CheckpointFacts | None:
+    found = (attempt.final_checkpoint for attempt in reversed(facts.attempts))
+    return next((one for one in found if one is not None and one.epoch == epoch), None)

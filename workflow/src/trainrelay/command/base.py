@@ -116,6 +116,10 @@ class Trainer(Protocol):
         """Epoch checkpoints as (epoch, path), the newest epoch first, symlinks left out."""
         ...
 
+    def left_behind(self, work_dir: Path) -> list[str]:
+        """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
+        ...
+
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """Where the checkpoint of an epoch lies, or will lie."""
         ...

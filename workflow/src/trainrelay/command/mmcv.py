@@ -86,6 +86,10 @@ class Mmcv:
         found = [(_CHECKPOINT.match(path.name), path) for path in _files(work_dir)]
         return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
 
+    def left_behind(self, work_dir: Path) -> list[str]:
+        """Every *.pth: CheckpointHook writes through links and replaces latest.pth."""
+        return sorted(path.name for path in work_dir.glob("*.pth")) if work_dir.is_dir() else []
+
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """CheckpointHook's name for it."""
         return work_dir / f"epoch_{epoch}.pth"

@@ -30,7 +30,7 @@ def read_config(root: Path, config: str) -> TrainerConfig:
             literals.update(_literals(tree))
     except OSError as error:
         return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         return TrainerConfig(problem=f"{config}: {error}")
     return TrainerConfig(settings, literals)
 
@@ -47,11 +47,15 @@ def _chain(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, ast.Modu
 
 
 def _bases(tree: ast.Module) -> list[str]:
-    value = _literals(tree).get("_base_", [])
-    bases = [value] if isinstance(value, str) else list(value)
-    if not all(isinstance(base, str) for base in bases):
-        raise ValueError("_base_ is not a list of file names")
-    return bases
+    value = _literals(tree).get("_base_", None if _assigned(tree, "_base_") else [])
+    bases = [value] if isinstance(value, str) else value
+    if not isinstance(bases, list | tuple) or not all(isinstance(base, str) for base in bases):
+        raise ValueError("_base_ is not a plain list of file names")
+    return list(bases)
+
+
+def _assigned(tree: ast.Module, name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
 
 
 def _settings(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainrelay.config.models import Config, Run, Stage, ancestry
-from trainrelay.config.places import stage_paths
+from trainrelay.config.places import root, stage_paths
 
 
 def contradictions(config: Config) -> Iterator[str]:
@@ -15,11 +15,13 @@ def contradictions(config: Config) -> Iterator[str]:
     for run_name, run in config.runs.items():
         for name, stage in run.stages.items():
             yield from _stage_contradictions(f"runs.{run_name}.stages.{name}", run, name, stage)
+    yield from _memory_said_by_some(config)
     yield from _shared_places(config)
 
 
 def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
     yield from _bad_parent(where, run, name, stage)
+    yield from _reserved_options(where, stage)
     if stage.checkpoint_epoch > stage.epochs:
         yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; at most epochs, {stage.epochs}"
     gpu, ranks = stage.resources.gpu, run.trainer.nproc_per_node
@@ -29,11 +31,42 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
         yield f"{where}.resources.gpu: got {gpu}; device cpu needs 0"
 
 
+# What the workflow says itself; a second word would fight it.
+_RESERVED = {
+    "load_from": "the stage's init_from, or load_from in the trainer config",
+    "resume_from": "nothing: a relaunch resumes by itself",
+    "work_dir": "the stage's work_dir",
+    "total_epochs": "the stage's epochs",
+    "runner.max_epochs": "the stage's epochs",
+    "dist_params.backend": "the stage's backends",
+}
+
+
+def _reserved_options(where: str, stage: Stage) -> Iterator[str]:
+    for key, value in stage.options.items():
+        if key in _RESERVED:
+            yield f"{where}.options.{key}: not as an option; set {_RESERVED[key]}"
+        elif isinstance(value, str) and " " in value:
+            yield f"{where}.options.{key}: got {value!r}; mmcv deletes the spaces of an option: use none"
+
+
+def _memory_said_by_some(config: Config) -> Iterator[str]:
+    """Stages of one name are one Snakemake rule, and it knows no "site's default" beside a number of MB."""
+    for name in config.stage_names:
+        silent = [run for run in config.runs_with(name) if config.stage(run, name).resources.mem_gb is None]
+        if silent and len(silent) < len(config.runs_with(name)):
+            for run in silent:
+                yield (
+                    f"runs.{run}.stages.{name}.resources.mem_gb: missing, but another run's {name} has it; "
+                    "set it in both or in neither"
+                )
+
+
 def _bad_parent(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
     if stage.init_from is None:
         return
     if stage.init_from not in run.stages:
-        known = ", ".join(run.stages)
+        known = ", ".join(other for other in run.stages if other != name) or "none, there is no other stage"
         yield f"{where}.init_from: got '{stage.init_from}', no stage of this run; allowed: {known}"
     elif name in (chain := ancestry(run.stages, name)):
         yield f"{where}.init_from: a cycle: {' -> '.join([name, *chain[: chain.index(name) + 1]])}"
@@ -55,7 +88,19 @@ def _clashes(config: Config, run: str, stage: str, places: dict[Path, str]) -> I
         if path is None:
             continue
         real = Path(os.path.realpath(path))
+        if key.endswith("work_dir") and (held := _held_inside(config, run, real)):
+            yield f"{key}: {path} is or holds {held}, which would be moved aside with it; name another"
         for taken, owner in places.items():
             if real == taken or real in taken.parents or taken in real.parents:
                 yield f"{key}: {path} is also {owner}'s; give each stage a place of its own"
         places[real] = key
+
+
+def _held_inside(config: Config, run: str, work_dir: Path) -> str | None:
+    """What of ours or the trainer's a work dir would take along."""
+    places = {"the trainer's checkout": root(config, run), "out": Path(config.out), "this folder": Path()}
+    for what, place in places.items():
+        real = Path(os.path.realpath(place))
+        if real == work_dir or work_dir in real.parents:
+            return what
+    return None

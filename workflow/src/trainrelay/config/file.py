@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import orjson
 import yaml
 
 from trainrelay.config.models import Config
@@ -39,26 +39,33 @@ def load_config(path: Path) -> Config:
 def load_plain(path: Path) -> Any:
     """The plain data of a YAML or JSON file."""
     try:
-        return yaml.load(path.read_bytes(), Loader=_Strict)  # noqa: S506 (a SafeLoader)
+        return _plain(path)
     except FileNotFoundError:
         raise ConfigError(
             str(path), ["does not exist; type: --configfile FILE, or start in the folder with config.yaml"]
         ) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(str(path), [_yaml_problem(error)]) from None
+
+
+def _plain(path: Path) -> Any:
+    # YAML 1.1 reads 1e-06, as JSON writes it, as text.
+    if path.suffix == ".json":
+        return json.loads(path.read_bytes())
+    return yaml.load(path.read_bytes(), Loader=_Strict)  # noqa: S506 (a SafeLoader)
 
 
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    what = getattr(error, "problem", None) or "is not text in UTF-8"
+    what = getattr(error, "problem", None) or str(error)
     return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else f"not YAML: {what}"
 
 
 def save_snapshot(config: Config) -> Path:
     """The effective config as a file, named by content, so that every job sees what Snakemake saw."""
-    data = orjson.dumps(config.model_dump(mode="json", by_alias=True), option=orjson.OPT_INDENT_2)
+    data = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2).encode()
     path = _SNAPSHOTS / f"config-{hashlib.sha256(data).hexdigest()[:16]}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,13 +15,17 @@ StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,6
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$")]
 OptionKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+# Snakemake reads {..} in a file name as a wildcard.
+Folder = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f{}]+$")]
 NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
 
 
 class Model(BaseModel):
     """Frozen, strict about types, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Trainer(Model):
@@ -135,7 +139,7 @@ class Run(Model):
 class Config(Model):
     """The whole configuration."""
 
-    out: NonEmpty = "runs"
+    out: Folder = "runs"
     """Folder for everything that trainrelay writes, relative to where snakemake is started."""
     retrain_guard_gpu_h: float = Field(default=8.0, ge=0)
     """Refuse to set aside a finished training that cost more GPU-hours than this."""

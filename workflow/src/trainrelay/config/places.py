@@ -43,7 +43,7 @@ class StagePaths:
 
     @property
     def promoted(self) -> Path:
-        """What we last wrote to the promotion target (undeclared, so it outlives a re-run)."""
+        """All that we ever wrote to the promotion target (undeclared, so it outlives a re-run)."""
         return self.folder / "promoted.json"
 
 

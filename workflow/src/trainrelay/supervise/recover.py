@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from trainrelay.alive import lives
 from trainrelay.errors import Refusal
-from trainrelay.files import read_record
-from trainrelay.records import Acceptance, AttemptRecord
-from trainrelay.state import given_up
+from trainrelay.records import AttemptRecord
+from trainrelay.state import last_seen_s
 from trainrelay.supervise.attempts import open_attempts, write_attempt
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.process import end_all
@@ -25,7 +23,7 @@ def settle(job: StageJob, say: Say) -> None:
         if attempt.host == socket.gethostname():
             _settle_here(job, attempt, say)
         else:
-            _settle_elsewhere(job, attempt, say)
+            raise Refusal(_elsewhere(job, attempt))
 
 
 def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
@@ -46,17 +44,16 @@ def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
     _mark_lost(job.stage_dir, attempt, f"the supervisor (pid {pid}) died{how}", say)
 
 
-def _settle_elsewhere(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
-    accepted = read_record(job.stage_dir / "accepted.json", Acceptance)
-    if accepted is None or not given_up(attempt, accepted):
-        raise Refusal(
-            f"attempt {attempt.number} of {job.name} on host {attempt.host} has not ended; if that host is"
-            f' gone, type: trainrelay accept {job.name} --lost-attempt --reason "..."'
-        )
-    _mark_lost(job.stage_dir, attempt, f"given up by a person: {accepted.reason}", say)
+def _elsewhere(job: StageJob, attempt: AttemptRecord) -> str:
+    return (
+        f"attempt {attempt.number} of {job.name} on host {attempt.host} has not ended; if that host is"
+        f' gone, type: trainrelay accept {job.name} --lost-attempt --reason "..."'
+    )
 
 
 def _mark_lost(stage_dir: Path, attempt: AttemptRecord, reason: str, say: Say) -> None:
-    closed = attempt.model_copy(update={"end": "lost", "reason": reason, "ended_s": time.time()})
+    closed = attempt.model_copy(
+        update={"end": "lost", "reason": reason, "ended_s": last_seen_s(stage_dir, attempt)}
+    )
     write_attempt(stage_dir, closed)
     say(f"attempt {attempt.number} is lost: {reason}")
