@@ -243,7 +243,7 @@ def test_accepting_needs_a_reason_and_something_to_accept(fresh: Project) -> Non
     assert fresh.trainrelay("accept", "driving/stage1").returncode == 2
     refused(fresh.trainrelay("accept", "driving/stage1", "--reason", " "), "give a reason")
     refused(fresh.trainrelay("accept", "driving/stage1", "--reason", "x"), "no sound checkpoint")
-    refused(fresh.trainrelay("accept", "driving/stage1", "--retrain", "--reason", "x"), "nothing has changed")
+    refused(fresh.trainrelay("accept", "driving/stage1", "--retrain", "--reason", "x"), "nothing is trained")
     refused(
         fresh.trainrelay("accept", "driving/stage1", "--lost-attempt", "--reason", "x"), "no attempt is open"
     )

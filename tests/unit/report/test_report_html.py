@@ -253,3 +253,21 @@ def test_every_metric_of_a_large_run_is_in_the_tables() -> None:
     assert all(metric in words for metric in stage.analysis.metrics["train"])
     assert f"Training: {len(stage.analysis.metrics['train'])} metrics" in words
     assert "Validation: 2 metrics" in words
+
+
+def crashed(end: str) -> StageReport:
+    bare = sample_report.bare_stage("stage1", "resumable", "0 of 6 epochs trained")
+    attempt = sample_report.attempt(
+        1, "stage1", bare.config, 6, (0.0, 0.1), end=end, reason="ModuleNotFoundError: No module named 'x'"
+    )
+    return dataclasses.replace(bare, attempts=(attempt,))
+
+
+@pytest.mark.parametrize(
+    ("end", "word"), [("trainer-bug", "Something failed"), ("interrupted", "Needs a look")]
+)
+def test_a_training_that_ended_before_its_first_step_is_not_called_unstarted(end: str, word: str) -> None:
+    page = Page(run_html(RunReport("uniad", (crashed(end),), {})))
+    assert word in page.text
+    assert "Not started" not in page.text
+    assert f"Attempt 1 ended: {end} (ModuleNotFoundError" in page.text

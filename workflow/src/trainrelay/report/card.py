@@ -56,7 +56,9 @@ def headline(report: RunReport) -> tuple[Tone, str, str]:
 
 
 def state_tone(stage: StageReport) -> Tone:
-    """The colour of the state."""
+    """The colour of the state; a training that ended early is not one that never began."""
+    if stage.state == "resumable" and stage.attempts:
+        return "warn" if stage.attempts[-1].end in ("interrupted", "done") else "bad"
     return STATE_TONES.get(stage.state, "idle")
 
 
@@ -73,7 +75,7 @@ def verdict_tone(stage: StageReport) -> Tone:
 def verdict_words(stage: StageReport) -> tuple[str, str]:
     """The verdict and the sentence that says why."""
     if stage.analysis is None:
-        return "No verdict yet", "No log of this stage has been analysed."
+        return _without_analysis(stage)
     verdict = stage.analysis.verdict
     if _is_only_under_way(stage):
         return "Still training", "Nothing speaks against it so far."
@@ -81,6 +83,13 @@ def verdict_words(stage: StageReport) -> tuple[str, str]:
     if verdict.kind == "failed" and accepted_reason(stage):
         word += ", accepted by a person"
     return word, sentence(verdict.reason)
+
+
+def _without_analysis(stage: StageReport) -> tuple[str, str]:
+    if not stage.attempts or stage.attempts[-1].end is None:
+        return "No verdict yet", "No log of this stage has been analysed."
+    last = stage.attempts[-1]
+    return "Ended before its first step", f"Attempt {last.number} ended: {last.end} ({last.reason})."
 
 
 def _is_only_under_way(stage: StageReport) -> bool:
