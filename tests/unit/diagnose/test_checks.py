@@ -345,3 +345,12 @@ def test_learning_rates_that_json_rounded_away_are_not_judged(tmp_path):
 def test_a_log_that_names_no_number_of_epochs_is_not_called_unfinished(tmp_path):
     log = replace(read([write_mmcv_log(tmp_path / "x.log")]), max_epochs=None)
     assert "not known" in only(analyze(log), "progress").message
+
+
+def test_raised_epochs_are_judged_by_their_own_schedule(tmp_path):
+    """What was trained before followed another one, which the last start's config no longer tells."""
+    first = write_mmcv_log(tmp_path / "1.log", epochs=4)
+    wrong = {"lr": lambda step: 1e-4}
+    for name, metrics, severity in (("2.log", {}, "info"), ("3.log", wrong, "warning")):
+        second = write_mmcv_log(tmp_path / name, epochs=6, resumed=4, metrics=metrics)
+        assert only(analyze(read([first, second])), "learning-rate").severity == severity

@@ -24,12 +24,17 @@ def learning_rate(case: Case) -> Iterator[Finding]:
     if all(seen == 0.0 for _, seen in points):
         yield _rounded_away()
         return
-    schedules = _schedules(case)
-    mismatches = min((_mismatches(case, points, one) for one in schedules), key=len, default=[])
+    schedules, judged = _schedules(case), _since_last_start(points)
+    mismatches = min((_mismatches(case, judged, one) for one in schedules), key=len, default=[])
     if len(mismatches) >= ROWS_TO_MIND:
-        yield _mismatch(case, mismatches, len(points))
+        yield _mismatch(case, mismatches, len(judged))
     else:
         yield _course(case, points, schedules[0] if schedules else None)
+
+
+def _since_last_start(points: list[tuple[Row, float]]) -> list[tuple[Row, float]]:
+    """The config that is known is the last start's: raised epochs had another schedule before."""
+    return [point for point in points if point[0].segment == points[-1][0].segment]
 
 
 def _rounded_away() -> Finding:
