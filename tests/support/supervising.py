@@ -82,7 +82,6 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
         request=request,
         port=None,
         stop_grace_s=1.0,
-        iters_per_epoch=3,
     )
     return replace(job, **changes)
 

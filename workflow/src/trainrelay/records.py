@@ -232,7 +232,6 @@ class Expectation:
 
     epochs: int | None = None
     backend: str | None = None
-    world_size: int | None = None
     initial_checkpoint: str | None = None
     resumed: tuple[ResumePoint, ...] = ()  # one per attempt that was asked to resume
     ended: tuple[EndClass, ...] = ()  # of each attempt, in order

@@ -68,7 +68,6 @@ def _expectation(config: Config, facts: state.Facts) -> Expectation:
         # Of a training that goes on, nobody expects the last epoch yet.
         epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
         backend=facts.attempts[-1].backend,
-        world_size=facts.attempts[-1].world_size,
         initial_checkpoint=_initial(config, facts),
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),

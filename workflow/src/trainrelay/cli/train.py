@@ -160,7 +160,6 @@ def _job(config: Config, facts: state.Facts) -> StageJob:
         request=request,
         port=settings.master_port,
         stop_grace_s=_STOP_GRACE_S,
-        iters_per_epoch=None,
         log_name=settings.log,
         code=now.name if now else None,
     )

@@ -27,7 +27,6 @@ class StageJob:
     request: LaunchRequest
     port: int | None
     stop_grace_s: float
-    iters_per_epoch: int | None
     log_name: str = "trainer.log"
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
 

@@ -92,7 +92,6 @@ def _record(job: StageJob, number: int, point: ResumePoint | None) -> AttemptRec
         resumed_from=point,
         code=job.code,
         started_s=time.time(),
-        iters_per_epoch=job.iters_per_epoch,
     )
 
 

@@ -54,7 +54,7 @@ def _with_progress(record: AttemptRecord, watch: Watch) -> AttemptRecord:
     update = {
         "last_epoch": step.epoch,
         "last_iteration": step.iteration,
-        "iters_per_epoch": step.iters_per_epoch or record.iters_per_epoch,
+        "iters_per_epoch": step.iters_per_epoch,
     }
     return record.model_copy(update=update)
 
