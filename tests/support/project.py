@@ -53,6 +53,31 @@ for _stage in CONFIG["runs"]["driving"]["stages"].values():
     _stage["resources"] = {"runtime_min": 5}
     _stage["options"] = {"data.train.length": 48, "log_config.interval": 1, "data.workers_per_gpu": 1}
 
+KEYPOINTS: dict[str, Any] = {
+    "runs": {
+        "keypoints": {
+            "trainer": {
+                "kind": "metriclogger",
+                "root": "workflow/demo/keypoints",
+                "entry": "./main.py",
+                "nproc_per_node": 2,
+                "device": "cpu",
+                "env": {"OMP_NUM_THREADS": "1"},
+            },
+            "stages": {
+                "pose": {
+                    "config": "./main.py",
+                    "epochs": 3,
+                    "options": {"train_images": 192, "val_images": 16, "dec_layers": 2, "print_freq": 4},
+                    "backends": ["gloo"],
+                    "promotion": {"target": "ckpts/pose.pth"},
+                    "resources": {"runtime_min": 5},
+                }
+            },
+        }
+    },
+}
+
 
 @dataclass(frozen=True)
 class Project:
@@ -96,12 +121,12 @@ class Project:
         change(data)
         path.write_text(yaml.safe_dump(data, sort_keys=False))
 
-    def stage(self, name: str) -> Path:
-        return self.folder / "runs/driving" / name
+    def stage(self, name: str, run: str = "driving") -> Path:
+        return self.folder / "runs" / run / name
 
     def attempts(self) -> dict[str, int]:
         """How many times each stage's trainer was started, in any folder of the stage."""
-        folders = (self.folder / "runs/driving").glob("*/attempts/*")
+        folders = (self.folder / "runs").glob("*/*/attempts/*")
         counts: dict[str, int] = {}
         for folder in folders:
             name = folder.parts[-3]
@@ -122,7 +147,7 @@ class Project:
         return {f"{plan['run']}/{plan['stage']}" for plan in plans if plan["trains"]}
 
 
-def make_project(folder: Path) -> Project:
+def make_project(folder: Path, config: dict[str, Any] = CONFIG) -> Project:
     """A fresh project in `folder`, nothing trained."""
     folder.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "ckpts", "work_dirs", "src")
@@ -130,7 +155,7 @@ def make_project(folder: Path) -> Project:
     shutil.copytree(REPOSITORY / "workflow", folder / "workflow", ignore=ignore)
     shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
     shutil.copytree(REPOSITORY / "envs", folder / "envs")
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return Project(folder)
 
 

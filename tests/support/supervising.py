@@ -36,9 +36,15 @@ class Toy(Mmcv):
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         argv = [request.interpreter, "-u", request.entry, "--work-dir", request.work_dir]
-        argv += ["--templates", request.config, "--port", str(request.master_port), *request.arguments]
+        argv += ["--templates", request.config, "--port", str(request.master_port), *_words(request)]
         argv += ["--resume-from", request.resume_from] if request.resume_from else []
         return Launch(tuple(argv), {**request.env, "TOY": "ü"}, request.root)
+
+
+def _words(request: LaunchRequest) -> list[str]:
+    words = request.options["words"]
+    assert isinstance(words, list)
+    return [str(word) for word in words]
 
 
 class Ranks(Toy):
@@ -68,7 +74,8 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
         nodes=1,
         backend="gloo",
         master_port=None,
-        arguments=("--habit", habit, "--epochs", str(epochs)),
+        epochs=epochs,
+        options={"words": ["--habit", habit, "--epochs", str(epochs)]},
     )
     job = StageJob(
         run="toy",

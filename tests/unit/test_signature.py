@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from trainrelay.command import option_text
 from trainrelay.config import Config, parse
-from trainrelay.signature import UNREADABLE, differences, ingredients, option_text, signature
+from trainrelay.signature import UNREADABLE, differences, ingredients, signature
 
 
 @pytest.fixture

@@ -134,7 +134,8 @@ def test_a_missing_key_is_named_with_its_meaning() -> None:
     del data["runs"]["r"]["trainer"]["kind"]
     assert problems(data) == [
         "runs.r.trainer.kind: missing; add it (Which command line and log format: "
-        "mmcv (1.x, `tools/train.py` as in UniAD))"
+        "mmcv (1.x, `tools/train.py` as in UniAD), or metriclogger (scripts with argparse, as DETR's, "
+        "whose lines read `Epoch: [0] [ 10/1458] eta: ..`))"
     ]
 
 

@@ -87,3 +87,22 @@ def test_resume_at_another_epoch_is_no_resume() -> None:
 def test_silence_about_the_resume_is_told_at_the_end() -> None:
     """A training that never said it resumed is not believed."""
     assert "never says" in (ResumeProof(POINT).missing() or "")
+
+
+def test_a_trainer_without_a_line_for_it_proves_a_resume_by_its_first_epoch() -> None:
+    """Asked to go on after epoch 2, the epoch it trains first is the third."""
+    proof = ResumeProof(POINT, by_epoch=True)
+    assert proof.see(step(3)) is None
+    assert proof.missing() is None
+    assert proof.see(step(4)) is None
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_any_other_first_epoch_is_no_proof(epoch: int) -> None:
+    said = ResumeProof(POINT, by_epoch=True).see(step(epoch))
+    assert said is not None
+    assert f"trained epoch {epoch}" in said
+
+
+def test_the_first_epoch_proves_nothing_where_a_line_must_come() -> None:
+    assert ResumeProof(POINT).see(step(3)) is not None

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainrelay.command import LaunchRequest
+from trainrelay.command import LaunchRequest, Trainer
 
 _GIT_TIMEOUT_S = 60
 
 
-def missing(request: LaunchRequest, initial: Path | None, parent: str | None) -> Iterator[str]:
+def missing(
+    trainer: Trainer, request: LaunchRequest, initial: Path | None, parent: str | None
+) -> Iterator[str]:
     """One sentence for each thing a start needs and does not find, saying what to type."""
     root = Path(request.root)
     if not root.is_dir():
@@ -29,13 +31,9 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
         yield f"resources.nodes is {request.nodes}; this version trains on one node: set it to 1"
     if initial is not None and not initial.is_file():
         typed = f"type: snakemake --forcerun promote_{parent}"
-        own = "put it there, or set load_from in the trainer config"
+        own = "put it there, or name another in the trainer config"
         yield f"the initial checkpoint {initial} does not exist; {typed if parent else own}"
-    if request.load_from and set(request.load_from) & set(" ,()[]'\""):
-        yield (
-            f"mmcv would misread the path {request.load_from} as an option; set promotion.target of "
-            f"{parent} to a path without spaces, commas, brackets and quotes"
-        )
+    yield from trainer.unsayable(request)
 
 
 @dataclass(frozen=True, slots=True)

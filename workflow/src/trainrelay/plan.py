@@ -76,7 +76,7 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     set_aside = next_aside(facts.paths.folder) if action == "retrain" else None
     if action == "retrain" and (refusal := guard(config, facts)):
         action, reason = "refuse", refusal
-    request = _request(config, facts, action)
+    request, trainer = _request(config, facts, action), trainer_of(config, run)
     return StagePlan(
         run=run,
         stage=stage,
@@ -90,10 +90,10 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         trained_with=(
             f"{settings.epochs} epochs, config {settings.config}, backends {' > '.join(settings.backends)}"
         ),
-        launch=trainer_of(config, run).launch(request, {}),
+        launch=trainer.launch(request, {}),
         set_aside=set_aside,
         gpu_h=facts.gpu_h,
-        notes=tuple(missing(request, None, settings.init_from)) if action in TRAINS else (),
+        notes=tuple(missing(trainer, request, None, settings.init_from)) if action in TRAINS else (),
     )
 
 

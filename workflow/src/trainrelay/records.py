@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Phase = Literal["train", "val"]
+# "epoch" is the mean of a training epoch as the trainer prints it, where its rows are something else
+# (MetricLogger's rows are medians of the last 20 iterations).
+Phase = Literal["train", "val", "epoch"]
 Severity = Literal["info", "warning", "critical"]
 VerdictKind = Literal["healthy", "warning", "failed"]
 EndClass = Literal[
@@ -163,7 +165,8 @@ class Acceptance(Record):
 class Row:
     """One logged line. `iteration` counts inside the epoch as printed, `step` over the whole run.
 
-    `epoch` is 1-based. `segment` counts restarts from 0.
+    `step` is the number of iterations done, so that the last one of an epoch is the epoch's length, also
+    where the trainer prints iterations from 0. `epoch` is 1-based. `segment` counts restarts from 0.
     """
 
     step: int
@@ -191,7 +194,8 @@ class Log:
 
     `config` holds the literals of the trainer config that the log prints, flat and dotted, e.g.
     `{"optimizer_config.grad_clip.max_norm": 35}`. `setup` holds what the log tells of the machine
-    (`gpus`, `gpu`, `torch`, `cuda`, `backend`, `host`, `work_dir`), as printed.
+    (`gpus`, `gpu`, `torch`, `cuda`, `backend`, `host`, `work_dir`), as printed. `epochs_only`: the log knows
+    no iterations; its training rows are epoch means, `step` is the epoch and `iteration` 0.
     """
 
     format: str
@@ -204,6 +208,7 @@ class Log:
     segments: int = 1
     redone_iterations: int = 0
     skipped_lines: int = 0
+    epochs_only: bool = False
     setup: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -294,6 +299,50 @@ class Milestone:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """One thing that a log prints: what it is, and what is known of it.
+
+    `facts` are pairs of a word and a text, e.g. ("sign", "never negative"), ("here", "1.21 -> 0.48").
+    """
+
+    name: str
+    text: str
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A good or a warning sign, judged by the numbers of this log. `seen` None: the log does not tell."""
+
+    kind: Literal["good", "warning"]
+    text: str
+    seen: bool | None
+    evidence: str  # a sentence with this log's numbers, or why it does not tell
+    check: str  # the check that judges it
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of an explanation, with a heading."""
+
+    title: str
+    text: str = ""
+    items: tuple[Explained, ...] = ()
+    signs: tuple[Sign, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the numbers of a log mean, for a person who reads such a log for the first time.
+
+    `model` names the knowledge file; empty where none knows the metrics.
+    """
+
+    model: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """What the logs of one training say (analysis.json).
 
@@ -312,6 +361,8 @@ class Analysis:
     total: str | None = None  # the metric that is the total loss
     progression: tuple[Milestone, ...] = ()
     setup: Mapping[str, str] = field(default_factory=dict)
+    epochs_only: bool = False  # as in Log: steps are epochs
+    explanation: Explanation | None = None
     curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)
 
 
@@ -343,4 +394,13 @@ class RunReport:
 
     run: str
     stages: tuple[StageReport, ...]
+    provenance: Mapping[str, str]
+    overview: str | None = None  # address of the page of all runs, seen from the report; None: there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All runs of a config, in its order."""
+
+    runs: tuple[RunReport, ...]
     provenance: Mapping[str, str]

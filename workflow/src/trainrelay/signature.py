@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trainrelay.command import TRAINERS, Trainer, TrainerConfig
-from trainrelay.config import Config, Option, Run, Stage, root
+from trainrelay.command import TRAINERS, Trainer, TrainerConfig, option_text
+from trainrelay.config import Config, Run, Stage, root
 
 # The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
 UNREADABLE = "trainer config not readable"
@@ -36,8 +36,10 @@ def trainer_of(config: Config, run: str) -> Trainer:
 
 
 def trainer_config(config: Config, run: str, stage: str) -> TrainerConfig:
-    """The facts of a stage's trainer config, from the checkout."""
-    return trainer_of(config, run).read_config(root(config, run), config.stage(run, stage).config)
+    """The facts of a stage's trainer config, from the checkout; the stage's options win over its literals."""
+    settings = config.stage(run, stage)
+    facts = trainer_of(config, run).read_config(root(config, run), settings.config)
+    return replace(facts, literals={**facts.literals, **settings.options})
 
 
 def ingredients(config: Config, run: str, stage: str) -> dict[str, str]:
@@ -85,10 +87,3 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[Diffe
     """What changed between two sets of ingredients, in the order of now."""
     keys = dict.fromkeys([*now, *before])
     return [Difference(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)]
-
-
-def option_text(value: Option) -> str:
-    """A value as `--cfg-options` takes it: text as it is, lists as [a,b]."""
-    if isinstance(value, list):
-        return "[" + ",".join(option_text(item) for item in value) + "]"
-    return str(value)

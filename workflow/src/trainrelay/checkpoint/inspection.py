@@ -63,6 +63,18 @@ def examine(path: Path) -> Inspection:
     return inspection
 
 
+def saved_epoch(path: Path) -> int | None:
+    """After how many epochs a checkpoint says it was saved; its tensors are not read. None: it does not say,
+    or cannot be read.
+    """
+    try:
+        with reading(path) as file:
+            archive = Archive(file, os.fstat(file.fileno()).st_size)
+            return contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said))).epoch
+    except (Broken, Unsafe, UserError, OSError):
+        return None
+
+
 def _examined(archive: Archive, digest: FileDigest) -> Inspection:
     contents = contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said)))
     weights, states = list(tensors_in(contents.weights)), list(tensors_in(contents.optimizer))

@@ -7,9 +7,9 @@ from trainrelay.records import AttemptRecord, EndClass
 from trainrelay.state import Facts, attempt_log, relative
 
 _MEND: dict[EndClass | None, str] = {
-    "oom-gpu": "make the model or batch smaller (queue_length, samples_per_gpu) and type the same again",
+    "oom-gpu": "make model or batch smaller (UniAD: queue_length, DETR: batch_size) and type the same again",
     "disk-full": "free space, then type the same again; what is trained is kept",
-    "not-resumed": "see in its log why the trainer ignored --resume-from; nothing was overwritten by us",
+    "not-resumed": "see in its log why the trainer ignored the resume; nothing was overwritten by us",
 }
 _DIVERGED = (
     "see the report for the first step that is not finite; lower the learning rate in the trainer "

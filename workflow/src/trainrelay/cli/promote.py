@@ -13,6 +13,7 @@ from trainrelay.config import Config, Stage, StagePaths
 from trainrelay.errors import LogError, Refusal, UserError
 from trainrelay.files import read_record, write_json
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
+from trainrelay.signature import trainer_of
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -30,7 +31,8 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     accepted = _accepted(settings, facts, source)
     _gate(facts, source, _blocking(config, facts), accepted)
     if accepted is None:
-        checkpoint.verify(source, epochs=settings.checkpoint_epoch, iterations=_iterations(facts, source))
+        iterations = _iterations(config, facts, source)
+        checkpoint.verify(source, epochs=settings.checkpoint_epoch, iterations=iterations)
     target = facts.paths.target
     if target is not None:
         _announce(facts.paths, source.file.model_copy(update={"path": str(target)}))
@@ -95,8 +97,10 @@ def _gate(facts: state.Facts, source: CheckpointFacts, blocking: list[Finding], 
     )
 
 
-def _iterations(facts: state.Facts, source: CheckpointFacts) -> int | None:
-    """The global iteration that the checkpoint must have, where an epoch's length was seen."""
+def _iterations(config: Config, facts: state.Facts, source: CheckpointFacts) -> int | None:
+    """The iteration that the checkpoint must say, where it says one and an epoch's length was seen."""
+    if not trainer_of(config, facts.run).saves_iteration:
+        return None
     per_epoch = facts.attempts[-1].iters_per_epoch if facts.attempts else None
     return per_epoch * source.epoch if per_epoch and source.epoch else None
 

@@ -13,7 +13,7 @@ from trainrelay.cli.analyze import analyze_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.outcome import ending
 from trainrelay.cli.promote import refuse_foreign_target
-from trainrelay.cli.report import write_report
+from trainrelay.cli.report import tell
 from trainrelay.cli.say import say
 from trainrelay.cli.train_record import write_train_record
 from trainrelay.command import LaunchRequest
@@ -53,7 +53,8 @@ def _ready(config: Config, facts: state.Facts, judged: state.State) -> state.Fac
     """Everything checked, the identity on disk, an old training of another identity set aside."""
     request = _request(config, facts)
     initial = _initial_path(config, facts, request)
-    if problems := list(missing(request, initial, config.stage(facts.run, facts.stage).init_from)):
+    parent = config.stage(facts.run, facts.stage).init_from
+    if problems := list(missing(trainer_of(config, facts.run), request, initial, parent)):
         raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
     refuse_foreign_target(config, facts)
     digest = _initial_digest(config, facts, initial)
@@ -179,6 +180,6 @@ def _explain(config: Config, facts: state.Facts) -> None:
     """A training that ended early still gets its analysis and its report; neither may hide its end."""
     try:
         analyze_stage(config, facts.run, facts.stage)
-        say(f"report: {write_report(config, facts.run)}")
+        tell(config, facts.run)
     except TrainrelayError as error:
         say(f"no report: {error}")

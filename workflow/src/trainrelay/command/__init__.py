@@ -6,15 +6,19 @@ from trainrelay.command.base import (
     Launch,
     LaunchRequest,
     Observation,
+    Option,
     ResumeSeen,
     StepSeen,
+    Switch,
     Trainer,
     TrainerConfig,
+    option_text,
 )
 from trainrelay.command.ladder import RUNGS, Rung
+from trainrelay.command.metriclogger import MetricLogger
 from trainrelay.command.mmcv import Mmcv
 
-TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(),)}
+TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger())}
 
 __all__ = [
     "RUNGS",
@@ -22,9 +26,12 @@ __all__ = [
     "Launch",
     "LaunchRequest",
     "Observation",
+    "Option",
     "ResumeSeen",
     "Rung",
     "StepSeen",
+    "Switch",
     "Trainer",
     "TrainerConfig",
+    "option_text",
 ]

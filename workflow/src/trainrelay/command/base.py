@@ -6,14 +6,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+Option = bool | int | float | str | list[bool | int | float | str] | None
+
+
+def option_text(value: Option) -> str:
+    """A value of a stage's options as text: text as it is, lists as [a,b]."""
+    if isinstance(value, list):
+        return "[" + ",".join(option_text(item) for item in value) + "]"
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """An argument that a trainer declares, as its command line spells it.
+
+    `sets` is what a switch without a value sets it to; None: it takes a value, `many` of them or one.
+    """
+
+    flag: str
+    sets: bool | None = None
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerConfig:
+    """What a trainer's config says, read without running it.
+
+    `settings` maps "which file: dotted.key" to the source text of its value; `literals` maps dotted keys to
+    the values that can be known without running the file; `switches` maps the arguments that it declares, for
+    trainers that declare them, to their spelling.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    literals: Mapping[str, Any] = field(default_factory=dict)
+    switches: Mapping[str, Switch] = field(default_factory=dict)
+    problem: str | None = None  # why it could not be read, in one sentence
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
     """Everything that one start of a trainer needs to know; paths as they stand in the config.
 
-    Relative paths are relative to `root`, the trainer's checkout, which is its working directory.
+    Relative paths are relative to `root`, the trainer's checkout, which is its working directory. What the
+    trainer config (`facts`) says itself need not be said again: each kind decides that.
     """
 
     root: str
@@ -24,15 +61,18 @@ class LaunchRequest:
     work_dir: str
     nproc_per_node: int
     nodes: int
-    backend: str  # what dist_params.backend is set to
+    backend: str  # torch's name: nccl, gloo
     master_port: int | None  # None: the launcher's own default is kept
-    arguments: tuple[str, ...] = ()  # e.g. --deterministic
-    options: Mapping[str, str] = field(default_factory=dict)  # --cfg-options, in order
+    epochs: int
+    device: str = "cuda"
+    deterministic: bool = False
+    validate: bool = True
+    options: Mapping[str, Option] = field(default_factory=dict)  # in order
     env: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
-    epochs: int | None = None  # None: the trainer config says the same already
-    load_from: str | None = None  # None: the trainer config says the same already
+    load_from: str | None = None  # the earlier stage's checkpoint
     resume_from: str | None = None
+    facts: TrainerConfig = field(default_factory=TrainerConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +86,10 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class StepSeen:
-    """A progress line. `epoch` is 1-based, `iteration` counts inside the epoch."""
+    """A progress line. `epoch` is 1-based, `iteration` how many of the epoch are done.
+
+    `eta_s` is that of the whole training; None where the trainer tells only that of an epoch.
+    """
 
     epoch: int
     iteration: int
@@ -66,23 +109,16 @@ class ResumeSeen:
 Observation = StepSeen | ResumeSeen
 
 
-@dataclass(frozen=True, slots=True)
-class TrainerConfig:
-    """What a trainer's config says, read without running it.
-
-    `settings` maps "which file: dotted.key" to the source text of its value; `literals` maps dotted keys to
-    the values that can be known without running the file.
-    """
-
-    settings: Mapping[str, str] = field(default_factory=dict)
-    literals: Mapping[str, Any] = field(default_factory=dict)
-    problem: str | None = None  # why it could not be read, in one sentence
-
-
 class Trainer(Protocol):
     """A trainer kind: how it is started, what it prints, which files it leaves."""
 
     kind: str
+    # What proves a resume: a line that says so, or the number of the first epoch that is trained.
+    resume_proof: Literal["line", "epoch"]
+    # Whether its checkpoints hold the number of iterations, so that a skipped part of an epoch shows.
+    saves_iteration: bool
+    # Keys of a stage for which this kind's command line has no word.
+    lacks: frozenset[str]
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
         """The facts of a trainer config; an unreadable one carries its problem."""
@@ -90,6 +126,14 @@ class Trainer(Protocol):
 
     def changes_weights(self, setting: str) -> bool:
         """Whether a setting of the config (or an option) belongs to what a training is."""
+        ...
+
+    def refused_option(self, key: str, value: Option, /) -> str | None:
+        """Why a stage may not set this option: the rest of a sentence about it. None: it may."""
+        ...
+
+    def starts_from(self, key: str) -> bool:
+        """Whether this option names the checkpoint to start from, which an `init_from` says already."""
         ...
 
     def config_epochs(self, facts: TrainerConfig) -> int | None:
@@ -108,6 +152,10 @@ class Trainer(Protocol):
         """The command line of one start; `inherited` is the environment it will be added to."""
         ...
 
+    def unsayable(self, request: LaunchRequest) -> list[str]:
+        """A sentence for each part of a request that this trainer's command line cannot be told."""
+        ...
+
     def observe(self, line: str) -> Observation | None:
         """What one line of output says, or None."""
         ...
@@ -122,8 +170,4 @@ class Trainer(Protocol):
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """Where the checkpoint of an epoch lies, or will lie."""
-        ...
-
-    def log_files(self, work_dir: Path) -> list[Path]:
-        """The trainer's own logs of all attempts, oldest first; empty if it writes none."""
         ...

@@ -5,20 +5,24 @@ Facts about the command line, the log and the files are those of mmcv 1.x and of
 
 from __future__ import annotations
 
-import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from trainrelay.command.base import (
     Launch,
     LaunchRequest,
     Observation,
+    Option,
     ResumeSeen,
     StepSeen,
     TrainerConfig,
+    option_text,
 )
 from trainrelay.command.mmcv_config import read_config
+from trainrelay.command.torchrun import environment, launcher, number, plain_files
 
 # Settings that change where, how fast or how loudly a model is trained, but not its weights. `load_from` is
 # judged by the checkpoint's content, and the epochs by the stage's own `epochs`.
@@ -32,13 +36,24 @@ _LOSS = re.compile(r", loss: ([^,\s]+)")
 _ETA = re.compile(r"eta: (?:(\d+) days?, )?(\d+):(\d\d):(\d\d)")
 _RESUMED = re.compile(r"resumed epoch (\d+), iter (\d+)")
 _CHECKPOINT = re.compile(r"^epoch_(\d+)\.pth$")
-_LOG = re.compile(r"^\d{8}_\d{6}\.log$")
+# What the workflow says itself; a second word would fight it.
+_RESERVED = {
+    "load_from": "the stage's init_from, or load_from in the trainer config",
+    "resume_from": "nothing: a relaunch resumes by itself",
+    "work_dir": "the stage's work_dir",
+    "total_epochs": "the stage's epochs",
+    "runner.max_epochs": "the stage's epochs",
+    "dist_params.backend": "the stage's backends",
+}
 
 
 class Mmcv:
     """How an mmcv 1.x trainer is started, what it prints, which files it leaves."""
 
     kind = "mmcv"
+    resume_proof: Literal["line", "epoch"] = "line"
+    saves_iteration = True
+    lacks: frozenset[str] = frozenset()
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
         """The facts of a Python config and its `_base_` chain."""
@@ -48,10 +63,21 @@ class Mmcv:
         """False for logging, evaluation, workers, paths and the backend."""
         return _NOT_WEIGHTS.search(setting) is None
 
+    def refused_option(self, key: str, value: Option, /) -> str | None:
+        """What has a key of its own, and text that mmcv would misread."""
+        if key in _RESERVED:
+            return f"not as an option; set {_RESERVED[key]}"
+        if isinstance(value, str) and " " in value:
+            return f"got {value!r}; mmcv deletes the spaces of an option: use none"
+        return None
+
+    def starts_from(self, key: str) -> bool:
+        """`load_from`, which is never an option."""
+        return key == "load_from"
+
     def config_epochs(self, facts: TrainerConfig) -> int | None:
         """`runner.max_epochs`, else the older `total_epochs`."""
-        epochs = facts.literals.get("runner.max_epochs", facts.literals.get("total_epochs"))
-        return epochs if isinstance(epochs, int) else None
+        return _epochs_said(facts)
 
     def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
         """mmcv's policies that are computed from max_epochs."""
@@ -65,13 +91,24 @@ class Mmcv:
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start."""
-        argv = [request.interpreter, "-u", "-m", request.launch_module, *_launcher(request)]
-        argv += [request.entry, request.config, "--launcher", "pytorch", *request.arguments]
+        argv = [*launcher(request), request.entry, request.config, "--launcher", "pytorch"]
+        argv += ["--deterministic"] if request.deterministic else []
+        argv += [] if request.validate else ["--no-validate"]
         argv += ["--seed", str(request.seed)] if request.seed is not None else []
         argv += ["--work-dir", request.work_dir]
         argv += ["--resume-from", request.resume_from] if request.resume_from else []
         argv += ["--cfg-options", *_options(request)]
-        return Launch(tuple(argv), _environment(request, inherited), request.root)
+        return Launch(tuple(argv), environment(request, inherited), request.root)
+
+    def unsayable(self, request: LaunchRequest) -> list[str]:
+        """Paths that mmcv would take apart where it splits its options."""
+        path = load_from(request)
+        if path is None or not set(path) & set(" ,()[]'\""):
+            return []
+        return [
+            f"mmcv would misread the path {path} as an option; set promotion.target of the earlier stage to a"
+            " path without spaces, commas, brackets and quotes"
+        ]
 
     def observe(self, line: str) -> Observation | None:
         """Progress and the proof of a resume; every other line is None."""
@@ -83,7 +120,7 @@ class Mmcv:
 
     def checkpoints(self, work_dir: Path) -> list[tuple[int, Path]]:
         """epoch_N.pth, newest first by N: mtimes lie on network file systems, latest.pth may dangle."""
-        found = [(_CHECKPOINT.match(path.name), path) for path in _files(work_dir)]
+        found = [(_CHECKPOINT.match(path.name), path) for path in plain_files(work_dir)]
         return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
 
     def left_behind(self, work_dir: Path) -> list[str]:
@@ -94,45 +131,39 @@ class Mmcv:
         """CheckpointHook's name for it."""
         return work_dir / f"epoch_{epoch}.pth"
 
-    def log_files(self, work_dir: Path) -> list[Path]:
-        """The text logs of all starts, oldest first by the time in their names."""
-        return sorted(path for path in _files(work_dir) if _LOG.match(path.name))
-
-
-def _launcher(request: LaunchRequest) -> Iterator[str]:
-    yield f"--nproc_per_node={request.nproc_per_node}"
-    if request.master_port is not None:
-        yield f"--master_port={request.master_port}"
-
 
 def _options(request: LaunchRequest) -> Iterator[str]:
     for key, value in request.options.items():
-        yield f"{key}={value}"
+        yield f"{key}={option_text(value)}"
     yield f"dist_params.backend={request.backend}"
-    if request.epochs is not None:
+    if not request.facts.problem and _epochs_said(request.facts) != request.epochs:
         yield f"runner.max_epochs={request.epochs}"
         yield f"total_epochs={request.epochs}"
-    if request.load_from is not None:
-        yield f"load_from={request.load_from}"
+    if (path := load_from(request)) is not None:
+        yield f"load_from={path}"
 
 
-def _environment(request: LaunchRequest, inherited: Mapping[str, str]) -> dict[str, str]:
-    parts = [request.root, request.env.get("PYTHONPATH", ""), inherited.get("PYTHONPATH", "")]
-    return {**request.env, "PYTHONPATH": ":".join(part for part in parts if part)}
+def load_from(request: LaunchRequest) -> str | None:
+    """The option that names the initial checkpoint, where the trainer config does not say the same.
+
+    mmcv deletes the spaces of an option, so a path below a folder with one is said from the checkout.
+    """
+    if request.load_from is None or request.facts.problem:
+        return None
+    base, said = Path(request.root), request.facts.literals.get("load_from")
+    wanted = os.path.normpath(base / request.load_from)
+    same = isinstance(said, str) and os.path.normpath(base / said) == wanted
+    return None if same else os.path.relpath(wanted, base)
 
 
-def _files(work_dir: Path) -> list[Path]:
-    if not work_dir.is_dir():
-        return []
-    return [path for path in work_dir.iterdir() if path.is_file() and not path.is_symlink()]
+def _epochs_said(facts: TrainerConfig) -> int | None:
+    epochs = facts.literals.get("runner.max_epochs", facts.literals.get("total_epochs"))
+    return epochs if isinstance(epochs, int) else None
 
 
 def _loss(line: str) -> float | None:
     found = _LOSS.search(line)
-    try:
-        return float(found[1]) if found else None
-    except ValueError:
-        return math.nan
+    return number(found[1]) if found else None
 
 
 def _eta_s(line: str) -> float | None:

@@ -5,19 +5,19 @@ to one place.
 """
 
 from trainrelay.config.file import load_config, load_plain, save_snapshot
-from trainrelay.config.models import Config, Option, Resources, Run, Stage
+from trainrelay.config.models import Config, Resources, Run, Stage
 from trainrelay.config.parse import parse, schema
-from trainrelay.config.places import StagePaths, report, root, stage_paths
+from trainrelay.config.places import StagePaths, overview, report, root, stage_paths
 
 __all__ = [
     "Config",
-    "Option",
     "Resources",
     "Run",
     "Stage",
     "StagePaths",
     "load_config",
     "load_plain",
+    "overview",
     "parse",
     "report",
     "root",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainrelay.command import TRAINERS
 from trainrelay.config.models import Config, Run, Stage, ancestry
 from trainrelay.config.places import root, stage_paths
 
@@ -21,7 +22,8 @@ def contradictions(config: Config) -> Iterator[str]:
 
 def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
     yield from _bad_parent(where, run, name, stage)
-    yield from _reserved_options(where, stage)
+    yield from _refused_options(where, run, stage)
+    yield from _words_it_lacks(where, run, stage)
     if stage.checkpoint_epoch > stage.epochs:
         yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; at most epochs, {stage.epochs}"
     gpu, ranks = stage.resources.gpu, run.trainer.nproc_per_node
@@ -31,23 +33,23 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
         yield f"{where}.resources.gpu: got {gpu}; device cpu needs 0"
 
 
-# What the workflow says itself; a second word would fight it.
-_RESERVED = {
-    "load_from": "the stage's init_from, or load_from in the trainer config",
-    "resume_from": "nothing: a relaunch resumes by itself",
-    "work_dir": "the stage's work_dir",
-    "total_epochs": "the stage's epochs",
-    "runner.max_epochs": "the stage's epochs",
-    "dist_params.backend": "the stage's backends",
-}
-
-
-def _reserved_options(where: str, stage: Stage) -> Iterator[str]:
+def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:
+    trainer = TRAINERS[run.trainer.kind]
     for key, value in stage.options.items():
-        if key in _RESERVED:
-            yield f"{where}.options.{key}: not as an option; set {_RESERVED[key]}"
-        elif isinstance(value, str) and " " in value:
-            yield f"{where}.options.{key}: got {value!r}; mmcv deletes the spaces of an option: use none"
+        if refusal := trainer.refused_option(key, value):
+            yield f"{where}.options.{key}: {refusal}"
+        elif stage.init_from and trainer.starts_from(key):
+            yield f"{where}.options.{key}: not beside init_from: {stage.init_from}, which says it already"
+
+
+def _words_it_lacks(where: str, run: Run, stage: Stage) -> Iterator[str]:
+    kind = run.trainer.kind
+    for key, said, default in (
+        ("deterministic", stage.deterministic, False),
+        ("validate", stage.validate_, True),
+    ):
+        if key in TRAINERS[kind].lacks and said is not default:
+            yield f"{where}.{key}: kind {kind} has no switch for it; leave it out, or set an option"
 
 
 def _memory_said_by_some(config: Config) -> Iterator[str]:

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from trainrelay.command import Option
+
 Backend = Literal["nccl", "nccl-no-p2p", "nccl-no-ib", "nccl-no-shm", "gloo"]
-Option = bool | int | float | str | list[bool | int | float | str] | None
 # Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -31,8 +32,9 @@ class Model(BaseModel):
 class Trainer(Model):
     """How the trainer of a run is started."""
 
-    kind: Literal["mmcv"]
-    """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD)."""
+    kind: Literal["mmcv", "metriclogger"]
+    """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), or metriclogger (scripts
+    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`)."""
     root: NonEmpty = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
     interpreter: NonEmpty | None = None
@@ -94,19 +96,21 @@ class Stage(Model):
     """One training."""
 
     config: NonEmpty
-    """The trainer's config file, relative to its root."""
+    """The trainer's config file, relative to its root; for metriclogger the script that declares its
+    arguments, as a rule the entry itself."""
     epochs: int = Field(ge=1)
     """Epochs to train; raising it later goes on from what is there."""
     init_from: StageName | None = None
     """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
     options: Mapping[OptionKey, Option] = {}
-    """Overrides of the trainer config (`--cfg-options`), e.g. data.workers_per_gpu: 4."""
+    """Overrides of the trainer config: `--cfg-options` for mmcv, e.g. data.workers_per_gpu: 4; arguments for
+    metriclogger, e.g. lr_drop: 40."""
     seed: int | None = Field(default=None, ge=0)
     """Random seed; null: the trainer's own default."""
     deterministic: bool = False
-    """true: `--deterministic`."""
+    """true: `--deterministic` (mmcv)."""
     validate_: bool = Field(default=True, alias="validate")
-    """false: `--no-validate`, no evaluation during training."""
+    """false: `--no-validate`, no evaluation during training (mmcv)."""
     work_dir: NonEmpty | None = None
     """The trainer's work dir, relative to its root; null: inside <out>/<run>/<stage>/work_dir."""
     log: LogName = "trainer.log"

@@ -57,6 +57,11 @@ def report(config: Config, run: str) -> Path:
     return Path(config.out) / run / "report.html"
 
 
+def overview(config: Config) -> Path:
+    """The page of all runs."""
+    return Path(config.out) / "index.html"
+
+
 def stage_paths(config: Config, run: str, stage: str) -> StagePaths:
     """The files of one stage."""
     settings = config.stage(run, stage)

@@ -117,7 +117,9 @@ def _suggestion(path: Sequence[int | str], model: type[BaseModel]) -> str:
 
 def _meaning(path: Sequence[int | str], model: type[BaseModel]) -> str:
     field = _fields(_model_at(path[:-1], model)).get(str(path[-1]))
-    return f" ({field.description.rstrip('.')})" if field is not None and field.description else ""
+    if field is None or not field.description:
+        return ""
+    return f" ({' '.join(field.description.split()).rstrip('.')})"
 
 
 def _fields(model: type[BaseModel] | None) -> Mapping[str, Any]:

@@ -123,7 +123,8 @@ def _recorded_whatever_happens(job: StageJob, record: AttemptRecord) -> Iterator
 def _run(job: StageJob, record: AttemptRecord, shown: Display, stop: StopRequest) -> AttemptRecord:
     """Start, follow, end, judge and record one attempt."""
     launcher = _started(record)
-    watch = Watch(job.trainer, ResumeProof(record.resumed_from), shown)
+    proof = ResumeProof(record.resumed_from, by_epoch=job.trainer.resume_proof == "epoch")
+    watch = Watch(job.trainer, proof, shown)
     with contextlib.closing(Tail(Path(record.log))) as tail:
         status = follow(launcher, tail, watch, lambda: stop.wanted)
         if stop.wanted:

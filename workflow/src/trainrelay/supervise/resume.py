@@ -45,11 +45,13 @@ class ResumeProof:
     """Whether the trainer's own words prove the resume that it was asked for.
 
     A trainer can ignore a resume in silence and start from zero; then its first progress line comes without
-    the line that says where it resumed.
+    the line that says where it resumed, or, for trainers that have no such line (`by_epoch`), is of another
+    epoch than the one after the resume point.
     """
 
-    def __init__(self, asked: ResumePoint | None) -> None:
+    def __init__(self, asked: ResumePoint | None, *, by_epoch: bool = False) -> None:
         self._asked = asked
+        self._by_epoch = by_epoch
         self._pending = asked is not None
 
     def see(self, seen: Observation) -> str | None:
@@ -59,6 +61,9 @@ class ResumeProof:
         if isinstance(seen, ResumeSeen):
             self._pending = False
             return None if seen.epoch == self._asked.epoch else _other(self._asked, seen)
+        if self._by_epoch and seen.epoch == self._asked.epoch + 1:
+            self._pending = False
+            return None
         return _from_zero(self._asked, seen)
 
     def missing(self) -> str | None:

@@ -1,0 +1,351 @@
+"""Kind metriclogger: a script's arguments, command lines held against golden files, checkpoints, progress."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainrelay.command import TRAINERS, LaunchRequest, StepSeen, Switch, TrainerConfig
+from trainrelay.command.argparse_config import read_arguments
+from trainrelay.config import Config, parse
+from trainrelay.errors import UserError
+from trainrelay.request import launch_request
+from trainrelay.signature import ingredients, trainer_config
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+KIND = TRAINERS["metriclogger"]
+# A training script as DETR's family writes them; running it would end the tests.
+SCRIPT = """
+raise SystemExit("this file is read, never run")
+def get_args_parser():
+    parser = argparse.ArgumentParser("keypoints", add_help=False)
+    parser.add_argument("--lr", default=1e-4, type=float)
+    parser.add_argument("--batch_size", default=2, type=int)
+    parser.add_argument("--lr_backbone_names", default=["backbone.0"], type=str, nargs="+")
+    parser.add_argument("--no_aux_loss", dest="aux_loss", action="store_false")
+    parser.add_argument("--masks", action="store_true")
+    parser.add_argument("--weight-decay", "--wd", default=1e-4, type=float)
+    parser.add_argument("--root", default=os.environ["HOME"])
+    parser.add_argument("-q", action="store_true")
+    parser.add_argument("inputs", nargs="*")
+    parser.add_argument("--epochs", default=300, type=int)
+    parser.add_argument("--output_dir", default="")
+    parser.add_argument("--resume", default="")
+    parser.add_argument("--start_epoch", default=0, type=int)
+    parser.add_argument("--seed", default=42, type=int)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dist_backend", default="nccl")
+    parser.add_argument("--finetune", default="")
+    return parser
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "main.py").write_text(SCRIPT)
+    return tmp_path
+
+
+def facts_of(checkout: Path) -> TrainerConfig:
+    return read_arguments(checkout, "main.py")
+
+
+def config_of(checkout: Path, **stage: Any) -> Config:
+    how = {"kind": "metriclogger", "root": str(checkout), "entry": "main.py", "device": "cpu"}
+    first = {"config": "main.py", "epochs": 50, "backends": ["gloo"], **stage}
+    second = {"config": "main.py", "epochs": 10, "backends": ["gloo"], "init_from": "train"}
+    return parse(
+        {"runs": {"k": {"trainer": {**how, "nproc_per_node": 2}, "stages": {"train": first, "next": second}}}}
+    )
+
+
+def request_of(checkout: Path, **changes: Any) -> LaunchRequest:
+    request = LaunchRequest(
+        root="/data/keypoints",
+        interpreter="python",
+        launch_module="torch.distributed.run",
+        entry="main.py",
+        config="main.py",
+        work_dir="runs/keypoints/train/work_dir",
+        nproc_per_node=8,
+        nodes=1,
+        backend="gloo",
+        master_port=29511,
+        epochs=50,
+        options={"lr": 2e-4, "batch_size": 4},
+        facts=facts_of(checkout),
+    )
+    return replace(request, **changes)
+
+
+# ------------------------------------------------------------------------------- arguments
+
+
+def test_a_script_is_read_and_not_run(checkout: Path) -> None:
+    facts = facts_of(checkout)
+    assert facts.problem is None
+    assert facts.settings["config: lr"] == "0.0001"
+    assert facts.settings["config: root"] == "os.environ['HOME']"
+    assert facts.settings["config: aux_loss"] == "True"
+    assert facts.literals["lr_backbone_names"] == ["backbone.0"]
+    assert "root" not in facts.literals
+    assert "inputs" not in facts.switches
+    assert facts.switches["weight_decay"] == Switch("--weight-decay")
+    assert facts.switches["aux_loss"] == Switch("--no_aux_loss", False)
+    assert facts.switches["lr_backbone_names"] == Switch("--lr_backbone_names", many=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "No such file"), ("def (", "syntax"), ("x = 1\n", "declares no argument"), ("\0", "null")],
+)
+def test_a_script_that_cannot_be_read_is_a_problem_in_words(
+    tmp_path: Path, text: str | None, words: str
+) -> None:
+    if text is not None:
+        (tmp_path / "main.py").write_text(text)
+    problem = read_arguments(tmp_path, "main.py").problem
+    assert problem is not None
+    assert words in problem
+
+
+def test_a_changed_default_changes_what_the_training_is_and_a_comment_does_not(checkout: Path) -> None:
+    before = ingredients(config_of(checkout), "k", "train")
+    (checkout / "main.py").write_text(SCRIPT.replace("parser = ", "parser =  # the arguments\\\n    ", 0))
+    assert ingredients(config_of(checkout), "k", "train") == before
+    (checkout / "main.py").write_text(
+        f"# a comment\n{SCRIPT}".replace("default=1e-4, type=float", "default=2e-4")
+    )
+    after = ingredients(config_of(checkout), "k", "train")
+    assert {key for key in after if after[key] != before[key]} == {"config: lr", "config: weight_decay"}
+
+
+@pytest.mark.parametrize("key", ["output_dir", "resume", "epochs", "start_epoch", "dist_backend", "finetune"])
+def test_what_leaves_the_weights_alone_is_not_in_the_identity(checkout: Path, key: str) -> None:
+    assert f"config: {key}" not in ingredients(config_of(checkout), "k", "train")
+
+
+def test_an_option_stands_over_the_scripts_default(checkout: Path) -> None:
+    config = config_of(checkout, options={"finetune": "weights.pth", "lr": 0.5})
+    facts = trainer_config(config, "k", "train")
+    assert facts.literals["lr"] == 0.5
+    assert KIND.config_initial_checkpoint(facts) == "weights.pth"
+
+
+# ------------------------------------------------------------------------------- command lines
+
+
+def launched(request: LaunchRequest) -> str:
+    launch = KIND.launch(request, {})
+    return (
+        json.dumps({"cwd": launch.cwd, "env": dict(launch.env), "argv": list(launch.argv)}, indent=2) + "\n"
+    )
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "start": {},
+    "resume": {"resume_from": "runs/keypoints/train/work_dir/checkpoint0004.pth"},
+    "automatic_port": {"master_port": 40123},
+    "no_port": {"master_port": None},
+    "nccl_on_gpus": {"backend": "nccl", "env": {"NCCL_P2P_DISABLE": "1"}},
+    "cpu_and_seed": {"device": "cpu", "seed": 7},
+    "old_launcher": {"launch_module": "torch.distributed.launch"},
+    "from_another_stage": {"load_from": "../stage 1/checkpoint.pth", "epochs": 300},
+    "every_spelling": {
+        "options": {
+            "aux_loss": False,
+            "masks": True,
+            "lr_backbone_names": ["a b", "c"],
+            "weight_decay": -1,
+            "q": True,
+        }
+    },
+    "unreadable_script": {
+        "facts": TrainerConfig(problem="main.py: No such file"),
+        "options": {"x_y": 1, "z": True},
+    },
+    "nasty_paths": {
+        "root": "/data/my models/ü'; rm -rf $HOME",
+        "work_dir": "a b/$(x)",
+        "interpreter": "/opt/py 3/py",
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_start_is_the_argv_list_of_its_golden_file(checkout: Path, name: str) -> None:
+    golden = (GOLDEN / f"metriclogger_{name}.json").read_text()
+    assert launched(request_of(checkout, **CHANGES[name])).splitlines() == golden.splitlines()
+
+
+def test_the_scripts_own_parser_takes_the_command_line(checkout: Path) -> None:
+    """What the script's argparse makes of our words is what was meant."""
+    request = request_of(checkout, **{**CHANGES["every_spelling"], "seed": 7, "resume_from": "a b.pth"})
+    argv = KIND.launch(request, {}).argv
+    body = SCRIPT.replace('raise SystemExit("this file is read, never run")', "import argparse, os")
+    scope: dict[str, Any] = {}
+    exec(body, scope)
+    parsed: argparse.Namespace = scope["get_args_parser"]().parse_args(argv[argv.index("main.py") + 1 :])
+    said = vars(parsed)
+    wanted = {"aux_loss": False, "masks": True, "q": True, "weight_decay": -1.0, "seed": 7, "epochs": 50}
+    assert {key: said[key] for key in wanted} == wanted
+    assert said["lr_backbone_names"] == ["a b", "c"]
+    assert (said["resume"], said["dist_backend"], said["output_dir"]) == ("a b.pth", "gloo", request.work_dir)
+
+
+def test_the_request_of_a_config_tells_cpu_backend_and_the_earlier_stage(checkout: Path) -> None:
+    config = config_of(checkout)
+    request = launch_request(config, "k", "next", trainer_config(config, "k", "next"), "ckpts/a.pth")
+    argv = list(KIND.launch(request, {}).argv)
+    assert argv[argv.index("--device") + 1] == "cpu"
+    assert argv[argv.index("--dist_backend") + 1] == "gloo"
+    assert argv[argv.index("--finetune") + 1] == str(checkout / "ckpts/a.pth")
+
+
+# ------------------------------------------------------------------------------- what cannot be said
+
+
+@pytest.mark.parametrize(
+    ("script", "changes", "words"),
+    [
+        (SCRIPT, {"options": {"lrr": 1}}, "options.lrr: main.py declares no such argument; did you mean lr?"),
+        (SCRIPT, {"options": {"masks": 3}}, "--masks is a switch: use true or false"),
+        (SCRIPT, {"options": {"lr": True}}, "--lr takes a value"),
+        (SCRIPT, {"options": {"lr": [1, 2]}}, "--lr takes one value"),
+        (
+            SCRIPT.replace("--dist_backend", "--x"),
+            {},
+            "declares no --dist_backend, so it cannot be told to use gloo",
+        ),
+        (SCRIPT.replace("--resume", "--x"), {}, "declares no --resume, which kind metriclogger needs"),
+        (
+            SCRIPT.replace("--finetune", "--x"),
+            {"load_from": "a.pth"},
+            "so it cannot start from another stage",
+        ),
+        (SCRIPT.replace("--seed", "--x"), {"seed": 1}, "declares no --seed; leave the stage's seed out"),
+        (SCRIPT.replace('start_epoch", default=0', 'start_epoch", default=1'), {}, "counts epochs from 1"),
+    ],
+)
+def test_what_the_script_cannot_be_told_is_a_sentence(
+    checkout: Path, script: str, changes: dict[str, Any], words: str
+) -> None:
+    (checkout / "main.py").write_text(script)
+    sentences = KIND.unsayable(request_of(checkout, **changes))
+    assert len(sentences) == 1
+    assert words in sentences[0]
+
+
+def test_a_plain_start_can_be_said_and_an_unreadable_script_is_not_judged(checkout: Path) -> None:
+    assert KIND.unsayable(request_of(checkout)) == []
+    assert KIND.unsayable(request_of(checkout, facts=TrainerConfig(problem="gone"), options={"lrr": 1})) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"options": {"resume": "x.pth"}}, "stages.train.options.resume: not as an option; set nothing"),
+        ({"options": {"epochs": 3}}, "stages.train.options.epochs: not as an option; set the stage's epochs"),
+        ({"deterministic": True}, "stages.train.deterministic: kind metriclogger has no switch for it"),
+        ({"validate": False}, "stages.train.validate: kind metriclogger has no switch for it"),
+    ],
+)
+def test_what_the_config_may_not_say_is_refused_with_its_place(
+    checkout: Path, stage: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match="runs.k." + words.replace("[", r"\[")):
+        config_of(checkout, **stage)
+
+
+def test_a_checkpoint_named_twice_is_refused(checkout: Path) -> None:
+    data = config_of(checkout).model_dump(by_alias=True, mode="json")
+    data["runs"]["k"]["stages"]["next"]["options"] = {"finetune": "x.pth"}
+    with pytest.raises(UserError, match=r"options\.finetune: not beside init_from: train"):
+        parse(data)
+
+
+# ------------------------------------------------------------------------------- progress
+
+STEP = (
+    "Epoch: [4]  [  10/1458]  eta: 0:08:13  lr: 0.000100  grad_norm: 13.63  loss: 10.0258 (11.4481)"
+    "  loss_ce: 0.6020 (0.8016)  time: 0.3410  data: 0.0766  max mem: 3887"
+)
+
+
+@pytest.mark.parametrize("line", [STEP, STEP.replace("  ", "\t"), f"[default0]:{STEP}"])
+def test_a_progress_line_tells_epoch_iterations_done_and_loss(line: str) -> None:
+    assert KIND.observe(line) == StepSeen(5, 11, 1458, 10.0258, None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Test:  [  0/156]  eta: 0:03:55  loss: 3.6938 (3.6938)",
+        "Epoch: [0] Total time: 0:04:18 (0.1774 s / it)",
+        "Averaged stats: lr: 0.000100  loss: 3.6713 (5.0981)",
+        "",
+    ],
+)
+def test_validation_and_other_lines_are_no_progress(line: str) -> None:
+    assert KIND.observe(line) is None
+
+
+# ------------------------------------------------------------------------------- checkpoints
+
+
+def save(path: Path, epoch: int) -> None:
+    torch.save(
+        {
+            "model": {"w": torch.ones(2)},
+            "optimizer": {"state": {}},
+            "epoch": epoch,
+            "args": argparse.Namespace(lr=1e-4),
+        },
+        path,
+    )
+
+
+def test_checkpoints_count_finished_epochs_and_what_is_written_over_comes_second(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint.pth", 9)
+    for name in ("checkpoint0009.pth", "checkpoint0004.pth", "model_7.pth", "best_checkpoint.pth", "x.pth"):
+        (tmp_path / name).touch()
+    (tmp_path / "checkpoint0011.pth").symlink_to("checkpoint0009.pth")
+    found = [(epoch, path.name) for epoch, path in KIND.checkpoints(tmp_path)]
+    assert found == [
+        (10, "checkpoint0009.pth"),
+        (10, "checkpoint.pth"),
+        (8, "model_7.pth"),
+        (5, "checkpoint0004.pth"),
+    ]
+    assert KIND.checkpoint_path(tmp_path, 10).name == "checkpoint0009.pth"
+    assert KIND.checkpoint_path(tmp_path, 3).name == "checkpoint0002.pth"
+    assert KIND.checkpoints(tmp_path / "none") == []
+
+
+def test_a_newest_checkpoint_without_a_numbered_twin_is_found_by_what_it_says(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoint.pth", 2)
+    assert [epoch for epoch, _ in KIND.checkpoints(tmp_path)] == [3]
+    assert KIND.checkpoint_path(tmp_path, 3).name == "checkpoint.pth"
+
+
+def test_a_broken_newest_checkpoint_is_still_a_candidate_the_last_one(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pth").write_bytes(b"PK torn")
+    (tmp_path / "checkpoint0000.pth").touch()
+    assert [(epoch, path.name) for epoch, path in KIND.checkpoints(tmp_path)] == [
+        (1, "checkpoint0000.pth"),
+        (0, "checkpoint.pth"),
+    ]
+
+
+def test_everything_that_a_start_could_overwrite_or_append_to_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").touch()
+    (tmp_path / "best.pth").symlink_to("/archive/b.pth")
+    (tmp_path / "notes.md").touch()
+    assert KIND.left_behind(tmp_path) == ["best.pth", "log.txt"]
+    assert KIND.left_behind(tmp_path / "none") == []

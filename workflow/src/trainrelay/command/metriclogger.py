@@ -1,0 +1,229 @@
+"""Trainer kind `metriclogger`: argparse scripts of DETR's family, which print through a MetricLogger.
+
+Facts about the command line, the lines and the files are those of DETR's main.py and util/misc.py; what
+differs between its descendants (DeiT, MAE, torchvision's references, RoomFormer) is read from the arguments
+that the script declares.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from trainrelay.checkpoint import saved_epoch
+from trainrelay.command.argparse_config import read_arguments
+from trainrelay.command.base import (
+    Launch,
+    LaunchRequest,
+    Observation,
+    Option,
+    StepSeen,
+    Switch,
+    TrainerConfig,
+)
+from trainrelay.command.torchrun import environment, launcher, number, plain_files
+
+# Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
+# start from is judged by its content, the epochs by the stage's own key.
+_NOT_WEIGHTS = re.compile(
+    r"^(config: )?(output_dir|output|log_dir|resume|auto_resume|start_epoch|epochs|eval|eval_only|test_only"
+    r"|device|num_workers|workers|pin_mem|prefetch_factor|print_freq|save_\w+|ckpt_\w+|job_name|run_name"
+    r"|wandb\w*|world_size|local_rank|rank|gpu|dist_url|dist_backend|dist_on_itp|distributed|finetune"
+    r"|start_from_checkpoint)$"
+)
+# The argument that names weights to start from, by the families that have one (MAE and DeiT; Raster2Seq).
+_FROM = ("finetune", "start_from_checkpoint")
+_RESERVED = {
+    "epochs": "the stage's epochs",
+    "seed": "the stage's seed",
+    "output_dir": "the stage's work_dir",
+    "resume": "nothing: a relaunch resumes by itself",
+    "start_epoch": "nothing: a relaunch resumes by itself",
+    "dist_backend": "the stage's backends",
+    "device": "the trainer's device",
+}
+_STEP = re.compile(r"Epoch: \[(\d{1,9})\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
+_LOSS = re.compile(r"\sloss: (\S+)")
+_CHECKPOINT = re.compile(r"^(?:checkpoint[-_]?|model_)(\d{1,9})\.pth$")
+_NEWEST = "checkpoint.pth"
+_LOG = "log.txt"  # appended to, a line per epoch
+
+
+class MetricLogger:
+    """How a script of DETR's family is started, what it prints, which files it leaves."""
+
+    kind = "metriclogger"
+    # None of them says that it resumed: the first epoch that it trains does.
+    resume_proof: Literal["line", "epoch"] = "epoch"
+    saves_iteration = False
+    lacks = frozenset({"deterministic", "validate"})
+
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
+        """The defaults and the spelling of the script's arguments."""
+        return read_arguments(root, config)
+
+    def changes_weights(self, setting: str) -> bool:
+        """False for paths, logging, evaluation, workers and how the ranks meet."""
+        return _NOT_WEIGHTS.match(setting) is None
+
+    def refused_option(self, key: str, _value: Option, /) -> str | None:
+        """What has a key of its own."""
+        return f"not as an option; set {_RESERVED[key]}" if key in _RESERVED else None
+
+    def starts_from(self, key: str) -> bool:
+        """`finetune` and its like."""
+        return key in _FROM
+
+    def config_epochs(self, facts: TrainerConfig) -> int | None:
+        """The default of `--epochs`."""
+        epochs = facts.literals.get("epochs")
+        return epochs if isinstance(epochs, int) else None
+
+    def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
+        """timm's and torchvision's cosine schedules; DETR's own steps at fixed epochs."""
+        named = (facts.literals.get(key) for key in ("sched", "lr_scheduler", "scheduler"))
+        return next((name for name in named if isinstance(name, str) and "cos" in name.lower()), None)
+
+    def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
+        """What `finetune` or its like names, by default or among the stage's options."""
+        named = (facts.literals.get(key) for key in _FROM)
+        return next((path for path in named if isinstance(path, str) and path), None)
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        """argv and environment of one start."""
+        argv = [*launcher(request)]
+        # The old launcher else passes --local_rank, which these scripts do not know.
+        old = request.launch_module == "torch.distributed.launch"
+        argv += ["--use_env"] if old and "local_rank" not in request.facts.switches else []
+        argv += [request.entry, *_arguments(request)]
+        return Launch(tuple(argv), environment(request, inherited), request.root)
+
+    def unsayable(self, request: LaunchRequest) -> list[str]:
+        """What the script does not declare, or declares otherwise than DETR does."""
+        return [] if request.facts.problem else list(_unsayable(request))
+
+    def observe(self, line: str) -> Observation | None:
+        """Progress of training; `Test:` and every other line is None. Headers count epochs from 0."""
+        step = _STEP.search(line) if "Epoch: [" in line else None
+        if step is None:
+            return None
+        loss = _LOSS.search(line, step.end())
+        return StepSeen(
+            int(step[1]) + 1, int(step[2]) + 1, int(step[3]), number(loss[1]) if loss else None, None
+        )
+
+    def checkpoints(self, work_dir: Path) -> list[tuple[int, Path]]:
+        """Those with an epoch in their name, which counts from 0; and checkpoint.pth, written over each
+        epoch, which comes after one of the same epoch that is not. If it cannot be read, its epoch is 0.
+        """
+        found = [
+            (int(match[1]) + 1, 1, path)
+            for path in plain_files(work_dir)
+            if (match := _CHECKPOINT.match(path.name))
+        ]
+        newest = work_dir / _NEWEST
+        if newest.is_file() and not newest.is_symlink():
+            found.append((saved_epoch(newest) or 0, 0, newest))
+        return [(epoch, path) for epoch, _, path in sorted(found, reverse=True)]
+
+    def left_behind(self, work_dir: Path) -> list[str]:
+        """Every *.pth, and the log.txt that a start would append to."""
+        if not work_dir.is_dir():
+            return []
+        return sorted(path.name for path in [*work_dir.glob("*.pth"), *work_dir.glob(_LOG)])
+
+    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
+        """The one that lies there, else DETR's name for it."""
+        lying = (path for saved, path in self.checkpoints(work_dir) if saved == epoch)
+        return next(lying, work_dir / f"checkpoint{epoch - 1:04d}.pth")
+
+
+def _arguments(request: LaunchRequest) -> Iterator[str]:
+    """Ours first, so that the stage's options stand at the end of the line, where a person looks for them."""
+    for name, value in _ours(request).items():
+        yield from _spelled(request.facts, name, value)
+    for name, option in request.options.items():
+        yield from _spelled(request.facts, name, option)
+
+
+def _ours(request: LaunchRequest) -> dict[str, Option]:
+    """What the workflow says; what the script's defaults say already is left out."""
+    defaults, declared = request.facts.literals, request.facts.switches
+    said: dict[str, Option] = {"output_dir": request.work_dir}
+    wanted: dict[str, Option] = {
+        "epochs": request.epochs,
+        "seed": request.seed,
+        "device": request.device,
+        "dist_backend": request.backend,
+    }
+    for name, value in wanted.items():
+        known = request.facts.problem is not None or name in declared
+        if value is not None and known and defaults.get(name) != value:
+            said[name] = value
+    if request.load_from is not None:
+        said[_from(request.facts) or _FROM[0]] = os.path.normpath(Path(request.root) / request.load_from)
+    if request.resume_from is not None:
+        said["resume"] = request.resume_from
+    return said
+
+
+def _from(facts: TrainerConfig) -> str | None:
+    return next((name for name in _FROM if name in facts.switches), None)
+
+
+def _spelled(facts: TrainerConfig, name: str, value: Option) -> Iterator[str]:
+    """An argument as the script declares it; null is left out."""
+    switch = _switch(facts, name) or Switch(f"--{name}", True if isinstance(value, bool) else None)
+    if switch.sets is not None:
+        wanted = switch.sets if name in facts.switches else True
+        yield from [switch.flag] if value is wanted else []
+    elif isinstance(value, list):
+        yield from (switch.flag, *map(str, value))
+    elif value is not None:
+        # One word, so that a value that begins with a dash is not taken for an argument.
+        yield f"{switch.flag}={value}" if str(value).startswith("-") else switch.flag
+        yield from [] if str(value).startswith("-") else [str(value)]
+
+
+def _switch(facts: TrainerConfig, name: str) -> Switch | None:
+    """By the name in the trainer's code, else by the flag: aux_loss: false is no_aux_loss: true."""
+    by_flag = (s for s in facts.switches.values() if s.flag.lstrip("-").replace("-", "_") == name)
+    return facts.switches.get(name) or next(by_flag, None)
+
+
+def _unsayable(request: LaunchRequest) -> Iterator[str]:
+    facts, script = request.facts, request.config
+    for name in ("output_dir", "resume", "epochs"):
+        if name not in facts.switches:
+            yield f"{script} declares no --{name}, which kind metriclogger needs; set config to where it is"
+    if (first := facts.literals.get("start_epoch", 0)) != 0:
+        yield f"{script} counts epochs from {first}; kind metriclogger needs a count from 0, as DETR has"
+    if request.backend != "nccl" and "dist_backend" not in facts.switches:
+        yield (
+            f"{script} declares no --dist_backend, so it cannot be told to use {request.backend}; declare it"
+            " and give it to init_process_group, or set backends: [nccl]"
+        )
+    if request.seed is not None and "seed" not in facts.switches:
+        yield f"{script} declares no --seed; leave the stage's seed out"
+    if request.load_from is not None and _from(facts) is None:
+        yield f"{script} declares no --{' or --'.join(_FROM)}, so it cannot start from another stage"
+    yield from _undeclared(request)
+
+
+def _undeclared(request: LaunchRequest) -> Iterator[str]:
+    for name, value in request.options.items():
+        switch = _switch(request.facts, name)
+        if switch is None:
+            near = difflib.get_close_matches(name, request.facts.switches, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield f"options.{name}: {request.config} declares no such argument{meant}"
+        elif switch.sets is not None and not isinstance(value, bool):
+            yield f"options.{name}: got {value!r}; {switch.flag} is a switch: use true or false"
+        elif switch.sets is None and isinstance(value, bool):
+            yield f"options.{name}: got {value}; {switch.flag} takes a value"
+        elif isinstance(value, list) and not switch.many:
+            yield f"options.{name}: got a list; {switch.flag} takes one value"
