@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from support.metriclogger_logs import metriclogger_text, write_metriclogger_json, write_metriclogger_log
 from support.mmcv_logs import mmcv_text, write_mmcv_json_log, write_mmcv_log
 from trainrelay.errors import LogError
 from trainrelay.logs import read
@@ -33,7 +34,7 @@ def test_what_is_no_log_is_refused_in_a_sentence_that_says_what_to_type(tmp_path
     message = refusal(path)
     assert str(path) in message
     assert words in message
-    assert "mmcv text, mmcv JSON" in message
+    assert "mmcv text, mmcv JSON, MetricLogger text, MetricLogger JSON" in message
     assert "trainrelay analyze" in message
 
 
@@ -53,6 +54,14 @@ def test_logs_of_two_formats_are_refused(tmp_path):
 def test_the_format_is_seen_in_the_content_not_in_the_name(tmp_path):
     assert read([write_mmcv_log(tmp_path / "x.json")]).format == "mmcv-text"
     assert read([write_mmcv_json_log(tmp_path / "x.log")]).format == "mmcv-json"
+    assert read([write_metriclogger_log(tmp_path / "y.json")]).format == "metriclogger-text"
+    assert read([write_metriclogger_json(tmp_path / "y.log")]).format == "metriclogger-json"
+
+
+def test_a_line_of_another_format_does_not_settle_the_format(tmp_path):
+    path = tmp_path / "console.log"
+    path.write_text(mmcv_text(epochs=1).splitlines()[-1] + "\n" + metriclogger_text(epochs=1))
+    assert read([path]).format == "metriclogger-text"
 
 
 def test_an_attempt_that_said_nothing_is_allowed_beside_one_that_did(tmp_path):

@@ -17,7 +17,8 @@ class RowSeen:
 
     `by_iteration` marks trainers that count iterations over the whole run; `key` is equal for two
     copies of one line (None: cannot be told), so that one run's console log and log file are not
-    counted twice.
+    counted twice. `from_zero`: `iteration` counts from 0, so one more is done than it says. An "epoch"
+    row without values only says that its epoch was trained.
     """
 
     epoch: int
@@ -28,6 +29,7 @@ class RowSeen:
     iters_per_epoch: int | None = None
     max_iters: int | None = None
     by_iteration: bool = False
+    from_zero: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,19 @@ class MarkerSeen:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStarted:
-    """A trainer process introduced itself: what follows is a new start."""
+    """A trainer process introduced itself: what follows is a new start. `rank` where it says which it is."""
+
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochsCounted:
+    """From which number (0 or 1) the trainer counts epochs, as this file proves; comes before its rows.
+
+    None: nothing proves it, and the rows that follow were taken to count from 0.
+    """
+
+    first: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ class Skipped:
     """A line that began as a line of numbers and could not be read to its end."""
 
 
-Event = RowSeen | MarkerSeen | ProcessStarted | Facts | Skipped
+Event = RowSeen | MarkerSeen | ProcessStarted | EpochsCounted | Facts | Skipped
 
 
 class Format(Protocol):

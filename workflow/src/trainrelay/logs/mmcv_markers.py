@@ -8,18 +8,15 @@ from collections.abc import Callable, Iterator
 from trainrelay.logs import environment, trainer_config
 from trainrelay.logs.clean import clean
 from trainrelay.logs.events import Event, Facts, MarkerSeen, ProcessStarted
+from trainrelay.logs.tracebacks import Tracebacks
 
 BLOCK_LINE_LIMIT = 50_000
-TRACEBACK_LINE_LIMIT = 1_000
 
 _SAVED = re.compile(r"Saving checkpoint at (\d{1,12}) (epochs|iterations)")
 _RESUMED = re.compile(r"resumed (?:from )?epoch:? (\d{1,9}), iter (\d{1,12})")
 _STARTED = re.compile(r"Start running, host: (.*?), work_dir: (.*)")
 _LOADED = re.compile(r"load checkpoint from (?:[\w.-]+ path: )?(\S.*)")
 _LENGTH = re.compile(r"workflow: .*, max: (\d{1,12}) (epochs|iters)")
-_ERROR = re.compile(
-    r"(?:\[rank\d+\]:\s?)?(?!(?:WARNING|INFO|ERROR|DEBUG|NOTE)\b)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:: .*)?)$"
-)
 _MISMATCH = "The model and loaded state dict do not match exactly"
 
 
@@ -30,14 +27,14 @@ class Narrator:
     def __init__(self) -> None:
         self._block: list[str] = []
         self._close: Callable[[list[str]], Iterator[Event]] | None = None
-        self._in_traceback = 0
+        self._tracebacks = Tracebacks()
 
     def line(self, line: str, stamped: bool) -> Iterator[Event]:
         """The events of one line; `stamped` where it is a record of the logger."""
         text = line.rstrip()
         if not stamped and self._close is not None and len(self._block) < BLOCK_LINE_LIMIT:
             self._block.append(text)
-        yield from self._traceback(text)
+        yield from self._tracebacks.line(text)
         for words, parse in _PARSERS.items():
             if words in text:
                 yield from parse(text)
@@ -57,16 +54,6 @@ class Narrator:
             self._close, self._block = _config, []
         elif stamped and text.endswith("Environment info:"):
             self._close, self._block = _environment, []
-
-    def _traceback(self, text: str) -> Iterator[Event]:
-        """The line that ends a traceback: the first one after it that is not indented."""
-        if "Traceback (most recent call last)" in text:
-            self._in_traceback = TRACEBACK_LINE_LIMIT
-        elif self._in_traceback:
-            self._in_traceback -= 1
-            if match := _ERROR.match(text):
-                self._in_traceback = 0
-                yield MarkerSeen("error", clean(match[1]))
 
 
 def _saved(text: str) -> Iterator[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,12 +10,15 @@ from trainrelay.errors import LogError
 from trainrelay.logs import source
 from trainrelay.logs.assemble import assemble
 from trainrelay.logs.events import Event, Format
+from trainrelay.logs.metriclogger_json import MetricLoggerJson
+from trainrelay.logs.metriclogger_text import MetricLoggerText
 from trainrelay.logs.mmcv_json import MmcvJson
 from trainrelay.logs.mmcv_text import MmcvText
 from trainrelay.records import Log
 
 # A further format is one more module and one more entry here.
-FORMATS: tuple[Format, ...] = (MmcvText(), MmcvJson())
+FORMATS: tuple[Format, ...] = (MmcvText(), MmcvJson(), MetricLoggerText(), MetricLoggerJson())
+CLAIMS = 3  # lines that settle it
 READS = ", ".join(form.title for form in FORMATS)
 
 
@@ -51,12 +55,16 @@ def _common_format(paths: Sequence[Path]) -> Format:
 
 
 def detect(path: Path) -> Format | None:
-    """The format of the first line that only one format can have written."""
+    """The format that first claims a few lines, or the most lines of a short file: a single line may be a
+    quotation."""
+    claims: Counter[Format] = Counter()
     for line in source.lines(path):
-        for form in FORMATS:
-            if form.claims(line):
+        form = next((form for form in FORMATS if form.claims(line)), None)
+        if form is not None:
+            claims[form] += 1
+            if claims[form] == CLAIMS:
                 return form
-    return None
+    return claims.most_common(1)[0][0] if claims else None
 
 
 def _unknown(path: Path) -> str:

@@ -1,0 +1,253 @@
+"""The lines that DETR's MetricLogger prints, one by one.
+
+    Epoch: [0]  [  10/1458]  eta: 0:08:13  lr: 0.000100  loss: 10.0258 (11.4481)  time: 0.3410  data: 0.0766
+    Test:  [  0/156]  eta: 0:03:55  loss: 3.6938 (3.6938)  time: 1.5096  data: 1.0722
+    Averaged stats: lr: 0.000100  loss: 3.6713 (5.0981)
+
+`v (g)` is the median of the last 20 values and the mean of all so far. The delimiter is two spaces or a tab.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from trainrelay.logs.clean import metric_name, strip_escapes
+
+VALUE_LIMIT = 5_000  # metrics of one line
+RECORDS_LIMIT = 1_000  # records in one line, where processes write over each other
+HEADER_LIMIT = 120
+RARE = 20  # a shape of which the usual one has more than this many times as many lines
+
+_PLACE = re.compile(r"\[ {0,9}(\d{1,9})/(\d{1,9})\][ \t]{1,9}eta: ")
+_HEADER = re.compile(
+    r"(?:Epoch:? ?\[(\d{1,9})(?:/(\d{1,9}))?\]"
+    r"|\b(?:Test|Val|Valid|Validation|Eval|Evaluation|Evaluate)\b[^:\[\]]{0,20}:[^:\[\]]{0,40}(?:\[\d{1,9}\])?)\s*$",
+    re.IGNORECASE,
+)
+_AVERAGED = re.compile(r"\bAveraged (?:\w{1,20} )?stats: ?")
+_RECORD = re.compile(r"Epoch: \[|\bTest: |Averaged (?:\w{1,20} )?stats:|\| distributed init|Namespace\(")
+_WORDS = ("Epoch: ", "Test: ", " stats:", "| distributed init", "Namespace(")  # one of them is in each
+_PREFIX = re.compile(r"\[[a-z]+\d{1,6}\]:\s?")
+_VALUE = re.compile(r"(?<!\S)(max mem|[A-Za-z_][^\s:()]*): ([^\s()]+)(?: \(([^\s()]+)\))?")
+_WHOLE = re.compile(r"\.\d{4}$|^-?(?:nan|inf)$")
+_NAMES = {"data": "data_time", "max mem": "memory"}
+
+
+Shape = tuple[tuple[str, bool], ...]  # names of metrics in order, and whether a mean follows
+CLOCKS = {"time", "data_time", "memory"}  # what a progress line ends with and averages do not have
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """A line of training, or of an evaluation (`epoch` None). `epoch` and `iteration` as printed.
+
+    `means` is filled on the last line of a block only. `whole`: nothing of the line is lost, as far as the
+    lines read so far tell. `epochs`: of how many, where a trainer says it.
+    """
+
+    epoch: int | None
+    iteration: int
+    length: int
+    values: Mapping[str, float]
+    means: Mapping[str, float]
+    shape: Shape
+    whole: bool
+    epochs: int | None = None
+
+    @property
+    def last(self) -> bool:
+        """Whether it is the last line of its epoch or evaluation."""
+        return self.iteration == self.length - 1
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and iteration, to be compared."""
+        return (self.epoch or 0, self.iteration)
+
+
+@dataclass(frozen=True, slots=True)
+class Averages:
+    """The means of what was just trained or evaluated."""
+
+    values: Mapping[str, float]
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What stands in a line: the first number of each metric, and that in parentheses.
+
+    `torn`: something there is neither, as where another process wrote into the line.
+    """
+
+    values: Mapping[str, float]
+    means: Mapping[str, float]
+    shape: Shape
+    torn: bool
+
+
+def is_ours(line: str) -> bool:
+    """Whether only a MetricLogger prints such a line."""
+    return _placed(line) is not None
+
+
+class LineReader:
+    """Lines -> records. Learns what a line usually holds, to notice those that were cut or mixed.
+
+    `mixed`: processes wrote into each other's lines.
+    """
+
+    def __init__(self) -> None:
+        self._usual = {True: 0, False: 0}  # values of a line of training, of evaluation
+        self._shapes: dict[tuple[bool, Shape], list[Progress]] = {}
+        self._counts: Counter[tuple[bool, Shape]] = Counter()
+        self.mixed = False
+
+    def records(self, line: str) -> Iterator[Progress | Averages | str]:
+        """What a line holds; more than one record where processes wrote into each other."""
+        for record, cut in _records(strip_escapes(line)):
+            yield self._record(record, cut, line.endswith("\n"))
+
+    def finish(self) -> None:
+        """Of a file in which lines were mixed, those that look like hardly any other are not whole.
+
+        The head of one line and the tail of another make a line without any fault of its own.
+        """
+        for training in (True, False):
+            usual = max((count for (of, _), count in self._counts.items() if of is training), default=0)
+            for (of, shape), count in self._counts.items():
+                rare = count * RARE < usual or (count == 1 and usual >= 3)
+                if self.mixed and of is training and rare:
+                    for seen in self._shapes[of, shape]:
+                        seen.whole = False
+
+    def _record(self, record: str, cut: bool, ended: bool) -> Progress | Averages | str:
+        if (found := _placed(record)) is not None:
+            return self._progress(*found, record, cut, ended)
+        if "Averaged " in record and (match := _AVERAGED.search(record)):
+            numbers = read_numbers(record[match.end() :], cut)
+            whole = not (numbers.torn or cut or CLOCKS & numbers.values.keys())
+            self.mixed |= numbers.torn or (cut and ended)
+            # What has no mean beside others that do is the last value (lr, class_error), not an average.
+            return Averages((numbers.means or numbers.values) if whole else {}, numbers.shape)
+        return _PREFIX.sub("", record, count=1) if record.startswith("[") else record
+
+    def _progress(
+        self, place: re.Match[str], header: re.Match[str], record: str, cut: bool, ended: bool
+    ) -> Progress:
+        text = record[place.end() :].rstrip()
+        quoted = text.endswith("...")  # as documents shorten a line
+        numbers = read_numbers(text, cut and not quoted)
+        training = header[1] is not None
+        whole = bool(numbers.values) and (quoted or self._is_whole(numbers, cut, training))
+        last = whole and int(place[1]) == int(place[2]) - 1
+        self.mixed |= not quoted and (numbers.torn or (cut and ended))
+        seen = Progress(
+            epoch=int(header[1]) if training else None,
+            iteration=int(place[1]),
+            length=int(place[2]),
+            values=numbers.values if training and whole else {},
+            means=numbers.means if last and not cut else {},
+            shape=numbers.shape,
+            whole=whole,
+            epochs=int(header[2]) if header[2] else None,
+        )
+        if whole:
+            self._remember(training, seen)
+        return seen
+
+    def _is_whole(self, numbers: Numbers, cut: bool, training: bool) -> bool:
+        """A line that was cut in its last value, which is left out, is as good as whole."""
+        usual, count = self._usual[training], len(numbers.values)
+        if cut:
+            return 0 < usual <= count + 1
+        if numbers.torn:
+            return count >= usual and len({name for name, _ in numbers.shape}) == len(numbers.shape)
+        self._usual[training] = max(usual, count)
+        return True
+
+    def _remember(self, training: bool, seen: Progress) -> None:
+        """Counts the shape, and keeps the first lines of each, as many as may turn out to be rare."""
+        key = (training, seen.shape)
+        self._counts[key] += 1
+        lines = self._shapes.setdefault(key, [])
+        seen.shape = lines[0].shape if lines else seen.shape  # one tuple for all
+        lines.append(seen)
+
+
+def _records(line: str) -> Iterator[tuple[str, bool]]:
+    """The line, or its parts where another record cuts into it; and whether the part was cut off."""
+    cut = not line.endswith(("\n", "\r"))
+    if sum(map(line.count, _WORDS)) < 2:
+        yield line, cut
+        return
+    starts = [match.start() for match in _RECORD.finditer(line)][:RECORDS_LIMIT]
+    for start, end in pairwise([0, *starts[1:], len(line)]):
+        if line[start:end].strip() or len(starts) < 2:
+            yield line[start:end], cut or end < len(line)
+
+
+def _placed(record: str) -> tuple[re.Match[str], re.Match[str]] | None:
+    """The `[10/1458]  eta: ` of a line and the header before it."""
+    place = _PLACE.search(record) if "eta: " in record else None
+    if place is None or int(place[1]) >= int(place[2]):
+        return None
+    header = _HEADER.search(record[max(0, place.start() - HEADER_LIMIT) : place.start()])
+    return (place, header) if header else None
+
+
+def read_numbers(text: str, cut: bool) -> Numbers:
+    """`name: v (g)  name: v`; of a text that was cut, the last value only if it is whole."""
+    text = text.rstrip()
+    found: list[tuple[str, str, str]] = _VALUE.findall(text)[:VALUE_LIMIT]
+    torn = len(found) != min(VALUE_LIMIT, text.count(": "))
+    if cut and found and not found[-1][2] and text.endswith(found[-1][1]) and not _WHOLE.search(found[-1][1]):
+        found.pop()
+    if not found:
+        return Numbers({}, {}, (), torn)
+    raw, values, means = zip(*found, strict=True)
+    names = tuple(map(_name, raw))
+    numbers = _floats(names, values)
+    torn |= len(numbers) < len(names) or any(map(_unlike, values, means))
+    return Numbers(numbers, _floats(names, means), tuple(zip(names, map(bool, means), strict=True)), torn)
+
+
+@lru_cache(maxsize=4096)
+def _name(raw: str) -> str:
+    return metric_name(_NAMES.get(raw, raw))
+
+
+def _floats(names: Iterable[str], values: Iterable[str]) -> dict[str, float]:
+    """Those of the values that are numbers."""
+    pairs = [(name, value) for name, value in zip(names, values, strict=True) if value]
+    try:
+        return {name: float(value) for name, value in pairs}
+    except ValueError:
+        return {name: number for name, value in pairs if (number := _float(value)) is not None}
+
+
+def _float(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _unlike(value: str, mean: str) -> bool:
+    """Whether a value and its mean were not printed by one format."""
+    if not mean or value[-5:-4] == "." == mean[-5:-4]:
+        return False
+    decimals = {_decimals(text) for text in (value, mean)} - {None}
+    return len(decimals) > 1 or _float(mean) is None
+
+
+def _decimals(number: str) -> int | None:
+    """Digits after the point; None of nan and inf, which have none in any format."""
+    if number.lstrip("-").isalpha():
+        return None
+    return len(number.partition(".")[2])
