@@ -10,6 +10,7 @@ import orjson
 
 from trainrelay import state
 from trainrelay.cli.common import configured, named_stage
+from trainrelay.cli.markdown import show
 from trainrelay.cli.say import say
 from trainrelay.config import Config
 from trainrelay.diagnose import analyze, to_json
@@ -39,7 +40,7 @@ def _print(logs: Sequence[Path], *, as_json: bool) -> None:
     if as_json:
         print(orjson.dumps(to_json(analysis), option=orjson.OPT_INDENT_2).decode())
     else:
-        print(analysis_markdown(logs[-1].name, analysis), end="")
+        show(analysis_markdown(logs[-1].name, analysis))
 
 
 def analyze_stage(config: Config, run_name: str, stage: str) -> Analysis:

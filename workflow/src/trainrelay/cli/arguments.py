@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True, metavar="VERB")
     _plan(verbs)
     _analyze(verbs)
+    _explain(verbs)
     _accept(verbs)
     for name, about in (
         ("train", "train one stage, or resume it (called by the workflow)"),
@@ -37,9 +38,11 @@ def parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=about, description=about)
         verb.add_argument("where", metavar="RUN/STAGE")
         _configured(verb, name)
-    report = verbs.add_parser("report", help="write a run's report.html")
-    report.add_argument("run", metavar="RUN")
+    report = verbs.add_parser("report", help="write a run's report.html; without RUN, all of them")
+    report.add_argument("run", nargs="?", metavar="RUN")
     _configured(report, "report")
+    about = "write index.html, the page of all runs"
+    _configured(verbs.add_parser("overview", help=about, description=about), "overview")
     verbs.add_parser("schema", help="print the JSON schema of config.yaml").set_defaults(verb=_verb("schema"))
     return top
 
@@ -64,6 +67,13 @@ def _analyze(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")
     verb.add_argument("--stage", metavar="RUN/STAGE", help="a stage's own logs, into its folder")
     _configured(verb, "analyze")
+
+
+def _explain(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "what a training log's numbers mean: logs of one training, or metrics by name"
+    verb = verbs.add_parser("explain", help=about, description=about)
+    verb.add_argument("what", nargs="+", metavar="METRIC_OR_LOG")
+    verb.set_defaults(verb=_verb("explain"))
 
 
 def _accept(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

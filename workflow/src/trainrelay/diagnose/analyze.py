@@ -6,28 +6,30 @@ from collections.abc import Mapping
 
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.checks import CHECKS
-from trainrelay.diagnose.knowledge import best_for
+from trainrelay.diagnose.explain import explanation
+from trainrelay.diagnose.knowledge import Knowledge, best_for, of_format
 from trainrelay.diagnose.progression import progression
 from trainrelay.diagnose.reached import reached
 from trainrelay.diagnose.summary import Point, curve, summary
 from trainrelay.diagnose.verdict import verdict
 from trainrelay.records import Analysis, Expectation, Log, Phase
 
-PHASES: tuple[Phase, ...] = ("train", "val")
+PHASES: tuple[Phase, ...] = ("train", "val", "epoch")
+ALWAYS = ("train", "val")
 
 
 def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
     """What the logs of one training say, against what the workflow expects of it (if it says so)."""
-    case = Case(log, expectation or Expectation(), best_for(log.metrics("train")))
+    case = Case(log, expectation or Expectation(), _knowledge(log))
     findings = tuple(finding for check in CHECKS for finding in check(case))
     came = reached(case)
-    series = {phase: _series(log, phase) for phase in PHASES}
+    series = {phase: found for phase in PHASES if (found := _series(log, phase)) or phase in ALWAYS}
     return Analysis(
         format=log.format,
         sources=log.sources,
         segments=log.segments,
         epochs=came.epoch,
-        iterations=case.train[-1].step if case.train else 0,
+        iterations=case.train[-1].step if case.train and not log.epochs_only else 0,
         progress=came,
         metrics={
             phase: {name: summary([value for _, value in points]) for name, points in found.items()}
@@ -38,10 +40,17 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
         total=case.total,
         progression=progression(case),
         setup=dict(log.setup),
+        epochs_only=log.epochs_only,
+        explanation=explanation(case, findings),
         curves={
             phase: {name: curve(points) for name, points in found.items()} for phase, found in series.items()
         },
     )
+
+
+def _knowledge(log: Log) -> Knowledge:
+    """What is known of the model, and of the format of its log."""
+    return best_for(log.metrics("train")).over(of_format(log.format))
 
 
 def _series(log: Log, phase: Phase) -> Mapping[str, list[Point]]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from trainrelay.diagnose import layers
 from trainrelay.diagnose.knowledge import BOOKKEEPING, Knowledge, Meaning
-from trainrelay.records import Expectation, Finding, Log, Row
+from trainrelay.records import Expectation, Finding, Log, Phase, Row
 
 TOTALS = ("loss", "total_loss", "train_loss")
+NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
+
+Means = list[tuple[int, float]]  # epoch, value
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,18 @@ class Case:
     @cached_property
     def train(self) -> tuple[Row, ...]:
         """The training rows in order."""
-        return tuple(row for row in self.log.rows if row.phase == "train")
+        return self.rows("train")
+
+    def rows(self, phase: Phase) -> tuple[Row, ...]:
+        """The rows of a phase in order."""
+        return self._by_phase.get(phase, ())
+
+    @cached_property
+    def _by_phase(self) -> Mapping[Phase, tuple[Row, ...]]:
+        found: dict[Phase, list[Row]] = {}
+        for row in self.log.rows:
+            found.setdefault(row.phase, []).append(row)
+        return {phase: tuple(rows) for phase, rows in found.items()}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -31,19 +46,39 @@ class Case:
         return tuple(self.log.metrics("train"))
 
     @cached_property
+    def twins(self) -> frozenset[str]:
+        """The metrics, of every phase, that repeat another one before its coefficient."""
+        names = {name for phase in ("train", "epoch", "val") for name in self.log.metrics(phase)}
+        return frozenset(name for name in names if layers.is_twin(name, names))
+
+    @cached_property
     def total(self) -> str | None:
         """The metric that is the total loss."""
-        return next((name for name in TOTALS if name in self.names), None)
+        there = {*self.names, *self.log.metrics("epoch")}
+        return next((name for name in TOTALS if name in there), None)
 
     @cached_property
     def meanings(self) -> dict[str, Meaning]:
-        """What each component means; total, learning rates and bookkeeping are left out."""
-        left_out = BOOKKEEPING | {self.total or "loss"}
+        """What each component means; total, learning rates, bookkeeping and unscaled twins are left out."""
+        left_out = BOOKKEEPING | {self.total or "loss"} | self.twins
         return {
-            name: self.knowledge.of(name)
+            name: self.meaning(name)
             for name in self.names
             if name not in left_out and name != "lr" and not name.startswith("lr_")
         }
+
+    def meaning(self, name: str) -> Meaning:
+        """What a metric means; earlier decoder layers of an unknown model are one family."""
+        known = self.knowledge.known(name)
+        if known is not None:
+            return known
+        family = layers.family(name, self._there)
+        label = {"family": family, "label": f"{layers.split(name).base}, earlier layers"} if family else {}
+        return self.knowledge.of(name).model_copy(update=label)
+
+    @cached_property
+    def _there(self) -> frozenset[str]:
+        return frozenset(self.names)
 
     @cached_property
     def losses(self) -> tuple[str, ...]:
@@ -52,22 +87,91 @@ class Case:
         return total + tuple(name for name, meaning in self.meanings.items() if meaning.loss)
 
     @cached_property
+    def layered(self) -> Mapping[str, tuple[str, ...]]:
+        """The losses that are logged per decoder layer, by base, the last layer at the end."""
+        return layers.layered(self.names)
+
+    def terms(self, row: Row) -> dict[str, float]:
+        """The scaled terms whose sum is a row's total, by DETR's and mmdet's rule of names."""
+        return {
+            name: value
+            for name, value in row.values.items()
+            if "loss" in name and name != (self.total or "loss") and not name.endswith(layers.UNSCALED)
+        }
+
+    @cached_property
     def stage_one(self) -> bool:
         """Whether only tracks and map are trained (UniAD's first stage)."""
         return not any(name.startswith("motion.") for name in self.names)
+
+    def zero(self, meaning: Meaning) -> str:
+        """What an exact zero of a metric means here: never, often or by design."""
+        if meaning.zero == "stage 1":
+            return "by design" if self.stage_one else "never"
+        if meaning.zero == "switch":
+            return "never" if self.log.config.get(meaning.switch) else "by design"
+        return "by design" if meaning.zero == "always" else meaning.zero
 
     @cached_property
     def epochs(self) -> int | None:
         """How many epochs there shall be: by the workflow, else by the log."""
         return self.expectation.epochs or self.log.max_epochs
 
-    def points(self, metric: str) -> list[tuple[Row, float]]:
-        """The rows that have a metric, and its value there."""
-        return [(row, row.values[metric]) for row in self.train if metric in row.values]
+    def points(self, metric: str, phase: Phase = "train") -> list[tuple[Row, float]]:
+        """The rows of a phase that have a metric, and its value there."""
+        return [(row, row.values[metric]) for row in self.rows(phase) if metric in row.values]
 
     def values(self, metric: str) -> list[float]:
         """One training metric in order."""
         return [row.values[metric] for row in self.train if metric in row.values]
+
+    def epoch_means(self, metric: str) -> Means:
+        """A training metric by epoch: the means that the trainer prints, else those of an epoch's rows."""
+        printed = {row.epoch: value for row, value in self.points(metric, "epoch")}
+        if printed:
+            return sorted(printed.items())
+        logged: dict[int, list[float]] = {}
+        for row, value in self.points(metric):
+            logged.setdefault(row.epoch, []).append(value)
+        return [(epoch, sum(values) / len(values)) for epoch, values in sorted(logged.items())]
+
+    def validation_means(self, metric: str) -> Means:
+        """A validation metric by epoch (by step where epochs are not counted); the last one of an epoch."""
+        found = {self._when(row): value for row, value in self.points(metric, "val")}
+        return sorted(found.items())
+
+    def _when(self, row: Row) -> int:
+        return row.step if self.by_iteration else row.epoch
+
+    @property
+    def true_means(self) -> bool:
+        """Whether `epoch_means` are means over every iteration, so that sums hold."""
+        return self.log.epochs_only or not self.medians or bool(self.rows("epoch"))
+
+    @property
+    def medians(self) -> bool:
+        """Whether the training rows are medians of the last iterations."""
+        return self.from_zero and not self.log.epochs_only
+
+    @property
+    def from_zero(self) -> bool:
+        """Whether the trainer prints iterations from 0, as MetricLogger does."""
+        return self.log.format.startswith("metriclogger")
+
+    @property
+    def few(self) -> int:
+        """With how many points a course can be judged: an epoch's mean weighs more than a line."""
+        return 3 if self.log.epochs_only else 10
+
+    def done(self, row: Row) -> int:
+        """The iterations done in a training row's epoch."""
+        return row.iteration + 1 if self.from_zero else row.iteration
+
+    def coefficient(self, loss: str) -> tuple[str, float] | None:
+        """The argument that scales a loss and its value, as the log's own config says."""
+        name = self.knowledge.coefficients.get(layers.split(loss).base, "")
+        value = self.log.config.get(name)
+        return (name, float(value)) if isinstance(value, int | float) and value is not True else None
 
     @cached_property
     def by_iteration(self) -> bool:
@@ -76,7 +180,12 @@ class Case:
 
     def where(self, row: Row) -> str:
         """The place of a row, in words."""
-        return f"iter {row.iteration}" if self.by_iteration else f"epoch {row.epoch}, iter {row.iteration}"
+        if self.by_iteration and row.phase == "train":
+            return f"iter {row.iteration}"
+        if self.log.epochs_only or row.phase != "train":
+            place = f"iter {row.step}" if self.by_iteration else f"epoch {row.epoch}"
+            return place + NOT_THE_ROWS.get(row.phase, "")
+        return f"epoch {row.epoch}, iter {row.iteration}"
 
 
 Check = Callable[[Case], Iterator[Finding]]

@@ -15,7 +15,10 @@ def progression(case: Case) -> tuple[Milestone, ...]:
     """Start, about iteration 100, warm-up done, end of the first epoch, start of each later one, latest."""
     if case.total is None:
         return ()
-    rows = [row for row in case.train if case.total in row.values]
+    lines, means = (
+        [row for row in rows if case.total in row.values] for rows in (case.train, case.rows("epoch"))
+    )
+    rows = lines if len(lines) >= len(means) else means
     labels: dict[int, tuple[Row, str]] = {}
     for row, note in _notable(rows):
         labels.setdefault(row.step, (row, note))
@@ -33,9 +36,9 @@ def _notable(rows: list[Row]) -> Iterator[tuple[Row, str]]:
         yield first_epoch[-1], "end"
     if (early := _early(first_epoch)) is not None:
         yield early, ""
+    yield rows[-1], "latest"
     for row in _epoch_starts(rows[len(first_epoch) :]):
         yield row, ""
-    yield rows[-1], "latest"
 
 
 def _warmup_done(rows: list[Row]) -> Row | None:
@@ -61,6 +64,6 @@ def _epoch_starts(rows: list[Row]) -> list[Row]:
 
 
 def _milestone(case: Case, row: Row, note: str) -> Milestone:
-    place = case.where(row)
+    place = case.where(row) if row.phase == "train" else f"epoch {row.epoch}"
     label = place[0].upper() + place[1:] + (f" ({note})" if note else "")
     return Milestone(label, row.epoch, row.iteration, row.step, row.values[case.total or ""])

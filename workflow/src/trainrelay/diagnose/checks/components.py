@@ -10,8 +10,8 @@ from trainrelay.diagnose.families import Family, families
 from trainrelay.diagnose.numbers import head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding, Row, Severity
 
-POINTS_TO_JUDGE = 10
 RISE = 0.1  # of the start, above which a component has risen
+WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
 NOTICEABLE = 0.01  # logs print four decimals: smaller values may round to zero
 
 
@@ -23,17 +23,16 @@ def components(case: Case) -> Iterator[Finding]:
         if all(value == 0.0 for value in family.values):
             yield _zero(case, family)
         else:
-            yield _course(family)
+            yield _course(case, family)
 
 
 def _zero(case: Case, family: Family) -> Finding:
-    zero = family.meaning.zero
-    by_design = zero == "always" or (zero == "stage 1" and case.stage_one)
+    zero = case.zero(family.meaning)
     name = f"{family.meaning.group}: {family.meaning.label}"
-    if by_design:
-        when = " in stage 1" if zero == "stage 1" else ""
+    if zero == "by design":
+        when = WHEN.get(family.meaning.zero, "").format(family.meaning.switch.replace("_", " "))
         message, severity, advice = f"{name} remains 0.0 throughout, as expected{when}.", "info", ""
-    elif zero == "often" or len(family.values) < POINTS_TO_JUDGE:
+    elif zero == "often" or len(family.values) < case.few:
         message, severity, advice = f"{name} remains 0.0 throughout.", "info", ""
     else:
         message, severity = f"{name} is exactly 0.0 from the start, where a value is expected.", "warning"
@@ -41,12 +40,12 @@ def _zero(case: Case, family: Family) -> Finding:
     return _finding(family, severity, message, {"first": 0.0, "now": 0.0}, advice)  # type: ignore[arg-type]
 
 
-def _course(family: Family) -> Finding:
+def _course(case: Case, family: Family) -> Finding:
     first, start, now = family.values[0], head_level(family.values), tail_level(family.values)
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
-    if _rose(family, start, now):
+    if len(family.values) >= case.few and _rose(family, start, now):
         message = (
             f"{course}, up {percent(-reduction(start, now))} from its level at the start ({text(start)})."
         )
@@ -56,15 +55,18 @@ def _course(family: Family) -> Finding:
 
 
 def _rose(family: Family, start: float, now: float) -> bool:
-    enough = len(family.values) >= POINTS_TO_JUDGE
-    return family.meaning.direction == "down" and enough and now - start > max(NOTICEABLE, RISE * abs(start))
+    return family.meaning.direction == "down" and now - start > max(NOTICEABLE, RISE * abs(start))
 
 
 def _words(family: Family, first: float, now: float) -> str:
     share = reduction(first, now)
     if family.meaning.direction is None or first == 0.0:
         return "no direction is better"
+    if share == 0.0:
+        return "unchanged"
     change = f"{percent(abs(share))} {'lower' if share > 0 else 'higher'}"
+    if family.meaning.cross_entropy and not family.meaning.negative and now < 0:
+        return f"{change}, below zero, which a correct cross-entropy never is"
     if share >= 0.5:
         return f"{change}, strong improvement"
     if share >= 0.2:
@@ -87,7 +89,8 @@ def _finding(
 def lost_terms(case: Case) -> Iterator[Finding]:
     """A loss that was clearly above zero and is then exactly zero: the mark that nan_to_num leaves."""
     for name, meaning in case.meanings.items():
-        if (meaning.loss and meaning.zero in ("never", "stage 1")) or _unknown_loss(case, name):
+        terms = meaning.loss and meaning.zero in ("never", "stage 1", "switch")
+        if terms or _unknown_loss(case, name):
             lost = _first_zero(case.points(name))
             if lost is not None:
                 yield _lost(case, name, *lost)

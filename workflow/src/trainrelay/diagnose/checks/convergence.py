@@ -1,21 +1,23 @@
 """Whether the total loss falls.
 
 The rules, with levels as in `numbers` (start, now, best held; medians of up to a tenth of the series):
-divergence: from ten points on, now is above start by half of start, or now is twice the best and three
-quarters of the way back from the best to the start. Not converging: now is not at least 1% below
-start. Rising again: now is 10% above the best and a third of the way back.
+divergence: from ten points on (three where each is the mean of an epoch), now is above start by half of
+start, or now is twice the best and three quarters of the way back from the best to the start. Not
+converging: now is not at least 1% below start. Rising again: now is 10% above the best and a third of the
+way back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.checks.cross_entropy import negative
 from trainrelay.diagnose.numbers import best_level, finite, head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding
 
-POINTS_TO_JUDGE = 10
+EPOCHS_TO_JUDGE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +30,40 @@ class Levels:
     best: float
     now: float
     points: int
+    few: int  # with fewer points nothing is said
 
     @property
     def diverged(self) -> bool:
         above_start = self.now > self.start + 0.5 * abs(self.start)
         blown_up = self.now > self.best + max(abs(self.best), 0.75 * (self.start - self.best))
         was_falling = self.start > self.best
-        return self.points >= POINTS_TO_JUDGE and (above_start or (was_falling and blown_up))
+        return self.points >= self.few and (above_start or (was_falling and blown_up))
 
     @property
     def rising_again(self) -> bool:
         back = max(0.1 * abs(self.best), (self.start - self.best) / 3)
-        return self.points >= POINTS_TO_JUDGE and self.now > self.best + back
+        return self.points >= self.few and self.now > self.best + back
 
 
 def levels(case: Case) -> Levels | None:
     """None where there are not two finite values of a total loss."""
-    values = finite(case.values(case.total)) if case.total else []
-    if case.total is None or len(values) < 2:
+    if case.total is None:
+        return None
+    values, few = _judged(case, case.total)
+    if len(values) < 2:
         return None
     return Levels(
-        case.total, values[0], head_level(values), best_level(values), tail_level(values), len(values)
+        case.total, values[0], head_level(values), best_level(values), tail_level(values), len(values), few
     )
+
+
+def _judged(case: Case, total: str) -> tuple[list[float], int]:
+    """The logged values, and how many of them are enough; the means of epochs where those are too few."""
+    values = finite(case.values(total))
+    means = finite([mean for _, mean in case.epoch_means(total)])
+    if len(values) < case.few and case.rows("epoch") and len(means) >= EPOCHS_TO_JUDGE:
+        return means, EPOCHS_TO_JUDGE
+    return values, case.few
 
 
 def divergence(case: Case) -> Iterator[Finding]:
@@ -75,10 +89,14 @@ def convergence(case: Case) -> Iterator[Finding]:
     found = levels(case)
     if found is None or found.diverged:
         return
-    if found.points < POINTS_TO_JUDGE:
-        yield _finding(found, "info", f"{_dropped(found)} (only {found.points} points to judge by).")
+    if found.points < found.few:
+        few = _finding(found, "info", f"{_dropped(found)} (only {found.points} points to judge by).")
+        yield replace(few, evidence={**few.evidence, "enough": False})
     elif reduction(found.start, found.now) < 0.01:
-        advice = "Check the learning rate, the data and that the right weights were loaded."
+        advice = (
+            "The learning rate may be too low, or the data wrong: check both, and that the right weights were"
+            " loaded."
+        )
         message = f"The total loss does not fall: {text(found.start)} at the start, {text(found.now)} now."
         yield _finding(found, "warning", message, advice)
     elif found.rising_again:
@@ -87,6 +105,9 @@ def convergence(case: Case) -> Iterator[Finding]:
         )
         message = f"The total loss rises again: {text(found.best)} at best, {text(found.now)} now."
         yield _finding(found, "warning", message, advice)
+    elif negative(case):
+        message = f"The total loss went from ~{text(found.first)} to ~{text(found.now)}"
+        yield _finding(found, "info", f"{message}, which says little: it holds a negative cross-entropy.")
     else:
         yield _finding(found, "info", f"Healthy convergence: {_dropped(found)}.")
 

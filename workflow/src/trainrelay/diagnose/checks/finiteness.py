@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.numbers import text
-from trainrelay.records import Finding, Row
+from trainrelay.records import Finding, Phase, Row
 
 # torch.nan_to_num turns +inf into 3.4e38; a mean over the logging interval may divide it by 1000.
 CLAMPED = 1e30
@@ -15,13 +15,36 @@ CLAMPED = 1e30
 
 def non_finite(case: Case) -> Iterator[Finding]:
     """NaN or Inf in a loss or the gradient norm ends the use of the weights; elsewhere it is a warning."""
-    critical = {*case.losses, "grad_norm"}
+    critical, said = {*case.losses, "grad_norm"}, set()
     for name in case.names:
-        bad = [(row, value) for row, value in case.points(name) if not math.isfinite(value)]
-        if not bad:
+        bad = _bad(case, name, "train")
+        if not bad or name in case.twins:
             continue
+        said.add(name)
         by_design = name == "grad_norm" and _mixed_precision(case) and not _nan(bad)
         yield _non_finite(case, name, bad, critical=name in critical and not by_design)
+    yield from _other_rows(case, said)
+
+
+def _other_rows(case: Case, said: set[str]) -> Iterator[Finding]:
+    """Epoch means, where the lines between do not show it: one broken iteration spoils the mean of its
+    epoch, and the weights only if it stays so. Validation losses, which do not touch the weights."""
+    phases: tuple[Phase, ...] = ("epoch", "val")
+    for phase in phases:
+        for name in case.log.metrics(phase):
+            bad = _bad(case, name, phase) if _judged(case, name, phase) and name not in said else []
+            if bad:
+                still = phase == "epoch" and bad[-1][0] is case.points(name, phase)[-1][0]
+                said.add(name)
+                yield _non_finite(case, name, bad, critical=still and name in case.losses)
+
+
+def _judged(case: Case, name: str, phase: Phase) -> bool:
+    return name not in case.twins and (phase == "epoch" or name == case.total or "loss" in name)
+
+
+def _bad(case: Case, name: str, phase: Phase) -> list[tuple[Row, float]]:
+    return [(row, value) for row, value in case.points(name, phase) if not math.isfinite(value)]
 
 
 def _nan(bad: list[tuple[Row, float]]) -> bool:

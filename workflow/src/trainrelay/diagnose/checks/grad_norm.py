@@ -52,7 +52,8 @@ def _range(low: float, high: float) -> str:
 
 
 def _clip(case: Case) -> float | None:
-    value = case.log.config.get("optimizer_config.grad_clip.max_norm")
+    config = case.log.config
+    value = config.get("optimizer_config.grad_clip.max_norm", config.get("clip_max_norm"))
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 

@@ -10,8 +10,15 @@ from trainrelay.diagnose.numbers import text
 from trainrelay.records import Finding, Row
 
 TEXT_TOLERANCE = 1e-3  # text logs print four significant digits
-JSON_TOLERANCE = 6e-6  # JSON logs round to five decimals
+ROUNDED = {  # half of the last decimal, and a little
+    "mmcv-json": 6e-6,
+    "metriclogger-text": 6e-7,
+}
+DIGITS = {"mmcv-json": "JSON logs round them to five decimals", "metriclogger-text": "it prints six decimals"}
 ROWS_TO_MIND = 2
+
+# Arguments of timm, torchvision and the like; with one of them the rate follows another rule than DETR's.
+OTHER_SCHEDULES = ("sched", "scheduler", "lr_scheduler", "warmup_epochs", "warmup_iters", "lr_drop_epochs")
 
 Mismatch = tuple[Row, float, float]  # where, expected, seen
 
@@ -22,9 +29,10 @@ def learning_rate(case: Case) -> Iterator[Finding]:
     if not points:
         return
     if all(seen == 0.0 for _, seen in points):
-        yield _rounded_away()
+        yield _rounded_away(case)
         return
-    schedules, judged = _schedules(case), _since_last_start(points)
+    judged = _since_last_start(points)
+    schedules = _stepped(case, judged) if case.from_zero else _schedules(case)
     mismatches = min((_mismatches(case, judged, one) for one in schedules), key=len, default=[])
     if len(mismatches) >= ROWS_TO_MIND:
         yield _mismatch(case, mismatches, len(judged))
@@ -37,13 +45,15 @@ def _since_last_start(points: list[tuple[Row, float]]) -> list[tuple[Row, float]
     return [point for point in points if point[0].segment == points[-1][0].segment]
 
 
-def _rounded_away() -> Finding:
+def _rounded_away(case: Case) -> Finding:
+    why = DIGITS.get(case.log.format)
+    other = "Analyze the trainer's other log (text or JSON) to have the schedule checked."
     return Finding(
         "learning-rate",
         "info",
-        "Every learning rate in this log is 0.0: JSON logs round them to five decimals.",
+        f"Every learning rate in this log is 0.0{f': {why}' if why else ''}.",
         metric="lr",
-        advice="Analyze the trainer's text log to have the schedule checked.",
+        advice=other if why else "Check that something is trained at all.",
     )
 
 
@@ -58,6 +68,22 @@ def _schedules(case: Case) -> list[Schedule]:
     rates = [base, *(base * factor for factor in factors if isinstance(factor, int | float))]
     found = (schedule(config, float(rate), _length(case)) for rate in dict.fromkeys(rates))
     return [one for one in found if one is not None]
+
+
+def _stepped(case: Case, points: list[tuple[Row, float]]) -> list[Schedule]:
+    """DETR's rule, a tenth every `lr_drop` epochs, where nothing speaks against it.
+
+    Empty where the log starts at another rate than `lr` (scaled by the batch size), where the trainer's
+    arguments know of another schedule, or where the rate goes another way from the start.
+    """
+    config, base, drop = case.log.config, case.log.config.get("lr"), case.log.config.get("lr_drop")
+    sure = isinstance(base, int | float) and isinstance(drop, int) and drop > 0
+    if not sure or any(config.get(name) for name in OTHER_SCHEDULES):
+        return []
+    plan = Schedule("step", float(base or 0), _length(case), {"step": drop, "gamma": 0.1})
+    row, first = points[0]
+    right = abs(first - (plan.at(row.epoch - 1, 0) or 0)) <= _tolerance(case, first)
+    return [plan] if right else []
 
 
 def _length(case: Case) -> Length:
@@ -79,7 +105,8 @@ def _mismatches(case: Case, points: list[tuple[Row, float]], plan: Schedule) -> 
 
 
 def _tolerance(case: Case, expected: float) -> float:
-    return JSON_TOLERANCE if case.log.format == "mmcv-json" else TEXT_TOLERANCE * abs(expected) + 1e-12
+    rounded = ROUNDED.get(case.log.format, 1e-12)
+    return rounded if case.log.format == "mmcv-json" else rounded + TEXT_TOLERANCE * abs(expected)
 
 
 def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
@@ -92,8 +119,12 @@ def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
         metric="lr",
         where=case.where(row),
         evidence={"expected": expected, "seen": seen, "differing": len(mismatches), "points": points},
-        advice="Compare lr_config, optimizer.lr and the number of epochs with what was meant.",
+        advice=f"Compare {_keys(case)} and the number of epochs with what was meant.",
     )
+
+
+def _keys(case: Case) -> str:
+    return "lr, lr_drop" if case.from_zero else "lr_config, optimizer.lr"
 
 
 def _course(case: Case, points: list[tuple[Row, float]], plan: Schedule | None) -> Finding:

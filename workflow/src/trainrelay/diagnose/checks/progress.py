@@ -66,7 +66,8 @@ def _place(case: Case, came: Progress) -> str:
     if case.by_iteration:
         return f"iter {came.iteration}{length}{share}"
     of = f" of {came.epochs}" if came.epochs else ""
-    return f"epoch {came.epoch}{of}, iter {came.iteration}{length}{share}"
+    iteration = "" if case.log.epochs_only else f", iter {came.iteration}{length}"
+    return f"epoch {came.epoch}{of}{iteration}{share}"
 
 
 def _evidence(came: Progress) -> dict[str, object]:

@@ -26,11 +26,13 @@ def resume(case: Case) -> Iterator[Finding]:
 def _began_at_zero(case: Case) -> bool:
     first = case.train[0]
     resumed = any(m.kind == "resumed" and m.segment == first.segment for m in case.log.markers)
+    if case.from_zero:  # every epoch's first iteration is logged, and lines do not come at even distances
+        return not resumed and first.epoch == 1
     return not resumed and first.step <= max(1, case.log.interval or first.step)
 
 
 def _unproven(case: Case) -> list[ResumePoint]:
-    """The resume points without a line `resumed epoch E`, in order."""
+    """The resume points without a mark of a resume after that epoch, in order."""
     said = [marker.epoch for marker in case.log.markers if marker.kind == "resumed"]
     missing: list[ResumePoint] = []
     for point in case.expectation.resumed:
@@ -62,8 +64,7 @@ def _from_zero(case: Case, point: ResumePoint) -> Finding:
     return Finding(
         "resume",
         "critical",
-        f"A resume after {place} was asked for, but the training started from zero:"
-        f" the log has no line `resumed epoch {point.epoch}`.",
+        f"A resume after {place} was asked for, but the training started from zero: {_proof(case, point)}.",
         where=case.where(case.train[0]),
         evidence={"asked": point.epoch, "checkpoint": point.path, "segment": case.train[0].segment},
         advice=f"Check that {point.path} can be read where the trainer runs, and start again.",
@@ -71,15 +72,27 @@ def _from_zero(case: Case, point: ResumePoint) -> Finding:
     )
 
 
+def _proof(case: Case, point: ResumePoint) -> str:
+    if case.from_zero:
+        return "the log begins again with the first epoch"
+    return f"the log has no line `resumed epoch {point.epoch}`"
+
+
 def _again(case: Case) -> Finding:
     return Finding(
         "resume",
         "warning",
-        f"The training started again from zero; {case.log.redone_iterations} iterations were done again.",
+        f"The training started again from zero; {_redone(case)} done again.",
         where=case.where(case.train[0]),
         evidence={"redone_iterations": case.log.redone_iterations, "segment": case.train[0].segment},
-        advice="If it should have resumed, give the trainer the newest checkpoint with --resume-from.",
+        advice="If it should have resumed, give the trainer the newest checkpoint with"
+        f" {'--resume' if case.from_zero else '--resume-from'}.",
     )
+
+
+def _redone(case: Case) -> str:
+    count, unit = case.log.redone_iterations, "epoch" if case.log.epochs_only else "iteration"
+    return f"{count} {unit}s were" if count != 1 else f"1 {unit} was"
 
 
 def redone(case: Case) -> Iterator[Finding]:
@@ -89,7 +102,7 @@ def redone(case: Case) -> Iterator[Finding]:
         yield Finding(
             "redone",
             "info",
-            f"{count} iterations were done again after a restart ({case.log.segments} segments).",
+            f"{_redone(case)} done again after a restart ({case.log.segments} segments).",
             evidence={"redone_iterations": count, "segments": case.log.segments},
             advice="More frequent checkpoints make this smaller.",
         )

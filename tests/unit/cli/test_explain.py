@@ -1,0 +1,59 @@
+"""`trainrelay explain`: logs or metrics in, Markdown out, one sentence for what is neither."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.mmcv_logs import write_mmcv_log
+from trainrelay.cli import main
+
+
+def test_a_log_is_explained_with_its_numbers(tmp_path, capsys):
+    path = write_mmcv_log(tmp_path / "a b.log")
+    assert main(["explain", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "The progress line" in said
+    assert "Tracking losses" in said
+
+
+def test_several_logs_are_those_of_one_training(tmp_path, capsys):
+    first = write_mmcv_log(tmp_path / "1.log", epochs=3, stop=(1, 100))
+    second = write_mmcv_log(tmp_path / "2.log", epochs=3, resumed=1)
+    assert main(["explain", str(first), str(second)]) == 0
+    assert "epoch 3 of 3" in capsys.readouterr().out
+
+
+def test_metrics_are_explained_by_name(capsys):
+    assert main(["explain", "loss_ce", "[0/2882]"]) == 0
+    said = capsys.readouterr().out
+    assert "cross-entropy of each token" in said
+    assert "2882 batches" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["loss_coord"], "did you mean loss_coords"),
+        (["missing.log"], "missing.log"),
+        (["."], "."),
+    ],
+)
+def test_what_cannot_be_explained_is_refused_in_a_sentence(words, said, capsys):
+    assert main(["explain", *words]) == 2
+    caught = capsys.readouterr()
+    assert said in caught.err + caught.out
+    assert "Traceback" not in caught.err
+
+
+def test_logs_and_metrics_do_not_mix(tmp_path, capsys):
+    path = write_mmcv_log(tmp_path / "a.log")
+    assert main(["explain", str(path), "loss_ce"]) == 2
+    caught = capsys.readouterr()
+    assert "give logs only, or metrics only" in caught.err + caught.out
+
+
+def test_a_log_that_never_trained_has_nothing_to_explain(tmp_path, capsys):
+    path = write_mmcv_log(tmp_path / "a.log", stop=(0, 0), error="ImportError: no mmdet3d")
+    assert main(["explain", str(path)]) == 2
+    caught = capsys.readouterr()
+    assert "no training line yet" in caught.err + caught.out

@@ -1,0 +1,125 @@
+"""`trainrelay overview` and `trainrelay report`: which pages are written, and what leads where."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.stage_on_disk import OnDisk
+from trainrelay.cli import main, train
+from trainrelay.config import load_config, overview
+from trainrelay.errors import TrainrelayError
+from trainrelay.files import read_record
+from trainrelay.records import AttemptRecord
+from trainrelay.supervise import StageJob
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> OnDisk:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    return disk
+
+
+def configfile(disk: OnDisk, *more: str) -> Path:
+    """A config with the run `r` and more runs of the same kind, of which nothing is trained."""
+    stage = {"config": "a.py", "epochs": 2, "backends": ["gloo"], "resources": {"gpu": 8}}
+    run = {"trainer": {"kind": "mmcv", "root": str(disk.base / "checkout"), "nproc_per_node": 8}}
+    promoted = {**stage, "promotion": {"target": "ckpts/s.pth"}}
+    runs: dict[str, Any] = {"r": {**run, "stages": {"s": promoted}}}
+    runs |= {name: {**run, "stages": {"s": stage}} for name in more}
+    path = disk.base / "config.yaml"
+    path.write_text(yaml.safe_dump({"out": str(disk.base / "runs"), "runs": runs}, sort_keys=False))
+    return path
+
+
+def typed(disk: OnDisk, *argv: str, runs: tuple[str, ...] = ("fresh",)) -> int:
+    return main([*argv, "--configfile", str(configfile(disk, *runs))])
+
+
+def pages(disk: OnDisk) -> set[str]:
+    folder = disk.base / "runs"
+    return {str(page.relative_to(folder)) for page in folder.rglob("*.html")}
+
+
+def test_the_overview_shows_every_run_of_the_config_with_or_without_a_training(disk: OnDisk) -> None:
+    disk.train()
+    assert typed(disk, "overview") == 0
+    assert pages(disk) == {"index.html"}
+    page = (disk.base / "runs/index.html").read_text(encoding="utf-8")
+    assert re.findall(r'<h2><a href="([^"]+)">(\w+)</a>', page) == [
+        ("r/report.html", "r"),
+        ("fresh/report.html", "fresh"),
+    ]
+    assert "0 of 2 runs complete" not in page
+
+
+def test_an_overview_of_nothing_at_all_makes_its_own_folder(disk: OnDisk) -> None:
+    assert typed(disk, "overview") == 0
+    assert pages(disk) == {"index.html"}
+
+
+def test_a_report_of_one_run_is_that_page_alone(disk: OnDisk) -> None:
+    assert typed(disk, "report", "r") == 0
+    assert pages(disk) == {"r/report.html"}
+
+
+def test_a_report_without_a_name_is_every_report_and_the_overview(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(disk, "report") == 0
+    assert pages(disk) == {"index.html", "r/report.html", "fresh/report.html"}
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in said] == ["report", "report", "overview"]
+
+
+def test_a_run_that_the_config_does_not_know_is_refused_with_the_names_it_knows(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(disk, "report", "driving") == 2
+    assert "driving: no such run in the config; type one of: r, fresh" in capsys.readouterr().err
+    assert pages(disk) == set()
+
+
+@pytest.mark.parametrize(("others", "leads_back"), [((), False), (("fresh",), True)])
+def test_a_report_leads_back_to_the_overview_where_there_are_several_runs(
+    disk: OnDisk, others: tuple[str, ...], leads_back: bool
+) -> None:
+    typed(disk, "report", runs=others)
+    page = (disk.base / "runs/r/report.html").read_text(encoding="utf-8")
+    assert ('<a href="../index.html">All runs</a>' in page) is leads_back
+
+
+def test_the_link_of_a_report_and_the_overviews_place_are_one(disk: OnDisk) -> None:
+    config = load_config(configfile(disk, "fresh"))
+    assert (disk.base / "runs/r" / "../index.html").resolve() == overview(config)
+
+
+def test_pages_say_when_they_were_written(disk: OnDisk) -> None:
+    typed(disk, "report")
+    for name in pages(disk):
+        page = (disk.base / "runs" / name).read_text(encoding="utf-8")
+        assert re.search(r"written at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page)
+
+
+def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(job: StageJob, *_: object) -> AttemptRecord:
+        disk.train(log={"epochs": 1})
+        record = disk.paths.folder / "attempts/001/attempt.json"
+        found = read_record(record, AttemptRecord)
+        assert found is not None
+        crashed = found.model_copy(update={"end": "trainer-bug", "reason": f"{job.name} crashed"})
+        record.write_text(crashed.model_dump_json())
+        return crashed
+
+    monkeypatch.setattr(train.supervise, "train", crash)
+    with pytest.raises(TrainrelayError, match="crashed"):
+        train.train_stage(disk.config(), "r", "s")
+    assert pages(disk) == {"index.html", "r/report.html"}
+    assert "Something failed" in (disk.base / "runs/index.html").read_text(encoding="utf-8")

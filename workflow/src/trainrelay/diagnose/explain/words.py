@@ -1,0 +1,106 @@
+"""What a metric, or a word of a progress line, means: by every knowledge file, without a log."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+
+from trainrelay.diagnose import layers
+from trainrelay.diagnose.explain.groups import about, zero_words
+from trainrelay.diagnose.knowledge import Knowledge, KnownSign, Meaning, PrintedField, packaged
+from trainrelay.errors import UserError
+from trainrelay.records import Explained, Explanation, Section
+
+EXAMPLES = ("loss_ce", "loss_coords", "track.frame_0_loss_cls_5", "eta", "lr", "'max mem'")
+LONGEST = 60  # of what is repeated of an unknown word
+
+
+def explain_words(words: Sequence[str]) -> Explanation:
+    """A section per word and file. Raises UserError for a word that no file knows, with the nearest ones."""
+    found = [(word, list(_sections(word))) for word in words]
+    for word, sections in found:
+        if not sections:
+            raise UserError(_unknown(word))
+    names = dict.fromkeys(name for _, sections in found for name, _ in sections)
+    return Explanation(", ".join(names), tuple(section for _, sections in found for _, section in sections))
+
+
+def _sections(word: str) -> Iterator[tuple[str, Section]]:
+    """The name of a file, and what it says."""
+    for knowledge in packaged():
+        items = [*_metric(knowledge, word), *(_field(one) for one in _fields(knowledge, word))]
+        if items:
+            yield (
+                knowledge.name,
+                Section(f"{word} ({knowledge.name})", _heading(knowledge, word), tuple(items)),
+            )
+
+
+def _heading(knowledge: Knowledge, word: str) -> str:
+    meaning = knowledge.known(word)
+    group = knowledge.groups.get(meaning.group) if meaning else None
+    return group.text if group else ""
+
+
+def _fields(knowledge: Knowledge, word: str) -> list[PrintedField]:
+    return [
+        field
+        for field in knowledge.progress
+        if any(re.fullmatch(pattern, word.strip(), re.IGNORECASE) for pattern in field.words)
+    ]
+
+
+def _field(field: PrintedField) -> Explained:
+    return Explained(field.name, field.text)
+
+
+def _metric(knowledge: Knowledge, word: str) -> Iterator[Explained]:
+    meaning = knowledge.known(word)
+    if meaning is None:
+        return
+    facts = [*about(knowledge, word), *_coefficient(knowledge, word), *_place(word, meaning)]
+    if zero := zero_words(meaning):
+        facts.append(("zero", zero))
+    facts += [(f"{sign.kind} sign", sign.text) for sign in _signs(knowledge, word)]
+    yield Explained(
+        word, f"{meaning.label}: {meaning.meaning}" if meaning.meaning else meaning.label, tuple(facts)
+    )
+
+
+def _coefficient(knowledge: Knowledge, word: str) -> Iterator[tuple[str, str]]:
+    if argument := knowledge.coefficients.get(layers.split(word).base):
+        yield "coefficient", f"the trainer's argument {argument}"
+
+
+def _place(word: str, meaning: Meaning) -> Iterator[tuple[str, str]]:
+    """Which layer, and on which side of the coefficient, where the name tells it."""
+    _, layer, unscaled = layers.split(word)
+    if layer is not None and meaning.family.endswith(("_*", "_unscaled")):
+        yield "layer", f"decoder layer {layer}, counted from 0; an auxiliary loss, which should decrease too"
+    if unscaled:
+        yield "unscaled", "the raw value, shown for debugging; no part of the total"
+
+
+def _signs(knowledge: Knowledge, word: str) -> Iterator[KnownSign]:
+    for sign in knowledge.signs:
+        patterns = [*sign.falls, sign.about]
+        if any(pattern and re.fullmatch(pattern, word) for pattern in patterns):
+            yield sign
+
+
+def _unknown(word: str) -> str:
+    shown = word if len(word) <= LONGEST else word[: LONGEST - 1] + "…"
+    near = difflib.get_close_matches(word, _names(), n=3, cutoff=0.5)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return (
+        f"{shown!r}: no file of that name and no metric that is known; {meant}type `trainrelay explain LOG`"
+        " with a training log for all its metrics, or one of: " + ", ".join(EXAMPLES)
+    )
+
+
+def _names() -> list[str]:
+    """What a person may have meant: names of metrics and of fields."""
+    fields = [field.name for knowledge in packaged() for field in knowledge.progress]
+    families = [meaning.family.replace("*", "0") for knowledge in packaged() for meaning in knowledge.metrics]
+    return list(dict.fromkeys([*families, *fields]))
