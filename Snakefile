@@ -25,6 +25,7 @@ rule all:
             )
         ],
         [f"{OUT}/{run}/report.html" for run in CONFIG.runs],
+        f"{OUT}/index.html",
 
 
 include: "workflow/rules/train.smk"

@@ -285,6 +285,57 @@ DEFECTS = (
         'runs[w.run]["gpu"]',
         "tests/unit/test_dag.py::test_a_training_asks_for_its_gpus_until_it_is_complete_and_then_for_none",
     ),
+    # ------------------------------------------------------------------ the second trainer kind
+    Defect(
+        "any-epoch-proves-a-resume",
+        "A trainer that has no line for it and starts from zero counts as resumed.",
+        f"{LIBRARY}/supervise/resume.py",
+        "if self._by_epoch and seen.epoch == self._asked.epoch + 1:",
+        "if self._by_epoch:",
+        "tests/unit/supervise/test_resume.py::test_any_other_first_epoch_is_no_proof",
+    ),
+    Defect(
+        "checkpoint-names-count-from-1",
+        "checkpoint0004.pth, saved after five epochs, is taken for that of the fourth.",
+        f"{LIBRARY}/command/metriclogger.py",
+        "(int(match[1]) + 1, 1, path)",
+        "(int(match[1]), 1, path)",
+        "tests/unit/command/test_metriclogger.py"
+        "::test_checkpoints_count_finished_epochs_and_what_is_written_over_comes_second",
+    ),
+    Defect(
+        "defaults-are-no-identity",
+        "Another default in the training script does not train anew.",
+        f"{LIBRARY}/command/argparse_config.py",
+        'settings={f"config: {name}": _text(argument) for name, argument in found.items()},',
+        "",
+        "tests/unit/command/test_metriclogger.py"
+        "::test_a_changed_default_changes_what_the_training_is_and_a_comment_does_not",
+    ),
+    Defect(
+        "mistyped-arguments-pass",
+        "A mistyped argument is found by the trainer, after the GPUs were waited for.",
+        f"{LIBRARY}/command/metriclogger.py",
+        "    yield from _undeclared(request)\n",
+        "",
+        "tests/unit/command/test_metriclogger.py::test_what_the_script_cannot_be_told_is_a_sentence",
+    ),
+    Defect(
+        "a-thread-per-core-in-each-rank",
+        "Snakemake's count of cores becomes the number of threads of every rank.",
+        "workflow/rules/train.smk",
+        "unset OMP_NUM_THREADS MKL_NUM_THREADS",
+        "unset",
+        "tests/workflow/test_keypoints.py::test_killed_in_an_epoch_it_resumes_in_that_epoch",
+    ),
+    Defect(
+        "negative-cross-entropy-is-health",
+        "A cross-entropy below zero is no warning.",
+        f"{LIBRARY}/diagnose/checks/__init__.py",
+        "    negative_cross_entropy,\n",
+        "",
+        "tests/unit/cli/test_explain_guide.py::test_what_goes_in_comes_out_explained",
+    ),
     # ------------------------------------------------------------------ the report
     Defect(
         "html-not-escaped",

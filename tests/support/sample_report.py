@@ -16,13 +16,19 @@ from trainrelay.records import (
     AttemptRecord,
     CheckpointFacts,
     CheckpointRecord,
+    Explained,
+    Explanation,
     FileDigest,
     Finding,
     MetricSummary,
     Milestone,
+    Overview,
+    Phase,
     Progress,
     ResumePoint,
     RunReport,
+    Section,
+    Sign,
     StageReport,
     TrainRecord,
     Verdict,
@@ -455,9 +461,221 @@ def sample_run() -> RunReport:
             "snakemake": "9.27.1",
             "config file": "config.yaml",
             "trainer commit": "532fc33 (clean)",
-            "written": "2026-01-10 07:40 UTC",
+            "written at": "2026-01-10 07:40:12 UTC",
         },
     )
+
+
+# ---------------------------------------------------------------------- keypoints: MetricLogger
+
+KEYPOINT_ITERS = 120
+KEYPOINT_EPOCHS = 6
+EPOCH_MEANS = {"loss": (66.23, 15.23), "loss_ce": (2.42, 0.31), "loss_coords": (3.6, 1.12)}
+
+
+def keypoint_shapes() -> dict[str, Callable[[float], float]]:
+    """The terms of six decoder layers, scaled and unscaled, as the keypoint system prints them."""
+    shapes: dict[str, Callable[[float], float]] = {"lr": lambda _: 1e-4, "loss": decay(68.4, 14.8)}
+    shapes["class_error"] = decay(88.0, 9.0)
+    for name, first, last, coefficient in (
+        ("ce", 2.5, 0.3, 2),
+        ("coords", 3.9, 1.1, 5),
+        ("ce_room", 0, 0, 1),
+    ):
+        for place, layer in enumerate(("", "_0", "_1", "_2", "_3", "_4")):
+            worse = 1 + 0.05 * ((6 - place) % 6)
+            shapes[f"loss_{name}{layer}"] = decay(first * worse, last * worse)
+            shapes[f"loss_{name}{layer}_unscaled"] = decay(
+                first * worse / coefficient, last * worse / coefficient
+            )
+    return shapes
+
+
+def keypoint_points(shape: Callable[[float], float], done: float = 1.0) -> Points:
+    steps = range(1, round(KEYPOINT_EPOCHS * KEYPOINT_ITERS * done) + 1, 10)
+    return [(step, round(shape(step / (KEYPOINT_EPOCHS * KEYPOINT_ITERS)), 4)) for step in steps]
+
+
+def by_epoch(
+    first: float, last: float, epochs: int = KEYPOINT_EPOCHS, length: int = KEYPOINT_ITERS
+) -> Points:
+    """One value per epoch, at its end."""
+    shape = decay(first, last, 0.3)
+    return [
+        (epoch * length, round(shape((epoch - 1) / max(epochs - 1, 1)), 4)) for epoch in range(1, epochs + 1)
+    ]
+
+
+def keypoint_explanation() -> Explanation:
+    """What the notes of such a system say, judged by the numbers of this sample."""
+    return Explanation(
+        "keypoints",
+        (
+            Section(
+                "The progress line",
+                "Epoch: [1]  [   0/2882]  eta: 3:50:41  lr: 0.000100",
+                (
+                    Explained("Epoch: [1]", "the epoch, counted from 0", (("here", "[0] to [5]"),)),
+                    Explained("[0/2882]", "batches done and all batches of the epoch", (("here", "120"),)),
+                    Explained("eta", "estimated time that remains in this epoch", (("unit", "h:mm:ss"),)),
+                ),
+            ),
+            Section(
+                "Main losses",
+                "The total is the sum of all scaled terms.\n\nAuxiliary layers count too.",
+                (
+                    Explained(
+                        "loss_ce",
+                        "classification of each token: <coord>, <sep> or <eos>",
+                        (
+                            ("sign", "a correct cross-entropy is never negative"),
+                            ("direction", "lower is better"),
+                            ("coefficient", "2 (cls_loss_coef)"),
+                            ("here", "2.42 -> 0.31"),
+                        ),
+                    ),
+                    Explained(
+                        "loss_coords",
+                        "L1 distance of predicted and true coordinates",
+                        (
+                            ("typical", "0.2 to 1.5, unscaled"),
+                            ("direction", "lower is better"),
+                            ("here", "3.60 -> 1.12"),
+                        ),
+                    ),
+                    Explained("loss_ce_room", "category of the object; 0.0 without CLS tokens"),
+                ),
+            ),
+            Section(
+                "What to look for",
+                signs=(
+                    Sign("good", "Total loss decreasing over epochs", True, "66.23 -> 15.23.", "convergence"),
+                    Sign("good", "Coordinate loss decreasing", True, "3.60 -> 1.12, 69% lower", "components"),
+                    Sign(
+                        "good",
+                        "Classification loss becoming more negative",
+                        False,
+                        "2.42 -> 0.31: it falls and stays positive, as a correct cross-entropy does.",
+                        "negative-cross-entropy",
+                    ),
+                    Sign(
+                        "warning", "Loss becoming NaN or Inf", False, "All values are finite.", "non-finite"
+                    ),
+                    Sign(
+                        "warning",
+                        "Validation loss much higher than training",
+                        True,
+                        "The validation loss is 18.45 where training is 15.23, and rises since epoch 5.",
+                        "validation",
+                    ),
+                    Sign(
+                        "warning",
+                        "Learning rate too low",
+                        None,
+                        "The log prints no schedule.",
+                        "learning-rate",
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def keypoint_analysis() -> Analysis:
+    """A MetricLogger console: medians as rows, means of epochs, a validation per epoch."""
+    train = {name: keypoint_points(shape) for name, shape in keypoint_shapes().items()}
+    epoch = {name: by_epoch(first, last) for name, (first, last) in EPOCH_MEANS.items()}
+    val = {"loss": by_epoch(37.53, 18.45), "loss_ce": by_epoch(2.2, 0.4), "pck@0.1": by_epoch(0.11, 0.83)}
+    curves: dict[Phase, dict[str, Points]] = {"train": train, "epoch": epoch, "val": val}
+    return Analysis(
+        format="metriclogger-text",
+        sources=("keypoints.log",),
+        segments=1,
+        epochs=KEYPOINT_EPOCHS,
+        iterations=KEYPOINT_EPOCHS * KEYPOINT_ITERS,
+        progress=Progress(KEYPOINT_EPOCHS, 119, KEYPOINT_ITERS, KEYPOINT_EPOCHS, 1.0, finished=True),
+        metrics={
+            phase: {name: summary(each) for name, each in found.items()} for phase, found in curves.items()
+        },
+        findings=(
+            Finding("progress", "info", "All 6 epochs were trained."),
+            Finding("convergence", "info", "Healthy convergence: the total loss fell by 77%.", "loss"),
+            Finding("auxiliary", "info", "All 10 auxiliary losses fall."),
+            Finding(
+                "validation",
+                "warning",
+                "The validation loss rises since epoch 5, while the training loss falls.",
+                "loss",
+                "epoch 5",
+                evidence={"train": 15.23, "validation": 18.45},
+                advice="Keep the checkpoint of epoch 5, or stop there.",
+            ),
+        ),
+        verdict=Verdict("warning", "The validation loss rises since epoch 5."),
+        total="loss",
+        progression=(
+            Milestone("Epoch 1, iter 0 (start)", 1, 0, 1, 68.4),
+            Milestone("Epoch 6, iter 119 (latest)", 6, 119, 720, 15.0),
+        ),
+        setup={"backend": "gloo", "ranks": "2"},
+        explanation=keypoint_explanation(),
+        curves=curves,
+    )
+
+
+def epochs_only_analysis(done: int = 4) -> Analysis:
+    """A log.txt of which `done` of 6 epochs are there: epoch means only, steps are epochs."""
+    train = {name: by_epoch(*ends, length=1)[:done] for name, ends in EPOCH_MEANS.items()}
+    val = {"loss": by_epoch(37.53, 18.45, length=1)[:done], "pck@0.1": by_epoch(0.11, 0.83, length=1)[:done]}
+    curves: dict[Phase, dict[str, Points]] = {"train": train, "val": val}
+    return dataclasses.replace(
+        keypoint_analysis(),
+        format="metriclogger-json",
+        sources=("log.txt",),
+        epochs=done,
+        iterations=0,
+        progress=Progress(done, 0, None, KEYPOINT_EPOCHS, done / KEYPOINT_EPOCHS, finished=False),
+        metrics={
+            phase: {name: summary(each) for name, each in found.items()} for phase, found in curves.items()
+        },
+        findings=(),
+        verdict=Verdict("healthy", "The total loss falls."),
+        progression=(
+            Milestone("Epoch 1 (start)", 1, 0, 1, 66.23),
+            Milestone("Epoch 4 (latest)", 4, 0, 4, 25.1),
+        ),
+        explanation=None,
+        epochs_only=True,
+        curves=curves,
+    )
+
+
+def keypoint_stage(state: str = "complete", analysis: Analysis | None = None) -> StageReport:
+    """The one stage of the keypoint run, on the CPU."""
+    end = None if state == "running" else "done"
+    started = attempt(1, "pose", "main.py", 6, (0.0, 0.1 if end else None), end=end, world_size=2)
+    return StageReport(
+        name="pose",
+        state=state,
+        state_reason="6 of 6 epochs are trained and the final checkpoint is there.",
+        epochs=KEYPOINT_EPOCHS,
+        config="main.py",
+        init_from=None,
+        resources={"gpu": 0},
+        ingredients={"trainer": "metriclogger"},
+        attempts=(started,),
+        analysis=analysis or keypoint_analysis(),
+    )
+
+
+def keypoint_run() -> RunReport:
+    """One stage; the way back to the overview is known."""
+    return RunReport(
+        "keypoints", (keypoint_stage(),), {"written at": "2026-01-10 07:40:12 UTC"}, overview="../index.html"
+    )
+
+
+# ---------------------------------------------------------------------- parts and odd ones
 
 
 def bare_stage(
@@ -548,6 +766,7 @@ def with_hostile_names(hostile: str) -> RunReport:
         setup={"gpu": hostile, hostile: hostile},
         metrics={"train": {hostile: summary(curve), "loss": summary(curve), f"{hostile}.x": summary(curve)}},
         curves={"train": {hostile: curve, "loss": curve, f"{hostile}.x": curve}},
+        explanation=hostile_explanation(hostile),
     )
     last = stage.attempts[0].model_copy(
         update={"reason": hostile, "host": hostile, "argv": [hostile], "backend": hostile, "log": hostile}
@@ -566,3 +785,18 @@ def with_hostile_names(hostile: str) -> RunReport:
         acceptance=Acceptance(kind="gate", subject=hostile, reason=hostile, at_s=1e300),
     )
     return RunReport(hostile, (stage,), {hostile: hostile})
+
+
+def hostile_explanation(hostile: str) -> Explanation:
+    item = Explained(hostile, hostile, ((hostile, hostile),))
+    signs = (Sign("good", hostile, None, hostile, hostile), Sign("warning", hostile, True, hostile, hostile))
+    return Explanation(hostile, (Section(hostile, hostile, (item,), signs),))
+
+
+def sample_overview() -> Overview:
+    """Several runs in every state, one of which nothing is known."""
+    fresh = RunReport("next_experiment", (bare_stage("stage1"), bare_stage()), {})
+    running = RunReport("keypoints_long", (keypoint_stage("running", epochs_only_analysis()),), {})
+    failed = RunReport("uniad_lr_high", (stage1(), failed_stage()), {})
+    provenance = {"written at": "2026-01-10 07:40:12 UTC", "trainrelay": "0.1.0", "results": "/data/runs"}
+    return Overview((sample_run(), keypoint_run(), running, failed, fresh), provenance)

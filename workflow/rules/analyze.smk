@@ -44,3 +44,27 @@ rule report:
         "{wildcards.run}: writes the report: {output}"
     shell:
         "exec {params.command} report {wildcards.run:q} --configfile {params.config:q} --log {log:q}"
+
+
+rule overview:
+    input:
+        [f"{OUT}/{run}/report.html" for run in CONFIG.runs],
+    output:
+        report(
+            f"{OUT}/index.html",
+            caption="../report/overview.rst",
+            category="Training",
+            labels={"run": "all runs"},
+        ),
+    log:
+        f"{OUT}/overview.log",
+    localrule: True
+    conda:
+        "../../envs/controller.yaml"
+    params:
+        command=lambda w, input: COMMAND,
+        config=lambda w, input: CONFIG_FILE,
+    message:
+        "writes the page of all runs: {output}"
+    shell:
+        "exec {params.command} overview --configfile {params.config:q} --log {log:q}"

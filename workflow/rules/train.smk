@@ -31,7 +31,10 @@ for stage_name in CONFIG.stage_names:
             config=lambda w, input: CONFIG_FILE,
         message:
             "{params.plan}"
+        # Snakemake sets these to the job's cores, and each of its ranks would start as many threads.
         shell:
+            "unset OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS GOTO_NUM_THREADS NUMEXPR_NUM_THREADS; "
+            "unset VECLIB_MAXIMUM_THREADS; "
             "exec {params.command} train {params.where:q} --configfile {params.config:q} --log {log:q}"
 
     rule:

@@ -8,14 +8,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support import sample_report
-from support.sample_report import RunReport
-from trainrelay.report import run_html
+from support.sample_report import Overview, RunReport
+from trainrelay.report import overview_html, run_html
 
 HEADLESS = (
     "--headless",
@@ -28,7 +29,7 @@ HEADLESS = (
     "--no-first-run",
     "--enable-logging=stderr",
 )
-WIDTHS_PX = (360, 800, 1600)
+WIDTHS_PX = (360, 768, 1100, 1400)
 LONG_NAME = "a/very-long-name_without_a_place_to_break" * 8
 
 # What a page sees of another one in a frame: `outside` are elements that stick out and cannot be
@@ -100,20 +101,28 @@ def measure(chromium: str, folder: Path, source: str, *more: str) -> list[dict[s
     return list(json.loads(html.unescape(match[1])))
 
 
-def runs() -> list[RunReport]:
-    failed = sample_report.accepted(sample_report.stage1(), "checked by hand"), sample_report.failed_stage()
-    return [
-        sample_report.sample_run(),
-        RunReport("failed", failed, {}),
-        sample_report.with_hostile_names(LONG_NAME),
-    ]
+def failed() -> RunReport:
+    stages = sample_report.accepted(sample_report.stage1(), "checked by hand"), sample_report.failed_stage()
+    return RunReport("failed", stages, {})
 
 
-@pytest.mark.parametrize("report", runs(), ids=lambda report: report.run[:10])
-def test_the_page_loads_without_a_complaint_or_a_request(
-    chromium: str, tmp_path: Path, report: RunReport
-) -> None:
-    dom, console = browse(chromium, tmp_path, run_html(report))
+def named(hostile: str) -> Overview:
+    return Overview((sample_report.with_hostile_names(hostile),), {hostile: hostile, "written at": hostile})
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "uniad": lambda: run_html(sample_report.sample_run()),
+    "keypoints": lambda: run_html(sample_report.keypoint_run()),
+    "failed": lambda: run_html(failed()),
+    "long-names": lambda: run_html(sample_report.with_hostile_names(LONG_NAME)),
+    "overview": lambda: overview_html(sample_report.sample_overview()),
+    "overview-long-names": lambda: overview_html(named(LONG_NAME)),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_loads_without_a_complaint_or_a_request(chromium: str, tmp_path: Path, name: str) -> None:
+    dom, console = browse(chromium, tmp_path, PAGES[name]())
     assert console == []
     assert 'id="provenance"' in dom
 
@@ -128,18 +137,21 @@ def test_the_policy_forbids_what_the_page_does_not_need_and_the_console_would_te
     assert len(forbidden) == 3
 
 
-@pytest.mark.parametrize("report", runs(), ids=lambda report: report.run[:10])
-def test_nothing_sticks_out_at_any_width(chromium: str, tmp_path: Path, report: RunReport) -> None:
-    seen = measure(chromium, tmp_path, run_html(report), "--hide-scrollbars")
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_sticks_out_at_any_width(chromium: str, tmp_path: Path, name: str) -> None:
+    seen = measure(chromium, tmp_path, PAGES[name](), "--hide-scrollbars")
     assert [each["width"] for each in seen] == list(WIDTHS_PX)
     assert [each["scroll"] for each in seen] == list(WIDTHS_PX)
-    assert [each["outside"] for each in seen] == [[], [], []]
+    assert [each["outside"] for each in seen] == [[]] * len(WIDTHS_PX)
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])
-def test_every_text_stands_out_from_its_ground(chromium: str, tmp_path: Path, scheme: int) -> None:
+@pytest.mark.parametrize(("name", "texts"), [("failed", 500), ("keypoints", 300), ("overview", 100)])
+def test_every_text_stands_out_from_its_ground(
+    chromium: str, tmp_path: Path, name: str, texts: int, scheme: int
+) -> None:
     """At least 4.5 to 1, as the accessibility guidelines ask of text."""
     setting = f"--blink-settings=preferredColorScheme={scheme}"
-    seen = measure(chromium, tmp_path, run_html(runs()[1]), setting)
-    assert seen[0]["texts"] > 500
-    assert [each["faint"] for each in seen] == [[], [], []]
+    seen = measure(chromium, tmp_path, PAGES[name](), setting)
+    assert seen[0]["texts"] > texts
+    assert [each["faint"] for each in seen] == [[]] * len(WIDTHS_PX)

@@ -51,6 +51,36 @@ def test_more_curves_than_colours_are_named_and_not_drawn() -> None:
     assert drawn.left_out == ("map.loss_a", "map.loss_b", "map.loss_c")
 
 
+def lines(analysis: sample_report.Analysis) -> dict[str, list[str]]:
+    return {each.title: [line.label for line in each.lines] for each in panels(analysis)}
+
+
+def test_a_keypoint_run_shows_its_validation_its_layers_and_no_twin() -> None:
+    assert lines(sample_report.keypoint_analysis()) == {
+        "Total loss": ["training (medians)", "epoch mean", "validation"],
+        "Validation metrics": ["pck@0.1"],
+        "Learning rate": ["lr"],
+        "Losses of the decoder layers": ["loss_ce", "loss_ce_0 to _4", "loss_coords", "loss_coords_0 to _4"],
+        "Other metrics": ["class_error"],
+    }
+    layers = next(each for each in panels(sample_report.keypoint_analysis()) if "decoder" in each.title)
+    assert layers.zero == ("loss_ce_room", "loss_ce_room_0 to _4")
+    assert [line.members for line in layers.lines] == [1, 5, 1, 5]
+
+
+def test_rows_that_are_epoch_means_are_called_training() -> None:
+    assert lines(sample_report.epochs_only_analysis()) == {
+        "Total loss": ["training", "validation"],
+        "Validation metrics": ["pck@0.1"],
+        "Component losses": ["loss_ce", "loss_coords"],
+    }
+
+
+def test_a_curve_of_few_points_shows_each_of_them() -> None:
+    few, many = svg(panel(*range(101, 107)), "p", 1), svg(panel(*range(101, 300)), "p", 1)
+    assert (few.count("<use"), many.count("<use")) == (6, 0)
+
+
 def test_a_family_is_the_mean_of_its_members_also_where_they_were_sampled_at_other_steps() -> None:
     family = Family("map", "loss", ("map.loss", "map.d0.loss"))
     line = family_mean(family, {"map.loss": [(1, 1.0), (2, 2.0), (3, 3.0)], "map.d0.loss": [(2, 4.0)]})

@@ -6,53 +6,14 @@ import base64
 import dataclasses
 import hashlib
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from support import sample_report
+from support.page import HOSTILE, Page
 from support.sample_report import RunReport, StageReport
 from trainrelay.report import run_html
-
-HOSTILE = (
-    "<script>alert(1)</script>\"'><img src=http://e.example/x onerror=alert(1)>{{7*7}}\x1b[31m\u202e\udcff"
-)
-
-
-class Page(HTMLParser):
-    """Elements in order, the ids, the visible text, and whether every element is closed."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.unbalanced: list[str] = []
-        self.text = ""
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag != "meta":
-            self.open.append(tag)
-        if tag in {"dt", "dd", "td", "th", "summary"}:
-            self.text += " "
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.unbalanced.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.text.split())
-
-    @property
-    def ids(self) -> list[str]:
-        return [str(attrs["id"]) for _, attrs in self.elements if "id" in attrs]
+from trainrelay.report.details import restart_steps
 
 
 def page(*stages: StageReport) -> Page:
@@ -63,6 +24,7 @@ def all_runs() -> list[RunReport]:
     bad = sample_report.accepted(sample_report.stage1(), "checked by hand")
     return [
         sample_report.sample_run(),
+        sample_report.keypoint_run(),
         RunReport("uniad", (bad, sample_report.failed_stage()), {}),
         RunReport("uniad", (sample_report.bare_stage(),), {}),
         RunReport("none", (), {}),
@@ -77,7 +39,7 @@ def test_the_page_asks_for_nothing_and_runs_nothing(report: RunReport) -> None:
     assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "foreignobject"}
     for _, attrs in read.elements:
         assert not [name for name in attrs if name.startswith("on") or name in {"src", "style", "xlink:href"}]
-        assert str(attrs.get("href", "#")).startswith("#")
+        assert str(attrs.get("href", "#")).startswith("#") or attrs["href"] == report.overview
 
 
 @pytest.mark.parametrize("report", all_runs())
@@ -121,7 +83,7 @@ def test_hostile_names_are_text_wherever_they_stand() -> None:
 def test_the_verdict_comes_before_the_curves() -> None:
     ids = page(sample_report.stage1(), sample_report.stage2()).ids
     sections = [name for name in ids if not re.fullmatch(r"s\d+p\d+-.*", name)]
-    assert sections == ["verdict", "attention", "curves", "metrics", "attempts", "provenance"]
+    assert sections == ["verdict", "attention", "curves", "metrics", "meaning", "attempts", "provenance"]
     first_curve = next(place for place, name in enumerate(ids) if name.startswith("s1p1-"))
     assert ids.index("attention") < first_curve
 
@@ -253,6 +215,79 @@ def test_every_metric_of_a_large_run_is_in_the_tables() -> None:
     assert all(metric in words for metric in stage.analysis.metrics["train"])
     assert f"Training: {len(stage.analysis.metrics['train'])} metrics" in words
     assert "Validation: 2 metrics" in words
+
+
+def test_a_validation_metric_is_among_the_facts_of_a_stage() -> None:
+    top = page(sample_report.keypoint_stage()).words.split("What needs attention")[0]
+    assert "pck@0.1 0.11 → 0.76 in 6 validations Time" in top
+
+
+def test_a_single_validation_is_told_as_one_value() -> None:
+    analysis = sample_report.epochs_only_analysis(done=1)
+    top = page(sample_report.keypoint_stage("running", analysis)).words.split("What needs attention")[0]
+    assert "pck@0.1 0.11 in 1 validation Time" in top
+
+
+def test_a_log_of_whole_epochs_is_told_and_drawn_without_iterations() -> None:
+    read = page(sample_report.keypoint_stage("running", sample_report.epochs_only_analysis()))
+    assert "Epochs done 4 of 6 Total loss 66.23" in read.words
+    assert not re.search(r"\biter(ation)?s?\b", read.words.split("Attempts pose")[0])
+    bar = next(attrs["aria-label"] for tag, attrs in read.elements if attrs.get("class") == "bar")
+    assert bar == "67 percent trained"
+    charts = [attrs["aria-label"] for _, attrs in read.elements if attrs.get("class") == "chart"]
+    assert charts == [
+        "Total loss over epochs",
+        "Validation metrics over epochs",
+        "Component losses over epochs",
+    ]
+
+
+def test_a_restart_in_a_log_of_whole_epochs_lies_at_its_epoch() -> None:
+    stage = sample_report.keypoint_stage("running", sample_report.epochs_only_analysis())
+    point = sample_report.ResumePoint(path="checkpoint.pth", epoch=2, iteration=240)
+    resumed = stage.attempts[0].model_copy(update={"resumed_from": point})
+    assert restart_steps(dataclasses.replace(stage, attempts=(resumed,))) == (2,)
+
+
+def test_the_means_of_epochs_have_a_table_of_their_own_between_training_and_validation() -> None:
+    words = page(sample_report.keypoint_stage()).words
+    places = [words.index(f"{title}: ") for title in ("Training", "Means of training epochs", "Validation")]
+    assert places == sorted(places)
+
+
+def test_twins_without_a_coefficient_are_in_the_table_and_in_no_legend() -> None:
+    words = page(sample_report.keypoint_stage()).words
+    curves, metrics = words[words.index("Curves pose") :].split("Metrics pose")
+    assert "unscaled" not in curves
+    assert "loss_ce_3_unscaled" in metrics
+
+
+def test_the_signs_are_in_sight_and_the_explanations_are_closed() -> None:
+    source = run_html(RunReport("uniad", (sample_report.keypoint_stage(),), {}))
+    section = source[source.index('<section id="meaning">') : source.index('<section id="attempts">')]
+    in_sight = Page(re.sub(r"<details.*?</details>", "", section, flags=re.DOTALL)).words
+    assert "Good signs ✓seen Total loss decreasing over epochs. 66.23 -> 15.23." in in_sight
+    assert "?this log does not tell Learning rate too low." in in_sight
+    assert "loss_coords" not in in_sight
+    whole = Page(section).words
+    assert "loss_coords L1 distance of predicted and true coordinates. typical 0.2 to 1.5" in whole
+    assert "<details open" not in section
+
+
+def test_a_page_without_an_explanation_says_so() -> None:
+    assert "This analysis holds no explanation." in page(sample_report.stage1()).words
+    assert "nothing to explain yet" in page(sample_report.bare_stage()).words
+
+
+def test_a_report_leads_back_to_the_overview_only_where_there_is_one() -> None:
+    links = [attrs for tag, attrs in Page(run_html(sample_report.keypoint_run())).elements if tag == "a"]
+    assert links[0] == {"href": "../index.html"}
+    assert "All runs" not in page(sample_report.stage1()).words
+
+
+def test_the_page_says_when_it_was_written_and_needs_not() -> None:
+    assert "Training report, written at 2026-01-10 07:40:12 UTC" in Page(run_html(all_runs()[0])).words
+    assert "written at" not in page(sample_report.stage1()).words
 
 
 def crashed(end: str) -> StageReport:

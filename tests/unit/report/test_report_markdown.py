@@ -41,6 +41,7 @@ def bare(*findings: Finding) -> Analysis:
     [
         ("stage1", "Stage 1 Training Loss Analysis", sample_report.stage1_analysis),
         ("stage2", "Stage 2 Training Loss Analysis", sample_report.stage2_analysis),
+        ("keypoints", "keypoints.log", sample_report.keypoint_analysis),
         ("failed", "Stage 2 Training Loss Analysis", failed),
         ("hostile", HOSTILE, hostile),
         ("bare", "Empty", bare),
@@ -111,6 +112,39 @@ def test_absence_of_trouble_is_claimed_only_where_no_check_found_any() -> None:
 
 
 def test_the_overall_paragraph_names_what_keeps_the_checkpoint_from_being_promoted() -> None:
-    last = analysis_markdown("x", failed()).splitlines()[-1]
-    assert last.startswith("**Overall**: Training failed its checks.")
-    assert "not promoted (non-finite)" in last
+    overall = analysis_markdown("x", failed()).splitlines()[-3]
+    assert overall.startswith("**Overall**: Training failed its checks.")
+    assert "not promoted (non-finite)" in overall
+
+
+def test_the_last_line_says_how_to_learn_what_the_numbers_mean() -> None:
+    last = analysis_markdown("x", bare()).splitlines()[-1]
+    assert last == "`trainrelay explain LOG` prints what the numbers mean."
+
+
+def test_a_log_of_whole_epochs_is_told_without_iterations() -> None:
+    page = analysis_markdown("x", sample_report.epochs_only_analysis())
+    assert "Currently after **Epoch 4** (~67% complete overall)." in page
+    assert "iter" not in page
+
+
+def test_what_only_a_validation_measures_comes_before_its_losses_and_twins_are_left_out() -> None:
+    analysis = sample_report.keypoint_analysis()
+    losses = {
+        f"loss_{name}{tail}": sample_report.MetricSummary(2, 1, 1, 2, 6)
+        for name in "abcdefghi"
+        for tail in ("", "_unscaled", "_0", "_0_unscaled")
+    }
+    metrics = {"train": {}, "val": {**losses, "pck@0.1": sample_report.MetricSummary(0.1, 0.8, 0.1, 0.8, 6)}}
+    page = analysis_markdown("x", dataclasses.replace(analysis, metrics=metrics))
+    validation = page[page.index("**Validation**") :]
+    assert validation.splitlines()[1] == "   - `pck@0.1`: 0.10 -> 0.80"
+    assert "unscaled" not in validation
+    assert "loss_a_0" not in validation
+    assert "and 11 more metrics" in validation
+
+
+def test_the_set_up_names_the_ranks_and_how_many_of_them_print() -> None:
+    setup = {"backend": "gloo", "ranks": "2", "ranks printing": "2"}
+    page = analysis_markdown("x", dataclasses.replace(sample_report.keypoint_analysis(), setup=setup))
+    assert "**Setup**: gloo backend, 2 ranks, each line printed by 2 ranks, 6 epochs total" in page

@@ -1,9 +1,10 @@
-"""What people read: the Markdown of one stage's analysis and the HTML page of a whole run.
+"""What people read: the Markdown of one stage's analysis, of what its numbers mean, and the HTML pages.
 
 Pure: values in, text out; the same values give the same bytes.
 """
 
-from trainrelay.report.html import run_html
+from trainrelay.report.explanation import explanation_markdown
+from trainrelay.report.html import overview_html, run_html
 from trainrelay.report.markdown import analysis_markdown
 
-__all__ = ["analysis_markdown", "run_html"]
+__all__ = ["analysis_markdown", "explanation_markdown", "overview_html", "run_html"]

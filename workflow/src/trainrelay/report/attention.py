@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.records import Finding, StageReport
-from trainrelay.report.card import Tone, accepted_reason, backends, findings_of
+from trainrelay.report.card import Tone, accepted_reason, findings_of
 from trainrelay.report.details import last_seen
+from trainrelay.report.facts import backends
 from trainrelay.report.titles import check_title, shown_evidence
 from trainrelay.report.wording import sentence, utc
 

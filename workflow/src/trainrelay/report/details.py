@@ -11,7 +11,11 @@ from trainrelay.report.card import Tone
 from trainrelay.report.families import grouped
 from trainrelay.report.wording import count, duration, file_size, percent, relative_change, utc
 
-PHASE_TITLES: dict[Phase, str] = {"train": "Training", "val": "Validation"}
+PHASE_TITLES: dict[Phase, str] = {
+    "train": "Training",
+    "epoch": "Means of training epochs",
+    "val": "Validation",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +32,30 @@ class Table:
 
 
 def restart_steps(stage: StageReport) -> tuple[int, ...]:
-    """The global iterations at which attempts resumed, as far as they are known."""
-    per_epoch = stage.analysis.progress.iters_per_epoch if stage.analysis else None
+    """The steps at which attempts resumed, as far as they are known."""
     points = [attempt.resumed_from for attempt in stage.attempts if attempt.resumed_from]
-    steps = [
-        point.iteration if point.iteration is not None else point.epoch * (per_epoch or 0) for point in points
-    ]
+    per_epoch = steps_per_epoch(stage.analysis) if stage.analysis else None
+    if per_epoch == 1:
+        steps = [point.epoch for point in points]
+    else:
+        steps = [
+            point.iteration if point.iteration is not None else point.epoch * (per_epoch or 0)
+            for point in points
+        ]
     return tuple(sorted({step for step in steps if step > 0}))
+
+
+def steps_per_epoch(analysis: Analysis) -> int | None:
+    """How many steps of the curves make an epoch; None where the log does not say."""
+    return 1 if analysis.epochs_only else analysis.progress.iters_per_epoch
 
 
 def tables(analysis: Analysis) -> tuple[Table, ...]:
     """All metrics, a table per phase."""
     return tuple(
-        Table(PHASE_TITLES[phase], tuple(_grouped_rows(metrics)))
-        for phase, metrics in analysis.metrics.items()
-        if metrics
+        Table(title, tuple(_grouped_rows(analysis.metrics[phase])))
+        for phase, title in PHASE_TITLES.items()
+        if analysis.metrics.get(phase)
     )
 
 

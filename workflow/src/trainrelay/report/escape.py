@@ -6,6 +6,8 @@ import re
 
 from trainrelay.report.wording import clean
 
+# What would begin a numbered list.
+_ORDINAL = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 _SPECIAL = re.compile(
     r"[\\`*<\[\]#|$&]|(?<!-)>|^[-+]"  # code, emphasis, tags, links, headings, table cells, formulas, entities
     r"|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"  # emphasis; inside a word an underscore is itself
@@ -18,7 +20,7 @@ _SPECIAL = re.compile(
 
 def text(outside: str) -> str:
     """One line of Markdown that reads exactly as the outside text does."""
-    return _SPECIAL.sub(r"\\\g<0>", " ".join(clean(outside).split()))
+    return _ORDINAL.sub(r"\1\\\2", _SPECIAL.sub(r"\\\g<0>", " ".join(clean(outside).split())))
 
 
 def code(outside: str) -> str:

@@ -1,4 +1,4 @@
-"""report.html: one run on one page that opens from disk, asks for nothing and runs no script."""
+"""The pages of a run and of all runs: they open from disk, ask for nothing and run no script."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trainrelay.records import RunReport, StageReport
-from trainrelay.report import attention, card, details, wording
+from trainrelay.records import Overview, RunReport, StageReport
+from trainrelay.report import attention, card, details, explanation, facts, wording
+from trainrelay.report import overview as glance
 from trainrelay.report.families import is_learning_rate
 from trainrelay.report.panels import Line, Panel, panels
 from trainrelay.report.plots import svg, wants_log
@@ -31,19 +32,29 @@ class Plot:
 
 def run_html(report: RunReport) -> str:
     """The whole page; parts that are missing are said to be missing."""
-    style = resources.files("trainrelay.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    template = _environment().get_template("report.html.j2")
     plots = [_plots(stage, f"s{place}") for place, stage in enumerate(report.stages, start=1)]
     stages = list(zip(report.stages, plots, strict=True))
+    tone, word, complete = card.headline(report)
+    return _page("report.html.j2", report=report, stages=stages, tone=tone, word=word, complete=complete)
+
+
+def overview_html(overview: Overview) -> str:
+    """The page of all runs; one of which nothing is known yet has its place, too."""
+    tone, word, complete = glance.headline(overview)
+    return _page("overview.html.j2", overview=overview, tone=tone, word=word, complete=complete)
+
+
+def _page(template: str, **content: Any) -> str:
+    style = resources.files("trainrelay.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     css = Markup(style)  # noqa: S704 - our own file
-    return template.render(report=report, stages=stages, style=css, digest=digest)
+    return _environment().get_template(template).render(style=css, digest=digest, **content)
 
 
 def _plots(stage: StageReport, key: str) -> list[Plot]:
     if stage.analysis is None:
         return []
-    per_epoch = stage.analysis.progress.iters_per_epoch
+    per_epoch = details.steps_per_epoch(stage.analysis)
     restarts = details.restart_steps(stage)
     return [
         _plot(panel, f"{key}p{place}", per_epoch, restarts)
@@ -67,7 +78,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        card=card, attention=attention, details=details, wording=wording, check_title=check_title
+        attention=attention,
+        card=card,
+        check_title=check_title,
+        details=details,
+        explain=explanation,
+        facts=facts,
+        glance=glance,
+        wording=wording,
     )
     environment.filters.update(
         number=wording.number,

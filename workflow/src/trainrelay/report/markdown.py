@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from trainrelay.records import Analysis, Finding, Milestone, Progress
+from trainrelay.records import Analysis, Finding, Milestone
 from trainrelay.report.escape import text
 from trainrelay.report.observations import (
     Observation,
@@ -26,7 +26,7 @@ ALARMS = {
     "divergence": {"divergence"},
 }
 POLICIES = {"cosineannealing": "CosineAnnealing"}
-_SAID_BY_NAME = {"gpus", "gpu", "torch", "cuda", "backend", "host", "work_dir"}
+_SAID_BY_NAME = {"gpus", "gpu", "torch", "cuda", "backend", "ranks", "ranks printing", "host", "work_dir"}
 
 
 def analysis_markdown(title: str, analysis: Analysis) -> str:
@@ -40,6 +40,7 @@ def analysis_markdown(title: str, analysis: Analysis) -> str:
         "### Key Observations",
         *(_key_observations(analysis) or ["Nothing to observe yet."]),
         f"**Overall**: {_overall(analysis)}",
+        "`trainrelay explain LOG` prints what the numbers mean.",
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -51,6 +52,7 @@ def _setup(analysis: Analysis) -> str:
         f"PyTorch {setup['torch']}" if "torch" in setup else "",
         f"CUDA {setup['cuda']}" if "cuda" in setup else "",
         f"{setup['backend']} backend" if "backend" in setup else "",
+        *_ranks(setup),
         f"{count(progress.epochs, 'epoch')} total" if progress.epochs else "",
         f"{progress.iters_per_epoch} iterations/epoch" if progress.iters_per_epoch else "",
         _schedule(analysis),
@@ -67,6 +69,13 @@ def _gpus(setup: Mapping[str, str]) -> str:
     return f"{many}x {setup['gpu']} GPU{'' if many == '1' else 's'}"
 
 
+def _ranks(setup: Mapping[str, str]) -> Iterator[str]:
+    if "ranks" in setup:
+        yield f"{setup['ranks']} rank{'' if setup['ranks'] == '1' else 's'}"
+    if "ranks printing" in setup:
+        yield f"each line printed by {setup['ranks printing']} ranks"
+
+
 def _schedule(analysis: Analysis) -> str:
     rate = analysis.metrics.get("train", {}).get("lr")
     if rate is None:
@@ -80,18 +89,27 @@ def _schedule(analysis: Analysis) -> str:
 def _progress(analysis: Analysis) -> str:
     loud = [finding for finding in analysis.findings if finding.check == "progress" and _is_loud(finding)]
     restarts = f"The log shows {count(analysis.segments - 1, 'restart')}." if analysis.segments > 1 else ""
-    return " ".join(filter(None, [_where(analysis.progress), restarts, *map(finding_line, loud)]))
+    return " ".join(filter(None, [_where(analysis), restarts, *map(finding_line, loud)]))
 
 
-def _where(progress: Progress) -> str:
+def _where(analysis: Analysis) -> str:
+    progress = analysis.progress
     if not progress.epoch:
-        return "No iteration was logged yet."
-    of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
-    place = f"**Epoch {progress.epoch}, iter {progress.iteration}{of}**"
+        return "No epoch was logged yet." if analysis.epochs_only else "No iteration was logged yet."
     if progress.finished:
-        return f"Finished: {count(progress.epochs or progress.epoch, 'epoch')}, last logged at {place}."
+        epochs = count(progress.epochs or progress.epoch, "epoch")
+        return f"Finished: {epochs}, last logged at {_place(analysis)}."
     done = f" (~{progress.fraction * 100:.0f}% complete overall)" if progress.fraction is not None else ""
-    return f"Currently in {place}{done}."
+    where = "after" if analysis.epochs_only else "in"
+    return f"Currently {where} {_place(analysis)}{done}."
+
+
+def _place(analysis: Analysis) -> str:
+    progress = analysis.progress
+    if analysis.epochs_only:
+        return f"**Epoch {progress.epoch}**"
+    of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
+    return f"**Epoch {progress.epoch}, iter {progress.iteration}{of}**"
 
 
 def _progression(milestones: tuple[Milestone, ...]) -> str:

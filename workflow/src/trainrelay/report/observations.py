@@ -11,10 +11,13 @@ from trainrelay.report.escape import code, text
 from trainrelay.report.families import (
     GRAD_NORM,
     Family,
+    by_layer,
     grouped,
     is_component,
     is_learning_rate,
+    measured,
     spread,
+    without_twins,
 )
 from trainrelay.report.titles import check_title, group_title, shown_evidence
 from trainrelay.report.wording import (
@@ -53,6 +56,9 @@ def observations(analysis: Analysis) -> list[Observation]:
     usual = [
         *_convergence(analysis),
         *_components(analysis),
+        *_checked(analysis, "negative-cross-entropy"),
+        *_checked(analysis, "balance"),
+        *_checked(analysis, "auxiliary"),
         *_validation(analysis),
         *_grad_norm(analysis),
         *_learning_rate(analysis),
@@ -97,7 +103,8 @@ def _convergence(analysis: Analysis) -> list[Observation]:
     summary = analysis.metrics.get("train", {}).get(analysis.total or "")
     if not found and summary is None:
         return []
-    healthy = analysis.verdict.kind != "failed" and all(finding.severity == "info" for finding in found)
+    doubtful = _of(analysis, "negative-cross-entropy")
+    healthy = analysis.verdict.kind != "failed" and not doubtful and not _loud(found)
     title = "Healthy convergence" if healthy and _fell(summary) else "Convergence"
     sentences = [_said(found, title) or _fall(summary), _steepest(analysis.progression)]
     return [
@@ -143,14 +150,22 @@ def _spread_notes(analysis: Analysis) -> dict[str, str]:
 
 
 def _validation(analysis: Analysis) -> list[Observation]:
-    metrics = {name: each for name, each in analysis.metrics.get("val", {}).items() if _counts(name)}
-    if not metrics:
+    found, lines = _of(analysis, "validation", "validation-metric"), _validation_lines(analysis)
+    if not found and not lines:
         return []
-    shown = list(metrics.items())[:MOST_VALIDATION_METRICS]
-    lines = [f"{code(name)}: {number(each.first)} -> {number(each.last)}" for name, each in shown]
-    if len(metrics) > len(shown):
-        lines.append(f"and {count(len(metrics) - len(shown), 'more metric')}")
-    return [Observation("Validation", lines=tuple(lines))]
+    return [Observation("Validation", "", _said(found), (*lines, *_loud(found)), tuple(found))]
+
+
+def _validation_lines(analysis: Analysis) -> list[str]:
+    """What only a validation measures, then its losses, of the last decoder layer each: first -> last."""
+    val = analysis.metrics.get("val", {})
+    scores = measured(analysis.metrics.get("train", {}), val)
+    names = list(dict.fromkeys([*scores, *without_twins(filter(_counts, val))]))
+    earlier = {member for family in by_layer(names)[1::2] for member in family.members}
+    shown = [name for name in names if name not in earlier][:MOST_VALIDATION_METRICS]
+    lines = [f"{code(name)}: {number(val[name].first)} -> {number(val[name].last)}" for name in shown]
+    more = len(names) - len(shown)
+    return [*lines, f"and {count(more, 'more metric')}"] if more else lines
 
 
 def _grad_norm(analysis: Analysis) -> list[Observation]:

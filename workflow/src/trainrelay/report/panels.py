@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from trainrelay.records import Analysis
-from trainrelay.report.families import GRAD_NORM, Family, grouped, is_component, is_learning_rate
-from trainrelay.report.titles import group_title
+from trainrelay.records import Analysis, Phase
+from trainrelay.report.families import (
+    GRAD_NORM,
+    Family,
+    by_layer,
+    grouped,
+    is_component,
+    is_learning_rate,
+    is_loss,
+    measured,
+    without_twins,
+)
+from trainrelay.report.titles import LAYERS, OTHERS, VALIDATION, group_title
 from trainrelay.report.wording import is_usable
 
 MOST_LINES = 8  # as many as there are colours that can be told apart
@@ -38,33 +48,53 @@ class Panel:
 
 
 def panels(analysis: Analysis) -> tuple[Panel, ...]:
-    """The total, what drives it, then the components by group; panels without a curve are left out."""
+    """The total, the validation, what drives them, then the components; none without a curve."""
     train = analysis.curves.get("train", {})
-    components = {name: curve for name, curve in train.items() if is_component(name, analysis.total)}
+    components = [name for name in train if is_component(name, analysis.total)]
     candidates = [
         _total(analysis),
+        _validation(analysis),
         Panel("Learning rate", tuple(_lines(train, filter(is_learning_rate, train)))),
         Panel("Gradient norm", tuple(_lines(train, [GRAD_NORM])), _clip(analysis)),
-        *(_group(group, families, components) for group, families in grouped(components).items()),
+        *_components(without_twins(components), train),
     ]
     return tuple(panel for panel in candidates if panel.lines or panel.zero)
 
 
 def _total(analysis: Analysis) -> Panel:
     name = analysis.total or "loss"
-    labels = {"train": "training", "val": "validation"}
-    curves = {labels[phase]: analysis.curves.get(phase, {}).get(name, []) for phase in ("train", "val")}
+    # Beside the means of whole epochs, the rows are something else.
+    rows = "training (medians)" if analysis.curves.get("epoch", {}).get(name) else "training"
+    labels: dict[Phase, str] = {"train": rows, "epoch": "epoch mean", "val": "validation"}
+    curves = {label: analysis.curves.get(phase, {}).get(name, []) for phase, label in labels.items()}
     return Panel("Total loss", tuple(Line(label, curve) for label, curve in curves.items() if curve))
 
 
-def _group(group: str, families: tuple[Family, ...], curves: Mapping[str, Curve]) -> Panel:
-    lines = [family_mean(family, curves) for family in families]
+def _validation(analysis: Analysis) -> Panel:
+    curves = analysis.curves.get("val", {})
+    names = measured(analysis.curves.get("train", {}), curves)
+    return _crowd(VALIDATION, [Line(name, curves[name]) for name in names if curves[name]])
+
+
+def _components(names: list[str], curves: Mapping[str, Curve]) -> Iterator[Panel]:
+    """The losses of numbered decoder layers together, everything else by its group."""
+    layers = by_layer(names)
+    yield _crowd(LAYERS, [family_mean(family, curves) for family in layers])
+    shown = {member for family in layers for member in family.members}
+    for group, families in grouped(name for name in names if name not in shown).items():
+        lines = [family_mean(family, curves) for family in families]
+        no_losses = not group and not any(is_loss(line.label) for line in lines)
+        yield _crowd(OTHERS if no_losses else group_title(group), lines)
+
+
+def _crowd(title: str, lines: list[Line]) -> Panel:
+    """The highest lines drawn, as many as can be told apart; the others named."""
     zero = [line.label for line in lines if all(value == 0 for _, value in line.points)]
     moving = [line for line in lines if line.label not in zero]
     drawn = sorted(moving, key=_height, reverse=True)[:MOST_LINES]
     left_out = tuple(line.label for line in moving if line not in drawn)
     lines_in_order = tuple(line for line in moving if line in drawn)
-    return Panel(group_title(group), lines_in_order, zero=tuple(zero), left_out=left_out)
+    return Panel(title, lines_in_order, zero=tuple(zero), left_out=left_out)
 
 
 def _lines(curves: Mapping[str, Curve], names: Iterable[str]) -> list[Line]:

@@ -64,7 +64,7 @@ def _draw(axes: Axes, panel: Panel, unit: int, restarts: Sequence[int]) -> None:
         xs = [step / unit for step, _ in line.points]
         ys = [value if is_usable(value) else float("nan") for _, value in line.points]
         marker = "o" if sum(map(is_usable, ys)) <= FEW_POINTS else ""
-        axes.plot(xs, ys, color=colour, linewidth=1.6, solid_capstyle="round", marker=marker, markersize=3.5)
+        axes.plot(xs, ys, color=colour, linewidth=1.6, solid_capstyle="round", marker=marker, markersize=4.5)
         _cross(axes, [x for x, y in zip(xs, ys, strict=True) if not is_usable(y)])
     for _, height in panel.levels:
         axes.axhline(height, color=LEVEL, linewidth=1.2, linestyle=(0, (6, 3)))

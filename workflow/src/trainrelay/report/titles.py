@@ -16,11 +16,18 @@ GROUPS = {
     "": "Component",
     "other": "Component",
 }
+OTHER_TITLES = {"Quality": "Prediction quality"}
 CHECKS = {
     "progress": "Progress",
     "convergence": "Convergence",
     "divergence": "Divergence",
     "components": "Components",
+    "negative-cross-entropy": "Negative cross-entropy",
+    "balance": "Balance of the losses",
+    "auxiliary": "Auxiliary losses",
+    "scaling": "Scaled and unscaled losses",
+    "validation": "Validation",
+    "validation-metric": "Validation metrics",
     "lost-term": "Lost term",
     "zero-by-design": "Zero by design",
     "non-finite": "Non-finite numbers",
@@ -41,9 +48,14 @@ CHECKS = {
 NAMING = frozenset({"group", "family", "label", "members"})
 
 
+LAYERS = "Losses of the decoder layers"
+VALIDATION = "Validation metrics"
+OTHERS = "Other metrics"
+
+
 def group_title(group: str) -> str:
-    """The title of a group's losses, as in "Tracking losses"."""
-    return f"{GROUPS.get(group, group)} losses"
+    """The title of a group, as in "Tracking losses"."""
+    return OTHER_TITLES.get(group) or f"{GROUPS.get(group, group)} losses"
 
 
 def check_title(check: str) -> str:

@@ -140,4 +140,4 @@ def sentence(text: str) -> str:
 def capital(text: str) -> str:
     """The text with a capital at its start, unless it starts with the name of something."""
     first = text.split(" ", 1)[0]
-    return text[:1].upper() + text[1:] if first.isalpha() else text
+    return text[:1].upper() + text[1:] if first.rstrip(",;:").isalpha() else text

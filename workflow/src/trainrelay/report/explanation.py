@@ -1,0 +1,73 @@
+"""What the numbers of a log mean, in words: as Markdown, and the words and colours that the page shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.records import Explained, Explanation, Section, Sign
+from trainrelay.report.card import Tone
+from trainrelay.report.escape import code, text
+from trainrelay.report.wording import sentence
+
+SEEN: dict[bool | None, tuple[str, str]] = {
+    True: ("✓", "seen"),
+    False: ("✗", "not seen"),
+    None: ("?", "this log does not tell"),
+}
+KINDS = {"good": "Good signs", "warning": "Warning signs"}
+
+
+def explanation_markdown(title: str, explanation: Explanation) -> str:
+    """An explanation as Markdown, ending in a newline."""
+    blocks = [f"## {text(title)}", text(known_as(explanation))]
+    for section in explanation.sections:
+        blocks += _section(section)
+    return "\n\n".join(blocks) + "\n"
+
+
+def known_as(explanation: Explanation) -> str:
+    """Where the words come from."""
+    if explanation.model:
+        return f"Explained with what is known of {sentence(explanation.model)}"
+    return "No knowledge file fits these metrics; what is said here holds of any training."
+
+
+def by_kind(section: Section) -> list[tuple[str, list[Sign]]]:
+    """A section's signs under their headings, the good ones first."""
+    found = [(title, [sign for sign in section.signs if sign.kind == kind]) for kind, title in KINDS.items()]
+    return [(title, signs) for title, signs in found if signs]
+
+
+def sign_tone(sign: Sign) -> Tone:
+    """Calm unless a warning sign is seen."""
+    if sign.seen is None:
+        return "idle"
+    if sign.kind == "warning":
+        return "warn" if sign.seen else "ok"
+    return "ok" if sign.seen else "idle"
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"### {text(section.title)}"
+    if section.text:
+        yield _paragraphs(section.text)
+    if section.items:
+        yield "\n".join(map(_item, section.items))
+    for title, signs in by_kind(section):
+        yield f"**{title}**"
+        yield "\n".join(map(_sign, signs))
+
+
+def _paragraphs(outside: str) -> str:
+    return "\n\n".join(text(part) for part in outside.split("\n\n") if part.strip())
+
+
+def _item(item: Explained) -> str:
+    said = f": {text(sentence(item.text))}" if item.text else ""
+    facts = [f"  - {text(word)}: {text(fact)}" for word, fact in item.facts]
+    return "\n".join([f"- {code(item.name)}{said}", *facts])
+
+
+def _sign(sign: Sign) -> str:
+    mark, word = SEEN[sign.seen]
+    return f"- {mark} **{word}**: {text(sentence(sign.text))} {text(sentence(sign.evidence))}".rstrip()

@@ -1,0 +1,130 @@
+"""The facts of a stage that one glance has to tell, and how much of it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trainrelay.records import Analysis, MetricSummary, StageReport
+from trainrelay.report.families import measured, overall_score
+from trainrelay.report.wording import count, duration, gpu_hours, number, percent, relative_change, utc
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A named value of a stage's card, and what qualifies it."""
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+def of(stage: StageReport) -> tuple[Fact, ...]:
+    """What one glance at a stage has to tell."""
+    return (*trained(stage), time(stage), _gpu_hours(stage), backend(stage), promoted(stage))
+
+
+def trained(stage: StageReport) -> tuple[Fact, ...]:
+    """How far the training came and what it brought; a validation metric where there is one."""
+    return (_epochs(stage), _loss(stage), *_validation(stage))
+
+
+def fraction_done(stage: StageReport) -> float:
+    """How much of the stage is trained, 0 to 1."""
+    if stage.train:
+        return 1.0
+    if stage.analysis and stage.analysis.progress.fraction is not None:
+        return min(max(stage.analysis.progress.fraction, 0.0), 1.0)
+    return min(_epochs_done(stage) / stage.epochs, 1.0) if stage.epochs else 0.0
+
+
+def _epochs(stage: StageReport) -> Fact:
+    detail = _place(stage.analysis) if stage.analysis and not stage.train else ""
+    return Fact("Epochs done", f"{_epochs_done(stage)} of {stage.epochs}", detail)
+
+
+def _epochs_done(stage: StageReport) -> int:
+    if stage.train:
+        return stage.train.epochs
+    if stage.analysis:
+        progress = stage.analysis.progress
+        is_whole = progress.finished or stage.analysis.epochs_only
+        return progress.epoch if is_whole else max(progress.epoch - 1, 0)
+    return max((max((each.last_epoch or 1) - 1, 0) for each in stage.attempts), default=0)
+
+
+def _place(analysis: Analysis) -> str:
+    """Where a training stands inside an epoch, if the log tells."""
+    progress = analysis.progress
+    if not progress.epoch or progress.finished or analysis.epochs_only:
+        return ""
+    of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
+    return f"in epoch {progress.epoch}, iter {progress.iteration}{of}"
+
+
+def _loss(stage: StageReport) -> Fact:
+    summary = stage.analysis and stage.analysis.metrics.get("train", {}).get(stage.analysis.total or "loss")
+    if not summary:
+        return Fact("Total loss", "not logged yet")
+    change = relative_change(summary.first, summary.last)
+    return Fact("Total loss", _ends(summary), percent(change).replace("-", "−") if change is not None else "")
+
+
+def _validation(stage: StageReport) -> Iterator[Fact]:
+    metrics = stage.analysis.metrics if stage.analysis else {}
+    val = metrics.get("val", {})
+    name = overall_score(measured(metrics.get("train", {}), val))
+    if name is not None:
+        yield Fact(name, _ends(val[name]), f"in {count(val[name].count, 'validation')}")
+
+
+def _ends(summary: MetricSummary) -> str:
+    last = number(summary.last)
+    return last if summary.count == 1 else f"{number(summary.first)} → {last}"
+
+
+def time(stage: StageReport) -> Fact:
+    """How long the attempts ran."""
+    ended = [each.ended_s - each.started_s for each in stage.attempts if each.ended_s is not None]
+    live = [each for each in stage.attempts if each.ended_s is None]
+    seconds = stage.train.train_s if stage.train else sum(ended)
+    more = f"and attempt {live[-1].number}, since {utc(live[-1].started_s)}" if live else ""
+    if not stage.train and not ended:
+        return Fact("Time", "not started" if not live else "running", more.removeprefix("and "))
+    return Fact("Time", duration(seconds), more or f"in {count(len(stage.attempts) or 1, 'attempt')}")
+
+
+def _gpu_hours(stage: StageReport) -> Fact:
+    if stage.resources.get("gpu") == 0:
+        return Fact("GPU-hours", "none", "trained on CPU")
+    if stage.train:
+        return Fact("GPU-hours", gpu_hours(stage.train.gpu_h))
+    if not stage.attempts:
+        return Fact("GPU-hours", "none yet")
+    ended = [(each.ended_s - each.started_s) * each.world_size for each in stage.attempts if each.ended_s]
+    running = any(each.ended_s is None for each in stage.attempts)
+    return Fact("GPU-hours", gpu_hours(sum(ended) / 3600), "in ended attempts" if running else "")
+
+
+def backend(stage: StageReport) -> Fact:
+    """The communication backend, and what it fell back from."""
+    used = backends(stage)
+    logged = stage.analysis.setup.get("backend") if stage.analysis else None
+    last = used[-1] if used else stage.train.backend if stage.train else logged
+    detail = f"fell back: {' → '.join(used)}" if len(used) > 1 else ""
+    return Fact("Backend", last or "not chosen yet", detail)
+
+
+def backends(stage: StageReport) -> tuple[str, ...]:
+    """The backends of the attempts in order, each change once."""
+    used = [attempt.backend for attempt in stage.attempts]
+    return tuple(name for place, name in enumerate(used) if place == 0 or name != used[place - 1])
+
+
+def promoted(stage: StageReport) -> Fact:
+    """Where the checkpoint lies that was handed on."""
+    if stage.checkpoint is None:
+        return Fact("Promoted checkpoint", "none yet")
+    target = stage.checkpoint.target
+    digest = f"sha256 {stage.checkpoint.source.file.sha256[:12]}"
+    return Fact("Promoted checkpoint", target or stage.checkpoint.source.file.path, digest)
