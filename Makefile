@@ -25,11 +25,11 @@ help:  ## this list
 setup:  ## make .venv with all that the other targets need (they do it themselves)
 	@scripts/setup.sh
 
-demo: setup  ## train the miniature two-stage driving model on this machine's CPU, down to its report
+demo: setup  ## train two miniature systems on this machine's CPU, down to their reports
 	@SECONDS=0; \
 	$(PY) -m snakemake --profile profiles/demo && \
 	echo "demo: done in $$SECONDS s (set-up apart)" && \
-	echo "demo: open $$PWD/runs/driving/report.html"
+	echo "demo: open $$PWD/runs/index.html"
 
 test: setup  ## run the tests; one of them: make test ARGS="-k promote"
 	@scripts/system-packages.sh

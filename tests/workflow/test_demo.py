@@ -1,4 +1,4 @@
-"""The demo as a person runs it: what its logs hold against what a two-stage training must show."""
+"""The demo as a person runs it: what its logs hold against what both trainings must show."""
 
 from __future__ import annotations
 
@@ -83,3 +83,47 @@ def test_the_logs_are_those_of_uniad(demo: Project) -> None:
     }
     assert log.format == "mmcv-text"
     assert list(Path(demo.stage("stage2") / "work_dir").glob("*.log.json"))
+
+
+# ------------------------------------------------------------------------------- keypoints
+
+
+def keypoints(project: Project) -> Path:
+    return project.stage("pose", "keypoints")
+
+
+def test_the_keypoint_runs_coordinate_loss_at_least_halves_and_its_pck_rises(demo: Project) -> None:
+    log = read([keypoints(demo) / "attempts/001/trainer.log"])
+    assert log.format == "metriclogger-text"
+    _, losses = log.series("loss_coords", "epoch")
+    _, pck = log.series("pck@0.1", "val")
+    assert len(losses) == len(pck) == 6
+    assert losses[-1] <= losses[0] / 2
+    assert pck[-1] > pck[0]
+    assert pck[-1] > 0.5
+
+
+def test_its_console_and_its_json_log_say_the_same(demo: Project) -> None:
+    text = read([keypoints(demo) / "attempts/001/trainer.log"])
+    rows = read([keypoints(demo) / "work_dir/log.txt"])
+    assert rows.epochs_only
+    for metric, phase in (("loss", "epoch"), ("loss_ce_3", "epoch"), ("pck@0.1", "val"), ("loss", "val")):
+        printed = text.series(metric, phase)[1]  # type: ignore[arg-type]
+        exact = rows.series(metric, "train" if phase == "epoch" else "val")[1]
+        assert printed == pytest.approx(exact, abs=1e-4)
+
+
+def test_no_cross_entropy_is_negative_and_none_without_cls_tokens_is_more_than_zero(demo: Project) -> None:
+    log = read([keypoints(demo) / "attempts/001/trainer.log"])
+    for metric in log.metrics():
+        if metric.startswith("loss_ce"):
+            assert min(log.series(metric)[1]) >= 0.0
+        if metric.startswith("loss_ce_room"):
+            assert set(log.series(metric)[1]) == {0.0}
+
+
+def test_there_is_a_report_for_each_run_and_a_page_of_all(demo: Project) -> None:
+    page = (demo.folder / "runs/index.html").read_text()
+    for run in ("driving", "keypoints"):
+        assert (demo.folder / f"runs/{run}/report.html").is_file()
+        assert f'href="{run}/report.html"' in page

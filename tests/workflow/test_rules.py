@@ -11,7 +11,8 @@ from support.project import Project
 pytestmark = pytest.mark.xdist_group("trained")
 STAGES = ("driving/stage1", "driving/stage2")
 RECORDS = ("train.json", "checkpoint.json", "analysis.json", "analysis.md")
-DECLARED = {*(f"runs/{stage}/{name}" for stage in STAGES for name in RECORDS), "runs/driving/report.html"}
+PAGES = {"runs/driving/report.html", "runs/index.html"}
+DECLARED = {*(f"runs/{stage}/{name}" for stage in STAGES for name in RECORDS), *PAGES}
 
 
 def test_declared_outputs_are_small_files_and_never_a_trainings_memory(fresh: Project) -> None:
