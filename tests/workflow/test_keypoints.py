@@ -104,5 +104,6 @@ def test_a_mistyped_argument_is_refused_before_anything_starts(trained: Project)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "options.lrr: ./main.py declares no such argument; did you mean lr?" in said
+    assert "nothing was started" in said
     assert trained.attempts() == {"pose": 1}
     assert "Traceback" not in said

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainrelay.command import LaunchRequest, Trainer
+from trainrelay.command import LaunchRequest
 
 _GIT_TIMEOUT_S = 60
 
 
-def missing(
-    trainer: Trainer, request: LaunchRequest, initial: Path | None, parent: str | None
-) -> Iterator[str]:
+def missing(request: LaunchRequest, initial: Path | None, parent: str | None) -> Iterator[str]:
     """One sentence for each thing a start needs and does not find, saying what to type."""
     root = Path(request.root)
     if not root.is_dir():
@@ -33,7 +31,6 @@ def missing(
         typed = f"type: snakemake --forcerun promote_{parent}"
         own = "put it there, or name another in the trainer config"
         yield f"the initial checkpoint {initial} does not exist; {typed if parent else own}"
-    yield from trainer.unsayable(request)
 
 
 @dataclass(frozen=True, slots=True)

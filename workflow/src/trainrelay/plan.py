@@ -74,9 +74,9 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     judged, settings = state.judge(facts), config.stage(run, stage)
     action, reason = _action(config, judged, facts, training_parent)
     set_aside = next_aside(facts.paths.folder) if action == "retrain" else None
-    if action == "retrain" and (refusal := guard(config, facts)):
-        action, reason = "refuse", refusal
     request, trainer = _request(config, facts, action), trainer_of(config, run)
+    if action in TRAINS and (refusal := _refusal(config, facts, action, trainer.unsayable(request))):
+        action, reason = "refuse", refusal
     return StagePlan(
         run=run,
         stage=stage,
@@ -93,8 +93,13 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         launch=trainer.launch(request, {}),
         set_aside=set_aside,
         gpu_h=facts.gpu_h,
-        notes=tuple(missing(trainer, request, None, settings.init_from)) if action in TRAINS else (),
+        notes=tuple(missing(request, None, settings.init_from)) if action in TRAINS else (),
     )
+
+
+def _refusal(config: Config, facts: state.Facts, action: Action, unsayable: list[str]) -> str | None:
+    """Why nothing may be submitted although something would be trained."""
+    return "; ".join(unsayable) or (guard(config, facts) if action == "retrain" else None)
 
 
 def _action(

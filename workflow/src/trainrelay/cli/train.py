@@ -54,7 +54,8 @@ def _ready(config: Config, facts: state.Facts, judged: state.State) -> state.Fac
     request = _request(config, facts)
     initial = _initial_path(config, facts, request)
     parent = config.stage(facts.run, facts.stage).init_from
-    if problems := list(missing(trainer_of(config, facts.run), request, initial, parent)):
+    trainer = trainer_of(config, facts.run)
+    if problems := [*missing(request, initial, parent), *trainer.unsayable(request)]:
         raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
     refuse_foreign_target(config, facts)
     digest = _initial_digest(config, facts, initial)
