@@ -5,6 +5,7 @@ Run as a script it is that supervisor: one attempt of the job described by its a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,11 +20,15 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from trainrelay.command import Launch, LaunchRequest
+from trainrelay.command import RUNGS, Launch, LaunchRequest
 from trainrelay.command.mmcv import Mmcv
 from trainrelay.errors import TrainrelayError
+from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob, train
+from trainrelay.supervise.attempt import attempt
+from trainrelay.supervise.display import display
 from trainrelay.supervise.process import TAG_VARIABLE
+from trainrelay.supervise.stop import stop_requests
 
 TOY = Path(__file__).with_name("toy_trainer.py")
 DEADLINE_S = 60.0
@@ -72,7 +77,7 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
         work_dir=str(work_dir),
         nproc_per_node=2,
         nodes=1,
-        backend="gloo",
+        rung=RUNGS["gloo"],
         master_port=None,
         epochs=epochs,
         options={"words": ["--habit", habit, "--epochs", str(epochs)]},
@@ -84,13 +89,20 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
         work_dir=work_dir,
         epochs=epochs,
         world_size=2,
-        backend="gloo",
+        ladder=(RUNGS["gloo"],),
         trainer=Toy(),
         request=request,
         port=None,
         stop_grace_s=1.0,
     )
     return replace(job, **changes)
+
+
+def once(job: StageJob, console: Console) -> AttemptRecord:
+    """One attempt, on the ladder's first rung."""
+    shown = display(console, job.name, job.epochs, time.monotonic)
+    with stop_requests() as stop, contextlib.closing(shown):
+        return attempt(job, job.ladder[0], shown, stop)
 
 
 def carrying(value: str, variable: str = TAG_VARIABLE) -> list[int]:
@@ -133,11 +145,13 @@ def _main() -> None:
     # A shell's background job ignores SIGINT; a supervisor would respect that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     spec = json.loads(sys.argv[1])
+    spec_launch = spec.pop("launch", False)
     kind = Ranks() if spec.pop("ranks", False) else Toy()
     where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")
     job = toy_job(*where, trainer=kind, **spec)
     try:
-        record = train(job, Console(stderr=True))
+        whole = spec_launch and train(job, Console(stderr=True))
+        record = whole.attempt if whole else once(job, Console(stderr=True))
     except TrainrelayError as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
         sys.exit(error.exit_code)

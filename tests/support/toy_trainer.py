@@ -80,14 +80,27 @@ def before_training(habit: str) -> None:
         sys.stdout.buffer.flush()
 
 
-def during(habit: str, epoch: int) -> None:
+def once(work_dir: Path) -> bool:
+    """True the first time, in whatever process."""
+    try:
+        (work_dir / "once").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def during(habit: str, epoch: int, work_dir: Path) -> None:
     """Bad habits after an epoch's first progress line."""
+    if habit == "slow":
+        time.sleep(1.0)
     if habit == "waits" or habit == "many" or habit == "deaf":
         time.sleep(600)
     elif epoch < 2:
         return
-    elif habit == "raises":
+    elif habit == "raises" or (habit == "raises-once" and once(work_dir)):
         raise KeyError("img_metas")
+    elif habit == "port-taken-once" and once(work_dir):
+        raise RuntimeError("The server socket has failed to listen on any local network address. EADDRINUSE")
     elif habit == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif habit == "stops-early":
@@ -125,7 +138,7 @@ def main() -> None:
                 f"Epoch [{epoch}][{iteration}/{args.iters}]\tlr: 1.000e-04, eta: 0:00:09, time: 0.1,"
                 f" loss: {loss}"
             )
-            during(args.habit, epoch)
+            during(args.habit, epoch, args.work_dir)
             if args.habit == "from-zero-then-waits":
                 time.sleep(600)
         save(args, epoch)

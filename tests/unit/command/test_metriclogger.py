@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainrelay.command import TRAINERS, LaunchRequest, StepSeen, Switch, TrainerConfig
+from trainrelay.command import RUNGS, TRAINERS, LaunchRequest, StepSeen, Switch, TrainerConfig
 from trainrelay.command.argparse_config import read_arguments
 from trainrelay.config import Config, parse
 from trainrelay.errors import UserError
@@ -75,7 +75,7 @@ def request_of(checkout: Path, **changes: Any) -> LaunchRequest:
         work_dir="runs/keypoints/train/work_dir",
         nproc_per_node=8,
         nodes=1,
-        backend="gloo",
+        rung=RUNGS["gloo"],
         master_port=29511,
         epochs=50,
         options={"lr": 2e-4, "batch_size": 4},
@@ -153,7 +153,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "resume": {"resume_from": "runs/keypoints/train/work_dir/checkpoint0004.pth"},
     "automatic_port": {"master_port": 40123},
     "no_port": {"master_port": None},
-    "nccl_on_gpus": {"backend": "nccl", "env": {"NCCL_P2P_DISABLE": "1"}},
+    "nccl_on_gpus": {"rung": RUNGS["nccl-no-p2p"]},
     "cpu_and_seed": {"device": "cpu", "seed": 7},
     "old_launcher": {"launch_module": "torch.distributed.launch"},
     "from_another_stage": {"load_from": "../stage 1/checkpoint.pth", "epochs": 300},

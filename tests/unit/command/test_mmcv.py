@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.command import TRAINERS, LaunchRequest, ResumeSeen, StepSeen, TrainerConfig
+from trainrelay.command import RUNGS, TRAINERS, LaunchRequest, ResumeSeen, StepSeen, TrainerConfig
 from trainrelay.config import load_config
 from trainrelay.plan import initial_checkpoint
 from trainrelay.request import launch_request
@@ -68,7 +68,7 @@ GOLDENS = {
     "automatic_port": replace(STAGE2, master_port=40123),
     "uniad_v2": replace(STAGE2, launch_module="torch.distributed.run", seed=0),
     "other_epochs_and_start": request_of("stage2", TrainerConfig(literals={"runner.max_epochs": 24})),
-    "nccl_without_p2p": replace(STAGE2, backend="nccl", env={**STAGE2.env, "NCCL_P2P_DISABLE": "1"}),
+    "nccl_without_p2p": replace(STAGE2, rung=RUNGS["nccl-no-p2p"]),
     "nasty_paths": replace(
         STAGE2, root="/data/my models/ü'; rm -rf $HOME", work_dir="a b/$(x)", interpreter="/opt/py 3/python"
     ),

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from support.supervising import Toy, carrying, eventually, log_text, supervisor, toy_job
+from support.supervising import Toy, carrying, eventually, log_text, once, supervisor, toy_job
 from trainrelay.command import Launch, LaunchRequest, StepSeen
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.state import list_attempts
-from trainrelay.supervise import StageJob, train
+from trainrelay.supervise import StageJob
 
 
 def run(job: StageJob) -> tuple[AttemptRecord, str]:
     output = io.StringIO()
-    record = train(job, Console(file=output))
+    record = once(job, Console(file=output))
     assert list_attempts(job.stage_dir)[-1] == record
     return record, output.getvalue()
 
@@ -214,7 +214,7 @@ def test_unwritable_stage_folder_starts_nothing(tmp_path: Path, templates: Path)
     job.stage_dir.mkdir(parents=True)
     (job.stage_dir / "attempts").write_text("a file in the way")
     with pytest.raises(UserError, match="cannot write in"):
-        train(job, Console(file=io.StringIO()))
+        once(job, Console(file=io.StringIO()))
     assert not job.work_dir.exists()
 
 

@@ -9,19 +9,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from support.supervising import Ranks, carrying, eventually, log_text, supervisor, toy_job
+from support.supervising import Ranks, carrying, eventually, log_text, once, supervisor, toy_job
 from trainrelay.state import list_attempts
-from trainrelay.supervise import train
 from trainrelay.supervise.process import find
 
 
 def test_killed_rank_is_seen_and_the_relaunch_finishes(tmp_path: Path, templates: Path) -> None:
     """One rank SIGKILLed is the class killed, not communication; the next attempt resumes and is done."""
     job = toy_job(tmp_path, templates, "killed", epochs=2, trainer=Ranks())
-    killed = train(job, Console(file=io.StringIO()))
+    killed = once(job, Console(file=io.StringIO()))
     assert (killed.end, "rank 1" in (killed.reason or "")) == ("killed", True), killed.reason
     assert killed.exit_status == 1
-    again = train(toy_job(tmp_path, templates, epochs=2, trainer=Ranks()), Console(file=io.StringIO()))
+    again = once(toy_job(tmp_path, templates, epochs=2, trainer=Ranks()), Console(file=io.StringIO()))
     assert again.resumed_from is not None
     assert (again.end, again.resumed_from.epoch) == ("done", 1), again.reason
 

@@ -8,7 +8,8 @@ TrainrelayError
 │   └── Refusal          we could go on, but must not without a person's word
 ├── Diverged             exit 3: the numbers left the finite world
 ├── NoProgress           exit 4: attempts end without bringing a new checkpoint
-└── Interrupted          exit 75: ended before its last epoch; a relaunch resumes it
+├── Interrupted          exit 75: ended before its last epoch; a relaunch resumes it
+└── Fenced               exit 75: another supervisor took the stage over; this one writes nothing more
 
 Anything else that reaches the command line is a bug of ours: traceback and exit 1.
 """
@@ -62,5 +63,11 @@ class NoProgress(TrainrelayError):
 
 class Interrupted(TrainrelayError):
     """Ended before its last epoch, with something to go on from; a relaunch resumes."""
+
+    exit_code = 75
+
+
+class Fenced(TrainrelayError):
+    """Another supervisor took the stage over: nothing of it may be written any more."""
 
     exit_code = 75

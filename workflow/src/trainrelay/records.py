@@ -30,6 +30,9 @@ EndClass = Literal[
     "diverged",
     "disk-full",
     "not-resumed",  # asked to resume, started from zero
+    "hang",  # no progress for longer than the watchdog allows
+    "port",  # the port of the ranks' rendezvous was taken
+    "fenced",  # another supervisor took the stage over
     "lost",  # the supervisor died; nobody saw the end
 ]
 
@@ -73,6 +76,20 @@ class ResumePoint(Record):
     path: str
     epoch: int
     iteration: int | None = None
+
+
+class ProbeResult(Record):
+    """Whether the ranks of a stage could talk on a rung of its ladder.
+
+    `error` is the first line that matters, None where it works; `gb_per_s` of all_reduce by size in MB.
+    """
+
+    rung: str
+    outcome: Literal["works", "fails", "hangs"]
+    error: str | None
+    gb_per_s: dict[int, float]
+    seconds: float
+    log: str
 
 
 class AttemptRecord(Record):

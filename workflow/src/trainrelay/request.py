@@ -16,7 +16,6 @@ def launch_request(
     `initial` is the checkpoint to start from where the stage has an `init_from`.
     """
     settings, how = config.stage(run, stage), config.runs[run].trainer
-    rung = first_rung(settings)
     return LaunchRequest(
         root=str(root(config, run)),
         interpreter=_interpreter(config, run),
@@ -26,23 +25,34 @@ def launch_request(
         work_dir=settings.work_dir or str(stage_paths(config, run, stage).work_dir),
         nproc_per_node=how.nproc_per_node,
         nodes=settings.resources.nodes,
-        backend=rung.backend,
+        rung=first_rung(config, settings),
         master_port=settings.master_port,
         epochs=settings.epochs,
         device=how.device,
         deterministic=settings.deterministic,
         validate=settings.validate_,
         options=settings.options,
-        env={**how.env, **rung.env},
+        env=how.env,
         seed=settings.seed,
         load_from=initial,
         facts=facts,
     )
 
 
-def first_rung(stage: Stage) -> Rung:
-    """The rung that a training starts with."""
-    return RUNGS[stage.backends[0]]
+def rung(config: Config, name: str) -> Rung:
+    """A built-in rung or one of the config's own; the name is known to exist."""
+    own = config.rungs.get(name)
+    return Rung(name, own.backend, own.env) if own else RUNGS[name]
+
+
+def ladder(config: Config, stage: Stage) -> tuple[Rung, ...]:
+    """The rungs of a stage, best first."""
+    return tuple(rung(config, name) for name in stage.backends)
+
+
+def first_rung(config: Config, stage: Stage) -> Rung:
+    """The rung that a training starts with where none is probed."""
+    return rung(config, stage.backends[0])
 
 
 def _interpreter(config: Config, run: str) -> str:

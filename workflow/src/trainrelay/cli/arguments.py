@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     _analyze(verbs)
     _explain(verbs)
     _accept(verbs)
+    _probe(verbs)
     for name, about in (
         ("train", "train one stage, or resume it (called by the workflow)"),
         ("promote", "verify a stage's checkpoint and hand it on (called by the workflow)"),
@@ -85,6 +86,15 @@ def _accept(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     what.add_argument("--retrain", action="store_true", help="set the old training aside and train anew")
     what.add_argument("--lost-attempt", action="store_true", help="the host of the open attempt is gone")
     _configured(verb, "accept")
+
+
+def _probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "try every rung of a stage's ladder of communication backends on this machine"
+    verb = verbs.add_parser("probe", help=about, description=about)
+    verb.add_argument("where", metavar="RUN/STAGE")
+    verb.add_argument("--rung", metavar="NAME", help="this one alone, of the ladder or not")
+    verb.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    _configured(verb, "probe")
 
 
 def run_and_stage(where: str, known: dict[str, list[str]]) -> tuple[str, str]:

@@ -20,10 +20,10 @@ from trainrelay.command import LaunchRequest
 from trainrelay.config import Config, root
 from trainrelay.errors import Refusal, TrainrelayError, UserError
 from trainrelay.files import sha256_of, write_bytes, write_json
-from trainrelay.records import AttemptRecord, FileDigest, Identity
-from trainrelay.request import first_rung, launch_request
+from trainrelay.records import FileDigest, Identity
+from trainrelay.request import ladder, launch_request
 from trainrelay.signature import trainer_config, trainer_of
-from trainrelay.supervise import StageJob
+from trainrelay.supervise import Done, Outcome, StageJob
 
 _STOP_GRACE_S = 30.0
 
@@ -45,8 +45,8 @@ def train_stage(config: Config, run_name: str, stage: str) -> None:
     if judged.kind in ("running", "foreign"):
         raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     facts = _ready(config, facts, judged)
-    attempt = supervise.train(_job(config, facts), Console(stderr=True))
-    _conclude(config, facts, attempt)
+    outcome = supervise.train(_job(config, facts), Console(stderr=True))
+    _conclude(config, facts, outcome)
 
 
 def _ready(config: Config, facts: state.Facts, judged: state.State) -> state.Facts:
@@ -157,7 +157,7 @@ def _job(config: Config, facts: state.Facts) -> StageJob:
         work_dir=facts.paths.work_dir,
         epochs=settings.epochs,
         world_size=request.nproc_per_node * request.nodes,
-        backend=first_rung(settings).name,
+        ladder=ladder(config, settings),
         trainer=trainer_of(config, facts.run),
         request=request,
         port=settings.master_port,
@@ -167,14 +167,14 @@ def _job(config: Config, facts: state.Facts) -> StageJob:
     )
 
 
-def _conclude(config: Config, before: state.Facts, attempt: AttemptRecord) -> None:
+def _conclude(config: Config, before: state.Facts, outcome: Outcome) -> None:
     """train.json for a complete training; else the analysis and the report, and the reason raised."""
     facts = state.read(config, before.run, before.stage)
-    if attempt.end == "done":
+    if isinstance(outcome.step, Done):
         write_train_record(config, facts)
         return
     _explain(config, facts)
-    raise ending(facts, attempt, progressed=facts.epochs_done > before.epochs_done)
+    raise ending(facts, outcome)
 
 
 def _explain(config: Config, facts: state.Facts) -> None:

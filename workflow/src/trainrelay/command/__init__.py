@@ -17,6 +17,7 @@ from trainrelay.command.base import (
 from trainrelay.command.ladder import RUNGS, Rung
 from trainrelay.command.metriclogger import MetricLogger
 from trainrelay.command.mmcv import Mmcv
+from trainrelay.command.torchrun import environment, launcher
 
 TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger())}
 
@@ -33,5 +34,7 @@ __all__ = [
     "Switch",
     "Trainer",
     "TrainerConfig",
+    "environment",
+    "launcher",
     "option_text",
 ]

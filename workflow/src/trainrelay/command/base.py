@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from trainrelay.command.ladder import Rung
+
 Option = bool | int | float | str | list[bool | int | float | str] | None
 
 
@@ -61,7 +63,7 @@ class LaunchRequest:
     work_dir: str
     nproc_per_node: int
     nodes: int
-    backend: str  # torch's name: nccl, gloo
+    rung: Rung  # how the ranks talk
     master_port: int | None  # None: the launcher's own default is kept
     epochs: int
     device: str = "cuda"

@@ -158,7 +158,7 @@ def _ours(request: LaunchRequest) -> dict[str, Option]:
         "epochs": request.epochs,
         "seed": request.seed,
         "device": request.device,
-        "dist_backend": request.backend,
+        "dist_backend": request.rung.backend,
     }
     for name, value in wanted.items():
         known = request.facts.problem is not None or name in declared
@@ -202,9 +202,9 @@ def _unsayable(request: LaunchRequest) -> Iterator[str]:
             yield f"{script} declares no --{name}, which kind metriclogger needs; set config to where it is"
     if (first := facts.literals.get("start_epoch", 0)) != 0:
         yield f"{script} counts epochs from {first}; kind metriclogger needs a count from 0, as DETR has"
-    if request.backend != "nccl" and "dist_backend" not in facts.switches:
+    if request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
         yield (
-            f"{script} declares no --dist_backend, so it cannot be told to use {request.backend}; declare it"
+            f"{script} declares no --dist_backend, so it cannot be told to use {request.rung.backend}; declare it"
             " and give it to init_process_group, or set backends: [nccl]"
         )
     if request.seed is not None and "seed" not in facts.switches:

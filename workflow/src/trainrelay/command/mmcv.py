@@ -135,7 +135,7 @@ class Mmcv:
 def _options(request: LaunchRequest) -> Iterator[str]:
     for key, value in request.options.items():
         yield f"{key}={option_text(value)}"
-    yield f"dist_params.backend={request.backend}"
+    yield f"dist_params.backend={request.rung.backend}"
     if not request.facts.problem and _epochs_said(request.facts) != request.epochs:
         yield f"runner.max_epochs={request.epochs}"
         yield f"total_epochs={request.epochs}"

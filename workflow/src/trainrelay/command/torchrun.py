@@ -18,9 +18,9 @@ def launcher(request: LaunchRequest) -> Iterator[str]:
 
 
 def environment(request: LaunchRequest, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The request's own variables, and PYTHONPATH with the checkout first."""
+    """The request's own variables and its rung's, and PYTHONPATH with the checkout first."""
     parts = [request.root, request.env.get("PYTHONPATH", ""), inherited.get("PYTHONPATH", "")]
-    return {**request.env, "PYTHONPATH": ":".join(part for part in parts if part)}
+    return {**request.env, **request.rung.env, "PYTHONPATH": ":".join(part for part in parts if part)}
 
 
 def plain_files(work_dir: Path) -> list[Path]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainrelay.command import TRAINERS
+from trainrelay.command import RUNGS, TRAINERS
 from trainrelay.config.models import Config, Run, Stage, ancestry
 from trainrelay.config.places import root, stage_paths
 
 
 def contradictions(config: Config) -> Iterator[str]:
     """A sentence for each thing that no single value shows."""
+    yield from _redefined_rungs(config)
     for run_name, run in config.runs.items():
         for name, stage in run.stages.items():
-            yield from _stage_contradictions(f"runs.{run_name}.stages.{name}", run, name, stage)
+            where = f"runs.{run_name}.stages.{name}"
+            yield from _stage_contradictions(where, run, name, stage)
+            yield from _bad_ladder(where, config, stage)
     yield from _memory_said_by_some(config)
     yield from _shared_places(config)
 
@@ -31,6 +35,24 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
         yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
     if run.trainer.device == "cpu" and gpu:
         yield f"{where}.resources.gpu: got {gpu}; device cpu needs 0"
+
+
+def _redefined_rungs(config: Config) -> Iterator[str]:
+    for name in config.rungs:
+        if name in RUNGS:
+            yield f"rungs.{name}: is built in; give your own rung another name"
+
+
+def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
+    known = [*RUNGS, *(name for name in config.rungs if name not in RUNGS)]
+    for number, name in enumerate(stage.backends):
+        place = f"{where}.backends.{number}: got '{name}'"
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            yield f"{place}, no rung; allowed: {', '.join(known)}, or a name of your own under `rungs`{meant}"
+        elif name in stage.backends[:number]:
+            yield f"{place}, which stands there twice; leave one out"
 
 
 def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from trainrelay.command import Option
 
-Backend = Literal["nccl", "nccl-no-p2p", "nccl-no-ib", "nccl-no-shm", "gloo"]
 # Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+# A rung's name becomes a log's file name.
+RungName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$")]
 OptionKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
@@ -49,6 +50,15 @@ class Trainer(Model):
     """cpu asks for no GPU."""
     env: Mapping[EnvName, str] = {}
     """Environment variables of the trainer, as strings."""
+
+
+class OwnRung(Model):
+    """A rung of the user's own: how the ranks talk."""
+
+    backend: Literal["nccl", "gloo"]
+    """torch's communication backend."""
+    env: Mapping[EnvName, str] = {}
+    """Environment variables that go with it, as strings; they win over the trainer's."""
 
 
 class Resources(Model):
@@ -120,12 +130,20 @@ class Stage(Model):
     promotion: Promotion | None = None
     """Where it is copied to; null: the next stage loads it where it lies."""
     resources: Resources = Resources()
-    backends: tuple[Backend, ...] = Field(default=("nccl", "gloo"), min_length=1)
-    """The ladder of communication backends, best first; this version starts with the first."""
+    backends: tuple[RungName, ...] = Field(default=("nccl", "gloo"), min_length=1)
+    """The ladder of communication backends, best first: nccl, nccl-no-p2p, nccl-no-ib, nccl-no-shm, gloo, or
+    names of the top-level rungs. The first that works on the node is used."""
+    probe: bool = True
+    """Whether the ladder is tried before the training starts; off: its first rung is taken on trust."""
+    probe_timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds after which a rung whose probe has not ended counts as hanging."""
     gate: bool = True
     """off: promote in spite of blocking findings (the report says so)."""
     master_port: int | None = Field(default=None, ge=1, le=65535)
     """Rendezvous port of the ranks; null: a free one is chosen for each attempt."""
+    hang_timeout_s: float | None = Field(default=None, gt=0)
+    """Seconds without a progress line after which the trainer counts as hung, start-up and evaluation
+    included; null: follows the time that its progress lines take."""
 
     @property
     def checkpoint_epoch(self) -> int:
@@ -149,6 +167,8 @@ class Config(Model):
     """Refuse to set aside a finished training that cost more GPU-hours than this."""
     on_code_change: Literal["warn", "refuse"] = "warn"
     """What to do when the trainer's code changed since the attempt that is resumed."""
+    rungs: Mapping[RungName, OwnRung] = {}
+    """Ways for ranks to talk beside the built-in ones, as names for a stage's backends."""
     runs: Mapping[RunName, Run] = Field(min_length=1)
 
     @property

@@ -27,6 +27,7 @@ _NAME = "letters, digits, '_' and '-', starting with a letter or digit, at most 
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$": f"a run's name: {_NAME}",
     r"^[A-Za-z][A-Za-z0-9_]{0,63}$": "a stage's name: letters, digits and '_', starting with a letter",
+    r"^[a-z][a-z0-9-]{0,63}$": "a rung's name: lower-case letters, digits and '-', starting with a letter",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
     r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$": "a file name ending in .log, without a folder",
     r"^[A-Za-z_][A-Za-z0-9_.]*$": "a dotted key of the trainer config, e.g. data.workers_per_gpu",

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from trainrelay.command import StepSeen
 from trainrelay.records import CheckpointFacts, EndClass
+from trainrelay.supervise.causes import class_of, is_comm, is_port, stops_at_nan
 from trainrelay.supervise.text import quoted
-from trainrelay.supervise.tracebacks import DeadRank, Raised, dead_ranks, raised
+from trainrelay.supervise.tracebacks import UNNAMED, DeadRank, Raised, dead_ranks, ended_or_closed, raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,21 @@ class Evidence:
     """What is known when the launcher has ended.
 
     `exit_status` as Popen gives it: negative for a signal. `lines` are the log's, from shortly before its
-    last progress line on. `final_problem` says what is wrong with the last epoch's checkpoint.
+    last progress line on. `final_problem` says what is wrong with the last epoch's checkpoint. The last three
+    are sentences of those who ended the attempt: a resume that was ignored, a watchdog, a lost lease.
     """
 
     exit_status: int
     epochs: int
     lines: Sequence[str] = ()
+    local_ranks: int | None = None  # that the launcher of this log started
     stop_requested: bool = False
     last_step: StepSeen | None = None
     final_checkpoint: CheckpointFacts | None = None
     final_problem: str | None = None
     not_resumed: str | None = None
+    hang: str | None = None
+    fenced: str | None = None
 
 
 class End(NamedTuple):
@@ -46,8 +51,20 @@ class End(NamedTuple):
 
 def classify(evidence: Evidence) -> End:
     """The end of an attempt."""
-    if evidence.not_resumed:
-        return End("not-resumed", evidence.not_resumed)
+    return _told(evidence) or _seen(evidence)
+
+
+def _told(evidence: Evidence) -> End | None:
+    """What those who ended the attempt say of it; nothing that its log shows then counts."""
+    told: tuple[tuple[EndClass, str | None], ...] = (
+        ("fenced", evidence.fenced),
+        ("not-resumed", evidence.not_resumed),
+        ("hang", evidence.hang),
+    )
+    return next((End(kind, said) for kind, said in told if said), None)
+
+
+def _seen(evidence: Evidence) -> End:
     if evidence.exit_status == 0 and evidence.final_checkpoint:
         return _finished(evidence.final_checkpoint, evidence.epochs)
     if evidence.stop_requested:
@@ -77,92 +94,76 @@ def _where(step: StepSeen | None) -> str:
 
 # ---------------------------------------------------------------------- failures
 
-_COMM = re.compile(
-    r"NCCL|gloo/|Gloo |EADDRINUSE|DistNetworkError|DistStoreError|DistBackendError|TCPStore|ProcessGroup"
-    r"|Rendezvous\w*Error|collective operation timeout|Duplicate GPU detected",
-)
-# Only where the traceback leads into torch.distributed: a download can lose its connection as well.
-_COMM_IF_DISTRIBUTED = re.compile(
-    r"connection (closed|refused|reset|timed out)|address already in use|broken pipe|socket timeout"
-    r"|timed out|failed to listen",
-    re.IGNORECASE,
-)
-_DISTRIBUTED = re.compile(r"torch/distributed/|torch/lib/c10d")
-
-_CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
-    (
-        "oom-gpu",
-        re.compile(r"(CUDA|HIP) out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"),
-    ),
-    (
-        "oom-host",
-        re.compile(
-            r"^MemoryError|Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|std::bad_alloc"
-            r"|insufficient shared memory|(shm|/torch_\w+).*No space left on device"
-            r"|DataLoader worker .*killed by signal: (Killed|Bus error)"
-        ),
-    ),
-    (
-        "disk-full",
-        # The last three are how torch.save reports a write that the disk did not take.
-        re.compile(
-            r"No space left on device|Disk quota exceeded|File too large|iostream error"
-            r"|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing"
-        ),
-    ),
-    (
-        "diverged",
-        re.compile(
-            r"FloatingPointError|\b(nan|inf) or (nan|inf)\b|\b(not|non-?) ?finite\b"
-            r"|\b(loss|grad\w*|norm|weights?)\b.{0,40}\b(is|are|has|contains?|became)\b.{0,20}\b(nan|inf)\b",
-            re.IGNORECASE,
-        ),
-    ),
-    ("killed", re.compile(r"^KeyboardInterrupt|SignalException|killed by signal: Terminated")),
-)
 _WORKER_LOST = re.compile(r"^(ConnectionResetError|EOFError|BrokenPipeError|ConnectionRefusedError)")
 _WORKER_FRAMES = re.compile(r"torch/utils/data/|torch/multiprocessing/")
 _CONSEQUENCE = re.compile(r"ChildFailedError$|CalledProcessError$|SystemExit$")
 _OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2})
-_SIGNALLED = re.compile(r"died with <Signals\.(SIG\w+): (\d+)>")  # torch.distributed.launch before torch 1.9
 
 
 def _failed(evidence: Evidence) -> End:
     """The steps of the decision, in the order in which they are believed."""
+    if said := next(filter(stops_at_nan, evidence.lines), None):
+        return End("diverged", quoted(said))
     exceptions = [error for error in raised(evidence.lines) if not _CONSEQUENCE.search(error.name)]
-    dead = dead_ranks(evidence.lines)
-    first = exceptions[0] if exceptions else None
-    if first and not is_comm(first):
-        return _of_exception(first, evidence.last_step)
+    dead, own = dead_ranks(evidence.lines), _own_failure(exceptions)
+    if own and own is exceptions[0]:
+        return _of_exception(own, evidence.last_step)
     if ended := next((rank for rank in dead if _ended_by_itself(rank, exceptions)), None):
         return _of_dead_rank(ended)
-    if first:
-        return End("comm", f"{first.rank}: {quoted(first.text)}")
-    return _without_exception(evidence)
+    if own:
+        return _of_exception(own, evidence.last_step)
+    return _of_comm(evidence, exceptions) if exceptions else _without_exception(evidence)
 
 
-def is_comm(error: Raised) -> bool:
-    """Whether an exception speaks of communication between ranks."""
-    if _class_of(error.text) in ("oom-gpu", "oom-host", "disk-full"):
-        return False
-    if _COMM.search(error.text):
-        return True
-    return bool(_COMM_IF_DISTRIBUTED.search(error.text) and _DISTRIBUTED.search(error.frames))
+def _own_failure(exceptions: Iterable[Raised]) -> Raised | None:
+    """The earliest exception that communication did not bring about.
+
+    Not always the earliest of all: a rank that fails may let go of the others before it says why.
+    """
+    cut_off: set[str] = set()
+    for error in exceptions:
+        if is_comm(error):
+            cut_off.add(error.rank)
+        elif not _follows(error, cut_off):
+            return error
+    return None
+
+
+def _follows(error: Raised, cut_off: set[str]) -> bool:
+    """Whether an exception may come of the communication that broke before it."""
+    same_rank = error.rank != UNNAMED and error.rank in cut_off
+    return same_rank or bool(cut_off and _WORKER_LOST.match(error.text))
+
+
+def _of_comm(evidence: Evidence, exceptions: Sequence[Raised]) -> End:
+    """Nobody failed before communication did; but the others may have left, or never have met."""
+    first = exceptions[0]
+    if left := _left_early(evidence):
+        said = (
+            f"{left} of {evidence.local_ranks} ranks exited 0 {_where(evidence.last_step)}, the others then"
+        )
+        return End("unfinished", f"{said} failed: {quoted(first.text)}")
+    taken = next(filter(is_port, exceptions), None)
+    if taken and evidence.last_step is None:
+        return End("port", f"{taken.rank}: {quoted(taken.text)}")
+    return End("comm", f"{first.rank}: {quoted(first.text)}")
+
+
+def _left_early(evidence: Evidence) -> int:
+    # A launcher names every rank that failed or that it closed then; who is missing had exited 0 before.
+    seen = ended_or_closed(evidence.lines)
+    return max(0, evidence.local_ranks - len(seen)) if evidence.local_ranks and seen else 0
 
 
 def _of_exception(error: Raised, last_step: StepSeen | None) -> End:
     said = f"{error.rank}: {quoted(error.text)}"
     if _WORKER_LOST.match(error.text) and _WORKER_FRAMES.search(error.frames):
         return End("killed", f"a data worker vanished; {said}")
-    if kind := _class_of(error.text):
+    if kind := class_of(error.text):
         return End(kind, said)
     if _not_finite(last_step):
         return End("diverged", f"the loss was not finite {_where(last_step)}; {said}")
     return End("trainer-bug", said)
-
-
-def _class_of(text: str) -> EndClass | None:
-    return next((kind for kind, pattern in _CAUSES if pattern.search(text)), None)
 
 
 def _not_finite(step: StepSeen | None) -> bool:
@@ -171,9 +172,9 @@ def _not_finite(step: StepSeen | None) -> bool:
 
 def _ended_by_itself(rank: DeadRank, exceptions: Iterable[Raised]) -> bool:
     # Status 1 is what Python gives an exception, so it says nothing beyond the log; SIGABRT is how NCCL's
-    # watchdog ends a rank.
+    # watchdog ends a rank: one that said so, or that may have where the log does not name ranks.
     if rank.status == -signal.SIGABRT:
-        return not any(is_comm(error) for error in exceptions)
+        return not any(is_comm(error) and error.rank in (rank.rank, UNNAMED) for error in exceptions)
     return rank.status not in (0, 1)
 
 
@@ -197,10 +198,8 @@ def _signal_name(number: int) -> str:
 
 
 def _without_exception(evidence: Evidence) -> End:
-    if found := _first(_SIGNALLED, evidence.lines):
-        return _of_signal("a rank", int(found[2]))
     for line in evidence.lines:
-        if kind := _class_of(line):
+        if kind := class_of(line):
             return End(kind, quoted(line))
     if evidence.exit_status < 0 or evidence.exit_status > 128:  # a shell reports signals as 128 + number
         number = -evidence.exit_status if evidence.exit_status < 0 else evidence.exit_status - 128
@@ -210,7 +209,3 @@ def _without_exception(evidence: Evidence) -> End:
     last = next((line for line in reversed(evidence.lines) if line.strip()), "")
     said = f"; its last line: {quoted(last)}" if last else " and printed nothing"
     return End("trainer-bug", f"the launcher exited with status {evidence.exit_status}{said}")
-
-
-def _first(pattern: re.Pattern[str], lines: Iterable[str]) -> re.Match[str] | None:
-    return next((found for line in lines if (found := pattern.search(line))), None)

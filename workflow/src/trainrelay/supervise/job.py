@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainrelay.command import LaunchRequest, Trainer
+from trainrelay.command import LaunchRequest, Rung, Trainer
 
 
 @dataclass(frozen=True, slots=True)
 class StageJob:
     """One training of one stage.
 
-    `request` is a template: the port and the resume point are filled in per attempt. `backend` is the
-    ladder's name of what `request` asks for. `port` None: a free one is chosen per attempt.
+    `request` is a template: the rung, the port and the resume point are filled in per attempt. `ladder` holds
+    the communication backends, best first. `port` None: a free one is chosen per attempt.
+    `most_without_checkpoint` attempts in a row that bring no new checkpoint end the launch.
     """
 
     run: str
@@ -22,13 +23,18 @@ class StageJob:
     work_dir: Path  # absolute
     epochs: int
     world_size: int
-    backend: str
+    ladder: tuple[Rung, ...]
     trainer: Trainer
     request: LaunchRequest
     port: int | None
     stop_grace_s: float
     log_name: str = "trainer.log"
+    most_without_checkpoint: int = 3
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
+
+    def rung(self, name: str) -> Rung:
+        """A rung of the ladder by its name."""
+        return next(rung for rung in self.ladder if rung.name == name)
 
     @property
     def name(self) -> str:

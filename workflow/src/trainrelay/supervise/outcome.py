@@ -9,14 +9,21 @@ from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass
 from trainrelay.supervise.classify import Evidence, classify
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.launcher import UNSEEN
 from trainrelay.supervise.watch import Watch
+
+_UNSEEN_FAILURE = 1  # what Python gives an exception: says nothing beyond the log
 
 
 def judged(
-    job: StageJob, record: AttemptRecord, watch: Watch, status: int, *, stop_requested: bool
+    job: StageJob, record: AttemptRecord, watch: Watch, status: int | None, *, stop_requested: bool
 ) -> AttemptRecord:
-    """The record with its end: what was seen, the last epoch's checkpoint, and why it ended."""
-    final, problem = _final_checkpoint(job) if status == 0 else (None, None)
+    """The record with its end: what was seen, the last epoch's checkpoint, and why it ended.
+
+    Of a trainer whose exit status nobody saw, the last epoch's checkpoint decides whether it went well.
+    """
+    final, problem = _final_checkpoint(job) if status in (0, UNSEEN) else (None, None)
+    status = (0 if final else _UNSEEN_FAILURE) if status is UNSEEN else status
     missing_proof = watch.proof.missing() if status == 0 and not stop_requested else None
     end, reason = classify(
         Evidence(

@@ -1,4 +1,4 @@
-"""What an earlier supervisor left open: followed by nobody, so ended before anything new starts."""
+"""What an earlier supervisor left open: a trainer that goes on is found; what nobody follows is ended."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from trainrelay.records import AttemptRecord
 from trainrelay.state import last_seen_s
 from trainrelay.supervise.attempts import open_attempts, write_attempt
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.process import end_all
+from trainrelay.supervise.process import end_all, find
 
 Say = Callable[[str], None]
+
+
+def orphaned(job: StageJob) -> AttemptRecord | None:
+    """The attempt on this host whose supervisor died and whose trainer goes on."""
+    here = [attempt for attempt in open_attempts(job.stage_dir) if attempt.host == socket.gethostname()]
+    newest = here[-1] if here else None
+    if newest is None or lives(newest.supervisor_pid, newest.supervisor_start_s):
+        return None
+    return newest if find(newest.tag) else None
 
 
 def settle(job: StageJob, say: Say) -> None:

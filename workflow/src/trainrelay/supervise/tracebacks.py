@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+UNNAMED = "a process"  # a rank whose number the log does not say
+
 _RANK = re.compile(r"^\[(?:default|rank)?(\d+)\]:\s?")
 _HEADER = "Traceback (most recent call last):"
 # Below a traceback any class name counts: `KeyError`, `socket.timeout`, but not a stray word.
@@ -22,6 +24,7 @@ _WORKER_REPORT = "Caught "  # torch repeats a data worker's traceback below this
 
 _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+) \(pid: (\d+)\)")
 _CLOSED = re.compile(r"Sending process (\d+) closing signal")
+_SIGNALLED = re.compile(r"died with <Signals\.SIG\w+: (\d+)>")  # torch.distributed.launch before torch 1.9
 _TABLE_RANK = re.compile(r"^\s+rank\s+: (\d+) \(local_rank: \d+\)")
 _TABLE_EXIT = re.compile(r"^\s+exitcode\s+: (-?\d+) \(pid: (\d+)\)")
 
@@ -30,7 +33,7 @@ _TABLE_EXIT = re.compile(r"^\s+exitcode\s+: (-?\d+) \(pid: (\d+)\)")
 class Raised:
     """One exception that ended something: the first of its chain. `frames` is its traceback's text."""
 
-    rank: str  # "rank 1", or "a process" where the log does not say
+    rank: str  # "rank 1", or UNNAMED
     name: str  # e.g. "torch.OutOfMemoryError"
     message: str
     frames: str = ""
@@ -54,7 +57,7 @@ def raised(lines: Sequence[str]) -> list[Raised]:
     streams: dict[str, list[tuple[int, str]]] = {}
     for number, line in enumerate(lines):
         prefix = _RANK.match(line)
-        rank = f"rank {prefix[1]}" if prefix else "a process"
+        rank = f"rank {prefix[1]}" if prefix else UNNAMED
         streams.setdefault(rank, []).append((number, line[prefix.end() :] if prefix else line))
     found = [item for rank, stream in streams.items() for item in _of_stream(rank, stream)]
     return [exception for _, exception in sorted(found, key=lambda item: item[0])]
@@ -93,7 +96,22 @@ def _exception(line: str, *, inside: bool) -> tuple[str, str] | None:
 
 def dead_ranks(lines: Sequence[str]) -> list[DeadRank]:
     """Ranks that ended badly by themselves; those that the launcher then closed are left out."""
-    closed = {found[1] for line in lines if (found := _CLOSED.search(line))}
+    closed, ended = _closed(lines), _ended(lines)
+    signalled = [DeadRank("a rank", -int(found[1])) for line in lines if (found := _SIGNALLED.search(line))]
+    return [dead for pid, dead in ended.items() if pid not in closed] + signalled
+
+
+def ended_or_closed(lines: Sequence[str]) -> set[str]:
+    """Process ids of every rank that the launcher saw end badly, or ended itself."""
+    return _closed(lines) | _ended(lines).keys()
+
+
+def _closed(lines: Sequence[str]) -> set[str]:
+    return {found[1] for line in lines if (found := _CLOSED.search(line))}
+
+
+def _ended(lines: Sequence[str]) -> dict[str, DeadRank]:
+    """By process id; the table at the end knows the ranks' numbers better than the line before it."""
     ended: dict[str, DeadRank] = {}
     rank = ""
     for line in lines:
@@ -103,4 +121,4 @@ def dead_ranks(lines: Sequence[str]) -> list[DeadRank]:
             rank = f"rank {found[1]}"
         elif found := _TABLE_EXIT.match(line):
             ended[found[2]] = DeadRank(rank, int(found[1]))
-    return [dead for pid, dead in ended.items() if pid not in closed]
+    return ended

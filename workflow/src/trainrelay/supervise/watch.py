@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from trainrelay.command import Observation, StepSeen, Trainer
 from trainrelay.supervise.display import Display
+from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent import Recent
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.supervise.tail import Tail
@@ -42,15 +42,13 @@ class Watch:
             self.display.step(seen)
 
 
-def follow(
-    launcher: subprocess.Popen[bytes], tail: Tail, watch: Watch, stopping: Callable[[], bool]
-) -> int | None:
-    """Watches until the launcher has ended (its exit status) or must be ended (None)."""
+def follow(launcher: Launcher, tail: Tail, watch: Watch, stopping: Callable[[], bool]) -> bool:
+    """Watches until the launcher has ended (True) or must be ended (False)."""
     while True:
-        status = launcher.poll()
+        running = launcher.running()
         watch.read(tail.lines())
-        if status is not None:
-            return status
+        if not running:
+            return True
         if stopping() or watch.not_resumed:
-            return None
+            return False
         time.sleep(POLL_S)

@@ -1,0 +1,85 @@
+"""What Slurm says of a job, through commands that refuse what they do not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainrelay.supervise.lease import slurm
+
+SQUEUE = "--noheader --states=all --jobs=42 --format=%T"
+SACCT = "--noheader --parsable2 --allocations --jobs=42 --format=State"
+
+
+def fake(folder: Path, name: str, expected: str, does: str) -> None:
+    """A command that ends with 64 unless its arguments are the expected ones."""
+    folder.mkdir(exist_ok=True)
+    script = f'#!/bin/sh\n[ "$*" = "{expected}" ] || exit 64\n{does}\n'
+    (folder / name).write_text(script)
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return tmp_path / "bin"
+
+
+@pytest.mark.parametrize(
+    ("state", "answer"),
+    [
+        ("RUNNING", "running"),
+        ("SUSPENDED", "running"),
+        ("COMPLETED", "gone"),
+        ("TIMEOUT", "gone"),
+        ("COMPLETING", "unknown"),
+        ("PENDING", "unknown"),
+        ("NODE_FAIL", "unknown"),
+        ("A STATE OF TOMORROW", "unknown"),
+    ],
+)
+def test_squeue_is_asked_first(commands: Path, state: str, answer: str) -> None:
+    """A lost node and a requeued job prove nothing about the processes."""
+    fake(commands, "squeue", SQUEUE, f"echo {state}")
+    fake(commands, "sacct", SACCT, "echo COMPLETED")
+    assert slurm.ask("42") == answer
+
+
+def test_job_that_squeue_has_forgotten_is_asked_of_sacct(commands: Path) -> None:
+    """squeue knows a job for some minutes after its end only."""
+    fake(commands, "squeue", SQUEUE, "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1")
+    fake(commands, "sacct", SACCT, "echo CANCELLED by 0")
+    assert slurm.ask("42") == "gone"
+
+
+@pytest.mark.parametrize("does", ["exit 0", "echo RUNNING; exit 1", "printf '\\377\\n'"])
+def test_no_answer_is_unknown(commands: Path, does: str) -> None:
+    """An empty, failed or unreadable answer says nothing."""
+    fake(commands, "squeue", SQUEUE, does)
+    fake(commands, "sacct", SACCT, does)
+    assert slurm.ask("42") == "unknown"
+
+
+def test_no_slurm_is_unknown(commands: Path) -> None:
+    """A machine without Slurm's commands."""
+    commands.mkdir()
+    assert slurm.ask("42") == "unknown"
+
+
+def test_slurm_that_does_not_answer_is_not_waited_for(
+    commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller that hangs is unknown."""
+    monkeypatch.setattr(slurm, "_TIMEOUT_S", 0.05)
+    for name, expected in {"squeue": SQUEUE, "sacct": SACCT}.items():
+        fake(commands, name, expected, "exec sleep 600")
+    assert slurm.ask("42") == "unknown"
+
+
+def test_any_part_of_a_job_that_runs_counts(commands: Path) -> None:
+    """A job of several parts lives until the last one has ended."""
+    fake(commands, "squeue", SQUEUE, "echo COMPLETED; echo RUNNING")
+    assert slurm.ask("42") == "running"
+    fake(commands, "squeue", SQUEUE, "echo COMPLETED; echo NODE_FAIL")
+    assert slurm.ask("42") == "unknown"

@@ -1,0 +1,104 @@
+"""Whole launches with a toy trainer: what is tried again by itself, what ends, and who is followed."""
+
+from __future__ import annotations
+
+import io
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from support.supervising import carrying, eventually, log_text, supervisor, toy_job
+from trainrelay.state import list_attempts
+from trainrelay.supervise import Done, Final, Outcome, StageJob, train
+
+
+def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
+    """The outcome, the ends of all attempts, and what was said."""
+    output = io.StringIO()
+    outcome = train(job, Console(file=output, width=500))
+    return outcome, [attempt.end for attempt in list_attempts(job.stage_dir)], output.getvalue()
+
+
+def test_a_crash_after_progress_is_tried_again_by_itself(tmp_path: Path, templates: Path) -> None:
+    """Each attempt goes on from the newest checkpoint, and the launch ends complete."""
+    outcome, ends, said = launched(toy_job(tmp_path, templates, "raises-once"))
+    assert isinstance(outcome.step, Done)
+    assert ends == ["trainer-bug", "done"]
+    assert "tries again on gloo" in said
+    resumed = outcome.attempt.resumed_from
+    assert resumed is not None
+    assert resumed.epoch == 1
+
+
+def test_a_crash_loop_without_a_new_checkpoint_ends_after_k_attempts(tmp_path: Path, templates: Path) -> None:
+    """The first attempt brought epoch 1; the three after it brought nothing."""
+    outcome, ends, _ = launched(toy_job(tmp_path, templates, "raises", most_without_checkpoint=3))
+    assert ends == ["trainer-bug"] * 4
+    assert isinstance(outcome.step, Final)
+    assert outcome.step.reason.startswith("3 attempts in a row brought no new checkpoint")
+
+
+def test_a_mistake_before_the_first_step_is_not_tried_again(tmp_path: Path, templates: Path) -> None:
+    """Another attempt would make it too."""
+    job = toy_job(tmp_path, templates)
+    broken = {"words": ["--no-such-argument"]}
+    outcome, ends, _ = launched(replace(job, request=replace(job.request, options=broken)))
+    assert ends == ["trainer-bug"]
+    assert isinstance(outcome.step, Final)
+    assert "before its first training step" in outcome.step.reason
+
+
+def test_a_person_who_launches_again_is_always_obeyed(tmp_path: Path, templates: Path) -> None:
+    """What ended a launch for good counts for that launch only."""
+    launched(toy_job(tmp_path, templates, "raises"))
+    outcome, ends, _ = launched(toy_job(tmp_path, templates))
+    assert isinstance(outcome.step, Done)
+    assert ends[-1] == "done"
+
+
+def killed_supervisor(tmp_path: Path, templates: Path, habit: str, **changes: Any) -> str:
+    """The tag of a trainer that goes on although its supervisor was killed in its first epoch."""
+    boss = supervisor(tmp_path, templates, habit, **changes)
+    eventually(lambda: "Epoch [1]" in log_text(tmp_path))
+    (attempt,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
+    boss.send_signal(signal.SIGKILL)
+    boss.communicate()
+    assert carrying(attempt.tag)
+    return attempt.tag
+
+
+def test_a_trainer_whose_supervisor_died_is_followed_to_its_end(tmp_path: Path, templates: Path) -> None:
+    """Nothing is trained twice: it is the same attempt, and it ends done."""
+    killed_supervisor(tmp_path, templates, "slow", epochs=2)
+    outcome, ends, said = launched(toy_job(tmp_path, templates, epochs=2))
+    assert isinstance(outcome.step, Done)
+    assert ends == ["done"]
+    assert "goes on though its supervisor died" in said
+    assert (outcome.attempt.last_epoch, outcome.attempt.exit_status) == (2, 0)
+    assert log_text(tmp_path).count("Epoch [1][1/3]") == 1
+
+
+def test_a_followed_trainer_that_fails_is_tried_again(tmp_path: Path, templates: Path) -> None:
+    """Its exit status was seen by nobody; its log and its checkpoints tell."""
+    killed_supervisor(tmp_path, templates, "slow", epochs=1)
+    outcome, ends, _ = launched(toy_job(tmp_path, templates, epochs=3))
+    assert isinstance(outcome.step, Done)
+    assert ends[-1] == "done"
+    assert len(ends) == 2
+    assert log_text(tmp_path).count("Epoch [1][1/3]") == 1
+
+
+def test_a_followed_trainer_is_ended_by_a_stop(tmp_path: Path, templates: Path) -> None:
+    tag = killed_supervisor(tmp_path, templates, "waits")
+    boss = supervisor(tmp_path, templates, "good", launch=True, stop_grace_s=0.5)
+    assert boss.stderr is not None
+    eventually(lambda: "following it" in boss.stderr.readline())  # type: ignore[union-attr]
+    boss.send_signal(signal.SIGTERM)
+    boss.communicate(timeout=60)
+    assert not carrying(tag)
+    assert [attempt.end for attempt in list_attempts(toy_job(tmp_path, templates).stage_dir)] == [
+        "interrupted"
+    ]

@@ -1,0 +1,168 @@
+"""One attempt of a stage's training, from what the last one left to the record of its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from trainrelay.command import Launch, Rung
+from trainrelay.errors import Interrupted, UserError
+from trainrelay.records import AttemptRecord, EndClass, ResumePoint
+from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
+from trainrelay.supervise.display import Display
+from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.launcher import Child, Launcher, Orphans
+from trainrelay.supervise.outcome import ended, judged
+from trainrelay.supervise.ports import free_port
+from trainrelay.supervise.process import Ending, end_all, start
+from trainrelay.supervise.recover import settle
+from trainrelay.supervise.resume import ResumeProof, resume_point
+from trainrelay.supervise.stop import StopRequest
+from trainrelay.supervise.tail import Tail
+from trainrelay.supervise.text import quoted
+from trainrelay.supervise.watch import Watch, follow
+
+
+def attempt(job: StageJob, rung: Rung, shown: Display, stop: StopRequest) -> AttemptRecord:
+    """Runs one attempt on a rung and returns its record, `end` and `reason` filled in.
+
+    Raises Refusal where a training of this stage may still run or would be lost, Interrupted where we were
+    asked to stop before the trainer was started, UserError where it could not be started. Call it from the
+    main thread. When it returns or raises, no process of the attempt is left.
+    """
+    record = _opened(job, rung, shown, stop)
+    with recorded_whatever_happens(job, record):
+        return _followed(job, record, _started(record), shown, stop)
+
+
+def adopt(job: StageJob, orphan: AttemptRecord, shown: Display, stop: StopRequest) -> AttemptRecord:
+    """Follows a trainer whose supervisor died to its end; nobody sees its exit status."""
+    record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
+    shown.note(f"attempt {record.number} goes on though its supervisor died: following it; log: {record.log}")
+    with recorded_whatever_happens(job, record):
+        return _followed(job, record, Orphans(record.tag), shown, stop)
+
+
+def _opened(job: StageJob, rung: Rung, shown: Display, stop: StopRequest) -> AttemptRecord:
+    """The record of a new attempt, on disk, once nothing else can be training this stage."""
+    while True:
+        number = next_number(job.stage_dir)
+        settle(job, shown.note)
+        point, skipped = resume_point(job)
+        for sentence in skipped:
+            shown.note(f"not resumed from: {sentence}")
+        if stop.wanted:
+            raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
+        record = _record(job, rung, number, point)
+        try:
+            open_attempt(job.stage_dir, record)
+        except Taken:
+            continue
+        shown.note(_beginning(record))
+        return record
+
+
+def _beginning(record: AttemptRecord) -> str:
+    point = record.resumed_from
+    where = f"resumes after epoch {point.epoch} from {point.path}" if point else "starts from the beginning"
+    return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
+
+
+def _supervisor() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"supervisor_pid": pid, "supervisor_start_s": psutil.Process(pid).create_time()}
+
+
+def _record(job: StageJob, rung: Rung, number: int, point: ResumePoint | None) -> AttemptRecord:
+    launch = _launch(job, rung, point)
+    return AttemptRecord(
+        number=number,
+        tag=str(uuid.uuid4()),
+        host=socket.gethostname(),
+        **_supervisor(),
+        argv=list(launch.argv),
+        env=dict(launch.env),
+        cwd=launch.cwd,
+        log=str(folder(job.stage_dir, number) / job.log_name),
+        backend=rung.name,
+        world_size=job.world_size,
+        epochs=job.epochs,
+        resumed_from=point,
+        code=job.code,
+        started_s=time.time(),
+    )
+
+
+def _launch(job: StageJob, rung: Rung, point: ResumePoint | None) -> Launch:
+    request = replace(
+        job.request,
+        rung=rung,
+        master_port=free_port() if job.port is None else job.port,
+        resume_from=point.path if point else None,
+    )
+    return job.trainer.launch(request, os.environ)
+
+
+class NotStarted(UserError):
+    """The trainer could not be started at all."""
+
+
+@contextlib.contextmanager
+def recorded_whatever_happens(job: StageJob, record: AttemptRecord) -> Iterator[None]:
+    # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
+    try:
+        yield
+    except BaseException as error:
+        end_all(record.tag, job.stop_grace_s)
+        end: EndClass = "trainer-bug" if isinstance(error, NotStarted) else "lost"
+        said = quoted(str(error) or type(error).__name__)
+        reason = said if isinstance(error, NotStarted) else f"the supervisor failed: {said}"
+        with contextlib.suppress(UserError):
+            write_attempt(job.stage_dir, ended(record, end, reason))
+        raise
+
+
+def _followed(
+    job: StageJob, record: AttemptRecord, trainer: Launcher, shown: Display, stop: StopRequest
+) -> AttemptRecord:
+    """Follow, end, judge and record one attempt."""
+    proof = ResumeProof(record.resumed_from, by_epoch=job.trainer.resume_proof == "epoch")
+    watch = Watch(job.trainer, proof, shown)
+    with contextlib.closing(Tail(Path(record.log))) as tail:
+        ended = follow(trainer, tail, watch, lambda: stop.wanted)
+        if stop.wanted:
+            shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
+        # What did not resume must not write over the checkpoints of what it was to resume.
+        grace_s = 0.0 if watch.not_resumed else job.stop_grace_s
+        ending = end_all(record.tag, grace_s, hurry=lambda: stop.at_once)
+        watch.read(tail.remaining())
+    _tell(ending, shown, launcher_was_gone=ended)
+    closed = judged(job, record, watch, trainer.status(), stop_requested=stop.wanted)
+    return write_attempt(job.stage_dir, closed)
+
+
+def _started(record: AttemptRecord) -> Child:
+    try:
+        return Child(start(record.argv, record.env, record.cwd, Path(record.log), record.tag))
+    except OSError as error:
+        place = error.filename or record.argv[0]
+        raise NotStarted(
+            f"cannot start the trainer: {place}: {error.strerror or error};"
+            f" look at the trainer's `interpreter` and `root` in config.yaml"
+        ) from error
+
+
+def _tell(ending: Ending, shown: Display, *, launcher_was_gone: bool) -> None:
+    if launcher_was_gone and ending.ended:
+        shown.note(f"the launcher had ended; {len(ending.ended)} processes that it left were ended")
+    if ending.left:
+        shown.note(f"these processes do not end even by SIGKILL: {ending.stuck}")

@@ -1,0 +1,88 @@
+"""What the text of a failure speaks of (pure); spellings of torch 1.9 to 2.13."""
+
+from __future__ import annotations
+
+import re
+
+from trainrelay.records import EndClass
+from trainrelay.supervise.tracebacks import Raised
+
+_COMM = re.compile(
+    r"NCCL|nccl[A-Z]|gloo/|Gloo |EADDRINUSE|DistNetworkError|DistStoreError|DistBackendError|TCPStore"
+    r"|ProcessGroup|Rendezvous\w*Error|collective operation timeout|Duplicate GPU detected",
+)
+# Only where the traceback leads into torch.distributed: a download can lose its connection as well.
+_COMM_IF_DISTRIBUTED = re.compile(
+    r"connection (closed|refused|reset|timed out)|address already in use|broken pipe|socket timeout"
+    r"|timed out|failed to (bind|listen)",
+    re.IGNORECASE,
+)
+_DISTRIBUTED = re.compile(r"torch/distributed/|torch/lib/c10d")
+_PORT = re.compile(r"EADDRINUSE|address already in use|failed to (bind|listen)", re.IGNORECASE)
+# What a rung without shared memory cures is a matter of the rung, not of the host's memory.
+_NCCL_SHARED_MEMORY = re.compile(r"/shm/nccl-")
+
+_CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
+    (
+        "oom-gpu",
+        re.compile(
+            r"(CUDA|HIP) out of memory|CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
+            r"|Cuda failure .{0,8}out of memory"
+        ),
+    ),
+    (
+        "oom-host",
+        re.compile(
+            r"^MemoryError|Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|std::bad_alloc"
+            r"|insufficient shared memory|(shm|/torch_\w+).*No space left on device"
+            r"|DataLoader worker .*killed by signal: (Killed|Bus error)"
+        ),
+    ),
+    (
+        "disk-full",
+        # The last three are how torch.save reports a write that the disk did not take.
+        re.compile(
+            r"No space left on device|Disk quota exceeded|File too large|iostream error"
+            r"|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing"
+        ),
+    ),
+    (
+        "diverged",
+        re.compile(
+            r"FloatingPointError|\b(nan|inf) or (nan|inf)\b|\b(not|non-?) ?finite\b"
+            r"|\b(loss|grad\w*|norm|weights?)\b.{0,40}\b(is|are|has|contains?|became)\b.{0,20}\b(nan|inf)\b"
+            r"|returned (nan|inf) values",
+            re.IGNORECASE,
+        ),
+    ),
+    ("killed", re.compile(r"^KeyboardInterrupt|SignalException|killed by signal: Terminated")),
+)
+_STOPS_AT_NAN = re.compile(
+    r"\b(loss|grad\w*)\b.{0,40}\b(nan|inf)\b.{0,20}\b(stopping|aborting|exiting)\b", re.IGNORECASE
+)
+
+
+def class_of(text: str) -> EndClass | None:
+    """The class of a failure that is not communication; None where the text names no known cause."""
+    if _NCCL_SHARED_MEMORY.search(text):
+        return None
+    return next((kind for kind, pattern in _CAUSES if pattern.search(text)), None)
+
+
+def is_comm(error: Raised) -> bool:
+    """Whether an exception speaks of communication between ranks."""
+    if class_of(error.text) in ("oom-gpu", "oom-host", "disk-full"):
+        return False
+    if _COMM.search(error.text):
+        return True
+    return bool(_COMM_IF_DISTRIBUTED.search(error.text) and _DISTRIBUTED.search(error.frames))
+
+
+def is_port(error: Raised) -> bool:
+    """Whether an exception says that the ranks could not meet because their port was taken."""
+    return is_comm(error) and bool(_PORT.search(error.text))
+
+
+def stops_at_nan(line: str) -> bool:
+    """Whether a trainer says that it ends for its loss, as DETR's does: "Loss is nan, stopping training"."""
+    return bool(_STOPS_AT_NAN.search(line))

@@ -1,0 +1,68 @@
+"""What the supervisor waits for: a launcher of its own, or the processes that a dead supervisor left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from trainrelay.alive import lives
+from trainrelay.supervise.process import Member, find
+
+UNSEEN = None  # the exit status of a trainer that was not our child
+
+_REAP_S = 5.0  # for the exit status of a launcher that has ended
+_RESCAN_S = 5.0  # a scan reads the environment of every process, so it is not done at each look
+
+
+class Launcher(Protocol):
+    """A running trainer."""
+
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        ...
+
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal, once it has ended; UNSEEN where nobody can know it."""
+        ...
+
+
+class Child:
+    """A launcher that we started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def status(self) -> int | None:
+        """Its exit status; that of a SIGKILL where it is stuck inside the kernel."""
+        try:
+            return self._process.wait(timeout=_REAP_S)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
+
+
+class Orphans:
+    """Every process of an attempt whose supervisor died."""
+
+    def __init__(self, tag: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tag, self._clock = tag, clock
+        self._members: list[Member] = []
+        self._scanned_s = float("-inf")
+
+    def running(self) -> bool:
+        """Whether any of them lives."""
+        fresh = self._clock() - self._scanned_s < _RESCAN_S
+        if fresh and any(lives(member.pid, member.started_s) for member in self._members):
+            return True
+        self._members, self._scanned_s = find(self._tag), self._clock()
+        return bool(self._members)
+
+    def status(self) -> int | None:
+        """Only a parent sees it."""
+        return UNSEEN

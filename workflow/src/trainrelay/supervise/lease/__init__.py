@@ -1,0 +1,12 @@
+"""One writer per stage, across the hosts that share its folder.
+
+In `<stage_dir>/lease/` lies a claim per fencing token (000007.json), made exclusively, and beside it the beat
+of its owner (000007.beat), a counter that moves for as long as the owner's process runs. The owner of the
+highest token is the one writer. No rule looks at file times, at another host's clock, or at locks.
+"""
+
+from trainrelay.supervise.lease.claim import Claim
+from trainrelay.supervise.lease.held import Lease
+from trainrelay.supervise.lease.taking import acquire
+
+__all__ = ["Claim", "Lease", "acquire"]

@@ -1,0 +1,49 @@
+"""What lies in a lease folder. It may be damaged or hostile, so every field is bounded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from trainrelay.records import Record
+
+# They end up in sentences, in commands to type, and in squeue's argv.
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{0,64}$")]
+Digits = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
+OwnerId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+MAX_TOKEN = 999_999_999_999
+
+
+class Place(Record):
+    """Where a process runs: the host's name, and what tells apart two that share it. Empty: not known."""
+
+    host: HostName
+    machine: Word = ""  # /etc/machine-id
+    boot: Word = ""  # the kernel's boot id
+    pid_namespace: Word = ""  # in which the pid counts
+
+
+class Claim(Record):
+    """NNNNNN.json: one supervisor's claim on the stage; never changed once it is there."""
+
+    token: int = Field(ge=1, lt=MAX_TOKEN)
+    owner: OwnerId  # random: the same number can be given again where a person moved files
+    place: Place
+    pid: int = Field(ge=1, lt=2**31)
+    started_ticks: int = Field(ge=0)  # of the process, in the kernel's ticks since boot
+    slurm_job: Digits | None = None
+    beat_s: float = Field(gt=0, le=600, allow_inf_nan=False)
+    since_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)  # Unix time by the owner's clock; only told
+    taken_from: Claim | None = None  # who may still live; see Beat.began
+
+
+class Beat(Record):
+    """NNNNNN.beat: replaced every `beat_s`; `released` in the last one."""
+
+    owner: OwnerId
+    counter: int = Field(ge=0)
+    began: bool = False  # `acquire` had returned: what a former owner may do is known to its caller
+    released: bool = False

@@ -1,0 +1,216 @@
+"""The files of a lease folder: claims made exclusively, beats replaced, both read without trust in them.
+
+A claim is written aside, synced and linked to its name: it appears complete or not at all, and only one of
+two writers gets the name, also over NFS. The folder is listed anew for each question, because opening a
+folder makes an NFS client ask the server, while looking for a missing name may be answered from its cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from trainrelay.errors import UserError
+from trainrelay.files import json_bytes, sync, sync_folder
+from trainrelay.records import Record
+from trainrelay.supervise.lease.claim import Beat, Claim
+
+R = TypeVar("R", bound=Record)
+
+KEPT = 8  # claims left lying below the highest one, for people who look what happened
+
+_CLAIM = re.compile(r"([0-9]{6,12})\.json")
+_OURS = re.compile(r"\.?([0-9]{6,12})\.(?:json|beat|[0-9a-f]{16}\.tmp)")
+_MAX_BYTES = 16 * 1024
+_TRIES = 5
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def claim_file(folder: Path, token: int) -> Path:
+    """Where the claim with this token lies."""
+    return folder / f"{token:06d}.json"
+
+
+def beat_file(folder: Path, token: int) -> Path:
+    """Where the beat of the claim with this token lies."""
+    return folder / f"{token:06d}.beat"
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def highest(folder: Path) -> int:
+    """The highest token that was ever given, 0 where none was; UserError where the folder is unreadable."""
+    with _read_or_explained(folder):
+        try:
+            names = {path.name for path in folder.iterdir()}
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+    tokens = [int(found[1]) for name in names if (found := _CLAIM.fullmatch(name))]
+    return max((token for token in tokens if claim_file(folder, token).name in names), default=0)
+
+
+def read_claim(folder: Path, token: int) -> Claim | None:
+    """A claim, None where there is none; UserError where it is damaged."""
+    path = claim_file(folder, token)
+    data = _content(path)
+    if data is None:
+        return None
+    claim = _parsed(data, Claim)
+    if claim is None or claim.token != token:
+        raise UserError(_damaged(path, "is not a sound claim"))
+    return claim
+
+
+def top_claim(folder: Path) -> Claim | None:
+    """The claim with the highest token, None where there is none."""
+    for _ in range(_TRIES):  # a claim can only vanish by a person's hand
+        token = highest(folder)
+        if token == 0 or (claim := read_claim(folder, token)) is not None:
+            return claim if token else None
+    raise UserError(f"the claims in {folder} vanish while they are read; start again when nobody moves files")
+
+
+def read_beat(folder: Path, token: int) -> bytes | None:
+    """The bytes of a beat, None where there is none; a torn one is bytes like any others."""
+    return _content(beat_file(folder, token))
+
+
+def parsed_beat(data: bytes | None) -> Beat | None:
+    """A beat that can be understood; None where there is none or a power cut tore it."""
+    return None if data is None else _parsed(data, Beat)
+
+
+def _parsed(data: bytes, model: type[R]) -> R | None:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def _content(path: Path) -> bytes | None:
+    with _read_or_explained(path):
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return _bytes(path)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                # Over NFS: replaced on its server while we read it here.
+                if error.errno != errno.ESTALE or not tries_left:
+                    raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _bytes(path: Path) -> bytes:
+    # Neither a pipe nor a link to a device may hold us up.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UserError(_damaged(path, "is not a regular file"))
+        return os.read(descriptor, _MAX_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _read_or_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(_damaged(path, "is a symbolic link")) from None
+        raise UserError(
+            f"cannot read {path}: {error.strerror or error}; mend that, then start again"
+        ) from error
+
+
+def _damaged(path: Path, what: str) -> str:
+    name = shlex.quote(str(path))
+    return (
+        f"{path} {what}, so nobody can tell who holds this stage; once you are sure that nothing trains it,"
+        f" type: mv {name} {name}.broken"
+    )
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def add_claim(folder: Path, claim: Claim) -> bool:
+    """Makes a claim under its token; False where another has that token. OSError where it cannot."""
+    aside, target = _aside(folder, claim.token), claim_file(folder, claim.token)
+    try:
+        with aside.open("xb") as file:
+            file.write(json_bytes(target, claim))
+            sync(file)
+        made = _linked(aside, target, claim)
+        sync_folder(folder)
+    finally:
+        with suppress(OSError):
+            aside.unlink()
+    return made
+
+
+def _linked(aside: Path, target: Path, claim: Claim) -> bool:
+    try:
+        os.link(aside, target)
+    except FileExistsError:
+        # An NFS server that answers a repeated request says so of a link that it made for us.
+        there = read_claim(target.parent, claim.token)
+        return there is not None and there.owner == claim.owner
+    except FileNotFoundError:  # tidied away by an owner far ahead of this token
+        return False
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise UserError(_no_links(target.parent)) from error
+        raise
+    return True
+
+
+def _no_links(folder: Path) -> str:
+    return (
+        f"the file system of {folder} makes no hard links, without which two supervisors cannot be kept"
+        " apart; set `out` in config.yaml to a folder on another file system"
+    )
+
+
+def write_beat(folder: Path, token: int, beat: Beat) -> None:
+    """Replaces a beat; OSError where it cannot be written.
+
+    Not synced: it must be seen by others, not outlive a power cut that ends its owner as well, and a sync may
+    take long while a trainer writes checkpoints.
+    """
+    aside, target = _aside(folder, token), beat_file(folder, token)
+    try:
+        with aside.open("xb") as file:
+            file.write(json_bytes(target, beat))
+        aside.replace(target)
+    finally:
+        with suppress(OSError):
+            aside.unlink()
+
+
+def tidy(folder: Path, token: int) -> None:
+    """Removes what belongs to claims far below `token`, which is the highest; what stays is no harm.
+
+    Nobody asks for them: an owner so old finds a higher token, and who comes late and makes a claim under
+    such a token looks for a higher one before it does anything.
+    """
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            if (found := _OURS.fullmatch(path.name)) and int(found[1]) < token - KEPT:
+                path.unlink(missing_ok=True)
+
+
+def _aside(folder: Path, token: int) -> Path:
+    return folder / f".{token:06d}.{secrets.token_hex(8)}.tmp"

@@ -1,0 +1,121 @@
+"""A lease that is held: it beats, and knows when it is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from trainrelay.errors import Fenced, UserError
+from trainrelay.supervise.lease.claim import Beat, Claim
+from trainrelay.supervise.lease.folder import claim_file, highest, read_claim, write_beat
+from trainrelay.supervise.lease.words import displaced, overtaken
+
+Say = Callable[[str], None]
+
+_LAST_BEAT_S = 10.0  # for a beat that is being written while the lease is released
+
+
+class Lease:
+    """The right to train a stage, from `acquire` to `release` or until another supervisor takes it over.
+
+    It beats in a thread of its own, because a beat says that this process is there, whatever its main thread
+    is busy with: reading a checkpoint, a probe, a trainer's grace. A process that is suspended beats no more.
+    `taken_from` is the former owner where it may still live: then its work dir must not be written to.
+    The caller writes that down first thing, because the next supervisor is not told again.
+    """
+
+    def __init__(self, folder: Path, claim: Claim, name: str, say: Say) -> None:
+        self.token, self.taken_from = claim.token, claim.taken_from
+        self._folder, self._claim, self._name, self._say = folder, claim, name, say
+        self._counter, self._began = 0, False
+        self._lost: str | None = None
+        self._trouble = False
+        self._ended = threading.Event()
+        self._beater = threading.Thread(target=self._beat_on, name="lease", daemon=True)
+
+    def start(self) -> None:
+        """The first beat now, the others from a thread."""
+        self._beat()
+        self._beater.start()
+
+    def begin(self) -> None:
+        """The lease is about to be handed to its caller; raises Fenced where it is lost already."""
+        self.guard()
+        self._began = True
+        self._beat()
+
+    @property
+    def lost(self) -> str | None:
+        """Why this process must write nothing more; None while the lease is ours, as of the last beat."""
+        return self._lost
+
+    def still_mine(self) -> bool:
+        """Whether the lease is ours, as of the last beat: costs nothing."""
+        return self._lost is None
+
+    def guard(self) -> None:
+        """To be called before each write: looks now, and raises Fenced where the lease is lost."""
+        self._look()
+        if self._lost is not None:
+            raise Fenced(self._lost)
+
+    def release(self) -> None:
+        """Tells the next supervisor that it need not wait; a lost lease is left alone. Never raises."""
+        self._ended.set()
+        if self._beater.is_alive():
+            self._beater.join(_LAST_BEAT_S)
+        if not self._beater.is_alive():
+            self._beat(released=True)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _beat_on(self) -> None:
+        while not self._ended.wait(self._claim.beat_s) and self.still_mine():
+            self._beat()
+
+    def _beat(self, *, released: bool = False) -> None:
+        # A disk that is full or away for a while does not cost the lease: only a claim of another does.
+        try:
+            self._look()
+            if self.still_mine():
+                write_beat(self._folder, self.token, self._next(released=released))
+            self._trouble = False
+        except (OSError, UserError) as error:
+            self._tell_once(error)
+
+    def _next(self, *, released: bool) -> Beat:
+        self._counter += 1
+        return Beat(owner=self._claim.owner, counter=self._counter, began=self._began, released=released)
+
+    def _tell_once(self, error: Exception) -> None:
+        if not self._trouble:
+            self._trouble = True
+            self._say(f"warning: the lease cannot say that this supervisor lives: {error}; it goes on trying")
+
+    def _look(self) -> None:
+        """Notes whether the lease is lost, which it then stays."""
+        if self._lost is not None:
+            return
+        top = highest(self._folder)
+        if top > self.token:
+            self._lost = overtaken(self._name, self.token, self._taker(top))
+        elif not self._is_there():
+            self._lost = displaced(self._name, claim_file(self._folder, self.token))
+
+    def _is_there(self) -> bool:
+        claim = read_claim(self._folder, self.token)
+        return claim is not None and claim.owner == self._claim.owner
+
+    def _taker(self, token: int) -> Claim | None:
+        try:
+            return read_claim(self._folder, token)
+        except UserError:
+            return None

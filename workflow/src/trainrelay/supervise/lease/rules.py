@@ -1,0 +1,113 @@
+"""What an observer concludes about a lease's owner from what it saw itself (pure).
+
+Times are seconds of the observer's own monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trainrelay.supervise.lease.claim import Beat, Claim
+from trainrelay.supervise.lease.place import Fate
+
+Answer = Literal["running", "gone", "unknown"]  # of Slurm, about the owner's job
+
+# All in beats of the owner.
+STALE_BEATS = 6  # a counter that stood still for so long: nobody beats any more
+SURE_BEATS = 2  # the same, where Slurm or a reboot says that the process is gone
+GAP_BEATS = 2  # two looks further apart: the observer itself was away, and begins again
+NOTICE_BEATS = 2  # within which a fenced owner that still lives notices: one beat, and one to spare
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the highest claim. `beat` is the file's bytes, None where there is none yet."""
+
+    claim: Claim
+    beat: bytes | None
+    began_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What uninterrupted looks at one owner amount to. `quiet_s`: for how long its counter stood still."""
+
+    owner: str
+    beat: bytes | None
+    since_s: float
+    last_s: float
+    quiet_s: float = 0.0
+    moved: bool = False
+
+
+def watched(before: Watched | None, look: Look) -> Watched:
+    """The observation after one more look; another owner or a gap begins it again."""
+    if before is None or before.owner != look.claim.owner or _gap(before, look):
+        return Watched(look.claim.owner, look.beat, since_s=look.ended_s, last_s=look.ended_s)
+    if before.beat != look.beat:
+        return Watched(look.claim.owner, look.beat, look.ended_s, look.ended_s, moved=True)
+    # From the end of the first look to the beginning of this one: what a slow read took does not count.
+    return replace(before, last_s=look.ended_s, quiet_s=max(0.0, look.began_s - before.since_s))
+
+
+def _gap(before: Watched, look: Look) -> bool:
+    # Who was suspended together with the owner saw nothing, however much time has passed.
+    return look.ended_s - before.last_s > GAP_BEATS * look.claim.beat_s
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What is concluded, and why. `wait_s`: how much longer the counter must stand still.
+
+    `may_live`: dead only by its silence, so a process may still be there that writes when it comes back.
+    """
+
+    kind: Literal["alive", "released", "dead", "unsure"]
+    reason: str
+    wait_s: float = 0.0
+    may_live: bool = False
+
+
+_BY_PROCESS: dict[Fate, Conclusion] = {
+    "runs": Conclusion("alive", "its process runs on this host"),
+    "stopped": Conclusion("alive", "its process is suspended on this host"),
+    "gone": Conclusion("dead", "its process is gone from this host"),
+}
+
+
+def conclude(claim: Claim, beat: Beat | None, seen: Watched, fate: Fate, slurm: Answer) -> Conclusion:
+    """Whether the owner of a claim still holds it. What nobody can say is never taken for an answer."""
+    if beat is not None and beat.released and beat.owner == claim.owner:
+        return Conclusion("released", "it released the lease")
+    if certain := _BY_PROCESS.get(fate):
+        return certain
+    if seen.moved:
+        return Conclusion("alive", "its counter moves")
+    if slurm == "running":
+        return Conclusion("alive", "Slurm says that its job runs")
+    return _by_silence(claim, seen, told_gone=_told_gone(fate, slurm))
+
+
+def _told_gone(fate: Fate, slurm: Answer) -> str | None:
+    if fate == "rebooted":
+        return "its host has been started anew"
+    return "Slurm says that its job has ended" if slurm == "gone" else None
+
+
+def _by_silence(claim: Claim, seen: Watched, told_gone: str | None) -> Conclusion:
+    # Slurm may end the job of a lost node while its processes go on: so even then a short look.
+    needed_s = (SURE_BEATS if told_gone else STALE_BEATS) * claim.beat_s
+    if seen.quiet_s < needed_s:
+        return Conclusion("unsure", told_gone or "nothing is known of it yet", needed_s - seen.quiet_s)
+    if told_gone:
+        return Conclusion("dead", told_gone)
+    return Conclusion("dead", f"its counter stood still for {needed_s:g} s", may_live=True)
+
+
+def may_live(claim: Claim, beat: Beat | None, concluded: Conclusion) -> Claim | None:
+    """The former owner that may still write: this one, or the one before if this one never began."""
+    began = beat is not None and beat.began
+    former = claim if concluded.may_live else None if began else claim.taken_from
+    return former and former.model_copy(update={"taken_from": None})

@@ -1,0 +1,39 @@
+"""What Slurm says of a job: squeue first, then sacct, which remembers longer."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from trainrelay.supervise.lease.rules import Answer
+
+_TIMEOUT_S = 10.0
+_RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
+# Ended with its node's own word. Not NODE_FAIL: there the processes may go on. Not PENDING: that is a
+# requeued job, and its former run may have been lost with its node.
+_GONE = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED", "DEADLINE"}
+
+
+def ask(job: str) -> Answer:
+    """Whether a job, by its number, still has processes; unknown where Slurm cannot be asked."""
+    squeue = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
+    sacct = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "--format=State"]
+    return _answer(_states(squeue) or _states(sacct))
+
+
+def _answer(states: set[str]) -> Answer:
+    if states & _RUNNING:
+        return "running"
+    return "gone" if states and states <= _GONE else "unknown"
+
+
+def _states(argv: Sequence[str]) -> set[str]:
+    """The first word of each line (`CANCELLED by 0`); empty where the command fails or knows no such job."""
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    lines = done.stdout.decode("utf-8", errors="replace").splitlines() if done.returncode == 0 else []
+    return {line.split()[0] for line in lines if line.strip()}

@@ -1,0 +1,179 @@
+"""Taking the lease: at once, after watching a silent owner of another host, or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainrelay.errors import Interrupted, Refusal
+from trainrelay.supervise.attempts import explained
+from trainrelay.supervise.lease import slurm
+from trainrelay.supervise.lease.claim import Claim, Place
+from trainrelay.supervise.lease.folder import add_claim, highest, parsed_beat, read_beat, tidy, top_claim
+from trainrelay.supervise.lease.held import Lease, Say
+from trainrelay.supervise.lease.place import Fate, fate, here, started_ticks
+from trainrelay.supervise.lease.rules import (
+    NOTICE_BEATS,
+    Answer,
+    Conclusion,
+    Look,
+    Watched,
+    conclude,
+    may_live,
+    watched,
+)
+from trainrelay.supervise.lease.words import letting_notice, refused, taken_over, waiting
+
+BEAT_S = 10.0
+
+_LOOK_S = 0.5  # between two looks at a silent owner, at most
+_SAY_S = 20.0  # between two sentences about it
+_ASK_BEATS = 3  # between two questions to Slurm
+
+AskSlurm = Callable[[str], Answer]
+
+
+def acquire(
+    stage_dir: Path,
+    name: str,
+    say: Say,
+    stop: Callable[[], bool],
+    *,
+    beat_s: float = BEAT_S,
+    ask_slurm: AskSlurm = slurm.ask,
+    place: Place | None = None,
+) -> Lease:
+    """The lease of the stage `name` (RUN/STAGE), beating; `place` is where this process runs.
+
+    An owner on this host is judged at once; the silence of one on another host is watched, which takes up to
+    a minute. Raises Refusal naming a living owner and what to type, Interrupted once `stop` says yes,
+    UserError for damaged lease files or a folder that does not take ours.
+    """
+    taking = _Taking(stage_dir / "lease", name, say, stop, ask_slurm, place or here(), beat_s)
+    with explained(taking.folder):
+        taking.folder.mkdir(parents=True, exist_ok=True)
+        return taking.run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Free:
+    """A lease that nobody holds: the highest token, the owner that may still live, what there is to say."""
+
+    token: int
+    former: Claim | None = None
+    said: str = ""
+
+
+@dataclass(slots=True)
+class _Taking:
+    """One supervisor on its way to the lease."""
+
+    folder: Path
+    name: str
+    say: Say
+    stop: Callable[[], bool]
+    ask_slurm: AskSlurm
+    place: Place
+    beat_s: float
+    slurm_job: str | None = field(default_factory=lambda: _slurm_job(os.environ.get("SLURM_JOB_ID", "")))
+    seen: Watched | None = None
+    answer: tuple[str, float, Answer] | None = None  # of Slurm: about which owner, when, what
+    said_s: float = float("-inf")
+
+    def run(self) -> Lease:
+        """Competes until the lease is ours or a living owner has it."""
+        while True:
+            free = self._when_free()
+            claim = self._claim(free)
+            # Whoever was suspended before its link may make a claim far below the highest one.
+            if add_claim(self.folder, claim) and highest(self.folder) == claim.token:
+                return self._begin(claim, free)
+
+    def _claim(self, free: _Free) -> Claim:
+        return Claim(
+            token=free.token + 1,
+            owner=secrets.token_hex(16),
+            place=self.place,
+            pid=os.getpid(),
+            started_ticks=started_ticks(os.getpid()),
+            slurm_job=self.slurm_job,
+            beat_s=self.beat_s,
+            since_s=time.time(),
+            taken_from=free.former,
+        )
+
+    def _when_free(self) -> _Free:
+        """Returns once nobody holds the lease."""
+        while (look := self._look()) is not None:
+            owner, beat, process = look.claim, parsed_beat(look.beat), fate(look.claim, self.place)
+            self.seen = watched(self.seen, look)
+            concluded = conclude(owner, beat, self.seen, process, self._slurm_says(owner, process))
+            if concluded.kind == "alive":
+                raise Refusal(refused(self.name, owner, concluded, process))
+            if concluded.kind != "unsure":
+                return _Free(owner.token, may_live(owner, beat, concluded), taken_over(owner, concluded))
+            self._wait(owner, concluded)
+        return _Free(0)
+
+    def _look(self) -> Look | None:
+        began_s, claim = time.monotonic(), top_claim(self.folder)
+        if claim is None:
+            return None
+        return Look(claim, read_beat(self.folder, claim.token), began_s, time.monotonic())
+
+    def _slurm_says(self, owner: Claim, process: Fate) -> Answer:
+        """Of a requeued job Slurm knows only that it runs, and that is this process."""
+        if process not in ("elsewhere", "rebooted") or owner.slurm_job in (None, self.slurm_job):
+            return "unknown"
+        assert owner.slurm_job is not None
+        if not self.answer or self.answer[0] != owner.owner or self._is_old(self.answer[1], owner):
+            self.answer = (owner.owner, time.monotonic(), self.ask_slurm(owner.slurm_job))
+        return self.answer[2]
+
+    def _is_old(self, asked_s: float, owner: Claim) -> bool:
+        return time.monotonic() - asked_s > _ASK_BEATS * owner.beat_s
+
+    def _wait(self, owner: Claim, concluded: Conclusion) -> None:
+        if time.monotonic() - self.said_s >= _SAY_S:
+            self.said_s = time.monotonic()
+            self.say(waiting(owner, concluded))
+        self._pause(min(_LOOK_S, owner.beat_s / 4))
+
+    def _pause(self, seconds: float) -> None:
+        if self.stop():
+            raise Interrupted(f"{self.name}: stopped on request while it waited for the lease")
+        time.sleep(seconds)
+
+    def _begin(self, claim: Claim, free: _Free) -> Lease:
+        lease = Lease(self.folder, claim, self.name, self.say)
+        lease.start()
+        try:
+            self._settle(claim, free)
+            lease.begin()
+        except BaseException:
+            lease.release()
+            raise
+        return lease
+
+    def _settle(self, claim: Claim, free: _Free) -> None:
+        if free.said:
+            self.say(free.said)
+        tidy(self.folder, claim.token)
+        if free.former:
+            self._let_notice(free.former)
+
+    def _let_notice(self, former: Claim) -> None:
+        wait_s = NOTICE_BEATS * former.beat_s
+        self.say(letting_notice(former, wait_s))
+        until_s = time.monotonic() + wait_s
+        while time.monotonic() < until_s:
+            self._pause(min(_LOOK_S, former.beat_s / 4))
+
+
+def _slurm_job(said: str) -> str | None:
+    return said if re.fullmatch(r"[0-9]{1,18}", said) else None

@@ -1,0 +1,72 @@
+"""The sentences about leases (pure). What a claim holds is bounded by its model, so it is printable."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from trainrelay.supervise.lease.claim import Claim
+from trainrelay.supervise.lease.place import Fate
+from trainrelay.supervise.lease.rules import Conclusion
+
+
+def owner_of(claim: Claim) -> str:
+    """`the supervisor on node7 (pid 4711, Slurm job 991)`."""
+    job = f", Slurm job {claim.slurm_job}" if claim.slurm_job else ""
+    return f"the supervisor on {claim.place.host} (pid {claim.pid}{job})"
+
+
+def refused(name: str, claim: Claim, conclusion: Conclusion, fate: Fate) -> str:
+    """Why nothing is started beside a living owner."""
+    since = datetime.fromtimestamp(claim.since_s).strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        f"{name} is training already: {owner_of(claim)} holds its lease since {since} by that host's clock,"
+        f" and {conclusion.reason}; {_what_to_type(claim, fate)}"
+    )
+
+
+def _what_to_type(claim: Claim, fate: Fate) -> str:
+    if fate == "stopped":
+        return f"let it go on with: kill -CONT {claim.pid}"
+    if fate == "runs":
+        return f"wait for it, or stop it with: kill {claim.pid}"
+    if claim.slurm_job:
+        return f"wait for it, or stop it with: scancel {claim.slurm_job}"
+    return f"wait for it, or stop it with: ssh {claim.place.host} kill {claim.pid}"
+
+
+def waiting(claim: Claim, conclusion: Conclusion) -> str:
+    """What is waited for while an owner is observed."""
+    return (
+        f"{owner_of(claim)} holds the lease, {conclusion.reason}; taken over if its counter stands still for"
+        f" {conclusion.wait_s:.0f} s more"
+    )
+
+
+def taken_over(claim: Claim, conclusion: Conclusion) -> str:
+    """That the lease passes on, and why; empty where its owner gave it back."""
+    if conclusion.kind == "released":
+        return ""
+    return f"took the lease over from {owner_of(claim)}: {conclusion.reason}"
+
+
+def letting_notice(claim: Claim, wait_s: float) -> str:
+    """Why the new owner does not begin at once."""
+    return f"waits {wait_s:.0f} s: {owner_of(claim)} must have noticed by then, should it still live"
+
+
+def overtaken(name: str, mine: int, taker: Claim | None) -> str:
+    """What a fenced owner is told."""
+    who = owner_of(taker) if taker else "another supervisor"
+    return (
+        f"{name}: {who} took this stage over while this supervisor (lease {mine}) was silent, so this one"
+        " writes nothing more; the training goes on there, look at it with: trainrelay plan"
+    )
+
+
+def displaced(name: str, claim_file: Path) -> str:
+    """What an owner is told whose claim is gone."""
+    return (
+        f"{name}: {claim_file}, the lease of this supervisor, was moved, deleted or replaced, so it writes"
+        " nothing more; start again with: snakemake"
+    )

@@ -1,0 +1,32 @@
+"""Down a ladder to the first rung that works; each fallback is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from trainrelay.command import Rung
+from trainrelay.records import ProbeResult
+
+
+def climb(
+    rungs: Sequence[Rung], probe_one: Callable[[Rung], ProbeResult], say: Callable[[str], None]
+) -> list[ProbeResult]:
+    """Probes rungs, best first, and stops at the first that works: the last result, if any does."""
+    results: list[ProbeResult] = []
+    for number, rung in enumerate(rungs, start=1):
+        result = probe_one(rung)
+        results.append(result)
+        if result.outcome == "works":
+            say(f"warning: falls back to {result.rung}: {told(result)}" if number > 1 else told(result))
+            break
+        following = f"trying {rungs[number].name}" if number < len(rungs) else "no other rung is left"
+        say(f"warning: {told(result)}; {following}; log: {result.log}")
+    return results
+
+
+def told(result: ProbeResult) -> str:
+    """A result in words: `nccl works here, all_reduce at 21.5 GB/s (256 MB)`."""
+    if result.error is not None:
+        return f"{result.rung} {result.outcome} here: {result.error}"
+    speeds = (f"{speed:.3g} GB/s ({size} MB)" for size, speed in sorted(result.gb_per_s.items()))
+    return f"{result.rung} {result.outcome} here, all_reduce at {', '.join(speeds)}"

@@ -1,0 +1,236 @@
+"""Lets the ranks of one machine talk as DistributedDataParallel does, and checks what they hear.
+
+The trainer's own interpreter runs this file, so it imports nothing of trainrelay and holds for Python 3.8 and
+torch 1.9. Either torch's launcher starts it once per rank, or it forks the ranks itself (`--fork`). Each rank
+writes into OUT/rank-R.jsonl, a line before each phase, so that a hang tells where each rank is:
+
+    {"phase": "all_reduce 25 MB"}
+    {"phase": "done", "gb_per_s": {"25": 3.1}}                   all went well
+    {"phase": "all_reduce 25 MB", "error": "..", "at_s": ..}     an exception; at_s is Unix time
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import os
+import sys
+import time
+import traceback
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+BYTES_PER_MB = 1024 * 1024  # as DistributedDataParallel counts its buckets
+_FLOAT32_BYTES = 4
+# A prime, so that blocks that change places do not fit. Below 2**24 float32 counts exactly, in whatever order
+# the ranks are added up: 251 * 16 * 1024 ranks is.
+_PERIOD = 251
+_WEIGHTS = 16
+
+
+def main() -> int:
+    """The exit status: 0 where every value was right."""
+    arguments = _arguments()
+    # This file's folder is no place to import from: its other files are no modules of the trainer's.
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    faulthandler.enable()
+    if arguments.fork:
+        return _forked(arguments)
+    rank = int(os.environ["RANK"])
+    _Notes(arguments.out, rank).phase("import torch")
+    return _rank(arguments, rank)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Let the ranks talk, and check what they hear.")
+    parser.add_argument("--backend", required=True)
+    parser.add_argument("--device", required=True, choices=("cpu", "cuda"))
+    parser.add_argument("--sizes-mb", type=int, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for rank-R.jsonl")
+    parser.add_argument("--stacks-after-s", type=float, required=True, help="print every thread's stack then")
+    parser.add_argument("--fork", type=int, metavar="RANKS", help="be the launcher of so many ranks")
+    parser.add_argument("--master-port", type=int, help="where forked ranks meet")
+    return parser.parse_args()
+
+
+# ---------------------------------------------------------------------- a launcher of our own
+
+
+def _forked(arguments: argparse.Namespace) -> int:
+    """Imports torch once for all ranks, which costs more than all that they say on a CPU."""
+    ranks = range(arguments.fork)
+    for rank in ranks:
+        _Notes(arguments.out, rank).phase("import torch")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torch's launcher does
+    faulthandler.dump_traceback_later(arguments.stacks_after_s)
+    import_module("torch.distributed")
+    # Its thread does not come along into a fork, but what waits for that thread does.
+    faulthandler.cancel_dump_traceback_later()
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(arguments.master_port)}
+    os.environ.update(meeting, WORLD_SIZE=str(arguments.fork))
+    pids = {_fork(arguments, rank): rank for rank in ranks}
+    return max([_reaped(pids) for _ in ranks])
+
+
+def _fork(arguments: argparse.Namespace, rank: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    status = _rank(arguments, rank)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _reaped(pids: dict[int, int]) -> int:
+    """Tells of a rank that failed in the words of torch's launcher; its exit status as 0 or 1."""
+    pid, status = os.wait()
+    code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    if code:
+        print(f"failed (exitcode: {code}) local_rank: {pids[pid]} (pid: {pid})", flush=True)
+    return int(code != 0)
+
+
+# ---------------------------------------------------------------------- one rank
+
+
+class _Notes:
+    """rank-R.jsonl; each line is on its way to the reader before the phase begins."""
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._path, self._rank = folder / f"rank-{rank}.jsonl", rank
+        self._phase = ""
+
+    def phase(self, phase: str) -> None:
+        """The rank begins this."""
+        self._phase = phase
+        print(f"rank {self._rank}: {phase}", flush=True)
+        self._write({"phase": phase})
+
+    def done(self, gb_per_s: dict[int, float]) -> None:
+        """Every value was right."""
+        self._write({"phase": "done", "gb_per_s": gb_per_s})
+
+    def failed(self, error: BaseException) -> None:
+        """The rank cannot go on."""
+        text = f"{type(error).__name__}: {error}"
+        self._write({"phase": self._phase, "error": text, "at_s": time.time()})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _rank(arguments: argparse.Namespace, rank: int) -> int:
+    notes = _Notes(arguments.out, rank)
+    faulthandler.dump_traceback_later(arguments.stacks_after_s)
+    try:
+        _talk(arguments, rank, notes)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is why this backend fails)
+        traceback.print_exc()
+        notes.failed(error)
+        return 1
+    return 0
+
+
+def _talk(arguments: argparse.Namespace, rank: int, notes: _Notes) -> None:
+    """What DistributedDataParallel asks of a backend, from the meeting of the ranks to their parting."""
+    torch, dist = import_module("torch"), import_module("torch.distributed")
+    notes.phase("device")
+    device = _device(torch, arguments.device)
+    notes.phase("init_process_group")
+    dist.init_process_group(arguments.backend)
+    ranks = Ranks(torch, dist, device, rank, int(os.environ["WORLD_SIZE"]))
+    speeds: dict[int, float] = {}
+    for size_mb in arguments.sizes_mb:
+        notes.phase(f"broadcast {size_mb} MB")
+        ranks.broadcast(size_mb)
+        notes.phase(f"all_reduce {size_mb} MB")
+        speeds[size_mb] = ranks.all_reduce(size_mb)
+    notes.phase("barrier")
+    dist.barrier()
+    ranks.finish()
+    notes.done(speeds)
+    # Nothing that a training needs is still to be shown; whoever reads the notes may end us from here on.
+    with suppress(Exception):
+        dist.destroy_process_group()
+
+
+def _device(torch: Any, kind: str) -> Any:
+    """The rank's device. Without a GPU it is still called cuda, so that torch says itself what is missing."""
+    if kind == "cpu" or not torch.cuda.is_available():
+        return torch.device(kind)
+    index = int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count()
+    torch.cuda.set_device(index)
+    return torch.device(kind, index)
+
+
+class WrongValuesError(Exception):
+    """The ranks talk, but what arrives is not what was sent."""
+
+
+class Ranks:
+    """The collectives of this rank; each checks what it hears, and raises WrongValuesError."""
+
+    def __init__(self, torch: Any, dist: Any, device: Any, rank: int, world_size: int) -> None:
+        self._torch, self._dist, self._device = torch, dist, device
+        self._rank, self._world_size = rank, world_size
+
+    def broadcast(self, size_mb: int) -> None:
+        """Rank 0's values reach everybody."""
+        wanted = self._pattern(size_mb)
+        got = wanted.clone() if self._rank == 0 else self._torch.zeros_like(wanted)
+        self._dist.broadcast(got, 0)
+        self._check("broadcast", size_mb, got, wanted)
+
+    def all_reduce(self, size_mb: int) -> float:
+        """All get the sum of all ranks' own values. Bytes / time in GB/s, mean of two after a first."""
+        pattern = self._pattern(size_mb)
+        wanted = pattern * sum(_weight(rank) for rank in range(self._world_size))
+        _, *times_s = [self._timed(size_mb, pattern, wanted) for _ in range(3)]
+        return size_mb * BYTES_PER_MB * len(times_s) / sum(times_s) / 1e9
+
+    def _timed(self, size_mb: int, pattern: Any, wanted: Any) -> float:
+        got = pattern * _weight(self._rank)
+        self._dist.barrier()  # so that no rank's time holds another's delay
+        self.finish()
+        begun_s = time.perf_counter()
+        self._dist.all_reduce(got)
+        self.finish()
+        took_s = time.perf_counter() - begun_s
+        self._check("all_reduce", size_mb, got, wanted)
+        return max(took_s, 1e-9)
+
+    def finish(self) -> None:
+        """Waits for the GPU: calls on it return before they are carried out."""
+        if self._device.type == "cuda":
+            self._torch.cuda.synchronize()
+
+    def _pattern(self, size_mb: int) -> Any:
+        count = size_mb * BYTES_PER_MB // _FLOAT32_BYTES
+        period = self._torch.arange(1, _PERIOD + 1, dtype=self._torch.float32, device=self._device)
+        return period.repeat(count // _PERIOD + 1)[:count]
+
+    def _check(self, what: str, size_mb: int, got: Any, wanted: Any) -> None:
+        wrong = got != wanted  # also true of NaN
+        count = int(wrong.sum())
+        if count:
+            first = int(wrong.nonzero()[0])
+            raise WrongValuesError(
+                f"{what} of {size_mb} MB: {count} of {got.numel()} values are wrong; the first, at {first},"
+                f" is {got[first].item():g} and should be {wanted[first].item():g}"
+            )
+
+
+def _weight(rank: int) -> int:
+    """What makes a rank's values its own."""
+    return rank % _WEIGHTS + 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

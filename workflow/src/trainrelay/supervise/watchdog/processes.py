@@ -1,0 +1,99 @@
+"""What /proc tells of the processes of an attempt: which ranks there are, and how each is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from trainrelay.supervise.process import Member, find
+from trainrelay.supervise.text import printable
+
+_STATES = {
+    psutil.STATUS_DISK_SLEEP: "stuck inside the kernel",
+    psutil.STATUS_TRACING_STOP: "held by a debugger",
+}
+_MOST_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSeen:
+    """A process of an attempt at one moment.
+
+    `rank` and `local_rank` stand in its environment, which data workers inherit; `is_rank` tells the rank
+    itself from them. `waits_in` is the kernel function that its main thread waits in.
+    """
+
+    pid: int
+    name: str
+    rank: int | None
+    local_rank: int | None
+    is_rank: bool
+    state: str  # running, sleeping, stopped, ...
+    cpu_s: float
+    waits_in: str | None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it would hear a signal only once somebody continues it."""
+        return self.state in (psutil.STATUS_STOPPED, _STATES[psutil.STATUS_TRACING_STOP])
+
+
+def processes(tag: str) -> list[ProcessSeen]:
+    """Every process of an attempt on this host, the ranks first, in order."""
+    members = sorted(find(tag), key=lambda member: (member.started_s, member.pid))
+    numbers = {member.pid: _environment_number(member.pid, "RANK") for member in members}
+    oldest: dict[int | None, int] = {}
+    for member in members:  # a rank is older than all that it started
+        if _environment_number(member.pid, "LOCAL_RANK") is not None:
+            oldest.setdefault(numbers[member.pid], member.pid)
+    seen = (
+        _seen(member, numbers[member.pid], oldest.get(numbers[member.pid]) == member.pid)
+        for member in members
+    )
+    return sorted(filter(None, seen), key=_order)
+
+
+def _order(process: ProcessSeen) -> tuple[bool, bool, int, int]:
+    return not process.is_rank, process.rank is None, process.rank or 0, process.pid
+
+
+def _seen(member: Member, rank: int | None, oldest: bool) -> ProcessSeen | None:
+    try:
+        process = psutil.Process(member.pid)
+        with process.oneshot():
+            status, times = process.status(), process.cpu_times()
+    except psutil.Error:
+        return None
+    return ProcessSeen(
+        pid=member.pid,
+        name=printable(member.name),
+        rank=rank,
+        local_rank=_environment_number(member.pid, "LOCAL_RANK"),
+        is_rank=rank is not None and oldest,
+        state=_STATES.get(status, status),
+        cpu_s=times.user + times.system,
+        waits_in=_waits_in(member.pid),
+    )
+
+
+def _environment_number(pid: int, variable: str) -> int | None:
+    try:
+        text = psutil.Process(pid).environ().get(variable, "")
+    except (psutil.Error, OSError):
+        return None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
+
+
+def _waits_in(pid: int) -> str | None:
+    name = proc_text(pid, "wchan").strip()
+    return None if name in ("", "0") else printable(name)
+
+
+def proc_text(pid: int, name: str) -> str:
+    """A file of /proc/PID; empty where the process is gone or the file is not for us."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

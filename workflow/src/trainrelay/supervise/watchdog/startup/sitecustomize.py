@@ -1,0 +1,43 @@
+"""Makes every rank of a trainer able to say where it is; found by Python at start-up through PYTHONPATH.
+
+Runs inside the trainer (Python >= 3.8), before its first line, and must not be noticed there:
+
+- It registers a faulthandler, which prints the stacks of all threads from a C signal handler, also while the
+  interpreter hangs. The signal is a real-time one that nobody else uses: SIGUSR1 and all others keep their
+  meaning, and a handler that the trainer installs for them is its own.
+- The stacks go into a nameless file in memory, which the supervisor reads through /proc: no path to agree
+  upon, no file system to hang on. Data workers made by fork inherit both.
+- It takes nobody's place: the sitecustomize that Python would have found without it is run, and is the one
+  that `import sitecustomize` gives. sys.path is left as it would have been.
+- Whatever goes wrong here is left undone, in silence; only what the other sitecustomize raises is raised.
+"""
+
+import faulthandler
+import os
+import sys
+
+MEMORY_NAME = "trainrelay-stacks"  # the supervisor's dumps.py knows both
+STACK_SIGNAL = 62  # SIGRTMAX - 2 on Linux
+
+
+def _register() -> None:
+    if "TRAINRELAY_ATTEMPT" not in os.environ or "RANK" not in os.environ:
+        return
+    try:
+        # The registration holds the file open for as long as the process lives.
+        memory = os.fdopen(os.memfd_create(MEMORY_NAME), "wb", buffering=0)
+        faulthandler.register(STACK_SIGNAL, file=memory, all_threads=True, chain=False)
+    except Exception:  # noqa: BLE001, S110 - a trainer must start, whatever its Python lacks
+        pass
+
+
+def _give_way() -> None:
+    here = os.path.dirname(__file__)  # noqa: PTH120 - pathlib takes milliseconds to import
+    sys.path[:] = [path for path in sys.path if path != here]
+    del sys.modules[__name__]
+    # Where there is no other, Python sees the same ModuleNotFoundError that it ignores without us.
+    __import__(__name__)
+
+
+_register()
+_give_way()
