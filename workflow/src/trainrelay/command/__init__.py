@@ -12,6 +12,7 @@ from trainrelay.command.base import (
     Switch,
     Trainer,
     TrainerConfig,
+    meant,
     option_text,
 )
 from trainrelay.command.ladder import RUNGS, Rung
@@ -33,5 +34,6 @@ __all__ = [
     "Switch",
     "Trainer",
     "TrainerConfig",
+    "meant",
     "option_text",
 ]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainrelay.command import TRAINERS
+from trainrelay.command import RUNGS, TRAINERS
 from trainrelay.config.models import Config, Run, Stage, ancestry
 from trainrelay.config.places import root, stage_paths
 
@@ -31,6 +31,9 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
         yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
     if run.trainer.device == "cpu" and gpu:
         yield f"{where}.resources.gpu: got {gpu}; device cpu needs 0"
+    on_gpus = [name for name in stage.backends if RUNGS[name].backend == "nccl"]
+    if run.trainer.device == "cpu" and on_gpus:
+        yield f"{where}.backends: {on_gpus[0]} needs GPUs, and device is cpu; write: backends: [gloo]"
 
 
 def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:
