@@ -340,3 +340,10 @@ def test_the_make_commands_of_a_page_exist(page: str) -> None:
     named = set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.MULTILINE))
     assert named >= {"demo", "test"}
     assert named <= make_targets()
+
+
+@pytest.mark.xdist_group("one")
+def test_tests_of_one_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """A pytest that pytest-xdist does not know hides the groups, and every process trains everything."""
+    if getattr(request.config.option, "loadgroup", False):
+        assert request.node.nodeid.endswith("@one")

@@ -104,8 +104,8 @@ DEFECTS = (
         "epochs-in-the-ingredients",
         "Raised epochs train anew instead of going on.",
         f"{LIBRARY}/signature.py",
-        "parts = {**_of_stage(config.runs[run], settings)}",
-        'parts = {**_of_stage(config.runs[run], settings), "epochs": str(settings.epochs)}',
+        "parts = {**_of_stage(config.runs[run], settings, trainer.default_seed(facts))}",
+        'parts = {"epochs": str(settings.epochs)}',
         "tests/unit/test_signature.py::test_what_leaves_the_weights_alone_is_not_in_it",
     ),
     Defect(

@@ -65,3 +65,32 @@ def test_more_epochs_of_a_schedule_over_all_epochs_are_warned_about(disk: OnDisk
     planned = stage_plan(disk.config(epochs=3), "r", "s")
     assert planned.action == "extend"
     assert "warning: CosineAnnealing spans all epochs" in planned.reason
+
+
+def test_a_change_that_is_taken_back_finds_the_training_that_was_set_aside(disk: OnDisk) -> None:
+    folder = disk.paths.folder
+    aside = folder.with_name("s.old-1")
+    folder.rename(aside)
+    planned = stage_plan(disk.config(), "r", "s")
+    assert planned.action == "refuse"
+    assert (
+        f"{aside} holds exactly this training; to take it back, type: mv {aside} {folder}" in planned.reason
+    )
+    assert action(disk, seed=7) == "train"
+    aside.rename(folder)
+    assert action(disk) == "nothing"
+
+
+def test_a_person_may_train_it_once_more_all_the_same(disk: OnDisk) -> None:
+    disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
+    facts = state.read(disk.config(), "r", "s")
+    subject = signature(facts.ingredients, facts.epochs)
+    disk.paths.folder.mkdir()
+    write_json(disk.paths.accepted, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
+    assert action(disk) == "train"
+
+
+def test_a_trainer_config_that_cannot_be_read_is_noted(disk: OnDisk) -> None:
+    (disk.base / "checkout/a.py").write_text("optimizer = dict(")
+    planned = stage_plan(disk.config(100.0, seed=7), "r", "s")
+    assert any("a.py cannot be read: " in note for note in planned.notes)

@@ -23,8 +23,8 @@ def config_of(
     checkout: Path, trainer: dict[str, Any] | None = None, a: dict[str, Any] | None = None, out: str = "runs"
 ) -> Config:
     stages = {
-        "a": {"config": "a.py", "epochs": 2, **(a or {})},
-        "b": {"config": "b.py", "epochs": 3, "init_from": "a"},
+        "a": {"config": "a.py", "epochs": 2, "backends": ["gloo"], **(a or {})},
+        "b": {"config": "b.py", "epochs": 3, "backends": ["gloo"], "init_from": "a"},
     }
     how = {"kind": "mmcv", "root": str(checkout), "nproc_per_node": 2, "device": "cpu", **(trainer or {})}
     return parse({"out": out, "runs": {"r": {"trainer": how, "stages": stages}}})
@@ -37,7 +37,7 @@ def parts(checkout: Path, stage: str = "a", **changes: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"a": {"backends": ["nccl"]}},
+        {"a": {"probe": False, "hang_timeout_s": 60.0}},
         {"a": {"options": {"data.workers_per_gpu": 8}}},
         {"a": {"options": {"log_config.interval": 1}}},
         {"a": {"resources": {"runtime_min": 5, "partition": "x"}}},
@@ -68,6 +68,16 @@ def test_what_changes_the_weights_is_named_by_its_key(
 ) -> None:
     found = differences(parts(checkout), parts(checkout, **changes))
     assert [difference.key for difference in found] == [key]
+
+
+@pytest.mark.parametrize("value", [0.1, "0.1", "1e-1"])
+def test_an_option_that_says_what_the_config_says_changes_nothing(checkout: Path, value: Any) -> None:
+    assert parts(checkout, a={"options": {"optimizer.lr": value}}) == parts(checkout)
+
+
+def test_one_number_is_one_option_however_it_is_spelled(checkout: Path) -> None:
+    spelled = [parts(checkout, a={"options": {"optimizer.lr": value}}) for value in (2e-4, "2e-4", "0.0002")]
+    assert spelled[0] == spelled[1] == spelled[2]
 
 
 def test_a_setting_of_the_trainer_config_is_named_with_both_values(checkout: Path) -> None:

@@ -34,8 +34,7 @@ def test_metrics_are_explained_by_name(capsys):
     ("words", "said"),
     [
         (["loss_coord"], "did you mean loss_coords"),
-        (["missing.log"], "missing.log"),
-        (["."], "."),
+        (["frame_0_loss_cls_0"], "did you mean track.frame_0_loss_cls_0"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_in_a_sentence(words, said, capsys):
@@ -43,6 +42,27 @@ def test_what_cannot_be_explained_is_refused_in_a_sentence(words, said, capsys):
     caught = capsys.readouterr()
     assert said in caught.err + caught.out
     assert "Traceback" not in caught.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing.log", "there is no such log"),
+        (".", "is a folder"),
+        ("empty.log", "is empty"),
+        ("prose.log", "no line of a known format"),
+    ],
+)
+def test_what_is_no_log_is_refused_with_advice_to_explain_another(name, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.log").touch()
+    (tmp_path / "prose.log").write_text("hello\n")
+    assert main(["explain", name]) == 2
+    caught = capsys.readouterr()
+    assert f"{name}: " in caught.err + caught.out
+    assert said in caught.err + caught.out
+    assert "type `trainrelay explain LOG" in caught.err + caught.out
+    assert "analyze" not in caught.err + caught.out
 
 
 def test_logs_and_metrics_do_not_mix(tmp_path, capsys):

@@ -123,3 +123,14 @@ def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
         train.train_stage(disk.config(), "r", "s")
     assert pages(disk) == {"index.html", "r/report.html"}
     assert "Something failed" in (disk.base / "runs/index.html").read_text(encoding="utf-8")
+
+
+def test_reports_of_another_configs_runs_stay_reachable(disk: OnDisk) -> None:
+    disk.train()
+    assert typed(disk, "report") == 0
+    assert typed(disk, "overview", runs=("another",)) == 0
+    page = (disk.base / "runs/index.html").read_text(encoding="utf-8")
+    assert "Other reports here" in page
+    assert '<a href="fresh/report.html">fresh</a>' in page
+    assert typed(disk, "overview") == 0
+    assert "Other reports here" not in (disk.base / "runs/index.html").read_text(encoding="utf-8")

@@ -33,6 +33,7 @@ def get_args_parser():
     parser.add_argument("--weight-decay", "--wd", default=1e-4, type=float)
     parser.add_argument("--root", default=os.environ["HOME"])
     parser.add_argument("-q", action="store_true")
+    parser.add_argument("--backbone", default="resnet50", choices=["resnet50", "resnet101"])
     parser.add_argument("inputs", nargs="*")
     parser.add_argument("--epochs", default=300, type=int)
     parser.add_argument("--output_dir", default="")
@@ -92,11 +93,12 @@ def test_a_script_is_read_and_not_run(checkout: Path) -> None:
     assert facts.problem is None
     assert facts.settings["config: lr"] == "0.0001"
     assert facts.settings["config: root"] == "os.environ['HOME']"
+    assert facts.settings["config: q"] == "False"
     assert facts.settings["config: aux_loss"] == "True"
     assert facts.literals["lr_backbone_names"] == ["backbone.0"]
     assert "root" not in facts.literals
     assert "inputs" not in facts.switches
-    assert facts.switches["weight_decay"] == Switch("--weight-decay")
+    assert facts.switches["weight_decay"] == Switch("--weight-decay", type="float")
     assert facts.switches["aux_loss"] == Switch("--no_aux_loss", False)
     assert facts.switches["lr_backbone_names"] == Switch("--lr_backbone_names", many=True)
 
@@ -124,6 +126,35 @@ def test_a_changed_default_changes_what_the_training_is_and_a_comment_does_not(c
     )
     after = ingredients(config_of(checkout), "k", "train")
     assert {key for key in after if after[key] != before[key]} == {"config: lr", "config: weight_decay"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.0001},
+        {"lr": "1e-4"},
+        {"weight-decay": "0.0001"},
+        {"weight_decay": 1e-4},
+        {"batch_size": "2"},
+        {"masks": False},
+        {"no_aux_loss": False},
+        {"aux_loss": True},
+        {"finetune": None},
+        {"lr_backbone_names": ["backbone.0"]},
+    ],
+)
+def test_an_option_that_says_what_the_script_says_changes_nothing(
+    checkout: Path, options: dict[str, Any]
+) -> None:
+    assert ingredients(config_of(checkout, options=options), "k", "train") == ingredients(
+        config_of(checkout), "k", "train"
+    )
+
+
+def test_the_scripts_own_seed_is_the_stages_seed(checkout: Path) -> None:
+    silent, said = config_of(checkout), config_of(checkout, seed=42)
+    assert ingredients(silent, "k", "train") == ingredients(said, "k", "train")
+    assert ingredients(config_of(checkout, seed=43), "k", "train")["seed"] == "43"
 
 
 @pytest.mark.parametrize("key", ["output_dir", "resume", "epochs", "start_epoch", "dist_backend", "finetune"])
@@ -218,6 +249,19 @@ def test_the_request_of_a_config_tells_cpu_backend_and_the_earlier_stage(checkou
         (SCRIPT, {"options": {"masks": 3}}, "--masks is a switch: use true or false"),
         (SCRIPT, {"options": {"lr": True}}, "--lr takes a value"),
         (SCRIPT, {"options": {"lr": [1, 2]}}, "--lr takes one value"),
+        (
+            SCRIPT,
+            {"options": {"batch_size": "four"}},
+            "options.batch_size: got 'four'; --batch_size takes a whole",
+        ),
+        (SCRIPT, {"options": {"batch_size": 4.5}}, "--batch_size takes a whole number"),
+        (SCRIPT, {"options": {"lr": "fast"}}, "options.lr: got 'fast'; --lr takes a number"),
+        (SCRIPT, {"options": {"backbone": "vgg"}}, "--backbone allows: resnet50, resnet101"),
+        (
+            SCRIPT.replace("--device", "--x"),
+            {"device": "cpu"},
+            "declares no --device, so it cannot be told to",
+        ),
         (
             SCRIPT.replace("--dist_backend", "--x"),
             {},

@@ -22,7 +22,7 @@ def minimal(**stage: Any) -> dict[str, Any]:
         "runs": {
             "r": {
                 "trainer": {"kind": "mmcv", "nproc_per_node": 2, "device": "cpu"},
-                "stages": {"a": {"config": "a.py", "epochs": 2, **stage}},
+                "stages": {"a": {"config": "a.py", "epochs": 2, "backends": ["gloo"], **stage}},
             }
         }
     }
@@ -156,7 +156,7 @@ def test_a_stage_is_not_called(name: str) -> None:
 def test_a_cycle_of_three_is_named_along_its_way() -> None:
     data = minimal(init_from="c")
     stages = data["runs"]["r"]["stages"]
-    stages["b"] = {"config": "b.py", "epochs": 1, "init_from": "a"}
+    stages["b"] = {"config": "b.py", "epochs": 1, "backends": ["gloo"], "init_from": "a"}
     stages["c"] = {"config": "c.py", "epochs": 1, "init_from": "b"}
     assert "runs.r.stages.a.init_from: a cycle: a -> c -> b -> a" in problems(data)
 
@@ -166,7 +166,12 @@ def test_a_cycle_of_three_is_named_along_its_way() -> None:
 )
 def test_two_stages_never_share_a_work_dir(first: str, second: str) -> None:
     data = minimal(work_dir=first)
-    data["runs"]["r"]["stages"]["b"] = {"config": "b.py", "epochs": 1, "work_dir": second}
+    data["runs"]["r"]["stages"]["b"] = {
+        "config": "b.py",
+        "epochs": 1,
+        "backends": ["gloo"],
+        "work_dir": second,
+    }
     assert any("is also runs.r.stages.a.work_dir's" in problem for problem in problems(data))
 
 
@@ -197,8 +202,8 @@ def test_memory_is_asked_for_by_all_runs_of_a_stage_name_or_by_none() -> None:
 
 def test_stages_come_after_the_one_they_start_from() -> None:
     data = minimal(init_from="c")
-    data["runs"]["r"]["stages"]["b"] = {"config": "b.py", "epochs": 1, "init_from": "a"}
-    data["runs"]["r"]["stages"]["c"] = {"config": "c.py", "epochs": 1}
+    data["runs"]["r"]["stages"]["b"] = {"config": "b.py", "epochs": 1, "backends": ["gloo"], "init_from": "a"}
+    data["runs"]["r"]["stages"]["c"] = {"config": "c.py", "epochs": 1, "backends": ["gloo"]}
     assert parse(data).in_order("r") == ["c", "a", "b"]
 
 
@@ -267,3 +272,16 @@ def test_a_number_that_is_none_is_refused() -> None:
 def test_the_demo_config_is_valid() -> None:
     data = yaml.safe_load((ROOT / "workflow/demo/config.yaml").read_text())
     assert parse(data).in_order("driving") == ["stage1", "stage2"]
+
+
+def test_nccl_without_gpus_is_refused_with_what_to_write() -> None:
+    assert problems(minimal(backends=["gloo", "nccl-no-p2p"])) == [
+        "runs.r.stages.a.backends: nccl-no-p2p needs GPUs, and device is cpu; write: backends: [gloo]"
+    ]
+    data = minimal()
+    del data["runs"]["r"]["stages"]["a"]["backends"]
+    assert "backends: nccl needs GPUs" in problems(data)[0]
+
+
+def test_an_option_may_be_called_as_the_command_line_spells_it() -> None:
+    assert parse(minimal(options={"batch-size": 4})).stage("r", "a").options == {"batch-size": 4}

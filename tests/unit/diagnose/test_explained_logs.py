@@ -10,6 +10,7 @@ import pytest
 
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.diagnose import analyze, explain_words, from_json, to_json
+from trainrelay.diagnose.knowledge import packaged
 from trainrelay.errors import UserError
 from trainrelay.logs import read
 from trainrelay.records import Log, Row
@@ -258,7 +259,10 @@ def test_a_log_of_epochs_is_explained_without_lines(explained):
     explanation = explained(kind="json")
     line = section(explanation, "The progress line")
     assert "one entry per epoch" in line.text
-    assert item(line, "[0/2882]").facts == ()
+    assert "lines to the console" in line.text
+    for field in ("[0/2882]", "eta"):
+        assert here(line, field).startswith("not in this log's entries")
+    assert here(line, "v (g)").endswith(", the mean over epoch 6")
     assert "The sum holds." in section(explanation, "Total loss").text
 
 
@@ -352,8 +356,8 @@ def test_stage_two_does_not_speak_of_stage_ones_zeros(tmp_path):
 
 def test_a_metric_is_explained_without_a_log():
     explanation = explain_words(["loss_ce_3_unscaled"])
-    assert explanation.model == "keypoints"
-    facts = dict(explanation.sections[0].items[0].facts)
+    assert explanation.model == "DETR, keypoints"
+    facts = dict(explanation.sections[1].items[0].facts)
     assert facts["coefficient"] == "the trainer's argument cls_loss_coef"
     assert facts["layer"].startswith("decoder layer 3")
     assert "no part of the total" in facts["unscaled"]
@@ -390,6 +394,48 @@ def test_an_unknown_word_is_refused_with_the_nearest_ones():
     with pytest.raises(UserError, match="did you mean loss_coords") as caught:
         explain_words(["lr", "loss_coord"])
     assert "trainrelay explain LOG" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("pck", "pck@0.2 or pck@0.1"),
+        ("PCK", "pck@0.2 or pck@0.1"),
+        ("map.loss_mask_thing", "map.loss_mask_things"),
+        ("loss_bbox5", "loss_bbox"),
+        ("frame_0_loss_cls_0", "track.frame_0_loss_cls_0? "),
+        ("Frame_0_loss_cls_0", "track.frame_0_loss_cls_0? "),
+        ("d0.loss_cls", "map.d0.loss_cls? "),
+        ("0.1", "pck@0.1"),
+    ],
+)
+def test_what_is_suggested_are_names_that_are_known(word, meant):
+    with pytest.raises(UserError) as caught:
+        explain_words([word])
+    said = str(caught.value)
+    assert f"did you mean {meant}" in said
+    suggested = said.partition("did you mean ")[2].partition("?")[0].split(" or ")
+    assert all(explain_words([name]).sections for name in suggested)
+
+
+@pytest.mark.parametrize(("word", "name"), [("PCK@0.2", "pck@0.2"), ("Loss_GIoU", "loss_giou")])
+def test_upper_and_lower_case_do_not_matter(word, name):
+    assert explain_words([word]).sections == explain_words([name]).sections
+
+
+def test_numbers_of_one_training_are_said_to_be_examples():
+    """What is no fact of every log is marked as such, in every text of a file that has such numbers."""
+    users = ("2e-4", "106", "50 to 60", "2881", "5765")
+    for knowledge in packaged():
+        for one in (*knowledge.progress, *knowledge.concepts, *knowledge.signs):
+            if any(number in one.text for number in users):
+                assert "reference user" in one.text
+
+
+def test_many_times_the_first_value_is_not_said_in_percent(keypoints):
+    rising = keypoints(val={"pck@0.1": lambda epoch: 0.01 * epoch * epoch})
+    quality = section(analyze(rising).explanation, "Errors and validation metrics")
+    assert here(quality, "pck@0.1") == "0.01 -> 0.36, 36 times as high (epochs 1 and 6)"
 
 
 def test_an_endless_word_is_not_repeated_in_full():

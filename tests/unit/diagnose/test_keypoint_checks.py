@@ -243,6 +243,23 @@ def test_the_same_zero_is_a_warning_where_the_switch_is_on(keypoints):
     assert found["loss_ce_room"].severity == "warning"
 
 
+def test_a_lost_term_of_an_unknown_model_is_seen_in_a_metric_loggers_log():
+    rows = tuple(
+        Row(at, at, 0, "train", 0, {"loss": 9.0, "loss_depth": 1.0 if at < 5 else 0.0}) for at in range(1, 9)
+    )
+    analysis = analyze(Log("metriclogger-json", ("log",), rows, epochs_only=True))
+    assert {one.metric for one in of(analysis, "lost-term")} == {"loss_depth"}
+
+
+def test_what_earlier_layers_measure_in_validation_is_not_judged(keypoints):
+    worse = {"cardinality_error": lambda epoch: 6.0 - epoch, "cardinality_error_0": lambda epoch: 1.0 + epoch}
+    analysis = analyze(keypoints(val=worse))
+    assert not [one for one in of(analysis, "validation-metric") if one.severity == "warning"]
+    worse["cardinality_error"] = worse["cardinality_error_0"]
+    found = of(analyze(keypoints(val=worse)), "validation-metric")
+    assert [one.metric for one in found if one.severity == "warning"] == ["cardinality_error"]
+
+
 def test_a_category_loss_that_becomes_zero_is_a_lost_term(keypoints):
     log = keypoints(train={"loss_ce_room": lambda epoch: 0.5 if epoch < 3 else 0.0})
     assert {one.metric for one in of(analyze(log), "lost-term")} >= {"loss_ce_room"}

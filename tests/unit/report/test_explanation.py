@@ -33,12 +33,18 @@ def test_every_section_item_fact_and_sign_is_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "words"),
-    [(True, "✓ **seen**"), (False, "✗ **not seen**"), (None, "? **this log does not tell**")],
+    ("kind", "title", "seen", "words"),
+    [
+        ("good", "Good signs", True, "✓ **seen**"),
+        ("good", "Good signs", False, "✗ **not seen**"),
+        ("good", "Good signs", None, "? **this log does not tell**"),
+        ("warning", "Warning signs", True, "! **seen**"),
+        ("warning", "Warning signs", False, "✓ **not seen**"),
+        ("warning", "Warning signs", None, "? **this log does not tell**"),
+    ],
 )
-@pytest.mark.parametrize(("kind", "title"), [("good", "Good signs"), ("warning", "Warning signs")])
-def test_a_sign_says_in_words_whether_it_is_seen(
-    seen: bool | None, words: str, kind: str, title: str
+def test_a_sign_says_in_words_whether_it_is_seen_and_by_its_mark_whether_that_is_good(
+    kind: str, title: str, seen: bool | None, words: str
 ) -> None:
     page = only(Sign(kind, "The loss falls", seen, "3 -> 1", "convergence"))  # type: ignore[arg-type]
     assert f"**{title}**\n\n- {words}: The loss falls. 3 -> 1." in page
@@ -80,6 +86,21 @@ def test_a_text_with_a_number_and_a_dot_does_not_become_a_list() -> None:
 def test_where_no_knowledge_fits_the_page_says_so() -> None:
     unknown = dataclasses.replace(sample_report.keypoint_explanation(), model="")
     assert "No knowledge file fits these metrics" in explanation_markdown("x", unknown)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        Section("s", "As the reference user saw."),
+        Section("s", "", (Explained("m", "of the reference user"),)),
+        Section("s", "", (Explained("m", "", (("typical", "3 (the reference user's notes)"),)),)),
+        Section("s", signs=(Sign("good", "in the reference user's stage 1", True, "", ""),)),
+    ],
+)
+def test_who_the_reference_user_is_is_said_once_where_the_words_are_used(section: Section) -> None:
+    page = explanation_markdown("x", Explanation("m", (section, section)))
+    assert page.count("The reference user is the person whose") == 1
+    assert "reference user" not in explanation_markdown("x", Explanation("m", (Section("s", "text"),)))
 
 
 def test_an_item_may_have_a_name_alone_and_a_sign_no_evidence() -> None:

@@ -57,7 +57,7 @@ def test_hostile_names_are_text_and_lead_nowhere_else() -> None:
     ["uniad", "a b", "javascript:alert(1)", "//e.example/x", "../../etc", "a#b?c&d", 'a"><img', "ü\udcff"],
 )
 def test_a_link_leads_to_the_report_of_its_run_whatever_the_run_is_called(name: str) -> None:
-    target = urljoin(HERE, address(of(name=name)))
+    target = urljoin(HERE, address(name))
     folder, _, file = target.removeprefix("file:///data/runs/").partition("/")
     assert target.startswith("file:///data/runs/")
     assert (unquote(folder), file) == (name.replace("\udcff", "?"), "report.html")

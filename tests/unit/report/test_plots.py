@@ -81,6 +81,27 @@ def test_a_curve_of_few_points_shows_each_of_them() -> None:
     assert (few.count("<use"), many.count("<use")) == (6, 0)
 
 
+def texts(drawing: str) -> list[str]:
+    """All texts of a drawing: the numbers at its axes and their names."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", drawing)
+
+
+def test_every_plot_of_a_training_has_its_whole_range() -> None:
+    analysis = sample_report.epochs_only_analysis(done=1)
+    train = {"loss": [(1, 9.0), (5, 3.0)], "loss_ce": [(1, 2.0), (5, 1.0)]}
+    analysis = dataclasses.replace(analysis, curves={"train": train, "val": {"pck@0.1": [(4, 0.5)]}})
+    drawn = panels(analysis)
+    assert {each.span for each in drawn} == {(0, 5)}
+    single = next(each for each in drawn if each.title == "Validation metrics")
+    assert {"0", "1", "2", "3", "4", "5"} <= set(texts(svg(single, "p", 1)))
+
+
+def test_a_log_that_begins_late_in_its_training_is_not_squeezed_into_a_corner() -> None:
+    curves = {"train": {"loss": [(90, 9.0), (100, 3.0)]}}
+    late = dataclasses.replace(sample_report.stage1_analysis(), curves=curves, total="loss")
+    assert [each.span for each in panels(late)] == [(90, 100)]
+
+
 def test_a_family_is_the_mean_of_its_members_also_where_they_were_sampled_at_other_steps() -> None:
     family = Family("map", "loss", ("map.loss", "map.d0.loss"))
     line = family_mean(family, {"map.loss": [(1, 1.0), (2, 2.0), (3, 3.0)], "map.d0.loss": [(2, 4.0)]})

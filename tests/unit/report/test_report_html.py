@@ -81,7 +81,7 @@ def test_hostile_names_are_text_wherever_they_stand() -> None:
 
 
 def test_the_verdict_comes_before_the_curves() -> None:
-    ids = page(sample_report.stage1(), sample_report.stage2()).ids
+    ids = page(sample_report.stage1(), sample_report.keypoint_stage()).ids
     sections = [name for name in ids if not re.fullmatch(r"s\d+p\d+-.*", name)]
     assert sections == ["verdict", "attention", "curves", "metrics", "meaning", "attempts", "provenance"]
     first_curve = next(place for place, name in enumerate(ids) if name.startswith("s1p1-"))
@@ -274,9 +274,27 @@ def test_the_signs_are_in_sight_and_the_explanations_are_closed() -> None:
     assert "<details open" not in section
 
 
-def test_a_page_without_an_explanation_says_so() -> None:
-    assert "This analysis holds no explanation." in page(sample_report.stage1()).words
-    assert "nothing to explain yet" in page(sample_report.bare_stage()).words
+def test_a_page_without_an_explanation_has_no_section_for_it() -> None:
+    for stage in (sample_report.stage1(), sample_report.bare_stage()):
+        assert "meaning" not in page(stage).ids
+        assert "What the numbers mean" not in page(stage).words
+    both = run_html(RunReport("uniad", (sample_report.keypoint_stage(), sample_report.bare_stage()), {}))
+    section = both[both.index('<section id="meaning">') : both.index('<section id="attempts">')]
+    assert re.findall("<h3>(.*)</h3>", section) == ["pose"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("type `trainrelay accept <x>` now", "type <code>trainrelay accept &lt;x&gt;</code> now."),
+        ("`a``b`", "<code>a</code><code>b</code>."),
+        ("a ` stays", "a ` stays."),
+        ("`a` and ` stays", "<code>a</code> and ` stays."),
+    ],
+)
+def test_what_is_typed_is_shown_as_code_and_a_lone_backtick_as_itself(text: str, shown: str) -> None:
+    source = run_html(RunReport("r", (dataclasses.replace(sample_report.stage1(), state_reason=text),), {}))
+    assert f'<p class="state">{shown}' in source
 
 
 def test_a_report_leads_back_to_the_overview_only_where_there_is_one() -> None:

@@ -23,6 +23,8 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     for what, name, key in (("script", request.entry, "trainer.entry"), ("config", request.config, "config")):
         if not (root / name).is_file():
             yield f"the training {what} {root / name} does not exist; set {key} in the config"
+    if request.facts.problem and (root / request.config).is_file():
+        yield f"the training config {root / request.config} cannot be read: {request.facts.problem}"
     if shutil.which(request.interpreter) is None:
         yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
     if request.nodes > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +100,29 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
 
 def _refusal(config: Config, facts: state.Facts, action: Action, unsayable: list[str]) -> str | None:
     """Why nothing may be submitted although something would be trained."""
-    return "; ".join(unsayable) or (guard(config, facts) if action == "retrain" else None)
+    begins_anew = action == "retrain" or (action == "train" and facts.identity is None)
+    return (
+        "; ".join(unsayable)
+        or (trained_before(facts) if begins_anew else None)
+        or (guard(config, facts) if action == "retrain" else None)
+    )
+
+
+def trained_before(facts: state.Facts) -> str | None:
+    """Where exactly this training lies already, set aside, and how to take it back; None: nowhere."""
+    aside = state.twin_aside(facts)
+    if aside is None or retrain_accepted(facts):
+        return None
+    folder = facts.paths.folder
+    old, new = shlex.quote(str(aside)), shlex.quote(str(folder))
+    away = f"mv {new} {shlex.quote(str(next_aside(folder)))} && " if folder.exists() else ""
+    inside = facts.paths.work_dir.is_relative_to(folder.absolute())
+    more = "" if inside else f", and move its work dir back to {facts.paths.work_dir}"
+    anew = f'trainrelay accept {facts.run}/{facts.stage} --retrain --reason "..."'
+    return (
+        f"{aside} holds exactly this training; to take it back, type: {away}mv {old} {new}{more}; to train it"
+        f" once more, type: {anew}"
+    )
 
 
 def _action(

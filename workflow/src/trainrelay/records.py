@@ -417,7 +417,8 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All runs of a config, in its order."""
+    """All runs of a config, in its order; `others` of another config have reports in the same folder."""
 
     runs: tuple[RunReport, ...]
     provenance: Mapping[str, str]
+    others: tuple[str, ...] = ()

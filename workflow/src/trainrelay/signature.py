@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from trainrelay.command import TRAINERS, Trainer, TrainerConfig, option_text
+from trainrelay.command import TRAINERS, Trainer, TrainerConfig
 from trainrelay.config import Config, Run, Stage, root
 
 # The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
@@ -45,10 +45,9 @@ def trainer_config(config: Config, run: str, stage: str) -> TrainerConfig:
 def ingredients(config: Config, run: str, stage: str) -> dict[str, str]:
     """The readable ingredients of one stage; the earlier stage's stand in as their digest."""
     settings, trainer = config.stage(run, stage), trainer_of(config, run)
-    facts = trainer_config(config, run, stage)
-    options = {f"option {key}": option_text(value) for key, value in sorted(settings.options.items())}
-    stated = {**options, **facts.settings}
-    parts = {**_of_stage(config.runs[run], settings)}
+    facts = trainer.read_config(root(config, run), settings.config)
+    stated = trainer.stated(facts, settings.options)
+    parts = {**_of_stage(config.runs[run], settings, trainer.default_seed(facts))}
     parts.update({key: text for key, text in stated.items() if trainer.changes_weights(_bare(key))})
     if facts.problem:
         parts[UNREADABLE] = facts.problem
@@ -68,12 +67,13 @@ def _inherited(config: Config, run: str, settings: Stage) -> dict[str, str]:
     return {"init_from": f"epoch {parent.checkpoint_epoch} of the training {digest[:12]}"}
 
 
-def _of_stage(run: Run, stage: Stage) -> dict[str, str]:
+def _of_stage(run: Run, stage: Stage, default_seed: int | None) -> dict[str, str]:
+    seed = default_seed if stage.seed is None else stage.seed
     return {
         "trainer kind": run.trainer.kind,
         "world size": str(run.trainer.nproc_per_node * stage.resources.nodes),
-        "seed": "the trainer's default" if stage.seed is None else str(stage.seed),
-        "deterministic": option_text(stage.deterministic),
+        "seed": "the trainer's default" if seed is None else str(seed),
+        "deterministic": str(stage.deterministic),
     }
 
 

@@ -159,6 +159,17 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
     return changes
 
 
+def twin_aside(facts: Facts) -> Path | None:
+    """A set-aside folder of this stage that holds exactly the training that the config asks for now."""
+    folder = facts.paths.folder
+    for aside in sorted(folder.parent.glob(f"{folder.name}.old-*")):
+        identity = read_record(aside / facts.paths.identity.name, Identity)
+        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in list_attempts(aside))
+        if identity is not None and trained and not identity_changes(facts, identity):
+            return aside
+    return None
+
+
 def current(config: Config, run: str, stage: str) -> State:
     """How a stage stands at this moment."""
     return judge(read(config, run, stage))

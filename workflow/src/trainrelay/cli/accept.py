@@ -8,6 +8,7 @@ import time
 
 from trainrelay import checkpoint, state
 from trainrelay.cli.common import configured, named_stage
+from trainrelay.cli.promote import refused
 from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.files import write_json
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _retrain(facts: state.Facts, reason: str) -> str:
-    if facts.identity is None:
+    if facts.identity is None and state.twin_aside(facts) is None:
         raise UserError(f"{facts.run}/{facts.stage}: nothing is trained, so nothing would be set aside")
     subject = signature(facts.ingredients, facts.epochs)
     given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
@@ -55,6 +56,8 @@ def _lost(facts: state.Facts, reason: str) -> str:
 
 def _gate(config: Config, facts: state.Facts, reason: str) -> str:
     found = _checkpoint(config, facts)
+    if facts.train is not None and not refused(config, facts):
+        raise UserError(f"{facts.run}/{facts.stage}: nothing is blocked, so there is nothing to accept")
     given = Acceptance(
         kind="gate",
         subject=found.file.sha256,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from trainrelay.cli.markdown import show
 from trainrelay.diagnose import analyze, explain_words
-from trainrelay.errors import UserError
+from trainrelay.errors import LogError, UserError
 from trainrelay.logs import read
+from trainrelay.records import Log
 from trainrelay.report import explanation_markdown
 
 FILE_LIKE = (".log", ".txt", ".json", ".out")
@@ -31,13 +32,21 @@ def _is_log(name: str) -> bool:
 
 
 def _logs(paths: Sequence[Path]) -> str:
-    found = analyze(read(paths)).explanation
+    found = analyze(_read(paths)).explanation
     if found is None:
         raise UserError(
             f"{paths[-1]}: has no training line yet, so there is nothing to explain; type `trainrelay explain"
             " METRIC` for a single metric"
         )
     return explanation_markdown(paths[-1].name, found)
+
+
+def _read(paths: Sequence[Path]) -> Log:
+    """What cannot be read is refused with this verb in the advice, not with that of the analysis."""
+    try:
+        return read(paths)
+    except LogError as error:
+        raise LogError(str(error).replace("trainrelay analyze LOG", "trainrelay explain LOG")) from error
 
 
 def _words(words: Sequence[str]) -> str:

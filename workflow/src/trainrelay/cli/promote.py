@@ -10,7 +10,7 @@ from trainrelay.cli.analyze import judge_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.say import say
 from trainrelay.config import Config, Stage, StagePaths
-from trainrelay.errors import LogError, Refusal, UserError
+from trainrelay.errors import CheckpointError, LogError, Refusal, UserError
 from trainrelay.files import read_record, write_json
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
 from trainrelay.signature import trainer_of
@@ -76,6 +76,18 @@ def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> s
     if given is None or given.kind != "gate" or given.subject != source.file.sha256:
         return None
     return given.reason
+
+
+def refused(config: Config, facts: state.Facts) -> bool:
+    """Whether promote would refuse a finished training's checkpoint without a person's word."""
+    assert facts.train is not None, "only a finished training has something to hand on"
+    source, settings = facts.train.final_checkpoint, config.stage(facts.run, facts.stage)
+    iterations = _iterations(config, facts, source)
+    try:
+        checkpoint.verify(source, epochs=settings.checkpoint_epoch, iterations=iterations)
+    except CheckpointError:
+        return True
+    return bool(_blocking(config, facts))
 
 
 def _blocking(config: Config, facts: state.Facts) -> list[Finding]:

@@ -58,7 +58,12 @@ def write_report(config: Config, run_name: str) -> Path:
 def write_overview(config: Config) -> Path:
     """Write index.html from the files of every run's stages; returns its path."""
     runs = tuple(RunReport(run=name, stages=_stages(config, name), provenance={}) for name in config.runs)
-    return _write(overview(config), overview_html(Overview(runs, _written(config))))
+    return _write(overview(config), overview_html(Overview(runs, _written(config), _others(config))))
+
+
+def _others(config: Config) -> tuple[str, ...]:
+    pages = overview(config).parent.glob(f"*/{report(config, next(iter(config.runs))).name}")
+    return tuple(sorted(page.parent.name for page in pages if page.parent.name not in config.runs))
 
 
 def _write(path: Path, page: str) -> Path:

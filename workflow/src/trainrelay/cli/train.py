@@ -116,7 +116,7 @@ def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
 
     A crash in between leaves checkpoints without an identity, which nobody resumes from or overwrites.
     """
-    if refusal := plan.guard(config, facts):
+    if refusal := plan.trained_before(facts) or plan.guard(config, facts):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
     # What a dead supervisor left running would go on writing to the place that becomes free.
     supervise.settle(_job(config, facts), say)

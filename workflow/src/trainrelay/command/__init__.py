@@ -12,6 +12,7 @@ from trainrelay.command.base import (
     Switch,
     Trainer,
     TrainerConfig,
+    meant,
     option_text,
 )
 from trainrelay.command.ladder import RUNGS, Rung
@@ -36,5 +37,6 @@ __all__ = [
     "TrainerConfig",
     "environment",
     "launcher",
+    "meant",
     "option_text",
 ]

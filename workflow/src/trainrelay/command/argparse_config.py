@@ -6,12 +6,12 @@ Scripts of DETR's family have no config file: what a training is stands in the d
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from trainrelay.command.base import Switch, TrainerConfig
+from trainrelay.command.base import Switch, TrainerConfig, meant
 
 _SETS = {"store_true": True, "store_false": False}
 
@@ -60,7 +60,42 @@ def _argument(call: ast.Call) -> _Argument | None:
     dest, action = _constant(words.get("dest")), _constant(words.get("action"))
     name = dest if isinstance(dest, str) else flag.lstrip("-").replace("-", "_")
     many = _constant(words.get("nargs")) in ("+", "*") or isinstance(_constant(words.get("nargs")), int)
-    return _Argument(name, Switch(flag, _SETS.get(str(action)), many), words.get("default"))
+    switch = Switch(flag, _SETS.get(str(action)), many, _type(words), _choices(words))
+    return _Argument(name, switch, words.get("default"))
+
+
+def _type(words: Mapping[str, ast.expr]) -> Literal["int", "float"] | None:
+    match words.get("type"):
+        case ast.Name(id="int"):
+            return "int"
+        case ast.Name(id="float"):
+            return "float"
+    return None
+
+
+def _choices(words: Mapping[str, ast.expr]) -> tuple[str, ...]:
+    node = words.get("choices")
+    items = node.elts if isinstance(node, ast.List | ast.Tuple) else []
+    found = tuple(str(item.value) for item in items if isinstance(item, ast.Constant))
+    return found if len(found) == len(items) else ()
+
+
+def typed_text(value: Any, kind: str | None) -> str:
+    """The text of a value as a parser with `type` makes it; 5 and 5.0 are one float."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(typed_text(item, kind) for item in value) + "]"
+    if kind == "float" and is_of_type(value, "float"):
+        return str(float(value))
+    return meant(value)
+
+
+def is_of_type(value: Any, kind: str) -> bool:
+    """Whether a parser with `type=int` or `type=float` takes a value."""
+    try:
+        int(str(value)) if kind == "int" else float(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
 
 
 def _constant(node: ast.expr | None) -> Any:
@@ -68,9 +103,9 @@ def _constant(node: ast.expr | None) -> Any:
 
 
 def _text(argument: _Argument) -> str:
-    if argument.default is not None:
-        return ast.unparse(argument.default)
-    return str(_unsaid(argument))
+    if _is_known(argument):
+        return typed_text(_literal(argument), argument.switch.type)
+    return ast.unparse(argument.default) if argument.default else ""
 
 
 def _unsaid(argument: _Argument) -> bool | None:

@@ -3,6 +3,7 @@ except listing a work dir."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from trainrelay.command.ladder import Rung
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 Option = bool | int | float | str | list[bool | int | float | str] | None
 
 
@@ -20,16 +22,28 @@ def option_text(value: Option) -> str:
     return str(value)
 
 
+def meant(value: Any) -> str:
+    """The text of what a value means, however it is spelled: 2e-4 (which YAML takes for text) is 0.0002."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(meant(item) for item in value) + "]"
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return str(float(value)) if set(value) & set(".eE") else str(int(value))
+    return str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
     """An argument that a trainer declares, as its command line spells it.
 
-    `sets` is what a switch without a value sets it to; None: it takes a value, `many` of them or one.
+    `sets` is what a switch without a value sets it to; None: it takes a value, `many` of them or one, of
+    `type` int, float or any other (None), one of `choices` where there are some.
     """
 
     flag: str
     sets: bool | None = None
     many: bool = False
+    type: Literal["int", "float"] | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +142,17 @@ class Trainer(Protocol):
 
     def changes_weights(self, setting: str) -> bool:
         """Whether a setting of the config (or an option) belongs to what a training is."""
+        ...
+
+    def stated(self, facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
+        """The settings that a training runs with, config and options together, by name and as text.
+
+        An option that says what the config says already changes nothing, however it is spelled.
+        """
+        ...
+
+    def default_seed(self, facts: TrainerConfig) -> int | None:
+        """The seed where the stage names none; None: it is not known."""
         ...
 
     def refused_option(self, key: str, value: Option, /) -> str | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from trainrelay.checkpoint import saved_epoch
-from trainrelay.command.argparse_config import read_arguments
+from trainrelay.command.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.command.base import (
     Launch,
     LaunchRequest,
@@ -28,10 +28,10 @@ from trainrelay.command.base import (
 from trainrelay.command.torchrun import environment, launcher, number, plain_files
 
 # Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
-# start from is judged by its content, the epochs by the stage's own key.
+# start from is judged by its content, the epochs and the seed by the stage's own keys.
 _NOT_WEIGHTS = re.compile(
-    r"^(config: )?(output_dir|output|log_dir|resume|auto_resume|start_epoch|epochs|eval|eval_only|test_only"
-    r"|device|num_workers|workers|pin_mem|prefetch_factor|print_freq|save_\w+|ckpt_\w+|job_name|run_name"
+    r"^(config: )?(seed|epochs|output_dir|output|log_dir|resume|auto_resume|start_epoch|eval|eval_only"
+    r"|test_only|device|num_workers|workers|pin_mem|prefetch_factor|print_freq|save_\w+|ckpt_\w+|job_name|run_name"
     r"|wandb\w*|world_size|local_rank|rank|gpu|dist_url|dist_backend|dist_on_itp|distributed|finetune"
     r"|start_from_checkpoint)$"
 )
@@ -46,6 +46,7 @@ _RESERVED = {
     "dist_backend": "the stage's backends",
     "device": "the trainer's device",
 }
+_TYPES = {"int": "a whole number", "float": "a number"}
 _STEP = re.compile(r"Epoch: \[(\d{1,9})\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
 _LOSS = re.compile(r"\sloss: (\S+)")
 _CHECKPOINT = re.compile(r"^(?:checkpoint[-_]?|model_)(\d{1,9})\.pth$")
@@ -69,6 +70,16 @@ class MetricLogger:
     def changes_weights(self, setting: str) -> bool:
         """False for paths, logging, evaluation, workers and how the ranks meet."""
         return _NOT_WEIGHTS.match(setting) is None
+
+    def stated(self, facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
+        """Every argument with the option's value, else its default."""
+        said = {f"config: {_name(facts, key)}": _typed(facts, key, value) for key, value in options.items()}
+        return {**facts.settings, **{key: text for key, text in said.items() if text is not None}}
+
+    def default_seed(self, facts: TrainerConfig) -> int | None:
+        """The default of `--seed`."""
+        seed = facts.literals.get("seed")
+        return seed if isinstance(seed, int) else None
 
     def refused_option(self, key: str, _value: Option, /) -> str | None:
         """What has a key of its own."""
@@ -191,15 +202,16 @@ def _spelled(facts: TrainerConfig, name: str, value: Option) -> Iterator[str]:
 
 def _switch(facts: TrainerConfig, name: str) -> Switch | None:
     """By the name in the trainer's code, else by the flag: aux_loss: false is no_aux_loss: true."""
-    by_flag = (s for s in facts.switches.values() if s.flag.lstrip("-").replace("-", "_") == name)
-    return facts.switches.get(name) or next(by_flag, None)
+    plain = name.replace("-", "_")
+    by_flag = (s for s in facts.switches.values() if s.flag.lstrip("-").replace("-", "_") == plain)
+    return facts.switches.get(plain) or next(by_flag, None)
 
 
 def _unsayable(request: LaunchRequest) -> Iterator[str]:
     facts, script = request.facts, request.config
     for name in ("output_dir", "resume", "epochs"):
         if name not in facts.switches:
-            yield f"{script} declares no --{name}, which kind metriclogger needs; set config to where it is"
+            yield f"{script} declares no --{name}, which kind metriclogger needs; is it the right `config`?"
     if (first := facts.literals.get("start_epoch", 0)) != 0:
         yield f"{script} counts epochs from {first}; kind metriclogger needs a count from 0, as DETR has"
     if request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
@@ -207,11 +219,30 @@ def _unsayable(request: LaunchRequest) -> Iterator[str]:
             f"{script} declares no --dist_backend, so it cannot be told to use {request.rung.backend}; declare it"
             " and give it to init_process_group, or set backends: [nccl]"
         )
+    if request.device != "cuda" and "device" not in facts.switches:
+        yield f"{script} declares no --device, so it cannot be told to train on {request.device}"
     if request.seed is not None and "seed" not in facts.switches:
         yield f"{script} declares no --seed; leave the stage's seed out"
     if request.load_from is not None and _from(facts) is None:
         yield f"{script} declares no --{' or --'.join(_FROM)}, so it cannot start from another stage"
     yield from _undeclared(request)
+
+
+def _name(facts: TrainerConfig, key: str) -> str:
+    """The name in the trainer's code of an option that may be called by its flag."""
+    switch = _switch(facts, key)
+    return next((name for name, known in facts.switches.items() if known == switch), key)
+
+
+def _typed(facts: TrainerConfig, key: str, value: Option) -> str | None:
+    """The value as the script's parser makes it; None where it leaves the default as it is."""
+    switch = _switch(facts, key)
+    if value is None:
+        return None
+    if switch is not None and switch.sets is not None:
+        by_name = key in facts.switches
+        return str(bool(value) if by_name else switch.sets is bool(value))
+    return typed_text(value, switch.type if switch else None)
 
 
 def _undeclared(request: LaunchRequest) -> Iterator[str]:
@@ -227,3 +258,16 @@ def _undeclared(request: LaunchRequest) -> Iterator[str]:
             yield f"options.{name}: got {value}; {switch.flag} takes a value"
         elif isinstance(value, list) and not switch.many:
             yield f"options.{name}: got a list; {switch.flag} takes one value"
+        else:
+            yield from _mistyped(name, switch, value if isinstance(value, list) else [value])
+
+
+def _mistyped(name: str, switch: Switch, values: Sequence[Option]) -> Iterator[str]:
+    """Values that the script's own parser would refuse."""
+    for value in values:
+        if value is None or switch.sets is not None:
+            continue
+        if switch.choices and str(value) not in switch.choices:
+            yield f"options.{name}: got {value!r}; {switch.flag} allows: {', '.join(switch.choices)}"
+        elif switch.type is not None and not is_of_type(value, switch.type):
+            yield f"options.{name}: got {value!r}; {switch.flag} takes {_TYPES[switch.type]}"

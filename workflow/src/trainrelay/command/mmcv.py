@@ -19,6 +19,7 @@ from trainrelay.command.base import (
     ResumeSeen,
     StepSeen,
     TrainerConfig,
+    meant,
     option_text,
 )
 from trainrelay.command.mmcv_config import read_config
@@ -62,6 +63,16 @@ class Mmcv:
     def changes_weights(self, setting: str) -> bool:
         """False for logging, evaluation, workers, paths and the backend."""
         return _NOT_WEIGHTS.search(setting) is None
+
+    def stated(self, facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
+        """Every setting of the config's chain, and the options that say something else."""
+        said = facts.literals
+        others = {key: value for key, value in options.items() if meant(said.get(key)) != meant(value)}
+        return {**{f"option {key}": meant(others[key]) for key in sorted(others)}, **facts.settings}
+
+    def default_seed(self, facts: TrainerConfig) -> int | None:  # noqa: ARG002
+        """mmcv draws one."""
+        return None
 
     def refused_option(self, key: str, value: Option, /) -> str | None:
         """What has a key of its own, and text that mmcv would misread."""

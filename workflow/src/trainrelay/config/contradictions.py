@@ -20,6 +20,7 @@ def contradictions(config: Config) -> Iterator[str]:
             where = f"runs.{run_name}.stages.{name}"
             yield from _stage_contradictions(where, run, name, stage)
             yield from _bad_ladder(where, config, stage)
+            yield from _gpus_missing(where, config, run, stage)
     yield from _memory_said_by_some(config)
     yield from _shared_places(config)
 
@@ -53,6 +54,14 @@ def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
             yield f"{place}, no rung; allowed: {', '.join(known)}, or a name of your own under `rungs`{meant}"
         elif name in stage.backends[:number]:
             yield f"{place}, which stands there twice; leave one out"
+
+
+def _gpus_missing(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
+    backends = {name: RUNGS[name].backend for name in RUNGS}
+    backends.update({name: own.backend for name, own in config.rungs.items()})
+    on_gpus = [name for name in stage.backends if backends.get(name) == "nccl"]
+    if run.trainer.device == "cpu" and on_gpus:
+        yield f"{where}.backends: {on_gpus[0]} needs GPUs, and device is cpu; write: backends: [gloo]"
 
 
 def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:

@@ -16,7 +16,7 @@ StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,6
 RungName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$")]
-OptionKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+OptionKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 # Snakemake reads {..} in a file name as a wildcard.
 Folder = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f{}]+$")]
 NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]

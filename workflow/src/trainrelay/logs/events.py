@@ -70,11 +70,18 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingEnded:
+    """A start trained to its end and says how long that took, as printed: `1 day, 0:04:18`."""
+
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A line that began as a line of numbers and could not be read to its end."""
 
 
-Event = RowSeen | MarkerSeen | ProcessStarted | EpochsCounted | Facts | Skipped
+Event = RowSeen | MarkerSeen | ProcessStarted | EpochsCounted | Facts | TrainingEnded | Skipped
 
 
 class Format(Protocol):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from trainrelay.logs.clean import clean
-from trainrelay.logs.events import Event, Facts, MarkerSeen, ProcessStarted
+from trainrelay.logs.events import Event, Facts, MarkerSeen, ProcessStarted, TrainingEnded
 from trainrelay.logs.namespaces import OPENING, NamespaceReader
 from trainrelay.logs.tracebacks import Tracebacks
 
@@ -33,7 +33,7 @@ class Narrator:
         self._ranks = 0
 
     def line(self, line: str) -> Iterator[Event]:
-        """The events of one line; ProcessStarted for each line that only comes before training."""
+        """The events of one line; ProcessStarted for a rank's own words and for its arguments."""
         text = line.rstrip()
         yield from self._tracebacks.line(text)
         yield from self._arguments(line)
@@ -59,21 +59,26 @@ class Narrator:
             yield from self.ended()
 
 
+def world_size(arguments: Mapping[str, Any]) -> int | None:
+    """How many ranks there are, as the arguments say."""
+    ranks = arguments.get("world_size")
+    return ranks if _is_count(ranks) else None
+
+
 def _facts(arguments: Mapping[str, Any]) -> Facts:
-    backend, ranks, epochs = (arguments.get(name) for name in ("dist_backend", "world_size", "epochs"))
+    backend, ranks, epochs = arguments.get("dist_backend"), world_size(arguments), arguments.get("epochs")
     setup = {"backend": clean(backend)} if isinstance(backend, str) else {}
-    if isinstance(ranks, int):
+    if ranks is not None:
         setup["ranks"] = str(ranks)
     return Facts(setup=setup, config=dict(arguments), max_epochs=epochs if _is_count(epochs) else None)
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9
 
 
 def _started(text: str) -> Iterator[Event]:
     if match := _STARTED.search(text):
-        yield ProcessStarted()
         yield MarkerSeen("started", clean(match[0]))
         if match[1]:
             yield Facts(max_epochs=int(match[1]))
@@ -101,7 +106,7 @@ def _diverged(text: str) -> Iterator[Event]:
 
 def _time(text: str) -> Iterator[Event]:
     if match := _TIME.search(text):
-        yield Facts(setup={"training time": clean(match[1])})
+        yield TrainingEnded(clean(match[1]))
 
 
 _PARSERS: dict[str, Callable[[str], Iterator[Event]]] = {

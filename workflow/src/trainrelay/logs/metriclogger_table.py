@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from trainrelay.logs.events import EpochsCounted, Event, Facts, MarkerSeen, ProcessStarted, RowSeen, Skipped
 from trainrelay.logs.metriclogger_lines import Progress
-from trainrelay.logs.streams import Group, Start
+from trainrelay.logs.starts import Start
+from trainrelay.logs.streams import Group
 from trainrelay.logs.summaries import Said
 from trainrelay.records import Phase
 

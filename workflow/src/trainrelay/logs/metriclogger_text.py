@@ -95,9 +95,9 @@ class _File:
         for event in events:
             match event:
                 case ProcessStarted(rank=rank):
-                    self._streams.started(self._at, rank=rank)
+                    self._streams.started(self._at, "arguments" if rank is None else rank)
                 case MarkerSeen(kind="started"):
-                    self._streams.started(self._at, event)
+                    self._streams.started(self._at, "started", event)
                 case MarkerSeen(kind="loaded"):
                     self._loaded(event)
                 case _:
@@ -106,11 +106,12 @@ class _File:
     def _loaded(self, marker: MarkerSeen) -> None:
         """What is loaded after training, to be evaluated, begins no training."""
         if self._streams.starting or not self._streams.begun:
-            self._streams.started(self._at, marker)
+            self._streams.started(self._at, "loaded", marker)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, MarkerSeen) and event.kind == "error":
             self._streams.failed()
         if isinstance(event, Facts):
             self._count.arguments(event.config, event.max_epochs)
+            self._streams.counted(metriclogger_said.world_size(event.config) or 1)
         self._said.append((self._at, event))

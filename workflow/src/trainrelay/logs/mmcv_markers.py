@@ -41,11 +41,11 @@ class Narrator:
         self._open(text, stamped)
 
     def ended(self) -> Iterator[Event]:
-        """The events of the block that was open, if any."""
+        """The events of the block that was open, if any; each line once, where all stand there twice."""
         if self._close is not None:
             close, block = self._close, self._block
             self._close, self._block = None, []
-            yield from close(block)
+            yield from close(block[::2] if block[::2] == block[1::2] else block)
 
     def _open(self, text: str, stamped: bool) -> None:
         if _MISMATCH in text:

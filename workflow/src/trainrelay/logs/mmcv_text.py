@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from trainrelay.logs.clean import metric_name, strip_escapes
 from trainrelay.logs.events import Event, RowSeen, Skipped
+from trainrelay.logs.mmcv_copies import Copies
 from trainrelay.logs.mmcv_markers import Narrator
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - ")
@@ -40,8 +41,8 @@ class MmcvText:
         return _head(line) is not None
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
-        """Rows through `_Rows`, all other lines through the Narrator."""
-        rows, narrator = _Rows(), Narrator()
+        """Rows through `_Rows`, all other lines through the Narrator; copies are left out."""
+        rows, narrator, copies = _Rows(), Narrator(), Copies()
         for line in lines:
             for record, cut in _records(strip_escapes(line)):
                 stamped = _STAMP.search(record) is not None
@@ -49,9 +50,9 @@ class MmcvText:
                 if stamped or head is not None:
                     yield from narrator.ended()
                 if head is not None:
-                    yield rows.read(record, head, cut)
+                    yield from copies.without([rows.read(record, head, cut)], record)
                 else:
-                    yield from narrator.line(record, stamped)
+                    yield from copies.without(narrator.line(record, stamped), record)
         yield from narrator.ended()
 
 

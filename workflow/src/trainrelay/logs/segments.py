@@ -13,7 +13,9 @@ from trainrelay.logs.events import (
     ProcessStarted,
     RowSeen,
     Skipped,
+    TrainingEnded,
 )
+from trainrelay.logs.times import total_time
 from trainrelay.records import Marker
 
 SEGMENT_LIMIT = 1_000  # what comes after so many restarts is no log of a training, and costs time only
@@ -22,7 +24,8 @@ SEGMENT_LIMIT = 1_000  # what comes after so many restarts is no log of a traini
 @dataclass(slots=True)
 class Segment:
     """What one start of the trainer left. `at` is the place of the last training row, `epoch` the last one
-    with a mean; `guessed`: its epochs were taken to count from 0."""
+    with a mean; `guessed`: its epochs were taken to count from 0. `early`: how many markers came before a
+    process introduced itself, an error among them; `failed`: an error came after that."""
 
     rows: list[RowSeen] = field(default_factory=list)
     markers: list[Marker] = field(default_factory=list)
@@ -30,7 +33,15 @@ class Segment:
     at: tuple[int, int] = (0, 0)
     epoch: int = 0
     guessed: bool = False
+    introduced: bool = False
+    failed: bool = False
+    early: int = 0
+    time: str = ""
     copy_of: Segment | None = None
+
+    def began(self) -> bool:
+        """Whether a process that introduces itself now can only be of a later start."""
+        return bool(self.rows or self.failed or self.said & {"started", "resumed"})
 
     def training(self) -> list[RowSeen]:
         return [row for row in self.rows if row.phase == "train"]
@@ -69,13 +80,31 @@ class Collector:
             case Facts():
                 self._add_facts(event)
             case ProcessStarted():
-                if self.segments[-1].rows or self.segments[-1].said & {"started", "resumed", "error"}:
-                    self._start()
+                self._introduce()
             case EpochsCounted(first=first):
                 self._counted.add(first)
                 self._guessed = self.segments[-1].guessed = first is None
+            case TrainingEnded(time=time):
+                self.segments[-1].time = time
             case Skipped():
                 self.skipped += 1
+
+    def _introduce(self) -> None:
+        current = self.segments[-1]
+        if current.began():
+            self._start()
+        elif "error" in current.said and not current.introduced:
+            current.early = len(current.markers)
+        self.segments[-1].introduced = True
+
+    def _train_first(self, current: Segment) -> None:
+        """What failed before this start introduced itself was an earlier one, as this one trains; and an
+        error that it survived does not explain a later one."""
+        current.said.discard("error")
+        if current.early:
+            died = Segment(markers=current.markers[: current.early])
+            current.markers = current.markers[current.early :]
+            self.segments.insert(-1, died)
 
     def _add_row(self, row: RowSeen) -> None:
         if row.key is not None and row.key in self._first_of:
@@ -90,6 +119,8 @@ class Collector:
             if row.epoch <= self.segments[-1].epoch and self.segments[-1].at == (0, 0):
                 self._start()
             self.segments[-1].epoch = row.epoch
+        if not self.segments[-1].rows:
+            self._train_first(self.segments[-1])
         self.segments[-1].rows.append(row)
         if row.key is not None:
             self._first_of[row.key] = self.segments[-1]
@@ -100,6 +131,7 @@ class Collector:
         if begins and (current.rows or (seen.kind != "loaded" and seen.kind in current.said)):
             self._start()
             current = self.segments[-1]
+        current.failed |= seen.kind == "error" and current.introduced
         if seen.kind == "error" and "error" in current.said:
             return  # the first error explains; all others follow from it
         current.said.add(seen.kind)
@@ -120,7 +152,10 @@ class Collector:
             self.setup["epochs count from"] = "1"
             for segment in self.segments:
                 _count_from_one(segment)
-        return [segment for segment in self.segments if segment.rows or segment.markers]
+        kept = [segment for segment in self.segments if segment.rows or segment.markers or segment.time]
+        if time := total_time([segment.time for segment in kept]):
+            self.setup["training time"] = time
+        return [segment for segment in kept if segment.rows or segment.markers]
 
 
 def _placed(seen: MarkerSeen, segment: Segment) -> Marker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ PROBE_BYTES = 65536
 # is the first line of a JSON log (32 kB).
 LINE_LIMIT = 1 << 20
 
+_NULS = re.compile("\0+")
+_TEXT = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\0\a\b\t\n\v\f\r\x1b"})
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_TAR = slice(257, 262)  # where its files are text, only this tells an archive from a log
+
 
 def check(path: Path, reads: str) -> None:
     """Refuses what cannot be a text log. Raises LogError; `reads` names the formats."""
@@ -20,20 +26,32 @@ def check(path: Path, reads: str) -> None:
             head = file.read(PROBE_BYTES)
     except OSError as error:
         raise LogError(f"{path}: cannot be read ({error.strerror}); {how(reads)}") from error
-    if b"\0" in head:
+    if b"\0" in head and _is_binary(head):
         raise LogError(f"{path}: is a binary file, not a log; {how(reads)}")
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The lines with their ends; a carriage return of a progress bar ends a line too."""
+    """The lines with their ends; a carriage return of a progress bar ends a line too.
+
+    NUL bytes are left out. They fill what a crash kept from being written, so what stands before them is a
+    line that was cut, and what follows is a line of its own.
+    """
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         while line := file.readline(LINE_LIMIT):
-            yield line
+            if "\0" in line:
+                yield from filter(None, _NULS.split(line))
+            else:
+                yield line
 
 
 def how(reads: str) -> str:
     """What to type instead."""
     return f"trainrelay reads {reads}: type `trainrelay analyze LOG...` with the trainer's own log"
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether a file that holds NUL bytes holds others, too, that no trainer prints."""
+    return head.startswith(_UTF_16) or head[_TAR] == b"ustar" or bool(head.translate(None, _TEXT))
 
 
 def _regular(path: Path, reads: str) -> Path:

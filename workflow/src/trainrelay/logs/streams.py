@@ -17,28 +17,20 @@ say neither, so they are dealt out to streams, a stream being what one process p
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal
 
 from trainrelay.logs.events import MarkerSeen
 from trainrelay.logs.metriclogger_lines import CLOCKS, Averages, Progress
+from trainrelay.logs.starts import Start
 
 UNLIKE = 2
 SOON = 5  # lines that a start may have printed before the first one of its next rank
 CANDIDATES = 64  # streams that a line may belong to: ranks that print into one file
-
-
-@dataclass(slots=True)
-class Start:
-    """A process introduced itself, at this record of the file; at most one marker of a kind. `ranks`: those
-    that said which they are."""
-
-    at: int
-    ranks: set[int] = field(default_factory=set)
-    markers: dict[str, MarkerSeen] = field(default_factory=dict)
-    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +136,22 @@ class Stream:
 
 @dataclass(slots=True)
 class Group:
-    """One start of the trainer: the streams of its ranks. `mixed`: they wrote into each other's lines."""
+    """One start of the trainer: the streams of its ranks. `mixed`: they wrote into each other's lines;
+    `said`: the ranks that said which they are."""
 
-    streams: list[Stream]
     mixed: bool
+    streams: list[Stream] = field(default_factory=list)
+    said: set[int] = field(default_factory=set)
+
+    def add(self, stream: Stream) -> None:
+        """Takes the stream of one more rank."""
+        self.streams.append(stream)
+        self.said |= stream.start.ranks if stream.start else set()
+
+    @property
+    def first(self) -> int:
+        """The first record that belongs to it."""
+        return self.streams[0].first
 
     @property
     def last(self) -> int:
@@ -183,8 +187,11 @@ class Group:
             return False
         if stream.start is None:
             return sum(at < stream.first for at, _ in first.rows) <= SOON
-        said = {rank for other in self.streams if other.start for rank in other.start.ranks}
-        return bool(said) and said.isdisjoint(stream.start.ranks)
+        return self.is_joined_by(stream.start)
+
+    def is_joined_by(self, start: Start) -> bool:
+        """Whether an introduction is of ranks that were not there yet."""
+        return bool(self.said) and self.said.isdisjoint(start.ranks)
 
     def ranks(self) -> int:
         """How often a line usually stands there."""
@@ -215,20 +222,24 @@ class Streams:
         """Whether anything was trained yet."""
         return bool(self._all)
 
-    def started(self, at: int, marker: MarkerSeen | None = None, rank: int | None = None) -> None:
-        """A process introduced itself, in one line or more."""
-        if self._start is None or self._start.failed:
+    def started(self, at: int, words: int | str, marker: MarkerSeen | None = None) -> None:
+        """A process introduced itself, in one line or more; `words` are a rank or what kind of line it is."""
+        if self._start is None or self._start.repeated_by(words):
             self._leave_start()
             self._start = Start(at)
+        self._start.say(words)
         if marker is not None:
             self._start.markers.setdefault(marker.kind, marker)
-        if rank is not None:
-            self._start.ranks.add(rank)
+
+    def counted(self, world_size: int) -> None:
+        """The arguments of the process that just introduced itself say how many ranks there are."""
+        if self._start is not None:
+            self._start.world_size = max(self._start.world_size, world_size)
 
     def failed(self) -> None:
         """An error was printed."""
         if self._start is not None:
-            self._start.failed = True
+            self._start.fail()
 
     def progress(self, at: int, seen: Progress) -> None:
         """A line of training or evaluation; evaluations before any training are left out."""
@@ -253,10 +264,21 @@ class Streams:
             self._newest(taker)
 
     def untrained(self, groups: list[Group]) -> list[Start]:
-        """The starts that ended before they trained. What stands inside one that trained is of its ranks."""
+        """The starts that ended before they trained. What stands inside one that trained is of its ranks, as
+        is what follows it from ranks that were not there yet."""
         self._leave_start()
-        spans = [(group.streams[0].first, group.last) for group in groups]
-        return [start for start in self._starts if not any(first < start.at < last for first, last in spans)]
+        firsts = [group.first for group in groups]
+        ends = list(accumulate((group.last for group in groups), max))
+        alone: list[Start] = []
+        for start in self._starts:
+            number = bisect_right(firsts, start.at) - 1
+            follows = number >= 0 and (not alone or alone[-1].at < firsts[number])
+            inside = number >= 0 and start.at < ends[number]
+            if inside or (follows and groups[number].is_joined_by(start)):
+                groups[number].said |= start.ranks
+            else:
+                alone.append(start)
+        return alone
 
     def finished(self, mixed: bool) -> list[Group]:
         """The starts of the trainer that trained something, in order."""
@@ -265,9 +287,10 @@ class Streams:
         for stream in self._all:
             stream.close()
             if groups and (stream.first < last or groups[-1].has_rank(stream)) and not stream.resumed:
-                groups[-1].streams.append(stream)
+                groups[-1].add(stream)
             else:
-                groups.append(Group([stream], mixed))
+                groups.append(Group(mixed))
+                groups[-1].add(stream)
             last = max(last, stream.last)
         return groups
 

@@ -9,11 +9,10 @@ from trainrelay.report.card import Tone
 from trainrelay.report.escape import code, text
 from trainrelay.report.wording import sentence
 
-SEEN: dict[bool | None, tuple[str, str]] = {
-    True: ("✓", "seen"),
-    False: ("✗", "not seen"),
-    None: ("?", "this log does not tell"),
-}
+SEEN: dict[bool | None, str] = {True: "seen", False: "not seen", None: "this log does not tell"}
+MARKS: dict[Tone, str] = {"ok": "✓", "warn": "!"}
+WHO = "the reference user"
+WHO_IS = f"{WHO.capitalize()} is the person whose UniAD and keypoint trainings the typical numbers come from."
 KINDS = {"good": "Good signs", "warning": "Warning signs"}
 
 
@@ -26,10 +25,20 @@ def explanation_markdown(title: str, explanation: Explanation) -> str:
 
 
 def known_as(explanation: Explanation) -> str:
-    """Where the words come from."""
+    """Where the words come from, and who is meant by a person they speak of."""
+    known = "No knowledge file fits these metrics; what is said here holds of any training."
     if explanation.model:
-        return f"Explained with what is known of {sentence(explanation.model)}"
-    return "No knowledge file fits these metrics; what is said here holds of any training."
+        known = f"Explained with what is known of {sentence(explanation.model)}"
+    return f"{known} {WHO_IS}" if any(WHO in said for said in _said(explanation)) else known
+
+
+def _said(explanation: Explanation) -> Iterator[str]:
+    for section in explanation.sections:
+        yield section.text
+        yield from (sign.text for sign in section.signs)
+        for item in section.items:
+            yield item.text
+            yield from (fact for _, fact in item.facts)
 
 
 def by_kind(section: Section) -> list[tuple[str, list[Sign]]]:
@@ -45,6 +54,11 @@ def sign_tone(sign: Sign) -> Tone:
     if sign.kind == "warning":
         return "warn" if sign.seen else "ok"
     return "ok" if sign.seen else "idle"
+
+
+def sign_mark(sign: Sign) -> str:
+    """What the eye finds before it reads: a tick where all is well, whichever kind of sign it is."""
+    return "?" if sign.seen is None else MARKS.get(sign_tone(sign), "✗")
 
 
 def _section(section: Section) -> Iterator[str]:
@@ -69,5 +83,5 @@ def _item(item: Explained) -> str:
 
 
 def _sign(sign: Sign) -> str:
-    mark, word = SEEN[sign.seen]
-    return f"- {mark} **{word}**: {text(sentence(sign.text))} {text(sentence(sign.evidence))}".rstrip()
+    said = f"{text(sentence(sign.text))} {text(sentence(sign.evidence))}".rstrip()
+    return f"- {sign_mark(sign)} **{SEEN[sign.seen]}**: {said}"

@@ -23,9 +23,9 @@ def headline(overview: Overview) -> tuple[Tone, str, str]:
     )
 
 
-def address(report: RunReport) -> str:
-    """Where the run's report lies, seen from the overview; nothing in a name leads elsewhere."""
-    return f"{quote(report.run, safe='', errors='replace')}/report.html"
+def address(run: str) -> str:
+    """Where a run's report lies, seen from the overview; nothing in a name leads elsewhere."""
+    return f"{quote(run, safe='', errors='replace')}/report.html"
 
 
 def waiting(report: RunReport) -> int:

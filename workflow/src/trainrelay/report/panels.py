@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainrelay.records import Analysis, Phase
 from trainrelay.report.families import (
@@ -38,13 +38,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One plot. `levels` are horizontal lines; `zero` and `left_out` are named below it, not drawn."""
+    """One plot. `levels` are horizontal lines; `zero` and `left_out` are named below it, not drawn.
+
+    `span` is the range of steps of the whole training, so that all plots of a stage share their axis.
+    """
 
     title: str
     lines: tuple[Line, ...]
     levels: tuple[tuple[str, float], ...] = ()
     zero: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    span: tuple[int, int] | None = None
 
 
 def panels(analysis: Analysis) -> tuple[Panel, ...]:
@@ -58,7 +62,17 @@ def panels(analysis: Analysis) -> tuple[Panel, ...]:
         Panel("Gradient norm", tuple(_lines(train, [GRAD_NORM])), _clip(analysis)),
         *_components(without_twins(components), train),
     ]
-    return tuple(panel for panel in candidates if panel.lines or panel.zero)
+    span = _span(analysis)
+    return tuple(replace(panel, span=span) for panel in candidates if panel.lines or panel.zero)
+
+
+def _span(analysis: Analysis) -> tuple[int, int] | None:
+    """From 0, but for a log that begins late in its training, which would be squeezed into a corner."""
+    curves = [curve for phase in analysis.curves.values() for curve in phase.values() if curve]
+    if not curves:
+        return None
+    first, last = min(curve[0][0] for curve in curves), max(curve[-1][0] for curve in curves)
+    return (0 if first <= last / 2 else first, last)
 
 
 def _total(analysis: Analysis) -> Panel:

@@ -49,6 +49,7 @@ def svg(panel: Panel, prefix: str, iters_per_epoch: int | None, restarts: Sequen
         FigureCanvasSVG(figure)
         axes = figure.add_axes((0.125, 0.155, 0.862, 0.815))
         _draw(axes, panel, iters_per_epoch or 1, restarts)
+        _span(axes, panel, iters_per_epoch or 1)
         _dress(axes, panel, "epoch" if iters_per_epoch else "iteration")
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -70,6 +71,13 @@ def _draw(axes: Axes, panel: Panel, unit: int, restarts: Sequence[int]) -> None:
         axes.axhline(height, color=LEVEL, linewidth=1.2, linestyle=(0, (6, 3)))
     for step in restarts:
         axes.axvline(step / unit, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+
+
+def _span(axes: Axes, panel: Panel, unit: int) -> None:
+    """The whole training on the horizontal axis, with whatever lies beyond it."""
+    if panel.span is not None:
+        axes.update_datalim([(step / unit, 0) for step in panel.span], updatey=False)
+        axes.autoscale_view(scaley=False)
 
 
 def _cross(axes: Axes, xs: list[float]) -> None:

@@ -97,7 +97,7 @@ def lost_terms(case: Case) -> Iterator[Finding]:
 
 
 def _unknown_loss(case: Case, name: str) -> bool:
-    return case.meanings[name].loss and not case.knowledge.metrics
+    return case.meanings[name].loss and not case.knowledge.name
 
 
 def _first_zero(points: list[tuple[Row, float]]) -> tuple[Row, float, int] | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from trainrelay.diagnose import layers
 from trainrelay.diagnose.case import Case, Means
 from trainrelay.diagnose.numbers import reduction, text
 from trainrelay.records import Finding
@@ -61,8 +62,11 @@ def validation_metric(case: Case) -> Iterator[Finding]:
 
 
 def direction(case: Case, name: str) -> int | None:
-    """1 where up is better, -1 where down is; None where neither the file nor the name tells."""
-    if "loss" in name or name in case.twins:
+    """1 where up is better, -1 where down is; None where neither the file nor the name tells.
+
+    Losses have checks of their own, and what earlier decoder layers predict nobody uses.
+    """
+    if "loss" in name or name in case.twins or layers.family(name, case.log.metrics("val")):
         return None
     known = case.knowledge.known(name)
     if known is not None:

@@ -10,6 +10,7 @@ from trainrelay.diagnose.case import Case, Means
 from trainrelay.diagnose.numbers import head_level, percent, reduction, tail_level, text
 
 FALL = 0.01
+MANY_TIMES = 3  # from here on, percents are hard to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ def _change(first: float, now: float) -> str:
     share = reduction(first, now)
     if first == now or first <= 0 or now < 0:  # a share of a negative number says nothing
         return ""
+    if now >= MANY_TIMES * first:
+        return f", {text(now / first)} times as high"
     return f", {percent(abs(share))} {'lower' if share > 0 else 'higher'}"
 
 

@@ -12,6 +12,7 @@ from trainrelay.records import Explained, Row, Section
 
 TITLE = "The progress line"
 LONGEST_S = 1e12  # what a broken log may say is longer than a timedelta can be
+ONLY_PRINTED = "not in this log's entries; only the lines on the console have it"
 ALWAYS = {"epoch", "batch", "eta", "lr", "value"}  # every line has them, also where the table leaves them out
 
 
@@ -32,8 +33,8 @@ def _intro(case: Case, row: Row) -> str:
     if case.log.epochs_only:
         return (
             f"This log has one entry per epoch and no lines between; its last one is of epoch {row.epoch},"
-            " and its numbers are means over that epoch. While it trains, the trainer prints lines with these"
-            " fields:"
+            " and its numbers are means over that epoch. While it trains, the trainer prints lines to the"
+            " console, of which each begins like Epoch: [1]  [0/2882]  eta: ...  lr: ...; their fields are:"
         )
     return f"This log's last line begins with {_head(case, row)}"
 
@@ -59,6 +60,8 @@ def _first_epoch(case: Case) -> int:
 
 def _field(case: Case, row: Row, field: PrintedField) -> Explained:
     here = HERE.get(field.key, _value(field.key))(case, row)
+    if case.log.epochs_only and not here:
+        here = ONLY_PRINTED
     return Explained(_named(case, row, field), field.text, (("here", here),) if here else ())
 
 
@@ -142,7 +145,8 @@ def _medians(case: Case, row: Row) -> str:
     if name is None or name not in row.values:
         return ""
     if not case.medians:
-        return f"{name} {text(row.values[name])}"
+        of = f", the mean over epoch {row.epoch}" if case.log.epochs_only else ""
+        return f"{name} {text(row.values[name])}{of}"
     means = [(epoch, value) for epoch, value in case.epoch_means(name) if case.rows("epoch")]
     mean = f"; the mean of epoch {means[-1][0]} is {text(means[-1][1])}" if means else ""
     return f"{name} {text(row.values[name])} on the last line, a median{mean}"

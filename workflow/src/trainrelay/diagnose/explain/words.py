@@ -18,7 +18,7 @@ LONGEST = 60  # of what is repeated of an unknown word
 
 def explain_words(words: Sequence[str]) -> Explanation:
     """A section per word and file. Raises UserError for a word that no file knows, with the nearest ones."""
-    found = [(word, list(_sections(word))) for word in words]
+    found = [(word, list(_sections(word)) or list(_sections(word.lower()))) for word in words]
     for word, sections in found:
         if not sections:
             raise UserError(_unknown(word))
@@ -91,7 +91,7 @@ def _signs(knowledge: Knowledge, word: str) -> Iterator[KnownSign]:
 
 def _unknown(word: str) -> str:
     shown = word if len(word) <= LONGEST else word[: LONGEST - 1] + "…"
-    near = difflib.get_close_matches(word, _names(), n=3, cutoff=0.5)
+    near = _with_group(word) or difflib.get_close_matches(word.lower(), _names(), n=3, cutoff=0.5)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return (
         f"{shown!r}: no file of that name and no metric that is known; {meant}type `trainrelay explain LOG`"
@@ -99,8 +99,18 @@ def _unknown(word: str) -> str:
     )
 
 
+def _with_group(word: str) -> list[str]:
+    """The names that lack nothing but their group: `track.frame_0_loss_cls_0` of `frame_0_loss_cls_0`."""
+    return [
+        name
+        for knowledge in packaged()
+        for group in knowledge.groups
+        if knowledge.known(name := f"{group}.{word.lower()}")
+    ]
+
+
 def _names() -> list[str]:
     """What a person may have meant: names of metrics and of fields."""
     fields = [field.name for knowledge in packaged() for field in knowledge.progress]
-    families = [meaning.family.replace("*", "0") for knowledge in packaged() for meaning in knowledge.metrics]
-    return list(dict.fromkeys([*families, *fields]))
+    metrics = [name for knowledge in packaged() for meaning in knowledge.metrics for name in meaning.examples]
+    return list(dict.fromkeys([*metrics, *fields]))

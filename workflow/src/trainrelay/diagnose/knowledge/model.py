@@ -44,9 +44,10 @@ class Typical(_Frozen):
 
 
 class Meaning(_Frozen):
-    """What a family of metrics means."""
+    """What a family of metrics means. `examples` are names that `pattern` matches, as a log prints them."""
 
     pattern: str
+    examples: tuple[str, ...] = ()
     group: str
     family: str
     label: str
@@ -71,6 +72,13 @@ class Meaning(_Frozen):
     def _switch_is_named(self) -> Meaning:
         if (self.zero == "switch") != bool(self.switch):
             raise ValueError("zero: switch needs the name of the switch, and only it does")
+        return self
+
+    @model_validator(mode="after")
+    def _examples_match(self) -> Meaning:
+        for name in self.examples:
+            if not re.fullmatch(self.pattern, name):
+                raise ValueError(f"{name} is no example of {self.pattern}, which does not match it")
         return self
 
 
@@ -164,9 +172,12 @@ class Knowledge(_Frozen):
         """This model in a log of that format: what it does not say itself is said by the format."""
         own_fields = {field.key: field for field in self.progress}
         own_concepts = {concept.key for concept in self.concepts}
+        other_groups = {key: group for key, group in base.groups.items() if key not in self.groups}
         return self.model_copy(
             update={
                 "formats": base.formats,
+                "groups": {**self.groups, **other_groups},
+                "metrics": (*self.metrics, *base.metrics),
                 "coefficients": {**base.coefficients, **self.coefficients},
                 "progress": tuple(own_fields.get(field.key, field) for field in base.progress),
                 "concepts": (*self.concepts, *(c for c in base.concepts if c.key not in own_concepts)),
