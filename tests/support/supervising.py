@@ -25,7 +25,7 @@ from trainrelay.command.mmcv import Mmcv
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob, train
-from trainrelay.supervise.attempt import attempt
+from trainrelay.supervise.attempt import Surroundings, attempt
 from trainrelay.supervise.display import display
 from trainrelay.supervise.process import TAG_VARIABLE
 from trainrelay.supervise.stop import stop_requests
@@ -98,11 +98,20 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
     return replace(job, **changes)
 
 
+class Alone:
+    """The lease of a supervisor that nobody competes with."""
+
+    lost: str | None = None
+
+    def guard(self) -> None:
+        """Nobody took it over."""
+
+
 def once(job: StageJob, console: Console) -> AttemptRecord:
     """One attempt, on the ladder's first rung."""
     shown = display(console, job.name, job.epochs, time.monotonic)
     with stop_requests() as stop, contextlib.closing(shown):
-        return attempt(job, job.ladder[0], shown, stop)
+        return attempt(job, job.ladder[0], Surroundings(shown, stop, Alone()))
 
 
 def carrying(value: str, variable: str = TAG_VARIABLE) -> list[int]:
@@ -150,7 +159,7 @@ def _main() -> None:
     where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")
     job = toy_job(*where, trainer=kind, **spec)
     try:
-        whole = spec_launch and train(job, Console(stderr=True))
+        whole = spec_launch and train(job, Console(stderr=True), Alone())
         record = whole.attempt if whole else once(job, Console(stderr=True))
     except TrainrelayError as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from support.supervising import carrying, eventually, log_text, supervisor, toy_job
+from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
 from trainrelay.state import list_attempts
 from trainrelay.supervise import Done, Final, Outcome, StageJob, train
 
@@ -18,7 +18,7 @@ from trainrelay.supervise import Done, Final, Outcome, StageJob, train
 def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
     """The outcome, the ends of all attempts, and what was said."""
     output = io.StringIO()
-    outcome = train(job, Console(file=output, width=500))
+    outcome = train(job, Console(file=output, width=500), Alone())
     return outcome, [attempt.end for attempt in list_attempts(job.stage_dir)], output.getvalue()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +25,8 @@ from trainrelay.files import sha256_of, write_bytes, write_json
 from trainrelay.records import FileDigest, Identity
 from trainrelay.request import ladder, launch_request
 from trainrelay.signature import trainer_config, trainer_of
-from trainrelay.supervise import Done, Outcome, StageJob
+from trainrelay.supervise import Done, Outcome, StageJob, stop_requests
+from trainrelay.supervise.lease import Lease, acquire
 
 _STOP_GRACE_S = 30.0
 
@@ -36,17 +39,38 @@ def run(arguments: argparse.Namespace) -> None:
 
 def train_stage(config: Config, run_name: str, stage: str) -> None:
     """Bring one stage to its last epoch, or raise what a person needs to know."""
+    if not _trainable(config, run_name, stage):
+        return
+    with _lease(state.read(config, run_name, stage)) as lease:
+        # Another supervisor may have trained while we waited for the lease.
+        if not _trainable(config, run_name, stage):
+            return
+        facts = state.read(config, run_name, stage)
+        facts = _ready(config, facts, state.judge(facts))
+        outcome = supervise.train(_job(config, facts), Console(stderr=True), lease)
+        _conclude(config, facts, outcome)
+
+
+def _trainable(config: Config, run_name: str, stage: str) -> bool:
+    """Whether there is something to train; train.json of a complete training is written again."""
     facts = state.read(config, run_name, stage)
     judged = state.judge(facts)
+    if judged.kind in ("running", "foreign"):
+        raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     if judged.kind == "complete":
         say(f"{run_name}/{stage}: {judged.reason}; trains nothing")
         write_train_record(config, facts)
-        return
-    if judged.kind in ("running", "foreign"):
-        raise Refusal(f"{run_name}/{stage}: {judged.reason}")
-    facts = _ready(config, facts, judged)
-    outcome = supervise.train(_job(config, facts), Console(stderr=True))
-    _conclude(config, facts, outcome)
+    return judged.kind != "complete"
+
+
+@contextmanager
+def _lease(facts: state.Facts) -> Iterator[Lease]:
+    """The one writer's right to this stage, given back at the end."""
+    facts.paths.supervision.mkdir(parents=True, exist_ok=True)
+    with stop_requests() as stop:
+        lease = acquire(facts.paths.supervision, f"{facts.run}/{facts.stage}", say, lambda: stop.wanted)
+    with lease:
+        yield lease
 
 
 def _ready(config: Config, facts: state.Facts, judged: state.State) -> state.Facts:
@@ -158,6 +182,9 @@ def _job(config: Config, facts: state.Facts) -> StageJob:
         epochs=settings.epochs,
         world_size=request.nproc_per_node * request.nodes,
         ladder=ladder(config, settings),
+        hang_timeout_s=settings.hang_timeout_s,
+        probe=settings.probe,
+        probe_timeout_s=settings.probe_timeout_s,
         trainer=trainer_of(config, facts.run),
         request=request,
         port=settings.master_port,

@@ -216,8 +216,8 @@ def _unsayable(request: LaunchRequest) -> Iterator[str]:
         yield f"{script} counts epochs from {first}; kind metriclogger needs a count from 0, as DETR has"
     if request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
         yield (
-            f"{script} declares no --dist_backend, so it cannot be told to use {request.rung.backend}; declare it"
-            " and give it to init_process_group, or set backends: [nccl]"
+            f"{script} declares no --dist_backend, so it cannot be told to use {request.rung.backend};"
+            " declare it and give it to init_process_group, or set backends: [nccl]"
         )
     if request.device != "cuda" and "device" not in facts.switches:
         yield f"{script} declares no --device, so it cannot be told to train on {request.device}"

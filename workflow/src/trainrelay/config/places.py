@@ -42,6 +42,11 @@ class StagePaths:
         return self.folder / "accepted.json"
 
     @property
+    def supervision(self) -> Path:
+        """What stays when the training is set aside: the lease."""
+        return self.folder.with_name(f".{self.folder.name}")
+
+    @property
     def promoted(self) -> Path:
         """All that we ever wrote to the promotion target (undeclared, so it outlives a re-run)."""
         return self.folder / "promoted.json"

@@ -8,14 +8,14 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 from trainrelay.command import Launch, Rung
-from trainrelay.errors import Interrupted, UserError
+from trainrelay.errors import Fenced, Interrupted, UserError
 from trainrelay.records import AttemptRecord, EndClass, ResumePoint
 from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
 from trainrelay.supervise.display import Display
@@ -30,39 +30,66 @@ from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.tail import Tail
 from trainrelay.supervise.text import quoted
 from trainrelay.supervise.watch import Watch, follow
+from trainrelay.supervise.watchdog import Hang, Watchdog, collect, described, with_stack_dumps
 
 
-def attempt(job: StageJob, rung: Rung, shown: Display, stop: StopRequest) -> AttemptRecord:
+class Guard(Protocol):
+    """The right to write, as a lease gives it."""
+
+    @property
+    def lost(self) -> str | None:
+        """Why nothing may be written any more; None while it may."""
+        ...
+
+    def guard(self) -> None:
+        """To be called before each write; raises Fenced."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an attempt works with: where notes go, whether to stop, whether it may write."""
+
+    shown: Display
+    stop: StopRequest
+    lease: Guard
+
+
+def attempt(job: StageJob, rung: Rung, around: Surroundings) -> AttemptRecord:
     """Runs one attempt on a rung and returns its record, `end` and `reason` filled in.
 
     Raises Refusal where a training of this stage may still run or would be lost, Interrupted where we were
     asked to stop before the trainer was started, UserError where it could not be started. Call it from the
     main thread. When it returns or raises, no process of the attempt is left.
     """
-    record = _opened(job, rung, shown, stop)
-    with recorded_whatever_happens(job, record):
-        return _followed(job, record, _started(record), shown, stop)
+    record = _opened(job, rung, around)
+    with recorded_whatever_happens(job, record, around.lease):
+        return _followed(job, record, _started(record), around)
 
 
-def adopt(job: StageJob, orphan: AttemptRecord, shown: Display, stop: StopRequest) -> AttemptRecord:
+def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
     """Follows a trainer whose supervisor died to its end; nobody sees its exit status."""
+    around.lease.guard()
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
-    shown.note(f"attempt {record.number} goes on though its supervisor died: following it; log: {record.log}")
-    with recorded_whatever_happens(job, record):
-        return _followed(job, record, Orphans(record.tag), shown, stop)
+    what = f"attempt {record.number} goes on though its supervisor died"
+    around.shown.note(f"{what}: following it; log: {record.log}")
+    with recorded_whatever_happens(job, record, around.lease):
+        return _followed(job, record, Orphans(record.tag), around)
 
 
-def _opened(job: StageJob, rung: Rung, shown: Display, stop: StopRequest) -> AttemptRecord:
+def _opened(job: StageJob, rung: Rung, around: Surroundings) -> AttemptRecord:
     """The record of a new attempt, on disk, once nothing else can be training this stage."""
+    shown = around.shown
     while True:
         number = next_number(job.stage_dir)
         settle(job, shown.note)
         point, skipped = resume_point(job)
         for sentence in skipped:
             shown.note(f"not resumed from: {sentence}")
-        if stop.wanted:
+        if around.stop.wanted:
             raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
         record = _record(job, rung, number, point)
+        around.lease.guard()
         try:
             open_attempt(job.stage_dir, record)
         except Taken:
@@ -117,7 +144,7 @@ class NotStarted(UserError):
 
 
 @contextlib.contextmanager
-def recorded_whatever_happens(job: StageJob, record: AttemptRecord) -> Iterator[None]:
+def recorded_whatever_happens(job: StageJob, record: AttemptRecord, lease: Guard) -> Iterator[None]:
     # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
     try:
         yield
@@ -126,33 +153,44 @@ def recorded_whatever_happens(job: StageJob, record: AttemptRecord) -> Iterator[
         end: EndClass = "trainer-bug" if isinstance(error, NotStarted) else "lost"
         said = quoted(str(error) or type(error).__name__)
         reason = said if isinstance(error, NotStarted) else f"the supervisor failed: {said}"
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, Fenced):
+            lease.guard()
             write_attempt(job.stage_dir, ended(record, end, reason))
         raise
 
 
-def _followed(
-    job: StageJob, record: AttemptRecord, trainer: Launcher, shown: Display, stop: StopRequest
-) -> AttemptRecord:
+def _followed(job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings) -> AttemptRecord:
     """Follow, end, judge and record one attempt."""
+    stop, lease, shown = around.stop, around.lease, around.shown
     proof = ResumeProof(record.resumed_from, by_epoch=job.trainer.resume_proof == "epoch")
-    watch = Watch(job.trainer, proof, shown)
+    watch = Watch(job.trainer, proof, shown, Watchdog(job.hang_timeout_s))
     with contextlib.closing(Tail(Path(record.log))) as tail:
-        ended = follow(trainer, tail, watch, lambda: stop.wanted)
+        ended = follow(trainer, tail, watch, lambda: stop.wanted or lease.lost is not None)
         if stop.wanted:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
-        # What did not resume must not write over the checkpoints of what it was to resume.
-        grace_s = 0.0 if watch.not_resumed else job.stop_grace_s
+        hang = _described(job, record, watch.hang) if watch.hang else None
+        # What did not resume, or is another's now, must not write over the checkpoints that are there.
+        grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
         ending = end_all(record.tag, grace_s, hurry=lambda: stop.at_once)
         watch.read(tail.remaining())
     _tell(ending, shown, launcher_was_gone=ended)
-    closed = judged(job, record, watch, trainer.status(), stop_requested=stop.wanted)
+    closed = judged(job, record, watch, trainer.status(), stop_requested=stop.wanted, hang=hang)
+    lease.guard()
     return write_attempt(job.stage_dir, closed)
+
+
+def _described(job: StageJob, record: AttemptRecord, hang: Hang) -> str:
+    """The hang in a sentence, with where each process stood; their stacks are kept."""
+    stacks = folder(job.stage_dir, record.number) / "stacks"
+    found = described(collect(record.tag, stacks))
+    hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage where that is normal"
+    return f"{hang.reason}; {found}; stacks: {stacks}{hint}"
 
 
 def _started(record: AttemptRecord) -> Child:
     try:
-        return Child(start(record.argv, record.env, record.cwd, Path(record.log), record.tag))
+        env = with_stack_dumps({**os.environ, **record.env})
+        return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag))
     except OSError as error:
         place = error.filename or record.argv[0]
         raise NotStarted(

@@ -14,7 +14,8 @@ class StageJob:
 
     `request` is a template: the rung, the port and the resume point are filled in per attempt. `ladder` holds
     the communication backends, best first. `port` None: a free one is chosen per attempt.
-    `most_without_checkpoint` attempts in a row that bring no new checkpoint end the launch.
+    `most_without_checkpoint` attempts in a row that bring no new checkpoint end the launch. `hang_timeout_s`
+    None: it follows the measured pace. `probe`: a ladder with several rungs is probed before the first attempt.
     """
 
     run: str
@@ -30,6 +31,9 @@ class StageJob:
     stop_grace_s: float
     log_name: str = "trainer.log"
     most_without_checkpoint: int = 3
+    hang_timeout_s: float | None = None
+    probe: bool = False
+    probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
 
     def rung(self, name: str) -> Rung:

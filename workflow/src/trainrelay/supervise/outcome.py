@@ -16,7 +16,13 @@ _UNSEEN_FAILURE = 1  # what Python gives an exception: says nothing beyond the l
 
 
 def judged(
-    job: StageJob, record: AttemptRecord, watch: Watch, status: int | None, *, stop_requested: bool
+    job: StageJob,
+    record: AttemptRecord,
+    watch: Watch,
+    status: int | None,
+    *,
+    stop_requested: bool,
+    hang: str | None,
 ) -> AttemptRecord:
     """The record with its end: what was seen, the last epoch's checkpoint, and why it ended.
 
@@ -35,6 +41,8 @@ def judged(
             final_checkpoint=final,
             final_problem=problem,
             not_resumed=watch.not_resumed or missing_proof,
+            hang=hang,
+            local_ranks=job.request.nproc_per_node,
         )
     )
     return ended(_with_progress(record, watch), end, reason, exit_status=status, final_checkpoint=final)

@@ -13,13 +13,21 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from trainrelay.records import AttemptRecord
-from trainrelay.supervise.attempt import adopt, attempt
-from trainrelay.supervise.decide import Again, Past, Step, next_step
-from trainrelay.supervise.display import Display, display
+from trainrelay.command import Rung
+from trainrelay.errors import NoProgress
+from trainrelay.records import AttemptRecord, ProbeResult
+from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
+from trainrelay.supervise.decide import Again, Past, Step, Stop, after_probe, next_step
+from trainrelay.supervise.display import display
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.probe import climb, probe_rung, told
 from trainrelay.supervise.recover import orphaned
-from trainrelay.supervise.stop import StopRequest, stop_requests
+from trainrelay.supervise.stop import stop_requests
+
+_MEND_LADDER = (
+    "mend the network or the driver, or name a backend that works in the stage's `backends`, then type the"
+    " same again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,10 @@ class Outcome:
     step: Step
 
 
-def train(job: StageJob, console: Console) -> Outcome:
+def train(job: StageJob, console: Console, lease: Guard) -> Outcome:
     """Trains a stage until it is complete or nothing more can be tried; progress goes to `console`.
+
+    The lease must be held; where it is lost, the trainer is ended at once and Fenced raised.
 
     Raises Refusal where a training of this stage may still run or would be lost, Interrupted where we were
     asked to stop before a trainer was started, UserError where it could not be started. Call it from the main
@@ -39,36 +49,64 @@ def train(job: StageJob, console: Console) -> Outcome:
     """
     shown = display(console, job.name, job.epochs, time.monotonic)
     with stop_requests() as stop, contextlib.closing(shown):
-        return _Launch(job, shown, stop).run()
+        return _Launch(job, Surroundings(shown, stop, lease)).run()
 
 
 class _Launch:
     """The attempts of one launch."""
 
-    def __init__(self, job: StageJob, shown: Display, stop: StopRequest) -> None:
-        self._job, self._shown, self._stop = job, shown, stop
+    def __init__(self, job: StageJob, around: Surroundings) -> None:
+        self._job, self._around, self._shown, self._stop = job, around, around.shown, around.stop
         self._ladder = [rung.name for rung in job.ladder]
         self._past: list[Past] = []
 
     def run(self) -> Outcome:
         """Attempts until a step says that none follows."""
-        rung = self._ladder[0]
+        rung = self._best()
         while True:
             record = self._attempt(rung)
-            step = next_step(self._past, self._ladder, self._job.most_without_checkpoint)
-            if not isinstance(step, Again):
-                return Outcome(record, step)
+            step = self._next()
+            if not isinstance(step, Again) or self._stop.wanted:
+                return Outcome(record, Stop(resumable=True) if isinstance(step, Again) else step)
             self._shown.note(f"tries again on {step.rung} ({step.reason})")
             rung = step.rung
+
+    def _next(self) -> Step:
+        """The next step, every probe that it asks for done."""
+        step = next_step(self._past, self._ladder, self._job.most_without_checkpoint)
+        while isinstance(step, Again) and step.probe_first and not self._stop.wanted:
+            result = self._probe(self._job.rung(step.rung))
+            self._shown.note(told(result))
+            step = after_probe(step, result.outcome == "works", self._ladder)
+        return step
+
+    def _best(self) -> str:
+        """The first rung of the ladder that works here; a ladder of one rung has nothing to choose."""
+        job = self._job
+        if not job.probe or len(job.ladder) == 1 or orphaned(job):
+            return self._ladder[0]
+        results = climb(job.ladder, self._probe, self._shown.note)
+        if results[-1].outcome == "works":
+            return results[-1].rung
+        tried = "; ".join(told(result) for result in results)
+        raise NoProgress(
+            f"{job.name}: no backend of the ladder works on this machine: {tried}; {_MEND_LADDER}"
+        )
+
+    def _probe(self, rung: Rung) -> ProbeResult:
+        log = self._job.stage_dir / "probe" / f"{rung.name}.log"
+        deadline_s = self._job.probe_timeout_s
+        wanted = self._job.request
+        return probe_rung(wanted, rung, log, deadline_s=deadline_s, stopped=lambda: self._stop.wanted)
 
     def _attempt(self, rung: str) -> AttemptRecord:
         """One attempt, the first one that of a dead supervisor where it goes on; noted for the next step."""
         before = self._newest()
         orphan = None if self._past else orphaned(self._job)
         if orphan is not None:
-            record = adopt(self._job, orphan, self._shown, self._stop)
+            record = adopt(self._job, orphan, self._around)
         else:
-            record = attempt(self._job, self._job.rung(rung), self._shown, self._stop)
+            record = attempt(self._job, self._job.rung(rung), self._around)
         self._past.append(self._seen(record, before))
         return record
 

@@ -34,6 +34,11 @@ class Tail:
             yield _text(self._rest)
         self._rest = b""
 
+    @property
+    def read_bytes(self) -> int:
+        """How far it has been read; a log that grows without line ends shows here."""
+        return self._file.tell()
+
     def close(self) -> None:
         """Closes the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""One running trainer: its log followed, its resume proved, its progress shown."""
+"""One running trainer: its log followed, its resume proved, its progress shown, its hangs noticed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent import Recent
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.supervise.tail import Tail
+from trainrelay.supervise.watchdog import Hang, Watchdog
 
 POLL_S = 0.2
 
@@ -23,9 +24,25 @@ class Watch:
     trainer: Trainer
     proof: ResumeProof
     display: Display
+    watchdog: Watchdog
     recent: Recent = field(default_factory=Recent)
     last_step: StepSeen | None = None
     not_resumed: str | None = None
+    hang: Hang | None = None
+
+    @property
+    def must_end(self) -> bool:
+        """Whether nothing good can come of this attempt any more."""
+        return self.not_resumed is not None or self.hang is not None
+
+    def look(self, tail: Tail) -> None:
+        """Takes in what the log says now, and how long it has said nothing."""
+        before, now_s = tail.read_bytes, time.monotonic()
+        self.watchdog.tick(now_s)
+        self.read(tail.lines())
+        if tail.read_bytes > before:
+            self.watchdog.said(now_s)
+        self.hang = self.watchdog.hung(now_s)
 
     def read(self, lines: Iterable[str]) -> None:
         """Takes in new lines of the log."""
@@ -39,6 +56,7 @@ class Watch:
         if isinstance(seen, StepSeen):
             self.last_step = seen
             self.recent.progressed()
+            self.watchdog.stepped(time.monotonic(), seen)
             self.display.step(seen)
 
 
@@ -46,9 +64,9 @@ def follow(launcher: Launcher, tail: Tail, watch: Watch, stopping: Callable[[], 
     """Watches until the launcher has ended (True) or must be ended (False)."""
     while True:
         running = launcher.running()
-        watch.read(tail.lines())
+        watch.look(tail)
         if not running:
             return True
-        if stopping() or watch.not_resumed:
+        if stopping() or watch.must_end:
             return False
         time.sleep(POLL_S)
