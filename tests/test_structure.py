@@ -347,3 +347,20 @@ def test_tests_of_one_group_run_in_one_process(request: pytest.FixtureRequest) -
     """A pytest that pytest-xdist does not know hides the groups, and every process trains everything."""
     if getattr(request.config.option, "loadgroup", False):
         assert request.node.nodeid.endswith("@one")
+
+
+def test_a_trainer_kind_is_named_where_it_is_made_and_where_a_person_chooses_it_and_nowhere_else() -> None:
+    """What differs between kinds belongs to their classes, not to an `if` somewhere else.
+
+    logs and diagnose speak of log formats, which have names of their own.
+    """
+    from trainrelay.command import TRAINERS  # noqa: PLC0415
+
+    naming = {
+        path.relative_to(LIBRARY).as_posix()
+        for path in modules()
+        if part_of(path) not in ("logs", "diagnose")
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Constant) and node.value in TRAINERS
+    }
+    assert naming == {"command/mmcv.py", "command/metriclogger.py", "config/models.py"}

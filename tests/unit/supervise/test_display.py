@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from trainrelay.command import StepSeen
@@ -80,8 +83,10 @@ def test_text_from_outside_cannot_command_the_terminal() -> None:
         view.close()
 
 
-def test_terminal_that_went_away_does_no_harm() -> None:
+def test_terminal_that_went_away_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed or broken output ends no training."""
+    # rich turns the file behind sys.stdout into /dev/null, which must not be the one that pytest reads.
+    monkeypatch.setattr(sys, "stdout", (tmp_path / "stdout").open("w"))
 
     class Broken(io.StringIO):
         def write(self, _: str) -> int:
