@@ -35,9 +35,9 @@ DEFECTS = (
     Defect(
         "exit-status-ignored",
         "Whatever status the launcher ends with is judged as 0.",
-        f"{LIBRARY}/supervise/loop.py",
-        "judged(job, record, watch, status, stop_requested=stop.wanted)",
-        "judged(job, record, watch, 0, stop_requested=stop.wanted)",
+        f"{LIBRARY}/supervise/attempt.py",
+        "judged(job, record, watch, trainer.status(), stop_requested=stop.wanted, hang=hang)",
+        "judged(job, record, watch, 0, stop_requested=stop.wanted, hang=hang)",
         "tests/unit/supervise/test_train.py::test_relaunch_resumes_after_the_newest_checkpoint",
     ),
     Defect(

@@ -25,8 +25,7 @@ from trainrelay.files import sha256_of, write_bytes, write_json
 from trainrelay.records import FileDigest, Identity
 from trainrelay.request import ladder, launch_request
 from trainrelay.signature import trainer_config, trainer_of
-from trainrelay.supervise import Done, Outcome, StageJob, stop_requests
-from trainrelay.supervise.lease import Lease, acquire
+from trainrelay.supervise import Done, Lease, Outcome, StageJob, acquire, stop_requests
 
 _STOP_GRACE_S = 30.0
 

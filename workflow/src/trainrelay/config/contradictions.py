@@ -59,9 +59,9 @@ def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
 def _gpus_missing(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
     backends = {name: RUNGS[name].backend for name in RUNGS}
     backends.update({name: own.backend for name, own in config.rungs.items()})
-    on_gpus = [name for name in stage.backends if backends.get(name) == "nccl"]
-    if run.trainer.device == "cpu" and on_gpus:
-        yield f"{where}.backends: {on_gpus[0]} needs GPUs, and device is cpu; write: backends: [gloo]"
+    # A ladder with another rung finds by its probe that this one does not work.
+    if run.trainer.device == "cpu" and all(backends.get(name) == "nccl" for name in stage.backends):
+        yield f"{where}.backends: {stage.backends[0]} needs GPUs, and device is cpu; write: backends: [gloo]"
 
 
 def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:

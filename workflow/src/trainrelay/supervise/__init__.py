@@ -2,9 +2,22 @@
 
 from trainrelay.supervise.decide import Done, Final, Stop
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.lease import Lease, acquire
 from trainrelay.supervise.probe import probe_rung
 from trainrelay.supervise.recover import settle
 from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
 
-__all__ = ["Done", "Final", "Outcome", "StageJob", "Stop", "probe_rung", "settle", "stop_requests", "train"]
+__all__ = [
+    "Done",
+    "Final",
+    "Lease",
+    "Outcome",
+    "StageJob",
+    "Stop",
+    "acquire",
+    "probe_rung",
+    "settle",
+    "stop_requests",
+    "train",
+]

@@ -15,7 +15,7 @@ class StageJob:
     `request` is a template: the rung, the port and the resume point are filled in per attempt. `ladder` holds
     the communication backends, best first. `port` None: a free one is chosen per attempt.
     `most_without_checkpoint` attempts in a row that bring no new checkpoint end the launch. `hang_timeout_s`
-    None: it follows the measured pace. `probe`: a ladder with several rungs is probed before the first attempt.
+    None: it follows the measured pace. `probe`: a ladder of several rungs is probed before the first attempt.
     """
 
     run: str
