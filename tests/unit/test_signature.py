@@ -75,6 +75,13 @@ def test_an_option_that_says_what_the_config_says_changes_nothing(checkout: Path
     assert parts(checkout, a={"options": {"optimizer.lr": value}}) == parts(checkout)
 
 
+def test_null_is_not_what_an_absent_setting_says(checkout: Path) -> None:
+    """Switching off what the config sets inside a dictionary is another training."""
+    (checkout / "a.py").write_text("optimizer_config = dict(grad_clip=dict(max_norm=35))\n")
+    found = differences(parts(checkout), parts(checkout, a={"options": {"optimizer_config.grad_clip": None}}))
+    assert [difference.key for difference in found] == ["option optimizer_config.grad_clip"]
+
+
 def test_one_number_is_one_option_however_it_is_spelled(checkout: Path) -> None:
     spelled = [parts(checkout, a={"options": {"optimizer.lr": value}}) for value in (2e-4, "2e-4", "0.0002")]
     assert spelled[0] == spelled[1] == spelled[2]

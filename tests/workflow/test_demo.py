@@ -10,7 +10,8 @@ from support.project import Project, make_project
 from trainrelay.logs import read
 from trainrelay.records import Log
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.slow]
+# In one process with all other trainings: two at a time on two cores wait for each other.
+pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

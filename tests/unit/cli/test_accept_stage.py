@@ -12,6 +12,7 @@ from trainrelay.cli import accept
 from trainrelay.cli.train_record import write_train_record
 from trainrelay.config import Config
 from trainrelay.errors import UserError
+from trainrelay.plan import stage_plan
 from trainrelay.state import read
 
 
@@ -22,10 +23,10 @@ def disk(tmp_path: Path) -> OnDisk:
     return disk
 
 
-def accepted(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+def accepted(disk: OnDisk, monkeypatch: pytest.MonkeyPatch, retrain: bool = False) -> None:
     config: Config = disk.config()
     monkeypatch.setattr(accept, "configured", lambda _: config)
-    said = {"where": "r/s", "reason": "I know", "retrain": False, "lost_attempt": False}
+    said = {"where": "r/s", "reason": "I know", "retrain": retrain, "lost_attempt": False}
     accept.run(argparse.Namespace(**said))
 
 
@@ -43,3 +44,10 @@ def test_a_blocked_checkpoint_is_accepted(disk: OnDisk, monkeypatch: pytest.Monk
     (disk.paths.folder / "attempts/001/trainer.log").unlink()  # without its log nothing speaks for it
     accepted(disk, monkeypatch)
     assert disk.paths.accepted.exists()
+
+
+def test_what_lies_set_aside_may_be_trained_once_more(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk.train()
+    disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
+    accepted(disk, monkeypatch, retrain=True)
+    assert stage_plan(disk.config(), "r", "s").action == "train"

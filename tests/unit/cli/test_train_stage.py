@@ -66,3 +66,10 @@ def test_a_foreign_work_dir_is_refused_and_left_alone(disk: OnDisk) -> None:
     with pytest.raises(Refusal, match="which trainrelay did not train"):
         train.train_stage(disk.config(), "r", "s")
     assert disk.checkpoint.read_bytes() == WEIGHTS
+
+
+def test_what_lies_set_aside_is_not_trained_once_more_without_a_persons_word(disk: OnDisk) -> None:
+    disk.train()
+    disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
+    with pytest.raises(Refusal, match=r"s\.old-1 holds exactly this training; to take it back, type: mv "):
+        train.train_stage(disk.config(), "r", "s")

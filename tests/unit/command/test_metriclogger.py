@@ -133,7 +133,7 @@ def test_a_changed_default_changes_what_the_training_is_and_a_comment_does_not(c
     [
         {"lr": 0.0001},
         {"lr": "1e-4"},
-        {"weight-decay": "0.0001"},
+        {"weight_decay": "0.0001"},
         {"weight_decay": 1e-4},
         {"batch_size": "2"},
         {"masks": False},
@@ -149,6 +149,14 @@ def test_an_option_that_says_what_the_script_says_changes_nothing(
     assert ingredients(config_of(checkout, options=options), "k", "train") == ingredients(
         config_of(checkout), "k", "train"
     )
+
+
+def test_two_texts_are_two_settings_though_they_are_one_number(checkout: Path) -> None:
+    first, second = (
+        ingredients(config_of(checkout, options={"backbone": value}), "k", "train")["config: backbone"]
+        for value in ("1.10", "1.1")
+    )
+    assert (first, second) == ("1.10", "1.1")
 
 
 def test_the_scripts_own_seed_is_the_stages_seed(checkout: Path) -> None:
@@ -296,6 +304,10 @@ def test_a_plain_start_can_be_said_and_an_unreadable_script_is_not_judged(checko
     [
         ({"options": {"resume": "x.pth"}}, "stages.train.options.resume: not as an option; set nothing"),
         ({"options": {"epochs": 3}}, "stages.train.options.epochs: not as an option; set the stage's epochs"),
+        (
+            {"options": {"output-dir": "x"}},
+            "stages.train.options.output-dir: write it as output_dir, the name",
+        ),
         ({"deterministic": True}, "stages.train.deterministic: kind metriclogger has no switch for it"),
         ({"validate": False}, "stages.train.validate: kind metriclogger has no switch for it"),
     ],

@@ -36,6 +36,7 @@ def _retrain(facts: state.Facts, reason: str) -> str:
         raise UserError(f"{facts.run}/{facts.stage}: nothing is trained, so nothing would be set aside")
     subject = signature(facts.ingredients, facts.epochs)
     given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
+    facts.paths.folder.mkdir(parents=True, exist_ok=True)
     write_json(facts.paths.accepted, given)
     return f"{facts.gpu_h:.1f} GPU-hours may be set aside (they are kept)"
 

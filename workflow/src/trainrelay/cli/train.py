@@ -91,6 +91,8 @@ def _ready(config: Config, facts: state.Facts, judged: state.State) -> state.Fac
     )
     if judged.kind == "changed" or _other_start(facts, digest):
         facts = _set_aside(config, facts)
+    elif facts.identity is None and (refusal := plan.trained_before(facts)):
+        raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
     write_json(facts.paths.identity, identity)
     _check_code(config, facts)

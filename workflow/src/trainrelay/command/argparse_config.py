@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trainrelay.command.base import Switch, TrainerConfig, meant
+from trainrelay.command.base import Switch, TrainerConfig
 
 _SETS = {"store_true": True, "store_false": False}
 
@@ -81,12 +81,12 @@ def _choices(words: Mapping[str, ast.expr]) -> tuple[str, ...]:
 
 
 def typed_text(value: Any, kind: str | None) -> str:
-    """The text of a value as a parser with `type` makes it; 5 and 5.0 are one float."""
+    """The text of a value as a parser with `type` makes it: 5 and 5.0 are one float, but two texts."""
     if isinstance(value, list | tuple):
         return "[" + ",".join(typed_text(item, kind) for item in value) + "]"
-    if kind == "float" and is_of_type(value, "float"):
-        return str(float(value))
-    return meant(value)
+    if kind is not None and is_of_type(value, kind):
+        return str(float(value) if kind == "float" else int(str(value)))
+    return str(value)
 
 
 def is_of_type(value: Any, kind: str) -> bool:

@@ -82,7 +82,9 @@ class MetricLogger:
         return seed if isinstance(seed, int) else None
 
     def refused_option(self, key: str, _value: Option, /) -> str | None:
-        """What has a key of its own."""
+        """What has a key of its own, and the command line's spelling of a name."""
+        if "-" in key:
+            return f"write it as {key.replace('-', '_')}, the name that it has in the script"
         return f"not as an option; set {_RESERVED[key]}" if key in _RESERVED else None
 
     def starts_from(self, key: str) -> bool:
@@ -202,9 +204,8 @@ def _spelled(facts: TrainerConfig, name: str, value: Option) -> Iterator[str]:
 
 def _switch(facts: TrainerConfig, name: str) -> Switch | None:
     """By the name in the trainer's code, else by the flag: aux_loss: false is no_aux_loss: true."""
-    plain = name.replace("-", "_")
-    by_flag = (s for s in facts.switches.values() if s.flag.lstrip("-").replace("-", "_") == plain)
-    return facts.switches.get(plain) or next(by_flag, None)
+    by_flag = (s for s in facts.switches.values() if s.flag.lstrip("-").replace("-", "_") == name)
+    return facts.switches.get(name) or next(by_flag, None)
 
 
 def _unsayable(request: LaunchRequest) -> Iterator[str]:

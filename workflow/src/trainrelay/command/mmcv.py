@@ -67,7 +67,9 @@ class Mmcv:
     def stated(self, facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
         """Every setting of the config's chain, and the options that say something else."""
         said = facts.literals
-        others = {key: value for key, value in options.items() if meant(said.get(key)) != meant(value)}
+        # Absent is not null: `grad_clip: null` is more than the config's dict(max_norm=35) says.
+        same = {key for key, value in options.items() if key in said and meant(said[key]) == meant(value)}
+        others = {key: value for key, value in options.items() if key not in same}
         return {**{f"option {key}": meant(others[key]) for key in sorted(others)}, **facts.settings}
 
     def default_seed(self, facts: TrainerConfig) -> int | None:  # noqa: ARG002

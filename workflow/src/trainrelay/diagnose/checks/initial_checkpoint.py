@@ -24,9 +24,9 @@ def initial_checkpoint(case: Case) -> Iterator[Finding]:
     if expected is None or "started" not in kinds or "resumed" in kinds:
         return
     loaded = [m.text for m in case.log.markers if m.kind == "loaded" and m.segment == segment]
-    loaded += _named_among_arguments(case)
-    silent = case.log.format.startswith("metriclogger") and not loaded
-    if not silent and not any(same_file(expected, path) for path in loaded):
+    if case.from_zero:
+        loaded += _named_among_arguments(case)
+    if not (case.from_zero and not loaded) and not any(same_file(expected, path) for path in loaded):
         yield _wrong(expected, loaded)
 
 
