@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test check mutants system-packages clean
+.PHONY: help setup demo test check mutants faults system-packages clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -45,6 +45,9 @@ check: setup  ## ruff, mypy, snakefmt, snakemake --lint; shellcheck where it is 
 
 mutants: setup  ## plant defects one at a time; each must make a named test fail
 	@$(PY) tests/mutants.py
+
+faults: setup  ## inject faults into real trainings, write docs/FAULTS.md; one: make faults ARGS=rank-raises
+	@$(PY) tests/faults/run.py --write $(ARGS)
 
 system-packages:  ## install the Debian packages that some tests use (chromium); asks for sudo
 	@scripts/system-packages.sh --install

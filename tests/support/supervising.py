@@ -29,6 +29,7 @@ from trainrelay.supervise.attempt import Surroundings, attempt
 from trainrelay.supervise.display import display
 from trainrelay.supervise.process import TAG_VARIABLE
 from trainrelay.supervise.stop import stop_requests
+from trainrelay.work_dirs import WorkDirs
 
 TOY = Path(__file__).with_name("toy_trainer.py")
 DEADLINE_S = 60.0
@@ -86,7 +87,8 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
         run="toy",
         stage="stage1",
         stage_dir=folder / "runs" / "toy" / "stage1",
-        work_dir=work_dir,
+        work_dirs=WorkDirs(work_dir),
+        supervision=folder / "runs" / "toy" / ".stage1",
         epochs=epochs,
         world_size=2,
         ladder=(RUNGS["gloo"],),
@@ -101,6 +103,7 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
 class Alone:
     """The lease of a supervisor that nobody competes with."""
 
+    owner = "0" * 32
     lost: str | None = None
 
     def guard(self) -> None:

@@ -24,6 +24,7 @@ from trainrelay.records import (
     TrainRecord,
 )
 from trainrelay.signature import UNREADABLE, signature
+from trainrelay.work_dirs import WorkDirs
 
 PARTS = {"world size": "8", "config: optimizer.lr": "0.0002"}
 
@@ -61,6 +62,7 @@ FRESH = state.Facts(
     paths=StagePaths(Path("runs/r/s"), Path("/w"), None),
     ingredients=PARTS,
     parent=None,
+    work_dirs=WorkDirs(Path("/w")),
 )
 IDENTITY = Identity(run="r", stage="s", ingredients=PARTS, initial_checkpoint=None)
 TRAINED = replace(FRESH, identity=IDENTITY, attempts=(attempt(),), checkpoints=((6, Path("/w/epoch_6.pth")),))

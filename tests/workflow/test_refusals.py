@@ -244,9 +244,6 @@ def test_accepting_needs_a_reason_and_something_to_accept(fresh: Project) -> Non
     refused(fresh.trainrelay("accept", "driving/stage1", "--reason", " "), "give a reason")
     refused(fresh.trainrelay("accept", "driving/stage1", "--reason", "x"), "no sound checkpoint")
     refused(fresh.trainrelay("accept", "driving/stage1", "--retrain", "--reason", "x"), "nothing is trained")
-    refused(
-        fresh.trainrelay("accept", "driving/stage1", "--lost-attempt", "--reason", "x"), "no attempt is open"
-    )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def disk(tmp_path: Path) -> OnDisk:
 def accepted(disk: OnDisk, monkeypatch: pytest.MonkeyPatch, retrain: bool = False) -> None:
     config: Config = disk.config()
     monkeypatch.setattr(accept, "configured", lambda _: config)
-    said = {"where": "r/s", "reason": "I know", "retrain": retrain, "lost_attempt": False}
+    said = {"where": "r/s", "reason": "I know", "retrain": retrain}
     accept.run(argparse.Namespace(**said))
 
 

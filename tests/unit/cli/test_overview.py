@@ -15,7 +15,7 @@ from trainrelay.config import load_config, overview
 from trainrelay.errors import TrainrelayError
 from trainrelay.files import read_record
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import StageJob
+from trainrelay.supervise import Final, Outcome, StageJob
 
 
 @pytest.fixture
@@ -109,14 +109,14 @@ def test_pages_say_when_they_were_written(disk: OnDisk) -> None:
 def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(job: StageJob, *_: object) -> AttemptRecord:
+    def crash(job: StageJob, *_: object) -> Outcome:
         disk.train(log={"epochs": 1})
         record = disk.paths.folder / "attempts/001/attempt.json"
         found = read_record(record, AttemptRecord)
         assert found is not None
         crashed = found.model_copy(update={"end": "trainer-bug", "reason": f"{job.name} crashed"})
         record.write_text(crashed.model_dump_json())
-        return crashed
+        return Outcome(crashed, Final("it crashed", "mend it"))
 
     monkeypatch.setattr(train.supervise, "train", crash)
     with pytest.raises(TrainrelayError, match="crashed"):

@@ -107,13 +107,13 @@ def test_dead_supervisor_without_processes_is_closed(job: StageJob) -> None:
     assert "died" in said[0]
 
 
-def test_other_host_needs_a_persons_word(job: StageJob) -> None:
-    """Nobody here can tell whether another host still trains; the refusal says what to type."""
-    elsewhere = record(next_number(job.stage_dir), host="node7")
-    open_attempt(job.stage_dir, elsewhere)
-    command = r"trainrelay accept toy/stage1 --lost-attempt --reason"
-    with pytest.raises(Refusal, match=rf"attempt 1 .*node7.*{command}"):
-        settle(job, print)
+def test_attempt_of_another_host_is_lost_once_the_lease_is_ours(job: StageJob) -> None:
+    """Whoever settles holds the lease, so the attempt's supervisor is gone or fenced."""
+    open_attempt(job.stage_dir, record(next_number(job.stage_dir), host="node7"))
+    said: list[str] = []
+    settle(job, said.append)
+    assert list_attempts(job.stage_dir)[0].end == "lost"
+    assert "node7" in said[0]
 
 
 def test_processes_that_a_dead_supervisor_left_are_ended_first(tmp_path: Path, templates: Path) -> None:
@@ -150,7 +150,7 @@ def test_many_supervisors_at_once_start_one_trainer(tmp_path: Path, templates: P
 def test_new_start_after_a_lost_attempt_resumes(tmp_path: Path, templates: Path) -> None:
     """What a killed supervisor's trainer had saved is not trained again."""
     boss = supervisor(tmp_path, templates, "waits-in-epoch-2", stop_grace_s=0.3)
-    eventually((toy_job(tmp_path, templates).work_dir / "epoch_1.pth").exists)
+    eventually((toy_job(tmp_path, templates).work_dirs.current / "epoch_1.pth").exists)
     boss.kill()
     boss.communicate()
     relaunched = supervisor(tmp_path, templates, "good", stop_grace_s=0.3)

@@ -21,7 +21,7 @@ def step(epoch: int) -> StepSeen:
 
 
 def saved(job_dir: Path, templates: Path, *epochs: int) -> Path:
-    work_dir = toy_job(job_dir, templates).work_dir
+    work_dir = toy_job(job_dir, templates).work_dirs.current
     work_dir.mkdir(parents=True)
     for epoch in epochs:
         shutil.copyfile(templates / f"epoch_{epoch}.pth", work_dir / f"epoch_{epoch}.pth")

@@ -90,7 +90,7 @@ def test_trainer_that_did_not_resume_is_stopped_at_once(tmp_path: Path, template
     """Within its first lines, before it writes over a checkpoint."""
     job = toy_job(tmp_path, templates, "raises", epochs=4)
     run(job)
-    checkpoint = job.work_dir / "epoch_2.pth"
+    checkpoint = job.work_dirs.current / "epoch_2.pth"
     checkpoint.write_bytes((templates / "epoch_2.pth").read_bytes())
     before = checkpoint.stat()
     record, _ = run(toy_job(tmp_path, templates, habit, epochs=4, stop_grace_s=1000.0))
@@ -215,7 +215,7 @@ def test_unwritable_stage_folder_starts_nothing(tmp_path: Path, templates: Path)
     (job.stage_dir / "attempts").write_text("a file in the way")
     with pytest.raises(UserError, match="cannot write in"):
         once(job, Console(file=io.StringIO()))
-    assert not job.work_dir.exists()
+    assert not job.work_dirs.current.exists()
 
 
 def test_supervising_costs_no_scan_of_processes(tmp_path: Path, templates: Path, monkeypatch: Any) -> None:

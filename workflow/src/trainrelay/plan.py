@@ -12,7 +12,7 @@ from trainrelay import state
 from trainrelay.checkout import missing
 from trainrelay.command import Launch, LaunchRequest
 from trainrelay.config import Config, Stage, stage_paths
-from trainrelay.request import launch_request
+from trainrelay.request import launch_request, unsayable
 from trainrelay.signature import Difference, signature, trainer_config, trainer_of
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
@@ -76,7 +76,9 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     action, reason = _action(config, judged, facts, training_parent)
     set_aside = next_aside(facts.paths.folder) if action == "retrain" else None
     request, trainer = _request(config, facts, action), trainer_of(config, run)
-    if action in TRAINS and (refusal := _refusal(config, facts, action, trainer.unsayable(request))):
+    if action in TRAINS and (
+        refusal := _refusal(config, facts, action, unsayable(config, run, stage, request))
+    ):
         action, reason = "refuse", refusal
     return StagePlan(
         run=run,
@@ -98,11 +100,11 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     )
 
 
-def _refusal(config: Config, facts: state.Facts, action: Action, unsayable: list[str]) -> str | None:
+def _refusal(config: Config, facts: state.Facts, action: Action, problems: list[str]) -> str | None:
     """Why nothing may be submitted although something would be trained."""
     begins_anew = action == "retrain" or (action == "train" and facts.identity is None)
     return (
-        "; ".join(unsayable)
+        "; ".join(problems)
         or (trained_before(facts) if begins_anew else None)
         or (guard(config, facts) if action == "retrain" else None)
     )
@@ -212,7 +214,7 @@ def initial_checkpoint(config: Config, run: str, stage: str) -> str | None:
         return settings.promotion.target
     if handed_on := state.handed_on(config, run, stage):
         return handed_on.path
-    work_dir = stage_paths(config, run, parent).work_dir
+    work_dir = state.work_dirs(stage_paths(config, run, parent)).current
     return str(trainer_of(config, run).checkpoint_path(work_dir, settings.checkpoint_epoch))
 
 

@@ -104,7 +104,9 @@ class AttemptRecord(Record):
     env: dict[str, str]
     cwd: str
     log: str
-    backend: str
+    backend: str  # the rung
+    ladder: tuple[str, ...] = ()  # the rungs that it was chosen from, best first
+    probes: tuple[ProbeResult, ...] = ()  # that led to it, in order
     world_size: int
     epochs: int
     resumed_from: ResumePoint | None
@@ -120,6 +122,16 @@ class AttemptRecord(Record):
     final_checkpoint: CheckpointFacts | None = None
 
 
+class Takeover(Record):
+    """A supervisor took the stage over from one that may still live, under this fencing token.
+
+    Of what lay in the work dir before, checkpoints up to `after_epoch` count.
+    """
+
+    token: int
+    after_epoch: int
+
+
 class Identity(Record):
     """stage.json: what this training is. `ingredients` are flat and readable; see signature.py."""
 
@@ -127,7 +139,8 @@ class Identity(Record):
     stage: str
     ingredients: dict[str, str]
     initial_checkpoint: FileDigest | None
-    work_dir: str | None = None  # absolute: where its checkpoints lie
+    work_dir: str | None = None  # absolute: where its checkpoints lie,
+    takeovers: tuple[Takeover, ...] = ()  # and what lies beside it; see work_dirs.py
 
 
 class TrainRecord(Record):

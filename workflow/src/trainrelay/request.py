@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from trainrelay.command import RUNGS, LaunchRequest, Rung, TrainerConfig
 from trainrelay.config import Config, Stage, root, stage_paths
+from trainrelay.signature import trainer_of
 
 
 def launch_request(
@@ -25,7 +27,7 @@ def launch_request(
         work_dir=settings.work_dir or str(stage_paths(config, run, stage).work_dir),
         nproc_per_node=how.nproc_per_node,
         nodes=settings.resources.nodes,
-        rung=first_rung(config, settings),
+        rung=ladder(config, settings)[0],
         master_port=settings.master_port,
         epochs=settings.epochs,
         device=how.device,
@@ -50,9 +52,12 @@ def ladder(config: Config, stage: Stage) -> tuple[Rung, ...]:
     return tuple(rung(config, name) for name in stage.backends)
 
 
-def first_rung(config: Config, stage: Stage) -> Rung:
-    """The rung that a training starts with where none is probed."""
-    return rung(config, stage.backends[0])
+def unsayable(config: Config, run: str, stage: str, request: LaunchRequest) -> list[str]:
+    """Why the trainer cannot be asked for what the config wants, on any rung of its ladder; once each."""
+    trainer = trainer_of(config, run)
+    rungs = ladder(config, config.stage(run, stage))
+    said = (trainer.unsayable(replace(request, rung=one)) for one in rungs)
+    return list(dict.fromkeys(sentence for sentences in said for sentence in sentences))
 
 
 def _interpreter(config: Config, run: str) -> str:

@@ -26,6 +26,7 @@ from trainrelay.records import (
     TrainRecord,
 )
 from trainrelay.signature import UNREADABLE, Difference, differences, ingredients, signature, trainer_of
+from trainrelay.work_dirs import WorkDirs
 
 StateKind = Literal["fresh", "running", "resumable", "complete", "failed", "changed", "foreign"]
 _FINAL: frozenset[EndClass | None] = frozenset({"diverged", "oom-gpu", "disk-full", "not-resumed"})
@@ -41,6 +42,7 @@ class Facts:
     paths: StagePaths
     ingredients: dict[str, str]
     parent: FileDigest | None  # the checkpoint that the earlier stage hands on at this moment
+    work_dirs: WorkDirs
     identity: Identity | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     checkpoints: tuple[tuple[int, Path], ...] = ()  # newest epoch first
@@ -75,6 +77,7 @@ def read(config: Config, run: str, stage: str) -> Facts:
     paths = stage_paths(config, run, stage)
     attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
     identity = read_record(paths.identity, Identity)
+    dirs = WorkDirs(paths.work_dir, identity.takeovers if identity else ())
     return Facts(
         run=run,
         stage=stage,
@@ -84,13 +87,20 @@ def read(config: Config, run: str, stage: str) -> Facts:
         parent=handed_on(config, run, stage),
         identity=identity,
         attempts=attempts,
-        checkpoints=tuple(trainer.checkpoints(paths.work_dir)),
+        work_dirs=dirs,
+        checkpoints=tuple(dirs.checkpoints(trainer)),
         left_behind=tuple(trainer.left_behind(paths.work_dir)),
         elsewhere=_elsewhere(identity, paths),
         train=read_record(paths.train, TrainRecord),
         accepted=read_record(paths.accepted, Acceptance),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
     )
+
+
+def work_dirs(paths: StagePaths) -> WorkDirs:
+    """Where a stage's checkpoints lie."""
+    identity = read_record(paths.identity, Identity)
+    return WorkDirs(paths.work_dir, identity.takeovers if identity else ())
 
 
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:
@@ -211,12 +221,11 @@ def _without_identity(facts: Facts) -> State:
 
 
 def _running(facts: Facts) -> State:
-    attempt, where = facts.attempts[-1], f"{facts.run}/{facts.stage}"
+    attempt = facts.attempts[-1]
     what = f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}"
     if attempt.host == socket.gethostname():
         return State("running", what)
-    typed = f'trainrelay accept {where} --lost-attempt --reason "..."'
-    return State("running", f"{what}; if that host is gone, type: {typed}")
+    return State("running", f"{what}; if that host is gone, the next start takes it over by itself")
 
 
 def _complete(facts: Facts) -> State | None:

@@ -241,6 +241,7 @@ def test_stop_after_the_takeover_keeps_the_former_owner_known(tmp_path: Path) ->
         take(tmp_path, "node2", said=said, stop=lambda: any("must have noticed" in text for text in said))
     with take(tmp_path, "node3") as heir:
         assert (heir.token, heir.taken_from) == (3, former)
+        heir.begin()
     with take(tmp_path, "node4") as later:
         assert later.taken_from is None
 

@@ -1,9 +1,8 @@
-"""`trainrelay accept`: a person's word, bound to one checkpoint, one change or one attempt."""
+"""`trainrelay accept`: a person's word, bound to one checkpoint or one change."""
 
 from __future__ import annotations
 
 import argparse
-import socket
 import time
 
 from trainrelay import checkpoint, state
@@ -13,7 +12,7 @@ from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.files import write_json
 from trainrelay.records import Acceptance, CheckpointFacts
-from trainrelay.signature import signature, trainer_of
+from trainrelay.signature import signature
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -22,9 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     facts = state.read(config, *named_stage(config, arguments.where))
     if not arguments.reason.strip():
         raise UserError('give a reason: trainrelay accept RUN/STAGE --reason "..."')
-    if arguments.lost_attempt:
-        allows = _lost(facts, arguments.reason)
-    elif arguments.retrain:
+    if arguments.retrain:
         allows = _retrain(facts, arguments.reason)
     else:
         allows = _gate(config, facts, arguments.reason)
@@ -41,22 +38,8 @@ def _retrain(facts: state.Facts, reason: str) -> str:
     return f"{facts.gpu_h:.1f} GPU-hours may be set aside (they are kept)"
 
 
-def _lost(facts: state.Facts, reason: str) -> str:
-    """The open attempt is closed in its own record."""
-    if not facts.attempts or facts.attempts[-1].end is not None:
-        raise UserError(f"{facts.run}/{facts.stage}: no attempt is open")
-    attempt = facts.attempts[-1]
-    if attempt.host == socket.gethostname():
-        raise UserError(f"{facts.run}/{facts.stage}: attempt {attempt.number} ran here; type: snakemake")
-    seen_s = state.last_seen_s(facts.paths.folder, attempt)
-    said = {"end": "lost", "reason": f"given up by a person: {reason}", "ended_s": seen_s}
-    record = state.attempt_log(facts.paths.folder, attempt).with_name("attempt.json")
-    write_json(record, attempt.model_copy(update=said))
-    return f"attempt {attempt.number} on {attempt.host} counts as lost"
-
-
 def _gate(config: Config, facts: state.Facts, reason: str) -> str:
-    found = _checkpoint(config, facts)
+    found = _checkpoint(facts)
     if facts.train is not None and not refused(config, facts):
         raise UserError(f"{facts.run}/{facts.stage}: nothing is blocked, so there is nothing to accept")
     given = Acceptance(
@@ -71,13 +54,13 @@ def _gate(config: Config, facts: state.Facts, reason: str) -> str:
     return f"{found.file.path} (epoch {found.epoch}) is handed on as it is"
 
 
-def _checkpoint(config: Config, facts: state.Facts) -> CheckpointFacts:
+def _checkpoint(facts: state.Facts) -> CheckpointFacts:
     """What would be handed on: the finished training's checkpoint, else the newest sound one."""
     if facts.alive:
         raise UserError(f"{facts.run}/{facts.stage}: it is being trained now; stop it first")
     if facts.train is not None:
         return facts.train.final_checkpoint
-    found, skipped = checkpoint.newest_sound(trainer_of(config, facts.run).checkpoints(facts.paths.work_dir))
+    found, skipped = checkpoint.newest_sound(facts.checkpoints)
     if found is None:
         raise UserError("; ".join([f"{facts.run}/{facts.stage}: there is no sound checkpoint", *skipped]))
     return found

@@ -12,6 +12,7 @@ from trainrelay import state
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.markdown import show
 from trainrelay.cli.say import say
+from trainrelay.command import RUNGS
 from trainrelay.config import Config
 from trainrelay.diagnose import analyze, to_json
 from trainrelay.errors import LogError, UserError
@@ -20,6 +21,7 @@ from trainrelay.logs import read
 from trainrelay.plan import initial_checkpoint
 from trainrelay.records import Analysis, Expectation
 from trainrelay.report import analysis_markdown
+from trainrelay.request import rung
 from trainrelay.signature import trainer_config, trainer_of
 
 
@@ -68,11 +70,17 @@ def _expectation(config: Config, facts: state.Facts) -> Expectation:
     return Expectation(
         # Of a training that goes on, nobody expects the last epoch yet.
         epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
-        backend=facts.attempts[-1].backend,
+        backend=_backend(config, facts.attempts[-1].backend),
         initial_checkpoint=_initial(config, facts),
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
     )
+
+
+def _backend(config: Config, rung_name: str) -> str | None:
+    """torch's word for the rung; None for one that the config no longer names."""
+    known = rung_name in RUNGS or rung_name in config.rungs
+    return rung(config, rung_name).backend if known else None
 
 
 def _initial(config: Config, facts: state.Facts) -> str | None:

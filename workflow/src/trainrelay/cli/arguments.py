@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     _explain(verbs)
     _accept(verbs)
     _probe(verbs)
+    _stop(verbs)
+    _watch(verbs)
     for name, about in (
         ("train", "train one stage, or resume it (called by the workflow)"),
         ("promote", "verify a stage's checkpoint and hand it on (called by the workflow)"),
@@ -82,9 +84,7 @@ def _accept(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("accept", help=about, description=about)
     verb.add_argument("where", metavar="RUN/STAGE")
     verb.add_argument("--reason", required=True, help="stands in the report")
-    what = verb.add_mutually_exclusive_group()
-    what.add_argument("--retrain", action="store_true", help="set the old training aside and train anew")
-    what.add_argument("--lost-attempt", action="store_true", help="the host of the open attempt is gone")
+    verb.add_argument("--retrain", action="store_true", help="set the old training aside and train anew")
     _configured(verb, "accept")
 
 
@@ -95,6 +95,22 @@ def _probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb.add_argument("--rung", metavar="NAME", help="this one alone, of the ladder or not")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     _configured(verb, "probe")
+
+
+def _stop(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "end a running training resumably, from any machine that shares its folder"
+    verb = verbs.add_parser("stop", help=about, description=about)
+    verb.add_argument("where", metavar="RUN/STAGE")
+    _configured(verb, "stop")
+
+
+def _watch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "live view of all stages, from any machine that shares their folder; Ctrl-C ends it"
+    verb = verbs.add_parser("watch", help=about, description=about)
+    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
+    verb.add_argument("--json", action="store_true", help="one JSON object, once")
+    verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between two looks")
+    _configured(verb, "watch")
 
 
 def run_and_stage(where: str, known: dict[str, list[str]]) -> tuple[str, str]:

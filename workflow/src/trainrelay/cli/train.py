@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,8 +23,8 @@ from trainrelay.command import LaunchRequest
 from trainrelay.config import Config, root
 from trainrelay.errors import Refusal, TrainrelayError, UserError
 from trainrelay.files import sha256_of, write_bytes, write_json
-from trainrelay.records import FileDigest, Identity
-from trainrelay.request import ladder, launch_request
+from trainrelay.records import FileDigest, Identity, Takeover
+from trainrelay.request import ladder, launch_request, unsayable
 from trainrelay.signature import trainer_config, trainer_of
 from trainrelay.supervise import Done, Lease, Outcome, StageJob, acquire, stop_requests
 
@@ -40,13 +41,14 @@ def train_stage(config: Config, run_name: str, stage: str) -> None:
     """Bring one stage to its last epoch, or raise what a person needs to know."""
     if not _trainable(config, run_name, stage):
         return
-    with _lease(state.read(config, run_name, stage)) as lease:
+    with held_lease(state.read(config, run_name, stage)) as lease:
+        _take_over(state.read(config, run_name, stage), lease)
         # Another supervisor may have trained while we waited for the lease.
         if not _trainable(config, run_name, stage):
             return
         facts = state.read(config, run_name, stage)
-        facts = _ready(config, facts, state.judge(facts))
-        outcome = supervise.train(_job(config, facts), Console(stderr=True), lease)
+        facts = _ready(config, facts, state.judge(facts), lease)
+        outcome = supervise.train(stage_job(config, facts), Console(stderr=True), lease)
         _conclude(config, facts, outcome)
 
 
@@ -54,7 +56,7 @@ def _trainable(config: Config, run_name: str, stage: str) -> bool:
     """Whether there is something to train; train.json of a complete training is written again."""
     facts = state.read(config, run_name, stage)
     judged = state.judge(facts)
-    if judged.kind in ("running", "foreign"):
+    if judged.kind == "foreign":
         raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     if judged.kind == "complete":
         say(f"{run_name}/{stage}: {judged.reason}; trains nothing")
@@ -63,7 +65,7 @@ def _trainable(config: Config, run_name: str, stage: str) -> bool:
 
 
 @contextmanager
-def _lease(facts: state.Facts) -> Iterator[Lease]:
+def held_lease(facts: state.Facts) -> Iterator[Lease]:
     """The one writer's right to this stage, given back at the end."""
     facts.paths.supervision.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop:
@@ -72,37 +74,64 @@ def _lease(facts: state.Facts) -> Iterator[Lease]:
         yield lease
 
 
-def _ready(config: Config, facts: state.Facts, judged: state.State) -> state.Facts:
+def _take_over(facts: state.Facts, lease: Lease) -> None:
+    """What an owner before us left open is closed; one that may still live keeps its work dir for itself."""
+    supervise.settle_elsewhere(facts.paths.folder, say)
+    if lease.taken_from is not None:
+        if facts.identity is not None:
+            write_json(facts.paths.identity, _taken(facts, facts.identity, lease))
+        lease.begin()
+
+
+def _taken(facts: state.Facts, identity: Identity, lease: Lease) -> Identity:
+    mine = Takeover(token=lease.token, after_epoch=facts.epochs_done)
+    return identity.model_copy(update={"takeovers": (*identity.takeovers, mine)})
+
+
+def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
     """Everything checked, the identity on disk, an old training of another identity set aside."""
     request = _request(config, facts)
     initial = _initial_path(config, facts, request)
     parent = config.stage(facts.run, facts.stage).init_from
-    trainer = trainer_of(config, facts.run)
-    if problems := [*missing(request, initial, parent), *trainer.unsayable(request)]:
+    if problems := [*missing(request, initial, parent), *unsayable(config, facts.run, facts.stage, request)]:
         raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
     refuse_foreign_target(config, facts)
     digest = _initial_digest(config, facts, initial)
+    takeovers = _takeovers(facts, lease)
+    if judged.kind == "changed" or _other_start(facts, digest):
+        facts = _set_aside(config, facts)
+        # The folders have moved, so nothing of the old training is there to be read.
+        takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
+    elif facts.identity is None and (refusal := plan.trained_before(facts)):
+        raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    facts.paths.folder.mkdir(parents=True, exist_ok=True)
     identity = Identity(
         run=facts.run,
         stage=facts.stage,
         ingredients=facts.ingredients,
         initial_checkpoint=digest,
         work_dir=str(facts.paths.work_dir),
+        takeovers=takeovers,
     )
-    if judged.kind == "changed" or _other_start(facts, digest):
-        facts = _set_aside(config, facts)
-    elif facts.identity is None and (refusal := plan.trained_before(facts)):
-        raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
-    facts.paths.folder.mkdir(parents=True, exist_ok=True)
     write_json(facts.paths.identity, identity)
     _check_code(config, facts)
-    return facts
+    return state.read(config, facts.run, facts.stage)
+
+
+def _takeovers(facts: state.Facts, lease: Lease) -> tuple[Takeover, ...]:
+    """Those of the training on disk; of a first one, ours where somebody else may still begin it."""
+    if facts.identity is not None:
+        return facts.identity.takeovers
+    return (Takeover(token=lease.token, after_epoch=0),) if lease.taken_from else ()
 
 
 def _request(config: Config, facts: state.Facts) -> LaunchRequest:
     known = trainer_config(config, facts.run, facts.stage)
     initial = plan.initial_checkpoint(config, facts.run, facts.stage)
-    return launch_request(config, facts.run, facts.stage, known, initial)
+    request = launch_request(config, facts.run, facts.stage, known, initial)
+    # As the config spells it, unless a takeover began another one.
+    own = facts.work_dirs.current if facts.work_dirs.takeovers else None
+    return replace(request, work_dir=str(own)) if own else request
 
 
 def _initial_path(config: Config, facts: state.Facts, request: LaunchRequest) -> Path | None:
@@ -144,12 +173,13 @@ def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
     if refusal := plan.trained_before(facts) or plan.guard(config, facts):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
     # What a dead supervisor left running would go on writing to the place that becomes free.
-    supervise.settle(_job(config, facts), say)
-    folder, work_dir = facts.paths.folder, facts.paths.work_dir
+    supervise.settle(stage_job(config, facts), say)
+    folder = facts.paths.folder
     aside = plan.next_aside(folder)
     folder.rename(aside)
-    if work_dir.exists() and not work_dir.is_relative_to(folder.absolute()):
-        work_dir.rename(plan.next_aside(work_dir))
+    for work_dir in facts.work_dirs.all:
+        if work_dir.exists() and not work_dir.is_relative_to(folder.absolute()):
+            work_dir.rename(plan.next_aside(work_dir))
     say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {aside}")
     return state.read(config, facts.run, facts.stage)
 
@@ -172,14 +202,16 @@ def _changed_code(config: Config, what: str) -> None:
     say(f"warning: {what}")
 
 
-def _job(config: Config, facts: state.Facts) -> StageJob:
+def stage_job(config: Config, facts: state.Facts) -> StageJob:
+    """What the supervisor of a stage is asked to do."""
     settings = config.stage(facts.run, facts.stage)
     request, now = _request(config, facts), code(root(config, facts.run))
     return StageJob(
         run=facts.run,
         stage=facts.stage,
         stage_dir=facts.paths.folder,
-        work_dir=facts.paths.work_dir,
+        work_dirs=facts.work_dirs,
+        supervision=facts.paths.supervision,
         epochs=settings.epochs,
         world_size=request.nproc_per_node * request.nodes,
         ladder=ladder(config, settings),

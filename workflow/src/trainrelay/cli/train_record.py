@@ -37,7 +37,8 @@ def _final(config: Config, facts: Facts) -> CheckpointFacts:
     taken = facts.accepted.checkpoint if facts.accepted and settings.checkpoint == "latest" else None
     recorded = taken or _recorded(facts, settings.checkpoint_epoch)
     wanted = taken.epoch if taken and taken.epoch else settings.checkpoint_epoch
-    path = trainer_of(config, facts.run).checkpoint_path(facts.paths.work_dir, wanted)
+    missing = trainer_of(config, facts.run).checkpoint_path(facts.work_dirs.current, wanted)
+    path = next((path for epoch, path in facts.checkpoints if epoch == wanted), missing)
     if path.is_file():
         digest = sha256_of(path)
         same = recorded is not None and recorded.file.sha256 == digest.sha256

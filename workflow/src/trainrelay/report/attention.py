@@ -48,16 +48,22 @@ def accepted(stage: StageReport) -> Iterator[Notice]:
         title = f"A person accepted a blocking finding{when}"
         yield Notice("bad", title, f"The reason given: “{reason}”")
     elif stage.acceptance:
-        what = {"retrain": "that this stage is trained again", "lost-attempt": "that an attempt is lost"}
-        title = f"A person accepted {what.get(stage.acceptance.kind, stage.acceptance.kind)}"
+        title = "A person accepted that this stage is trained again"
         yield Notice("warn", title, f"The reason given: “{stage.acceptance.reason}”")
 
 
 def _fallback(stage: StageReport) -> Iterator[Notice]:
     used = backends(stage)
     if len(used) > 1:
-        text = f"The attempts used {' → '.join(used)}; a slower backend makes every step longer."
+        text = f"{' → '.join(used)}{_why(stage)}. A slower backend makes every step longer."
         yield Notice("warn", "The communication backend fell back", text)
+
+
+def _why(stage: StageReport) -> str:
+    """What the probes said of the rungs that were left."""
+    probes = [probe for attempt in stage.attempts for probe in attempt.probes]
+    said = [f"{probe.rung} {probe.outcome}: {probe.error}" for probe in probes if probe.error]
+    return f" ({'; '.join(dict.fromkeys(said))})" if said else ""
 
 
 def _failed_attempts(stage: StageReport) -> Iterator[Notice]:

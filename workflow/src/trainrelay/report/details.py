@@ -6,7 +6,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from trainrelay.records import Analysis, AttemptRecord, CheckpointFacts, MetricSummary, Phase, StageReport
+from trainrelay.records import (
+    Analysis,
+    AttemptRecord,
+    CheckpointFacts,
+    MetricSummary,
+    Phase,
+    ProbeResult,
+    StageReport,
+)
 from trainrelay.report.card import Tone
 from trainrelay.report.families import grouped
 from trainrelay.report.wording import count, duration, file_size, percent, relative_change, utc
@@ -82,6 +90,8 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     yield "ended", utc(attempt.ended_s) if attempt.ended_s is not None else "not yet, or nobody saw it"
     yield "host", attempt.host
     yield "backend", f"{attempt.backend}, {count(attempt.world_size, 'rank')}"
+    for probe in attempt.probes:
+        yield f"probe of {probe.rung}", _probed(probe)
     if resumed:
         yield "resumed from", f"{resumed.path} (epoch {resumed.epoch})"
     else:
@@ -95,6 +105,13 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     if attempt.code:
         yield "trainer code", attempt.code
     yield "log", attempt.log
+
+
+def _probed(probe: ProbeResult) -> str:
+    if probe.error is not None:
+        return f"{probe.outcome}: {probe.error}"
+    speeds = [f"{speed:.3g} GB/s ({size} MB)" for size, speed in sorted(probe.gb_per_s.items())]
+    return f"{probe.outcome}, all_reduce at {', '.join(speeds)}" if speeds else probe.outcome
 
 
 def attempt_took(attempt: AttemptRecord) -> str:

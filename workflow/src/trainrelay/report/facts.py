@@ -116,8 +116,9 @@ def backend(stage: StageReport) -> Fact:
 
 
 def backends(stage: StageReport) -> tuple[str, ...]:
-    """The backends of the attempts in order, each change once."""
+    """The rung that the ladder begins with, then those of the attempts in order, each change once."""
     used = [attempt.backend for attempt in stage.attempts]
+    used = [*(stage.attempts[0].ladder[:1] if stage.attempts else ()), *used]
     return tuple(name for place, name in enumerate(used) if place == 0 or name != used[place - 1])
 
 

@@ -1,23 +1,43 @@
 """One stage's training: started, watched, tried again where that helps, ended and recorded."""
 
+from trainrelay.supervise.ask import ask_to_stop, order_file
 from trainrelay.supervise.decide import Done, Final, Stop
+from trainrelay.supervise.display import Speed, duration, left_s
+from trainrelay.supervise.events import Event, read_events
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.lease import Lease, acquire
+from trainrelay.supervise.lease import Lease, Observer, Seen, acquire, owner_of, what_to_type
 from trainrelay.supervise.probe import probe_rung
-from trainrelay.supervise.recover import settle
+from trainrelay.supervise.recover import orphaned, settle, settle_elsewhere
 from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
+from trainrelay.supervise.tail import Tail
+from trainrelay.supervise.text import printable
 
 __all__ = [
     "Done",
+    "Event",
     "Final",
     "Lease",
+    "Observer",
     "Outcome",
+    "Seen",
+    "Speed",
     "StageJob",
     "Stop",
+    "Tail",
     "acquire",
+    "ask_to_stop",
+    "duration",
+    "left_s",
+    "order_file",
+    "orphaned",
+    "owner_of",
+    "printable",
     "probe_rung",
+    "read_events",
     "settle",
+    "settle_elsewhere",
     "stop_requests",
     "train",
+    "what_to_type",
 ]

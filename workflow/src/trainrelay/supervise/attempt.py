@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import psutil
 
 from trainrelay.command import Launch, Rung
 from trainrelay.errors import Fenced, Interrupted, UserError
-from trainrelay.records import AttemptRecord, EndClass, ResumePoint
+from trainrelay.records import AttemptRecord, EndClass, ProbeResult, ResumePoint
 from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.job import StageJob
@@ -37,6 +37,11 @@ class Guard(Protocol):
     """The right to write, as a lease gives it."""
 
     @property
+    def owner(self) -> str:
+        """Who has it: a request to stop names it."""
+        ...
+
+    @property
     def lost(self) -> str | None:
         """Why nothing may be written any more; None while it may."""
         ...
@@ -55,14 +60,16 @@ class Surroundings:
     lease: Guard
 
 
-def attempt(job: StageJob, rung: Rung, around: Surroundings) -> AttemptRecord:
-    """Runs one attempt on a rung and returns its record, `end` and `reason` filled in.
+def attempt(
+    job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult] = ()
+) -> AttemptRecord:
+    """Runs one attempt on a rung, which `probes` led to; its record, `end` and `reason` filled in.
 
     Raises Refusal where a training of this stage may still run or would be lost, Interrupted where we were
     asked to stop before the trainer was started, UserError where it could not be started. Call it from the
     main thread. When it returns or raises, no process of the attempt is left.
     """
-    record = _opened(job, rung, around)
+    record = _opened(job, rung, around, probes)
     with recorded_whatever_happens(job, record, around.lease):
         return _followed(job, record, _started(record), around)
 
@@ -77,7 +84,9 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
         return _followed(job, record, Orphans(record.tag), around)
 
 
-def _opened(job: StageJob, rung: Rung, around: Surroundings) -> AttemptRecord:
+def _opened(
+    job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]
+) -> AttemptRecord:
     """The record of a new attempt, on disk, once nothing else can be training this stage."""
     shown = around.shown
     while True:
@@ -88,7 +97,7 @@ def _opened(job: StageJob, rung: Rung, around: Surroundings) -> AttemptRecord:
             shown.note(f"not resumed from: {sentence}")
         if around.stop.wanted:
             raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
-        record = _record(job, rung, number, point)
+        record = _record(job, rung, number, point, probes)
         around.lease.guard()
         try:
             open_attempt(job.stage_dir, record)
@@ -109,7 +118,9 @@ def _supervisor() -> dict[str, Any]:
     return {"supervisor_pid": pid, "supervisor_start_s": psutil.Process(pid).create_time()}
 
 
-def _record(job: StageJob, rung: Rung, number: int, point: ResumePoint | None) -> AttemptRecord:
+def _record(
+    job: StageJob, rung: Rung, number: int, point: ResumePoint | None, probes: Sequence[ProbeResult]
+) -> AttemptRecord:
     launch = _launch(job, rung, point)
     return AttemptRecord(
         number=number,
@@ -121,6 +132,8 @@ def _record(job: StageJob, rung: Rung, number: int, point: ResumePoint | None) -
         cwd=launch.cwd,
         log=str(folder(job.stage_dir, number) / job.log_name),
         backend=rung.name,
+        ladder=tuple(known.name for known in job.ladder),
+        probes=tuple(probes),
         world_size=job.world_size,
         epochs=job.epochs,
         resumed_from=point,

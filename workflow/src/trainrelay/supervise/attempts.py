@@ -28,8 +28,16 @@ def next_number(stage_dir: Path) -> int:
     """
     with explained(stage_dir):
         (stage_dir / "attempts").mkdir(parents=True, exist_ok=True)
-        numbers = [int(path.name) for path in (stage_dir / "attempts").iterdir() if path.name.isdecimal()]
-    return max(numbers, default=0) + 1
+        return (newest_number(stage_dir) or 0) + 1
+
+
+def newest_number(stage_dir: Path) -> int | None:
+    """The number of the newest attempt, None where there is none; OSError where that cannot be seen."""
+    try:
+        names = [path.name for path in (stage_dir / "attempts").iterdir()]
+    except FileNotFoundError:
+        return None
+    return max((int(name) for name in names if name.isdecimal()), default=None)
 
 
 def folder(stage_dir: Path, number: int) -> Path:

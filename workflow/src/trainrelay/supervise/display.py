@@ -133,14 +133,14 @@ def describe(seen: StepSeen, epochs: int, iterations_per_s: float | None) -> str
         parts[-1] += f"/{seen.iters_per_epoch}"
     if seen.loss is not None:
         parts.append(f"loss {seen.loss:.4g}")
-    if (left_s := _left_s(seen, epochs, iterations_per_s)) is not None:
-        parts.append(f"ETA {duration(left_s)}")
+    if (eta_s := left_s(seen, epochs, iterations_per_s)) is not None:
+        parts.append(f"ETA {duration(eta_s)}")
     if iterations_per_s is not None:
         parts.append(f"{iterations_per_s:.2f} it/s")
     return ", ".join(parts)
 
 
-def _left_s(seen: StepSeen, epochs: int, iterations_per_s: float | None) -> float | None:
+def left_s(seen: StepSeen, epochs: int, iterations_per_s: float | None) -> float | None:
     """The trainer's own estimate, else one from the speed."""
     if seen.eta_s is not None or not seen.iters_per_epoch or not iterations_per_s:
         return seen.eta_s

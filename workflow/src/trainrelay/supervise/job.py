@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainrelay.command import LaunchRequest, Rung, Trainer
+from trainrelay.work_dirs import WorkDirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class StageJob:
     run: str
     stage: str
     stage_dir: Path
-    work_dir: Path  # absolute
+    work_dirs: WorkDirs  # absolute
+    supervision: Path  # what stays when the training is set aside: the lease, requests to stop, events
     epochs: int
     world_size: int
     ladder: tuple[Rung, ...]
@@ -35,6 +37,10 @@ class StageJob:
     probe: bool = False
     probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Epochs and files that are there now, newest epoch first; whether they are sound is not judged."""
+        return self.work_dirs.checkpoints(self.trainer)
 
     def rung(self, name: str) -> Rung:
         """A rung of the ladder by its name."""

@@ -50,7 +50,7 @@ def judged(
 
 def _final_checkpoint(job: StageJob) -> tuple[CheckpointFacts | None, str | None]:
     """The last epoch's checkpoint, or what is wrong with it; (None, None) where there is none."""
-    found = job.trainer.checkpoints(job.work_dir)
+    found = job.checkpoints()
     path = next((path for epoch, path in found if epoch == job.epochs), None)
     if path is None:
         return None, None

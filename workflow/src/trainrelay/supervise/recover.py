@@ -27,12 +27,21 @@ def orphaned(job: StageJob) -> AttemptRecord | None:
 
 
 def settle(job: StageJob, say: Say) -> None:
-    """Closes every attempt that has no end yet; Refusal where one may still be training."""
+    """Closes every attempt that has no end yet; Refusal where one may still be training here."""
+    settle_elsewhere(job.stage_dir, say)
     for attempt in open_attempts(job.stage_dir):
-        if attempt.host == socket.gethostname():
-            _settle_here(job, attempt, say)
-        else:
-            raise Refusal(_elsewhere(job, attempt))
+        _settle_here(job, attempt, say)
+
+
+def settle_elsewhere(stage_dir: Path, say: Say) -> None:
+    """Closes the open attempts of other hosts, whose owners are gone or fenced: the caller holds the lease.
+
+    Where one of them may still live, its work dir is left to it.
+    """
+    for attempt in open_attempts(stage_dir):
+        if attempt.host != socket.gethostname():
+            reason = f"its supervisor on {attempt.host} is gone or silent, and the stage was taken over"
+            _mark_lost(stage_dir, attempt, reason, say)
 
 
 def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
@@ -51,13 +60,6 @@ def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
         )
     how = f"; {len(ending.ended)} processes that it left were ended" if ending.ended else ""
     _mark_lost(job.stage_dir, attempt, f"the supervisor (pid {pid}) died{how}", say)
-
-
-def _elsewhere(job: StageJob, attempt: AttemptRecord) -> str:
-    return (
-        f"attempt {attempt.number} of {job.name} on host {attempt.host} has not ended; if that host is"
-        f' gone, type: trainrelay accept {job.name} --lost-attempt --reason "..."'
-    )
 
 
 def _mark_lost(stage_dir: Path, attempt: AttemptRecord, reason: str, say: Say) -> None:

@@ -18,7 +18,7 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
 
     Refusal where checkpoints exist but none is sound: starting again would lose the work in silence.
     """
-    candidates = job.trainer.checkpoints(job.work_dir)
+    candidates = job.checkpoints()
     if not candidates:
         return None, []
     facts, skipped = newest_sound(candidates)
@@ -28,9 +28,9 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
 
 
 def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
-    work_dir = shlex.quote(str(job.work_dir))
+    work_dir = shlex.quote(str(job.work_dirs.current))
     return (
-        f"{job.name}: none of the {len(candidates)} checkpoints in {job.work_dir} is sound"
+        f"{job.name}: none of the {len(candidates)} checkpoints in {job.work_dirs.current} is sound"
         f" ({'; '.join(skipped[:3])}). Starting from the beginning would lose that training:"
         f" put a sound checkpoint back, or give it up with: mv {work_dir} {work_dir}.unsound"
     )

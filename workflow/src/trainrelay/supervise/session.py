@@ -16,9 +16,12 @@ from rich.console import Console
 from trainrelay.command import Rung
 from trainrelay.errors import NoProgress
 from trainrelay.records import AttemptRecord, ProbeResult
+from trainrelay.supervise.ask import Asked
 from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
+from trainrelay.supervise.attempts import newest_number
 from trainrelay.supervise.decide import Again, Past, Step, Stop, after_probe, next_step
 from trainrelay.supervise.display import display
+from trainrelay.supervise.events import Kept
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.probe import climb, probe_rung, told
 from trainrelay.supervise.recover import orphaned
@@ -47,8 +50,10 @@ def train(job: StageJob, console: Console, lease: Guard) -> Outcome:
     asked to stop before a trainer was started, UserError where it could not be started. Call it from the main
     thread. When it returns or raises, no process of an attempt is left.
     """
-    shown = display(console, job.name, job.epochs, time.monotonic)
-    with stop_requests() as stop, contextlib.closing(shown):
+    bare = display(console, job.name, job.epochs, time.monotonic)
+    shown = Kept(bare, job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
+    asked = Asked(job.supervision, lease.owner, shown.note)
+    with stop_requests(asked) as stop, contextlib.closing(shown):
         return _Launch(job, Surroundings(shown, stop, lease)).run()
 
 
@@ -59,6 +64,7 @@ class _Launch:
         self._job, self._around, self._shown, self._stop = job, around, around.shown, around.stop
         self._ladder = [rung.name for rung in job.ladder]
         self._past: list[Past] = []
+        self._probes: list[ProbeResult] = []  # since the last attempt
 
     def run(self) -> Outcome:
         """Attempts until a step says that none follows."""
@@ -97,7 +103,9 @@ class _Launch:
         log = self._job.stage_dir / "probe" / f"{rung.name}.log"
         deadline_s = self._job.probe_timeout_s
         wanted = self._job.request
-        return probe_rung(wanted, rung, log, deadline_s=deadline_s, stopped=lambda: self._stop.wanted)
+        result = probe_rung(wanted, rung, log, deadline_s=deadline_s, stopped=lambda: self._stop.wanted)
+        self._probes.append(result)
+        return result
 
     def _attempt(self, rung: str) -> AttemptRecord:
         """One attempt, the first one that of a dead supervisor where it goes on; noted for the next step."""
@@ -106,7 +114,8 @@ class _Launch:
         if orphan is not None:
             record = adopt(self._job, orphan, self._around)
         else:
-            record = attempt(self._job, self._job.rung(rung), self._around)
+            probes, self._probes = self._probes, []
+            record = attempt(self._job, self._job.rung(rung), self._around, probes)
         self._past.append(self._seen(record, before))
         return record
 
@@ -121,4 +130,4 @@ class _Launch:
 
     def _newest(self) -> int:
         """The newest epoch with a checkpoint; whether it is sound is judged when it is resumed from."""
-        return max((epoch for epoch, _ in self._job.trainer.checkpoints(self._job.work_dir)), default=0)
+        return max((epoch for epoch, _ in self._job.checkpoints()), default=0)

@@ -1,25 +1,33 @@
-"""The wish to stop, as signals express it."""
+"""The wish to stop, as signals and requests over files express it."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class StopRequest:
-    """Which signals asked us to stop. The handler only notes them: waiting inside one can deadlock."""
+def _never() -> bool:
+    return False
 
-    def __init__(self) -> None:
+
+class StopRequest:
+    """Which signals asked us to stop. The handler only notes them: waiting inside one can deadlock.
+
+    `asked` says whether a request came in another way; it counts as one SIGTERM.
+    """
+
+    def __init__(self, asked: Callable[[], bool] = _never) -> None:
         self.signals: list[signal.Signals] = []
+        self._asked = asked
 
     @property
     def wanted(self) -> bool:
         """Stop, with the grace that the trainer is due."""
-        return bool(self.signals)
+        return bool(self.signals) or self._asked()
 
     @property
     def at_once(self) -> bool:
@@ -32,9 +40,9 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(asked: Callable[[], bool] = _never) -> Iterator[StopRequest]:
     """Counts SIGINT, SIGTERM and SIGHUP while the block runs; what was ignored (nohup) stays ignored."""
-    request = StopRequest()
+    request = StopRequest(asked)
     before = {signum: signal.getsignal(signum) for signum in _STOP_SIGNALS}
     ours = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
     try:

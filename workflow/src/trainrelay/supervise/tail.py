@@ -13,12 +13,16 @@ class Tail:
     """Complete lines of a file that is still being written, each exactly once.
 
     A line is cut at 64 kB. Of a line that a progress bar overwrote (carriage returns) the last state
-    counts. What is not UTF-8 is replaced.
+    counts. What is not UTF-8 is replaced. Of a file that is there already, `last_bytes` are read, from the
+    next line on; None: all of it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, last_bytes: int | None = None) -> None:
         self._file = path.open("rb")
         self._rest = b""
+        if last_bytes is not None and path.stat().st_size > last_bytes:
+            self._file.seek(-last_bytes, 2)
+            self._file.readline(MAX_LINE_BYTES)
 
     def lines(self) -> Iterator[str]:
         """Every line completed since the last call."""

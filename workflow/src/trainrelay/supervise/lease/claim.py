@@ -45,5 +45,5 @@ class Beat(Record):
 
     owner: OwnerId
     counter: int = Field(ge=0)
-    began: bool = False  # `acquire` had returned: what a former owner may do is known to its caller
+    began: bool = False  # that a former owner may still live has been written down
     released: bool = False

@@ -23,7 +23,7 @@ class Lease:
     It beats in a thread of its own, because a beat says that this process is there, whatever its main thread
     is busy with: reading a checkpoint, a probe, a trainer's grace. A process that is suspended beats no more.
     `taken_from` is the former owner where it may still live: then its work dir must not be written to.
-    The caller writes that down first thing, because the next supervisor is not told again.
+    The caller writes that down and calls `begin`, because the next supervisor is not told again.
     """
 
     def __init__(self, folder: Path, claim: Claim, name: str, say: Say) -> None:
@@ -41,10 +41,15 @@ class Lease:
         self._beater.start()
 
     def begin(self) -> None:
-        """The lease is about to be handed to its caller; raises Fenced where it is lost already."""
+        """What a former owner may do is written down; raises Fenced where the lease is lost already."""
         self.guard()
         self._began = True
         self._beat()
+
+    @property
+    def owner(self) -> str:
+        """The id of this claim: a request to stop names it."""
+        return self._claim.owner
 
     @property
     def lost(self) -> str | None:

@@ -14,14 +14,14 @@ from trainrelay.errors import Interrupted, Refusal
 from trainrelay.supervise.attempts import explained
 from trainrelay.supervise.lease import slurm
 from trainrelay.supervise.lease.claim import Claim, Place
-from trainrelay.supervise.lease.folder import add_claim, highest, parsed_beat, read_beat, tidy, top_claim
+from trainrelay.supervise.lease.folder import add_claim, highest, parsed_beat, tidy
 from trainrelay.supervise.lease.held import Lease, Say
+from trainrelay.supervise.lease.observe import look
 from trainrelay.supervise.lease.place import Fate, fate, here, started_ticks
 from trainrelay.supervise.lease.rules import (
     NOTICE_BEATS,
     Answer,
     Conclusion,
-    Look,
     Watched,
     conclude,
     may_live,
@@ -49,6 +49,8 @@ def acquire(
     place: Place | None = None,
 ) -> Lease:
     """The lease of the stage `name` (RUN/STAGE), beating; `place` is where this process runs.
+
+    Where it has a `taken_from`, the caller writes that down and calls `begin`.
 
     An owner on this host is judged at once; the silence of one on another host is watched, which takes up to
     a minute. Raises Refusal naming a living owner and what to type, Interrupted once `stop` says yes,
@@ -109,9 +111,9 @@ class _Taking:
 
     def _when_free(self) -> _Free:
         """Returns once nobody holds the lease."""
-        while (look := self._look()) is not None:
-            owner, beat, process = look.claim, parsed_beat(look.beat), fate(look.claim, self.place)
-            self.seen = watched(self.seen, look)
+        while (seen := look(self.folder)) is not None:
+            owner, beat, process = seen.claim, parsed_beat(seen.beat), fate(seen.claim, self.place)
+            self.seen = watched(self.seen, seen)
             concluded = conclude(owner, beat, self.seen, process, self._slurm_says(owner, process))
             if concluded.kind == "alive":
                 raise Refusal(refused(self.name, owner, concluded, process))
@@ -119,12 +121,6 @@ class _Taking:
                 return _Free(owner.token, may_live(owner, beat, concluded), taken_over(owner, concluded))
             self._wait(owner, concluded)
         return _Free(0)
-
-    def _look(self) -> Look | None:
-        began_s, claim = time.monotonic(), top_claim(self.folder)
-        if claim is None:
-            return None
-        return Look(claim, read_beat(self.folder, claim.token), began_s, time.monotonic())
 
     def _slurm_says(self, owner: Claim, process: Fate) -> Answer:
         """Of a requeued job Slurm knows only that it runs, and that is this process."""
@@ -154,7 +150,9 @@ class _Taking:
         lease.start()
         try:
             self._settle(claim, free)
-            lease.begin()
+            lease.guard()
+            if lease.taken_from is None:
+                lease.begin()
         except BaseException:
             lease.release()
             raise

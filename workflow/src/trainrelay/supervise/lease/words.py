@@ -21,11 +21,12 @@ def refused(name: str, claim: Claim, conclusion: Conclusion, fate: Fate) -> str:
     since = datetime.fromtimestamp(claim.since_s).strftime("%Y-%m-%d %H:%M:%S")
     return (
         f"{name} is training already: {owner_of(claim)} holds its lease since {since} by that host's clock,"
-        f" and {conclusion.reason}; {_what_to_type(claim, fate)}"
+        f" and {conclusion.reason}; {what_to_type(claim, fate)}"
     )
 
 
-def _what_to_type(claim: Claim, fate: Fate) -> str:
+def what_to_type(claim: Claim, fate: Fate) -> str:
+    """What a person can do about a living owner, or one of whom nothing is known."""
     if fate == "stopped":
         return f"let it go on with: kill -CONT {claim.pid}"
     if fate == "runs":

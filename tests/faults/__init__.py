@@ -1,0 +1,1 @@
+"""Faults injected into real demo trainings, and what becomes of them."""

@@ -1,0 +1,191 @@
+"""One project in which one fault is played: its config, its launches, what it left on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from faults.fault import Seen
+from faults.launch import PATIENCE_S, Launch
+from faults.stamps import Stamps, read_stamps
+from support.project import CONFIG, make_project
+from support.supervising import carrying
+from trainrelay.records import AttemptRecord, TrainRecord
+from trainrelay.state import list_attempts
+
+INJECTED = Path(__file__).with_name("injected")
+MARK = "TRAINRELAY_FAULT"  # in the environment of all that a row starts
+STAGE = "driving/stage1"
+EPOCHS, ITERATIONS = 3, 4
+
+
+class Bench:
+    """A fresh project, and everything that a row asks of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = make_project(folder)
+        self.folder = folder
+        self.mark = str(uuid.uuid4())
+        self.plan = folder / "injected" / "plan.json"
+        self._moments: list[dict[str, Any]] = []
+        shutil.copytree(INJECTED, self.plan.parent, ignore=shutil.ignore_patterns("*.pyc", "__pycache__"))
+        config = self.plan.with_name("track_map_injected.py")
+        config.rename(folder / "workflow/demo/driving/projects/configs/stage1_track_map" / config.name)
+        self.plan.write_text("[]")
+        self.project.configure(self._injectable)
+
+    def _injectable(self, data: dict[str, Any]) -> None:
+        driving = data["runs"]["driving"]
+        driving["trainer"]["env"]["PYTHONPATH"] = str(self.plan.parent)
+        driving["stages"] = {"stage1": dict(CONFIG["runs"]["driving"]["stages"]["stage1"])}
+        stage = driving["stages"]["stage1"]
+        stage.update(epochs=EPOCHS, config="./projects/configs/stage1_track_map/track_map_injected.py")
+        stage["options"] = {**stage["options"], "data.train.length": 8 * ITERATIONS}
+
+    # ------------------------------------------------------------------ before and while it trains
+
+    def inject(self, *faults: dict[str, Any], **fault: Any) -> None:
+        """The plan of injected/injected_faults.py, in place of any before."""
+        self.plan.write_text(json.dumps([*faults, *([fault] if fault else [])]))
+
+    def configure(self, **settings: Any) -> None:
+        """Keys of stage1 in config.yaml; `rungs` is the config's own."""
+        rungs = settings.pop("rungs", None)
+
+        def change(data: dict[str, Any]) -> None:
+            data["runs"]["driving"]["stages"]["stage1"].update(settings)
+            if rungs is not None:
+                data["rungs"] = rungs
+
+        self.project.configure(change)
+
+    def injected_now(self, kind: str) -> None:
+        """A fault that does not happen inside a rank happens now."""
+        # Also in the work dirs that takeovers began.
+        paths = self.stage.glob("work_dir*/epoch_*.pth")
+        digests = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+        self._moments.append({"kind": kind, "at_s": time.time(), "checkpoints": digests})
+
+    def start(self, *argv: str) -> Launch:
+        """A command in the background: a Python module and its arguments."""
+        return Launch(list(argv), self.folder, {MARK: self.mark})
+
+    def ended(self, *argv: str) -> Launch:
+        """A command, once it has ended."""
+        launch = self.start(*argv)
+        launch.wait()
+        return launch
+
+    def train(self) -> Launch:
+        """`trainrelay train driving/stage1`, once it has ended."""
+        return self.ended("trainrelay", "train", STAGE)
+
+    def snakemake(self, *arguments: str) -> Launch:
+        """A whole Snakemake run, once it has ended."""
+        return self.ended("snakemake", "--cores", "2", *arguments)
+
+    def wait_for(self, what: str, condition: Callable[[], Any]) -> Any:
+        """The condition's first true value; fails where it never comes true."""
+        until_s = time.monotonic() + PATIENCE_S
+        while not (value := condition()):
+            assert time.monotonic() < until_s, f"waited {PATIENCE_S:g} s in vain for {what}"
+            time.sleep(0.05)
+        return value
+
+    # ------------------------------------------------------------------ what it left
+
+    @property
+    def stage(self) -> Path:
+        """The folder of stage1."""
+        return self.project.stage("stage1")
+
+    @property
+    def work_dir(self) -> Path:
+        """Where the checkpoints of stage1 lie."""
+        return self.stage / "work_dir"
+
+    def stamps(self) -> Stamps:
+        """What the ranks stamped."""
+        return read_stamps(self.plan.with_name("stamps.jsonl"))
+
+    def moments(self) -> list[dict[str, Any]]:
+        """Every injection, oldest first: `kind`, `at_s`, `checkpoints`."""
+        return sorted([*self._moments, *self.stamps().of("fired")], key=lambda moment: moment["at_s"])
+
+    def attempts(self) -> tuple[AttemptRecord, ...]:
+        """The attempts of stage1."""
+        return list_attempts(self.stage)
+
+    def log(self, number: int) -> str:
+        """An attempt's console."""
+        return (self.stage / f"attempts/{number:03d}/trainer.log").read_text(errors="replace")
+
+    def processes(self) -> list[int]:
+        """Every living process that a row of this bench started, whatever became of its parents."""
+        return carrying(self.mark, MARK)
+
+    def complete(self) -> bool:
+        """Whether train.json tells of the last epoch's checkpoint."""
+        path = self.stage / "train.json"
+        if not path.exists():
+            return False
+        return TrainRecord.model_validate_json(path.read_bytes()).final_checkpoint.epoch == EPOCHS
+
+    # ------------------------------------------------------------------ what rows have in common
+
+    def noticed_after_s(self, record: AttemptRecord, kind: str | None = None) -> float:
+        """From the injection during an attempt to the record of its end."""
+        begun_s, ended_s = record.started_s, record.ended_s
+        assert ended_s is not None, f"attempt {record.number} has no end"
+        fired = [one for one in self.moments() if kind in (None, one["kind"]) and one["at_s"] <= ended_s]
+        during = [one["at_s"] for one in fired if one["at_s"] >= begun_s]
+        assert during, f"nothing was injected into attempt {record.number}; injected was: {self.moments()}"
+        return float(ended_s - during[0])
+
+    def resumed(self, launch: Launch, *ends: str) -> Seen:
+        """The launch went on by itself after attempts that ended so, and completed the stage."""
+        status, records = launch.wait(), self.attempts()
+        found = [record.end for record in records]
+        assert found == [*ends, "done"], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
+        assert status == 0, f"the launch ended with exit status {status} and said:\n{launch.text}"
+        assert self.complete(), "train.json does not tell of the last epoch"
+        last, noticed = records[-1], [self.noticed_after_s(record) for record in records[:-1]]
+        return Seen(max(noticed), ", ".join(ends), went_on(last), "completes")
+
+    def final(self, launch: Launch, status: int, *ends: str) -> Seen:
+        """The launch ended for good after attempts that ended so, with one sentence and no traceback."""
+        found_status, records = launch.wait(), self.attempts()
+        found = [record.end for record in records]
+        assert found == [*ends], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
+        assert_final(launch, found_status, status)
+        assert not self.complete(), "train.json tells of a training that did not complete"
+        noticed = self.noticed_after_s(records[-1])
+        return Seen(noticed, ends[-1], f"a person (exit status {status})", "final")
+
+
+def went_on(record: AttemptRecord) -> str:
+    """What the supervisor did next, as its record tells."""
+    point = record.resumed_from
+    where = f"resumes after epoch {point.epoch}" if point else "starts from the beginning"
+    return f"attempt {record.number} on {record.backend} {where}"
+
+
+def assert_final(launch: Launch, found: int, status: int) -> None:
+    """One sentence that says what to type, and the exit status by which people know it."""
+    assert found == status, (
+        f"the launch ended with exit status {found}, not {status}, and said:\n{launch.text}"
+    )
+    assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
+    last = launch.text.strip().splitlines()[-1]
+    assert "type the same again" in last, f"its last line does not say what to type:\n{launch.text}"
+
+
+def said_of(records: tuple[AttemptRecord, ...]) -> str:
+    """The ends of attempts with their reasons, for a message."""
+    return "; ".join(f"{record.number}: {record.end} ({record.reason})" for record in records) or "not at all"

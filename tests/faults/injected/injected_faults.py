@@ -1,0 +1,228 @@
+"""Runs inside the ranks: an mmcv hook that carries out plan.json, and stamps what happens into stamps.jsonl.
+
+Both files lie beside this one. A fault of the plan is due at an epoch and an iteration (both from 1), on one
+rank or on all (`rank` null), and once, unless it says `"once": false`.
+
+Stamps, one JSON object a line, all with `at_s` in Unix time and the `tag` of the attempt:
+    start      a rank begins; `alongside`: pids of other attempts' ranks that lived at that moment
+    fired      a fault is about to happen; `checkpoints`: path -> sha256 of every epoch's checkpoint by then
+    iteration  rank 0 has finished one
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmcv.runner import HOOKS, EpochBasedRunner, Hook
+
+HERE = Path(__file__).resolve().parent
+RANK = int(os.environ.get("RANK", "0"))
+TAG = os.environ.get("TRAINRELAY_ATTEMPT", "")
+
+
+# ---------------------------------------------------------------------- stamps
+
+
+def stamp(event: str, **facts: Any) -> None:
+    """One line at the end of stamps.jsonl."""
+    with (HERE / "stamps.jsonl").open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if event == "start":
+            # Under the lock: of two that start at once, the second sees the first.
+            facts["alongside"] = _alongside(file)
+        line = {"event": event, "at_s": time.time(), "tag": TAG, "rank": RANK, "pid": os.getpid(), **facts}
+        file.write(json.dumps(line) + "\n")
+
+
+def _alongside(file: Any) -> list[int]:
+    file.seek(0)
+    seen = [json.loads(line) for line in file]
+    others = [one for one in seen if one["event"] == "start" and one["tag"] != TAG]
+    return [one["pid"] for one in others if birth(one["pid"]) == one["birth"]]
+
+
+def birth(pid: int) -> str | None:
+    """When a living process was started, in the kernel's ticks; None where there is none, or a zombie."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else rest[18]
+
+
+def checkpoints(work_dir: str) -> dict[str, str]:
+    """Path -> sha256 of every epoch's checkpoint."""
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in Path(work_dir).glob("epoch_*.pth")
+    }
+
+
+# ---------------------------------------------------------------------- faults
+
+
+def sigkill(runner: Any) -> None:
+    """As the kernel's out-of-memory killer does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sigstop(runner: Any) -> None:
+    """As a debugger or a job control does."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def error(runner: Any) -> None:
+    """An exception of the trainer's own."""
+    raise ValueError("injected: expected 9 query embeddings, got 7")
+
+
+def leave(runner: Any) -> None:
+    """The process ends as if all were done."""
+    os._exit(0)
+
+
+def collective(runner: Any) -> None:
+    """This rank alone enters a collective, for which the others never come."""
+    dist.barrier(group=InjectedFaults.group)
+
+
+def disconnect(runner: Any) -> None:
+    """Every connection of this rank is cut, as by a network that goes away."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as connection:
+            if connection.family in (socket.AF_INET, socket.AF_INET6) and not _listens(connection):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _listens(server: socket.socket) -> bool:
+    # No network cuts these off, and gloo aborts where somebody does.
+    return bool(server.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def disconnect_for_good(runner: Any) -> None:
+    """The same, and what sitecustomize.py breaks stays broken."""
+    (HERE / "network-is-broken").touch()
+    disconnect(runner)
+
+
+def error_after_disconnect(runner: Any) -> None:
+    """An exception of this rank, while the other loses its connection before this process is gone."""
+    atexit.register(time.sleep, 10)
+    disconnect(runner)
+    error(runner)
+
+
+def nan(runner: Any) -> None:
+    """From here on the loss is not finite."""
+    with torch.no_grad():
+        next(runner.model.parameters()).fill_(float("nan"))
+
+
+KINDS = {
+    "sigkill": sigkill,
+    "sigstop": sigstop,
+    "error": error,
+    "leave": leave,
+    "collective": collective,
+    "disconnect": disconnect,
+    "disconnect-for-good": disconnect_for_good,
+    "error-after-disconnect": error_after_disconnect,
+    "nan": nan,
+}
+
+
+def _ignores_resume(self: Any, checkpoint: str, **_: Any) -> None:
+    stamp("fired", kind="ignores-resume", checkpoints=checkpoints(self.work_dir))
+
+
+def _hangs_in(dataset: Any, due: Any) -> None:
+    """The data worker that loads the sample never returns; what is forked from now on inherits this."""
+    cls = type(dataset)
+    load, loaded = cls.__getitem__, iter(range(10**9))
+
+    def hanging(self: Any, index: int) -> Any:
+        if next(loaded) >= due.sample and due.take():
+            stamp("fired", kind="data-worker", checkpoints=checkpoints(due.work_dir))
+            time.sleep(100_000)
+        return load(self, index)
+
+    cls.__getitem__ = hanging
+
+
+# ---------------------------------------------------------------------- the hook
+
+
+class Due:
+    """One fault of the plan."""
+
+    def __init__(self, number: int, words: dict[str, Any]) -> None:
+        self.number, self.kind = number, words["kind"]
+        self.epoch, self.iteration = words.get("epoch", 1), words.get("iteration", 1)
+        self.once = words.get("once", True)
+        self.here = words.get("rank") in (None, RANK)
+        self.sample, self.work_dir = 0, ""
+
+    def take(self) -> bool:
+        """Whether it is to happen now; only the first call may say so where it happens once."""
+        if not self.once:
+            return True
+        try:
+            (HERE / f"fired-{self.number}-rank-{RANK}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+def plan() -> list[Due]:
+    """The faults of plan.json for this rank."""
+    due = [Due(number, words) for number, words in enumerate(json.loads((HERE / "plan.json").read_text()))]
+    return [one for one in due if one.here]
+
+
+@HOOKS.register_module()
+class InjectedFaults(Hook):
+    """Carries out the plan."""
+
+    group: Any = None
+
+    def __init__(self) -> None:
+        self._due = plan()
+
+    def before_run(self, runner: Any) -> None:
+        # All ranks must make it, also those on which nothing is due.
+        InjectedFaults.group = dist.new_group()
+
+    def before_train_epoch(self, runner: Any) -> None:
+        for due in self._due:
+            if due.kind == "data-worker" and due.epoch == runner.epoch + 1:
+                loader = runner.data_loader
+                due.sample, due.work_dir = (due.iteration - 1) * loader.batch_size, runner.work_dir
+                _hangs_in(loader.dataset, due)
+
+    def before_train_iter(self, runner: Any) -> None:
+        now = (runner.epoch + 1, runner.inner_iter + 1)
+        for due in self._due:
+            if due.kind in KINDS and (due.epoch, due.iteration) == now and due.take():
+                stamp("fired", kind=due.kind, checkpoints=checkpoints(runner.work_dir))
+                KINDS[due.kind](runner)
+
+    def after_train_iter(self, runner: Any) -> None:
+        if RANK == 0:
+            stamp("iteration", epoch=runner.epoch + 1, iteration=runner.inner_iter + 1)
+
+
+stamp("start", birth=birth(os.getpid()))
+if any(due.kind == "ignores-resume" for due in plan()):
+    EpochBasedRunner.resume = _ignores_resume

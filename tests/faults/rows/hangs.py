@@ -1,0 +1,60 @@
+"""Trainers that stand still: the watchdog's limit is fixed, because a measured one is never below minutes."""
+
+from __future__ import annotations
+
+from faults.bench import Bench
+from faults.fault import Seen, fault
+
+# Start-up counts, and must be over by then on a busy machine as well.
+LIMIT_S = 45.0
+MUST = f"hang, noticed after {LIMIT_S:g} s without progress, stacks of all ranks; resumes, completes"
+
+
+def _hang(bench: Bench, kind: str, rank: int) -> Seen:
+    bench.configure(hang_timeout_s=LIMIT_S)
+    bench.inject(kind=kind, rank=rank, epoch=2, iteration=4)
+    seen = bench.resumed(bench.train(), "hang")
+    reason = str(bench.attempts()[0].reason)
+    assert f"hang_timeout_s allows {LIMIT_S:g} s" in reason, f"the reason names another limit: {reason}"
+    assert "since epoch 2, iteration 3" in reason, f"the reason does not say where it stood: {reason}"
+    for number in (0, 1):
+        stacks = bench.stage / f"attempts/001/stacks/rank-{number}.txt"
+        assert stacks.exists(), f"no stacks of rank {number} were kept; the reason: {reason}"
+    return seen
+
+
+@fault(
+    "rank-hangs-in-collective",
+    "a rank hangs in a collective",
+    injected="rank 1 enters a barrier alone in epoch 2, iteration 4",
+    must=MUST,
+)
+def rank_hangs_in_collective(bench: Bench) -> Seen:
+    seen = _hang(bench, "collective", rank=1)
+    stacks = (bench.stage / "attempts/001/stacks/rank-1.txt").read_text()
+    assert "in barrier" in stacks, f"the stacks of rank 1 do not show the barrier:\n{stacks}"
+    return seen
+
+
+@fault(
+    "data-worker-hangs",
+    "a data worker hangs",
+    injected="rank 0's data worker sleeps when it loads iteration 4 of epoch 2",
+    must=MUST,
+)
+def data_worker_hangs(bench: Bench) -> Seen:
+    seen = _hang(bench, "data-worker", rank=0)
+    folder = bench.stage / "attempts/001/stacks"
+    workers = [path.read_text() for path in folder.glob("rank-0-pid-*.txt")]
+    assert any("in hanging" in text for text in workers), f"no worker's stack shows it: {workers}"
+    return seen
+
+
+@fault(
+    "rank-stopped",
+    "SIGSTOP on a rank",
+    injected="SIGSTOP in rank 1, epoch 2, iteration 4",
+    must=MUST,
+)
+def rank_stopped(bench: Bench) -> Seen:
+    return _hang(bench, "sigstop", rank=1)

@@ -1,0 +1,54 @@
+"""Ranks that die, fail or leave, once and again and again."""
+
+from __future__ import annotations
+
+from faults.bench import Bench
+from faults.fault import Seen, fault
+
+
+@fault(
+    "rank-sigkilled",
+    "one rank SIGKILLed",
+    injected="SIGKILL in rank 1, epoch 2, iteration 3",
+    must="killed; resumes by itself, completes",
+    quick=True,
+)
+def rank_sigkilled(bench: Bench) -> Seen:
+    bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)
+    return bench.resumed(bench.train(), "killed")
+
+
+@fault(
+    "rank-raises",
+    "one rank raises",
+    injected="ValueError in rank 1, epoch 2, iteration 3",
+    must="trainer-bug; resumes by itself, completes",
+)
+def rank_raises(bench: Bench) -> Seen:
+    bench.inject(kind="error", rank=1, epoch=2, iteration=3)
+    return bench.resumed(bench.train(), "trainer-bug")
+
+
+@fault(
+    "exits-0-unfinished",
+    "trainer exits 0 unfinished",
+    injected="every rank exits 0 in epoch 3, iteration 2",
+    must="unfinished; resumes by itself, completes",
+)
+def exits_0_unfinished(bench: Bench) -> Seen:
+    bench.inject(kind="leave", epoch=3, iteration=2)
+    return bench.resumed(bench.train(), "unfinished")
+
+
+@fault(
+    "crash-loop",
+    "crash loop without a new checkpoint",
+    injected="ValueError in rank 0, epoch 1, iteration 2, each time",
+    must="final after 3 attempts in one launch",
+)
+def crash_loop(bench: Bench) -> Seen:
+    bench.inject(kind="error", rank=0, epoch=1, iteration=2, once=False)
+    launch = bench.train()
+    seen = bench.final(launch, 4, "trainer-bug", "trainer-bug", "trainer-bug")
+    assert "3 attempts in a row brought no new checkpoint" in launch.text, launch.text
+    return seen

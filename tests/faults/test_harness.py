@@ -1,0 +1,194 @@
+"""The harness of the faults notices what it is there to notice, and its page is what was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import faults.rows  # noqa: F401 (fills FAULTS)
+from faults import run
+from faults.bench import MARK, Bench
+from faults.fault import FAULTS, Fault, Played, Row, Seen
+from faults.page import merged, read_rows, render, write_rows
+from faults.play import play
+from faults.stamps import Stamps, read_stamps
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SEEN = Seen(1.0, "killed", "attempt 2", "completes")
+PLAYED = Played("a", "A", "how", "must", 1.25, "hang", "next", 2, 4, 0, "completes", 9.0, "2 cores", None)
+
+
+def played(row: Row, folder: Path) -> Played:
+    return play(Fault("made-up", "A made-up fault", "not at all", "nothing", False, row), folder / "project")
+
+
+def stamp(bench: Bench, **facts: object) -> None:
+    line = {"at_s": 1.0, "tag": "t", "rank": 0, "pid": 1, **facts}
+    with bench.plan.with_name("stamps.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def checkpoint(bench: Bench) -> Path:
+    bench.work_dir.mkdir(parents=True)
+    path = bench.work_dir / "epoch_1.pth"
+    path.write_bytes(b"weights")
+    return path
+
+
+def harmless(bench: Bench) -> Seen:
+    checkpoint(bench)
+    bench.injected_now("nothing")
+    return SEEN
+
+
+def says_no(bench: Bench) -> Seen:
+    bench.injected_now("nothing")
+    raise AssertionError("the stage did not complete")
+
+
+def breaks(bench: Bench) -> Seen:
+    bench.injected_now("nothing")
+    raise KeyError("train.json")
+
+
+def injects_nothing(bench: Bench) -> Seen:
+    return SEEN
+
+
+def loses_a_checkpoint(bench: Bench) -> Seen:
+    path = checkpoint(bench)
+    bench.injected_now("nothing")
+    path.unlink()
+    return SEEN
+
+
+def changes_a_checkpoint(bench: Bench) -> Seen:
+    path = checkpoint(bench)
+    bench.injected_now("nothing")
+    path.write_bytes(b"weightz")
+    return SEEN
+
+
+def redoes_too_much(bench: Bench) -> Seen:
+    bench.injected_now("nothing")
+    for tag in ("first", "second"):
+        for iteration in range(1, 6):
+            stamp(bench, event="iteration", tag=tag, epoch=1, iteration=iteration)
+    return SEEN
+
+
+def trains_twice(bench: Bench) -> Seen:
+    bench.injected_now("nothing")
+    stamp(bench, event="start", alongside=[4711])
+    return SEEN
+
+
+def test_a_row_without_a_problem_is_no_miss(tmp_path: Path) -> None:
+    row = played(harmless, tmp_path)
+    assert (row.missed, row.processes_left, row.redone_iterations) == (None, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (says_no, "the stage did not complete"),
+        (breaks, "the row itself failed: KeyError: 'train.json'"),
+        (injects_nothing, "nothing was injected"),
+        (loses_a_checkpoint, "epoch_1.pth was there when the fault (nothing) happened and is gone"),
+        (changes_a_checkpoint, "epoch_1.pth is not as it was when the fault (nothing) happened"),
+        (redoes_too_much, "an attempt redid 5 iterations, more than the 4 between checkpoints"),
+        (trains_twice, "rank 0 of attempt t began while pids [4711] trained"),
+    ],
+)
+def test_a_miss_is_one_and_says_why(row: Row, why: str, tmp_path: Path) -> None:
+    assert played(row, tmp_path).missed == why
+
+
+def test_a_process_that_is_left_is_counted_and_ended(tmp_path: Path) -> None:
+    left: list[subprocess.Popen[bytes]] = []
+
+    def leaves_a_process(bench: Bench) -> Seen:
+        bench.injected_now("nothing")
+        argv = [sys.executable, "-c", "print(flush=True); import time; time.sleep(600)"]
+        left.append(subprocess.Popen(argv, env={MARK: bench.mark}, stdout=subprocess.PIPE))
+        assert left[0].stdout is not None
+        left[0].stdout.readline()
+        return SEEN
+
+    row = played(leaves_a_process, tmp_path)
+    assert row.processes_left == 1
+    assert row.missed == f"1 processes were left: [{left[0].pid}]"
+    assert left[0].wait(60) == -9
+
+
+# ---------------------------------------------------------------------- stamps
+
+
+def iteration(tag: str, epoch: int, number: int) -> dict[str, object]:
+    return {"event": "iteration", "tag": tag, "epoch": epoch, "iteration": number}
+
+
+def test_redone_is_what_an_attempt_before_had_done() -> None:
+    lines = [iteration("a", 1, 1), iteration("a", 1, 2), iteration("a", 2, 1), iteration("b", 2, 1)]
+    assert Stamps((*lines, iteration("b", 2, 2), iteration("c", 2, 2))).redone() == [1, 1]
+
+
+def test_a_stamp_that_is_being_written_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "stamps.jsonl"
+    path.write_text('{"event": "fired"}\n{"event": "sta')
+    assert [line["event"] for line in read_stamps(path).lines] == ["fired"]
+
+
+# ---------------------------------------------------------------------- the page
+
+
+def test_the_page_is_what_was_measured() -> None:
+    """docs/FAULTS.md is made from docs/faults.json and nothing else."""
+    assert (DOCS / "FAULTS.md").read_text(encoding="utf-8") == render(read_rows(DOCS / "faults.json"))
+
+
+def test_the_page_shows_every_fault_as_it_must_be() -> None:
+    rows = read_rows(DOCS / "faults.json")
+    assert [row.name for row in rows] == list(FAULTS)
+    assert [row.name for row in rows if row.missed] == []
+
+
+def test_a_miss_shows_on_the_page() -> None:
+    page = render([replace(PLAYED, missed="it hangs still"), PLAYED])
+    assert "| A | how | 1.2 | hang | next | 2 | 0 | **missed** |" in page
+    assert "| A | how | 1.2 | hang | next | 2 | 0 | completes |" in page
+
+
+def test_rows_of_two_machines_are_two_tables() -> None:
+    page = render([PLAYED, replace(PLAYED, machine="one GPU")])
+    assert page.count("Measured on 2 cores:") == page.count("Measured on one GPU:") == 1
+
+
+def test_a_row_takes_its_place_and_what_is_no_fault_any_more_goes() -> None:
+    names = [replace(PLAYED, name=name) for name in ("c", "gone", "b")]
+    new = replace(PLAYED, name="b", missed="why")
+    assert merged(names, new, dict.fromkeys("abc")) == [new, names[0]]
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    write_rows(tmp_path, [PLAYED])
+    assert read_rows(tmp_path / "faults.json") == [PLAYED]
+    assert (tmp_path / "FAULTS.md").read_text() == render([PLAYED])
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_an_unknown_fault_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["rank-sigkiled"]) == 2
+    assert "no fault is called rank-sigkiled" in capsys.readouterr().out
+
+
+def test_the_list_names_every_fault_and_plays_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FAULTS)

@@ -1,0 +1,118 @@
+"""`trainrelay train` after an owner of another host fell silent: it may still live, and may still write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.stage_on_disk import OnDisk
+from trainrelay.cli import train
+from trainrelay.config import stage_paths
+from trainrelay.files import read_record
+from trainrelay.records import AttemptRecord, Identity
+from trainrelay.state import read
+from trainrelay.supervise import StageJob
+from trainrelay.supervise.lease.claim import Beat, Claim, Place
+from trainrelay.supervise.lease.folder import add_claim, write_beat
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[StageJob]:
+    jobs: list[StageJob] = []
+
+    def start(job: StageJob, *_: Any) -> None:
+        jobs.append(job)
+        raise InterruptedError
+
+    monkeypatch.setattr(train.supervise, "train", start)
+    return jobs
+
+
+def silent_owner(disk: OnDisk, *, released: bool = False) -> None:
+    folder = disk.paths.supervision / "lease"
+    folder.mkdir(parents=True)
+    place = Place(host="node9", machine="m", boot="b", pid_namespace="1")
+    claim = Claim(token=1, owner="c" * 32, place=place, pid=7, started_ticks=1, beat_s=0.05, since_s=1e9)
+    assert add_claim(folder, claim)
+    write_beat(folder, 1, Beat(owner=claim.owner, counter=5, began=True, released=released))
+
+
+def trained_one_epoch_on(disk: OnDisk, host: str) -> None:
+    disk.train(log={"epochs": 1})
+    record = disk.paths.folder / "attempts/001/attempt.json"
+    found = read_record(record, AttemptRecord)
+    assert found is not None
+    left_open = {"end": None, "ended_s": None, "host": host, "epochs": 1, "final_checkpoint": None}
+    record.write_text(found.model_copy(update=left_open).model_dump_json())
+    disk.checkpoint.rename(disk.checkpoint.with_name("epoch_1.pth"))
+
+
+def launched(disk: OnDisk) -> None:
+    with pytest.raises(InterruptedError):
+        train.train_stage(disk.config(), "r", "s")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> OnDisk:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    return disk
+
+
+def test_it_writes_to_a_work_dir_of_its_own_and_reads_the_old_one(
+    disk: OnDisk, started: list[StageJob]
+) -> None:
+    trained_one_epoch_on(disk, "node9")
+    silent_owner(disk)
+    launched(disk)
+    old = disk.paths.work_dir
+    assert started[0].work_dirs.current == old.with_name("work_dir.taken-2")
+    assert started[0].request.work_dir == str(old.with_name("work_dir.taken-2"))
+    assert started[0].checkpoints() == [(1, old / "epoch_1.pth")]
+    assert read(disk.config(), "r", "s").attempts[0].end == "lost"
+
+
+def test_a_later_launch_goes_on_in_that_work_dir(disk: OnDisk, started: list[StageJob]) -> None:
+    trained_one_epoch_on(disk, "node9")
+    silent_owner(disk)
+    launched(disk)
+    launched(disk)
+    assert started[0].work_dirs == started[1].work_dirs
+    (disk.paths.work_dir / "epoch_2.pth").write_bytes(b"of the old owner, who came back")
+    assert [epoch for epoch, _ in read(disk.config(), "r", "s").checkpoints] == [1]
+
+
+def test_an_owner_that_released_its_lease_leaves_its_work_dir_to_the_next(
+    disk: OnDisk, started: list[StageJob]
+) -> None:
+    trained_one_epoch_on(disk, "node9")
+    silent_owner(disk, released=True)
+    launched(disk)
+    assert started[0].work_dirs.current == disk.paths.work_dir
+
+
+def test_a_first_training_taken_over_has_a_work_dir_of_its_own(disk: OnDisk, started: list[StageJob]) -> None:
+    silent_owner(disk)
+    launched(disk)
+    identity = read_record(stage_paths(disk.config(), "r", "s").identity, Identity)
+    assert identity is not None
+    assert [(one.token, one.after_epoch) for one in identity.takeovers] == [(2, 0)]
+    assert started[0].work_dirs.current.name == "work_dir.taken-2"
+
+
+def test_a_changed_training_is_set_aside_with_all_its_work_dirs(
+    disk: OnDisk, started: list[StageJob]
+) -> None:
+    trained_one_epoch_on(disk, "node9")
+    silent_owner(disk)
+    launched(disk)
+    started[0].work_dirs.current.mkdir()
+    (started[0].work_dirs.current / "epoch_2.pth").write_bytes(b"weights")
+    with pytest.raises(InterruptedError):
+        train.train_stage(disk.config(guard_gpu_h=1e9, seed=7), "r", "s")
+    assert started[1].checkpoints() == []
+    aside = disk.paths.folder.with_name("s.old-1")
+    assert (aside / "work_dir/epoch_1.pth").exists()
+    assert (aside / "work_dir.taken-2/epoch_2.pth").exists()

@@ -1,0 +1,120 @@
+"""`trainrelay watch`: every stage, live on a terminal, once as plain text elsewhere, once as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from collections.abc import Sequence
+
+import orjson
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trainrelay.cli.common import configured
+from trainrelay.config import Config
+from trainrelay.errors import UserError
+from trainrelay.watching import Column, StageRow, StageWatch, chosen, figures, remarks
+
+# A slower observer would sleep through the silence of an owner.
+_EVERY_S = (0.2, 10.0)
+_STYLES = {
+    "running": "green",
+    "supervised": "green",
+    "complete": "cyan",
+    "failed": "bold red",
+    "unreadable": "bold red",
+    "foreign": "red",
+    "changed": "yellow",
+    "silent": "bold yellow",
+    "suspended": "bold yellow",
+    "running?": "yellow",
+}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Show the stages until Ctrl-C, or once where nobody looks on."""
+    every_s = _sound_pace(arguments.every_s)
+    config = configured(arguments)
+    watches = [StageWatch(config, *where) for where in _named(config, arguments.which)]
+    console = Console()
+    if arguments.json:
+        rows = [figures(watch.look()) for watch in watches]
+        print(orjson.dumps({"stages": rows}, option=orjson.OPT_INDENT_2).decode())
+    elif console.is_terminal:
+        _live(watches, console, every_s)
+    else:
+        _once([watch.look() for watch in watches])
+
+
+def _sound_pace(every_s: float) -> float:
+    least, most = _EVERY_S
+    if not least <= every_s <= most:
+        raise UserError(f"--every-s {every_s:g}: type a number of seconds from {least:g} to {most:g}")
+    return every_s
+
+
+def _named(config: Config, which: Sequence[str]) -> list[tuple[str, str]]:
+    """The stages meant, each once, in the config's order."""
+    known = [(run, stage) for run in config.runs for stage in config.in_order(run)]
+    meant: set[tuple[str, str]] = set()
+    for word in which:
+        found = {(run, stage) for run, stage in known if word in (run, f"{run}/{stage}")}
+        if not found:
+            names = ", ".join([*config.runs, *(f"{run}/{stage}" for run, stage in known)])
+            raise UserError(f"{word}: no such run or stage in the config; type one of: {names}")
+        meant |= found
+    return [where for where in known if not which or where in meant]
+
+
+def _once(rows: Sequence[StageRow]) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a locale may have no blocks and arrows
+    for line in _lines(chosen(rows, None)):
+        print(line.rstrip())
+    for remark in remarks(rows):
+        print(remark)
+
+
+def _lines(columns: Sequence[Column]) -> list[str]:
+    padded = [[_padded(column, text) for text in (column.title, *column.cells)] for column in columns]
+    return ["  ".join(cells) for cells in zip(*padded, strict=True)]
+
+
+def _padded(column: Column, text: str) -> str:
+    return text.rjust(column.width) if column.right else text.ljust(column.width)
+
+
+def _live(watches: Sequence[StageWatch], console: Console, every_s: float) -> None:
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(_view([watch.look() for watch in watches], console.width), refresh=True)
+                time.sleep(every_s)
+    except KeyboardInterrupt:
+        pass
+
+
+def _view(rows: Sequence[StageRow], width_chars: int) -> Group:
+    """The table and the remarks, no line wider than the terminal."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    columns = chosen(rows, width_chars)
+    for column in columns:
+        table.add_column(
+            column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"
+        )
+    for place, row in enumerate(rows):
+        table.add_row(*(_cell(column, place, row) for column in columns))
+    clock = Text(f"{time.strftime('%H:%M:%S')}  Ctrl-C ends this view, nothing else", style="dim")
+    said = [Text(remark, style="dim", no_wrap=True, overflow="ellipsis") for remark in remarks(rows)]
+    return Group(table, *said, clock)
+
+
+def _cell(column: Column, place: int, row: StageRow) -> Text:
+    style = _STYLES.get(row.label, "") if column.title == "state" else ""
+    if column.title == "backend" and row.fallback_from:
+        style = "yellow"
+    return Text(column.cells[place], style=style)

@@ -1,0 +1,97 @@
+"""events.jsonl: what the supervisors of a stage said, a line each, for who looks from another machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+from pydantic import Field, ValidationError
+
+from trainrelay.command import StepSeen
+from trainrelay.errors import TrainrelayError
+from trainrelay.records import Record
+from trainrelay.supervise.display import Display
+from trainrelay.supervise.small import last_bytes
+from trainrelay.supervise.text import printable
+
+_MOST_BYTES = 1_000_000  # then the file becomes the old one
+_MOST_CHARS = 2000  # of one event
+_READ_BYTES = 64 * 1024
+
+
+class Event(Record):
+    """One line of events.jsonl. `at_s` is Unix time by the supervisor's clock; `attempt` was the newest."""
+
+    at_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)
+    attempt: int | None
+    text: str
+
+
+def events_file(supervision: Path) -> Path:
+    """Where a stage's events lie."""
+    return supervision / "events.jsonl"
+
+
+def read_events(supervision: Path) -> list[Event]:
+    """The last events, in order, their text printable; lines that are none are left out."""
+    lines = last_bytes(events_file(supervision), _READ_BYTES).split(b"\n")
+    return [event for line in lines if line and (event := _event(line))]
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = Event.model_validate_json(line)
+    except ValidationError:
+        return None
+    return event.model_copy(update={"text": printable(event.text[:_MOST_CHARS])})
+
+
+class Kept:
+    """A display whose notes are kept as events, as long as `may_write` does not raise."""
+
+    def __init__(
+        self,
+        shown: Display,
+        supervision: Path,
+        newest_attempt: Callable[[], int | None],
+        may_write: Callable[[], None],
+    ) -> None:
+        self._shown, self._file = shown, events_file(supervision)
+        self._newest_attempt, self._may_write = newest_attempt, may_write
+
+    def step(self, seen: StepSeen) -> None:
+        """Shown alone: the log has it."""
+        self._shown.step(seen)
+
+    def note(self, sentence: str) -> None:
+        """Kept and shown; a disk that does not take it ends no training."""
+        with suppress(OSError, TrainrelayError):
+            self._may_write()
+            said = printable(sentence)[:_MOST_CHARS]
+            _append(self._file, Event(at_s=time.time(), attempt=self._newest_attempt(), text=said))
+        self._shown.note(sentence)
+
+    def close(self) -> None:
+        """Closes what is shown."""
+        self._shown.close()
+
+
+def _append(path: Path, event: Event) -> None:
+    _make_room(path)
+    line = orjson.dumps(event.model_dump()) + b"\n"
+    # In one write: two writers, were there ever two, do not mix their lines.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
+def _make_room(path: Path) -> None:
+    if path.exists() and path.stat().st_size >= _MOST_BYTES:
+        path.replace(path.with_name("events.old.jsonl"))

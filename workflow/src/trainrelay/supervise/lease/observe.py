@@ -1,0 +1,59 @@
+"""A lease looked at from outside: nothing is taken, nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainrelay.supervise.lease.claim import Claim, Place
+from trainrelay.supervise.lease.folder import parsed_beat, read_beat, top_claim
+from trainrelay.supervise.lease.place import Fate, fate, here
+from trainrelay.supervise.lease.rules import Conclusion, Look, Watched, conclude, watched
+
+QUIET_BEATS = 2  # a counter that moved and stood still for so long: it is no longer known to move
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a lease's last owner. `quiet_s`: how long its counter was seen to stand still."""
+
+    claim: Claim
+    process: Fate
+    concluded: Conclusion
+    quiet_s: float
+
+
+def look(folder: Path, clock: Callable[[], float] = time.monotonic) -> Look | None:
+    """One look at the highest claim of a lease folder, None where there is none."""
+    began_s, claim = clock(), top_claim(folder)
+    if claim is None:
+        return None
+    return Look(claim, read_beat(folder, claim.token), began_s, clock())
+
+
+class Observer:
+    """One observer of a stage's lease, by its own monotonic clock."""
+
+    def __init__(
+        self, stage_dir: Path, place: Place | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._folder, self._place, self._clock = stage_dir / "lease", place or here(), clock
+        self._seen: Watched | None = None
+
+    def look(self) -> Seen | None:
+        """What is known now; None where nobody ever held it. UserError where the files are damaged."""
+        found = look(self._folder, self._clock)
+        if found is None:
+            return None
+        self._seen = watched(self._seen, found)
+        process = fate(found.claim, self._place)
+        concluded = conclude(found.claim, parsed_beat(found.beat), self._now(found.claim), process, "unknown")
+        return Seen(found.claim, process, concluded, self._seen.quiet_s)
+
+    def _now(self, claim: Claim) -> Watched:
+        # The rules are for who looks until it is certain; this observer goes on looking.
+        assert self._seen is not None
+        moves = self._seen.moved and self._seen.quiet_s <= QUIET_BEATS * claim.beat_s
+        return replace(self._seen, moved=moves)

@@ -1,0 +1,134 @@
+"""One stage in one line: what a view shows of it (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainrelay.command import StepSeen
+from trainrelay.records import AttemptRecord
+from trainrelay.state import Facts, State
+from trainrelay.supervise import Event, left_s, printable
+from trainrelay.watching.standing import Label, Standing
+
+_GOING_ON = ("running", "running?", "suspended", "silent")
+_TIMED = ("running", "running?")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What an attempt's log says."""
+
+    step: StepSeen | None = None
+    losses: tuple[float, ...] = ()
+    iterations_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """All that one look at a stage found."""
+
+    facts: Facts
+    state: State
+    stands: Standing
+    sampled: Sampled
+    iterations_lost: int
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """A stage as it stands. What is not known is None; every text is printable."""
+
+    run: str
+    stage: str
+    label: Label
+    reason: str
+    epochs: int | None = None
+    epochs_done: int | None = None
+    live: bool | None = None
+    silent_s: float | None = None
+    epoch: int | None = None
+    iteration: int | None = None
+    iterations_per_epoch: int | None = None
+    loss: float | None = None
+    losses: tuple[float, ...] = ()
+    eta_s: float | None = None
+    iterations_per_s: float | None = None
+    backend: str | None = None
+    fallback_from: str | None = None  # the ladder's first rung, where another one is used
+    attempt: int | None = None
+    host: str | None = None
+    iterations_lost: int = 0
+    event: str | None = None
+    event_ago_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """RUN/STAGE."""
+        return f"{self.run}/{self.stage}"
+
+    @property
+    def going_on(self) -> bool:
+        """Whether an attempt is open, as far as is known."""
+        return self.label in _GOING_ON
+
+
+def unreadable(run: str, stage: str, problem: str) -> StageRow:
+    """The row of a stage whose files are damaged."""
+    return StageRow(run, stage, "unreadable", printable(problem))
+
+
+def row(look: Looked, now_s: float) -> StageRow:
+    """What is shown of a stage; `now_s` is Unix time, for the age of its last event alone."""
+    facts, stands, sampled = look.facts, look.stands, look.sampled
+    attempt = facts.attempts[-1] if facts.attempts else None
+    epoch, iteration, per_epoch = _place(facts, attempt, sampled.step)
+    timed, event = stands.label in _TIMED, look.events[-1] if look.events else None
+    return StageRow(
+        run=facts.run,
+        stage=facts.stage,
+        label=stands.label,
+        reason=printable(look.state.reason),
+        epochs=facts.epochs,
+        epochs_done=facts.epochs_done,
+        live=stands.live,
+        silent_s=stands.silent_s,
+        epoch=epoch,
+        iteration=iteration,
+        iterations_per_epoch=per_epoch,
+        loss=sampled.step.loss if sampled.step else None,
+        losses=sampled.losses,
+        eta_s=_eta_s(facts, sampled) if timed else None,
+        iterations_per_s=sampled.iterations_per_s if timed else None,
+        backend=printable(attempt.backend) if attempt else None,
+        fallback_from=_fallback_from(attempt) if attempt else None,
+        attempt=attempt.number if attempt else None,
+        host=printable(attempt.host) if attempt else None,
+        iterations_lost=look.iterations_lost,
+        event=event.text if event else None,
+        # By two clocks, so it can come out below nothing.
+        event_ago_s=max(0.0, now_s - event.at_s) if event else None,
+    )
+
+
+def _place(
+    facts: Facts, attempt: AttemptRecord | None, step: StepSeen | None
+) -> tuple[int | None, int | None, int | None]:
+    """Epoch, iteration and iterations per epoch: of the log, of the record, or of the checkpoints."""
+    if step is not None:
+        return step.epoch, step.iteration, step.iters_per_epoch
+    if attempt is not None and attempt.last_epoch is not None:
+        return attempt.last_epoch, attempt.last_iteration, attempt.iters_per_epoch
+    return (facts.epochs_done or None), None, None
+
+
+def _eta_s(facts: Facts, sampled: Sampled) -> float | None:
+    if sampled.step is None:
+        return None
+    return left_s(sampled.step, facts.epochs, sampled.iterations_per_s)
+
+
+def _fallback_from(attempt: AttemptRecord) -> str | None:
+    first = attempt.ladder[0] if attempt.ladder else attempt.backend
+    return printable(first) if first != attempt.backend else None

@@ -1,0 +1,142 @@
+"""Rows as columns of text that fit a width (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from trainrelay.supervise import duration
+from trainrelay.watching.row import StageRow
+from trainrelay.watching.spark import sparkline
+
+GAP_CHARS = 2
+UNKNOWN = "-"
+
+_MOST_SPARK_CHARS = 40
+_LEAST_NAME_CHARS = 10
+_TOLD = ("failed", "changed", "foreign", "unreadable", "silent", "suspended", "running?")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A title and a text per row, `width` characters at most; numbers stand to the right."""
+
+    title: str
+    cells: tuple[str, ...]
+    right: bool = False
+
+    @property
+    def width(self) -> int:
+        """Of the widest cell, title included."""
+        return max(map(len, (self.title, *self.cells)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    title: str
+    cell: Callable[[StageRow], str]
+    right: bool = False
+
+
+# Left out where the width does not do, the first one first; stage and state always stay.
+_LEFT_OUT = ("it/s", "lost", "try", "backend", "last losses", "iteration", "loss", "ETA", "epoch")
+
+
+def chosen(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
+    """The columns that fit a width, None for any; at last the stage's name is cut."""
+    columns = {kind.title: _column(kind, rows) for kind in _KINDS}
+    if width_chars is None:
+        return list(columns.values())
+    for title in ("", *_LEFT_OUT):
+        columns.pop(title, None)
+        if (too_wide := _total(columns) - width_chars) <= _spare(columns):
+            return [_narrowed(column, too_wide) for column in columns.values()]
+    return [_cut(column, width_chars) for column in columns.values()]
+
+
+def _column(kind: _Kind, rows: Sequence[StageRow]) -> Column:
+    return Column(kind.title, tuple(kind.cell(row) for row in rows), kind.right)
+
+
+def _total(columns: dict[str, Column]) -> int:
+    return sum(column.width for column in columns.values()) + GAP_CHARS * (len(columns) - 1)
+
+
+def _spare(columns: dict[str, Column]) -> int:
+    """By how many characters the columns can be narrowed: the sparkline's, else none."""
+    spark = columns.get("last losses")
+    return max(0, spark.width - len(spark.title)) if spark else 0
+
+
+def _narrowed(column: Column, too_wide: int) -> Column:
+    if column.title != "last losses" or too_wide <= 0:
+        return column
+    keep = column.width - too_wide
+    return Column(column.title, tuple(cell[-keep:] for cell in column.cells), column.right)
+
+
+def _cut(column: Column, width_chars: int) -> Column:
+    if column.title != "stage":
+        return column
+    most = max(_LEAST_NAME_CHARS, width_chars - 12)
+    return Column(column.title, tuple(shortened(cell, most) for cell in column.cells), column.right)
+
+
+def shortened(text: str, most_chars: int) -> str:
+    """The text, its end replaced by an ellipsis where it is too long."""
+    return text if len(text) <= most_chars else text[: max(0, most_chars - 1)] + "…"
+
+
+def _of(value: int | None, total: int | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{value}/{total}" if total is not None else str(value)
+
+
+def _speed(iterations_per_s: float | None) -> str:
+    return UNKNOWN if iterations_per_s is None else f"{iterations_per_s:.2f}"
+
+
+def _state(row: StageRow) -> str:
+    return row.label if row.silent_s is None else f"{row.label} {row.silent_s:.0f} s"
+
+
+def _backend(row: StageRow) -> str:
+    if row.backend is None:
+        return UNKNOWN
+    return f"{row.backend} ↓" if row.fallback_from else row.backend
+
+
+# As they stand in a line, from left to right.
+_KINDS = (
+    _Kind("stage", lambda row: row.name),
+    _Kind("state", _state),
+    _Kind("epoch", lambda row: _of(row.epoch, row.epochs), right=True),
+    _Kind("iteration", lambda row: _of(row.iteration, row.iterations_per_epoch), right=True),
+    _Kind("loss", lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}", right=True),
+    _Kind("last losses", lambda row: sparkline(row.losses, _MOST_SPARK_CHARS)),
+    _Kind("ETA", lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s), right=True),
+    _Kind("it/s", lambda row: _speed(row.iterations_per_s), right=True),
+    _Kind("backend", _backend),
+    _Kind("try", lambda row: str(row.attempt or UNKNOWN), right=True),
+    _Kind("lost", lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN, right=True),
+)
+
+
+def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
+    """A line per stage for what does not fit a column: why it stands so, and the last event."""
+    for row in rows:
+        if row.label in _TOLD:
+            yield f"{row.name}: {row.reason}"
+        if row.fallback_from and row.going_on:
+            yield f"{row.name}: ↓ {row.backend} is a fallback from {row.fallback_from}"
+        if row.event is not None and row.event_ago_s is not None:
+            yield f"{row.name}, {ago(row.event_ago_s)} ago: {row.event}"
+
+
+def ago(seconds: float) -> str:
+    """`12 s`, `7 min`, `3 h`, `5 d`."""
+    for size_s, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size_s:
+            return f"{seconds / size_s:.0f} {unit}"
+    return f"{seconds:.0f} s"
