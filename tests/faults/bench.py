@@ -139,12 +139,11 @@ class Bench:
 
     # ------------------------------------------------------------------ what rows have in common
 
-    def noticed_after_s(self, record: AttemptRecord, kind: str | None = None) -> float:
+    def noticed_after_s(self, record: AttemptRecord) -> float:
         """From the injection during an attempt to the record of its end."""
         begun_s, ended_s = record.started_s, record.ended_s
         assert ended_s is not None, f"attempt {record.number} has no end"
-        fired = [one for one in self.moments() if kind in (None, one["kind"]) and one["at_s"] <= ended_s]
-        during = [one["at_s"] for one in fired if one["at_s"] >= begun_s]
+        during = [one["at_s"] for one in self.moments() if begun_s <= one["at_s"] <= ended_s]
         assert during, f"nothing was injected into attempt {record.number}; injected was: {self.moments()}"
         return float(ended_s - during[0])
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -64,8 +62,3 @@ class Launch:
         found = next((at_s for at_s, line in list(self.lines) if re.search(pattern, line)), None)
         assert found is not None, f"it never said {pattern!r}, but:\n{self.text}"
         return found
-
-    def signal(self, number: signal.Signals) -> None:
-        """Sends a signal to the command alone."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)

@@ -21,8 +21,10 @@ def play(fault: Fault, folder: Path) -> Played:
     """Plays a fault in a project made in `folder`; whatever goes wrong is a miss, never an exception."""
     begun_s = time.monotonic()
     bench = Bench(folder)
-    seen, missed = _row(fault, bench)
-    left = _left(bench)
+    try:
+        seen, missed = _row(fault, bench)
+    finally:  # Ctrl-C, too, leaves nothing behind
+        left = _left(bench)
     stamps = bench.stamps()
     redone = stamps.redone()
     problems = [*([missed] if missed else []), *_broken(bench, left, redone), *stamps.two_at_once()]

@@ -1,4 +1,4 @@
-"""What the ranks of a project stamped, read (see injected/injected_faults.py)."""
+"""What the ranks of a project stamped, read (see injected/injected_stamps.py)."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +14,7 @@ import pytest
 
 import faults.rows  # noqa: F401 (fills FAULTS)
 from faults import run
-from faults.bench import MARK, Bench
+from faults.bench import INJECTED, MARK, Bench
 from faults.fault import FAULTS, Fault, Played, Row, Seen
 from faults.page import merged, read_rows, render, write_rows
 from faults.play import play
@@ -142,6 +144,31 @@ def test_a_stamp_that_is_being_written_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "stamps.jsonl"
     path.write_text('{"event": "fired"}\n{"event": "sta')
     assert [line["event"] for line in read_stamps(path).lines] == ["fired"]
+
+
+def begun(folder: Path, tag: str) -> subprocess.Popen[str]:
+    """A process that stamps its start as a rank of an attempt does, and then waits for its input to end."""
+    code = "import injected_stamps, sys; injected_stamps.begin(); print(flush=True); sys.stdin.read()"
+    env = {**os.environ, "PYTHONPATH": str(folder), "TRAINRELAY_ATTEMPT": tag, "RANK": "0"}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], env=env, stdin=pipe, stdout=pipe, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_a_rank_that_begins_beside_one_of_another_attempt_is_seen(tmp_path: Path) -> None:
+    """What lives at that moment counts: neither ranks of its own attempt nor those that are gone do."""
+    folder = tmp_path / "injected"
+    shutil.copytree(INJECTED, folder)
+    tags = ("gone", "first", "first", "second")
+    begun(folder, tags[0]).communicate()
+    living = [begun(folder, tag) for tag in tags[1:]]
+    for process in living:
+        process.communicate()
+    pids = [process.pid for process in living[:2]]
+    starts = read_stamps(folder / "stamps.jsonl").of("start")
+    assert [line["alongside"] for line in starts] == [[], [], [], pids]
 
 
 # ---------------------------------------------------------------------- the page

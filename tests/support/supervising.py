@@ -24,7 +24,7 @@ from trainrelay.command import RUNGS, Launch, LaunchRequest
 from trainrelay.command.mmcv import Mmcv
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import StageJob, train
+from trainrelay.supervise import Lease, StageJob, acquire, train
 from trainrelay.supervise.attempt import Surroundings, attempt
 from trainrelay.supervise.display import display
 from trainrelay.supervise.process import TAG_VARIABLE
@@ -153,17 +153,25 @@ def log_text(folder: Path) -> str:
     return "".join(path.read_text(errors="replace") for path in sorted(folder.rglob("trainer.log")))
 
 
+def _held(job: StageJob) -> Lease:
+    job.supervision.mkdir(parents=True, exist_ok=True)
+    return acquire(
+        job.supervision, job.name, lambda sentence: print(sentence, file=sys.stderr), lambda: False
+    )
+
+
 def _main() -> None:
     # A shell's background job ignores SIGINT; a supervisor would respect that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     spec = json.loads(sys.argv[1])
-    spec_launch = spec.pop("launch", False)
+    spec_launch, leased = spec.pop("launch", False), spec.pop("leased", False)
     kind = Ranks() if spec.pop("ranks", False) else Toy()
     where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")
     job = toy_job(*where, trainer=kind, **spec)
     try:
-        whole = spec_launch and train(job, Console(stderr=True), Alone())
-        record = whole.attempt if whole else once(job, Console(stderr=True))
+        with _held(job) if leased else contextlib.nullcontext(Alone()) as lease:
+            whole = spec_launch and train(job, Console(stderr=True), lease)
+            record = whole.attempt if whole else once(job, Console(stderr=True))
     except TrainrelayError as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
         sys.exit(error.exit_code)

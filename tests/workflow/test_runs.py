@@ -173,16 +173,12 @@ def retraining(project: Project) -> subprocess.Popen[bytes]:
 
 
 def test_a_killed_rank_costs_its_epoch_and_nothing_else(trained: Project) -> None:
+    """The supervisor tries again in the same job."""
     running = retraining(trained)
     victim = next(process for process in ranks_of(trained) if process.environ().get("RANK") == "1")
     os.kill(victim.pid, signal.SIGKILL)
-    assert running.wait(timeout=TIMEOUT_S) == 1
+    assert running.wait(timeout=TIMEOUT_S) == 0
     assert ranks_of(trained) == []
-    for name in ("stage2/analysis.json", "stage2/analysis.md", "report.html"):
-        assert (trained.folder / "runs/driving" / name).exists(), name
-
-    assert trained.scheduled()["driving/stage2"].startswith("resumes after epoch")
-    trained.succeed()
     log = (trained.stage("stage2") / "attempts/002/trainer.log").read_text()
     assert re.search(r"resumed epoch [12], iter", log)
     assert "Epoch [1]" not in log

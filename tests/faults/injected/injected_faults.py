@@ -1,19 +1,12 @@
-"""Runs inside the ranks: an mmcv hook that carries out plan.json, and stamps what happens into stamps.jsonl.
+"""Runs inside the ranks: an mmcv hook that carries out plan.json, which lies beside this file.
 
-Both files lie beside this one. A fault of the plan is due at an epoch and an iteration (both from 1), on one
-rank or on all (`rank` null), and once, unless it says `"once": false`.
-
-Stamps, one JSON object a line, all with `at_s` in Unix time and the `tag` of the attempt:
-    start      a rank begins; `alongside`: pids of other attempts' ranks that lived at that moment
-    fired      a fault is about to happen; `checkpoints`: path -> sha256 of every epoch's checkpoint by then
-    iteration  rank 0 has finished one
+A fault of the plan is due at an epoch and an iteration (both from 1), on one rank or on all (`rank` null),
+and once, unless it says `"once": false`. Before it happens it is stamped.
 """
 
 from __future__ import annotations
 
 import atexit
-import fcntl
-import hashlib
 import json
 import os
 import signal
@@ -25,57 +18,20 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from injected_stamps import RANK, begin, checkpoints, stamp
 from mmcv.runner import HOOKS, EpochBasedRunner, Hook
 
 HERE = Path(__file__).resolve().parent
-RANK = int(os.environ.get("RANK", "0"))
-TAG = os.environ.get("TRAINRELAY_ATTEMPT", "")
-
-
-# ---------------------------------------------------------------------- stamps
-
-
-def stamp(event: str, **facts: Any) -> None:
-    """One line at the end of stamps.jsonl."""
-    with (HERE / "stamps.jsonl").open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if event == "start":
-            # Under the lock: of two that start at once, the second sees the first.
-            facts["alongside"] = _alongside(file)
-        line = {"event": event, "at_s": time.time(), "tag": TAG, "rank": RANK, "pid": os.getpid(), **facts}
-        file.write(json.dumps(line) + "\n")
-
-
-def _alongside(file: Any) -> list[int]:
-    file.seek(0)
-    seen = [json.loads(line) for line in file]
-    others = [one for one in seen if one["event"] == "start" and one["tag"] != TAG]
-    return [one["pid"] for one in others if birth(one["pid"]) == one["birth"]]
-
-
-def birth(pid: int) -> str | None:
-    """When a living process was started, in the kernel's ticks; None where there is none, or a zombie."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state in "ZX" else rest[18]
-
-
-def checkpoints(work_dir: str) -> dict[str, str]:
-    """Path -> sha256 of every epoch's checkpoint."""
-    return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in Path(work_dir).glob("epoch_*.pth")
-    }
-
-
-# ---------------------------------------------------------------------- faults
 
 
 def sigkill(runner: Any) -> None:
     """As the kernel's out-of-memory killer does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sigkill_launcher(runner: Any) -> None:
+    """torch's launcher dies without a word; its ranks, in sessions of their own, train on."""
+    os.kill(os.getppid(), signal.SIGKILL)
 
 
 def sigstop(runner: Any) -> None:
@@ -132,6 +88,7 @@ def nan(runner: Any) -> None:
 
 KINDS = {
     "sigkill": sigkill,
+    "sigkill-launcher": sigkill_launcher,
     "sigstop": sigstop,
     "error": error,
     "leave": leave,
@@ -223,6 +180,6 @@ class InjectedFaults(Hook):
             stamp("iteration", epoch=runner.epoch + 1, iteration=runner.inner_iter + 1)
 
 
-stamp("start", birth=birth(os.getpid()))
+begin()
 if any(due.kind == "ignores-resume" for due in plan()):
     EpochBasedRunner.resume = _ignores_resume

@@ -46,6 +46,7 @@ def port_taken(bench: Bench) -> Seen:
     "port taken that the user fixed",
     injected="a server holds the master_port of the config",
     must="port; final",
+    quick=True,
 )
 def fixed_port_taken(bench: Bench) -> Seen:
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:

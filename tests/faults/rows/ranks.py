@@ -41,6 +41,17 @@ def exits_0_unfinished(bench: Bench) -> Seen:
 
 
 @fault(
+    "launcher-sigkilled",
+    "torch's launcher SIGKILLed",
+    injected="SIGKILL to the parent of rank 0 in epoch 2, iteration 2; the ranks train on",
+    must="killed; the ranks are ended; resumes by itself, completes",
+)
+def launcher_sigkilled(bench: Bench) -> Seen:
+    bench.inject(kind="sigkill-launcher", rank=0, epoch=2, iteration=2)
+    return bench.resumed(bench.train(), "killed")
+
+
+@fault(
     "crash-loop",
     "crash loop without a new checkpoint",
     injected="ValueError in rank 0, epoch 1, iteration 2, each time",

@@ -31,6 +31,24 @@ def rung_breaks(bench: Bench) -> Seen:
 
 
 @fault(
+    "comm-twice",
+    "comm error twice on a rung whose probe works",
+    injected="rank 1's connections are cut in epoch 2, iteration 3, and again in epoch 3, iteration 2",
+    must="comm; the same rung again, then the next one; completes",
+)
+def comm_twice(bench: Bench) -> Seen:
+    bench.configure(backends=["gloo", "gloo-lower"], rungs={"gloo-lower": {"backend": "gloo"}})
+    bench.inject(
+        {"kind": "disconnect", "rank": 1, "epoch": 2, "iteration": 3},
+        {"kind": "disconnect", "rank": 1, "epoch": 3, "iteration": 2},
+    )
+    seen = bench.resumed(bench.train(), "comm", "comm")
+    rungs = [record.backend for record in bench.attempts()]
+    assert rungs == ["gloo", "gloo", "gloo-lower"], f"the attempts ran on {rungs}"
+    return seen
+
+
+@fault(
     "comm-text-of-another",
     "comm text caused by another rank's exception",
     injected="rank 1 loses its connections and raises ValueError; rank 0 prints gloo's error",

@@ -97,7 +97,7 @@ class _Stopping:
             if seen.concluded.kind == "dead":
                 return self._left_alone(seen)
             self._be_patient(seen)
-            time.sleep(_LOOK_S)
+            time.sleep(min(_LOOK_S, seen.claim.beat_s / 4))
         self._relay()
         return None
 
@@ -123,11 +123,12 @@ class _Stopping:
 
     def _left_alone(self, seen: Seen) -> None:
         """Its supervisor died while we waited."""
-        if not self._ended_orphan() and seen.process != "gone":
+        if seen.process != "gone":
             raise UserError(
                 f"{self.name}: {owner_of(seen.claim)} cannot be heard: {seen.concluded.reason}; the request"
                 " stays for the case that it comes back; if it is gone, the next start takes the stage over"
             )
+        self._ended_orphan()
 
     def _ended_orphan(self) -> bool:
         """Ends a trainer on this host whose supervisor died; False where there is none."""

@@ -108,9 +108,9 @@ def _view(rows: Sequence[StageRow], width_chars: int) -> Group:
         )
     for place, row in enumerate(rows):
         table.add_row(*(_cell(column, place, row) for column in columns))
-    clock = Text(f"{time.strftime('%H:%M:%S')}  Ctrl-C ends this view, nothing else", style="dim")
-    said = [Text(remark, style="dim", no_wrap=True, overflow="ellipsis") for remark in remarks(rows)]
-    return Group(table, *said, clock)
+    clock = f"{time.strftime('%H:%M:%S')}  Ctrl-C ends this view, nothing else"
+    said = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in (*remarks(rows), clock)]
+    return Group(table, *said)
 
 
 def _cell(column: Column, place: int, row: StageRow) -> Text:

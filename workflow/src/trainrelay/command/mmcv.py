@@ -32,10 +32,10 @@ _NOT_WEIGHTS = re.compile(
     r"|total_epochs|runner\.max_epochs|data\.workers_per_gpu|data\.persistent_workers)(\.|#|$)"
 )
 _STRETCHED = ("CosineAnnealing", "FlatCosineAnnealing", "LinearAnnealing", "OneCycle", "Poly", "poly")
-_STEP = re.compile(r"Epoch \[(\d+)\]\[(\d+)/(\d+)\]\t")
+_STEP = re.compile(r"Epoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\t")
 _LOSS = re.compile(r", loss: ([^,\s]+)")
-_ETA = re.compile(r"eta: (?:(\d+) days?, )?(\d+):(\d\d):(\d\d)")
-_RESUMED = re.compile(r"resumed epoch (\d+), iter (\d+)")
+_ETA = re.compile(r"eta: (?:(\d{1,9}) days?, )?(\d{1,9}):(\d\d):(\d\d)")
+_RESUMED = re.compile(r"resumed epoch (\d{1,9}), iter (\d{1,12})")
 _CHECKPOINT = re.compile(r"^epoch_(\d+)\.pth$")
 # What the workflow says itself; a second word would fight it.
 _RESERVED = {

@@ -39,7 +39,7 @@ class _Kind:
 
 
 # Left out where the width does not do, the first one first; stage and state always stay.
-_LEFT_OUT = ("it/s", "lost", "try", "backend", "last losses", "iteration", "loss", "ETA", "epoch")
+_LEFT_OUT = ("it/s", "lost", "attempt", "backend", "last losses", "iteration", "loss", "ETA", "epoch")
 
 
 def chosen(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
@@ -47,11 +47,12 @@ def chosen(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
     columns = {kind.title: _column(kind, rows) for kind in _KINDS}
     if width_chars is None:
         return list(columns.values())
+    columns["stage"] = _cut(columns["stage"], width_chars // 3)
     for title in ("", *_LEFT_OUT):
         columns.pop(title, None)
         if (too_wide := _total(columns) - width_chars) <= _spare(columns):
-            return [_narrowed(column, too_wide) for column in columns.values()]
-    return [_cut(column, width_chars) for column in columns.values()]
+            return [_narrowed(column, too_wide, rows) for column in columns.values()]
+    return [_cut(columns["stage"], width_chars - columns["state"].width - GAP_CHARS), columns["state"]]
 
 
 def _column(kind: _Kind, rows: Sequence[StageRow]) -> Column:
@@ -68,23 +69,24 @@ def _spare(columns: dict[str, Column]) -> int:
     return max(0, spark.width - len(spark.title)) if spark else 0
 
 
-def _narrowed(column: Column, too_wide: int) -> Column:
+def _narrowed(column: Column, too_wide: int, rows: Sequence[StageRow]) -> Column:
     if column.title != "last losses" or too_wide <= 0:
         return column
     keep = column.width - too_wide
-    return Column(column.title, tuple(cell[-keep:] for cell in column.cells), column.right)
+    return Column(column.title, tuple(sparkline(row.losses, keep) for row in rows), column.right)
 
 
-def _cut(column: Column, width_chars: int) -> Column:
-    if column.title != "stage":
-        return column
-    most = max(_LEAST_NAME_CHARS, width_chars - 12)
-    return Column(column.title, tuple(shortened(cell, most) for cell in column.cells), column.right)
+def _cut(names: Column, most_chars: int) -> Column:
+    most_chars = max(_LEAST_NAME_CHARS, most_chars)
+    return Column(names.title, tuple(_shortened(cell, most_chars) for cell in names.cells))
 
 
-def shortened(text: str, most_chars: int) -> str:
-    """The text, its end replaced by an ellipsis where it is too long."""
-    return text if len(text) <= most_chars else text[: max(0, most_chars - 1)] + "…"
+def _shortened(name: str, most_chars: int) -> str:
+    """Both ends of a name that is too long: the run is at one, the stage at the other."""
+    if len(name) <= most_chars:
+        return name
+    end = (most_chars - 1) // 2
+    return f"{name[: most_chars - 1 - end]}…{name[-end:]}"
 
 
 def _of(value: int | None, total: int | None) -> str:
@@ -98,7 +100,7 @@ def _speed(iterations_per_s: float | None) -> str:
 
 
 def _state(row: StageRow) -> str:
-    return row.label if row.silent_s is None else f"{row.label} {row.silent_s:.0f} s"
+    return row.label if row.silent_s is None else f"{row.label} {ago(row.silent_s)}"
 
 
 def _backend(row: StageRow) -> str:
@@ -118,7 +120,7 @@ _KINDS = (
     _Kind("ETA", lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s), right=True),
     _Kind("it/s", lambda row: _speed(row.iterations_per_s), right=True),
     _Kind("backend", _backend),
-    _Kind("try", lambda row: str(row.attempt or UNKNOWN), right=True),
+    _Kind("attempt", lambda row: str(row.attempt or UNKNOWN), right=True),
     _Kind("lost", lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN, right=True),
 )
 

@@ -19,14 +19,15 @@ def owner_of(claim: Claim) -> str:
 def refused(name: str, claim: Claim, conclusion: Conclusion, fate: Fate) -> str:
     """Why nothing is started beside a living owner."""
     since = datetime.fromtimestamp(claim.since_s).strftime("%Y-%m-%d %H:%M:%S")
+    stop = f"wait for it, or stop it with: trainrelay stop {name}"
     return (
         f"{name} is training already: {owner_of(claim)} holds its lease since {since} by that host's clock,"
-        f" and {conclusion.reason}; {what_to_type(claim, fate)}"
+        f" and {conclusion.reason}; {what_to_type(claim, fate) if fate == 'stopped' else stop}"
     )
 
 
 def what_to_type(claim: Claim, fate: Fate) -> str:
-    """What a person can do about a living owner, or one of whom nothing is known."""
+    """What a person can do about an owner that does not hear a request to stop."""
     if fate == "stopped":
         return f"let it go on with: kill -CONT {claim.pid}"
     if fate == "runs":

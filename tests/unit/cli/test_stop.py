@@ -1,0 +1,142 @@
+"""`trainrelay stop` where nothing runs, or nobody reacts: what it says, what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from support.stage_on_disk import OnDisk
+from support.supervising import eventually
+from trainrelay.cli.stop import stop_stage
+from trainrelay.config import Config
+from trainrelay.errors import Interrupted, UserError
+from trainrelay.files import read_record, write_json
+from trainrelay.records import AttemptRecord
+from trainrelay.supervise import acquire, order_file
+from trainrelay.supervise.ask import read_order
+from trainrelay.supervise.lease.place import Place
+
+TYPED = "snakemake --cores 2"
+
+
+def stop(config: Config, where: str = "r/s", **options: Any) -> None:
+    stop_stage(config, *where.split("/"), TYPED, **options)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> OnDisk:
+    """A stage whose one attempt is open, its supervisor this process."""
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    disk.train()
+    disk.checkpoint.unlink()
+    change(disk, end=None, ended_s=None, final_checkpoint=None)
+    return disk
+
+
+def change(disk: OnDisk, **update: object) -> None:
+    path = disk.paths.folder / "attempts/001/attempt.json"
+    record = read_record(path, AttemptRecord)
+    assert record is not None
+    write_json(path, record.model_copy(update=update))
+
+
+def silent(_: str) -> None:
+    pass
+
+
+@contextmanager
+def held(disk: OnDisk, then: Callable[[], object], **options: Any) -> Iterator[None]:
+    """The stage's lease, held in this process; a thread waits for the request, does `then`, and releases."""
+    disk.paths.supervision.mkdir(parents=True)
+    lease = acquire(disk.paths.supervision, "r/s", silent, lambda: False, **options)
+
+    def owner() -> None:
+        eventually(lambda: read_order(disk.paths.supervision))
+        if then():
+            lease.release()
+
+    thread = threading.Thread(target=owner)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        lease.release()
+
+
+@pytest.mark.parametrize("end", ["interrupted", "done"])
+def test_nothing_to_stop_is_said_with_the_state_and_nothing_is_asked(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    change(disk, end=end, ended_s=1.0)
+    stop(disk.config())
+    kind = "complete" if end == "done" else "resumable"
+    assert capsys.readouterr().out.startswith(f"nothing to stop: r/s is {kind}: ")
+    assert not order_file(disk.paths.supervision).exists()
+
+
+def test_a_fresh_stage_has_nothing_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    stop(disk.config())
+    assert capsys.readouterr().out == "nothing to stop: r/s is fresh: nothing trained yet\n"
+
+
+def test_a_training_that_completes_meanwhile_is_told_as_that(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def completes() -> bool:
+        change(disk, end="done", ended_s=1.0)
+        return True
+
+    with held(disk, completes):
+        stop(disk.config())
+    assert "r/s was complete before it was to stop" in capsys.readouterr().out
+
+
+def test_a_supervisor_that_does_not_react_is_named_with_what_to_type(disk: OnDisk) -> None:
+    with held(disk, lambda: False), pytest.raises(UserError) as raised:
+        stop(disk.config(), reacts_within_s=0.5)
+    assert "has not reacted for" in str(raised.value)
+    assert f"stop it with: kill {os.getpid()}" in str(raised.value)
+    assert read_order(disk.paths.supervision) is not None
+
+
+def test_a_silent_owner_on_another_host_is_told_as_what_is_known(disk: OnDisk) -> None:
+    """Its counter is watched by this observer; the request stays for the case that it comes back."""
+    elsewhere = Place(host="node7", machine="m", boot="b", pid_namespace="4026531836")
+    change(disk, host="node7")
+    disk.paths.supervision.mkdir(parents=True)
+    lease = acquire(disk.paths.supervision, "r/s", silent, lambda: False, beat_s=0.1, place=elsewhere)
+    lease._ended.set()  # beats no more, as if its host were gone
+    lease._beater.join()
+    with pytest.raises(
+        UserError, match=r"the supervisor on node7 .* cannot be heard: its counter stood still"
+    ):
+        stop(disk.config())
+    assert read_order(disk.paths.supervision) is not None
+
+
+def test_an_open_attempt_that_nobody_holds_the_lease_of_is_no_ones_to_ask(disk: OnDisk) -> None:
+    change(disk, supervisor_start_s=psutil.Process().create_time())
+    with pytest.raises(UserError, match=rf"nobody holds its lease.* type on that host: kill {os.getpid()}"):
+        stop(disk.config())
+
+
+def test_ctrl_c_while_waiting_leaves_the_request_and_says_so(disk: OnDisk) -> None:
+    def ctrl_c() -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+    with held(disk, ctrl_c), pytest.raises(Interrupted, match=r"the request stays \(.*stop\.json\)"):
+        stop(disk.config())
+    assert read_order(disk.paths.supervision) is not None

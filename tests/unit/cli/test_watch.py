@@ -1,0 +1,86 @@
+"""`trainrelay watch` off a terminal and on one, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from support.stage_on_disk import OnDisk
+from trainrelay.cli import main, watch
+from trainrelay.watching import StageRow
+
+
+@pytest.fixture
+def configfile(tmp_path: Path) -> Path:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    disk.train()
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(json.loads(disk.config().model_dump_json(by_alias=True))))
+    return path
+
+
+Typed = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def typed(configfile: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
+    def call(*words: str) -> tuple[int, str, str]:
+        code = main(["watch", *words, "--configfile", str(configfile)])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_off_a_terminal_it_is_a_plain_table_once(typed: Typed) -> None:
+    code, out, _ = typed()
+    assert code == 0
+    head, line, *rest = out.splitlines()
+    assert head.split()[:4] == ["stage", "state", "epoch", "iteration"]
+    assert line.split()[:3] == ["r/s", "complete", "2/2"]
+    assert rest == []
+
+
+@pytest.mark.parametrize("which", ["r", "r/s"])
+def test_json_is_one_object_with_the_stages_named(typed: Typed, which: str) -> None:
+    code, out, _ = typed(which, "--json")
+    (stage,) = json.loads(out)["stages"]
+    assert (code, stage["run"], stage["stage"], stage["state"]) == (0, "r", "s", "complete")
+
+
+def test_an_unknown_stage_is_refused_with_the_names_there_are(typed: Typed) -> None:
+    assert typed("r/t") == (
+        2,
+        "",
+        "trainrelay: r/t: no such run or stage in the config; type one of: r, r/s\n",
+    )
+
+
+@pytest.mark.parametrize("pace", ["0", "-1", "nan", "60"])
+def test_a_pace_at_which_nothing_can_be_seen_is_refused(typed: Typed, pace: str) -> None:
+    code, _, err = typed("--every-s", pace)
+    assert code == 2
+    assert "type a number of seconds from 0.2 to 10" in err
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_on_a_terminal_no_line_is_wider_than_it_and_no_text_commands_it(width: int) -> None:
+    rows = [
+        StageRow(
+            "r", "s", "failed", "[bold red]{x}[/] " + "y" * 500, epochs=2, event="z" * 500, event_ago_s=3.0
+        ),
+        StageRow("r" * 30, "s" * 30, "running", "", epochs=2, losses=(1.0,) * 40, backend="gloo", attempt=1),
+    ]
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=width, color_system=None)
+    console.print(watch._view(rows, width))
+    lines = output.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "[bold red]{x}[/]" in output.getvalue()
+    assert len(lines) == 6

@@ -1,0 +1,73 @@
+"""`trainrelay stop` and real supervisors of a toy trainer."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from support.supervising import carrying, eventually, log_text, supervisor, toy_job
+from trainrelay.cli.stop import stop_stage
+from trainrelay.config import Config, parse
+from trainrelay.files import write_json
+from trainrelay.records import Identity
+from trainrelay.signature import ingredients
+from trainrelay.state import list_attempts
+
+TYPED = "snakemake --cores 2"
+
+
+def toy_config(folder: Path) -> Config:
+    """The config that would make `toy_job`, with its identity on disk."""
+    (folder / "a.py").write_text("lr = 1\n")
+    trainer = {"kind": "mmcv", "root": str(folder), "nproc_per_node": 2, "device": "cpu"}
+    stage = {"config": "a.py", "epochs": 3, "backends": ["gloo"], "work_dir": "work dir ü"}
+    config = parse(
+        {"out": str(folder / "runs"), "runs": {"toy": {"trainer": trainer, "stages": {"stage1": stage}}}}
+    )
+    identity = Identity(
+        run="toy",
+        stage="stage1",
+        ingredients=ingredients(config, "toy", "stage1"),
+        initial_checkpoint=None,
+        work_dir=str(folder / "work dir ü"),
+    )
+    (folder / "runs/toy/stage1").mkdir(parents=True)
+    write_json(folder / "runs/toy/stage1/stage.json", identity)
+    return config
+
+
+def test_a_running_training_ends_resumably_and_the_way_on_is_told(
+    tmp_path: Path, templates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = toy_config(tmp_path)
+    boss = supervisor(tmp_path, templates, "waits-in-epoch-2", launch=True, leased=True)
+    eventually(lambda: "Epoch [2]" in log_text(tmp_path))
+    (running,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
+    stop_stage(config, "toy", "stage1", TYPED)
+    out, err = capsys.readouterr()
+    assert not carrying(running.tag)
+    assert "interrupted (stopped on request after epoch 2" in out
+    assert f"It resumes after epoch 1; to go on, type: {TYPED}" in out
+    assert f"asked the supervisor on {socket.gethostname()} (pid {boss.pid}) to stop" in err
+    assert "toy/stage1: stopping;" in err
+    boss.communicate(timeout=60)
+
+
+def test_a_trainer_whose_supervisor_died_on_this_host_is_ended_by_stop_itself(
+    tmp_path: Path, templates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = toy_config(tmp_path)
+    boss = supervisor(tmp_path, templates, "waits-in-epoch-2", launch=True, leased=True)
+    eventually(lambda: "Epoch [2]" in log_text(tmp_path))
+    (running,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
+    boss.send_signal(signal.SIGKILL)
+    boss.communicate()
+    assert carrying(running.tag)
+    stop_stage(config, "toy", "stage1", TYPED)
+    assert not carrying(running.tag)
+    (ended,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
+    assert ended.end == "lost"
+    assert "It resumes after epoch 1" in capsys.readouterr().out

@@ -1,0 +1,162 @@
+"""The pure parts of the live view: sparkline, lost iterations, columns that fit, figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainrelay.records import AttemptRecord, ResumePoint
+from trainrelay.watching import StageRow, chosen, figures, remarks
+from trainrelay.watching.lost import iterations_lost, reached
+from trainrelay.watching.spark import sparkline
+from trainrelay.watching.table import GAP_CHARS, ago
+
+
+def test_a_sparkline_goes_from_the_least_to_the_greatest() -> None:
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 40) == "▁▂▃▄▅▆▇█"
+
+
+def test_a_sparkline_shows_the_last_values_on_their_own_scale() -> None:
+    assert sparkline([1000.0, 1.0, 2.0], 2) == "▁█"
+
+
+def test_what_is_not_finite_is_marked_and_does_not_flatten_the_rest() -> None:
+    assert sparkline([1.0, math.nan, 2.0, math.inf], 40) == "▁×█×"
+
+
+@given(st.lists(st.floats(), max_size=60), st.integers(min_value=0, max_value=50))
+def test_every_value_gets_one_character(values: list[float], most: int) -> None:
+    assert len(sparkline(values, most)) == min(len(values), most)
+
+
+def attempt(number: int, after_epoch: int | None, last: tuple[int, int] | None = None) -> AttemptRecord:
+    return AttemptRecord(
+        number=number,
+        tag=str(number),
+        host="h",
+        supervisor_pid=1,
+        supervisor_start_s=0.0,
+        argv=[],
+        env={},
+        cwd="/",
+        log="trainer.log",
+        backend="gloo",
+        world_size=2,
+        epochs=6,
+        resumed_from=None if after_epoch is None else ResumePoint(path="p", epoch=after_epoch),
+        started_s=0.0,
+        last_epoch=last and last[0],
+        last_iteration=last and last[1],
+        iters_per_epoch=100,
+    )
+
+
+def lost(*attempts: AttemptRecord) -> int:
+    return iterations_lost(attempts, {one.number: end for one in attempts if (end := reached(one))})
+
+
+def test_iterations_past_the_next_attempts_checkpoint_are_lost() -> None:
+    """40 of epoch 3; then a sound checkpoint of epoch 2 was found broken: all of epoch 2 and 3."""
+    assert lost(attempt(1, None, (3, 40)), attempt(2, 2)) == 40
+    assert lost(attempt(1, None, (3, 40)), attempt(2, 1)) == 140
+    assert lost(attempt(1, None, (3, 40)), attempt(2, 2, (3, 70)), attempt(3, 2)) == 110
+
+
+def test_what_no_attempt_repeated_is_not_lost() -> None:
+    """Neither what the newest attempt trained, nor the last iterations of an epoch that no line told."""
+    assert lost(attempt(1, None, (3, 40))) == 0
+    assert lost(attempt(1, None, (2, 90)), attempt(2, 2, (3, 10))) == 0
+    assert lost(attempt(1, None), attempt(2, None)) == 0
+
+
+def test_an_attempt_that_begins_anew_loses_everything() -> None:
+    assert lost(attempt(1, None, (2, 30)), attempt(2, None)) == 130
+
+
+RUNNING = StageRow(
+    run="driving",
+    stage="stage1",
+    label="running",
+    reason="attempt 2 on h",
+    epochs=6,
+    epoch=2,
+    iteration=610,
+    iterations_per_epoch=3517,
+    loss=66.1612,
+    losses=tuple(float(value) for value in range(40)),
+    eta_s=193607.0,
+    iterations_per_s=0.44,
+    backend="gloo",
+    fallback_from="nccl",
+    attempt=2,
+    iterations_lost=1234,
+    event="attempt 2 resumes after epoch 1",
+    event_ago_s=125.0,
+)
+FRESH = StageRow("driving", "stage2", "fresh", "nothing trained yet", epochs=20)
+
+
+def width(rows: list[StageRow], width_chars: int | None) -> int:
+    columns = chosen(rows, width_chars)
+    return sum(column.width for column in columns) + GAP_CHARS * (len(columns) - 1)
+
+
+def test_a_wide_terminal_shows_everything() -> None:
+    columns = {column.title: column.cells for column in chosen([RUNNING, FRESH], 140)}
+    assert columns["stage"] == ("driving/stage1", "driving/stage2")
+    assert columns["epoch"] == ("2/6", "-")
+    assert columns["iteration"] == ("610/3517", "-")
+    assert columns["loss"] == ("66.16", "-")
+    assert columns["ETA"] == ("2 d 05:46", "-")
+    assert columns["backend"] == ("gloo ↓", "-")
+    assert columns["attempt"] == ("2", "-")
+    assert columns["lost"] == ("1234 it", "-")
+
+
+def test_80_columns_keep_state_place_loss_and_eta() -> None:
+    titles = [column.title for column in chosen([RUNNING, FRESH], 80)]
+    assert titles == ["stage", "state", "epoch", "iteration", "loss", "last losses", "ETA"]
+
+
+@pytest.mark.parametrize("width_chars", range(24, 200))
+def test_no_line_is_wider_than_the_terminal(width_chars: int) -> None:
+    long = replace(RUNNING, run="r" * 64, stage="s" * 64, label="silent", silent_s=123456.0)
+    assert width([RUNNING, FRESH], width_chars) <= max(width_chars, 21)
+    assert width([long, FRESH], width_chars) <= max(width_chars, 23)
+
+
+def test_stage_and_state_stay_on_the_narrowest_terminal() -> None:
+    assert [column.title for column in chosen([RUNNING], 10)] == ["stage", "state"]
+
+
+def test_remarks_tell_what_fits_no_column() -> None:
+    failed = replace(FRESH, label="failed", reason="attempt 3: diverged")
+    assert list(remarks([RUNNING, failed, FRESH])) == [
+        "driving/stage1: ↓ gloo is a fallback from nccl",
+        "driving/stage1, 2 min ago: attempt 2 resumes after epoch 1",
+        "driving/stage2: attempt 3: diverged",
+    ]
+
+
+def test_ages_are_readable() -> None:
+    assert [ago(seconds) for seconds in (0, 119, 120, 7200, 172800)] == [
+        "0 s",
+        "119 s",
+        "2 min",
+        "2 h",
+        "2 d",
+    ]
+
+
+def test_figures_are_json_with_null_for_what_is_not_finite() -> None:
+    shown = json.loads(orjson.dumps(figures(replace(RUNNING, loss=math.nan, losses=(math.inf,)))))
+    assert shown["loss"] is None
+    assert shown["last_losses"] == [None]
+    assert (shown["eta_s"], shown["iterations_lost"], shown["last_event_ago_s"]) == (193607.0, 1234, 125.0)
+    assert shown["backend_is_fallback_from"] == "nccl"
