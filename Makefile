@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test check mutants faults system-packages clean
+.PHONY: help setup demo test check mutants faults bench system-packages clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -48,6 +48,9 @@ mutants: setup  ## plant defects one at a time; each must make a named test fail
 
 faults: setup  ## inject faults into real trainings, write docs/FAULTS.md; one: make faults ARGS=rank-raises
 	@$(PY) tests/faults/run.py --write $(ARGS)
+
+bench: setup  ## measure what supervision costs against the bare command, write docs/BENCHMARKS.md
+	@$(PY) tests/bench/supervision.py --write $(ARGS)
 
 system-packages:  ## install the Debian packages that some tests use (chromium); asks for sudo
 	@scripts/system-packages.sh --install

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,10 @@ class Bench:
         self.mark = str(uuid.uuid4())
         self.plan = folder / "injected" / "plan.json"
         self._moments: list[dict[str, Any]] = []
+        self.undo = ExitStack()  # done when everything was looked at
+        self.where = STAGE
+        self.apart: set[str] = set()  # tags of attempts beside which others may train, in another work dir
+        self.judged_by_row: set[Path] = set()  # checkpoints that do not stay where and as they were
         shutil.copytree(INJECTED, self.plan.parent, ignore=shutil.ignore_patterns("*.pyc", "__pycache__"))
         config = self.plan.with_name("track_map_injected.py")
         config.rename(folder / "workflow/demo/driving/projects/configs/stage1_track_map" / config.name)
@@ -72,9 +78,9 @@ class Bench:
         digests = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
         self._moments.append({"kind": kind, "at_s": time.time(), "checkpoints": digests})
 
-    def start(self, *argv: str) -> Launch:
-        """A command in the background: a Python module and its arguments."""
-        return Launch(list(argv), self.folder, {MARK: self.mark})
+    def start(self, *argv: str, **env: str) -> Launch:
+        """A command in the background: a Python module and its arguments, with more environment."""
+        return Launch(list(argv), self.folder, {MARK: self.mark, **env})
 
     def ended(self, *argv: str) -> Launch:
         """A command, once it has ended."""
@@ -83,8 +89,29 @@ class Bench:
         return launch
 
     def train(self) -> Launch:
-        """`trainrelay train driving/stage1`, once it has ended."""
-        return self.ended("trainrelay", "train", STAGE)
+        """`trainrelay train` of the stage, once it has ended."""
+        return self.ended("trainrelay", "train", self.where)
+
+    def interrupted(self, epoch: int) -> None:
+        """The stage is trained until an epoch has begun, and then interrupted there by SIGTERM."""
+        self.inject(kind="collective", rank=1, epoch=epoch, iteration=1)
+        launch = self.start("trainrelay", "train", self.where)
+        self.wait_for(f"epoch {epoch}", lambda: self.stamps().of("fired"))
+        launch.process.send_signal(signal.SIGTERM)
+        assert launch.wait() == 75, f"the interrupted training said:\n{launch.text}"
+        self.inject()
+
+    def held(self, *argv: str, **env: str) -> Launch:
+        """A command in the background whose trainer is held in epoch 2, iteration 3, until it may go on."""
+        self.inject(kind="wait", rank=0, epoch=2, iteration=3)
+        launch = self.start(*argv, **env)
+        self.wait_for("the trainer in epoch 2", lambda: launch.ended or self.stamps().of("fired"))
+        assert not launch.ended, f"it ended before its trainer came to epoch 2, and said:\n{launch.text}"
+        return launch
+
+    def go_on(self, epoch: int = 2, iteration: int = 3) -> None:
+        """A trainer that is held there goes on."""
+        self.plan.with_name(f"go-on-{epoch}-{iteration}").touch()
 
     def snakemake(self, *arguments: str) -> Launch:
         """A whole Snakemake run, once it has ended."""
@@ -102,8 +129,8 @@ class Bench:
 
     @property
     def stage(self) -> Path:
-        """The folder of stage1."""
-        return self.project.stage("stage1")
+        """The folder of the stage, driving/stage1 unless a row says otherwise."""
+        return self.folder / "runs" / self.where
 
     @property
     def work_dir(self) -> Path:
@@ -116,7 +143,18 @@ class Bench:
 
     def moments(self) -> list[dict[str, Any]]:
         """Every injection, oldest first: `kind`, `at_s`, `checkpoints`."""
-        return sorted([*self._moments, *self.stamps().of("fired")], key=lambda moment: moment["at_s"])
+        moments = [self._to_stay(moment) for moment in (*self._moments, *self.stamps().of("fired"))]
+        return sorted(moments, key=lambda moment: moment["at_s"])
+
+    def _to_stay(self, moment: dict[str, Any]) -> dict[str, Any]:
+        found = moment["checkpoints"].items()
+        stay = {path: digest for path, digest in found if Path(path) not in self.judged_by_row}
+        return {**moment, "checkpoints": stay}
+
+    def anew(self) -> None:
+        """What is trained from now on is another training, which redoes nothing."""
+        with self.plan.with_name("stamps.jsonl").open("a") as file:
+            file.write(json.dumps({"event": "anew", "at_s": time.time()}) + "\n")
 
     def attempts(self) -> tuple[AttemptRecord, ...]:
         """The attempts of stage1."""
@@ -129,6 +167,13 @@ class Bench:
     def processes(self) -> list[int]:
         """Every living process that a row of this bench started, whatever became of its parents."""
         return carrying(self.mark, MARK)
+
+    def same(self, checkpoints: dict[str, str], folder: Path) -> None:
+        """A folder holds checkpoints that lay elsewhere, as they were."""
+        for name, digest in checkpoints.items():
+            path = folder / Path(name).name
+            assert path.exists(), f"{path} is missing"
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == digest, f"{path} is not as it was"
 
     def complete(self) -> bool:
         """Whether train.json tells of the last epoch's checkpoint."""

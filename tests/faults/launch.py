@@ -53,6 +53,11 @@ class Launch:
         return status
 
     @property
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self.process.poll() is not None
+
+    @property
     def text(self) -> str:
         """All that it has printed so far."""
         return "\n".join(line for _, line in list(self.lines))

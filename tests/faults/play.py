@@ -21,13 +21,22 @@ def play(fault: Fault, folder: Path) -> Played:
     """Plays a fault in a project made in `folder`; whatever goes wrong is a miss, never an exception."""
     begun_s = time.monotonic()
     bench = Bench(folder)
+    with bench.undo:
+        return _judged(fault, bench, begun_s)
+
+
+def _judged(fault: Fault, bench: Bench, begun_s: float) -> Played:
     try:
         seen, missed = _row(fault, bench)
     finally:  # Ctrl-C, too, leaves nothing behind
         left = _left(bench)
     stamps = bench.stamps()
     redone = stamps.redone()
-    problems = [*([missed] if missed else []), *_broken(bench, left, redone), *stamps.two_at_once()]
+    problems = [
+        *([missed] if missed else []),
+        *_broken(bench, left, redone),
+        *stamps.two_at_once(bench.apart),
+    ]
     return Played(
         name=fault.name,
         what=fault.what,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,28 @@ class Stamps:
         return [line for line in self.lines if line["event"] == event]
 
     def redone(self) -> list[int]:
-        """How many iterations each attempt after the first did that one before it had done."""
+        """How many iterations each attempt after the first did that one before it had done; what was trained
+        before a training began `anew` on purpose does not count.
+        """
         done: set[tuple[int, int]] = set()
         redone: Counter[str] = Counter()
-        for line in self.of("iteration"):
+        for line in self.lines:
+            if line["event"] == "anew":
+                done.clear()
+            if line["event"] != "iteration":
+                continue
             place = (line["epoch"], line["iteration"])
             redone[line["tag"]] += place in done
             done.add(place)
         return list(redone.values())[1:]
 
-    def two_at_once(self) -> list[str]:
-        """A sentence for each rank that began while one of another attempt lived."""
+    def two_at_once(self, apart: Container[str] = ()) -> list[str]:
+        """A sentence for each rank that began while one of another attempt lived, unless that trains `apart`."""
+        allowed = {line["pid"] for line in self.of("start") if line["tag"] in apart}
         return [
-            f"rank {line['rank']} of attempt {line['tag'][:8]} began while pids {line['alongside']} trained"
+            f"rank {line['rank']} of attempt {line['tag'][:8]} began while pids {pids} trained"
             for line in self.of("start")
-            if line["alongside"]
+            if (pids := [pid for pid in line["alongside"] if pid not in allowed])
         ]
 
 

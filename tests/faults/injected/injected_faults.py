@@ -16,6 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import injected_damage
+import injected_limits
+import injected_waits
 import torch
 import torch.distributed as dist
 from injected_stamps import RANK, begin, checkpoints, stamp
@@ -97,6 +100,9 @@ KINDS = {
     "disconnect-for-good": disconnect_for_good,
     "error-after-disconnect": error_after_disconnect,
     "nan": nan,
+    **injected_damage.KINDS,
+    **injected_limits.KINDS,
+    **injected_waits.KINDS,
 }
 
 
@@ -162,6 +168,8 @@ class InjectedFaults(Hook):
         InjectedFaults.group = dist.new_group()
 
     def before_train_epoch(self, runner: Any) -> None:
+        if RANK == 0:
+            stamp("epoch", epoch=runner.epoch + 1, checkpoints=checkpoints(runner.work_dir))
         for due in self._due:
             if due.kind == "data-worker" and due.epoch == runner.epoch + 1:
                 loader = runner.data_loader

@@ -3,6 +3,8 @@
 All have `at_s` in Unix time, and the `tag` of their attempt:
     start      a rank begins; `alongside`: pids of other attempts' ranks that lived at that moment
     fired      a fault is about to happen; `checkpoints`: path -> sha256 of every epoch's checkpoint by then
+    damaged    it has happened, to checkpoints; `checkpoints`: as they are now
+    epoch      rank 0 begins one; `checkpoints`: as they are then
     iteration  rank 0 has finished one
 """
 
@@ -19,6 +21,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 RANK = int(os.environ.get("RANK", "0"))
 TAG = os.environ.get("TRAINRELAY_ATTEMPT", "")
+EACH_EPOCH = ("epoch_*.pth", "checkpoint0*.pth")  # of mmcv, of DETR
 
 
 def stamp(event: str, **facts: Any) -> None:
@@ -57,5 +60,6 @@ def checkpoints(work_dir: str) -> dict[str, str]:
     """Path -> sha256 of every epoch's checkpoint."""
     return {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in Path(work_dir).glob("epoch_*.pth")
+        for pattern in EACH_EPOCH
+        for path in Path(work_dir).absolute().glob(pattern)
     }

@@ -14,6 +14,7 @@ from trainrelay import plan, state, supervise
 from trainrelay.checkout import code, missing
 from trainrelay.cli.analyze import analyze_stage
 from trainrelay.cli.common import configured, named_stage
+from trainrelay.cli.follow import follow, may_follow
 from trainrelay.cli.outcome import ending
 from trainrelay.cli.promote import refuse_foreign_target
 from trainrelay.cli.report import tell
@@ -26,7 +27,7 @@ from trainrelay.files import sha256_of, write_bytes, write_json
 from trainrelay.records import FileDigest, Identity, Takeover
 from trainrelay.request import ladder, launch_request, unsayable
 from trainrelay.signature import trainer_config, trainer_of
-from trainrelay.supervise import Done, Lease, Outcome, StageJob, acquire, stop_requests
+from trainrelay.supervise import Done, Held, Lease, Outcome, StageJob, acquire, stop_requests
 
 _STOP_GRACE_S = 30.0
 
@@ -39,8 +40,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 def train_stage(config: Config, run_name: str, stage: str) -> None:
     """Bring one stage to its last epoch, or raise what a person needs to know."""
-    if not _trainable(config, run_name, stage):
-        return
+    while _trainable(config, run_name, stage):
+        try:
+            return _train_alone(config, run_name, stage)
+        except Held as held:
+            if not may_follow(held):
+                raise
+            follow(config, run_name, stage, held.owner)
+    return None
+
+
+def _train_alone(config: Config, run_name: str, stage: str) -> None:
+    """As the one supervisor of the stage; Held where another is."""
     with held_lease(state.read(config, run_name, stage)) as lease:
         _take_over(state.read(config, run_name, stage), lease)
         # Another supervisor may have trained while we waited for the lease.

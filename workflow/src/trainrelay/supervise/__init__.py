@@ -2,10 +2,10 @@
 
 from trainrelay.supervise.ask import ask_to_stop, order_file
 from trainrelay.supervise.decide import Done, Final, Stop
-from trainrelay.supervise.display import Speed, duration, left_s
+from trainrelay.supervise.display import Speed, display, duration, left_s
 from trainrelay.supervise.events import Event, read_events
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.lease import Lease, Observer, Seen, acquire, owner_of, what_to_type
+from trainrelay.supervise.lease import Claim, Held, Lease, Observer, Seen, acquire, owner_of, what_to_type
 from trainrelay.supervise.probe import probe_rung
 from trainrelay.supervise.recover import orphaned, settle, settle_elsewhere
 from trainrelay.supervise.session import Outcome, train
@@ -14,9 +14,11 @@ from trainrelay.supervise.tail import Tail
 from trainrelay.supervise.text import printable
 
 __all__ = [
+    "Claim",
     "Done",
     "Event",
     "Final",
+    "Held",
     "Lease",
     "Observer",
     "Outcome",
@@ -27,6 +29,7 @@ __all__ = [
     "Tail",
     "acquire",
     "ask_to_stop",
+    "display",
     "duration",
     "left_s",
     "order_file",

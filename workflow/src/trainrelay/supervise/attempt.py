@@ -84,9 +84,7 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
         return _followed(job, record, Orphans(record.tag), around)
 
 
-def _opened(
-    job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]
-) -> AttemptRecord:
+def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]) -> AttemptRecord:
     """The record of a new attempt, on disk, once nothing else can be training this stage."""
     shown = around.shown
     while True:
@@ -109,7 +107,9 @@ def _opened(
 
 def _beginning(record: AttemptRecord) -> str:
     point = record.resumed_from
-    where = f"resumes after epoch {point.epoch} from {point.path}" if point else "starts from the beginning"
+    # Whoever expects it to go on where the last one ended is told why it does not.
+    anew = "starts from the beginning" + (": there is no checkpoint yet" if record.number > 1 else "")
+    where = f"resumes after epoch {point.epoch} from {point.path}" if point else anew
     return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
 
 

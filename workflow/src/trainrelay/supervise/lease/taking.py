@@ -38,6 +38,14 @@ _ASK_BEATS = 3  # between two questions to Slurm
 AskSlurm = Callable[[str], Answer]
 
 
+class Held(Refusal):
+    """A living owner has the lease."""
+
+    def __init__(self, message: str, owner: Claim, fate: Fate) -> None:
+        super().__init__(message)
+        self.owner, self.fate = owner, fate
+
+
 def acquire(
     stage_dir: Path,
     name: str,
@@ -53,7 +61,7 @@ def acquire(
     Where it has a `taken_from`, the caller writes that down and calls `begin`.
 
     An owner on this host is judged at once; the silence of one on another host is watched, which takes up to
-    a minute. Raises Refusal naming a living owner and what to type, Interrupted once `stop` says yes,
+    a minute. Raises Held naming a living owner and what to type, Interrupted once `stop` says yes,
     UserError for damaged lease files or a folder that does not take ours.
     """
     taking = _Taking(stage_dir / "lease", name, say, stop, ask_slurm, place or here(), beat_s)
@@ -116,7 +124,7 @@ class _Taking:
             self.seen = watched(self.seen, seen)
             concluded = conclude(owner, beat, self.seen, process, self._slurm_says(owner, process))
             if concluded.kind == "alive":
-                raise Refusal(refused(self.name, owner, concluded, process))
+                raise Held(refused(self.name, owner, concluded, process), owner, process)
             if concluded.kind != "unsure":
                 return _Free(owner.token, may_live(owner, beat, concluded), taken_over(owner, concluded))
             self._wait(owner, concluded)

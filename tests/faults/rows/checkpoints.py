@@ -1,0 +1,240 @@
+"""Checkpoints that are not what they should be, and a config that is not what it was."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from faults.bench import EPOCHS, ITERATIONS, Bench, went_on
+from faults.fault import Seen, fault
+from faults.launch import Launch
+from support.project import KEYPOINTS
+
+KILLED = "and rank 0 SIGKILLed, in epoch 3, iteration 1"
+MUST = "killed; resumes by itself from the newest sound one, says what it passed over, completes"
+
+
+def _dies_with(bench: Bench, kind: str) -> Launch:
+    """Rank 0 damages checkpoints and dies when two epochs are trained; whatever came of that has ended."""
+    bench.inject(kind=kind, rank=0, epoch=EPOCHS, iteration=1)
+    return bench.train()
+
+
+def _damaged(bench: Bench) -> dict[str, str]:
+    """The checkpoints as the damage left them."""
+    return dict(bench.stamps().of("damaged")[0]["checkpoints"])
+
+
+def _passed_over(bench: Bench, kind: str, problem: str) -> Seen:
+    """The newest one was passed over with its problem named, and was there until training replaced it."""
+    newest, before = bench.work_dir / "epoch_2.pth", bench.work_dir / "epoch_1.pth"
+    bench.judged_by_row.add(newest)
+    launch = _dies_with(bench, kind)
+    seen = bench.resumed(launch, "killed")
+    record = bench.attempts()[1]
+    assert record.resumed_from, f"the second attempt began anew:\n{launch.text}"
+    assert Path(record.resumed_from.path) == before, f"it resumed from {record.resumed_from.path}"
+    said = [line for _, line in launch.lines if "not resumed from" in line]
+    assert any(newest.name in line and problem in line for line in said), (
+        f"it does not say that {newest.name} {problem}, but: {said}\n{launch.text}"
+    )
+    begins = [one for one in bench.stamps().of("epoch") if one["tag"] == record.tag]
+    digest = _damaged(bench)[str(newest)]
+    assert begins[0]["checkpoints"].get(str(newest)) == digest, (
+        f"{newest.name} was touched before training came to it: {begins[0]}"
+    )
+    return seen
+
+
+@fault(
+    "newest-truncated",
+    "newest checkpoint truncated",
+    injected=f"epoch_2.pth cut to half {KILLED}",
+    must=MUST,
+)
+def newest_truncated(bench: Bench) -> Seen:
+    return _passed_over(bench, "newest-truncated", "truncated")
+
+
+@fault("newest-empty", "newest checkpoint empty", injected=f"epoch_2.pth emptied {KILLED}", must=MUST)
+def newest_empty(bench: Bench) -> Seen:
+    return _passed_over(bench, "newest-empty", "is empty")
+
+
+@fault("newest-nan", "newest checkpoint all NaN", injected=f"epoch_2.pth all NaN {KILLED}", must=MUST)
+def newest_nan(bench: Bench) -> Seen:
+    return _passed_over(bench, "newest-nan", "is not finite")
+
+
+@fault(
+    "malicious-pickle",
+    "malicious pickle as checkpoint",
+    injected=f"epoch_2.pth, else sound, creates a file when it is unpickled; {KILLED[4:]}",
+    must="payload does not run; passed over with a sentence; resumes, completes",
+)
+def malicious_pickle(bench: Bench) -> Seen:
+    seen = _passed_over(bench, "newest-malicious", "is unsafe: it wants to")
+    ran = bench.plan.with_name("ran")
+    assert not ran.exists(), "the payload ran"
+    code = "import sys, torch; torch.load(sys.argv[1], weights_only=False)"
+    subprocess.run([sys.executable, "-c", code, bench.plan.with_name("malicious.pth")], check=True)
+    assert ran.exists(), "the payload does nothing even where nobody guards against it"
+    return seen
+
+
+@fault(
+    "every-one-bad",
+    "every checkpoint bad",
+    injected=f"epoch_1.pth and epoch_2.pth cut to half {KILLED}",
+    must="final, one sentence that says what to type, nothing deleted; what it says helps",
+)
+def every_one_bad(bench: Bench) -> Seen:
+    bench.judged_by_row |= {bench.work_dir / f"epoch_{epoch}.pth" for epoch in range(1, EPOCHS)}
+    launch = _dies_with(bench, "every-one-truncated")
+    noticed_s = launch.said_at("none of the 2 checkpoints") - bench.moments()[0]["at_s"]
+    _refused(bench, launch)
+    _refused(bench, bench.train())
+    aside = bench.work_dir.with_name("work_dir.unsound")
+    typed = launch.text.rpartition("give it up with: ")[2].strip()
+    subprocess.run(typed, shell=True, check=True, cwd=bench.folder)
+    assert len(list(aside.glob("epoch_*.pth"))) == len(_damaged(bench)), f"it moved something else: {typed}"
+    bench.anew()
+    again = bench.train()
+    assert (again.process.returncode, bench.complete()) == (0, True), f"then it said:\n{again.text}"
+    return Seen(noticed_s, "killed", "a person (exit status 2)", "final; what it says to type helps")
+
+
+def _refused(bench: Bench, launch: Launch) -> None:
+    """The last line says what to type; every checkpoint is there as the damage left it; nothing trains."""
+    status = launch.wait()
+    assert status == 2, f"it ended with exit status {status} and said:\n{launch.text}"
+    assert "Traceback" not in launch.text, launch.text
+    last = launch.text.strip().splitlines()[-1]
+    assert "put a sound checkpoint back, or give it up with: mv " in last, f"its last line was: {last}"
+    found = [record.end for record in bench.attempts()]
+    assert found == ["killed"], f"the attempts ended {found}"
+    bench_now = {str(path): path for path in bench.work_dir.glob("epoch_*.pth")}
+    assert set(bench_now) == set(_damaged(bench)), f"there is now: {sorted(bench_now)}"
+
+
+@fault(
+    "latest-dangling",
+    "`latest.pth` dangling",
+    injected=f"latest.pth names epoch_9.pth, which is not there, {KILLED}",
+    must="killed; resumes by itself from the newest sound one, completes",
+)
+def latest_dangling(bench: Bench) -> Seen:
+    launch = _dies_with(bench, "latest-dangling")
+    seen = bench.resumed(launch, "killed")
+    point = bench.attempts()[1].resumed_from
+    assert point, f"the second attempt began anew:\n{launch.text}"
+    assert Path(point.path).name == "epoch_2.pth", f"it resumed from {point.path}"
+    return seen
+
+
+@fault(
+    "no-checkpoint",
+    "no checkpoint when an attempt died",
+    injected="SIGKILL in rank 1, epoch 1, iteration 3",
+    must="killed; from init with the reason, completes",
+)
+def no_checkpoint(bench: Bench) -> Seen:
+    bench.inject(kind="sigkill", rank=1, epoch=1, iteration=3)
+    launch = bench.train()
+    seen = bench.resumed(launch, "killed")
+    assert bench.attempts()[1].resumed_from is None, "it resumed from somewhere"
+    reason = "starts from the beginning: there is no checkpoint yet"
+    assert reason in launch.text, f"it does not say why it begins anew:\n{launch.text}"
+    return seen
+
+
+# ---------------------------------------------------------------------- the config
+
+
+def _config(bench: Bench) -> Path:
+    return bench.folder / "workflow/demo/driving/projects/configs/stage1_track_map/track_map.py"
+
+
+def _edit(bench: Bench, old: str, new: str) -> float:
+    """Changes the trainer config while an interrupted training waits; when that was."""
+    bench.interrupted(epoch=EPOCHS)
+    path = _config(bench)
+    text = path.read_text()
+    assert old in text, f"{path} does not hold {old!r}"
+    path.write_text(text.replace(old, new))
+    bench.injected_now("config-changed")
+    return float(bench.moments()[-1]["at_s"])
+
+
+@fault(
+    "config-changed",
+    "config changed between attempts",
+    injected="the learning rate halved after an interrupt in epoch 3",
+    must="the old training set aside whole, the new one from the beginning",
+)
+def config_changed(bench: Bench) -> Seen:
+    edited_s = _edit(bench, "lr=2e-3", "lr=1e-3")
+    old = bench.moments()[-1]["checkpoints"]
+    assert len(old) == EPOCHS - 1, f"the interrupted training left {sorted(old)}"
+    bench.judged_by_row |= {Path(path) for path in old}
+    bench.anew()
+    launch = bench.train()
+    records = bench.attempts()
+    found = [(record.number, record.resumed_from, record.end) for record in records]
+    assert found == [(1, None, "done")], f"the attempts of the new training: {found}\n{launch.text}"
+    assert (launch.wait(), bench.complete()) == (0, True), launch.text
+    aside = bench.stage.with_name("stage1.old-1")
+    bench.same(old, aside / "work_dir")
+    noticed_s = launch.said_at("the old training is kept in") - edited_s
+    return Seen(noticed_s, "changed", f"{went_on(records[0])}; the old one is kept", "completes")
+
+
+@fault(
+    "config-comment-changed",
+    "only a comment in the config changed",
+    injected="a comment added to the trainer config after an interrupt in epoch 3",
+    must="resumes, completes",
+)
+def config_comment_changed(bench: Bench) -> Seen:
+    edited_s = _edit(bench, "lr=2e-3", "lr=2e-3 ,  # as in the paper\n   ")
+    launch = bench.train()
+    records = bench.attempts()
+    found = [record.end for record in records]
+    assert found == ["interrupted", "done"], f"the attempts ended {found}; it said:\n{launch.text}"
+    point = records[1].resumed_from
+    assert point, f"it did not resume:\n{launch.text}"
+    assert point.epoch == EPOCHS - 1, f"it resumed after epoch {point.epoch}"
+    assert (launch.wait(), bench.complete()) == (0, True), launch.text
+    return Seen(launch.said_at("attempt 2 ") - edited_s, "interrupted", went_on(records[1]), "completes")
+
+
+# ---------------------------------------------------------------------- the other trainer
+
+
+@fault(
+    "keypoints-sigkilled",
+    "one rank SIGKILLed, a trainer of DETR's family",
+    injected="SIGKILL in rank 1, epoch 2, iteration 3 of the keypoints demo",
+    must="killed; resumes by itself, completes",
+)
+def keypoints_sigkilled(bench: Bench) -> Seen:
+    _keypoints(bench)
+    bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)
+    return bench.resumed(bench.train(), "killed")
+
+
+def _keypoints(bench: Bench) -> None:
+    """The bench plays with the keypoints demo instead, epochs as long as the driving demo's."""
+    entry = bench.plan.with_name("main_injected.py")
+    shutil.move(entry, bench.folder / "workflow/demo/keypoints" / entry.name)
+    trainer = dict(KEYPOINTS["runs"]["keypoints"]["trainer"])
+    trainer.update(entry=f"./{entry.name}", env={**trainer["env"], "PYTHONPATH": str(bench.plan.parent)})
+    stage = dict(KEYPOINTS["runs"]["keypoints"]["stages"]["pose"])
+    stage.update(
+        epochs=EPOCHS, options={**stage["options"], "train_images": 2 * 8 * ITERATIONS, "print_freq": 1}
+    )
+    runs = {"keypoints": {"trainer": trainer, "stages": {"pose": stage}}}
+    bench.project.configure(lambda data: data.update(runs=runs))
+    bench.where = "keypoints/pose"

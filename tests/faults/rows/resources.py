@@ -1,0 +1,165 @@
+"""Disks and memory that end."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from faults.bench import Bench
+from faults.fault import Seen, fault
+
+DISK_MB = 32
+DISK_FULL = "disk-full, final, nothing damaged; a relaunch with room completes"
+
+
+def _mount(*arguments: str) -> bool:
+    return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
+
+
+def _disk(bench: Bench, folder: Path) -> bool:
+    """A disk of its own at `folder` until all is looked at; False where this user may not mount."""
+    folder.mkdir(parents=True)
+    if not _mount("-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)):
+        return False
+    # Lazily: what a row left running may still have files open there.
+    bench.undo.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
+    return True
+
+
+def _then_completes(bench: Bench, seen: Seen, mend: Callable[[], object]) -> Seen:
+    """Once the cause is mended, typing the same again resumes after the last whole epoch and completes."""
+    before = len(bench.attempts())
+    mend()
+    launch = bench.train()
+    status = launch.wait()
+    assert (status, bench.complete()) == (0, True), f"mended, it ended {status} and said:\n{launch.text}"
+    point = bench.attempts()[before].resumed_from
+    assert point, f"mended, it began anew:\n{launch.text}"
+    assert point.epoch == 1, f"mended, it resumed after epoch {point.epoch}"
+    return replace(seen, result="final; mended, it resumes and completes")
+
+
+def _full(bench: Bench, kind: str, mend: Callable[[], object]) -> Seen:
+    bench.inject(kind=kind, rank=0, epoch=2, iteration=2)
+    seen = bench.final(bench.train(), 2, "disk-full")
+    return _then_completes(bench, seen, mend)
+
+
+@fault(
+    "disk-full",
+    "disk full",
+    injected="epoch 2, iteration 2: the work dir's tmpfs is filled up to 64 kB (a file-size limit where this"
+    " user may not mount)",
+    must=DISK_FULL,
+)
+def disk_full(bench: Bench) -> Seen:
+    disk = bench.folder / "small disk"
+    if not _disk(bench, disk):
+        return quota(bench)
+    bench.configure(work_dir=str(disk / "stage1"))
+    return _full(bench, "disk-full", (disk / "ballast").unlink)
+
+
+@fault(
+    "quota",
+    "quota",
+    injected="epoch 2, iteration 2: RLIMIT_FSIZE of rank 0 becomes half a checkpoint",
+    must=DISK_FULL,
+)
+def quota(bench: Bench) -> Seen:
+    return _full(bench, "file-size", bench.inject)
+
+
+def _read_only(bench: Bench, disk: Path) -> Callable[[], object]:
+    """An interrupted training, then its disk is remounted read-only; what makes it writable again."""
+    bench.interrupted(epoch=2)
+    assert _mount("-o", "remount,ro", str(disk)), f"{disk} cannot be made read-only"
+    bench.injected_now("read-only")
+    return lambda: _mount("-o", "remount,rw", str(disk))
+
+
+@fault(
+    "results-read-only",
+    "results read-only",
+    injected="the file system of runs/ is remounted read-only after an interrupt in epoch 2 (skipped, and"
+    " missed, where this user may not mount)",
+    must="final before any attempt, one sentence, nothing damaged; writable again, it completes",
+)
+def results_read_only(bench: Bench) -> Seen:
+    runs = bench.folder / "runs"
+    assert _disk(bench, runs), "this user may not mount"
+    mend = _read_only(bench, runs)
+    launch = bench.train()
+    status, last = launch.wait(), launch.text.strip().splitlines()[-1]
+    assert status == 2, f"it ended with exit status {status} and said:\n{launch.text}"
+    assert "Traceback" not in launch.text, launch.text
+    assert "Read-only file system" in last, f"its last line does not say why: {last}"
+    assert "writable" in last, f"its last line does not say what to do: {last}"
+    assert len(bench.attempts()) == 1, "an attempt was begun"
+    noticed_s = launch.said_at("Read-only file system") - bench.moments()[-1]["at_s"]
+    seen = Seen(noticed_s, "not begun", f"a person (exit status {status})", "final")
+    return _then_completes(bench, seen, mend)
+
+
+@fault(
+    "work-dir-read-only",
+    "work dir read-only",
+    injected="the work dir's file system is remounted read-only after an interrupt in epoch 2",
+    must=DISK_FULL,
+)
+def work_dir_read_only(bench: Bench) -> Seen:
+    disk = bench.folder / "small disk"
+    assert _disk(bench, disk), "this user may not mount"
+    bench.configure(work_dir=str(disk / "stage1"))
+    mend = _read_only(bench, disk)
+    launch = bench.train()
+    injected_s = bench.moments()[-1]["at_s"]
+    bench.injected_now("still read-only")
+    ends = [record.end for record in bench.attempts()]
+    assert ends == ["interrupted", "disk-full"], f"the attempts ended {ends}; it said:\n{launch.text}"
+    ended_s = bench.attempts()[-1].ended_s
+    assert ended_s
+    seen = Seen(ended_s - injected_s, "disk-full", "a person (exit status 2)", "final")
+    return _then_completes(bench, seen, mend)
+
+
+# ---------------------------------------------------------------------- memory
+
+
+@fault(
+    "host-memory-once",
+    "host out of memory, once",
+    injected="epoch 2, iteration 3: RLIMIT_AS in rank 1, then an 8 GiB tensor",
+    must="oom-host; tried once more, completes",
+)
+def host_memory_once(bench: Bench) -> Seen:
+    bench.inject(kind="memory-of-torch", rank=1, epoch=2, iteration=3)
+    seen = bench.resumed(bench.train(), "oom-host")
+    assert "DefaultCPUAllocator" in bench.log(1), "torch's allocator never said that memory ran out"
+    return seen
+
+
+@fault(
+    "host-memory-again",
+    "host out of memory, again and again",
+    injected="epoch 1, iteration 3: RLIMIT_AS in rank 1, then 8 GiB of bytes, each time",
+    must="oom-host; tried once more, then final",
+)
+def host_memory_again(bench: Bench) -> Seen:
+    bench.inject(kind="memory-of-python", rank=1, epoch=1, iteration=3, once=False)
+    seen = bench.final(bench.train(), 2, "oom-host", "oom-host")
+    assert "MemoryError" in bench.log(2), "Python never said that memory ran out"
+    return seen
+
+
+@fault(
+    "gpu-memory",
+    "GPU out of memory",
+    injected="epoch 2, iteration 3: rank 1 raises torch's own OutOfMemoryError with its real text",
+    must="oom-gpu, final at once",
+)
+def gpu_memory(bench: Bench) -> Seen:
+    bench.inject(kind="memory-of-gpu", rank=1, epoch=2, iteration=3)
+    return bench.final(bench.train(), 2, "oom-gpu")
