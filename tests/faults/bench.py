@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import time
@@ -124,6 +125,12 @@ class Bench:
             assert time.monotonic() < until_s, f"waited {PATIENCE_S:g} s in vain for {what}"
             time.sleep(0.05)
         return value
+
+    def said_at(self, launch: Launch, pattern: str) -> float:
+        """When a launch that may still run first said something; fails where it ends without."""
+        self.wait_for(f"the words {pattern!r}", lambda: launch.ended or re.search(pattern, launch.text))
+        launch.heard()
+        return launch.said_at(pattern)
 
     # ------------------------------------------------------------------ what it left
 

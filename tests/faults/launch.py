@@ -52,6 +52,11 @@ class Launch:
         self._reader.join(5.0)
         return status
 
+    def heard(self) -> None:
+        """Returns once all that an ended command said is known."""
+        if self.ended:
+            self._reader.join(5.0)
+
     @property
     def ended(self) -> bool:
         """Whether it runs no more."""

@@ -37,7 +37,7 @@ class Stamps:
         return list(redone.values())[1:]
 
     def two_at_once(self, apart: Container[str] = ()) -> list[str]:
-        """A sentence for each rank that began while one of another attempt lived, unless that trains `apart`."""
+        """A sentence for each rank that began while one of another attempt, not one `apart`, lived."""
         allowed = {line["pid"] for line in self.of("start") if line["tag"] in apart}
         return [
             f"rank {line['rank']} of attempt {line['tag'][:8]} began while pids {pids} trained"

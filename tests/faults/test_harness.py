@@ -76,6 +76,19 @@ def changes_a_checkpoint(bench: Bench) -> Seen:
     return SEEN
 
 
+def judges_a_checkpoint_itself(bench: Bench) -> Seen:
+    bench.judged_by_row.add(checkpoint(bench))
+    bench.injected_now("nothing")
+    (bench.work_dir / "epoch_1.pth").unlink()
+    return SEEN
+
+
+def undoes_afterwards(bench: Bench) -> Seen:
+    bench.undo.callback(checkpoint(bench).unlink)
+    bench.injected_now("nothing")
+    return SEEN
+
+
 def redoes_too_much(bench: Bench) -> Seen:
     bench.injected_now("nothing")
     for tag in ("first", "second"):
@@ -111,6 +124,13 @@ def test_a_miss_is_one_and_says_why(row: Row, why: str, tmp_path: Path) -> None:
     assert played(row, tmp_path).missed == why
 
 
+@pytest.mark.parametrize("row", [judges_a_checkpoint_itself, undoes_afterwards])
+def test_a_checkpoint_that_a_row_answers_for_is_no_miss(row: Row, tmp_path: Path) -> None:
+    """Neither one that the row judges itself, nor one that goes once everything was looked at."""
+    assert played(row, tmp_path).missed is None
+    assert not list(tmp_path.rglob("epoch_1.pth"))
+
+
 def test_a_process_that_is_left_is_counted_and_ended(tmp_path: Path) -> None:
     left: list[subprocess.Popen[bytes]] = []
 
@@ -138,6 +158,11 @@ def iteration(tag: str, epoch: int, number: int) -> dict[str, object]:
 def test_redone_is_what_an_attempt_before_had_done() -> None:
     lines = [iteration("a", 1, 1), iteration("a", 1, 2), iteration("a", 2, 1), iteration("b", 2, 1)]
     assert Stamps((*lines, iteration("b", 2, 2), iteration("c", 2, 2))).redone() == [1, 1]
+
+
+def test_another_training_redoes_nothing_of_the_one_before() -> None:
+    lines = [iteration("a", 1, 1), {"event": "anew"}, iteration("b", 1, 1), iteration("c", 1, 1)]
+    assert Stamps(tuple(lines)).redone() == [0, 1]
 
 
 def test_a_stamp_that_is_being_written_is_not_read(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def foreign(project: Project) -> None:
 
 
 def workers_and_backend(project: Project) -> None:
-    stages(project, "stage2", backends=["gloo", "gloo"], log="other.log", resources={"runtime_min": 7})
+    stages(project, "stage2", backends=["nccl", "gloo"], log="other.log", resources={"runtime_min": 7})
 
 
 def checkout_gone(project: Project) -> None:

@@ -18,5 +18,5 @@ machine is. Columns are measured: what a row returns comes from records, stamps 
 
 from importlib import import_module
 
-for _module in ("ranks", "hangs", "rungs", "ports", "numbers", "checkpoints", "resources"):
+for _module in ("ranks", "hangs", "rungs", "ports", "numbers", "checkpoints", "resources", "supervisors"):
     import_module(f"faults.rows.{_module}")

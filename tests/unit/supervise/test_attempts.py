@@ -83,7 +83,7 @@ def test_folder_that_cannot_be_written_is_one_sentence(job: StageJob) -> None:
     """A stage folder where nothing can be made is named."""
     job.stage_dir.parent.mkdir(parents=True)
     job.stage_dir.write_text("a file")
-    with pytest.raises(UserError, match=r"cannot write in .*stage1.*Not a directory"):
+    with pytest.raises(UserError, match=r"cannot write .*stage1.*Not a directory"):
         next_number(job.stage_dir)
 
 

@@ -47,6 +47,7 @@ def traceback(error: str, frame: str = "/opt/trainer/tools/train.py") -> str:
         ("RuntimeError: unable to write to file </torch_12_34>: No space left on device (28)", "oom-host"),
         ("OSError: [Errno 122] Disk quota exceeded: './work_dirs/epoch_3.pth'", "disk-full"),
         ("OSError: [Errno 27] File too large", "disk-full"),
+        ("OSError: [Errno 30] Read-only file system: './work_dirs/uniad.py'", "disk-full"),
         ("FloatingPointError: Loss became infinite or NaN at iteration=12!", "diverged"),
         ("ValueError: Loss is nan, stopping training", "diverged"),
         ("AssertionError: the gradient norm is not finite", "diverged"),
@@ -198,13 +199,13 @@ def test_stop_on_request_is_interrupted_whatever_the_ranks_print() -> None:
 
 
 def test_those_who_ended_the_attempt_are_believed_before_its_log() -> None:
-    """A lost lease, then an ignored resume, then the watchdog: each even where the training then finished."""
+    """An ignored resume, then a loss that stays NaN, then the watchdog: even where it finished."""
     evidence = Evidence(exit_status=0, epochs=3, final_checkpoint=final(), hang="no step in 90 s")
     assert classify(evidence) == ("hang", "no step in 90 s")
+    evidence = replace(evidence, diverged="the loss was not finite")
+    assert classify(evidence) == ("diverged", "the loss was not finite")
     evidence = replace(evidence, not_resumed="from zero")
     assert classify(evidence) == ("not-resumed", "from zero")
-    evidence = replace(evidence, fenced="taken over by node2")
-    assert classify(evidence) == ("fenced", "taken over by node2")
 
 
 @pytest.mark.parametrize(("status", "signal_name"), [(-9, "SIGKILL"), (137, "SIGKILL"), (143, "SIGTERM")])

@@ -38,7 +38,7 @@ def shape(step: Step) -> tuple[object, ...]:
         case Again():
             return ("again", step.rung, "probe first" if step.probe_first else "at once")
         case Stop():
-            return ("stop", step.resumable)
+            return ("stop",)
         case _:
             return (type(step).__name__.lower(),)
 
@@ -48,8 +48,7 @@ PROBE = ("again", "nccl", "probe first")
 DOWN = ("again", "nccl-no-p2p", "probe first")
 FIRST: dict[EndClass, tuple[object, ...]] = {
     "done": ("done",),
-    "interrupted": ("stop", True),
-    "fenced": ("stop", False),
+    "interrupted": ("stop",),
     "diverged": ("final",),
     "oom-gpu": ("final",),
     "disk-full": ("final",),
@@ -196,12 +195,12 @@ def test_a_launch_goes_down_the_ladder_only_and_never_past_it(
 def test_a_launch_is_done_or_stopped_only_after_such_an_end(
     ladder: list[str], most: int, ends: list[tuple[EndClass, bool, bool]], answers: list[bool]
 ) -> None:
-    """Done comes after done alone, Stop after interrupted and fenced, and each of these ends a launch."""
+    """Done comes after done alone, Stop after interrupted, and each of these ends a launch."""
     attempts, step = launch(ladder, most, ends, answers)
     *before, last = attempts
     assert isinstance(step, Done) == (last.end == "done")
-    assert isinstance(step, Stop) == (last.end in ("interrupted", "fenced"))
-    assert not {attempt.end for attempt in before} & {"done", "interrupted", "fenced"}
+    assert isinstance(step, Stop) == (last.end == "interrupted")
+    assert not {attempt.end for attempt in before} & {"done", "interrupted"}
 
 
 @given(ladders, st.integers(1, 6), st.lists(endings, min_size=40, max_size=40), probes)

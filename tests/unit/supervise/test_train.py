@@ -213,7 +213,7 @@ def test_unwritable_stage_folder_starts_nothing(tmp_path: Path, templates: Path)
     job = toy_job(tmp_path, templates)
     job.stage_dir.mkdir(parents=True)
     (job.stage_dir / "attempts").write_text("a file in the way")
-    with pytest.raises(UserError, match="cannot write in"):
+    with pytest.raises(UserError, match="cannot write"):
         once(job, Console(file=io.StringIO()))
     assert not job.work_dirs.current.exists()
 

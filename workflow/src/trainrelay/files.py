@@ -137,10 +137,11 @@ def _written_or_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(_why_not_written(path, error)) from error
+        raise UserError(why_not_written(path, error)) from error
 
 
-def _why_not_written(path: Path, error: OSError) -> str:
+def why_not_written(path: Path, error: OSError) -> str:
+    """What the operating system said when a file was to be written, and what to do about it."""
     folder = shlex.quote(str(path.parent))
     if error.errno in _FULL:
         what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"

@@ -32,7 +32,6 @@ EndClass = Literal[
     "not-resumed",  # asked to resume, started from zero
     "hang",  # no progress for longer than the watchdog allows
     "port",  # the port of the ranks' rendezvous was taken
-    "fenced",  # another supervisor took the stage over
     "lost",  # the supervisor died; nobody saw the end
 ]
 

@@ -316,5 +316,5 @@ def test_torn_claim_stops_everybody(tmp_path: Path) -> None:
 def test_folder_that_takes_no_files_is_one_sentence(tmp_path: Path) -> None:
     """A lease that cannot be written is refused before anything starts."""
     (tmp_path / "lease").write_text("a file")
-    with pytest.raises(UserError, match=r"cannot write in .*lease"):
+    with pytest.raises(UserError, match=r"cannot write .*lease"):
         take(tmp_path)

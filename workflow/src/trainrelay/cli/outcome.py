@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainrelay.errors import Diverged, Interrupted, NoProgress, TrainrelayError, UserError
-from trainrelay.records import AttemptRecord, EndClass
+from trainrelay.records import EndClass
 from trainrelay.state import Facts, attempt_log, relative
 from trainrelay.supervise import Final, Outcome
 
@@ -25,12 +25,10 @@ def ending(facts: Facts, outcome: Outcome) -> TrainrelayError:
     if isinstance(step, Final):
         said = f"{what} {_capital(step.reason)}. {log} {_capital(step.what_to_type)}."
         return _ERRORS.get(attempt.end, NoProgress)(said)
-    return Interrupted(f"{what} {log} {_go_on(facts, attempt)}")
+    return Interrupted(f"{what} {log} {_go_on(facts)}")
 
 
-def _go_on(facts: Facts, attempt: AttemptRecord) -> str:
-    if attempt.end == "fenced":
-        return "The other supervisor trains on."
+def _go_on(facts: Facts) -> str:
     done = facts.epochs_done
     return "Type the same again: " + (f"it resumes after epoch {done}." if done else "it starts anew.")
 

@@ -52,6 +52,7 @@ def train_stage(config: Config, run_name: str, stage: str) -> None:
 
 def _train_alone(config: Config, run_name: str, stage: str) -> None:
     """As the one supervisor of the stage; Held where another is."""
+    _refuse_unstartable(config, state.read(config, run_name, stage))
     with held_lease(state.read(config, run_name, stage)) as lease:
         _take_over(state.read(config, run_name, stage), lease)
         # Another supervisor may have trained while we waited for the lease.
@@ -85,6 +86,16 @@ def held_lease(facts: state.Facts) -> Iterator[Lease]:
         yield lease
 
 
+def _refuse_unstartable(config: Config, facts: state.Facts) -> None:
+    """UserError where something is missing without which the trainer need not be started."""
+    request = _request(config, facts)
+    initial = _initial_path(config, facts, request)
+    parent = config.stage(facts.run, facts.stage).init_from
+    if problems := [*missing(request, initial, parent), *unsayable(config, facts.run, facts.stage, request)]:
+        raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
+    refuse_foreign_target(config, facts)
+
+
 def _take_over(facts: state.Facts, lease: Lease) -> None:
     """What an owner before us left open is closed; one that may still live keeps its work dir for itself."""
     supervise.settle_elsewhere(facts.paths.folder, say)
@@ -100,14 +111,8 @@ def _taken(facts: state.Facts, identity: Identity, lease: Lease) -> Identity:
 
 
 def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
-    """Everything checked, the identity on disk, an old training of another identity set aside."""
-    request = _request(config, facts)
-    initial = _initial_path(config, facts, request)
-    parent = config.stage(facts.run, facts.stage).init_from
-    if problems := [*missing(request, initial, parent), *unsayable(config, facts.run, facts.stage, request)]:
-        raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
-    refuse_foreign_target(config, facts)
-    digest = _initial_digest(config, facts, initial)
+    """The identity on disk, an old training of another identity set aside."""
+    digest = _initial_digest(config, facts, _initial_path(config, facts, _request(config, facts)))
     takeovers = _takeovers(facts, lease)
     if judged.kind == "changed" or _other_start(facts, digest):
         facts = _set_aside(config, facts)

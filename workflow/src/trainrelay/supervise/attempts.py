@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trainrelay.errors import UserError
-from trainrelay.files import write_json
+from trainrelay.files import why_not_written, write_json
 from trainrelay.records import AttemptRecord
 from trainrelay.state import list_attempts
 
@@ -85,7 +85,4 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or path
-        raise UserError(
-            f"cannot write in {place}: {error.strerror or error}; mend that, then start again"
-        ) from error
+        raise UserError(why_not_written(Path(str(error.filename or path)), error)) from error

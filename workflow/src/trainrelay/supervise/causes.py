@@ -42,7 +42,7 @@ _CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
         "disk-full",
         # The last three are how torch.save reports a write that the disk did not take.
         re.compile(
-            r"No space left on device|Disk quota exceeded|File too large|iostream error"
+            r"No space left on device|Disk quota exceeded|File too large|Read-only file system|iostream error"
             r"|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing"
         ),
     ),

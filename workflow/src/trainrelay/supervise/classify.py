@@ -26,7 +26,7 @@ class Evidence:
 
     `exit_status` as Popen gives it: negative for a signal. `lines` are the log's, from shortly before its
     last progress line on. `final_problem` says what is wrong with the last epoch's checkpoint. The last three
-    are sentences of those who ended the attempt: a resume that was ignored, a watchdog, a lost lease.
+    are sentences of those who ended the attempt: an ignored resume, a loss that stays NaN, a watchdog.
     """
 
     exit_status: int
@@ -38,8 +38,8 @@ class Evidence:
     final_checkpoint: CheckpointFacts | None = None
     final_problem: str | None = None
     not_resumed: str | None = None
+    diverged: str | None = None
     hang: str | None = None
-    fenced: str | None = None
 
 
 class End(NamedTuple):
@@ -57,8 +57,8 @@ def classify(evidence: Evidence) -> End:
 def _told(evidence: Evidence) -> End | None:
     """What those who ended the attempt say of it; nothing that its log shows then counts."""
     told: tuple[tuple[EndClass, str | None], ...] = (
-        ("fenced", evidence.fenced),
         ("not-resumed", evidence.not_resumed),
+        ("diverged", evidence.diverged),
         ("hang", evidence.hang),
     )
     return next((End(kind, said) for kind, said in told if said), None)

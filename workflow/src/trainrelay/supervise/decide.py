@@ -33,9 +33,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Nothing more is ours to do. `resumable`: a relaunch goes on; else another supervisor does."""
-
-    resumable: bool
+    """Somebody asked us to stop; a relaunch goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +81,7 @@ def _by_end(past: Sequence[Past], ladder: Sequence[str]) -> Step:  # noqa: PLR09
         case "done":
             return Done()
         case "interrupted":
-            return Stop(resumable=True)
-        case "fenced":
-            return Stop(resumable=False)
+            return Stop()
         case "diverged" | "oom-gpu" | "disk-full" | "not-resumed":
             return _FINAL[end]
         case "oom-host":
@@ -166,9 +162,9 @@ _FINAL: dict[EndClass, Final] = {
         " batch_size), then type the same again",
     ),
     "disk-full": Final(
-        "the disk or the quota is used up",
-        "look in the log at which file it was, free space there, then type the same again; what is trained"
-        " is kept",
+        "the disk takes nothing more: it is full, over its quota or read-only",
+        "look in the log at which file it was, free space there or make it writable, then type the same"
+        " again; what is trained is kept",
     ),
     "not-resumed": Final(
         "the trainer was asked to resume and did not",

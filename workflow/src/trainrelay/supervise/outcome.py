@@ -42,6 +42,7 @@ def judged(
             final_problem=problem,
             not_resumed=watch.not_resumed or missing_proof,
             hang=hang,
+            diverged=None if status == 0 else watch.diverged,
             local_ranks=job.request.nproc_per_node,
         )
     )

@@ -73,7 +73,7 @@ class _Launch:
             record = self._attempt(rung)
             step = self._next()
             if not isinstance(step, Again) or self._stop.wanted:
-                return Outcome(record, Stop(resumable=True) if isinstance(step, Again) else step)
+                return Outcome(record, Stop() if isinstance(step, Again) else step)
             self._shown.note(f"tries again on {step.rung} ({step.reason})")
             rung = step.rung
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from trainrelay.command import Observation, StepSeen, Trainer
 from trainrelay.supervise.display import Display
+from trainrelay.supervise.diverging import Diverging
 from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent import Recent
 from trainrelay.supervise.resume import ResumeProof
@@ -26,14 +27,16 @@ class Watch:
     display: Display
     watchdog: Watchdog
     recent: Recent = field(default_factory=Recent)
+    diverging: Diverging = field(default_factory=Diverging)
     last_step: StepSeen | None = None
     not_resumed: str | None = None
+    diverged: str | None = None
     hang: Hang | None = None
 
     @property
     def must_end(self) -> bool:
         """Whether nothing good can come of this attempt any more."""
-        return self.not_resumed is not None or self.hang is not None
+        return any((self.not_resumed, self.diverged, self.hang))
 
     def look(self, tail: Tail) -> None:
         """Takes in what the log says now, and how long it has said nothing."""
@@ -55,6 +58,7 @@ class Watch:
         self.not_resumed = self.not_resumed or self.proof.see(seen)
         if isinstance(seen, StepSeen):
             self.last_step = seen
+            self.diverged = self.diverged or self.diverging.see(seen)
             self.recent.progressed()
             self.watchdog.stepped(time.monotonic(), seen)
             self.display.step(seen)

@@ -1,0 +1,36 @@
+"""A loss that stays NaN ends a training; one that comes back does not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from trainrelay.command import StepSeen
+from trainrelay.supervise.diverging import LINES, Diverging
+
+
+def said(*losses: float | None) -> str | None:
+    diverging, last = Diverging(), None
+    for iteration, loss in enumerate(losses, start=1):
+        last = diverging.see(StepSeen(2, iteration, 9, loss, None))
+    return last
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_enough_lines_in_a_row_that_are_not_finite_are_told_with_their_first_place(value: float) -> None:
+    assert said(1.0, *[value] * LINES) == (
+        f"the loss was not finite on {LINES} progress lines in a row, from epoch 2, iteration 2 on"
+    )
+
+
+def test_a_few_lines_are_what_a_loss_scaler_does() -> None:
+    assert said(1.0, *[math.nan] * (LINES - 1)) is None
+
+
+def test_a_finite_loss_in_between_begins_the_count_again() -> None:
+    assert said(*[math.nan] * (LINES - 1), 1.0, *[math.nan] * (LINES - 1)) is None
+
+
+def test_a_trainer_that_prints_no_total_loss_is_not_judged() -> None:
+    assert said(*[None] * (2 * LINES)) is None
