@@ -26,6 +26,9 @@ INJECTED = Path(__file__).with_name("injected")
 MARK = "TRAINRELAY_FAULT"  # in the environment of all that a row starts
 STAGE = "driving/stage1"
 EPOCHS, ITERATIONS = 3, 4
+TRAIN = ("trainrelay", "train", STAGE)
+SNAKEMAKE = ("snakemake", "--cores", "2")
+IN_ALLOCATION = {"SLURM_JOB_ID": "7"}  # by which a start knows that GPUs would idle
 
 
 class Bench:
@@ -83,9 +86,9 @@ class Bench:
         """A command in the background: a Python module and its arguments, with more environment."""
         return Launch(list(argv), self.folder, {MARK: self.mark, **env})
 
-    def ended(self, *argv: str) -> Launch:
+    def ended(self, *argv: str, **env: str) -> Launch:
         """A command, once it has ended."""
-        launch = self.start(*argv)
+        launch = self.start(*argv, **env)
         launch.wait()
         return launch
 
@@ -102,9 +105,13 @@ class Bench:
         assert launch.wait() == 75, f"the interrupted training said:\n{launch.text}"
         self.inject()
 
-    def held(self, *argv: str, **env: str) -> Launch:
-        """A command in the background whose trainer is held in epoch 2, iteration 3, until it may go on."""
-        self.inject(kind="wait", rank=0, epoch=2, iteration=3)
+    def held(self, *argv: str, later: tuple[tuple[int, int], ...] = (), **env: str) -> Launch:
+        """A command in the background whose trainer is held in epoch 2, iteration 3, until it may go on.
+
+        At the `later` places the first trainer that comes there is held, too.
+        """
+        gates = ((2, 3), *later)
+        self.inject(*({"kind": "wait", "rank": 0, "epoch": e, "iteration": i} for e, i in gates))
         launch = self.start(*argv, **env)
         self.wait_for("the trainer in epoch 2", lambda: launch.ended or self.stamps().of("fired"))
         assert not launch.ended, f"it ended before its trainer came to epoch 2, and said:\n{launch.text}"
@@ -116,7 +123,7 @@ class Bench:
 
     def snakemake(self, *arguments: str) -> Launch:
         """A whole Snakemake run, once it has ended."""
-        return self.ended("snakemake", "--cores", "2", *arguments)
+        return self.ended(*SNAKEMAKE, *arguments)
 
     def wait_for(self, what: str, condition: Callable[[], Any]) -> Any:
         """The condition's first true value; fails where it never comes true."""
@@ -143,6 +150,11 @@ class Bench:
     def work_dir(self) -> Path:
         """Where the checkpoints of stage1 lie."""
         return self.stage / "work_dir"
+
+    @property
+    def promoted(self) -> Path:
+        """Where stage1 hands its checkpoint on."""
+        return self.folder / "workflow/demo/driving/ckpts/track_map.pth"
 
     def stamps(self) -> Stamps:
         """What the ranks stamped."""

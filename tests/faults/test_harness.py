@@ -196,6 +196,15 @@ def test_a_rank_that_begins_beside_one_of_another_attempt_is_seen(tmp_path: Path
     assert [line["alongside"] for line in starts] == [[], [], [], pids]
 
 
+def test_an_attempt_that_a_row_knows_to_train_apart_does_not_count_as_one_beside() -> None:
+    first = {"event": "start", "tag": "first", "rank": 0, "pid": 1, "alongside": []}
+    second = {**first, "tag": "second", "pid": 2, "alongside": [1]}
+    third = {**first, "tag": "third", "pid": 3, "alongside": [1, 2]}
+    stamps = Stamps((first, second, third))
+    assert len(stamps.two_at_once()) == 2
+    assert stamps.two_at_once({"first"}) == ["rank 0 of attempt third began while pids [2] trained"]
+
+
 # ---------------------------------------------------------------------- the page
 
 

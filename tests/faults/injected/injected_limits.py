@@ -9,16 +9,27 @@ from typing import Any
 
 import torch
 
+MOST_BYTES = 2**26
 LEFT_BYTES = 65_536  # enough for lines of a log, too little for a checkpoint
 
 
+def disk_nearly_full(runner: Any) -> None:
+    """Logs still fit, a checkpoint does not."""
+    _fill(Path(runner.work_dir), LEFT_BYTES)
+
+
 def disk_full(runner: Any) -> None:
-    """A file called `ballast` takes what is free beside the work dir, which must be a disk of its own."""
-    disk = Path(runner.work_dir).parent
-    assert os.path.ismount(disk), f"{disk} is no disk of its own"
-    free_bytes = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    """Nothing fits, not even a line of a log."""
+    _fill(Path(runner.work_dir), 0)
+
+
+def _fill(work_dir: Path, left_bytes: int) -> None:
+    """A file called `ballast` takes what is free on the small disk that holds the work dir."""
+    disk = next(folder for folder in work_dir.parents if folder.is_mount())
+    facts = os.statvfs(disk)
+    assert facts.f_blocks * facts.f_frsize <= MOST_BYTES, f"{disk} is no disk for this"
     with (disk / "ballast").open("wb") as file:
-        file.write(bytes(max(0, free_bytes - LEFT_BYTES)))
+        file.write(bytes(max(0, facts.f_bavail * facts.f_frsize - left_bytes)))
 
 
 def file_size(runner: Any) -> None:
@@ -56,6 +67,7 @@ def memory_of_gpu(runner: Any) -> None:
 
 
 KINDS = {
+    "disk-nearly-full": disk_nearly_full,
     "disk-full": disk_full,
     "file-size": file_size,
     "memory-of-torch": memory_of_torch,

@@ -18,5 +18,7 @@ machine is. Columns are measured: what a row returns comes from records, stamps 
 
 from importlib import import_module
 
-for _module in ("ranks", "hangs", "rungs", "ports", "numbers", "checkpoints", "resources", "supervisors"):
+ORDER = ("ranks", "hangs", "rungs", "ports", "supervisors", "leases", "checkpoints", "resources", "numbers")
+
+for _module in ORDER:
     import_module(f"faults.rows.{_module}")

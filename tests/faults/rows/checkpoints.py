@@ -198,7 +198,7 @@ def config_changed(bench: Bench) -> Seen:
     must="resumes, completes",
 )
 def config_comment_changed(bench: Bench) -> Seen:
-    edited_s = _edit(bench, "lr=2e-3", "lr=2e-3 ,  # as in the paper\n   ")
+    edited_s = _edit(bench, "lr=2e-3", "lr=2e-3  # as in the paper\n   ")
     launch = bench.train()
     records = bench.attempts()
     found = [record.end for record in records]

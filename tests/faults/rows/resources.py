@@ -9,8 +9,10 @@ from pathlib import Path
 
 from faults.bench import Bench
 from faults.fault import Seen, fault
+from faults.launch import Launch
 
 DISK_MB = 32
+PERSON = "a person (exit status 2)"
 DISK_FULL = "disk-full, final, nothing damaged; a relaunch with room completes"
 
 
@@ -59,7 +61,34 @@ def disk_full(bench: Bench) -> Seen:
     if not _disk(bench, disk):
         return quota(bench)
     bench.configure(work_dir=str(disk / "stage1"))
-    return _full(bench, "disk-full", (disk / "ballast").unlink)
+    return _full(bench, "disk-nearly-full", (disk / "ballast").unlink)
+
+
+@fault(
+    "results-full",
+    "disk full, records and logs lie on it too",
+    injected="epoch 2, iteration 2: the tmpfs of runs/ is filled to its last byte",
+    must="final, one sentence, nothing damaged; a relaunch with room completes",
+)
+def results_full(bench: Bench) -> Seen:
+    runs = bench.folder / "runs"
+    assert _disk(bench, runs), "this user may not mount"
+    bench.inject(kind="disk-full", rank=0, epoch=2, iteration=2)
+    launch = bench.train()
+    last = _one_sentence(launch, "free space")
+    assert "the disk is full" in last, f"its last line does not say why: {last}"
+    noticed_s = launch.lines[-1][0] - bench.moments()[0]["at_s"]
+    seen = Seen(noticed_s, bench.attempts()[0].end or "end not recorded", PERSON, "final")
+    return _then_completes(bench, seen, (runs / "ballast").unlink)
+
+
+def _one_sentence(launch: Launch, says: str) -> str:
+    """The last line of a launch that ended 2; it says what to do."""
+    status, last = launch.wait(), launch.text.strip().splitlines()[-1]
+    assert status == 2, f"it ended with exit status {status} and said:\n{launch.text}"
+    assert "Traceback" not in launch.text, launch.text
+    assert says in last, f"its last line does not say {says!r}: {last}"
+    return last
 
 
 @fault(
@@ -92,14 +121,11 @@ def results_read_only(bench: Bench) -> Seen:
     assert _disk(bench, runs), "this user may not mount"
     mend = _read_only(bench, runs)
     launch = bench.train()
-    status, last = launch.wait(), launch.text.strip().splitlines()[-1]
-    assert status == 2, f"it ended with exit status {status} and said:\n{launch.text}"
-    assert "Traceback" not in launch.text, launch.text
+    last = _one_sentence(launch, "writable and start again")
     assert "Read-only file system" in last, f"its last line does not say why: {last}"
-    assert "writable" in last, f"its last line does not say what to do: {last}"
     assert len(bench.attempts()) == 1, "an attempt was begun"
     noticed_s = launch.said_at("Read-only file system") - bench.moments()[-1]["at_s"]
-    seen = Seen(noticed_s, "not begun", f"a person (exit status {status})", "final")
+    seen = Seen(noticed_s, "not begun", PERSON, "final")
     return _then_completes(bench, seen, mend)
 
 
@@ -121,7 +147,7 @@ def work_dir_read_only(bench: Bench) -> Seen:
     assert ends == ["interrupted", "disk-full"], f"the attempts ended {ends}; it said:\n{launch.text}"
     ended_s = bench.attempts()[-1].ended_s
     assert ended_s
-    seen = Seen(ended_s - injected_s, "disk-full", "a person (exit status 2)", "final")
+    seen = Seen(ended_s - injected_s, "disk-full", PERSON, "final")
     return _then_completes(bench, seen, mend)
 
 

@@ -13,13 +13,10 @@ from typing import Any
 
 import torch
 
-from faults.bench import EPOCHS, STAGE, Bench, said_of, went_on
+from faults.bench import EPOCHS, IN_ALLOCATION, SNAKEMAKE, STAGE, TRAIN, Bench, said_of, went_on
 from faults.fault import Seen, fault
 from faults.launch import Launch
 
-TRAIN = ("trainrelay", "train", STAGE)
-SNAKEMAKE = ("snakemake", "--cores", "2")
-IN_ALLOCATION = {"SLURM_JOB_ID": "7"}  # what a start looks at to know that GPUs would idle
 FOLLOWS_SUPERVISOR = r"trains it already, so this start follows it"
 FOLLOWS = r"attempt 1 goes on though its supervisor died: following it"
 LIMIT_S = 45.0  # as in hangs.py
@@ -69,7 +66,7 @@ def supervisor_sigkilled(bench: Bench) -> Seen:
 @fault(
     "orphan-dies",
     "supervisor SIGKILLed; the trainer that the relaunch follows dies",
-    injected="the same, then SIGKILL to rank 1",
+    injected="SIGKILL to the supervisor in epoch 2, iteration 3; when a relaunch follows, SIGKILL to rank 1",
     must="killed; the relaunch tries again, resumes, completes",
 )
 def orphan_dies(bench: Bench) -> Seen:
@@ -84,7 +81,7 @@ def orphan_dies(bench: Bench) -> Seen:
 @fault(
     "orphan-hangs",
     "supervisor SIGKILLed; the trainer that the relaunch follows hangs",
-    injected="the same, and rank 0 never goes on",
+    injected="SIGKILL to the supervisor in epoch 2, iteration 3, where rank 0 then waits for ever",
     must=f"hang, noticed after {LIMIT_S:g} s without progress; the relaunch resumes, completes",
 )
 def orphan_hangs(bench: Bench) -> Seen:
@@ -137,7 +134,7 @@ def snakemake_sigkilled(bench: Bench) -> Seen:
     refused = bench.ended(*SNAKEMAKE, **IN_ALLOCATION)
     assert refused.wait() != 0, f"a second training was started:\n{refused.text}"
     supervisor = bench.attempts()[0].supervisor_pid
-    refused.said_at(rf"{STAGE} is training already: .*\(pid {supervisor}\).*: trainrelay stop {STAGE}$")
+    refused.said_at(rf"{STAGE} is training already: .*\(pid {supervisor}\).*: trainrelay stop {STAGE}\b")
     relaunch = bench.start(*SNAKEMAKE)
     noticed_s = bench.said_at(relaunch, FOLLOWS_SUPERVISOR) - relaunch.started_s
     bench.go_on()
@@ -169,8 +166,7 @@ def snakemake_and_supervisor_sigkilled(bench: Bench) -> Seen:
 def _handed_on(bench: Bench) -> None:
     """The promoted checkpoint is the last epoch's, and the report is there."""
     last = bench.work_dir / f"epoch_{EPOCHS}.pth"
-    target = bench.folder / "workflow/demo/driving/ckpts/track_map.pth"
-    assert target.read_bytes() == last.read_bytes(), f"{target} is not {last}"
+    assert bench.promoted.read_bytes() == last.read_bytes(), f"{bench.promoted} is not {last}"
     assert (bench.stage.parent / "report.html").exists(), "there is no report"
 
 
@@ -270,8 +266,7 @@ def sigterm_at_snakemake(bench: Bench) -> Seen:
     status = launch.wait()
     assert not bench.processes(), f"processes outlived it: {bench.processes()}"
     _one_training(bench, "after the SIGTERM")
-    target = bench.folder / "workflow/demo/driving/ckpts/track_map.pth"
-    assert not target.exists(), f"Snakemake went on to promote:\n{launch.text}"
+    assert not bench.promoted.exists(), f"Snakemake went on to promote:\n{launch.text}"
     _succeeds(bench.snakemake())
     _one_training(bench, "after the relaunch")
     _handed_on(bench)

@@ -10,7 +10,7 @@ import pytest
 
 from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay.cli import train
-from trainrelay.errors import Refusal
+from trainrelay.errors import NoProgress, Refusal, TrainrelayError
 from trainrelay.supervise import StageJob
 
 
@@ -73,3 +73,16 @@ def test_what_lies_set_aside_is_not_trained_once_more_without_a_persons_word(dis
     disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
     with pytest.raises(Refusal, match=r"s\.old-1 holds exactly this training; to take it back, type: mv "):
         train.train_stage(disk.config(), "r", "s")
+
+
+@pytest.mark.parametrize("error", [NoProgress("no backend works"), Refusal("no checkpoint is sound")])
+def test_a_launch_that_a_person_must_mend_leaves_a_report(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch, error: TrainrelayError
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(train.supervise, "train", fail)
+    with pytest.raises(type(error)):
+        train.train_stage(disk.config(), "r", "s")
+    assert (disk.base / "runs/r/report.html").exists()

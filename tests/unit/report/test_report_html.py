@@ -12,6 +12,7 @@ import pytest
 from support import sample_report
 from support.page import HOSTILE, Page
 from support.sample_report import RunReport, StageReport
+from trainrelay.records import ProbeResult
 from trainrelay.report import run_html
 from trainrelay.report.details import restart_steps
 
@@ -324,3 +325,25 @@ def test_a_training_that_ended_before_its_first_step_is_not_called_unstarted(end
     assert word in page.text
     assert "Not started" not in page.text
     assert f"Attempt 1 ended: {end} (ModuleNotFoundError" in page.text
+
+
+def test_a_fallback_before_the_first_attempt_is_told_with_what_the_probe_said() -> None:
+    """The first attempt already ran on gloo, so only its ladder and its probes tell."""
+    said = ProbeResult(
+        rung="nccl",
+        outcome="fails",
+        error="Duplicate <GPU> detected",
+        gb_per_s={},
+        seconds=2.0,
+        log="probe/nccl.log",
+    )
+    works = said.model_copy(
+        update={"rung": "gloo", "outcome": "works", "error": None, "gb_per_s": {256: 1.25}}
+    )
+    stage = sample_report.stage1()
+    first = stage.attempts[0].model_copy(
+        update={"backend": "gloo", "ladder": ("nccl", "gloo"), "probes": (said, works)}
+    )
+    words = page(dataclasses.replace(stage, attempts=(first,))).words
+    assert "nccl → gloo (nccl fails: Duplicate <GPU> detected)" in words
+    assert "probe of gloo works, all_reduce at 1.25 GB/s (256 MB)" in words

@@ -88,7 +88,7 @@ def test_of_two_that_start_at_the_same_moment_exactly_one_wins(tmp_path: Path, f
             assert len(won) == len(lost) == 1
             (answer, winner), refusal = won[0], lost[0]
             assert (answer["token"], answer["from"]) == (1 if fresh else number + 1, None)
-            assert refusal["error"] == "Refusal"
+            assert refusal["error"] == "Held"
             assert f"pid {winner.pid}" in refusal["message"]
             winner.tell("release")
 
@@ -204,7 +204,7 @@ def test_of_two_hosts_that_watch_the_same_silent_owner_one_takes_over(tmp_path: 
             supervisor.begin("acquire", tmp_path, 0)
         found = [one.answer(), other.answer()]
         assert sorted("token" in answer for answer in found) == [False, True]
-        assert [answer["error"] for answer in found if "error" in answer] == ["Refusal"]
+        assert [answer["error"] for answer in found if "error" in answer] == ["Held"]
         assert [answer["from"] for answer in found if "token" in answer] == ["node1"]
 
 
@@ -220,7 +220,7 @@ def test_suspended_observer_begins_again(tmp_path: Path) -> None:
         observer.resume()
         time.sleep(0.2)
         owner.resume()
-        assert observer.answer()["error"] == "Refusal"
+        assert observer.answer()["error"] == "Held"
         assert owner.tell("guard") == {"mine": True}
 
 

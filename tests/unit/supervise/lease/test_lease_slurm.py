@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from trainrelay.supervise.lease import slurm
+from trainrelay.supervise.lease.rules import GAP_BEATS
+from trainrelay.supervise.lease.taking import BEAT_S
 
 SQUEUE = "--noheader --states=all --jobs=42 --format=%T"
 SACCT = "--noheader --parsable2 --allocations --jobs=42 --format=State"
@@ -75,6 +77,11 @@ def test_slurm_that_does_not_answer_is_not_waited_for(
     for name, expected in {"squeue": SQUEUE, "sacct": SACCT}.items():
         fake(commands, name, expected, "exec sleep 600")
     assert slurm.ask("42") == "unknown"
+
+
+def test_silence_is_observed_on_while_slurm_does_not_answer() -> None:
+    """Else a controller that hangs would keep a dead owner's lease alive for good."""
+    assert 2 * slurm._TIMEOUT_S < GAP_BEATS * BEAT_S
 
 
 def test_any_part_of_a_job_that_runs_counts(commands: Path) -> None:

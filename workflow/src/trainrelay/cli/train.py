@@ -22,7 +22,7 @@ from trainrelay.cli.say import say
 from trainrelay.cli.train_record import write_train_record
 from trainrelay.command import LaunchRequest
 from trainrelay.config import Config, root
-from trainrelay.errors import Refusal, TrainrelayError, UserError
+from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.files import sha256_of, write_bytes, write_json
 from trainrelay.records import FileDigest, Identity, Takeover
 from trainrelay.request import ladder, launch_request, unsayable
@@ -60,8 +60,15 @@ def _train_alone(config: Config, run_name: str, stage: str) -> None:
             return
         facts = state.read(config, run_name, stage)
         facts = _ready(config, facts, state.judge(facts), lease)
-        outcome = supervise.train(stage_job(config, facts), Console(stderr=True), lease)
-        _conclude(config, facts, outcome)
+        _conclude(config, facts, _outcome(config, facts, lease))
+
+
+def _outcome(config: Config, facts: state.Facts, lease: Lease) -> Outcome:
+    try:
+        return supervise.train(stage_job(config, facts), Console(stderr=True), lease)
+    except (NoProgress, UserError):  # no rung works, no checkpoint is sound, ...: a person is called
+        _explain(config, state.read(config, facts.run, facts.stage))
+        raise
 
 
 def _trainable(config: Config, run_name: str, stage: str) -> bool:
@@ -256,7 +263,8 @@ def _conclude(config: Config, before: state.Facts, outcome: Outcome) -> None:
 def _explain(config: Config, facts: state.Facts) -> None:
     """A training that ended early still gets its analysis and its report; neither may hide its end."""
     try:
-        analyze_stage(config, facts.run, facts.stage)
+        if facts.attempts:
+            analyze_stage(config, facts.run, facts.stage)
         tell(config, facts.run)
     except TrainrelayError as error:
         say(f"no report: {error}")

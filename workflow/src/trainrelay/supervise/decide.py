@@ -22,7 +22,7 @@ class Past:
     end: EndClass
     rung: str
     steps: bool  # a training step was seen
-    new_checkpoint: bool  # it left a sound checkpoint that was not there before
+    new_checkpoint: bool  # it left a checkpoint of a later epoch than was there before
     port_fixed: bool  # the config names the port
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from trainrelay.supervise.lease.rules import Answer
 
-_TIMEOUT_S = 10.0
+# Of each of the two commands: an observer that was away for GAP_BEATS, 20 s, begins to observe again.
+_TIMEOUT_S = 5.0
 _RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
 # Ended with its node's own word. Not NODE_FAIL: there the processes may go on. Not PENDING: that is a
 # requeued job, and its former run may have been lost with its node.
