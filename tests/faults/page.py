@@ -19,7 +19,8 @@ is gone or changed, that no attempt redid more than one checkpoint interval, tha
 no rank began while one of another attempt lived.
 
 - *Noticed after*: from the injection to the record of the attempt's end, its processes gone; for rows about
-  probes, from the start of the launch to the word on the rung.
+  probes, from the start of the launch to the word on the rung; for rows about another supervisor or lease,
+  from the start of the relaunch to its word on them.
 - *Redone*: iterations trained a second time. *Left*: processes of the row that lived when it was over.
 """
 COLUMNS = (

@@ -366,8 +366,8 @@ DEFECTS = (
         "comm-text-hides-the-crash",
         "The first exception of the log is the cause, though it is only the echo of a rank that crashed.",
         f"{LIBRARY}/supervise/classify.py",
-        "            cut_off.add(error.rank)\n",
-        "            return error\n",
+        "dead, own = dead_ranks(evidence.lines), _own_failure(exceptions)",
+        "dead, own = dead_ranks(evidence.lines), _own_failure(exceptions[:1])",
         "tests/unit/supervise/test_classify.py"
         "::test_exception_of_another_rank_is_the_cause_though_it_is_printed_later",
     ),

@@ -37,6 +37,7 @@ def parts(checkout: Path, stage: str = "a", **changes: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"a": {"backends": ["nccl-no-p2p", "gloo"]}},
         {"a": {"probe": False, "hang_timeout_s": 60.0}},
         {"a": {"options": {"data.workers_per_gpu": 8}}},
         {"a": {"options": {"log_config.interval": 1}}},

@@ -207,7 +207,7 @@ def suspended_owner_returns(bench: Bench) -> Seen:
     returned_s = _returns(bench, owner)
     bench.go_on(2, 4)
     seen = _taken_over(bench, taker)
-    return Seen(returned_s, "lost (fenced)", f"exit status 75; {seen.next_step}", "completes")
+    return Seen(returned_s, "lost", f"exit status 75; {seen.next_step}", "completes")
 
 
 def _wait_for_held(bench: Bench, launch: Launch, count: int) -> None:

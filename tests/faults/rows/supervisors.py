@@ -294,7 +294,7 @@ def double_start(bench: Bench) -> Seen:
     refused_s = [_one_won(number, one) for number, one in enumerate(rounds)]
     apart_ms = statistics.median(one["apart_s"] for one in rounds) * 1000
     wins = sum(_winner(one) == 0 for one in rounds)
-    said = f"{ROUNDS} winners, {ROUNDS} losers; {apart_ms:.2f} ms apart (median); the first one won {wins}"
+    said = f"{ROUNDS} winners, {ROUNDS} losers; {apart_ms:.3f} ms apart (median); the first one won {wins}"
     return Seen(max(refused_s), "done", said, "completes")
 
 
