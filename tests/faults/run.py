@@ -20,6 +20,7 @@ import faults.rows  # noqa: F401 (fills FAULTS)
 from faults.fault import FAULTS, Fault, Played
 from faults.page import merged, read_rows, write_rows
 from faults.play import play
+from support.signals import as_a_terminal_leaves_them
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -27,6 +28,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def main(argv: Sequence[str]) -> int:
     """Plays the named faults, or all; the exit status."""
     arguments = _arguments(argv)
+    as_a_terminal_leaves_them()
     if unknown := set(arguments.names) - set(FAULTS):
         say(f"no fault is called {', '.join(sorted(unknown))}; type: python tests/faults/run.py --list")
         return 2

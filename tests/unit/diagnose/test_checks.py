@@ -89,6 +89,20 @@ def test_an_error_at_the_end_of_an_unfinished_log_is_named(judged):
     assert analysis.verdict.kind == "warning"
 
 
+def test_a_training_that_a_person_stopped_is_no_failure(judged):
+    """What the ranks print when they are ended is not its cause."""
+    error = "torch.distributed.elastic.multiprocessing.api.SignalException: Process 1 got signal: 15\n"
+    analysis = judged(
+        {"epochs": 2},
+        expectation=Expectation(epochs=4, ended=("killed", "interrupted")),
+        edit=lambda text: text + error,
+    )
+    finding = only(analysis, "progress")
+    assert (finding.severity, finding.blocking) == ("warning", False)
+    assert finding.message.startswith("Stopped on request: epoch 2")
+    assert "signal" not in finding.message
+
+
 def test_cut_between_the_last_line_and_the_last_checkpoint_is_unfinished(judged):
     analysis = judged(
         {"epochs": 2},

@@ -32,6 +32,9 @@ StateKind = Literal["fresh", "running", "resumable", "complete", "failed", "chan
 _FINAL: frozenset[EndClass | None] = frozenset({"diverged", "oom-gpu", "disk-full", "not-resumed"})
 
 
+_LEFT = "its supervisor died; where its trainer goes on, the next start follows it"
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What lies on disk for one stage, and what the config asks of it now."""
@@ -243,7 +246,7 @@ def _complete(facts: Facts) -> State | None:
 
 def _unfinished(facts: Facts) -> State:
     last = facts.attempts[-1] if facts.attempts else None
-    how = f"attempt {last.number}: {last.end or 'lost'}" if last else "not started"
+    how = f"attempt {last.number}: {last.end or _LEFT}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
     where = f"{facts.epochs_done} of {facts.epochs} epochs trained; {how}{why}"
     if last is not None and last.end in _FINAL:

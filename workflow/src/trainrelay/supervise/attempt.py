@@ -92,7 +92,8 @@ def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Pr
         settle(job, shown.note)
         point, skipped = resume_point(job)
         for sentence in skipped:
-            shown.note(f"not resumed from: {sentence}")
+            # What to type about it is for starts that it stops; this one passes it over.
+            shown.note(f"not resumed from: {sentence.partition('; type:')[0]}; it is passed over")
         if around.stop.wanted:
             raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
         record = _record(job, rung, number, point, probes)

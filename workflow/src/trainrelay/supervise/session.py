@@ -19,7 +19,7 @@ from trainrelay.records import AttemptRecord, ProbeResult
 from trainrelay.supervise.ask import Asked
 from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
 from trainrelay.supervise.attempts import newest_number
-from trainrelay.supervise.decide import Again, Past, Step, Stop, after_probe, next_step
+from trainrelay.supervise.decide import Again, Final, Past, Step, Stop, after_probe, next_step
 from trainrelay.supervise.display import display
 from trainrelay.supervise.events import Kept
 from trainrelay.supervise.job import StageJob
@@ -71,11 +71,17 @@ class _Launch:
         rung = self._best()
         while True:
             record = self._attempt(rung)
+            self._shown.note(f"attempt {record.number} ended: {record.end} ({record.reason})")
             step = self._next()
             if not isinstance(step, Again) or self._stop.wanted:
-                return Outcome(record, Stop() if isinstance(step, Again) else step)
+                return self._outcome(record, Stop() if isinstance(step, Again) else step)
             self._shown.note(f"tries again on {step.rung} ({step.reason})")
             rung = step.rung
+
+    def _outcome(self, record: AttemptRecord, step: Step) -> Outcome:
+        if isinstance(step, Final):
+            self._shown.note(f"gives up, a person must decide: {step.reason}")
+        return Outcome(record, step)
 
     def _next(self) -> Step:
         """The next step, every probe that it asks for done."""

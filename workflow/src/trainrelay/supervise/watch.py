@@ -49,10 +49,14 @@ class Watch:
 
     def read(self, lines: Iterable[str]) -> None:
         """Takes in new lines of the log."""
+        before = self.last_step
         for line in lines:
             self.recent.add(line)
             if seen := self.trainer.observe(line):
                 self._take(seen)
+        # Lines that come together (a log that is read again) tell no speed, so the last of them is shown.
+        if self.last_step is not None and self.last_step is not before:
+            self.display.step(self.last_step)
 
     def _take(self, seen: Observation) -> None:
         self.not_resumed = self.not_resumed or self.proof.see(seen)
@@ -61,7 +65,6 @@ class Watch:
             self.diverged = self.diverged or self.diverging.see(seen)
             self.recent.progressed()
             self.watchdog.stepped(time.monotonic(), seen)
-            self.display.step(seen)
 
 
 def follow(launcher: Launcher, tail: Tail, watch: Watch, stopping: Callable[[], bool]) -> bool:

@@ -42,6 +42,8 @@ def _nothing(case: Case) -> Finding:
 
 
 def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
+    if case.expectation.ended[-1:] == ("interrupted",):
+        return _stopped(case, came)
     expected = case.expectation.epochs is not None
     severity = "critical" if expected else ("warning" if error else "info")
     why = f"; the trainer ended with `{error.text}`" if error else ""
@@ -53,6 +55,18 @@ def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
         evidence={**_evidence(came), **({"error": error.text} if error else {})},
         advice="If the training still runs, wait for its end; if it stopped, start it again: it resumes.",
         blocking=expected,
+    )
+
+
+def _stopped(case: Case, came: Progress) -> Finding:
+    """A person or Slurm asked for it, so what the ranks printed when they were ended is no error."""
+    return Finding(
+        "progress",
+        "warning",
+        f"Stopped on request: {_place(case, came)}.",
+        where=case.where(case.train[-1]),
+        evidence=_evidence(came),
+        advice="Start it again, the same way: it resumes from its newest checkpoint.",
     )
 
 
