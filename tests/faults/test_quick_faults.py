@@ -1,4 +1,4 @@
-"""The faults that are quick to play, in real trainings; `make faults` plays all."""
+"""The faults that are quick to play and that tests/workflow does not play anyway; `make faults` plays all."""
 
 from __future__ import annotations
 

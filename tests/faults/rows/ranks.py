@@ -11,7 +11,6 @@ from faults.fault import Seen, fault
     "one rank SIGKILLed",
     injected="SIGKILL in rank 1, epoch 2, iteration 3",
     must="killed; resumes by itself, completes",
-    quick=True,
 )
 def rank_sigkilled(bench: Bench) -> Seen:
     bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)

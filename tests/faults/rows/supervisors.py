@@ -215,7 +215,6 @@ def _at_group_of_snakemake(bench: Bench, signum: signal.Signals) -> Seen:
     "SIGTERM at the supervisor",
     injected="SIGTERM in epoch 2, iteration 3; the same command again",
     must="interrupted, exit status 75, no process left; the relaunch resumes, completes",
-    quick=True,
 )
 def sigterm_at_supervisor(bench: Bench) -> Seen:
     return _at_supervisor(bench, signal.SIGTERM)
