@@ -10,10 +10,11 @@ import pytest
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import train
 from trainrelay.config import stage_paths
+from trainrelay.errors import Fenced
 from trainrelay.files import read_record
 from trainrelay.records import AttemptRecord, Identity
 from trainrelay.state import read
-from trainrelay.supervise import StageJob
+from trainrelay.supervise import Done, Outcome, StageJob
 from trainrelay.supervise.lease.claim import Beat, Claim, Place
 from trainrelay.supervise.lease.folder import add_claim, write_beat
 
@@ -116,3 +117,33 @@ def test_a_changed_training_is_set_aside_with_all_its_work_dirs(
     aside = disk.paths.folder.with_name("s.old-1")
     assert (aside / "work_dir/epoch_1.pth").exists()
     assert (aside / "work_dir.taken-2/epoch_2.pth").exists()
+
+
+def test_who_lost_the_lease_while_it_trained_writes_nothing_more(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another supervisor's claim came in between; the end of the training is its own matter now."""
+
+    def train_and_lose(_job: StageJob, _console: Any, lease: Any) -> Outcome:
+        disk.train()
+        attempt = read(disk.config(), "r", "s").attempts[0]
+        folder = disk.paths.supervision / "lease"
+        place = Place(host="node9", machine="m", boot="b", pid_namespace="1")
+        assert add_claim(
+            folder,
+            Claim(
+                token=lease.token + 1,
+                owner="d" * 32,
+                place=place,
+                pid=7,
+                started_ticks=1,
+                beat_s=10.0,
+                since_s=1e9,
+            ),
+        )
+        return Outcome(attempt, Done())
+
+    monkeypatch.setattr(train.supervise, "train", train_and_lose)
+    with pytest.raises(Fenced):
+        train.train_stage(disk.config(), "r", "s")
+    assert not disk.paths.train.exists()

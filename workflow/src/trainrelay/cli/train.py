@@ -60,13 +60,16 @@ def _train_alone(config: Config, run_name: str, stage: str) -> None:
             return
         facts = state.read(config, run_name, stage)
         facts = _ready(config, facts, state.judge(facts), lease)
-        _conclude(config, facts, _outcome(config, facts, lease))
+        outcome = _outcome(config, facts, lease)
+        lease.guard()
+        _conclude(config, facts, outcome)
 
 
 def _outcome(config: Config, facts: state.Facts, lease: Lease) -> Outcome:
     try:
         return supervise.train(stage_job(config, facts), Console(stderr=True), lease)
     except (NoProgress, UserError):  # no rung works, no checkpoint is sound, ...: a person is called
+        lease.guard()
         _explain(config, state.read(config, facts.run, facts.stage))
         raise
 
@@ -105,6 +108,7 @@ def _refuse_unstartable(config: Config, facts: state.Facts) -> None:
 
 def _take_over(facts: state.Facts, lease: Lease) -> None:
     """What an owner before us left open is closed; one that may still live keeps its work dir for itself."""
+    lease.guard()
     supervise.settle_elsewhere(facts.paths.folder, say)
     if lease.taken_from is not None:
         if facts.identity is not None:
@@ -121,6 +125,7 @@ def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease
     """The identity on disk, an old training of another identity set aside."""
     digest = _initial_digest(config, facts, _initial_path(config, facts, _request(config, facts)))
     takeovers = _takeovers(facts, lease)
+    lease.guard()
     if judged.kind == "changed" or _other_start(facts, digest):
         facts = _set_aside(config, facts)
         # The folders have moved, so nothing of the old training is there to be read.
