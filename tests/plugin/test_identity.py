@@ -1,0 +1,69 @@
+"""By what a job is known again."""
+
+from __future__ import annotations
+
+from snakemake_executor_plugin_submitit.identity import (
+    Identity,
+    digest_of,
+    live_job,
+    new_token,
+    read_comment,
+    slug,
+)
+from snakemake_executor_plugin_submitit.slurm import Row
+
+MINE = digest_of("/data/run", ["train"], ["a.json", "b.json"])
+
+
+def row(job_id: str, state: str, digest: str = MINE) -> Row:
+    return Row(job_id, state, "None", "", Identity(digest, new_token()).comment)
+
+
+def test_the_same_work_has_the_same_digest_in_every_controller() -> None:
+    """Whatever the order; another folder, rule or file is other work."""
+    assert digest_of("/data/run", ["train"], ["b.json", "a.json"]) == MINE
+    others = [
+        digest_of("/data/run2", ["train"], ["a.json", "b.json"]),
+        digest_of("/data/run", ["train2"], ["a.json", "b.json"]),
+        digest_of("/data/run", ["train"], ["a.json"]),
+        digest_of("/data/run", ["train"], ["a.jsonb.json"]),
+    ]
+    assert MINE not in others
+
+
+def test_a_comment_is_read_back_and_a_foreign_one_is_not() -> None:
+    """Also behind the blanks of a column."""
+    identity = Identity(MINE, new_token())
+    assert read_comment(f" {identity.comment} ") == identity
+    for foreign in (
+        "",
+        "(null)",
+        f"snakemake-submitit/{MINE}",
+        f"{identity.comment}/../x",
+        "rule_a_wildcards_b",
+    ):
+        assert read_comment(foreign) is None
+
+
+def test_the_live_job_with_the_same_digest_is_found() -> None:
+    """A running one before a waiting one, the oldest of several; ended and other ones never."""
+    rows = [
+        row("3", "COMPLETED"), row("4", "RUNNING", "0" * 32), row("5", "PENDING"), row("10", "RUNNING"),
+        row("9", "RUNNING"), Row("2", "RUNNING", "None", "", "(null)"),
+    ]  # fmt: skip
+    found = live_job(MINE, rows)
+    assert found is not None
+    assert found[0].job_id == "9"
+    assert live_job(MINE, rows[:2]) is None
+
+
+def test_two_submissions_never_share_a_folder() -> None:
+    """A result file of an earlier job, or of a cluster that counts from 1 again, is never mistaken."""
+    assert len({new_token() for _ in range(100)}) == 100
+
+
+def test_a_name_is_safe_as_a_folder() -> None:
+    """Whatever wildcards hold."""
+    assert slug("train[run=../../x y%j]") == "train_run=.._.._x_y_j_"
+    assert slug("..") == "job"
+    assert len(slug("x" * 300)) == 80

@@ -1,0 +1,289 @@
+"""Where jobs run: each kind of cluster starts them, says how they stand and ends them, through submitit.
+
+submitit is imported when a job is submitted: every Snakemake loads this plugin, the one inside a job as well,
+and what that takes lies between two jobs.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from snakemake_executor_plugin_submitit import slurm
+from snakemake_executor_plugin_submitit.command import Command
+from snakemake_executor_plugin_submitit.errors import RefusedError, RequestError, UnreachableError
+from snakemake_executor_plugin_submitit.processes import kill_tree
+from snakemake_executor_plugin_submitit.resources import (
+    Request,
+    sbatch_flags,
+    sbatch_options,
+    submitit_parameters,
+)
+from snakemake_executor_plugin_submitit.settings import Settings
+from snakemake_executor_plugin_submitit.status import Answer
+
+if TYPE_CHECKING:
+    import submitit
+
+_PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One submission: what to run, with what, and the folder of its files."""
+
+    name: str
+    comment: str
+    command: Command
+    request: Request
+
+    @property
+    def folder(self) -> Path:
+        """Of this submission alone."""
+        return Path(self.command.folder)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How the asked jobs stand. A job that is missing in a mapping was asked for and is not known there."""
+
+    queue: Mapping[str, Answer] | None  # None: no answer
+    accounting: Mapping[str, Answer] | None  # None: not asked, or no answer
+    trouble: str = ""  # why there was no answer
+
+    def queue_answer(self, job_id: str) -> Answer | None:
+        """None where squeue gave no answer."""
+        return None if self.queue is None else self.queue.get(job_id, Answer(""))
+
+    def accounting_answer(self, job_id: str) -> Answer | None:
+        """None where sacct was not asked or gave no answer."""
+        return None if self.accounting is None else self.accounting.get(job_id, Answer(""))
+
+
+class Cluster(Protocol):
+    """What the executor needs of a cluster."""
+
+    def submit(self, order: Order) -> str:
+        """The job's id. SubmititError, of which UnreachableError means: try again later."""
+
+    def look(self, job_ids: Iterable[str]) -> Snapshot:
+        """One question for all of them."""
+
+    def stop(self, job_ids: Iterable[str]) -> None:
+        """Asks the jobs, whose cancel files are written, to save and end. UnreachableError."""
+
+    def kill(self, job_ids: Iterable[str]) -> None:
+        """Ends what is left of the jobs. UnreachableError."""
+
+
+def cluster_of(settings: Settings) -> Cluster:
+    """RequestError where the cluster is not there."""
+    if "%" in str(settings.folder):
+        raise RequestError(
+            f"{settings.folder}: Slurm reads % in a log path as a pattern: set --submitit-folder"
+        )
+    match settings.cluster:
+        case "local":
+            return LocalCluster()
+        case "debug":
+            return DebugCluster()
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise RequestError(
+            f"there is no {missing[0]} on this machine: start on a login node of the cluster, or run the jobs"
+            " here with --submitit-cluster local"
+        )
+    return SlurmCluster(settings)
+
+
+def result_file(folder: Path, job_id: str) -> Path:
+    """Written by submitit when the job's callable has returned."""
+    return Path(_paths(folder, job_id).result_pickle)
+
+
+def log_file(folder: Path, job_id: str) -> Path:
+    """What the job prints, from all its runs."""
+    return Path(_paths(folder, job_id).stdout)
+
+
+def _paths(folder: Path, job_id: str) -> submitit.core.utils.JobPaths:
+    from submitit.core.utils import JobPaths  # noqa: PLC0415
+
+    return JobPaths(folder, job_id, 0)
+
+
+def checked_setup(lines: list[str]) -> list[str] | None:
+    """Shell lines of a job's script that end it where one fails: a command that runs all the same would do so
+    with the wrong modules. What fails inside of a shell function that copes with it ends nothing."""
+    if not lines:
+        return None
+    said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2; exit 1'
+    return [f"trap '{said}' ERR", *lines, "trap - ERR"]
+
+
+class SlurmCluster:
+    """A real cluster."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def submit(self, order: Order) -> str:
+        """One sbatch. What it prints is told once, in the exception."""
+        import submitit  # noqa: PLC0415
+
+        executor = submitit.SlurmExecutor(order.folder)
+        executor.update_parameters(**self._parameters(order))
+        try:
+            with slurm.outside_of_allocation(), redirect_stderr(io.StringIO()):
+                return str(executor.submit(order.command).job_id)
+        except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+            raise self._why_not(order, slurm.failure("sbatch", str(error))) from None
+
+    def _why_not(self, order: Order, error: RefusedError | UnreachableError) -> Exception:
+        if isinstance(error, UnreachableError):
+            return error
+        flags = sbatch_flags(order.request, self._options(order.request))
+        return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {flags}")
+
+    def _options(self, request: Request) -> dict[str, str | bool]:
+        return sbatch_options(request, request.gpu_dialect or self._settings.gpu_dialect)
+
+    def _parameters(self, order: Order) -> dict[str, Any]:
+        delay_s = self._settings.signal_delay_s
+        named = submitit_parameters(order.request, order.name, order.comment, delay_s)
+        options = self._options(order.request)
+        setup = checked_setup([*self._settings.setup, *filter(None, [order.request.setup])])
+        return {**named, "additional_parameters": options, "setup": setup}
+
+    def look(self, job_ids: Iterable[str]) -> Snapshot:
+        """One squeue; one sacct for all that squeue has forgotten."""
+        try:
+            rows = slurm.queue()
+        except UnreachableError as error:
+            return Snapshot(None, None, str(error))
+        asked = set(job_ids)
+        queue = {row.job_id: Answer(row.state, _why(row)) for row in rows.values() if row.job_id in asked}
+        forgotten = asked - queue.keys()
+        return Snapshot(queue, _accounted(forgotten))
+
+    def stop(self, job_ids: Iterable[str]) -> None:
+        """Waiting jobs are cancelled; the others get the signal that warns them."""
+        ids = list(job_ids)
+        slurm.cancel(ids, "--state=PENDING")
+        slurm.cancel(ids, "--signal=USR2")
+
+    def kill(self, job_ids: Iterable[str]) -> None:
+        """scancel."""
+        slurm.cancel(job_ids)
+
+
+def _why(row: slurm.Row) -> str:
+    """Where it runs, or what it waits for."""
+    return row.nodes if row.state == "RUNNING" else row.reason
+
+
+def _accounted(job_ids: set[str]) -> Mapping[str, Answer] | None:
+    if not job_ids:
+        return None
+    try:
+        return {job_id: Answer(state) for job_id, state in slurm.accounting(job_ids).items()}
+    except UnreachableError:
+        return None  # many clusters have no accounting at all
+
+
+@dataclass
+class LocalCluster:
+    """Processes of this machine."""
+
+    _jobs: dict[str, submitit.Job[Any]] = field(default_factory=dict)
+
+    def submit(self, order: Order) -> str:
+        """A controller process of submitit's, which outlives this one."""
+        import submitit  # noqa: PLC0415
+
+        executor = submitit.LocalExecutor(order.folder)
+        try:
+            executor.update_parameters(**_local_parameters(order.request))
+        except ValueError as error:
+            raise RequestError(f"on this machine: {error}") from None
+        with slurm.outside_of_allocation(), _deaf_to_ctrl_c():
+            job = executor.submit(order.command)
+        self._jobs[job.job_id] = job
+        return str(job.job_id)
+
+    def look(self, job_ids: Iterable[str]) -> Snapshot:
+        """A process that has ended ends badly as far as it goes: the result file says otherwise."""
+        states = {True: "RUNNING", False: "FAILED"}
+        return Snapshot({job_id: Answer(states[self._runs(job_id)]) for job_id in job_ids}, None)
+
+    def _runs(self, job_id: str) -> bool:
+        return bool(self._jobs[job_id].get_info()["jobState"] == "RUNNING")
+
+    def stop(self, job_ids: Iterable[str]) -> None:
+        """submitit's controller hands the signal on."""
+        for job_id in filter(self._runs, job_ids):
+            os.kill(int(job_id), signal.SIGTERM)
+
+    def kill(self, job_ids: Iterable[str]) -> None:
+        """SIGKILL to submitit's controller and all that it started."""
+        for job_id in filter(self._runs, job_ids):
+            kill_tree(int(job_id))
+
+
+def _local_parameters(request: Request) -> dict[str, Any]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = tuple(int(number) for number in visible.split(",")) if visible.replace(",", "").isdigit() else ()
+    if request.gpus.gres:
+        raise RequestError(f"gres={request.gpus.gres} means nothing on this machine: write gpu=8 instead")
+    return {
+        "timeout_min": request.runtime_min or 60 * 24 * 365,
+        "nodes": request.nodes,
+        "gpus_per_node": request.gpus.number,
+        "visible_gpus": gpus,
+        "stderr_to_stdout": True,
+    }
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A Ctrl-C on the terminal reaches every process: the jobs are to hear of it from us, with grace."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class DebugCluster:
+    """This very process, one job after the other; what a job prints goes to the terminal."""
+
+    def submit(self, order: Order) -> str:
+        """Runs the job before it returns."""
+        import submitit  # noqa: PLC0415
+
+        job = submitit.DebugExecutor(order.folder).submit(order.command)
+        value = job.result()
+        path = result_file(order.folder, job.job_id)
+        submitit.core.utils.cloudpickle_dump(("success", value), path)
+        return str(job.job_id)
+
+    def look(self, job_ids: Iterable[str]) -> Snapshot:
+        """Whatever was submitted has ended."""
+        return Snapshot(dict.fromkeys(job_ids, Answer("COMPLETED")), None)
+
+    def stop(self, job_ids: Iterable[str]) -> None:
+        """Nothing runs."""
+
+    def kill(self, job_ids: Iterable[str]) -> None:
+        """Nothing runs."""

@@ -1,0 +1,199 @@
+"""What submitit runs on the node: Snakemake's own job command, watched over.
+
+Slurm's signals (a warning before the time limit, a preemption, a scancel) reach this process alone. Its
+handlers only take note; a loop hands them on to what the command runs, waits until it has ended, and then
+has the job requeued under its own id.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from snakemake_executor_plugin_submitit import slurm
+from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.processes import Process, alive, commands_below, terminate
+from snakemake_executor_plugin_submitit.results import Result
+
+CANCEL_FILE = "cancel"
+"""In the job's folder: its controller wants it to end without a requeue."""
+
+_LOOK_S = 0.1
+_CANCEL_LOOK_S = 2.0
+_TELL_LOOK_S = 0.5
+_AGAIN_S = 5.0
+_LOCAL_REQUEUE = 144  # submitit's local controller starts a job again that exits so
+
+# Our shell outlives a TERM that reaches every process of the job, so that the command below it is still
+# found, and nothing below it dies of a USR2: neither bash nor Snakemake expects one.
+_SHIELD = "trap '' USR2\ntrap : TERM\n"
+
+Next = Literal["done", "failed", "cancelled", "requeue", "leave"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A callable that is pickled for the node. `folder` holds the job's files, the cancel file among them."""
+
+    line: str  # for a shell
+    workdir: str
+    folder: str
+    cluster: str
+
+    def __call__(self) -> dict[str, str]:
+        """Returns a Result as plain values; leaves by SystemExit where the job is to run again."""
+        _remove_torn_results(Path(self.folder))
+        # In debug the process is Snakemake itself, whose signals are its own.
+        heard = [] if self.cluster == "debug" else hear_signals()
+        code, stop = self._run(heard)
+        return self._end(code, stop).as_plain()
+
+    def _run(self, heard: list[signal.Signals]) -> tuple[int, Stop]:
+        stop = Stop(Path(self.folder) / CANCEL_FILE)
+        with subprocess.Popen(["/bin/sh", "-c", _SHIELD + self.line], cwd=self.workdir) as child:
+            while (code := child.poll()) is None:
+                stop.look(child.pid, heard)
+                time.sleep(_LOOK_S)
+        stop.wait()
+        return code, stop
+
+    def _end(self, code: int, stop: Stop) -> Result:
+        own = self._standing() if code else None
+        match decide(code, bool(stop.heard), stop.cancelled, own, _restarts()):
+            case "done":
+                return Result("done", "")
+            case "cancelled":
+                return Result("cancelled", "its controller stopped it")
+            case "failed":
+                return Result("failed", f"its command ended with exit status {code}")
+            case "leave":
+                _say("Slurm has decided about this job; leaving without a result")
+                raise SystemExit(1)
+            case "requeue":
+                return self._requeue(stop)
+
+    def _standing(self) -> slurm.Standing | None:
+        if self.cluster != "slurm":
+            return None
+        try:
+            return slurm.standing(os.environ["SLURM_JOB_ID"])
+        except UnreachableError as error:
+            _say(str(error))
+            return None
+
+    def _requeue(self, stop: Stop) -> Result:
+        why = f"stopped by {', '.join(signum.name for signum in dict.fromkeys(stop.heard))}"
+        if self.cluster == "local" and signal.SIGUSR2 in stop.heard:
+            raise SystemExit(_LOCAL_REQUEUE)
+        if self.cluster != "slurm":
+            return Result("failed", f"its command was {why}")
+        try:
+            _requeue_once_reachable(os.environ["SLURM_JOB_ID"])
+        except RefusedError as error:
+            return Result("interrupted", f"{why}, and Slurm does not requeue it: {error}")
+        _say(f"{why}; requeued")
+        raise SystemExit(1)
+
+
+def decide(code: int, stopped: bool, cancelled: bool, own: slurm.Standing | None, restarts: int) -> Next:
+    """What follows on the command's end. `own`: how Slurm sees the job now; `restarts`: of this very run."""
+    if code == 0:
+        return "done"
+    if own is not None and (own.restarts > restarts or own.state == "PENDING"):
+        return "leave"  # the job runs elsewhere by now: the result file is the other run's
+    if cancelled:
+        return "cancelled"
+    if not stopped:
+        return "failed"
+    if own is not None and own.state not in ("RUNNING", "SUSPENDED", "STOPPED"):
+        return "leave"  # Slurm is ending it: by scancel, or it requeues the job itself
+    return "requeue"
+
+
+class Stop:
+    """The wish to stop, handed on to each command once."""
+
+    def __init__(self, cancel_file: Path) -> None:
+        self.heard: list[signal.Signals] = []
+        self.cancelled = False
+        self._cancel_file = cancel_file
+        self._told: set[Process] = set()
+        self._looked_s = time.monotonic()
+        self._told_s = -_TELL_LOOK_S
+
+    def look(self, pid: int, heard: list[signal.Signals]) -> None:
+        """To be called again and again: a command that starts after the signal is stopped, too."""
+        if len(heard) > len(self.heard):
+            _say(
+                f"heard {', '.join(signum.name for signum in heard[len(self.heard) :])}: stopping the command"
+            )
+            self.heard = list(heard)
+        self._look_for_file()
+        if self.heard or self.cancelled:
+            self._tell(pid)
+
+    def _look_for_file(self) -> None:
+        if (self.heard and not self.cancelled) or time.monotonic() - self._looked_s >= _CANCEL_LOOK_S:
+            self._looked_s = time.monotonic()
+            self.cancelled = self.cancelled or self._cancel_file.exists()
+
+    def _tell(self, pid: int) -> None:
+        if time.monotonic() - self._told_s < _TELL_LOOK_S:
+            return
+        self._told_s = time.monotonic()
+        for process in set(commands_below(pid)) - self._told:
+            self._told.add(process)
+            terminate(process)
+
+    def wait(self) -> None:
+        """Until every command that was told has ended: its shell may have died before it."""
+        while any(alive(process) for process in self._told):
+            time.sleep(_LOOK_S)
+        if self.heard:
+            self.cancelled = self.cancelled or self._cancel_file.exists()
+
+
+def hear_signals() -> list[signal.Signals]:
+    """The TERM and USR2 signals that come from now on, in order.
+
+    The handler waits for nothing: that could deadlock. It stays to the end of the process, because submitit's
+    own would requeue a job that is done.
+    """
+    heard: list[signal.Signals] = []
+
+    def note(signum: int, _frame: FrameType | None) -> None:
+        heard.append(signal.Signals(signum))
+
+    for signum in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(signum, note)
+    return heard
+
+
+def _requeue_once_reachable(job_id: str) -> None:
+    while True:
+        try:
+            return slurm.requeue(job_id)
+        except UnreachableError as error:
+            _say(f"{error}; asking again")
+            time.sleep(_AGAIN_S)
+
+
+def _restarts() -> int:
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def _remove_torn_results(folder: Path) -> None:
+    # A run that was killed while it wrote leaves one, and submitit would refuse to write beside it.
+    for path in folder.glob("*_result.pkl.save_tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _say(text: str) -> None:
+    print(f"submitit executor: {text}", file=sys.stderr, flush=True)

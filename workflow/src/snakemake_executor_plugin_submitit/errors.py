@@ -1,0 +1,25 @@
+"""What can go wrong by a user's or a cluster's doing, each with its sentence.
+
+SubmititError
+├── RequestError      the job or a setting asks for something that means nothing: mend it
+├── RefusedError      Slurm refuses the job for good: mend it
+└── UnreachableError  Slurm does not answer: ask again later
+"""
+
+from __future__ import annotations
+
+
+class SubmititError(Exception):
+    """The text is one sentence for the user."""
+
+
+class RequestError(SubmititError):
+    """Asked for in a way that is wrong, or that Slurm would misread."""
+
+
+class RefusedError(SubmititError):
+    """Slurm said no."""
+
+
+class UnreachableError(SubmititError):
+    """Slurm did not answer; nothing is known."""

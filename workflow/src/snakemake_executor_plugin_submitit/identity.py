@@ -1,0 +1,61 @@
+"""By what a job is known again: the comment that squeue shows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from snakemake_executor_plugin_submitit.slurm import Row
+from snakemake_executor_plugin_submitit.status import ENDED
+
+_COMMENT = re.compile(r"^snakemake-submitit/(?P<digest>[0-9a-f]{32})/(?P<token>[\w-]+)$")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`digest` is the same for the same job in every controller; `token` names one submission's folder."""
+
+    digest: str
+    token: str
+
+    @property
+    def comment(self) -> str:
+        """What sbatch is given."""
+        return f"snakemake-submitit/{self.digest}/{self.token}"
+
+
+def digest_of(workdir: str, rules: Iterable[str], outputs: Iterable[str]) -> str:
+    """The same job: the same rules writing the same files in the same folder."""
+    named = json.dumps([workdir, sorted(rules), sorted(outputs)])
+    return hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def new_token() -> str:
+    """Unique, and sorted by time in a listing."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+
+
+def read_comment(comment: str) -> Identity | None:
+    """None for a comment that is not ours."""
+    found = _COMMENT.match(comment.strip())
+    return Identity(found["digest"], found["token"]) if found else None
+
+
+def live_job(digest: str, rows: Iterable[Row]) -> tuple[Row, Identity] | None:
+    """The job that already does this work: a running one first, then the oldest."""
+    found = [
+        (row, known)
+        for row in rows
+        if row.state not in ENDED and (known := read_comment(row.comment)) and known.digest == digest
+    ]
+    return min(found, key=lambda pair: (pair[0].state != "RUNNING", int(pair[0].job_id)), default=None)
+
+
+def slug(name: str) -> str:
+    """A name that is safe as a folder and as a Slurm job name."""
+    return re.sub(r"[^A-Za-z0-9.+=_-]", "_", name).lstrip(".-")[:80] or "job"

@@ -1,0 +1,27 @@
+"""What a failed job said last: the reason is usually there, and not in the cluster's own log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_TAIL_BYTES = 8192
+_LONGEST_CHARS = 600
+
+
+def last_words(logs: Iterable[Path]) -> Iterator[str]:
+    """The last line of each log that has one, printable and not endless."""
+    for path in logs:
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+                lines = file.read().decode("utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        said = [line for line in map(_printable, lines) if line]
+        if said:
+            yield f"{path} ends: {said[-1][:_LONGEST_CHARS]}"
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in line).strip()

@@ -1,0 +1,61 @@
+"""What a job says of its own end, in the result file that submitit writes for it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+End = Literal["done", "failed", "cancelled", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """`cancelled`: stopped because its controller asked; `interrupted`: stopped, to be run again."""
+
+    end: End
+    reason: str
+
+    def as_plain(self) -> dict[str, str]:
+        """What is pickled: builtins alone, so that nothing of it has to be imported to read it."""
+        return asdict(self)
+
+
+def read_result(path: Path) -> Result | None:
+    """None while there is none."""
+    if not _listed(path):
+        return None
+    try:
+        with path.open("rb") as file:
+            outcome, value = _Plain(file).load()
+            return _result(str(outcome), value)
+    except FileNotFoundError:
+        return None
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
+        return Result("failed", f"its result file {path} cannot be read: {error}")
+
+
+def _listed(path: Path) -> bool:
+    # Listing the folder makes a network file system look again; a lookup by name may remember "no such file".
+    try:
+        return path.name in os.listdir(path.parent)  # noqa: PTH208
+    except OSError:
+        return False
+
+
+def _result(outcome: str, value: Any) -> Result:
+    if outcome != "success":
+        lines = str(value).strip().splitlines() or ["no reason given"]
+        return Result("failed", f"the job itself broke: {lines[-1]}")
+    if value["end"] not in get_args(End):
+        raise ValueError(f"no such end: {value['end']}")
+    return Result(value["end"], str(value["reason"]))
+
+
+class _Plain(pickle.Unpickler):
+    """Loads builtin containers, numbers and texts; nothing that would run code."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        raise pickle.UnpicklingError(f"{module_name}.{global_name} does not belong there")

@@ -1,0 +1,95 @@
+"""What a user may set: --submitit-cluster and so on, or the same keys in a profile."""
+
+# No `from __future__ import annotations` and no `str | None`: Snakemake reads the types of these fields.
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional, cast, get_args
+
+from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
+
+from snakemake_executor_plugin_submitit.errors import RequestError
+from snakemake_executor_plugin_submitit.gpus import GpuDialect
+
+_CLUSTERS = ("slurm", "local", "debug")
+_DIALECTS = get_args(GpuDialect)
+
+
+def _help(text: str) -> dict[str, object]:
+    return {"help": text, "env_var": True, "required": False}
+
+
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # the interface is not typed
+    """Settings of the submitit executor."""
+
+    cluster: Optional[str] = field(
+        default="slurm",
+        metadata=_help(
+            "Where jobs run: slurm; local (child processes of this machine that survive Snakemake);"
+            " debug (inside Snakemake itself, one after the other)."
+        ),
+    )
+    folder: Optional[str] = field(
+        default=".snakemake/submitit",
+        metadata=_help("Folder for job logs and results, seen by all nodes."),
+    )
+    signal_delay_s: Optional[int] = field(
+        default=120,
+        metadata=_help("How many seconds before its time limit a job is warned, so that it can save."),
+    )
+    poll_interval_s: Optional[int] = field(
+        default=15,
+        metadata=_help(
+            "Seconds between two squeue calls, one for all jobs. The end of a job is seen at once by its"
+            " result file, however long this is."
+        ),
+    )
+    gpu_dialect: Optional[str] = field(
+        default="gres",
+        metadata=_help(
+            "How this cluster wants GPUs to be asked for: gres (--gres=gpu:a40:8), gpus-per-node"
+            " (--gpus-per-node=a40:8) or gres-constraint (--gres=gpu:8 --constraint=a40)."
+        ),
+    )
+    setup: Optional[str] = field(
+        default=None,
+        metadata=_help("Shell lines that every Slurm job runs first, for example: module load cuda/11.8"),
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings, checked and with their defaults."""
+
+    cluster: str
+    folder: Path  # absolute
+    signal_delay_s: int
+    poll_interval_s: int
+    gpu_dialect: GpuDialect
+    setup: tuple[str, ...]  # shell lines
+
+
+def checked(given: ExecutorSettings) -> Settings:
+    """RequestError for a value that means nothing, with the ones that do."""
+    return Settings(
+        cluster=_one_of("cluster", given.cluster or "slurm", _CLUSTERS),
+        folder=Path(given.folder or ".snakemake/submitit").expanduser().absolute(),
+        signal_delay_s=_at_least("signal-delay-s", given.signal_delay_s, 120, 10),
+        poll_interval_s=_at_least("poll-interval-s", given.poll_interval_s, 15, 1),
+        gpu_dialect=cast(GpuDialect, _one_of("gpu-dialect", given.gpu_dialect or "gres", _DIALECTS)),
+        setup=tuple((given.setup or "").splitlines()),
+    )
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise RequestError(f"--submitit-{name} {value}: there is no such value; choose {', '.join(allowed)}")
+    return value
+
+
+def _at_least(name: str, value: Optional[int], default: int, least: int) -> int:
+    number = default if value is None else int(value)
+    if number < least:
+        raise RequestError(f"--submitit-{name} {number}: must be at least {least}")
+    return number

@@ -1,0 +1,155 @@
+"""Slurm's own commands, asked with formats of our own, and what they answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+
+_TIMEOUT_S = 90
+_QUEUE_FORMAT = "%A|%T|%r|%N|%k"  # the comment last: it alone may hold anything
+
+# How Slurm's commands say that they could not ask, as opposed to: asked, and the answer is no.
+_UNREACHABLE = (
+    "unable to contact slurm controller",
+    "connection refused",
+    "connection timed out",
+    "socket timed out",
+    "zero bytes were transmitted",
+    "slurm_persist_conn",
+    "slurm backup controller in standby",
+    "temporarily unable to accept job",
+    "transport endpoint is not connected",
+    "communication connection failure",
+    "slurmdbd",
+    "no route to host",
+    "network is unreachable",
+    "unexpected message received",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job as squeue lists it."""
+
+    job_id: str
+    state: str
+    reason: str
+    nodes: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A job as it sees itself from inside. `restarts`: how many times it was requeued until now."""
+
+    state: str
+    restarts: int
+
+
+def parse_queue(output: str) -> dict[str, Row]:
+    """By job id. Lines of another shape are left out."""
+    rows = (line.strip().split("|", 4) for line in output.splitlines())
+    return {row[0]: Row(*row) for row in rows if len(row) == 5 and row[0].isdigit()}
+
+
+def parse_accounting(output: str) -> dict[str, str]:
+    """States by job id; `CANCELLED by 1000` is CANCELLED."""
+    rows = (line.strip().split("|") for line in output.splitlines())
+    return {row[0]: (row[1].split() or [""])[0] for row in rows if len(row) >= 2}
+
+
+def parse_standing(output: str) -> Standing | None:
+    """None for a job that squeue does not list."""
+    words = output.split()
+    if len(words) < 2 or not words[1].isdigit():
+        return None
+    return Standing(words[0], int(words[1]))
+
+
+def queue() -> dict[str, Row]:
+    """Every job of this user, by id, the ones that ended a while ago among them. UnreachableError."""
+    return parse_queue(_ask(["squeue", "--me", "--noheader", "--states=all", f"--format={_QUEUE_FORMAT}"]))
+
+
+def accounting(job_ids: Iterable[str]) -> dict[str, str]:
+    """The states that the accounting database knows. UnreachableError, also where there is none."""
+    ids = ",".join(sorted(job_ids))
+    columns = "--format=JobIDRaw,State"
+    return parse_accounting(_ask(["sacct", "-X", "--noheader", "--parsable2", columns, "--jobs", ids]))
+
+
+def standing(job_id: str) -> Standing | None:
+    """How Slurm sees a job. UnreachableError."""
+    columns = "--Format=State:.30,RestartCnt:.12"
+    command = ["squeue", "--noheader", "--states=all", columns, "--jobs", job_id]
+    return parse_standing(_ask(command))
+
+
+def cancel(job_ids: Iterable[str], *options: str) -> None:
+    """scancel, with nothing to say about jobs that have ended already. UnreachableError."""
+    ids = sorted(job_ids)
+    if ids:
+        _ask(["scancel", "--quiet", *options, *ids])
+
+
+def requeue(job_id: str) -> None:
+    """RefusedError where Slurm does not let this job be requeued; UnreachableError."""
+    _ask(["scontrol", "requeue", job_id])
+
+
+def _ask(command: list[str]) -> str:
+    try:
+        asked = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False,
+            env=_without_defaults(os.environ), stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnreachableError(f"{command[0]} did not answer: {error}") from None
+    if asked.returncode:
+        raise failure(command[0], asked.stderr)
+    return asked.stdout
+
+
+def failure(program: str, stderr: str) -> RefusedError | UnreachableError:
+    """What a failed command of Slurm meant; its last line says it, the lines before why."""
+    lines = [_plain(program, line) for line in stderr.splitlines() if line.strip()]
+    said = "; ".join(reversed(lines[-3:])) or "no reason given"
+    if program not in {"scontrol", "sbatch"}:
+        return UnreachableError(f"{program} failed: {said}")
+    known = any(sign in said.lower() for sign in _UNREACHABLE)
+    return UnreachableError(f"{program}: {said}") if known else RefusedError(said)
+
+
+def _plain(program: str, line: str) -> str:
+    return line.strip().removeprefix(f"{program}: ").removeprefix("error: ")
+
+
+def _without_defaults(environment: Mapping[str, str]) -> dict[str, str]:
+    """A user's SQUEUE_PARTITION or SACCT_FORMAT would hide jobs or change columns."""
+    return {key: value for key, value in environment.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
+
+
+def inherited(environment: Mapping[str, str]) -> set[str]:
+    """Names of what a surrounding allocation set: a job submitted there must not get its tasks or memory.
+
+    Outside of an allocation SBATCH_ACCOUNT and the like are a user's own defaults and stay.
+    """
+    if "SLURM_JOB_ID" not in environment:
+        return set()
+    ours = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
+    return {key for key in environment if key.startswith(ours)} - {"SLURM_CONF"}
+
+
+@contextmanager
+def outside_of_allocation() -> Iterator[None]:
+    """What is started in this block is not part of the job that this process may be part of."""
+    taken = {key: os.environ.pop(key) for key in inherited(os.environ)}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)

@@ -1,0 +1,132 @@
+"""How a job stands: from what was seen of it to a verdict. Pure, time is an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from snakemake_executor_plugin_submitit.results import Result
+
+SETTLE_S = 8.0
+"""How long an end without a result file must stand: the file may be late, and a requeue may follow."""
+GONE_S = 600.0
+"""How long Slurm, while it answers, may know nothing of a job or not say how it ended."""
+LEAST_ANSWERS = 3
+
+_ENDED_WELL = {"COMPLETED"}
+_ENDED_BADLY = {"FAILED", "OUT_OF_MEMORY", "DEADLINE"}
+_CANCELLED = {"CANCELLED"}
+# Ended through no fault of the command: it is to go on.
+_INTERRUPTED = {"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL"}
+ENDED = _ENDED_WELL | _ENDED_BADLY | _CANCELLED | _INTERRUPTED
+
+Kind = Literal["running", "success", "failed", "interrupted", "gone"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Slurm said of one job. `state` empty: it was asked and knows no such job."""
+
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One look at a job. None for `queue` or `accounting`: not asked this time, or no answer came.
+
+    `now_s` on a clock that never jumps. `cancel_asked`: by an earlier controller; this one does not look any
+    more once it cancels.
+    """
+
+    now_s: float
+    result: Result | None = None
+    queue: Answer | None = None
+    accounting: Answer | None = None
+    cancel_asked: bool = False
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What earlier looks found: the end or the absence that Slurm reports, since when, how many times."""
+
+    state: str = ""
+    since_s: float = 0.0
+    answers: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`interrupted`: run it again; `gone`: nobody can say how it ended. The reason is for the user."""
+
+    kind: Kind
+    reason: str
+
+
+_RUNNING = Verdict("running", "")
+_STOPPED_BEFORE = Verdict("interrupted", "it was stopped by an earlier controller")
+
+
+def judge(memory: Memory, seen: Sighting) -> tuple[Memory, Verdict]:
+    """The job's own word counts first; then squeue; then, for what squeue forgot, sacct."""
+    if seen.result is not None:
+        return memory, _by_result(seen.result)
+    if seen.queue is None:
+        return memory, _RUNNING
+    if seen.queue.state and seen.queue.state not in ENDED:
+        # Also a state that we have never heard of: squeue lists the job, so it has not ended.
+        return Memory(), _RUNNING
+    state = _end_of(seen.queue, seen.accounting)
+    memory = _noted(memory, state, seen.now_s)
+    if state in _CANCELLED and seen.cancel_asked:
+        return memory, _STOPPED_BEFORE
+    return memory, _by_state(memory, seen.now_s)
+
+
+def _end_of(queue: Answer, accounting: Answer | None) -> str:
+    if queue.state:
+        return queue.state
+    # A requeued job that waits shows its former run's end in sacct; but squeue, which was asked first,
+    # would list that job.
+    return accounting.state if accounting and accounting.state in ENDED else ""
+
+
+def _noted(memory: Memory, state: str, now_s: float) -> Memory:
+    if memory.answers and memory.state == state:
+        return replace(memory, answers=memory.answers + 1)
+    return Memory(state, now_s, 1)
+
+
+def _by_result(result: Result) -> Verdict:
+    match result.end:
+        case "done":
+            return Verdict("success", "")
+        case "failed":
+            return Verdict("failed", result.reason)
+        case "cancelled":
+            return _STOPPED_BEFORE
+        case "interrupted":
+            return Verdict("interrupted", result.reason)
+
+
+def _by_state(memory: Memory, now_s: float) -> Verdict:
+    lasted_s = now_s - memory.since_s
+    if memory.state in _CANCELLED:
+        return Verdict("failed", "it was cancelled from outside (scancel)")
+    if not memory.state:
+        return _unknown(memory, lasted_s)
+    if lasted_s < SETTLE_S:
+        return _RUNNING
+    if memory.state in _INTERRUPTED:
+        return Verdict("interrupted", f"Slurm ended it: {memory.state}")
+    if memory.state in _ENDED_WELL:
+        return Verdict("failed", "Slurm calls it COMPLETED, but it left no result")
+    return Verdict("failed", f"Slurm calls it {memory.state}, and it left no result: its log says more")
+
+
+def _unknown(memory: Memory, lasted_s: float) -> Verdict:
+    if lasted_s < GONE_S or memory.answers < LEAST_ANSWERS:
+        return _RUNNING
+    return Verdict(
+        "gone", f"Slurm has not known it for {lasted_s:.0f} s and it left no result: how it ended is unknown"
+    )

@@ -1,0 +1,32 @@
+"""Single resource values, read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from snakemake_executor_plugin_submitit.errors import RequestError
+
+
+def count(resources: Mapping[str, Any], name: str, least: int = 1) -> int | None:
+    """A whole number; None where it is not set."""
+    value = resources.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise RequestError(f"{name}={value} is not a number: write a whole one, at least {least}")
+    return value
+
+
+def text(resources: Mapping[str, Any], name: str) -> str:
+    """One line; empty where it is not set."""
+    value = resources.get(name)
+    return "" if value is None else _one_line(name, str(value))
+
+
+def _one_line(name: str, value: str) -> str:
+    """RequestError for control characters: in a batch script a new line would be a new option."""
+    line = value.strip()
+    if not line.isprintable():
+        raise RequestError(f"{name}={line!r} holds a control character: write it on one plain line")
+    return line
