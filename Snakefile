@@ -34,5 +34,9 @@ include: "workflow/rules/analyze.smk"
 
 onstart:
     # Before anything is submitted. sys.exit, because an exception here would print our own lines of code.
-    if refusals := PLANS.refusals(workflow.dag.needrun_jobs()):
+    if refusals := PLANS.refusals(
+        workflow.dag.needrun_jobs(),
+        workflow.dag.get_job_group,
+        limited=workflow.non_local_exec,
+    ):
         sys.exit(f"trainrelay: nothing was started.\n{refusals}")

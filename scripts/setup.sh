@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # Makes .venv from nothing: the workflow, its tools and the demo trainers, in the versions of constraints.txt.
 # Does nothing where that was done already, and starts again from nothing where it was interrupted, the
-# pins changed or the folder was moved.
+# pins changed or the folder was moved. `setup.sh slurm-native` makes .venv-slurm-native instead, with Snakemake's
+# official Slurm executor: every Snakemake loads each executor that is installed beside it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python=${PYTHON:-python3}
+what=${1:-all}
 venv=.venv
+if [[ $what == slurm-native ]]; then
+  venv=.venv-slurm-native
+fi
 stamp=$venv/.ready
 
 # Where .venv is active, python3 is its own: half made, perhaps, and about to be removed.
@@ -60,6 +65,14 @@ step() {
 require_python
 wanted=$(ingredients | sha256sum)
 if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+  exit 0
+fi
+
+if [[ $what == slurm-native ]]; then
+  echo "set-up: making $venv for Snakemake's official Slurm executor"
+  "$python" -m venv --clear "$venv"
+  install_trainrelay slurm-native
+  echo "$wanted" >"$stamp"
   exit 0
 fi
 

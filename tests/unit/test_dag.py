@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from support.project import CONFIG
 from support.stage_on_disk import RANKS, OnDisk
 from trainrelay import dag
+from trainrelay.config import Config, parse
 
 WILDCARDS = SimpleNamespace(run="r")
 
@@ -38,3 +41,45 @@ def test_every_ingredient_and_the_epochs_are_params_that_snakemake_compares(disk
     assert "config: optimizer.lr = 0.1" in texts
     assert "world size = 8" in texts
     assert "epochs = 2" in texts
+
+
+def forked() -> Config:
+    """stage1, from which stage2 and stage3 start, and another run of one stage."""
+    data = deepcopy(CONFIG)
+    stages = data["runs"]["driving"]["stages"]
+    stages["stage3"] = {**deepcopy(stages["stage2"]), "work_dir": None}
+    data["runs"]["other"] = deepcopy(data["runs"]["driving"])
+    data["runs"]["other"]["stages"] = {"stage1": {**deepcopy(stages["stage1"]), "promotion": None}}
+    return parse(data, "config.yaml")
+
+
+def grouped(*names: str, group: object) -> dict[tuple[str, str], object]:
+    return dict.fromkeys([(name.split("/")[0], name.split("/")[1]) for name in names], group)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        grouped("driving/stage1", "driving/stage2", group="chain"),
+        grouped("driving/stage2", "driving/stage3", group=None),
+        {**grouped("driving/stage2", group="one"), **grouped("driving/stage3", group="another")},
+    ],
+)
+def test_a_chain_and_trainings_in_jobs_of_their_own_may_start(
+    groups: dict[tuple[str, str], object],
+) -> None:
+    assert dag.at_once(forked(), groups) == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("driving/stage1", "driving/stage2", "driving/stage3"),
+        ("driving/stage2", "driving/stage3"),
+        ("driving/stage2", "other/stage1"),
+    ],
+)
+def test_trainings_that_would_run_at_once_in_one_job_are_refused(names: tuple[str, ...]) -> None:
+    """Slurm gives a group the GPUs of its largest member, once."""
+    (line,) = dag.at_once(forked(), grouped(*names, group="chain"))
+    assert line.startswith(f"{names[-2]} and {names[-1]} would train at once in one job, on the same GPUs:")

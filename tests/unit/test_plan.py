@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from support.stage_on_disk import OnDisk
 from trainrelay import state
-from trainrelay.files import write_json
+from trainrelay.dag import Plans
+from trainrelay.files import read_record, write_json
 from trainrelay.plan import stage_plan
-from trainrelay.records import Acceptance
+from trainrelay.records import Acceptance, AttemptRecord
 from trainrelay.signature import signature
 
 
@@ -94,3 +96,50 @@ def test_a_trainer_config_that_cannot_be_read_is_noted(disk: OnDisk) -> None:
     (disk.base / "checkout/a.py").write_text("optimizer = dict(")
     planned = stage_plan(disk.config(100.0, seed=7), "r", "s")
     assert any("a.py cannot be read: " in note for note in planned.notes)
+
+
+@pytest.fixture
+def an_hour_per_epoch(disk: OnDisk) -> OnDisk:
+    """As its one attempt measured; a checkpoint is saved each epoch."""
+    path = disk.paths.folder / "attempts/001/attempt.json"
+    measured = {"last_epoch": 2, "last_iteration": 100, "iters_per_epoch": 100}
+    write_json(path, read_record(path, AttemptRecord).model_copy(update=measured))  # type: ignore[union-attr]
+    config = disk.base / "checkout/a.py"
+    config.write_text(config.read_text() + "checkpoint_config = dict(interval=1)\n")
+    disk.identify()
+    return disk
+
+
+def refusals(disk: OnDisk, runtime_min: int, *, limited: bool) -> str:
+    """Of the training to 4 epochs, as the workflow asks before it submits."""
+    jobs = [SimpleNamespace(wildcards=SimpleNamespace(run="r"), rule=SimpleNamespace(name="train_s"))]
+    resources = {"gpu": 8, "runtime_min": runtime_min}
+    return Plans(disk.config(epochs=4, resources=resources), []).refusals(
+        jobs, lambda _: None, limited=limited
+    )
+
+
+def test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_set(
+    an_hour_per_epoch: OnDisk,
+) -> None:
+    """On a cluster; on one machine there is no limit."""
+    refused = refusals(an_hour_per_epoch, 59, limited=True)
+    assert "every epoch, which takes 60 min as measured, but runtime_min is 59" in refused
+    assert refusals(an_hour_per_epoch, 61, limited=True) == ""
+    assert refusals(an_hour_per_epoch, 59, limited=False) == ""
+
+
+def test_a_time_limit_is_not_judged_where_nothing_was_measured(disk: OnDisk) -> None:
+    assert refusals(disk, 1, limited=True) == ""
+
+
+def test_a_plan_over_two_nodes_shows_the_command_its_flags_and_what_it_costs(disk: OnDisk) -> None:
+    """An hour of one node's 8 GPUs becomes an hour of 16; where it is planned there need be no Slurm."""
+    before = stage_plan(disk.config(epochs=4), "r", "s")
+    planned = stage_plan(disk.config(epochs=4, resources={"gpu": 8, "nodes": 2}), "r", "s")
+    assert planned.launch.argv[:2] == ("srun", "--nodes=2")
+    assert "--master_addr=first-node" in planned.launch.argv
+    assert {"--nodes=2", "--ntasks-per-node=1"} <= set(planned.sbatch)
+    assert "8 x GPU on each of 2 nodes" in planned.asks()
+    assert planned.notes == before.notes
+    assert "world size: 8 -> 16" in map(str, planned.differences)

@@ -5,8 +5,9 @@ if "runs" not in config:
     configfile: "config.yaml"
 
 
-from trainrelay import dag
+from trainrelay import dag, launch_id
 
+launch_id.begin()
 CONFIG = dag.load(config, workflow.configfiles)
 CONFIG_FILE = dag.snapshot(CONFIG)
 COMMAND = dag.command()

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from support.fake_slurm import FakeSlurm
 from support.stage_on_disk import WEIGHTS, OnDisk
+from trainrelay.checks import too_few_gpus
 from trainrelay.cli import train
-from trainrelay.errors import NoProgress, Refusal, TrainrelayError
+from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.supervise import StageJob
 
 
@@ -86,3 +88,44 @@ def test_a_launch_that_a_person_must_mend_leaves_a_report(
     with pytest.raises(type(error)):
         train.train_stage(disk.config(), "r", "s")
     assert (disk.base / "runs/r/report.html").exists()
+
+
+def test_a_stage_over_two_nodes_is_refused_outside_of_slurm_with_what_to_type(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    config = disk.config(resources={"gpu": 8, "nodes": 2})
+    said = "is 2, and this is not a node of a Slurm job; type: snakemake --profile slurm"
+    with pytest.raises(UserError, match=rf"^r/s: resources\.nodes {said}$"):
+        train.train_stage(config, "r", "s")
+    assert not disk.paths.folder.exists()
+
+
+def test_a_stage_over_two_nodes_is_started_on_the_first_of_them(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeSlurm(disk.base / "slurm").install(monkeypatch)
+    with pytest.raises(Started):
+        train.train_stage(disk.config(resources={"gpu": 8, "nodes": 2}), "r", "s")
+
+
+def test_a_machine_with_fewer_gpus_than_ranks_is_refused_before_anything_moves(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "too_few_gpus", too_few_gpus)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    disk.train()
+    with pytest.raises(UserError, match=r"^r/s: 8 ranks need a GPU each, and this machine shows [012] "):
+        train.train_stage(disk.config(seed=7), "r", "s")
+    assert disk.checkpoint.read_bytes() == WEIGHTS
+    # A complete stage trains nothing, so it needs no GPU.
+    train.train_stage(disk.config(), "r", "s")
+
+
+def test_fewer_cores_than_a_job_asked_for_are_said_and_refused_nowhere(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(Started):
+        train.train_stage(disk.config(resources={"gpu": 8, "cpus_per_gpu": 100_000}), "r", "s")
+    assert "800000 were asked for: data loading may be slow" in capsys.readouterr().err

@@ -336,7 +336,7 @@ STEP = (
 
 @pytest.mark.parametrize("line", [STEP, STEP.replace("  ", "\t"), f"[default0]:{STEP}"])
 def test_a_progress_line_tells_epoch_iterations_done_and_loss(line: str) -> None:
-    assert KIND.observe(line) == StepSeen(5, 11, 1458, 10.0258, None)
+    assert KIND.observe(line) == StepSeen(5, 11, 1458, 10.0258, None, 13.63)
 
 
 @pytest.mark.parametrize(
@@ -405,3 +405,7 @@ def test_everything_that_a_start_could_overwrite_or_append_to_is_seen(tmp_path: 
     (tmp_path / "notes.md").touch()
     assert KIND.left_behind(tmp_path) == ["best.pth", "log.txt"]
     assert KIND.left_behind(tmp_path / "none") == []
+
+
+def test_a_checkpoint_is_saved_after_each_epoch() -> None:
+    assert TRAINERS["metriclogger"].checkpoint_interval(TrainerConfig(), {}) == 1

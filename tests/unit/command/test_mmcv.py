@@ -97,9 +97,9 @@ STEP = (
 )
 
 
-def test_a_progress_line_tells_epoch_iteration_loss_and_eta() -> None:
+def test_a_progress_line_tells_epoch_iteration_loss_eta_and_gradient_norm() -> None:
     eta_s = ((2 * 24 + 5) * 60 + 46) * 60 + 49
-    assert MMCV.observe(STEP) == StepSeen(2, 40, 3517, 53.25, float(eta_s))
+    assert MMCV.observe(STEP) == StepSeen(2, 40, 3517, 53.25, float(eta_s), 55.1)
 
 
 def test_a_loss_that_is_no_number_is_nan_and_not_an_error() -> None:
@@ -152,3 +152,13 @@ def test_everything_that_a_start_could_overwrite_is_seen(tmp_path: Path) -> None
 )
 def test_what_changes_weights_is_told_from_what_does_not(setting: str, changes: bool) -> None:
     assert MMCV.changes_weights(setting) is changes
+
+
+def test_checkpoints_are_an_interval_of_epochs_apart_unless_iterations_are_counted() -> None:
+    """An option counts before the config; what is not said is not known."""
+    said = TrainerConfig(literals={"checkpoint_config.interval": 2}, settings={})
+    assert MMCV.checkpoint_interval(said, {}) == 2
+    assert MMCV.checkpoint_interval(said, {"checkpoint_config.interval": 3}) == 3
+    assert MMCV.checkpoint_interval(said, {"checkpoint_config.by_epoch": False}) is None
+    assert MMCV.checkpoint_interval(TrainerConfig(), {}) is None
+    assert MMCV.checkpoint_interval(said, {"checkpoint_config.interval": "x"}) is None

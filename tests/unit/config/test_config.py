@@ -112,7 +112,6 @@ def test_all_problems_come_at_once() -> None:
         ),
         ({"init_from": "a"}, "runs.r.stages.a.init_from: a cycle: a -> a"),
         ({"checkpoint": {"epoch": 3}}, "runs.r.stages.a.checkpoint.epoch: got 3; at most epochs, 2"),
-        ({"resources": {"gpu": 2}}, "runs.r.stages.a.resources.gpu: got 2; device cpu needs 0"),
         ({"work_dir": "a\nb"}, "text without control characters"),
         ({"work_dir": "."}, "is or holds the trainer's checkout"),
         ({"work_dir": ".."}, "is or holds the trainer's checkout"),

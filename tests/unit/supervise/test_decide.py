@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainrelay.records import EndClass
+from trainrelay.records import STOPPED, EndClass
 from trainrelay.supervise.decide import Again, Done, Final, Past, Step, Stop, after_probe, next_step
 
 LADDER = ("nccl", "nccl-no-p2p", "gloo")
@@ -49,6 +49,8 @@ DOWN = ("again", "nccl-no-p2p", "probe first")
 FIRST: dict[EndClass, tuple[object, ...]] = {
     "done": ("done",),
     "interrupted": ("stop",),
+    "time-limit": ("stop",),
+    "preempted": ("stop",),
     "diverged": ("final",),
     "oom-gpu": ("final",),
     "disk-full": ("final",),
@@ -195,12 +197,12 @@ def test_a_launch_goes_down_the_ladder_only_and_never_past_it(
 def test_a_launch_is_done_or_stopped_only_after_such_an_end(
     ladder: list[str], most: int, ends: list[tuple[EndClass, bool, bool]], answers: list[bool]
 ) -> None:
-    """Done comes after done alone, Stop after interrupted, and each of these ends a launch."""
+    """Done comes after done alone, Stop after what somebody asked for, and each of these ends a launch."""
     attempts, step = launch(ladder, most, ends, answers)
     *before, last = attempts
     assert isinstance(step, Done) == (last.end == "done")
-    assert isinstance(step, Stop) == (last.end == "interrupted")
-    assert not {attempt.end for attempt in before} & {"done", "interrupted"}
+    assert isinstance(step, Stop) == (last.end in STOPPED)
+    assert not {attempt.end for attempt in before} & {"done", *STOPPED}
 
 
 @given(ladders, st.integers(1, 6), st.lists(endings, min_size=40, max_size=40), probes)

@@ -34,3 +34,21 @@ def test_a_finite_loss_in_between_begins_the_count_again() -> None:
 
 def test_a_trainer_that_prints_no_total_loss_is_not_judged() -> None:
     assert said(*[None] * (2 * LINES)) is None
+
+
+def test_a_gradient_norm_that_stays_nan_tells_what_a_loss_hides() -> None:
+    """Losses that went through nan_to_num are 0; an infinite norm is a loss scaler's business."""
+
+    def of(grad_norm: float) -> str | None:
+        diverging, last = Diverging(), None
+        for iteration in range(1, LINES + 1):
+            last = diverging.see(StepSeen(1, iteration, 9, 0.0, None, grad_norm))
+        return last
+
+    said_of_nan = of(math.nan)
+    assert said_of_nan is not None
+    assert said_of_nan.startswith(
+        f"the gradient norm was NaN on {LINES} progress lines in a row, from epoch 1,"
+    )
+    assert of(math.inf) is None
+    assert of(3.0) is None

@@ -8,9 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
+from trainrelay.errors import NoProgress
+from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.state import list_attempts
 from trainrelay.supervise import Done, Final, Outcome, StageJob, train
 
@@ -57,6 +60,18 @@ def test_a_person_who_launches_again_is_always_obeyed(tmp_path: Path, templates:
     outcome, ends, _ = launched(toy_job(tmp_path, templates))
     assert isinstance(outcome.step, Done)
     assert ends[-1] == "done"
+
+
+def test_jobs_of_one_call_in_vain_end_it(
+    tmp_path: Path, templates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A requeued job goes on counting where the one before ended; it begins no attempt then."""
+    monkeypatch.setenv(LAUNCH_VARIABLE, "the same call")
+    _, before, _ = launched(toy_job(tmp_path, templates, "raises", most_without_checkpoint=3))
+    job = toy_job(tmp_path, templates)
+    with pytest.raises(NoProgress, match="3 attempts in a row brought no new checkpoint"):
+        launched(job)
+    assert [attempt.end for attempt in list_attempts(job.stage_dir)] == before
 
 
 def killed_supervisor(tmp_path: Path, templates: Path, habit: str, **changes: Any) -> str:

@@ -28,8 +28,6 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
         yield f"the training config {root / request.config} cannot be read: {why}"
     if shutil.which(request.interpreter) is None:
         yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
-    if request.nodes > 1:
-        yield f"resources.nodes is {request.nodes}; this version trains on one node: set it to 1"
     if initial is not None and not initial.is_file():
         typed = f"type: snakemake --forcerun promote_{parent}"
         own = "put it there, or name another in the trainer config"

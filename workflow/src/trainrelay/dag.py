@@ -10,11 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainrelay.config import Config, Resources, load_plain, parse, save_snapshot, stage_paths
+from trainrelay.config import (
+    Config,
+    load_plain,
+    load_site,
+    parse,
+    save_snapshot,
+    stage_paths,
+)
 from trainrelay.errors import TrainrelayError
 from trainrelay.hints import with_configfile
 from trainrelay.plan import StagePlan, plan
+from trainrelay.request import cores
 from trainrelay.signature import ingredients
+from trainrelay.slurm import slurm_resources
 from trainrelay.state import current
 
 
@@ -91,12 +100,15 @@ def promoted_to(config: Config, run: str, stage: str) -> str:
 
 def threads(config: Config, run: str, stage: str) -> int:
     """CPU cores of one training on its node."""
-    return config.runs[run].trainer.nproc_per_node * config.stage(run, stage).resources.cpus_per_gpu
+    return cores(config, run, stage)
 
 
 def resources(config: Config, stage: str) -> dict[str, Callable[[Any], Any]]:
     """Resources of a train rule: those that some run's stage of this name sets."""
-    runs = {run: _resources(config.stage(run, stage).resources) for run in config.runs_with(stage)}
+    with _mistakes_end_in_a_sentence():
+        site = load_site()
+    asked = {run: config.stage(run, stage).resources for run in config.runs_with(stage)}
+    runs = {run: slurm_resources(one, site) for run, one in asked.items()}
     keys = dict.fromkeys(key for values in runs.values() for key in values)
     found: dict[str, Callable[[Any], Any]] = {
         key: lambda w, key=key: runs[w.run].get(key)  # type: ignore[misc]
@@ -105,21 +117,6 @@ def resources(config: Config, stage: str) -> dict[str, Callable[[Any], Any]]:
     # At submission, when the jobs before have ended: a complete stage must not queue for GPUs.
     found["gpu"] = lambda w: 0 if current(config, w.run, stage).kind == "complete" else runs[w.run]["gpu"]
     return found
-
-
-def _resources(asked: Resources) -> dict[str, int | str]:
-    named: dict[str, int | str | None] = {
-        "nodes": asked.nodes,
-        "gpu": asked.gpu,
-        "gpu_model": asked.gpu_model,
-        "mem_mb": round(asked.mem_gb * 1000) if asked.mem_gb else None,
-        "runtime": asked.runtime_min,
-        "slurm_partition": asked.partition,
-        "slurm_account": asked.account,
-        "qos": asked.qos,
-        "constraint": asked.constraint,
-    }
-    return {key: value for key, value in named.items() if value is not None}
 
 
 class Plans:
@@ -136,12 +133,41 @@ class Plans:
         message = self._plans[run, stage].message(resources.get("runtime"))
         return with_configfile(message, self._configfile)
 
-    def refusals(self, jobs: Iterable[Any]) -> str:
-        """Why scheduled trainings must not start, a paragraph each; empty where all may."""
-        wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")) for job in jobs if _trains(job)}
+    def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:
+        """Why scheduled trainings must not start, a paragraph each; empty where all may.
+
+        `group_of`: with which others a job is one job of the cluster, None for by itself. `limited`: they
+        become jobs of a cluster, which ends them at their time limit.
+        """
+        wanted = {
+            (job.wildcards.run, job.rule.name.removeprefix("train_")): job for job in jobs if _trains(job)
+        }
         plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
         lines = [f"{p.run}/{p.stage}: {p.reason}{_listed(p)}" for p in plans if p.action == "refuse"]
+        lines += [f"{p.run}/{p.stage}: {p.too_short}" for p in plans if limited and p.too_short]
+        lines += at_once(self._config, {where: group_of(wanted[where]) for where in sorted(wanted)})
         return with_configfile("\n".join(lines), self._configfile)
+
+
+def at_once(config: Config, groups: Mapping[tuple[str, str], Any]) -> list[str]:
+    """A sentence for trainings, by (run, stage), that one job of the cluster would start at the same time."""
+    begun: dict[tuple[Any, Any], list[str]] = {}
+    for where, group in groups.items():
+        if group is not None:
+            before = _before(config, *where)
+            within = before if before and groups.get(before) is group else None
+            begun.setdefault((group, within), []).append("/".join(where))
+    return [
+        f"{' and '.join(names)} would train at once in one job, on the same GPUs: only a chain can be one"
+        " group; leave out the groups (snakemake --profile slurm)"
+        for names in begun.values()
+        if len(names) > 1
+    ]
+
+
+def _before(config: Config, run: str, stage: str) -> tuple[str, str] | None:
+    parent = config.stage(run, stage).init_from
+    return (run, parent) if parent else None
 
 
 def _trains(job: Any) -> bool:

@@ -5,6 +5,7 @@ TrainrelayError
 │   ├── ConfigError      the configuration: all its problems at once
 │   ├── LogError         a log that cannot be read as one
 │   ├── CheckpointError  a checkpoint that is missing, broken, unsound or unsafe
+│   ├── SlurmError       a command of Slurm that refused, or gave no answer
 │   └── Refusal          we could go on, but must not without a person's word
 ├── Diverged             exit 3: the numbers left the finite world
 ├── NoProgress           exit 4: attempts end without bringing a new checkpoint
@@ -43,6 +44,10 @@ class LogError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint that is missing, truncated, not finite, unsafe or not the expected one."""
+
+
+class SlurmError(UserError):
+    """A command of Slurm that refused what was asked of it, or gave no answer."""
 
 
 class Refusal(UserError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,9 +11,11 @@ from typing import Literal
 from trainrelay import state
 from trainrelay.checkout import missing
 from trainrelay.command import Launch, LaunchRequest
-from trainrelay.config import Config, Stage, stage_paths
-from trainrelay.request import launch_request, unsayable
+from trainrelay.config import Config, Stage, load_site, stage_paths
+from trainrelay.cost import Price, checkpoint_s, price
+from trainrelay.request import cores, launch_request, unsayable
 from trainrelay.signature import Difference, signature, trainer_config, trainer_of
+from trainrelay.slurm import sbatch_flags
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
 TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
@@ -35,13 +37,24 @@ class StagePlan:
     trained_with: str  # epochs, config, ladder
     launch: Launch
     set_aside: Path | None = None
-    gpu_h: float = 0.0
+    gpu_h: float = 0.0  # so far
+    price: Price | None = None  # of what would be trained; None: nothing was measured yet
+    on_gpus: bool = True
+    sbatch: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what a start would not find on this machine
+    too_short: str | None = None  # why no job within its time limit would bring a checkpoint
 
     @property
     def trains(self) -> bool:
         """Whether the trainer would be started."""
         return self.action in TRAINS
+
+    @property
+    def gpu_h_left(self) -> float | None:
+        """GPU-hours that would still be spent (process-hours on cpu); None where nothing was measured yet."""
+        if not self.trains:
+            return 0.0
+        return self.price.gpu_h if self.price else None
 
     def asks(self, runtime_min: int | None = None) -> str:
         """GPUs, minutes, epochs, config and ladder in one line."""
@@ -80,6 +93,7 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         refusal := _refusal(config, facts, action, unsayable(config, run, stage, request))
     ):
         action, reason = "refuse", refusal
+    too_short = _too_short(config, facts) if action in TRAINS else None
     return StagePlan(
         run=run,
         stage=stage,
@@ -96,8 +110,45 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         launch=trainer.launch(request, {}),
         set_aside=set_aside,
         gpu_h=facts.gpu_h,
-        notes=tuple(missing(request, None, settings.init_from)) if action in TRAINS else (),
+        price=_price(config, facts, action),
+        on_gpus=config.runs[run].trainer.device == "cuda",
+        sbatch=sbatch_flags(settings.resources, load_site(), cores(config, run, stage)),
+        notes=(*_notes(config, run, stage, request), *filter(None, [too_short])) if action in TRAINS else (),
+        too_short=too_short,
     )
+
+
+def _notes(config: Config, run: str, stage: str, request: LaunchRequest) -> Iterator[str]:
+    settings = config.stage(run, stage)
+    yield from missing(request, None, settings.init_from)
+    if request.device == "cpu" and settings.resources.gpu:
+        yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+
+
+def _too_short(config: Config, facts: state.Facts) -> str | None:
+    """Each job would train for nothing, one after the other: known before anything is submitted."""
+    settings, trainer = config.stage(facts.run, facts.stage), trainer_of(config, facts.run)
+    limit_min = settings.resources.runtime_min
+    known = trainer_config(config, facts.run, facts.stage)
+    interval = trainer.checkpoint_interval(known, settings.options)
+    needed_s = checkpoint_s(facts.attempts, interval) if interval else None
+    if not limit_min or needed_s is None or needed_s <= limit_min * 60:
+        return None
+    every = "every epoch" if interval == 1 else f"every {interval} epochs"
+    return (
+        f"a checkpoint is saved {every}, which takes {needed_s / 60:.0f} min as measured, but runtime_min is"
+        f" {limit_min}: no job would bring a checkpoint; set runtime_min of the stage's resources to more"
+    )
+
+
+def _price(config: Config, facts: state.Facts, action: Action) -> Price | None:
+    """What would still be spent on a stage that is to be trained."""
+    settings = config.stage(facts.run, facts.stage)
+    if action not in TRAINS:
+        return None
+    done = facts.epochs_done if action in ("resume", "extend") else 0
+    ranks = config.runs[facts.run].trainer.nproc_per_node * settings.resources.nodes
+    return price(facts.attempts, settings.epochs - done, ranks)
 
 
 def _refusal(config: Config, facts: state.Facts, action: Action, problems: list[str]) -> str | None:

@@ -20,7 +20,9 @@ Severity = Literal["info", "warning", "critical"]
 VerdictKind = Literal["healthy", "warning", "failed"]
 EndClass = Literal[
     "done",  # all epochs trained, final checkpoint there
-    "interrupted",  # a person or Slurm asked us to stop
+    "interrupted",  # a person asked us to stop
+    "time-limit",  # Slurm asked us to stop: the time limit of its job was near
+    "preempted",  # Slurm asked us to stop: another job needed its nodes
     "unfinished",  # the trainer exited 0 without its last epoch
     "trainer-bug",  # an exception of the trainer that is not communication
     "comm",  # communication between ranks (NCCL, gloo, port)
@@ -34,6 +36,9 @@ EndClass = Literal[
     "port",  # the port of the ranks' rendezvous was taken
     "lost",  # the supervisor died; nobody saw the end
 ]
+
+STOPPED: frozenset[EndClass] = frozenset({"interrupted", "time-limit", "preempted"})
+"""Ends that somebody asked for: nothing failed."""
 
 
 # ---------------------------------------------------------------------- files of ours (JSON)
@@ -91,6 +96,14 @@ class ProbeResult(Record):
     log: str
 
 
+class SlurmRun(Record):
+    """One run of a Slurm job; a requeue begins the next one under the same id."""
+
+    job_id: str
+    restarts: int  # how often the job was requeued before
+    nodes: str  # as Slurm writes them: gpu[03-04]
+
+
 class AttemptRecord(Record):
     """attempts/NNN/attempt.json: one start of the trainer. Times are Unix seconds."""
 
@@ -110,6 +123,8 @@ class AttemptRecord(Record):
     epochs: int
     resumed_from: ResumePoint | None
     code: str | None = None  # the trainer checkout: commit and digest of its uncommitted changes
+    slurm: SlurmRun | None = None  # where it ran; None outside of Slurm
+    launch: str | None = None  # shared by all that one call of Snakemake started, requeues included
     started_s: float
     ended_s: float | None = None
     end: EndClass | None = None
@@ -142,6 +157,21 @@ class Identity(Record):
     takeovers: tuple[Takeover, ...] = ()  # and what lies beside it; see work_dirs.py
 
 
+class Leg(Record):
+    """What one run of a Slurm job did for a training. `attempts` by number.
+
+    `epochs_before` were finished when it began; its last attempt was in epoch `last_epoch` when it ended.
+    """
+
+    slurm: SlurmRun
+    attempts: tuple[int, ...]
+    epochs_before: int
+    last_epoch: int | None
+    seconds: float
+    end: EndClass
+    reason: str
+
+
 class TrainRecord(Record):
     """train.json: declared output of `train`; the same bytes each time it is written again."""
 
@@ -155,6 +185,7 @@ class TrainRecord(Record):
     gpu_h: float
     backend: str
     log_files: list[str]
+    legs: tuple[Leg, ...] = ()  # runs of Slurm jobs that trained it, in order
 
 
 class CheckpointRecord(Record):

@@ -30,6 +30,7 @@ def launch_request(
         rung=ladder(config, settings)[0],
         master_port=settings.master_port,
         epochs=settings.epochs,
+        step_name=f"trainrelay:{run}/{stage}",
         device=how.device,
         deterministic=settings.deterministic,
         validate=settings.validate_,
@@ -50,6 +51,11 @@ def rung(config: Config, name: str) -> Rung:
 def ladder(config: Config, stage: Stage) -> tuple[Rung, ...]:
     """The rungs of a stage, best first."""
     return tuple(rung(config, name) for name in stage.backends)
+
+
+def cores(config: Config, run: str, stage: str) -> int:
+    """CPU cores of one training on its node."""
+    return config.runs[run].trainer.nproc_per_node * config.stage(run, stage).resources.cpus_per_gpu
 
 
 def unsayable(config: Config, run: str, stage: str, request: LaunchRequest) -> list[str]:

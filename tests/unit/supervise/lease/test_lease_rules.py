@@ -130,6 +130,22 @@ def test_job_that_runs_is_alive_however_silent() -> None:
     assert judged(quiet(1000), slurm="running").kind == "alive"
 
 
+@pytest.mark.parametrize("fate", ["runs", "stopped", "elsewhere"])
+def test_owner_whose_job_slurm_gave_up_is_taken_over_though_it_lives(fate: Fate) -> None:
+    """Its node is lost to Slurm, not to it: it is fenced at once, and may write where it wrote."""
+    for seen in (quiet(0), looks([b"1", b"2"])):
+        lost = judged(seen, fate, "lost")
+        assert (lost.kind, lost.may_live) == ("dead", True)
+    said = Beat(owner=CLAIM.owner, counter=9, released=True)
+    assert conclude(CLAIM, said, quiet(0), fate, "lost").kind == "released"
+
+
+def test_owner_that_is_gone_with_a_job_that_slurm_gave_up_writes_nothing() -> None:
+    """Neither where its process is known to be gone, nor where its host was started anew and it is silent."""
+    assert not judged(quiet(0), "gone", "lost").may_live
+    assert not judged(quiet(SURE_BEATS), "rebooted", "lost").may_live
+
+
 def test_unknown_to_slurm_is_no_evidence_of_death() -> None:
     """What Slurm cannot say leaves the full observation."""
     assert judged(quiet(STALE_BEATS - 0.1), slurm="unknown").kind == "unsure"

@@ -37,12 +37,12 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("TIMEOUT", "gone"),
         ("COMPLETING", "unknown"),
         ("PENDING", "unknown"),
-        ("NODE_FAIL", "unknown"),
+        ("NODE_FAIL", "lost"),
         ("A STATE OF TOMORROW", "unknown"),
     ],
 )
 def test_squeue_is_asked_first(commands: Path, state: str, answer: str) -> None:
-    """A lost node and a requeued job prove nothing about the processes."""
+    """A requeued job proves nothing about the processes, and with a lost node they may live."""
     fake(commands, "squeue", SQUEUE, f"echo {state}")
     fake(commands, "sacct", SACCT, "echo COMPLETED")
     assert slurm.ask("42") == answer
@@ -89,4 +89,6 @@ def test_any_part_of_a_job_that_runs_counts(commands: Path) -> None:
     fake(commands, "squeue", SQUEUE, "echo COMPLETED; echo RUNNING")
     assert slurm.ask("42") == "running"
     fake(commands, "squeue", SQUEUE, "echo COMPLETED; echo NODE_FAIL")
+    assert slurm.ask("42") == "lost"
+    fake(commands, "squeue", SQUEUE, "echo PENDING; echo NODE_FAIL")
     assert slurm.ask("42") == "unknown"

@@ -81,11 +81,12 @@ def test_stacks_name_the_function_that_each_rank_and_worker_hangs_in(tmp_path: P
         found = collect(tag, tmp_path / "stacks")
         frames = {stack.process.rank: stack.frame or "" for stack in found if stack.process.is_rank}
         both = frames.get(0, "").startswith("all_reduce ") and frames.get(1, "").startswith("stuck_here ")
-        return found if both else None
+        # On a busy machine a data worker may be born later than its rank hangs.
+        all_there = {member.pid for member in find(tag)} == {stack.process.pid for stack in found}
+        return found if both and all_there else None
 
     found = eventually(hung)
     assert launcher.poll() is None
-    assert {member.pid for member in find(tag)} == {stack.process.pid for stack in found}
     assert [(stack.process.is_rank, stack.process.rank) for stack in found[:2]] == [(True, 0), (True, 1)]
     said = described(found)
     assert "sleeping in stuck_here (hanging_ranks.py:" in said

@@ -28,12 +28,15 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(required=True, metavar="VERB")
     _plan(verbs)
+    _check(verbs)
+    _submit(verbs)
+    _watch(verbs)
+    _stop(verbs)
     _analyze(verbs)
     _explain(verbs)
     _accept(verbs)
     _probe(verbs)
-    _stop(verbs)
-    _watch(verbs)
+    _control(verbs)
     for name, about in (
         ("train", "train one stage, or resume it (called by the workflow)"),
         ("promote", "verify a stage's checkpoint and hand it on (called by the workflow)"),
@@ -57,10 +60,37 @@ def _configured(verb: argparse.ArgumentParser, module: str) -> None:
 
 
 def _plan(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    about = "what would be trained, why, and with which command"
+    about = "what would be trained, why, at what price, and with which command"
     verb = verbs.add_parser("plan", help=about, description=about)
+    verb.add_argument("--when", action="store_true", help="ask Slurm when each training could start now")
     verb.add_argument("--json", action="store_true", help="one JSON object per stage, in a list")
     _configured(verb, "plan")
+
+
+def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "what would keep a training from starting: trainer, folders, Slurm; a line each"
+    verb = verbs.add_parser("check", help=about, description=about)
+    verb.add_argument("where", nargs="?", metavar="RUN/STAGE", help="this stage alone")
+    _configured(verb, "check")
+
+
+def _submit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "run the workflow from a small Slurm job, for login nodes that end long processes"
+    verb = verbs.add_parser(
+        "submit",
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}. It goes on by itself at its time limit.",
+        epilog="Defaults stand in the section controller of site.yaml.",
+    )
+    _controlling(verb, "submit")
+
+
+def _controlling(verb: argparse.ArgumentParser, module: str) -> None:
+    verb.add_argument("--time-min", type=int, metavar="MIN", help="minutes between two starts of that job")
+    verb.add_argument("--partition", metavar="NAME", help="a partition for CPU jobs")
+    verb.add_argument("--mem-gb", type=float, metavar="GB", help="memory of that job")
+    verb.add_argument("snakemake", nargs="*", metavar="-- SNAKEMAKE_ARG", help="default: --profile slurm")
+    _configured(verb, module)
 
 
 def _analyze(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -111,6 +141,11 @@ def _watch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb.add_argument("--json", action="store_true", help="one JSON object, once")
     verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between two looks")
     _configured(verb, "watch")
+
+
+def _control(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "run and watch over the workflow (called by the job of submit)"
+    _controlling(verbs.add_parser("control", help=about, description=about), "control")
 
 
 def run_and_stage(where: str, known: dict[str, list[str]]) -> tuple[str, str]:

@@ -3,36 +3,148 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
-from collections.abc import Iterator
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
 
 from trainrelay.cli.common import configured
+from trainrelay.cluster import could_start, installed
+from trainrelay.config import Config
+from trainrelay.errors import SlurmError
 from trainrelay.plan import StagePlan, plan
+
+_NARROWEST_CHARS = 40
+_TITLE_CHARS = 11  # "  state    "
+
+Starts = Mapping[tuple[str, str], str]  # by run and stage: when it could start
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print every stage's state, reason and exact command."""
+    """Print every stage's state, reason, price and exact command."""
     config = configured(arguments)
     plans = plan(config)
+    starts = starts_of(config, plans, datetime.now()) if arguments.when else {}
     if arguments.json:
-        print(orjson.dumps([_plain(planned) for planned in plans], option=orjson.OPT_INDENT_2).decode())
+        found = [_plain(planned, starts) for planned in plans]
+        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
         return
-    print("\n\n".join("\n".join(_lines(planned)) for planned in plans))
+    width = _width_chars()
+    parts = ["\n".join(_lines(planned, starts, width)) for planned in plans]
+    print("\n\n".join([*parts, *_total(plans)]))
 
 
-def _lines(planned: StagePlan) -> Iterator[str]:
+def _width_chars() -> int | None:
+    """Where sentences are to be broken: at the terminal's edge; None where nobody looks on."""
+    if not sys.stdout.isatty():
+        return None
+    return max(shutil.get_terminal_size().columns, _NARROWEST_CHARS)
+
+
+def _lines(planned: StagePlan, starts: Starts, width_chars: int | None) -> Iterator[str]:
     yield f"{planned.run}/{planned.stage}  {planned.doing}"
-    yield f"  state    {planned.state}: {planned.reason}"
-    for difference in planned.differences:
-        yield f"  changed  {difference}"
-    yield f"  asks     {planned.asks()}"
-    yield f"  folder   {planned.launch.cwd}"
-    yield f"  command  {_typed(planned)}"
-    for note in planned.notes:
-        yield f"  note     {note}"
+    for title, text in _sentences(planned, starts):
+        yield from _wrapped(title, text, width_chars)
+    # Never broken by us, so that they can be copied.
+    yield _titled("sbatch", shlex.join(planned.sbatch))
+    yield _titled("folder", planned.launch.cwd)
+    yield _titled("command", _typed(planned))
+
+
+def _sentences(planned: StagePlan, starts: Starts) -> Iterator[tuple[str, str]]:
+    yield "state", f"{planned.state}: {planned.reason}"
+    yield from (("changed", str(difference)) for difference in planned.differences)
+    yield "asks", planned.asks()
+    yield "costs", price(planned)
+    if when := starts.get((planned.run, planned.stage)):
+        yield "when", when
+    yield from (("note", note) for note in planned.notes)
+
+
+def _titled(title: str, text: str) -> str:
+    return f"  {title:<{_TITLE_CHARS - 2}}{text}"
+
+
+def _wrapped(title: str, text: str, width_chars: int | None) -> list[str]:
+    if width_chars is None:
+        return [_titled(title, text)]
+    return textwrap.wrap(
+        text,
+        width_chars,
+        initial_indent=_titled(title, ""),
+        subsequent_indent=" " * _TITLE_CHARS,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def price(planned: StagePlan) -> str:
+    """What a stage would still cost, what it has cost, and how to learn what is not known yet."""
+    unit, so_far = _unit(planned), f"{planned.gpu_h:.1f} so far"
+    if not planned.trains:
+        return f"nothing more now; {so_far} ({unit})" if planned.gpu_h else "nothing now"
+    if planned.price is None:
+        spent = f" ({so_far})" if planned.gpu_h else ""
+        where = f"{planned.run}/{planned.stage}"
+        return (
+            f"unknown {unit}{spent}: nothing has measured its seconds per iteration yet; once it trains,"
+            f" trainrelay watch {where} shows the time left, and its first attempt prices this line"
+        )
+    spent = f"; {so_far}" if planned.gpu_h else ""
+    left = planned.price
+    how = f"{left.epochs} epochs x {left.iters_per_epoch} iterations x {left.s_per_iter:.3g} s x {left.ranks}"
+    return f"{left.gpu_h:.1f} {unit} ({how}{spent})"
+
+
+def _unit(planned: StagePlan) -> str:
+    return "GPU-hours" if planned.on_gpus else "process-hours"
+
+
+def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
+    """What all of it would cost, where it is more than one line's sum."""
+    training = [planned for planned in plans if planned.trains]
+    known = [planned.price.gpu_h for planned in training if planned.price]
+    if len(training) < 2 or not known:
+        return
+    unknown = [f"{one.run}/{one.stage}" for one in training if one.price is None]
+    units = dict.fromkeys(_unit(planned) for planned in training)
+    without = f", without {', '.join(unknown)}" if unknown else ""
+    yield f"in all {sum(known):.1f} {' and '.join(units)} still to spend{without}"
+
+
+def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict[tuple[str, str], str]:
+    """When each stage could start now, as Slurm says; nothing is submitted."""
+    here = installed()
+    open_ones = {(one.run, one.stage) for one in plans if one.action != "nothing"}
+    ask = functools.cache(lambda flags: _asked(flags, now, here=here))  # equal requests are asked for once
+    found = {}
+    for planned in plans:
+        parent = config.stage(planned.run, planned.stage).init_from
+        waits = parent if parent and (planned.run, parent) in open_ones else None
+        found[planned.run, planned.stage] = _waiting(planned, waits) or ask(planned.sbatch)
+    return found
+
+
+def _waiting(planned: StagePlan, waits_for: str | None) -> str | None:
+    """Why Slurm is not asked; None: it is."""
+    if not planned.trains:
+        return {"wait": "it trains now"}.get(planned.action, "not to be started")
+    return f"after {waits_for} has been promoted; then Slurm decides" if waits_for else None
+
+
+def _asked(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
+    if not here:
+        return "unknown: there is no sbatch on this machine"
+    try:
+        return could_start(flags).words(now)
+    except SlurmError as error:
+        return f"cannot start as it is asked for: {error}"
 
 
 def _typed(planned: StagePlan) -> str:
@@ -41,7 +153,7 @@ def _typed(planned: StagePlan) -> str:
     return " ".join([*env, shlex.join(planned.launch.argv)])
 
 
-def _plain(planned: StagePlan) -> dict[str, Any]:
+def _plain(planned: StagePlan, starts: Starts) -> dict[str, Any]:
     return {
         "run": planned.run,
         "stage": planned.stage,
@@ -56,5 +168,8 @@ def _plain(planned: StagePlan) -> dict[str, Any]:
         "argv": list(planned.launch.argv),
         "env": dict(planned.launch.env),
         "cwd": planned.launch.cwd,
+        "sbatch": list(planned.sbatch),
         "gpu_h_so_far": round(planned.gpu_h, 3),
+        "gpu_h_left": None if planned.gpu_h_left is None else round(planned.gpu_h_left, 3),
+        "when": starts.get((planned.run, planned.stage)),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from trainrelay.config import Config, stage_paths
 from trainrelay.errors import UserError
 from trainrelay.records import ProbeResult
 from trainrelay.request import ladder, launch_request, rung
-from trainrelay.supervise import probe_rung, stop_requests
+from trainrelay.supervise import nodes_missing, probe_rung, stop_requests
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,11 +45,13 @@ def _asked(config: Config, run_name: str, stage: str, name: str | None) -> tuple
 
 def _probed(config: Config, run_name: str, stage: str, rungs: Sequence[Rung]) -> list[ProbeResult]:
     request = launch_request(config, run_name, stage, TrainerConfig(), None)
+    if nodes := nodes_missing(request.nodes, os.environ):
+        raise UserError(f"{run_name}/{stage}: {nodes}")
     deadline_s = config.stage(run_name, stage).probe_timeout_s
-    results = []
+    results, ranks = [], request.nproc_per_node * request.nodes
     with stop_requests() as stop:
         for one in rungs:
-            say(f"probing {one.name} with {request.nproc_per_node} ranks; {deadline_s:g} s at most")
+            say(f"probing {one.name} with {ranks} ranks; {deadline_s:g} s at most")
             log = _logs(config, run_name, stage) / f"{one.name}.log"
             found = probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.wanted)
             results.append(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from trainrelay import plan, state, supervise
 from trainrelay.checkout import code, missing
+from trainrelay.checks import too_few_cores, too_few_gpus
 from trainrelay.cli.analyze import analyze_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.follow import follow, may_follow
@@ -25,7 +27,7 @@ from trainrelay.config import Config, root
 from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.files import sha256_of, write_bytes, write_json
 from trainrelay.records import FileDigest, Identity, Takeover
-from trainrelay.request import ladder, launch_request, unsayable
+from trainrelay.request import cores, ladder, launch_request, unsayable
 from trainrelay.signature import trainer_config, trainer_of
 from trainrelay.supervise import Done, Held, Lease, Outcome, StageJob, acquire, stop_requests
 
@@ -59,6 +61,7 @@ def _train_alone(config: Config, run_name: str, stage: str) -> None:
         if not _trainable(config, run_name, stage):
             return
         facts = state.read(config, run_name, stage)
+        _refuse_this_machine(config, facts)
         facts = _ready(config, facts, state.judge(facts), lease)
         outcome = _outcome(config, facts, lease)
         lease.guard()
@@ -101,9 +104,23 @@ def _refuse_unstartable(config: Config, facts: state.Facts) -> None:
     request = _request(config, facts)
     initial = _initial_path(config, facts, request)
     parent = config.stage(facts.run, facts.stage).init_from
-    if problems := [*missing(request, initial, parent), *unsayable(config, facts.run, facts.stage, request)]:
+    problems = [*missing(request, initial, parent), *unsayable(config, facts.run, facts.stage, request)]
+    if nodes := supervise.nodes_missing(request.nodes, os.environ):
+        problems.append(nodes)
+    if problems:
         raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
     refuse_foreign_target(config, facts)
+
+
+def _refuse_this_machine(config: Config, facts: state.Facts) -> None:
+    """UserError where the ranks could not run here; a sentence where they would be slow."""
+    request = _request(config, facts)
+    environment = {**os.environ, **request.env}
+    if request.device == "cuda" and (why := too_few_gpus(request.nproc_per_node, environment)):
+        raise UserError(f"{facts.run}/{facts.stage}: {why}")
+    asked = cores(config, facts.run, facts.stage)
+    if "SLURM_JOB_ID" in os.environ and (remark := too_few_cores(asked)):
+        say(f"{facts.run}/{facts.stage}: {remark}")
 
 
 def _take_over(facts: state.Facts, lease: Lease) -> None:

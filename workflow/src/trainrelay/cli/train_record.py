@@ -6,6 +6,7 @@ from trainrelay.checkpoint import inspect
 from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.files import sha256_of, write_json
+from trainrelay.legs import legs
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.signature import signature, trainer_of
 from trainrelay.state import Facts, attempt_log
@@ -26,6 +27,7 @@ def write_train_record(config: Config, facts: Facts) -> None:
             train_s=round(seconds, 1),
             gpu_h=round(facts.gpu_h, 3) if config.stage(facts.run, facts.stage).resources.gpu else 0.0,
             backend=facts.attempts[-1].backend if facts.attempts else "",
+            legs=legs(facts.attempts),
             log_files=[str(attempt_log(facts.paths.folder, attempt)) for attempt in facts.attempts],
         ),
     )

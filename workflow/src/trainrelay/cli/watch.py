@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 from rich.console import Console, Group
@@ -15,9 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from trainrelay.cli.common import configured
+from trainrelay.cluster import Queue, Waiting, job_name
 from trainrelay.config import Config
 from trainrelay.errors import UserError
-from trainrelay.watching import Column, StageRow, StageWatch, chosen, figures, remarks
+from trainrelay.watching import Column, StageRow, StageWatch, chosen, figures, queued, remarks
 
 # A slower observer would sleep through the silence of an owner.
 _EVERY_S = (0.2, 10.0)
@@ -29,6 +33,7 @@ _STYLES = {
     "unreadable": "bold red",
     "foreign": "red",
     "changed": "yellow",
+    "queued": "blue",
     "silent": "bold yellow",
     "suspended": "bold yellow",
     "running?": "yellow",
@@ -39,15 +44,35 @@ def run(arguments: argparse.Namespace) -> None:
     """Show the stages until Ctrl-C, or once where nobody looks on."""
     every_s = _sound_pace(arguments.every_s)
     config = configured(arguments)
-    watches = [StageWatch(config, *where) for where in _named(config, arguments.which)]
+    watched = _Watched([StageWatch(config, *where) for where in _named(config, arguments.which)], Queue())
     console = Console()
     if arguments.json:
-        rows = [figures(watch.look()) for watch in watches]
+        rows = [figures(row) for row in watched.look()]
         print(orjson.dumps({"stages": rows}, option=orjson.OPT_INDENT_2).decode())
     elif console.is_terminal:
-        _live(watches, console, every_s)
+        _live(watched, console, every_s)
     else:
-        _once([watch.look() for watch in watches])
+        _once(watched.look())
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """The stages, and the queue in which their jobs may wait."""
+
+    stages: Sequence[StageWatch]
+    queue: Queue
+
+    def look(self) -> list[StageRow]:
+        """How they stand at this moment."""
+        folder = os.path.realpath(Path.cwd())
+        here = [job for job in self.queue.waiting() if os.path.realpath(job.workdir) == folder]
+        jobs = {job.name: job for job in here}
+        return [_with_job(stage.look(), jobs) for stage in self.stages]
+
+
+def _with_job(row: StageRow, jobs: Mapping[str, Waiting]) -> StageRow:
+    job = jobs.get(job_name(row.run, row.stage))
+    return queued(row, job.job_id, job.reason) if job else row
 
 
 def _sound_pace(every_s: float) -> float:
@@ -88,11 +113,11 @@ def _padded(column: Column, text: str) -> str:
     return text.rjust(column.width) if column.right else text.ljust(column.width)
 
 
-def _live(watches: Sequence[StageWatch], console: Console, every_s: float) -> None:
+def _live(watched: _Watched, console: Console, every_s: float) -> None:
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(_view([watch.look() for watch in watches], console.width), refresh=True)
+                live.update(_view(watched.look(), console.width), refresh=True)
                 time.sleep(every_s)
     except KeyboardInterrupt:
         pass

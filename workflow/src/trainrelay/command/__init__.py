@@ -18,6 +18,7 @@ from trainrelay.command.base import (
 from trainrelay.command.ladder import RUNGS, Rung
 from trainrelay.command.metriclogger import MetricLogger
 from trainrelay.command.mmcv import Mmcv
+from trainrelay.command.several_nodes import on_each_node, srun
 from trainrelay.command.torchrun import environment, launcher
 
 TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger())}
@@ -38,5 +39,7 @@ __all__ = [
     "environment",
     "launcher",
     "meant",
+    "on_each_node",
     "option_text",
+    "srun",
 ]

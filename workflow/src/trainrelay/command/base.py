@@ -12,6 +12,9 @@ from typing import Any, Literal, Protocol
 from trainrelay.command.ladder import Rung
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+FIRST_NODE = "first-node"
+"""Stands for its name in a plan; Slurm chooses the nodes when it starts a job."""
+
 Option = bool | int | float | str | list[bool | int | float | str] | None
 
 
@@ -80,6 +83,8 @@ class LaunchRequest:
     rung: Rung  # how the ranks talk
     master_port: int | None  # None: the launcher's own default is kept
     epochs: int
+    master_addr: str = FIRST_NODE  # where the ranks of several nodes meet
+    step_name: str = ""  # of the Slurm step that spans several nodes
     device: str = "cuda"
     deterministic: bool = False
     validate: bool = True
@@ -112,6 +117,7 @@ class StepSeen:
     iters_per_epoch: int | None
     loss: float | None
     eta_s: float | None
+    grad_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,9 @@ class Trainer(Protocol):
     saves_iteration: bool
     # Keys of a stage for which this kind's command line has no word.
     lacks: frozenset[str]
+    # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
+    imports: tuple[str, ...]
+    compiled: tuple[str, ...]
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
         """The facts of a trainer config; an unreadable one carries its problem."""
@@ -175,8 +184,16 @@ class Trainer(Protocol):
         """The checkpoint that the trainer config itself starts from, as it stands there."""
         ...
 
+    def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
+        """Epochs from one checkpoint to the next; None where it cannot be known."""
+        ...
+
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """The command line of one start; `inherited` is the environment it will be added to."""
+        ...
+
+    def misfits(self, versions: Mapping[str, str]) -> list[str]:
+        """A sentence for each pair of versions of `imports` that is known not to work together."""
         ...
 
     def unsayable(self, request: LaunchRequest) -> list[str]:

@@ -49,6 +49,7 @@ _RESERVED = {
 _TYPES = {"int": "a whole number", "float": "a number"}
 _STEP = re.compile(r"Epoch: \[(\d{1,9})\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
 _LOSS = re.compile(r"\sloss: (\S+)")
+_GRAD_NORM = re.compile(r"\bgrad_norm: ([^,\s]+)")
 _CHECKPOINT = re.compile(r"^(?:checkpoint[-_]?|model_)(\d{1,9})\.pth$")
 _NEWEST = "checkpoint.pth"
 _LOG = "log.txt"  # appended to, a line per epoch
@@ -62,6 +63,8 @@ class MetricLogger:
     resume_proof: Literal["line", "epoch"] = "epoch"
     saves_iteration = False
     lacks = frozenset({"deterministic", "validate"})
+    imports: tuple[str, ...] = ("torch",)
+    compiled: tuple[str, ...] = ()
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
         """The defaults and the spelling of the script's arguments."""
@@ -101,6 +104,10 @@ class MetricLogger:
         named = (facts.literals.get(key) for key in ("sched", "lr_scheduler", "scheduler"))
         return next((name for name in named if isinstance(name, str) and "cos" in name.lower()), None)
 
+    def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:  # noqa: ARG002
+        """DETR's family writes checkpoint.pth after each epoch."""
+        return 1
+
     def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
         """What `finetune` or its like names, by default or among the stage's options."""
         named = (facts.literals.get(key) for key in _FROM)
@@ -115,6 +122,10 @@ class MetricLogger:
         argv += [request.entry, *_arguments(request)]
         return Launch(tuple(argv), environment(request, inherited), request.root)
 
+    def misfits(self, versions: Mapping[str, str]) -> list[str]:  # noqa: ARG002
+        """It needs torch alone."""
+        return []
+
     def unsayable(self, request: LaunchRequest) -> list[str]:
         """What the script does not declare, or declares otherwise than DETR does."""
         return [] if request.facts.problem else list(_unsayable(request))
@@ -124,9 +135,14 @@ class MetricLogger:
         step = _STEP.search(line) if "Epoch: [" in line else None
         if step is None:
             return None
-        loss = _LOSS.search(line, step.end())
+        loss, grad_norm = _LOSS.search(line, step.end()), _GRAD_NORM.search(line, step.end())
         return StepSeen(
-            int(step[1]) + 1, int(step[2]) + 1, int(step[3]), number(loss[1]) if loss else None, None
+            int(step[1]) + 1,
+            int(step[2]) + 1,
+            int(step[3]),
+            number(loss[1]) if loss else None,
+            None,
+            number(grad_norm[1]) if grad_norm else None,
         )
 
     def checkpoints(self, work_dir: Path) -> list[tuple[int, Path]]:

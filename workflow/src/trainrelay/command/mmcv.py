@@ -34,6 +34,7 @@ _NOT_WEIGHTS = re.compile(
 _STRETCHED = ("CosineAnnealing", "FlatCosineAnnealing", "LinearAnnealing", "OneCycle", "Poly", "poly")
 _STEP = re.compile(r"Epoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\t")
 _LOSS = re.compile(r", loss: ([^,\s]+)")
+_GRAD_NORM = re.compile(r", grad_norm: ([^,\s]+)")
 _ETA = re.compile(r"eta: (?:(\d{1,9}) days?, )?(\d{1,9}):(\d\d):(\d\d)")
 _RESUMED = re.compile(r"resumed epoch (\d{1,9}), iter (\d{1,12})")
 _CHECKPOINT = re.compile(r"^epoch_(\d+)\.pth$")
@@ -55,6 +56,8 @@ class Mmcv:
     resume_proof: Literal["line", "epoch"] = "line"
     saves_iteration = True
     lacks: frozenset[str] = frozenset()
+    imports: tuple[str, ...] = ("torch", kind)
+    compiled: tuple[str, ...] = ("mmcv._ext",)
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
         """The facts of a Python config and its `_base_` chain."""
@@ -102,6 +105,13 @@ class Mmcv:
         path = facts.literals.get("load_from")
         return path if isinstance(path, str) else None
 
+    def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
+        """`checkpoint_config.interval`, unless it counts iterations."""
+        said = {**facts.literals, **options}
+        interval = said.get("checkpoint_config.interval")
+        by_epoch = said.get("checkpoint_config.by_epoch", True) is True
+        return interval if by_epoch and type(interval) is int and interval > 0 else None
+
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start."""
         argv = [*launcher(request), request.entry, request.config, "--launcher", "pytorch"]
@@ -112,6 +122,18 @@ class Mmcv:
         argv += ["--resume-from", request.resume_from] if request.resume_from else []
         argv += ["--cfg-options", *_options(request)]
         return Launch(tuple(argv), environment(request, inherited), request.root)
+
+    def misfits(self, versions: Mapping[str, str]) -> list[str]:
+        """mmcv 2 has no runner; before 1.4.8 mmcv calls what torch's DDP has no more since 1.11."""
+        own, torch = _release(versions.get(self.kind, "")), _release(versions.get("torch", ""))
+        if own >= (2,):
+            return [f"mmcv {versions[self.kind]} has no mmcv.runner; mmcv-full 1.4.8 to 1.7.2 has"]
+        if own and own < (1, 4, 8) and torch >= (1, 11):
+            both = (
+                f"mmcv {versions[self.kind]} cannot run DistributedDataParallel of torch {versions['torch']}"
+            )
+            return [f"{both}; mmcv-full 1.4.8 or later can, or torch before 1.11"]
+        return []
 
     def unsayable(self, request: LaunchRequest) -> list[str]:
         """Paths that mmcv would take apart where it splits its options."""
@@ -126,7 +148,8 @@ class Mmcv:
     def observe(self, line: str) -> Observation | None:
         """Progress and the proof of a resume; every other line is None."""
         if "Epoch [" in line and (step := _STEP.search(line)):
-            return StepSeen(int(step[1]), int(step[2]), int(step[3]), _loss(line), _eta_s(line))
+            loss, grad_norm = _value(_LOSS, line), _value(_GRAD_NORM, line)
+            return StepSeen(int(step[1]), int(step[2]), int(step[3]), loss, _eta_s(line), grad_norm)
         if "resumed epoch" in line and (resumed := _RESUMED.search(line)):
             return ResumeSeen(int(resumed[1]), int(resumed[2]))
         return None
@@ -174,8 +197,8 @@ def _epochs_said(facts: TrainerConfig) -> int | None:
     return epochs if isinstance(epochs, int) else None
 
 
-def _loss(line: str) -> float | None:
-    found = _LOSS.search(line)
+def _value(pattern: re.Pattern[str], line: str) -> float | None:
+    found = pattern.search(line)
     return number(found[1]) if found else None
 
 
@@ -185,3 +208,9 @@ def _eta_s(line: str) -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: (1, 7, 2) of 1.7.2+cpu; empty where there are none."""
+    found = re.match(r"\d{1,9}(\.\d{1,9})*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()

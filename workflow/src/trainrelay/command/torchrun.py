@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trainrelay.command.base import LaunchRequest
+from trainrelay.command.several_nodes import on_each_node
 
 
 def launcher(request: LaunchRequest) -> Iterator[str]:
-    """The command line up to the training script."""
-    yield from (request.interpreter, "-u", "-m", request.launch_module)
-    yield f"--nproc_per_node={request.nproc_per_node}"
+    """The command line up to the training script; over several nodes, one launcher is started on each."""
+    yield from on_each_node(request)
+    yield from ("-m", request.launch_module, f"--nproc_per_node={request.nproc_per_node}")
+    if request.nodes > 1:
+        yield from (f"--nnodes={request.nodes}", f"--master_addr={request.master_addr}")
     if request.master_port is not None:
         yield f"--master_port={request.master_port}"
 

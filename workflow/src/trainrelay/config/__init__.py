@@ -8,15 +8,19 @@ from trainrelay.config.file import load_config, load_plain, save_snapshot
 from trainrelay.config.models import Config, Resources, Run, Stage
 from trainrelay.config.parse import parse, schema
 from trainrelay.config.places import StagePaths, overview, report, root, stage_paths
+from trainrelay.config.site import Controller, Site, load_site
 
 __all__ = [
     "Config",
+    "Controller",
     "Resources",
     "Run",
+    "Site",
     "Stage",
     "StagePaths",
     "load_config",
     "load_plain",
+    "load_site",
     "overview",
     "parse",
     "report",

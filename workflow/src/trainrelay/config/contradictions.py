@@ -34,8 +34,6 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     gpu, ranks = stage.resources.gpu, run.trainer.nproc_per_node
     if run.trainer.device == "cuda" and gpu != ranks:
         yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
-    if run.trainer.device == "cpu" and gpu:
-        yield f"{where}.resources.gpu: got {gpu}; device cpu needs 0"
 
 
 def _redefined_rungs(config: Config) -> Iterator[str]:

@@ -65,7 +65,7 @@ class Resources(Model):
     """What one training asks for, on Slurm or from Snakemake's own scheduler."""
 
     nodes: int = Field(default=1, ge=1)
-    """Number of nodes."""
+    """Number of nodes; what else is asked for is per node. More than one is for Slurm alone."""
     gpu: int = Field(default=0, ge=0)
     """GPUs per node."""
     gpu_model: NonEmpty | None = None

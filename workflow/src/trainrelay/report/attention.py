@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from trainrelay.records import Finding, StageReport
+from trainrelay.records import STOPPED, Finding, StageReport
 from trainrelay.report.card import Tone, accepted_reason, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
@@ -13,7 +13,6 @@ from trainrelay.report.titles import check_title, shown_evidence
 from trainrelay.report.wording import sentence, utc
 
 SEVERITY_TONES: dict[str, Tone] = {"info": "idle", "warning": "warn", "critical": "bad"}
-CALM_ENDS = frozenset({None, "done", "interrupted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def _why(stage: StageReport) -> str:
 
 def _failed_attempts(stage: StageReport) -> Iterator[Notice]:
     for attempt in stage.attempts:
-        if attempt.end not in CALM_ENDS:
+        if attempt.end not in {None, "done", *STOPPED}:
             place = last_seen(attempt)
             reason = sentence(attempt.reason or "No reason was recorded.")
             yield Notice("warn", f"Attempt {attempt.number} ended: {attempt.end}", reason, place)

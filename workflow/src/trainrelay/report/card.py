@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from trainrelay.records import Finding, RunReport, StageReport
+from trainrelay.records import STOPPED, Finding, RunReport, StageReport
 from trainrelay.report.wording import count, sentence
 
 Tone = Literal["ok", "warn", "bad", "live", "idle"]
@@ -49,7 +49,7 @@ def word(tone: Tone, *, whole: bool) -> str:
 def state_tone(stage: StageReport) -> Tone:
     """The colour of the state; a training that ended early is not one that never began."""
     if stage.state == "resumable" and stage.attempts:
-        return "warn" if stage.attempts[-1].end in ("interrupted", "done") else "bad"
+        return "warn" if stage.attempts[-1].end in {"done", *STOPPED} else "bad"
     return STATE_TONES.get(stage.state, "idle")
 
 

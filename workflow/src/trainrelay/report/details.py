@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.records import (
+    STOPPED,
     Analysis,
     AttemptRecord,
     CheckpointFacts,
     MetricSummary,
     Phase,
     ProbeResult,
+    SlurmRun,
     StageReport,
 )
 from trainrelay.report.card import Tone
@@ -89,6 +91,8 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     yield "started", utc(attempt.started_s)
     yield "ended", utc(attempt.ended_s) if attempt.ended_s is not None else "not yet, or nobody saw it"
     yield "host", attempt.host
+    if attempt.slurm:
+        yield "Slurm job", _slurm_job(attempt.slurm)
     yield "backend", f"{attempt.backend}, {count(attempt.world_size, 'rank')}"
     for probe in attempt.probes:
         yield f"probe of {probe.rung}", _probed(probe)
@@ -107,6 +111,11 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     yield "log", attempt.log
 
 
+def _slurm_job(run: SlurmRun) -> str:
+    requeued = f", requeued {count(run.restarts, 'time')}" if run.restarts else ""
+    return f"{run.job_id} on {run.nodes}{requeued}"
+
+
 def _probed(probe: ProbeResult) -> str:
     if probe.error is not None:
         return f"{probe.outcome}: {probe.error}"
@@ -123,7 +132,9 @@ def attempt_took(attempt: AttemptRecord) -> str:
 
 def attempt_tone(attempt: AttemptRecord) -> Tone:
     """The colour of an attempt's end."""
-    tones: dict[str | None, Tone] = {None: "live", "done": "ok", "interrupted": "idle"}
+    if attempt.end in STOPPED:
+        return "idle"
+    tones: dict[str | None, Tone] = {None: "live", "done": "ok"}
     return tones.get(attempt.end, "warn")
 
 

@@ -6,6 +6,7 @@ from trainrelay.supervise.display import Speed, display, duration, left_s
 from trainrelay.supervise.events import Event, read_events
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease import Claim, Held, Lease, Observer, Seen, acquire, owner_of, what_to_type
+from trainrelay.supervise.nodes import nodes_missing
 from trainrelay.supervise.probe import probe_rung
 from trainrelay.supervise.recover import orphaned, settle, settle_elsewhere
 from trainrelay.supervise.session import Outcome, train
@@ -32,6 +33,7 @@ __all__ = [
     "display",
     "duration",
     "left_s",
+    "nodes_missing",
     "order_file",
     "orphaned",
     "owner_of",

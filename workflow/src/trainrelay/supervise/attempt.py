@@ -16,16 +16,20 @@ import psutil
 
 from trainrelay.command import Launch, Rung
 from trainrelay.errors import Fenced, Interrupted, UserError
+from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.records import AttemptRecord, EndClass, ProbeResult, ResumePoint
+from trainrelay.supervise import slurm_run
 from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import Child, Launcher, Orphans
+from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.outcome import ended, judged
 from trainrelay.supervise.ports import free_port
-from trainrelay.supervise.process import Ending, end_all, start
+from trainrelay.supervise.process import Ending, start
 from trainrelay.supervise.recover import settle
 from trainrelay.supervise.resume import ResumeProof, resume_point
+from trainrelay.supervise.slurm_run import Why, why_stopped
 from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.tail import Tail
 from trainrelay.supervise.text import quoted
@@ -139,6 +143,8 @@ def _record(
         epochs=job.epochs,
         resumed_from=point,
         code=job.code,
+        slurm=slurm_run.here(os.environ),
+        launch=os.environ.get(LAUNCH_VARIABLE),
         started_s=time.time(),
     )
 
@@ -148,6 +154,7 @@ def _launch(job: StageJob, rung: Rung, point: ResumePoint | None) -> Launch:
         job.request,
         rung=rung,
         master_port=free_port() if job.port is None else job.port,
+        master_addr=socket.gethostname(),
         resume_from=point.path if point else None,
     )
     return job.trainer.launch(request, os.environ)
@@ -163,7 +170,7 @@ def recorded_whatever_happens(job: StageJob, record: AttemptRecord, lease: Guard
     try:
         yield
     except BaseException as error:
-        end_all(record.tag, job.stop_grace_s)
+        end_everywhere(steps_of(job.request), record.tag, job.stop_grace_s)
         end: EndClass = "trainer-bug" if isinstance(error, NotStarted) else "lost"
         said = quoted(str(error) or type(error).__name__)
         reason = said if isinstance(error, NotStarted) else f"the supervisor failed: {said}"
@@ -185,12 +192,26 @@ def _followed(job: StageJob, record: AttemptRecord, trainer: Launcher, around: S
         hang = _described(job, record, watch.hang) if watch.hang else None
         # What did not resume, or is another's now, must not write over the checkpoints that are there.
         grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
-        ending = end_all(record.tag, grace_s, hurry=lambda: stop.at_once)
+        steps = steps_of(job.request)
+        ending = end_everywhere(steps, record.tag, grace_s, hurry=lambda: stop.at_once)
         watch.read(tail.remaining())
     _tell(ending, shown, launcher_was_gone=ended)
-    closed = judged(job, record, watch, trainer.status(), stop_requested=stop.wanted, hang=hang)
+    closed = judged(
+        job,
+        record,
+        watch,
+        trainer.status(),
+        stop_requested=stop.wanted,
+        stopped_by_slurm=_slurms_reason(record, stop),
+        hang=hang,
+    )
     lease.guard()
     return write_attempt(job.stage_dir, closed)
+
+
+def _slurms_reason(record: AttemptRecord, stop: StopRequest) -> Why | None:
+    """Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job."""
+    return why_stopped(record.slurm) if record.slurm and stop.signals else None
 
 
 def _described(job: StageJob, record: AttemptRecord, hang: Hang) -> str:
@@ -218,3 +239,5 @@ def _tell(ending: Ending, shown: Display, *, launcher_was_gone: bool) -> None:
         shown.note(f"the launcher had ended; {len(ending.ended)} processes that it left were ended")
     if ending.left:
         shown.note(f"these processes do not end even by SIGKILL: {ending.stuck}")
+    if ending.steps_left:
+        shown.note(f"may still have processes on another node: {', '.join(ending.steps_left)}")

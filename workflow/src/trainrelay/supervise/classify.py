@@ -16,6 +16,7 @@ from typing import NamedTuple
 from trainrelay.command import StepSeen
 from trainrelay.records import CheckpointFacts, EndClass
 from trainrelay.supervise.causes import class_of, is_comm, is_port, stops_at_nan
+from trainrelay.supervise.slurm_run import Why
 from trainrelay.supervise.text import quoted
 from trainrelay.supervise.tracebacks import UNNAMED, DeadRank, Raised, dead_ranks, ended_or_closed, raised
 
@@ -34,6 +35,7 @@ class Evidence:
     lines: Sequence[str] = ()
     local_ranks: int | None = None  # that the launcher of this log started
     stop_requested: bool = False
+    stopped_by_slurm: Why | None = None  # where it was Slurm that asked
     last_step: StepSeen | None = None
     final_checkpoint: CheckpointFacts | None = None
     final_problem: str | None = None
@@ -68,10 +70,17 @@ def _seen(evidence: Evidence) -> End:
     if evidence.exit_status == 0 and evidence.final_checkpoint:
         return _finished(evidence.final_checkpoint, evidence.epochs)
     if evidence.stop_requested:
-        return End("interrupted", f"stopped on request {_where(evidence.last_step)}")
+        return _stopped(evidence)
     if evidence.exit_status == 0:
         return _unfinished(evidence)
     return _failed(evidence)
+
+
+def _stopped(evidence: Evidence) -> End:
+    where, why = _where(evidence.last_step), evidence.stopped_by_slurm
+    if why is None:
+        return End("interrupted", f"stopped on request {where}")
+    return End(why.end, f"stopped {where}: {why.words}")
 
 
 def _finished(final: CheckpointFacts, epochs: int) -> End:

@@ -67,6 +67,12 @@ def next_step(past: Sequence[Past], ladder: Sequence[str], most_without_checkpoi
     return step
 
 
+def in_vain(past: Sequence[Past], most_without_checkpoint: int) -> Final | None:
+    """Why no job that Slurm starts anew is to try once more; None where one may. `past` may be empty."""
+    barren = len(_barren(past))
+    return _no_progress(past[-1].end, barren) if barren >= most_without_checkpoint else None
+
+
 def after_probe(step: Again, works: bool, ladder: Sequence[str]) -> Again | Final:
     """What follows once the rung of `step` was probed: the attempt, or the rung below, to be probed too."""
     if works:
@@ -80,7 +86,7 @@ def _by_end(past: Sequence[Past], ladder: Sequence[str]) -> Step:  # noqa: PLR09
     match end:
         case "done":
             return Done()
-        case "interrupted":
+        case "interrupted" | "time-limit" | "preempted":
             return Stop()
         case "diverged" | "oom-gpu" | "disk-full" | "not-resumed":
             return _FINAL[end]
@@ -178,5 +184,13 @@ def _no_progress(end: EndClass, barren: int) -> Final:
     attempts = "an attempt" if barren == 1 else f"{barren} attempts in a row"
     return Final(
         f"{attempts} brought no new checkpoint, the last one ended: {end}",
-        "look at the ends of their logs, mend the cause, then type the same again",
+        _LONGER.get(end, "look at the ends of their logs, mend the cause, then type the same again"),
     )
+
+
+_LONGER: dict[EndClass, str] = {
+    "time-limit": "set runtime_min of the stage's resources so that each job brings a checkpoint, or save"
+    " checkpoints more often, then type the same again",
+    "preempted": "ask for a partition or qos whose jobs are not preempted, or save checkpoints more often,"
+    " then type the same again",
+}

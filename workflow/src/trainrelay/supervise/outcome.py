@@ -10,6 +10,7 @@ from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass
 from trainrelay.supervise.classify import Evidence, classify
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import UNSEEN
+from trainrelay.supervise.slurm_run import Why
 from trainrelay.supervise.watch import Watch
 
 _UNSEEN_FAILURE = 1  # what Python gives an exception: says nothing beyond the log
@@ -22,6 +23,7 @@ def judged(
     status: int | None,
     *,
     stop_requested: bool,
+    stopped_by_slurm: Why | None = None,
     hang: str | None,
 ) -> AttemptRecord:
     """The record with its end: what was seen, the last epoch's checkpoint, and why it ended.
@@ -37,13 +39,14 @@ def judged(
             epochs=job.epochs,
             lines=watch.recent.lines(),
             stop_requested=stop_requested,
+            stopped_by_slurm=stopped_by_slurm,
             last_step=watch.last_step,
             final_checkpoint=final,
             final_problem=problem,
             not_resumed=watch.not_resumed or missing_proof,
             hang=hang,
             diverged=None if status == 0 else watch.diverged,
-            local_ranks=job.request.nproc_per_node,
+            local_ranks=job.request.nproc_per_node if job.request.nodes == 1 else None,
         )
     )
     return ended(_with_progress(record, watch), end, reason, exit_status=status, final_checkpoint=final)

@@ -24,6 +24,7 @@ TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
 
 _CHECK_S = 0.05
 _RESCAN_S = 1.0  # a scan reads the environment of every process, so it is not done at each check
+_SRUN_S = 15.0  # before we give up, an srun that still waits for its nodes is killed, too
 _UNKILLABLE_S = 30.0  # after SIGKILL; only a process stuck inside the kernel takes longer
 
 
@@ -41,10 +42,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What `end_all` did: the processes it ended, and those that outlived even SIGKILL."""
+    """What `end_all` did: the processes it ended, and those that outlived even SIGKILL.
+
+    `steps_left` are Slurm steps that may still have processes on other nodes.
+    """
 
     ended: tuple[Member, ...]
     left: tuple[Member, ...]
+    steps_left: tuple[str, ...] = ()
 
     @property
     def stuck(self) -> str:
@@ -126,11 +131,14 @@ def _member(process: psutil.Process) -> Member | None:
         return None
 
 
-def end_all(tag: str, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> Ending:
+def end_all(
+    tag: str, grace_s: float, hurry: Callable[[], bool] = lambda: False, *, told: bool = False
+) -> Ending:
     """Ends every process of an attempt, each by its own pid: SIGTERM, after `grace_s` SIGKILL.
 
     Goes on until none is found, because processes may be born meanwhile. `hurry` is asked all along; once it
-    says yes, the grace is over. Stopped processes are continued so that they can hear the SIGTERM.
+    says yes, the grace is over. Stopped processes are continued so that they can hear the SIGTERM. `told`: it
+    has been sent already.
     """
     grace_until = time.monotonic() + grace_s
     give_up_at = grace_until + _UNKILLABLE_S
@@ -141,8 +149,9 @@ def end_all(tag: str, grace_s: float, hurry: Callable[[], bool] = lambda: False)
             give_up_at = min(give_up_at, time.monotonic() + _UNKILLABLE_S)
         if time.monotonic() >= give_up_at:
             return _ending(seen, members)
+        last = time.monotonic() >= give_up_at - _SRUN_S
         for member in members:
-            _signal(member, kill=kill, told=seen.get(member, False))
+            _signal(member, kill=kill, told=seen.get(member, told), last=last)
             seen[member] = True
         _wait_for_change(members, min(grace_until, time.monotonic() + _RESCAN_S), kill=kill, hurry=hurry)
     return _ending(seen, [])
@@ -167,11 +176,15 @@ def _outlives(member: Member, known: Sequence[Member]) -> bool:
     return member not in known and lives(member.pid, member.started_s)
 
 
-def _signal(member: Member, *, kill: bool, told: bool) -> None:
+def _signal(member: Member, *, kill: bool, told: bool, last: bool) -> None:
     with suppress(psutil.Error):
         process = psutil.Process(member.pid)
         if abs(process.create_time() - member.started_s) >= SAME_START_S:
             return
+        if member.name == "srun" and not last:
+            # A SIGTERM makes it kill what it started, on every node and at once: that is not for the grace.
+            # Once it is killed itself, nobody does.
+            told, kill = not kill, False
         if kill:
             process.kill()
         elif not told:

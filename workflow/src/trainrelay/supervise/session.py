@@ -8,6 +8,7 @@ ends it resumably.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 
@@ -15,14 +16,18 @@ from rich.console import Console
 
 from trainrelay.command import Rung
 from trainrelay.errors import NoProgress
+from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.records import AttemptRecord, ProbeResult
+from trainrelay.state import list_attempts
 from trainrelay.supervise.ask import Asked
 from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
 from trainrelay.supervise.attempts import newest_number
-from trainrelay.supervise.decide import Again, Final, Past, Step, Stop, after_probe, next_step
+from trainrelay.supervise.decide import Again, Final, Past, Step, Stop, after_probe, in_vain, next_step
 from trainrelay.supervise.display import display
+from trainrelay.supervise.earlier import earlier
 from trainrelay.supervise.events import Kept
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.nodes import wait_for_nodes
 from trainrelay.supervise.probe import climb, probe_rung, told
 from trainrelay.supervise.recover import orphaned
 from trainrelay.supervise.stop import stop_requests
@@ -63,20 +68,30 @@ class _Launch:
     def __init__(self, job: StageJob, around: Surroundings) -> None:
         self._job, self._around, self._shown, self._stop = job, around, around.shown, around.stop
         self._ladder = [rung.name for rung in job.ladder]
-        self._past: list[Past] = []
+        self._past: list[Past] = []  # attempts of this call of Snakemake, those of jobs before ours included
         self._probes: list[ProbeResult] = []  # since the last attempt
 
     def run(self) -> Outcome:
         """Attempts until a step says that none follows."""
-        rung = self._best()
+        orphan = orphaned(self._job)
+        self._remember(orphan)
+        record = self._adopt(orphan) if orphan else self._attempt(self._best())
         while True:
-            record = self._attempt(rung)
             self._shown.note(f"attempt {record.number} ended: {record.end} ({record.reason})")
             step = self._next()
             if not isinstance(step, Again) or self._stop.wanted:
                 return self._outcome(record, Stop() if isinstance(step, Again) else step)
             self._shown.note(f"tries again on {step.rung} ({step.reason})")
-            rung = step.rung
+            record = self._attempt(step.rung)
+
+    def _remember(self, orphan: AttemptRecord | None) -> None:
+        """What jobs before ours tried; NoProgress where that was in vain too often."""
+        attempts = list_attempts(self._job.stage_dir)
+        ours = [attempt for attempt in attempts if orphan is None or attempt.tag != orphan.tag]
+        self._past = earlier(ours, os.environ.get(LAUNCH_VARIABLE), self._newest(), self._ladder)
+        if final := in_vain(self._past, self._job.most_without_checkpoint):
+            self._shown.note(f"gives up, a person must decide: {final.reason}")
+            raise NoProgress(f"{self._job.name}: {final.reason}; {final.what_to_type}")
 
     def _outcome(self, record: AttemptRecord, step: Step) -> Outcome:
         if isinstance(step, Final):
@@ -95,7 +110,7 @@ class _Launch:
     def _best(self) -> str:
         """The first rung of the ladder that works here; a ladder of one rung has nothing to choose."""
         job = self._job
-        if not job.probe or len(job.ladder) == 1 or orphaned(job):
+        if not job.probe or len(job.ladder) == 1:
             return self._ladder[0]
         results = climb(job.ladder, self._probe, self._shown.note)
         if results[-1].outcome == "works":
@@ -109,21 +124,29 @@ class _Launch:
         log = self._job.stage_dir / "probe" / f"{rung.name}.log"
         deadline_s = self._job.probe_timeout_s
         wanted = self._job.request
+        self._wait_for_nodes()
         result = probe_rung(wanted, rung, log, deadline_s=deadline_s, stopped=lambda: self._stop.wanted)
         self._probes.append(result)
         return result
 
     def _attempt(self, rung: str) -> AttemptRecord:
-        """One attempt, the first one that of a dead supervisor where it goes on; noted for the next step."""
+        """One attempt, noted for the next step."""
+        self._wait_for_nodes()
         before = self._newest()
-        orphan = None if self._past else orphaned(self._job)
-        if orphan is not None:
-            record = adopt(self._job, orphan, self._around)
-        else:
-            probes, self._probes = self._probes, []
-            record = attempt(self._job, self._job.rung(rung), self._around, probes)
+        probes, self._probes = self._probes, []
+        record = attempt(self._job, self._job.rung(rung), self._around, probes)
         self._past.append(self._seen(record, before))
         return record
+
+    def _adopt(self, orphan: AttemptRecord) -> AttemptRecord:
+        """The attempt of a dead supervisor, whose trainer goes on, followed to its end."""
+        before = self._newest()
+        record = adopt(self._job, orphan, self._around)
+        self._past.append(self._seen(record, before))
+        return record
+
+    def _wait_for_nodes(self) -> None:
+        wait_for_nodes(self._job.request, self._shown.note, lambda: self._stop.wanted)
 
     def _seen(self, record: AttemptRecord, newest_before: int) -> Past:
         return Past(

@@ -1,8 +1,8 @@
 """All stages as they stand, seen over the shared files alone, from any machine."""
 
 from trainrelay.watching.figures import figures
-from trainrelay.watching.row import StageRow
+from trainrelay.watching.row import StageRow, queued
 from trainrelay.watching.stage import StageWatch
 from trainrelay.watching.table import Column, chosen, remarks
 
-__all__ = ["Column", "StageRow", "StageWatch", "chosen", "figures", "remarks"]
+__all__ = ["Column", "StageRow", "StageWatch", "chosen", "figures", "queued", "remarks"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainrelay.command import StepSeen
 from trainrelay.records import AttemptRecord
@@ -13,6 +13,7 @@ from trainrelay.watching.standing import Label, Standing
 
 _GOING_ON = ("running", "running?", "suspended", "silent")
 _TIMED = ("running", "running?")
+_WAITS = ("fresh", "resumable", "failed", "changed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,14 @@ class StageRow:
 def unreadable(run: str, stage: str, problem: str) -> StageRow:
     """The row of a stage whose files are damaged."""
     return StageRow(run, stage, "unreadable", printable(problem))
+
+
+def queued(row: StageRow, job_id: str, reason: str) -> StageRow:
+    """A stage that nobody trains now, whose job waits."""
+    if row.label not in _WAITS:
+        return row
+    said = printable(f"job {job_id} waits in Slurm's queue ({reason}); {row.reason}")
+    return replace(row, label="queued", reason=said)
 
 
 def row(look: Looked, now_s: float) -> StageRow:

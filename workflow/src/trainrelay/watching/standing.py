@@ -11,8 +11,9 @@ from trainrelay.supervise import Seen
 QUIET_BEATS = 2  # an owner that was seen silent for so long is called so
 
 # running?: an attempt is open, and it is not known yet whether its supervisor lives. supervised: a supervisor
-# is at work and no trainer runs. suspended: the supervisor's process is. silent: its counter stands still.
-Label = StateKind | Literal["running?", "supervised", "suspended", "silent", "unreadable"]
+# is at work and no trainer runs. queued: its job waits for Slurm. suspended: the supervisor's process is.
+# silent: its counter stands still.
+Label = StateKind | Literal["running?", "queued", "supervised", "suspended", "silent", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)

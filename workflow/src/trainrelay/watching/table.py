@@ -14,7 +14,7 @@ UNKNOWN = "-"
 
 _MOST_SPARK_CHARS = 40
 _LEAST_NAME_CHARS = 10
-_TOLD = ("failed", "changed", "foreign", "unreadable", "silent", "suspended", "running?")
+_TOLD = ("queued", "failed", "changed", "foreign", "unreadable", "silent", "suspended", "running?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.numbers import percent
 from trainrelay.diagnose.reached import reached
-from trainrelay.records import Finding, Marker, Progress
+from trainrelay.records import STOPPED, Finding, Marker, Progress
 
 
 def progress(case: Case) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def _nothing(case: Case) -> Finding:
 
 
 def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
-    if case.expectation.ended[-1:] == ("interrupted",):
+    if case.expectation.ended and case.expectation.ended[-1] in STOPPED:
         return _stopped(case, came)
     expected = case.expectation.epochs is not None
     severity = "critical" if expected else ("warning" if error else "info")

@@ -35,6 +35,7 @@ class Claim(Record):
     pid: int = Field(ge=1, lt=2**31)
     started_ticks: int = Field(ge=0)  # of the process, in the kernel's ticks since boot
     slurm_job: Digits | None = None
+    slurm_restarts: int = Field(default=0, ge=0, le=10**6)  # how often that job had been requeued by then
     beat_s: float = Field(gt=0, le=600, allow_inf_nan=False)
     since_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)  # Unix time by the owner's clock; only told
     taken_from: Claim | None = None  # who may still live; see Beat.began

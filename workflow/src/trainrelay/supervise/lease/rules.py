@@ -11,7 +11,9 @@ from typing import Literal
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.place import Fate
 
-Answer = Literal["running", "gone", "unknown"]  # of Slurm, about the owner's job
+# Of Slurm, about the owner's job. lost: it was given up, with its node or for a later run of the same job,
+# which ends no process that Slurm cannot reach.
+Answer = Literal["running", "gone", "lost", "unknown"]
 
 # All in beats of the owner.
 STALE_BEATS = 6  # a counter that stood still for so long: nobody beats any more
@@ -81,6 +83,9 @@ def conclude(claim: Claim, beat: Beat | None, seen: Watched, fate: Fate, slurm: 
     """Whether the owner of a claim still holds it. What nobody can say is never taken for an answer."""
     if beat is not None and beat.released and beat.owner == claim.owner:
         return Conclusion("released", "it released the lease")
+    if slurm == "lost" and fate in ("runs", "stopped", "elsewhere"):
+        # It is fenced: whoever still beats sees the new claim within a beat.
+        return Conclusion("dead", "Slurm has given up its job, or that run of it", may_live=True)
     if certain := _BY_PROCESS.get(fate):
         return certain
     if seen.moved:

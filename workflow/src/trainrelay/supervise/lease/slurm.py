@@ -10,13 +10,14 @@ from trainrelay.supervise.lease.rules import Answer
 # Of each of the two commands: an observer that was away for GAP_BEATS, 20 s, begins to observe again.
 _TIMEOUT_S = 5.0
 _RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
-# Ended with its node's own word. Not NODE_FAIL: there the processes may go on. Not PENDING: that is a
-# requeued job, and its former run may have been lost with its node.
+# Ended with its node's own word. Not PENDING: that is a requeued job, and its former run may have been lost
+# with its node.
 _GONE = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED", "DEADLINE"}
+_LOST = {"NODE_FAIL"}  # there the processes may go on
 
 
 def ask(job: str) -> Answer:
-    """Whether a job, by its number, still has processes; unknown where Slurm cannot be asked."""
+    """Whether a job, by its number, still has processes that count; unknown where Slurm cannot be asked."""
     squeue = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
     sacct = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "--format=State"]
     return _answer(_states(squeue) or _states(sacct))
@@ -25,7 +26,9 @@ def ask(job: str) -> Answer:
 def _answer(states: set[str]) -> Answer:
     if states & _RUNNING:
         return "running"
-    return "gone" if states and states <= _GONE else "unknown"
+    if not states or not states <= _GONE | _LOST:
+        return "unknown"
+    return "lost" if states & _LOST else "gone"
 
 
 def _states(argv: Sequence[str]) -> set[str]:

@@ -91,6 +91,7 @@ class _Taking:
     place: Place
     beat_s: float
     slurm_job: str | None = field(default_factory=lambda: _slurm_job(os.environ.get("SLURM_JOB_ID", "")))
+    slurm_restarts: int = field(default_factory=lambda: _count(os.environ.get("SLURM_RESTART_COUNT", "")))
     seen: Watched | None = None
     answer: tuple[str, float, Answer] | None = None  # of Slurm: about which owner, when, what
     said_s: float = float("-inf")
@@ -112,6 +113,7 @@ class _Taking:
             pid=os.getpid(),
             started_ticks=started_ticks(os.getpid()),
             slurm_job=self.slurm_job,
+            slurm_restarts=self.slurm_restarts,
             beat_s=self.beat_s,
             since_s=time.time(),
             taken_from=free.former,
@@ -131,10 +133,13 @@ class _Taking:
         return _Free(0)
 
     def _slurm_says(self, owner: Claim, process: Fate) -> Answer:
-        """Of a requeued job Slurm knows only that it runs, and that is this process."""
-        if process not in ("elsewhere", "rebooted") or owner.slurm_job in (None, self.slurm_job):
+        """Of a requeued job Slurm knows only that it runs, and that is us: the owner was a former run."""
+        if owner.slurm_job is None:
             return "unknown"
-        assert owner.slurm_job is not None
+        if owner.slurm_job == self.slurm_job:
+            return "lost" if owner.slurm_restarts < self.slurm_restarts else "unknown"
+        if process not in ("elsewhere", "rebooted"):
+            return "unknown"
         if not self.answer or self.answer[0] != owner.owner or self._is_old(self.answer[1], owner):
             self.answer = (owner.owner, time.monotonic(), self.ask_slurm(owner.slurm_job))
         return self.answer[2]
@@ -179,6 +184,10 @@ class _Taking:
         until_s = time.monotonic() + wait_s
         while time.monotonic() < until_s:
             self._pause(min(_LOOK_S, former.beat_s / 4))
+
+
+def _count(said: str) -> int:
+    return int(said) if re.fullmatch(r"[0-9]{1,6}", said) else 0
 
 
 def _slurm_job(said: str) -> str | None:

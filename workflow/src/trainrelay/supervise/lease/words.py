@@ -61,8 +61,9 @@ def overtaken(name: str, mine: int, taker: Claim | None) -> str:
     """What a fenced owner is told."""
     who = owner_of(taker) if taker else "another supervisor"
     return (
-        f"{name}: {who} took this stage over while this supervisor (lease {mine}) was silent, so this one"
-        " writes nothing more; the training goes on there, look at it with: trainrelay plan"
+        f"{name}: {who} took this stage over while this supervisor (lease {mine}) was silent or its job was"
+        " given up by Slurm, so this one writes nothing more; the training goes on there, look at it with:"
+        " trainrelay plan"
     )
 
 

@@ -1,8 +1,10 @@
-"""Lets the ranks of one machine talk as DistributedDataParallel does, and checks what they hear.
+"""Lets the ranks of a training talk as DistributedDataParallel does, and checks what they hear.
 
 The trainer's own interpreter runs this file, so it imports nothing of trainrelay and holds for Python 3.8 and
-torch 1.9. Either torch's launcher starts it once per rank, or it forks the ranks itself (`--fork`). Each rank
-writes into OUT/rank-R.jsonl, a line before each phase, so that a hang tells where each rank is:
+torch 1.9. Either torch's launcher starts it once per rank, or it forks its node's ranks itself (`--fork`).
+Each rank writes into OUT/rank-R.jsonl, a line before each phase, so that a hang tells where each rank is.
+Several nodes share no folder that shows new files at once: there the lines go to stdout, behind
+`trainrelay R: `.
 
     {"phase": "all_reduce 25 MB"}
     {"phase": "done", "gb_per_s": {"25": 3.1}}                   all went well
@@ -50,10 +52,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--backend", required=True)
     parser.add_argument("--device", required=True, choices=("cpu", "cuda"))
     parser.add_argument("--sizes-mb", type=int, nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder for rank-R.jsonl")
+    parser.add_argument("--out", type=Path, help="folder for rank-R.jsonl; without it they go to stdout")
     parser.add_argument("--stacks-after-s", type=float, required=True, help="print every thread's stack then")
     parser.add_argument("--fork", type=int, metavar="RANKS", help="be the launcher of so many ranks")
-    parser.add_argument("--master-port", type=int, help="where forked ranks meet")
+    # Spelled as torch's launcher spells them.
+    parser.add_argument("--nnodes", type=int, default=1, help="nodes that fork as many ranks each")
+    parser.add_argument("--node_rank", type=int, default=0, help="the number of this one")
+    parser.add_argument("--master_addr", default="127.0.0.1", help="the host where forked ranks meet")
+    parser.add_argument("--master_port", type=int, help="its port")
     return parser.parse_args()
 
 
@@ -62,7 +68,8 @@ def _arguments() -> argparse.Namespace:
 
 def _forked(arguments: argparse.Namespace) -> int:
     """Imports torch once for all ranks, which costs more than all that they say on a CPU."""
-    ranks = range(arguments.fork)
+    first = arguments.node_rank * arguments.fork
+    ranks = range(first, first + arguments.fork)
     for rank in ranks:
         _Notes(arguments.out, rank).phase("import torch")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torch's launcher does
@@ -70,8 +77,8 @@ def _forked(arguments: argparse.Namespace) -> int:
     import_module("torch.distributed")
     # Its thread does not come along into a fork, but what waits for that thread does.
     faulthandler.cancel_dump_traceback_later()
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(arguments.master_port)}
-    os.environ.update(meeting, WORLD_SIZE=str(arguments.fork))
+    meeting = {"MASTER_ADDR": arguments.master_addr, "MASTER_PORT": str(arguments.master_port)}
+    os.environ.update(meeting, WORLD_SIZE=str(arguments.fork * arguments.nnodes))
     pids = {_fork(arguments, rank): rank for rank in ranks}
     return max([_reaped(pids) for _ in ranks])
 
@@ -80,7 +87,7 @@ def _fork(arguments: argparse.Namespace, rank: int) -> int:
     pid = os.fork()
     if pid:
         return pid
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank % arguments.fork))
     status = _rank(arguments, rank)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -100,10 +107,10 @@ def _reaped(pids: dict[int, int]) -> int:
 
 
 class _Notes:
-    """rank-R.jsonl; each line is on its way to the reader before the phase begins."""
+    """What a rank tells; each line is on its way to the reader before the phase begins."""
 
-    def __init__(self, folder: Path, rank: int) -> None:
-        self._path, self._rank = folder / f"rank-{rank}.jsonl", rank
+    def __init__(self, folder: Path | None, rank: int) -> None:
+        self._folder, self._rank = folder, rank
         self._phase = ""
 
     def phase(self, phase: str) -> None:
@@ -122,8 +129,13 @@ class _Notes:
         self._write({"phase": self._phase, "error": text, "at_s": time.time()})
 
     def _write(self, line: dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        text = json.dumps(line)
+        if self._folder is None:
+            # As one write, so that the lines of ranks that share the output stay whole.
+            os.write(1, f"trainrelay {self._rank}: {text}\n".encode())
+            return
+        with (self._folder / f"rank-{self._rank}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
 
 
 def _rank(arguments: argparse.Namespace, rank: int) -> int:

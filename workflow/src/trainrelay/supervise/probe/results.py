@@ -47,6 +47,12 @@ def rank_seen(rank: int, text: str) -> RankSeen:
     return seen
 
 
+def rank_told(rank: int, log: Sequence[str]) -> RankSeen:
+    """A rank from what it printed among all else."""
+    mark = f"trainrelay {rank}: "
+    return rank_seen(rank, "\n".join(line[len(mark) :] for line in log if line.startswith(mark)))
+
+
 def _object(line: str) -> dict[str, Any]:
     try:
         said = json.loads(line)

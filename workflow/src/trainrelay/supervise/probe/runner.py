@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import tempfile
 import time
 import uuid
@@ -12,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainrelay.command import Launch, LaunchRequest, Rung, environment, launcher
+from trainrelay.command import Launch, LaunchRequest, Rung, environment, launcher, on_each_node
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.launcher import Child
+from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.ports import free_port
-from trainrelay.supervise.probe.results import RankSeen, is_over, judge, rank_seen
-from trainrelay.supervise.process import end_all, start
+from trainrelay.supervise.probe.results import RankSeen, is_over, judge, rank_seen, rank_told
+from trainrelay.supervise.process import start
 
 _SCRIPT = Path(__file__).resolve().with_name("ranks.py")
 # DistributedDataParallel's buckets of gradients are 25 MB, those of its first broadcast 250 MB. On a CPU
@@ -48,7 +50,9 @@ def probe_rung(
     Raises Interrupted as soon as `stopped` says so, UserError where nothing can be started. No process of the
     probe is left. Call it from the main thread.
     """
-    probe = _Probe(replace(request, rung=rung), log, deadline_s, stopped, clock)
+    # A step of its own name, so that ending it ends nothing else.
+    step = f"{request.step_name}:probe-{uuid.uuid4().hex[:8]}"
+    probe = _Probe(replace(request, rung=rung, step_name=step), log, deadline_s, stopped, clock)
     result = probe.run()
     # Somebody took the port between our look and the start: that says nothing of the rung.
     return probe.run() if _PORT_TAKEN.search(result.error or "") else result
@@ -72,7 +76,7 @@ class _Probe:
                 self._hear_out(child, folder)
                 status = None if child.running() else child.status()
             finally:
-                end_all(tag, grace_s=0.0)
+                end_everywhere(steps_of(self.request), tag, grace_s=0.0)
             child.status()  # so that the launcher does not stay behind as a zombie
             ranks, lines = self._ranks(folder), _lines(self.log)
         verdict = judge(ranks, lines, status, took_s)
@@ -116,7 +120,10 @@ class _Probe:
             time.sleep(_LOOK_S)
 
     def _ranks(self, folder: Path) -> list[RankSeen]:
-        numbers = range(self.request.nproc_per_node)
+        numbers = range(self.request.nproc_per_node * self.request.nodes)
+        if self.request.nodes > 1:
+            lines = _lines(self.log)
+            return [rank_told(rank, lines) for rank in numbers]
         return [
             rank_seen(rank, _head(folder / f"rank-{rank}.jsonl", _LARGEST_RANK_BYTES)) for rank in numbers
         ]
@@ -127,15 +134,14 @@ def probe_launch(request: LaunchRequest, folder: Path, deadline_s: float) -> Lau
 
     On a CPU the script is its own launcher: there the launcher's import of torch would double the cost.
     """
-    port = free_port()
+    request = replace(request, master_port=free_port(), master_addr=socket.gethostname())
     words = _script_words(request, folder, deadline_s)
     if request.device == "cpu":
-        own = ["--fork", str(request.nproc_per_node), "--master-port", str(port)]
-        argv = [request.interpreter, "-u", *words, *own]
+        argv = [*on_each_node(request), *words, *_fork_words(request)]
     else:
         # --use_env: else torch.distributed.launch adds an argument --local_rank (or --local-rank).
         bare = ["--use_env"] if request.launch_module == "torch.distributed.launch" else []
-        argv = [*launcher(replace(request, master_port=port)), "--monitor_interval=0.1", *bare, *words]
+        argv = [*launcher(request), "--monitor_interval=0.1", *bare, *words]
     # Before torch 1.13 only this says why NCCL fails. What the user or the rung sets is kept.
     inherited = {"NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN")}
     return Launch(tuple(argv), {**inherited, **environment(request, os.environ)}, request.root)
@@ -145,8 +151,17 @@ def _script_words(request: LaunchRequest, folder: Path, deadline_s: float) -> Se
     sizes = map(str, _SIZES_MB[request.device])
     return [
         *(str(_SCRIPT), "--backend", request.rung.backend, "--device", request.device),
-        *("--sizes-mb", *sizes, "--out", str(folder), "--stacks-after-s", f"{deadline_s * _STACKS_AT:g}"),
+        *("--sizes-mb", *sizes, *(["--out", str(folder)] if request.nodes == 1 else [])),
+        *("--stacks-after-s", f"{deadline_s * _STACKS_AT:g}"),
     ]
+
+
+def _fork_words(request: LaunchRequest) -> Sequence[str]:
+    """What makes the script a launcher."""
+    words = ["--fork", str(request.nproc_per_node), f"--master_port={request.master_port}"]
+    if request.nodes == 1:
+        return words
+    return [*words, f"--nnodes={request.nodes}", f"--master_addr={request.master_addr}"]
 
 
 def _head(path: Path, size: int) -> str:

@@ -1,0 +1,111 @@
+"""`trainrelay check` and `trainrelay plan --when` on a real Slurm; nothing is submitted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm.rig import Rig
+from support.project import Project, make_project
+from trainrelay.checks import asked_of, partition_checks, request_check
+from trainrelay.cluster import nodes, partitions
+from trainrelay.config import Resources, Site
+from trainrelay.slurm import sbatch_flags
+
+
+@pytest.fixture
+def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name, value in clean_rig.environment().items():
+        monkeypatch.setenv(name, value)
+    return make_project(tmp_path / "my project")
+
+
+def asks(project: Project, **resources: Any) -> None:
+    """What both stages of the demo ask for."""
+
+    def change(data: dict[str, Any]) -> None:
+        for stage in data["runs"]["driving"]["stages"].values():
+            stage["resources"] = {"gpu": 8, "gpu_model": "a40", "runtime_min": 15, **resources}
+
+    project.configure(change)
+
+
+def lines(project: Project, status: int) -> list[str]:
+    """What is said of stage 1 and of Slurm as a whole."""
+    done = project.trainrelay("check", "driving/stage1")
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_what_the_cluster_has_is_ok_line_by_line(clean_rig: Rig, project: Project) -> None:
+    asks(project)
+    said = lines(project, 0)
+    assert any(line.startswith("ok    driving: ") and "torch 2" in line and "mmcv 1" in line for line in said)
+    assert any(line.startswith("ok    Slurm answers: Slurmctld(primary)") for line in said)
+    assert "ok    Slurm's accounting answers (sacct)" in said
+    assert "ok    driving/stage1: partition gpu: 1 node with 8 x a40 and at least 2 cores" in said
+    node = clean_rig.booted().nodes[0]
+    accepted = f"Slurm accepts the request; it could start now, on {node} (partition gpu)"
+    assert f"ok    driving/stage1: {accepted}" in said
+    assert not clean_rig.squeue(fields="JobID,State") or not _live(clean_rig)
+
+
+def _live(rig: Rig) -> list[str]:
+    return [
+        job["JobID"] for job in rig.squeue(fields="JobID,State") if job["State"] in ("RUNNING", "PENDING")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ({"gpu": 9}, "partition gpu has no nodes with 9 x a40, 1 asked for; it has 8 x a40 on 1 node"),
+        ({"gpu_model": "h100"}, "partition gpu has no nodes with 8 x h100"),
+        (
+            {"partition": "gpuu"},
+            "there is no partition gpuu: set it (resources.partition, site.yaml) to one of:",
+        ),
+        ({"account": "nobody"}, "Slurm refuses the request (sbatch: Invalid account or account/partition"),
+        ({"qos": "none"}, "Slurm refuses the request (sbatch: Invalid qos specification)"),
+        ({"constraint": "x"}, "Slurm refuses the request (sbatch: Invalid feature specification)"),
+        ({"mem_gb": 257.0}, "the nodes of partition gpu have 64 cores and 256000 MB at most"),
+        ({"nodes": 3, "partition": "both"}, "partition both has 2 nodes with 8 x a40, 3 asked for"),
+    ],
+)
+def test_what_it_has_not_is_to_be_mended(
+    clean_rig: Rig, monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], said: str
+) -> None:
+    for name, value in clean_rig.environment().items():
+        monkeypatch.setenv(name, value)
+    asked = Resources(**{"gpu": 8, "gpu_model": "a40", "runtime_min": 15, **resources})
+    found = [
+        *partition_checks(asked_of(asked, Site(), 2), partitions(), nodes()),
+        request_check(sbatch_flags(asked, Site(), 2), datetime.now()),
+    ]
+    mended = [one.line() for one in found if one.kind == "mend"]
+    assert any(said in line for line in mended), found
+    # Whatever the figures say, Slurm's own word is asked for.
+    assert found[-1].kind == "mend"
+
+
+def test_the_plan_says_when_each_stage_could_start(clean_rig: Rig, project: Project) -> None:
+    asks(project)
+    said = project.trainrelay("plan", "--when").stdout
+    node = clean_rig.booted().nodes[0]
+    assert f"  when     now, on {node} (partition gpu)" in said
+    assert "  when     after stage1 has been promoted; then Slurm decides" in said
+    busy = clean_rig.sbatch("--gres=gpu:a40:8", "--time=90", "--output=/dev/null", "--wrap=sleep 600")
+    try:
+        later = project.trainrelay("plan", "--when").stdout
+        assert "  when     20" in later
+        assert "(in 1 h 2" in later or "(in 1 h 3" in later
+    finally:
+        clean_rig.scancel(str(busy))
+    asks(project, account="nobody")
+    assert (
+        "when     cannot start as it is asked for: sbatch: Invalid account"
+        in project.trainrelay("plan", "--when").stdout
+    )

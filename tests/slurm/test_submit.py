@@ -1,0 +1,133 @@
+"""`trainrelay submit` on a real Slurm: the controller is a job itself, and its end is not the trainings'."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm.rig import Rig, wait_for
+from slurm.rig.rig import ENDED
+from support.processes import ranks_of
+from support.project import Project, make_project
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+SNAKEMAKE = ["--profile", "profiles/slurm", "--submitit-poll-interval-s", "2"]
+STAGE1 = ["--until", "train_stage1"]
+
+
+def on_eight_gpus(data: dict[str, Any]) -> None:
+    """The demo trains on the CPU; its jobs get the rig's GPUs all the same."""
+    for stage in data["runs"]["driving"]["stages"].values():
+        stage["resources"] = {"gpu": 8, "gpu_model": "a40", "runtime_min": 15}
+
+
+def long_stage1(data: dict[str, Any]) -> None:
+    """A training that still runs when its controller comes back."""
+    data["runs"]["driving"]["stages"]["stage1"]["epochs"] = 5
+
+
+@pytest.fixture
+def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    for name, value in clean_rig.environment().items():
+        monkeypatch.setenv(name, value)
+    project = make_project(tmp_path / "my projéct")
+    project.configure(on_eight_gpus)
+    yield project
+    clean_rig.heal()
+
+
+def submit(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return project.trainrelay("submit", "--", *SNAKEMAKE, *arguments)
+
+
+def submitted(project: Project, *arguments: str) -> str:
+    """The id of the controller's job."""
+    done = submit(project, *arguments)
+    assert done.returncode == 0, done.stderr
+    found = re.match(r"job (\d+) runs the workflow", done.stdout)
+    assert found, done.stdout
+    return found[1]
+
+
+def said(project: Project, job_id: str) -> str:
+    return (project.folder / f"runs/controller-{job_id}.log").read_text()
+
+
+def state(rig: Rig, job_id: str) -> str:
+    return rig.state(int(job_id))
+
+
+def ended(rig: Rig, project: Project, job_id: str) -> str:
+    """The controller's last state."""
+    wait_for(lambda: state(rig, job_id) in ENDED, "the end of the controller", 240)
+    return state(rig, job_id)
+
+
+def trainings(rig: Rig, since: int) -> list[dict[str, str]]:
+    """The jobs of Slurm's accounting that are trainings, oldest first."""
+    jobs = rig.sacct(None, "JobID,JobName,State,AllocTRES", "--allocations")
+    return [job for job in jobs if job["JobName"].startswith("train_") and int(job["JobID"]) > since]
+
+
+def live(rig: Rig) -> list[str]:
+    return [job["JobID"] for job in rig.squeue(fields="JobID,State") if job["State"] not in ENDED]
+
+
+def first_epoch(project: Project) -> None:
+    wait_for((project.stage("stage1") / "work_dir/epoch_1.pth").exists, "the first epoch", 120)
+
+
+def test_the_whole_workflow_runs_from_a_job_that_goes_on_past_its_limit(
+    clean_rig: Rig, project: Project
+) -> None:
+    project.configure(long_stage1)
+    controller = submitted(project)
+    again = submit(project)
+    assert again.returncode == 2
+    assert f"job {controller} runs the workflow of this folder already" in again.stderr
+    first_epoch(project)
+    # As Slurm warns before the limit: the batch script alone.
+    clean_rig.scancel("--signal=USR2", "--batch", controller)
+    assert ended(clean_rig, project, controller) == "COMPLETED", said(project, controller)
+    assert "requeued, the trainings go on" in said(project, controller)
+    assert "found alive; following it" in said(project, controller)
+    jobs = trainings(clean_rig, int(controller))
+    assert [job["State"] for job in jobs] == ["COMPLETED", "COMPLETED"]
+    assert all("gres/gpu:a40=8" in job["AllocTRES"] for job in jobs)
+    assert project.attempts() == {"stage1": 1, "stage2": 1}
+    assert (project.folder / "runs/driving/report.html").exists()
+
+
+def test_a_controller_that_a_person_requeues_finds_its_training_again(
+    clean_rig: Rig, project: Project
+) -> None:
+    project.configure(long_stage1)
+    controller = submitted(project, *STAGE1)
+    first_epoch(project)
+    clean_rig.scontrol("requeue", controller)
+    assert ended(clean_rig, project, controller) == "COMPLETED", said(project, controller)
+    assert "found alive; following it" in said(project, controller)
+    assert len(trainings(clean_rig, int(controller))) == 1
+    assert project.attempts() == {"stage1": 1}
+
+
+def test_a_cancelled_controller_ends_its_training_and_the_next_one_goes_on(
+    clean_rig: Rig, project: Project
+) -> None:
+    controller = submitted(project, *STAGE1)
+    first_epoch(project)
+    clean_rig.scancel(controller)
+    wait_for(lambda: not live(clean_rig), "the end of every job", 120)
+    assert ranks_of(project) == []
+    attempt = json.loads((project.stage("stage1") / "attempts/001/attempt.json").read_text())
+    assert attempt["end"] == "interrupted"
+    second = submitted(project, *STAGE1)
+    assert ended(clean_rig, project, second) == "COMPLETED", said(project, second)
+    assert project.attempts() == {"stage1": 2}

@@ -1,0 +1,183 @@
+"""`trainrelay check` on a machine without Slurm, and with one that is faked at its answers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.stage_on_disk import OnDisk
+from trainrelay.checks import Found, mend, ok
+from trainrelay.cli import check, main
+from trainrelay.cluster import Node, Partition
+from trainrelay.config import parse
+from trainrelay.errors import SlurmError
+
+NODE = Node("n1", frozenset({"gpu"}), {"a40": 8}, frozenset(), 64, 256_000, True)
+Typed = Callable[..., int]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> OnDisk:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    return disk
+
+
+@pytest.fixture
+def typed(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> Typed:
+    """The verb with this config; the interpreter is not asked, which takes seconds, and there is no Slurm."""
+    monkeypatch.chdir(disk.base)
+    monkeypatch.setattr(check, "interpreter_check", lambda *_: ok("imports torch"))
+    monkeypatch.setattr(check, "installed", lambda: False)
+
+    def call(*words: str, **stage: Any) -> int:
+        config = disk.config(**stage).model_dump(mode="json", by_alias=True)
+        (disk.base / "config.yaml").write_text(yaml.safe_dump(config))
+        return main(["check", *words])
+
+    return call
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch, typed: Typed) -> dict[str, Found]:
+    """A Slurm whose answers may be changed."""
+    answers = {"ping": ok("Slurm answers"), "request": ok("Slurm accepts the request")}
+    monkeypatch.setattr(check, "installed", lambda: True)
+    monkeypatch.setattr(check, "answers_check", lambda: answers["ping"])
+    monkeypatch.setattr(check, "account_check", lambda: ok("accounting"))
+    monkeypatch.setattr(check, "request_check", lambda *_: answers["request"])
+    monkeypatch.setattr(check, "partitions", lambda: [Partition("gpu", True, True, None)])
+    monkeypatch.setattr(check, "nodes", lambda: [NODE])
+    return answers
+
+
+def starts(text: str) -> list[str]:
+    return [line[:4].strip() for line in text.splitlines()]
+
+
+def test_all_that_is_well_ends_0_and_without_slurm_one_line_says_what_was_left_out(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed() == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == "ok    r: imports torch"
+    assert out.splitlines()[1] == (
+        f"ok    r/s: trains 2 epochs; its script and config are in {disk.base / 'checkout'}"
+    )
+    assert out.splitlines()[-1] == (
+        "note  there is no sbatch on this machine, so the checks of Slurm are left out"
+    )
+    assert starts(out) == ["ok", "ok", "ok", "note"]
+    assert err == ""
+
+
+def test_what_is_to_be_mended_ends_2_and_is_counted(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (disk.base / "checkout/tools/train.py").unlink()
+    assert typed(config="b.py") == 2
+    out, err = capsys.readouterr()
+    assert starts(out) == ["ok", "mend", "mend", "note"]
+    assert "train.py does not exist; set trainer.entry in the config" in out
+    assert err.startswith("trainrelay: 2 to mend, see above")
+
+
+def test_a_checkout_that_is_not_there_is_told_once(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (disk.base / "checkout").rename(disk.base / "elsewhere")
+    assert typed() == 2
+    assert starts(capsys.readouterr().out) == ["mend", "note"]
+
+
+def test_an_initial_checkpoint_of_the_trainers_own_config_is_looked_for(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (disk.base / "checkout/a.py").write_text("load_from = 'ckpts/bevformer.pth'\n")
+    assert typed() == 2
+    assert "the initial checkpoint" in capsys.readouterr().out
+
+
+def test_a_complete_stage_needs_no_check(
+    typed: Typed, disk: OnDisk, slurm: dict[str, Found], capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk.train()
+    slurm["request"] = mend("refused", "x")
+    assert typed() == 0
+    assert "ok    r/s: complete, so nothing of it is checked" in capsys.readouterr().out
+
+
+def test_what_would_be_refused_by_the_plan_is_to_be_mended(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk.train(hours=10.0)
+    assert typed(seed=7) == 2
+    assert "mend  r/s: training it anew would set aside 80.0 GPU-hours" in capsys.readouterr().out
+
+
+def test_with_slurm_folders_partition_and_request_are_checked(
+    typed: Typed, slurm: dict[str, Found], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(resources={"gpu": 8, "gpu_model": "a40"}) == 0
+    out = capsys.readouterr().out
+    assert "ok    r/s: partition gpu: 1 node with 8 x a40 and at least 8 cores" in out
+    assert "ok    r/s: Slurm accepts the request" in out
+    assert typed("r/s", resources={"gpu": 8, "gpu_model": "h100"}) == 2
+    assert "mend  r/s: partition gpu has no nodes with 8 x h100" in capsys.readouterr().out
+
+
+def test_a_slurm_that_does_not_answer_is_asked_nothing_more(
+    typed: Typed, slurm: dict[str, Found], capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm["ping"] = mend("Slurm does not answer", "try again later")
+    assert typed() == 2
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "mend  Slurm does not answer: try again later",
+        "note  the other checks of Slurm are left out",
+    ]
+
+
+def test_partitions_that_cannot_be_seen_are_one_line(
+    typed: Typed, slurm: dict[str, Found], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hidden() -> list[Partition]:
+        raise SlurmError("scontrol: Access/permission denied")
+
+    monkeypatch.setattr(check, "partitions", hidden)
+    assert typed() == 2
+    assert (
+        "Slurm does not show its partitions (scontrol: Access/permission denied)" in capsys.readouterr().out
+    )
+
+
+def test_a_stage_that_is_not_in_the_config_is_told(typed: Typed, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("r/x") == 2
+    assert "r/x: no such stage" in capsys.readouterr().err
+
+
+def test_runs_with_the_same_python_are_asked_for_together(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def interpreter_check(request: Any, *_: object) -> Found:
+        asked.append(request.interpreter)
+        return ok("imports torch")
+
+    monkeypatch.setattr(check, "interpreter_check", interpreter_check)
+    monkeypatch.setattr(check, "installed", lambda: False)
+    data = disk.config().model_dump(mode="json", by_alias=True)
+    data["runs"]["q"] = {**data["runs"]["r"]}
+    data["runs"]["p"] = {**data["runs"]["r"], "trainer": {**data["runs"]["r"]["trainer"], "device": "cpu"}}
+    data["runs"]["q"]["stages"] = {"u": {**data["runs"]["r"]["stages"]["s"], "promotion": None}}
+    data["runs"]["p"]["stages"] = {"v": {**data["runs"]["r"]["stages"]["s"], "promotion": None}}
+    config = parse(data)
+    labels = [label for label, _ in check.checks(config, check._all(config), datetime(2026, 1, 31))][:2]
+    assert labels == ["r, q", "p"]
+    assert asked == [sys.executable] * 2

@@ -1,0 +1,149 @@
+"""What `trainrelay plan` prints: prices, times, sentences broken at a terminal's edge, commands never."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.stage_on_disk import OnDisk
+from trainrelay.cli import main
+from trainrelay.cli import plan as view
+from trainrelay.cluster import Start
+from trainrelay.config import Config, parse
+from trainrelay.errors import SlurmError
+from trainrelay.files import write_json
+from trainrelay.plan import plan, stage_plan
+from trainrelay.records import AttemptRecord
+
+NOW = datetime(2026, 1, 31, 10, 0, 0)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> OnDisk:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    return disk
+
+
+def measured(disk: OnDisk) -> None:
+    """A complete training of 2 epochs x 100 iterations, 36 s each."""
+    disk.train(hours=2.0)
+    path = disk.paths.folder / "attempts/001/attempt.json"
+    record = AttemptRecord.model_validate_json(path.read_text())
+    seen = {"last_epoch": 2, "last_iteration": 100, "iters_per_epoch": 100}
+    write_json(path, record.model_copy(update=seen))
+
+
+def test_a_stage_that_was_measured_is_priced_with_its_reckoning(disk: OnDisk) -> None:
+    measured(disk)
+    planned = stage_plan(disk.config(epochs=4), "r", "s")
+    assert view.price(planned) == ("16.0 GPU-hours (2 epochs x 100 iterations x 36 s x 8; 16.0 so far)")
+
+
+def test_a_stage_that_was_not_is_unknown_and_the_line_says_how_to_learn_it(disk: OnDisk) -> None:
+    said = view.price(stage_plan(disk.config(), "r", "s"))
+    assert said.startswith("unknown GPU-hours: ")
+    assert "trainrelay watch r/s" in said
+
+
+def test_a_complete_stage_costs_nothing_more(disk: OnDisk) -> None:
+    measured(disk)
+    assert view.price(stage_plan(disk.config(), "r", "s")) == "nothing more now; 16.0 so far (GPU-hours)"
+
+
+def two_stages(disk: OnDisk, **trainer: Any) -> Config:
+    """`s`, which may be trained already, and `t`, which starts from it."""
+    data = disk.config(epochs=3).model_dump(mode="json", by_alias=True)
+    data["runs"]["r"]["stages"]["t"] = {"config": "a.py", "epochs": 1, "init_from": "s", "backends": ["gloo"]}
+    data["runs"]["r"]["stages"]["t"]["resources"] = {"gpu": 8}
+    data["runs"]["r"]["trainer"].update(trainer)
+    return parse(data)
+
+
+def written(disk: OnDisk, config: Config) -> Path:
+    path = disk.base / "config.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)))
+    return path
+
+
+def test_the_sum_names_what_is_not_in_it(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(disk)
+    assert main(["plan", "--configfile", str(written(disk, two_stages(disk)))]) == 0
+    assert capsys.readouterr().out.endswith("\n\nin all 8.0 GPU-hours still to spend, without r/t\n")
+
+
+def test_a_stage_that_waits_for_another_is_not_asked_for(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def could_start(flags: tuple[str, ...]) -> Start:
+        asked.append(flags)
+        return Start(NOW, "n1", "gpu")
+
+    monkeypatch.setattr(view, "installed", lambda: True)
+    monkeypatch.setattr(view, "could_start", could_start)
+    config = two_stages(disk)
+    starts = view.starts_of(config, plan(config), NOW)
+    assert starts == {
+        ("r", "s"): "now, on n1 (partition gpu)",
+        ("r", "t"): "after s has been promoted; then Slurm decides",
+    }
+    assert len(asked) == 1
+
+
+def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_flags: tuple[str, ...]) -> Start:
+        raise SlurmError("sbatch: Invalid account")
+
+    config = disk.config()
+    monkeypatch.setattr(view, "could_start", refused)
+    monkeypatch.setattr(view, "installed", lambda: True)
+    said = "cannot start as it is asked for: sbatch: Invalid account"
+    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
+    monkeypatch.setattr(view, "installed", lambda: False)
+    said = "unknown: there is no sbatch on this machine"
+    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
+
+
+def test_a_complete_stage_is_not_to_be_started(disk: OnDisk) -> None:
+    measured(disk)
+    config = disk.config()
+    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): "not to be started"}
+
+
+@pytest.mark.parametrize("columns", [20, 60, 200])
+def test_sentences_are_broken_at_a_terminals_edge_and_commands_never(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    path = written(disk, disk.config())
+    assert main(["plan", "--configfile", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    planned = stage_plan(disk.config(), "r", "s")
+    assert f"  sbatch   {shlex.join(planned.sbatch)}" in lines
+    argv = shlex.join(planned.launch.argv)
+    assert any(line.startswith("  command  ") and line.endswith(argv) for line in lines)
+    widest = max(columns, 40)
+    sentences = [line for line in lines if not line.startswith(("  sbatch", "  folder", "  command"))]
+    assert all(len(line) <= widest or " " not in line[11:].strip() for line in sentences)
+    assert any(line.startswith(" " * 11) for line in lines) == (columns < 200)
+
+
+def test_elsewhere_each_line_is_whole(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--configfile", str(written(disk, disk.config()))]) == 0
+    assert not any(line.startswith("   ") for line in capsys.readouterr().out.splitlines())
+
+
+def test_the_json_holds_the_same_figures(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(disk)
+    assert main(["plan", "--json", "--configfile", str(written(disk, disk.config(epochs=4)))]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["gpu_h_so_far"], found["gpu_h_left"], found["when"]) == (16.0, 16.0, None)

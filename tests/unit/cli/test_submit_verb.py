@@ -1,0 +1,193 @@
+"""`trainrelay submit` up to sbatch: what is asked for, what is refused."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainrelay.cli import main, submit
+from trainrelay.cli.arguments import parser
+from trainrelay.cluster import Job, Partition
+from trainrelay.controller import Order, locks
+from trainrelay.errors import SlurmError, UserError
+
+CONFIG = """\
+runs:
+  r:
+    trainer: {kind: mmcv, nproc_per_node: 8}
+    stages:
+      s: {config: a.py, epochs: 2, resources: {gpu: 8}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project on a login node where nothing of ours runs; sbatch answers 12."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "Snakefile").touch()
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(submit, "installed", lambda: True)
+    monkeypatch.setattr(submit, "live_jobs", lambda _comment: [])
+    monkeypatch.setattr(submit, "partitions", lambda: [Partition("gpu", True, True, 600)])
+    return tmp_path
+
+
+@pytest.fixture
+def asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What sbatch was asked, in order."""
+    calls: list[dict[str, Any]] = []
+
+    def ask(argv: list[str], **more: Any) -> str:
+        calls.append({"argv": argv, **more})
+        return "12;cluster\n"
+
+    monkeypatch.setattr(submit, "ask", ask)
+    return calls
+
+
+def order(*words: str) -> Order:
+    return submit.order_of(parser().parse_args(["submit", *words]))
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    return parser().parse_args(["submit", *words])
+
+
+def test_the_job_its_log_and_what_to_type_are_told(
+    folder: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "job 12 runs the workflow; it goes on by itself at its time limit",
+        "  log     runs/controller-12.log",
+        "  follow  trainrelay watch",
+        "  stop    scancel 12   (the trainings save and end; submit again to go on)",
+    ]
+    assert (folder / "runs").is_dir()
+    (call,) = asked
+    assert f"--chdir={folder}" in call["argv"]
+    assert call["text"].endswith(" -m trainrelay control --configfile config.yaml --\n")
+
+
+def test_the_job_sees_nothing_of_an_allocation_it_is_typed_in(
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_EXPORT"):
+        monkeypatch.setenv(name, "x")
+    assert main(["submit"]) == 0
+    environment = asked[0]["environment"]
+    assert {name for name in environment if name.startswith(("SLURM_", "SBATCH_"))} == {"SLURM_CONF"}
+    assert "SBATCH_ACCOUNT of your environment is not used" in capsys.readouterr().err
+
+
+def test_a_live_controller_is_named_instead_of_a_second_one(
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(submit, "live_jobs", lambda _comment: [Job("9", "RUNNING", "None", "n1")])
+    assert main(["submit"]) == 2
+    said = capsys.readouterr().err
+    assert "job 9 runs the workflow of this folder already (RUNNING, on n1); nothing was submitted" in said
+    assert "runs/controller-9.log" in said
+    assert "stop: scancel 9" in said
+    assert not asked
+
+
+def test_a_folder_that_a_person_works_in_is_left_alone(
+    folder: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = folder / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("x")
+    assert main(["submit"]) == 2
+    assert "type: snakemake --unlock" in capsys.readouterr().err
+    locks.write_note("5", locks.found())  # a controller job that is no more held it
+    assert main(["submit"]) == 0
+    assert len(asked) == 1
+
+
+def test_without_sbatch_it_says_where_to_type_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(submit, "installed", lambda: False)
+    assert main(["submit"]) == 2
+    assert "there is no sbatch on this machine" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_snakefile_is_the_wrong_one(
+    folder: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "Snakefile").unlink()
+    assert main(["submit"]) == 2
+    assert "there is no Snakefile in this folder" in capsys.readouterr().err
+    assert main(["submit", "--", "--snakefile", "other/Snakefile"]) == 0
+    assert len(asked) == 1
+
+
+def test_a_refusal_of_sbatch_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object, **__: object) -> str:
+        raise SlurmError("sbatch: Invalid partition name specified")
+
+    monkeypatch.setattr(submit, "ask", refused)
+    assert main(["submit", "--partition", "cpuu"]) == 2
+    assert capsys.readouterr().err == "trainrelay: sbatch: Invalid partition name specified\n"
+
+
+@pytest.mark.parametrize("said", ["", "Submitted batch job\n", "\x1b[2J"])
+def test_an_answer_without_a_number_is_no_job(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(submit, "ask", lambda *_, **__: said)
+    with pytest.raises(SlurmError, match="gave no job number"):
+        submit.submitted(order())
+
+
+def test_what_is_typed_goes_before_the_section_controller_and_that_before_the_site(folder: Path) -> None:
+    assert (order().partition, order().time_min, order().mem_gb) == (None, 600, 4.0)
+    (folder / "site.yaml").write_text("partition: gpu\naccount: me\nqos: high\nsetup: [module load x]\n")
+    plain = order()
+    assert (plain.partition, plain.account, plain.qos) == ("gpu", "me", "high")
+    assert (plain.time_min, plain.setup) == (600, ("module load x",))
+    site = (folder / "site.yaml").read_text()
+    (folder / "site.yaml").write_text(
+        site + "controller: {partition: cpu, qos: low, time_min: 30, mem_gb: 1.5}\n"
+    )
+    own = order()
+    assert (own.partition, own.account, own.qos, own.time_min, own.mem_gb) == ("cpu", "me", "low", 30, 1.5)
+    typed = order("--partition", "x", "--time-min", "60", "--mem-gb", "2")
+    assert (typed.partition, typed.time_min, typed.mem_gb) == ("x", 60, 2.0)
+    assert typed.again[:6] == (
+        "control",
+        "--configfile",
+        "config.yaml",
+        "--time-min=60",
+        "--partition=x",
+        "--mem-gb=2.0",
+    )
+
+
+@pytest.mark.parametrize("words", [("--time-min", "4"), ("--mem-gb", "-1"), ("--mem-gb", "nan")])
+def test_what_makes_no_sense_is_refused(folder: Path, words: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match=words[0]):
+        order(*words)
+
+
+def test_snakemakes_own_arguments_stand_behind_two_dashes(folder: Path) -> None:
+    assert submit.snakemake_arguments(arguments()) == ["--profile", "slurm"]
+    words = ["--profile", "slurm-chain", "--until", "train_s", "-n"]
+    assert submit.snakemake_arguments(arguments("--", *words)) == words
+    assert order("--", *words).again[-6:] == ("--", *words)
+
+
+def test_another_config_is_snakemakes_config_too(folder: Path) -> None:
+    other = ("--configfile", "demo.yaml")
+    assert submit.snakemake_arguments(arguments(*other)) == ["--profile", "slurm", *other]
+    given = ["--configfile", "mine.yaml"]
+    assert submit.snakemake_arguments(arguments(*other, "--", *given)) == given

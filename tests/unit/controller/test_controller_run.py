@@ -1,0 +1,140 @@
+"""The controller over one Snakemake, with small programs in the place of Snakemake and of Slurm."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trainrelay.cluster import Job
+from trainrelay.controller import control, locks, run
+from trainrelay.errors import Refusal, SlurmError, UserError
+
+NAP = "import time; time.sleep(600)"
+Watch = Callable[..., run._Watch]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Watch:
+    """A watch over a Python program in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "_LAST_WORDS_S", 0.0)
+
+    def make(code: str, *heard: signal.Signals) -> run._Watch:
+        child = subprocess.Popen([sys.executable, "-c", code])
+        return run._Watch(child, "7", run.Heard(list(heard)), lambda _job: "8", said.append)
+
+    return make
+
+
+def test_it_ends_as_snakemake_does(watch: Watch) -> None:
+    assert watch("raise SystemExit(0)").to_its_end() == 0
+    assert watch("raise SystemExit(3)").to_its_end() == 3
+    assert watch("import os; os.kill(os.getpid(), 9)").to_its_end() == 137
+
+
+def test_at_its_limit_snakemake_is_dead_before_the_job_is_requeued(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    watching = watch(NAP, signal.SIGUSR2)
+    asked: list[tuple[list[str], int | None]] = []
+
+    def ask(argv: list[str]) -> str:
+        asked.append((argv, watching.child.poll()))
+        return ""
+
+    monkeypatch.setattr(run, "ask", ask)
+    assert watching.to_its_end() == 1
+    assert asked == [(["scontrol", "requeue", "7"], -signal.SIGKILL)]
+    assert "requeued, the trainings go on" in said[0]
+
+
+def test_where_it_cannot_be_requeued_a_new_job_goes_on(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    def refused(_argv: list[str]) -> str:
+        raise SlurmError("scontrol: Requested operation is presently disabled")
+
+    monkeypatch.setattr(run, "ask", refused)
+    assert watch(NAP, signal.SIGUSR2).to_its_end() == 1
+    assert said[0].endswith("(scontrol: Requested operation is presently disabled); job 8 goes on")
+
+
+def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run, "own_job", lambda *_: Job("7", "COMPLETING", "None"))
+    monkeypatch.setattr(run, "ask", lambda *_, **__: "ProctrackType           = proctrack/cgroup\n")
+    code = (
+        "import signal, time; heard = []; signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
+        "open('ready', 'w').close()\n"
+        "while not heard: time.sleep(0.05)\n"
+        "time.sleep(1); raise SystemExit(len(heard))"
+    )
+    watching = watch(code)
+    while not (tmp_path / "ready").exists():
+        pass
+    watching.heard.signals.append(signal.SIGTERM)
+    assert watching.to_its_end() == 1
+
+
+def test_where_scancel_reaches_snakemake_itself_it_is_not_told_twice(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "own_job", lambda *_: Job("7", "COMPLETING", "None"))
+    monkeypatch.setattr(run, "ask", lambda *_, **__: "ProctrackType           = proctrack/linuxproc\n")
+    assert watch("import time; time.sleep(1)", signal.SIGTERM).to_its_end() == 0
+
+
+def test_a_slurm_that_does_not_answer_ends_no_training(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    def silent(*_: object) -> Job:
+        raise SlurmError("squeue gave no answer within 10 s")
+
+    monkeypatch.setattr(run, "own_job", silent)
+    watching = watch(NAP, signal.SIGTERM)
+    assert watching.to_its_end() == 1
+    assert watching.child.poll() == -signal.SIGKILL
+    assert said == ["squeue gave no answer within 10 s; the trainings go on", said[1]]
+
+
+def test_the_lock_is_noted_while_it_is_held_and_forgotten_with_it(watch: Watch, tmp_path: Path) -> None:
+    code = (
+        "import time, os; os.makedirs('.snakemake/locks'); open('.snakemake/locks/0.lock', 'w').close()\n"
+        "time.sleep(2); {}"
+    )
+    assert watch(code.format("os.unlink('.snakemake/locks/0.lock')")).to_its_end() == 0
+    note = tmp_path / ".snakemake/trainrelay/controller.json"
+    assert not note.exists()
+    (tmp_path / ".snakemake/locks").rmdir()
+    assert watch(code.format("os.kill(os.getpid(), 9)")).to_its_end() == 137
+    assert note.exists()
+    assert locks.locked_by_another("8", []) is False
+
+
+def test_it_runs_only_as_a_job_and_only_where_no_older_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
+    try:
+        monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+        with pytest.raises(UserError, match="type: trainrelay submit"):
+            control([], lambda _job: "8", said.append)
+        monkeypatch.setenv("SLURM_JOB_ID", "10")
+        monkeypatch.setattr(run, "live_jobs", lambda _comment: [Job("9", "PENDING", "BeginTime")])
+        with pytest.raises(Refusal, match="job 9 runs the workflow in this folder already"):
+            control([], lambda _job: "8", said.append)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

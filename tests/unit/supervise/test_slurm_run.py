@@ -1,0 +1,76 @@
+"""Which run of a Slurm job a supervisor is inside, and what Slurm has against that job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainrelay.records import SlurmRun
+from trainrelay.supervise.slurm_run import here, read, why_stopped
+
+# As Slurm 22.05 prints it, shortened.
+RUNNING = (
+    "JobId=1 JobName=train Requeue=1 Restarts=0 JobState=RUNNING Reason=None RunTime=00:00:04 "
+    "TimeLimit=365-00:00:00 PreemptEligibleTime=2026-11-23T13:31:39 PreemptTime=None Partition=gpu"
+)
+
+
+def test_a_run_is_known_by_its_job_and_how_often_that_was_requeued() -> None:
+    """The number of restarts is absent in a job's first run."""
+    first = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "gpu[03-04]"}
+    assert here(first) == SlurmRun(job_id="17", restarts=0, nodes="gpu[03-04]")
+    assert here({**first, "SLURM_RESTART_COUNT": "2"}) == SlurmRun(
+        job_id="17", restarts=2, nodes="gpu[03-04]"
+    )
+
+
+@pytest.mark.parametrize("job", ["", "x", "1;2", "-1", "٣"])
+def test_what_is_no_job_number_is_no_job(job: str) -> None:
+    assert here({"SLURM_JOB_ID": job}) is None
+
+
+def test_slurm_has_nothing_against_a_job_that_runs_long_before_its_limit() -> None:
+    assert read(RUNNING) is None
+    assert read(RUNNING.replace("365-00:00:00", "UNLIMITED")) is None
+
+
+def test_a_job_that_is_preempted_with_a_grace_still_runs_and_says_so_by_the_time() -> None:
+    found = read(RUNNING.replace("PreemptTime=None", "PreemptTime=2026-11-23T13:31:43"))
+    assert found is not None
+    assert found.end == "preempted"
+
+
+@pytest.mark.parametrize(
+    ("ran", "limit", "words"),
+    [("00:58:00", "01:00:00", "120 s before"), ("1-00:00:03", "1-00:00:00", "0 s before")],
+)
+def test_a_stop_close_to_the_time_limit_is_laid_to_the_limit(ran: str, limit: str, words: str) -> None:
+    found = read(RUNNING.replace("00:00:04", ran).replace("365-00:00:00", limit))
+    assert found is not None
+    assert (found.end, found.words.startswith(words)) == ("time-limit", True)
+
+
+def test_a_cancelled_job_was_stopped_by_a_person() -> None:
+    found = read(RUNNING.replace("JobState=RUNNING", "JobState=CANCELLED"))
+    assert found is not None
+    assert found.end == "interrupted"
+
+
+def test_a_job_that_is_queued_again_says_so_by_its_restarts() -> None:
+    """By a person, or by a preemption without a time of grace: Slurm tells no difference."""
+    line = RUNNING.replace("Restarts=0 JobState=RUNNING", "Restarts=1 JobState=COMPLETING")
+    found = read(line, restarts=0)
+    assert found is not None
+    assert (found.end, found.words) == ("interrupted", "its job was requeued")
+    assert read(line, restarts=1) is None
+
+
+def test_what_a_user_wrote_into_a_job_does_not_stand_for_what_slurm_says() -> None:
+    """A comment and a command come after Slurm's own fields."""
+    assert read(f"{RUNNING} Comment=PreemptTime=2026 JobState=CANCELLED TimeLimit=00:01") is None
+
+
+def test_without_slurm_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert why_stopped(SlurmRun(job_id="1", restarts=0, nodes="")) is None

@@ -1,0 +1,27 @@
+"""Preflight checks, each one function: on the login node before a submission, on the node at a start."""
+
+from trainrelay.checks.cluster import account_check, answers_check, asked_of, partition_checks, request_check
+from trainrelay.checks.folders import folder_checks, mounts, space_check
+from trainrelay.checks.found import Found, mend, note, ok
+from trainrelay.checks.interpreter import Needs, interpreter_check
+from trainrelay.checks.node import too_few_cores, too_few_gpus, visible_gpus
+
+__all__ = [
+    "Found",
+    "Needs",
+    "account_check",
+    "answers_check",
+    "asked_of",
+    "folder_checks",
+    "interpreter_check",
+    "mend",
+    "mounts",
+    "note",
+    "ok",
+    "partition_checks",
+    "request_check",
+    "space_check",
+    "too_few_cores",
+    "too_few_gpus",
+    "visible_gpus",
+]

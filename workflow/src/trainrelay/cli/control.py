@@ -1,0 +1,19 @@
+"""`trainrelay control`: the controller inside of its job; people type `trainrelay submit`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from trainrelay.cli.say import say
+from trainrelay.cli.submit import order_of, snakemake_arguments, submitted
+from trainrelay.controller import control
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Ends as Snakemake does."""
+    status = control(
+        snakemake_arguments(arguments), lambda job_id: submitted(order_of(arguments, after=job_id)), say
+    )
+    if status:
+        sys.exit(status)

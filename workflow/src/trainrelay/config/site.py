@@ -1,0 +1,79 @@
+"""site.yaml: what is true of a cluster and a person's account on it, and so is never in config.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from trainrelay.config.file import load_plain
+from trainrelay.config.models import Model, NonEmpty
+from trainrelay.config.problems import describe
+from trainrelay.errors import ConfigError
+
+SITE_FILE = Path("site.yaml")
+
+
+class Controller(Model):
+    """The job of `trainrelay submit`, which runs Snakemake and needs no GPU."""
+
+    partition: NonEmpty | None = None
+    """Its Slurm partition; null: the trainings' one."""
+    qos: NonEmpty | None = None
+    """Its quality of service; null: the trainings' one."""
+    time_min: int | None = Field(default=None, ge=5)
+    """Minutes after which it starts anew, under its job id; null: a day, or the partition's limit."""
+    mem_gb: float | None = Field(default=None, gt=0)
+    """Its memory in GB; null: 4."""
+
+
+class Site(Model):
+    """site.yaml. What a stage's own resources say goes before it."""
+
+    partition: NonEmpty | None = None
+    """Slurm partition of the trainings; null: the cluster's default."""
+    account: NonEmpty | None = None
+    """Slurm account."""
+    qos: NonEmpty | None = None
+    """Slurm quality of service."""
+    constraint: NonEmpty | None = None
+    """Node features that every training needs."""
+    mail_user: NonEmpty | None = None
+    """Whom Slurm writes to."""
+    mail_type: NonEmpty = "FAIL"
+    """What for: END, FAIL, TIME_LIMIT_80, ... (only with mail_user)."""
+    gpu_dialect: Literal["gres", "gpus-per-node", "gres-constraint"] = "gres"
+    """How GPUs are asked for: gres (--gres=gpu:a40:8), gpus-per-node (--gpus-per-node=a40:8) or
+    gres-constraint (--gres=gpu:8 --constraint=a40)."""
+    sbatch: tuple[NonEmpty, ...] = ()
+    """Other options of sbatch, as one would type them, e.g. --reservation=deep."""
+    setup: tuple[NonEmpty, ...] = ()
+    """Shell lines that every job runs first, e.g. module load cuda/11.8."""
+    controller: Controller = Controller()
+    """What the job of `trainrelay submit` asks for instead."""
+
+    def slurm_extra(self) -> str | None:
+        """Its sbatch options in one line; None where there are none."""
+        mail = (f"--mail-user={self.mail_user}", f"--mail-type={self.mail_type}") if self.mail_user else ()
+        return " ".join((*mail, *self.sbatch)) or None
+
+
+def load_site(path: Path = SITE_FILE) -> Site:
+    """The site file's content, an empty one where there is none; ConfigError lists every problem."""
+    if not path.exists():
+        return Site()
+    data = load_plain(path)
+    if data is None:
+        return Site()
+    if not isinstance(data, Mapping):
+        raise ConfigError(str(path), [f"is {type(data).__name__}, not a mapping; see site.example.yaml"])
+    try:
+        return Site.model_validate({key: _tuple(value) for key, value in data.items()})
+    except ValidationError as error:
+        raise ConfigError(str(path), describe(error, data, Site)) from None
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

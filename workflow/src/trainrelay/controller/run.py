@@ -1,0 +1,191 @@
+"""Inside the controller's job: Snakemake as a child, its lock, and what the signals of Slurm mean.
+
+To a Snakemake that follows live trainings, SIGINT and SIGTERM mean Ctrl-C: the trainings save and end. One
+that is killed leaves them alone, and the next one finds them again. So at the time limit Snakemake is killed
+and the job requeued; only where the job is cancelled does Snakemake hear of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Literal, TypeVar
+
+from trainrelay.cluster import Job, ask, live_jobs, own_job, scrubbed
+from trainrelay.controller import locks
+from trainrelay.controller.order import comment_of
+from trainrelay.errors import Refusal, SlurmError, UserError
+from trainrelay.launch_id import LAUNCH_VARIABLE
+
+_LOOK_S = 0.2
+_AGAIN_S = 5.0
+_LAST_WORDS_S = 60.0  # after a requeue Slurm ends this process
+_ASK_IN_A_HURRY_S = 10.0
+
+Say = Callable[[str], None]
+Answer = TypeVar("Answer")
+# cancel: hand it on; requeue: go on as a new run of this job; leave: Slurm sees to that itself.
+Next = Literal["cancel", "requeue", "leave"]
+
+
+@dataclass
+class Heard:
+    """The signals so far, in order; taken note of, never acted on inside a handler."""
+
+    signals: list[signal.Signals] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """From now on."""
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(signum, self._note)
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self.signals.append(signal.Signals(signum))
+
+
+def meaning(heard: Sequence[signal.Signals], own: Job | None, restarts: int) -> Next:
+    """What the signals want (pure). `own`: how Slurm sees this job now; `restarts`: of this very run."""
+    if signal.SIGUSR2 in heard:
+        return "requeue"
+    if own is None or own.restarts > restarts or own.state == "PENDING":
+        return "leave"  # requeued by somebody else; or nobody knows, and the trainings go on
+    if own.state in ("RUNNING", "SUSPENDED") or own.reason == "TimeLimit":
+        return "requeue"  # Slurm wants its node, or its time is up
+    return "cancel"
+
+
+def control(arguments: Sequence[str], resubmit: Callable[[str], str], say: Say) -> int:
+    """Runs Snakemake with these arguments to its end; its exit status.
+
+    `resubmit` submits a job like this one, to start after the job that it is given, and names it. Refusal
+    where another controller works in this folder.
+    """
+    heard = Heard()
+    heard.listen()
+    job_id = os.environ.get("SLURM_JOB_ID", "")
+    if not job_id.isdigit():
+        raise UserError("trainrelay control is what a job of Slurm runs; type: trainrelay submit")
+    _free_the_folder(arguments, job_id, say)
+    child = subprocess.Popen(
+        _snakemake(*arguments, "--rerun-incomplete"), env=_env(job_id), start_new_session=True
+    )
+    return _Watch(child, job_id, heard, resubmit, say).to_its_end()
+
+
+def _snakemake(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "snakemake", *arguments]
+
+
+def _env(job_id: str) -> dict[str, str]:
+    """What Snakemake submits is not part of this job; but over all its runs it is one call of Snakemake."""
+    launch = {LAUNCH_VARIABLE: f"controller job {job_id}"}
+    return {**scrubbed(os.environ), **launch, "PYTHONUNBUFFERED": "1"}
+
+
+def _free_the_folder(arguments: Sequence[str], job_id: str, say: Say) -> None:
+    live = [job.job_id for job in _answered(lambda: live_jobs(comment_of(str(Path.cwd()))), say)]
+    if older := [one for one in live if int(one) < int(job_id)]:
+        raise Refusal(f"job {older[0]} runs the workflow in this folder already; this one ends")
+    another = locks.locked_by_another(job_id, live)
+    if another:
+        raise Refusal(
+            "a snakemake that trainrelay submit did not start has locked this folder; if none runs any more,"
+            " type: snakemake --unlock"
+        )
+    if another is False:
+        say("an earlier run of the controller left Snakemake's lock; taking it away")
+        subprocess.run(_snakemake(*arguments, "--unlock"), env=_env(job_id), check=False)
+
+
+def _answered(question: Callable[[], Answer], say: Say) -> Answer:
+    """Asks Slurm until it answers: a controller has time."""
+    while True:
+        try:
+            return question()
+        except SlurmError as error:
+            say(f"{error}; asking again")
+            time.sleep(_AGAIN_S)
+
+
+@dataclass
+class _Watch:
+    """Over one Snakemake."""
+
+    child: subprocess.Popen[bytes]
+    job_id: str
+    heard: Heard
+    resubmit: Callable[[str], str]
+    say: Say
+    noted: dict[str, str] = field(default_factory=dict)
+    told: bool = False  # Snakemake was told to cancel
+
+    def to_its_end(self) -> int:
+        """The exit status of Snakemake, or of this run where the job goes on in another."""
+        while (status := self.child.poll()) is None:
+            self._note_locks()
+            if self.heard.signals and not self.told:
+                what = self._meant()
+                if what != "cancel":
+                    return self._hand_over(what)
+                self._cancel()
+            time.sleep(_LOOK_S)
+        if not locks.found():
+            locks.remove_note()
+        return status if status >= 0 else 128 - status
+
+    def _note_locks(self) -> None:
+        now = locks.found()
+        if now and now != self.noted:
+            self.noted = now
+            locks.write_note(self.job_id, now)
+
+    def _meant(self) -> Next:
+        own = None
+        if signal.SIGUSR2 not in self.heard.signals:
+            try:
+                own = own_job(self.job_id, _ASK_IN_A_HURRY_S)
+            except SlurmError as error:
+                self.say(f"{error}; the trainings go on")
+        return meaning(self.heard.signals, own, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
+
+    def _cancel(self) -> None:
+        self.told = True
+        self.say("cancelled: the trainings save and end; trainrelay submit goes on from there")
+        if not _reaches_children():
+            self.child.send_signal(signal.SIGINT)
+
+    def _hand_over(self, what: Next) -> int:
+        """Ends Snakemake without a word to it, and this run of the job."""
+        self.child.kill()
+        self.child.wait()
+        self._note_locks()
+        if what == "requeue":
+            self._requeue()
+        else:
+            self.say("Slurm starts this job again; the trainings go on")
+        time.sleep(_LAST_WORDS_S if what == "leave" else 0)
+        return 1
+
+    def _requeue(self) -> None:
+        try:
+            ask(["scontrol", "requeue", self.job_id])
+            self.say("the time of this run is up; requeued, the trainings go on")
+        except SlurmError as error:
+            new = self.resubmit(self.job_id)
+            self.say(f"the time of this run is up, and it cannot be requeued ({error}); job {new} goes on")
+
+
+def _reaches_children() -> bool:
+    """Whether scancel signals every process of a job here: a second Ctrl-C would end trainings at once."""
+    try:
+        said = ask(["scontrol", "show", "config"], deadline_s=_ASK_IN_A_HURRY_S)
+    except SlurmError:
+        return False
+    return any(line.split() == ["ProctrackType", "=", "proctrack/linuxproc"] for line in said.splitlines())

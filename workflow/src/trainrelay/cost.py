@@ -1,0 +1,69 @@
+"""What the rest of a training will cost, from what its attempts measured (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trainrelay.records import AttemptRecord
+
+
+def seconds_per_iteration(attempts: Iterable[AttemptRecord]) -> float | None:
+    """Wall seconds per iteration of the newest attempt that trained enough; None where none did.
+
+    Start-up, evaluation and saving are in it, so it prices the whole training, not its steps alone.
+    """
+    return next((pace for attempt in reversed(list(attempts)) if (pace := _pace_s(attempt))), None)
+
+
+def checkpoint_s(attempts: Iterable[AttemptRecord], interval: int) -> float | None:
+    """Seconds from one checkpoint to the next, `interval` epochs later; None where it is not known well.
+
+    What trained for less than half an epoch measured its start more than its steps.
+    """
+    for attempt in reversed(list(attempts)):
+        length, pace_s = attempt.iters_per_epoch, _pace_s(attempt)
+        if length and pace_s and iterations_trained(attempt) * 2 >= length:
+            return interval * length * pace_s
+    return None
+
+
+def _pace_s(attempt: AttemptRecord) -> float | None:
+    iterations, ended_s = iterations_trained(attempt), attempt.ended_s
+    if ended_s is None or iterations <= 0:
+        return None
+    return (ended_s - attempt.started_s) / iterations
+
+
+def iterations_trained(attempt: AttemptRecord) -> int:
+    """Iterations from an attempt's resume point to its last progress line; 0 where its log does not tell."""
+    length = attempt.iters_per_epoch
+    if length is None or attempt.last_epoch is None or attempt.last_iteration is None:
+        return 0
+    begun = attempt.resumed_from.epoch if attempt.resumed_from else 0
+    return (attempt.last_epoch - 1 - begun) * length + attempt.last_iteration
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """So many epochs, as measured so far, on so many ranks."""
+
+    epochs: int
+    iters_per_epoch: int
+    s_per_iter: float
+    ranks: int
+
+    @property
+    def gpu_h(self) -> float:
+        """GPU-hours; process-hours on cpu."""
+        return self.epochs * self.iters_per_epoch * self.s_per_iter * self.ranks / 3600
+
+
+def price(attempts: Iterable[AttemptRecord], epochs_left: int, ranks: int) -> Price | None:
+    """Of so many more epochs on so many ranks; None where nothing was measured yet."""
+    known = list(attempts)
+    pace_s = seconds_per_iteration(known)
+    length = next((one.iters_per_epoch for one in reversed(known) if one.iters_per_epoch), None)
+    if pace_s is None or length is None:
+        return None
+    return Price(epochs_left, length, pace_s, ranks)
