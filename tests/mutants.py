@@ -134,6 +134,8 @@ def run_test(copy: Path, test: str) -> Ran:
         "-x",
         "-p",
         "no:cacheprovider",
+        "-m",
+        "",  # the long ones, too
         f"--basetemp={copy / 'tmp'}",
         test,
     ]

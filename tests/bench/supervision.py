@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,9 +24,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.project import CONFIG, REPOSITORY, Project, make_project
+from bench.section import machine, write_section
+from support.project import CONFIG, Project, make_project
 
-PAGE = REPOSITORY / "docs/BENCHMARKS.md"
+SECTION = "What supervision costs"
 STAGE = "driving/stage1"
 MOST_OF_A_CORE = 0.01
 MOST_ADDED_S = 2.0
@@ -123,23 +123,23 @@ def _launch(project: Project) -> dict[str, Any]:
     return {key: record[key] for key in ("argv", "env", "cwd")}
 
 
-def page(share: Supervised, pairs: Sequence[tuple[float, float]]) -> str:
-    """docs/BENCHMARKS.md."""
+def section(share: Supervised, pairs: Sequence[tuple[float, float]]) -> str:
+    """Ours of docs/BENCHMARKS.md."""
     rows = [f"| {number} | {a:.2f} | {b:.2f} | {a - b:.2f} |" for number, (a, b) in enumerate(pairs, start=1)]
     return "\n".join(
         [
-            "# Benchmarks",
+            f"## {SECTION}",
             "",
             "Written by `make bench`, which trains the driving demo's first stage on CPU with two ranks.",
-            f"Machine: {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}.",
+            f"Machine: {machine()}.",
             "",
-            "## One core's share while it trains",
+            "### One core's share while it trains",
             "",
             f"The supervisor (log followed, watchdog, lease) used {share.cpu_s:.2f} s of CPU time in"
             f" {share.trained_s:.1f} s of training: {share.cpu_s / share.trained_s:.2%} of one core"
             f" (at most {MOST_OF_A_CORE:.0%}).",
             "",
-            "## Seconds that it adds to a stage",
+            "### Seconds that it adds to a stage",
             "",
             "The same training by `trainrelay train`, from its start to its end, and as the bare launcher"
             " command, in turns:",
@@ -170,10 +170,10 @@ def main() -> int:
         share = supervised(fresh(Path(name) / "long", iterations=120, epochs=2))
         print(f"{share.cpu_s:.2f} s of CPU time in {share.trained_s:.1f} s of training", flush=True)
         pairs = added(Path(name), arguments.pairs)
-    text = page(share, pairs)
+    text = section(share, pairs)
     print(text)
     if arguments.write:
-        PAGE.write_text(text)
+        write_section(SECTION, text)
     holds = share.cpu_s <= MOST_OF_A_CORE * share.trained_s and _median(pairs) <= MOST_ADDED_S
     print("holds" if holds else "does NOT hold")
     return 0 if holds else 1

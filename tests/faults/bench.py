@@ -187,6 +187,10 @@ class Bench:
         """Every living process that a row of this bench started, whatever became of its parents."""
         return carrying(self.mark, MARK)
 
+    def jobs_left(self) -> list[str]:
+        """A sentence for each Slurm job that a row left behind; off the rig there is none."""
+        return []
+
     def same(self, checkpoints: dict[str, str], folder: Path) -> None:
         """A folder holds checkpoints that lay elsewhere, as they were."""
         for name, digest in checkpoints.items():

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from faults.bench import Bench
-
-Row = Callable[["Bench"], "Seen"]
+Row = Callable[[Any], "Seen"]  # of a Bench, or on the rig of a SlurmBench
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Fault:
-    """One row. `must`: what the stage has to end as; `quick`: played by `make test`, too."""
+    """One row. `must`: what the stage has to end as; `quick`: played by `make test`, too; `on_rig`: played on
+    a real Slurm.
+    """
 
     name: str
     what: str
@@ -36,6 +35,7 @@ class Fault:
     must: str
     quick: bool
     row: Row
+    on_rig: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,14 @@ class Played:
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(name: str, what: str, *, injected: str, must: str, quick: bool = False) -> Callable[[Row], Row]:
-    """Makes a function of a Bench a row of the table, in the order of import."""
+def fault(
+    name: str, what: str, *, injected: str, must: str, quick: bool = False, on_rig: bool = False
+) -> Callable[[Row], Row]:
+    """Makes a function of a Bench, on the rig of a SlurmBench, a row of the table, in the order of import."""
 
     def register(row: Row) -> Row:
         assert name not in FAULTS, f"two faults are called {name}"
-        FAULTS[name] = Fault(name, what, injected, must, quick, row)
+        FAULTS[name] = Fault(name, what, injected, must, quick, row, on_rig)
         return row
 
     return register

@@ -15,12 +15,15 @@ HEAD = """# Faults
 What becomes of a training when something fails. `make faults` injects each row into a real training of the
 driving demo (two ranks over gloo on CPU, 3 epochs of 4 iterations, a checkpoint per epoch), writes this page,
 and ends non-zero where a row is not as it must be. After each row it also checks that no finished checkpoint
-is gone or changed, that no attempt redid more than one checkpoint interval, that no process is left, and that
-no rank began while one of another attempt lived.
+is gone or changed, that no attempt redid more than one checkpoint interval, that no process and no Slurm job
+is left, and that no rank began while one of another attempt lived.
 
 - *Noticed after*: from the injection to the record of the attempt's end, its processes gone; for rows about
   probes, from the start of the launch to the word on the rung; for rows about another supervisor or lease,
-  from the start of the relaunch to its word on them.
+  from the start of the relaunch to its word on them. For rows on a real Slurm (`make faults-slurm` plays
+  these alone; a Slurm of two nodes with eight A40s each is booted for them, and the training is a job that
+  asks for eight): until the training goes on, in its next attempt; where none follows, until the controller
+  said so. A controller asks squeue every 2 s here.
 - *Redone*: iterations trained a second time. *Left*: processes of the row that lived when it was over.
 """
 COLUMNS = (

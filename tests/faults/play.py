@@ -15,12 +15,17 @@ import torch
 
 from faults.bench import ITERATIONS, Bench
 from faults.fault import Fault, Played, Seen
+from faults.slurm_bench import SlurmBench
+from slurm.rig import Rig
 
 
-def play(fault: Fault, folder: Path) -> Played:
-    """Plays a fault in a project made in `folder`; whatever goes wrong is a miss, never an exception."""
+def play(fault: Fault, folder: Path, rig: Rig | None = None) -> Played:
+    """Plays a fault in a project made in `folder`; whatever goes wrong is a miss, never an exception.
+
+    A fault on the rig needs one that is up.
+    """
     begun_s = time.monotonic()
-    bench = Bench(folder)
+    bench = SlurmBench(folder, rig) if fault.on_rig and rig else Bench(folder)
     with bench.undo:
         return _judged(fault, bench, begun_s)
 
@@ -29,11 +34,13 @@ def _judged(fault: Fault, bench: Bench, begun_s: float) -> Played:
     try:
         seen, missed = _row(fault, bench)
     finally:  # Ctrl-C, too, leaves nothing behind
+        jobs = bench.jobs_left()
         left = _left(bench)
     stamps = bench.stamps()
     redone = stamps.redone()
     problems = [
         *([missed] if missed else []),
+        *jobs,
         *_broken(bench, left, redone),
         *stamps.two_at_once(bench.apart),
     ]

@@ -253,3 +253,27 @@ def test_an_unknown_fault_is_refused(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_list_names_every_fault_and_plays_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FAULTS)
+
+
+@pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 1)])
+def test_rows_that_need_a_slurm_are_named_where_there_can_be_none(
+    ci: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line; on a CI machine, which must have one, that is a miss."""
+    monkeypatch.setattr(run, "why_no_rig", lambda: "it needs root")
+    monkeypatch.setenv("CI", ci)
+    assert run.main(["slurm-requeue", "slurm-scancel"]) == status
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "left out, they need a real Slurm (it needs root): slurm-scancel, slurm-requeue"
+
+
+def test_those_that_need_a_slurm_can_be_played_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["--list", "--on-rig"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [name for name, fault in FAULTS.items() if fault.on_rig]
+    assert "slurm-requeue" in names
+
+
+def test_a_job_that_is_left_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bench, "jobs_left", lambda self: ["jobs were left: 7"])
+    assert played(harmless, tmp_path).missed == "jobs were left: 7"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LIBRARY = "workflow/src/trainrelay"
+EXECUTOR = "workflow/src/snakemake_executor_plugin_submitit"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ DEFECTS = (
         "exit-status-ignored",
         "Whatever status the launcher ends with is judged as 0.",
         f"{LIBRARY}/supervise/attempt.py",
-        "judged(job, record, watch, trainer.status(), stop_requested=stop.wanted, hang=hang)",
-        "judged(job, record, watch, 0, stop_requested=stop.wanted, hang=hang)",
+        "        trainer.status(),\n        stop_requested",
+        "        0,\n        stop_requested",
         "tests/unit/supervise/test_train.py::test_relaunch_resumes_after_the_newest_checkpoint",
     ),
     Defect(
@@ -285,6 +286,14 @@ DEFECTS = (
         'runs[w.run]["gpu"]',
         "tests/unit/test_dag.py::test_a_training_asks_for_its_gpus_until_it_is_complete_and_then_for_none",
     ),
+    Defect(
+        "siblings-share-their-gpus",
+        "Two trainings that start from one are put into one job, which has the GPUs once.",
+        f"{LIBRARY}/dag.py",
+        "if len(names) > 1",
+        "if len(names) > 2",
+        "tests/unit/test_dag.py::test_trainings_that_would_run_at_once_in_one_job_are_refused",
+    ),
     # ------------------------------------------------------------------ the second trainer kind
     Defect(
         "any-epoch-proves-a-resume",
@@ -415,9 +424,18 @@ DEFECTS = (
         "silence-of-slurm-is-death",
         "A job that Slurm cannot be asked about counts as ended.",
         f"{LIBRARY}/supervise/lease/slurm.py",
-        'return "gone" if states and states <= _GONE else "unknown"',
-        'return "gone" if states <= _GONE else "unknown"',
+        "if not states or not states <= _GONE | _LOST:",
+        "if not states <= _GONE | _LOST:",
         "tests/unit/supervise/lease/test_lease_slurm.py::test_no_answer_is_unknown",
+    ),
+    Defect(
+        "former-run-keeps-the-lease",
+        "A training on a node that Slurm lost keeps out the requeued job that is to go on with it.",
+        f"{LIBRARY}/supervise/lease/taking.py",
+        'return "lost" if owner.slurm_restarts < self.slurm_restarts else "unknown"',
+        'return "unknown"',
+        "tests/unit/supervise/lease/test_lease_acquire.py"
+        "::test_later_run_of_a_requeued_job_takes_over_from_the_former_run",
     ),
     Defect(
         "old-owners-checkpoints-count",
@@ -463,7 +481,7 @@ DEFECTS = (
         "orphaned-trainer-is-ended",
         "A trainer that goes on although its supervisor died is killed and started again.",
         f"{LIBRARY}/supervise/session.py",
-        "orphan = None if self._past else orphaned(self._job)",
+        "orphan = orphaned(self._job)",
         "orphan = None",
         "tests/unit/supervise/test_session.py::test_a_trainer_whose_supervisor_died_is_followed_to_its_end",
     ),
@@ -474,5 +492,79 @@ DEFECTS = (
         'say(f"warning: falls back to {result.rung}: {told(result)}" if number > 1 else told(result))',
         "say(told(result))",
         "tests/unit/supervise/probe/test_climb.py::test_a_fallback_is_said_with_its_reason_and_its_log",
+    ),
+    # ------------------------------------------------------------------ jobs of Slurm
+    Defect(
+        "completed-is-success",
+        "A job that Slurm calls COMPLETED counts as done, though it left no result.",
+        f"{EXECUTOR}/status.py",
+        'return Verdict("failed", "Slurm calls it COMPLETED, but it left no result")',
+        'return Verdict("success", "")',
+        "tests/plugin/test_status.py::test_nothing_that_slurm_says_is_a_success",
+    ),
+    Defect(
+        "sacct-outvotes-squeue",
+        "A requeued job that waits is taken for ended, because sacct shows its former run.",
+        f"{EXECUTOR}/status.py",
+        "if seen.queue.state and seen.queue.state not in ENDED:",
+        'if seen.queue.state == "RUNNING":',
+        "tests/plugin/test_status.py::test_sacct_shows_the_former_run_of_a_requeued_job",
+    ),
+    Defect(
+        "finished-is-requeued",
+        "A training that finished although it was warned trains once more.",
+        f"{EXECUTOR}/command.py",
+        "    if code == 0:\n",
+        "    if code == 0 and not stopped:\n",
+        "tests/plugin/test_command.py::test_what_was_finished_all_the_same_is_done",
+    ),
+    Defect(
+        "requeued-before-the-trainer-ended",
+        "A job is requeued while its trainer still writes.",
+        f"{EXECUTOR}/command.py",
+        "        stop.wait()\n",
+        "",
+        "tests/plugin/test_command.py::test_a_trainer_that_outlives_its_snakemake_is_waited_for",
+    ),
+    Defect(
+        "live-job-not-found",
+        "A relaunched controller submits a second training beside the live one.",
+        f"{EXECUTOR}/identity.py",
+        "known.digest == digest",
+        "known.digest is digest",
+        "tests/plugin/test_identity.py::test_the_live_job_with_the_same_digest_is_found",
+    ),
+    Defect(
+        "a-person-may-not-try-again",
+        "Attempts of earlier calls count, so a relaunch by a person gives up at once.",
+        f"{LIBRARY}/supervise/earlier.py",
+        "launch and attempt.launch == launch",
+        "launch",
+        "tests/unit/supervise/test_earlier.py::test_only_the_newest_attempts_of_the_same_launch_count",
+    ),
+    Defect(
+        "legs-in-vain-go-on",
+        "A time limit shorter than the checkpoint interval is requeued for ever.",
+        f"{LIBRARY}/supervise/session.py",
+        "if final := in_vain(self._past, self._job.most_without_checkpoint):",
+        "if final := in_vain([], self._job.most_without_checkpoint):",
+        "tests/unit/supervise/test_session.py::test_jobs_of_one_call_in_vain_end_it",
+    ),
+    Defect(
+        "short-limit-not-refused",
+        "A time limit in which no checkpoint can be saved is submitted all the same.",
+        f"{LIBRARY}/plan.py",
+        "needed_s <= limit_min * 60:",
+        "needed_s <= limit_min * 3600:",
+        "tests/unit/test_plan.py"
+        "::test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_set",
+    ),
+    Defect(
+        "legs-of-one-job-are-one",
+        "train.json tells a job that was requeued as one leg.",
+        f"{LIBRARY}/legs.py",
+        "key=lambda attempt: attempt.slurm",
+        "key=lambda attempt: attempt.slurm and attempt.slurm.job_id",
+        "tests/unit/test_legs.py::test_each_run_of_a_job_is_a_leg_with_all_its_attempts",
     ),
 )

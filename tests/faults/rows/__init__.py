@@ -13,12 +13,14 @@ To add one, write in the module of its kind (or in a new one, named below):
 what is its own, with a message that says what was found. What holds for all is checked after each (play.py):
 no process left, no finished checkpoint gone or changed, at most one epoch redone, never two trainers. Faults
 that do not happen inside a rank call bench.injected_now() at their moment. Nothing may depend on how fast the
-machine is. Columns are measured: what a row returns comes from records, stamps or what a command said.
+machine is. A row with on_rig=True gets a SlurmBench (slurm_bench.py), whose trainings are jobs of a real
+Slurm. Columns are measured: what a row returns comes from records, stamps or what a command said.
 """
 
 from importlib import import_module
 
 ORDER = ("ranks", "hangs", "rungs", "ports", "supervisors", "leases", "checkpoints", "resources", "numbers")
+ON_RIG = ("slurm_controllers", "slurm_jobs", "slurm_submissions", "slurm_daemons")
 
-for _module in ORDER:
+for _module in (*ORDER, *ON_RIG):
     import_module(f"faults.rows.{_module}")

@@ -82,7 +82,6 @@ def _fell_back(bench: Bench, launch: Launch, upper: str) -> Seen:
     "NCCL absent / no GPU",
     injected="backends: [nccl, gloo] on a machine without a GPU",
     must="next rung within the deadline; completes",
-    quick=True,
 )
 def nccl_absent(bench: Bench) -> Seen:
     bench.configure(backends=["nccl", "gloo"])

@@ -52,7 +52,6 @@ def _succeeds(launch: Launch) -> None:
     "supervisor SIGKILLed, trainer alive; relaunch",
     injected="SIGKILL to the supervisor in epoch 2, iteration 3; `trainrelay train` again",
     must="the relaunch follows the living trainer; completes in the same attempt",
-    quick=True,
 )
 def supervisor_sigkilled(bench: Bench) -> Seen:
     relaunch = _relaunched(bench)

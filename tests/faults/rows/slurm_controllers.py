@@ -1,0 +1,190 @@
+"""Controllers of a training that is a Slurm job: killed, stopped, started twice; what they trigger again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+from faults.bench import Bench, said_of, went_on
+from faults.fault import Seen, fault
+from faults.launch import Launch
+from faults.slurm_bench import SLURM, STAGE1, SlurmBench
+from support.project import CONFIG
+
+FOLLOWS = r"found alive; following it"
+
+
+@fault(
+    "slurm-controller-sigkilled",
+    "controller SIGKILLed, its job alive; relaunch",
+    injected="SIGKILL to the controller in epoch 2, iteration 3; `snakemake --unlock`, then the same again",
+    must="re-attached to the job; one job in sacct, one attempt, completes",
+    on_rig=True,
+)
+def controller_sigkilled(bench: SlurmBench) -> Seen:
+    killed, job = bench.held_in_job(*SLURM)
+    bench.injected_now("controller-sigkilled")
+    os.killpg(killed.process.pid, signal.SIGKILL)
+    killed.wait()
+    _refused_by_the_lock(bench.ended(*SLURM))
+    assert bench.ended("snakemake", "--unlock").process.returncode == 0, "--unlock failed"
+    relaunch = bench.start(*SLURM)
+    followed_s = bench.said_at(relaunch, rf"job {job} {FOLLOWS}") - relaunch.started_s
+    bench.undisturbed(relaunch)
+    assert (bench.stage.parent / "report.html").exists(), "there is no report"
+    return Seen(followed_s, "done", f"the relaunch follows the job: {FOLLOWS}", "completes")
+
+
+def _refused_by_the_lock(launch: Launch) -> None:
+    assert launch.wait() != 0, f"a controller started in spite of the lock:\n{launch.text}"
+    assert "--unlock" in launch.text, f"Snakemake does not say what to type:\n{launch.text}"
+
+
+def _stopped(bench: SlurmBench, signum: signal.Signals) -> Seen:
+    """The training was saved and ended, no job is left, and the same command again completes it."""
+    launch, _ = bench.held_in_job(*STAGE1)
+    bench.injected_now("asked-to-stop")
+    os.killpg(launch.process.pid, signum)
+    status = launch.wait()
+    ended_s = _first_end_s(bench)
+    assert status != 0, f"the controller ended well:\n{launch.text}"
+    assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
+    assert not bench.jobs_left(), f"a job is left: {bench.live()}"
+    assert not bench.processes(), f"processes are left: {bench.processes()}"
+    ends = [record.end for record in bench.attempts()]
+    assert ends == ["interrupted"], f"the attempts ended {said_of(bench.attempts())}; it said:\n{launch.text}"
+    bench.completes(bench.ended(*STAGE1))
+    last = bench.attempts()[-1]
+    assert last.resumed_from is not None, "the relaunch starts from the beginning"
+    assert len(bench.jobs()) == 2, f"the jobs in accounting are {bench.jobs()}"
+    return Seen(ended_s, "interrupted", f"exit status {status}; the relaunch: {went_on(last)}", "completes")
+
+
+def _first_end_s(bench: SlurmBench) -> float:
+    ended_s = bench.attempts()[0].ended_s
+    assert ended_s is not None, "attempt 1 has no end"
+    return bench.since_s(ended_s)
+
+
+@fault(
+    "slurm-controller-sigterm",
+    "SIGTERM at the controller",
+    injected="SIGTERM to the controller in epoch 2, iteration 3; the same command again",
+    must="training ended and interrupted, no job left; the relaunch resumes, completes",
+    on_rig=True,
+)
+def controller_sigterm(bench: SlurmBench) -> Seen:
+    return _stopped(bench, signal.SIGTERM)
+
+
+@fault(
+    "slurm-controller-ctrl-c",
+    "Ctrl-C at the controller",
+    injected="SIGINT to the controller in epoch 2, iteration 3; the same command again",
+    must="training ended and interrupted, no job left; the relaunch resumes, completes",
+    on_rig=True,
+)
+def controller_ctrl_c(bench: SlurmBench) -> Seen:
+    return _stopped(bench, signal.SIGINT)
+
+
+# ---------------------------------------------------------------------- started twice
+
+
+@fault(
+    "slurm-two-controllers",
+    "two controllers in one folder",
+    injected="the same command again while the training is in epoch 2, iteration 3",
+    must="the second is refused by Snakemake's lock; one job, one attempt, completes",
+    on_rig=True,
+)
+def two_controllers(bench: SlurmBench) -> Seen:
+    launch, _ = bench.held_in_job(*STAGE1)
+    bench.injected_now("second-controller")
+    second = bench.ended(*STAGE1)
+    _refused_by_the_lock(second)
+    refused_s = second.said_at("--unlock") - second.started_s
+    bench.undisturbed(launch)
+    return Seen(refused_s, "done", f"the second ends with exit status {second.wait()}", "completes")
+
+
+@fault(
+    "slurm-two-working-copies",
+    "a controller in another working copy with the same out folder",
+    injected="the same command there while the training is in epoch 2, iteration 3; its job starts on the"
+    " other node",
+    must="refused by the lease in one sentence that names the owner; one attempt, completes",
+    on_rig=True,
+)
+def two_working_copies(bench: SlurmBench) -> Seen:
+    bench.ask_for(partition="both")
+    bench.project.configure(lambda data: data.update(out=str(bench.folder / "runs")))
+    other = _copy_of(bench)
+    launch, job = bench.held_in_job(*STAGE1)
+    bench.injected_now("second-controller")
+    second = bench.start_in(other, *STAGE1)
+    status = second.wait()
+    said = _said_by_its_job(other)
+    assert status != 0, f"a second training was started:\n{second.text}"
+    assert re.search(rf"is training already: .*Slurm job {job}\b", said), (
+        f"it does not name the owner: {said}"
+    )
+    assert "Traceback" not in said, f"it ended with a traceback:\n{said}"
+    refused_s = second.said_at(r"Error|failed") - second.started_s
+    bench.undisturbed_apart(launch)
+    again = bench.start_in(other, *STAGE1)
+    assert again.wait() == 0, f"after the training it ended {again.wait()}:\n{again.text}"
+    assert len(bench.attempts()) == 1, said_of(bench.attempts())
+    next_step = f"the second ends with exit status {status}; after the training it trains nothing"
+    return Seen(refused_s, "done", next_step, "completes")
+
+
+def _copy_of(bench: Bench) -> Path:
+    other = bench.folder.parent / "another working copy"
+    shutil.copytree(bench.folder, other, ignore=shutil.ignore_patterns("runs", ".snakemake"))
+    return other
+
+
+def _said_by_its_job(folder: Path) -> str:
+    logs = sorted((folder / ".snakemake/submitit").rglob("*.out"))
+    return "\n".join(path.read_text(errors="replace") for path in logs)
+
+
+# ---------------------------------------------------------------------- triggered again
+
+
+@fault(
+    "slurm-complete-triggered",
+    "a complete stage is triggered again",
+    injected="`--forcerun promote_stage1` when both stages are complete",
+    must="nothing is trained again: no job with a GPU in sacct",
+    on_rig=True,
+)
+def complete_triggered(bench: SlurmBench) -> Seen:
+    bench.project.configure(_second_stage)
+    bench.completes(bench.ended(*SLURM))
+    trained = bench.jobs()
+    assert [job["State"] for job in trained] == ["COMPLETED"] * 2, f"the jobs in accounting are {trained}"
+    bench.injected_now("promoted-again")
+    again = bench.ended(*SLURM, "--forcerun", "promote_stage1")
+    assert again.wait() == 0, f"exit status {again.wait()}; it said:\n{again.text}"
+    jobs = bench.jobs()
+    added = jobs[len(trained) :]
+    with_gpu = [job for job in added if "gres/gpu" in job["AllocTRES"]]
+    assert not with_gpu, f"these jobs held GPUs: {with_gpu}"
+    assert bench.project.attempts() == {"stage1": 1, "stage2": 1}, bench.project.attempts()
+    took_s = again.lines[-1][0] - again.started_s
+    what = f"{len(added)} job of one core, none with a GPU" if added else "no job"
+    return Seen(took_s, "done", what, "completes")
+
+
+def _second_stage(data: dict[str, Any]) -> None:
+    """stage2 starts from what stage1 hands on; it trains as in every test."""
+    stages = data["runs"]["driving"]["stages"]
+    stages["stage2"] = dict(
+        CONFIG["runs"]["driving"]["stages"]["stage2"], resources=stages["stage1"]["resources"]
+    )
