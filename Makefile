@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test check mutants faults bench system-packages clean
+.PHONY: help setup demo test test-long test-slurm check mutants faults faults-slurm bench bench-slurm slurm-rig slurm-rig-down slurm-rig-status system-packages clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -35,6 +35,14 @@ test: setup  ## run the tests; one of them: make test ARGS="-k promote"
 	@scripts/system-packages.sh
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
+test-long: setup  ## the tests that make test has no time for: whole matrices, Slurm's slow ways to end a job
+	@scripts/system-packages.sh
+	@$(PY) -m pytest -n 2 --dist loadgroup -m long $(ARGS)
+
+test-slurm: setup  ## every test of the Slurm executor and on a real Slurm, the long ones too
+	@scripts/system-packages.sh
+	@$(PY) -m pytest -m "" tests/plugin tests/slurm $(ARGS)
+
 check: setup  ## ruff, mypy, snakefmt, snakemake --lint; shellcheck where it is installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -46,16 +54,32 @@ check: setup  ## ruff, mypy, snakefmt, snakemake --lint; shellcheck where it is 
 mutants: setup  ## plant defects one at a time; each must make a named test fail
 	@$(PY) tests/mutants.py
 
+faults-slurm: setup  ## those of them alone that need a real Slurm
+	@$(PY) tests/faults/run.py --write --on-rig $(ARGS)
+
 faults: setup  ## inject faults into real trainings, write docs/FAULTS.md; one: make faults ARGS=rank-raises
 	@$(PY) tests/faults/run.py --write $(ARGS)
 
 bench: setup  ## measure what supervision costs against the bare command, write docs/BENCHMARKS.md
 	@$(PY) tests/bench/supervision.py --write $(ARGS)
 
-system-packages:  ## install the Debian packages that some tests use (chromium); asks for sudo
+bench-slurm: setup  ## measure the gap between two trainings on a real Slurm, write docs/BENCHMARKS.md
+	@scripts/setup.sh slurm-native
+	@$(PY) tests/bench/slurm_gap.py --official-python .venv-slurm-native/bin/python --write $(ARGS)
+
+slurm-rig: setup  ## boot a real Slurm on this machine, as root; INSTALL=1 installs what it needs
+	@PYTHONPATH=tests $(PY) -m slurm.rig up $(if $(INSTALL),--install) $(if $(LINK),--link)
+
+slurm-rig-down: setup  ## end that Slurm and its jobs
+	@PYTHONPATH=tests $(PY) -m slurm.rig down
+
+slurm-rig-status: setup  ## which of that Slurm's daemons live
+	@PYTHONPATH=tests $(PY) -m slurm.rig status || test $$? -eq 1
+
+system-packages:  ## install the Debian packages that some tests use (chromium, Slurm); asks for sudo
 	@scripts/system-packages.sh --install
 
 clean:  ## remove .venv and caches; trainings (runs/, .snakemake/) stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-slurm-native .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find tests workflow -type d -name __pycache__ -prune -exec rm -rf {} +
 	@echo "clean: runs/ and .snakemake/ are kept, they hold trainings and how these were made"

@@ -77,6 +77,7 @@ def test_killed_in_an_epoch_it_resumes_in_that_epoch_by_itself(tmp_path: Path) -
     assert "Nothing to be done" in project.succeed()
 
 
+@pytest.mark.long
 def test_raised_epochs_go_on_from_what_is_there(trained: Project) -> None:
     trained.configure(lambda data: data["runs"]["keypoints"]["stages"]["pose"].update(epochs=4))
     assert trained.scheduled() == {STAGE: "goes on from epoch 3 to 4"}

@@ -32,7 +32,17 @@ def test_a_second_run_has_nothing_to_do(trained: Project) -> None:
 WRITTEN_AT = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 
 
-@pytest.mark.parametrize("name", [*DECLARED, "report.html", "../index.html"])
+SOME = ("stage1/train.json", "stage2/checkpoint.json", "stage2/analysis.md", "report.html")
+"""What `make test` removes; `make test-long` removes each."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in SOME else [pytest.mark.long])
+        for name in [*DECLARED, "report.html", "../index.html"]
+    ],
+)
 def test_any_one_declared_file_is_made_again_and_nothing_is_trained(trained: Project, name: str) -> None:
     path = trained.folder / "runs/driving" / name
     before, attempts = WRITTEN_AT.sub(b"", path.read_bytes()), trained.attempts()
@@ -123,6 +133,7 @@ def test_promoting_again_trains_nothing(trained: Project) -> None:
     assert trained.attempts() == attempts
 
 
+@pytest.mark.long
 def test_another_epoch_is_handed_on_and_only_what_starts_from_it_is_trained(trained: Project) -> None:
     trained.configure(
         lambda data: data["runs"]["driving"]["stages"]["stage1"].update(checkpoint={"epoch": 1})
@@ -185,7 +196,7 @@ def test_a_killed_rank_costs_its_epoch_and_nothing_else(trained: Project) -> Non
     assert trained.attempts() == {"stage1": 1, "stage2.old-1": 1, "stage2": 2}
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_stopped_supervisor_leaves_no_process_and_resumes(trained: Project, sent: signal.Signals) -> None:
     trained.configure(lambda data: data["runs"]["driving"]["stages"]["stage2"].update(epochs=9))
     running = subprocess.Popen(

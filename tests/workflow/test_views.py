@@ -100,9 +100,17 @@ STATES: list[tuple[Callable[[Project], None], set[str]]] = [
     (another_epoch_handed_on, {STAGE2}),
     (work_dir_renamed_in_the_config, set()),
 ]
+SOME = {nothing, learning_rate, epochs_raised, killed_in_stage_2, foreign}
+"""The states that `make test` looks at; `make test-long` does at all."""
 
 
-@pytest.mark.parametrize(("change", "trains"), STATES, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("change", "trains"),
+    [
+        pytest.param(change, trains, id=change.__name__, marks=[] if change in SOME else [pytest.mark.long])
+        for change, trains in STATES
+    ],
+)
 def test_both_name_the_same_trainings(
     trained: Project, change: Callable[[Project], None], trains: set[str]
 ) -> None:
