@@ -22,10 +22,12 @@ SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci/run"]
 
 # Each part of the library and the parts it may import at run time. Everything may import errors and
 # records, and itself. A new part gets a row; the rows may not form a circle.
-NOUNS = {"errors", "records"}
+NOUNS = {"errors", "records", "ends"}
 PARTS: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
+    "ends": set(),
+    "finished": set(),
     "files": set(),
     "alive": set(),
     "hints": set(),
@@ -34,7 +36,7 @@ PARTS: dict[str, set[str]] = {
     "signature": {"config", "command", "files"},
     "request": {"config", "command", "signature"},
     "work_dirs": {"command"},
-    "state": {"alive", "config", "command", "files", "signature", "work_dirs"},
+    "state": {"alive", "config", "command", "files", "finished", "signature", "work_dirs"},
     "checkout": {"command"},
     "slurm": {"config"},
     "cluster": set(),
@@ -46,7 +48,7 @@ PARTS: dict[str, set[str]] = {
     "plan": {"checkout", "config", "command", "cost", "signature", "request", "slurm", "state"},
     "dag": {"config", "hints", "request", "signature", "slurm", "state", "plan"},  # what the rules ask
     "checkpoint": {"files"},
-    "supervise": {"alive", "command", "checkpoint", "files", "launch_id", "state", "work_dirs"},
+    "supervise": {"alive", "command", "checkpoint", "files", "finished", "launch_id", "state", "work_dirs"},
     "watching": {"command", "config", "signature", "state", "supervise"},
     "logs": {"files"},
     "diagnose": {"files"},

@@ -250,7 +250,7 @@ def assert_final(launch: Launch, found: int, status: int) -> None:
     )
     assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
     last = launch.text.strip().splitlines()[-1]
-    assert "type the same again" in last, f"its last line does not say what to type:\n{launch.text}"
+    assert "un the same command again" in last, f"its last line does not say what to run:\n{launch.text}"
 
 
 def said_of(records: tuple[AttemptRecord, ...]) -> str:

@@ -49,6 +49,32 @@ DEFECTS = (
         "if math.isinf(value)]",
         "tests/unit/diagnose/test_checks.py::test_nan_and_inf_block_with_their_first_place",
     ),
+    Defect(
+        "exit-status-decides-what-is-finished",
+        "A rank killed after the last checkpoint makes a finished training a failed one, for good.",
+        f"{LIBRARY}/supervise/classify.py",
+        "if final is None or",
+        "if final is None or evidence.exit_status != 0 or",
+        "tests/unit/supervise/test_train.py::test_an_end_after_the_last_checkpoint_is_done_with_a_warning",
+    ),
+    Defect(
+        "exit-0-is-repeated",
+        "A trainer that exits 0 and leaves nothing that is understood trains everything three times.",
+        f"{LIBRARY}/supervise/decide.py",
+        'past[-1].end == "unfinished" or left.unrecognised',
+        "left.unrecognised",
+        "tests/unit/supervise/test_decide.py"
+        "::test_exit_0_without_a_checkpoint_is_never_followed_by_another_attempt",
+    ),
+    Defect(
+        "training-starts-over-beside-unknown-files",
+        "A relaunch trains from scratch over checkpoints that are not understood.",
+        f"{LIBRARY}/supervise/resume.py",
+        "if job.unrecognised():",
+        "if False:",
+        "tests/unit/supervise/test_session.py"
+        "::test_an_exit_0_with_nothing_that_is_understood_is_not_repeated",
+    ),
     # ------------------------------------------------------------------ resuming
     Defect(
         "resume-from-the-oldest",
@@ -71,9 +97,9 @@ DEFECTS = (
         "silence-about-the-resume-believed",
         "A log that says nothing at all of the resume counts as its proof.",
         f"{LIBRARY}/supervise/outcome.py",
-        "watch.proof.missing() if status == 0 and not stop_requested else None",
-        "None",
-        "tests/unit/supervise/test_train.py::test_resume_without_a_word_is_not_believed",
+        "unproved=watch.proof.missing(),",
+        "unproved=None,",
+        "tests/unit/supervise/test_train.py::test_resume_without_a_word_is_a_warning_of_a_finished_training",
     ),
     # ------------------------------------------------------------------ identity
     Defect(
@@ -367,8 +393,8 @@ DEFECTS = (
         "crash-loop-without-end",
         "Attempts that bring nothing go on for as long as the allocation lasts.",
         f"{LIBRARY}/supervise/decide.py",
-        "if isinstance(step, Again) and barren >= most_without_checkpoint:",
-        "if isinstance(step, Again) and barren > 10 * most_without_checkpoint:",
+        "if barren >= most_without_checkpoint else step",
+        "if barren > 10 * most_without_checkpoint else step",
         "tests/unit/supervise/test_session.py::test_a_crash_loop_without_a_new_checkpoint_ends_after_k_attempts",
     ),
     Defect(
@@ -481,8 +507,8 @@ DEFECTS = (
         "orphaned-trainer-is-ended",
         "A trainer that goes on although its supervisor died is killed and started again.",
         f"{LIBRARY}/supervise/session.py",
-        "orphan = orphaned(self._job)",
-        "orphan = None",
+        "orphan := orphaned(self._job)",
+        "orphan := None",
         "tests/unit/supervise/test_session.py::test_a_trainer_whose_supervisor_died_is_followed_to_its_end",
     ),
     Defect(

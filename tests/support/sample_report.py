@@ -742,7 +742,7 @@ def failed_stage() -> StageReport:
         exit_status=1,
     )
     return dataclasses.replace(
-        bare_stage(state="failed", reason="Attempt 1 diverged."), attempts=(diverged,), analysis=analysis
+        bare_stage(state="stopped", reason="Attempt 1 diverged."), attempts=(diverged,), analysis=analysis
     )
 
 

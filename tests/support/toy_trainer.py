@@ -128,9 +128,26 @@ def save(args: argparse.Namespace, epoch: int) -> None:
     aside.replace(args.work_dir / f"epoch_{epoch}.pth")
 
 
+def after_training(habit: str) -> None:
+    """Bad habits once the last checkpoint is there."""
+    if habit == "killed-at-the-end":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif habit == "raises-at-the-end":
+        raise KeyError("after the last checkpoint")
+    elif habit == "waits-at-the-end":
+        time.sleep(600)
+
+
 def main() -> None:
     args = parsed()
     before_training(args.habit)
+    if args.habit == "understood-nowhere":
+        say("Loading annotations\ntrain 10 steps, loss 0.3\nsaved")
+        args.work_dir.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(args.templates / "epoch_1.pth", args.work_dir / "weights.ckpt")
+        return
+    if args.habit == "goes-past":
+        args.epochs += 1
     for epoch in range(first_epoch(args), args.epochs + 1):
         for iteration in range(1, args.iters + 1):
             loss = "nan" if args.habit == "nan" else f"{10 / epoch:.4f}"
@@ -142,6 +159,7 @@ def main() -> None:
             if args.habit == "from-zero-then-waits":
                 time.sleep(600)
         save(args, epoch)
+    after_training(args.habit)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from trainrelay.records import (
     Acceptance,
     AttemptRecord,
     CheckpointFacts,
+    Decision,
     FileDigest,
     Identity,
     TrainRecord,
@@ -94,8 +95,47 @@ def test_epochs_raised_goes_on_from_what_is_there() -> None:
     assert judged.reason == "epochs raised from 6 to 8"
 
 
-def test_epochs_lowered_trains_nothing() -> None:
-    assert kind(replace(TRAINED, epochs=4)) == "complete"
+def test_epochs_lowered_to_an_epoch_that_has_its_checkpoint_is_complete() -> None:
+    four = (*TRAINED.checkpoints, (4, Path("/w/epoch_4.pth")))
+    assert kind(replace(TRAINED, epochs=4, checkpoints=four)) == "complete"
+
+
+def test_epochs_lowered_below_what_is_left_names_the_number_and_a_command_that_works() -> None:
+    lowered = replace(TRAINED, epochs=4)
+    judged = state.judge(lowered)
+    assert judged.kind == "refused"
+    assert "set epochs: 6" in judged.reason
+    assert "trainrelay accept r/s" in judged.reason
+    taken = replace(lowered, accepted=accepted(epochs=4))
+    assert state.judge(taken).kind == "complete"
+
+
+def test_a_trainer_that_went_past_its_epochs_is_complete_with_a_warning() -> None:
+    past = attempt(final_checkpoint=facts(7))
+    judged = state.judge(replace(TRAINED, attempts=(past,), checkpoints=((7, Path("/w/checkpoint.pth")),)))
+    assert judged.kind == "complete"
+    assert "warning: the trainer went on to epoch 7" in judged.reason
+
+
+def test_a_checkpoint_of_the_last_epoch_that_nobody_verified_is_told() -> None:
+    judged = state.judge(replace(TRAINED, attempts=(attempt(end="lost"),)))
+    assert judged.kind == "resumable"
+    assert "6 of 6 epochs trained" in judged.reason
+    assert "verified at the next start" in judged.reason
+
+
+def test_a_stage_whose_supervisor_gave_up_needs_your_decision() -> None:
+    """Whatever its end: the recorded decision tells, not the class of the end."""
+    final = Decision(step="final", reason="3 attempts in a row saved no new checkpoint", what_to_do="check x")
+    judged = state.judge(replace(TRAINED, attempts=(attempt(end="killed", decision=final),), checkpoints=()))
+    assert judged.kind == "stopped"
+    assert "needs your decision" in judged.reason
+    assert "3 attempts in a row saved no new checkpoint; check x" in judged.reason
+    again = Decision(step="again", reason="retrying")
+    assert (
+        kind(replace(TRAINED, attempts=(attempt(end="oom-gpu", decision=again),), checkpoints=()))
+        == "resumable"
+    )
 
 
 def test_another_learning_rate_is_a_change_and_says_which() -> None:
@@ -124,8 +164,8 @@ def test_a_killed_training_is_resumable_and_says_where_it_stands() -> None:
 
 
 @pytest.mark.parametrize("end", ["diverged", "oom-gpu", "disk-full", "not-resumed"])
-def test_an_end_that_a_relaunch_does_not_cure_is_failed(end: str) -> None:
-    assert kind(replace(TRAINED, attempts=(attempt(end=end),))) == "failed"
+def test_an_end_that_a_retry_does_not_cure_needs_your_decision_in_older_records(end: str) -> None:
+    assert kind(replace(TRAINED, attempts=(attempt(end=end),))) == "stopped"
 
 
 def test_a_change_is_noticed_before_anything_is_resumed() -> None:
@@ -137,8 +177,12 @@ def test_an_open_attempt_of_a_living_supervisor_is_running() -> None:
     assert kind(replace(TRAINED, attempts=(attempt(end=None, ended_s=None),), alive=True)) == "running"
 
 
+def facts(epoch: int | None = 6) -> CheckpointFacts:
+    return CheckpointFacts(file=digest(), epoch=epoch, iteration=9, tensors=1, parameters=1, finite=True)
+
+
 def accepted(**changes: Any) -> Acceptance:
-    found = CheckpointFacts(file=digest(), epoch=4, iteration=40, tensors=1, parameters=1, finite=True)
+    found = facts(4)
     values = {"kind": "gate", "subject": "a" * 64, "reason": "good enough", "at_s": 5000.0, "epochs": 6}
     return Acceptance(**{**values, "checkpoint": found, **changes})
 
@@ -152,7 +196,7 @@ def test_a_person_may_take_an_unfinished_training_as_it_is() -> None:
 
 def test_a_word_given_for_so_many_epochs_does_not_hold_for_more() -> None:
     stopped = replace(TRAINED, attempts=(attempt(end="diverged"),), epochs=8)
-    assert kind(replace(stopped, accepted=accepted())) == "failed"
+    assert kind(replace(stopped, accepted=accepted())) == "stopped"
 
 
 def test_a_training_that_lies_elsewhere_is_neither_left_nor_overwritten() -> None:
@@ -164,13 +208,12 @@ def test_a_training_that_lies_elsewhere_is_neither_left_nor_overwritten() -> Non
 
 
 def test_a_lost_attempts_folder_does_not_train_a_recorded_training_again() -> None:
-    facts = CheckpointFacts(file=digest(), epoch=6, iteration=9, tensors=1, parameters=1, finite=True)
     record = TrainRecord(
         run="r",
         stage="s",
         epochs=6,
         signature=signature(PARTS, 6),
-        final_checkpoint=facts,
+        final_checkpoint=facts(),
         attempts=1,
         train_s=1.0,
         gpu_h=0.0,
@@ -192,7 +235,7 @@ def test_idle_days_after_a_supervisor_died_are_no_gpu_hours(tmp_path: Path) -> N
 
 def test_a_word_given_before_the_newest_attempt_does_not_count() -> None:
     stopped = replace(TRAINED, attempts=(attempt(end="diverged", started_s=6000.0),))
-    assert kind(replace(stopped, accepted=accepted())) == "failed"
+    assert kind(replace(stopped, accepted=accepted())) == "stopped"
 
 
 def test_gpu_hours_are_counted_over_all_attempts() -> None:

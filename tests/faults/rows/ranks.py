@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faults.bench import Bench
+from faults.bench import TRAIN, Bench
 from faults.fault import Seen, fault
 
 
@@ -40,6 +40,27 @@ def exits_0_unfinished(bench: Bench) -> Seen:
 
 
 @fault(
+    "exits-0-without-checkpoint",
+    "trainer exits 0 and left no checkpoint that is understood",
+    injected="every rank exits 0 in epoch 1, iteration 2; weights.ckpt lies in the work dir by then",
+    must="final after one attempt, naming the file; a relaunch starts nothing beside it",
+)
+def exits_0_without_checkpoint(bench: Bench) -> Seen:
+    wait = {"kind": "wait", "rank": 0, "epoch": 1, "iteration": 1}
+    bench.inject(wait, {"kind": "leave", "epoch": 1, "iteration": 2})
+    launch = bench.start(*TRAIN)
+    bench.wait_for("the trainer in epoch 1", lambda: launch.ended or bench.stamps().of("fired"))
+    (bench.work_dir / "weights.ckpt").write_bytes(b"weights in a format of their own")
+    bench.go_on(1, 1)
+    seen = bench.final(launch, 4, "unfinished")
+    assert "weights.ckpt" in launch.text, launch.text
+    relaunch = bench.train()
+    assert "weights.ckpt" in relaunch.text, relaunch.text
+    assert len(bench.attempts()) == 1, "a relaunch trained beside files that are not understood"
+    return seen
+
+
+@fault(
     "launcher-sigkilled",
     "torch's launcher SIGKILLed",
     injected="SIGKILL to the parent of rank 0 in epoch 2, iteration 2; the ranks train on",
@@ -60,5 +81,5 @@ def crash_loop(bench: Bench) -> Seen:
     bench.inject(kind="error", rank=0, epoch=1, iteration=2, once=False)
     launch = bench.train()
     seen = bench.final(launch, 4, "trainer-bug", "trainer-bug", "trainer-bug")
-    assert "3 attempts in a row brought no new checkpoint" in launch.text, launch.text
+    assert "3 attempts in a row saved no new checkpoint" in launch.text, launch.text
     return seen

@@ -181,7 +181,7 @@ def _stopped(bench: Bench, launch: Launch, status: int | None) -> Seen:
     ends = [record.end for record in records]
     assert ends == ["interrupted"], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
     assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
-    assert "type the same again: it resumes after epoch 1" in launch.text.lower(), launch.text
+    assert "run the same command again to resume after epoch 1" in launch.text.lower(), launch.text
     _succeeds(bench.ended(*_argv(launch)))
     records = bench.attempts()
     assert [record.end for record in records] == ["interrupted", "done"], said_of(records)

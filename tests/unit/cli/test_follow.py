@@ -63,7 +63,7 @@ def test_a_training_that_another_ends_early_is_not_started_again_here(
 ) -> None:
     """Who stopped it did not mean: start it again over there."""
     with (
-        pytest.raises(Interrupted, match=r"followed has ended: .*Type the same again"),
+        pytest.raises(Interrupted, match=r"followed has ended: .*Run the same command again"),
         another(disk, capsys, lambda: None),
     ):
         train.train_stage(disk.config(), "r", "s")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,13 @@ import pytest
 
 from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay import checkpoint, state
+from trainrelay.cli import accept
 from trainrelay.cli.promote import promote_stage, refuse_foreign_target
 from trainrelay.cli.train import train_stage
+from trainrelay.config import Config
 from trainrelay.errors import Refusal
 from trainrelay.files import read_record, write_json
+from trainrelay.plan import stage_plan
 from trainrelay.records import Acceptance, CheckpointRecord, Promotions, TrainRecord
 
 NAN_LOSS = {"metrics": {"loss": lambda step: math.nan if step >= 150 else 5.0}}
@@ -200,3 +205,36 @@ def test_deleted_logs_do_not_stop_an_accepted_or_ungated_checkpoint(disk: OnDisk
     write_json(disk.paths.accepted, Acceptance(kind="gate", subject=subject, reason="seen", at_s=9e9))
     promote_stage(disk.config(), "r", "s")
     assert accepted(disk) == "seen"
+
+
+def lowered(disk: OnDisk) -> Config:
+    """A config that asks for one epoch less than is trained and kept."""
+    return disk.config(epochs=1)
+
+
+def test_epochs_lowered_below_what_is_kept_is_one_answer_from_plan_train_and_promote(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And each of the two ways out that it names works."""
+    disk.train()
+    train_stage(disk.config(), "r", "s")
+    said = state.current(lowered(disk), "r", "s").reason
+    assert "epochs is 1, but 2 epochs are trained and epoch 1 has no checkpoint; set epochs: 2" in said
+    assert stage_plan(lowered(disk), "r", "s").action == "refuse"
+    assert said in stage_plan(lowered(disk), "r", "s").message()
+    for verb in (train_stage, promote_stage):
+        with pytest.raises(Refusal, match=re.escape(said)):
+            verb(lowered(disk), "r", "s")
+    monkeypatch.setattr(accept, "configured", lambda _: lowered(disk))
+    accept.run(argparse.Namespace(where="r/s", reason="I want it as it is", retrain=False))
+    train_stage(lowered(disk), "r", "s")
+    promote_stage(lowered(disk), "r", "s")
+    assert target(disk).read_bytes() == WEIGHTS
+
+
+def test_a_log_without_its_last_line_does_not_keep_a_finished_training_from_promotion(disk: OnDisk) -> None:
+    """The checkpoint says that the last epoch is done; a trainer may print every Nth iteration only."""
+    disk.train(log={"stop": (2, 40)})
+    train_stage(disk.config(), "r", "s")
+    promote_stage(disk.config(), "r", "s")
+    assert target(disk).read_bytes() == WEIGHTS

@@ -73,7 +73,7 @@ def test_a_pace_at_which_nothing_can_be_seen_is_refused(typed: Typed, pace: str)
 def test_on_a_terminal_no_line_is_wider_than_it_and_no_text_commands_it(width: int) -> None:
     rows = [
         StageRow(
-            "r", "s", "failed", "[bold red]{x}[/] " + "y" * 500, epochs=2, event="z" * 500, event_ago_s=3.0
+            "r", "s", "stopped", "[bold red]{x}[/] " + "y" * 500, epochs=2, event="z" * 500, event_ago_s=3.0
         ),
         StageRow("r" * 30, "s" * 30, "running", "", epochs=2, losses=(1.0,) * 40, backend="gloo", attempt=1),
     ]

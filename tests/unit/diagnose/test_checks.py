@@ -368,3 +368,14 @@ def test_raised_epochs_are_judged_by_their_own_schedule(tmp_path):
     for name, metrics, severity in (("2.log", {}, "info"), ("3.log", wrong, "warning")):
         second = write_mmcv_log(tmp_path / name, epochs=6, resumed=4, metrics=metrics)
         assert only(analyze(read([first, second])), "learning-rate").severity == severity
+
+
+@pytest.mark.parametrize("stop", [(2, 40), (1, 60)])
+def test_a_log_that_stops_early_does_not_block_what_the_workflow_knows_to_be_finished(judged, stop):
+    """A trainer that prints every Nth iteration only, or counts iterations alone, shows no last line."""
+    expectation = Expectation(epochs=3, ended=("done",), finished=True)
+    analysis = judged({"epochs": 3, "stop": stop}, expectation=expectation)
+    finding = only(analysis, "progress")
+    assert (finding.severity, finding.blocking) == ("info", False)
+    assert analysis.progress.finished
+    assert analysis.progress.fraction == 1.0

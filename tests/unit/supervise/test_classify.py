@@ -199,13 +199,41 @@ def test_stop_on_request_is_interrupted_whatever_the_ranks_print() -> None:
 
 
 def test_those_who_ended_the_attempt_are_believed_before_its_log() -> None:
-    """An ignored resume, then a loss that stays NaN, then the watchdog: even where it finished."""
-    evidence = Evidence(exit_status=0, epochs=3, final_checkpoint=final(), hang="no step in 90 s")
+    """An ignored resume, then a loss that stays NaN, both even where it finished; then the watchdog."""
+    evidence = Evidence(exit_status=0, epochs=3, hang="no step in 90 s")
     assert classify(evidence) == ("hang", "no step in 90 s")
+    evidence = replace(evidence, final_checkpoint=final())
     evidence = replace(evidence, diverged="the loss was not finite")
     assert classify(evidence) == ("diverged", "the loss was not finite")
     evidence = replace(evidence, not_resumed="from zero")
     assert classify(evidence) == ("not-resumed", "from zero")
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({}, None),
+        ({"exit_status": 1, "lines": ["Traceback (most recent call last):", "KeyError: 3"]}, "KeyError: 3"),
+        ({"exit_status": -9}, "the launcher was ended by SIGKILL"),
+        ({"exit_status": -15, "stop_requested": True, "last_step": STEP}, "stopped on request"),
+        ({"exit_status": -9, "hang": "no progress for 31 min"}, "no progress for 31 min"),
+        ({"unproved": "its log never says that it resumed"}, "its log never says that it resumed"),
+    ],
+)
+def test_a_finished_training_is_done_however_its_trainer_ended(
+    changes: dict[str, object], warning: str | None
+) -> None:
+    """The last epoch's valid checkpoint decides; the rest is a warning."""
+    evidence = replace(Evidence(exit_status=0, epochs=3, final_checkpoint=final()), **changes)  # type: ignore[arg-type]
+    kind, reason = classify(evidence)
+    assert kind == "done"
+    assert reason.startswith("3 of 3 epochs trained")
+    assert (
+        reason == "3 of 3 epochs trained"
+        if warning is None
+        else "; warning: " in reason and warning in reason
+    )
+    assert classify(replace(evidence, final_checkpoint=final(finite=False))).kind == "diverged"
 
 
 @pytest.mark.parametrize(("status", "signal_name"), [(-9, "SIGKILL"), (137, "SIGKILL"), (143, "SIGTERM")])

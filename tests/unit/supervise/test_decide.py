@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import get_args
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainrelay.records import STOPPED, EndClass
-from trainrelay.supervise.decide import Again, Done, Final, Past, Step, Stop, after_probe, next_step
+from trainrelay.ends import STOPPED
+from trainrelay.records import EndClass
+from trainrelay.supervise.decide import Again, Done, Final, Left, Past, Step, Stop, after_probe, next_step
 
 LADDER = ("nccl", "nccl-no-p2p", "gloo")
 MOST = 3
@@ -24,8 +26,9 @@ def past(
     steps: bool = True,
     new_checkpoint: bool = False,
     port_fixed: bool = False,
+    left: Left | None = None,
 ) -> Past:
-    return Past(end, rung, steps, new_checkpoint, port_fixed)
+    return Past(end, rung, steps, new_checkpoint, port_fixed, left)
 
 
 def after(*attempts: Past, ladder: Sequence[str] = LADDER, most: int = MOST) -> Step:
@@ -86,7 +89,7 @@ def test_port_of_the_config_is_not_tried_again() -> None:
     """Another attempt would ask for the same port; the sentence names the key that frees it."""
     step = after(past("port", steps=False, port_fixed=True))
     assert isinstance(step, Final)
-    assert "master_port: null" in step.what_to_type
+    assert "master_port: null" in step.what_to_do
 
 
 @pytest.mark.parametrize("end", ["comm", "hang"])
@@ -114,7 +117,7 @@ def test_last_rung_is_given_up_only_without_progress() -> None:
     step = after(saved, fell, fell)
     assert isinstance(step, Final)
     assert "no rung below" in step.reason
-    assert "backends" in step.what_to_type
+    assert "backends" in step.what_to_do
 
 
 def test_probe_decides_between_the_rung_and_the_one_below() -> None:
@@ -144,6 +147,23 @@ def test_trainer_bug_before_the_first_step_is_a_mistake() -> None:
     assert shape(after(past("trainer-bug", steps=False, new_checkpoint=True))) == AT_ONCE
     killed_early = after(past("killed", steps=False))
     assert shape(killed_early) == AT_ONCE
+
+
+def test_exit_0_without_a_checkpoint_is_never_followed_by_another_attempt() -> None:
+    """The trainer says that it finished: a repetition would train everything a second time."""
+    step = after(past("unfinished", left=Left(False, "work_dir holds no file that looks like one")))
+    assert isinstance(step, Final)
+    assert "work_dir holds no file that looks like one" in step.reason
+    assert shape(after(past("unfinished"))) == AT_ONCE
+    assert shape(after(past("killed", left=Left(False, "nothing")))) == AT_ONCE
+
+
+@pytest.mark.parametrize("end", ["killed", "hang", "comm", "oom-host", "lost", "port", "unfinished"])
+def test_nothing_starts_from_scratch_beside_files_that_are_not_understood(end: EndClass) -> None:
+    step = after(past(end, left=Left(True, "work_dir holds weights.ckpt (keys: a, b)")))
+    assert isinstance(step, Final)
+    assert "weights.ckpt" in step.reason
+    assert "move these files away" in step.what_to_do
 
 
 def test_attempts_without_a_new_checkpoint_are_counted_from_the_newest() -> None:
@@ -228,5 +248,4 @@ def test_every_final_says_what_happened_where_to_look_and_what_to_type(
     _, step = launch(ladder, most, ends, answers)
     if isinstance(step, Final):
         assert step.reason
-        assert "look" in step.what_to_type
-        assert "type the same again" in step.what_to_type
+        assert re.search(r"check|ask for|set ", step.what_to_do)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from support.attempts import an_attempt
-from trainrelay.records import STOPPED, AttemptRecord, EndClass
+from trainrelay.ends import STOPPED
+from trainrelay.records import AttemptRecord, EndClass
 from trainrelay.supervise.decide import Final, in_vain
 from trainrelay.supervise.earlier import earlier
 
@@ -52,4 +53,4 @@ def test_jobs_in_a_row_without_a_new_checkpoint_end_it_and_one_with_a_new_one_do
 def test_a_time_limit_that_brings_no_checkpoint_names_the_key_that_sets_it() -> None:
     final = in_vain(earlier([attempt(number, 0) for number in (1, 2, 3)], "a", 0, LADDER), 3)
     assert final is not None
-    assert "runtime_min" in final.what_to_type
+    assert "runtime_min" in final.what_to_do

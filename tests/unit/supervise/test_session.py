@@ -12,10 +12,11 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
-from trainrelay.errors import NoProgress
+from trainrelay.errors import NoProgress, Refusal
 from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.state import list_attempts
 from trainrelay.supervise import Done, Final, Outcome, StageJob, train
+from trainrelay.supervise.attempts import write_attempt
 
 
 def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
@@ -30,7 +31,7 @@ def test_a_crash_after_progress_is_tried_again_by_itself(tmp_path: Path, templat
     outcome, ends, said = launched(toy_job(tmp_path, templates, "raises-once"))
     assert isinstance(outcome.step, Done)
     assert ends == ["trainer-bug", "done"]
-    assert "tries again on gloo" in said
+    assert "retrying on gloo" in said
     resumed = outcome.attempt.resumed_from
     assert resumed is not None
     assert resumed.epoch == 1
@@ -41,7 +42,7 @@ def test_a_crash_loop_without_a_new_checkpoint_ends_after_k_attempts(tmp_path: P
     outcome, ends, _ = launched(toy_job(tmp_path, templates, "raises", most_without_checkpoint=3))
     assert ends == ["trainer-bug"] * 4
     assert isinstance(outcome.step, Final)
-    assert outcome.step.reason.startswith("3 attempts in a row brought no new checkpoint")
+    assert outcome.step.reason.startswith("3 attempts in a row saved no new checkpoint")
 
 
 def test_a_mistake_before_the_first_step_is_not_tried_again(tmp_path: Path, templates: Path) -> None:
@@ -62,6 +63,50 @@ def test_a_person_who_launches_again_is_always_obeyed(tmp_path: Path, templates:
     assert ends[-1] == "done"
 
 
+def test_what_a_launch_concluded_is_in_the_record_of_each_attempt(tmp_path: Path, templates: Path) -> None:
+    job = toy_job(tmp_path, templates, "raises", most_without_checkpoint=2)
+    launched(job)
+    steps = [attempt.decision and attempt.decision.step for attempt in list_attempts(job.stage_dir)]
+    assert steps == ["again", "again", "final"]
+    last = list_attempts(job.stage_dir)[-1].decision
+    assert last is not None
+    assert last.reason.startswith("2 attempts in a row saved no new checkpoint")
+    assert last.what_to_do
+
+
+def test_an_exit_0_with_nothing_that_is_understood_is_not_repeated(tmp_path: Path, templates: Path) -> None:
+    """It names the files found, what was looked for, and the first lines understood and not understood."""
+    job = toy_job(tmp_path, templates, "understood-nowhere")
+    outcome, ends, _ = launched(job)
+    assert ends == ["unfinished"]
+    assert isinstance(outcome.step, Final)
+    for word in ("weights.ckpt", "looked for: ", "Loading annotations`", "`train 10 steps, loss 0.3`"):
+        assert word in outcome.step.reason
+    assert "output understood: none" in outcome.step.reason
+    with pytest.raises(Refusal, match=r"weights\.ckpt .*looked for: .*Loading annotations`"):
+        launched(toy_job(tmp_path, templates))
+    assert len(list_attempts(job.stage_dir)) == 1
+    (job.work_dirs.current / "weights.ckpt").unlink()
+    assert launched(toy_job(tmp_path, templates))[1][-1] == "done"
+
+
+def test_a_training_whose_end_nobody_saw_is_verified_and_not_resumed(tmp_path: Path, templates: Path) -> None:
+    """Its supervisor and its trainer were killed after the last checkpoint."""
+    job = toy_job(tmp_path, templates, "raises-once", epochs=3)
+    launched(job)
+    last = list_attempts(job.stage_dir)[-1]
+    lost = {"end": "lost", "reason": "the supervisor died", "final_checkpoint": None, "exit_status": None}
+    write_attempt(job.stage_dir, last.model_copy(update=lost))
+    outcome, ends, _ = launched(job)
+    assert isinstance(outcome.step, Done)
+    assert ends == ["trainer-bug", "done"]
+    assert outcome.attempt.reason == (
+        "3 of 3 epochs trained; warning: the attempt ended: lost (the supervisor died)"
+    )
+    assert outcome.attempt.final_checkpoint is not None
+    assert outcome.attempt.final_checkpoint.epoch == 3
+
+
 def test_jobs_of_one_call_in_vain_end_it(
     tmp_path: Path, templates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +114,7 @@ def test_jobs_of_one_call_in_vain_end_it(
     monkeypatch.setenv(LAUNCH_VARIABLE, "the same call")
     _, before, _ = launched(toy_job(tmp_path, templates, "raises", most_without_checkpoint=3))
     job = toy_job(tmp_path, templates)
-    with pytest.raises(NoProgress, match="3 attempts in a row brought no new checkpoint"):
+    with pytest.raises(NoProgress, match="3 attempts in a row saved no new checkpoint"):
         launched(job)
     assert [attempt.end for attempt in list_attempts(job.stage_dir)] == before
 

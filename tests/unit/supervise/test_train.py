@@ -19,6 +19,7 @@ from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.state import list_attempts
 from trainrelay.supervise import StageJob
+from trainrelay.supervise.outcome import final_checkpoint
 
 
 def run(job: StageJob) -> tuple[AttemptRecord, str]:
@@ -106,8 +107,8 @@ def test_silent_resume_is_not_believed(tmp_path: Path, templates: Path) -> None:
     assert (record.end, record.resumed_from is not None) == ("not-resumed", True)
 
 
-def test_resume_without_a_word_is_not_believed(tmp_path: Path, templates: Path) -> None:
-    """Exit 0 and a sound final checkpoint do not prove the resume where the log says nothing at all."""
+def test_resume_without_a_word_is_a_warning_of_a_finished_training(tmp_path: Path, templates: Path) -> None:
+    """A log that says nothing at all proves nothing; the last epoch's checkpoint is there all the same."""
     run(toy_job(tmp_path, templates, "raises"))
 
     class Mute(Toy):
@@ -116,7 +117,8 @@ def test_resume_without_a_word_is_not_believed(tmp_path: Path, templates: Path) 
             return Launch(("cp", source, request.work_dir), {}, request.root)
 
     record, _ = run(toy_job(tmp_path, templates, trainer=Mute()))
-    assert (record.end, "never says" in (record.reason or "")) == ("not-resumed", True)
+    assert (record.end, "warning" in (record.reason or "")) == ("done", True)
+    assert "never says that it resumed" in (record.reason or "")
 
 
 def test_trainer_that_cannot_start_is_one_sentence(tmp_path: Path, templates: Path) -> None:
@@ -224,3 +226,33 @@ def test_supervising_costs_no_scan_of_processes(tmp_path: Path, templates: Path,
     monkeypatch.setattr("trainrelay.supervise.process.find", lambda tag: scans.append(tag) or [])
     run(toy_job(tmp_path, templates, epochs=6))
     assert len(scans) == 2
+
+
+@pytest.mark.parametrize(
+    ("habit", "warning"),
+    [("killed-at-the-end", "SIGKILL"), ("raises-at-the-end", "after the last checkpoint")],
+)
+def test_an_end_after_the_last_checkpoint_is_done_with_a_warning(
+    tmp_path: Path, templates: Path, habit: str, warning: str
+) -> None:
+    record, _ = run(toy_job(tmp_path, templates, habit))
+    assert record.end == "done"
+    assert (record.reason or "").startswith("3 of 3 epochs trained; warning: ")
+    assert warning in (record.reason or "")
+    assert record.final_checkpoint is not None
+
+
+def test_a_hang_after_the_last_checkpoint_is_ended_once_and_done(tmp_path: Path, templates: Path) -> None:
+    record, _ = run(toy_job(tmp_path, templates, "waits-at-the-end", hang_timeout_s=1.0))
+    assert record.end == "done"
+    assert "warning: no progress for" in (record.reason or "")
+
+
+def test_a_trainer_that_goes_past_its_epochs_is_done(tmp_path: Path, templates: Path) -> None:
+    job = toy_job(tmp_path, templates, "goes-past", epochs=2)
+    record, _ = run(job)
+    assert (record.end, record.final_checkpoint and record.final_checkpoint.epoch) == ("done", 2)
+    (job.work_dirs.current / "epoch_2.pth").unlink()
+    final, _ = final_checkpoint(job, 0)
+    assert final is not None
+    assert final.epoch == 3

@@ -136,7 +136,7 @@ def test_stage_and_state_stay_on_the_narrowest_terminal() -> None:
 
 
 def test_remarks_tell_what_fits_no_column() -> None:
-    failed = replace(FRESH, label="failed", reason="attempt 3: diverged")
+    failed = replace(FRESH, label="stopped", reason="attempt 3: diverged")
     assert list(remarks([RUNNING, failed, FRESH])) == [
         "driving/stage1: ↓ gloo is a fallback from nccl",
         "driving/stage1, 2 min ago: attempt 2 resumes after epoch 1",

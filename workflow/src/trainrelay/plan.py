@@ -148,7 +148,7 @@ def _price(config: Config, facts: state.Facts, action: Action) -> Price | None:
         return None
     done = facts.epochs_done if action in ("resume", "extend") else 0
     ranks = config.runs[facts.run].trainer.nproc_per_node * settings.resources.nodes
-    return price(facts.attempts, settings.epochs - done, ranks)
+    return price(facts.attempts, max(0, settings.epochs - done), ranks)
 
 
 def _refusal(config: Config, facts: state.Facts, action: Action, problems: list[str]) -> str | None:
@@ -181,7 +181,7 @@ def trained_before(facts: state.Facts) -> str | None:
 def _action(
     config: Config, judged: state.State, facts: state.Facts, training_parent: str | None
 ) -> tuple[Action, str]:
-    if judged.kind in ("complete", "resumable", "failed") and training_parent:
+    if judged.kind in ("complete", "resumable", "stopped") and training_parent:
         return "retrain", f"{training_parent} trains first, so this stage's initial checkpoint changes"
     actions: Mapping[state.StateKind, Action] = {
         "fresh": "train",
@@ -189,6 +189,7 @@ def _action(
         "complete": "nothing",
         "running": "wait",
         "foreign": "refuse",
+        "refused": "refuse",
     }
     if judged.kind in actions:
         return actions[judged.kind], judged.reason
@@ -212,7 +213,11 @@ def _doing(action: Action, facts: state.Facts, set_aside: Path | None) -> str:
     words: Mapping[Action, str] = {
         "nothing": "trains nothing (complete)",
         "train": f"trains {facts.epochs} epochs",
-        "resume": f"resumes after epoch {facts.epochs_done} of {facts.epochs}",
+        "resume": (
+            f"resumes after epoch {facts.epochs_done} of {facts.epochs}"
+            if facts.epochs_done < facts.epochs
+            else f"verifies the checkpoint of epoch {facts.epochs}; trains nothing if it is valid"
+        ),
         "extend": f"goes on from epoch {facts.epochs_done} to {facts.epochs}",
         "retrain": f"trains {facts.epochs} epochs anew; the old training is kept in {set_aside}",
         "wait": "trains nothing: it is being trained now",

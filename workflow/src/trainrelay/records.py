@@ -37,10 +37,6 @@ EndClass = Literal[
     "lost",  # the supervisor died; nobody saw the end
 ]
 
-STOPPED: frozenset[EndClass] = frozenset({"interrupted", "time-limit", "preempted"})
-"""Ends that somebody asked for: nothing failed."""
-
-
 # ---------------------------------------------------------------------- files of ours (JSON)
 
 
@@ -104,6 +100,14 @@ class SlurmRun(Record):
     nodes: str  # as Slurm writes them: gpu[03-04]
 
 
+class Decision(Record):
+    """What followed the end of an attempt, as the supervisor concluded it; `final` needs you."""
+
+    step: Literal["done", "stop", "again", "final"]
+    reason: str = ""
+    what_to_do: str = ""
+
+
 class AttemptRecord(Record):
     """attempts/NNN/attempt.json: one start of the trainer. Times are Unix seconds."""
 
@@ -134,6 +138,7 @@ class AttemptRecord(Record):
     last_iteration: int | None = None
     iters_per_epoch: int | None = None
     final_checkpoint: CheckpointFacts | None = None
+    decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
 
 
 class Takeover(Record):
@@ -300,6 +305,7 @@ class Expectation:
     initial_checkpoint: str | None = None
     resumed: tuple[ResumePoint, ...] = ()  # one per attempt that was asked to resume
     ended: tuple[EndClass, ...] = ()  # of each attempt, in order
+    finished: bool = False  # its last checkpoint says so, whatever the log shows
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay.alive import lives
-from trainrelay.config import Config, StagePaths, stage_paths
+from trainrelay.config import Config, Stage, StagePaths, stage_paths
+from trainrelay.ends import gave_up
 from trainrelay.files import read_record
+from trainrelay.finished import epochs_trained, why_not_lowered
 from trainrelay.records import (
     Acceptance,
     AttemptRecord,
     CheckpointRecord,
-    EndClass,
     FileDigest,
     Identity,
     TrainRecord,
@@ -28,11 +29,13 @@ from trainrelay.records import (
 from trainrelay.signature import UNREADABLE, Difference, differences, ingredients, signature, trainer_of
 from trainrelay.work_dirs import WorkDirs
 
-StateKind = Literal["fresh", "running", "resumable", "complete", "failed", "changed", "foreign"]
-_FINAL: frozenset[EndClass | None] = frozenset({"diverged", "oom-gpu", "disk-full", "not-resumed"})
+# stopped: its supervisor gave up and needs your decision; a start tries again anyway. refused: nothing can be
+# trained or promoted as the config asks.
+StateKind = Literal["fresh", "running", "resumable", "complete", "stopped", "changed", "foreign", "refused"]
+REFUSED: frozenset[StateKind] = frozenset({"foreign", "refused"})
 
 
-_LEFT = "its supervisor died; where its trainer goes on, the next start follows it"
+_LEFT = "its supervisor died; if its trainer still runs, the next start follows it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,14 @@ def current(config: Config, run: str, stage: str) -> State:
     return judge(read(config, run, stage))
 
 
+def promoted_epoch(stage: Stage, facts: Facts) -> int:
+    """The epoch that is promoted: a later one where the trainer went past it and kept only that."""
+    asked = stage.checkpoint_epoch
+    if stage.checkpoint != "latest" or any(epoch == asked for epoch, _ in facts.checkpoints):
+        return asked
+    return max(asked, epochs_trained(facts.attempts))
+
+
 def handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
     """The checkpoint that a stage starts from, as the earlier stage promoted it; None before that."""
     parent = config.stage(run, stage).init_from
@@ -232,16 +243,25 @@ def _running(facts: Facts) -> State:
 
 
 def _complete(facts: Facts) -> State | None:
-    done = max((attempt.epochs for attempt in facts.attempts if attempt.end == "done"), default=0)
     recorded = facts.train is not None and facts.train.signature == signature(facts.ingredients, facts.epochs)
-    if done >= facts.epochs or (recorded and facts.accepted is None):
+    if recorded and facts.accepted is None:
         return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
     accepted = facts.accepted
     newest_s = facts.attempts[-1].started_s if facts.attempts else 0.0
     given = accepted is not None and accepted.kind == "gate" and accepted.epochs == facts.epochs
     if accepted and accepted.checkpoint and given and accepted.at_s > newest_s:
         return State("complete", f"taken as it is at epoch {accepted.checkpoint.epoch}: {accepted.reason}")
-    return None
+    return _trained(facts) if epochs_trained(facts.attempts) >= facts.epochs else None
+
+
+def _trained(facts: Facts) -> State:
+    """A finished training, of more epochs than the config asks for perhaps."""
+    trained, there = epochs_trained(facts.attempts), {epoch for epoch, _ in facts.checkpoints}
+    if why := why_not_lowered(facts.attempts, facts.epochs, there):
+        accept = f'trainrelay accept {facts.run}/{facts.stage} --reason "..."'
+        return State("refused", f"{why}; set epochs: {trained}, or take what is there as it is: {accept}")
+    past = f"; warning: the trainer went on to epoch {trained}" if trained > facts.epochs else ""
+    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{past}")
 
 
 def _unfinished(facts: Facts) -> State:
@@ -249,8 +269,10 @@ def _unfinished(facts: Facts) -> State:
     how = f"attempt {last.number}: {last.end or _LEFT}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
     where = f"{facts.epochs_done} of {facts.epochs} epochs trained; {how}{why}"
-    if last is not None and last.end in _FINAL:
-        return State("failed", where)
+    if last is not None and (decision := gave_up(last)):
+        return State("stopped", f"needs your decision: {where}; {decision}")
+    if facts.epochs_done >= facts.epochs:
+        return State("resumable", f"{where}; its last checkpoint is verified at the next start")
     if last is not None and last.end == "done":
         return State("resumable", f"epochs raised from {last.epochs} to {facts.epochs}")
     return State("resumable", where)

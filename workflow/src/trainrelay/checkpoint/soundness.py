@@ -49,7 +49,7 @@ def _unsound(inspection: Inspection, epoch: int) -> str | None:
 def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> None:
     """CheckpointError unless it is finite and was saved after `epochs` epochs and `iterations` steps.
 
-    `iterations` None: not known, not compared.
+    `iterations` None: not known, not compared; so is an epoch that the file does not tell.
     """
     name = escaped(facts.file.path)
     if not facts.finite:
@@ -57,7 +57,7 @@ def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> No
             f"{name} fails the check finite: {facts.first_non_finite} holds a NaN or an infinity, "
             f"so the training diverged; {_ANOTHER}, or lower the learning rate and train again"
         )
-    if facts.epoch != epochs:
+    if facts.epoch not in (None, epochs):
         raise CheckpointError(
             f"{name} fails the check epoch: it was saved after epoch {_told(facts.epoch)}, not {epochs}; "
             f"start the workflow again to train the rest, or {_ANOTHER}"

@@ -17,6 +17,7 @@ from trainrelay.config import Config
 from trainrelay.diagnose import analyze, to_json
 from trainrelay.errors import LogError, UserError
 from trainrelay.files import write_bytes, write_json
+from trainrelay.finished import epochs_trained
 from trainrelay.logs import read
 from trainrelay.plan import initial_checkpoint
 from trainrelay.records import Analysis, Expectation
@@ -74,6 +75,7 @@ def _expectation(config: Config, facts: state.Facts) -> Expectation:
         initial_checkpoint=_initial(config, facts),
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
+        finished=epochs_trained(facts.attempts) >= settings.epochs,
     )
 
 

@@ -9,6 +9,7 @@ import time
 from rich.console import Console
 
 from trainrelay import state
+from trainrelay.cli.outcome import ending
 from trainrelay.cli.say import say
 from trainrelay.command import StepSeen
 from trainrelay.config import Config, stage_paths
@@ -64,9 +65,12 @@ def _step(row: StageRow) -> StepSeen | None:
 
 
 def _ended(config: Config, run: str, stage: str) -> None:
-    judged = state.current(config, run, stage)
+    facts = state.read(config, run, stage)
+    judged = state.judge(facts)
+    if judged.kind == "stopped":
+        raise ending(facts, facts.attempts[-1])
     if judged.kind != "complete":
         raise Interrupted(
-            f"{run}/{stage}: the supervisor that was followed has ended: {judged.reason}. Type the same again"
-            " to go on."
+            f"{run}/{stage}: the supervisor that was followed has ended: {judged.reason}."
+            " Run the same command again to resume."
         )

@@ -1,36 +1,24 @@
-"""How a launch that did not complete its training is told to a person: a sentence and an exit code."""
+"""How a launch that did not complete its training is reported: a sentence and an exit code."""
 
 from __future__ import annotations
 
-from trainrelay.errors import Diverged, Interrupted, NoProgress, TrainrelayError, UserError
-from trainrelay.records import EndClass
+from trainrelay.ends import ENDS
+from trainrelay.errors import Interrupted, TrainrelayError
+from trainrelay.records import AttemptRecord
 from trainrelay.state import Facts, attempt_log, relative
-from trainrelay.supervise import Final, Outcome
-
-_ERRORS: dict[EndClass | None, type[TrainrelayError]] = {
-    "diverged": Diverged,
-    "oom-gpu": UserError,
-    "oom-host": UserError,
-    "disk-full": UserError,
-    "not-resumed": UserError,
-    "port": UserError,
-}
 
 
-def ending(facts: Facts, outcome: Outcome) -> TrainrelayError:
-    """The error that says what happened, where to look and what to type."""
-    attempt, step = outcome.attempt, outcome.step
+def ending(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
+    """The error that says how the newest attempt ended, where to look and what to run, by its record."""
     what = f"{facts.run}/{facts.stage}: attempt {attempt.number} ended: {attempt.end} ({attempt.reason})."
     log = f"Log: {relative(attempt_log(facts.paths.folder, attempt).absolute())}."
-    if isinstance(step, Final):
-        said = f"{what} {_capital(step.reason)}. {log} {_capital(step.what_to_type)}."
-        return _ERRORS.get(attempt.end, NoProgress)(said)
-    return Interrupted(f"{what} {log} {_go_on(facts)}")
-
-
-def _go_on(facts: Facts) -> str:
+    decision = attempt.decision
+    if decision is not None and decision.step == "final" and attempt.end is not None:
+        said = f"{what} {_capital(decision.reason)}. {log} {_capital(decision.what_to_do)}."
+        return ENDS[attempt.end].error(f"{said} Then run the same command again.")
     done = facts.epochs_done
-    return "Type the same again: " + (f"it resumes after epoch {done}." if done else "it starts anew.")
+    where = f"resume after epoch {done}" if done else "start from scratch"
+    return Interrupted(f"{what} {log} Run the same command again to {where}.")
 
 
 def _capital(text: str) -> str:

@@ -27,12 +27,14 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     facts = state.read(config, run_name, stage)
     if facts.train is None:
         raise UserError(f"{run_name}/{stage}: {facts.paths.train} is missing; type: snakemake")
+    if (judged := state.judge(facts)).kind in state.REFUSED:
+        raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     settings, source = config.stage(run_name, stage), facts.train.final_checkpoint
     accepted = _accepted(settings, facts, source)
     _gate(facts, source, _blocking(config, facts), accepted)
     if accepted is None:
         iterations = _iterations(config, facts, source)
-        checkpoint.verify(source, epochs=settings.checkpoint_epoch, iterations=iterations)
+        checkpoint.verify(source, epochs=state.promoted_epoch(settings, facts), iterations=iterations)
     target = facts.paths.target
     if target is not None:
         _announce(facts.paths, source.file.model_copy(update={"path": str(target)}))
@@ -53,7 +55,9 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
             accepted=accepted,
         ),
     )
-    say(f"{run_name}/{stage}: epoch {source.epoch} is handed on: {target or source.file.path}")
+    past = (source.epoch or 0) > settings.epochs and accepted is None
+    warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
+    say(f"{run_name}/{stage}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
 
 
 def refuse_foreign_target(config: Config, facts: state.Facts) -> None:
@@ -79,12 +83,14 @@ def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> s
 
 
 def refused(config: Config, facts: state.Facts) -> bool:
-    """Whether promote would refuse a finished training's checkpoint without a person's word."""
+    """Whether promote would refuse a finished training's checkpoint without an override."""
     assert facts.train is not None, "only a finished training has something to hand on"
     source, settings = facts.train.final_checkpoint, config.stage(facts.run, facts.stage)
+    if state.judge(facts).kind == "refused":
+        return True
     iterations = _iterations(config, facts, source)
     try:
-        checkpoint.verify(source, epochs=settings.checkpoint_epoch, iterations=iterations)
+        checkpoint.verify(source, epochs=state.promoted_epoch(settings, facts), iterations=iterations)
     except CheckpointError:
         return True
     return bool(_blocking(config, facts))

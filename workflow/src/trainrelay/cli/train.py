@@ -81,7 +81,7 @@ def _trainable(config: Config, run_name: str, stage: str) -> bool:
     """Whether there is something to train; train.json of a complete training is written again."""
     facts = state.read(config, run_name, stage)
     judged = state.judge(facts)
-    if judged.kind == "foreign":
+    if judged.kind in state.REFUSED:
         raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     if judged.kind == "complete":
         say(f"{run_name}/{stage}: {judged.reason}; trains nothing")
@@ -279,7 +279,7 @@ def _conclude(config: Config, before: state.Facts, outcome: Outcome) -> None:
         write_train_record(config, facts)
         return
     _explain(config, facts)
-    raise ending(facts, outcome)
+    raise ending(facts, outcome.attempt)
 
 
 def _explain(config: Config, facts: state.Facts) -> None:

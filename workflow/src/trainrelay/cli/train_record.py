@@ -9,7 +9,7 @@ from trainrelay.files import sha256_of, write_json
 from trainrelay.legs import legs
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.signature import signature, trainer_of
-from trainrelay.state import Facts, attempt_log
+from trainrelay.state import Facts, attempt_log, promoted_epoch
 
 
 def write_train_record(config: Config, facts: Facts) -> None:
@@ -37,8 +37,9 @@ def _final(config: Config, facts: Facts) -> CheckpointFacts:
     """The checkpoint that is handed on: as it was recorded, read anew where the file is another one now."""
     settings = config.stage(facts.run, facts.stage)
     taken = facts.accepted.checkpoint if facts.accepted and settings.checkpoint == "latest" else None
-    recorded = taken or _recorded(facts, settings.checkpoint_epoch)
-    wanted = taken.epoch if taken and taken.epoch else settings.checkpoint_epoch
+    epoch = promoted_epoch(settings, facts)
+    recorded = taken or _recorded(facts, epoch)
+    wanted = taken.epoch if taken and taken.epoch else epoch
     missing = trainer_of(config, facts.run).checkpoint_path(facts.work_dirs.current, wanted)
     path = next((path for epoch, path in facts.checkpoints if epoch == wanted), missing)
     if path.is_file():

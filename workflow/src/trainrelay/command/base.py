@@ -208,6 +208,13 @@ class Trainer(Protocol):
         """Epoch checkpoints as (epoch, path), the newest epoch first, symlinks left out."""
         ...
 
+    # The checkpoints that it reads, in words.
+    looked_for: str
+
+    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
+        """Files that look like checkpoints and are not understood, and why."""
+        ...
+
     def left_behind(self, work_dir: Path) -> list[str]:
         """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
         ...

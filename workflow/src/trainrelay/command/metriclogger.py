@@ -59,6 +59,7 @@ class MetricLogger:
     """How a script of DETR's family is started, what it prints, which files it leaves."""
 
     kind = "metriclogger"
+    looked_for = "checkpoint*.pth"
     # None of them says that it resumed: the first epoch that it trains does.
     resume_proof: Literal["line", "epoch"] = "epoch"
     saves_iteration = False
@@ -158,6 +159,10 @@ class MetricLogger:
         if newest.is_file() and not newest.is_symlink():
             found.append((saved_epoch(newest) or 0, 0, newest))
         return [(epoch, path) for epoch, _, path in sorted(found, reverse=True)]
+
+    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
+        """Stub."""
+        return []
 
     def left_behind(self, work_dir: Path) -> list[str]:
         """Every *.pth, and the log.txt that a start would append to."""

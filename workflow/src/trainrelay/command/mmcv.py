@@ -53,6 +53,7 @@ class Mmcv:
     """How an mmcv 1.x trainer is started, what it prints, which files it leaves."""
 
     kind = "mmcv"
+    looked_for = "epoch_N.pth"
     resume_proof: Literal["line", "epoch"] = "line"
     saves_iteration = True
     lacks: frozenset[str] = frozenset()
@@ -159,6 +160,10 @@ class Mmcv:
         found = [(_CHECKPOINT.match(path.name), path) for path in plain_files(work_dir)]
         return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
 
+    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
+        """Those of another name."""
+        return [(p, "is not called epoch_N.pth") for p in plain_files(work_dir) if _looks(p)]
+
     def left_behind(self, work_dir: Path) -> list[str]:
         """Every *.pth: CheckpointHook writes through links and replaces latest.pth."""
         return sorted(path.name for path in work_dir.glob("*.pth")) if work_dir.is_dir() else []
@@ -214,3 +219,7 @@ def _release(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: (1, 7, 2) of 1.7.2+cpu; empty where there are none."""
     found = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def _looks(path: Path) -> bool:
+    return path.name.endswith((".pth", ".pt", ".ckpt", ".pth.tar")) and not _CHECKPOINT.match(path.name)

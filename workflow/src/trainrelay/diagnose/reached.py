@@ -12,7 +12,7 @@ def reached(case: Case) -> Progress:
     if not case.train:
         return Progress(0, 0, length, epochs, 0.0 if epochs else None, finished=False)
     last = max((case.train[-1], *case.rows("epoch")[-1:]), key=lambda row: row.epoch)
-    finished = _finished(case, last)
+    finished = case.expectation.finished or _finished(case, last)
     fraction = 1.0 if finished else _fraction(case, last)
     iteration = last.iteration if last.phase == "train" else max(0, (length or 1) - 1)
     return Progress(last.epoch, iteration, length, epochs, fraction, finished)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from trainrelay.records import STOPPED, Finding, RunReport, StageReport
+from trainrelay.ends import STOPPED
+from trainrelay.records import Finding, RunReport, StageReport
 from trainrelay.report.wording import count, sentence
 
 Tone = Literal["ok", "warn", "bad", "live", "idle"]
 STATE_TONES: dict[str, Tone] = {
     "complete": "ok",
     "running": "live",
-    "failed": "bad",
+    "stopped": "bad",
     "foreign": "bad",
+    "refused": "bad",
     "changed": "warn",
 }
 VERDICT_TONES: dict[str, Tone] = {"healthy": "ok", "warning": "warn", "failed": "bad"}

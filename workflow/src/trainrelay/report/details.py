@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from trainrelay.ends import STOPPED
 from trainrelay.records import (
-    STOPPED,
     Analysis,
     AttemptRecord,
     CheckpointFacts,

@@ -26,8 +26,9 @@ class Evidence:
     """What is known when the launcher has ended.
 
     `exit_status` as Popen gives it: negative for a signal. `lines` are the log's, from shortly before its
-    last progress line on. `final_problem` says what is wrong with the last epoch's checkpoint. The last three
-    are sentences of those who ended the attempt: an ignored resume, a loss that stays NaN, a watchdog.
+    last progress line on. `final_checkpoint` is that of a finished training, `final_problem` says why there
+    is none. The last four are sentences: an ignored resume, one that its log does not prove, a loss that
+    stays NaN, a watchdog.
     """
 
     exit_status: int
@@ -40,6 +41,7 @@ class Evidence:
     final_checkpoint: CheckpointFacts | None = None
     final_problem: str | None = None
     not_resumed: str | None = None
+    unproved: str | None = None
     diverged: str | None = None
     hang: str | None = None
 
@@ -52,8 +54,13 @@ class End(NamedTuple):
 
 
 def classify(evidence: Evidence) -> End:
-    """The end of an attempt."""
-    return _told(evidence) or _seen(evidence)
+    """The end of an attempt; how the trainer of a finished training ended is a warning."""
+    told, final = _told(evidence), evidence.final_checkpoint
+    if final is None or (told and told.kind in ("not-resumed", "diverged")):
+        return told or _seen(evidence)
+    ended_well = told is None and evidence.exit_status == 0 and not evidence.stop_requested
+    warning = evidence.unproved if ended_well else (told or _seen(evidence)).reason
+    return finished_end(final, evidence.epochs, warning)
 
 
 def _told(evidence: Evidence) -> End | None:
@@ -67,13 +74,9 @@ def _told(evidence: Evidence) -> End | None:
 
 
 def _seen(evidence: Evidence) -> End:
-    if evidence.exit_status == 0 and evidence.final_checkpoint:
-        return _finished(evidence.final_checkpoint, evidence.epochs)
     if evidence.stop_requested:
         return _stopped(evidence)
-    if evidence.exit_status == 0:
-        return _unfinished(evidence)
-    return _failed(evidence)
+    return _unfinished(evidence) if evidence.exit_status == 0 else _failed(evidence)
 
 
 def _stopped(evidence: Evidence) -> End:
@@ -83,11 +86,13 @@ def _stopped(evidence: Evidence) -> End:
     return End(why.end, f"stopped {where}: {why.words}")
 
 
-def _finished(final: CheckpointFacts, epochs: int) -> End:
+def finished_end(final: CheckpointFacts, epochs: int, warning: str | None) -> End:
+    """The end of a finished training; `warning` tells how its trainer ended, if not well."""
     if not final.finite:
         what = final.first_non_finite or "a weight"
         return End("diverged", f"{final.file.path}: {what} is not finite")
-    return End("done", f"{epochs} of {epochs} epochs trained")
+    trained = f"{final.epoch or epochs} of {epochs} epochs trained"
+    return End("done", f"{trained}; warning: {warning}" if warning else trained)
 
 
 def _unfinished(evidence: Evidence) -> End:

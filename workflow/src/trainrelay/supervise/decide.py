@@ -1,8 +1,9 @@
-"""What follows the end of an attempt (pure): again, a rung down, a person, or nothing.
+"""What follows the end of an attempt (pure): another one, a rung down, your decision, or nothing.
 
-One layer per cause. What another attempt can cure is tried again here, in the same allocation, until too many
-attempts in a row brought no new checkpoint. A rung of the ladder is left when its probe fails, or at the
-second end of one kind on it that may be its fault.
+One layer per cause; `ends` is the table. What another attempt can cure is retried here, in the same
+allocation, until too many attempts in a row saved no new checkpoint. Nothing starts from scratch after a
+trainer exited 0, nor beside files that look like checkpoints and are not understood. A rung of the ladder is
+left when its probe fails, or at the second end of one kind on it that may be its fault.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import assert_never
 
-from trainrelay.records import EndClass
+from trainrelay.ends import ENDS
+from trainrelay.records import Decision, EndClass
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What lies in the work dir where nothing in it can be resumed from."""
+
+    unrecognised: bool  # files among it look like checkpoints, and a start from scratch could overwrite them
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,7 @@ class Past:
     steps: bool  # a training step was seen
     new_checkpoint: bool  # it left a checkpoint of a later epoch than was there before
     port_fixed: bool  # the config names the port
+    left: Left | None = None  # None: there is a checkpoint to resume from
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +58,10 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """A person decides: what happened, and where to look and what to type."""
+    """You decide: what happened, where to look and what to run."""
 
     reason: str
-    what_to_type: str
+    what_to_do: str
 
 
 Step = Done | Stop | Again | Final
@@ -61,14 +72,16 @@ def next_step(past: Sequence[Past], ladder: Sequence[str], most_without_checkpoi
 
     `ladder` is best first and holds every rung of `past`.
     """
-    step, barren = _by_end(past, ladder), len(_barren(past))
-    if isinstance(step, Again) and barren >= most_without_checkpoint:
-        return _no_progress(past[-1].end, barren)
-    return step
+    step, barren, left = _by_end(past, ladder), len(_barren(past)), past[-1].left
+    if not isinstance(step, Again):
+        return step
+    if left is not None and (past[-1].end == "unfinished" or left.unrecognised):
+        return nothing_to_resume_from(left)
+    return _no_progress(past[-1].end, barren) if barren >= most_without_checkpoint else step
 
 
 def in_vain(past: Sequence[Past], most_without_checkpoint: int) -> Final | None:
-    """Why no job that Slurm starts anew is to try once more; None where one may. `past` may be empty."""
+    """Why no job that Slurm requeues may retry; None where one may. `past` may be empty."""
     barren = len(_barren(past))
     return _no_progress(past[-1].end, barren) if barren >= most_without_checkpoint else None
 
@@ -82,26 +95,25 @@ def after_probe(step: Again, works: bool, ladder: Sequence[str]) -> Again | Fina
 
 def _by_end(past: Sequence[Past], ladder: Sequence[str]) -> Step:  # noqa: PLR0911 (the rows of a table)
     last = past[-1]
-    end: EndClass = last.end
-    match end:
+    match ENDS[last.end].follows:
         case "done":
             return Done()
-        case "interrupted" | "time-limit" | "preempted":
+        case "stop":
             return Stop()
-        case "diverged" | "oom-gpu" | "disk-full" | "not-resumed":
-            return _FINAL[end]
-        case "oom-host":
+        case "final":
+            return _final(last.end)
+        case "memory":
             return _host_memory(past)
         case "port":
-            return _PORT_FIXED if last.port_fixed else _again(last, "another port is taken")
-        case "comm" | "hang":
+            return _final("port") if last.port_fixed else _again(last, "another port is taken")
+        case "doubt":
             return _doubt(past, ladder)
-        case "trainer-bug":
-            mistake = not (last.steps or last.new_checkpoint)
-            return _MISTAKE if mistake else _again(last, "the trainer failed after it had trained")
-        case "killed" | "unfinished" | "lost":
-            return _again(last, "nothing speaks against another attempt")
-    assert_never(end)
+        case "bug":
+            startup = not (last.steps or last.new_checkpoint)
+            return _STARTUP_ERROR if startup else _again(last, "the trainer failed after it had trained")
+        case "retry":
+            return _again(last, "retrying")
+    assert_never(ENDS[last.end].follows)
 
 
 def _again(last: Past, why: str, *, probe_first: bool = False) -> Again:
@@ -109,14 +121,14 @@ def _again(last: Past, why: str, *, probe_first: bool = False) -> Again:
 
 
 def _barren(past: Sequence[Past]) -> list[Past]:
-    """The attempts since the one that brought the newest checkpoint."""
+    """The attempts since the one that saved the newest checkpoint."""
     return list(takewhile(lambda attempt: not attempt.new_checkpoint, reversed(past)))
 
 
 def _host_memory(past: Sequence[Past]) -> Step:
     if sum(attempt.end == "oom-host" for attempt in _barren(past)) > 1:
-        return _HOST_MEMORY
-    return _again(past[-1], "memory may have been short for once")
+        return _final("oom-host")
+    return _again(past[-1], "memory may have been short this once")
 
 
 def _doubt(past: Sequence[Past], ladder: Sequence[str]) -> Step:
@@ -136,61 +148,53 @@ def _below(rung: str, ladder: Sequence[str], why: str) -> Again | Final:
     return Again(lower[0], probe_first=True, reason=why)
 
 
-# ---------------------------------------------------------------------- what a person reads
+# ---------------------------------------------------------------------- what you read
 
 _RANKS_CANNOT_TALK = (
-    "look in the log for the first communication error and at the probe's word on each backend, mend the"
-    " network or add a backend to the stage's `backends` in the config, then type the same again"
+    "check in the log which communication error came first, and the probe result of each backend; fix the"
+    " network or add a backend to the stage's `backends` in the config"
 )
-_MISTAKE = Final(
-    "the trainer failed before its first training step, as another attempt would",
-    "look at the exception in the log, mend the trainer or its config, then type the same again",
+_STARTUP_ERROR = Final(
+    "the trainer failed before its first training step, and a retry would fail the same way",
+    "check the exception in the log and fix the trainer or its config",
 )
-_PORT_FIXED = Final(
-    "the port that the config names is taken",
-    "look with `ss -ltnp` at who holds it and end that, or set `master_port: null` for a free port each time,"
-    " then type the same again",
+_NOT_UNDERSTOOD = (
+    "check where and in which form the trainer saves its checkpoints and fix that, or move these files away"
+    " to train from scratch"
 )
-_HOST_MEMORY = Final(
-    "the host's memory ran out twice without a new checkpoint in between",
-    "look in the log at which process it was, ask for more (`mem_gb` of the stage's resources) or set fewer"
-    " data workers, then type the same again",
-)
-_FINAL: dict[EndClass, Final] = {
-    "diverged": Final(
-        "the training left the finite numbers, as another attempt would",
-        "look in the report for the first step that is not finite; lower the learning rate in the trainer"
-        " config and type the same again (the change trains anew and keeps the old training)",
-    ),
-    "oom-gpu": Final(
-        "the training does not fit the GPU's memory",
-        "look in the log at what it asked for, make model or batch smaller (UniAD: queue_length, DETR:"
-        " batch_size), then type the same again",
-    ),
-    "disk-full": Final(
-        "the disk takes nothing more: it is full, over its quota or read-only",
-        "look in the log at which file it was, free space there or make it writable, then type the same"
-        " again; what is trained is kept",
-    ),
-    "not-resumed": Final(
-        "the trainer was asked to resume and did not",
-        "look in the log at why it ignored the checkpoint, mend that, then type the same again; nothing was"
-        " overwritten by us",
-    ),
+_LONGER: dict[EndClass, str] = {
+    "time-limit": "set runtime_min of the stage's resources so that each job saves a checkpoint, or save"
+    " checkpoints more often",
+    "preempted": "ask for a partition or qos whose jobs are not preempted, or save checkpoints more often",
 }
+
+
+def _final(end: EndClass) -> Final:
+    return Final(ENDS[end].reason, ENDS[end].what_to_do)
 
 
 def _no_progress(end: EndClass, barren: int) -> Final:
     attempts = "an attempt" if barren == 1 else f"{barren} attempts in a row"
     return Final(
-        f"{attempts} brought no new checkpoint, the last one ended: {end}",
-        _LONGER.get(end, "look at the ends of their logs, mend the cause, then type the same again"),
+        f"{attempts} saved no new checkpoint, the last one ended: {end}",
+        _LONGER.get(end, "check the ends of their logs and fix the cause"),
     )
 
 
-_LONGER: dict[EndClass, str] = {
-    "time-limit": "set runtime_min of the stage's resources so that each job brings a checkpoint, or save"
-    " checkpoints more often, then type the same again",
-    "preempted": "ask for a partition or qos whose jobs are not preempted, or save checkpoints more often,"
-    " then type the same again",
-}
+def nothing_to_resume_from(left: Left) -> Final:
+    """Why no attempt starts from scratch."""
+    return Final(f"there is no checkpoint to resume from: {left.words}", _NOT_UNDERSTOOD)
+
+
+def recorded(step: Step) -> Decision:
+    """A step as an attempt's record keeps it."""
+    match step:
+        case Done():
+            return Decision(step="done")
+        case Stop():
+            return Decision(step="stop")
+        case Again():
+            return Decision(step="again", reason=step.reason)
+        case Final():
+            return Decision(step="final", reason=step.reason, what_to_do=step.what_to_do)
+    assert_never(step)

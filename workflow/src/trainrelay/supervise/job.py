@@ -42,6 +42,10 @@ class StageJob:
         """Epochs and files that are there now, newest epoch first; whether they are sound is not judged."""
         return self.work_dirs.checkpoints(self.trainer)
 
+    def unrecognised(self) -> list[tuple[Path, str]]:
+        """Files that look like checkpoints and are not understood, and why."""
+        return [found for folder in self.work_dirs.all for found in self.trainer.unrecognised(folder)]
+
     def rung(self, name: str) -> Rung:
         """A rung of the ladder by its name."""
         return next(rung for rung in self.ladder if rung.name == name)

@@ -6,8 +6,10 @@ import time
 
 from trainrelay.checkpoint import inspect
 from trainrelay.errors import UserError
+from trainrelay.finished import final_candidate, finished
 from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass
-from trainrelay.supervise.classify import Evidence, classify
+from trainrelay.state import list_attempts
+from trainrelay.supervise.classify import Evidence, classify, finished_end
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import UNSEEN
 from trainrelay.supervise.slurm_run import Why
@@ -30,9 +32,8 @@ def judged(
 
     Of a trainer whose exit status nobody saw, the last epoch's checkpoint decides whether it went well.
     """
-    final, problem = _final_checkpoint(job) if status in (0, UNSEEN) else (None, None)
+    final, problem = final_checkpoint(job, status)
     status = (0 if final else _UNSEEN_FAILURE) if status is UNSEEN else status
-    missing_proof = watch.proof.missing() if status == 0 and not stop_requested else None
     end, reason = classify(
         Evidence(
             exit_status=status,
@@ -43,7 +44,8 @@ def judged(
             last_step=watch.last_step,
             final_checkpoint=final,
             final_problem=problem,
-            not_resumed=watch.not_resumed or missing_proof,
+            not_resumed=watch.not_resumed,
+            unproved=watch.proof.missing(),
             hang=hang,
             diverged=None if status == 0 else watch.diverged,
             local_ranks=job.request.nproc_per_node if job.request.nodes == 1 else None,
@@ -52,19 +54,28 @@ def judged(
     return ended(_with_progress(record, watch), end, reason, exit_status=status, final_checkpoint=final)
 
 
-def _final_checkpoint(job: StageJob) -> tuple[CheckpointFacts | None, str | None]:
-    """The last epoch's checkpoint, or what is wrong with it; (None, None) where there is none."""
-    found = job.checkpoints()
-    path = next((path for epoch, path in found if epoch == job.epochs), None)
+def final_checkpoint(job: StageJob, status: int | None) -> tuple[CheckpointFacts | None, str | None]:
+    """The checkpoint that finishes the training, or what is wrong with it; (None, None): there is none."""
+    path = final_candidate(job.checkpoints(), job.epochs)
     if path is None:
         return None, None
     try:
         facts = inspect(path)
     except UserError as error:
         return None, str(error)
-    if facts.epoch != job.epochs:
+    if not finished(facts, job.epochs, status):
         return None, f"{path} was saved after epoch {facts.epoch}"
     return facts, None
+
+
+def finished_unseen(job: StageJob) -> AttemptRecord | None:
+    """The newest attempt as done, where it finished the training and nobody saw it; all have ended."""
+    attempts, (facts, _) = list_attempts(job.stage_dir), final_checkpoint(job, UNSEEN)
+    if not attempts or facts is None or not facts.finite:
+        return None
+    newest = attempts[-1]
+    end, reason = finished_end(facts, job.epochs, f"the attempt ended: {newest.end} ({newest.reason})")
+    return newest.model_copy(update={"end": end, "reason": reason, "final_checkpoint": facts})
 
 
 def _with_progress(record: AttemptRecord, watch: Watch) -> AttemptRecord:

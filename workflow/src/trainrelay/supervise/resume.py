@@ -10,16 +10,22 @@ from trainrelay.checkpoint import newest_sound
 from trainrelay.command import Observation, ResumeSeen, StepSeen
 from trainrelay.errors import Refusal
 from trainrelay.records import CheckpointFacts, ResumePoint
+from trainrelay.state import list_attempts
+from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.left import left
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
-    """The newest sound checkpoint of this stage, None where it has none, and what was passed over.
+    """The newest valid checkpoint of this stage, None where it has none, and what was passed over.
 
-    Refusal where checkpoints exist but none is sound: starting again would lose the work in silence.
+    Refusal where checkpoints exist but none is valid, or none is understood: starting from scratch would lose
+    the work in silence.
     """
     candidates = job.checkpoints()
     if not candidates:
+        if job.unrecognised():
+            raise Refusal(_none_understood(job))
         return None, []
     facts, skipped = newest_sound(candidates)
     if facts is None:
@@ -30,10 +36,15 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
 def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
     work_dir = shlex.quote(str(job.work_dirs.current))
     return (
-        f"{job.name}: none of the {len(candidates)} checkpoints in {job.work_dirs.current} is sound"
-        f" ({'; '.join(skipped[:3])}). Starting from the beginning would lose that training:"
-        f" put a sound checkpoint back, or give it up with: mv {work_dir} {work_dir}.unsound"
+        f"{job.name}: none of the {len(candidates)} checkpoints in {job.work_dirs.current} is valid"
+        f" ({'; '.join(skipped[:3])}). Starting from scratch would lose that training:"
+        f" put a valid checkpoint back, or give it up with: mv {work_dir} {work_dir}.broken"
     )
+
+
+def _none_understood(job: StageJob) -> str:
+    nothing = nothing_to_resume_from(left(job, next(reversed(list_attempts(job.stage_dir)), None)))
+    return f"{job.name}: {nothing.reason}; {nothing.what_to_do}"
 
 
 def _point(facts: CheckpointFacts) -> ResumePoint:
@@ -67,7 +78,7 @@ class ResumeProof:
         return _from_zero(self._asked, seen)
 
     def missing(self) -> str | None:
-        """For the end of a training that went well: what is wrong if the proof never came."""
+        """For the end of a training that went well: that the proof never came."""
         if not self._pending or self._asked is None:
             return None
         return f"asked to resume from {self._asked.path}, but its log never says that it resumed"

@@ -1,7 +1,7 @@
 """One launch of a stage's training: attempts, one after the other, until there is nothing more to try.
 
-Each cause has one layer that retries it. What can be mended in the same allocation is tried again here; what
-only a person can mend ends the launch with a sentence; what Slurm mends (time limit, preemption, a lost node)
+Each cause has one layer that retries it. What a retry in the same allocation can cure is retried here; what
+needs your decision ends the launch with a sentence; what Slurm requeues (time limit, preemption, a lost node)
 ends it resumably.
 """
 
@@ -21,20 +21,32 @@ from trainrelay.records import AttemptRecord, ProbeResult
 from trainrelay.state import list_attempts
 from trainrelay.supervise.ask import Asked
 from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
-from trainrelay.supervise.attempts import newest_number
-from trainrelay.supervise.decide import Again, Final, Past, Step, Stop, after_probe, in_vain, next_step
+from trainrelay.supervise.attempts import newest_number, write_attempt
+from trainrelay.supervise.decide import (
+    Again,
+    Final,
+    Past,
+    Step,
+    Stop,
+    after_probe,
+    in_vain,
+    next_step,
+    recorded,
+)
 from trainrelay.supervise.display import display
 from trainrelay.supervise.earlier import earlier
 from trainrelay.supervise.events import Kept
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.left import left
 from trainrelay.supervise.nodes import wait_for_nodes
+from trainrelay.supervise.outcome import finished_unseen
 from trainrelay.supervise.probe import climb, probe_rung, told
-from trainrelay.supervise.recover import orphaned
+from trainrelay.supervise.recover import orphaned, settle
 from trainrelay.supervise.stop import stop_requests
 
-_MEND_LADDER = (
-    "mend the network or the driver, or name a backend that works in the stage's `backends`, then type the"
-    " same again"
+_FIX_LADDER = (
+    "fix the network or the driver, or name a backend that works in the stage's `backends`, then run the same"
+    " command again"
 )
 
 
@@ -73,16 +85,29 @@ class _Launch:
 
     def run(self) -> Outcome:
         """Attempts until a step says that none follows."""
-        orphan = orphaned(self._job)
-        self._remember(orphan)
-        record = self._adopt(orphan) if orphan else self._attempt(self._best())
+        record = self._first()
         while True:
             self._shown.note(f"attempt {record.number} ended: {record.end} ({record.reason})")
             step = self._next()
-            if not isinstance(step, Again) or self._stop.wanted:
-                return self._outcome(record, Stop() if isinstance(step, Again) else step)
-            self._shown.note(f"tries again on {step.rung} ({step.reason})")
+            if isinstance(step, Again) and self._stop.wanted:
+                step = Stop()
+            record = self._recorded(record, step)
+            if not isinstance(step, Again):
+                return Outcome(record, step)
+            self._shown.note(f"retrying on {step.rung} ({step.reason})")
             record = self._attempt(step.rung)
+
+    def _first(self) -> AttemptRecord:
+        """What a dead supervisor left, trainer or finished training; else a new attempt."""
+        if orphan := orphaned(self._job):
+            self._remember(orphan)
+            return self._adopt(orphan)
+        settle(self._job, self._shown.note)
+        if found := finished_unseen(self._job):
+            self._past.append(self._seen(found, self._newest()))
+            return found
+        self._remember(None)
+        return self._attempt(self._best())
 
     def _remember(self, orphan: AttemptRecord | None) -> None:
         """What jobs before ours tried; NoProgress where that was in vain too often."""
@@ -90,13 +115,15 @@ class _Launch:
         ours = [attempt for attempt in attempts if orphan is None or attempt.tag != orphan.tag]
         self._past = earlier(ours, os.environ.get(LAUNCH_VARIABLE), self._newest(), self._ladder)
         if final := in_vain(self._past, self._job.most_without_checkpoint):
-            self._shown.note(f"gives up, a person must decide: {final.reason}")
-            raise NoProgress(f"{self._job.name}: {final.reason}; {final.what_to_type}")
+            self._recorded(ours[-1], final)
+            raise NoProgress(f"{self._job.name}: {final.reason}; {final.what_to_do}")
 
-    def _outcome(self, record: AttemptRecord, step: Step) -> Outcome:
+    def _recorded(self, record: AttemptRecord, step: Step) -> AttemptRecord:
+        """What was concluded goes into the attempt's record, for all who ask how the stage stands."""
         if isinstance(step, Final):
-            self._shown.note(f"gives up, a person must decide: {step.reason}")
-        return Outcome(record, step)
+            self._shown.note(f"stopped, needs your decision: {step.reason}")
+        self._around.lease.guard()
+        return write_attempt(self._job.stage_dir, record.model_copy(update={"decision": recorded(step)}))
 
     def _next(self) -> Step:
         """The next step, every probe that it asks for done."""
@@ -117,7 +144,7 @@ class _Launch:
             return results[-1].rung
         tried = "; ".join(told(result) for result in results)
         raise NoProgress(
-            f"{job.name}: no backend of the ladder works on this machine: {tried}; {_MEND_LADDER}"
+            f"{job.name}: no backend of the ladder works on this machine: {tried}; {_FIX_LADDER}"
         )
 
     def _probe(self, rung: Rung) -> ProbeResult:
@@ -155,8 +182,9 @@ class _Launch:
             steps=record.last_epoch is not None,
             new_checkpoint=self._newest() > newest_before,
             port_fixed=self._job.port is not None,
+            left=None if self._newest() else left(self._job, record),
         )
 
     def _newest(self) -> int:
-        """The newest epoch with a checkpoint; whether it is sound is judged when it is resumed from."""
+        """The newest epoch with a checkpoint; whether it is valid is judged when it is resumed from."""
         return max((epoch for epoch, _ in self._job.checkpoints()), default=0)

@@ -13,7 +13,7 @@ from trainrelay.watching.standing import Label, Standing
 
 _GOING_ON = ("running", "running?", "suspended", "silent")
 _TIMED = ("running", "running?")
-_WAITS = ("fresh", "resumable", "failed", "changed")
+_WAITS = ("fresh", "resumable", "stopped", "changed")
 
 
 @dataclass(frozen=True, slots=True)

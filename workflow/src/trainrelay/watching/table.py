@@ -14,7 +14,10 @@ UNKNOWN = "-"
 
 _MOST_SPARK_CHARS = 40
 _LEAST_NAME_CHARS = 10
-_TOLD = ("queued", "failed", "changed", "foreign", "unreadable", "silent", "suspended", "running?")
+_TOLD = (
+    *("queued", "stopped", "changed", "foreign", "refused", "unreadable", "silent", "suspended"),
+    "running?",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.numbers import percent
 from trainrelay.diagnose.reached import reached
-from trainrelay.records import STOPPED, Finding, Marker, Progress
+from trainrelay.ends import STOPPED
+from trainrelay.records import Finding, Marker, Progress
 
 
 def progress(case: Case) -> Iterator[Finding]:
     """Unfinished is critical where the workflow expects an end; else what it says depends on errors."""
     if not case.train:
-        yield _nothing(case)
+        yield _nothing_needed(case) if case.expectation.finished else _nothing(case)
         return
     came = reached(case)
     if came.finished:
@@ -26,6 +27,15 @@ def _all_trained(case: Case, came: Progress) -> str:
     if case.by_iteration:
         return f"All {came.iters_per_epoch} iterations were trained."
     return f"All {came.epochs} epochs were trained."
+
+
+def _nothing_needed(case: Case) -> Finding:
+    return Finding(
+        "progress",
+        "warning",
+        f"All {case.epochs} epochs were trained, as the last checkpoint tells; the log shows no iteration.",
+        advice="Nothing was judged by its numbers: look at the trainer's log yourself.",
+    )
 
 
 def _nothing(case: Case) -> Finding:

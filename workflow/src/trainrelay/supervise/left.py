@@ -1,0 +1,39 @@
+"""What lies in the work dir where nothing can be resumed from: which files and lines were not understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainrelay.command import Trainer
+from trainrelay.records import AttemptRecord
+from trainrelay.supervise.decide import Left
+from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.text import quoted
+
+_MOST = 3
+_HEAD_BYTES = 256 * 1024  # of the log
+
+
+def left(job: StageJob, record: AttemptRecord | None) -> Left:
+    """The files that were not understood, what was looked for, and the first lines of the log."""
+    files = job.unrecognised()
+    listed = ", ".join(f"{path.name} ({quoted(why)})" for path, why in files[:_MOST])
+    more = f" and {len(files) - _MOST} more" if len(files) > _MOST else ""
+    holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like one'}{more}"
+    words = f"{holds}; looked for: {job.trainer.looked_for}"
+    return Left(bool(files), f"{words}; {_lines(job.trainer, Path(record.log))}" if record else words)
+
+
+def _lines(trainer: Trainer, log: Path) -> str:
+    """The first output lines that were and that were not understood."""
+    with log.open("rb") as file:
+        head = file.read(_HEAD_BYTES).decode(errors="replace").replace("\r", "\n")
+    understood: list[str] = []
+    others: list[str] = []
+    for line in filter(str.strip, head.split("\n")):
+        (understood if trainer.observe(line) else others).append(quoted(line))
+    return f"output understood: {_first(understood)}; not understood: {_first(others)}"
+
+
+def _first(lines: list[str]) -> str:
+    return " | ".join(f"`{line}`" for line in lines[:_MOST]) or "none"
