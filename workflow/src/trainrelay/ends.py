@@ -15,7 +15,7 @@ class EndRule:
     """What follows an end; `supervise/decide` holds the conditions of each kind.
 
     `error` is raised by a launch that gives up after it. `reason` and `what_to_do` are for an end that no
-    other attempt cures.
+    retry cures; one that was requested needs advice only where no job gets far enough.
     """
 
     follows: Literal["done", "stop", "final", "retry", "port", "memory", "doubt", "bug"]
@@ -27,8 +27,15 @@ class EndRule:
 ENDS: Mapping[EndClass, EndRule] = {
     "done": EndRule("done"),
     "interrupted": EndRule("stop"),
-    "time-limit": EndRule("stop"),
-    "preempted": EndRule("stop"),
+    "time-limit": EndRule(
+        "stop",
+        what_to_do="set runtime_min of the stage's resources so that each job saves a checkpoint, or save"
+        " checkpoints more often",
+    ),
+    "preempted": EndRule(
+        "stop",
+        what_to_do="ask for a partition or qos whose jobs are not preempted, or save checkpoints more often",
+    ),
     "killed": EndRule("retry"),
     "unfinished": EndRule("retry"),
     "lost": EndRule("retry"),

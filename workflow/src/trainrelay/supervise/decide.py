@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import assert_never
 
-from trainrelay.ends import ENDS
+from trainrelay.ends import ENDS, STOPPED
 from trainrelay.records import Decision, EndClass
 
 
@@ -162,11 +162,6 @@ _NOT_UNDERSTOOD = (
     "check where and in which form the trainer saves its checkpoints and fix that, or move these files away"
     " to train from scratch"
 )
-_LONGER: dict[EndClass, str] = {
-    "time-limit": "set runtime_min of the stage's resources so that each job saves a checkpoint, or save"
-    " checkpoints more often",
-    "preempted": "ask for a partition or qos whose jobs are not preempted, or save checkpoints more often",
-}
 
 
 def _final(end: EndClass) -> Final:
@@ -177,7 +172,7 @@ def _no_progress(end: EndClass, barren: int) -> Final:
     attempts = "an attempt" if barren == 1 else f"{barren} attempts in a row"
     return Final(
         f"{attempts} saved no new checkpoint, the last one ended: {end}",
-        _LONGER.get(end, "check the ends of their logs and fix the cause"),
+        "check the ends of their logs and fix the cause" if end not in STOPPED else ENDS[end].what_to_do,
     )
 
 
