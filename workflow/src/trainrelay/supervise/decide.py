@@ -172,7 +172,7 @@ def _no_progress(end: EndClass, barren: int) -> Final:
     attempts = "an attempt" if barren == 1 else f"{barren} attempts in a row"
     return Final(
         f"{attempts} saved no new checkpoint, the last one ended: {end}",
-        "check the ends of their logs and fix the cause" if end not in STOPPED else ENDS[end].what_to_do,
+        (end in STOPPED and ENDS[end].what_to_do) or "check the ends of their logs and fix the cause",
     )
 
 
