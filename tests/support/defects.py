@@ -49,6 +49,15 @@ DEFECTS = (
         "if math.isinf(value)]",
         "tests/unit/diagnose/test_checks.py::test_nan_and_inf_block_with_their_first_place",
     ),
+    Defect(
+        "superseded-rows-stay",
+        "A start from zero that logs at another interval keeps rows of the run before it.",
+        f"{LIBRARY}/logs/assemble.py",
+        "if alone or first.iteration <= spacing:",
+        "if alone:",
+        "tests/unit/logs/test_superseded.py"
+        "::test_a_run_with_another_interval_in_the_same_file_leaves_no_row_of_the_one_before",
+    ),
     # ------------------------------------------------------------------ resuming
     Defect(
         "resume-from-the-oldest",

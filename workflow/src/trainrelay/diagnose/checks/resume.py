@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.reached import reached
 from trainrelay.records import Finding, ResumePoint
 
 
@@ -19,7 +20,7 @@ def resume(case: Case) -> Iterator[Finding]:
     unproven = _unproven(case)
     if unproven and _fresh_starts_before(case) >= _fresh_starts_allowed(case):
         yield _from_zero(case, unproven[0])
-    elif not case.expectation.resumed and _fresh_starts_before(case) and case.log.redone_iterations:
+    elif case.log.superseded and not case.expectation.resumed:
         yield _again(case)
 
 
@@ -78,11 +79,20 @@ def _proof(case: Case, point: ResumePoint) -> str:
     return f"the log has no line `resumed epoch {point.epoch}`"
 
 
+def _cut_off(case: Case) -> bool:
+    """Whether the run before looks like this training, and one of the two is short of the end."""
+    short = case.epochs is not None and not reached(case).finished
+    return case.log.redone_iterations > 0 and (short or case.log.redone_iterations < case.train[-1].step)
+
+
 def _again(case: Case) -> Finding:
+    count = case.log.superseded
+    runs = "1 earlier run is" if count == 1 else f"{count} earlier runs are"
+    again = f"; {_redone(case)} done again" if case.log.redone_iterations else ""
     return Finding(
         "resume",
-        "warning",
-        f"The training started again from zero; {_redone(case)} done again.",
+        "warning" if _cut_off(case) else "info",
+        f"{runs} superseded: the training started again from zero{again}. Only its own rows are judged.",
         where=case.where(case.train[0]),
         evidence={"redone_iterations": case.log.redone_iterations, "segment": case.train[0].segment},
         advice="If it should have resumed, give the trainer the newest checkpoint with"
