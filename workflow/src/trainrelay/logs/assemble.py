@@ -207,15 +207,13 @@ def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
         return min(said[-1], first.step - 1)
     if clock.epochs_only or any(row.from_zero for row in segment.rows):  # logs the first one of an epoch
         return first.step - first.iteration - 1
-    spacing = max(1, _spacing(training, clock))
     alone = len(training) == 1 and segment.introduced and not (segment.copy_of or clock.by_iteration)
-    if alone or first.iteration <= spacing:  # mmcv begins each epoch with its first iteration
-        return first.step - first.iteration
-    return first.step - spacing
+    # mmcv logs every n-th iteration of an epoch, and begins each epoch with its first one.
+    return max(0, first.step - (first.iteration if alone else max(1, _spacing(training, clock))))
 
 
 def _spacing(training: list[Row], clock: _Clock) -> int:
-    """How many iterations lie between two rows of one start: mmcv logs every n-th one of an epoch."""
+    """How many iterations lie between two rows of one start."""
     if len(training) < 2:
         return clock.interval or 0
     return _usual_distance(pairwise(training)) or min(row.iteration for row in training)
