@@ -33,8 +33,7 @@ def _log(name: str, sources: tuple[str, ...], segments: list[Segment], found: Co
     clock = _clock(segments, found, epochs_only)
     rows, redone = _timeline(segments, 0, clock)
     origin = next((row.segment for row in rows if row.phase == "train"), 0)
-    superseded = sum(bool(segment.training()) for segment in segments[:origin])
-    if superseded:
+    if superseded := sum(bool(segment.training()) for segment in segments[:origin]):
         clock = _clock(segments[origin:], found, epochs_only)
         rows, _ = _timeline(segments[origin:], origin, clock)
     return Log(
@@ -107,16 +106,11 @@ def _longest(segments: list[Segment]) -> int:
     return max((row.iteration for segment in segments for row in segment.training()), default=0)
 
 
-def _interval(segments: list[Segment]) -> int | None:
+def _interval(starts: Iterable[Sequence[Row | RowSeen]]) -> int | None:
     """The usual distance of two logged iterations."""
-    pairs = (pair for segment in segments for pair in pairwise(segment.training()))
-    return _usual_distance(pairs)
-
-
-def _usual_distance(pairs: Iterable[tuple[Row | RowSeen, Row | RowSeen]]) -> int | None:
-    """Of two logged iterations of one epoch."""
-    found = Counter(later.iteration - row.iteration for row, later in pairs if later.epoch == row.epoch)
-    return found.most_common(1)[0][0] if found else None
+    pairs = (pair for training in starts for pair in pairwise(training))
+    distances = Counter(later.iteration - row.iteration for row, later in pairs if later.epoch == row.epoch)
+    return distances.most_common(1)[0][0] if distances else None
 
 
 def _max_epochs(found: Collector) -> int | None:
@@ -152,7 +146,8 @@ class _Clock:
 def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clock:
     by_iteration = _by_iteration(segments, found)
     length = _epoch_length(segments, found, by_iteration)
-    return _Clock(by_iteration, epochs_only, length, length or _longest(segments), _interval(segments))
+    interval = _interval(segment.training() for segment in segments)
+    return _Clock(by_iteration, epochs_only, length, length or _longest(segments), interval)
 
 
 def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list[Row], int]:
@@ -180,10 +175,8 @@ def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list
 def _before(timelines: list[list[Row]], start: int, interval: int) -> list[Row]:
     """The rows up to `start` of the latest timeline that came so far: a start from zero that ended
     early is no ancestor of a later resume from further on."""
-    if not start:
-        return []
     far = [rows for rows in timelines if _last_step(rows) + interval > start]
-    return [row for row in (far or timelines)[-1] if row.step <= start]
+    return [row for row in (far or timelines)[-1] if start and row.step <= start]
 
 
 def _last_step(rows: list[Row]) -> int:
@@ -214,9 +207,8 @@ def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
 
 def _spacing(training: list[Row], clock: _Clock) -> int:
     """How many iterations lie between two rows of one start."""
-    if len(training) < 2:
-        return clock.interval or 0
-    return _usual_distance(pairwise(training)) or min(row.iteration for row in training)
+    first = min((row.iteration for row in training), default=0)
+    return _interval([training]) or (first if len(training) > 1 else clock.interval or 0)
 
 
 def _numbered(segments: list[Segment], origin: int) -> Iterator[Marker]:

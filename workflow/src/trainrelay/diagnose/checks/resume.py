@@ -79,22 +79,18 @@ def _proof(case: Case, point: ResumePoint) -> str:
     return f"the log has no line `resumed epoch {point.epoch}`"
 
 
-def _cut_off(case: Case) -> bool:
-    """Whether the run before looks like this training, and one of the two is short of the end."""
-    short = case.epochs is not None and not reached(case).finished
-    return case.log.redone_iterations > 0 and (short or case.log.redone_iterations < case.train[-1].step)
-
-
 def _again(case: Case) -> Finding:
-    count = case.log.superseded
+    """A warning where the run before looks like this training and one of them is short of the end."""
+    count, redone = case.log.superseded, case.log.redone_iterations
+    short = redone < case.train[-1].step or (case.epochs and not reached(case).finished)
     runs = "1 earlier run is" if count == 1 else f"{count} earlier runs are"
-    again = f"; {_redone(case)} done again" if case.log.redone_iterations else ""
+    again = f"; {_redone(case)} done again" if redone else ""
     return Finding(
         "resume",
-        "warning" if _cut_off(case) else "info",
+        "warning" if redone and short else "info",
         f"{runs} superseded: the training started again from zero{again}. Only its own rows are judged.",
         where=case.where(case.train[0]),
-        evidence={"redone_iterations": case.log.redone_iterations, "segment": case.train[0].segment},
+        evidence={"redone_iterations": redone, "segment": case.train[0].segment},
         advice="If it should have resumed, give the trainer the newest checkpoint with"
         f" {'--resume' if case.from_zero else '--resume-from'}.",
     )
