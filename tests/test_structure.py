@@ -29,6 +29,7 @@ PARTS: dict[str, set[str]] = {
     "files": set(),
     "alive": set(),
     "hints": set(),
+    "overflow": set(),
     "config": {"command", "files"},
     "command": {"checkpoint", "files"},
     "signature": {"config", "command", "files"},
@@ -46,10 +47,10 @@ PARTS: dict[str, set[str]] = {
     "plan": {"checkout", "config", "command", "cost", "signature", "request", "slurm", "state"},
     "dag": {"config", "hints", "request", "signature", "slurm", "state", "plan"},  # what the rules ask
     "checkpoint": {"files"},
-    "supervise": {"alive", "command", "checkpoint", "files", "launch_id", "state", "work_dirs"},
+    "supervise": {"alive", "command", "checkpoint", "files", "launch_id", "overflow", "state", "work_dirs"},
     "watching": {"command", "config", "signature", "state", "supervise"},
     "logs": {"files"},
-    "diagnose": {"files"},
+    "diagnose": {"files", "overflow"},
     "report": {"files"},
 }
 VIEWS = {"cli", "__main__", "__init__"}  # these may import everything, and nobody imports them
