@@ -82,13 +82,13 @@ def _proof(case: Case, point: ResumePoint) -> str:
 def _again(case: Case) -> Finding:
     """A warning where the run before looks like this training and one of them is short of the end."""
     count, redone = case.log.superseded, case.log.redone_iterations
-    short = redone < case.train[-1].step or (case.epochs and not reached(case).finished)
+    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not reached(case).finished))
     runs = "1 earlier run is" if count == 1 else f"{count} earlier runs are"
-    again = f"; {_redone(case)} done again" if redone else ""
+    again = f"; {_redone(case)} done again" if cut_off else ""
     return Finding(
         "resume",
-        "warning" if redone and short else "info",
-        f"{runs} superseded: the training started again from zero{again}. Only its own rows are judged.",
+        "warning" if cut_off else "info",
+        f"{runs} superseded: the last one started from zero{again}. Only its rows are judged.",
         where=case.where(case.train[0]),
         evidence={"redone_iterations": redone, "segment": case.train[0].segment},
         advice="If it should have resumed, give the trainer the newest checkpoint with"
@@ -102,9 +102,9 @@ def _redone(case: Case) -> str:
 
 
 def redone(case: Case) -> Iterator[Finding]:
-    """Iterations between the checkpoint that was resumed from and the place of the crash."""
+    """Iterations between the checkpoint that was resumed from and the crash; `resume` tells of other starts."""
     count = case.log.redone_iterations
-    if count:
+    if count and (case.expectation.resumed or not case.log.superseded):
         yield Finding(
             "redone",
             "info",
