@@ -102,7 +102,7 @@ def _redone(case: Case) -> str:
 
 
 def redone(case: Case) -> Iterator[Finding]:
-    """Iterations between the checkpoint that was resumed from and the crash; `resume` tells of other starts."""
+    """Iterations between the checkpoint that was resumed from and the crash; `resume` tells of others."""
     count = case.log.redone_iterations
     if count and (case.expectation.resumed or not case.log.superseded):
         yield Finding(
