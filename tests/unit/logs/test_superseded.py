@@ -103,6 +103,13 @@ def test_a_resume_after_a_start_from_zero_that_ended_early_takes_the_older_rows(
     assert ({seen.segment for seen in log.rows}, len(log.rows), log.superseded) == ({0, 2}, 50, 0)
 
 
+def test_a_resume_takes_the_latest_run_that_came_so_far_at_its_own_interval(tmp_path):
+    """The last row of a run is short of the end of its epoch by less than its own interval."""
+    runs = [run(5, 10, 100, 0.5), run(2, 40, 100, 0.6), run(3, 10, 100, 0.4, first=3)]
+    log = log_of(tmp_path, *(text for each in runs for text in (META, each)))
+    assert places(log)[:5] == [(1, 40), (1, 80), (2, 40), (2, 80), (3, 10)]
+
+
 def test_two_processes_that_write_one_json_file_drop_nothing(tmp_path):
     twice = "".join(row(e, i, loss) for e in (1, 2) for i in (10, 20, 30) for loss in (0.5, 0.6))
     log = log_of(tmp_path, twice)

@@ -153,30 +153,30 @@ def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clo
 def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list[Row], int]:
     """The rows that the final weights come from, and how many iterations were done more than once.
     `origin` is the first segment's number."""
-    timelines: list[list[Row]] = [[]]
-    interval = 1 if clock.epochs_only else clock.interval or 0
-    redone = reached = 0
-    earlier: list[Row] = []
+    timelines: list[tuple[int, list[Row]]] = [(0, [])]  # the first step that each cannot have done
+    redone = reached = before = 0
     for number, segment in enumerate(segments, start=origin):
-        rows = list(_stepped(segment, number, clock, _last_step(timelines[-1])))
+        latest = timelines[-1][1]
+        rows = list(_stepped(segment, number, clock, _last_step(latest)))
         training = [row for row in rows if row.phase == "train"]
         if training:
+            last, spacing = training[-1].step, _spacing(training, clock)
             start = _start(segment, training, clock)
-            if not start and _spacing(earlier, clock) != _spacing(training, clock):
+            if not start and spacing != before:
                 redone = reached = 0  # of another training
-            redone += max(0, min(reached, training[-1].step) - start)
-            reached, earlier = max(reached, training[-1].step), training
-            timelines = [*timelines[-KEPT:], _before(timelines, start, interval) + rows]
+            redone += max(0, min(reached, last) - start)
+            reached, before = max(reached, last), spacing
+            timelines = [*timelines[-KEPT:], (last + spacing, _before(timelines, start) + rows)]
         else:
-            timelines[-1] += rows
-    return timelines[-1], redone
+            latest += rows
+    return timelines[-1][1], redone
 
 
-def _before(timelines: list[list[Row]], start: int, interval: int) -> list[Row]:
+def _before(timelines: list[tuple[int, list[Row]]], start: int) -> list[Row]:
     """The rows up to `start` of the latest timeline that came so far: a start from zero that ended
     early is no ancestor of a later resume from further on."""
-    far = [rows for rows in timelines if _last_step(rows) + interval > start]
-    return [row for row in (far or timelines)[-1] if start and row.step <= start]
+    far = [rows for end, rows in timelines if end > start] or [timelines[-1][1]]
+    return [row for row in far[-1] if start and row.step <= start]
 
 
 def _last_step(rows: list[Row]) -> int:
@@ -202,13 +202,13 @@ def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
         return first.step - first.iteration - 1
     alone = len(training) == 1 and segment.introduced and not (segment.copy_of or clock.by_iteration)
     # mmcv logs every n-th iteration of an epoch, and begins each epoch with its first one.
-    return max(0, first.step - (first.iteration if alone else max(1, _spacing(training, clock))))
+    return max(0, first.step - (first.iteration if alone else _spacing(training, clock)))
 
 
 def _spacing(training: list[Row], clock: _Clock) -> int:
     """How many iterations lie between two rows of one start."""
     first = min((row.iteration for row in training), default=0)
-    return _interval([training]) or (first if len(training) > 1 else clock.interval or 0)
+    return max(1, _interval([training]) or (first if len(training) > 1 else clock.interval or 0))
 
 
 def _numbered(segments: list[Segment], origin: int) -> Iterator[Marker]:
