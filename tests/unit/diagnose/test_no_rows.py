@@ -60,6 +60,7 @@ def test_an_iteration_based_training_is_not_taken_for_finished(tmp_path):
     log = json_log(tmp_path, {"config": config, "env_info": ""}, {**val(1), "iter": 200})
     analysis = analyze(log)
     assert (progress(analysis).severity, analysis.progress.finished) == ("warning", False)
+    assert progress(analysis).message.startswith("The training was validated or saved, but no training row")
 
 
 def test_nothing_at_all_still_blocks(tmp_path):

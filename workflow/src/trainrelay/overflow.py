@@ -2,8 +2,7 @@
 
 A loss scaler leaves out each step whose gradient overflowed and halves its scale, so a few lines in a row
 with NaN or Inf as gradient norm are normal, most of all at the start. A step that is not left out makes the
-weights NaN, and with them every later norm: one that is finite again shows that no harm was done. An infinite
-norm alone never ends a training.
+weights NaN, and with them every later norm: one that is finite again shows that no harm was done.
 """
 
 from __future__ import annotations

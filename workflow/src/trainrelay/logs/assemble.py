@@ -207,8 +207,8 @@ def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
 
 def _spacing(training: list[Row], clock: _Clock) -> int:
     """How many iterations lie between two rows of one start."""
-    first = min((row.iteration for row in training), default=0)
-    return max(1, _interval([training]) or (first if len(training) > 1 else clock.interval or 0))
+    guess = training[-1].iteration if len(training) > 1 else clock.interval or 0  # of a row per epoch, or one
+    return max(1, _interval([training]) or guess)
 
 
 def _numbered(segments: list[Segment], origin: int) -> Iterator[Marker]:

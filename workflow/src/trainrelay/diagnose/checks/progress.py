@@ -31,7 +31,8 @@ def _no_rows(case: Case, came: Progress) -> Finding:
     """A warning where epochs passed: mmcv logs each n-th iteration of an epoch, and no other."""
     error = case.last_error
     why = f"; the trainer ended with `{error.text}`" if error else ""
-    said = f"Epoch {came.epoch} was validated or saved, but no training row was logged{_cause(case)}"
+    what = "The training" if case.by_iteration else f"Epoch {came.epoch}"
+    said = f"{what} was validated or saved, but no training row was logged{_cause(case)}"
     return Finding(
         "progress",
         "warning" if came.epoch else "critical",
@@ -45,12 +46,12 @@ def _no_rows(case: Case, came: Progress) -> Finding:
 
 
 def _cause(case: Case) -> str:
-    resumed = [m for m in case.log.markers if m.kind == "resumed" and m.epoch and m.iteration]
-    length = next(((m.iteration or 0) // (m.epoch or 1) for m in resumed), None)
-    counts = (f" ({n} iterations)" if n else "" for n in (case.log.config.get("log_config.interval"), length))
-    return (
-        "" if case.from_zero else ": most likely the log interval{} is longer than an epoch{}".format(*counts)
-    )
+    resumed = [(m.epoch, m.iteration) for m in case.log.markers if m.kind == "resumed"]
+    lengths = [iteration // epoch for epoch, iteration in resumed if epoch and iteration]
+    found = (case.log.config.get("log_config.interval"), *lengths[:1], None)
+    counts = (f" ({n} iterations)" if isinstance(n, int) else "" for n in found)
+    words = ": most likely the log interval{} is longer than an epoch{}".format(*counts)
+    return "" if case.from_zero else words
 
 
 def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
