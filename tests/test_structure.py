@@ -31,6 +31,7 @@ PARTS: dict[str, set[str]] = {
     "files": set(),
     "alive": set(),
     "hints": set(),
+    "overflow": set(),
     "config": {"command", "files"},
     "command": {"checkpoint", "files"},
     "signature": {"config", "command", "files"},
@@ -48,10 +49,20 @@ PARTS: dict[str, set[str]] = {
     "plan": {"checkout", "config", "command", "cost", "signature", "request", "slurm", "state"},
     "dag": {"config", "hints", "request", "signature", "slurm", "state", "plan"},  # what the rules ask
     "checkpoint": {"files"},
-    "supervise": {"alive", "command", "checkpoint", "files", "finished", "launch_id", "state", "work_dirs"},
+    "supervise": {
+        "alive",
+        "checkpoint",
+        "command",
+        "files",
+        "finished",
+        "launch_id",
+        "overflow",
+        "state",
+        "work_dirs",
+    },
     "watching": {"command", "config", "signature", "state", "supervise"},
     "logs": {"files"},
-    "diagnose": {"files"},
+    "diagnose": {"files", "overflow"},
     "report": {"files"},
 }
 VIEWS = {"cli", "__main__", "__init__"}  # these may import everything, and nobody imports them

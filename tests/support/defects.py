@@ -75,6 +75,31 @@ DEFECTS = (
         "tests/unit/supervise/test_session.py"
         "::test_an_exit_0_with_nothing_that_is_understood_is_not_repeated",
     ),
+    Defect(
+        "superseded-rows-stay",
+        "A start from zero that logs at another interval keeps rows of the run before it.",
+        f"{LIBRARY}/logs/assemble.py",
+        "_interval([training]) or",
+        "clock.interval or",
+        "tests/unit/logs/test_superseded.py"
+        "::test_a_run_with_another_interval_in_the_same_file_leaves_no_row_of_the_one_before",
+    ),
+    Defect(
+        "skipped-step-blocks",
+        "A single gradient norm that overflowed blocks a healthy training.",
+        f"{LIBRARY}/diagnose/checks/finiteness.py",
+        "    if not last:",
+        "    if not last and named:",
+        "tests/unit/diagnose/test_skipped_steps.py::test_a_norm_that_is_finite_again_is_a_skipped_step",
+    ),
+    Defect(
+        "nan-norm-before-a-crash-ignored",
+        "A crash after a gradient norm that was NaN is the trainer's bug, and is tried again.",
+        f"{LIBRARY}/overflow.py",
+        "if grad_norm is not None and math.isnan(grad_norm) else None",
+        "if grad_norm is not None and math.isnan(grad_norm) and loss is None else None",
+        "tests/unit/supervise/test_classify.py::test_crash_after_a_nan_gradient_norm_is_diverged",
+    ),
     # ------------------------------------------------------------------ resuming
     Defect(
         "resume-from-the-oldest",

@@ -192,6 +192,32 @@ def test_crash_with_a_nan_loss_is_diverged() -> None:
     assert failed(traceback("AssertionError: boxes"), step=step)[0] == "diverged"
 
 
+INVALID = "ValueError: matrix contains invalid numeric entries"
+
+
+def test_crash_after_a_nan_gradient_norm_is_diverged() -> None:
+    """UniAD passes its losses through nan_to_num, so that the norm is the only witness."""
+    kind, reason = failed(traceback(INVALID), step=replace(STEP, loss=0.0, grad_norm=math.nan))
+    assert (kind, INVALID in reason) == ("diverged", True)
+    assert reason.startswith("the gradient norm was NaN after epoch 2, iteration 40; ")
+    assert failed("", step=replace(STEP, grad_norm=math.nan))[0] == "diverged"
+
+
+@pytest.mark.parametrize("norm", [None, 35.0, math.inf])
+def test_crash_after_a_norm_that_a_scaler_brings_about_stays_the_trainers(norm: float | None) -> None:
+    """An infinite norm is an overflow that the loss scaler skips."""
+    assert failed(traceback(INVALID), step=replace(STEP, grad_norm=norm))[0] == "trainer-bug"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [("RuntimeError: CUDA out of memory. Tried", "oom-gpu"), ("RuntimeError: NCCL error in: x", "comm")],
+)
+def test_a_crash_that_names_its_cause_is_believed_before_a_nan_norm(error: str, kind: str) -> None:
+    """A single NaN may be a skipped step; memory and communication fail for reasons of their own."""
+    assert failed(traceback(error), step=replace(STEP, grad_norm=math.nan))[0] == kind
+
+
 def test_stop_on_request_is_interrupted_whatever_the_ranks_print() -> None:
     """Ranks that are ended print errors; they are ours."""
     lines = traceback("RuntimeError: NCCL error in: unhandled system error").splitlines()

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from trainrelay.command import StepSeen
-from trainrelay.supervise.diverging import LINES, Diverging
+from trainrelay.overflow import LINES
+from trainrelay.supervise.diverging import Diverging
 
 
 def said(*losses: float | None) -> str | None:

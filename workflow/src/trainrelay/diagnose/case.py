@@ -8,7 +8,7 @@ from functools import cached_property
 
 from trainrelay.diagnose import layers
 from trainrelay.diagnose.knowledge import BOOKKEEPING, Knowledge, Meaning
-from trainrelay.records import Expectation, Finding, Log, Phase, Row
+from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Row
 
 TOTALS = ("loss", "total_loss", "train_loss")
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
@@ -111,6 +111,12 @@ class Case:
         if meaning.zero == "switch":
             return "never" if self.log.config.get(meaning.switch) else "by design"
         return "by design" if meaning.zero == "always" else meaning.zero
+
+    @cached_property
+    def last_error(self) -> Marker | None:
+        """The error of the last segment; an earlier one was survived."""
+        errors = [m for m in self.log.markers if m.kind == "error" and m.segment == self.log.segments - 1]
+        return errors[-1] if errors else None
 
     @cached_property
     def epochs(self) -> int | None:

@@ -1,4 +1,5 @@
-"""Events of all files -> one table: steps over the whole run, overlaps after a resume."""
+"""Events of all files -> one table: steps over the whole run, overlaps after a resume; a start from zero
+supersedes everything before it: rows, what was saved or loaded, an epoch's length, the interval."""
 
 from __future__ import annotations
 
@@ -29,20 +30,22 @@ def _log(name: str, sources: tuple[str, ...], segments: list[Segment], found: Co
     epochs_only = _epochs_only(segments)
     if epochs_only:
         segments = [_as_training(segment) for segment in segments]
-    by_iteration = _by_iteration(segments, found)
-    length = _epoch_length(segments, found, by_iteration)
-    interval = _interval(segments)
-    clock = _Clock(by_iteration, epochs_only, length or _longest(segments))
-    rows, redone = _timeline(segments, clock, 1 if epochs_only else interval or 0)
+    clock = _clock(segments, found, epochs_only)
+    rows, redone = _timeline(segments, 0, clock)
+    origin = next((row.segment for row in rows if row.phase == "train"), 0)
+    if superseded := sum(bool(segment.training()) for segment in segments[:origin]):
+        clock = _clock(segments[origin:], found, epochs_only)
+        rows, _ = _timeline(segments[origin:], origin, clock)
     return Log(
         format=name,
         sources=sources,
         rows=tuple(row for row in rows if row.values or not epochs_only),
-        markers=tuple(_numbered(segments)),
-        iters_per_epoch=length,
-        max_epochs=1 if by_iteration else _max_epochs(found),
-        interval=interval,
+        markers=tuple(_numbered(segments, origin if superseded else 0)),
+        iters_per_epoch=clock.known,
+        max_epochs=1 if clock.by_iteration else _max_epochs(found),
+        interval=clock.interval,
         segments=max(1, len(segments)),
+        superseded=superseded,
         redone_iterations=redone,
         skipped_lines=found.skipped,
         epochs_only=epochs_only,
@@ -103,14 +106,10 @@ def _longest(segments: list[Segment]) -> int:
     return max((row.iteration for segment in segments for row in segment.training()), default=0)
 
 
-def _interval(segments: list[Segment]) -> int | None:
+def _interval(starts: Iterable[Sequence[Row | RowSeen]]) -> int | None:
     """The usual distance of two logged iterations."""
-    distances = Counter(
-        later.iteration - earlier.iteration
-        for segment in segments
-        for earlier, later in pairwise(segment.training())
-        if later.epoch == earlier.epoch
-    )
+    pairs = (pair for training in starts for pair in pairwise(training))
+    distances = Counter(later.iteration - row.iteration for row, later in pairs if later.epoch == row.epoch)
     return distances.most_common(1)[0][0] if distances else None
 
 
@@ -123,11 +122,13 @@ def _max_epochs(found: Collector) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """Iterations over the whole run."""
+    """Iterations over the whole run. `length`: an epoch's, `known` where it is more than a guess."""
 
     by_iteration: bool
     epochs_only: bool
+    known: int | None
     length: int
+    interval: int | None
 
     def step(self, row: RowSeen) -> int:
         if self.by_iteration or self.epochs_only:
@@ -142,28 +143,40 @@ class _Clock:
         return last if self.by_iteration else max(last, row.epoch * (row.iters_per_epoch or self.length))
 
 
-def _timeline(segments: list[Segment], clock: _Clock, interval: int) -> tuple[list[Row], int]:
-    """The rows that the final weights come from, and how many iterations were done more than once."""
-    timelines: list[list[Row]] = [[]]
-    redone = reached = 0
-    for number, segment in enumerate(segments):
-        rows = list(_stepped(segment, number, clock, _last_step(timelines[-1])))
+def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clock:
+    by_iteration = _by_iteration(segments, found)
+    length = _epoch_length(segments, found, by_iteration)
+    interval = _interval(segment.training() for segment in segments)
+    return _Clock(by_iteration, epochs_only, length, length or _longest(segments), interval)
+
+
+def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list[Row], int]:
+    """The rows that the final weights come from, and how many iterations were done more than once.
+    `origin` is the first segment's number."""
+    timelines: list[tuple[int, list[Row]]] = [(0, [])]  # the first step that each cannot have done
+    redone = reached = before = 0
+    for number, segment in enumerate(segments, start=origin):
+        latest = timelines[-1][1]
+        rows = list(_stepped(segment, number, clock, _last_step(latest)))
         training = [row for row in rows if row.phase == "train"]
         if training:
-            start = _start(segment, training[0], interval)
-            redone += max(0, min(reached, training[-1].step) - start)
-            reached = max(reached, training[-1].step)
-            timelines = [*timelines[-KEPT:], _before(timelines, start, interval) + rows]
+            last, spacing = training[-1].step, _spacing(training, clock)
+            start = _start(segment, training, clock)
+            if not start and spacing != before:
+                redone = reached = 0  # of another training
+            redone += max(0, min(reached, last) - start)
+            reached, before = max(reached, last), spacing
+            timelines = [*timelines[-KEPT:], (last + spacing, _before(timelines, start) + rows)]
         else:
-            timelines[-1] += rows
-    return timelines[-1], redone
+            latest += rows
+    return timelines[-1][1], redone
 
 
-def _before(timelines: list[list[Row]], start: int, interval: int) -> list[Row]:
+def _before(timelines: list[tuple[int, list[Row]]], start: int) -> list[Row]:
     """The rows up to `start` of the latest timeline that came so far: a start from zero that ended
     early is no ancestor of a later resume from further on."""
-    far = [rows for rows in timelines if _last_step(rows) + interval > start]
-    return [row for row in (far or timelines)[-1] if row.step <= start]
+    far = [rows for end, rows in timelines if end > start] or [timelines[-1][1]]
+    return [row for row in far[-1] if start and row.step <= start]
 
 
 def _last_step(rows: list[Row]) -> int:
@@ -179,20 +192,31 @@ def _stepped(segment: Segment, number: int, clock: _Clock, last: int) -> Iterato
         yield Row(step, epoch, row.iteration, row.phase, number, row.values)
 
 
-def _start(segment: Segment, first: Row, interval: int) -> int:
+def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
     """The step after which this segment trained: as the trainer says, else from its first row."""
+    first = training[0]
     said = [m.iteration for m in segment.markers if m.kind == "resumed" and m.iteration is not None]
     if said:
         return min(said[-1], first.step - 1)
-    if any(row.from_zero for row in segment.rows):  # such a trainer logs the first iteration of an epoch
+    if clock.epochs_only or any(row.from_zero for row in segment.rows):  # logs the first one of an epoch
         return first.step - first.iteration - 1
-    return max(0, first.step - max(1, interval))
+    alone = len(training) == 1 and segment.introduced and not (segment.copy_of or clock.by_iteration)
+    # mmcv logs every n-th iteration of an epoch, and begins each epoch with its first one.
+    return max(0, first.step - (first.iteration if alone else _spacing(training, clock)))
 
 
-def _numbered(segments: list[Segment]) -> Iterator[Marker]:
+def _spacing(training: list[Row], clock: _Clock) -> int:
+    """How many iterations lie between two rows of one start."""
+    guess = training[-1].iteration if len(training) > 1 else clock.interval or 0  # of a row per epoch, or one
+    return max(1, _interval([training]) or guess)
+
+
+def _numbered(segments: list[Segment], origin: int) -> Iterator[Marker]:
+    """All markers; of the segments before `origin` only which starts there were."""
     for number, segment in enumerate(segments):
         for marker in segment.markers:
-            yield Marker(marker.kind, marker.text, number, marker.epoch, marker.iteration)
+            if number >= origin or marker.kind in ("started", "resumed"):
+                yield replace(marker, segment=number)
 
 
 def _setup(found: Collector) -> dict[str, str]:

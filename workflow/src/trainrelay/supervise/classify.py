@@ -6,7 +6,6 @@ communication decides; communication is the answer only where it came first.
 
 from __future__ import annotations
 
-import math
 import re
 import signal
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from trainrelay.command import StepSeen
+from trainrelay.overflow import not_finite
 from trainrelay.records import CheckpointFacts, EndClass
 from trainrelay.supervise.causes import class_of, is_comm, is_port, stops_at_nan
 from trainrelay.supervise.slurm_run import Why
@@ -175,13 +175,14 @@ def _of_exception(error: Raised, last_step: StepSeen | None) -> End:
         return End("killed", f"a data worker vanished; {said}")
     if kind := class_of(error.text):
         return End(kind, said)
-    if _not_finite(last_step):
-        return End("diverged", f"the loss was not finite {_where(last_step)}; {said}")
+    if what := _not_finite(last_step):
+        return End("diverged", f"{what}; {said}")
     return End("trainer-bug", said)
 
 
-def _not_finite(step: StepSeen | None) -> bool:
-    return step is not None and step.loss is not None and not math.isfinite(step.loss)
+def _not_finite(step: StepSeen | None) -> str | None:
+    what = not_finite(step.loss, step.grad_norm) if step else None
+    return f"{what} {_where(step)}" if what else None
 
 
 def _ended_by_itself(rank: DeadRank, exceptions: Iterable[Raised]) -> bool:
@@ -218,8 +219,8 @@ def _without_exception(evidence: Evidence) -> End:
     if evidence.exit_status < 0 or evidence.exit_status > 128:  # a shell reports signals as 128 + number
         number = -evidence.exit_status if evidence.exit_status < 0 else evidence.exit_status - 128
         return _of_signal("the launcher", number)
-    if _not_finite(evidence.last_step):
-        return End("diverged", f"the loss was not finite {_where(evidence.last_step)}")
+    if what := _not_finite(evidence.last_step):
+        return End("diverged", what)
     last = next((line for line in reversed(evidence.lines) if line.strip()), "")
     said = f"; its last line: {quoted(last)}" if last else " and printed nothing"
     return End("trainer-bug", f"the launcher exited with status {evidence.exit_status}{said}")

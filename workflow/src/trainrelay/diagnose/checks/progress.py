@@ -13,14 +13,13 @@ from trainrelay.records import Finding, Marker, Progress
 
 def progress(case: Case) -> Iterator[Finding]:
     """Unfinished is critical where the workflow expects an end; else what it says depends on errors."""
-    if not case.train:
-        yield _nothing_needed(case) if case.expectation.finished else _nothing(case)
-        return
     came = reached(case)
-    if came.finished:
+    if not case.train:
+        yield _no_rows(case, came)
+    elif came.finished:
         yield Finding("progress", "info", _all_trained(case, came), evidence=_evidence(came))
     else:
-        yield _unfinished(case, came, _last_error(case))
+        yield _unfinished(case, came, case.last_error)
 
 
 def _all_trained(case: Case, came: Progress) -> str:
@@ -29,26 +28,31 @@ def _all_trained(case: Case, came: Progress) -> str:
     return f"All {came.epochs} epochs were trained."
 
 
-def _nothing_needed(case: Case) -> Finding:
-    return Finding(
-        "progress",
-        "warning",
-        f"All {case.epochs} epochs were trained, as the last checkpoint tells; the log shows no iteration.",
-        advice="Nothing was judged by its numbers: look at the trainer's log yourself.",
-    )
-
-
-def _nothing(case: Case) -> Finding:
-    error = _last_error(case)
+def _no_rows(case: Case, came: Progress) -> Finding:
+    """A warning where epochs passed: mmcv logs each n-th iteration of an epoch, and no other."""
+    error = case.last_error
     why = f"; the trainer ended with `{error.text}`" if error else ""
+    what = "The training" if case.by_iteration else f"Epoch {came.epoch}"
+    said = f"{what} was validated or saved, but no training row was logged{_cause(case)}"
     return Finding(
         "progress",
-        "critical",
-        f"No iteration was logged{why}.",
+        "warning" if came.epoch else "critical",
+        f"{said if came.epoch else 'No iteration was logged'}{why}.",
         evidence={"error": error.text} if error else {},
-        advice="Read the end of the trainer's log, mend the cause and start the training again.",
-        blocking=True,
+        advice="Let the trainer log at least once per epoch, so that its losses can be judged."
+        if came.epoch
+        else "Read the end of the trainer's log, fix the cause and run the same command again.",
+        blocking=not came.epoch,
     )
+
+
+def _cause(case: Case) -> str:
+    resumed = [(m.epoch, m.iteration) for m in case.log.markers if m.kind == "resumed"]
+    lengths = [iteration // epoch for epoch, iteration in resumed if epoch and iteration]
+    found = (case.log.config.get("log_config.interval"), *lengths[:1], None)
+    counts = (f" ({n} iterations)" if isinstance(n, int) else "" for n in found)
+    words = ": most likely the log interval{} is longer than an epoch{}".format(*counts)
+    return "" if case.from_zero else words
 
 
 def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
@@ -102,9 +106,3 @@ def _evidence(came: Progress) -> dict[str, object]:
         "iters_per_epoch": came.iters_per_epoch,
         "fraction": came.fraction,
     }
-
-
-def _last_error(case: Case) -> Marker | None:
-    """The error of the last segment; an earlier one was survived."""
-    errors = [m for m in case.log.markers if m.kind == "error" and m.segment == case.log.segments - 1]
-    return errors[-1] if errors else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.reached import reached
 from trainrelay.records import Finding, ResumePoint
 
 
@@ -19,7 +20,7 @@ def resume(case: Case) -> Iterator[Finding]:
     unproven = _unproven(case)
     if unproven and _fresh_starts_before(case) >= _fresh_starts_allowed(case):
         yield _from_zero(case, unproven[0])
-    elif not case.expectation.resumed and _fresh_starts_before(case) and case.log.redone_iterations:
+    elif case.log.superseded and not case.expectation.resumed:
         yield _again(case)
 
 
@@ -79,12 +80,17 @@ def _proof(case: Case, point: ResumePoint) -> str:
 
 
 def _again(case: Case) -> Finding:
+    """A warning where the run before looks like this training and one of them is short of the end."""
+    count, redone = case.log.superseded, case.log.redone_iterations
+    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not reached(case).finished))
+    runs = "1 earlier run is" if count == 1 else f"{count} earlier runs are"
+    again = f"; {_redone(case)} done again" if cut_off else ""
     return Finding(
         "resume",
-        "warning",
-        f"The training started again from zero; {_redone(case)} done again.",
+        "warning" if cut_off else "info",
+        f"{runs} superseded: the last one started from zero{again}. Only its rows are judged.",
         where=case.where(case.train[0]),
-        evidence={"redone_iterations": case.log.redone_iterations, "segment": case.train[0].segment},
+        evidence={"redone_iterations": redone, "segment": case.train[0].segment},
         advice="If it should have resumed, give the trainer the newest checkpoint with"
         f" {'--resume' if case.from_zero else '--resume-from'}.",
     )
@@ -96,9 +102,9 @@ def _redone(case: Case) -> str:
 
 
 def redone(case: Case) -> Iterator[Finding]:
-    """Iterations between the checkpoint that was resumed from and the place of the crash."""
+    """Iterations between the checkpoint that was resumed from and the crash; `resume` tells of others."""
     count = case.log.redone_iterations
-    if count:
+    if count and (case.expectation.resumed or not case.log.superseded):
         yield Finding(
             "redone",
             "info",
