@@ -465,8 +465,8 @@ DEFECTS = (
         "one-false-line-is-believed",
         "One absurd progress line makes every real one after it no progress, and the trainer is ended.",
         f"{LIBRARY}/supervise/course.py",
-        "        if self.last is None or _goes_on(self.last, seen):\n",
-        "        if self.last is None or seen.epoch > self.last.epoch or _goes_on(self.last, seen):\n",
+        "        if last is None or _goes_on(last, seen):\n",
+        "        if last is None or seen.epoch > last.epoch or _goes_on(last, seen):\n",
         "tests/unit/supervise/test_watch.py::test_an_absurd_last_line_is_not_where_the_training_ended",
     ),
     Defect(

@@ -112,7 +112,7 @@ def test_a_trainer_whose_lines_are_not_understood_is_not_hung_while_it_prints(fo
     hang = followed.wait(60 * MINUTE_S)
     assert hang is not None
     assert hang.waited_s == pytest.approx(30 * MINUTE_S, abs=3 * TICK_S)
-    assert "since its last output, of which no line was understood" in hang.reason
+    assert "since its last output or checkpoint (no line was understood)" in hang.reason
 
 
 def test_a_silent_trainer_that_writes_a_checkpoint_is_not_hung(followed: Followed) -> None:
@@ -123,6 +123,13 @@ def test_a_silent_trainer_that_writes_a_checkpoint_is_not_hung(followed: Followe
         assert followed.wait(25 * MINUTE_S) is None
     (followed.work_dir / "events.out").write_bytes(b"x")
     assert followed.wait(25 * MINUTE_S) is not None
+
+
+def test_checkpoints_of_earlier_attempts_are_no_sign_of_life(followed: Followed) -> None:
+    (followed.work_dir / "checkpoint.pth").write_bytes(b"x")
+    hang = followed.wait(40 * MINUTE_S)
+    assert hang is not None
+    assert hang.reason.startswith("no progress for 30 min since the start;")
 
 
 def test_once_a_line_was_understood_output_and_checkpoints_are_life_only_up_to_the_bound(
@@ -266,6 +273,14 @@ def test_a_training_that_begins_again_inside_the_attempt_is_followed(mmcv: Follo
     mmcv.write(mmcv_line(2, 10) + mmcv_line(2, 20))
     mmcv.wait(TICK_S)
     assert mmcv.place() == (2, 20)
+
+
+def test_epochs_that_print_nothing_are_stepped_over(mmcv: Followed) -> None:
+    """Where every other one is shorter than the log interval."""
+    for epoch in range(1, 40, 2):
+        mmcv.write(mmcv_line(epoch, 50))
+        assert mmcv.wait(20 * MINUTE_S) is None
+    assert mmcv.place() == (37, 50)  # the last one waits for the next
 
 
 def test_copies_of_slower_ranks_are_no_progress(mmcv: Followed) -> None:

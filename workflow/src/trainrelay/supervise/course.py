@@ -20,17 +20,16 @@ class Course:
 
     def further(self, seen: StepSeen) -> bool:
         """Takes a line; whether it is believed and is progress."""
-        if seen.iters_per_epoch is not None and seen.iteration > seen.iters_per_epoch:
-            return False
-        if self.last is None or _goes_on(self.last, seen):
-            self.before = self.last
-        elif self._doubted is not None and _goes_on(self._doubted, seen):
-            self.before = self._doubted
-        elif _place(seen) == _place(self.last):  # a progress bar shows the same place with newer numbers
-            self.last = seen
-            return False
+        last, doubted = self.last, self._doubted
+        if last is None or _goes_on(last, seen):
+            self.before = last
+        elif doubted and (_goes_on(doubted, seen) or seen.epoch > doubted.epoch > last.epoch):
+            self.before = doubted
         else:
-            self._doubted = seen
+            if _place(seen) == _place(last):  # a progress bar shows newer numbers at the same place
+                self.last = seen
+            else:
+                self._doubted = seen
             return False
         self.last, self._doubted = seen, None
         return True

@@ -47,7 +47,7 @@ class Watch:
     diverged: str | None = None
     hang: Hang | None = None
     _bar: str = ""
-    _files: set[tuple[str, int]] = field(default_factory=set)
+    _files: set[tuple[str, int]] | None = None
     _next_s: float = float("-inf")
     _unknown_said: bool = False
 
@@ -103,7 +103,7 @@ class Watch:
         if self.work_dir is None or self.last_step is not None or now_s < self._next_s:
             return False
         before, self._files, self._next_s = self._files, _sizes(self.work_dir), now_s + SAVES_EVERY_S
-        return not self._files <= before
+        return before is not None and not self._files <= before
 
     def _say_unknown(self) -> None:
         self._unknown_said = True

@@ -172,7 +172,7 @@ class Watchdog:
         if last := self.last_step:
             return f"since epoch {last.epoch}, iteration {last.iteration}"
         heard = self._fixed_s is None and self._said_s >= self._first_said_s
-        return "since its last output, of which no line was understood" if heard else "since the start"
+        return "since its last output or checkpoint (no line was understood)" if heard else "since the start"
 
 
 def _spelled(seconds: float) -> str:
