@@ -136,7 +136,6 @@ def test_rotations_without_end_keep_two_files_open(log: Path, tail: Tail) -> Non
         assert list(tail.lines()) == [f"new {number}"]
     append(log.with_name("log.0"), b"own\n")
     assert list(tail.lines()) == ["own"]
-    assert tail.read_bytes == 30 * 6 + 20 + 4
     held = [
         link
         for link in Path("/proc/self/fd").iterdir()

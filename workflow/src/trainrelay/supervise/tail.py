@@ -71,10 +71,9 @@ class Tail:
         with suppress(OSError):  # what cannot be opened now is looked for again
             known = [os.fstat(tail._file.fileno()) for tail in (self, self._newer) if tail]
             if self._path.is_file() and not any(os.path.samestat(self._path.stat(), one) for one in known):
-                newer, self._newer = self._newer, Tail(self._path)
-                self._newer._read_bytes = newer.read_bytes if newer else 0
-                if newer:
-                    newer.close()
+                if self._newer:
+                    self._newer.close()
+                self._newer = Tail(self._path)
 
     def _chunks(self) -> Iterator[bytes]:
         # Only up to where the file ends now: a writer faster than we are must not keep us here.
