@@ -50,6 +50,7 @@ def test_a_bar_of_a_training_is_progress(line: str) -> None:
         BAR[: BAR.index("/3 [") + 2],  # half written: more digits may follow
         BAR.replace("1/3", "0/3").replace("33%", "0%"),  # nothing is done yet
         "Epoch 4:   0%|          | 0/0 [00:00<?, ?it/s]",
+        "Epoch 4: 150%|██████████| 3/2 [00:01<00:02,  1.20s/it]",
         "epoch " + "9" * 5000 + ":  33%|" + "|" * 60_000,
     ],
 )

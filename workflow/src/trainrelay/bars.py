@@ -18,6 +18,8 @@ _BAR = re.compile(
 )
 _NUMBER = re.compile(r", ?([A-Za-z_][^\s=,]*)=([^\s,\]]+)(?=[,\]])")
 
+_MOST_NUMBERS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -36,8 +38,8 @@ def training_bar(line: str) -> Bar | None:
     if (match := _BAR.match(line)) is None:
         return None
     percent, done, total = map(int, match.group(3, 4, 5))
-    if not total or abs(100 * done / total - percent) > 1:
+    if not total or done > total or abs(100 * done / total - percent) > 1:
         return None
     said, closed, rest = line[match.end() :].partition("]")
     epochs = int(match[2]) if match[2] else None
-    return Bar(int(match[1]), epochs, done, total, dict(_NUMBER.findall(said + closed)), rest)
+    return Bar(int(match[1]), epochs, done, total, dict(_NUMBER.findall(said + closed)[:_MOST_NUMBERS]), rest)
