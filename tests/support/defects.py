@@ -467,7 +467,7 @@ DEFECTS = (
         f"{LIBRARY}/supervise/course.py",
         "        if last is None or _goes_on(last, seen):\n",
         "        if last is None or seen.epoch > last.epoch or _goes_on(last, seen):\n",
-        "tests/unit/supervise/test_watch.py::test_an_absurd_last_line_is_not_where_the_training_ended",
+        "tests/unit/supervise/test_trainer_watch.py::test_an_absurd_last_line_is_not_where_the_training_ended",
     ),
     Defect(
         "what-is-not-understood-is-hung",
@@ -475,7 +475,7 @@ DEFECTS = (
         f"{LIBRARY}/supervise/watchdog/policy.py",
         "        waited_s = quiet_s if blind else waited_s\n",
         "",
-        "tests/unit/supervise/test_watch.py"
+        "tests/unit/supervise/test_trainer_watch.py"
         "::test_a_trainer_whose_lines_are_not_understood_is_not_hung_while_it_prints",
     ),
     Defect(
