@@ -513,6 +513,31 @@ DEFECTS = (
         "tests/unit/supervise/watchdog/test_hang_policy.py::test_an_absent_supervisor_never_causes_a_hang",
     ),
     Defect(
+        "one-false-line-is-believed",
+        "One absurd progress line makes every real one after it no progress, and the trainer is ended.",
+        f"{LIBRARY}/supervise/course.py",
+        "        if last is None or _goes_on(last, seen):\n",
+        "        if last is None or seen.epoch > last.epoch or _goes_on(last, seen):\n",
+        "tests/unit/supervise/test_trainer_watch.py::test_an_absurd_last_line_is_not_where_the_training_ended",
+    ),
+    Defect(
+        "what-is-not-understood-is-hung",
+        "A trainer whose lines are not understood is ended every two hours, though it trains.",
+        f"{LIBRARY}/supervise/watchdog/policy.py",
+        "        waited_s = quiet_s if blind else waited_s\n",
+        "",
+        "tests/unit/supervise/test_trainer_watch.py"
+        "::test_a_trainer_whose_lines_are_not_understood_is_not_hung_while_it_prints",
+    ),
+    Defect(
+        "bars-of-evaluations-are-training",
+        "The bar of an evaluation counts as progress of the training, and its losses as the training's.",
+        f"{LIBRARY}/bars.py",
+        "(match := _BAR.match(line))",
+        "(match := _BAR.search(line))",
+        "tests/unit/test_bars.py::test_other_bars_and_torn_ones_are_none",
+    ),
+    Defect(
         "stack-signal-without-a-look",
         "The signal that asks for stacks ends a process that does not catch it.",
         f"{LIBRARY}/supervise/watchdog/dumps.py",

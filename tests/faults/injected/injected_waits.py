@@ -16,4 +16,21 @@ def wait(runner: Any) -> None:
         time.sleep(0.05)
 
 
-KINDS = {"wait": wait}
+def talk(runner: Any) -> None:
+    """It waits and prints what no reader of logs knows."""
+    gate = HERE / f"go-on-{runner.epoch + 1}-{runner.inner_iter + 1}"
+    while not gate.exists():
+        print("still at it | ce 1.23", flush=True)
+        time.sleep(0.5)
+
+
+def spin(runner: Any) -> None:
+    """As a rank that waits in NCCL: the processor is busy, and now and then it complains."""
+    while True:
+        until_s = time.monotonic() + 1
+        while time.monotonic() < until_s:
+            pass
+        print("waiting for rank 0", flush=True)
+
+
+KINDS = {"wait": wait, "talk": talk, "spin": spin}

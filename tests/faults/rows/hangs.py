@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from faults.bench import Bench
+import time
+
+from faults.bench import ITERATIONS, STAGE, Bench
 from faults.fault import Seen, fault
 
 # Start-up counts, and must be over by then on a busy machine as well.
@@ -58,3 +60,38 @@ def data_worker_hangs(bench: Bench) -> Seen:
 )
 def rank_stopped(bench: Bench) -> Seen:
     return _hang(bench, "sigstop", rank=1)
+
+
+@fault(
+    "lines-not-understood",
+    "a trainer whose lines are not understood",
+    injected=f"no progress lines; other lines for longer than {LIMIT_S:g} s, which are the limit here",
+    must="it is said that its progress is unknown; it is not ended, and completes",
+)
+def lines_not_understood(bench: Bench) -> Seen:
+    options = {"data.train.length": 8 * ITERATIONS, "data.workers_per_gpu": 1}
+    bench.configure(options={**options, "log_config.interval": 1_000_000})
+    bench.inject(kind="talk", rank=0, epoch=2, iteration=1)
+    launch = bench.start("injected_short_limits", "train", STAGE, PYTHONPATH=str(bench.plan.parent))
+    fired = bench.wait_for("the trainer in epoch 2", lambda: launch.ended or bench.stamps().of("fired"))
+    assert fired is not True, f"it ended before its trainer came to epoch 2, and said:\n{launch.text}"
+    time.sleep(LIMIT_S + 10)
+    bench.go_on(2, 1)
+    status, (record,) = launch.wait(), bench.attempts()
+    found = (status, record.end, record.last_epoch)
+    assert found == (0, "done", None), f"it ended as {found} ({record.reason}):\n{launch.text}"
+    assert bench.complete(), "train.json does not tell of the last epoch"
+    assert "alive, progress unknown" in launch.text, f"it was not said:\n{launch.text}"
+    assert "still at it | ce 1.23" in launch.text, f"none of the lines was shown:\n{launch.text}"
+    noticed_s = bench.said_at(launch, "alive, progress unknown") - bench.moments()[0]["at_s"]
+    return Seen(max(0.0, noticed_s), "done", "nothing was ended", "completes")
+
+
+@fault(
+    "rank-spins",
+    "a rank spins, as in a collective of NCCL",
+    injected="rank 1 keeps its processor busy and prints a complaint each second in epoch 2, iteration 4",
+    must=MUST,
+)
+def rank_spins(bench: Bench) -> Seen:
+    return _hang(bench, "spin", rank=1)

@@ -58,7 +58,7 @@ def test_endless_progress_bar_is_not_kept(log: Path, tail: Tail) -> None:
     for _ in range(50):
         append(log, b"\r[>>>   ] 10%" * 10_000)
         assert list(tail.lines()) == []
-    assert len(tail._rest) < 20
+    assert tail.bar == "[>>>   ] 10%"
     append(log, b"\rdone\n")
     assert list(tail.lines()) == ["done"]
 
@@ -95,3 +95,71 @@ def test_lines_do_not_depend_on_how_they_arrive(
     assert seen == list(at_once.remaining())
     at_once.close()
     growing.close()
+
+
+def test_a_truncated_log_is_read_from_its_start(log: Path, tail: Tail) -> None:
+    """Whether it is shorter by then, as long, or longer; the half line before it is gone."""
+    append(log, b"one\ntwo\nthr")
+    assert list(tail.lines()) == ["one", "two"]
+    for content in (b"a\n", b"four\nfive\nx", b"six\n" * 20):
+        log.write_bytes(b"")
+        append(log, content)
+        assert list(tail.lines()) == content.decode().split("\n")[:-1]
+    log.write_bytes(b"")
+    assert list(tail.lines()) == []
+    assert list(tail.lines()) == []
+    append(log, b"again\n")
+    assert list(tail.lines()) == ["again"]
+
+
+def test_a_log_that_was_rotated_away_is_read_on_beside_the_new_one(log: Path, tail: Tail) -> None:
+    """The trainer writes into the file that it has open, whatever its name; others into the new."""
+    append(log, b"one\n")
+    assert list(tail.lines()) == ["one"]
+    old = log.rename(log.with_name("log.1"))
+    append(old, b"two\n")
+    assert list(tail.lines()) == ["two"]
+    log.touch()
+    append(old, b"three\n")
+    assert list(tail.lines()) == ["three"]
+    append(log, b"new\n")
+    append(old, b"four\nend")
+    assert list(tail.remaining()) == ["four", "new", "end"]
+    assert list(tail.remaining()) == []
+
+
+def test_rotations_without_end_keep_two_files_open(log: Path, tail: Tail) -> None:
+    """The trainer's own, and the newest."""
+    for number in range(30):
+        log.rename(log.with_name(f"log.{number}"))
+        append(log, b"new %d\n" % number)
+        assert list(tail.lines()) == [f"new {number}"]
+    append(log.with_name("log.0"), b"own\n")
+    assert list(tail.lines()) == ["own"]
+    held = [
+        link
+        for link in Path("/proc/self/fd").iterdir()
+        if link.is_symlink() and "log" in str(link.readlink())
+    ]
+    assert len([link for link in held if link.readlink().parent == log.parent]) == 2
+
+
+def test_a_log_that_is_not_there_yet_is_read_once_it_is(tmp_path: Path) -> None:
+    """A supervisor that takes a trainer over may find its log moved away."""
+    tail = Tail(tmp_path / "later")
+    assert list(tail.lines()) == []
+    append(tmp_path / "later", b"one\n")
+    assert list(tail.lines()) == ["one"]
+    tail.close()
+
+
+def test_the_state_of_a_bar_is_there_before_its_line_ends(log: Path, tail: Tail) -> None:
+    """A line that nothing has overwritten is none."""
+    append(log, b"plain")
+    assert (list(tail.lines()), tail.bar) == ([], "")
+    append(log, b"\n\r 10%")
+    assert (list(tail.lines()), tail.bar) == (["plain"], " 10%")
+    append(log, b" more\r 20%")
+    assert (list(tail.lines()), tail.bar) == ([], " 20%")
+    append(log, b"\nplain")
+    assert (list(tail.lines()), tail.bar) == ([" 20%"], "")

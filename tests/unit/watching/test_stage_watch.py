@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.stage_on_disk import OnDisk
+from trainrelay.command.metriclogger import MetricLogger
 from trainrelay.command.mmcv import Mmcv
 from trainrelay.files import read_record, write_json
 from trainrelay.records import AttemptRecord
@@ -196,3 +197,30 @@ def test_hostile_log_text_breaks_nothing(tmp_path: Path) -> None:
     samples.look()
     assert samples.step is not None
     assert samples.step.iteration == 3
+
+
+def test_a_view_goes_on_over_truncations_false_lines_and_bars(tmp_path: Path) -> None:
+    """What one look shows is corrected by the next ones."""
+    log = tmp_path / "trainer.log"
+    log.write_text(LINE.format(1, 5.0) + LINE.replace("Epoch [1]", "Epoch [20]").format(900, 7.0))
+    samples = LogSamples(log, Mmcv(), Clock())
+    samples.look()
+    assert samples.step is not None
+    assert samples.step.epoch == 1
+    log.write_text(LINE.format(2, 4.0))
+    samples.look()
+    assert list(samples.losses) == [5.0, 4.0]
+    samples.close()
+
+
+def test_a_view_shows_a_bar_that_ends_no_line(tmp_path: Path) -> None:
+    log = tmp_path / "trainer.log"
+    samples = LogSamples(log, MetricLogger(), Clock())
+    for done in (1, 2):
+        with log.open("a") as file:
+            file.write(f"\rEpoch 0: {10 * done:3d}%|#  | {done}/10 [00:01<00:09,  1.00it/s, loss={done}]")
+        samples.look()
+        assert samples.step is not None
+        assert samples.step.iteration == done
+    assert list(samples.losses) == [1.0, 2.0]
+    samples.close()

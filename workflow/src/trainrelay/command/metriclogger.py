@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from trainrelay.bars import training_bar
 from trainrelay.checkpoint import saved_epoch
 from trainrelay.command.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.command.base import (
@@ -135,7 +136,7 @@ class MetricLogger:
         """Progress of training; `Test:` and every other line is None. Headers count epochs from 0."""
         step = _STEP.search(line) if "Epoch: [" in line else None
         if step is None:
-            return None
+            return _observed(line)
         loss, grad_norm = _LOSS.search(line, step.end()), _GRAD_NORM.search(line, step.end())
         return StepSeen(
             int(step[1]) + 1,
@@ -174,6 +175,15 @@ class MetricLogger:
         """The one that lies there, else DETR's name for it."""
         lying = (path for saved, path in self.checkpoints(work_dir) if saved == epoch)
         return next(lying, work_dir / f"checkpoint{epoch - 1:04d}.pth")
+
+
+def _observed(line: str) -> StepSeen | None:
+    """The progress that a bar of tqdm tells, whose description counts epochs as headers do."""
+    bar = training_bar(line)
+    if bar is None or not bar.done:
+        return None
+    loss = number(bar.numbers["loss"]) if "loss" in bar.numbers else None
+    return StepSeen(bar.epoch + 1, bar.done, bar.total, loss, None)
 
 
 def _arguments(request: LaunchRequest) -> Iterator[str]:

@@ -4,6 +4,8 @@
     Test:  [  0/156]  eta: 0:03:55  loss: 3.6938 (3.6938)  time: 1.5096  data: 1.0722
     Averaged stats: lr: 0.000100  loss: 3.6713 (5.0981)
 
+Some print a progress bar of tqdm instead, whose states are read as lines (see bars).
+
 `v (g)` is the median of the last 20 values and the mean of all so far. The delimiter is two spaces or a tab.
 """
 
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from trainrelay.bars import Bar, training_bar
 from trainrelay.logs.clean import metric_name, strip_escapes
 
 VALUE_LIMIT = 5_000  # metrics of one line
@@ -29,7 +32,7 @@ _HEADER = re.compile(
     r"|\b(?:Test|Val|Valid|Validation|Eval|Evaluation|Evaluate)\b[^:\[\]]{0,20}:[^:\[\]]{0,40}(?:\[\d{1,9}\])?)\s*$",
     re.IGNORECASE,
 )
-_AVERAGED = re.compile(r"\bAveraged (?:\w{1,20} )?stats: ?")
+_AVERAGED = re.compile(r"\bAveraged (?:((?:val|test|eval)\w{0,20} )|\w{1,20} )?stats: ?")
 _RECORD = re.compile(r"Epoch: \[|\bTest: |Averaged (?:\w{1,20} )?stats:|\| distributed init|Namespace\(")
 _WORDS = ("Epoch: ", "Test: ", " stats:", "| distributed init", "Namespace(")  # one of them is in each
 _PREFIX = re.compile(r"\[[a-z]+\d{1,6}\]:\s?")
@@ -72,10 +75,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Averages:
-    """The means of what was just trained or evaluated."""
+    """The means of what was just trained or evaluated; `evaluated`: they say that it was the latter."""
 
     values: Mapping[str, float]
     shape: Shape
+    evaluated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,9 @@ class Numbers:
 
 
 def is_ours(line: str) -> bool:
-    """Whether only a MetricLogger prints such a line."""
-    return _placed(line) is not None
+    """Whether only trainers of this family print such a line."""
+    averaged = "Averaged " in line and _AVERAGED.search(line) is not None
+    return averaged or _placed(line) is not None or training_bar(line) is not None
 
 
 class LineReader:
@@ -106,12 +111,32 @@ class LineReader:
         self._usual = {True: 0, False: 0}  # values of a line of training, of evaluation
         self._shapes: dict[tuple[bool, Shape], list[Progress]] = {}
         self._counts: Counter[tuple[bool, Shape]] = Counter()
+        self._bar: Progress | None = None
         self.mixed = False
 
     def records(self, line: str) -> Iterator[Progress | Averages | str]:
         """What a line holds; more than one record where processes wrote into each other."""
-        for record, cut in _records(strip_escapes(line)):
+        line = strip_escapes(line)
+        if (bar := training_bar(line)) is not None:
+            yield from self._state(bar)
+            line = bar.rest
+            if not line.strip():
+                return
+        for record, cut in _records(line):
             yield self._record(record, cut, line.endswith("\n"))
+
+    def _state(self, bar: Bar) -> Iterator[Progress]:
+        """A line per percent of a bar, with the first numbers shown there: later ones run ahead of it."""
+        values = _floats(tuple(map(metric_name, bar.numbers)), bar.numbers.values())
+        seen = Progress(bar.epoch, max(0, bar.done - 1), bar.total, values, {}, (), True, bar.epochs)
+        last = self._bar
+        if last is not None and (last.epoch, last.length) == (seen.epoch, seen.length):
+            ahead = seen.iteration - last.iteration
+            last.values = last.values or (values if ahead == 0 else {})
+            if ahead == 0 or (0 < 100 * ahead < seen.length and not seen.last):
+                return
+        self._bar = seen
+        yield seen
 
     def finish(self) -> None:
         """Of a file in which lines were mixed, those that look like hardly any other are not whole.
@@ -134,7 +159,8 @@ class LineReader:
             whole = not (numbers.torn or cut or CLOCKS & numbers.values.keys())
             self.mixed |= numbers.torn or (cut and ended)
             # What has no mean beside others that do is the last value (lr, class_error), not an average.
-            return Averages((numbers.means or numbers.values) if whole else {}, numbers.shape)
+            means = (numbers.means or numbers.values) if whole else {}
+            return Averages(means, numbers.shape, evaluated=match[1] is not None)
         return _PREFIX.sub("", record, count=1) if record.startswith("[") else record
 
     def _progress(

@@ -106,6 +106,8 @@ class Table:
         part = _Part(first.first, lines[-1][1].length)
         for at, seen in lines:
             row = _training(seen, (seen.epoch or 0) + self._shift)
+            if seen.whole and not seen.values:  # a bar that shows no numbers
+                continue
             part.rows[row.epoch, _ORDER["train"], row.iteration] = (at, row if seen.whole else None)
         for mean in group.means():
             part.mean(mean.at, mean.epoch + self._shift, mean.phase, mean.ordinal, mean.values)

@@ -80,6 +80,7 @@ class _File:
             self._count.header(seen.epoch)
         if seen.epochs != self._epochs:
             self._epochs = seen.epochs
+            self._count.arguments({}, seen.epochs)
             self._said.append((self._at, Facts(max_epochs=seen.epochs)))
         self._streams.progress(self._at, seen)
 

@@ -110,6 +110,10 @@ class Stream:
         doubtful = self.fits(averages, None)[0] > 0
         self._add_mean(Mean(at, *self._block(), averages.values, doubtful=doubtful))
 
+    def evaluate(self, at: int, averages: Averages) -> None:
+        """Takes the means of an evaluation after the block at hand."""
+        self._add_mean(Mean(at, self.place[0], "val", self.evaluations, averages.values))
+
     def _block(self) -> tuple[int, Literal["epoch", "val"], int]:
         if self.line.epoch is None:
             return self.place[0], "val", self.evaluations
@@ -255,6 +259,9 @@ class Streams:
         """The means of a block that was just finished; `trained`: what the total time before them was of."""
         waiting = [stream for stream in reversed(self._alive) if not stream.summed]
         if not averages.values or self._start is not None:
+            return
+        if averages.evaluated and self._alive and self._alive[-1].line.epoch is not None:
+            self._alive[-1].evaluate(at, averages)  # an evaluation that printed no lines
             return
         finished = [stream for stream in waiting if stream.line.last] or waiting[:1]
         fitting = [stream for stream in finished if stream.fits(averages, trained)[0] < UNLIKE]

@@ -1,6 +1,7 @@
 """One stage's training: started, watched, tried again where that helps, ended and recorded."""
 
 from trainrelay.supervise.ask import ask_to_stop, order_file
+from trainrelay.supervise.course import Course
 from trainrelay.supervise.decide import Done, Final, Stop
 from trainrelay.supervise.display import Speed, display, duration, left_s
 from trainrelay.supervise.events import Event, read_events
@@ -16,6 +17,7 @@ from trainrelay.supervise.text import printable
 
 __all__ = [
     "Claim",
+    "Course",
     "Done",
     "Event",
     "Final",

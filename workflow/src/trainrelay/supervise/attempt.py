@@ -184,7 +184,7 @@ def _followed(job: StageJob, record: AttemptRecord, trainer: Launcher, around: S
     """Follow, end, judge and record one attempt."""
     stop, lease, shown = around.stop, around.lease, around.shown
     proof = ResumeProof(record.resumed_from, by_epoch=job.trainer.resume_proof == "epoch")
-    watch = Watch(job.trainer, proof, shown, Watchdog(job.hang_timeout_s))
+    watch = Watch(job.trainer, proof, shown, Watchdog(job.hang_timeout_s), job.work_dirs.current)
     with contextlib.closing(Tail(Path(record.log))) as tail:
         ended = follow(trainer, tail, watch, lambda: stop.wanted or lease.lost is not None)
         if stop.wanted:

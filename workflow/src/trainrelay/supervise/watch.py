@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from trainrelay.command import Observation, StepSeen, Trainer
+from trainrelay.command import StepSeen, Trainer
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.diverging import Diverging
 from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent import Recent
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.supervise.tail import Tail
+from trainrelay.supervise.text import printable
 from trainrelay.supervise.watchdog import Hang, Watchdog
 
 POLL_S = 0.2
+SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
+SAMPLES = 3  # lines that show what a log holds
+_SAMPLE_CHARS = 160
+_ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
 
 
 @dataclass(slots=True)
 class Watch:
-    """What has been seen of a trainer so far."""
+    """What has been seen of a trainer so far.
+
+    `understood` and `not_understood`: the first lines that were and were not, printable. As long as none is,
+    a checkpoint in `work_dir` that grows is a sign of life.
+    """
 
     trainer: Trainer
     proof: ResumeProof
     display: Display
     watchdog: Watchdog
+    work_dir: Path | None = None
+    understood: list[str] = field(default_factory=list)
+    not_understood: list[str] = field(default_factory=list)
     recent: Recent = field(default_factory=Recent)
     diverging: Diverging = field(default_factory=Diverging)
-    last_step: StepSeen | None = None
     not_resumed: str | None = None
     diverged: str | None = None
     hang: Hang | None = None
+    _bar: str = ""
+    _files: set[tuple[str, int]] | None = None
+    _next_s: float = float("-inf")
+    _unknown_said: bool = False
+
+    @property
+    def last_step(self) -> StepSeen | None:
+        """The newest progress line that later ones do not contradict."""
+        return self.watchdog.last_step
 
     @property
     def must_end(self) -> bool:
@@ -42,29 +65,63 @@ class Watch:
         """Takes in what the log says now, and how long it has said nothing."""
         before, now_s = tail.read_bytes, time.monotonic()
         self.watchdog.tick(now_s)
-        self.read(tail.lines())
-        if tail.read_bytes > before:
+        self.read(tail.lines(), tail)
+        if tail.read_bytes > before or self._saves(now_s):
             self.watchdog.said(now_s)
+        if self.watchdog.unknown and not self._unknown_said:
+            self._say_unknown()
         self.hang = self.watchdog.hung(now_s)
 
-    def read(self, lines: Iterable[str]) -> None:
-        """Takes in new lines of the log."""
+    def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:
+        """Takes in new lines of the log, and the state of a progress bar that ends no line yet."""
         before = self.last_step
         for line in lines:
             self.recent.add(line)
-            if seen := self.trainer.observe(line):
-                self._take(seen)
+            samples = self.understood if self._see(line) else self.not_understood
+            if len(samples) < SAMPLES and line.strip():
+                samples.append(_sample(line))
+        if tail is not None and tail.bar != self._bar:
+            self._bar = tail.bar
+            self._see(self._bar)
         # Lines that come together (a log that is read again) tell no speed, so the last of them is shown.
         if self.last_step is not None and self.last_step is not before:
             self.display.step(self.last_step)
 
-    def _take(self, seen: Observation) -> None:
+    def _see(self, line: str) -> bool:
+        """Takes in what a line says; whether it is understood."""
+        if (seen := self.trainer.observe(line)) is None:
+            return False
         self.not_resumed = self.not_resumed or self.proof.see(seen)
-        if isinstance(seen, StepSeen):
-            self.last_step = seen
+        # What a progress bar or another rank says again is no further line.
+        if isinstance(seen, StepSeen) and self.watchdog.stepped(time.monotonic(), seen):
             self.diverged = self.diverged or self.diverging.see(seen)
             self.recent.progressed()
-            self.watchdog.stepped(time.monotonic(), seen)
+        return True
+
+    def _saves(self, now_s: float) -> bool:
+        """Whether a checkpoint grew, which is looked for as long as no line tells progress."""
+        if self.work_dir is None or self.last_step is not None or now_s < self._next_s:
+            return False
+        before, self._files, self._next_s = self._files, _sizes(self.work_dir), now_s + SAVES_EVERY_S
+        return before is not None and not self._files <= before
+
+    def _say_unknown(self) -> None:
+        self._unknown_said = True
+        lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]
+        shown = "; ".join(map(_sample, lines[-SAMPLES:]))
+        said = "alive, progress unknown: no line of the trainer's output is understood as progress"
+        self.display.note(f"{said}; the last ones: {shown}" if shown else said)
+
+
+def _sizes(folder: Path) -> set[tuple[str, int]]:
+    """Of what looks like a checkpoint."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return {(entry.name, entry.stat().st_size) for entry in entries if entry.name.endswith(_ENDINGS)}
+    return set()
+
+
+def _sample(line: str) -> str:
+    return printable(line.strip()[:_SAMPLE_CHARS])
 
 
 def follow(launcher: Launcher, tail: Tail, watch: Watch, stopping: Callable[[], bool]) -> bool:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.command import StepSeen, Trainer
-from trainrelay.supervise import Speed, Tail
+from trainrelay.supervise import Course, Speed, Tail
 
 MOST_LOSSES = 40
 
@@ -20,11 +20,14 @@ class LogSamples:
     """The last progress lines of a log: the last step, losses, speed."""
 
     def __init__(self, log: Path, trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
-        self._log, self._trainer = log, trainer
-        self._tail: Tail | None = None
-        self._speed = Speed(clock)
+        self._trainer, self._tail = trainer, Tail(log, last_bytes=_FIRST_READ_BYTES)
+        self._speed, self._course = Speed(clock), Course()
         self.losses: deque[float] = deque(maxlen=MOST_LOSSES)
-        self.step: StepSeen | None = None
+
+    @property
+    def step(self) -> StepSeen | None:
+        """The newest progress line that later ones do not contradict."""
+        return self._course.last
 
     @property
     def iterations_per_s(self) -> float | None:
@@ -35,26 +38,18 @@ class LogSamples:
         """Takes in what is new; a log that is not there yet is none."""
         with suppress(OSError):
             before = self.step
-            self._read()
+            for line in self._tail.lines():
+                self._see(line)
+            self._see(self._tail.bar)
             # Lines read in one look came at times that nobody saw.
             if self.step is not None and self.step != before:
                 self._speed.step(self.step)
 
-    def _read(self) -> None:
-        if self._tail is None:
-            if not self._log.is_file():
-                return
-            self._tail = Tail(self._log, last_bytes=_FIRST_READ_BYTES)
-        for line in self._tail.lines():
-            if isinstance(seen := self._trainer.observe(line), StepSeen):
-                self._take(seen)
-
-    def _take(self, seen: StepSeen) -> None:
-        self.step = seen
-        if seen.loss is not None:
+    def _see(self, line: str) -> None:
+        seen = self._trainer.observe(line)
+        if isinstance(seen, StepSeen) and self._course.further(seen) and seen.loss is not None:
             self.losses.append(seen.loss)
 
     def close(self) -> None:
         """Closes the log."""
-        if self._tail is not None:
-            self._tail.close()
+        self._tail.close()

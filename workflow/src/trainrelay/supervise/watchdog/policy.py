@@ -4,9 +4,9 @@
 more than 5 s. A supervisor that was away (SIGSTOP, a suspended job, a laptop asleep) therefore adds next to
 nothing, however long it was away, while a trainer that is stopped alone is not excused.
 
-**Progress** is a progress line that is further than all before. Lines less than 1 s apart count as one. The
-pace is the longest wait between two of them within an epoch, among the last 20; waits across the end of an
-epoch are kept apart. What is read just after the supervisor was away, or just began, measures nothing,
+**Progress** is a progress line that goes on from the last one (see Course). Lines within 1 s count as
+one. The pace is the longest wait between two of them within an epoch, among the last 20; waits across the end
+of an epoch are kept apart. What is read just after the supervisor was away, or just began, measures nothing,
 because nobody saw when it was written.
 
 **How long without progress is allowed**, unless a person fixed it:
@@ -18,10 +18,12 @@ because nobody saw when it was written.
   only.
 
 **Other output** (evaluation lines, progress bars) is a sign of life that starts this time anew, but only up
-to 4 times of it: what is hung may go on complaining.
+to 4 times of it: what is hung may go on complaining. Where no line of the attempt was ever understood, no
+progress could be seen: output, and a checkpoint that grows, then start this time anew without a bound.
 
-So a trainer that makes no progress is hung at the latest after 4 times the allowed time, and after 1 time
-where it prints nothing. A fixed limit holds for everything, start-up and evaluation too, whatever is printed.
+So a trainer whose progress was seen and stops is hung at the latest after 4 times the allowed time, and after
+1 time where it prints nothing. A fixed limit holds for everything, start-up and evaluation too, whatever is
+printed.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from trainrelay.command import StepSeen
+from trainrelay.supervise.course import Course
 
 MOST_PER_CALL_S = 5.0
 WAITS = 20
@@ -38,6 +41,7 @@ PACE_FLOOR_S = 10 * 60.0
 QUIET_FLOOR_S = 30 * 60.0  # at start-up and around the end of an epoch
 EPOCH_END_FACTOR = 2.0
 OUTPUT_FACTOR = 4.0
+UNKNOWN_AFTER_S = 5 * 60.0  # of output without a line that is understood
 
 _SAME_MOMENT_S = 1.0
 
@@ -67,11 +71,22 @@ class Watchdog:
         self._clock_s = 0.0  # the trainer's
         self._prompt_from_s = 0.0  # lines read before this were written nobody knows when
         self._stepped_s = self._said_s = 0.0
+        self._first_said_s = float("inf")
         self._mark_s: float | None = None  # where the wait that is being measured began
         self._stride: int | None = None
-        self._last: StepSeen | None = None
+        self._course = Course()
         self._waits_s: deque[float] = deque(maxlen=WAITS)
         self._longest_epoch_end_s = 0.0
+
+    @property
+    def last_step(self) -> StepSeen | None:
+        """The newest progress line that is believed."""
+        return self._course.last
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it has been alive for long enough, and no line of it was understood."""
+        return self.last_step is None and self._said_s - self._first_said_s >= UNKNOWN_AFTER_S
 
     def tick(self, now_s: float) -> None:
         """The supervisor is here; to be called several times per 5 s."""
@@ -83,28 +98,32 @@ class Watchdog:
         self._now_s = now_s
         self._clock_s += passed_s
 
-    def stepped(self, now_s: float, seen: StepSeen) -> None:
-        """A progress line; one that is not further than the last (a copy of another rank) is other output."""
+    def stepped(self, now_s: float, seen: StepSeen) -> bool:
+        """A progress line; whether it is progress, else (a copy of another rank) it is other output."""
         self.said(now_s)
-        last = self._last
-        if last is not None and (seen.epoch, seen.iteration) <= (last.epoch, last.iteration):
-            return
-        same_epoch = last is not None and seen.epoch == last.epoch
-        if last is not None and same_epoch:
-            self._stride = seen.iteration - last.iteration
+        if not self._course.further(seen):
+            return False
+        before = self._course.before
+        same_epoch = before is not None and seen.epoch == before.epoch
+        if before is not None and same_epoch:
+            self._stride = seen.iteration - before.iteration
         self._measure(same_epoch=same_epoch)
-        self._last, self._stepped_s = seen, self._clock_s
+        self._stepped_s = self._clock_s
+        return True
 
     def said(self, now_s: float) -> None:
-        """Any other output."""
+        """Any other output, or a checkpoint that grew."""
         self.tick(now_s)
         self._said_s = self._clock_s
+        self._first_said_s = min(self._first_said_s, self._said_s)
 
     def hung(self, now_s: float) -> Hang | None:
         """The hang, once the trainer has been without progress for too long."""
         self.tick(now_s)
         waited_s, quiet_s = self._clock_s - self._stepped_s, self._clock_s - self._said_s
         allowed = self._allowed()
+        blind = self.last_step is None and self._fixed_s is None
+        waited_s = quiet_s if blind else waited_s
         if self._fixed_s is not None or quiet_s > allowed.seconds:
             limit_s, talked = allowed.seconds, False
         else:
@@ -114,7 +133,7 @@ class Watchdog:
         reason = f"no progress for {_spelled(waited_s)} {self._since()}; {allowed.because}"
         if talked:
             reason += f", and {_spelled(limit_s)} where it goes on printing"
-        return Hang(reason, waited_s, limit_s, self._last)
+        return Hang(reason, waited_s, limit_s, self.last_step)
 
     def _measure(self, *, same_epoch: bool) -> None:
         if self._clock_s < self._prompt_from_s:
@@ -144,14 +163,16 @@ class Watchdog:
         return _Allowed(allowed_s, f"{where} {_spelled(allowed_s)} are allowed")
 
     def _in_the_midst(self) -> bool:
-        last = self._last
+        last = self.last_step
         if last is None or last.iters_per_epoch is None or self._stride is None:
             return False
         return last.iteration + self._stride <= last.iters_per_epoch
 
     def _since(self) -> str:
-        last = self._last
-        return f"since epoch {last.epoch}, iteration {last.iteration}" if last else "since the start"
+        if last := self.last_step:
+            return f"since epoch {last.epoch}, iteration {last.iteration}"
+        heard = self._fixed_s is None and self._said_s >= self._first_said_s
+        return "since its last output or checkpoint (no line was understood)" if heard else "since the start"
 
 
 def _spelled(seconds: float) -> str:
