@@ -80,7 +80,7 @@ def read(config: Config, run: str, stage: str) -> Facts:
     paths = stage_paths(config, run, stage)
     attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
     identity = read_record(paths.identity, Identity)
-    dirs = _work_dirs(paths, identity)
+    dirs = work_dirs(paths)
     return Facts(
         run=run,
         stage=stage,
@@ -102,12 +102,8 @@ def read(config: Config, run: str, stage: str) -> Facts:
 
 def work_dirs(paths: StagePaths) -> WorkDirs:
     """Where a stage's checkpoints lie."""
-    return _work_dirs(paths, read_record(paths.identity, Identity))
-
-
-def _work_dirs(paths: StagePaths, identity: Identity | None) -> WorkDirs:
-    takeovers = identity.takeovers if identity else ()
-    return WorkDirs(paths.work_dir, takeovers, kept=paths.folder.absolute() / "kept")
+    identity, kept = read_record(paths.identity, Identity), paths.folder.absolute() / "kept"
+    return WorkDirs(paths.work_dir, identity.takeovers if identity else (), kept)
 
 
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:

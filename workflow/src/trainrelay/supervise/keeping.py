@@ -26,20 +26,15 @@ Seen = Mapping[str, tuple[int, int, int]]  # inode, bytes and time of change of 
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
 _NUMBER = re.compile(r"\d")
 _LOOK_S = 0.5
-_LAST_COPY_S = 30.0  # for the one that is being made when the training ends
 
 
 class Keeper(threading.Thread):
-    """What an attempt writes is waited for before it is ended, and copied where it will be written over.
+    """A thread that copies what will be written over: gigabytes delay neither the watchdog nor a stop."""
 
-    The copies are made in a thread: gigabytes must delay neither the watchdog nor a stop.
-    """
-
-    def __init__(
-        self, job: StageJob, say: Callable[[str], None], may_write: Callable[[], object] = bool
-    ) -> None:
+    def __init__(self, job: StageJob, say: Callable[[str], None], guard: Callable[[], object] = bool) -> None:
         super().__init__(daemon=True)
-        self._job, self._say, self._may_write = job, say, may_write
+        self._job, self._say, self._guard = job, say, guard
+        self._before: Seen = {}
         self._seen: Seen = {}
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
         self._closed = threading.Event()
@@ -52,10 +47,13 @@ class Keeper(threading.Thread):
         return end_everywhere(steps_of(self._job.request), tag, max(until_s - time.monotonic(), 0.0), hurry)
 
     def _wait(self, members: Sequence[Member], over: Callable[[], bool]) -> None:
-        folder, seen, written = self._job.work_dirs.current, self._seen, ""
+        folder, seen, written = self._job.work_dirs.current, self._before, ""
         while not over():
             before, seen = seen, _files(folder)
-            if not (name := _held(folder, members) or _grown(before, seen)):
+            # Not every writer is seen: it may be on another node, or in a container.
+            both = ((one, before[one], seen[one]) for one in before.keys() & seen.keys())
+            grown = (one for one, was, now in both if was[0] == now[0] and was[1] < now[1])
+            if not (name := _held(folder, members) or next(grown, None)):
                 break
             if not written:
                 self._say(f"waiting for the write of {name} to end")
@@ -68,19 +66,23 @@ class Keeper(threading.Thread):
         """Copies until it is closed, or the stage is another's."""
         with suppress(Fenced):
             while not self._closed.wait(_LOOK_S):
-                before, self._seen = self._seen, _files(self._job.work_dirs.current)
-                try:
-                    if before != self._seen:
-                        self._look(before)
-                except (OSError, UserError) as error:
-                    self._say(f"warning: no copy of the newest checkpoint: {str(error).partition(';')[0]}")
+                self.look()
 
     def close(self) -> None:
         """The copy that is being made is the last one."""
         self._closed.set()
-        self.join(_LAST_COPY_S)
+        self.join(30.0)
 
-    def _look(self, before: Seen) -> None:
+    def look(self) -> None:
+        """Copies what was written since the last look; a disk that does not take it ends no training."""
+        self._before, self._seen = self._seen, _files(self._job.work_dirs.current)
+        try:
+            if self._before != self._seen:
+                self._copy_newest()
+        except (OSError, UserError) as error:
+            self._say(f"warning: no copy of the newest checkpoint: {str(error).partition(';')[0]}")
+
+    def _copy_newest(self) -> None:
         trainer, dirs = self._job.trainer, self._job.work_dirs
         (epoch, path), *others = trainer.checkpoints(dirs.current) or [(0, dirs.current)]
         numbered = {saved for saved, other in others if _NUMBER.search(other.name)}
@@ -89,7 +91,7 @@ class Keeper(threading.Thread):
             return
         # What is being written tells no epoch, and a training that began again does not cost the copy.
         least = max((saved for saved, _ in trainer.checkpoints(dirs.kept)), default=1)
-        if epoch >= least and before.get(path.name) != self._seen.get(path.name):
+        if epoch >= least and self._before.get(path.name) != self._seen.get(path.name):
             self._keep(epoch, path, dirs.kept / path.name)
 
     def _keep(self, epoch: int, path: Path, target: Path) -> None:
@@ -102,9 +104,7 @@ class Keeper(threading.Thread):
         copy_durably(path, aside)
         same = _files(path.parent).get(path.name) == self._seen.get(path.name)
         if same and newest_sound([(epoch, aside)])[0]:
-            self._may_write()
-            if not target.exists():
-                self._say(f"keeps a copy of {path.name} ({size / 1e9:.2f} GB), which the trainer overwrites")
+            self._guard()
             aside.replace(target)
         aside.unlink(missing_ok=True)
 
@@ -118,12 +118,6 @@ def _held(folder: Path, members: Sequence[Member]) -> str | None:
                 if file.mode != "r" and _CHECKPOINT.search(path.name) and path.parent.samefile(folder):
                     return path.name
     return None
-
-
-def _grown(before: Seen, now: Seen) -> str | None:
-    """Not every writer is seen: it may be on another node, or in a container."""
-    known = ((name, before[name], file) for name, file in now.items() if name in before)
-    return next((name for name, was, file in known if was[0] == file[0] and was[1] < file[1]), None)
 
 
 def _files(folder: Path) -> Seen:
