@@ -296,6 +296,17 @@ def test_what_is_cut_short_does_not_replace_the_copy_before(bench: Bench, until:
     assert bench.kept == {"checkpoint.pth": 2}
 
 
+def test_a_checkpoint_that_is_not_finite_is_not_kept(bench: Bench, tmp_path: Path) -> None:
+    """What nobody may resume from does not cost what one may."""
+    torch = pytest.importorskip("torch")
+    bench.saved(1, "checkpoint.pth")
+    diverged = torch.load(bench.templates / "checkpoint_2.pth")
+    diverged["model"]["head.weight"][0] = float("nan")
+    torch.save(diverged, bench.work_dir / "checkpoint.pth")
+    bench.keeper.look()
+    assert bench.kept == {"checkpoint.pth": 1}
+
+
 def test_a_training_that_began_again_does_not_cost_the_copy(bench: Bench) -> None:
     """A trainer that ignores its resume saves epoch 1 over epoch 3."""
     bench.saved(3, "checkpoint.pth")
