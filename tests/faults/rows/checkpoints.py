@@ -228,7 +228,7 @@ def keypoints_sigkilled(bench: Bench) -> Seen:
 
 
 def _saves_in_place(bench: Bench, kind: str) -> Launch:
-    """A training with one checkpoint.pth, of which we have a copy of epoch 1; half of epoch 2's is written."""
+    """A training with one checkpoint.pth, of which epoch 1 is kept and half of epoch 2 is written."""
     _keypoints(bench)
     bench.inject(kind=kind, rank=None, epoch=2, iteration=0)
     launch = bench.start("trainrelay", "train", bench.where)

@@ -376,6 +376,22 @@ def test_a_stage_that_is_anothers_keeps_the_copy_that_is_there(tmp_path: Path, o
     assert saved_epoch(bench.job.stage_dir / "kept/checkpoint.pth") == 1
 
 
+def test_a_copy_that_takes_long_delays_no_end(
+    tmp_path: Path, over_one: Path, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer dies, is noticed and recorded while the copy is being made."""
+    job, recorded = in_place(tmp_path, over_one, "killed"), list[str | None]()
+
+    def takes_long(_source: Path, _target: Path) -> None:
+        for word in ("begin", "go"):
+            (job.work_dirs.current / word).touch()
+        recorded.append(eventually(lambda: list_attempts(job.stage_dir)[0].end))
+
+    monkeypatch.setattr(keeping, "copy_durably", takes_long)
+    once(job, Console(file=io.StringIO()))
+    assert recorded == ["killed"]
+
+
 def test_what_a_killed_supervisor_left_of_a_copy_is_removed(bench: Bench) -> None:
     bench.saved(1, "checkpoint.pth")
     assert bench.job.work_dirs.kept is not None

@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import Ending, Member, find
 
-Seen = Mapping[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
+Seen = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
 
 # Also under the name that it has until it is put in place.
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
@@ -34,8 +34,7 @@ class Keeper(threading.Thread):
     def __init__(self, job: StageJob, say: Callable[[str], None], guard: Callable[[], object] = bool) -> None:
         super().__init__(daemon=True)
         self._job, self._say, self._guard = job, say, guard
-        self._before: Seen = {}
-        self._seen: Seen = {}
+        self._before, self._seen = Seen(), Seen()  # at the last two looks
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
         self._closed = threading.Event()
 
