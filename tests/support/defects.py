@@ -643,4 +643,21 @@ DEFECTS = (
         "key=lambda attempt: attempt.slurm and attempt.slurm.job_id",
         "tests/unit/test_legs.py::test_each_run_of_a_job_is_a_leg_with_all_its_attempts",
     ),
+    # ------------------------------------------------------------------ checkpoints that are written over
+    Defect(
+        "stops-do-not-wait-for-a-write",
+        "A stop in the midst of a write leaves half a checkpoint, the only one.",
+        f"{LIBRARY}/supervise/keeping.py",
+        "if grace_s > 0 and (members := find(tag)):",
+        "if grace_s < 0 and (members := find(tag)):",
+        "tests/unit/supervise/test_keeping.py::test_a_stop_waits_for_the_checkpoint_that_is_being_written",
+    ),
+    Defect(
+        "half-a-checkpoint-is-kept",
+        "What is cut short replaces the copy of the epoch before.",
+        f"{LIBRARY}/supervise/keeping.py",
+        "if same and newest_sound([(epoch, aside)])[0]:",
+        "if same:",
+        "tests/unit/supervise/test_keeping.py::test_a_checkpoint_that_is_not_finite_is_not_kept",
+    ),
 )

@@ -21,6 +21,7 @@ import psutil
 from rich.console import Console
 
 from trainrelay.command import RUNGS, Launch, LaunchRequest
+from trainrelay.command.metriclogger import MetricLogger
 from trainrelay.command.mmcv import Mmcv
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord
@@ -66,6 +67,19 @@ class Ranks(Toy):
         return Launch((python, "-u", *launcher, *arguments), {"OMP_NUM_THREADS": "1"}, toy.cwd)
 
 
+class InPlace(MetricLogger):
+    """Prints and leaves what DETR does, as toy_in_place.py plays it."""
+
+    kind = "in-place"
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        entry = str(TOY.with_name("toy_in_place.py"))
+        return Toy().launch(replace(request, entry=entry), inherited)
+
+
+KINDS = {kind.kind: kind for kind in (Toy, Ranks, InPlace)}
+
+
 def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3, **changes: Any) -> StageJob:
     """A job for the toy trainer in `folder`."""
     work_dir = folder / "work dir ü"
@@ -87,7 +101,7 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
         run="toy",
         stage="stage1",
         stage_dir=folder / "runs" / "toy" / "stage1",
-        work_dirs=WorkDirs(work_dir),
+        work_dirs=WorkDirs(work_dir, kept=folder / "runs" / "toy" / "stage1" / "kept"),
         supervision=folder / "runs" / "toy" / ".stage1",
         epochs=epochs,
         world_size=2,
@@ -165,7 +179,7 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     spec = json.loads(sys.argv[1])
     spec_launch, leased = spec.pop("launch", False), spec.pop("leased", False)
-    kind = Ranks() if spec.pop("ranks", False) else Toy()
+    kind = KINDS[spec.pop("kind", "toy")]()
     where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")
     job = toy_job(*where, trainer=kind, **spec)
     try:

@@ -57,6 +57,17 @@ def test_raised_epochs_go_on_from_the_newest_checkpoint(disk: OnDisk) -> None:
     assert str(disk.checkpoint) in " ".join(planned.launch.argv)
 
 
+def test_the_room_that_a_kept_copy_takes_is_in_the_plan(disk: OnDisk) -> None:
+    """Its size is the trainer's own file's, so it is known once there is one."""
+    assert stage_plan(disk.config(epochs=4), "r", "s").notes == ()
+    kept = disk.paths.folder / "kept/epoch_1.pth"
+    kept.parent.mkdir()
+    with kept.open("wb") as file:
+        file.truncate(1_500_000_000)
+    notes = stage_plan(disk.config(epochs=4), "r", "s").notes
+    assert notes == ("keeps a copy of epoch_1.pth, which the trainer overwrites: 1.5 GB",)
+
+
 def test_more_epochs_of_a_schedule_over_all_epochs_are_warned_about(disk: OnDisk) -> None:
     config = disk.base / "checkout/a.py"
     config.write_text(config.read_text() + "lr_config = dict(policy='step')\n")

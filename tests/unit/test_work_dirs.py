@@ -52,3 +52,10 @@ def test_each_takeover_bounds_the_work_dir_before_it(tmp_path: Path) -> None:
         (2, "w.taken-4"),
         (1, "w"),
     ]
+
+
+def test_our_copy_comes_after_the_trainers_own_file_of_the_same_epoch(tmp_path: Path) -> None:
+    saved(tmp_path / "w", 2, 3)
+    saved(tmp_path / "kept", 3)
+    dirs = WorkDirs(tmp_path / "w", kept=tmp_path / "kept")
+    assert [path.relative_to(tmp_path).parts[0] for _, path in dirs.checkpoints(MMCV)] == ["w", "kept", "w"]

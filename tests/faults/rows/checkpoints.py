@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from faults.bench import EPOCHS, ITERATIONS, Bench, went_on
 from faults.fault import Seen, fault
 from faults.launch import Launch
 from support.project import KEYPOINTS
+from trainrelay.checkpoint import saved_epoch
 
 KILLED = "and rank 0 SIGKILLed, in epoch 3, iteration 1"
 MUST = "killed; resumes by itself from the newest sound one, says what it passed over, completes"
@@ -223,6 +225,51 @@ def keypoints_sigkilled(bench: Bench) -> Seen:
     _keypoints(bench)
     bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)
     return bench.resumed(bench.train(), "killed")
+
+
+def _saves_in_place(bench: Bench, kind: str) -> Launch:
+    """A training with one checkpoint.pth, of which epoch 1 is kept and half of epoch 2 is written."""
+    _keypoints(bench)
+    bench.inject(kind=kind, rank=None, epoch=2, iteration=0)
+    launch = bench.start("trainrelay", "train", bench.where)
+    bench.wait_for("the copy", lambda: launch.ended or saved_epoch(bench.stage / "kept/checkpoint.pth") == 1)
+    bench.go_on(2, 1)
+    bench.wait_for("half a checkpoint", lambda: launch.ended or bench.stamps().of("fired"))
+    return launch
+
+
+@fault(
+    "killed-while-saving",
+    "killed while it overwrites its one checkpoint",
+    injected="SIGKILL in rank 0 with half of epoch 2's checkpoint.pth written over epoch 1's",
+    must="killed; resumes by itself from the copy kept of epoch 1's, completes",
+)
+def killed_while_saving(bench: Bench) -> Seen:
+    seen = bench.resumed(_saves_in_place(bench, "killed-while-saving"), "killed")
+    point = bench.attempts()[1].resumed_from
+    assert point, "the second attempt began anew"
+    assert (point.epoch, Path(point.path).parent) == (1, bench.stage / "kept"), f"it resumed from {point}"
+    return seen
+
+
+@fault(
+    "stopped-while-saving",
+    "stopped while it overwrites its one checkpoint",
+    injected="SIGTERM to the supervisor with half of epoch 2's checkpoint.pth written over epoch 1's",
+    must="the write is waited for; interrupted; a relaunch resumes after epoch 2, completes",
+)
+def stopped_while_saving(bench: Bench) -> Seen:
+    launch = _saves_in_place(bench, "stopped-while-saving")
+    launch.process.send_signal(signal.SIGTERM)
+    noticed_s = bench.said_at(launch, "waiting for the write of checkpoint.pth") - bench.moments()[0]["at_s"]
+    bench.go_on(2, 2)
+    assert launch.wait() == 75, f"the stopped training said:\n{launch.text}"
+    assert saved_epoch(bench.work_dir / "checkpoint.pth") == 2, f"it is not whole:\n{launch.text}"
+    relaunch = bench.train()
+    found = [(record.end, record.resumed_from and record.resumed_from.epoch) for record in bench.attempts()]
+    assert found == [("interrupted", None), ("done", 2)], f"the attempts: {found}\n{relaunch.text}"
+    assert (relaunch.wait(), bench.complete()) == (0, True), relaunch.text
+    return Seen(noticed_s, "interrupted", went_on(bench.attempts()[1]), "completes")
 
 
 def _keypoints(bench: Bench) -> None:

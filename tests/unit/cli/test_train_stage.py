@@ -61,6 +61,20 @@ def test_a_changed_training_that_cost_more_than_the_guard_stays_where_it_is(disk
     assert disk.checkpoint.read_bytes() == WEIGHTS
 
 
+def test_a_copy_of_a_training_that_is_gone_is_not_resumed_from(disk: OnDisk) -> None:
+    """Where somebody removed stage.json and the work dir, nothing tells what it was trained from."""
+    disk.train()
+    kept = disk.paths.folder / "kept"
+    kept.mkdir()
+    shutil.move(disk.checkpoint, kept)
+    shutil.rmtree(disk.paths.folder / "attempts")
+    disk.paths.identity.unlink()
+    with pytest.raises(Started):
+        train.train_stage(disk.config(), "r", "s")
+    assert not kept.exists()
+    assert (disk.paths.folder / "kept.old-1" / disk.checkpoint.name).read_bytes() == WEIGHTS
+
+
 def test_a_foreign_work_dir_is_refused_and_left_alone(disk: OnDisk) -> None:
     disk.train()
     disk.paths.identity.unlink()

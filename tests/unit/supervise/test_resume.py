@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ def test_only_unsound_checkpoints_are_refused(tmp_path: Path, templates: Path) -
     (work_dir / "epoch_1.pth").touch()
     with pytest.raises(Refusal, match=r"toy/stage1: none of the 1 checkpoints.*mv .*unsound"):
         resume_point(toy_job(tmp_path, templates))
+
+
+def test_what_the_refusal_says_to_type_gives_up_our_copy_too(tmp_path: Path, templates: Path) -> None:
+    """Else the next start would be refused in the same words."""
+    work_dir, job = saved(tmp_path, templates), toy_job(tmp_path, templates)
+    assert job.work_dirs.kept is not None
+    job.work_dirs.kept.mkdir(parents=True)
+    for folder in (work_dir, job.work_dirs.kept):
+        (folder / "epoch_1.pth").touch()
+    with pytest.raises(Refusal, match=r"none of the 2 checkpoints") as refused:
+        resume_point(job)
+    subprocess.run(str(refused.value).partition("give it up with: ")[2], shell=True, check=True)
+    assert resume_point(job) == (None, [])
 
 
 def test_resumed_line_proves_the_resume() -> None:

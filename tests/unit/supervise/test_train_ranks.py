@@ -27,13 +27,13 @@ def test_killed_rank_is_seen_and_the_relaunch_finishes(tmp_path: Path, templates
 
 def test_ranks_without_a_supervisor_are_ended_and_a_stop_leaves_none(tmp_path: Path, templates: Path) -> None:
     """A relaunch ends the launcher and ranks of a killed supervisor; stopped itself, it leaves nothing."""
-    boss = supervisor(tmp_path, templates, "waits", epochs=2, ranks=True)
+    boss = supervisor(tmp_path, templates, "waits", epochs=2, kind="ranks")
     eventually(lambda: "Epoch [2]" in log_text(tmp_path))
     boss.kill()
     boss.communicate()
     (first,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
     assert len(find(first.tag)) >= 3
-    relaunch = supervisor(tmp_path, templates, "waits", epochs=2, ranks=True)
+    relaunch = supervisor(tmp_path, templates, "waits", epochs=2, kind="ranks")
     eventually(lambda: "resumed epoch 1" in log_text(tmp_path) and log_text(tmp_path).count("Epoch [2]") == 2)
     assert not carrying(first.tag)
     relaunch.send_signal(signal.SIGTERM)

@@ -41,7 +41,7 @@ class StagePlan:
     price: Price | None = None  # of what would be trained; None: nothing was measured yet
     on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what a start would not find on this machine
+    notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
     too_short: str | None = None  # why no job within its time limit would bring a checkpoint
 
     @property
@@ -113,16 +113,18 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         price=_price(config, facts, action),
         on_gpus=config.runs[run].trainer.device == "cuda",
         sbatch=sbatch_flags(settings.resources, load_site(), cores(config, run, stage)),
-        notes=(*_notes(config, run, stage, request), *filter(None, [too_short])) if action in TRAINS else (),
+        notes=(*_notes(config, facts, request), *filter(None, [too_short])) if action in TRAINS else (),
         too_short=too_short,
     )
 
 
-def _notes(config: Config, run: str, stage: str, request: LaunchRequest) -> Iterator[str]:
-    settings = config.stage(run, stage)
+def _notes(config: Config, facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
+    settings = config.stage(facts.run, facts.stage)
     yield from missing(request, None, settings.init_from)
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+    for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
+        yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
 
 
 def _too_short(config: Config, facts: state.Facts) -> str | None:

@@ -83,7 +83,7 @@ def read(config: Config, run: str, stage: str) -> Facts:
     paths = stage_paths(config, run, stage)
     attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
     identity = read_record(paths.identity, Identity)
-    dirs = WorkDirs(paths.work_dir, identity.takeovers if identity else ())
+    dirs = work_dirs(paths)
     return Facts(
         run=run,
         stage=stage,
@@ -105,8 +105,8 @@ def read(config: Config, run: str, stage: str) -> Facts:
 
 def work_dirs(paths: StagePaths) -> WorkDirs:
     """Where a stage's checkpoints lie."""
-    identity = read_record(paths.identity, Identity)
-    return WorkDirs(paths.work_dir, identity.takeovers if identity else ())
+    identity, kept = read_record(paths.identity, Identity), paths.folder.absolute() / "kept"
+    return WorkDirs(paths.work_dir, identity.takeovers if identity else (), kept)
 
 
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:

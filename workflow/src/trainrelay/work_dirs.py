@@ -20,6 +20,7 @@ class WorkDirs:
 
     first: Path
     takeovers: tuple[Takeover, ...] = ()
+    kept: Path | None = None  # absolute: where our copy of what the trainer writes over is
 
     @property
     def current(self) -> Path:
@@ -42,3 +43,5 @@ class WorkDirs:
             for epoch, path in trainer.checkpoints(folder):
                 if epoch <= takeover.after_epoch:
                     yield epoch, path
+        if self.kept is not None:
+            yield from trainer.checkpoints(self.kept)

@@ -149,6 +149,9 @@ def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease
         takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
     elif facts.identity is None and (refusal := plan.trained_before(facts)):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    kept = facts.work_dirs.kept
+    if facts.identity is None and kept and kept.is_dir():  # of a training of which nothing else is left
+        kept.rename(plan.next_aside(kept))
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
     identity = Identity(
         run=facts.run,

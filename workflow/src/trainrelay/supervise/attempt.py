@@ -22,8 +22,8 @@ from trainrelay.supervise import slurm_run
 from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.keeping import Keeper
 from trainrelay.supervise.launcher import Child, Launcher, Orphans
-from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.outcome import ended, judged
 from trainrelay.supervise.ports import free_port
 from trainrelay.supervise.process import Ending, start
@@ -74,8 +74,8 @@ def attempt(
     main thread. When it returns or raises, no process of the attempt is left.
     """
     record = _opened(job, rung, around, probes)
-    with recorded_whatever_happens(job, record, around.lease):
-        return _followed(job, record, _started(record), around)
+    with recorded_whatever_happens(job, record, around) as keeper:
+        return _followed(job, record, _started(record), around, keeper)
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -84,8 +84,8 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
     what = f"attempt {record.number} goes on though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
-    with recorded_whatever_happens(job, record, around.lease):
-        return _followed(job, record, Orphans(record.tag), around)
+    with recorded_whatever_happens(job, record, around) as keeper:
+        return _followed(job, record, Orphans(record.tag), around, keeper)
 
 
 def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]) -> AttemptRecord:
@@ -165,12 +165,14 @@ class NotStarted(UserError):
 
 
 @contextlib.contextmanager
-def recorded_whatever_happens(job: StageJob, record: AttemptRecord, lease: Guard) -> Iterator[None]:
+def recorded_whatever_happens(job: StageJob, record: AttemptRecord, around: Surroundings) -> Iterator[Keeper]:
+    lease, keeper = around.lease, Keeper(job, around.shown.note, around.lease.guard)
+    keeper.start()
     # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
     try:
-        yield
+        yield keeper
     except BaseException as error:
-        end_everywhere(steps_of(job.request), record.tag, job.stop_grace_s)
+        keeper.end(record.tag, 0.0 if lease.lost else job.stop_grace_s)
         end: EndClass = "trainer-bug" if isinstance(error, NotStarted) else "lost"
         said = quoted(str(error) or type(error).__name__)
         reason = said if isinstance(error, NotStarted) else f"the supervisor failed: {said}"
@@ -178,9 +180,13 @@ def recorded_whatever_happens(job: StageJob, record: AttemptRecord, lease: Guard
             lease.guard()
             write_attempt(job.stage_dir, ended(record, end, reason))
         raise
+    finally:
+        keeper.close()
 
 
-def _followed(job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings) -> AttemptRecord:
+def _followed(
+    job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings, keeper: Keeper
+) -> AttemptRecord:
     """Follow, end, judge and record one attempt."""
     stop, lease, shown = around.stop, around.lease, around.shown
     proof = ResumeProof(record.resumed_from, by_epoch=job.trainer.resume_proof == "epoch")
@@ -192,8 +198,7 @@ def _followed(job: StageJob, record: AttemptRecord, trainer: Launcher, around: S
         hang = _described(job, record, watch.hang) if watch.hang else None
         # What did not resume, or is another's now, must not write over the checkpoints that are there.
         grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
-        steps = steps_of(job.request)
-        ending = end_everywhere(steps, record.tag, grace_s, hurry=lambda: stop.at_once)
+        ending = keeper.end(record.tag, grace_s, lambda: stop.at_once or lease.lost is not None)
         watch.read(tail.remaining())
     _tell(ending, shown, launcher_was_gone=ended)
     closed = judged(

@@ -12,7 +12,7 @@ from trainrelay.records import AttemptRecord
 from trainrelay.state import last_seen_s
 from trainrelay.supervise.attempts import open_attempts, write_attempt
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.nodes import end_everywhere, steps_of
+from trainrelay.supervise.keeping import Keeper
 from trainrelay.supervise.process import find
 
 Say = Callable[[str], None]
@@ -52,7 +52,7 @@ def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
             f"{job.name} is training already: attempt {attempt.number}, supervisor pid {pid} on this host;"
             f" wait for it, or stop it with: kill {pid}"
         )
-    ending = end_everywhere(steps_of(job.request), attempt.tag, job.stop_grace_s)
+    ending = Keeper(job, say).end(attempt.tag, job.stop_grace_s)
     if ending.left:
         raise Refusal(
             f"attempt {attempt.number} of {job.name} left processes that not even SIGKILL ends, because they"

@@ -34,11 +34,12 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
 
 
 def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
-    work_dir = shlex.quote(str(job.work_dirs.current))
+    folders = dict.fromkeys(path.parent for _, path in candidates)
+    moves = (f"mv {one} {one}.broken" for one in (shlex.quote(str(folder)) for folder in folders))
     return (
-        f"{job.name}: none of the {len(candidates)} checkpoints in {job.work_dirs.current} is valid"
+        f"{job.name}: none of the {len(candidates)} checkpoints in {', '.join(map(str, folders))} is valid"
         f" ({'; '.join(skipped[:3])}). Starting from scratch would lose that training:"
-        f" put a valid checkpoint back, or give it up with: mv {work_dir} {work_dir}.broken"
+        f" put a valid checkpoint back, or give it up with: {' && '.join(moves)}"
     )
 
 
