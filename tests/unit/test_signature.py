@@ -86,7 +86,9 @@ def test_null_is_not_what_an_absent_setting_says(checkout: Path) -> None:
     ]
 
 
-def test_a_difference_names_the_value_before_also_where_the_option_is_the_first_mention(checkout: Path) -> None:
+def test_a_difference_names_the_value_before_also_where_the_option_is_the_first_mention(
+    checkout: Path,
+) -> None:
     found = differences(parts(checkout), parts(checkout, a={"options": {"optimizer.lr": "5e-2"}}))
     assert [str(difference) for difference in found] == ["config: optimizer.lr: 0.1 -> 0.05"]
 
@@ -98,7 +100,12 @@ def test_an_option_over_what_is_computed_is_a_change_whatever_it_says(checkout: 
 
 
 def test_an_option_that_moves_into_the_config_changes_nothing(checkout: Path) -> None:
-    options = {"optimizer.lr": "3e-4", "optimizer.type": "SGD", "optimizer.betas": ["9e-1", 0.999], "fp16": True}
+    options = {
+        "optimizer.lr": "3e-4",
+        "optimizer.type": "SGD",
+        "optimizer.betas": ["9e-1", 0.999],
+        "fp16": True,
+    }
     before = parts(checkout, a={"options": options})
     appended = "optimizer = dict(type='SGD', lr=3e-4, betas=(0.9, 0.999))\nfp16 = True\n"
     (checkout / "a.py").write_text(appended)

@@ -1,4 +1,4 @@
-"""What counts of mmcv configs is what their chain merges to; what only running them would tell counts as text."""
+"""What counts of mmcv configs is what their chain merges to; what only running them tells counts as text."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def counted(checkout: Path, own: str = OWN, rules: int = RULES) -> Mapping[str, 
         "optimizer = dict(lr={{ _base_.optimizer.lr }})",
         "__lr = 2e-4\noptimizer = dict(lr=__lr)",
         "'only text'",
+        "lr_config = dict(warmup_iters=1.0 / 3)\nlr_config = dict(warmup_iters=500)",
     ],
 )
 def test_what_says_the_inherited_value_is_no_change(checkout: Path, appended: str) -> None:
@@ -147,17 +148,24 @@ def test_after_code_that_may_have_changed_it_a_value_is_not_known_anymore(checko
     assert counted(checkout, child + "optimizer = dict(lr=2e-4)\n") != counted(checkout, child)
 
 
-@pytest.mark.parametrize("code", ["import os", "names = [n for n in range(3)]", "for i in range(3):\n    pass"])
+@pytest.mark.parametrize(
+    "code", ["import os", "names = [n for n in range(3)]", "for i in range(3):\n    pass"]
+)
 def test_code_leaves_alone_what_it_has_no_hand_in(checkout: Path, code: str) -> None:
     own = f"{OWN}{code}\n"
     assert counted(checkout, own + "optimizer = dict(lr=2e-4)\n") == counted(checkout, own)
-    assert counted(checkout, own) != counted(checkout, own.replace("3", "4").replace("os", "sys"))
+    assert counted(checkout, own) != counted(checkout, OWN + code.replace("3", "4").replace("os", "sys"))
 
 
 def test_the_order_of_code_counts(checkout: Path) -> None:
     lines = ["a.append(1)", "a.append(2)"]
     one, other = "a = []\n" + "\n".join(lines), "a = []\n" + "\n".join(reversed(lines))
     assert counted(checkout, one) != counted(checkout, other)
+
+
+def test_what_was_called_before_the_last_word_counts(checkout: Path) -> None:
+    assert counted(checkout, "a = f(1)\na = f(2)") != counted(checkout, "a = f(3)\na = f(2)")
+    assert counted(checkout, "a = f(1)\na = 2") != counted(checkout, "a = 2")
 
 
 def test_files_of_one_name_both_count(checkout: Path) -> None:

@@ -49,16 +49,26 @@ class _File:
         self._file, self._bases = file, bases
         for statement in tree.body:
             names = targets(statement)
-            if names and not self._leaves_traces(statement, names):
-                self.names.update(dict.fromkeys(names, self._value(statement.value)))  # type: ignore[attr-defined]
+            if names and not self._leaves_traces(statement):
+                self._assign(names, self._value(statement.value))  # type: ignore[attr-defined]
             elif not is_docstring(statement):
                 self._run(statement)
 
-    def _leaves_traces(self, statement: ast.stmt, names: list[str]) -> bool:
-        """Whether an assignment calls something with what can be changed in place, or is a name's second."""
-        calls = any(isinstance(node, ast.Call) and _names(node.func) - _PURE for node in ast.walk(statement))
-        again = _holds([self.names.get(name) for name in names], Computed)
-        return again or (calls and self._changeable(_names(statement)))
+    def _leaves_traces(self, statement: ast.stmt) -> bool:
+        """Whether an assignment does more: binds other names, calls something with what can change."""
+        nodes = list(ast.walk(statement))
+        calls = any(isinstance(node, ast.Call) and _names(node.func) - _PURE for node in nodes)
+        walrus = any(isinstance(node, ast.NamedExpr) for node in nodes)
+        return walrus or (calls and self._changeable(_names(statement)))
+
+    def _assign(self, names: list[str], value: Any) -> None:
+        for name in names:
+            before = self.names.get(name)
+            if any(
+                isinstance(part, Computed) and part.endswith(f" in {self._file}") for part in _parts(before)
+            ):
+                self.names[f"{name}#{len(self.names)}"] = before  # what running it did may last
+            self.names[name] = value
 
     def _run(self, statement: ast.stmt) -> None:
         """Code may change what it binds and, given anything that can be changed in place, whatever can be."""
@@ -66,7 +76,7 @@ class _File:
         used, changed = _names(statement), _names(statement, bound=True)
         made_from = {f"{place}: {name}": self.names[name] for name in used & self.names.keys()}
         if "*" in used or self._changeable(used):
-            changed |= {name for name in self.names if "*" in used or self._changeable({name})}
+            changed |= {n for n in self.names if "#" not in n and ("*" in used or self._changeable({n}))}
         before = {name: _before(place, self.names.get(name, _ABSENT)) for name in changed}
         self.names |= {**before, **made_from, place: Computed(f"{ast.unparse(statement)} in {self._file}")}
 
