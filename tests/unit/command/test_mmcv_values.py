@@ -73,11 +73,16 @@ def test_what_says_the_inherited_value_is_no_change(checkout: Path, appended: st
         ("optimizer = None", "optimizer.lr", None),
         ("lr_config = dict(warmup_ratio=0.1)", "lr_config.warmup_ratio", "0.1"),
         ("lr_config = dict(warmup_ratio=1.0 / 4)", "lr_config.warmup_ratio", "1.0 / 4 over 1.0 / 3"),
-        ("optimizer = make()", "optimizer.lr", None),
+        ("optimizer = make()", "optimizer._own_", "make() in config"),
+        ("optimizer = dict(_delete_=made(), lr=1)", "optimizer._own_._delete_", "made() in config"),
         ("optimizer = dict(lr=scaled(2e-4))", "optimizer.lr", "scaled(0.0002) in config"),
         ("optimizer = dict(lr=2e-4, paramwise_cfg={'a.b': 1})", "optimizer.paramwise_cfg.['a.b']", "1"),
         ("norm_cfg = dict(type='BN')", "model.norm.type", "'SyncBN'"),
-        ("model = dict(norm={{_base_.nothing}})", "model.norm.type", None),
+        (
+            "model = dict(norm={{_base_.no}})",
+            "model.norm._own_",
+            "{{_base_.no}} with _base_ = ['base.py'] in config",
+        ),
     ],
 )
 def test_a_real_change_is_seen_in_the_value_that_it_ends_with(

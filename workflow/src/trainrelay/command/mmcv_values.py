@@ -51,7 +51,7 @@ class _File:
             names = targets(statement)
             if names and not self._leaves_traces(statement):
                 self._assign(names, self._value(statement.value))  # type: ignore[attr-defined]
-            elif not is_docstring(statement):
+            elif _names(statement):  # a docstring has none
                 self._run(statement)
 
     def _leaves_traces(self, statement: ast.stmt) -> bool:
@@ -64,15 +64,16 @@ class _File:
     def _assign(self, names: list[str], value: Any) -> None:
         for name in names:
             before = self.names.get(name)
-            if any(
-                isinstance(part, Computed) and part.endswith(f" in {self._file}") for part in _parts(before)
-            ):
-                self.names[f"{name}#{len(self.names)}"] = before  # what running it did may last
+            if any(isinstance(part, Computed) and part.endswith(self._file) for part in _parts(before)):
+                self.names[f"{name}{self._number()}"] = before  # what running it did may last
             self.names[name] = value
+
+    def _number(self) -> str:
+        return f"#{1 + sum('#' in key for key in [*self._bases, *self.names])}"
 
     def _run(self, statement: ast.stmt) -> None:
         """Code may change what it binds and, given anything that can be changed in place, whatever can be."""
-        place = f"code#{1 + sum(key.startswith('code#') for key in [*self._bases, *self.names])}"
+        place = f"code{self._number()}"
         used, changed = _names(statement), _names(statement, bound=True)
         made_from = {f"{place}: {name}": self.names[name] for name in used & self.names.keys()}
         if "*" in used or self._changeable(used):
@@ -99,10 +100,7 @@ class _File:
                 found = {name: self._value(entry) for name, entry in entries(node).items()} or _ABSENT
         if sum(1 for _ in islice(_parts(found), _MOST + 1)) > _MOST:
             raise ValueError(f"line {node.lineno} holds too much")
-        computed = found is _ABSENT or (
-            isinstance(found, dict) and isinstance(found.get("_delete_"), Computed)
-        )
-        return self._computed(node) if computed else found
+        return self._computed(node) if found is _ABSENT else found
 
     def _computed(self, node: ast.AST) -> Computed:
         used = _names(node) - _PURE
@@ -110,11 +108,6 @@ class _File:
         made_from = ", ".join(f"{name} = {cut(repr(self.names[name]))}" for name in held)
         told = ast.unparse(node) + (f" with {made_from}" if made_from else "")
         return Computed(f"{told} in {self._file}" if len(held) < len(used) else told)
-
-
-def is_docstring(statement: ast.stmt) -> bool:
-    """Text that says nothing to the training."""
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def targets(statement: ast.stmt) -> list[str]:
@@ -146,7 +139,9 @@ def _names(node: ast.AST, *, bound: bool = False) -> set[str]:
 def _before(place: str, value: Any) -> Any:
     """What a value was before code that may have changed it."""
     if isinstance(value, dict):
-        return {key: _before(place, entry) for key, entry in value.items()} | {"_code_": Computed(place)}
+        return {key: _before(place, entry) for key, entry in value.items()} | {
+            "_code_": Computed(f" before {place}")
+        }
     return Computed(f"{value!r} before {place}")
 
 
@@ -166,12 +161,16 @@ def _merged(over: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _onto(value: Any, before: Any) -> Any:
-    if isinstance(value, Computed) and isinstance(before, dict | Computed) and value != before:
-        return Computed(f"{value} over {before}")  # a dict is merged, anything else replaces
+    how = value.get("_code_", value.get("_delete_", False)) if isinstance(value, dict) else value
+    if isinstance(how, Computed) and value != before:
+        if isinstance(before, Computed):
+            return Computed(f"{value} over {before}")
+        if isinstance(before, dict) or " before code#" in how:  # merged, or put in its place, or not there
+            return {**(before if isinstance(before, dict) else {"_base_": before}), "_own_": value}
     if not isinstance(value, dict):
         return value
     over = {key: entry for key, entry in value.items() if key != "_delete_"}
-    if value.get("_delete_") or not isinstance(before, dict | Computed):
+    if how or not isinstance(before, dict | Computed):
         return over
     return _merged(over, before if isinstance(before, dict) else {"_base_": before})
 
@@ -196,7 +195,7 @@ def _typed(option: Option) -> Any:
 
 def _inside(value: Any, path: str) -> Any:
     for step in path.split("."):
-        value = value.get(step, _ABSENT) if isinstance(value, dict) else _ABSENT
+        value = value.get(step, _ABSENT) if isinstance(value, dict) and "_own_" not in value else _ABSENT
     return value
 
 
