@@ -81,7 +81,7 @@ def test_what_says_the_inherited_value_is_no_change(checkout: Path, appended: st
         (
             "model = dict(norm={{_base_.no}})",
             "model.norm._own_",
-            "{{_base_.no}} with _base_ = ['base.py'] in config",
+            "{{_base_.no}} with _base_ = ['base.py']",
         ),
     ],
 )
