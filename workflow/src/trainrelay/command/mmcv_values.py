@@ -139,9 +139,8 @@ def _names(node: ast.AST, *, bound: bool = False) -> set[str]:
 def _before(place: str, value: Any) -> Any:
     """What a value was before code that may have changed it."""
     if isinstance(value, dict):
-        return {key: _before(place, entry) for key, entry in value.items()} | {
-            "_code_": Computed(f" before {place}")
-        }
+        spoilt = {key: _before(place, entry) for key, entry in value.items()}
+        return {**spoilt, "_code_": Computed(f" before {place}")}
     return Computed(f"{value!r} before {place}")
 
 
@@ -161,18 +160,20 @@ def _merged(over: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _onto(value: Any, before: Any) -> Any:
+    """A child's value on the base's; where only running them tells, both are kept."""
+    kept = before if isinstance(before, dict) and "_own_" not in before else {"_base_": before}
     how = value.get("_code_", value.get("_delete_", False)) if isinstance(value, dict) else value
     if isinstance(how, Computed) and value != before:
         if isinstance(before, Computed):
             return Computed(f"{value} over {before}")
         if isinstance(before, dict) or " before code#" in how:  # merged, or put in its place, or not there
-            return {**(before if isinstance(before, dict) else {"_base_": before}), "_own_": value}
+            return {**kept, "_own_": value}
     if not isinstance(value, dict):
         return value
     over = {key: entry for key, entry in value.items() if key != "_delete_"}
     if how or not isinstance(before, dict | Computed):
         return over
-    return _merged(over, before if isinstance(before, dict) else {"_base_": before})
+    return _merged(over, kept)
 
 
 def with_options(values: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
