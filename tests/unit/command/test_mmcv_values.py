@@ -162,6 +162,13 @@ def test_code_leaves_alone_what_it_has_no_hand_in(checkout: Path, code: str) -> 
     assert counted(checkout, own) != counted(checkout, OWN + code.replace("3", "4").replace("os", "sys"))
 
 
+def test_an_option_that_says_what_stands_below_a_computed_value_is_a_change(checkout: Path) -> None:
+    trainer = TRAINERS["mmcv"]
+    (checkout / "own.py").write_text(OWN + "optimizer = make()\n")
+    facts = trainer.read_config(checkout, "own.py")
+    assert trainer.stated(facts, {"optimizer.lr": 2e-4}, RULES) != trainer.stated(facts, {}, RULES)
+
+
 def test_the_order_of_code_counts(checkout: Path) -> None:
     lines = ["a.append(1)", "a.append(2)"]
     one, other = "a = []\n" + "\n".join(lines), "a = []\n" + "\n".join(reversed(lines))
