@@ -57,8 +57,8 @@ def test_what_leaves_the_weights_alone_is_not_in_it(checkout: Path, changes: dic
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"a": {"options": {"optimizer.lr": 0.3}}}, "option optimizer.lr"),
-        ({"a": {"options": {"data.samples_per_gpu": 2}}}, "option data.samples_per_gpu"),
+        ({"a": {"options": {"optimizer.lr": 0.3}}}, "config: optimizer.lr"),
+        ({"a": {"options": {"data.samples_per_gpu": 2}}}, "config: data.samples_per_gpu"),
         ({"a": {"seed": 1}}, "seed"),
         ({"a": {"deterministic": True}}, "deterministic"),
         ({"trainer": {"nproc_per_node": 4}}, "world size"),
@@ -80,7 +80,46 @@ def test_null_is_not_what_an_absent_setting_says(checkout: Path) -> None:
     """Switching off what the config sets inside a dictionary is another training."""
     (checkout / "a.py").write_text("optimizer_config = dict(grad_clip=dict(max_norm=35))\n")
     found = differences(parts(checkout), parts(checkout, a={"options": {"optimizer_config.grad_clip": None}}))
-    assert [difference.key for difference in found] == ["option optimizer_config.grad_clip"]
+    assert [str(difference) for difference in found] == [
+        "config: optimizer_config.grad_clip: (absent) -> None",
+        "config: optimizer_config.grad_clip.max_norm: 35 -> (absent)",
+    ]
+
+
+def test_a_difference_names_the_value_before_also_where_the_option_is_the_first_mention(
+    checkout: Path,
+) -> None:
+    found = differences(parts(checkout), parts(checkout, a={"options": {"optimizer.lr": "5e-2"}}))
+    assert [str(difference) for difference in found] == ["config: optimizer.lr: 0.1 -> 0.05"]
+
+
+def test_an_option_over_what_is_computed_is_a_change_whatever_it_says(checkout: Path) -> None:
+    (checkout / "a.py").write_text("optimizer = dict(lr=1.0 / 10)\n")
+    found = differences(parts(checkout), parts(checkout, a={"options": {"optimizer.lr": 0.1}}))
+    assert [str(difference) for difference in found] == ["config: optimizer.lr: 1.0 / 10 -> 0.1"]
+
+
+def test_an_option_that_moves_into_the_config_changes_nothing(checkout: Path) -> None:
+    options = {
+        "optimizer.lr": "3e-4",
+        "optimizer.type": "SGD",
+        "optimizer.betas": ["9e-1", 0.999],
+        "fp16": True,
+    }
+    before = parts(checkout, a={"options": options})
+    appended = "optimizer = dict(type='SGD', lr=3e-4, betas=(0.9, 0.999))\nfp16 = True\n"
+    (checkout / "a.py").write_text(appended)
+    assert parts(checkout) == before
+
+
+def test_what_is_left_out_is_so_by_its_own_key_also_where_code_has_it(checkout: Path) -> None:
+    text = "data = dict(workers_per_gpu={}, length={})\ndata['train'] = 1\n"
+    (checkout / "a.py").write_text(text.format(4, 5))
+    before = parts(checkout)
+    (checkout / "a.py").write_text(text.format(8, 5))
+    assert parts(checkout) == before
+    (checkout / "a.py").write_text(text.format(4, 6))
+    assert parts(checkout) != before
 
 
 def test_one_number_is_one_option_however_it_is_spelled(checkout: Path) -> None:

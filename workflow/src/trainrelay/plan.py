@@ -14,7 +14,7 @@ from trainrelay.command import Launch, LaunchRequest
 from trainrelay.config import Config, Stage, load_site, stage_paths
 from trainrelay.cost import Price, checkpoint_s, price
 from trainrelay.request import cores, launch_request, unsayable
-from trainrelay.signature import Difference, signature, trainer_config, trainer_of
+from trainrelay.signature import Difference, trainer_config, trainer_of
 from trainrelay.slurm import sbatch_flags
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
@@ -242,8 +242,7 @@ def guard(config: Config, facts: state.Facts) -> str | None:
 def retrain_accepted(facts: state.Facts) -> bool:
     """Whether a person said that this very change may set the old training aside."""
     accepted = facts.accepted
-    wanted = signature(facts.ingredients, facts.epochs)
-    return accepted is not None and accepted.kind == "retrain" and accepted.subject == wanted
+    return accepted is not None and accepted.kind == "retrain" and accepted.subject in facts.signatures
 
 
 def next_aside(folder: Path) -> Path:

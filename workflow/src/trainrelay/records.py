@@ -37,6 +37,9 @@ EndClass = Literal[
     "lost",  # the supervisor died; nobody saw the end
 ]
 
+RULES: Literal[2] = 2
+"""How `signature.py` counts: 1, each statement of a trainer config; 2, the values that it ends with."""
+
 # ---------------------------------------------------------------------- files of ours (JSON)
 
 
@@ -154,6 +157,7 @@ class Takeover(Record):
 class Identity(Record):
     """stage.json: what this training is. `ingredients` are flat and readable; see signature.py."""
 
+    format: Literal[1, 2] = 1  # by which rules the ingredients were counted
     run: str
     stage: str
     ingredients: dict[str, str]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from trainrelay.command import TRAINERS, Trainer, TrainerConfig
 from trainrelay.config import Config, Run, Stage, root
+from trainrelay.records import RULES
 
 # The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
 UNREADABLE = "trainer config not readable"
@@ -42,28 +43,27 @@ def trainer_config(config: Config, run: str, stage: str) -> TrainerConfig:
     return replace(facts, literals={**facts.literals, **settings.options})
 
 
-def ingredients(config: Config, run: str, stage: str) -> dict[str, str]:
-    """The readable ingredients of one stage; the earlier stage's stand in as their digest."""
+def ingredients(config: Config, run: str, stage: str, rules: int = RULES) -> dict[str, str]:
+    """The readable ingredients of one stage by a record's rules; the earlier stage's as their digest."""
     settings, trainer = config.stage(run, stage), trainer_of(config, run)
     facts = trainer.read_config(root(config, run), settings.config)
-    stated = trainer.stated(facts, settings.options)
+    stated = trainer.stated(facts, settings.options, rules)
     parts = {**_of_stage(config.runs[run], settings, trainer.default_seed(facts))}
-    parts.update({key: text for key, text in stated.items() if trainer.changes_weights(_bare(key))})
+    parts.update(
+        {key: text for key, text in stated.items() if trainer.changes_weights(key.removeprefix("option "))}
+    )
     if facts.problem:
         parts[UNREADABLE] = facts.problem
-    return {**parts, **_inherited(config, run, settings)}
+    return {**parts, **_inherited(config, run, settings, rules)}
 
 
-def _bare(key: str) -> str:
-    return key.removeprefix("option ")
-
-
-def _inherited(config: Config, run: str, settings: Stage) -> dict[str, str]:
+def _inherited(config: Config, run: str, settings: Stage, rules: int) -> dict[str, str]:
     if settings.init_from is None:
         return {}
     parent = config.stage(run, settings.init_from)
     # The epoch that is handed on, not how many follow it; not the stage's name either.
-    digest = signature(ingredients(config, run, settings.init_from), parent.checkpoint_epoch)
+    parts = ingredients(config, run, settings.init_from, rules)
+    digest = signature(parts, parent.checkpoint_epoch)
     return {"init_from": f"epoch {parent.checkpoint_epoch} of the training {digest[:12]}"}
 
 

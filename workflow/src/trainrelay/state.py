@@ -19,6 +19,7 @@ from trainrelay.ends import gave_up
 from trainrelay.files import read_record
 from trainrelay.finished import epochs_trained, why_not_lowered
 from trainrelay.records import (
+    RULES,
     Acceptance,
     AttemptRecord,
     CheckpointRecord,
@@ -57,6 +58,14 @@ class Facts:
     train: TrainRecord | None = None
     accepted: Acceptance | None = None
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
+    by_rules_1: dict[str, str] | None = (
+        None  # the ingredients as records of format 1 count them; None: the same
+    )
+
+    @property
+    def signatures(self) -> set[str]:
+        """What a record of this very training may be signed with, by the rules of its time."""
+        return {signature(parts, self.epochs) for parts in (self.ingredients, self.by_rules_1) if parts}
 
     @property
     def epochs_done(self) -> int:
@@ -100,6 +109,7 @@ def read(config: Config, run: str, stage: str) -> Facts:
         train=read_record(paths.train, TrainRecord),
         accepted=read_record(paths.accepted, Acceptance),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
+        by_rules_1=ingredients(config, run, stage, rules=1),
     )
 
 
@@ -163,7 +173,8 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
     Where the trainer config cannot be read (its checkout is not on this machine), nothing is known to have
     changed in it, so only the rest is compared.
     """
-    before, now = dict(identity.ingredients), dict(facts.ingredients)
+    counted = facts.ingredients if identity.format == RULES else facts.by_rules_1 or facts.ingredients
+    before, now = dict(identity.ingredients), dict(counted)
     if UNREADABLE in now:
         known = {key for key in now if key not in (UNREADABLE, "init_from")}
         before = {key: value for key, value in before.items() if key in known}
@@ -243,7 +254,7 @@ def _running(facts: Facts) -> State:
 
 
 def _complete(facts: Facts) -> State | None:
-    recorded = facts.train is not None and facts.train.signature == signature(facts.ingredients, facts.epochs)
+    recorded = facts.train is not None and facts.train.signature in facts.signatures
     if recorded and facts.accepted is None:
         return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
     accepted = facts.accepted

@@ -26,7 +26,7 @@ from trainrelay.command import LaunchRequest
 from trainrelay.config import Config, root
 from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.files import sha256_of, write_bytes, write_json
-from trainrelay.records import FileDigest, Identity, Takeover
+from trainrelay.records import RULES, FileDigest, Identity, Takeover
 from trainrelay.request import cores, ladder, launch_request, unsayable
 from trainrelay.signature import trainer_config, trainer_of
 from trainrelay.supervise import Done, Held, Lease, Outcome, StageJob, acquire, stop_requests
@@ -154,6 +154,7 @@ def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease
         kept.rename(plan.next_aside(kept))
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
     identity = Identity(
+        format=RULES,
         run=facts.run,
         stage=facts.stage,
         ingredients=facts.ingredients,

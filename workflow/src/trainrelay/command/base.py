@@ -55,12 +55,13 @@ class TrainerConfig:
 
     `settings` maps "which file: dotted.key" to the source text of its value; `literals` maps dotted keys to
     the values that can be known without running the file; `switches` maps the arguments that it declares, for
-    trainers that declare them, to their spelling.
+    trainers that declare them, to their spelling; `values`, nested, are what its files merge to.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     literals: Mapping[str, Any] = field(default_factory=dict)
     switches: Mapping[str, Switch] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None  # why it could not be read, in one sentence
 
 
@@ -153,10 +154,10 @@ class Trainer(Protocol):
         """Whether a setting of the config (or an option) belongs to what a training is."""
         ...
 
-    def stated(self, facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
+    def stated(self, facts: TrainerConfig, options: Mapping[str, Option], rules: int, /) -> dict[str, str]:
         """The settings that a training runs with, config and options together, by name and as text.
 
-        An option that says what the config says already changes nothing, however it is spelled.
+        Under a record's `rules`. An option that says what the config says already changes nothing.
         """
         ...
 

@@ -76,7 +76,7 @@ class MetricLogger:
         """False for paths, logging, evaluation, workers and how the ranks meet."""
         return _NOT_WEIGHTS.match(setting) is None
 
-    def stated(self, facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
+    def stated(self, facts: TrainerConfig, options: Mapping[str, Option], _: int, /) -> dict[str, str]:
         """Every argument with the option's value, else its default."""
         said = {f"config: {_name(facts, key)}": _typed(facts, key, value) for key, value in options.items()}
         return {**facts.settings, **{key: text for key, text in said.items() if text is not None}}

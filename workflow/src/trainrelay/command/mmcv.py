@@ -23,6 +23,7 @@ from trainrelay.command.base import (
     option_text,
 )
 from trainrelay.command.mmcv_config import read_config
+from trainrelay.command.mmcv_values import flat, with_options
 from trainrelay.command.torchrun import environment, launcher, number, plain_files
 
 # Settings that change where, how fast or how loudly a model is trained, but not its weights. `load_from` is
@@ -68,13 +69,11 @@ class Mmcv:
         """False for logging, evaluation, workers, paths and the backend."""
         return _NOT_WEIGHTS.search(setting) is None
 
-    def stated(self, facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
-        """Every setting of the config's chain, and the options that say something else."""
-        said = facts.literals
-        # Absent is not null: `grad_clip: null` is more than the config's dict(max_norm=35) says.
-        same = {key for key, value in options.items() if key in said and meant(said[key]) == meant(value)}
-        others = {key: value for key, value in options.items() if key not in same}
-        return {**{f"option {key}": meant(others[key]) for key in sorted(others)}, **facts.settings}
+    def stated(self, facts: TrainerConfig, options: Mapping[str, Option], rules: int, /) -> dict[str, str]:
+        """The values that the config's chain and the options merge to."""
+        if rules == 1:
+            return _stated_by_rules_1(facts, options)
+        return dict(flat(with_options(facts.values, options), "config: "))
 
     def default_seed(self, facts: TrainerConfig) -> int | None:  # noqa: ARG002
         """mmcv draws one."""
@@ -171,6 +170,13 @@ class Mmcv:
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """CheckpointHook's name for it."""
         return work_dir / f"epoch_{epoch}.pth"
+
+
+def _stated_by_rules_1(facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
+    """Each statement of the config's chain, and the options that say something else than its literals."""
+    said = facts.literals
+    same = {key for key, value in options.items() if key in said and meant(said[key]) == meant(value)}
+    return {**{f"option {key}": meant(options[key]) for key in options.keys() - same}, **facts.settings}
 
 
 def _options(request: LaunchRequest) -> Iterator[str]:

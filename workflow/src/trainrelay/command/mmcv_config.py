@@ -7,14 +7,12 @@ comments and no formatting, so two files that differ only in those have equal fa
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainrelay.command.base import TrainerConfig
-
-_LONGEST = 160  # characters of one setting's text; longer ones are cut and digested
+from trainrelay.command.mmcv_values import cut, entries, values_of
 
 
 def read_config(root: Path, config: str) -> TrainerConfig:
@@ -23,16 +21,17 @@ def read_config(root: Path, config: str) -> TrainerConfig:
     literals: dict[str, Any] = {}
     try:
         own = (root / config).resolve()
-        for path, tree in _chain(own, ()):
-            # The stage's own file is "config": renaming it, or moving the checkout, changes nothing.
-            name = "config" if path == own else path.name
+        # The stage's own file is "config": renaming it, or moving the checkout, changes nothing.
+        files = [("config" if path == own else path.name, tree) for path, tree in _chain(own, ())]
+        values = values_of(files)
+        for name, tree in files:
             settings.update({f"{name}: {key}": text for key, text in _settings(tree)})
             literals.update(_literals(tree))
     except OSError as error:
         return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         return TrainerConfig(problem=f"{config}: {error}")
-    return TrainerConfig(settings, literals)
+    return TrainerConfig(settings, literals, values=values)
 
 
 def _chain(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, ast.Module]]:
@@ -66,7 +65,7 @@ def _settings(tree: ast.Module) -> Iterator[tuple[str, str]]:
             continue
         for key, text in _statement(statement):
             seen[key] = seen.get(key, 0) + 1
-            yield key if seen[key] == 1 else f"{key}#{seen[key]}", _cut(text)
+            yield key if seen[key] == 1 else f"{key}#{seen[key]}", cut(text)
 
 
 def _statement(statement: ast.stmt) -> Iterator[tuple[str, str]]:
@@ -78,23 +77,11 @@ def _statement(statement: ast.stmt) -> Iterator[tuple[str, str]]:
 
 
 def _flat(key: str, value: ast.expr) -> Iterator[tuple[str, str]]:
-    entries = _entries(value)
-    if not entries:
+    found = entries(value)
+    if not found:
         yield key, ast.unparse(value)
-    for name, entry in entries.items():
+    for name, entry in found.items():
         yield from _flat(f"{key}.{name}", entry)
-
-
-def _entries(value: ast.expr) -> dict[str, ast.expr]:
-    """The entries of a dict(...) or {...} whose keys are plain; empty for anything else."""
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "dict":
-        named = {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg is not None}
-        return named if not value.args and len(named) == len(value.keywords) else {}
-    if isinstance(value, ast.Dict):
-        keys = [key.value for key in value.keys if isinstance(key, ast.Constant)]
-        plain = len(keys) == len(value.keys) and all(isinstance(key, str) for key in keys)
-        return dict(zip(map(str, keys), value.values, strict=True)) if plain else {}
-    return {}
 
 
 def _literals(tree: ast.Module) -> dict[str, Any]:
@@ -109,7 +96,7 @@ def _literals(tree: ast.Module) -> dict[str, Any]:
 
 def _literal_entries(key: str, value: ast.expr, known: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, entry in _entries(value).items():
+    for name, entry in entries(value).items():
         found.update(_literal_entries(f"{key}.{name}", entry, known))
     if found:
         return found
@@ -119,9 +106,3 @@ def _literal_entries(key: str, value: ast.expr, known: Mapping[str, Any]) -> dic
         return {key: ast.literal_eval(value)}
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return {}
-
-
-def _cut(text: str) -> str:
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[:_LONGEST]}... (sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"
