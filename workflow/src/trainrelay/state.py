@@ -21,6 +21,7 @@ from trainrelay.records import (
     AttemptRecord,
     CheckpointRecord,
     EndClass,
+    EpochBases,
     FileDigest,
     Identity,
     TrainRecord,
@@ -79,8 +80,8 @@ def read(config: Config, run: str, stage: str) -> Facts:
     """Everything that lies on disk for a stage; UserError names a file of ours that is damaged."""
     paths = stage_paths(config, run, stage)
     attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
-    identity = read_record(paths.identity, Identity)
-    dirs = WorkDirs(paths.work_dir, identity.takeovers if identity else ())
+    identity, bases = read_record(paths.identity, Identity), epoch_bases(config, run, attempts)
+    dirs = WorkDirs(paths.work_dir, identity.takeovers if identity else (), bases)
     return Facts(
         run=run,
         stage=stage,
@@ -104,6 +105,15 @@ def work_dirs(paths: StagePaths) -> WorkDirs:
     """Where a stage's checkpoints lie."""
     identity = read_record(paths.identity, Identity)
     return WorkDirs(paths.work_dir, identity.takeovers if identity else ())
+
+
+def epoch_bases(config: Config, run: str, attempts: tuple[AttemptRecord, ...]) -> EpochBases:
+    """How a trainer counts epochs: as its kind does, as the config says, as the newest attempt knows."""
+    if (fixed := trainer_of(config, run).epoch_bases) is not None:
+        return fixed
+    known = attempts[-1].epoch_bases if attempts else EpochBases()
+    set_to = config.runs[run].trainer.epoch_base
+    return known if set_to is None else known.model_copy(update={"saved": set_to})
 
 
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:

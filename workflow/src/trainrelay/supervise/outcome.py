@@ -6,7 +6,7 @@ import time
 
 from trainrelay.checkpoint import inspect
 from trainrelay.errors import UserError
-from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass
+from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass, EpochBases
 from trainrelay.supervise.classify import Evidence, classify
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import UNSEEN
@@ -32,7 +32,8 @@ def judged(
     """
     final, problem = _final_checkpoint(job) if status in (0, UNSEEN) else (None, None)
     status = (0 if final else _UNSEEN_FAILURE) if status is UNSEEN else status
-    missing_proof = watch.proof.missing() if status == 0 and not stop_requested else None
+    left = record.resumed_from is None or record.resumed_from.epoch < job.epochs
+    missing_proof = watch.proof.missing() if status == 0 and left and not stop_requested else None
     end, reason = classify(
         Evidence(
             exit_status=status,
@@ -59,7 +60,7 @@ def _final_checkpoint(job: StageJob) -> tuple[CheckpointFacts | None, str | None
     if path is None:
         return None, None
     try:
-        facts = inspect(path)
+        facts = inspect(path, job.work_dirs.epoch_base)
     except UserError as error:
         return None, str(error)
     if facts.epoch != job.epochs:
@@ -77,6 +78,13 @@ def _with_progress(record: AttemptRecord, watch: Watch) -> AttemptRecord:
         "iters_per_epoch": step.iters_per_epoch,
     }
     return record.model_copy(update=update)
+
+
+def counted(record: AttemptRecord, bases: EpochBases) -> AttemptRecord:
+    """The record with what is known by now, the epoch that it resumed from counted alike."""
+    shift, point = (bases.saved or 0) - (record.epoch_bases.saved or 0), record.resumed_from
+    moved = point.model_copy(update={"epoch": point.epoch + shift}) if point else None
+    return record.model_copy(update={"epoch_bases": bases, "resumed_from": moved})
 
 
 def ended(

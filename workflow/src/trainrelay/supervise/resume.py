@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from trainrelay.checkpoint import newest_sound
 from trainrelay.command import Observation, ResumeSeen, StepSeen
 from trainrelay.errors import Refusal
 from trainrelay.records import CheckpointFacts, ResumePoint
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.text import printable
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
@@ -19,18 +19,19 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     Refusal where checkpoints exist but none is sound: starting again would lose the work in silence.
     """
     candidates = job.checkpoints()
-    if not candidates:
+    damaged = [f"{printable(str(path))} {why}" for path, why in job.unrecognised()]
+    if not candidates and not damaged:
         return None, []
-    facts, skipped = newest_sound(candidates)
+    facts, skipped = newest_sound(candidates, job.work_dirs.epoch_base)
     if facts is None:
-        raise Refusal(_none_sound(job, candidates, skipped))
-    return _point(facts), skipped
+        raise Refusal(_none_sound(job, [*skipped, *damaged]))
+    return _point(facts), [*skipped, *damaged]
 
 
-def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
+def _none_sound(job: StageJob, skipped: Sequence[str]) -> str:
     work_dir = shlex.quote(str(job.work_dirs.current))
     return (
-        f"{job.name}: none of the {len(candidates)} checkpoints in {job.work_dirs.current} is sound"
+        f"{job.name}: none of the {len(skipped)} checkpoints in {job.work_dirs.current} is sound"
         f" ({'; '.join(skipped[:3])}). Starting from the beginning would lose that training:"
         f" put a sound checkpoint back, or give it up with: mv {work_dir} {work_dir}.unsound"
     )
@@ -46,12 +47,13 @@ class ResumeProof:
 
     A trainer can ignore a resume in silence and start from zero; then its first progress line comes without
     the line that says where it resumed, or, for trainers that have no such line (`by_epoch`), is of another
-    epoch than the one after the resume point.
+    epoch than the one after the resume point; also the next one, as long as the `epoch_base` is not known.
     """
 
-    def __init__(self, asked: ResumePoint | None, *, by_epoch: bool = False) -> None:
+    def __init__(self, asked: ResumePoint | None, *, by_epoch: bool = False, base_known: bool = True) -> None:
         self._asked = asked
         self._by_epoch = by_epoch
+        self._most = 1 if base_known else 2
         self._pending = asked is not None
 
     def see(self, seen: Observation) -> str | None:
@@ -61,7 +63,7 @@ class ResumeProof:
         if isinstance(seen, ResumeSeen):
             self._pending = False
             return None if seen.epoch == self._asked.epoch else _other(self._asked, seen)
-        if self._by_epoch and seen.epoch == self._asked.epoch + 1:
+        if self._by_epoch and 1 <= seen.epoch - self._asked.epoch <= self._most:
             self._pending = False
             return None
         return _from_zero(self._asked, seen)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from trainrelay.command import Observation, StepSeen, Trainer
+from trainrelay.checkpoint import Glance, glance
+from trainrelay.command import Observation, StepSeen, Trainer, checkpoint_files
+from trainrelay.supervise.counting import Counting
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.diverging import Diverging
 from trainrelay.supervise.launcher import Launcher
@@ -16,6 +19,7 @@ from trainrelay.supervise.tail import Tail
 from trainrelay.supervise.watchdog import Hang, Watchdog
 
 POLL_S = 0.2
+_KNOWN_LOOK_S = 10.0  # from one look at the checkpoints to the next, once it is known how they count
 
 
 @dataclass(slots=True)
@@ -26,12 +30,15 @@ class Watch:
     proof: ResumeProof
     display: Display
     watchdog: Watchdog
+    counting: Counting
+    work_dir: Path
     recent: Recent = field(default_factory=Recent)
     diverging: Diverging = field(default_factory=Diverging)
     last_step: StepSeen | None = None
     not_resumed: str | None = None
     diverged: str | None = None
     hang: Hang | None = None
+    _looked_s: float = float("-inf")
 
     @property
     def must_end(self) -> bool:
@@ -46,6 +53,14 @@ class Watch:
         if tail.read_bytes > before:
             self.watchdog.said(now_s)
         self.hang = self.watchdog.hung(now_s)
+        if self.counting.bases.saved is None or now_s - self._looked_s >= _KNOWN_LOOK_S:
+            self._looked_s = now_s
+            self.counting.look(self.saves())
+
+    def saves(self) -> dict[Path, Glance]:
+        """What the files say that look like checkpoints; none where nothing is to be learned from them."""
+        files = checkpoint_files(self.work_dir) if self.counting.learns else ()
+        return {path: glance(path) for path in files}
 
     def read(self, lines: Iterable[str]) -> None:
         """Takes in new lines of the log."""
@@ -59,6 +74,8 @@ class Watch:
             self.display.step(self.last_step)
 
     def _take(self, seen: Observation) -> None:
+        if isinstance(seen, StepSeen):
+            seen = self.counting.step(seen)
         self.not_resumed = self.not_resumed or self.proof.see(seen)
         if isinstance(seen, StepSeen):
             self.last_step = seen
