@@ -75,7 +75,8 @@ def test_the_detr_layout_counts_epochs_from_zero_and_facts_count_finished_ones(
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [5])
     parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
     torch.save(parts | {"lr_scheduler": schedule.state_dict(), "args": argparse.Namespace(lr=1e-4)}, path)
-    assert (inspect(path).epoch, inspect(path).tensors) == (4, len(model.state_dict()))
+    assert (inspect(path, 1).epoch, inspect(path, 1).tensors) == (4, len(model.state_dict()))
+    assert inspect(path).epoch == 3
     assert examine(path).complete
 
 

@@ -53,7 +53,7 @@ def test_unsound_ones_are_passed_over_with_a_sentence_each(epochs: Any, mmcv_sty
         "is cut short",
         "0.weight holds a NaN",
         "lacks optimizer",
-        "saved after epoch 9, but its name says 4",
+        "saved after epoch 9, but was taken for epoch 4",
         "the optimizer's state.0.exp_avg",
     ]
     for epoch, reason, sentence in zip([7, 6, 5, 4, 3], reasons, skipped, strict=True):

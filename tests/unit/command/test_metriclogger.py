@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainrelay.checkpoint import examine, inspection
 from trainrelay.command import RUNGS, TRAINERS, LaunchRequest, StepSeen, Switch, TrainerConfig
 from trainrelay.command.argparse_config import read_arguments
 from trainrelay.config import Config, parse
@@ -282,7 +284,7 @@ def test_the_request_of_a_config_tells_cpu_backend_and_the_earlier_stage(checkou
             "so it cannot start from another stage",
         ),
         (SCRIPT.replace("--seed", "--x"), {"seed": 1}, "declares no --seed; leave the stage's seed out"),
-        (SCRIPT.replace('start_epoch", default=0', 'start_epoch", default=1'), {}, "counts epochs from 1"),
+        (SCRIPT.replace('start_epoch", default=0', 'start_epoch", default=5'), {}, "starts at epoch 5"),
     ],
 )
 def test_what_the_script_cannot_be_told_is_a_sentence(
@@ -292,6 +294,14 @@ def test_what_the_script_cannot_be_told_is_a_sentence(
     sentences = KIND.unsayable(request_of(checkout, **changes))
     assert len(sentences) == 1
     assert words in sentences[0]
+
+
+@pytest.mark.parametrize("first", [0, 1, None])
+def test_a_script_may_count_epochs_from_0_or_from_1(checkout: Path, first: int | None) -> None:
+    (checkout / "main.py").write_text(
+        SCRIPT.replace('start_epoch", default=0', f'start_epoch", default={first}')
+    )
+    assert KIND.unsayable(request_of(checkout)) == []
 
 
 def test_a_plain_start_can_be_said_and_an_unreadable_script_is_not_judged(checkout: Path) -> None:
@@ -355,57 +365,91 @@ def test_validation_and_other_lines_are_no_progress(line: str) -> None:
 # ------------------------------------------------------------------------------- checkpoints
 
 
-def save(path: Path, epoch: int) -> None:
-    torch.save(
-        {
-            "model": {"w": torch.ones(2)},
-            "optimizer": {"state": {}},
-            "epoch": epoch,
-            "args": argparse.Namespace(lr=1e-4),
-        },
-        path,
-    )
+def save(path: Path, epoch: int | None, weights: str = "model", optimizer: str = "optimizer") -> None:
+    whole: dict[str, Any] = {
+        weights: {"w": torch.ones(2)},
+        optimizer: {"state": {}},
+        "args": argparse.Namespace(lr=1e-4),
+    }
+    torch.save(whole if epoch is None else {**whole, "epoch": epoch}, path)
 
 
-def test_checkpoints_count_finished_epochs_and_what_is_written_over_comes_second(tmp_path: Path) -> None:
-    save(tmp_path / "checkpoint.pth", 9)
-    for name in ("checkpoint0009.pth", "checkpoint0004.pth", "model_7.pth", "best_checkpoint.pth", "x.pth"):
-        (tmp_path / name).touch()
-    (tmp_path / "checkpoint0011.pth").symlink_to("checkpoint0009.pth")
-    found = [(epoch, path.name) for epoch, path in KIND.checkpoints(tmp_path)]
-    assert found == [
-        (10, "checkpoint0009.pth"),
-        (10, "checkpoint.pth"),
-        (8, "model_7.pth"),
-        (5, "checkpoint0004.pth"),
-    ]
-    assert KIND.checkpoint_path(tmp_path, 10).name == "checkpoint0009.pth"
-    assert KIND.checkpoint_path(tmp_path, 3).name == "checkpoint0002.pth"
+def listed(folder: Path, base: int = 0) -> list[tuple[int, str]]:
+    return [(epoch, path.name) for epoch, path in KIND.checkpoints(folder, base)]
+
+
+NAMES = [
+    "checkpoint_epoch_3.pth",
+    "checkpoint_e003_lr1e-04_bs2.pth",
+    "checkpoint.pth.tar",
+    "checkpoint-3.pth.tar",
+    "net_ep003.pt",
+    "checkpoint_0003.pth.tar",
+    "model_best.pth.tar",
+    "last.CKPT",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_checkpoints_are_recognised_by_content_and_count_finished_epochs(tmp_path: Path, name: str) -> None:
+    save(tmp_path / name, 7)
+    assert (listed(tmp_path), listed(tmp_path, 1)) == ([(7, name)], [(8, name)])
+    assert KIND.left_behind(tmp_path) == [name]
+    assert KIND.unrecognised(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "weights", ["model", "state_dict", "model_state", "model_state_dict", "net", "module"]
+)
+@pytest.mark.parametrize("optimizer", ["optimizer", "optimizer_state", "optimizer_state_dict", "optim"])
+def test_weights_and_optimizer_are_found_under_the_names_that_trainers_use(
+    tmp_path: Path, weights: str, optimizer: str
+) -> None:
+    save(tmp_path / "x.pth", 2, weights, optimizer)
+    assert listed(tmp_path, 1) == [(3, "x.pth")]
+    assert examine(tmp_path / "x.pth", 1).complete
+
+
+def test_of_one_epoch_what_is_not_written_over_comes_first_then_the_newest(tmp_path: Path) -> None:
+    for name, when_s in (("best.pth", 30), ("checkpoint.pth", 20), ("ep3.pth", 10), ("model_7.pth", 40)):
+        save(tmp_path / name, 6 if name == "model_7.pth" else 9)
+        os.utime(tmp_path / name, (when_s, when_s))
+    (tmp_path / "checkpoint0011.pth").symlink_to("checkpoint.pth")
+    found = ["ep3.pth", "best.pth", "checkpoint.pth", "model_7.pth"]
+    assert listed(tmp_path) == list(zip([9, 9, 9, 6], found, strict=True))
     assert KIND.checkpoints(tmp_path / "none") == []
+    assert KIND.checkpoint_path(tmp_path, 3).name == "checkpoint0002.pth"
 
 
-def test_a_newest_checkpoint_without_a_numbered_twin_is_found_by_what_it_says(tmp_path: Path) -> None:
+def test_what_looks_like_a_checkpoint_and_is_none_is_named_with_why(tmp_path: Path) -> None:
+    (tmp_path / "torn.pth").write_bytes(b"PK torn")
+    (tmp_path / "w.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    torch.save({"encoder\x1b[2J": {"w": torch.ones(1)}, 7: 1, "epoch": 3}, tmp_path / "other.pt")
+    save(tmp_path / "no_epoch.ckpt", None)
+    torch.save({"w": torch.ones(1)}, tmp_path / "pretrained.pth")
+    torch.save({"state_dict": {"w": torch.ones(1)}}, tmp_path / "export.pth")
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval/latest.pth").touch()
+    said = {path.name: why for path, why in KIND.unrecognised(tmp_path)}
+    assert sorted(said) == ["no_epoch.ckpt", "other.pt", "torn.pth", "w.safetensors"]
+    assert said["no_epoch.ckpt"] == "lacks epoch"
+    assert "looked under state_dict, model, model_state" in said["other.pt"]
+    assert said["other.pt"].endswith("its keys: encoder\\x1b[2J, int, epoch")
+    assert "stopped while it was saving" in said["torn.pth"]
+    assert listed(tmp_path) == []
+    assert "w.safetensors" in KIND.left_behind(tmp_path)
+
+
+def test_a_file_is_read_again_only_once_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    reading = inspection.reading
+    monkeypatch.setattr(inspection, "reading", lambda path: opened.append(path) or reading(path))
+    save(tmp_path / "checkpoint.pth", 1)
+    assert [listed(tmp_path) for _ in range(3)] == [[(1, "checkpoint.pth")]] * 3
+    assert len(opened) == 1
     save(tmp_path / "checkpoint.pth", 2)
-    assert [epoch for epoch, _ in KIND.checkpoints(tmp_path)] == [3]
-    assert KIND.checkpoint_path(tmp_path, 3).name == "checkpoint.pth"
-
-
-def test_a_broken_newest_checkpoint_is_still_a_candidate_the_last_one(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.pth").write_bytes(b"PK torn")
-    (tmp_path / "checkpoint0000.pth").touch()
-    assert [(epoch, path.name) for epoch, path in KIND.checkpoints(tmp_path)] == [
-        (1, "checkpoint0000.pth"),
-        (0, "checkpoint.pth"),
-    ]
-
-
-def test_everything_that_a_start_could_overwrite_or_append_to_is_seen(tmp_path: Path) -> None:
-    (tmp_path / "log.txt").touch()
-    (tmp_path / "best.pth").symlink_to("/archive/b.pth")
-    (tmp_path / "notes.md").touch()
-    assert KIND.left_behind(tmp_path) == ["best.pth", "log.txt"]
-    assert KIND.left_behind(tmp_path / "none") == []
-
-
-def test_a_checkpoint_is_saved_after_each_epoch() -> None:
-    assert TRAINERS["metriclogger"].checkpoint_interval(TrainerConfig(), {}) == 1
+    os.utime(tmp_path / "checkpoint.pth", ns=(1, 1))
+    assert listed(tmp_path) == [(2, "checkpoint.pth")]
+    assert len(opened) == 2

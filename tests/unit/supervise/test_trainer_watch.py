@@ -175,16 +175,6 @@ def test_start_up_banners_before_a_long_silence_are_no_five_minutes_of_output(fo
     assert followed.shown.notes == []
 
 
-def test_the_first_lines_that_were_and_were_not_understood_are_kept(mmcv: Followed) -> None:
-    mmcv.write("\n  \n" + "".join(f"banner {number} \x1b[31m{'y' * 300}\n" for number in range(5)))
-    mmcv.write("".join(mmcv_line(1, number) for number in range(10, 60, 10)))
-    mmcv.wait(TICK_S)
-    assert [line[:8] for line in mmcv.watch.not_understood] == ["banner 0", "banner 1", "banner 2"]
-    assert ["[1][10/60]" in mmcv.watch.understood[0], len(mmcv.watch.understood)] == [True, 3]
-    kept = [*mmcv.watch.understood, *mmcv.watch.not_understood]
-    assert all(line.isprintable() and len(line) <= 160 for line in kept)
-
-
 # ------------------------------------------------------------------------------ progress bars
 
 

@@ -111,6 +111,13 @@ class Decision(Record):
     what_to_do: str = ""
 
 
+class EpochBases(Record):
+    """How a trainer counts epochs. None: not known yet."""
+
+    printed: Literal[0, 1] | None = None  # what its lines call the first epoch
+    saved: Literal[0, 1] | None = None  # what is added to the number in a checkpoint to count finished epochs
+
+
 class AttemptRecord(Record):
     """attempts/NNN/attempt.json: one start of the trainer. Times are Unix seconds."""
 
@@ -129,6 +136,8 @@ class AttemptRecord(Record):
     world_size: int
     epochs: int
     resumed_from: ResumePoint | None
+    # As far as is known by now; records that do not say so are of trainings that counted as DETR does.
+    epoch_bases: EpochBases = EpochBases(printed=0, saved=1)
     code: str | None = None  # the trainer checkout: commit and digest of its uncommitted changes
     slurm: SlurmRun | None = None  # where it ran; None outside of Slurm
     launch: str | None = None  # shared by all that one call of Snakemake started, requeues included

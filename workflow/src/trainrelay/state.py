@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from trainrelay.records import (
     Acceptance,
     AttemptRecord,
     CheckpointRecord,
+    EpochBases,
     FileDigest,
     Identity,
     TrainRecord,
@@ -91,8 +92,8 @@ def read(config: Config, run: str, stage: str) -> Facts:
     """Everything that lies on disk for a stage; UserError names a file of ours that is damaged."""
     paths = stage_paths(config, run, stage)
     attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
-    identity = read_record(paths.identity, Identity)
-    dirs = work_dirs(paths)
+    identity, bases = read_record(paths.identity, Identity), epoch_bases(config, run, attempts)
+    dirs = replace(work_dirs(paths), bases=bases)
     return Facts(
         run=run,
         stage=stage,
@@ -117,6 +118,15 @@ def work_dirs(paths: StagePaths) -> WorkDirs:
     """Where a stage's checkpoints lie."""
     identity, kept = read_record(paths.identity, Identity), paths.folder.absolute() / "kept"
     return WorkDirs(paths.work_dir, identity.takeovers if identity else (), kept)
+
+
+def epoch_bases(config: Config, run: str, attempts: tuple[AttemptRecord, ...]) -> EpochBases:
+    """How a trainer counts epochs: as its kind does, as the config says, as the newest attempt knows."""
+    if (fixed := trainer_of(config, run).epoch_bases) is not None:
+        return fixed
+    known = attempts[-1].epoch_bases if attempts else EpochBases()
+    set_to = config.runs[run].trainer.epoch_base
+    return known if set_to is None else known.model_copy(update={"saved": set_to})
 
 
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:

@@ -7,11 +7,11 @@ a work dir of its own, and of the one before it reads only what was there by the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.command import Trainer
-from trainrelay.records import Takeover
+from trainrelay.records import EpochBases, Takeover
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,12 @@ class WorkDirs:
     first: Path
     takeovers: tuple[Takeover, ...] = ()
     kept: Path | None = None  # absolute: where our copy of what the trainer writes over is
+    bases: EpochBases = field(default_factory=EpochBases)  # how the trainer counts epochs, as far as known
+
+    @property
+    def epoch_base(self) -> int:
+        """What to add to a checkpoint's epoch; the lower while it is not known: rather train too much."""
+        return self.bases.saved or 0
 
     @property
     def current(self) -> Path:
@@ -38,10 +44,10 @@ class WorkDirs:
         return sorted(self._counted(trainer), key=lambda found: -found[0])
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
-        yield from trainer.checkpoints(self.current)
+        yield from trainer.checkpoints(self.current, self.epoch_base)
         for folder, takeover in reversed(list(zip(self.all, self.takeovers, strict=False))):
-            for epoch, path in trainer.checkpoints(folder):
+            for epoch, path in trainer.checkpoints(folder, self.epoch_base):
                 if epoch <= takeover.after_epoch:
                     yield epoch, path
         if self.kept is not None:
-            yield from trainer.checkpoints(self.kept)
+            yield from trainer.checkpoints(self.kept, self.epoch_base)

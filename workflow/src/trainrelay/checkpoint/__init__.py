@@ -3,17 +3,18 @@
 This is the one public door; torch is not needed and never imported.
 """
 
-from trainrelay.checkpoint.inspection import Inspection, examine, inspect, saved_epoch
+from trainrelay.checkpoint.inspection import Glance, Inspection, examine, glance, inspect
 from trainrelay.checkpoint.promotion import check_target, promote
 from trainrelay.checkpoint.soundness import newest_sound, verify
 
 __all__ = [
+    "Glance",
     "Inspection",
     "check_target",
     "examine",
+    "glance",
     "inspect",
     "newest_sound",
     "promote",
-    "saved_epoch",
     "verify",
 ]

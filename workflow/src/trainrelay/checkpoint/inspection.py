@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,44 +46,71 @@ class Inspection:
         return not self.missing
 
 
-def inspect(path: Path) -> CheckpointFacts:
+def inspect(path: Path, epoch_base: int = 0) -> CheckpointFacts:
     """The facts of a checkpoint; CheckpointError where it cannot be read, or not safely."""
-    return examine(path).facts
+    return examine(path, epoch_base).facts
 
 
-def examine(path: Path) -> Inspection:
-    """Everything that `inspect` says, and whether a training can resume from it."""
+def examine(path: Path, epoch_base: int = 0) -> Inspection:
+    """Everything that `inspect` says, and whether a training can resume from it.
+
+    `epoch_base` is added to the epoch that it holds, so that finished epochs are counted.
+    """
     with _problems_named(path), reading(path) as file:
         before = os.fstat(file.fileno())
         digest = digest_of(path, file)
         file.seek(0)
-        inspection = _examined(Archive(file, digest.size), digest)
+        inspection = _examined(Archive(file, digest.size), digest, epoch_base)
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Broken("changed while it was read")
     return inspection
 
 
-def saved_epoch(path: Path) -> int | None:
-    """After how many epochs a checkpoint says it was saved; its tensors are not read. None: it does not say,
-    or cannot be read.
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a checkpoint says of itself, its tensors unread; `problem` as the rest of a sentence.
+
+    `number` is the epoch as it was saved. None without a problem: it holds weights alone.
     """
+
+    stamp: tuple[int, int, int] = (0, 0, 0)  # inode, size, mtime in ns
+    number: int | None = None
+    problem: str | None = None
+
+
+def glance(path: Path) -> Glance:
+    """What a checkpoint says of itself; a file that has not changed is read once only in a process."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return Glance(problem="cannot be read")
+    return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=1024)
+def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     try:
         with reading(path) as file:
             archive = Archive(file, os.fstat(file.fileno()).st_size)
-            return contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said))).epoch
-    except (Broken, Unsafe, UserError, OSError):
-        return None
+            contents = contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said)))
+    except Unsafe as wish:
+        return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
+    except (Broken, UserError, OSError) as error:
+        return Glance(stamp, problem=escaped(error))
+    lost = contents.number is None and contents.optimizer is not None
+    problem = f"lacks {' and '.join(contents.missing)}" if lost else None
+    return Glance(stamp, contents.number, problem)
 
 
-def _examined(archive: Archive, digest: FileDigest) -> Inspection:
+def _examined(archive: Archive, digest: FileDigest, epoch_base: int) -> Inspection:
     contents = contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said)))
     weights, states = list(tensors_in(contents.weights)), list(tensors_in(contents.optimizer))
     bad = _bad_spans(archive, [tensor for _, tensor in weights + states])
     first = _first_bad(weights, bad)
     facts = CheckpointFacts(
         file=digest,
-        epoch=contents.epoch,
+        epoch=None if contents.number is None else contents.number + epoch_base,
         iteration=contents.iteration,
         tensors=len(weights),
         parameters=sum(tensor.numel for _, tensor in weights),

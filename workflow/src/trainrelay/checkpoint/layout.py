@@ -1,72 +1,62 @@
-"""Which keys of a checkpoint hold what, by the family of trainers that wrote it."""
+"""Which keys of a checkpoint hold what, whatever family of trainers wrote it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from trainrelay.checkpoint.problems import Broken
+from trainrelay.checkpoint.problems import Broken, shown
 from trainrelay.checkpoint.values import Opaque, Tensor
 
 _MOST_ITERATIONS = 2**53
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Key paths. `epoch_base` is added to the epoch read, so that it counts finished epochs."""
-
-    weights: str
-    epoch: tuple[str, ...]
-    iteration: tuple[str, ...]
-    epoch_base: int = 0
-    needs_iteration: bool = False
-    optimizer: str = "optimizer"
-
-
-LAYOUTS = (
-    Layout("state_dict", ("meta", "epoch"), ("meta", "iter"), needs_iteration=True),  # mmcv, mmengine
-    Layout("model", ("epoch",), ("iteration",), epoch_base=1),  # DETR and its family count from 0
-)
+_MOST_KEYS = 20  # of a file that is not understood, to be shown
+_WEIGHTS = ("state_dict", "model", "model_state", "model_state_dict", "net", "module")
+_OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The parts of a checkpoint; `missing` names those that a resume needs and that are not there."""
+    """The parts of a checkpoint; `missing` names those that a resume needs and that are not there.
+
+    `number` is the epoch as it was saved; what a trainer counts with it, no file tells.
+    """
 
     weights: dict[object, object]
     optimizer: object
-    epoch: int | None
+    number: int | None
     iteration: int | None
     missing: tuple[str, ...]
 
 
 def contents_of(root: object) -> Contents:
-    """The parts of a checkpoint of a known layout, or of a bare dictionary of weights."""
+    """The parts of a checkpoint, or of a bare dictionary of weights."""
     if not isinstance(root, dict):
         raise Broken("holds no dictionary of weights")
-    for layout in LAYOUTS:
-        weights = root.get(layout.weights)
-        if isinstance(weights, dict):
-            return _checked(_by_layout(root, weights, layout))
-    return _checked(Contents(root, None, None, None, ("meta", "optimizer")))
+    weights = next((root[key] for key in _WEIGHTS if _has_tensors(root.get(key))), None)
+    if isinstance(weights, dict):
+        return _parts(root, weights)
+    if _has_tensors(root) and not any(isinstance(value, dict) for value in root.values()):
+        return Contents(root, None, None, None, ("epoch", "optimizer"))
+    raise Broken(f"holds no weights (looked under {', '.join(_WEIGHTS)}); its keys: {_keys(root)}")
 
 
-def _checked(contents: Contents) -> Contents:
-    if not any(isinstance(value, Tensor) for value in contents.weights.values()):
-        raise Broken("holds no weights (neither under state_dict nor under model)")
-    return contents
+def _has_tensors(value: object) -> bool:
+    return isinstance(value, dict) and any(isinstance(one, Tensor) for one in value.values())
 
 
-def _by_layout(root: dict[object, object], weights: dict[object, object], layout: Layout) -> Contents:
-    epoch, iteration = _count(root, layout.epoch), _count(root, layout.iteration)
-    optimizer = root.get(layout.optimizer)
-    missing = [] if epoch is not None else [".".join(layout.epoch)]
-    if iteration is None and layout.needs_iteration:
-        missing.append(".".join(layout.iteration))
-    if not isinstance(optimizer, dict) or not optimizer:
-        missing.append(layout.optimizer)
-    finished = None if epoch is None else epoch + layout.epoch_base
-    return Contents(weights, optimizer, finished, iteration, tuple(missing))
+def _keys(root: dict[object, object]) -> str:
+    names = (key[:40] if isinstance(key, str) else type(key).__name__ for key in list(root)[:_MOST_KEYS])
+    return shown(", ".join(names)) or "none"
+
+
+def _parts(root: dict[object, object], weights: dict[object, object]) -> Contents:
+    meta = isinstance(root.get("meta"), dict)
+    number = _count(root, ("meta", "epoch") if meta else ("epoch",))
+    iteration = _count(root, ("meta", "iter") if meta else ("iteration",))
+    optimizer = next((root[key] for key in _OPTIMIZER if isinstance(root.get(key), dict) and root[key]), None)
+    counts = {"meta.epoch": number, "meta.iter": iteration} if meta else {"epoch": number}
+    missing = tuple(name for name, part in {**counts, "optimizer": optimizer}.items() if part is None)
+    return Contents(weights, optimizer, number, iteration, missing)
 
 
 def _count(root: object, path: tuple[str, ...]) -> int | None:

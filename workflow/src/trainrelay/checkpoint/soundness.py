@@ -11,15 +11,17 @@ from trainrelay.errors import CheckpointError
 from trainrelay.records import CheckpointFacts
 
 
-def newest_sound(candidates: Sequence[tuple[int, Path]]) -> tuple[CheckpointFacts | None, list[str]]:
+def newest_sound(
+    candidates: Sequence[tuple[int, Path]], epoch_base: int = 0
+) -> tuple[CheckpointFacts | None, list[str]]:
     """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
 
-    `candidates` are (epoch, path), newest first. Later ones are not opened.
+    `candidates` are (epoch, path), newest first. Later ones are not opened. `epoch_base` as in `examine`.
     """
     skipped: list[str] = []
     for epoch, path in candidates:
         try:
-            inspection = examine(path)
+            inspection = examine(path, epoch_base)
         except CheckpointError as error:
             skipped.append(str(error))
             continue
@@ -42,7 +44,7 @@ def _unsound(inspection: Inspection, epoch: int) -> str | None:
             f"is not finite: the optimizer's {inspection.first_non_finite_state} holds a NaN or an infinity"
         )
     if facts.epoch != epoch:
-        return f"was saved after epoch {facts.epoch}, but its name says {epoch}"
+        return f"was saved after epoch {facts.epoch}, but was taken for epoch {epoch}"
     return None
 
 

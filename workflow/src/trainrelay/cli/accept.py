@@ -60,7 +60,7 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
         raise UserError(f"{facts.run}/{facts.stage}: it is being trained now; stop it first")
     if facts.train is not None:
         return facts.train.final_checkpoint
-    found, skipped = checkpoint.newest_sound(facts.checkpoints)
+    found, skipped = checkpoint.newest_sound(facts.checkpoints, facts.work_dirs.epoch_base)
     if found is None:
         raise UserError("; ".join([f"{facts.run}/{facts.stage}: there is no sound checkpoint", *skipped]))
     return found

@@ -253,7 +253,7 @@ def _changed_code(config: Config, what: str) -> None:
 
 def stage_job(config: Config, facts: state.Facts) -> StageJob:
     """What the supervisor of a stage is asked to do."""
-    settings = config.stage(facts.run, facts.stage)
+    settings, trainer = config.stage(facts.run, facts.stage), trainer_of(config, facts.run)
     request, now = _request(config, facts), code(root(config, facts.run))
     return StageJob(
         run=facts.run,
@@ -267,7 +267,8 @@ def stage_job(config: Config, facts: state.Facts) -> StageJob:
         hang_timeout_s=settings.hang_timeout_s,
         probe=settings.probe,
         probe_timeout_s=settings.probe_timeout_s,
-        trainer=trainer_of(config, facts.run),
+        trainer=trainer,
+        learns_base=trainer.epoch_bases is None and config.runs[facts.run].trainer.epoch_base is None,
         request=request,
         port=settings.master_port,
         stop_grace_s=_STOP_GRACE_S,

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from trainrelay.command.ladder import Rung
+from trainrelay.records import EpochBases
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 FIRST_NODE = "first-node"
@@ -110,7 +111,8 @@ class Launch:
 class StepSeen:
     """A progress line. `epoch` is 1-based, `iteration` how many of the epoch are done.
 
-    `eta_s` is that of the whole training; None where the trainer tells only that of an epoch.
+    A kind that cannot know from which number its lines count takes that to be 0; see `counted`. `eta_s` is
+    that of the whole training; None where the trainer tells only that of an epoch.
     """
 
     epoch: int
@@ -119,6 +121,10 @@ class StepSeen:
     loss: float | None
     eta_s: float | None
     grad_norm: float | None = None
+
+    def counted(self, bases: EpochBases) -> StepSeen:
+        """The same line, its epoch counted from 1."""
+        return replace(self, epoch=self.epoch - 1) if bases.printed else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +146,12 @@ class Trainer(Protocol):
     resume_proof: Literal["line", "epoch"]
     # Whether its checkpoints hold the number of iterations, so that a skipped part of an epoch shows.
     saves_iteration: bool
+    # How every trainer of this kind counts epochs; None: that is learned from each training, or set.
+    epoch_bases: EpochBases | None
     # Keys of a stage for which this kind's command line has no word.
     lacks: frozenset[str]
+    # The checkpoints that it reads, in words.
+    looked_for: str
     # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
     imports: tuple[str, ...]
     compiled: tuple[str, ...]
@@ -205,15 +215,12 @@ class Trainer(Protocol):
         """What one line of output says, or None."""
         ...
 
-    def checkpoints(self, work_dir: Path) -> list[tuple[int, Path]]:
-        """Epoch checkpoints as (epoch, path), the newest epoch first, symlinks left out."""
+    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
+        """Those with an epoch, as (that + the base, path), the newest epoch first, symlinks left out."""
         ...
 
-    # The checkpoints that it reads, in words.
-    looked_for: str
-
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """Files that look like checkpoints and are not understood, and why."""
+        """Files that look like checkpoints and are not understood, with why as the rest of a sentence."""
         ...
 
     def left_behind(self, work_dir: Path) -> list[str]:
@@ -221,5 +228,5 @@ class Trainer(Protocol):
         ...
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
-        """Where the checkpoint of an epoch lies, or will lie."""
+        """Where the checkpoint of an epoch will be, as the kind's trainers name it."""
         ...

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay.bars import training_bar
-from trainrelay.checkpoint import saved_epoch
+from trainrelay.checkpoint import Glance, glance
+from trainrelay.command import torchrun
 from trainrelay.command.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.command.base import (
     Launch,
@@ -26,7 +27,8 @@ from trainrelay.command.base import (
     Switch,
     TrainerConfig,
 )
-from trainrelay.command.torchrun import environment, launcher, number, plain_files
+from trainrelay.command.torchrun import checkpoint_files, environment, launcher, number
+from trainrelay.records import EpochBases
 
 # Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
 # start from is judged by its content, the epochs and the seed by the stage's own keys.
@@ -51,8 +53,6 @@ _TYPES = {"int": "a whole number", "float": "a number"}
 _STEP = re.compile(r"Epoch: \[(\d{1,9})\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
 _LOSS = re.compile(r"\sloss: (\S+)")
 _GRAD_NORM = re.compile(r"\bgrad_norm: ([^,\s]+)")
-_CHECKPOINT = re.compile(r"^(?:checkpoint[-_]?|model_)(\d{1,9})\.pth$")
-_NEWEST = "checkpoint.pth"
 _LOG = "log.txt"  # appended to, a line per epoch
 
 
@@ -60,10 +60,11 @@ class MetricLogger:
     """How a script of DETR's family is started, what it prints, which files it leaves."""
 
     kind = "metriclogger"
-    looked_for = "checkpoint*.pth"
+    looked_for = "files of torch.save with weights and an epoch in them, whatever their names"
     # None of them says that it resumed: the first epoch that it trains does.
     resume_proof: Literal["line", "epoch"] = "epoch"
     saves_iteration = False
+    epoch_bases: EpochBases | None = None
     lacks = frozenset({"deterministic", "validate"})
     imports: tuple[str, ...] = ("torch",)
     compiled: tuple[str, ...] = ()
@@ -133,7 +134,7 @@ class MetricLogger:
         return [] if request.facts.problem else list(_unsayable(request))
 
     def observe(self, line: str) -> Observation | None:
-        """Progress of training; `Test:` and every other line is None. Headers count epochs from 0."""
+        """Progress of training; `Test:` and every other line is None."""
         step = _STEP.search(line) if "Epoch: [" in line else None
         if step is None:
             return _observed(line)
@@ -147,34 +148,29 @@ class MetricLogger:
             number(grad_norm[1]) if grad_norm else None,
         )
 
-    def checkpoints(self, work_dir: Path) -> list[tuple[int, Path]]:
-        """Those with an epoch in their name, which counts from 0; and checkpoint.pth, written over each
-        epoch, which comes after one of the same epoch that is not. If it cannot be read, its epoch is 0.
+    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
+        """Every file that says after which epoch it was saved, whatever its name. Of one epoch, those with a
+        number in their name first, which no later epoch is written over.
         """
-        found = [
-            (int(match[1]) + 1, 1, path)
-            for path in plain_files(work_dir)
-            if (match := _CHECKPOINT.match(path.name))
-        ]
-        newest = work_dir / _NEWEST
-        if newest.is_file() and not newest.is_symlink():
-            found.append((saved_epoch(newest) or 0, 0, newest))
-        return [(epoch, path) for epoch, _, path in sorted(found, reverse=True)]
+        known = [(glance(path), path) for path in checkpoint_files(work_dir)]
+        found = [(seen.number, _rank(seen, path), path) for seen, path in known if seen.number is not None]
+        return [(number + epoch_base, path) for number, _, path in sorted(found, reverse=True)]
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """Stub."""
-        return []
+        """What is damaged, or holds other keys."""
+        return torchrun.not_understood(checkpoint_files(work_dir))
 
     def left_behind(self, work_dir: Path) -> list[str]:
-        """Every *.pth, and the log.txt that a start would append to."""
-        if not work_dir.is_dir():
-            return []
-        return sorted(path.name for path in [*work_dir.glob("*.pth"), *work_dir.glob(_LOG)])
+        """All that looks like a checkpoint, and the log.txt that a start would append to."""
+        return torchrun.could_be_overwritten(work_dir, _LOG)
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
-        """The one that lies there, else DETR's name for it."""
-        lying = (path for saved, path in self.checkpoints(work_dir) if saved == epoch)
-        return next(lying, work_dir / f"checkpoint{epoch - 1:04d}.pth")
+        """DETR's name for it."""
+        return work_dir / f"checkpoint{epoch - 1:04d}.pth"
+
+
+def _rank(seen: Glance, path: Path) -> tuple[bool, int]:
+    return re.search(r"\d", path.name) is not None, seen.stamp[2]
 
 
 def _observed(line: str) -> StepSeen | None:
@@ -244,8 +240,8 @@ def _unsayable(request: LaunchRequest) -> Iterator[str]:
     for name in ("output_dir", "resume", "epochs"):
         if name not in facts.switches:
             yield f"{script} declares no --{name}, which kind metriclogger needs; is it the right `config`?"
-    if (first := facts.literals.get("start_epoch", 0)) != 0:
-        yield f"{script} counts epochs from {first}; kind metriclogger needs a count from 0, as DETR has"
+    if (first := facts.literals.get("start_epoch")) not in (None, 0, 1):
+        yield f"{script} starts at epoch {first} by default; kind metriclogger needs a start at epoch 0 or 1"
     if request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
         yield (
             f"{script} declares no --dist_backend, so it cannot be told to use {request.rung.backend};"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from trainrelay.command import torchrun
 from trainrelay.command.base import (
     Launch,
     LaunchRequest,
@@ -24,7 +25,8 @@ from trainrelay.command.base import (
 )
 from trainrelay.command.mmcv_config import read_config
 from trainrelay.command.mmcv_values import flat, with_options
-from trainrelay.command.torchrun import environment, launcher, number, plain_files
+from trainrelay.command.torchrun import checkpoint_files, environment, launcher, number
+from trainrelay.records import EpochBases
 
 # Settings that change where, how fast or how loudly a model is trained, but not its weights. `load_from` is
 # judged by the checkpoint's content, and the epochs by the stage's own `epochs`.
@@ -57,6 +59,7 @@ class Mmcv:
     looked_for = "epoch_N.pth"
     resume_proof: Literal["line", "epoch"] = "line"
     saves_iteration = True
+    epoch_bases: EpochBases | None = EpochBases(printed=0, saved=0)
     lacks: frozenset[str] = frozenset()
     imports: tuple[str, ...] = ("torch", kind)
     compiled: tuple[str, ...] = ("mmcv._ext",)
@@ -154,18 +157,20 @@ class Mmcv:
             return ResumeSeen(int(resumed[1]), int(resumed[2]))
         return None
 
-    def checkpoints(self, work_dir: Path) -> list[tuple[int, Path]]:
+    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
         """epoch_N.pth, newest first by N: mtimes lie on network file systems, latest.pth may dangle."""
-        found = [(_CHECKPOINT.match(path.name), path) for path in plain_files(work_dir)]
+        found = [(_CHECKPOINT.match(path.name), path) for path in checkpoint_files(work_dir)]
         return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
 
-    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """Those of another name."""
-        return [(p, "is not called epoch_N.pth") for p in plain_files(work_dir) if _looks(p)]
-
     def left_behind(self, work_dir: Path) -> list[str]:
-        """Every *.pth: CheckpointHook writes through links and replaces latest.pth."""
-        return sorted(path.name for path in work_dir.glob("*.pth")) if work_dir.is_dir() else []
+        """All that looks like a checkpoint: CheckpointHook writes through links and replaces latest.pth."""
+        return torchrun.could_be_overwritten(work_dir)
+
+    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
+        """What is not mmcv's, and the checkpoints of a runner that counts iterations."""
+        others = [path for path in checkpoint_files(work_dir) if not _CHECKPOINT.match(path.name)]
+        by_iteration = [path for path in others if path.name.startswith("iter_")]
+        return torchrun.not_understood(others) + [(path, "counts iterations") for path in by_iteration]
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """CheckpointHook's name for it."""
@@ -225,7 +230,3 @@ def _release(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: (1, 7, 2) of 1.7.2+cpu; empty where there are none."""
     found = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def _looks(path: Path) -> bool:
-    return path.name.endswith((".pth", ".pt", ".ckpt", ".pth.tar")) and not _CHECKPOINT.match(path.name)

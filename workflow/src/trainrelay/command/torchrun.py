@@ -1,11 +1,12 @@
-"""What every kind shares: torch.distributed's launcher, the environment, plain files of a work dir."""
+"""What every kind shares: torch.distributed's launcher, the environment, the files of a work dir."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from trainrelay.checkpoint import glance
 from trainrelay.command.base import LaunchRequest
 from trainrelay.command.several_nodes import on_each_node
 
@@ -26,11 +27,25 @@ def environment(request: LaunchRequest, inherited: Mapping[str, str]) -> dict[st
     return {**request.env, **request.rung.env, "PYTHONPATH": ":".join(part for part in parts if part)}
 
 
-def plain_files(work_dir: Path) -> list[Path]:
-    """Regular files, links left out; none where the folder does not exist."""
-    if not work_dir.is_dir():
-        return []
-    return [path for path in work_dir.iterdir() if path.is_file() and not path.is_symlink()]
+def checkpoint_files(work_dir: Path) -> list[Path]:
+    """Plain files whose names say that they are checkpoints; none where the folder does not exist."""
+    found = work_dir.iterdir() if work_dir.is_dir() else ()
+    return [path for path in found if _is_named_so(path) and path.is_file() and not path.is_symlink()]
+
+
+def not_understood(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Those of the files that are no checkpoints, each with why; weights alone are understood."""
+    return [(path, why) for path in sorted(paths) if (why := glance(path).problem)]
+
+
+def could_be_overwritten(work_dir: Path, *others: str) -> list[str]:
+    """Names of all that looks like a checkpoint, links too, and of `others`."""
+    found = work_dir.iterdir() if work_dir.is_dir() else ()
+    return sorted(path.name for path in found if _is_named_so(path) or path.name in others)
+
+
+def _is_named_so(path: Path) -> bool:
+    return path.name.lower().endswith((".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors"))
 
 
 def number(text: str) -> float:

@@ -16,6 +16,8 @@ def contradictions(config: Config) -> Iterator[str]:
     """A sentence for each thing that no single value shows."""
     yield from _redefined_rungs(config)
     for run_name, run in config.runs.items():
+        if run.trainer.epoch_base is not None and TRAINERS[run.trainer.kind].epoch_bases is not None:
+            yield f"runs.{run_name}.trainer.epoch_base: kind {run.trainer.kind} needs none; leave it out"
         for name, stage in run.stages.items():
             where = f"runs.{run_name}.stages.{name}"
             yield from _stage_contradictions(where, run, name, stage)

@@ -50,6 +50,10 @@ class Trainer(Model):
     """cpu asks for no GPU."""
     env: Mapping[EnvName, str] = {}
     """Environment variables of the trainer, as strings."""
+    epoch_base: Literal[0, 1] | None = None
+    """What is added to the epoch in a checkpoint to count finished epochs (metriclogger): 1 where that is the
+    epoch just trained, counted from 0 (DETR, DeiT, MAE), 0 where it counts them already (ImageNet's main.py);
+    null: learned from the epochs printed around the saves."""
 
 
 class OwnRung(Model):

@@ -17,14 +17,15 @@ import psutil
 from trainrelay.command import Launch, Rung
 from trainrelay.errors import Fenced, Interrupted, UserError
 from trainrelay.launch_id import LAUNCH_VARIABLE
-from trainrelay.records import AttemptRecord, EndClass, ProbeResult, ResumePoint
+from trainrelay.records import AttemptRecord, EndClass, EpochBases, ProbeResult, ResumePoint
 from trainrelay.supervise import slurm_run
 from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
+from trainrelay.supervise.counting import Counting
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.keeping import Keeper
 from trainrelay.supervise.launcher import Child, Launcher, Orphans
-from trainrelay.supervise.outcome import ended, judged
+from trainrelay.supervise.outcome import counted, ended, judged
 from trainrelay.supervise.ports import free_port
 from trainrelay.supervise.process import Ending, start
 from trainrelay.supervise.recover import settle
@@ -142,6 +143,7 @@ def _record(
         world_size=job.world_size,
         epochs=job.epochs,
         resumed_from=point,
+        epoch_bases=job.work_dirs.bases,
         code=job.code,
         slurm=slurm_run.here(os.environ),
         launch=os.environ.get(LAUNCH_VARIABLE),
@@ -189,10 +191,19 @@ def _followed(
 ) -> AttemptRecord:
     """Follow, end, judge and record one attempt."""
     stop, lease, shown = around.stop, around.lease, around.shown
-    proof = ResumeProof(record.resumed_from, by_epoch=job.trainer.resume_proof == "epoch")
-    watch = Watch(job.trainer, proof, shown, Watchdog(job.hang_timeout_s), job.work_dirs.current)
+    point, counting = record.resumed_from, Counting(record, learns=job.learns_base)
+    known = record.epoch_bases.saved is not None
+    proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
+    watch = Watch(job.trainer, proof, shown, Watchdog(job.hang_timeout_s), counting, job.work_dirs.current)
+
+    def stopping() -> bool:
+        nonlocal record
+        if counting.bases != record.epoch_bases:
+            record = _learned(job, record, counting.bases, lease)
+        return stop.wanted or lease.lost is not None
+
     with contextlib.closing(Tail(Path(record.log))) as tail:
-        ended = follow(trainer, tail, watch, lambda: stop.wanted or lease.lost is not None)
+        ended = follow(trainer, tail, watch, stopping)
         if stop.wanted:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
         hang = _described(job, record, watch.hang) if watch.hang else None
@@ -201,9 +212,12 @@ def _followed(
         ending = keeper.end(record.tag, grace_s, lambda: stop.at_once or lease.lost is not None)
         watch.read(tail.remaining())
     _tell(ending, shown, launcher_was_gone=ended)
+    counting.finish(watch.saves(), job.epochs if trainer.status() == 0 else None)
+    if counting.doubt:
+        shown.note(counting.doubt)
     closed = judged(
-        job,
-        record,
+        job.counting(counting.bases),
+        counted(record, counting.bases),
         watch,
         trainer.status(),
         stop_requested=stop.wanted,
@@ -212,6 +226,14 @@ def _followed(
     )
     lease.guard()
     return write_attempt(job.stage_dir, closed)
+
+
+def _learned(job: StageJob, record: AttemptRecord, bases: EpochBases, lease: Guard) -> AttemptRecord:
+    """Written at once, for the case that nobody sees the end of this attempt."""
+    lease.guard()
+    with contextlib.suppress(UserError):
+        write_attempt(job.stage_dir, counted(record, bases))
+    return counted(record, bases)
 
 
 def _slurms_reason(record: AttemptRecord, stop: StopRequest) -> Why | None:

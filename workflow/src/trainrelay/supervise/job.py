@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainrelay.command import LaunchRequest, Rung, Trainer
+from trainrelay.records import EpochBases
 from trainrelay.work_dirs import WorkDirs
 
 
@@ -37,14 +38,19 @@ class StageJob:
     probe: bool = False
     probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
+    learns_base: bool = False  # whether the config leaves it open how the trainer's checkpoints count
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Epochs and files that are there now, newest epoch first; whether they are sound is not judged."""
         return self.work_dirs.checkpoints(self.trainer)
 
     def unrecognised(self) -> list[tuple[Path, str]]:
-        """Files that look like checkpoints and are not understood, and why."""
+        """Files that look like checkpoints and are none to resume from, each with why."""
         return [found for folder in self.work_dirs.all for found in self.trainer.unrecognised(folder)]
+
+    def counting(self, bases: EpochBases) -> StageJob:
+        """The same job, with what is known by now of how its trainer counts epochs."""
+        return replace(self, work_dirs=replace(self.work_dirs, bases=bases))
 
     def rung(self, name: str) -> Rung:
         """A rung of the ladder by its name."""

@@ -7,7 +7,7 @@ import time
 from trainrelay.checkpoint import inspect
 from trainrelay.errors import UserError
 from trainrelay.finished import final_candidate, finished
-from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass
+from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass, EpochBases
 from trainrelay.state import list_attempts
 from trainrelay.supervise.classify import Evidence, classify, finished_end
 from trainrelay.supervise.job import StageJob
@@ -60,7 +60,7 @@ def final_checkpoint(job: StageJob, status: int | None) -> tuple[CheckpointFacts
     if path is None:
         return None, None
     try:
-        facts = inspect(path)
+        facts = inspect(path, job.work_dirs.epoch_base)
     except UserError as error:
         return None, str(error)
     if not finished(facts, job.epochs, status):
@@ -88,6 +88,13 @@ def _with_progress(record: AttemptRecord, watch: Watch) -> AttemptRecord:
         "iters_per_epoch": step.iters_per_epoch,
     }
     return record.model_copy(update=update)
+
+
+def counted(record: AttemptRecord, bases: EpochBases) -> AttemptRecord:
+    """The record with what is known by now, the epoch that it resumed from counted alike."""
+    shift, point = (bases.saved or 0) - (record.epoch_bases.saved or 0), record.resumed_from
+    moved = point.model_copy(update={"epoch": point.epoch + shift}) if point else None
+    return record.model_copy(update={"epoch_bases": bases, "resumed_from": moved})
 
 
 def ended(

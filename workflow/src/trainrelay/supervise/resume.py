@@ -14,6 +14,7 @@ from trainrelay.state import list_attempts
 from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.left import left
+from trainrelay.supervise.text import printable
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
@@ -23,14 +24,15 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     the work in silence.
     """
     candidates = job.checkpoints()
+    damaged = [f"{printable(str(path))} {why}" for path, why in job.unrecognised()]
     if not candidates:
-        if job.unrecognised():
+        if damaged:
             raise Refusal(_none_understood(job))
         return None, []
-    facts, skipped = newest_sound(candidates)
+    facts, skipped = newest_sound(candidates, job.work_dirs.epoch_base)
     if facts is None:
         raise Refusal(_none_sound(job, candidates, skipped))
-    return _point(facts), skipped
+    return _point(facts), [*skipped, *damaged]
 
 
 def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
@@ -58,12 +60,13 @@ class ResumeProof:
 
     A trainer can ignore a resume in silence and start from zero; then its first progress line comes without
     the line that says where it resumed, or, for trainers that have no such line (`by_epoch`), is of another
-    epoch than the one after the resume point.
+    epoch than the one after the resume point; also the next one, as long as the `epoch_base` is not known.
     """
 
-    def __init__(self, asked: ResumePoint | None, *, by_epoch: bool = False) -> None:
+    def __init__(self, asked: ResumePoint | None, *, by_epoch: bool = False, base_known: bool = True) -> None:
         self._asked = asked
         self._by_epoch = by_epoch
+        self._most = 1 if base_known else 2
         self._pending = asked is not None
 
     def see(self, seen: Observation) -> str | None:
@@ -73,7 +76,7 @@ class ResumeProof:
         if isinstance(seen, ResumeSeen):
             self._pending = False
             return None if seen.epoch == self._asked.epoch else _other(self._asked, seen)
-        if self._by_epoch and seen.epoch == self._asked.epoch + 1:
+        if self._by_epoch and 1 <= seen.epoch - self._asked.epoch <= self._most:
             self._pending = False
             return None
         return _from_zero(self._asked, seen)

@@ -176,6 +176,9 @@ class _Launch:
         wait_for_nodes(self._job.request, self._shown.note, lambda: self._stop.wanted)
 
     def _seen(self, record: AttemptRecord, newest_before: int) -> Past:
+        base = self._job.work_dirs.epoch_base
+        self._job = self._job.counting(record.epoch_bases)
+        newest_before += self._job.work_dirs.epoch_base - base if newest_before else 0
         return Past(
             end=record.end or "lost",
             rung=record.backend if record.backend in self._ladder else self._ladder[0],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.command import StepSeen, Trainer
+from trainrelay.checkpoint import Glance, glance
+from trainrelay.command import StepSeen, Trainer, checkpoint_files
+from trainrelay.supervise.counting import Counting
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.diverging import Diverging
 from trainrelay.supervise.launcher import Launcher
@@ -21,26 +22,23 @@ from trainrelay.supervise.watchdog import Hang, Watchdog
 
 POLL_S = 0.2
 SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
-SAMPLES = 3  # lines that show what a log holds
+_SAMPLES = 3  # lines that show what a log holds
 _SAMPLE_CHARS = 160
-_ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
 
 
 @dataclass(slots=True)
 class Watch:
     """What has been seen of a trainer so far.
 
-    `understood` and `not_understood`: the first lines that were and were not, printable. As long as none is,
-    a checkpoint in `work_dir` that grows is a sign of life.
+    As long as no line is understood, a checkpoint in `work_dir` that grows is a sign of life.
     """
 
     trainer: Trainer
     proof: ResumeProof
     display: Display
     watchdog: Watchdog
-    work_dir: Path | None = None
-    understood: list[str] = field(default_factory=list)
-    not_understood: list[str] = field(default_factory=list)
+    counting: Counting
+    work_dir: Path
     recent: Recent = field(default_factory=Recent)
     diverging: Diverging = field(default_factory=Diverging)
     not_resumed: str | None = None
@@ -49,6 +47,7 @@ class Watch:
     _bar: str = ""
     _files: set[tuple[str, int]] | None = None
     _next_s: float = float("-inf")
+    _looked_s: float = float("-inf")
     _unknown_said: bool = False
 
     @property
@@ -71,15 +70,21 @@ class Watch:
         if self.watchdog.unknown and not self._unknown_said:
             self._say_unknown()
         self.hang = self.watchdog.hung(now_s)
+        if self.counting.bases.saved is None or now_s - self._looked_s >= SAVES_EVERY_S:
+            self._looked_s = now_s
+            self.counting.look(self.saves())
+
+    def saves(self) -> dict[Path, Glance]:
+        """What the files say that look like checkpoints; none where nothing is to be learned from them."""
+        files = checkpoint_files(self.work_dir) if self.counting.learns else ()
+        return {path: glance(path) for path in files}
 
     def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:
         """Takes in new lines of the log, and the state of a progress bar that ends no line yet."""
         before = self.last_step
         for line in lines:
             self.recent.add(line)
-            samples = self.understood if self._see(line) else self.not_understood
-            if len(samples) < SAMPLES and line.strip():
-                samples.append(_sample(line))
+            self._see(line)
         if tail is not None and tail.bar != self._bar:
             self._bar = tail.bar
             self._see(self._bar)
@@ -87,20 +92,21 @@ class Watch:
         if self.last_step is not None and self.last_step is not before:
             self.display.step(self.last_step)
 
-    def _see(self, line: str) -> bool:
-        """Takes in what a line says; whether it is understood."""
+    def _see(self, line: str) -> None:
+        """Takes in what a line says."""
         if (seen := self.trainer.observe(line)) is None:
-            return False
+            return
+        if isinstance(seen, StepSeen):
+            seen = self.counting.step(seen)
         self.not_resumed = self.not_resumed or self.proof.see(seen)
         # What a progress bar or another rank says again is no further line.
         if isinstance(seen, StepSeen) and self.watchdog.stepped(time.monotonic(), seen):
             self.diverged = self.diverged or self.diverging.see(seen)
             self.recent.progressed()
-        return True
 
     def _saves(self, now_s: float) -> bool:
         """Whether a checkpoint grew, which is looked for as long as no line tells progress."""
-        if self.work_dir is None or self.last_step is not None or now_s < self._next_s:
+        if self.last_step is not None or now_s < self._next_s:
             return False
         before, self._files, self._next_s = self._files, _sizes(self.work_dir), now_s + SAVES_EVERY_S
         return before is not None and not self._files <= before
@@ -108,15 +114,14 @@ class Watch:
     def _say_unknown(self) -> None:
         self._unknown_said = True
         lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]
-        shown = "; ".join(map(_sample, lines[-SAMPLES:]))
+        shown = "; ".join(map(_sample, lines[-_SAMPLES:]))
         said = "alive, progress unknown: no line of the trainer's output is understood as progress"
         self.display.note(f"{said}; the last ones: {shown}" if shown else said)
 
 
 def _sizes(folder: Path) -> set[tuple[str, int]]:
-    """Of what looks like a checkpoint."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        return {(entry.name, entry.stat().st_size) for entry in entries if entry.name.endswith(_ENDINGS)}
+    with suppress(OSError):
+        return {(path.name, path.stat().st_size) for path in checkpoint_files(folder)}
     return set()
 
 

@@ -65,7 +65,8 @@ class StageWatch:
             self._change_to(facts, facts.attempts[-1])
         assert self._log is not None
         self._log.look()
-        return Sampled(self._log.step, tuple(self._log.losses), self._log.iterations_per_s)
+        step = self._log.step.counted(facts.attempts[-1].epoch_bases) if self._log.step else None
+        return Sampled(step, tuple(self._log.losses), self._log.iterations_per_s)
 
     def _change_to(self, facts: Facts, attempt: AttemptRecord) -> None:
         if self._log is not None:
@@ -87,5 +88,5 @@ class StageWatch:
         log = self._samples_of(facts, attempt)
         log.look()
         log.close()
-        step = log.step
+        step = log.step.counted(attempt.epoch_bases) if log.step else None
         return (step.epoch, step.iteration, step.iters_per_epoch) if step else (1, 0, None)

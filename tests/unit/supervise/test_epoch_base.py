@@ -1,0 +1,153 @@
+"""Trainers that count epochs in either way, killed anywhere: real processes, real checkpoints."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from rich.console import Console
+
+from support.supervising import Alone, toy_job
+from trainrelay.command import Launch, LaunchRequest
+from trainrelay.command.metriclogger import MetricLogger
+from trainrelay.errors import Refusal
+from trainrelay.records import AttemptRecord, EpochBases
+from trainrelay.state import list_attempts
+from trainrelay.supervise import Done, Outcome, StageJob, train
+from trainrelay.supervise.resume import resume_point
+
+SCRIPT = Path(__file__).parents[2] / "support/toy_counting.py"
+EPOCHS = 3
+PHASES = ("before-save", "after-save")
+
+
+class Toy(MetricLogger):
+    """Prints and leaves what the family does."""
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        words = request.options["words"]
+        assert isinstance(words, list)
+        argv = [request.interpreter, "-u", str(SCRIPT), "--output_dir", request.work_dir, *map(str, words)]
+        argv += ["--resume", request.resume_from] if request.resume_from else []
+        return Launch(tuple(argv), {}, request.root)
+
+
+@pytest.fixture(scope="session")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """0.pth to 3.pth, each of which says its number."""
+    torch = pytest.importorskip("torch")
+    folder: Path = tmp_path_factory.mktemp("numbered")
+    for number in range(EPOCHS + 1):
+        whole = {"model": {"w": torch.ones(1)}, "optimizer": {"state": {}}, "epoch": number}
+        torch.save(whole, folder / f"{number}.pth")
+    return folder
+
+
+def job_of(folder: Path, templates: Path, **said: Any) -> StageJob:
+    words = ["--templates", str(templates), *itertools.chain(*((f"--{k}", str(v)) for k, v in said.items()))]
+    job = toy_job(folder, templates, epochs=EPOCHS, trainer=Toy(), learns_base=True)
+    return replace(job, request=replace(job.request, options={"words": list(words)}))
+
+
+def trained(job: StageJob) -> tuple[Outcome, list[int], str]:
+    """The outcome of a launch, the epochs that it trained in order, and all that was said."""
+    output = io.StringIO()
+    outcome = train(job, Console(file=output, width=1000), Alone())
+    epochs = (job.work_dirs.current / "trained").read_text().split()
+    return outcome, [int(epoch) for epoch in epochs], output.getvalue()
+
+
+def holds(job: StageJob, saved: int) -> list[AttemptRecord]:
+    """The launch completes, and what is final was saved after the last epoch; no epoch is left out."""
+    outcome, epochs, said = trained(job)
+    assert isinstance(outcome.step, Done), said
+    final = outcome.attempt.final_checkpoint
+    assert final is not None
+    assert final.epoch == EPOCHS
+    templates = Path(str(job.request.config))
+    assert Path(final.file.path).read_bytes() == (templates / f"{EPOCHS - saved}.pth").read_bytes()
+    assert sorted(set(epochs)) == list(range(1, EPOCHS + 1)), f"trained {epochs}"
+    assert max(map(epochs.count, epochs)) <= 2, f"trained {epochs}"
+    assert outcome.attempt.epoch_bases.saved == saved
+    return list(list_attempts(job.stage_dir))
+
+
+def some(cases: list[tuple[Any, ...]], fast: set[tuple[Any, ...]]) -> list[Any]:
+    return [pytest.param(*case, marks=[] if case in fast else pytest.mark.long) for case in cases]
+
+
+EVERYWHERE = list(itertools.product((0, 1), (0, 1), PHASES, range(1, EPOCHS + 1), ("c.pth", "ep{}.pt")))
+
+
+@pytest.mark.parametrize(
+    ("printed", "saved", "phase", "epoch", "name"),
+    some(
+        EVERYWHERE,
+        {
+            (0, 1, "after-save", 1, "c.pth"),
+            (0, 0, "before-save", 2, "c.pth"),
+            (1, 0, "after-save", 3, "ep{}.pt"),
+        },
+    ),
+)
+def test_killed_anywhere_it_trains_every_epoch_and_ends_with_the_last(
+    tmp_path: Path, numbered: Path, printed: int, saved: int, phase: str, epoch: int, name: str
+) -> None:
+    job = job_of(tmp_path, numbered, printed=printed, saved=saved, die=f"{phase}:{epoch}", name=name)
+    attempts = holds(job, saved)
+    assert attempts[0].end == "killed"
+    assert attempts[0].last_epoch == epoch, "counted from 1, whatever is printed"
+
+
+@pytest.mark.parametrize(("saved", "name"), [(0, "c.pth"), (1, "c.pth"), (0, "ep{}.pt"), (1, "ep{}.pt")])
+def test_a_training_too_short_to_be_watched_ends_with_its_last_epoch(
+    tmp_path: Path, numbered: Path, saved: int, name: str
+) -> None:
+    holds(job_of(tmp_path, numbered, saved=saved, name=name), saved)
+
+
+def test_what_the_config_says_is_taken_and_proves_the_resume(tmp_path: Path, numbered: Path) -> None:
+    """Said to count finished epochs, a trainer that counts from 0 is found to have resumed elsewhere."""
+    job = job_of(tmp_path, numbered, saved=1, die="after-save:2")
+    told = replace(job, learns_base=False)
+    right = told.counting(EpochBases(saved=1))
+    wrong = told.counting(EpochBases(saved=0))
+    outcome, _, _ = trained(replace(wrong, stage_dir=tmp_path / "other"))
+    assert outcome.attempt.end == "not-resumed"
+    for path in job.work_dirs.current.iterdir():
+        path.unlink()
+    attempts = holds(right, 1)
+    assert attempts[-1].resumed_from is not None
+    assert attempts[-1].resumed_from.epoch == 2
+
+
+def test_what_was_learned_holds_for_the_next_attempt(tmp_path: Path, numbered: Path) -> None:
+    """Watched while it saved, it is known before the resume, and written down at once."""
+    record = toy_job(tmp_path, numbered).stage_dir / "attempts/001/attempt.json"
+    job = job_of(tmp_path, numbered, saved=1, die="after-save:2", record=record)
+    attempts = holds(job, 1)
+    assert [one.epoch_bases for one in attempts] == [EpochBases(printed=0, saved=1)] * 2
+    assert attempts[1].resumed_from is not None
+    assert attempts[1].resumed_from.epoch == 2
+
+
+@pytest.mark.parametrize("state", ["torn", "unknown"])
+def test_nothing_begins_from_the_start_over_files_that_are_not_understood(
+    tmp_path: Path, numbered: Path, state: Literal["torn", "unknown"]
+) -> None:
+    job = job_of(tmp_path, numbered)
+    job.work_dirs.current.mkdir(parents=True)
+    data = (numbered / "1.pth").read_bytes()
+    (job.work_dirs.current / "net.pt").write_bytes(data[:300] if state == "torn" else b"x")
+    with pytest.raises(Refusal, match=r"none of the 1 checkpoints.*net\.pt"):
+        resume_point(job)
+    (job.work_dirs.current / "last.pt").write_bytes(data)
+    point, skipped = resume_point(job)
+    assert point is not None
+    assert Path(point.path).name == "last.pt"
+    assert "net.pt" in skipped[0]
