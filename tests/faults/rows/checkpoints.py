@@ -12,7 +12,7 @@ from faults.bench import EPOCHS, ITERATIONS, Bench, went_on
 from faults.fault import Seen, fault
 from faults.launch import Launch
 from support.project import KEYPOINTS
-from trainrelay.checkpoint import saved_epoch
+from trainrelay.checkpoint import glance
 
 KILLED = "and rank 0 SIGKILLed, in epoch 3, iteration 1"
 MUST = "killed; resumes by itself from the newest sound one, says what it passed over, completes"
@@ -232,7 +232,9 @@ def _saves_in_place(bench: Bench, kind: str) -> Launch:
     _keypoints(bench)
     bench.inject(kind=kind, rank=None, epoch=2, iteration=0)
     launch = bench.start("trainrelay", "train", bench.where)
-    bench.wait_for("the copy", lambda: launch.ended or saved_epoch(bench.stage / "kept/checkpoint.pth") == 1)
+    bench.wait_for(
+        "the copy", lambda: launch.ended or glance(bench.stage / "kept/checkpoint.pth").number == 0
+    )
     bench.go_on(2, 1)
     bench.wait_for("half a checkpoint", lambda: launch.ended or bench.stamps().of("fired"))
     return launch
@@ -264,7 +266,7 @@ def stopped_while_saving(bench: Bench) -> Seen:
     noticed_s = bench.said_at(launch, "waiting for the write of checkpoint.pth") - bench.moments()[0]["at_s"]
     bench.go_on(2, 2)
     assert launch.wait() == 75, f"the stopped training said:\n{launch.text}"
-    assert saved_epoch(bench.work_dir / "checkpoint.pth") == 2, f"it is not whole:\n{launch.text}"
+    assert glance(bench.work_dir / "checkpoint.pth").number == 1, f"it is not whole:\n{launch.text}"
     relaunch = bench.train()
     found = [(record.end, record.resumed_from and record.resumed_from.epoch) for record in bench.attempts()]
     assert found == [("interrupted", None), ("done", 2)], f"the attempts: {found}\n{relaunch.text}"

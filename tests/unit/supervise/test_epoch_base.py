@@ -100,7 +100,8 @@ def test_killed_anywhere_it_trains_every_epoch_and_ends_with_the_last(
 ) -> None:
     job = job_of(tmp_path, numbered, printed=printed, saved=saved, die=f"{phase}:{epoch}", name=name)
     attempts = holds(job, saved)
-    assert attempts[0].end == "killed"
+    seen = (phase, epoch) == ("after-save", 3)  # where the base is known by then, it is finished
+    assert attempts[0].end == "killed" or (seen and attempts[0].end == "done")
     assert attempts[0].last_epoch == epoch, "counted from 1, whatever is printed"
 
 
@@ -144,7 +145,7 @@ def test_nothing_begins_from_the_start_over_files_that_are_not_understood(
     job.work_dirs.current.mkdir(parents=True)
     data = (numbered / "1.pth").read_bytes()
     (job.work_dirs.current / "net.pt").write_bytes(data[:300] if state == "torn" else b"x")
-    with pytest.raises(Refusal, match=r"none of the 1 checkpoints.*net\.pt"):
+    with pytest.raises(Refusal, match=r"no checkpoint to resume from.*net\.pt"):
         resume_point(job)
     (job.work_dirs.current / "last.pt").write_bytes(data)
     point, skipped = resume_point(job)

@@ -167,10 +167,13 @@ class Mmcv:
         return torchrun.could_be_overwritten(work_dir)
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """What is not mmcv's, and the checkpoints of a runner that counts iterations."""
+        """What is not mmcv's; where there is no epoch_N.pth, all that has another name."""
         others = [path for path in checkpoint_files(work_dir) if not _CHECKPOINT.match(path.name)]
-        by_iteration = [path for path in others if path.name.startswith("iter_")]
-        return torchrun.not_understood(others) + [(path, "counts iterations") for path in by_iteration]
+        bad = torchrun.not_understood(others)
+        if self.checkpoints(work_dir):
+            return bad
+        # A start from scratch would save over what these were made of.
+        return bad + [(path, "is not called epoch_N.pth") for path in others if path not in dict(bad)]
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """CheckpointHook's name for it."""

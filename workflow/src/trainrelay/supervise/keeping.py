@@ -83,13 +83,15 @@ class Keeper(threading.Thread):
 
     def _copy_newest(self) -> None:
         trainer, dirs = self._job.trainer, self._job.work_dirs
-        (epoch, path), *others = trainer.checkpoints(dirs.current) or [(0, dirs.current)]
+        if dirs.kept is None or not (found := trainer.checkpoints(dirs.current)):
+            return
+        (epoch, path), *others = found
         numbered = {saved for saved, other in others if _NUMBER.search(other.name)}
         overwritten = not _NUMBER.search(path.name) or self._epochs.setdefault(path, epoch) != epoch
-        if dirs.kept is None or not overwritten or numbered & {epoch - 1, epoch}:
+        if not overwritten or numbered & {epoch - 1, epoch}:
             return
-        # What is being written tells no epoch, and a training that began again does not cost the copy.
-        least = max((saved for saved, _ in trainer.checkpoints(dirs.kept)), default=1)
+        # A training that began again does not cost the copy.
+        least = max((saved for saved, _ in trainer.checkpoints(dirs.kept)), default=0)
         if epoch >= least and self._before.get(path.name) != self._seen.get(path.name):
             self._keep(epoch, path, dirs.kept / path.name)
 
