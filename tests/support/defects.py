@@ -129,8 +129,8 @@ DEFECTS = (
         "foreign-work-dir-is-fresh",
         "A work dir with somebody else's checkpoints is trained into.",
         f"{LIBRARY}/state.py",
-        "if facts.left_behind:",
-        "if facts.left_behind and facts.attempts:",
+        "facts.not_ours or (_unknown(facts) if facts.left_behind else None)",
+        "facts.not_ours",
         "tests/unit/cli/test_train_stage.py::test_a_foreign_work_dir_is_refused_and_left_alone",
     ),
     Defect(

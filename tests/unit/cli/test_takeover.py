@@ -109,7 +109,6 @@ def test_a_changed_training_is_set_aside_with_all_its_work_dirs(
     trained_one_epoch_on(disk, "node9")
     silent_owner(disk)
     launched(disk)
-    started[0].work_dirs.current.mkdir()
     (started[0].work_dirs.current / "epoch_2.pth").write_bytes(b"weights")
     with pytest.raises(InterruptedError):
         train.train_stage(disk.config(guard_gpu_h=1e9, seed=7), "r", "s")
