@@ -40,10 +40,10 @@ def moves_away(facts: Facts) -> list[Move]:
 
 def _outside(facts: Facts) -> list[Path]:
     """Its work dirs that do not move with the stage's folder; none where the config names others now."""
-    folder, known = facts.paths.folder.absolute(), facts.identity is not None and facts.elsewhere is None
-    return [
-        path for path in facts.work_dirs.all if known and path.exists() and not path.is_relative_to(folder)
-    ]
+    if facts.identity is None or facts.elsewhere:
+        return []
+    folder = facts.paths.folder.absolute()
+    return [path for path in facts.work_dirs.all if path.exists() and not path.is_relative_to(folder)]
 
 
 def not_archived(facts: Facts) -> str | None:
@@ -51,7 +51,7 @@ def not_archived(facts: Facts) -> str | None:
     for path in _outside(facts):
         owner = facts.owners.get(path)
         if owner is None or not owner.was_empty:
-            mv = shlex.join(["mv", str(path), f"{path}.old-1"])
+            mv = shlex.join(["mv", str(path), f"{path}{next_aside(facts).suffix}"])
             return (
                 f"{path} {'was' if owner else 'may have been'} in use before this training, so it is not"
                 f" archived; set another work_dir in the config (this one stays as it is), or run: {mv}"
@@ -66,34 +66,30 @@ def moves_back(facts: Facts, wanted: Archived, trainer: Trainer) -> list[Move]:
     """
     away, places = moves_away(facts), _places(facts, wanted)
     _verify(wanted, places, trainer)
-    leaving = [source for source, _ in away]
-    moving = {home: place for home, place in places.items() if not place.is_relative_to(wanted.folder)}
-    back = [(place, home) for home, place in moving.items() if place != home]
+    inside = [home for home, place in places.items() if place.is_relative_to(wanted.folder)]
+    back = [(place, home) for home, place in places.items() if place != home and home not in inside]
     for _, home in back:
-        if home.exists() and home not in leaving:
+        if home.exists() and home not in dict(away):
             raise Refusal(facts.not_ours or f"{home} is in the way, so nothing was moved; move it away")
     return [*away, *back, (wanted.folder, facts.paths.folder)]
 
 
 def _places(facts: Facts, wanted: Archived) -> dict[Path, Path]:
     """Each of its work dirs that is there: where it was, and where it is now."""
-    places = {}
+    places, folder = {}, facts.paths.folder.absolute()
     for home in WorkDirs(facts.paths.work_dir, wanted.identity.takeovers).all:
-        folder = facts.paths.folder.absolute()
+        names = sorted(home.parent.glob(f"{glob.escape(home.name)}.old*"))
+        names += [home, home.with_name(home.name + wanted.folder.suffix)]
         if home.is_relative_to(folder):
             names = [wanted.folder / home.relative_to(folder)]
-        else:
-            asides = sorted(home.parent.glob(f"{glob.escape(home.name)}.old*"))
-            names = [home.with_name(home.name + wanted.folder.suffix), home, *asides]
-        for place in filter(Path.is_dir, reversed(names)):
+        for place in filter(Path.is_dir, names):
             owner = owner_of(place)
             if (owner and owner.id) == wanted.identity.owner:
                 places[home] = place
     if not places:
-        was = wanted.identity.work_dir
         raise UserError(
-            f"the work dir of {wanted.folder} is not found beside {facts.paths.work_dir}, so nothing was"
-            f" moved; it was {was}: set work_dir in the config to that, or move it back there"
+            f"the work dir of {wanted.folder} is not beside {facts.paths.work_dir}, so nothing was moved;"
+            f" set work_dir in the config to {wanted.identity.work_dir}, or move it back there"
         )
     return places
 

@@ -28,7 +28,8 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     if facts.train is None:
         raise UserError(f"{run_name}/{stage}: {facts.paths.train} is missing; type: snakemake")
     settings, source = config.stage(run_name, stage), facts.train.final_checkpoint
-    refuse_foreign_work_dir(facts)
+    if facts.not_ours and facts.elsewhere is None:
+        raise Refusal(f"{run_name}/{stage}: {facts.not_ours}")
     refuse_other_training(facts, source)
     accepted = _accepted(settings, facts, source)
     _gate(facts, source, _blocking(config, facts), accepted)
@@ -58,22 +59,12 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     say(f"{run_name}/{stage}: epoch {source.epoch} is handed on: {target or source.file.path}")
 
 
-def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None) -> None:
-    """Refusal where a stage's checkpoint is not that of the training that the config asks for now."""
-    if source and (refusal := state.not_as_asked(facts) or state.not_as_recorded(facts, source)):
+def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = None) -> None:
+    """Refusal where a checkpoint (None: what was promoted) is not that of the training that is asked for."""
+    record = None if source else read_record(facts.paths.checkpoint, CheckpointRecord)
+    found = record.source if record else source
+    if found and (refusal := state.not_as_asked(facts) or state.not_as_recorded(facts, found)):
         raise Refusal(refusal)
-
-
-def refuse_foreign_work_dir(facts: state.Facts) -> None:
-    """Refusal where the work dir that is read or written belongs to another training."""
-    if facts.not_ours and facts.elsewhere is None:
-        raise Refusal(f"{facts.run}/{facts.stage}: {facts.not_ours}")
-
-
-def promoted(facts: state.Facts) -> CheckpointFacts | None:
-    """What a stage promoted last."""
-    record = read_record(facts.paths.checkpoint, CheckpointRecord)
-    return record.source if record else None
 
 
 def refuse_foreign_target(config: Config, facts: state.Facts) -> None:

@@ -19,12 +19,7 @@ from trainrelay.cli.analyze import analyze_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.follow import follow, may_follow
 from trainrelay.cli.outcome import ending
-from trainrelay.cli.promote import (
-    promoted,
-    refuse_foreign_target,
-    refuse_foreign_work_dir,
-    refuse_other_training,
-)
+from trainrelay.cli.promote import refuse_foreign_target, refuse_other_training
 from trainrelay.cli.report import tell
 from trainrelay.cli.say import say
 from trainrelay.cli.train_record import write_train_record
@@ -180,7 +175,9 @@ def _owned(config: Config, facts: state.Facts, identity: Identity) -> state.Fact
     for folder in dirs.all:
         if folder == dirs.current or folder.is_dir():
             claim(folder, identity.owner or "", facts.paths.folder)
-    refuse_foreign_work_dir(facts := state.read(config, facts.run, facts.stage))
+    facts = state.read(config, facts.run, facts.stage)
+    if facts.not_ours:
+        raise Refusal(f"{facts.run}/{facts.stage}: {facts.not_ours}")
     return facts
 
 
@@ -224,7 +221,7 @@ def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) ->
         return None
     digest, parent = sha256_of(initial), config.stage(facts.run, facts.stage).init_from
     if parent:
-        refuse_other_training(earlier := state.read(config, facts.run, parent), promoted(earlier))
+        refuse_other_training(state.read(config, facts.run, parent))
     if facts.parent and facts.parent.sha256 != digest.sha256:
         raise UserError(
             f"{facts.run}/{facts.stage}: {initial} is not what {parent} handed on (sha256 "
@@ -244,9 +241,9 @@ def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
     """The old training moves as it is."""
     if refusal := plan.trained_before(facts) or plan.guard(config, facts):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    moves = archiving.moves_away(facts)
     # What a dead supervisor left running would go on writing to the place that becomes free.
     supervise.settle(stage_job(config, facts), say)
-    moves = archiving.moves_away(facts)
     archiving.carry_out(moves)
     say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {moves[0][1]}")
     return state.read(config, facts.run, facts.stage)
