@@ -14,8 +14,9 @@ from trainrelay.cli import accept, restore, train
 from trainrelay.command import TRAINERS
 from trainrelay.errors import Refusal, UserError
 from trainrelay.files import read_record, sha256_of, write_json
+from trainrelay.owners import claim
 from trainrelay.plan import stage_plan
-from trainrelay.records import Identity, Owner
+from trainrelay.records import Identity, Owner, Takeover
 from trainrelay.supervise import acquire
 
 CHANGED = {"options": {"optimizer.lr": 0.2}}
@@ -210,6 +211,26 @@ class TestRestore:
         toy.train()
         assert sha256_of(final(toy)).sha256 == weights(toy, 0.1)
 
+    def test_the_work_dirs_of_takeovers_move_too(self, toy: ToyProject) -> None:
+        paths = toy.paths()
+        identity = read_record(paths.identity, Identity)
+        assert identity
+        assert identity.owner
+        taken = {"takeovers": (Takeover(token=2, after_epoch=2),)}
+        write_json(paths.identity, identity.model_copy(update=taken))
+        own = paths.work_dir.with_name("s.taken-2")
+        claim(own, identity.owner, paths.folder)
+        final(toy).rename(own / "epoch_3.pth")
+        toy.train(**CHANGED)
+        names = sorted(path.name for path in paths.work_dir.parent.iterdir())
+        assert names == ["s.old-1", "s.taken-2", "s.taken-2.old-1"]
+        restore.restore_stage(toy.config(), "r", "s")
+        names = sorted(path.name for path in paths.work_dir.parent.iterdir())
+        assert names == ["s", "s.taken-2", "s.taken-2.old-2"]
+        toy.train()
+        toy.promote()
+        assert sha256_of(toy.target).sha256 == weights(toy, 0.1)
+
     def test_what_is_not_the_recorded_checkpoint_is_not_restored(self, reverted: ToyProject) -> None:
         archived = final(reverted).parent.with_name("s.old-1") / "epoch_3.pth"
         shutil.copy(final(reverted), archived)
@@ -306,6 +327,7 @@ class TestArchiving:
         restore.restore_stage(fresh.config(epochs=4), "r", "s")
         assert kind(fresh, epochs=4) == "complete"
 
+    @pytest.mark.long
     def test_so_does_moving_it_by_hand(self, fresh: ToyProject) -> None:
         work_dir = fresh.paths().work_dir
         (work_dir / "dataset").mkdir(parents=True)
