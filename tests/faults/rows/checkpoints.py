@@ -231,7 +231,8 @@ def change_reverted(bench: Bench) -> Seen:
     assert sha256(work_dir) != first, "both trainings saved the same"
     bench.configure(options=options)
     bench.injected_now("change-reverted")
-    refused = bench.snakemake()
+    assert bench.snakemake().process.returncode, "what is trained for another config was promoted"
+    refused = bench.train()
     told = re.search(r"run: (trainrelay restore driving/stage1 1);", refused.text)
     assert told, f"it is not refused with what to run:\n{refused.text}"
     assert refused.process.returncode, refused.text
@@ -257,10 +258,11 @@ def sha256(work_dir: Path) -> str:
 )
 def second_working_copy(bench: Bench) -> Seen:
     bench.configure(work_dir="work_dirs/stage1")
-    text = (bench.folder / "config.yaml").read_text()
-    other = text.replace("log_config.interval: 1", "log_config.interval: 1\n        optimizer.lr: 1.0e-3")
-    assert other != text
-    (bench.folder / "other.yaml").write_text(f"out: other\n{other}")
+    ours = (bench.folder / "config.yaml").read_text()
+    bench.configure(options={**bench.options(), "optimizer.lr": 1e-3})
+    bench.project.configure(lambda data: data.update(out="other"))
+    (bench.folder / "config.yaml").rename(bench.folder / "other.yaml")
+    (bench.folder / "config.yaml").write_text(ours)
     first = bench.held(*TRAIN)
     bench.injected_now("second-working-copy")
     second = bench.ended(*TRAIN, "--configfile", "other.yaml")

@@ -178,6 +178,11 @@ def test_promote_refuses_a_training_that_the_config_no_longer_asks_for(toy: ToyP
     toy.promote()
 
 
+def test_promote_names_the_archived_training_that_the_config_asks_for(reverted: ToyProject) -> None:
+    with pytest.raises(Refusal, match="run: trainrelay restore r/s 1$"):
+        reverted.promote()
+
+
 class TestRestore:
     def test_brings_folder_and_work_dir_back_together(
         self, reverted: ToyProject, capsys: pytest.CaptureFixture[str]

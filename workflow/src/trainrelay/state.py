@@ -247,11 +247,10 @@ def not_as_asked(facts: Facts) -> str | None:
     """Why a training is not the one that the config asks for now, with the difference."""
     if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
         return None
-    return (
-        f"{facts.run}/{facts.stage} is not the training that the config asks for now"
-        f" ({'; '.join(map(str, changes))}); revert the change, or run:"
-        f" snakemake --forcerun train_{facts.stage}"
-    )
+    name, twin = f"{facts.run}/{facts.stage}", twin_aside(facts)
+    verb = f"trainrelay restore {name} {twin.number}" if twin else f"snakemake --forcerun train_{facts.stage}"
+    listed = "; ".join(map(str, changes))
+    return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
 
 
 def current(config: Config, run: str, stage: str) -> State:
