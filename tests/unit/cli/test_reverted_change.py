@@ -179,7 +179,7 @@ def test_promote_refuses_a_training_that_the_config_no_longer_asks_for(toy: ToyP
 
 
 def test_promote_names_the_archived_training_that_the_config_asks_for(reverted: ToyProject) -> None:
-    with pytest.raises(Refusal, match="run: trainrelay restore r/s 1$"):
+    with pytest.raises(Refusal, match=r"run: trainrelay restore r/s 1$"):
         reverted.promote()
 
 
