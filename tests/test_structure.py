@@ -38,7 +38,9 @@ PARTS: dict[str, set[str]] = {
     "signature": {"config", "command", "files"},
     "request": {"config", "command", "signature"},
     "work_dirs": {"command"},
-    "state": {"alive", "config", "command", "files", "finished", "signature", "work_dirs"},
+    "owners": {"files"},
+    "state": {"alive", "config", "command", "files", "finished", "owners", "signature", "work_dirs"},
+    "archiving": {"command", "files", "owners", "state", "work_dirs"},
     "checkout": {"command"},
     "slurm": {"config"},
     "cluster": set(),
@@ -47,7 +49,7 @@ PARTS: dict[str, set[str]] = {
     "cost": set(),
     "launch_id": set(),
     "legs": set(),
-    "plan": {"checkout", "config", "command", "cost", "signature", "request", "slurm", "state"},
+    "plan": {"archiving", "checkout", "config", "command", "cost", "signature", "request", "slurm", "state"},
     "dag": {"config", "hints", "request", "signature", "slurm", "state", "plan"},  # what the rules ask
     "checkpoint": {"files"},
     "supervise": {

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from faults.fault import Seen
 from faults.launch import PATIENCE_S, Launch
 from faults.stamps import Stamps, read_stamps
@@ -74,6 +76,11 @@ class Bench:
                 data["rungs"] = rungs
 
         self.project.configure(change)
+
+    def options(self) -> dict[str, Any]:
+        """The options of stage1 in config.yaml."""
+        data = yaml.safe_load((self.folder / "config.yaml").read_text())
+        return dict(data["runs"]["driving"]["stages"]["stage1"]["options"])
 
     def injected_now(self, kind: str) -> None:
         """A fault that does not happen inside a rank happens now."""

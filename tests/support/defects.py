@@ -203,9 +203,35 @@ DEFECTS = (
         "foreign-work-dir-is-fresh",
         "A work dir with somebody else's checkpoints is trained into.",
         f"{LIBRARY}/state.py",
-        "if facts.left_behind:",
-        "if facts.left_behind and facts.attempts:",
+        "facts.not_ours or (_unknown(facts) if facts.left_behind else None)",
+        "facts.not_ours",
         "tests/unit/cli/test_train_stage.py::test_a_foreign_work_dir_is_refused_and_left_alone",
+    ),
+    Defect(
+        "final-checkpoint-not-compared",
+        "After a reverted change the other training's checkpoint is promoted.",
+        f"{LIBRARY}/cli/train_record.py",
+        "if refusal := state.not_as_recorded(facts, found):",
+        "if refusal := None:",
+        "tests/unit/cli/test_reverted_change.py::TestAnotherFile::test_is_refused_at_train_promote_and_resume",
+    ),
+    Defect(
+        "work-dir-of-another-training",
+        "Two working copies train into one work dir.",
+        f"{LIBRARY}/state.py",
+        "if owner is None or owner.id == ours:",
+        "if owner is None or owner.id:",
+        "tests/unit/cli/test_reverted_change.py::TestOwner"
+        "::test_a_second_working_copy_neither_trains_into_it_nor_promotes_it",
+    ),
+    Defect(
+        "others-files-archived",
+        "A work dir with somebody's dataset in it is moved away.",
+        f"{LIBRARY}/archiving.py",
+        "if owner is None or not owner.was_empty:",
+        "if owner is None:",
+        "tests/unit/cli/test_reverted_change.py::TestArchiving"
+        "::test_a_folder_that_held_other_things_is_never_moved_and_the_way_out_works",
     ),
     Defect(
         "retrain-guard-ignored",

@@ -13,7 +13,7 @@ import psutil
 
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.config import Config, StagePaths, parse, stage_paths
-from trainrelay.files import write_json
+from trainrelay.files import read_record, write_json
 from trainrelay.records import AttemptRecord, CheckpointFacts, FileDigest, Identity
 from trainrelay.signature import ingredients
 
@@ -63,7 +63,7 @@ class OnDisk:
         code: str | None = None,
     ) -> None:
         """What one complete attempt of so many hours leaves; `log` as write_mmcv_log takes it."""
-        self.checkpoint.parent.mkdir(parents=True)
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         self.checkpoint.write_bytes(weights)
         attempt = self.paths.folder / "attempts/001"
         attempt.mkdir(parents=True)
@@ -76,7 +76,9 @@ class OnDisk:
     def identify(self) -> None:
         """stage.json says that what lies here was trained from the checkout as it is now."""
         parts = ingredients(self.config(), "r", "s")
-        identity = Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None)
+        before = read_record(self.paths.identity, Identity)
+        owner = before.owner if before else None
+        identity = Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None, owner=owner)
         write_json(self.paths.identity, identity)
 
     def _attempt(self, log: Path, hours: float) -> AttemptRecord:

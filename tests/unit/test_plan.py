@@ -87,7 +87,7 @@ def test_a_change_that_is_taken_back_finds_the_training_that_was_set_aside(disk:
     planned = stage_plan(disk.config(), "r", "s")
     assert planned.action == "refuse"
     assert (
-        f"{aside} holds exactly this training; to take it back, type: mv {aside} {folder}" in planned.reason
+        f"{aside} holds exactly this training; to restore it, run: trainrelay restore r/s 1" in planned.reason
     )
     assert action(disk, seed=7) == "train"
     aside.rename(folder)

@@ -200,11 +200,13 @@ def test_a_word_given_for_so_many_epochs_does_not_hold_for_more() -> None:
 
 
 def test_a_training_that_lies_elsewhere_is_neither_left_nor_overwritten() -> None:
-    elsewhere = replace(TRAINED, elsewhere=Path("/old dir"), paths=StagePaths(Path("r"), Path("/w"), None))
+    elsewhere = replace(
+        TRAINED, elsewhere=WorkDirs(Path("/old dir")), paths=StagePaths(Path("r"), Path("/w"), None)
+    )
     assert kind(elsewhere) == "complete"
     judged = state.judge(replace(elsewhere, epochs=8))
     assert judged.kind == "foreign"
-    assert "mv '/old dir' /w" in judged.reason
+    assert "its checkpoints are in /old dir, but work_dir is /w now" in judged.reason
 
 
 def test_a_lost_attempts_folder_does_not_train_a_recorded_training_again() -> None:

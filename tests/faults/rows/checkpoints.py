@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from faults.bench import EPOCHS, ITERATIONS, Bench, went_on
+from faults.bench import EPOCHS, ITERATIONS, TRAIN, Bench, went_on
 from faults.fault import Seen, fault
 from faults.launch import Launch
 from support.project import KEYPOINTS
@@ -210,6 +212,72 @@ def config_comment_changed(bench: Bench) -> Seen:
     assert point.epoch == EPOCHS - 1, f"it resumed after epoch {point.epoch}"
     assert (launch.wait(), bench.complete()) == (0, True), launch.text
     return Seen(launch.said_at("attempt 2 ") - edited_s, "interrupted", went_on(records[1]), "completes")
+
+
+@fault(
+    "change-reverted",
+    "config changed, trained to the end, and reverted",
+    injected="the stage has its own work_dir; optimizer.lr set as an option and trained, then removed",
+    must="refused with `trainrelay restore`; then the first training's own checkpoint is promoted",
+)
+def change_reverted(bench: Bench) -> Seen:
+    options = dict(bench.options())
+    bench.configure(work_dir="work_dirs/stage1")
+    work_dir = bench.folder / "workflow/demo/driving/work_dirs/stage1"
+    bench.inject()
+    assert (launch := bench.train()).process.returncode == 0, launch.text
+    first = sha256(work_dir)
+    bench.anew()
+    bench.configure(options={**options, "optimizer.lr": 1e-3})
+    assert (launch := bench.train()).process.returncode == 0, launch.text
+    assert sha256(work_dir) != first, "both trainings saved the same"
+    bench.configure(options=options)
+    bench.injected_now("change-reverted")
+    assert bench.snakemake().process.returncode, "what is trained for another config was promoted"
+    refused = bench.train()
+    told = re.search(r"run: (trainrelay restore driving/stage1 1);", refused.text)
+    assert told, f"it is not refused with what to run:\n{refused.text}"
+    assert refused.process.returncode, refused.text
+    assert not bench.promoted.exists(), "something was promoted"
+    assert (launch := bench.ended(*told[1].split())).process.returncode == 0, launch.text
+    again = bench.snakemake()
+    assert (again.wait(), bench.complete()) == (0, True), again.text
+    assert hashlib.sha256(bench.promoted.read_bytes()).hexdigest() == first, "another file was promoted"
+    noticed_s = refused.said_at("trainrelay restore") - refused.started_s
+    return Seen(noticed_s, "done", "a person (trainrelay restore)", "completes; the right file is promoted")
+
+
+def sha256(work_dir: Path) -> str:
+    """Of the last epoch's checkpoint."""
+    return hashlib.sha256((work_dir / f"epoch_{EPOCHS}.pth").read_bytes()).hexdigest()
+
+
+@fault(
+    "second-working-copy",
+    "a second working copy names the same work_dir",
+    injected="a config with another `out` and another lr starts while the first one's trainer is in epoch 2",
+    must="the second is refused before its trainer starts, the first completes",
+)
+def second_working_copy(bench: Bench) -> Seen:
+    bench.configure(work_dir="work_dirs/stage1")
+    ours = (bench.folder / "config.yaml").read_text()
+    bench.configure(options={**bench.options(), "optimizer.lr": 1e-3})
+    bench.project.configure(lambda data: data.update(out="other"))
+    (bench.folder / "config.yaml").rename(bench.folder / "other.yaml")
+    (bench.folder / "config.yaml").write_text(ours)
+    first = bench.held(*TRAIN)
+    bench.injected_now("second-working-copy")
+    second = bench.ended(*TRAIN, "--configfile", "other.yaml")
+    assert second.process.returncode == 2, second.text
+    noticed_s = (
+        second.said_at("belongs to another training, that of .*runs/driving/stage1") - second.started_s
+    )
+    assert not (bench.folder / "other/driving/stage1/attempts").exists(), "its trainer was started"
+    bench.go_on()
+    assert (first.wait(), bench.complete()) == (0, True), first.text
+    return Seen(
+        noticed_s, "done", "a person (exit status 2)", "the first completes, the second trained nothing"
+    )
 
 
 # ---------------------------------------------------------------------- the other trainer

@@ -19,7 +19,7 @@ from trainrelay.config import Config
 from trainrelay.errors import Refusal
 from trainrelay.files import read_record, write_json
 from trainrelay.plan import stage_plan
-from trainrelay.records import Acceptance, CheckpointRecord, Promotions, TrainRecord
+from trainrelay.records import Acceptance, AttemptRecord, CheckpointRecord, Promotions, TrainRecord
 
 NAN_LOSS = {"metrics": {"loss": lambda step: math.nan if step >= 150 else 5.0}}
 
@@ -140,8 +140,10 @@ def test_the_history_names_every_copy_once_in_order(disk: OnDisk) -> None:
     trained = read_record(disk.paths.train, TrainRecord)
     assert trained is not None
     disk.checkpoint.write_bytes(b"trained further")
-    further = trained.model_copy(update={"final_checkpoint": disk.facts(b"trained further")})
-    write_json(disk.paths.train, further)
+    further = {"final_checkpoint": disk.facts(b"trained further")}
+    write_json(disk.paths.train, trained.model_copy(update=further))
+    attempt = disk.paths.folder / "attempts/001/attempt.json"
+    write_json(attempt, read_record(attempt, AttemptRecord).model_copy(update=further))  # type: ignore[union-attr]
     promote_stage(disk.config(), "r", "s")
     record = read_record(disk.paths.promoted, Promotions)
     assert record is not None

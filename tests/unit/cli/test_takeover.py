@@ -12,7 +12,7 @@ from trainrelay.cli import train
 from trainrelay.config import stage_paths
 from trainrelay.errors import Fenced
 from trainrelay.files import read_record
-from trainrelay.records import AttemptRecord, Identity
+from trainrelay.records import AttemptRecord, Identity, Owner
 from trainrelay.state import read
 from trainrelay.supervise import Done, Outcome, StageJob
 from trainrelay.supervise.lease.claim import Beat, Claim, Place
@@ -72,6 +72,10 @@ def test_it_writes_to_a_work_dir_of_its_own_and_reads_the_old_one(
     assert started[0].work_dirs.current == old.with_name("work_dir.taken-2")
     assert started[0].request.work_dir == str(old.with_name("work_dir.taken-2"))
     assert started[0].checkpoints() == [(1, old / "epoch_1.pth")]
+    owners = [read_record(folder / "owner.json", Owner) for folder in started[0].work_dirs.all]
+    identity = read_record(disk.paths.identity, Identity)
+    assert identity
+    assert [one and one.id for one in owners] == [identity.owner, identity.owner]
     assert read(disk.config(), "r", "s").attempts[0].end == "lost"
 
 
@@ -109,7 +113,6 @@ def test_a_changed_training_is_set_aside_with_all_its_work_dirs(
     trained_one_epoch_on(disk, "node9")
     silent_owner(disk)
     launched(disk)
-    started[0].work_dirs.current.mkdir()
     (started[0].work_dirs.current / "epoch_2.pth").write_bytes(b"weights")
     with pytest.raises(InterruptedError):
         train.train_stage(disk.config(guard_gpu_h=1e9, seed=7), "r", "s")

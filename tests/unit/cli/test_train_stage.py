@@ -48,7 +48,7 @@ def test_a_changed_training_is_set_aside_before_another_is_started(disk: OnDisk)
     disk.train()
     with pytest.raises(Started):
         train.train_stage(disk.config(seed=7), "r", "s")
-    assert not disk.paths.work_dir.exists()
+    assert not disk.checkpoint.exists()
     aside = disk.paths.folder.with_name("s.old-1")
     assert (aside / "work_dir/epoch_2.pth").read_bytes() == WEIGHTS
     assert (aside / "attempts/001/trainer.log").exists()
@@ -79,7 +79,7 @@ def test_a_foreign_work_dir_is_refused_and_left_alone(disk: OnDisk) -> None:
     disk.train()
     disk.paths.identity.unlink()
     shutil.rmtree(disk.paths.folder / "attempts")
-    with pytest.raises(Refusal, match="which trainrelay did not train"):
+    with pytest.raises(Refusal, match="which was not created by trainrelay"):
         train.train_stage(disk.config(), "r", "s")
     assert disk.checkpoint.read_bytes() == WEIGHTS
 
@@ -87,7 +87,9 @@ def test_a_foreign_work_dir_is_refused_and_left_alone(disk: OnDisk) -> None:
 def test_what_lies_set_aside_is_not_trained_once_more_without_a_persons_word(disk: OnDisk) -> None:
     disk.train()
     disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
-    with pytest.raises(Refusal, match=r"s\.old-1 holds exactly this training; to take it back, type: mv "):
+    with pytest.raises(
+        Refusal, match=r"s\.old-1 holds exactly this training; to restore it, run: trainrelay restore r/s 1; "
+    ):
         train.train_stage(disk.config(), "r", "s")
 
 

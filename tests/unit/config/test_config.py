@@ -115,6 +115,8 @@ def test_all_problems_come_at_once() -> None:
         ({"work_dir": "a\nb"}, "text without control characters"),
         ({"work_dir": "."}, "is or holds the trainer's checkout"),
         ({"work_dir": ".."}, "is or holds the trainer's checkout"),
+        ({"work_dir": "/"}, "is or holds the trainer's checkout"),
+        ({"work_dir": "/proc"}, "is or holds a whole file system"),
         (
             {"options": {"load_from": "x.pth"}},
             "load_from: not as an option; set the stage's init_from",
@@ -126,6 +128,25 @@ def test_all_problems_come_at_once() -> None:
 def test_a_problem_names_place_value_and_remedy(change: dict[str, Any], wanted: str) -> None:
     found = problems(minimal(**change))
     assert any(wanted in problem for problem in found), found
+
+
+def test_a_work_dir_that_would_take_others_files_along_is_refused_also_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    (tmp_path / "outer/runs").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for work_dir, held in {
+        "home": "your home",
+        "link": "your home",
+        "outer": "out",
+        "outer/runs": "out",
+        "outer/runs/r": "its run's folder",
+    }.items():
+        data = minimal(work_dir=str(tmp_path / work_dir)) | {"out": str(tmp_path / "outer/runs")}
+        assert any(f"is or holds {held}," in problem for problem in problems(data)), work_dir
+    parse(minimal(work_dir=str(tmp_path / "home/mine")) | {"out": str(tmp_path / "outer/runs")})
 
 
 def test_a_missing_key_is_named_with_its_meaning() -> None:

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 _DEFAULT = Path("config.yaml")
-_COMMAND = re.compile(r"(trainrelay (?:accept|stop|watch) [\w-]+/\w+)")
+_COMMAND = re.compile(r"(trainrelay (?:accept|stop|watch|restore) [\w-]+/\w+(?: \d+\b)?)")
 
 
 def with_configfile(text: str, configfile: Path | None) -> str:

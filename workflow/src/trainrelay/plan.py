@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from trainrelay import state
+from trainrelay.archiving import next_aside, not_archived
 from trainrelay.checkout import missing
 from trainrelay.command import Launch, LaunchRequest
 from trainrelay.config import Config, Stage, load_site, stage_paths
@@ -87,7 +87,7 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     facts = state.read(config, run, stage)
     judged, settings = state.judge(facts), config.stage(run, stage)
     action, reason = _action(config, judged, facts, training_parent)
-    set_aside = next_aside(facts.paths.folder) if action == "retrain" else None
+    set_aside = next_aside(facts) if action == "retrain" else None
     request, trainer = _request(config, facts, action), trainer_of(config, run)
     if action in TRAINS and (
         refusal := _refusal(config, facts, action, unsayable(config, run, stage, request))
@@ -159,24 +159,20 @@ def _refusal(config: Config, facts: state.Facts, action: Action, problems: list[
     return (
         "; ".join(problems)
         or (trained_before(facts) if begins_anew else None)
-        or (guard(config, facts) if action == "retrain" else None)
+        or ((not_archived(facts) or guard(config, facts)) if action == "retrain" else None)
     )
 
 
 def trained_before(facts: state.Facts) -> str | None:
-    """Where exactly this training lies already, set aside, and how to take it back; None: nowhere."""
-    aside = state.twin_aside(facts)
-    if aside is None or retrain_accepted(facts):
+    """Where exactly this training is archived, and how to restore it; None: nowhere."""
+    twin = state.twin_aside(facts)
+    if twin is None or retrain_accepted(facts):
         return None
-    folder = facts.paths.folder
-    old, new = shlex.quote(str(aside)), shlex.quote(str(folder))
-    away = f"mv {new} {shlex.quote(str(next_aside(folder)))} && " if folder.exists() else ""
-    inside = facts.paths.work_dir.is_relative_to(folder.absolute())
-    more = "" if inside else f", and move its work dir back to {facts.paths.work_dir}"
-    anew = f'trainrelay accept {facts.run}/{facts.stage} --retrain --reason "..."'
+    name = f"{facts.run}/{facts.stage}"
     return (
-        f"{aside} holds exactly this training; to take it back, type: {away}mv {old} {new}{more}; to train it"
-        f" once more, type: {anew}"
+        f"{twin.folder} holds exactly this training; to restore it, run: trainrelay restore {name}"
+        f" {twin.number}; to"
+        f' train it again, run: trainrelay accept {name} --retrain --reason "..."'
     )
 
 
@@ -243,14 +239,6 @@ def retrain_accepted(facts: state.Facts) -> bool:
     """Whether a person said that this very change may set the old training aside."""
     accepted = facts.accepted
     return accepted is not None and accepted.kind == "retrain" and accepted.subject in facts.signatures
-
-
-def next_aside(folder: Path) -> Path:
-    """Where a stage's old folder is moved to: stage.old-1, stage.old-2, ..."""
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
-        number += 1
-    return aside
 
 
 def _devices(config: Config, run: str, settings: Stage) -> str:

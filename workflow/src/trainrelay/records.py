@@ -173,6 +173,18 @@ class Identity(Record):
     initial_checkpoint: FileDigest | None
     work_dir: str | None = None  # absolute: where its checkpoints lie,
     takeovers: tuple[Takeover, ...] = ()  # and what lies beside it; see work_dirs.py
+    owner: str | None = None  # the id in the owner.json of its work dirs; None: written before there was one
+
+
+class Owner(Record):
+    """owner.json in a work dir: whose it is. Only `id` is compared, so that a folder may be moved.
+
+    `was_empty`: nothing was in it before. `folder`, that of its stage.json then, is for messages only.
+    """
+
+    id: str
+    was_empty: bool
+    folder: str
 
 
 class Leg(Record):

@@ -9,23 +9,27 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from trainrelay.alive import lives
 from trainrelay.config import Config, Stage, StagePaths, stage_paths
 from trainrelay.ends import gave_up
 from trainrelay.files import read_record
 from trainrelay.finished import epochs_trained, why_not_lowered
+from trainrelay.owners import owner_of
 from trainrelay.records import (
     RULES,
     Acceptance,
     AttemptRecord,
+    CheckpointFacts,
     CheckpointRecord,
     EpochBases,
     FileDigest,
     Identity,
+    Owner,
     TrainRecord,
 )
 from trainrelay.signature import UNREADABLE, Difference, differences, ingredients, signature, trainer_of
@@ -55,7 +59,9 @@ class Facts:
     attempts: tuple[AttemptRecord, ...] = ()
     checkpoints: tuple[tuple[int, Path], ...] = ()  # newest epoch first
     left_behind: tuple[str, ...] = ()  # everything in the work dir that a start could overwrite
-    elsewhere: Path | None = None  # where the training lies, if the config names another work dir now
+    elsewhere: WorkDirs | None = None  # where the training is, if the config names another work dir now
+    owners: Mapping[Path, Owner | None] = field(default_factory=dict)  # of the work dirs
+    not_ours: str | None = None  # the sentence about a work dir that another training owns
     train: TrainRecord | None = None
     accepted: Acceptance | None = None
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
@@ -79,6 +85,14 @@ class Facts:
         return sum(gpu_h(attempt, self.paths.folder) for attempt in self.attempts)
 
 
+class Archived(NamedTuple):
+    """A training of this stage that was moved aside, to `stage.old-NUMBER`."""
+
+    number: int
+    folder: Path
+    identity: Identity
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """How a stage stands and the sentence that says why."""
@@ -94,6 +108,7 @@ def read(config: Config, run: str, stage: str) -> Facts:
     attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
     identity, bases = read_record(paths.identity, Identity), epoch_bases(config, run, attempts)
     dirs = replace(work_dirs(paths), bases=bases)
+    owners = {folder: owner_of(folder) for folder in dirs.all}
     return Facts(
         run=run,
         stage=stage,
@@ -106,7 +121,9 @@ def read(config: Config, run: str, stage: str) -> Facts:
         work_dirs=dirs,
         checkpoints=tuple(dirs.checkpoints(trainer)),
         left_behind=tuple(trainer.left_behind(paths.work_dir)),
-        elsewhere=_elsewhere(identity, paths),
+        elsewhere=_elsewhere(identity, paths, owners[paths.work_dir]),
+        owners=owners,
+        not_ours=_not_ours(identity, paths, owners),
         train=read_record(paths.train, TrainRecord),
         accepted=read_record(paths.accepted, Acceptance),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
@@ -168,12 +185,14 @@ def judge(facts: Facts) -> State:
         return _without_identity(facts)
     if facts.alive:
         return _running(facts)
-    if facts.elsewhere is not None and _complete(facts) is None:
-        return State("foreign", _moved(facts.elsewhere, facts.paths.work_dir))
-    if changes := identity_changes(facts, facts.identity):
-        return State("changed", "what it is trained from has changed", tuple(changes))
-    if (complete := _complete(facts)) is not None:
+    changes = identity_changes(facts, facts.identity)
+    complete = None if changes else _complete(facts)
+    if complete is not None and (facts.elsewhere or not facts.not_ours):
         return complete
+    if problem := _unusable(facts, facts.identity, changed=bool(changes)):
+        return State("foreign", problem)
+    if changes:
+        return State("changed", "what it is trained from has changed", tuple(changes))
     return _unfinished(facts)
 
 
@@ -196,15 +215,66 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
     return changes
 
 
-def twin_aside(facts: Facts) -> Path | None:
-    """A set-aside folder of this stage that holds exactly the training that the config asks for now."""
-    folder = facts.paths.folder
-    for aside in sorted(folder.parent.glob(f"{folder.name}.old-*")):
-        identity = read_record(aside / facts.paths.identity.name, Identity)
-        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in list_attempts(aside))
-        if identity is not None and trained and not identity_changes(facts, identity):
-            return aside
+def archived(paths: StagePaths) -> list[Archived]:
+    """The archived trainings of a stage, newest first."""
+    found = []
+    for path in paths.folder.parent.glob(f"{paths.folder.name}.old-*"):
+        identity, number = read_record(path / paths.identity.name, Identity), path.suffix[5:]
+        if identity is not None and number.isdecimal():
+            found.append(Archived(int(number), path, identity))
+    return sorted(found, reverse=True, key=lambda one: one.number)
+
+
+def twin_aside(facts: Facts) -> Archived | None:
+    """An archived training that is exactly the one that the config asks for now."""
+    for one in archived(facts.paths):
+        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in list_attempts(one.folder))
+        if trained and not identity_changes(facts, one.identity):
+            return one
     return None
+
+
+def taken_as_is(facts: Facts) -> CheckpointFacts | None:
+    """The checkpoint that the user takes in place of more training, unless more was asked for since."""
+    given, newest_s = facts.accepted, facts.attempts[-1].started_s if facts.attempts else 0.0
+    if given is None or given.kind != "gate" or given.epochs != facts.epochs or given.at_s <= newest_s:
+        return None
+    return given.checkpoint
+
+
+def recorded(attempts: Sequence[AttemptRecord], epoch: int) -> CheckpointFacts | None:
+    """The checkpoint of an epoch as it was recorded, unless a later attempt may have saved it again."""
+    for attempt in reversed(attempts):
+        found, begun = attempt.final_checkpoint, attempt.resumed_from.epoch if attempt.resumed_from else 0
+        if found is not None and found.epoch == epoch:
+            return found
+        if begun < epoch and (attempt.last_epoch is None or attempt.last_epoch >= epoch):
+            return None
+    return None
+
+
+def not_as_recorded(facts: Facts, found: CheckpointFacts) -> str | None:
+    """Why a checkpoint is not the one that was trained, unless the user accepted it as it is."""
+    name, given = f"{facts.run}/{facts.stage}", facts.accepted
+    known = recorded(facts.attempts, found.epoch or 0)
+    accepted = given is not None and given.kind == "gate" and given.subject == found.file.sha256
+    if known is None or accepted or known.file.sha256 == found.file.sha256:
+        return None
+    return (
+        f"{name}: {found.file.path} is not the checkpoint that was recorded (sha256 {found.file.sha256[:12]},"
+        f" recorded: {known.file.sha256[:12]}); put that file back, or take this one as it is:"
+        f' trainrelay accept {name} --reason "..."'
+    )
+
+
+def not_as_asked(facts: Facts) -> str | None:
+    """Why a training is not the one that the config asks for now, with the difference."""
+    if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
+        return None
+    name, twin = f"{facts.run}/{facts.stage}", twin_aside(facts)
+    verb = f"trainrelay restore {name} {twin.number}" if twin else f"snakemake --forcerun train_{facts.stage}"
+    listed = "; ".join(map(str, changes))
+    return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
 
 
 def current(config: Config, run: str, stage: str) -> State:
@@ -229,26 +299,63 @@ def handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
     return record.source.file if record else None
 
 
-def _elsewhere(identity: Identity | None, paths: StagePaths) -> Path | None:
-    """The work dir that holds the training, where it is not the config's; one moved by hand is found."""
+def _elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:
+    """The work dirs of the training, where they are not the config's; those moved by hand are found."""
     if identity is None or identity.work_dir is None or identity.work_dir == str(paths.work_dir):
         return None
-    old = Path(identity.work_dir)
-    return old if old.is_dir() else None
+    old = WorkDirs(Path(identity.work_dir), identity.takeovers)
+    if here is not None and here.id == identity.owner:
+        return None
+    there = owner_of(old.first)
+    return old if old.first.is_dir() and (there is None or there.id == identity.owner) else None
 
 
-def _moved(old: Path, new: Path) -> str:
-    mv = f"mv {shlex.quote(str(old))} {shlex.quote(str(new))}"
-    return f"its checkpoints lie in {old}, but work_dir is {new} now; type: {mv} (or set work_dir back)"
+def _unusable(facts: Facts, identity: Identity, *, changed: bool) -> str | None:
+    """Why the work dir that the config names can be neither resumed from nor written to."""
+    new, old = facts.paths.work_dir, facts.elsewhere
+    if facts.not_ours:
+        return facts.not_ours
+    if old is None or changed:  # a changed training's checkpoints stay where they are
+        named = identity.work_dir in (None, str(new)) or facts.owners.get(new)
+        return _unknown(facts) if facts.left_behind and not named and (old or identity.owner) else None
+    moves = zip(old.all, WorkDirs(new, old.takeovers).all, strict=True)
+    mv = " && ".join(shlex.join(["mv", str(source), str(to)]) for source, to in moves if source.is_dir())
+    return f"its checkpoints are in {old.first}, but work_dir is {new} now; run: {mv} (or set work_dir back)"
+
+
+def _not_ours(
+    identity: Identity | None, paths: StagePaths, owners: Mapping[Path, Owner | None]
+) -> str | None:
+    """Whose a work dir is, as far as known, and the way out, where it is another training's."""
+    ours = identity.owner if identity else None
+    for folder, owner in owners.items():
+        if owner is None or owner.id == ours:
+            continue
+        for one in archived(paths):
+            if one.identity.owner == owner.id:
+                verb = f"trainrelay restore {paths.folder.parent.name}/{paths.folder.name} {one.number}"
+                return f"{folder} belongs to the archived {one.folder}; run: {verb}"
+        mv = shlex.join(["mv", str(folder), f"{folder}.old"])
+        return (
+            f"{folder} belongs to another training, that of {owner.folder!a}; set another work_dir for this"
+            f" stage in the config, or, if that training is given up, run: {mv}"
+        )
+    return None
+
+
+def _unknown(facts: Facts) -> str:
+    folder = facts.paths.work_dir
+    mv = shlex.join(["mv", str(folder), f"{folder}.old"])
+    return (
+        f"{folder} holds {facts.left_behind[0]}, which was not created by trainrelay; it is neither resumed"
+        f" from nor overwritten; to train from scratch, run: {mv} (or set another work_dir in the config)"
+    )
 
 
 def _without_identity(facts: Facts) -> State:
-    folder, record = facts.paths.work_dir, facts.paths.train
-    if facts.left_behind:
-        what = f"{folder} holds {facts.left_behind[0]}, which trainrelay did not train; it is neither"
-        mv = f"mv {shlex.quote(str(folder))} {shlex.quote(f'{folder}.old')}"
-        typed = f"to train anew, type: {mv} (or set another work_dir in the config)"
-        return State("foreign", f"{what} resumed nor overwritten; {typed}")
+    record = facts.paths.train
+    if problem := facts.not_ours or (_unknown(facts) if facts.left_behind else None):
+        return State("foreign", problem)
     if facts.train is not None:
         what = f"{record} is there, but the training it speaks of is not"
         return State("foreign", f"{what}; to train anew, type: rm {shlex.quote(str(record))}")
@@ -267,11 +374,8 @@ def _complete(facts: Facts) -> State | None:
     recorded = facts.train is not None and facts.train.signature in facts.signatures
     if recorded and facts.accepted is None:
         return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
-    accepted = facts.accepted
-    newest_s = facts.attempts[-1].started_s if facts.attempts else 0.0
-    given = accepted is not None and accepted.kind == "gate" and accepted.epochs == facts.epochs
-    if accepted and accepted.checkpoint and given and accepted.at_s > newest_s:
-        return State("complete", f"taken as it is at epoch {accepted.checkpoint.epoch}: {accepted.reason}")
+    if facts.accepted and (taken := taken_as_is(facts)):
+        return State("complete", f"taken as it is at epoch {taken.epoch}: {facts.accepted.reason}")
     return _trained(facts) if epochs_trained(facts.attempts) >= facts.epochs else None
 
 

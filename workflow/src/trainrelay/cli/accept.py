@@ -8,6 +8,7 @@ import time
 from trainrelay import checkpoint, state
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.promote import refused
+from trainrelay.cli.train_record import final_checkpoint
 from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.files import write_json
@@ -39,8 +40,9 @@ def _retrain(facts: state.Facts, reason: str) -> str:
 
 
 def _gate(config: Config, facts: state.Facts, reason: str) -> str:
-    found = _checkpoint(facts)
-    if facts.train is not None and not refused(config, facts):
+    found = _checkpoint(config, facts)
+    blocked = facts.train is None or state.not_as_recorded(facts, found) or refused(config, facts)
+    if not blocked:
         raise UserError(f"{facts.run}/{facts.stage}: nothing is blocked, so there is nothing to accept")
     given = Acceptance(
         kind="gate",
@@ -54,12 +56,12 @@ def _gate(config: Config, facts: state.Facts, reason: str) -> str:
     return f"{found.file.path} (epoch {found.epoch}) is handed on as it is"
 
 
-def _checkpoint(facts: state.Facts) -> CheckpointFacts:
+def _checkpoint(config: Config, facts: state.Facts) -> CheckpointFacts:
     """What would be handed on: the finished training's checkpoint, else the newest sound one."""
     if facts.alive:
         raise UserError(f"{facts.run}/{facts.stage}: it is being trained now; stop it first")
-    if facts.train is not None:
-        return facts.train.final_checkpoint
+    if facts.train is not None or state.judge(facts).kind == "complete":
+        return final_checkpoint(config, facts)
     found, skipped = checkpoint.newest_sound(facts.checkpoints, facts.work_dirs.epoch_base)
     if found is None:
         raise UserError("; ".join([f"{facts.run}/{facts.stage}: there is no sound checkpoint", *skipped]))

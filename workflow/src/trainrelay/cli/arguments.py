@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     _analyze(verbs)
     _explain(verbs)
     _accept(verbs)
+    _restore(verbs)
     _probe(verbs)
     _control(verbs)
     for name, about in (
@@ -114,8 +115,19 @@ def _accept(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("accept", help=about, description=about)
     verb.add_argument("where", metavar="RUN/STAGE")
     verb.add_argument("--reason", required=True, help="stands in the report")
-    verb.add_argument("--retrain", action="store_true", help="set the old training aside and train anew")
+    verb.add_argument(
+        "--retrain", action="store_true", help="archive the old training and train from scratch"
+    )
     _configured(verb, "accept")
+
+
+def _restore(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "bring an archived training back, its work dir with it; the current one is archived instead"
+    verb = verbs.add_parser("restore", help=about, description=about)
+    verb.add_argument("where", metavar="RUN/STAGE")
+    which = "the N of STAGE.old-N; default: the one that the config asks for now, else the newest"
+    verb.add_argument("number", nargs="?", type=int, metavar="N", help=which)
+    _configured(verb, "restore")
 
 
 def _probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -30,6 +30,9 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     if (judged := state.judge(facts)).kind in state.REFUSED:
         raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     settings, source = config.stage(run_name, stage), facts.train.final_checkpoint
+    if facts.not_ours and facts.elsewhere is None:
+        raise Refusal(f"{run_name}/{stage}: {facts.not_ours}")
+    refuse_other_training(facts, source)
     accepted = _accepted(settings, facts, source)
     _gate(facts, source, _blocking(config, facts), accepted)
     if accepted is None:
@@ -58,6 +61,14 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     past = (source.epoch or 0) > settings.epochs and accepted is None
     warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
     say(f"{run_name}/{stage}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
+
+
+def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = None) -> None:
+    """Refusal where a checkpoint (None: what was promoted) is not that of the training that is asked for."""
+    record = None if source else read_record(facts.paths.checkpoint, CheckpointRecord)
+    found = record.source if record else source
+    if found and (refusal := state.not_as_asked(facts) or state.not_as_recorded(facts, found)):
+        raise Refusal(refusal)
 
 
 def refuse_foreign_target(config: Config, facts: state.Facts) -> None:

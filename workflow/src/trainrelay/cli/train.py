@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,14 +12,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trainrelay import plan, state, supervise
+from trainrelay import archiving, checkpoint, plan, state, supervise
 from trainrelay.checkout import code, missing
 from trainrelay.checks import too_few_cores, too_few_gpus
 from trainrelay.cli.analyze import analyze_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.follow import follow, may_follow
 from trainrelay.cli.outcome import ending
-from trainrelay.cli.promote import refuse_foreign_target
+from trainrelay.cli.promote import refuse_foreign_target, refuse_other_training
 from trainrelay.cli.report import tell
 from trainrelay.cli.say import say
 from trainrelay.cli.train_record import write_train_record
@@ -26,10 +27,12 @@ from trainrelay.command import LaunchRequest
 from trainrelay.config import Config, root
 from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.files import sha256_of, write_bytes, write_json
+from trainrelay.owners import claim
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
 from trainrelay.request import cores, ladder, launch_request, unsayable
 from trainrelay.signature import trainer_config, trainer_of
 from trainrelay.supervise import Done, Held, Lease, Outcome, StageJob, acquire, stop_requests
+from trainrelay.work_dirs import WorkDirs
 
 _STOP_GRACE_S = 30.0
 
@@ -149,9 +152,11 @@ def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease
         takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
     elif facts.identity is None and (refusal := plan.trained_before(facts)):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    else:
+        _refuse_other_checkpoint(facts)
     kept = facts.work_dirs.kept
     if facts.identity is None and kept and kept.is_dir():  # of a training of which nothing else is left
-        kept.rename(plan.next_aside(kept))
+        kept.rename(kept.with_name(f"{kept.name}.old-{secrets.token_hex(4)}"))
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
     identity = Identity(
         format=RULES,
@@ -161,10 +166,31 @@ def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease
         initial_checkpoint=digest,
         work_dir=str(facts.paths.work_dir),
         takeovers=takeovers,
+        owner=(facts.identity and facts.identity.owner) or secrets.token_hex(16),
     )
     write_json(facts.paths.identity, identity)
     _check_code(config, facts)
-    return state.read(config, facts.run, facts.stage)
+    return _owned(config, facts, identity)
+
+
+def _owned(config: Config, facts: state.Facts, identity: Identity) -> state.Facts:
+    """The work dirs made known as those of this training; Refusal where another was first."""
+    dirs = WorkDirs(facts.paths.work_dir, identity.takeovers)
+    for folder in dirs.all:
+        if folder == dirs.current or folder.is_dir():
+            claim(folder, identity.owner or "", facts.paths.folder)
+    facts = state.read(config, facts.run, facts.stage)
+    if facts.not_ours:
+        raise Refusal(f"{facts.run}/{facts.stage}: {facts.not_ours}")
+    return facts
+
+
+def _refuse_other_checkpoint(facts: state.Facts) -> None:
+    """Refusal where the training would resume from a checkpoint that is not the one that was recorded."""
+    if any(attempt.final_checkpoint for attempt in facts.attempts):
+        newest, _ = checkpoint.newest_sound(facts.checkpoints, facts.work_dirs.epoch_base)
+        if newest and (refusal := state.not_as_recorded(facts, newest)):
+            raise Refusal(refusal)
 
 
 def _takeovers(facts: state.Facts, lease: Lease) -> tuple[Takeover, ...]:
@@ -197,9 +223,10 @@ def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) ->
     """What the training starts from, by content; it must be what the earlier stage handed on."""
     if initial is None:
         return None
-    digest = sha256_of(initial)
+    digest, parent = sha256_of(initial), config.stage(facts.run, facts.stage).init_from
+    if parent:
+        refuse_other_training(state.read(config, facts.run, parent))
     if facts.parent and facts.parent.sha256 != digest.sha256:
-        parent = config.stage(facts.run, facts.stage).init_from
         raise UserError(
             f"{facts.run}/{facts.stage}: {initial} is not what {parent} handed on (sha256 "
             f"{digest.sha256[:12]}, expected {facts.parent.sha256[:12]}); "
@@ -215,21 +242,14 @@ def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
 
 
 def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
-    """The old training moves as it is, its folder first.
-
-    A crash in between leaves checkpoints without an identity, which nobody resumes from or overwrites.
-    """
+    """The old training moves as it is."""
     if refusal := plan.trained_before(facts) or plan.guard(config, facts):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    moves = archiving.moves_away(facts)
     # What a dead supervisor left running would go on writing to the place that becomes free.
     supervise.settle(stage_job(config, facts), say)
-    folder = facts.paths.folder
-    aside = plan.next_aside(folder)
-    folder.rename(aside)
-    for work_dir in facts.work_dirs.all:
-        if work_dir.exists() and not work_dir.is_relative_to(folder.absolute()):
-            work_dir.rename(plan.next_aside(work_dir))
-    say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {aside}")
+    archiving.carry_out(moves)
+    say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {moves[0][1]}")
     return state.read(config, facts.run, facts.stage)
 
 

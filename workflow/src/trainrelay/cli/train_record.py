@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from trainrelay import state
 from trainrelay.checkpoint import inspect
 from trainrelay.config import Config
-from trainrelay.errors import UserError
+from trainrelay.errors import Refusal, UserError
 from trainrelay.files import sha256_of, write_json
 from trainrelay.legs import legs
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.signature import signature, trainer_of
-from trainrelay.state import Facts, attempt_log, promoted_epoch
+from trainrelay.state import Facts, attempt_log
 
 
 def write_train_record(config: Config, facts: Facts) -> None:
@@ -34,11 +35,19 @@ def write_train_record(config: Config, facts: Facts) -> None:
 
 
 def _final(config: Config, facts: Facts) -> CheckpointFacts:
-    """The checkpoint that is handed on: as it was recorded, read anew where the file is another one now."""
+    """The checkpoint that is promoted; Refusal where the file is not the one that was recorded."""
+    found = final_checkpoint(config, facts)
+    if refusal := state.not_as_recorded(facts, found):
+        raise Refusal(refusal)
+    return found
+
+
+def final_checkpoint(config: Config, facts: Facts) -> CheckpointFacts:
+    """The last epoch's, or the one that the user took instead; read if the file is not as recorded."""
     settings = config.stage(facts.run, facts.stage)
-    taken = facts.accepted.checkpoint if facts.accepted and settings.checkpoint == "latest" else None
-    epoch = promoted_epoch(settings, facts)
-    recorded = taken or _recorded(facts, epoch)
+    taken = state.taken_as_is(facts) if settings.checkpoint == "latest" else None
+    epoch = state.promoted_epoch(settings, facts)
+    recorded = taken or state.recorded(facts.attempts, epoch)
     wanted = taken.epoch if taken and taken.epoch else epoch
     missing = trainer_of(config, facts.run).checkpoint_path(facts.work_dirs.current, wanted)
     path = next((path for epoch, path in facts.checkpoints if epoch == wanted), missing)
@@ -53,8 +62,3 @@ def _final(config: Config, facts: Facts) -> CheckpointFacts:
             "or set checkpoint: {epoch: N} in the config to an epoch that is there"
         )
     return recorded
-
-
-def _recorded(facts: Facts, epoch: int) -> CheckpointFacts | None:
-    found = (attempt.final_checkpoint for attempt in reversed(facts.attempts))
-    return next((one for one in found if one is not None and one.epoch == epoch), None)

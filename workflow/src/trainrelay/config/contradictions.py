@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.command import RUNGS, TRAINERS
@@ -122,7 +123,7 @@ def _clashes(config: Config, run: str, stage: str, places: dict[Path, str]) -> I
             continue
         real = Path(os.path.realpath(path))
         if key.endswith("work_dir") and (held := _held_inside(config, run, real)):
-            yield f"{key}: {path} is or holds {held}, which would be moved aside with it; name another"
+            yield f"{key}: {path} is or holds {held}, which would be archived with it; name another folder"
         for taken, owner in places.items():
             if real == taken or real in taken.parents or taken in real.parents:
                 yield f"{key}: {path} is also {owner}'s; give each stage a place of its own"
@@ -130,10 +131,25 @@ def _clashes(config: Config, run: str, stage: str, places: dict[Path, str]) -> I
 
 
 def _held_inside(config: Config, run: str, work_dir: Path) -> str | None:
-    """What of ours or the trainer's a work dir would take along."""
-    places = {"the trainer's checkout": root(config, run), "out": Path(config.out), "this folder": Path()}
+    """What of others a work dir would take along."""
+    places = {
+        "the trainer's checkout": root(config, run),
+        "out": Path(config.out),
+        "its run's folder": Path(config.out, run),
+        "this folder": Path(),
+        "your home": Path("~").expanduser() if "HOME" in os.environ else Path("/"),
+    }
     for what, place in places.items():
         real = Path(os.path.realpath(place))
         if real == work_dir or work_dir in real.parents:
             return what
-    return None
+    return "a whole file system" if str(work_dir) in _file_systems() else None
+
+
+def _file_systems() -> set[str]:
+    """Where whole file systems are mounted; a folder of one that is mounted alone is none."""
+    with suppress(OSError):
+        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+        words = [line.split(" ") for line in lines]
+        return {where[4] for where in words if len(where) > 4 and where[3] == "/"}
+    return set()

@@ -1,0 +1,50 @@
+"""`trainrelay restore`: an archived training comes back, its stage's folder and its work dir together."""
+
+from __future__ import annotations
+
+import argparse
+
+from trainrelay import archiving, state, supervise
+from trainrelay.cli.common import configured, named_stage
+from trainrelay.cli.say import say
+from trainrelay.cli.train import held_lease, stage_job
+from trainrelay.config import Config
+from trainrelay.errors import Refusal, UserError
+from trainrelay.signature import trainer_of
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Move it back, or nothing."""
+    config = configured(arguments)
+    restore_stage(config, *named_stage(config, arguments.where), arguments.number)
+
+
+def restore_stage(config: Config, run_name: str, stage: str, number: int | None = None) -> None:
+    """Bring the archived training of this number back; what is there now is archived."""
+    name, trainer = f"{run_name}/{stage}", trainer_of(config, run_name)
+    with held_lease(state.read(config, run_name, stage)) as lease:
+        job = stage_job(config, state.read(config, run_name, stage))
+        if lease.taken_from is not None or supervise.orphaned(job):
+            raise Refusal(f"{name} may still be trained, so nothing was moved; run: trainrelay stop {name}")
+        supervise.settle(job, say)
+        facts = state.read(config, run_name, stage)
+        wanted, why = _wanted(facts, number)
+        moves = archiving.moves_back(facts, wanted, trainer)
+        lease.guard()
+        archiving.carry_out(moves)
+    print(f"{name}: restored {wanted.folder} ({why}). Moved:")
+    print("\n".join(f"  {source} -> {target}" for source, target in moves))
+    after = state.current(config, run_name, stage)
+    print(f"{name} is now {after.kind}: {after.reason}. To continue, run the snakemake command again.")
+
+
+def _wanted(facts: state.Facts, number: int | None) -> tuple[state.Archived, str]:
+    """Which one, and why."""
+    found = state.archived(facts.paths)
+    if number is None and (twin := state.twin_aside(facts)):
+        return twin, "what the config asks for now"
+    named = [one for one in found if number in (None, one.number)]
+    if not named:
+        numbers = ", ".join(str(one.number) for one in found) or "none"
+        raise UserError(f"{facts.run}/{facts.stage}: no such archived training; there is: {numbers}")
+    return named[0], "as named" if number else "the newest; none is what the config asks for now"
