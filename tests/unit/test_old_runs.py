@@ -13,6 +13,7 @@ from support.project import Project
 from trainrelay import dag, state
 from trainrelay.cli import train
 from trainrelay.config import Config, load_config
+from trainrelay.errors import Refusal
 from trainrelay.files import read_record
 from trainrelay.plan import plan, retrain_accepted
 from trainrelay.records import RULES, Acceptance, Identity
@@ -116,7 +117,11 @@ def test_a_half_trained_one_goes_on_and_its_record_counts_by_the_rules_of_today(
 def test_a_changed_old_training_keeps_the_record_of_its_rules_when_it_is_archived(
     not_started: Project,
 ) -> None:
+    """What its work dir held before is not known, so that one stays where it is."""
     not_started.configure(lambda data: driving(data)["stage2"].update(seed=7))
+    with pytest.raises(Refusal, match=r"may have been in use before .*set another work_dir in the config"):
+        train.train_stage(config_of(not_started), "driving", "stage2")
+    not_started.configure(lambda data: driving(data)["stage2"].update(work_dir="work_dirs/other"))
     with pytest.raises(Started):
         train.train_stage(config_of(not_started), "driving", "stage2")
     formats = [
@@ -128,7 +133,7 @@ def test_a_changed_old_training_keeps_the_record_of_its_rules_when_it_is_archive
     not_started.configure(lambda data: driving(data)["stage2"].pop("seed"))
     twin = state.twin_aside(state.read(config_of(not_started), "driving", "stage2"))
     assert twin is not None
-    assert twin.name == "stage2.old-1"
+    assert twin.folder.name == "stage2.old-1"
 
 
 def test_once_it_went_on_what_says_the_inherited_value_is_no_change(
