@@ -56,7 +56,7 @@ def saves_in_place(folder: Path, parts: dict[str, Any], epoch: int, _: Any) -> N
     """One checkpoint.pth for all epochs, written over: half of it, and the rest when a row says so.
 
     In the planned epoch the first half waits for the file go-on-EPOCH-1, the second for go-on-EPOCH-2, before
-    which this rank is killed where the plan wants it.
+    which this rank is killed where the plan wants it, and what follows for go-on-EPOCH-3.
     """
     whole = io.BytesIO()
     torch.save({**{name: part.state_dict() for name, part in parts.items()}, "epoch": epoch}, whole)
@@ -73,6 +73,7 @@ def saves_in_place(folder: Path, parts: dict[str, Any], epoch: int, _: Any) -> N
             os.kill(os.getpid(), signal.SIGKILL)
         _gate(epoch + 1, 2, due=due)
         file.write(whole.getbuffer()[half:])
+    _gate(epoch + 1, 3, due=due)
 
 
 def _gate(epoch: int, number: int, *, due: bool) -> None:

@@ -52,12 +52,15 @@ class Keeper(threading.Thread):
             # Not every writer is seen: it may be on another node, or in a container.
             both = ((one, before[one], seen[one]) for one in before.keys() & seen.keys())
             grown = (one for one, was, now in both if was[0] == now[0] and was[1] < now[1])
-            if not (name := _held(folder, members) or next(grown, None)):
+            held = _held(folder, members)
+            if not (name := held or next(grown, None)):
                 break
             if not written:
                 self._say(f"waiting for the write of {name} to end")
             written = name
-            time.sleep(_LOOK_S)
+            # Once it is closed, the next write must not begin: that it grew until then is no reason to wait.
+            seen = Seen() if held else seen
+            time.sleep(0.05 if held else _LOOK_S)
         if written:
             self._say(f"the write of {written} {'did not end in time' if over() else 'has ended'}")
 
