@@ -192,7 +192,7 @@ def _followed(job: StageJob, record: AttemptRecord, trainer: Launcher, around: S
 
     def stopping() -> bool:
         nonlocal record
-        if counting.bases != record.epoch_bases:
+        if lease.lost is None and counting.bases != record.epoch_bases:
             record = _learned(job, record, counting.bases, lease)
         return stop.wanted or lease.lost is not None
 

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from trainrelay.checkpoint import newest_sound
 from trainrelay.command import Observation, ResumeSeen, StepSeen
 from trainrelay.errors import Refusal
-from trainrelay.records import CheckpointFacts, ResumePoint
+from trainrelay.records import ResumePoint
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.text import printable
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
-    """The newest sound checkpoint of this stage, None where it has none, and what was passed over.
+    """The newest valid checkpoint of this stage, None where it has none, and what was passed over.
 
-    Refusal where checkpoints exist but none is sound: starting again would lose the work in silence.
+    Refusal where files look like checkpoints but none is valid: starting again could lose work in silence.
     """
     candidates = job.checkpoints()
     damaged = [f"{printable(str(path))} {why}" for path, why in job.unrecognised()]
@@ -25,21 +25,18 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     facts, skipped = newest_sound(candidates, job.work_dirs.epoch_base)
     if facts is None:
         raise Refusal(_none_sound(job, [*skipped, *damaged]))
-    return _point(facts), [*skipped, *damaged]
+    assert facts.epoch is not None, "a valid checkpoint knows its epoch"
+    point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
+    return point, [*skipped, *damaged]
 
 
 def _none_sound(job: StageJob, skipped: Sequence[str]) -> str:
     work_dir = shlex.quote(str(job.work_dirs.current))
     return (
-        f"{job.name}: none of the {len(skipped)} checkpoints in {job.work_dirs.current} is sound"
-        f" ({'; '.join(skipped[:3])}). Starting from the beginning would lose that training:"
-        f" put a sound checkpoint back, or give it up with: mv {work_dir} {work_dir}.unsound"
+        f"{job.name}: none of the {len(skipped)} checkpoints in {job.work_dirs.current} is valid"
+        f" ({'; '.join(skipped[:3])}). Starting from scratch would lose that training:"
+        f" put a valid checkpoint back, or give it up with: mv {work_dir} {work_dir}.unsound"
     )
-
-
-def _point(facts: CheckpointFacts) -> ResumePoint:
-    assert facts.epoch is not None, "a sound checkpoint knows its epoch"
-    return ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
 
 
 class ResumeProof:
