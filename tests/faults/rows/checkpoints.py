@@ -116,7 +116,7 @@ def _refused(bench: Bench, launch: Launch) -> None:
     assert status == 2, f"it ended with exit status {status} and said:\n{launch.text}"
     assert "Traceback" not in launch.text, launch.text
     last = launch.text.strip().splitlines()[-1]
-    assert "put a sound checkpoint back, or give it up with: mv " in last, f"its last line was: {last}"
+    assert "put a valid checkpoint back, or give it up with: mv " in last, f"its last line was: {last}"
     found = [record.end for record in bench.attempts()]
     assert found == ["killed"], f"the attempts ended {found}"
     bench_now = {str(path): path for path in bench.work_dir.glob("epoch_*.pth")}

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 import torch
 
+from support.attempts import an_attempt
 from trainrelay.checkpoint import examine, inspection
 from trainrelay.command import RUNGS, TRAINERS, LaunchRequest, StepSeen, Switch, TrainerConfig
 from trainrelay.command.argparse_config import read_arguments
 from trainrelay.config import Config, parse
 from trainrelay.errors import UserError
+from trainrelay.records import EpochBases
 from trainrelay.request import launch_request
 from trainrelay.signature import ingredients, trainer_config
+from trainrelay.state import epoch_bases
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 KIND = TRAINERS["metriclogger"]
@@ -453,3 +456,37 @@ def test_a_file_is_read_again_only_once_it_has_changed(
     os.utime(tmp_path / "checkpoint.pth", ns=(1, 1))
     assert listed(tmp_path) == [(2, "checkpoint.pth")]
     assert len(opened) == 2
+
+
+# ------------------------------------------------------------------------------- how epochs are counted
+
+
+def counted_config(checkout: Path, **trainer: Any) -> Config:
+    data = config_of(checkout).model_dump(by_alias=True, mode="json")
+    data["runs"]["k"]["trainer"].update(trainer)
+    return parse(data)
+
+
+def test_the_config_says_how_epochs_count_else_the_newest_attempt_else_nobody_knows(checkout: Path) -> None:
+    first = an_attempt(1, epoch_bases=EpochBases(printed=0, saved=1))
+    second = an_attempt(2, epoch_bases=EpochBases(printed=1, saved=0))
+    config = counted_config(checkout)
+    assert epoch_bases(config, "k", ()) == EpochBases()
+    assert epoch_bases(config, "k", (first, second)) == EpochBases(printed=1, saved=0)
+    told = counted_config(checkout, epoch_base=1)
+    assert epoch_bases(told, "k", (first, second)) == EpochBases(printed=1, saved=1)
+    assert ingredients(told, "k", "train") == ingredients(config, "k", "train")
+
+
+def test_kind_mmcv_counts_in_one_way_and_refuses_another(checkout: Path) -> None:
+    mmcv = counted_config(checkout, kind="mmcv")
+    assert epoch_bases(mmcv, "k", (an_attempt(1),)) == EpochBases(printed=0, saved=0)
+    with pytest.raises(UserError, match=r"runs\.k\.trainer\.epoch_base: kind mmcv needs none"):
+        counted_config(checkout, kind="mmcv", epoch_base=0)
+
+
+def test_a_step_is_shown_with_its_epoch_counted_from_1() -> None:
+    step = KIND.observe(STEP)
+    assert isinstance(step, StepSeen)
+    assert step.counted(EpochBases(printed=1)).epoch == 4
+    assert step.counted(EpochBases(printed=0)) == step.counted(EpochBases()) == step

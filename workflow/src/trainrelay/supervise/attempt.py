@@ -198,7 +198,7 @@ def _followed(
 
     def stopping() -> bool:
         nonlocal record
-        if counting.bases != record.epoch_bases:
+        if lease.lost is None and counting.bases != record.epoch_bases:
             record = _learned(job, record, counting.bases, lease)
         return stop.wanted or lease.lost is not None
 

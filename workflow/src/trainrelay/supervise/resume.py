@@ -9,7 +9,7 @@ from pathlib import Path
 from trainrelay.checkpoint import newest_sound
 from trainrelay.command import Observation, ResumeSeen, StepSeen
 from trainrelay.errors import Refusal
-from trainrelay.records import CheckpointFacts, ResumePoint
+from trainrelay.records import ResumePoint
 from trainrelay.state import list_attempts
 from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
@@ -32,7 +32,9 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     facts, skipped = newest_sound(candidates, job.work_dirs.epoch_base)
     if facts is None:
         raise Refusal(_none_sound(job, candidates, skipped))
-    return _point(facts), [*skipped, *damaged]
+    assert facts.epoch is not None, "a valid checkpoint knows its epoch"
+    point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
+    return point, [*skipped, *damaged]
 
 
 def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
@@ -48,11 +50,6 @@ def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: 
 def _none_understood(job: StageJob) -> str:
     nothing = nothing_to_resume_from(left(job, next(reversed(list_attempts(job.stage_dir)), None)))
     return f"{job.name}: {nothing.reason}; {nothing.what_to_do}"
-
-
-def _point(facts: CheckpointFacts) -> ResumePoint:
-    assert facts.epoch is not None, "a sound checkpoint knows its epoch"
-    return ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
 
 
 class ResumeProof:
