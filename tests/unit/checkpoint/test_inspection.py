@@ -321,7 +321,7 @@ def test_archives_that_torch_would_read_differently_than_we_do_are_refused(
     assert "compressed" in refusal(packed)
     prefixed = tmp_path / "prefixed.pth"
     prefixed.write_bytes(b"PK__" + saved.read_bytes())
-    assert "does not start" in refusal(prefixed)
+    assert "second directory" in refusal(prefixed)
     polyglot = tmp_path / "polyglot.pth"
     polyglot.write_bytes(pickle.dumps({}) + saved.read_bytes())
     assert "plain pickle" in refusal(polyglot)

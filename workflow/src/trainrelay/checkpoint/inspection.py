@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import Archive
-from trainrelay.checkpoint.layout import contents_of, tensors_in
+from trainrelay.checkpoint.layout import Contents, Place, contents_of, name_of, tensors_in
 from trainrelay.checkpoint.machine import unpickle
 from trainrelay.checkpoint.problems import Broken, Unsafe, escaped, shown
+from trainrelay.checkpoint.stepped import stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.files import digest_of, reading
@@ -24,7 +26,7 @@ from trainrelay.records import CheckpointFacts, FileDigest
 if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
 
-Named = list[tuple[str, Tensor]]
+_MOST_INFINITE = 1000  # weights with infinities; more are no masks
 Bad = dict[tuple[str, str], "Spans"]
 
 
@@ -45,18 +47,21 @@ class Inspection:
         return not self.missing
 
 
-def inspect(path: Path) -> CheckpointFacts:
+def inspect(path: Path, first: Path | None = None) -> CheckpointFacts:
     """The facts of a checkpoint; CheckpointError where it cannot be read, or not safely."""
-    return examine(path).facts
+    return examine(path, first).facts
 
 
-def examine(path: Path) -> Inspection:
-    """Everything that `inspect` says, and whether a training can resume from it."""
+def examine(path: Path, first: Path | None = None) -> Inspection:
+    """Everything that `inspect` says, and whether a training can resume from it.
+
+    `first` is the oldest checkpoint of its training: infinities that were there as well are a constant's.
+    """
     with _problems_named(path), reading(path) as file:
         before = os.fstat(file.fileno())
         digest = digest_of(path, file)
         file.seek(0)
-        inspection = _examined(Archive(file, digest.size), digest)
+        inspection = _examined(Archive(file, digest.size), digest, first if first != path else None)
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Broken("changed while it was read")
@@ -67,29 +72,68 @@ def saved_epoch(path: Path) -> int | None:
     """After how many epochs a checkpoint says it was saved; its tensors are not read. None: it does not say,
     or cannot be read.
     """
-    try:
-        with reading(path) as file:
-            archive = Archive(file, os.fstat(file.fileno()).st_size)
-            return contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said))).epoch
-    except (Broken, Unsafe, UserError, OSError):
-        return None
+    with suppress(Broken, Unsafe, UserError, OSError), reading(path) as file:
+        return _contents(Archive(file, os.fstat(file.fileno()).st_size)).epoch
+    return None
 
 
-def _examined(archive: Archive, digest: FileDigest) -> Inspection:
-    contents = contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said)))
-    weights, states = list(tensors_in(contents.weights)), list(tensors_in(contents.optimizer))
-    bad = _bad_spans(archive, [tensor for _, tensor in weights + states])
-    first = _first_bad(weights, bad)
+def _examined(archive: Archive, digest: FileDigest, first: Path | None) -> Inspection:
+    contents = _contents(archive)
+    bad = _bad_spans(archive, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
+    diverged, constant = _judged(contents, bad, first)
     facts = CheckpointFacts(
         file=digest,
         epoch=contents.epoch,
         iteration=contents.iteration,
-        tensors=len(weights),
-        parameters=sum(tensor.numel for _, tensor in weights),
-        finite=first is None,
-        first_non_finite=first,
+        tensors=sum(1 for _ in _tensors(contents.weights)),
+        parameters=sum(tensor.numel for tensor in _tensors(contents.weights)),
+        finite=diverged is None,
+        first_non_finite=diverged,
+        constant_infinity=constant,
     )
-    return Inspection(facts, contents.missing, _first_bad(states, bad))
+    state = next((shown(name_of(place)) for place, *_ in _found(contents.optimizer, bad)), None)
+    return Inspection(facts, contents.missing, state)
+
+
+def _judged(contents: Contents, bad: Bad, first: Path | None) -> tuple[str | None, str | None]:
+    """The first weight that diverged, else the first whose infinities are constant, as in a mask.
+
+    Those of a weight that no optimizer steps are, and those that the first checkpoint had in the same places.
+    """
+    infinite: list[tuple[str, Tensor, bytes]] = []
+    for place, tensor, spans in _found(contents.weights, bad):
+        name = name_of(place)
+        if spans.has_nan(tensor.start, tensor.stop) or len(infinite) == _MOST_INFINITE:
+            return shown(name), None
+        infinite.append((name, tensor, spans.pattern(tensor.start, tensor.stop)))
+    stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if infinite else None
+    unclear = [(name, pattern) for name, tensor, pattern in infinite if not stepped or tensor.size in stepped]
+    earlier = _patterns(first) if first and unclear else {}
+    for name, pattern in unclear:
+        if earlier.get(name) != pattern:
+            return shown(name), None
+    return None, shown(infinite[0][0]) if infinite else None
+
+
+def _patterns(path: Path) -> dict[str, bytes]:
+    """Where each weight of a checkpoint is infinite; nothing where it cannot be read."""
+    with suppress(Broken, Unsafe, UserError, OSError), reading(path) as file:
+        archive = Archive(file, os.fstat(file.fileno()).st_size)
+        weights = _contents(archive).weights
+        found = _found(weights, _bad_spans(archive, _tensors(weights)))
+        return {
+            name_of(place): spans.pattern(tensor.start, tensor.stop)
+            for place, tensor, spans in itertools.islice(found, _MOST_INFINITE)
+        }
+    return {}
+
+
+def _contents(archive: Archive) -> Contents:
+    stream, stop = archive.pickle()
+    root = unpickle(stream, lambda said: _storage(archive, said))
+    if stream.tell() > stop:
+        raise Broken("holds a damaged pickle (it does not end)")
+    return contents_of(root)
 
 
 def _storage(archive: Archive, said: object) -> Storage:
@@ -126,12 +170,16 @@ def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> Bad:
     return {(name.rpartition("/data/")[2], dtype): spans for (name, dtype), spans in found.items()}
 
 
-def _first_bad(named: Named, bad: Bad) -> str | None:
-    for name, tensor in named:
+def _found(root: object, bad: Bad) -> Iterator[tuple[Place, Tensor, Spans]]:
+    """The tensors below a value that are not finite."""
+    for place, tensor in tensors_in(root):
         spans = bad.get((tensor.storage.key, tensor.dtype))
         if spans and tensor.numel and spans.meets(tensor.start, tensor.stop):
-            return shown(name)
-    return None
+            yield place, tensor, spans
+
+
+def _tensors(root: object) -> Iterator[Tensor]:
+    return (tensor for _, tensor in tensors_in(root))
 
 
 # ---------------------------------------------------------------------- wording

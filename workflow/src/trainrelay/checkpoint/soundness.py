@@ -19,7 +19,7 @@ def newest_sound(candidates: Sequence[tuple[int, Path]]) -> tuple[CheckpointFact
     skipped: list[str] = []
     for epoch, path in candidates:
         try:
-            inspection = examine(path)
+            inspection = examine(path, first=candidates[-1][1])
         except CheckpointError as error:
             skipped.append(str(error))
             continue

@@ -43,8 +43,13 @@ def _final(config: Config, facts: Facts) -> CheckpointFacts:
     path = next((path for epoch, path in facts.checkpoints if epoch == wanted), missing)
     if path.is_file():
         digest = sha256_of(path)
+        first = facts.checkpoints[-1][1] if facts.checkpoints else None
         same = recorded is not None and recorded.file.sha256 == digest.sha256
-        return recorded.model_copy(update={"file": digest}) if recorded and same else inspect(path)
+        return (
+            recorded.model_copy(update={"file": digest})
+            if recorded and same
+            else inspect(path, first)
+        )
     if recorded is None:
         raise UserError(
             f"{facts.run}/{facts.stage}: {path} is missing, though epoch {wanted} was trained; put it back, "

@@ -59,7 +59,7 @@ def _final_checkpoint(job: StageJob) -> tuple[CheckpointFacts | None, str | None
     if path is None:
         return None, None
     try:
-        facts = inspect(path)
+        facts = inspect(path, first=found[-1][1])
     except UserError as error:
         return None, str(error)
     if facts.epoch != job.epochs:
