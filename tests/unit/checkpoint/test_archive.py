@@ -118,7 +118,13 @@ def appended(whole: bytes, name: str, data: bytes) -> bytes:
 
 
 def pickle_in_capitals(whole: bytes, evil: bytes) -> bytes:
-    return appended(whole, "epoch_2/DATA.PKL", evil)
+    """Which of the two torch finds depends on how many members there are."""
+    made = appended(whole, "epoch_2/DATA.PKL", evil)
+    for number in range(9):
+        if torch._C.PyTorchFileReader(io.BytesIO(made)).get_record("data.pkl") == evil:
+            break
+        made = appended(made, f"epoch_2/zz{number}", b"")
+    return made
 
 
 def folder_in_capitals(whole: bytes, evil: bytes) -> bytes:

@@ -275,12 +275,13 @@ def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
     """The overlapping zip bomb: a small file that declares the same bytes many times."""
     path = tmp_path / "x.pth"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", b"N." * 5000)
-        for number in range(50):
+        archive.writestr("archive/data.pkl", weights(view(0, b"K\x02\x85", b"K\x01\x85")))
+        archive.writestr("archive/data/0", bytes(8))
+        for number in range(1, 50):
             info = zipfile.ZipInfo(f"archive/data/{number}")
             archive.writestr(info, b"")
             info.file_size = info.compress_size = 10_000
-    with pytest.raises(CheckpointError, match="members that overlap"):
+    with pytest.raises(CheckpointError, match="torch could load other data"):
         inspect(path)
 
 

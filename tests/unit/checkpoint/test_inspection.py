@@ -340,7 +340,7 @@ def test_archives_that_torch_would_read_differently_than_we_do_are_refused(
         twice = rezipped(
             saved, tmp_path / "twice.pth", lambda n, d: [(n, d)] * (2 if n.endswith("data.pkl") else 1)
         )
-    assert "two members" in refusal(twice)
+    assert "two members of one name" in refusal(twice)
 
 
 def test_a_storage_that_is_missing_or_not_of_its_declared_size_is_refused(

@@ -51,9 +51,7 @@ class Archive:
     def __init__(self, file: IO[bytes], size: int) -> None:
         _refuse_other_formats(file, size)
         self._file = file
-        self._members = {
-            member.name.decode(errors="surrogateescape"): member for member in _members(file, size)
-        }
+        self._members = {one.name.decode(errors="surrogateescape"): one for one in _members(file, size)}
         self._prefix = self._find_prefix()
 
     def pickle(self) -> tuple[IO[bytes], int]:
@@ -115,30 +113,24 @@ def _odd(what: str) -> Broken:
 
 
 def _read(file: IO[bytes], at: int, size: int) -> bytes:
-    try:
-        file.seek(at)
-        data = file.read(size)
-    except OSError as error:
-        raise Broken(f"is damaged ({error.strerror})") from error
+    file.seek(at)
+    data = file.read(size)
     if len(data) != size:
         raise Broken(_CUT)
     return data
 
 
 def _members(file: IO[bytes], size: int) -> list[Member]:
-    """The entries of the directory: in the order of the file, which they fill up to the directory."""
+    """The entries of the directory, in the order of the file; each reaches to the next one."""
     count, start, stop = _directory(file, size)
     directory, at, found = _read(file, start, stop - start), 0, list[Member]()
     while at < len(directory):
         entry, at = _entry(directory, at)
         found.append(entry)
     stops = [*(member.first for member in found[1:]), start]
-    found = [member._replace(stop=stop) for member, stop in zip(found, stops, strict=True)]
-    if len(found) != count or found[0].first or any(_least(member) > member.stop for member in found):
-        raise _odd("members that overlap, or bytes beside them")
-    if len({member.name for member in found}) < count:
-        raise Broken("holds two members of one name")
-    return found
+    if len(found) != count or found[0].first or len({member.name for member in found}) < count:
+        raise _odd("two members of one name or bytes outside its members")
+    return [member._replace(stop=stop) for member, stop in zip(found, stops, strict=True)]
 
 
 def _directory(file: IO[bytes], size: int) -> tuple[int, int, int]:
@@ -159,11 +151,6 @@ def _directory(file: IO[bytes], size: int) -> tuple[int, int, int]:
     if count > _MOST_MEMBERS or length > _MOST_DIRECTORY_BYTES:
         raise Broken("holds more members than any checkpoint does")
     return count, start, start + length
-
-
-def _least(member: Member) -> int:
-    """The first byte at which the next member can start."""
-    return member.first + _LOCAL.size + len(member.name) + member.size
 
 
 def _entry(directory: bytes, at: int) -> tuple[Member, int]:
@@ -197,9 +184,10 @@ def _widened(numbers: tuple[int, ...], extra: bytes) -> tuple[int, ...]:
 
 
 def _start(file: IO[bytes], member: Member) -> int:
-    """Where a member's bytes start; its own records before and after them say the same as the directory."""
-    head = _LOCAL.unpack(_read(file, member.first, _LOCAL.size))
-    magic, _, flags, method, _, _, *numbers, name_bytes, extra_bytes = head
+    """Where a member's bytes start; its own records around them leave no gap and agree with the directory."""
+    magic, _, flags, method, _, _, *numbers, name_bytes, extra_bytes = _LOCAL.unpack(
+        _read(file, member.first, _LOCAL.size)
+    )
     start: int = member.first + _LOCAL.size + name_bytes + extra_bytes
     said = (member.crc, member.size, member.size)
     ends, unknown = [b""], said

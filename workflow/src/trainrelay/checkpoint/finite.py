@@ -6,7 +6,6 @@ it touches meets one. So a storage's unused rest may hold anything, as it does a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 _Bad = Callable[[npt.NDArray[np.generic]], npt.NDArray[np.bool_]]
-_Runs = npt.NDArray[np.int64]  # shape (runs, 2): first byte, byte after the last
+_Runs = npt.NDArray[np.int64]  # shape (runs, 3): first byte, byte after the last, what they are
+_FINE, _INFINITE, _NAN = np.int8(0), np.int8(1), np.int8(2)
 _MOST_RUNS = 8192  # of one chunk; where there are more, those between the first and the last count as bad
-_NONE: _Runs = np.empty((0, 2), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,6 @@ def _not_finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
     return ~finite
 
 
-def _infinite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-    infinite: npt.NDArray[np.bool_] = np.isinf(values)
-    return infinite
-
-
 def _ones(mask: int, wanted: int) -> _Bad:
     """Bit patterns of a type that numpy does not have."""
     return lambda values: np.bitwise_and(values, mask) == wanted
@@ -48,9 +42,9 @@ def _exactly(*patterns: int) -> _Bad:
 
 
 _KINDS: dict[str, _Kind] = {
-    **dict.fromkeys(["float64", "double", "complex128", "cdouble"], _Kind("f8", _not_finite, _infinite)),
-    **dict.fromkeys(["float32", "float", "complex64", "cfloat"], _Kind("f4", _not_finite, _infinite)),
-    **dict.fromkeys(["float16", "half", "complex32", "chalf"], _Kind("f2", _not_finite, _infinite)),
+    **dict.fromkeys(["float64", "double", "complex128", "cdouble"], _Kind("f8", _not_finite, np.isinf)),
+    **dict.fromkeys(["float32", "float", "complex64", "cfloat"], _Kind("f4", _not_finite, np.isinf)),
+    **dict.fromkeys(["float16", "half", "complex32", "chalf"], _Kind("f2", _not_finite, np.isinf)),
     "bfloat16": _Kind("u2", _ones(0x7F80, 0x7F80), _ones(0x7FFF, 0x7F80)),
     "float8_e5m2": _Kind("u1", _ones(0x7C, 0x7C), _ones(0x7F, 0x7C)),
     "float8_e4m3fn": _Kind("u1", _ones(0x7F, 0x7F), _exactly()),
@@ -73,8 +67,7 @@ class Scan:
     def __init__(self, dtype: str, big_endian: bool) -> None:
         self._kind = _KINDS[dtype]
         self._type = np.dtype(self._kind.code).newbyteorder(">" if big_endian else "<")
-        self._nan: list[_Runs] = [_NONE]
-        self._infinite: list[_Runs] = [_NONE]
+        self._runs: list[_Runs] = []
         self._read = 0
 
     def feed(self, chunk: bytes) -> None:
@@ -83,50 +76,42 @@ class Scan:
         values = np.frombuffer(chunk, self._type, count=len(chunk) // item)
         bad = self._kind.bad(values)
         if bad.any():
-            infinite = self._kind.infinite(values)
-            for kept, mask in ((self._nan, bad & ~infinite), (self._infinite, infinite)):
-                runs = _runs(mask)
-                if len(runs) > _MOST_RUNS:
-                    runs = np.array([[runs[0, 0], runs[-1, 1]]])
-                kept.append(runs * item + self._read)
+            runs = _runs(np.where(bad, np.where(self._kind.infinite(values), _INFINITE, _NAN), _FINE))
+            if len(runs) > _MOST_RUNS:
+                runs = np.array([[runs[0, 0], runs[-1, 1], runs[:, 2].max()]])
+            runs[:, :2] = runs[:, :2] * item + self._read
+            self._runs.append(runs)
         self._read += len(chunk)
 
     def spans(self) -> Spans | None:
         """What was found, None where everything is finite."""
-        found = Spans(np.concatenate(self._nan), np.concatenate(self._infinite))
-        return found if len(found.nan) or len(found.infinite) else None
+        return Spans(np.concatenate(self._runs)) if self._runs else None
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Sorted runs of the bytes of NaN, and of infinities."""
+    """Sorted runs of bad bytes."""
 
-    nan: _Runs
-    infinite: _Runs
+    runs: _Runs
 
-    def meets(self, start: int, stop: int) -> bool:
-        """Whether any bad byte lies in [start, stop)."""
-        return self.has_nan(start, stop) or len(_within(self.infinite, start, stop)) > 0
+    def within(self, start: int, stop: int) -> _Runs:
+        """Those in [start, stop), counted from there."""
+        first = np.searchsorted(self.runs[:, 1], start, side="right")
+        runs = self.runs[first : np.searchsorted(self.runs[:, 0], stop)]
+        return np.column_stack([runs[:, :2].clip(start, stop) - start, runs[:, 2]])
 
-    def has_nan(self, start: int, stop: int) -> bool:
-        """Whether any byte of a NaN lies in [start, stop)."""
-        return len(_within(self.nan, start, stop)) > 0
-
-    def pattern(self, start: int, stop: int) -> bytes:
-        """Where in [start, stop) infinities are, as a digest."""
-        runs = _within(self.infinite, start, stop)
-        return hashlib.sha256((runs.clip(start, stop) - start).tobytes()).digest()
+    @staticmethod
+    def has_nan(runs: _Runs) -> bool:
+        """Whether they are not all infinities."""
+        return bool((runs[:, 2] == _NAN).any())
 
 
-def _within(runs: _Runs, start: int, stop: int) -> _Runs:
-    first = np.searchsorted(runs[:, 1], start, side="right")
-    return runs[first : np.searchsorted(runs[:, 0], stop)]
-
-
-def _runs(mask: npt.NDArray[np.bool_]) -> _Runs:
-    """Half-open index ranges in which the mask is true."""
-    padded = np.concatenate([[False], mask, [False]])
-    return np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2).astype(np.int64)
+def _runs(marks: npt.NDArray[np.int8]) -> _Runs:
+    """Half-open index ranges of the same mark, fine ones left out."""
+    edges = np.flatnonzero(np.diff(marks, prepend=_FINE, append=_FINE))
+    runs = np.column_stack([edges[:-1], edges[1:], marks[edges[:-1]]])
+    bad: _Runs = runs[runs[:, 2] != _FINE]
+    return bad
 
 
 def feed_all(scans: Iterable[Scan], chunks: Iterable[bytes]) -> None:

@@ -100,31 +100,27 @@ def _judged(contents: Contents, bad: Bad, first: Path | None) -> tuple[str | Non
 
     Those of a weight that no optimizer steps are, and those that the first checkpoint had in the same places.
     """
-    infinite: list[tuple[str, Tensor, bytes]] = []
-    for place, tensor, spans in _found(contents.weights, bad):
-        name = name_of(place)
-        if spans.has_nan(tensor.start, tensor.stop) or len(infinite) == _MOST_INFINITE:
-            return shown(name), None
-        infinite.append((name, tensor, spans.pattern(tensor.start, tensor.stop)))
+    infinite: list[tuple[str, Tensor, int]] = []
+    for place, tensor, runs, has_nan in _found(contents.weights, bad):
+        if has_nan or len(infinite) == _MOST_INFINITE:
+            return shown(name_of(place)), None
+        infinite.append((name_of(place), tensor, runs))
     stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if infinite else None
-    unclear = [(name, pattern) for name, tensor, pattern in infinite if not stepped or tensor.size in stepped]
-    earlier = _patterns(first) if first and unclear else {}
-    for name, pattern in unclear:
-        if earlier.get(name) != pattern:
+    unclear = [(name, runs) for name, tensor, runs in infinite if not stepped or tensor.size in stepped]
+    earlier = _infinite_in(first) if first and unclear else {}
+    for name, runs in unclear:
+        if earlier.get(name) != runs:
             return shown(name), None
     return None, shown(infinite[0][0]) if infinite else None
 
 
-def _patterns(path: Path) -> dict[str, bytes]:
-    """Where each weight of a checkpoint is infinite; nothing where it cannot be read."""
+def _infinite_in(path: Path) -> dict[str, int]:
+    """Where weights of another checkpoint are infinite, as in `_found`; nothing where it cannot be read."""
     with suppress(Broken, Unsafe, UserError, OSError), reading(path) as file:
         archive = Archive(file, os.fstat(file.fileno()).st_size)
         weights = _contents(archive).weights
-        found = _found(weights, _bad_spans(archive, _tensors(weights)))
-        return {
-            name_of(place): spans.pattern(tensor.start, tensor.stop)
-            for place, tensor, spans in itertools.islice(found, _MOST_INFINITE)
-        }
+        found = itertools.islice(_found(weights, _bad_spans(archive, _tensors(weights))), _MOST_INFINITE)
+        return {name_of(place): runs for place, _, runs, _ in found}
     return {}
 
 
@@ -170,12 +166,12 @@ def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> Bad:
     return {(name.rpartition("/data/")[2], dtype): spans for (name, dtype), spans in found.items()}
 
 
-def _found(root: object, bad: Bad) -> Iterator[tuple[Place, Tensor, Spans]]:
-    """The tensors below a value that are not finite."""
+def _found(root: object, bad: Bad) -> Iterator[tuple[Place, Tensor, int, bool]]:
+    """The tensors below a value that are not finite: where, hashed, and whether a NaN is there."""
     for place, tensor in tensors_in(root):
         spans = bad.get((tensor.storage.key, tensor.dtype))
-        if spans and tensor.numel and spans.meets(tensor.start, tensor.stop):
-            yield place, tensor, spans
+        if spans and tensor.numel and len(runs := spans.within(tensor.start, tensor.stop)):
+            yield place, tensor, hash(runs.tobytes()), spans.has_nan(runs)
 
 
 def _tensors(root: object) -> Iterator[Tensor]:
@@ -200,6 +196,8 @@ def _problems_named(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{name} {problem}; {_remedy(str(problem), typed)}") from problem
     except UserError as error:
         raise CheckpointError(escaped(error)) from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
 
 
 def _remedy(problem: str, typed: str) -> str:

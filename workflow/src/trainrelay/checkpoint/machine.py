@@ -83,7 +83,7 @@ def global_named(module: str, name: str) -> Global:
 
 
 class _Machine:
-    """The stack, the stacks below each mark, and the memo."""
+    """The stack, where its marks are, the memo, and the bytes of all that was made."""
 
     def __init__(self, load_storage: LoadStorage) -> None:
         self.load_storage = load_storage
@@ -163,18 +163,6 @@ def _pop(machine: _Machine, _: Any) -> None:
         machine.stack.pop()
 
 
-def _pop_mark(machine: _Machine, _: Any) -> None:
-    machine.pop_to_mark()
-
-
-def _append(machine: _Machine, _: Any) -> None:
-    _extend(machine, [machine.pop()])
-
-
-def _appends(machine: _Machine, _: Any) -> None:
-    _extend(machine, machine.pop_to_mark())
-
-
 def _extend(machine: _Machine, items: list[object]) -> None:
     target = machine.top()
     machine.spend(_SLOT * len(items))
@@ -184,14 +172,6 @@ def _extend(machine: _Machine, items: list[object]) -> None:
         target.extend(items)
     else:
         raise Broken("adds items to something that is not a list")
-
-
-def _set_item(machine: _Machine, _: Any) -> None:
-    _set(machine, list(machine.pop_many(2)))
-
-
-def _set_items(machine: _Machine, _: Any) -> None:
-    _set(machine, machine.pop_to_mark())
 
 
 def _set(machine: _Machine, pairs: list[object]) -> None:
@@ -268,46 +248,23 @@ def _newobj_ex(machine: _Machine, _: Any) -> None:
     machine.push(constructed(cls, (args, named)))
 
 
-def _persistent(machine: _Machine, _: Any) -> None:
-    machine.push(machine.load_storage(machine.pop()))
-
-
 _TOO_MUCH = "holds more objects than any checkpoint does"
-_SLOT, _PAIR = (
-    20,
-    60,
-)  # bytes that a list needs for one more item while it grows, a dictionary for half a pair
-_INSIDE: dict[type, int] = {Opaque: 120, Tensor: 120, Storage: 60, Global: 120}  # beyond what getsizeof sees
+_SLOT, _PAIR = 20, 60  # bytes for one more item of a growing list; for a key or a value of a dictionary
+_INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120}  # beyond what getsizeof sees
 _CODES = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 _IGNORED = frozenset({"PROTO", "FRAME"})
 
-_NUMBERS = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"})
-_TEXTS = frozenset(
-    {
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-        "UNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE",
-        "BINUNICODE8",
-    }
-)
-_LITERALS = _NUMBERS | _TEXTS
-
+_OTHERS: tuple[list[Any], ...] = ([], [pickletools.anyobject])
+_LITERALS = {code.name for code in pickletools.opcodes if code.arg and code.stack_after not in _OTHERS}
 _CONSTANTS: dict[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 # A set is read as a list: nothing of ours asks what is in it, and a list hashes nothing.
 _EMPTY: dict[str, Callable[[], object]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list}
 
-_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+_ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "MARK": lambda machine, _: machine.mark(),
     "POP": _pop,
-    "POP_MARK": _pop_mark,
+    "POP_MARK": lambda machine, _: machine.pop_to_mark(),
     "DUP": lambda machine, _: machine.again(machine.top()),
     "LIST": lambda machine, _: machine.push(machine.pop_to_mark()),
     "FROZENSET": lambda machine, _: machine.push(machine.pop_to_mark()),
@@ -316,11 +273,10 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "TUPLE2": lambda machine, _: machine.push(machine.pop_many(2)),
     "TUPLE3": lambda machine, _: machine.push(machine.pop_many(3)),
     "DICT": _dict,
-    "APPEND": _append,
-    "APPENDS": _appends,
-    "ADDITEMS": _appends,
-    "SETITEM": _set_item,
-    "SETITEMS": _set_items,
+    "APPEND": lambda machine, _: _extend(machine, [machine.pop()]),
+    **dict.fromkeys(["APPENDS", "ADDITEMS"], lambda machine, _: _extend(machine, machine.pop_to_mark())),
+    "SETITEM": lambda machine, _: _set(machine, list(machine.pop_many(2))),
+    "SETITEMS": lambda machine, _: _set(machine, machine.pop_to_mark()),
     **dict.fromkeys(["PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"], _remember),
     **dict.fromkeys(["GET", "BINGET", "LONG_BINGET"], _recall),
     "GLOBAL": _global,
@@ -331,5 +287,5 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "OBJ": _obj,
     "NEWOBJ": _newobj,
     "NEWOBJ_EX": _newobj_ex,
-    "BINPERSID": _persistent,
+    "BINPERSID": lambda machine, _: machine.push(machine.load_storage(machine.pop())),
 }

@@ -45,11 +45,7 @@ def _final(config: Config, facts: Facts) -> CheckpointFacts:
         digest = sha256_of(path)
         first = facts.checkpoints[-1][1] if facts.checkpoints else None
         same = recorded is not None and recorded.file.sha256 == digest.sha256
-        return (
-            recorded.model_copy(update={"file": digest})
-            if recorded and same
-            else inspect(path, first)
-        )
+        return recorded.model_copy(update={"file": digest}) if recorded and same else inspect(path, first)
     if recorded is None:
         raise UserError(
             f"{facts.run}/{facts.stage}: {path} is missing, though epoch {wanted} was trained; put it back, "
