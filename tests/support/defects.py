@@ -301,10 +301,26 @@ DEFECTS = (
         "::test_a_real_payload_anywhere_in_a_checkpoint_is_named_and_does_not_run",
     ),
     Defect(
+        "names-told-apart-by-case",
+        "A checkpoint beside whose pickle is one that only torch finds is called valid, and runs code.",
+        f"{LIBRARY}/checkpoint/archive.py",
+        "if len({member.name.lower() for member in self._members.values()}) < len(self._members):",
+        "if not self._members:",
+        "tests/unit/checkpoint/test_archive.py::test_a_second_pickle_that_torch_would_run_is_refused",
+    ),
+    Defect(
+        "every-infinity-called-a-mask",
+        "A weight that became infinite is taken for a constant of the model, and promoted.",
+        f"{LIBRARY}/checkpoint/inspection.py",
+        "for name, runs in unclear:",
+        "for name, runs in unclear[:0]:",
+        "tests/unit/checkpoint/test_constants.py::test_a_weight_that_became_infinite_is_a_divergence",
+    ),
+    Defect(
         "non-finite-weights-not-seen",
         "A checkpoint full of NaN is called finite.",
         f"{LIBRARY}/checkpoint/inspection.py",
-        "finite=first is None,",
+        "finite=diverged is None,",
         "finite=True,",
         "tests/unit/checkpoint/test_inspection.py"
         "::test_one_bad_value_in_any_floating_type_is_found_and_named",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,19 @@ def malicious(path: Path) -> None:
     shutil.copy(path, HERE / "malicious.pth")
 
 
+def hiding(path: Path) -> None:
+    """Sound for who minds the case of names; torch does not, and finds a pickle that runs."""
+    evil = pickle.dumps({"payload": Payload()}, protocol=2)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(archive.namelist()[0].partition("/")[0] + "/DATA.PKL", evil)
+    for number in range(9):  # which of the two torch finds depends on how many members there are
+        if torch._C.PyTorchFileReader(str(path)).get_record("data.pkl") == evil:
+            break
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(f"{archive.namelist()[0].partition('/')[0]}/zz{number}", b"")
+    shutil.copy(path, HERE / "malicious.pth")
+
+
 def dangling(path: Path) -> None:
     """latest.pth names a file that is not there."""
     latest = path.with_name("latest.pth")
@@ -69,6 +84,7 @@ KINDS = {
     "newest-empty": _then_killed(empty, NEWEST),
     "newest-nan": _then_killed(nan, NEWEST),
     "newest-malicious": _then_killed(malicious, NEWEST),
+    "newest-hiding": _then_killed(hiding, NEWEST),
     "every-one-truncated": _then_killed(truncated, ALL),
     "latest-dangling": _then_killed(dangling, NEWEST),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import signal
@@ -79,12 +80,46 @@ def newest_nan(bench: Bench) -> Seen:
     must="payload does not run; passed over with a sentence; resumes, completes",
 )
 def malicious_pickle(bench: Bench) -> Seen:
-    seen = _passed_over(bench, "newest-malicious", "is unsafe: it wants to")
+    return _never_runs(bench, "newest-malicious", "is unsafe: it wants to")
+
+
+@fault(
+    "malicious-archive",
+    "malicious pickle that only torch finds",
+    injected=f"beside data.pkl epoch_2.pth has a DATA.PKL, which torch loads instead; {KILLED[4:]}",
+    must="payload does not run; passed over with a sentence; resumes, completes",
+)
+def malicious_archive(bench: Bench) -> Seen:
+    return _never_runs(bench, "newest-hiding", "two members whose names differ in case alone")
+
+
+def _never_runs(bench: Bench, kind: str, problem: str) -> Seen:
+    """The newest one was passed over; its payload would have run in torch's hands and did not."""
+    seen = _passed_over(bench, kind, problem)
     ran = bench.plan.with_name("ran")
     assert not ran.exists(), "the payload ran"
     code = "import sys, torch; torch.load(sys.argv[1], weights_only=False)"
     subprocess.run([sys.executable, "-c", code, bench.plan.with_name("malicious.pth")], check=True)
     assert ran.exists(), "the payload does nothing even where nobody guards against it"
+    return seen
+
+
+@fault(
+    "constant-infinities",
+    "model with a mask of infinities",
+    injected=f"the model registers a causal mask of -inf, as a buffer; {KILLED[4:]}",
+    must="killed; resumes by itself, completes, is promoted",
+)
+def constant_infinities(bench: Bench) -> Seen:
+    bench.inject({"kind": "mask"}, kind="sigkill", rank=0, epoch=EPOCHS, iteration=1)
+    seen = bench.resumed(bench.train(), "killed")
+    point = bench.attempts()[1].resumed_from
+    assert point, "the second attempt began anew"
+    assert point.epoch == EPOCHS - 1, f"it resumed from {point.path}"
+    promote = bench.ended("trainrelay", "promote", bench.where)
+    assert promote.wait() == 0, f"promote refused it:\n{promote.text}"
+    record = json.loads((bench.stage / "checkpoint.json").read_text())
+    assert record["source"]["constant_infinity"] == "attention_mask", f"checkpoint.json says: {record}"
     return seen
 
 

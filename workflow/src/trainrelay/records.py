@@ -61,7 +61,8 @@ class CheckpointFacts(Record):
     """What was read from a checkpoint without running code from it.
 
     `epoch` counts finished epochs, `iteration` is the global one; `tensors` and `parameters` count the
-    weights only. `first_non_finite` names the first weight with a NaN or an infinity.
+    weights only. `first_non_finite` names the first weight with a NaN or an infinity; infinities that no step
+    of training made are finite: `constant_infinity` names the first weight with such, an attention mask.
     """
 
     file: FileDigest
@@ -71,6 +72,7 @@ class CheckpointFacts(Record):
     parameters: int
     finite: bool
     first_non_finite: str | None = None
+    constant_infinity: str | None = None
 
 
 class ResumePoint(Record):

@@ -13,15 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 _Bad = Callable[[npt.NDArray[np.generic]], npt.NDArray[np.bool_]]
-_Runs = npt.NDArray[np.int64]  # shape (runs, 2): first byte, byte after the last
+_Runs = npt.NDArray[np.int64]  # shape (runs, 3): first byte, byte after the last, what they are
+_FINE, _INFINITE, _NAN = np.int8(0), np.int8(1), np.int8(2)
+_MOST_RUNS = 8192  # of one chunk; where there are more, those between the first and the last count as bad
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How one component of a number lies in memory, and which values of it are not finite."""
+    """How one component of a number lies in memory, which values of it are not finite, which infinite."""
 
     code: str
     bad: _Bad
+    infinite: _Bad
 
 
 def _not_finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
@@ -30,7 +33,7 @@ def _not_finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
 
 
 def _ones(mask: int, wanted: int) -> _Bad:
-    """The bit patterns that are not finite in a type that numpy does not have."""
+    """Bit patterns of a type that numpy does not have."""
     return lambda values: np.bitwise_and(values, mask) == wanted
 
 
@@ -39,15 +42,14 @@ def _exactly(*patterns: int) -> _Bad:
 
 
 _KINDS: dict[str, _Kind] = {
-    **dict.fromkeys(["float64", "double", "complex128", "cdouble"], _Kind("f8", _not_finite)),
-    **dict.fromkeys(["float32", "float", "complex64", "cfloat"], _Kind("f4", _not_finite)),
-    **dict.fromkeys(["float16", "half", "complex32", "chalf"], _Kind("f2", _not_finite)),
-    "bfloat16": _Kind("u2", _ones(0x7F80, 0x7F80)),
-    "float8_e5m2": _Kind("u1", _ones(0x7C, 0x7C)),
-    "float8_e4m3fn": _Kind("u1", _ones(0x7F, 0x7F)),
-    "float8_e4m3fnuz": _Kind("u1", _exactly(0x80)),
-    "float8_e5m2fnuz": _Kind("u1", _exactly(0x80)),
-    "float8_e8m0fnu": _Kind("u1", _exactly(0xFF)),
+    **dict.fromkeys(["float64", "double", "complex128", "cdouble"], _Kind("f8", _not_finite, np.isinf)),
+    **dict.fromkeys(["float32", "float", "complex64", "cfloat"], _Kind("f4", _not_finite, np.isinf)),
+    **dict.fromkeys(["float16", "half", "complex32", "chalf"], _Kind("f2", _not_finite, np.isinf)),
+    "bfloat16": _Kind("u2", _ones(0x7F80, 0x7F80), _ones(0x7FFF, 0x7F80)),
+    "float8_e5m2": _Kind("u1", _ones(0x7C, 0x7C), _ones(0x7F, 0x7C)),
+    "float8_e4m3fn": _Kind("u1", _ones(0x7F, 0x7F), _exactly()),
+    **dict.fromkeys(["float8_e4m3fnuz", "float8_e5m2fnuz"], _Kind("u1", _exactly(0x80), _exactly())),
+    "float8_e8m0fnu": _Kind("u1", _exactly(0xFF), _exactly()),
 }
 
 
@@ -63,18 +65,22 @@ class Scan:
     """
 
     def __init__(self, dtype: str, big_endian: bool) -> None:
-        kind = _KINDS[dtype]
-        self._bad = kind.bad
-        self._type = np.dtype(kind.code).newbyteorder(">" if big_endian else "<")
+        self._kind = _KINDS[dtype]
+        self._type = np.dtype(self._kind.code).newbyteorder(">" if big_endian else "<")
         self._runs: list[_Runs] = []
         self._read = 0
 
     def feed(self, chunk: bytes) -> None:
         """Looks at the next bytes of the storage."""
         item = self._type.itemsize
-        mask = self._bad(np.frombuffer(chunk, self._type, count=len(chunk) // item))
-        if mask.any():
-            self._runs.append(_runs(mask) * item + self._read)
+        values = np.frombuffer(chunk, self._type, count=len(chunk) // item)
+        bad = self._kind.bad(values)
+        if bad.any():
+            runs = _runs(np.where(bad, np.where(self._kind.infinite(values), _INFINITE, _NAN), _FINE))
+            if len(runs) > _MOST_RUNS:
+                runs = np.array([[runs[0, 0], runs[-1, 1], runs[:, 2].max()]])
+            runs[:, :2] = runs[:, :2] * item + self._read
+            self._runs.append(runs)
         self._read += len(chunk)
 
     def spans(self) -> Spans | None:
@@ -88,16 +94,24 @@ class Spans:
 
     runs: _Runs
 
-    def meets(self, start: int, stop: int) -> bool:
-        """Whether any bad byte lies in [start, stop)."""
-        after = int(np.searchsorted(self.runs[:, 1], start, side="right"))
-        return after < len(self.runs) and int(self.runs[after, 0]) < stop
+    def within(self, start: int, stop: int) -> _Runs:
+        """Those in [start, stop), counted from there."""
+        first = np.searchsorted(self.runs[:, 1], start, side="right")
+        runs = self.runs[first : np.searchsorted(self.runs[:, 0], stop)]
+        return np.column_stack([runs[:, :2].clip(start, stop) - start, runs[:, 2]])
+
+    @staticmethod
+    def has_nan(runs: _Runs) -> bool:
+        """Whether they are not all infinities."""
+        return bool((runs[:, 2] == _NAN).any())
 
 
-def _runs(mask: npt.NDArray[np.bool_]) -> _Runs:
-    """Half-open index ranges in which the mask is true."""
-    padded = np.concatenate([[False], mask, [False]])
-    return np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2).astype(np.int64)
+def _runs(marks: npt.NDArray[np.int8]) -> _Runs:
+    """Half-open index ranges of the same mark, fine ones left out."""
+    edges = np.flatnonzero(np.diff(marks, prepend=_FINE, append=_FINE))
+    runs = np.column_stack([edges[:-1], edges[1:], marks[edges[:-1]]])
+    bad: _Runs = runs[runs[:, 2] != _FINE]
+    return bad
 
 
 def feed_all(scans: Iterable[Scan], chunks: Iterable[bytes]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import Archive
-from trainrelay.checkpoint.layout import contents_of, tensors_in
+from trainrelay.checkpoint.layout import Contents, Place, contents_of, name_of, tensors_in
 from trainrelay.checkpoint.machine import unpickle
 from trainrelay.checkpoint.problems import Broken, Unsafe, escaped, shown
+from trainrelay.checkpoint.stepped import stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.files import digest_of, reading
@@ -25,7 +27,7 @@ from trainrelay.records import CheckpointFacts, FileDigest
 if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
 
-Named = list[tuple[str, Tensor]]
+_MOST_INFINITE = 1000  # weights with infinities; more are no masks
 Bad = dict[tuple[str, str], "Spans"]
 
 
@@ -46,21 +48,23 @@ class Inspection:
         return not self.missing
 
 
-def inspect(path: Path, epoch_base: int = 0) -> CheckpointFacts:
+def inspect(path: Path, epoch_base: int = 0, first: Path | None = None) -> CheckpointFacts:
     """The facts of a checkpoint; CheckpointError where it cannot be read, or not safely."""
-    return examine(path, epoch_base).facts
+    return examine(path, epoch_base, first).facts
 
 
-def examine(path: Path, epoch_base: int = 0) -> Inspection:
+def examine(path: Path, epoch_base: int = 0, first: Path | None = None) -> Inspection:
     """Everything that `inspect` says, and whether a training can resume from it.
 
-    `epoch_base` is added to the epoch that it holds, so that finished epochs are counted.
+    `epoch_base` is added to the epoch that it holds, so that finished epochs are counted. `first` is the
+    oldest checkpoint of its training: infinities that were there as well are a constant's.
     """
     with _problems_named(path), reading(path) as file:
         before = os.fstat(file.fileno())
         digest = digest_of(path, file)
         file.seek(0)
-        inspection = _examined(Archive(file, digest.size), digest, epoch_base)
+        first = first if first != path else None
+        inspection = _examined(Archive(file, digest.size), digest, epoch_base, first)
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Broken("changed while it was read")
@@ -92,8 +96,7 @@ def glance(path: Path) -> Glance:
 def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     try:
         with reading(path) as file:
-            archive = Archive(file, os.fstat(file.fileno()).st_size)
-            contents = contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said)))
+            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size))
     except Unsafe as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (Broken, UserError, OSError) as error:
@@ -103,21 +106,59 @@ def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     return Glance(stamp, contents.number, problem)
 
 
-def _examined(archive: Archive, digest: FileDigest, epoch_base: int) -> Inspection:
-    contents = contents_of(unpickle(archive.pickle(), lambda said: _storage(archive, said)))
-    weights, states = list(tensors_in(contents.weights)), list(tensors_in(contents.optimizer))
-    bad = _bad_spans(archive, [tensor for _, tensor in weights + states])
-    first = _first_bad(weights, bad)
+def _examined(archive: Archive, digest: FileDigest, epoch_base: int, first: Path | None) -> Inspection:
+    contents = _contents(archive)
+    bad = _bad_spans(archive, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
+    diverged, constant = _judged(contents, bad, first)
     facts = CheckpointFacts(
         file=digest,
         epoch=None if contents.number is None else contents.number + epoch_base,
         iteration=contents.iteration,
-        tensors=len(weights),
-        parameters=sum(tensor.numel for _, tensor in weights),
-        finite=first is None,
-        first_non_finite=first,
+        tensors=sum(1 for _ in _tensors(contents.weights)),
+        parameters=sum(tensor.numel for tensor in _tensors(contents.weights)),
+        finite=diverged is None,
+        first_non_finite=diverged,
+        constant_infinity=constant,
     )
-    return Inspection(facts, contents.missing, _first_bad(states, bad))
+    state = next((shown(name_of(place)) for place, *_ in _found(contents.optimizer, bad)), None)
+    return Inspection(facts, contents.missing, state)
+
+
+def _judged(contents: Contents, bad: Bad, first: Path | None) -> tuple[str | None, str | None]:
+    """The first weight that diverged, else the first whose infinities are constant, as in a mask.
+
+    Those of a weight that no optimizer steps are, and those that the first checkpoint had in the same places.
+    """
+    infinite: list[tuple[str, Tensor, int]] = []
+    for place, tensor, runs, has_nan in _found(contents.weights, bad):
+        if has_nan or len(infinite) == _MOST_INFINITE:
+            return shown(name_of(place)), None
+        infinite.append((name_of(place), tensor, runs))
+    stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if infinite else None
+    unclear = [(name, runs) for name, tensor, runs in infinite if not stepped or tensor.size in stepped]
+    earlier = _infinite_in(first) if first and unclear else {}
+    for name, runs in unclear:
+        if earlier.get(name) != runs:
+            return shown(name), None
+    return None, shown(infinite[0][0]) if infinite else None
+
+
+def _infinite_in(path: Path) -> dict[str, int]:
+    """Where weights of another checkpoint are infinite, as in `_found`; nothing where it cannot be read."""
+    with suppress(Broken, Unsafe, UserError, OSError), reading(path) as file:
+        archive = Archive(file, os.fstat(file.fileno()).st_size)
+        weights = _contents(archive).weights
+        found = itertools.islice(_found(weights, _bad_spans(archive, _tensors(weights))), _MOST_INFINITE)
+        return {name_of(place): runs for place, _, runs, _ in found}
+    return {}
+
+
+def _contents(archive: Archive) -> Contents:
+    stream, stop = archive.pickle()
+    root = unpickle(stream, lambda said: _storage(archive, said))
+    if stream.tell() > stop:
+        raise Broken("holds a damaged pickle (it does not end)")
+    return contents_of(root)
 
 
 def _storage(archive: Archive, said: object) -> Storage:
@@ -154,12 +195,16 @@ def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> Bad:
     return {(name.rpartition("/data/")[2], dtype): spans for (name, dtype), spans in found.items()}
 
 
-def _first_bad(named: Named, bad: Bad) -> str | None:
-    for name, tensor in named:
+def _found(root: object, bad: Bad) -> Iterator[tuple[Place, Tensor, int, bool]]:
+    """The tensors below a value that are not finite: where, hashed, and whether a NaN is there."""
+    for place, tensor in tensors_in(root):
         spans = bad.get((tensor.storage.key, tensor.dtype))
-        if spans and tensor.numel and spans.meets(tensor.start, tensor.stop):
-            return shown(name)
-    return None
+        if spans and tensor.numel and len(runs := spans.within(tensor.start, tensor.stop)):
+            yield place, tensor, hash(runs.tobytes()), spans.has_nan(runs)
+
+
+def _tensors(root: object) -> Iterator[Tensor]:
+    return (tensor for _, tensor in tensors_in(root))
 
 
 # ---------------------------------------------------------------------- wording
@@ -180,6 +225,8 @@ def _problems_named(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{name} {problem}; {_remedy(str(problem), typed)}") from problem
     except UserError as error:
         raise CheckpointError(escaped(error)) from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
 
 
 def _remedy(problem: str, typed: str) -> str:

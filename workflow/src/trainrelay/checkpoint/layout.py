@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.checkpoint.problems import Broken, shown
@@ -10,6 +10,8 @@ from trainrelay.checkpoint.values import Opaque, Tensor
 
 _MOST_ITERATIONS = 2**53
 _MOST_KEYS = 20  # of a file that is not understood, to be shown
+_MOST_CONTAINERS = 40_000
+_END = object()
 _WEIGHTS = ("state_dict", "model", "model_state", "model_state_dict", "net", "module")
 _OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")
 
@@ -66,32 +68,45 @@ def _count(root: object, path: tuple[str, ...]) -> int | None:
     return root if is_count else None  # type: ignore[return-value]
 
 
-def tensors_in(root: object) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor below a value with its dotted name, in order; shared containers are entered once.
+Place = tuple["Place", object] | None
+"""A key, and the place of what it is in; names are made only of places that are told."""
+
+
+def tensors_in(root: object) -> Iterator[tuple[Place, Tensor]]:
+    """Every tensor below a value and its place, in order; shared containers are entered once.
 
     Not recursive, because a hostile file can nest as deep as it is long.
     """
-    waiting: list[tuple[str, object]] = [("", root)]
+    waiting: list[tuple[Place, Iterator[tuple[object, object]]]] = [(None, _children(root))]
     entered: set[int] = set()
     while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, Tensor):
-            yield name, value
-        elif id(value) not in entered:
+        place, children = waiting[-1]
+        key, value = next(children, (_END, None))
+        if key is _END:
+            waiting.pop()
+        elif isinstance(value, Tensor):
+            yield (place, key), value
+        elif isinstance(value, dict | list | tuple | Opaque) and id(value) not in entered:
+            if len(entered) == _MOST_CONTAINERS:
+                raise Broken("holds more objects than any checkpoint does")
             entered.add(id(value))
-            waiting.extend(reversed([(_joined(name, key), child) for key, child in _children(value)]))
+            waiting.append(((place, key), _children(value)))
 
 
-def _joined(name: str, key: object) -> str:
-    """Bounded, because names nest as deep as the file does."""
-    last = key[:200] if isinstance(key, str) else str(key) if isinstance(key, int) else "?"
-    return f"{name}.{last}"[-1000:] if name else last
+def name_of(place: Place) -> str:
+    """The dotted name, its end if it is long."""
+    keys = []
+    while place is not None:
+        place, key = place
+        keys.append(key[:200] if isinstance(key, str) else str(key) if isinstance(key, int) else "?")
+    return ".".join(reversed(keys))[-1000:]
 
 
 def _children(value: object) -> Iterator[tuple[object, object]]:
-    if isinstance(value, Mapping):
-        yield from value.items()
-    elif isinstance(value, list | tuple):
-        yield from enumerate(value)
-    elif isinstance(value, Opaque):
-        yield from [("args", value.args), ("state", value.state), ("items", value.items)]
+    if isinstance(value, dict):
+        return iter(value.items())
+    if isinstance(value, list | tuple):
+        return iter(enumerate(value))
+    if isinstance(value, Opaque):
+        return iter([("args", value.args), ("state", value.state), ("items", value.items)])
+    return iter(())

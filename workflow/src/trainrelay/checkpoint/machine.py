@@ -2,37 +2,76 @@
 
 Python's own Unpickler, restricted by `find_class`, still hashes hostile keys (a deeply nested tuple ends
 the process, a doubled one never ends), grows its memo to any index named in the file, and writes state
-on shared classes. This one reads the same opcodes (`pickletools.genops`, which only parses) and builds
-data of ours, so there is nothing to trick: no call, no import, no attribute is ever looked up.
+on shared classes. This one reads the same opcodes (by `pickletools`, which only parses) and builds data of
+ours, so there is nothing to trick: no call, no import, no attribute is ever looked up. What it builds is
+counted in bytes before it is built, copies too.
 """
 
 from __future__ import annotations
 
+import io
 import pickletools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from sys import getsizeof
+from typing import IO, Any
 
 from trainrelay.checkpoint.allowed import is_allowed, today
 from trainrelay.checkpoint.problems import Broken, Unsafe, shown
-from trainrelay.checkpoint.rebuild import as_key, called, constructed, fill, set_state
-from trainrelay.checkpoint.values import Global, Opaque
+from trainrelay.checkpoint.rebuild import called, constructed, fill, set_state
+from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
 
-MOST_OPCODES = 5_000_000  # half a minute; a checkpoint needs about 30 for each tensor
+MOST_BYTES = 46_000_000  # a checkpoint needs about 1300 for each tensor
+MOST_OPCODES = 3_000_000  # some seconds; a checkpoint needs about 30 for each tensor
+_LONGEST = 4096  # bytes of one text or number; what is longer is never looked at
 
 LoadStorage = Callable[[object], object]
 
 
-def unpickle(data: bytes, load_storage: LoadStorage) -> object:
+def unpickle(stream: IO[bytes], load_storage: LoadStorage) -> object:
     """The data of a pickle; `load_storage` answers its persistent ids. Raises Broken or Unsafe."""
     machine = _Machine(load_storage)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count > MOST_OPCODES:
-                raise Broken("holds more objects than any checkpoint does")
-            machine.step(opcode.name, argument)
+        for opcode, argument in _opcodes(_Stream(stream)):
+            machine.step(opcode, argument)
         return machine.pop()
-    except (ValueError, OverflowError, MemoryError) as error:
+    except (ValueError, OverflowError, MemoryError, OSError) as error:
         raise Broken(f"holds a damaged pickle ({shown(str(error))})") from error
+
+
+class _TooLong(Exception):
+    """A text or number was passed over."""
+
+
+class _Stream:
+    """What pickletools reads from: nothing long is ever in memory."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, count: int) -> bytes:
+        if count <= _LONGEST:
+            return self._stream.read(count)
+        self._stream.seek(count, io.SEEK_CUR)
+        raise _TooLong
+
+    def readline(self) -> bytes:
+        return self._stream.readline(_LONGEST)
+
+
+def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
+    """Each opcode with what stands beside it, to the end."""
+    for _ in range(MOST_OPCODES):
+        code = _CODES.get(stream.read(1))
+        if code is None:
+            raise Broken("holds a damaged pickle (it does not end)")
+        try:
+            argument = code.arg.reader(stream) if code.arg else None
+        except _TooLong:
+            argument = LONG
+        if code.name == "STOP":
+            return
+        yield code.name, argument
+    raise Broken(_TOO_MUCH)
 
 
 def global_named(module: str, name: str) -> Global:
@@ -44,48 +83,70 @@ def global_named(module: str, name: str) -> Global:
 
 
 class _Machine:
-    """The stack, the stacks below each mark, and the memo."""
+    """The stack, where its marks are, the memo, and the bytes of all that was made."""
 
     def __init__(self, load_storage: LoadStorage) -> None:
         self.load_storage = load_storage
         self.stack: list[object] = []
-        self.below: list[list[object]] = []
-        self.memo: dict[object, object] = {}
+        self.marks: list[int] = []
+        self.memo: list[object] = []
+        self.bytes = 0
 
     def step(self, opcode: str, argument: Any) -> None:
         """Runs one opcode; `argument` is what stands beside it in the pickle."""
         if opcode in _IGNORED:
             return
         if opcode in _LITERALS:
-            self.stack.append(argument)
+            self.push(argument)
         elif opcode in _CONSTANTS:
-            self.stack.append(_CONSTANTS[opcode]())
+            self.again(_CONSTANTS[opcode])
+        elif opcode in _EMPTY:
+            self.push(_EMPTY[opcode]())
         elif opcode in _ACTIONS:
             _ACTIONS[opcode](self, argument)
         else:
             raise Broken(f"uses the pickle opcode {opcode}, which no checkpoint needs")
 
+    def spend(self, count: int) -> None:
+        """Counts bytes that are about to be made; the stack and its marks count as they are now."""
+        self.bytes += count
+        if self.bytes + 16 * (len(self.stack) + 4 * len(self.marks)) > MOST_BYTES:
+            raise Broken(_TOO_MUCH)
+
     def push(self, value: object) -> None:
+        """Puts a new value on the stack."""
+        self.spend(getsizeof(value) + _INSIDE.get(type(value), 0))
+        self.stack.append(value)
+
+    def again(self, value: object) -> None:
+        """Puts a value on the stack that was counted before."""
+        self.spend(0)
         self.stack.append(value)
 
     def pop(self) -> object:
-        if not self.stack:
-            raise Broken("holds a damaged pickle (its stack is empty)")
-        return self.stack.pop()
+        value = self.top()
+        self.stack.pop()
+        return value
 
     def top(self) -> object:
-        if not self.stack:
+        if self.bare():
             raise Broken("holds a damaged pickle (its stack is empty)")
         return self.stack[-1]
 
+    def bare(self) -> bool:
+        """Whether nothing is above the last mark."""
+        return len(self.stack) <= (self.marks[-1] if self.marks else 0)
+
     def mark(self) -> None:
-        self.below.append(self.stack)
-        self.stack = []
+        self.spend(0)
+        self.marks.append(len(self.stack))
 
     def pop_to_mark(self) -> list[object]:
-        if not self.below:
+        if not self.marks:
             raise Broken("holds a damaged pickle (a mark is missing)")
-        items, self.stack = self.stack, self.below.pop()
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
         return items
 
     def pop_many(self, count: int) -> tuple[object, ...]:
@@ -96,26 +157,15 @@ class _Machine:
 
 
 def _pop(machine: _Machine, _: Any) -> None:
-    if machine.stack:
-        machine.stack.pop()
-    else:
+    if machine.bare():
         machine.pop_to_mark()
-
-
-def _pop_mark(machine: _Machine, _: Any) -> None:
-    machine.pop_to_mark()
-
-
-def _append(machine: _Machine, _: Any) -> None:
-    _extend(machine, [machine.pop()])
-
-
-def _appends(machine: _Machine, _: Any) -> None:
-    _extend(machine, machine.pop_to_mark())
+    else:
+        machine.stack.pop()
 
 
 def _extend(machine: _Machine, items: list[object]) -> None:
     target = machine.top()
+    machine.spend(_SLOT * len(items))
     if isinstance(target, Opaque):
         target.items.extend(items)
     elif isinstance(target, list):
@@ -124,16 +174,9 @@ def _extend(machine: _Machine, items: list[object]) -> None:
         raise Broken("adds items to something that is not a list")
 
 
-def _set_item(machine: _Machine, _: Any) -> None:
-    _set(machine, list(machine.pop_many(2)))
-
-
-def _set_items(machine: _Machine, _: Any) -> None:
-    _set(machine, machine.pop_to_mark())
-
-
 def _set(machine: _Machine, pairs: list[object]) -> None:
     target = machine.top()
+    machine.spend(_PAIR * len(pairs))
     if isinstance(target, Opaque):
         target.items.extend(pairs)
     elif isinstance(target, dict):
@@ -143,19 +186,24 @@ def _set(machine: _Machine, pairs: list[object]) -> None:
 
 
 def _dict(machine: _Machine, _: Any) -> None:
-    made: dict[object, object] = {}
-    fill(made, machine.pop_to_mark())
-    machine.push(made)
+    pairs = machine.pop_to_mark()
+    machine.push({})
+    _set(machine, pairs)
 
 
 def _remember(machine: _Machine, index: Any) -> None:
-    machine.memo[len(machine.memo) if index is None else as_key(index)] = machine.top()
+    """Every pickler numbers what it stores one after the other."""
+    place = len(machine.memo) if index is None else index
+    if not isinstance(place, int) or not 0 <= place <= len(machine.memo):
+        raise Broken("holds a damaged pickle (it stores out of order)")
+    machine.spend(_SLOT)
+    machine.memo[place : place + 1] = [machine.top()]
 
 
 def _recall(machine: _Machine, index: Any) -> None:
-    if index not in machine.memo:
+    if not isinstance(index, int) or not 0 <= index < len(machine.memo):
         raise Broken("holds a damaged pickle (it recalls what it never stored)")
-    machine.push(machine.memo[index])
+    machine.again(machine.memo[index])
 
 
 def _global(machine: _Machine, named: Any) -> None:
@@ -172,7 +220,7 @@ def _stack_global(machine: _Machine, _: Any) -> None:
 
 def _reduce(machine: _Machine, _: Any) -> None:
     function, args = machine.pop_many(2)
-    machine.push(called(function, args))
+    machine.push(called(function, args, machine.spend))
 
 
 def _build(machine: _Machine, _: Any) -> None:
@@ -182,12 +230,12 @@ def _build(machine: _Machine, _: Any) -> None:
 
 def _inst(machine: _Machine, named: Any) -> None:
     module, _, name = named.partition(" ")
-    machine.push(called(global_named(module, name), tuple(machine.pop_to_mark())))
+    machine.push(called(global_named(module, name), tuple(machine.pop_to_mark()), machine.spend))
 
 
 def _obj(machine: _Machine, _: Any) -> None:
     items = machine.pop_to_mark()
-    machine.push(called(items[0] if items else None, tuple(items[1:])))
+    machine.push(called(items[0] if items else None, tuple(items[1:]), machine.spend))
 
 
 def _newobj(machine: _Machine, _: Any) -> None:
@@ -200,46 +248,24 @@ def _newobj_ex(machine: _Machine, _: Any) -> None:
     machine.push(constructed(cls, (args, named)))
 
 
-def _persistent(machine: _Machine, _: Any) -> None:
-    machine.push(machine.load_storage(machine.pop()))
+_TOO_MUCH = "holds more objects than any checkpoint does"
+_SLOT, _PAIR = 20, 60  # bytes for one more item of a growing list; for a key or a value of a dictionary
+_INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120}  # beyond what getsizeof sees
+_CODES = {code.code.encode("latin1"): code for code in pickletools.opcodes}
+_IGNORED = frozenset({"PROTO", "FRAME"})
 
-
-_IGNORED = frozenset({"PROTO", "FRAME", "STOP"})
-
-_NUMBERS = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"})
-_TEXTS = frozenset(
-    {
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-        "UNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE",
-        "BINUNICODE8",
-    }
-)
-_LITERALS = _NUMBERS | _TEXTS
+_OTHERS: tuple[list[Any], ...] = ([], [pickletools.anyobject])
+_LITERALS = {code.name for code in pickletools.opcodes if code.arg and code.stack_after not in _OTHERS}
+_CONSTANTS: dict[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 # A set is read as a list: nothing of ours asks what is in it, and a list hashes nothing.
-_CONSTANTS: dict[str, Callable[[], object]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_SET": list,
-}
+_EMPTY: dict[str, Callable[[], object]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list}
 
-_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+_ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "MARK": lambda machine, _: machine.mark(),
     "POP": _pop,
-    "POP_MARK": _pop_mark,
-    "DUP": lambda machine, _: machine.push(machine.top()),
+    "POP_MARK": lambda machine, _: machine.pop_to_mark(),
+    "DUP": lambda machine, _: machine.again(machine.top()),
     "LIST": lambda machine, _: machine.push(machine.pop_to_mark()),
     "FROZENSET": lambda machine, _: machine.push(machine.pop_to_mark()),
     "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_to_mark())),
@@ -247,11 +273,10 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "TUPLE2": lambda machine, _: machine.push(machine.pop_many(2)),
     "TUPLE3": lambda machine, _: machine.push(machine.pop_many(3)),
     "DICT": _dict,
-    "APPEND": _append,
-    "APPENDS": _appends,
-    "ADDITEMS": _appends,
-    "SETITEM": _set_item,
-    "SETITEMS": _set_items,
+    "APPEND": lambda machine, _: _extend(machine, [machine.pop()]),
+    **dict.fromkeys(["APPENDS", "ADDITEMS"], lambda machine, _: _extend(machine, machine.pop_to_mark())),
+    "SETITEM": lambda machine, _: _set(machine, list(machine.pop_many(2))),
+    "SETITEMS": lambda machine, _: _set(machine, machine.pop_to_mark()),
     **dict.fromkeys(["PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"], _remember),
     **dict.fromkeys(["GET", "BINGET", "LONG_BINGET"], _recall),
     "GLOBAL": _global,
@@ -262,5 +287,5 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "OBJ": _obj,
     "NEWOBJ": _newobj,
     "NEWOBJ_EX": _newobj_ex,
-    "BINPERSID": _persistent,
+    "BINPERSID": lambda machine, _: machine.push(machine.load_storage(machine.pop())),
 }

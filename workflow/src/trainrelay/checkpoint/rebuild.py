@@ -9,18 +9,30 @@ from collections.abc import Callable
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS
 from trainrelay.checkpoint.problems import Broken, Unsafe
-from trainrelay.checkpoint.values import Global, Opaque, Storage, Tensor
+from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
 
 _MOST_ELEMENTS = 2**40  # of one tensor; an expanded view may declare more than the file holds
 _EXACT = (str, bytes, bool, type(None))
+_MOST_KEY = 2**20  # larger numbers could be chosen so that they collide
+_KEY = Global("key")
+_SUBCLASS = "torch._tensor._rebuild_from_type_v2"
 
 
-def called(function: object, args: object) -> object:
-    """The value of `function(*args)`: what we know how to rebuild, else an inert stand-in."""
+def called(function: object, args: object, spend: Callable[[int], None]) -> object:
+    """The value of `function(*args)`: what we know how to rebuild, else an inert stand-in.
+
+    `spend` is asked before bytes are copied.
+    """
+    while isinstance(function, Global) and function.path == _SUBCLASS and isinstance(args, tuple):
+        if len(args) < 3:
+            return Opaque(function, args)
+        function, args = args[0], args[2]  # of (function, class, arguments, state)
+        spend(8)
     if not isinstance(function, Global) or not isinstance(args, tuple):
         raise Broken("calls something that is not a function")
+    spend(8 * len(args))
     if function.path in MAPPINGS:
-        return _mapping(args)
+        return _mapping(args, spend)
     rebuild = _REBUILDS.get(function.path)
     return rebuild(function, args) if rebuild else Opaque(function, args)
 
@@ -44,9 +56,9 @@ def set_state(target: object, state: object) -> None:
 
 def as_key(value: object) -> object:
     """A dictionary key that cannot be made slow or deep to hash; other keys count by identity."""
-    if isinstance(value, _EXACT) or (isinstance(value, int) and abs(value) < 2**60):
+    if isinstance(value, _EXACT) or (isinstance(value, int) and abs(value) < _MOST_KEY):
         return value
-    return Opaque(Global("key"), value)
+    return Opaque(_KEY, value)
 
 
 def fill(mapping: dict[object, object], pairs: list[object]) -> None:
@@ -57,15 +69,19 @@ def fill(mapping: dict[object, object], pairs: list[object]) -> None:
         mapping[as_key(key)] = value
 
 
-def _mapping(args: tuple[object, ...]) -> dict[object, object]:
+def _mapping(args: tuple[object, ...], spend: Callable[[int], None]) -> dict[object, object]:
     """A dictionary from another one or from pairs; a default factory before them is ignored."""
     made: dict[object, object] = {}
     for source in args:
+        if isinstance(source, dict | list | tuple):
+            spend(120 * len(source))
         if isinstance(source, dict):
             made.update(source)
         elif isinstance(source, list | tuple):
             for pair in source:
-                fill(made, list(pair) if isinstance(pair, list | tuple) else [pair])
+                if not isinstance(pair, list | tuple) or len(pair) != 2:
+                    raise Broken("holds a dictionary with a key that has no value")
+                made[as_key(pair[0])] = pair[1]
     return made
 
 
@@ -102,7 +118,7 @@ def _view(storage: Storage, dtype: str, offset: int, size: list[int], stride: li
     start, stop = offset * item, (offset + reach) * item
     if numel > _MOST_ELEMENTS or (numel and stop > storage.size):
         raise Broken("holds a tensor that reaches past the end of its storage")
-    return Tensor(storage, dtype, start, stop, numel)
+    return Tensor(storage, dtype, start, stop, tuple(size), numel)
 
 
 def _natural(value: object) -> int:
@@ -124,19 +140,14 @@ def _wrapped(function: Global, args: tuple[object, ...]) -> object:
     return args[0] if args and isinstance(args[0], Tensor) else Opaque(function, args)
 
 
-def _from_type(function: Global, args: tuple[object, ...]) -> object:
-    """(function, class, arguments, state): a tensor of a subclass."""
-    if len(args) < 3:
-        return Opaque(function, args)
-    return called(args[0], args[2])
-
-
 # ---------------------------------------------------------------------- numbers and bytes
 
 
-def _encoded(_: Global, args: tuple[object, ...]) -> bytes:
+def _encoded(_: Global, args: tuple[object, ...]) -> object:
     """(text, "latin1"): how protocol 2 writes bytes."""
     match args:
+        case (Global() as long, "latin1") if long is LONG:
+            return long
         case (str(text), "latin1" | "latin-1" | "iso-8859-1"):
             return text.encode("latin1")
     raise Broken("encodes text in a way that no checkpoint needs")
@@ -172,7 +183,6 @@ _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "torch._utils._rebuild_parameter": _wrapped,
     "torch._utils._rebuild_parameter_with_state": _wrapped,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,
-    "torch._tensor._rebuild_from_type_v2": _from_type,
     "_codecs.encode": _encoded,
     "builtins.bytes": _bytes,
     "copyreg._reconstructor": _reconstructor,

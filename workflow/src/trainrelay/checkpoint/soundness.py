@@ -21,7 +21,7 @@ def newest_sound(
     skipped: list[str] = []
     for epoch, path in candidates:
         try:
-            inspection = examine(path, epoch_base)
+            inspection = examine(path, epoch_base, candidates[-1][1])
         except CheckpointError as error:
             skipped.append(str(error))
             continue

@@ -31,6 +31,10 @@ class Opaque:
     items: list[object] = field(default_factory=list)
 
 
+LONG = Global("long text")
+"""Any text, bytes or number that was too long to be kept."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
     """The bytes of tensors: a member of the zip file."""
@@ -48,4 +52,5 @@ class Tensor:
     dtype: str
     start: int
     stop: int
+    size: tuple[int, ...]
     numel: int

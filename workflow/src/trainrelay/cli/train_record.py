@@ -55,7 +55,8 @@ def final_checkpoint(config: Config, facts: Facts) -> CheckpointFacts:
         digest = sha256_of(path)
         if recorded is not None and recorded.file.sha256 == digest.sha256:
             return recorded.model_copy(update={"file": digest})
-        return inspect(path, facts.work_dirs.epoch_base)
+        first = facts.checkpoints[-1][1] if facts.checkpoints else None
+        return inspect(path, facts.work_dirs.epoch_base, first)
     if recorded is None:
         raise UserError(
             f"{facts.run}/{facts.stage}: {path} is missing, though epoch {wanted} was trained; put it back, "

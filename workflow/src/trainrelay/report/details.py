@@ -166,6 +166,8 @@ def _checkpoint(name: str, found: CheckpointFacts) -> Iterator[tuple[str, str]]:
     yield name, found.file.path
     yield "sha256", found.file.sha256
     finite = "all finite" if found.finite else "NOT all finite"
+    if found.constant_infinity:
+        finite += f" (but constant infinities, as in {found.constant_infinity})"
     size = f"{file_size(found.file.size)}, {found.tensors} tensors, {found.parameters:,} parameters, {finite}"
     yield "content", size
 

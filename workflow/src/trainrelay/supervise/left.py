@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainrelay.command import Trainer
+from trainrelay.command import Trainer, checkpoint_files
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise.decide import Left
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.text import quoted
 
 _MOST = 3
+_ALONE = "holds weights without an epoch or an optimizer"
 _HEAD_BYTES = 256 * 1024  # of the log
 
 
 def left(job: StageJob, record: AttemptRecord | None) -> Left:
     """The files that were not understood, what was looked for, and the first lines of the log."""
     files = job.unrecognised()
+    alone = [(path, _ALONE) for path in checkpoint_files(job.work_dirs.current) if path not in dict(files)]
+    files, unrecognised = [*files, *alone], bool(files)
     listed = ", ".join(f"{path.name} ({quoted(why)})" for path, why in files[:_MOST])
     more = f" and {len(files) - _MOST} more" if len(files) > _MOST else ""
     holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like one'}{more}"
     words = f"{holds}; looked for: {job.trainer.looked_for}"
-    return Left(bool(files), f"{words}; {_lines(job.trainer, Path(record.log))}" if record else words)
+    return Left(unrecognised, f"{words}; {_lines(job.trainer, Path(record.log))}" if record else words)
 
 
 def _lines(trainer: Trainer, log: Path) -> str:

@@ -56,11 +56,12 @@ def judged(
 
 def final_checkpoint(job: StageJob, status: int | None) -> tuple[CheckpointFacts | None, str | None]:
     """The checkpoint that finishes the training, or what is wrong with it; (None, None): there is none."""
-    path = final_candidate(job.checkpoints(), job.epochs)
+    found = job.checkpoints()
+    path = final_candidate(found, job.epochs)
     if path is None:
         return None, None
     try:
-        facts = inspect(path, job.work_dirs.epoch_base)
+        facts = inspect(path, job.work_dirs.epoch_base, found[-1][1])
     except UserError as error:
         return None, str(error)
     if not finished(facts, job.epochs, status):
