@@ -12,10 +12,10 @@ from trainrelay.cli import train
 from trainrelay.config import stage_paths
 from trainrelay.errors import Fenced
 from trainrelay.files import read_record
-from trainrelay.records import AttemptRecord, Identity
+from trainrelay.records import AttemptRecord, Identity, Place
 from trainrelay.state import read
 from trainrelay.supervise import Done, Outcome, StageJob
-from trainrelay.supervise.lease.claim import Beat, Claim, Place
+from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import add_claim, write_beat
 
 

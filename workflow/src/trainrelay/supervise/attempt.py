@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
-
+from trainrelay.alive import here, stat
 from trainrelay.command import Launch, Rung
 from trainrelay.errors import Fenced, Interrupted, UserError
 from trainrelay.launch_id import LAUNCH_VARIABLE
@@ -29,6 +28,7 @@ from trainrelay.supervise.ports import free_port
 from trainrelay.supervise.process import Ending, start
 from trainrelay.supervise.recover import settle
 from trainrelay.supervise.resume import ResumeProof, resume_point
+from trainrelay.supervise.roll import Roll
 from trainrelay.supervise.slurm_run import Why, why_stopped
 from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.tail import Tail
@@ -74,8 +74,9 @@ def attempt(
     main thread. When it returns or raises, no process of the attempt is left.
     """
     record = _opened(job, rung, around, probes)
-    with recorded_whatever_happens(job, record, around.lease):
-        return _followed(job, record, _started(record), around)
+    roll = Roll(job.stage_dir, record, around.lease.guard)
+    with recorded_whatever_happens(job, record, roll, around.lease):
+        return _followed(job, record, roll, _started(record, roll), around)
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -84,8 +85,9 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
     what = f"attempt {record.number} goes on though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
-    with recorded_whatever_happens(job, record, around.lease):
-        return _followed(job, record, Orphans(record.tag), around)
+    roll = Roll(job.stage_dir, record, around.lease.guard)
+    with recorded_whatever_happens(job, record, roll, around.lease):
+        return _followed(job, record, roll, Orphans(roll), around)
 
 
 def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]) -> AttemptRecord:
@@ -119,8 +121,8 @@ def _beginning(record: AttemptRecord) -> str:
 
 
 def _supervisor() -> dict[str, Any]:
-    pid = os.getpid()
-    return {"supervisor_pid": pid, "supervisor_start_s": psutil.Process(pid).create_time()}
+    pid, place = os.getpid(), here()
+    return {"host": place.host, "place": place, "supervisor_pid": pid, "supervisor_ticks": stat(pid).ticks}
 
 
 def _record(
@@ -130,7 +132,6 @@ def _record(
     return AttemptRecord(
         number=number,
         tag=str(uuid.uuid4()),
-        host=socket.gethostname(),
         **_supervisor(),
         argv=list(launch.argv),
         env=dict(launch.env),
@@ -165,12 +166,15 @@ class NotStarted(UserError):
 
 
 @contextlib.contextmanager
-def recorded_whatever_happens(job: StageJob, record: AttemptRecord, lease: Guard) -> Iterator[None]:
+def recorded_whatever_happens(
+    job: StageJob, record: AttemptRecord, roll: Roll, lease: Guard
+) -> Iterator[None]:
     # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
     try:
         yield
     except BaseException as error:
-        end_everywhere(steps_of(job.request), record.tag, job.stop_grace_s)
+        roll.look(now=True)
+        end_everywhere(steps_of(job.request), roll.kin, job.stop_grace_s)
         end: EndClass = "trainer-bug" if isinstance(error, NotStarted) else "lost"
         said = quoted(str(error) or type(error).__name__)
         reason = said if isinstance(error, NotStarted) else f"the supervisor failed: {said}"
@@ -180,7 +184,9 @@ def recorded_whatever_happens(job: StageJob, record: AttemptRecord, lease: Guard
         raise
 
 
-def _followed(job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings) -> AttemptRecord:
+def _followed(
+    job: StageJob, record: AttemptRecord, roll: Roll, trainer: Launcher, around: Surroundings
+) -> AttemptRecord:
     """Follow, end, judge and record one attempt."""
     stop, lease, shown = around.stop, around.lease, around.shown
     proof = ResumeProof(record.resumed_from, by_epoch=job.trainer.resume_proof == "epoch")
@@ -189,11 +195,13 @@ def _followed(job: StageJob, record: AttemptRecord, trainer: Launcher, around: S
         ended = follow(trainer, tail, watch, lambda: stop.wanted or lease.lost is not None)
         if stop.wanted:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
-        hang = _described(job, record, watch.hang) if watch.hang else None
+        hang = _described(job, record, roll, watch.hang) if watch.hang else None
         # What did not resume, or is another's now, must not write over the checkpoints that are there.
         grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
         steps = steps_of(job.request)
-        ending = end_everywhere(steps, record.tag, grace_s, hurry=lambda: stop.at_once)
+        roll.look(now=True)
+        ending = end_everywhere(steps, roll.kin, grace_s, hurry=lambda: stop.at_once)
+        roll.look(now=True)
         watch.read(tail.remaining())
     _tell(ending, shown, launcher_was_gone=ended)
     closed = judged(
@@ -214,18 +222,18 @@ def _slurms_reason(record: AttemptRecord, stop: StopRequest) -> Why | None:
     return why_stopped(record.slurm) if record.slurm and stop.signals else None
 
 
-def _described(job: StageJob, record: AttemptRecord, hang: Hang) -> str:
+def _described(job: StageJob, record: AttemptRecord, roll: Roll, hang: Hang) -> str:
     """The hang in a sentence, with where each process stood; their stacks are kept."""
     stacks = folder(job.stage_dir, record.number) / "stacks"
-    found = described(collect(record.tag, stacks))
+    found = described(collect(roll.kin, stacks))
     hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage where that is normal"
     return f"{hang.reason}; {found}; stacks: {stacks}{hint}"
 
 
-def _started(record: AttemptRecord) -> Child:
+def _started(record: AttemptRecord, roll: Roll) -> Child:
     try:
         env = with_stack_dumps({**os.environ, **record.env})
-        return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag))
+        return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), roll)
     except OSError as error:
         place = error.filename or record.argv[0]
         raise NotStarted(

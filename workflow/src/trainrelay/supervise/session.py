@@ -30,6 +30,7 @@ from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import wait_for_nodes
 from trainrelay.supervise.probe import climb, probe_rung, told
 from trainrelay.supervise.recover import orphaned
+from trainrelay.supervise.roll import adopt_orphans
 from trainrelay.supervise.stop import stop_requests
 
 _MEND_LADDER = (
@@ -58,6 +59,7 @@ def train(job: StageJob, console: Console, lease: Guard) -> Outcome:
     bare = display(console, job.name, job.epochs, time.monotonic)
     shown = Kept(bare, job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
     asked = Asked(job.supervision, lease.owner, shown.note)
+    adopt_orphans()
     with stop_requests(asked) as stop, contextlib.closing(shown):
         return _Launch(job, Surroundings(shown, stop, lease)).run()
 
