@@ -41,17 +41,6 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, json_bytes(path, value))
 
 
-def write_json_unsynced(path: Path, value: Any) -> None:
-    """As `write_json`, for what need not outlive a power cut: no disk holds the caller up. OSError."""
-    aside = temporary_beside(path)
-    try:
-        aside.write_bytes(json_bytes(path, value))
-        aside.replace(path)
-    finally:
-        with suppress(OSError):
-            aside.unlink()
-
-
 def json_bytes(path: Path, value: Any) -> bytes:
     """The bytes that `write_json` writes; `path` is for the message only."""
     try:

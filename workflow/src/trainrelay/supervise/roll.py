@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.alive import Kin, Process, family, find, here, stat, table
-from trainrelay.errors import Fenced
-from trainrelay.files import write_json_unsynced
+from trainrelay.errors import Fenced, UserError
+from trainrelay.files import write_json
 from trainrelay.records import AttemptRecord, Processes
 from trainrelay.state import PROCESSES, kin_of
 from trainrelay.supervise.attempts import folder
@@ -23,6 +24,7 @@ from trainrelay.supervise.attempts import folder
 _LOOK_S = 5.0
 _MOST = 1000  # the oldest: what is younger descends from them
 _PR_SET_CHILD_SUBREAPER = 36
+_NOBODY = Process(0, sys.maxsize, "", "", 0)
 
 
 def adopt_orphans() -> None:
@@ -37,8 +39,9 @@ class Roll:
         self, stage_dir: Path, record: AttemptRecord, guard: Callable[[], None] = lambda: None
     ) -> None:
         self._folder, self._guard = folder(stage_dir, record.number), guard
-        self.kin = kin_of(self._folder) or Kin(record.tag)
-        self._launcher: Process | None = None
+        self._written = kin_of(self._folder)
+        self.kin = self._written or Kin(record.tag)
+        self._launcher = _NOBODY
         self._looked_s = float("-inf")
 
     def began(self, pid: int) -> None:
@@ -56,22 +59,20 @@ class Roll:
         """Writes down who lives, at most every 5 s, by what costs little; buries those left to us."""
         if now or time.monotonic() - self._looked_s >= _LOOK_S:
             self._looked_s, seen = time.monotonic(), table()
-            adopted = [one for one in seen.values() if self._launcher and self._is_ours(one, self._launcher)]
+            young = [one for one in seen.values() if one.ticks >= self._launcher.ticks]
+            adopted = [one for one in young if one.parent == os.getpid()]
             self._take(family(seen, (one.pid for one in adopted), self.kin.known))
             for one in adopted:
-                if one.gone and self._launcher and one.pid != self._launcher.pid:
+                if one.gone and one.pid != self._launcher.pid:  # of the launcher Popen takes care
                     with suppress(ChildProcessError):
                         os.waitpid(one.pid, os.WNOHANG)
 
-    def _is_ours(self, one: Process, launcher: Process) -> bool:
-        return one.parent == os.getpid() and one.ticks >= launcher.ticks
-
     def _take(self, found: Iterable[Process]) -> None:
         oldest = sorted(found, key=lambda one: one.ticks)[:_MOST]
-        if (kin := Kin(self.kin.tag, tuple(one.key for one in oldest))) != self.kin:
-            self.kin = kin
-            # A full disk ends no training.
-            with suppress(OSError, Fenced):
+        self.kin = self.kin._replace(known=tuple(one.key for one in oldest))
+        if self.kin != self._written:
+            with suppress(UserError, Fenced):  # a full disk ends no training
                 self._guard()
-                written = Processes(tag=kin.tag, place=here(), known=kin.known)
-                write_json_unsynced(self._folder / PROCESSES, written)
+                written = Processes(tag=self.kin.tag, place=here(), known=self.kin.known)
+                write_json(self._folder / PROCESSES, written)
+                self._written = self.kin
