@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,19 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from trainrelay import alive
 from trainrelay.alive import TAG_VARIABLE
 from trainrelay.command import RUNGS, Launch, LaunchRequest
 from trainrelay.command.mmcv import Mmcv
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Lease, StageJob, acquire, process, roll, train
+from trainrelay.supervise import Lease, StageJob, acquire, process, recover, roll, train
 from trainrelay.supervise.attempt import Surroundings, attempt
 from trainrelay.supervise.display import display
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.work_dirs import WorkDirs
 
-SUPERVISING = Path(__file__)
-TOY = SUPERVISING.with_name("toy_trainer.py")
+TOY = Path(__file__).with_name("toy_trainer.py")
 DEADLINE_S = 60.0
 
 
@@ -161,12 +161,18 @@ def eventually(condition: Callable[[], Any]) -> Any:
     return value
 
 
-def supervisor(folder: Path, templates: Path, habit: str, **changes: Any) -> subprocess.Popen[str]:
-    """A supervisor in a process of its own, as a job of Snakemake would be."""
+def supervisor(
+    folder: Path, templates: Path, habit: str, before: Sequence[str] = (), **changes: Any
+) -> subprocess.Popen[str]:
+    """A supervisor in a process of its own, as a job of Snakemake would be; `before` are words in front of it."""
     spec = json.dumps({"folder": str(folder), "templates": str(templates), "habit": habit, **changes})
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
-        [sys.executable, __file__, spec], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        [*before, sys.executable, __file__, spec],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
     )
 
 
@@ -193,6 +199,12 @@ def _main() -> None:
     spec_launch, leased = spec.pop("launch", False), spec.pop("leased", False)
     wrapped, beat_s = spec.pop("cleared", False), spec.pop("beat_s", 10.0)
     roll._LOOK_S = spec.pop("look_s", roll._LOOK_S)
+    recover._LOOK_S = 0.1
+    if spec.pop("kills_nothing", False):  # in place of a frozen cgroup
+        process._send = lambda *_: None
+    if namespace := spec.pop("pid_namespace", None):  # in place of a real one
+        alive._link = lambda _: namespace
+    recover._PATIENCE_S = spec.pop("patience_s", recover._PATIENCE_S)
     process._UNKILLABLE_S = spec.pop("unkillable_s", process._UNKILLABLE_S)
     kind = Ranks() if spec.pop("ranks", False) else Toy()
     where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")

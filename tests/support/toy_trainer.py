@@ -79,8 +79,6 @@ def before_training(habit: str) -> None:
     elif habit == "leaves-children":
         child(SLEEPER)
         orphan(DEAF)
-    elif habit == "raises-beside-a-child":
-        child(DEAF)
     elif habit == "leaves-bare-orphans":
         bare_orphan("pass")
         bare_orphan(DEAF)
@@ -112,7 +110,8 @@ def during(habit: str, epoch: int, work_dir: Path) -> None:
         raise KeyError("img_metas")
     elif habit == "port-taken-once" and once(work_dir):
         raise RuntimeError("The server socket has failed to listen on any local network address. EADDRINUSE")
-    elif habit == "raises-beside-a-child":
+    elif habit == "raises-beside-a-child" and once(work_dir):
+        child(DEAF)
         while not (work_dir / "go").exists():
             time.sleep(0.05)
         raise KeyError("img_metas")

@@ -19,7 +19,6 @@ import pytest
 from rich.console import Console
 
 from support.supervising import (
-    SUPERVISING,
     Alone,
     carrying,
     cleared,
@@ -157,18 +156,12 @@ def test_a_damaged_record_names_the_trainer_that_lives_before_its_advice(
 
 
 def in_another_pid_namespace(folder: Path, templates: Path, **changes: Any) -> subprocess.Popen[str]:
-    """A supervisor whose /proc shows nothing of this namespace."""
+    """A supervisor whose /proc shows nothing of this namespace; one that believes so where none can be made."""
     unshare = ["unshare", *([] if os.getuid() == 0 else ["--user", "--map-root-user"])]
     argv = [*unshare, "--pid", "--fork", "--kill-child", "--mount-proc"]
-    spec = json.dumps({"folder": str(folder), "templates": str(templates), "habit": "good", **changes})
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return subprocess.Popen(
-        [*argv, sys.executable, str(SUPERVISING), spec],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-    )
+    if subprocess.run([*argv, "true"], capture_output=True, check=False).returncode:
+        return supervisor(folder, templates, "good", pid_namespace="pid:[1]", **changes)
+    return supervisor(folder, templates, "good", argv, **changes)
 
 
 def test_from_another_pid_namespace_no_second_trainer_is_started(tmp_path: Path, templates: Path) -> None:
@@ -187,10 +180,23 @@ def test_from_another_pid_namespace_no_second_trainer_is_started(tmp_path: Path,
 # ---------------------------------------------------------------------- processes that do not end
 
 
+FREEZER = Path("/sys/fs/cgroup/freezer")
+CAN_FREEZE = FREEZER.is_dir() and os.access(FREEZER, os.W_OK)
+KILLED: dict[str, Any] = {
+    "launch": True,
+    "unkillable_s": 0.1,
+    "stop_grace_s": 0.1,
+    "kills_nothing": not CAN_FREEZE,
+}
+
+
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """A process in a frozen cgroup, which not even SIGKILL ends."""
-    group = Path("/sys/fs/cgroup/freezer") / f"trainrelay-{uuid.uuid4().hex[:8]}"
+    """A process in a frozen cgroup, which not even SIGKILL ends; where none can be made, nobody kills it."""
+    if not CAN_FREEZE:
+        yield
+        return os.kill(pid, signal.SIGKILL)
+    group = FREEZER / f"trainrelay-{uuid.uuid4().hex[:8]}"
     group.mkdir()
     state = group / "freezer.state"
     try:
@@ -202,14 +208,14 @@ def frozen(pid: int) -> Iterator[None]:
         state.write_text("THAWED")
         eventually(lambda: not (group / "cgroup.procs").read_text())
         group.rmdir()
+    return None
 
 
 def test_no_attempt_follows_while_a_process_of_the_last_one_does_not_end(
     tmp_path: Path, templates: Path
 ) -> None:
-    """Neither by itself nor by a relaunch; once it has ended, the same command goes on."""
-    changes: dict[str, Any] = {"launch": True, "unkillable_s": 0.3, "stop_grace_s": 0.1}
-    boss = supervisor(tmp_path, templates, "raises-beside-a-child", **changes)
+    """The launch waits for it, a relaunch names it; once it has ended, the launch goes on by itself."""
+    boss = supervisor(tmp_path, templates, "raises-beside-a-child", **KILLED)
     job = toy_job(tmp_path, templates)
     eventually(lambda: "Epoch [2]" in log_text(tmp_path) and "deaf child up" in log_text(tmp_path))
     (attempt,) = list_attempts(job.stage_dir)
@@ -217,12 +223,27 @@ def test_no_attempt_follows_while_a_process_of_the_last_one_does_not_end(
     (child,) = (pid for pid in carrying(attempt.tag) if pid != launcher)
     with frozen(child):
         (job.work_dirs.current / "go").touch()
-        for one in (boss, None):
-            boss = one or supervisor(tmp_path, templates, "good", **changes)
-            said, errors = boss.communicate(timeout=60)
-            answer = json.loads(said)
-            assert answer.get("error") == "Refusal", (answer, errors)
-            assert f"(pid {child}) of this stage still run" in answer["message"]
-            assert [one.end for one in list_attempts(job.stage_dir)] == ["trainer-bug"]
-    eventually(lambda: not carrying(attempt.tag))
-    assert isinstance(launched(job)[0].step, Done)
+        assert boss.stderr is not None
+        eventually(lambda: f"(pid {child}) of an earlier attempt" in boss.stderr.readline())  # type: ignore[union-attr]
+        said, errors = supervisor(tmp_path, templates, "good", **KILLED).communicate(timeout=60)
+        answer = json.loads(said)
+        assert answer.get("error") == "Refusal", (answer, errors)
+        assert f"(pid {child}) of this stage still run" in answer["message"]
+        assert [one.end for one in list_attempts(job.stage_dir)] == ["trainer-bug"]
+    assert json.loads(boss.communicate(timeout=60)[0])["end"] == "done"
+
+
+@pytest.mark.long
+def test_what_does_not_end_within_the_patience_ends_the_launch_by_name(
+    tmp_path: Path, templates: Path
+) -> None:
+    boss = supervisor(tmp_path, templates, "raises-beside-a-child", patience_s=0.1, **KILLED)
+    eventually(lambda: "Epoch [2]" in log_text(tmp_path) and "deaf child up" in log_text(tmp_path))
+    job = toy_job(tmp_path, templates)
+    (child,) = set(carrying(list_attempts(job.stage_dir)[0].tag)) - set(trainers(tmp_path))
+    with frozen(child):
+        (job.work_dirs.current / "go").touch()
+        answer = json.loads(boss.communicate(timeout=60)[0])
+        assert answer.get("error") == "Refusal", answer
+        assert f"(pid {child}) of this stage still run" in answer["message"]
+        assert len(list_attempts(job.stage_dir)) == 1

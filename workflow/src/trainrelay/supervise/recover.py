@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.roll import Roll
 
 Say = Callable[[str], None]
+
+_PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
+_LOOK_S = 2.0
 
 
 def orphaned(job: StageJob) -> AttemptRecord | None:
@@ -46,6 +50,16 @@ def refuse_beside_living(stage_dir: Path, name: str) -> None:
             f"{name}: a process that cannot be seen from here (in another container or pid namespace of this"
             f" machine) still writes {log}; wait for it, or stop it there; then run the same command again"
         )
+
+
+def let_die(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> None:
+    """Returns once nothing of the stage lives that was killed; at the latest after 10 minutes."""
+    until_s = time.monotonic() + _PATIENCE_S
+    if found := living(stage_dir):
+        say(f"waiting for {', '.join(map(str, found))} of an earlier attempt to end")
+    while found and not stopped() and time.monotonic() < until_s:
+        time.sleep(_LOOK_S)
+        found = living(stage_dir)
 
 
 def settle(job: StageJob, say: Say) -> None:

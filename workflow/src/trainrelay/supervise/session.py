@@ -29,7 +29,7 @@ from trainrelay.supervise.events import Kept
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import wait_for_nodes
 from trainrelay.supervise.probe import climb, probe_rung, told
-from trainrelay.supervise.recover import orphaned
+from trainrelay.supervise.recover import let_die, orphaned
 from trainrelay.supervise.roll import adopt_orphans
 from trainrelay.supervise.stop import stop_requests
 
@@ -134,6 +134,8 @@ class _Launch:
     def _attempt(self, rung: str) -> AttemptRecord:
         """One attempt, noted for the next step."""
         self._wait_for_nodes()
+        if self._past:
+            let_die(self._job.stage_dir, self._shown.note, lambda: self._stop.wanted)
         before = self._newest()
         probes, self._probes = self._probes, []
         record = attempt(self._job, self._job.rung(rung), self._around, probes)
