@@ -164,7 +164,7 @@ def eventually(condition: Callable[[], Any]) -> Any:
 def supervisor(
     folder: Path, templates: Path, habit: str, before: Sequence[str] = (), **changes: Any
 ) -> subprocess.Popen[str]:
-    """A supervisor in a process of its own, as a job of Snakemake would be; `before` are words in front of it."""
+    """A supervisor in a process of its own, as a job of Snakemake would be, with words `before` it."""
     spec = json.dumps({"folder": str(folder), "templates": str(templates), "habit": habit, **changes})
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(

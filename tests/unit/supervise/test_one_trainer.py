@@ -156,7 +156,7 @@ def test_a_damaged_record_names_the_trainer_that_lives_before_its_advice(
 
 
 def in_another_pid_namespace(folder: Path, templates: Path, **changes: Any) -> subprocess.Popen[str]:
-    """A supervisor whose /proc shows nothing of this namespace; one that believes so where none can be made."""
+    """A supervisor whose /proc shows nothing of this namespace; one that believes so if none can be made."""
     unshare = ["unshare", *([] if os.getuid() == 0 else ["--user", "--map-root-user"])]
     argv = [*unshare, "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*argv, "true"], capture_output=True, check=False).returncode:
