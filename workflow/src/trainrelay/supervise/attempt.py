@@ -74,8 +74,7 @@ def attempt(
     main thread. When it returns or raises, no process of the attempt is left.
     """
     record = _opened(job, rung, around, probes)
-    roll = Roll(job.stage_dir, record, around.lease.guard)
-    with recorded_whatever_happens(job, record, roll, around.lease):
+    with recorded_whatever_happens(job, record, around.lease) as roll:
         return _followed(job, record, roll, _started(record, roll), around)
 
 
@@ -85,8 +84,7 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
     what = f"attempt {record.number} goes on though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
-    roll = Roll(job.stage_dir, record, around.lease.guard)
-    with recorded_whatever_happens(job, record, roll, around.lease):
+    with recorded_whatever_happens(job, record, around.lease) as roll:
         return _followed(job, record, roll, Orphans(roll), around)
 
 
@@ -166,12 +164,11 @@ class NotStarted(UserError):
 
 
 @contextlib.contextmanager
-def recorded_whatever_happens(
-    job: StageJob, record: AttemptRecord, roll: Roll, lease: Guard
-) -> Iterator[None]:
+def recorded_whatever_happens(job: StageJob, record: AttemptRecord, lease: Guard) -> Iterator[Roll]:
     # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
+    roll = Roll(job.stage_dir, record, lease.guard)
     try:
-        yield
+        yield roll
     except BaseException as error:
         roll.look(now=True)
         end_everywhere(steps_of(job.request), roll.kin, job.stop_grace_s)
