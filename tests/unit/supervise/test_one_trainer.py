@@ -141,10 +141,10 @@ def test_a_damaged_record_names_the_trainer_that_lives_before_its_advice(
     job = toy_job(tmp_path, templates)
     record = job.stage_dir / "attempts/001/attempt.json"
     record.write_bytes(record.read_bytes()[:100])
-    with pytest.raises(UserError, match=rf"but first: \S+ \(pid {pid}\).* run: kill {pid}\b"):
+    with pytest.raises(UserError, match=rf"but first: .*\(pid {pid}\).* run: kill {pid}\b"):
         launched(job)
     record.rename(record.with_suffix(".json.broken"))
-    with pytest.raises(Refusal, match=rf"\(pid {pid}\) of this stage still run.*kill {pid}\b"):
+    with pytest.raises(Refusal, match=rf"still run here: \S+ \(pid {pid}\).*kill {pid}\b"):
         launched(job)
     assert trainers(tmp_path) == [pid]
     os.kill(pid, signal.SIGKILL)
@@ -228,7 +228,7 @@ def test_no_attempt_follows_while_a_process_of_the_last_one_does_not_end(
         said, errors = supervisor(tmp_path, templates, "good", **KILLED).communicate(timeout=60)
         answer = json.loads(said)
         assert answer.get("error") == "Refusal", (answer, errors)
-        assert f"(pid {child}) of this stage still run" in answer["message"]
+        assert f"still run here: python (pid {child})" in answer["message"]
         assert [one.end for one in list_attempts(job.stage_dir)] == ["trainer-bug"]
     assert json.loads(boss.communicate(timeout=60)[0])["end"] == "done"
 
@@ -245,5 +245,5 @@ def test_what_does_not_end_within_the_patience_ends_the_launch_by_name(
         (job.work_dirs.current / "go").touch()
         answer = json.loads(boss.communicate(timeout=60)[0])
         assert answer.get("error") == "Refusal", answer
-        assert f"(pid {child}) of this stage still run" in answer["message"]
+        assert f"still run here: python (pid {child})" in answer["message"]
         assert len(list_attempts(job.stage_dir)) == 1

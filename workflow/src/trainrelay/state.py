@@ -128,7 +128,8 @@ def beside_living(error: UserError, stage_folder: Path) -> UserError:
 def still_run(found: Collection[Process]) -> str:
     """That processes of a stage still run, and what to do about them."""
     pids = " ".join(str(one.pid) for one in found)
-    return f"{', '.join(map(str, found))} of this stage still run here; wait for them, or run: kill {pids}"
+    names = ", ".join(map(str, found))
+    return f"processes of this stage still run here: {names}; wait for them, or run: kill {pids}"
 
 
 def living(stage_folder: Path, but: Collection[str] = ()) -> list[Process]:
