@@ -253,10 +253,27 @@ DEFECTS = (
     Defect(
         "only-the-launcher-is-ended",
         "Ranks in sessions of their own outlive a stop and hold the GPUs.",
-        f"{LIBRARY}/supervise/process.py",
-        "if process.pid in family)",
-        "if process.pid in family and _parent(process) == os.getpid())",
+        f"{LIBRARY}/alive.py",
+        "if one.parent in whole} - whole",
+        "if one.parent in whole and one.parent == os.getpid()} - whole",
         "tests/unit/supervise/test_process.py::test_every_process_is_found_and_ended",
+    ),
+    Defect(
+        "launcher-not-written-down",
+        "A trainer whose environment was cleared is not found again after its supervisor's SIGKILL.",
+        f"{LIBRARY}/supervise/launcher.py",
+        "roll.began(process.pid)",
+        "roll.look()",
+        "tests/unit/supervise/test_one_trainer.py::test_a_trainer_whose_environment_was_cleared_is_followed",
+    ),
+    Defect(
+        "attempt-beside-what-does-not-end",
+        "An attempt begins while a process of the one before waits inside the kernel or is frozen.",
+        f"{LIBRARY}/supervise/recover.py",
+        "    refuse_beside_living(job.stage_dir, job.name)\n    settle_elsewhere",
+        "    settle_elsewhere",
+        "tests/unit/supervise/test_one_trainer.py"
+        "::test_no_attempt_follows_while_a_process_of_the_last_one_does_not_end",
     ),
     Defect(
         "sigterm-not-heard",
@@ -278,8 +295,8 @@ DEFECTS = (
         "other-host-counts-as-dead",
         "An open attempt on another node is taken for lost, and a second trainer starts beside it.",
         f"{LIBRARY}/state.py",
-        "if attempt.host != socket.gethostname():\n        return True",
-        "if attempt.host != socket.gethostname():\n        return False",
+        'not in ("gone", "rebooted")',
+        'in ("runs", "stopped")',
         "tests/unit/test_state.py::TestSupervisor::test_on_another_host_it_may_live",
     ),
     Defect(
@@ -548,10 +565,10 @@ DEFECTS = (
     Defect(
         "reused-pid-is-the-owner",
         "Another process that was given a dead owner's pid holds the lease for ever.",
-        f"{LIBRARY}/supervise/lease/place.py",
-        "if ticks != started or state in _GONE:",
-        "if state in _GONE:",
-        "tests/unit/supervise/lease/test_lease_place.py::test_pid_given_again_is_another_process",
+        f"{LIBRARY}/alive.py",
+        "if ticks != found.ticks or found.gone:",
+        "if found.gone:",
+        "tests/unit/test_alive.py::test_pid_given_again_is_another_process",
     ),
     Defect(
         "silence-of-slurm-is-death",

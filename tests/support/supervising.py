@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from trainrelay import alive
+from trainrelay.alive import TAG_VARIABLE
 from trainrelay.command import RUNGS, Launch, LaunchRequest
 from trainrelay.command.metriclogger import MetricLogger
 from trainrelay.command.mmcv import Mmcv
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord, EpochBases
-from trainrelay.supervise import Lease, StageJob, acquire, train
+from trainrelay.supervise import Lease, StageJob, acquire, process, recover, roll, train
 from trainrelay.supervise.attempt import Surroundings, attempt
 from trainrelay.supervise.display import display
-from trainrelay.supervise.process import TAG_VARIABLE
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.work_dirs import WorkDirs
 
@@ -116,6 +117,27 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
     return job if job.learns_base else job.counting(job.trainer.epoch_bases or EpochBases(printed=0, saved=1))
 
 
+def cleared(job: StageJob) -> StageJob:
+    """The job under a wrapper that clears the environment, as `apptainer --cleanenv` or sudo do."""
+    wrapper = Path(job.request.root) / "cleared"
+    if not wrapper.exists():
+        wrapper.write_text(f'#!/bin/sh\nexec env -i "{sys.executable}" "$@"\n')
+        wrapper.chmod(0o755)
+    return replace(job, request=replace(job.request, interpreter=str(wrapper)))
+
+
+def trainers(folder: Path) -> list[int]:
+    """Every living toy trainer below a folder, by its arguments."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = one.cmdline()
+            ours = str(TOY) in words and any(word.startswith(str(folder)) for word in words)
+            if ours and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one.pid)
+    return found
+
+
 class Alone:
     """The lease of a supervisor that nobody competes with."""
 
@@ -136,11 +158,11 @@ def once(job: StageJob, console: Console) -> AttemptRecord:
 def carrying(value: str, variable: str = TAG_VARIABLE) -> list[int]:
     """Other living processes that have a variable of this value in their environment."""
     found = []
-    for process in psutil.process_iter():
+    for one in psutil.process_iter():
         try:
-            same = process.environ().get(variable) == value and process.pid != os.getpid()
-            if same and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
+            same = one.environ().get(variable) == value and one.pid != os.getpid()
+            if same and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one.pid)
         except (psutil.Error, OSError):
             continue
     return found
@@ -155,12 +177,18 @@ def eventually(condition: Callable[[], Any]) -> Any:
     return value
 
 
-def supervisor(folder: Path, templates: Path, habit: str, **changes: Any) -> subprocess.Popen[str]:
-    """A supervisor in a process of its own, as a job of Snakemake would be."""
+def supervisor(
+    folder: Path, templates: Path, habit: str, before: Sequence[str] = (), **changes: Any
+) -> subprocess.Popen[str]:
+    """A supervisor in a process of its own, as a job of Snakemake would be, with words `before` it."""
     spec = json.dumps({"folder": str(folder), "templates": str(templates), "habit": habit, **changes})
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
-        [sys.executable, __file__, spec], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        [*before, sys.executable, __file__, spec],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
     )
 
 
@@ -169,10 +197,14 @@ def log_text(folder: Path) -> str:
     return "".join(path.read_text(errors="replace") for path in sorted(folder.rglob("trainer.log")))
 
 
-def _held(job: StageJob) -> Lease:
+def _held(job: StageJob, beat_s: float) -> Lease:
     job.supervision.mkdir(parents=True, exist_ok=True)
     return acquire(
-        job.supervision, job.name, lambda sentence: print(sentence, file=sys.stderr), lambda: False
+        job.supervision,
+        job.name,
+        lambda sentence: print(sentence, file=sys.stderr),
+        lambda: False,
+        beat_s=beat_s,
     )
 
 
@@ -181,11 +213,21 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     spec = json.loads(sys.argv[1])
     spec_launch, leased = spec.pop("launch", False), spec.pop("leased", False)
+    wrapped, beat_s = spec.pop("cleared", False), spec.pop("beat_s", 10.0)
+    roll._LOOK_S = spec.pop("look_s", roll._LOOK_S)
+    recover._LOOK_S = 0.1
+    if spec.pop("kills_nothing", False):  # in place of a frozen cgroup
+        process._send = lambda *_: None
+    if namespace := spec.pop("pid_namespace", None):  # in place of a real one
+        alive._link = lambda _: namespace
+    recover._PATIENCE_S = spec.pop("patience_s", recover._PATIENCE_S)
+    process._UNKILLABLE_S = spec.pop("unkillable_s", process._UNKILLABLE_S)
     kind = KINDS[spec.pop("kind", "toy")]()
     where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")
     job = toy_job(*where, trainer=kind, **spec)
+    job = cleared(job) if wrapped else job
     try:
-        with _held(job) if leased else contextlib.nullcontext(Alone()) as lease:
+        with _held(job, beat_s) if leased else contextlib.nullcontext(Alone()) as lease:
             whole = spec_launch and train(job, Console(stderr=True), lease)
             record = whole.attempt if whole else once(job, Console(stderr=True))
     except TrainrelayError as error:

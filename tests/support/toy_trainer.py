@@ -50,6 +50,12 @@ def orphan(code: str) -> None:
     subprocess.run([sys.executable, "-c", launch], check=True)
 
 
+def bare_orphan(code: str) -> None:
+    """As `orphan`, its environment cleared: neither a parent nor a tag tells whose it is."""
+    launch = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {code!r}], env={{}})"
+    subprocess.run([sys.executable, "-c", launch], check=True)
+
+
 def without_environment(code: str) -> None:
     subprocess.Popen([sys.executable, "-c", code], env={}, start_new_session=True)
 
@@ -73,6 +79,9 @@ def before_training(habit: str) -> None:
     elif habit == "leaves-children":
         child(SLEEPER)
         orphan(DEAF)
+    elif habit == "leaves-bare-orphans":
+        bare_orphan("pass")
+        bare_orphan(DEAF)
     elif habit == "noisy":
         sys.stdout.buffer.write(b"\xff\xfe\x00\x1b[31m\x1b]0;title\x07" + b"x" * 3_000_000 + b"\n")
         sys.stdout.buffer.write(b"".join(b"\r%3d%%" % (i % 100) for i in range(200_000)))
@@ -91,9 +100,9 @@ def once(work_dir: Path) -> bool:
 
 def during(habit: str, epoch: int, work_dir: Path) -> None:
     """Bad habits after an epoch's first progress line."""
-    if habit == "slow":
-        time.sleep(1.0)
-    if habit == "waits" or habit == "many" or habit == "deaf":
+    if habit in ("slow", "brisk"):
+        time.sleep(1.0 if habit == "slow" else 0.3)
+    if habit in ("waits", "many", "deaf") or (habit == "leaves-bare-orphans" and epoch == 2):
         time.sleep(600)
     elif epoch < 2:
         return
@@ -101,6 +110,11 @@ def during(habit: str, epoch: int, work_dir: Path) -> None:
         raise KeyError("img_metas")
     elif habit == "port-taken-once" and once(work_dir):
         raise RuntimeError("The server socket has failed to listen on any local network address. EADDRINUSE")
+    elif habit == "raises-beside-a-child" and once(work_dir):
+        child(DEAF)
+        while not (work_dir / "go").exists():
+            time.sleep(0.05)
+        raise KeyError("img_metas")
     elif habit == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif habit == "stops-early":

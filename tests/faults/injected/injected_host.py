@@ -1,6 +1,6 @@
 """A command of trainrelay as another host would run it: HOST BEAT_S AHEAD_S ARGUMENT...
 
-The host's name is all that tells two hosts of one folder apart here; its clock is AHEAD_S seconds ahead.
+The host's name and its boot id tell two hosts of one folder apart; its clock is AHEAD_S seconds ahead.
 BEAT_S is the beat of its lease, of which a silent owner is granted some.
 """
 
@@ -9,12 +9,14 @@ import sys
 import time
 from functools import partial
 
-from trainrelay import cli
+from trainrelay import alive, cli
 from trainrelay.cli import train
 
 host, beat_s, ahead_s, *argv = sys.argv[1:]
 real = time.time
 time.time = lambda: real() + float(ahead_s)
 socket.gethostname = lambda: host
+read = alive._text
+alive._text = lambda path: f"boot-of-{host}" if path.endswith("/boot_id") else read(path)
 train.acquire = partial(train.acquire, beat_s=float(beat_s))
 sys.exit(cli.main(argv))

@@ -7,15 +7,17 @@ import os
 import re
 import signal
 import statistics
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from faults.bench import EPOCHS, IN_ALLOCATION, SNAKEMAKE, STAGE, TRAIN, Bench, said_of, went_on
+from faults.bench import EPOCHS, IN_ALLOCATION, MARK, SNAKEMAKE, STAGE, TRAIN, Bench, said_of, went_on
 from faults.fault import Seen, fault
 from faults.launch import Launch
+from support.supervising import carrying
 
 FOLLOWS_SUPERVISOR = r"trains it already, so this start follows it"
 FOLLOWS = r"attempt 1 goes on though its supervisor died: following it"
@@ -60,6 +62,41 @@ def supervisor_sigkilled(bench: Bench) -> Seen:
     _one_training(bench, "after the relaunch")
     noticed_s = relaunch.said_at(FOLLOWS) - relaunch.started_s
     return Seen(noticed_s, "done", "the relaunch follows attempt 1", "completes")
+
+
+@fault(
+    "supervisor-sigkilled-cleared-environment",
+    "supervisor SIGKILLed, trainer alive under a cleared environment; relaunch",
+    injected="the interpreter is a wrapper that execs `env -i`; SIGKILL to the supervisor in epoch 2,"
+    " iteration 3; `trainrelay train` again",
+    must="the relaunch follows the living trainer; completes in the same attempt",
+)
+def supervisor_sigkilled_cleared_environment(bench: Bench) -> Seen:
+    _cleared_environment(bench)
+    relaunch = _relaunched(bench)
+    assert not carrying(bench.attempts()[0].tag), "the trainer's environment was not cleared"
+    bench.go_on()
+    _succeeds(relaunch)
+    _one_training(bench, "after the relaunch")
+    starts = bench.stamps().of("start")
+    assert len({line["pid"] for line in starts}) == len({line["rank"] for line in starts}), starts
+    noticed_s = relaunch.said_at(FOLLOWS) - relaunch.started_s
+    return Seen(noticed_s, "done", "the relaunch follows attempt 1", "completes")
+
+
+def _cleared_environment(bench: Bench) -> None:
+    """Nothing of the trainer's environment is left but what this row itself needs."""
+    wrapper = bench.plan.with_name("cleared")
+    wrapper.write_text(
+        f'#!/bin/sh\nexec env -i PATH="$PATH" PYTHONPATH="$PYTHONPATH" {MARK}="${MARK}"'
+        f' "{sys.executable}" "$@"\n'
+    )
+    wrapper.chmod(0o755)
+
+    def change(data: dict[str, Any]) -> None:
+        data["runs"]["driving"]["trainer"]["interpreter"] = str(wrapper)
+
+    bench.project.configure(change)
 
 
 @fault(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainrelay.checkpoint import inspect, newest_sound, saved_epoch
+from trainrelay.checkpoint import glance, inspect, newest_sound
 from trainrelay.errors import CheckpointError
 
 FILES = Path(__file__).with_name("files")
@@ -176,7 +176,7 @@ def test_a_second_pickle_that_torch_would_run_is_refused(
     assert mark.exists(), "torch does not run it, so this test would prove nothing"
     mark.rmdir()
     assert "torch could load other data" in refusal(hostile)
-    assert saved_epoch(hostile) is None
+    assert glance(hostile).problem is not None
     chosen, skipped = newest_sound([(3, hostile), (2, saved)])
     assert chosen is not None
     assert chosen.file.path == str(saved)

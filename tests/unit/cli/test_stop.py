@@ -19,10 +19,9 @@ from trainrelay.cli.stop import stop_stage
 from trainrelay.config import Config
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.files import read_record, write_json
-from trainrelay.records import AttemptRecord
+from trainrelay.records import AttemptRecord, Place
 from trainrelay.supervise import acquire, order_file
 from trainrelay.supervise.ask import read_order
-from trainrelay.supervise.lease.place import Place
 
 TYPED = "snakemake --cores 2"
 

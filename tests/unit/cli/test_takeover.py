@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.stage_on_disk import OnDisk
+from trainrelay.alive import TAG_VARIABLE, here
 from trainrelay.cli import train
 from trainrelay.config import stage_paths
-from trainrelay.errors import Fenced
-from trainrelay.files import read_record
-from trainrelay.records import AttemptRecord, Identity, Owner
-from trainrelay.state import read
+from trainrelay.errors import Fenced, Refusal
+from trainrelay.files import read_record, write_json
+from trainrelay.records import AttemptRecord, Identity, Owner, Place, Processes
+from trainrelay.state import PROCESSES, read
 from trainrelay.supervise import Done, Outcome, StageJob
-from trainrelay.supervise.lease.claim import Beat, Claim, Place
-from trainrelay.supervise.lease.folder import add_claim, write_beat
+from trainrelay.supervise.lease.claim import Beat, Claim
+from trainrelay.supervise.lease.folder import add_claim, highest, write_beat
 
 
 @pytest.fixture
@@ -77,6 +81,28 @@ def test_it_writes_to_a_work_dir_of_its_own_and_reads_the_old_one(
     assert identity
     assert [one and one.id for one in owners] == [identity.owner, identity.owner]
     assert read(disk.config(), "r", "s").attempts[0].end == "lost"
+
+
+def test_nothing_is_taken_over_while_the_trainer_of_a_container_can_be_seen_from_here(
+    disk: OnDisk, started: list[StageJob]
+) -> None:
+    """Its pids are given in another pid namespace, but its environment shows; the lease stays as it is."""
+    trained_one_epoch_on(disk, "node9")
+    silent_owner(disk)
+    place = here().model_copy(update={"pid_namespace": "1"})
+    (record,) = read(disk.config(), "r", "s").attempts
+    attempt = disk.paths.folder / "attempts/001"
+    write_json(attempt / "attempt.json", record.model_copy(update={"place": place, "supervisor_ticks": 1}))
+    write_json(attempt / PROCESSES, Processes(tag="of r/s", place=place, known=((os.getpid(), 1),)))
+    argv = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, env={TAG_VARIABLE: "of r/s"}) as trainer:
+        with pytest.raises(Refusal, match=rf"\(pid {trainer.pid}\).* run: kill {trainer.pid}\b"):
+            train.train_stage(disk.config(), "r", "s")
+        assert trainer.stdin
+        trainer.stdin.close()
+    assert highest(disk.paths.supervision / "lease") == 1
+    assert read(disk.config(), "r", "s").attempts[0].end is None
+    launched(disk)
 
 
 def test_a_later_launch_goes_on_in_that_work_dir(disk: OnDisk, started: list[StageJob]) -> None:

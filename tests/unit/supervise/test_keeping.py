@@ -21,6 +21,7 @@ import pytest
 from rich.console import Console
 
 from support.supervising import InPlace, eventually, once, supervisor, toy_job
+from trainrelay.alive import TAG_VARIABLE, find, stat
 from trainrelay.checkpoint import glance
 from trainrelay.errors import Fenced
 from trainrelay.files import copy_durably, temporary_beside
@@ -28,7 +29,6 @@ from trainrelay.records import AttemptRecord
 from trainrelay.state import list_attempts
 from trainrelay.supervise import StageJob, keeping, settle
 from trainrelay.supervise.keeping import Keeper
-from trainrelay.supervise.process import TAG_VARIABLE, Member, find
 
 
 def saved_epoch(path: Path) -> int | None:
@@ -181,8 +181,8 @@ def test_a_file_that_python_or_torch_has_open_for_writing_is_seen(
     (tmp_path / "link").symlink_to(tmp_path / "work")
     path = tmp_path / "link/checkpoint.pth.tmp-7"
     with sleeping("mine", f"held = {opened.format(str(path))}") as pid:
-        assert keeping._held(tmp_path / "link", [Member(pid, 0.0, "python")]) == path.name
-        assert keeping._held(tmp_path, [Member(pid, 0.0, "python")]) is None
+        assert keeping._held(tmp_path / "link", [stat(pid)]) == path.name
+        assert keeping._held(tmp_path, [stat(pid)]) is None
 
 
 def test_a_log_an_event_file_and_what_is_read_are_no_checkpoint_in_writing(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_log_an_event_file_and_what_is_read_are_no_checkpoint_in_writing(tmp_p
     held = [f"open({str(tmp_path / name)!r}, {mode!r})" for name, mode in opened.items()]
     code = f"held = [{', '.join(held)}]"
     with sleeping("mine", code) as pid:
-        assert keeping._held(tmp_path, [Member(pid, 0.0, "python")]) is None
+        assert keeping._held(tmp_path, [stat(pid)]) is None
 
 
 def test_a_file_that_grows_by_a_hand_that_is_not_seen_is_waited_for(tmp_path: Path, over_one: Path) -> None:
@@ -216,10 +216,10 @@ def test_a_file_that_grows_by_a_hand_that_is_not_seen_is_waited_for(tmp_path: Pa
         ending = threading.Thread(target=keeper.end, args=("mine", 1000.0))
         ending.start()
         eventually(lambda: "waiting for the write of checkpoint.pth to end" in said_so)
-        assert find("mine")
+        assert find(Kin("mine"))
         done.set()
         ending.join(60)
-        assert not find("mine")
+        assert not find(Kin("mine"))
     writer.join()
     assert said_so[-1] == "the write of checkpoint.pth has ended"
 

@@ -6,16 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
-import psutil
 import pytest
 
 from support.supervising import TOY, carrying, eventually
-from trainrelay.alive import lives
-from trainrelay.supervise.process import TAG_VARIABLE, end_all, find, start
+from trainrelay.alive import TAG_VARIABLE, Kin, find, lives, stat
+from trainrelay.supervise.process import end_all, start
 
 
 def toy(folder: Path, habit: str, tag: str) -> subprocess.Popen[bytes]:
@@ -47,13 +45,13 @@ def test_every_process_is_found_and_ended(tmp_path: Path, tag: str) -> None:
     """Own sessions, orphans, deaf, stopped and environment-less ones: none is left."""
     launcher = toy(tmp_path, "many", tag)
     eventually(lambda: all_up(tmp_path))
-    members = find(tag)
+    members = find(Kin(tag))
     assert len(members) == 7
     assert launcher.pid in {member.pid for member in members}
-    ending = end_all(tag, grace_s=0.5)
+    ending = end_all(Kin(tag), grace_s=0.5)
     assert {member.pid for member in members} <= {member.pid for member in ending.ended}
     assert ending.left == ()
-    assert not any(lives(member.pid, member.started_s) for member in members)
+    assert not any(lives(*member.key) for member in members)
     assert launcher.wait() == -signal.SIGTERM
 
 
@@ -61,7 +59,7 @@ def test_grace_is_granted_and_no_more_than_needed(tmp_path: Path, tag: str) -> N
     """Who ends on SIGTERM is not killed, and a long grace is not waited out."""
     launcher = toy(tmp_path, "waits", tag)
     eventually(lambda: "Epoch" in (tmp_path / "log").read_text())
-    end_all(tag, grace_s=10_000)
+    end_all(Kin(tag), grace_s=10_000)
     assert launcher.wait() == -signal.SIGTERM
 
 
@@ -75,13 +73,13 @@ def test_hurry_ends_the_grace(tmp_path: Path, tag: str) -> None:
         asked.append(True)
         return len(asked) > 5
 
-    end_all(tag, grace_s=10_000, hurry=hurry)
+    end_all(Kin(tag), grace_s=10_000, hurry=hurry)
     assert launcher.wait() == -signal.SIGKILL
 
 
 def test_ending_nothing_is_no_error(tag: str) -> None:
     """An attempt without processes is ended already."""
-    assert end_all(tag, grace_s=10_000).ended == ()
+    assert end_all(Kin(tag), grace_s=10_000).ended == ()
 
 
 def test_other_attempts_are_left_alone(tmp_path: Path, tag: str) -> None:
@@ -89,17 +87,17 @@ def test_other_attempts_are_left_alone(tmp_path: Path, tag: str) -> None:
     other = str(uuid.uuid4())
     launcher = toy(tmp_path, "waits", other)
     eventually(lambda: carrying(other))
-    end_all(tag, grace_s=0)
+    end_all(Kin(tag), grace_s=0)
     assert launcher.poll() is None
-    end_all(other, grace_s=0)
+    end_all(Kin(other), grace_s=0)
     assert launcher.wait() < 0
 
 
 def test_own_process_is_never_found(tmp_path: Path, tag: str) -> None:
     """A supervisor started inside the attempt it ends does not end itself."""
     code = (
-        "import os; from trainrelay.supervise.process import find, end_all;"
-        f"assert not find({tag!r}); end_all({tag!r}, 0); print('alive')"
+        "import os; from trainrelay.alive import Kin, find; from trainrelay.supervise.process import end_all;"
+        f"assert not find(Kin({tag!r})); end_all(Kin({tag!r}), 0); print('alive')"
     )
     env = {**os.environ, TAG_VARIABLE: tag}
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "alive\n"
@@ -117,7 +115,7 @@ def test_launcher_ignores_sigusr2(tmp_path: Path, tag: str) -> None:
         assert "Epoch [1]" in (tmp_path / "log").read_text()
     finally:
         signal.signal(signal.SIGUSR2, before)
-        end_all(tag, 0)
+        end_all(Kin(tag), 0)
 
 
 def test_launcher_reads_nothing_and_writes_into_the_log(tmp_path: Path, tag: str) -> None:
@@ -130,13 +128,13 @@ def test_launcher_reads_nothing_and_writes_into_the_log(tmp_path: Path, tag: str
 
 
 def test_pid_used_again_is_another_process() -> None:
-    """A pid alone proves nothing: the start time must agree; a zombie does not live."""
-    process = psutil.Process()
-    assert lives(process.pid, process.create_time())
-    assert not lives(process.pid, process.create_time() - 1000)
+    """A pid alone proves nothing: the start must agree; a zombie does not live."""
+    ticks = stat(os.getpid()).ticks
+    assert lives(os.getpid(), ticks)
+    assert not lives(os.getpid(), ticks - 1)
     dead = subprocess.Popen([sys.executable, "-c", ""])
-    started_s = time.time()
-    eventually(lambda: psutil.Process(dead.pid).status() == psutil.STATUS_ZOMBIE)
-    assert not lives(dead.pid, psutil.Process(dead.pid).create_time())
+    eventually(lambda: stat(dead.pid).gone)
+    ticks = stat(dead.pid).ticks
+    assert not lives(dead.pid, ticks)
     dead.wait()
-    assert not lives(dead.pid, started_s)
+    assert not lives(dead.pid, ticks)

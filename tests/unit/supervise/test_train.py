@@ -221,7 +221,7 @@ def test_unwritable_stage_folder_starts_nothing(tmp_path: Path, templates: Path)
 
 
 def test_supervising_costs_no_scan_of_processes(tmp_path: Path, templates: Path, monkeypatch: Any) -> None:
-    """While a training runs, only its log is read: processes are searched for at its end."""
+    """While a training runs, no process's environment is read: that can wait for a stuck one."""
     scans: list[str] = []
     monkeypatch.setattr("trainrelay.supervise.process.find", lambda tag: scans.append(tag) or [])
     run(toy_job(tmp_path, templates, epochs=6))

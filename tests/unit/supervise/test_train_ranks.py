@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from support.supervising import Ranks, carrying, eventually, log_text, once, supervisor, toy_job
+from trainrelay.alive import Kin, find
 from trainrelay.state import list_attempts
-from trainrelay.supervise.process import find
 
 
 def test_killed_rank_is_seen_and_the_relaunch_finishes(tmp_path: Path, templates: Path) -> None:
@@ -32,7 +32,7 @@ def test_ranks_without_a_supervisor_are_ended_and_a_stop_leaves_none(tmp_path: P
     boss.kill()
     boss.communicate()
     (first,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
-    assert len(find(first.tag)) >= 3
+    assert len(find(Kin(first.tag))) >= 3
     relaunch = supervisor(tmp_path, templates, "waits", epochs=2, kind="ranks")
     eventually(lambda: "resumed epoch 1" in log_text(tmp_path) and log_text(tmp_path).count("Epoch [2]") == 2)
     assert not carrying(first.tag)

@@ -1,19 +1,236 @@
-"""Whether a process that was seen once is still there."""
+"""The one notion of a host and of a process, and what has become of one that was seen before.
+
+Pids count in one pid namespace of one boot: that is a host here, whatever its name. A process is its pid and
+its start in ticks since boot: unlike Unix time, that does not move when a person or NTP sets the clock.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
 import psutil
 
-# A pid is given again; the start time tells the two apart. It is derived from the wall clock, which may be
-# stepped by a little.
-SAME_START_S = 2.0
+from trainrelay.records import AttemptRecord, Place
+
+TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
+
+# runs, stopped (suspended), gone: certain. rebooted: its machine runs another boot now, as far as names tell.
+# elsewhere: nobody here can tell.
+Fate = Literal["runs", "stopped", "gone", "rebooted", "elsewhere"]
+
+_FIRST_PID_NAMESPACE = "4026531836"  # on every Linux: not inside a container
+_GONE = ("Z", "X", "x")
+_STOPPED = ("T", "t")
+_SAME_START_S = 2.0  # the wall clock, by which records once named a start, may be stepped by a little
 
 
-def lives(pid: int, started_s: float) -> bool:
-    """Whether the process that had this pid and started then is still there; a zombie is not."""
+class Kin(NamedTuple):
+    """By what the processes of an attempt are found: the tag in their environment, or pid and start."""
+
+    tag: str
+    known: tuple[tuple[int, int], ...] = ()
+
+
+class Process(NamedTuple):
+    """What the kernel says of a process at one moment; with its start, the pid names it for good."""
+
+    pid: int
+    ticks: int
+    name: str
+    state: str
+    parent: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What does not change."""
+        return self.pid, self.ticks
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended, and only its parent has not asked yet."""
+        return self.state in _GONE
+
+
+# ---------------------------------------------------------------------- hosts
+
+
+def here() -> Place:
+    """The place of this process."""
+    return Place(
+        host=_host_name(socket.gethostname()),
+        machine=_word(_text("/etc/machine-id")),
+        boot=_word(_text("/proc/sys/kernel/random/boot_id")),
+        pid_namespace=re.sub(r"\D", "", _link("/proc/self/ns/pid")),
+    )
+
+
+def same_host(one: Place, other: Place) -> bool:
+    """Whether a pid of the one means the same process at the other."""
+    known = bool(one.boot and one.pid_namespace)
+    return known and (one.boot, one.pid_namespace) == (other.boot, other.pid_namespace)
+
+
+def _rebooted(before: Place, now: Place) -> bool:
+    # Names of containers and their machine-id may be those of another container on another machine.
+    known = bool(before.machine and before.boot and now.boot)
+    real = before.pid_namespace == now.pid_namespace == _FIRST_PID_NAMESPACE
+    same = (before.host, before.machine) == (now.host, now.machine)
+    return known and real and same and before.boot != now.boot
+
+
+# ---------------------------------------------------------------------- one process
+
+
+def fate(pid: int, ticks: int, there: Place, place: Place) -> Fate:
+    """What has become of a process that ran `there`, seen from `place`, which must be where we run."""
+    if same_host(there, place):
+        return _of_process(pid, ticks)
+    return "rebooted" if _rebooted(there, place) else "elsewhere"
+
+
+def supervisor_fate(attempt: AttemptRecord) -> Fate:
+    """What has become of an attempt's supervisor."""
+    if attempt.place is None or attempt.supervisor_ticks is None:
+        return _by_name_and_clock(attempt)
+    return fate(attempt.supervisor_pid, attempt.supervisor_ticks, attempt.place, here())
+
+
+def _by_name_and_clock(attempt: AttemptRecord) -> Fate:
+    """As records told it before they held a place."""
+    if attempt.host != socket.gethostname():
+        return "elsewhere"
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(attempt.supervisor_pid)
+        apart_s = abs(process.create_time() - (attempt.supervisor_start_s or 0.0))
+        if apart_s < _SAME_START_S and process.status() != psutil.STATUS_ZOMBIE:
+            return "runs"
+    return "gone"
+
+
+def lives(pid: int, ticks: int) -> bool:
+    """Whether a process of this host is still there; a zombie is not."""
+    return _of_process(pid, ticks) in ("runs", "stopped")
+
+
+def _of_process(pid: int, ticks: int) -> Fate:
     try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started_s) < SAME_START_S
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        found = stat(pid)
+    except OSError:
+        return "elsewhere" if _hidden(pid) else "gone"
+    if ticks != found.ticks or found.gone:
+        return "gone"
+    return "stopped" if found.state in _STOPPED else "runs"
+
+
+def stat(pid: int) -> Process:
+    """What the kernel says of a process; OSError where there is none, or none for us."""
+    # The second field, the name in brackets, may itself hold brackets and spaces.
+    begin, _, rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")
+    name, fields = begin.partition(b"(")[2].decode(errors="replace"), rest.decode().split()
+    clean = "".join(char if char.isprintable() else "\ufffd" for char in name)
+    return Process(pid, int(fields[19]), clean, fields[0], int(fields[1]))
+
+
+def _hidden(pid: int) -> bool:
+    # /proc can be mounted so that the processes of other users do not show (hidepid).
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
+    except PermissionError:
+        pass
+    return True
+
+
+# ---------------------------------------------------------------------- many processes
+
+
+def table() -> dict[int, Process]:
+    """Every process that can be seen here."""
+    seen = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            with suppress(OSError):
+                seen[int(path.name)] = stat(int(path.name))
+    return seen
+
+
+def find(*kin: Kin) -> list[Process]:
+    """Every living process of attempts, and their descendants; never this process itself."""
+    seen, words = table(), {f"{TAG_VARIABLE}={one.tag}".encode() for one in kin}
+    tagged = {pid for pid in seen if _carries(pid, words)}
+    found = family(seen, tagged, (key for one in kin for key in one.known))
+    return [one for one in found if one.pid != os.getpid()]
+
+
+def family(
+    seen: Mapping[int, Process], pids: Iterable[int], known: Iterable[tuple[int, int]]
+) -> list[Process]:
+    """Of these processes, by pid or by pid and start, and all that descends from them, those that live."""
+    whole, grown = {*pids, *(pid for pid, ticks in known if pid in seen and seen[pid].ticks == ticks)}, True
+    while grown:
+        children = {pid for pid, one in seen.items() if one.parent in whole} - whole
+        whole, grown = whole | children, bool(children)
+    return [seen[pid] for pid in sorted(whole) if not seen[pid].gone]
+
+
+def written_to(path: Path) -> bool:
+    """Whether a process of this boot has a file open to write to it, in whatever pid namespace.
+
+    False also where nobody can say: only a local file system is asked, as NFS refuses for other reasons.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if os.major(os.fstat(descriptor).st_dev) == 0:
+            return False
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # whose default is nothing, unlike SIGIO's
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _carries(pid: int, words: set[bytes]) -> bool:
+    try:
+        return bool(words.intersection(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")))
+    except OSError:
+        return False
+
+
+def _host_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")[:255] or "unknown"
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "", text)[:64]
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 # "epoch" is the mean of a training epoch as the trainer prints it, where its rows are something else
 # (MetricLogger's rows are medians of the last 20 iterations).
@@ -47,6 +47,20 @@ class Record(BaseModel):
     """A JSON file of ours: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# They end up in sentences, in commands to type, and in squeue's argv.
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{0,64}$")]
+
+
+class Place(Record):
+    """Where a process runs: the host's name, and what tells apart two that share it. Empty: not known."""
+
+    host: HostName
+    machine: Word = ""  # /etc/machine-id
+    boot: Word = ""  # the kernel's boot id
+    pid_namespace: Word = ""  # in which the pid counts
 
 
 class FileDigest(Record):
@@ -126,8 +140,10 @@ class AttemptRecord(Record):
     number: int
     tag: str  # TRAINRELAY_ATTEMPT in the environment of every process of the attempt
     host: str
+    place: Place | None = None  # None: recorded before places were, with
+    supervisor_start_s: float | None = None  # the start in Unix time
     supervisor_pid: int
-    supervisor_start_s: float
+    supervisor_ticks: int | None = None  # its start, in the kernel's ticks since boot
     argv: list[str]
     env: dict[str, str]
     cwd: str
@@ -153,6 +169,17 @@ class AttemptRecord(Record):
     iters_per_epoch: int | None = None
     final_checkpoint: CheckpointFacts | None = None
     decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
+
+
+class Processes(Record):
+    """attempts/NNN/processes.json: its processes at the last look, whatever their environment.
+
+    `known` are pids and starts in ticks since boot. Read also where attempt.json is damaged.
+    """
+
+    tag: str
+    place: Place
+    known: tuple[tuple[int, int], ...]
 
 
 class Takeover(Record):

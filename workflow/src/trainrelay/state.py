@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from trainrelay.alive import lives
+from trainrelay.alive import Kin, Process, find, here, same_host, supervisor_fate, written_to
 from trainrelay.config import Config, Stage, StagePaths, stage_paths
 from trainrelay.ends import gave_up
+from trainrelay.errors import UserError
 from trainrelay.files import read_record
 from trainrelay.finished import epochs_trained, why_not_lowered
 from trainrelay.owners import owner_of
@@ -30,10 +30,13 @@ from trainrelay.records import (
     FileDigest,
     Identity,
     Owner,
+    Processes,
     TrainRecord,
 )
 from trainrelay.signature import UNREADABLE, Difference, differences, ingredients, signature, trainer_of
 from trainrelay.work_dirs import WorkDirs
+
+PROCESSES = "processes.json"  # beside each attempt.json
 
 # stopped: its supervisor gave up and needs your decision; a start tries again anyway. refused: nothing can be
 # trained or promoted as the config asks.
@@ -148,8 +151,54 @@ def epoch_bases(config: Config, run: str, attempts: tuple[AttemptRecord, ...]) -
 
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:
     """Every attempt of a stage, in order; UserError where an attempt.json is damaged."""
-    records = (read_record(path, AttemptRecord) for path in stage_folder.glob("attempts/*/attempt.json"))
-    return tuple(sorted((record for record in records if record), key=lambda record: record.number))
+    try:
+        found = [read_record(path, AttemptRecord) for path in stage_folder.glob("attempts/*/attempt.json")]
+    except UserError as error:
+        raise beside_living(error, stage_folder) from None
+    return tuple(sorted((record for record in found if record), key=lambda record: record.number))
+
+
+def beside_living(error: UserError, stage_folder: Path) -> UserError:
+    """The error; where processes of the stage live, with what comes before its advice."""
+    found = living(stage_folder)
+    return UserError(f"{error}; but first: {still_run(found)}") if found else error
+
+
+def still_run(found: Collection[Process]) -> str:
+    """That processes of a stage still run, and what to do about them."""
+    pids = " ".join(str(one.pid) for one in found)
+    names = ", ".join(map(str, found))
+    return f"processes of this stage still run here: {names}; wait for them, or run: kill {pids}"
+
+
+def living(stage_folder: Path, but: Collection[str] = ()) -> list[Process]:
+    """Every process of a stage that can be seen here, but those of attempts with these tags.
+
+    The records of the attempts may be damaged or gone.
+    """
+    return find(*kin) if (kin := _attempts_here(stage_folder, but).values()) else []
+
+
+def held_open(stage_folder: Path, but: Collection[str] = ()) -> Path | None:
+    """A log that some process of this machine still writes, also one that cannot be seen here."""
+    files = (file for attempt in _attempts_here(stage_folder, but) for file in attempt.iterdir())
+    return next((file for file in files if file.is_file() and written_to(file)), None)
+
+
+def _attempts_here(stage_folder: Path, but: Collection[str]) -> dict[Path, Kin]:
+    found = ((folder, kin_of(folder)) for folder in stage_folder.glob("attempts/*"))
+    return {folder: kin for folder, kin in found if kin and kin.tag not in but}
+
+
+def kin_of(attempt: Path) -> Kin | None:
+    """By what the processes of an attempt are found, its folder tells; None where none can be here."""
+    try:
+        found, now = read_record(attempt / PROCESSES, Processes), here()
+    except UserError:  # a power cut, which no process outlives
+        return None
+    if found is None or found.place.boot != now.boot:
+        return None
+    return Kin(found.tag, found.known if same_host(found.place, now) else ())
 
 
 def attempt_log(stage_folder: Path, attempt: AttemptRecord) -> Path:
@@ -159,11 +208,7 @@ def attempt_log(stage_folder: Path, attempt: AttemptRecord) -> Path:
 
 def supervisor_may_live(attempt: AttemptRecord) -> bool:
     """Whether an open attempt may still be written to; of another host nobody here can tell."""
-    if attempt.end is not None:
-        return False
-    if attempt.host != socket.gethostname():
-        return True
-    return lives(attempt.supervisor_pid, attempt.supervisor_start_s)
+    return attempt.end is None and supervisor_fate(attempt) not in ("gone", "rebooted")
 
 
 def last_seen_s(stage_folder: Path, attempt: AttemptRecord) -> float:
@@ -365,7 +410,7 @@ def _without_identity(facts: Facts) -> State:
 def _running(facts: Facts) -> State:
     attempt = facts.attempts[-1]
     what = f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}"
-    if attempt.host == socket.gethostname():
+    if supervisor_fate(attempt) != "elsewhere":
         return State("running", what)
     return State("running", f"{what}; if that host is gone, the next start takes it over by itself")
 

@@ -11,11 +11,11 @@ import pytest
 from lease_process import BEAT_S, Supervisor, node
 
 from support.supervising import eventually
+from trainrelay.alive import stat
 from trainrelay.errors import Interrupted, Refusal, UserError
 from trainrelay.supervise.lease import Claim, Lease, acquire
 from trainrelay.supervise.lease.claim import Beat
 from trainrelay.supervise.lease.folder import add_claim, parsed_beat, read_beat, read_claim, write_beat
-from trainrelay.supervise.lease.place import started_ticks
 from trainrelay.supervise.lease.rules import NOTICE_BEATS, STALE_BEATS, SURE_BEATS, Answer
 
 JOB = "991"
@@ -296,7 +296,7 @@ def test_later_run_of_a_requeued_job_takes_over_from_the_former_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     """Slurm requeued it because it lost the node: the owner may live on and beat, there or on this host."""
-    former = left_behind(tmp_path, started_ticks=started_ticks(os.getpid()))
+    former = left_behind(tmp_path, started_ticks=stat(os.getpid()).ticks)
     monkeypatch.setenv("SLURM_JOB_ID", JOB)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     said: list[str] = []
@@ -309,7 +309,7 @@ def test_another_start_in_the_same_run_of_a_job_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever types the same twice in one allocation has requeued nothing."""
-    left_behind(tmp_path, started_ticks=started_ticks(os.getpid()), slurm_restarts=1)
+    left_behind(tmp_path, started_ticks=stat(os.getpid()).ticks, slurm_restarts=1)
     monkeypatch.setenv("SLURM_JOB_ID", JOB)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     with pytest.raises(Refusal, match="its process runs on this host"):

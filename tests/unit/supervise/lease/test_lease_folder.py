@@ -10,7 +10,8 @@ import pytest
 
 from trainrelay.errors import UserError
 from trainrelay.files import write_json
-from trainrelay.supervise.lease.claim import Beat, Claim, Place
+from trainrelay.records import Place
+from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import (
     KEPT,
     add_claim,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from trainrelay.supervise.lease.claim import Beat, Claim, Place
-from trainrelay.supervise.lease.place import Fate
+from trainrelay.alive import Fate
+from trainrelay.records import Place
+from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.rules import (
     GAP_BEATS,
     STALE_BEATS,

@@ -10,9 +10,10 @@ import pytest
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import eventually
+from trainrelay.alive import Kin, find
 from trainrelay.command import LaunchRequest, srun
 from trainrelay.supervise.nodes import end_everywhere, ending, steps_of
-from trainrelay.supervise.process import find, start
+from trainrelay.supervise.process import start
 
 # Says that it heard the SIGTERM, and takes a moment to end.
 _GRACEFUL = """
@@ -43,7 +44,7 @@ def test_every_node_is_granted_the_grace(
 ) -> None:
     """srun itself would kill them all for one SIGTERM."""
     started(two_nodes, tmp_path, _GRACEFUL, tag)
-    ended = end_everywhere(steps_of(two_nodes), tag, grace_s=1000)
+    ended = end_everywhere(steps_of(two_nodes), Kin(tag), grace_s=1000)
     assert (ended.left, ended.steps_left) == ((), ())
     assert all((tmp_path / f"heard-{rank}").exists() for rank in range(2))
     assert slurm.told() == ["--quiet --signal=TERM 4711.0"]
@@ -53,10 +54,10 @@ def test_after_the_grace_srun_kills_what_is_left_on_every_node(
     slurm: FakeSlurm, two_nodes: LaunchRequest, tmp_path: Path, tag: str
 ) -> None:
     started(two_nodes, tmp_path, _DEAF, tag)
-    ended = end_everywhere(steps_of(two_nodes), tag, grace_s=0.3)
+    ended = end_everywhere(steps_of(two_nodes), Kin(tag), grace_s=0.3)
     assert (ended.left, ended.steps_left) == ((), ())
     assert slurm.steps() == []
-    assert find(tag) == []
+    assert find(Kin(tag)) == []
 
 
 def test_a_step_whose_srun_is_gone_is_ended_too(
@@ -64,7 +65,7 @@ def test_a_step_whose_srun_is_gone_is_ended_too(
 ) -> None:
     """Nothing of it can be seen in /proc of this node: here because its processes carry another tag."""
     started(two_nodes, tmp_path, _DEAF, str(uuid.uuid4()))
-    ended = end_everywhere(steps_of(two_nodes), tag, grace_s=0.0)
+    ended = end_everywhere(steps_of(two_nodes), Kin(tag), grace_s=0.0)
     assert (ended.ended, ended.steps_left) == ((), ())
     assert slurm.steps() == []
 
@@ -79,7 +80,7 @@ def test_while_slurm_cannot_be_asked_srun_still_ends_them_and_the_doubt_is_told(
     monkeypatch.setattr(ending, "_GONE_WITHIN_S", 0.1)
     started(two_nodes, tmp_path, _DEAF, tag)
     slurm.away()
-    ended = end_everywhere(steps_of(two_nodes), tag, grace_s=0.3)
+    ended = end_everywhere(steps_of(two_nodes), Kin(tag), grace_s=0.3)
     assert ended.steps_left == ("what Slurm knows as trainrelay:r/s",)
     assert slurm.steps() == []
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from support.supervising import eventually
-from trainrelay.supervise.process import end_all, find, start
+from trainrelay.alive import Kin, find
+from trainrelay.supervise.process import end_all, start
 from trainrelay.supervise.watchdog import StackFile, collect, described, stacks, with_stack_dumps
 from trainrelay.supervise.watchdog.dumps import STACK_SIGNAL
 from trainrelay.supervise.watchdog.processes import ProcessSeen
@@ -28,7 +29,7 @@ WAITING = "import time\ndef stuck_here():\n    print('up', flush=True)\n    time
 def tag() -> Iterator[str]:
     value = str(uuid.uuid4())
     yield value
-    end_all(value, grace_s=0)
+    end_all(Kin(value), grace_s=0)
 
 
 @pytest.fixture
@@ -78,11 +79,11 @@ def test_stacks_name_the_function_that_each_rank_and_worker_hangs_in(tmp_path: P
     launcher = start(argv, env, str(tmp_path), tmp_path / "log", tag)
 
     def hung() -> list[StackFile] | None:
-        found = collect(tag, tmp_path / "stacks")
+        found = collect(Kin(tag), tmp_path / "stacks")
         frames = {stack.process.rank: stack.frame or "" for stack in found if stack.process.is_rank}
         both = frames.get(0, "").startswith("all_reduce ") and frames.get(1, "").startswith("stuck_here ")
         # On a busy machine a data worker may be born later than its rank hangs.
-        all_there = {member.pid for member in find(tag)} == {stack.process.pid for stack in found}
+        all_there = {member.pid for member in find(Kin(tag))} == {stack.process.pid for stack in found}
         return found if both and all_there else None
 
     found = eventually(hung)
@@ -106,7 +107,7 @@ def test_stopped_rank_is_reported_and_left_stopped(tmp_path: Path, tag: str, ran
     pid = rank(WAITING + "stuck_here()")
     os.kill(pid, signal.SIGSTOP)
     eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert (found.process.state, found.source != "faulthandler") == ("stopped", True)
     assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
     assert not pending(pid)
@@ -117,7 +118,7 @@ def test_stopped_rank_is_reported_and_left_stopped(tmp_path: Path, tag: str, ran
 def test_process_without_a_handler_survives(tmp_path: Path, tag: str, rank: Python) -> None:
     """What was started without the dumps gets no signal; the kernel's view stands in its file."""
     pid = rank(WAITING + "stuck_here()", able=False)
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert (found.source, found.frame) == ("kernel", None)
     assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
     assert found.path is not None
@@ -131,7 +132,7 @@ def test_process_without_a_handler_survives(tmp_path: Path, tag: str, rank: Pyth
 def test_process_that_took_the_handler_away_survives(tmp_path: Path, tag: str, rank: Python) -> None:
     """Our file in memory alone is no reason to send the signal."""
     pid = rank(f"import signal; signal.signal({STACK_SIGNAL}, signal.SIG_DFL)\n" + WAITING + "stuck_here()")
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert found.source == "kernel"
     assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
 
@@ -141,7 +142,7 @@ def test_foreign_handler_of_the_same_signal_is_not_called(tmp_path: Path, tag: s
     """A trainer that uses this signal for something else does not hear it from us."""
     code = f"import signal, os; signal.signal({STACK_SIGNAL}, lambda *_: os._exit(3))\n"
     pid = rank(code + WAITING + "stuck_here()", able=False)
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert found.source == "kernel"
     assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
 
@@ -151,7 +152,7 @@ def test_no_dump_goes_into_a_file_of_the_trainer(tmp_path: Path, tag: str, rank:
     """A trainer that closed all inherited files may hold a checkpoint under the number of ours."""
     code = f"import os; os.closerange(3, 100)\nfile = open({str(tmp_path / 'epoch_1.pth')!r}, 'wb')\n"
     rank(code + WAITING + "stuck_here()")
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert found.source == "kernel"
     assert (tmp_path / "epoch_1.pth").read_bytes() == b""
 
@@ -160,7 +161,7 @@ def test_second_look_shows_the_second_moment_alone(tmp_path: Path, tag: str, ran
     """What was printed for an earlier look is not told again."""
     rank(WAITING + "stuck_here()")
     for _ in range(2):
-        (found,) = collect(tag, tmp_path / "stacks")
+        (found,) = collect(Kin(tag), tmp_path / "stacks")
         assert found.path is not None
         assert found.path.read_text().count("in stuck_here") == 1
 
@@ -169,7 +170,7 @@ def test_busy_rank_without_a_moment_for_python_is_seen(tmp_path: Path, tag: str,
     """The dump needs no interpreter: also what spins inside C is seen, and by the frame that called it."""
     code = "import re\ndef spinning():\n    print('up', flush=True)\n    re.match('(a*)*b', 'a' * 60)\n"
     rank(code + "spinning()")
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert (found.source, found.process.state) == ("faulthandler", "running")
     assert "in spinning" in (tmp_path / "stacks" / "rank-0.txt").read_text()
 
@@ -192,7 +193,7 @@ def test_py_spy_reads_what_cannot_speak_itself(
     (tmp_path / "dump").write_text(text)
     fake_py_spy(without_py_spy, f'echo "$@" > {tmp_path}/argv; exec /bin/cat {tmp_path}/dump')
     pid = rank(WAITING + "stuck_here()", able=False)
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert (found.source, found.frame) == ("py-spy", "stuck_here (train ü.py:7)")
     assert (tmp_path / "argv").read_text() == f"dump --nonblocking --pid {pid}\n"
 
@@ -203,7 +204,7 @@ def test_py_spy_that_may_not_look_is_quoted(
     """Why there are no stacks stands in the file, without terminal escapes."""
     fake_py_spy(without_py_spy, "printf 'Error: \\033[31mPermission denied' >&2; exit 1")
     rank(WAITING + "stuck_here()", able=False)
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert found.path is not None
     assert "py-spy: Error: \ufffd[31mPermission denied" in found.path.read_text()
 
@@ -215,7 +216,7 @@ def test_py_spy_that_hangs_holds_nobody_up(
     monkeypatch.setattr(stacks, "_PY_SPY_S", 0.5)
     fake_py_spy(without_py_spy, "exec /bin/sleep 600")
     rank(WAITING + "stuck_here()", able=False)
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert found.source == "kernel"
     assert found.path is not None
     assert "py-spy took longer than" in found.path.read_text()
@@ -228,7 +229,7 @@ def test_look_that_blocks_is_left_behind(tmp_path: Path, monkeypatch: pytest.Mon
     """Reading /proc can block on a process stuck inside the kernel: collect returns all the same."""
     release = threading.Event()
     monkeypatch.setattr(stacks, "processes", lambda _: release.wait() and [])
-    assert collect("tag", tmp_path / "stacks", within_s=0.1) == []
+    assert collect(Kin("tag"), tmp_path / "stacks", within_s=0.1) == []
     release.set()
 
 
@@ -236,7 +237,7 @@ def test_folder_that_cannot_be_written_costs_the_files_only(tmp_path: Path, tag:
     """On a full disk the message still says where the ranks are."""
     (tmp_path / "stacks").write_text("a file where the folder should be")
     rank(WAITING + "stuck_here()")
-    (found,) = collect(tag, tmp_path / "stacks")
+    (found,) = collect(Kin(tag), tmp_path / "stacks")
     assert found.path is None
     assert found.frame is not None
     assert found.frame.startswith("stuck_here (")
@@ -244,7 +245,7 @@ def test_folder_that_cannot_be_written_costs_the_files_only(tmp_path: Path, tag:
 
 def test_attempt_without_processes_has_no_stacks(tmp_path: Path, tag: str) -> None:
     """All gone already: an empty list, and a sentence that says so."""
-    assert collect(tag, tmp_path / "stacks") == []
+    assert collect(Kin(tag), tmp_path / "stacks") == []
     assert described([]).startswith("no rank was found on host ")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.supervise.process import TAG_VARIABLE
+from trainrelay.alive import TAG_VARIABLE
 from trainrelay.supervise.watchdog import dumps, with_stack_dumps
 
 STARTUP = Path(dumps.__file__).with_name("startup") / "sitecustomize.py"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -58,7 +59,9 @@ def train_stage(config: Config, run_name: str, stage: str) -> None:
 def _train_alone(config: Config, run_name: str, stage: str) -> None:
     """As the one supervisor of the stage; Held where another is."""
     _refuse_unstartable(config, state.read(config, run_name, stage))
-    with held_lease(state.read(config, run_name, stage)) as lease:
+    facts = state.read(config, run_name, stage)
+    search = partial(supervise.refuse_beside_living, facts.paths.folder, f"{run_name}/{stage}")
+    with held_lease(facts, before_claim=search) as lease:
         _take_over(state.read(config, run_name, stage), lease)
         # Another supervisor may have trained while we waited for the lease.
         if not _trainable(config, run_name, stage):
@@ -93,11 +96,12 @@ def _trainable(config: Config, run_name: str, stage: str) -> bool:
 
 
 @contextmanager
-def held_lease(facts: state.Facts) -> Iterator[Lease]:
+def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: None) -> Iterator[Lease]:
     """The one writer's right to this stage, given back at the end."""
-    facts.paths.supervision.mkdir(parents=True, exist_ok=True)
+    folder, name = facts.paths.supervision, f"{facts.run}/{facts.stage}"
+    folder.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop:
-        lease = acquire(facts.paths.supervision, f"{facts.run}/{facts.stage}", say, lambda: stop.wanted)
+        lease = acquire(folder, name, say, lambda: stop.wanted, before_claim=before_claim)
     with lease:
         yield lease
 

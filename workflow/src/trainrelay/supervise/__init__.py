@@ -9,7 +9,7 @@ from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease import Claim, Held, Lease, Observer, Seen, acquire, owner_of, what_to_type
 from trainrelay.supervise.nodes import nodes_missing
 from trainrelay.supervise.probe import probe_rung
-from trainrelay.supervise.recover import orphaned, settle, settle_elsewhere
+from trainrelay.supervise.recover import orphaned, refuse_beside_living, settle, settle_elsewhere
 from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.supervise.tail import Tail
@@ -42,6 +42,7 @@ __all__ = [
     "printable",
     "probe_rung",
     "read_events",
+    "refuse_beside_living",
     "settle",
     "settle_elsewhere",
     "stop_requests",

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from trainrelay.alive import here
 from trainrelay.files import write_json
-from trainrelay.records import Record
-from trainrelay.supervise.lease.claim import HostName, OwnerId
-from trainrelay.supervise.lease.place import here
+from trainrelay.records import HostName, Record
+from trainrelay.supervise.lease.claim import OwnerId
 from trainrelay.supervise.small import last_bytes
 
 LOOK_EVERY_S = 1.0

@@ -10,10 +10,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import psutil
-
+from trainrelay.alive import here, stat
 from trainrelay.command import Launch, Rung
 from trainrelay.errors import Fenced, Interrupted, UserError
 from trainrelay.launch_id import LAUNCH_VARIABLE
@@ -30,6 +29,7 @@ from trainrelay.supervise.ports import free_port
 from trainrelay.supervise.process import Ending, start
 from trainrelay.supervise.recover import settle
 from trainrelay.supervise.resume import ResumeProof, resume_point
+from trainrelay.supervise.roll import Roll
 from trainrelay.supervise.slurm_run import Why, why_stopped
 from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.tail import Tail
@@ -75,8 +75,8 @@ def attempt(
     main thread. When it returns or raises, no process of the attempt is left.
     """
     record = _opened(job, rung, around, probes)
-    with recorded_whatever_happens(job, record, around) as keeper:
-        return _followed(job, record, _started(record), around, keeper)
+    with recorded_whatever_happens(job, record, around) as kept:
+        return _followed(job, record, _started(record, kept.roll), around, kept)
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -85,8 +85,8 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
     what = f"attempt {record.number} goes on though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
-    with recorded_whatever_happens(job, record, around) as keeper:
-        return _followed(job, record, Orphans(record.tag), around, keeper)
+    with recorded_whatever_happens(job, record, around) as kept:
+        return _followed(job, record, Orphans(kept.roll), around, kept)
 
 
 def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]) -> AttemptRecord:
@@ -120,8 +120,8 @@ def _beginning(record: AttemptRecord) -> str:
 
 
 def _supervisor() -> dict[str, Any]:
-    pid = os.getpid()
-    return {"supervisor_pid": pid, "supervisor_start_s": psutil.Process(pid).create_time()}
+    pid, place = os.getpid(), here()
+    return {"host": place.host, "place": place, "supervisor_pid": pid, "supervisor_ticks": stat(pid).ticks}
 
 
 def _record(
@@ -131,7 +131,6 @@ def _record(
     return AttemptRecord(
         number=number,
         tag=str(uuid.uuid4()),
-        host=socket.gethostname(),
         **_supervisor(),
         argv=list(launch.argv),
         env=dict(launch.env),
@@ -166,15 +165,24 @@ class NotStarted(UserError):
     """The trainer could not be started at all."""
 
 
+class _Kept(NamedTuple):
+    """Of a running attempt: who belongs to it, and copies of what it writes over."""
+
+    roll: Roll
+    keeper: Keeper
+
+
 @contextlib.contextmanager
-def recorded_whatever_happens(job: StageJob, record: AttemptRecord, around: Surroundings) -> Iterator[Keeper]:
+def recorded_whatever_happens(job: StageJob, record: AttemptRecord, around: Surroundings) -> Iterator[_Kept]:
     lease, keeper = around.lease, Keeper(job, around.shown.note, around.lease.guard)
     keeper.start()
     # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
+    roll = Roll(job.stage_dir, record, lease.guard)
     try:
-        yield keeper
+        yield _Kept(roll, keeper)
     except BaseException as error:
-        keeper.end(record.tag, 0.0 if lease.lost else job.stop_grace_s)
+        roll.look(now=True)
+        keeper.end(roll.kin, 0.0 if lease.lost else job.stop_grace_s)
         end: EndClass = "trainer-bug" if isinstance(error, NotStarted) else "lost"
         said = quoted(str(error) or type(error).__name__)
         reason = said if isinstance(error, NotStarted) else f"the supervisor failed: {said}"
@@ -187,10 +195,10 @@ def recorded_whatever_happens(job: StageJob, record: AttemptRecord, around: Surr
 
 
 def _followed(
-    job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings, keeper: Keeper
+    job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings, kept: _Kept
 ) -> AttemptRecord:
     """Follow, end, judge and record one attempt."""
-    stop, lease, shown = around.stop, around.lease, around.shown
+    stop, lease, shown, (roll, keeper) = around.stop, around.lease, around.shown, kept
     point, counting = record.resumed_from, Counting(record, learns=job.learns_base)
     known = record.epoch_bases.saved is not None
     proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
@@ -206,10 +214,12 @@ def _followed(
         ended = follow(trainer, tail, watch, stopping)
         if stop.wanted:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
-        hang = _described(job, record, watch.hang) if watch.hang else None
+        hang = _described(job, record, roll, watch.hang) if watch.hang else None
         # What did not resume, or is another's now, must not write over the checkpoints that are there.
         grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
-        ending = keeper.end(record.tag, grace_s, lambda: stop.at_once or lease.lost is not None)
+        roll.look(now=True)
+        ending = keeper.end(roll.kin, grace_s, lambda: stop.at_once or lease.lost is not None)
+        roll.look(now=True)
         watch.read(tail.remaining())
     _tell(ending, shown, launcher_was_gone=ended)
     counting.finish(watch.saves(), job.epochs if trainer.status() == 0 else None)
@@ -241,18 +251,18 @@ def _slurms_reason(record: AttemptRecord, stop: StopRequest) -> Why | None:
     return why_stopped(record.slurm) if record.slurm and stop.signals else None
 
 
-def _described(job: StageJob, record: AttemptRecord, hang: Hang) -> str:
+def _described(job: StageJob, record: AttemptRecord, roll: Roll, hang: Hang) -> str:
     """The hang in a sentence, with where each process stood; their stacks are kept."""
     stacks = folder(job.stage_dir, record.number) / "stacks"
-    found = described(collect(record.tag, stacks))
+    found = described(collect(roll.kin, stacks))
     hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage where that is normal"
     return f"{hang.reason}; {found}; stacks: {stacks}{hint}"
 
 
-def _started(record: AttemptRecord) -> Child:
+def _started(record: AttemptRecord, roll: Roll) -> Child:
     try:
         env = with_stack_dumps({**os.environ, **record.env})
-        return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag))
+        return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), roll)
     except OSError as error:
         place = error.filename or record.argv[0]
         raise NotStarted(

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import psutil
 
+from trainrelay.alive import Kin, Process, find
 from trainrelay.checkpoint import newest_sound
 from trainrelay.errors import Fenced, UserError
 from trainrelay.files import copy_durably, remove_left_overs
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import end_everywhere, steps_of
-from trainrelay.supervise.process import Ending, Member, find
+from trainrelay.supervise.process import Ending
 
 Seen = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
 
@@ -38,14 +39,14 @@ class Keeper(threading.Thread):
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
         self._closed = threading.Event()
 
-    def end(self, tag: str, grace_s: float, hurry: Callable[[], bool] = bool) -> Ending:
+    def end(self, kin: Kin, grace_s: float, hurry: Callable[[], bool] = bool) -> Ending:
         """As `end_everywhere`, but Python dies of a SIGTERM: before it a write may end, within the grace."""
         until_s = time.monotonic() + grace_s
-        if grace_s > 0 and (members := find(tag)):
+        if grace_s > 0 and (members := find(kin)):
             self._wait(members, lambda: hurry() or time.monotonic() >= until_s)
-        return end_everywhere(steps_of(self._job.request), tag, max(until_s - time.monotonic(), 0.0), hurry)
+        return end_everywhere(steps_of(self._job.request), kin, max(until_s - time.monotonic(), 0.0), hurry)
 
-    def _wait(self, members: Sequence[Member], over: Callable[[], bool]) -> None:
+    def _wait(self, members: Sequence[Process], over: Callable[[], bool]) -> None:
         folder, seen, written = self._job.work_dirs.current, self._before, ""
         while not over():
             before, seen = seen, _files(folder)
@@ -113,7 +114,7 @@ class Keeper(threading.Thread):
         aside.unlink(missing_ok=True)
 
 
-def _held(folder: Path, members: Sequence[Member]) -> str | None:
+def _held(folder: Path, members: Sequence[Process]) -> str | None:
     """A checkpoint that one of the processes has open for writing."""
     for member in members:
         with suppress(psutil.Error, OSError):  # it has ended, or is another user's

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from trainrelay.alive import lives
-from trainrelay.supervise.process import Member, find
+from trainrelay.alive import Process, lives
+from trainrelay.supervise.roll import Roll
 
 UNSEEN = None  # the exit status of a trainer that was not our child
 
@@ -32,11 +32,15 @@ class Launcher(Protocol):
 class Child:
     """A launcher that we started."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[bytes], roll: Roll | None = None) -> None:
+        self._process, self._roll = process, roll
+        if roll:
+            roll.began(process.pid)
 
     def running(self) -> bool:
         """Whether it has not ended yet."""
+        if self._roll:
+            self._roll.look()
         return self._process.poll() is None
 
     def status(self) -> int | None:
@@ -50,17 +54,17 @@ class Child:
 class Orphans:
     """Every process of an attempt whose supervisor died."""
 
-    def __init__(self, tag: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tag, self._clock = tag, clock
-        self._members: list[Member] = []
+    def __init__(self, roll: Roll, clock: Callable[[], float] = time.monotonic) -> None:
+        self._roll, self._clock = roll, clock
+        self._members: list[Process] = []
         self._scanned_s = float("-inf")
 
     def running(self) -> bool:
         """Whether any of them lives."""
         fresh = self._clock() - self._scanned_s < _RESCAN_S
-        if fresh and any(lives(member.pid, member.started_s) for member in self._members):
+        if fresh and any(lives(*member.key) for member in self._members):
             return True
-        self._members, self._scanned_s = find(self._tag), self._clock()
+        self._members, self._scanned_s = self._roll.find(), self._clock()
         return bool(self._members)
 
     def status(self) -> int | None:

@@ -1,7 +1,8 @@
-"""The processes of one attempt: started, found again by a tag in their environment, ended.
+"""The processes of one attempt: started with a tag in their environment, ended wherever they are.
 
 torch gives each rank a session of its own and data workers may be reparented, so neither the parent nor the
-process group says who belongs to an attempt. Every process inherits its environment, so the tag does.
+process group says who belongs to an attempt. Every process inherits its environment, so the tag does;
+for those whose environment was cleared there is the roll.
 """
 
 from __future__ import annotations
@@ -10,34 +11,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from trainrelay.alive import SAME_START_S, lives
-from trainrelay.supervise.text import printable
-
-TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
+from trainrelay.alive import TAG_VARIABLE, Kin, Process, find, lives
 
 _CHECK_S = 0.05
 _RESCAN_S = 1.0  # a scan reads the environment of every process, so it is not done at each check
 _SRUN_S = 15.0  # before we give up, an srun that still waits for its nodes is killed, too
 _UNKILLABLE_S = 30.0  # after SIGKILL; only a process stuck inside the kernel takes longer
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A process of an attempt. `started_s` is Unix time; with the pid it names one process for good."""
-
-    pid: int
-    started_s: float
-    name: str
-
-    def __str__(self) -> str:
-        return f"{printable(self.name)} (pid {self.pid})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +31,8 @@ class Ending:
     `steps_left` are Slurm steps that may still have processes on other nodes.
     """
 
-    ended: tuple[Member, ...]
-    left: tuple[Member, ...]
+    ended: tuple[Process, ...]
+    left: tuple[Process, ...]
     steps_left: tuple[str, ...] = ()
 
     @property
@@ -89,50 +73,8 @@ def _ignored_by_children(signum: signal.Signals) -> Iterator[None]:
         signal.signal(signum, before)
 
 
-def find(tag: str) -> list[Member]:
-    """Every living process that carries the tag, and their descendants; never this process itself."""
-    processes = list(psutil.process_iter())
-    tagged = {process.pid for process in processes if _carries(process, tag)}
-    family = _with_descendants(tagged, processes) if tagged else tagged
-    members = (_member(process) for process in processes if process.pid in family)
-    return [member for member in members if member and member.pid != os.getpid()]
-
-
-def _carries(process: psutil.Process, tag: str) -> bool:
-    try:
-        return process.environ().get(TAG_VARIABLE) == tag
-    except (psutil.Error, OSError):
-        return False
-
-
-def _with_descendants(pids: set[int], processes: Sequence[psutil.Process]) -> set[int]:
-    # A child that was given a clean environment carries no tag, but belongs to the attempt all the same.
-    parents = {process.pid: _parent(process) for process in processes}
-    family, grown = set(pids), True
-    while grown:
-        children = {pid for pid, parent in parents.items() if parent in family} - family
-        family, grown = family | children, bool(children)
-    return family
-
-
-def _parent(process: psutil.Process) -> int:
-    try:
-        return process.ppid()
-    except psutil.Error:
-        return 0
-
-
-def _member(process: psutil.Process) -> Member | None:
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return Member(process.pid, process.create_time(), process.name())
-    except psutil.Error:
-        return None
-
-
 def end_all(
-    tag: str, grace_s: float, hurry: Callable[[], bool] = lambda: False, *, told: bool = False
+    kin: Kin, grace_s: float, hurry: Callable[[], bool] = lambda: False, *, told: bool = False
 ) -> Ending:
     """Ends every process of an attempt, each by its own pid: SIGTERM, after `grace_s` SIGKILL.
 
@@ -142,8 +84,8 @@ def end_all(
     """
     grace_until = time.monotonic() + grace_s
     give_up_at = grace_until + _UNKILLABLE_S
-    seen: dict[Member, bool] = {}  # member -> SIGTERM was sent
-    while members := _still_there(tag, seen):
+    seen: dict[tuple[int, int], Process] = {}  # those that SIGTERM was sent to
+    while members := _still_there(kin._replace(known=(*kin.known, *seen))):
         kill = hurry() or time.monotonic() >= grace_until
         if kill:
             give_up_at = min(give_up_at, time.monotonic() + _UNKILLABLE_S)
@@ -151,52 +93,51 @@ def end_all(
             return _ending(seen, members)
         last = time.monotonic() >= give_up_at - _SRUN_S
         for member in members:
-            _signal(member, kill=kill, told=seen.get(member, told), last=last)
-            seen[member] = True
+            _signal(member, kill=kill, told=told or member.key in seen, last=last)
+            seen[member.key] = member
         _wait_for_change(members, min(grace_until, time.monotonic() + _RESCAN_S), kill=kill, hurry=hurry)
     return _ending(seen, [])
 
 
-def _ending(seen: Mapping[Member, bool], left: Sequence[Member]) -> Ending:
-    return Ending(tuple(member for member in seen if member not in left), tuple(left))
+def _ending(seen: Mapping[tuple[int, int], Process], left: Sequence[Process]) -> Ending:
+    stuck = {member.key for member in left}
+    return Ending(tuple(one for key, one in seen.items() if key not in stuck), tuple(left))
 
 
-def _still_there(tag: str, seen: Iterable[Member]) -> list[Member]:
+def _still_there(kin: Kin) -> list[Process]:
     # A scan can miss a child that was born behind it, of a parent that died before it; and a dying process
     # loses its environment a moment before it is gone.
     for _ in range(2):
-        known = find(tag)
-        if members := [*known, *(member for member in seen if _outlives(member, known))]:
+        if members := find(kin):
             return members
         time.sleep(_CHECK_S)
     return []
 
 
-def _outlives(member: Member, known: Sequence[Member]) -> bool:
-    return member not in known and lives(member.pid, member.started_s)
+def _signal(member: Process, *, kill: bool, told: bool, last: bool) -> None:
+    if not lives(*member.key):
+        return
+    if member.name == "srun" and not last:
+        # A SIGTERM makes it kill what it started, on every node and at once: that is not for the grace.
+        # Once it is killed itself, nobody does.
+        told, kill = not kill, False
+    if kill:
+        _send(member.pid, signal.SIGKILL)
+    elif not told:
+        _send(member.pid, signal.SIGTERM, signal.SIGCONT)
 
 
-def _signal(member: Member, *, kill: bool, told: bool, last: bool) -> None:
-    with suppress(psutil.Error):
-        process = psutil.Process(member.pid)
-        if abs(process.create_time() - member.started_s) >= SAME_START_S:
-            return
-        if member.name == "srun" and not last:
-            # A SIGTERM makes it kill what it started, on every node and at once: that is not for the grace.
-            # Once it is killed itself, nobody does.
-            told, kill = not kill, False
-        if kill:
-            process.kill()
-        elif not told:
-            process.terminate()
-            process.resume()
+def _send(pid: int, *signals: signal.Signals) -> None:
+    for one in signals:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, one)
 
 
 def _wait_for_change(
-    members: Sequence[Member], until: float, *, kill: bool, hurry: Callable[[], bool]
+    members: Sequence[Process], until: float, *, kill: bool, hurry: Callable[[], bool]
 ) -> None:
     until = time.monotonic() + _RESCAN_S if kill else until
-    while time.monotonic() < until and any(lives(member.pid, member.started_s) for member in members):
+    while time.monotonic() < until and any(lives(*member.key) for member in members):
         if hurry() and not kill:
             return
         time.sleep(_CHECK_S)

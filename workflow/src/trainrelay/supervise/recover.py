@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
-import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trainrelay.alive import lives
+from trainrelay.alive import supervisor_fate
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord
-from trainrelay.state import last_seen_s
+from trainrelay.state import held_open, last_seen_s, living, still_run
 from trainrelay.supervise.attempts import open_attempts, write_attempt
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.keeping import Keeper
-from trainrelay.supervise.process import find
+from trainrelay.supervise.roll import Roll
 
 Say = Callable[[str], None]
+
+_PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
+_LOOK_S = 2.0
 
 
 def orphaned(job: StageJob) -> AttemptRecord | None:
     """The attempt on this host whose supervisor died and whose trainer goes on."""
-    here = [attempt for attempt in open_attempts(job.stage_dir) if attempt.host == socket.gethostname()]
+    here = [attempt for attempt in open_attempts(job.stage_dir) if _is_here(attempt)]
     newest = here[-1] if here else None
-    if newest is None or lives(newest.supervisor_pid, newest.supervisor_start_s):
+    if newest is None or supervisor_fate(newest) != "gone":
         return None
-    return newest if find(newest.tag) else None
+    return newest if Roll(job.stage_dir, newest).find() else None
+
+
+def _is_here(attempt: AttemptRecord) -> bool:
+    return supervisor_fate(attempt) in ("runs", "stopped", "gone")
+
+
+def refuse_beside_living(stage_dir: Path, name: str) -> None:
+    """Refusal where processes of the stage live that no start here follows or ends.
+
+    They are of attempts that ended, of another pid namespace of this machine, or without a record.
+    """
+    ours = {attempt.tag for attempt in open_attempts(stage_dir) if _is_here(attempt)}
+    if found := living(stage_dir, ours):
+        raise Refusal(
+            f"{name}: {still_run(found)}; what survives SIGKILL is frozen (its cgroup) or waits inside the"
+            " kernel: check this host's GPUs and file systems; then run the same command again"
+        )
+    if log := held_open(stage_dir, ours):
+        raise Refusal(
+            f"{name}: a process that cannot be seen from here (in another container or pid namespace of this"
+            f" machine) still writes {log}; wait for it, or stop it there; then run the same command again"
+        )
+
+
+def let_die(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> None:
+    """Returns once nothing of the stage lives that was killed; at the latest after 10 minutes."""
+    until_s = time.monotonic() + _PATIENCE_S
+    if found := living(stage_dir):
+        say(f"waiting for {', '.join(map(str, found))} of an earlier attempt to end")
+    while found and not stopped() and time.monotonic() < until_s:
+        time.sleep(_LOOK_S)
+        found = living(stage_dir)
 
 
 def settle(job: StageJob, say: Say) -> None:
     """Closes every attempt that has no end yet; Refusal where one may still be training here."""
-    settle_elsewhere(job.stage_dir, say)
-    for attempt in open_attempts(job.stage_dir):
+    for attempt in filter(_is_here, open_attempts(job.stage_dir)):
         _settle_here(job, attempt, say)
+    refuse_beside_living(job.stage_dir, job.name)
+    settle_elsewhere(job.stage_dir, say)
 
 
 def settle_elsewhere(stage_dir: Path, say: Say) -> None:
@@ -40,19 +76,19 @@ def settle_elsewhere(stage_dir: Path, say: Say) -> None:
     Where one of them may still live, its work dir is left to it.
     """
     for attempt in open_attempts(stage_dir):
-        if attempt.host != socket.gethostname():
+        if not _is_here(attempt):
             reason = f"its supervisor on {attempt.host} is gone or silent, and the stage was taken over"
             _mark_lost(stage_dir, attempt, reason, say)
 
 
 def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
     pid = attempt.supervisor_pid
-    if lives(pid, attempt.supervisor_start_s):
+    if supervisor_fate(attempt) != "gone":
         raise Refusal(
             f"{job.name} is training already: attempt {attempt.number}, supervisor pid {pid} on this host;"
             f" wait for it, or stop it with: kill {pid}"
         )
-    ending = Keeper(job, say).end(attempt.tag, job.stop_grace_s)
+    ending = Keeper(job, say).end(Roll(job.stage_dir, attempt).kin, job.stop_grace_s)
     if ending.left:
         raise Refusal(
             f"attempt {attempt.number} of {job.name} left processes that not even SIGKILL ends, because they"

@@ -41,7 +41,8 @@ from trainrelay.supervise.left import left
 from trainrelay.supervise.nodes import wait_for_nodes
 from trainrelay.supervise.outcome import finished_unseen
 from trainrelay.supervise.probe import climb, probe_rung, told
-from trainrelay.supervise.recover import orphaned, settle
+from trainrelay.supervise.recover import let_die, orphaned, settle
+from trainrelay.supervise.roll import adopt_orphans
 from trainrelay.supervise.stop import stop_requests
 
 _FIX_LADDER = (
@@ -70,6 +71,7 @@ def train(job: StageJob, console: Console, lease: Guard) -> Outcome:
     bare = display(console, job.name, job.epochs, time.monotonic)
     shown = Kept(bare, job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
     asked = Asked(job.supervision, lease.owner, shown.note)
+    adopt_orphans()
     with stop_requests(asked) as stop, contextlib.closing(shown):
         return _Launch(job, Surroundings(shown, stop, lease)).run()
 
@@ -159,6 +161,8 @@ class _Launch:
     def _attempt(self, rung: str) -> AttemptRecord:
         """One attempt, noted for the next step."""
         self._wait_for_nodes()
+        if self._past:
+            let_die(self._job.stage_dir, self._shown.note, lambda: self._stop.wanted)
         before = self._newest()
         probes, self._probes = self._probes, []
         record = attempt(self._job, self._job.rung(rung), self._around, probes)

@@ -6,24 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from trainrelay.records import Record
+from trainrelay.records import Place, Record
 
-# They end up in sentences, in commands to type, and in squeue's argv.
-HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
-Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{0,64}$")]
 Digits = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 OwnerId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 MAX_TOKEN = 999_999_999_999
-
-
-class Place(Record):
-    """Where a process runs: the host's name, and what tells apart two that share it. Empty: not known."""
-
-    host: HostName
-    machine: Word = ""  # /etc/machine-id
-    boot: Word = ""  # the kernel's boot id
-    pid_namespace: Word = ""  # in which the pid counts
 
 
 class Claim(Record):

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainrelay.supervise.lease.claim import Claim, Place
+from trainrelay.alive import Fate, fate, here
+from trainrelay.records import Place
+from trainrelay.supervise.lease.claim import Claim
 from trainrelay.supervise.lease.folder import parsed_beat, read_beat, top_claim
-from trainrelay.supervise.lease.place import Fate, fate, here
 from trainrelay.supervise.lease.rules import Conclusion, Look, Watched, conclude, watched
 
 QUIET_BEATS = 2  # a counter that moved and stood still for so long: it is no longer known to move
@@ -48,9 +49,10 @@ class Observer:
         if found is None:
             return None
         self._seen = watched(self._seen, found)
-        process = fate(found.claim, self._place)
-        concluded = conclude(found.claim, parsed_beat(found.beat), self._now(found.claim), process, "unknown")
-        return Seen(found.claim, process, concluded, self._seen.quiet_s)
+        claim = found.claim
+        process = fate(claim.pid, claim.started_ticks, claim.place, self._place)
+        concluded = conclude(claim, parsed_beat(found.beat), self._now(claim), process, "unknown")
+        return Seen(claim, process, concluded, self._seen.quiet_s)
 
     def _now(self, claim: Claim) -> Watched:
         # The rules are for who looks until it is certain; this observer goes on looking.

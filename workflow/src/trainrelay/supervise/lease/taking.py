@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainrelay.alive import Fate, fate, here, stat
 from trainrelay.errors import Interrupted, Refusal
+from trainrelay.records import Place
 from trainrelay.supervise.attempts import explained
 from trainrelay.supervise.lease import slurm
-from trainrelay.supervise.lease.claim import Claim, Place
+from trainrelay.supervise.lease.claim import Claim
 from trainrelay.supervise.lease.folder import add_claim, highest, parsed_beat, tidy
 from trainrelay.supervise.lease.held import Lease, Say
 from trainrelay.supervise.lease.observe import look
-from trainrelay.supervise.lease.place import Fate, fate, here, started_ticks
 from trainrelay.supervise.lease.rules import (
     NOTICE_BEATS,
     Answer,
@@ -55,8 +56,11 @@ def acquire(
     beat_s: float = BEAT_S,
     ask_slurm: AskSlurm = slurm.ask,
     place: Place | None = None,
+    before_claim: Callable[[], None] = lambda: None,
 ) -> Lease:
     """The lease of the stage `name` (RUN/STAGE), beating; `place` is where this process runs.
+
+    `before_claim` is called once nobody holds it, before it is taken; what it raises leaves all as it is.
 
     Where it has a `taken_from`, the caller writes that down and calls `begin`.
 
@@ -64,7 +68,7 @@ def acquire(
     a minute. Raises Held naming a living owner and what to type, Interrupted once `stop` says yes,
     UserError for damaged lease files or a folder that does not take ours.
     """
-    taking = _Taking(stage_dir / "lease", name, say, stop, ask_slurm, place or here(), beat_s)
+    taking = _Taking(stage_dir / "lease", name, say, stop, ask_slurm, place or here(), beat_s, before_claim)
     with explained(taking.folder):
         taking.folder.mkdir(parents=True, exist_ok=True)
         return taking.run()
@@ -90,6 +94,7 @@ class _Taking:
     ask_slurm: AskSlurm
     place: Place
     beat_s: float
+    before_claim: Callable[[], None]
     slurm_job: str | None = field(default_factory=lambda: _slurm_job(os.environ.get("SLURM_JOB_ID", "")))
     slurm_restarts: int = field(default_factory=lambda: _count(os.environ.get("SLURM_RESTART_COUNT", "")))
     seen: Watched | None = None
@@ -100,6 +105,7 @@ class _Taking:
         """Competes until the lease is ours or a living owner has it."""
         while True:
             free = self._when_free()
+            self.before_claim()
             claim = self._claim(free)
             # Whoever was suspended before its link may make a claim far below the highest one.
             if add_claim(self.folder, claim) and highest(self.folder) == claim.token:
@@ -111,7 +117,7 @@ class _Taking:
             owner=secrets.token_hex(16),
             place=self.place,
             pid=os.getpid(),
-            started_ticks=started_ticks(os.getpid()),
+            started_ticks=stat(os.getpid()).ticks,
             slurm_job=self.slurm_job,
             slurm_restarts=self.slurm_restarts,
             beat_s=self.beat_s,
@@ -122,7 +128,8 @@ class _Taking:
     def _when_free(self) -> _Free:
         """Returns once nobody holds the lease."""
         while (seen := look(self.folder)) is not None:
-            owner, beat, process = seen.claim, parsed_beat(seen.beat), fate(seen.claim, self.place)
+            owner, beat = seen.claim, parsed_beat(seen.beat)
+            process = fate(owner.pid, owner.started_ticks, owner.place, self.place)
             self.seen = watched(self.seen, seen)
             concluded = conclude(owner, beat, self.seen, process, self._slurm_says(owner, process))
             if concluded.kind == "alive":

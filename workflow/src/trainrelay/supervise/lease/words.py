@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from trainrelay.alive import Fate
 from trainrelay.supervise.lease.claim import Claim
-from trainrelay.supervise.lease.place import Fate
 from trainrelay.supervise.lease.rules import Conclusion
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from trainrelay.alive import Kin
 from trainrelay.supervise.nodes.steps import Steps
 from trainrelay.supervise.process import Ending, end_all
 
@@ -12,14 +13,14 @@ _GONE_WITHIN_S = 30.0  # a step whose node does not answer stays until Slurm giv
 
 
 def end_everywhere(
-    steps: Steps | None, tag: str, grace_s: float, hurry: Callable[[], bool] = lambda: False
+    steps: Steps | None, kin: Kin, grace_s: float, hurry: Callable[[], bool] = lambda: False
 ) -> Ending:
     """As `end_all`; where there are other nodes, through the steps that their processes belong to, too.
 
     The local srun ends when the last process of its step has, so waiting for it is waiting for all nodes.
     """
     if steps is None:
-        return end_all(tag, grace_s, hurry)
+        return end_all(kin, grace_s, hurry)
     told = grace_s > 0 and steps.terminate()
-    ending = end_all(tag, grace_s, hurry, told=told)
+    ending = end_all(kin, grace_s, hurry, told=told)
     return replace(ending, steps_left=steps.kill(_GONE_WITHIN_S))

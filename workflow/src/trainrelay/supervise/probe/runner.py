@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import tempfile
 import time
 import uuid
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainrelay.alive import Kin, stat
 from trainrelay.command import Launch, LaunchRequest, Rung, environment, launcher, on_each_node
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.records import ProbeResult
@@ -70,13 +72,14 @@ class _Probe:
         tag = str(uuid.uuid4())
         with tempfile.TemporaryDirectory(prefix="trainrelay-probe-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
+            process = self._start(probe_launch(self.request, folder, self.deadline_s), tag)
+            child, kin = Child(process), Kin(tag, (stat(process.pid).key,))
             try:
-                child = self._start(probe_launch(self.request, folder, self.deadline_s), tag)
                 took_s = self._wait(child, folder)
                 self._hear_out(child, folder)
                 status = None if child.running() else child.status()
             finally:
-                end_everywhere(steps_of(self.request), tag, grace_s=0.0)
+                end_everywhere(steps_of(self.request), kin, grace_s=0.0)
             child.status()  # so that the launcher does not stay behind as a zombie
             ranks, lines = self._ranks(folder), _lines(self.log)
         verdict = judge(ranks, lines, status, took_s)
@@ -89,11 +92,11 @@ class _Probe:
             log=str(self.log),
         )
 
-    def _start(self, launch: Launch, tag: str) -> Child:
+    def _start(self, launch: Launch, tag: str) -> subprocess.Popen[bytes]:
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.log.unlink(missing_ok=True)
-            return Child(start(launch.argv, launch.env, launch.cwd, self.log, tag))
+            return start(launch.argv, launch.env, launch.cwd, self.log, tag)
         except OSError as error:
             place = error.filename or launch.argv[0]
             raise UserError(

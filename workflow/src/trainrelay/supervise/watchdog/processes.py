@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from trainrelay.supervise.process import Member, find
+from trainrelay.alive import Kin, Process, find
 from trainrelay.supervise.text import printable
 
 _STATES = {
@@ -40,9 +40,9 @@ class ProcessSeen:
         return self.state in (psutil.STATUS_STOPPED, _STATES[psutil.STATUS_TRACING_STOP])
 
 
-def processes(tag: str) -> list[ProcessSeen]:
+def processes(kin: Kin) -> list[ProcessSeen]:
     """Every process of an attempt on this host, the ranks first, in order."""
-    members = sorted(find(tag), key=lambda member: (member.started_s, member.pid))
+    members = sorted(find(kin), key=lambda member: (member.ticks, member.pid))
     numbers = {member.pid: _environment_number(member.pid, "RANK") for member in members}
     oldest: dict[int | None, int] = {}
     for member in members:  # a rank is older than all that it started
@@ -59,7 +59,7 @@ def _order(process: ProcessSeen) -> tuple[bool, bool, int, int]:
     return not process.is_rank, process.rank is None, process.rank or 0, process.pid
 
 
-def _seen(member: Member, rank: int | None, oldest: bool) -> ProcessSeen | None:
+def _seen(member: Process, rank: int | None, oldest: bool) -> ProcessSeen | None:
     try:
         process = psutil.Process(member.pid)
         with process.oneshot():
@@ -68,7 +68,7 @@ def _seen(member: Member, rank: int | None, oldest: bool) -> ProcessSeen | None:
         return None
     return ProcessSeen(
         pid=member.pid,
-        name=printable(member.name),
+        name=member.name,
         rank=rank,
         local_rank=_environment_number(member.pid, "LOCAL_RANK"),
         is_rank=rank is not None and oldest,

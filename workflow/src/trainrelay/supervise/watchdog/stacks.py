@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from trainrelay.alive import Kin
 from trainrelay.supervise.text import printable, quoted
 from trainrelay.supervise.watchdog.dumps import dumped
 from trainrelay.supervise.watchdog.processes import ProcessSeen, proc_text, processes
@@ -48,7 +49,7 @@ class StackFile:
     path: Path | None
 
 
-def collect(tag: str, folder: Path, within_s: float = WITHIN_S) -> list[StackFile]:
+def collect(kin: Kin, folder: Path, within_s: float = WITHIN_S) -> list[StackFile]:
     """Looks at every process of an attempt on this host, the ranks first, and writes a file each.
 
     Returns after `within_s` at the latest with what there is by then; never raises.
@@ -56,17 +57,17 @@ def collect(tag: str, folder: Path, within_s: float = WITHIN_S) -> list[StackFil
     found: list[StackFile] = []
     # A thread, because even reading /proc can block on a process that is stuck inside the kernel.
     looking = threading.Thread(
-        target=_look, args=(tag, folder, time.monotonic() + within_s, found), daemon=True
+        target=_look, args=(kin, folder, time.monotonic() + within_s, found), daemon=True
     )
     looking.start()
     looking.join(within_s)
     return list(found)
 
 
-def _look(tag: str, folder: Path, until_s: float, found: list[StackFile]) -> None:
+def _look(kin: Kin, folder: Path, until_s: float, found: list[StackFile]) -> None:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    for process in processes(tag):
+    for process in processes(kin):
         if time.monotonic() >= until_s:
             return
         found.append(_saved(process, folder, until_s))
