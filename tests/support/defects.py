@@ -747,8 +747,8 @@ DEFECTS = (
         "stops-do-not-wait-for-a-write",
         "A stop in the midst of a write leaves half a checkpoint, the only one.",
         f"{LIBRARY}/supervise/keeping.py",
-        "if grace_s > 0 and (members := find(tag)):",
-        "if grace_s < 0 and (members := find(tag)):",
+        "if grace_s > 0 and (members := find(kin)):",
+        "if grace_s < 0 and (members := find(kin)):",
         "tests/unit/supervise/test_keeping.py::test_a_stop_waits_for_the_checkpoint_that_is_being_written",
     ),
     Defect(

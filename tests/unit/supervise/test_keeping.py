@@ -207,13 +207,13 @@ def test_a_file_that_grows_by_a_hand_that_is_not_seen_is_waited_for(tmp_path: Pa
             while not done.wait(0.01):
                 file.write(b"weights")
 
-    writer = threading.Thread(target=grow)
+    writer = threading.Thread(target=grow, daemon=True)
     writer.start()
     keeper = Keeper(job, said_so.append)
     with sleeping("mine"), closing(keeper):
         keeper.start()
         eventually(lambda: keeper._before)
-        ending = threading.Thread(target=keeper.end, args=("mine", 1000.0))
+        ending = threading.Thread(target=keeper.end, args=(Kin("mine"), 1000.0))
         ending.start()
         eventually(lambda: "waiting for the write of checkpoint.pth to end" in said_so)
         assert find(Kin("mine"))
