@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from support.supervising import InPlace, eventually, once, supervisor, toy_job
-from trainrelay.alive import TAG_VARIABLE, find, stat
+from trainrelay.alive import TAG_VARIABLE, Kin, find, stat
 from trainrelay.checkpoint import glance
 from trainrelay.errors import Fenced
 from trainrelay.files import copy_durably, temporary_beside
