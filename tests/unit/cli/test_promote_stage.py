@@ -240,3 +240,16 @@ def test_a_log_without_its_last_line_does_not_keep_a_finished_training_from_prom
     train_stage(disk.config(), "r", "s")
     promote_stage(disk.config(), "r", "s")
     assert target(disk).read_bytes() == WEIGHTS
+
+
+def test_a_log_of_no_known_format_is_a_warning_of_a_finished_training(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The checkpoint says that it is finished and finite; a log that nobody reads says nothing against it."""
+    disk.train()
+    (log,) = disk.paths.folder.glob("attempts/*/*.log")
+    log.write_text("step one\nstep two\n")
+    train_stage(disk.config(), "r", "s")
+    promote_stage(disk.config(), "r", "s")
+    assert target(disk).read_bytes() == WEIGHTS
+    assert "warning: its numbers are not judged, only its checkpoint" in capsys.readouterr().err

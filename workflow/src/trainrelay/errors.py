@@ -42,6 +42,10 @@ class LogError(UserError):
     """A log that is missing, empty, binary or of no format we read."""
 
 
+class UnknownLogError(LogError):
+    """A log without a line of a format that we read."""
+
+
 class CheckpointError(UserError):
     """A checkpoint that is missing, truncated, not finite, unsafe or not the expected one."""
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trainrelay.errors import LogError
+from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.logs import source
 from trainrelay.logs.assemble import assemble
 from trainrelay.logs.events import Event, Format
@@ -43,7 +43,7 @@ def _events(form: Format, path: Path) -> Iterator[Event]:
 def _common_format(paths: Sequence[Path]) -> Format:
     known = {path: form for path in paths if (form := detect(path)) is not None}
     if not known:
-        raise LogError(_unknown(paths[0]))
+        raise UnknownLogError(_unknown(paths[0]))
     first = next(iter(known))
     for path, form in known.items():
         if form is not known[first]:
