@@ -124,8 +124,9 @@ def main(args: argparse.Namespace) -> None:
             if i == length // 2:
                 phase("within", epoch)
         if rank == 0:
-            print(f"Epoch: [{epoch + args.first_printed}] Total time: 0:00:00 (0.0500 s / it)")
-            print(f"Averaged stats: lr: {args.lr:.6f}  loss: {loss.item():.4f} ({loss.item():.4f})")
+            if args.prints == "metriclogger":
+                print(f"Epoch: [{epoch + args.first_printed}] Total time: 0:00:00 (0.0500 s / it)")
+                print(f"Averaged stats: lr: {args.lr:.6f}  loss: {loss.item():.4f} ({loss.item():.4f})")
             phase("before-save", epoch)
             save(args, model, optimizer, epoch + 1)
             phase("after-save", epoch)

@@ -20,7 +20,7 @@ from trainrelay.cli.train import train_stage
 from trainrelay.config import Config, parse, stage_paths
 from trainrelay.state import list_attempts
 
-PRINTS, MASK = "metriclogger", False
+PRINTS, MASK = "tqdm", True
 EPOCHS, PHASES = 3, ("within", "before-save", "after-save")
 
 pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow, pytest.mark.long]
