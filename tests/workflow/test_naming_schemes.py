@@ -65,11 +65,13 @@ def test_killed_once_it_resumes_is_promoted_and_begins_a_second_stage(
     config = config_of(tmp_path, options, ranks=2 if number % 5 == 0 else 1)
     trained(config, "pose", EPOCHS, base)
     attempts = list_attempts(stage_paths(config, "k", "pose").folder)
-    assert attempts[0].end == "killed"
-    assert attempts[1].resumed_from is not None
-    saved = epoch if phase == "after-save" else epoch - 1
-    assert attempts[1].resumed_from.epoch == saved
     assert attempts[0].last_epoch == epoch
-    assert len(attempts) == 2
+    saved = epoch if phase == "after-save" else epoch - 1
+    if saved == EPOCHS:
+        assert [one.end for one in attempts] == ["done"], "it was killed after its last checkpoint"
+    else:
+        assert [one.end for one in attempts] == ["killed", "done"]
+        assert attempts[1].resumed_from is not None
+        assert attempts[1].resumed_from.epoch == saved
     trained(config, "next", 2, base)
     assert (tmp_path / "checkout/ckpts/pose.pth").is_file()
