@@ -210,7 +210,7 @@ def test_a_stopped_supervisor_leaves_no_process_and_resumes(trained: Project, se
     running.send_signal(sent)
     _, said = running.communicate(timeout=TIMEOUT_S)
     assert running.returncode == 75, said
-    assert re.search(r"resumes after epoch [3-8]\.", said)
+    assert re.search(r"to resume after epoch [3-8]\.", said)
     assert ranks_of(trained) == []
     assert re.fullmatch(r"resumes after epoch [3-8] of 9", trained.scheduled()["driving/stage2"])
     assert written.returncode == 0, written.stderr

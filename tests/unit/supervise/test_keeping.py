@@ -165,7 +165,7 @@ def sleeping(tag: str, code: str = "pass") -> Iterator[int]:
     child = subprocess.Popen([sys.executable, "-c", said_up], env=env, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
-        child.stdout.readline()
+        assert child.stdout.readline() == b"up\n"
         yield child.pid
     finally:
         child.kill()
