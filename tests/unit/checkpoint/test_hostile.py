@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -390,3 +391,58 @@ def test_a_plain_unpickler_agrees_with_the_machine_on_plain_data() -> None:
     values = [1, -(2**70), 2.5, "é", b"x", None, True, {"a": [1, (2, 3), {}]}, [[]], ()]
     for protocol in range(6):
         assert unpickle(pickle.dumps(values, protocol), no_storage) == values
+
+
+def patched(path: Path, old: bytes, new: bytes) -> Path:
+    """torch's own file with some bytes of its pickle replaced, and its checksum right."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members:
+            assert not name.endswith("data.pkl") or data.count(old) == 1
+            archive.writestr(name, data.replace(old, new) if name.endswith("data.pkl") else data)
+    return path
+
+
+def test_a_numpy_type_that_hides_its_objects_is_unsafe(
+    tmp_path: Path, mark: Path, mmcv_style: Callable[..., dict[str, Any]]
+) -> None:
+    """With flags 0, numpy would take bytes of the file for pointers and follow them."""
+    path = tmp_path / "x.pth"
+    torch.save({**mmcv_style(), "args": np.dtype("O")}, path)
+    assert inspect(path).finite
+    flags = b"K?t"  # 63, then the end of the state
+    assert "numpy type" in refusal(patched(path, flags, b"K\x00t"), mark)
+    torch.save({**mmcv_style(), "args": np.dtype([("a", "O"), ("b", "i8")])}, path)
+    assert "numpy type of fields" in refusal(path, mark)
+
+
+class Text:
+    """A text that only torch makes of it."""
+
+    def __reduce__(self) -> Any:
+        return str, ("state_dict",)
+
+
+def test_a_key_that_only_torch_takes_for_the_weights_is_unsafe(
+    tmp_path: Path, mark: Path, mmcv_style: Callable[..., dict[str, Any]]
+) -> None:
+    whole = {**mmcv_style(), Text(): {"w": torch.full((2,), float("nan"))}}
+    torch.save(whole, tmp_path / "x.pth")
+    loaded = torch.load(tmp_path / "x.pth", weights_only=False)
+    assert torch.isnan(loaded["state_dict"]["w"]).all(), "torch does not, so this test would prove nothing"
+    assert "name a part twice" in refusal(tmp_path / "x.pth", mark)
+
+
+def test_a_state_that_gives_a_tensor_other_data_is_unsafe(
+    tmp_path: Path, mark: Path, mmcv_style: Callable[..., dict[str, Any]]
+) -> None:
+    whole = mmcv_style()
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.data_of_mine = 1  # an attribute: torch saves the parameter with its state
+    whole["state_dict"]["p"] = parameter
+    torch.save(whole, tmp_path / "x.pth")
+    assert inspect(tmp_path / "x.pth").finite
+    parameter.__dict__["data"] = torch.full((2,), float("nan"))
+    torch.save(whole, tmp_path / "y.pth")
+    assert "other data" in refusal(tmp_path / "y.pth", mark)

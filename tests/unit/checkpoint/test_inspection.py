@@ -394,3 +394,10 @@ def test_reading_needs_no_torch(saved: Path) -> None:
         [sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True
     )
     assert done.stdout == "2\n"
+
+
+def test_a_meta_of_the_trainers_own_is_no_count(tmp_path: Path) -> None:
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(1)}}, "param_groups": []}
+    whole = {"model": {"w": torch.ones(1)}, "optimizer": optimizer, "epoch": 2, "meta": {"git": "abc"}}
+    torch.save(whole, tmp_path / "x.pth")
+    assert inspect(tmp_path / "x.pth", 1).epoch == 3

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from trainrelay.command import StepSeen
-from trainrelay.overflow import LINES
+from trainrelay.overflow import LINES, NORM_ITERATIONS
 from trainrelay.supervise.diverging import Diverging
 
 
@@ -42,14 +42,25 @@ def test_a_gradient_norm_that_stays_nan_tells_what_a_loss_hides() -> None:
 
     def of(grad_norm: float) -> str | None:
         diverging, last = Diverging(), None
-        for iteration in range(1, LINES + 1):
-            last = diverging.see(StepSeen(1, iteration, 9, 0.0, None, grad_norm))
+        for iteration in range(10, NORM_ITERATIONS + 10, 10):
+            last = diverging.see(StepSeen(1, iteration, 99, 0.0, None, grad_norm))
+            assert last is None
+        for iteration in range(NORM_ITERATIONS + 10, NORM_ITERATIONS + 20, 10):
+            last = diverging.see(StepSeen(1, iteration, 99, 0.0, None, grad_norm))
         return last
 
     said_of_nan = of(math.nan)
     assert said_of_nan is not None
     assert said_of_nan.startswith(
-        f"the gradient norm was NaN on {LINES} progress lines in a row, from epoch 1,"
+        f"the gradient norm was NaN on {NORM_ITERATIONS // 10 + 1} progress lines in a row, from epoch 1,"
     )
     assert of(math.inf) is None
     assert of(3.0) is None
+
+
+def test_one_nan_in_a_median_of_twenty_steps_is_no_divergence() -> None:
+    """Nor are the steps that a loss scaler skips until its scale fits; each is printed here."""
+    diverging = Diverging()
+    for iteration in range(1, 21):
+        assert diverging.see(StepSeen(1, iteration, 500, 1.0, None, math.nan)) is None
+    assert diverging.see(StepSeen(1, 21, 500, 1.0, None, 3.0)) is None

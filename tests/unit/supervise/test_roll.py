@@ -91,10 +91,16 @@ def test_a_process_with_a_pid_given_again_is_not_known(tmp_path: Path, folder: P
 
 
 def test_a_file_that_is_only_read_is_not_written_to(tmp_path: Path) -> None:
-    """Whether one is written to, only a local file system tells."""
-    path, local = tmp_path / "log", os.major(tmp_path.stat().st_dev) != 0
+    """Whether one is written to, only a local file system tells, one in memory too."""
+    path, memory = tmp_path / "log", Path("/dev/shm") / f"trainrelay-test-{os.getpid()}"
     with path.open("wb"):
-        assert written_to(path) == local
+        assert written_to(path) or os.major(tmp_path.stat().st_dev) == 0
+    try:
+        with memory.open("wb"):
+            assert written_to(memory)
+        assert not written_to(memory)
+    finally:
+        memory.unlink()
     with path.open("rb"):
         assert not written_to(path)
     assert not written_to(tmp_path / "no file")

@@ -28,6 +28,7 @@ TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
 Fate = Literal["runs", "stopped", "gone", "rebooted", "elsewhere"]
 
 _FIRST_PID_NAMESPACE = "4026531836"  # on every Linux: not inside a container
+_IN_MEMORY_OR_POOLED = ("tmpfs", "ramfs", "overlay", "btrfs", "zfs")
 _GONE = ("Z", "X", "x")
 _STOPPED = ("T", "t")
 _SAME_START_S = 2.0  # the wall clock, by which records once named a start, may be stepped by a little
@@ -88,6 +89,11 @@ def _rebooted(before: Place, now: Place) -> bool:
     real = before.pid_namespace == now.pid_namespace == _FIRST_PID_NAMESPACE
     same = (before.host, before.machine) == (now.host, now.machine)
     return known and real and same and before.boot != now.boot
+
+
+def sees_itself() -> bool:
+    """Whether /proc is that of our own pid namespace: else every pid in it means another process."""
+    return _link("/proc/self") == str(os.getpid())
 
 
 # ---------------------------------------------------------------------- one process
@@ -189,14 +195,14 @@ def family(
 def written_to(path: Path) -> bool:
     """Whether a process of this boot has a file open to write to it, in whatever pid namespace.
 
-    False also where nobody can say: only a local file system is asked, as NFS refuses for other reasons.
+    False also where nobody can say: only local file systems are asked, as NFS refuses for other reasons.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        if os.major(os.fstat(descriptor).st_dev) == 0:
+        if not _is_local(os.fstat(descriptor).st_dev):
             return False
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # whose default is nothing, unlike SIGIO's
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -205,6 +211,14 @@ def written_to(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _is_local(device: int) -> bool:
+    """Whether a file system is on a disk or in memory of this machine, as far as can be told."""
+    words = (line.split() for line in _text("/proc/self/mountinfo").splitlines())
+    here = f"{os.major(device)}:{os.minor(device)}"
+    kinds = (fields[fields.index("-") + 1] for fields in words if fields[2] == here)
+    return os.major(device) > 0 or next(kinds, "") in _IN_MEMORY_OR_POOLED
 
 
 def _carries(pid: int, words: set[bytes]) -> bool:

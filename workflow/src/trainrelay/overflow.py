@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 
 LINES = 5  # so many in a row, and none finite yet, are a lost training; a line may be the mean of many steps
+# A norm that is NaN alone may be of steps that are left out, and one of them stays in a median of 20 steps.
+NORM_ITERATIONS = 50
 
 
 def not_finite(loss: float | None, grad_norm: float | None) -> str | None:

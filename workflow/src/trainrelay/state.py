@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -181,8 +182,18 @@ def living(stage_folder: Path, but: Collection[str] = ()) -> list[Process]:
 
 def held_open(stage_folder: Path, but: Collection[str] = ()) -> Path | None:
     """A log that some process of this machine still writes, also one that cannot be seen here."""
-    files = (file for attempt in _attempts_here(stage_folder, but) for file in attempt.iterdir())
+    folders = (one for one in stage_folder.glob("attempts/*") if one.is_dir() and _tag(one) not in but)
+    files = (file for folder in folders for file in folder.iterdir())
     return next((file for file in files if file.is_file() and written_to(file)), None)
+
+
+def _tag(attempt: Path) -> str | None:
+    """An attempt's tag; None where both of its records are damaged or gone."""
+    with suppress(UserError):
+        if record := read_record(attempt / "attempt.json", AttemptRecord):
+            return record.tag
+    kin = kin_of(attempt)
+    return kin.tag if kin else None
 
 
 def _attempts_here(stage_folder: Path, but: Collection[str]) -> dict[Path, Kin]:

@@ -52,7 +52,8 @@ def _keys(root: dict[object, object]) -> str:
 
 
 def _parts(root: dict[object, object], weights: dict[object, object]) -> Contents:
-    meta = isinstance(root.get("meta"), dict)
+    own = root.get("meta")  # mmcv's, unless the trainer counts beside it
+    meta = isinstance(own, dict) and ("epoch" in own or "epoch" not in root)
     number = _count(root, ("meta", "epoch") if meta else ("epoch",))
     iteration = _count(root, ("meta", "iter") if meta else ("iteration",))
     optimizer = next((root[key] for key in _OPTIMIZER if isinstance(root.get(key), dict) and root[key]), None)

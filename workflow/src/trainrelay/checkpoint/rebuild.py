@@ -15,6 +15,8 @@ _MOST_ELEMENTS = 2**40  # of one tensor; an expanded view may declare more than 
 _EXACT = (str, bytes, bool, type(None))
 _MOST_KEY = 2**20  # larger numbers could be chosen so that they collide
 _KEY = Global("key")
+_TEXTS = ("str", "str_", "TorchVersion", "bytes", "scalar")
+_DTYPE = re.compile(r"[<>|=]?[A-Za-z?]\d{0,9}(\[\w{1,9}\])?")
 _SUBCLASS = "torch._tensor._rebuild_from_type_v2"
 
 
@@ -26,6 +28,8 @@ def called(function: object, args: object, spend: Callable[[int], None]) -> obje
     while isinstance(function, Global) and function.path == _SUBCLASS and isinstance(args, tuple):
         if len(args) < 3:
             return Opaque(function, args)
+        if _replaces_data(args[3] if len(args) > 3 else None):
+            raise Unsafe("give a tensor other data than are checked")
         function, args = args[0], args[2]  # of (function, class, arguments, state)
         spend(8)
     if not isinstance(function, Global) or not isinstance(args, tuple):
@@ -48,14 +52,36 @@ def set_state(target: object, state: object) -> None:
     """What `__setstate__` or `__dict__.update` would do; only stand-ins remember it."""
     if isinstance(target, Global):
         raise Unsafe(f"change {target.path}")
+    if isinstance(target, Tensor) or _replaces_data(state):
+        raise Unsafe("give a tensor other data than are checked")
     if isinstance(target, Opaque):
+        if target.maker.path == "numpy.dtype":
+            _refuse_dtype_state(target, state)
         target.state = state
-    elif not isinstance(target, dict | Tensor):
+    elif not isinstance(target, dict):
         raise Broken("sets a state on something that has none")
 
 
+def _replaces_data(state: object) -> bool:
+    return isinstance(state, dict) and isinstance(state.get("data"), Tensor)
+
+
+def _refuse_dtype_state(dtype: Opaque, state: object) -> None:
+    """Fields, or flags that hide an object, make numpy take bytes of the file for pointers."""
+    code = dtype.args[0] if isinstance(dtype.args, tuple) and dtype.args else None
+    flags = (63,) if isinstance(code, str) and code.lstrip("<>|=").startswith("O") else (0, 8)  # 8: of texts
+    plain = isinstance(state, tuple) and len(state) >= 8 and state[2:5] == (None, None, None)
+    if not plain or state[7] not in flags:  # type: ignore[index]
+        raise Unsafe("make a numpy type of fields, or with flags of another one")
+
+
 def as_key(value: object) -> object:
-    """A dictionary key that cannot be made slow or deep to hash; other keys count by identity."""
+    """A dictionary key that cannot be made slow or deep to hash; other keys count by identity.
+
+    What is called to make a text would be the same key as that text, for torch alone.
+    """
+    if isinstance(value, Opaque) and value.maker.last in _TEXTS:
+        raise Unsafe("name a part twice")
     if isinstance(value, _EXACT) or (isinstance(value, int) and abs(value) < _MOST_KEY):
         return value
     return Opaque(_KEY, value)
@@ -137,6 +163,8 @@ def _naturals(value: object) -> list[int]:
 
 def _wrapped(function: Global, args: tuple[object, ...]) -> object:
     """A parameter is its data; anything else that is wrapped stays as it is."""
+    if any(map(_replaces_data, args)):
+        raise Unsafe("give a tensor other data than are checked")
     return args[0] if args and isinstance(args[0], Tensor) else Opaque(function, args)
 
 
@@ -155,6 +183,14 @@ def _encoded(_: Global, args: tuple[object, ...]) -> object:
 
 def _bytes(function: Global, args: tuple[object, ...]) -> object:
     return Opaque(function, args) if args else b""
+
+
+def _dtype(function: Global, args: tuple[object, ...]) -> object:
+    """A plain type by its code; one of fields may hold objects."""
+    code = args[0] if args else None
+    if not isinstance(code, Global) and not (isinstance(code, str) and _DTYPE.fullmatch(code)):
+        raise Unsafe("make a numpy type of fields")
+    return Opaque(function, args)
 
 
 def _scalar(function: Global, args: tuple[object, ...]) -> object:
@@ -186,6 +222,7 @@ _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "_codecs.encode": _encoded,
     "builtins.bytes": _bytes,
     "copyreg._reconstructor": _reconstructor,
+    "numpy.dtype": _dtype,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,
 }

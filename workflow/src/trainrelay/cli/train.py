@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from trainrelay import archiving, checkpoint, plan, state, supervise
+from trainrelay.alive import sees_itself
 from trainrelay.checkout import code, missing
 from trainrelay.checks import too_few_cores, too_few_gpus
 from trainrelay.cli.analyze import analyze_stage
@@ -121,6 +122,11 @@ def _refuse_unstartable(config: Config, facts: state.Facts) -> None:
 
 def _refuse_this_machine(config: Config, facts: state.Facts) -> None:
     """UserError where the ranks could not run here; a sentence where they would be slow."""
+    if not sees_itself():
+        raise UserError(
+            f"{facts.run}/{facts.stage}: /proc is that of another pid namespace, so that processes cannot be"
+            " followed; mount that of this one (unshare: --mount-proc)"
+        )
     request = _request(config, facts)
     environment = {**os.environ, **request.env}
     if request.device == "cuda" and (why := too_few_gpus(request.nproc_per_node, environment)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -48,9 +47,9 @@ def _is_named_so(path: Path) -> bool:
     return path.name.lower().endswith((".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors"))
 
 
-def number(text: str) -> float:
-    """A printed number; NaN where it is none."""
+def number(text: str) -> float | None:
+    """A printed number, also as a tensor prints; None where it is none."""
     try:
-        return float(text)
+        return float(text.removeprefix("tensor(").rstrip(",)"))
     except ValueError:
-        return math.nan
+        return None

@@ -34,7 +34,7 @@ class Past:
     steps: bool  # a training step was seen
     new_checkpoint: bool  # it left a checkpoint of a later epoch than was there before
     port_fixed: bool  # the config names the port
-    left: Left | None = None  # None: there is a checkpoint to resume from
+    left: Left | None = None  # None: there is a checkpoint to resume from, and nothing puzzling
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def next_step(past: Sequence[Past], ladder: Sequence[str], most_without_checkpoi
     if not isinstance(step, Again):
         return step
     if left is not None and (past[-1].end == "unfinished" or left.unrecognised):
-        return nothing_to_resume_from(left)
+        return nothing_to_resume_from(left, after_exit_0=past[-1].end == "unfinished")
     return _no_progress(past[-1].end, barren) if barren >= most_without_checkpoint else step
 
 
@@ -158,6 +158,7 @@ _STARTUP_ERROR = Final(
     "the trainer failed before its first training step, and a retry would fail the same way",
     "check the exception in the log and fix the trainer or its config",
 )
+_NO_RESUME = "there is no checkpoint to resume from"
 _NOT_UNDERSTOOD = (
     "check where and in which form the trainer saves its checkpoints and fix that, or move these files away"
     " to train from scratch"
@@ -176,9 +177,10 @@ def _no_progress(end: EndClass, barren: int) -> Final:
     )
 
 
-def nothing_to_resume_from(left: Left) -> Final:
-    """Why no attempt starts from scratch."""
-    return Final(f"there is no checkpoint to resume from: {left.words}", _NOT_UNDERSTOOD)
+def nothing_to_resume_from(left: Left, *, after_exit_0: bool = False) -> Final:
+    """Why no attempt starts from scratch, or repeats what was not understood."""
+    what = "the trainer exited 0 without a last checkpoint that is understood" if after_exit_0 else _NO_RESUME
+    return Final(f"{what}: {left.words}", _NOT_UNDERSTOOD)
 
 
 def recorded(step: Step) -> Decision:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from trainrelay.command import StepSeen
-from trainrelay.overflow import LINES, not_finite
+from trainrelay.overflow import LINES, NORM_ITERATIONS, not_finite
 
 
 class Diverging:
@@ -19,7 +21,17 @@ class Diverging:
             self._since, self._lines = None, 0
             return None
         self._since, self._lines = self._since or seen, self._lines + 1
-        if self._lines < LINES:
+        if self._lines < LINES or (_loss_hides(seen) and _iterations(self._since, seen) < NORM_ITERATIONS):
             return None
         where = f"epoch {self._since.epoch}, iteration {self._since.iteration}"
         return f"{what} on {self._lines} progress lines in a row, from {where} on"
+
+
+def _loss_hides(seen: StepSeen) -> bool:
+    """Whether the norm alone tells."""
+    return seen.loss is None or math.isfinite(seen.loss)
+
+
+def _iterations(since: StepSeen, seen: StepSeen) -> int:
+    """From the one line to the other, both included."""
+    return (seen.epoch - since.epoch) * (seen.iters_per_epoch or 0) + seen.iteration - since.iteration + 1

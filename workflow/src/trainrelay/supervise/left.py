@@ -12,6 +12,7 @@ from trainrelay.supervise.text import quoted
 
 _MOST = 3
 _ALONE = "holds weights without an epoch or an optimizer"
+_LINE_CHARS = 120
 _HEAD_BYTES = 256 * 1024  # of the log
 
 
@@ -34,7 +35,7 @@ def _lines(trainer: Trainer, log: Path) -> str:
     understood: list[str] = []
     others: list[str] = []
     for line in filter(str.strip, head.split("\n")):
-        (understood if trainer.observe(line) else others).append(quoted(line))
+        (understood if trainer.observe(line) else others).append(quoted(line[:_LINE_CHARS]))
     return f"output understood: {_first(understood)}; not understood: {_first(others)}"
 
 

@@ -25,6 +25,7 @@ from trainrelay.supervise.attempts import newest_number, write_attempt
 from trainrelay.supervise.decide import (
     Again,
     Final,
+    Left,
     Past,
     Step,
     Stop,
@@ -189,9 +190,17 @@ class _Launch:
             steps=record.last_epoch is not None,
             new_checkpoint=self._newest() > newest_before,
             port_fixed=self._job.port is not None,
-            left=None if self._newest() else left(self._job, record),
+            left=self._left(record),
         )
 
+    def _left(self, record: AttemptRecord) -> Left | None:
+        """Where nothing can be resumed from, or a trainer that exited 0 left what is not understood."""
+        puzzling = record.end == "unfinished" and self._job.unrecognised()
+        return left(self._job, record) if puzzling or self._newest() < 0 else None
+
     def _newest(self) -> int:
-        """The newest epoch with a checkpoint; whether it is valid is judged when it is resumed from."""
-        return max((epoch for epoch, _ in self._job.checkpoints()), default=0)
+        """The newest epoch with a checkpoint, -1 for none: until it is known how they count, one may be 0.
+
+        Whether it is valid is judged when it is resumed from.
+        """
+        return max((epoch for epoch, _ in self._job.checkpoints()), default=-1)

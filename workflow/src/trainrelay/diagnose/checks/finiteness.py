@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.numbers import text
-from trainrelay.overflow import LINES, not_finite
+from trainrelay.overflow import LINES, NORM_ITERATIONS, not_finite
 from trainrelay.records import Finding, Phase, Row, Severity
 
 # torch.nan_to_num turns +inf into 3.4e38; a mean over the logging interval may divide it by 1000.
@@ -65,7 +65,9 @@ def _norm(case: Case, bad: list[Point], phase: Phase) -> tuple[Severity, str]:
     if (error := case.last_error) and not_finite(None, last[0][1]):
         return "critical", f", and then the trainer failed with `{error.text}`"
     mean = phase == "epoch" or case.log.epochs_only  # a single skipped step spoils it
-    if mean or (len(last) < LINES and (named or len(last) < len(bad))):
+    covered = last[0][0].step - last[-1][0].step + (case.log.interval or 1)
+    few = len(last) < LINES or covered < NORM_ITERATIONS
+    if mean or (few and (named or case.medians or len(last) < len(bad))):
         return "warning", ", the last line included: perhaps skipped by the loss scaler"
     return "critical", ", and it stays so to the end"
 
