@@ -182,18 +182,18 @@ def living(stage_folder: Path, but: Collection[str] = ()) -> list[Process]:
 
 def held_open(stage_folder: Path, but: Collection[str] = ()) -> Path | None:
     """A log that some process of this machine still writes, also one that cannot be seen here."""
-    folders = (one for one in stage_folder.glob("attempts/*") if one.is_dir() and _tag(one) not in but)
-    files = (file for folder in folders for file in folder.iterdir())
+    unknown = (one for one in stage_folder.glob("attempts/*") if one.is_dir() and not _is_recorded(one))
+    files = (file for one in (*_attempts_here(stage_folder, but), *unknown) for file in one.iterdir())
     return next((file for file in files if file.is_file() and written_to(file)), None)
 
 
-def _tag(attempt: Path) -> str | None:
-    """An attempt's tag; None where both of its records are damaged or gone."""
-    with suppress(UserError):
-        if record := read_record(attempt / "attempt.json", AttemptRecord):
-            return record.tag
-    kin = kin_of(attempt)
-    return kin.tag if kin else None
+def _is_recorded(attempt: Path) -> bool:
+    """Whether at least one of its two records tells of it."""
+    for name, kind in ((PROCESSES, Processes), ("attempt.json", AttemptRecord)):
+        with suppress(UserError):
+            if read_record(attempt / name, kind):
+                return True
+    return False
 
 
 def _attempts_here(stage_folder: Path, but: Collection[str]) -> dict[Path, Kin]:
