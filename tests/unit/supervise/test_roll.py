@@ -15,7 +15,7 @@ from trainrelay.alive import here, stat, written_to
 from trainrelay.errors import Fenced
 from trainrelay.files import read_record, write_json
 from trainrelay.records import AttemptRecord, Processes
-from trainrelay.state import PROCESSES, kin_of, living
+from trainrelay.state import PROCESSES, held_open, kin_of, living
 from trainrelay.supervise import roll
 from trainrelay.supervise.roll import Roll
 
@@ -110,3 +110,12 @@ def test_a_record_before_places_is_read_as_it_was_meant(tmp_path: Path) -> None:
     """Records of earlier versions hold a host's name and a start in Unix time."""
     write_json(tmp_path / "old.json", RECORD.model_dump(exclude={"place", "supervisor_ticks"}))
     assert read_record(tmp_path / "old.json", AttemptRecord) == RECORD
+
+
+def test_a_log_that_is_written_is_found_also_where_no_record_tells_of_its_attempt(folder: Path) -> None:
+    stage, log = folder.parents[1], folder / "trainer.log"
+    for name in (PROCESSES, "attempt.json"):
+        (folder / name).write_bytes(b"")
+    with log.open("wb"):
+        assert held_open(stage) == (log if written_to(log) else None)
+    assert held_open(stage) is None
