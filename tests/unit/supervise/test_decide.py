@@ -26,9 +26,10 @@ def past(
     steps: bool = True,
     new_checkpoint: bool = False,
     port_fixed: bool = False,
+    brought: int = 2,
     left: Left | None = None,
 ) -> Past:
-    return Past(end, rung, steps, new_checkpoint, port_fixed, left)
+    return Past(end, rung, steps, new_checkpoint, port_fixed, brought, left)
 
 
 def after(*attempts: Past, ladder: Sequence[str] = LADDER, most: int = MOST) -> Step:
@@ -156,6 +157,15 @@ def test_exit_0_without_a_checkpoint_is_never_followed_by_another_attempt() -> N
     assert "work_dir holds no file that looks like one" in step.reason
     assert shape(after(past("unfinished"))) == AT_ONCE
     assert shape(after(past("killed", left=Left(False, "nothing")))) == AT_ONCE
+
+
+def test_a_trainer_that_stops_early_again_after_one_epoch_is_not_started_once_per_epoch() -> None:
+    """Early stopping exits 0 after each restart; a trainer with its own time limit gets further each time."""
+    early = past("unfinished", new_checkpoint=True, brought=1)
+    assert shape(after(early)) == AT_ONCE
+    assert isinstance(after(early, early), Final)
+    assert shape(after(early, past("killed"), early)) == AT_ONCE
+    assert shape(after(early, past("unfinished", new_checkpoint=True, brought=3))) == AT_ONCE
 
 
 @pytest.mark.parametrize("end", ["killed", "hang", "comm", "oom-host", "lost", "port", "unfinished"])

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from trainrelay.command import StepSeen
-from trainrelay.supervise.display import Display, describe, display, duration
+from trainrelay.supervise.display import Display, Speed, describe, display, duration
 
 
 class Clock:
@@ -113,3 +113,14 @@ def test_durations_are_readable() -> None:
         "1:01:40",
         "2 d 05:46",
     ]
+
+
+def test_a_bar_that_is_drawn_again_does_not_make_the_training_faster() -> None:
+    """tqdm draws a state once as it moves and once more with its numbers."""
+    now_s = 0.0
+    speed = Speed(lambda: now_s)
+    for iteration in range(1, 6):
+        for later_s in (0.9, 0.1):
+            now_s += later_s
+            speed.step(StepSeen(1, iteration, 9, 1.0, None))
+    assert speed.iterations_per_s == pytest.approx(1.0, rel=0.2)

@@ -50,7 +50,7 @@ _RESERVED = {
     "device": "the trainer's device",
 }
 _TYPES = {"int": "a whole number", "float": "a number"}
-_STEP = re.compile(r"Epoch: \[(\d{1,9})\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
+_STEP = re.compile(r"Epoch: \[(\d{1,9})(?:/\d{1,9})?\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
 _LOSS = re.compile(r"\sloss: (\S+)")
 _GRAD_NORM = re.compile(r"\bgrad_norm: ([^,\s]+)")
 _LOG = "log.txt"  # appended to, a line per epoch
@@ -242,7 +242,8 @@ def _unsayable(request: LaunchRequest) -> Iterator[str]:
             yield f"{script} declares no --{name}, which kind metriclogger needs; is it the right `config`?"
     if (first := facts.literals.get("start_epoch")) not in (None, 0, 1):
         yield f"{script} starts at epoch {first} by default; kind metriclogger needs a start at epoch 0 or 1"
-    if request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
+    ranks = request.nodes * request.nproc_per_node
+    if ranks > 1 and request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
         yield (
             f"{script} declares no --dist_backend, so it cannot be told to use {request.rung.backend};"
             " declare it and give it to init_process_group, or set backends: [nccl]"

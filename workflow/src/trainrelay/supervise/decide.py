@@ -34,6 +34,7 @@ class Past:
     steps: bool  # a training step was seen
     new_checkpoint: bool  # it left a checkpoint of a later epoch than was there before
     port_fixed: bool  # the config names the port
+    epochs_brought: int = 0  # by which its newest checkpoint is later than the one before
     left: Left | None = None  # None: there is a checkpoint to resume from, and nothing puzzling
 
 
@@ -111,9 +112,16 @@ def _by_end(past: Sequence[Past], ladder: Sequence[str]) -> Step:  # noqa: PLR09
         case "bug":
             startup = not (last.steps or last.new_checkpoint)
             return _STARTUP_ERROR if startup else _again(last, "the trainer failed after it had trained")
+        case "retry" if _ends_itself(past):
+            return _ENDS_ITSELF
         case "retry":
             return _again(last, "retrying")
     assert_never(ENDS[last.end].follows)
+
+
+def _ends_itself(past: Sequence[Past]) -> bool:
+    """Whether the trainer exits 0 again after one epoch at most, as where it stops early each time."""
+    return [one.end for one in past[-2:]] == ["unfinished"] * 2 and past[-1].epochs_brought <= 1
 
 
 def _again(last: Past, why: str, *, probe_first: bool = False) -> Again:
@@ -157,6 +165,11 @@ _RANKS_CANNOT_TALK = (
 _STARTUP_ERROR = Final(
     "the trainer failed before its first training step, and a retry would fail the same way",
     "check the exception in the log and fix the trainer or its config",
+)
+_ENDS_ITSELF = Final(
+    "the trainer exits 0 by itself before its last epoch, and did so again after one epoch more at most",
+    "check in the log why (early stopping?); set epochs to what it trains, or its patience, or promote the"
+    " newest checkpoint as it is with trainrelay accept",
 )
 _NO_RESUME = "there is no checkpoint to resume from"
 _NOT_UNDERSTOOD = (

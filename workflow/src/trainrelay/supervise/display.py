@@ -119,6 +119,8 @@ class Speed:
     def step(self, seen: StepSeen) -> None:
         """Takes the time of a progress line."""
         now_s, last = self._clock(), self._last
+        if last and last[:2] == (seen.epoch, seen.iteration):
+            return  # a bar that is drawn again
         if last and last[0] == seen.epoch and seen.iteration > last[1] and now_s > last[2]:
             speed = (seen.iteration - last[1]) / (now_s - last[2])
             before = self.iterations_per_s

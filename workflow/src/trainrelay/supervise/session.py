@@ -189,6 +189,7 @@ class _Launch:
             rung=record.backend if record.backend in self._ladder else self._ladder[0],
             steps=record.last_epoch is not None,
             new_checkpoint=self._newest() > newest_before,
+            epochs_brought=self._newest() - newest_before,
             port_fixed=self._job.port is not None,
             left=self._left(record),
         )
