@@ -418,7 +418,7 @@ def test_of_one_epoch_what_is_not_written_over_comes_first_then_the_newest(tmp_p
         save(tmp_path / name, 6 if name == "model_7.pth" else 9)
         os.utime(tmp_path / name, (when_s, when_s))
     (tmp_path / "checkpoint0011.pth").symlink_to("checkpoint.pth")
-    found = ["ep3.pth", "best.pth", "checkpoint.pth", "model_7.pth"]
+    found = ["ep3.pth", "checkpoint.pth", "best.pth", "model_7.pth"]
     assert listed(tmp_path) == list(zip([9, 9, 9, 6], found, strict=True))
     assert KIND.checkpoints(tmp_path / "none") == []
     assert KIND.checkpoint_path(tmp_path, 3).name == "checkpoint0002.pth"

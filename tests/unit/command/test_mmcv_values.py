@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.command import TRAINERS
+from trainrelay.command.mmcv_values import with_options
 from trainrelay.records import RULES
 
 BASE = """
@@ -202,3 +203,11 @@ def test_the_rules_of_format_1_count_every_statement(checkout: Path) -> None:
     before, now = counted(checkout, rules=1), counted(checkout, OWN + "optimizer = dict(lr=2e-4)", rules=1)
     assert set(now.items()) - set(before.items()) == {("config: optimizer.lr", "0.0002")}
     assert before["base.py: model.norm"] == "norm_cfg"
+
+
+def test_an_option_with_a_number_changes_that_entry_of_a_list_and_hides_no_other() -> None:
+    """As mmcv does: pipeline.1.scale is of the second step, and a change of the first one is still seen."""
+    values = {"pipeline": [{"type": "Load", "depth": 3}, {"type": "Resize", "scale": 1.0}]}
+    changed = with_options(values, {"pipeline.1.scale": 0.5})
+    assert changed["pipeline"] == [{"type": "Load", "depth": 3}, {"type": "Resize", "scale": 0.5}]
+    assert with_options(values, {"pipeline.1.scale": 1.0}) == values

@@ -44,7 +44,7 @@ class Trainer:
 
     def line(self, epoch: int) -> StepSeen:
         """What the kind makes of a line: it takes the trainer to count from 0."""
-        return StepSeen(epoch - 1 + self.printed + 1, 1, 10, 1.0, None)
+        return StepSeen(epoch - 1 + self.printed + 1, 10, 10, 1.0, None)
 
     def save(self, epoch: int) -> None:
         self.writes += 1
@@ -221,7 +221,7 @@ def test_a_file_that_is_written_slowly_belongs_to_the_epoch_in_which_that_began(
         (2, Glance((1, 2, 2))),
         (2, Glance((1, 3, 3), 1)),
     ]:
-        counting.step(StepSeen(epoch, 1, 10, 1.0, None))
+        counting.step(StepSeen(epoch, 10, 10, 1.0, None))
         counting.look({path: glance} if glance else {})
     counting.look({path: Glance((1, 3, 3), 1)})
     assert counting.bases.saved is None
@@ -243,7 +243,7 @@ def test_lines_are_counted_from_1_whatever_they_say() -> None:
 
 def test_an_attempt_that_begins_with_another_epoch_does_not_tell_the_first_number() -> None:
     counting = Counting(begun(), learns=True)
-    counting.step(StepSeen(6, 1, 10, 1.0, None))
+    counting.step(StepSeen(6, 10, 10, 1.0, None))
     assert counting.bases.printed is None
 
 
@@ -256,3 +256,23 @@ def test_a_record_counts_its_resume_point_as_its_checkpoints() -> None:
 def test_a_record_without_a_word_of_it_counts_as_detr_does() -> None:
     old = an_attempt(1).model_dump(exclude={"epoch_bases"})
     assert AttemptRecord.model_validate(old).epoch_bases == EpochBases(printed=0, saved=1)
+
+
+def test_a_save_in_the_midst_of_an_epoch_votes_for_nothing() -> None:
+    """It holds the number of finished epochs, and would seem to hold one less than this epoch's."""
+    trainer, counting = Trainer(0, 0), Counting(begun(), learns=True)
+    for iteration in (1, 2, 3):
+        counting.step(StepSeen(3, iteration, 10, 1.0, None))
+    counting.look({})
+    trainer.save(2)
+    for _ in range(3):
+        counting.look(dict(trainer.files))
+    assert counting.bases.saved is None
+
+
+def test_a_trainer_whose_lines_nobody_reads_is_finished_where_it_exits_0_and_saves_each_epoch() -> None:
+    trainer, counting = Trainer(0, 1), Counting(begun(), learns=True)
+    for epoch in (1, 2, 3):
+        trainer.save(epoch)
+    counting.finish(dict(trainer.files), 3)
+    assert counting.bases.saved == 1

@@ -19,7 +19,8 @@ def finished(final: CheckpointFacts, epochs: int, exit_status: int | None) -> bo
 
 def final_candidate(found: Iterable[tuple[int, Path]], epochs: int) -> Path | None:
     """Of (epoch, file): the one of the last epoch, else of the nearest past it, as trainers may overshoot."""
-    return min(((epoch, path) for epoch, path in found if epoch >= epochs), default=(0, None))[1]
+    late = [(epoch, path) for epoch, path in found if epoch >= epochs]
+    return min(late, key=lambda one: one[0])[1] if late else None  # of one epoch, the first of them
 
 
 def epochs_trained(attempts: Sequence[AttemptRecord]) -> int:

@@ -149,8 +149,8 @@ class MetricLogger:
         )
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
-        """Every file that says after which epoch it was saved, whatever its name. Of one epoch, those with a
-        number in their name first, which no later epoch is written over.
+        """Every file that says after which epoch it was saved, whatever its name. Of one epoch, copies
+        of the best or of averages last, and those with a number in their name first: none is written over.
         """
         known = [(glance(path), path) for path in checkpoint_files(work_dir)]
         found = [(seen.number, _rank(seen, path), path) for seen, path in known if seen.number is not None]
@@ -169,8 +169,9 @@ class MetricLogger:
         return work_dir / f"checkpoint{epoch - 1:04d}.pth"
 
 
-def _rank(seen: Glance, path: Path) -> tuple[bool, int]:
-    return re.search(r"\d", path.name) is not None, seen.stamp[2]
+def _rank(seen: Glance, path: Path) -> tuple[bool, bool, int]:
+    copy = re.search(r"best|ema|swa", path.name, re.IGNORECASE)
+    return not copy, re.search(r"\d", path.name) is not None, seen.stamp[2]
 
 
 def _observed(line: str) -> StepSeen | None:

@@ -170,10 +170,17 @@ def _onto(value: Any, before: Any) -> Any:
             return {**kept, "_own_": value}
     if not isinstance(value, dict):
         return value
+    if isinstance(before, list) and _is_by_index(value, before):
+        return [_onto(value[str(i)], entry) if str(i) in value else entry for i, entry in enumerate(before)]
     over = {key: entry for key, entry in value.items() if key != "_delete_"}
     if how or not isinstance(before, dict | Computed):
         return over
     return _merged(over, kept)
+
+
+def _is_by_index(value: Mapping[str, Any], before: list[Any]) -> bool:
+    """Whether entries of a list are named by their number, as `pipeline.1.scale` does."""
+    return bool(value) and all(key.isdecimal() and int(key) < len(before) for key in map(str, value))
 
 
 def with_options(values: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
@@ -196,6 +203,9 @@ def _typed(option: Option) -> Any:
 
 def _inside(value: Any, path: str) -> Any:
     for step in path.split("."):
+        if isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+            continue
         value = value.get(step, _ABSENT) if isinstance(value, dict) and "_own_" not in value else _ABSENT
     return value
 

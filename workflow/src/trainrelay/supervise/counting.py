@@ -13,8 +13,9 @@ from trainrelay.records import AttemptRecord, EpochBases
 class Counting:
     """Votes of what an attempt shows; the lowest counts, with what was known before.
 
-    A resume votes by the epoch that it begins with. A file that is written while no other epoch begins was
-    saved after the epoch printed last; so was one with that very number, as no more can have been finished.
+    A resume votes by the epoch that it begins with. A file that is written after an epoch's last line, while
+    no other begins, was saved after that epoch; so was one with that very number, as no more can have been
+    finished.
     """
 
     def __init__(self, begun: AttemptRecord, *, learns: bool) -> None:
@@ -23,6 +24,7 @@ class Counting:
         self._votes: set[int] = set() if known.saved is None else {known.saved}
         self._open = not self._votes
         self._epoch: int | None = None
+        self._iteration, self._whole = 0, False  # of it; whether no more of it is to come
         self._files: Mapping[Path, Glance] | None = None
         self._writing: dict[Path, int | None] = {}  # what changed last; the epoch when that began
         self._before: int | None = None  # the epoch at the last look
@@ -52,14 +54,16 @@ class Counting:
                 self._epoch = seen.counted(self.bases).epoch - 1
                 self._vote(self._resumed)
         counted = seen.counted(self.bases)
-        self._epoch = counted.epoch
+        stride = max(1, seen.iteration - self._iteration) if counted.epoch == self._epoch else 1
+        self._whole = seen.iters_per_epoch is None or seen.iteration + stride > seen.iters_per_epoch
+        self._epoch, self._iteration = counted.epoch, seen.iteration
         return counted
 
     def look(self, files: Mapping[Path, Glance]) -> None:
         """The files that are there, once all that was printed has been read."""
         before = files if self._files is None else self._files
         for path, began in self._writing.items():
-            if self._epoch in (began, before[path].number):
+            if self._epoch == before[path].number or (self._whole and self._epoch == began):
                 self._vote(before[path].number)
         changed = [path for path, seen in files.items() if before.get(path) != seen]
         self._writing = {path: self._writing.get(path, self._before) for path in changed}
@@ -73,11 +77,10 @@ class Counting:
         newest = max(numbers, default=-1)
         if epochs is None or self._votes:
             return
-        if self._epoch is None and self._resumed == newest:
-            self._epoch = epochs  # it had nothing left to train
-            self._vote(newest)
-        elif newest == 0 or newest - 1 in numbers:
-            self._vote(newest)  # it saves every epoch, so this is the last one's
+        done = self._epoch is None and self._resumed == newest  # it had nothing left to train
+        if done or newest == 0 or newest - 1 in numbers:  # it saves every epoch, so this is the last one's
+            trained = epochs if self._epoch is None else self._epoch  # no line told, or all did
+            self._votes.update({trained - newest} & {0, 1} if self.learns else ())
 
     def _vote(self, number: int | None) -> None:
         """A file with this number was saved after the epoch printed last."""
