@@ -279,7 +279,7 @@ class TestRestore:
         assert kind(reverted) == "complete"
 
     def test_names_what_there_is(self, fresh: ToyProject) -> None:
-        with pytest.raises(UserError, match="r/s: no such archived training; there is: none"):
+        with pytest.raises(UserError, match="r/s: no training of this stage is archived"):
             restore.restore_stage(fresh.config(), "r", "s")
 
 
@@ -429,3 +429,9 @@ class TestOwner:
         (toy.paths().work_dir / "owner.json").write_text("")
         with pytest.raises(UserError, match=r"owner\.json"):
             toy.train(epochs=4)
+
+
+def test_restore_typed_twice_does_not_swap_the_trainings_again(reverted: ToyProject) -> None:
+    restore.restore_stage(reverted.config(), "r", "s")
+    with pytest.raises(UserError, match=r"is in place is the one that the config asks for.* restore r/s N"):
+        restore.restore_stage(reverted.config(), "r", "s")

@@ -9,6 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from trainrelay.cli.common import configured
 from trainrelay.cluster import could_start, installed
 from trainrelay.config import Config
 from trainrelay.errors import SlurmError
+from trainrelay.hints import with_configfile
 from trainrelay.plan import StagePlan, plan
 
 _NARROWEST_CHARS = 40
@@ -29,7 +31,7 @@ Starts = Mapping[tuple[str, str], str]  # by run and stage: when it could start
 def run(arguments: argparse.Namespace) -> None:
     """Print every stage's state, reason, price and exact command."""
     config = configured(arguments)
-    plans = plan(config)
+    plans = [replace(p, reason=with_configfile(p.reason, arguments.configfile)) for p in plan(config)]
     starts = starts_of(config, plans, datetime.now()) if arguments.when else {}
     if arguments.json:
         found = [_plain(planned, starts) for planned in plans]

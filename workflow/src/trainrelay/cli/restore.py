@@ -43,8 +43,15 @@ def _wanted(facts: state.Facts, number: int | None) -> tuple[state.Archived, str
     found = state.archived(facts.paths)
     if number is None and (twin := state.twin_aside(facts)):
         return twin, "what the config asks for now"
+    name, numbers = f"{facts.run}/{facts.stage}", ", ".join(str(one.number) for one in found)
+    if not found:
+        raise UserError(f"{name}: no training of this stage is archived")
+    if number is None and facts.identity is not None and not state.identity_changes(facts, facts.identity):
+        raise UserError(
+            f"{name}: the training that is in place is the one that the config asks for; to bring another one"
+            f" back, run: trainrelay restore {name} N (N: {numbers})"
+        )
     named = [one for one in found if number in (None, one.number)]
     if not named:
-        numbers = ", ".join(str(one.number) for one in found) or "none"
-        raise UserError(f"{facts.run}/{facts.stage}: no such archived training; there is: {numbers}")
+        raise UserError(f"{name}: no archived training has this number; there is: {numbers}")
     return named[0], "as named" if number else "the newest; none is what the config asks for now"
