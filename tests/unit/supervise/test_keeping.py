@@ -198,6 +198,7 @@ def test_a_log_an_event_file_and_what_is_read_are_no_checkpoint_in_writing(tmp_p
 
 def test_a_file_that_grows_by_a_hand_that_is_not_seen_is_waited_for(tmp_path: Path, over_one: Path) -> None:
     """As from a container or another node."""
+    tag = f"grows-{os.getpid()}"  # another test may run at this moment, whose processes must live
     job, said_so, done = in_place(tmp_path, over_one), list[str](), threading.Event()
     path = job.work_dirs.current / "checkpoint.pth"
     path.parent.mkdir(parents=True)
@@ -210,16 +211,16 @@ def test_a_file_that_grows_by_a_hand_that_is_not_seen_is_waited_for(tmp_path: Pa
     writer = threading.Thread(target=grow, daemon=True)
     writer.start()
     keeper = Keeper(job, said_so.append)
-    with sleeping("mine"), closing(keeper):
+    with sleeping(tag), closing(keeper):
         keeper.start()
         eventually(lambda: keeper._before)
-        ending = threading.Thread(target=keeper.end, args=(Kin("mine"), 1000.0))
+        ending = threading.Thread(target=keeper.end, args=(Kin(tag), 1000.0))
         ending.start()
         eventually(lambda: "waiting for the write of checkpoint.pth to end" in said_so)
-        assert find(Kin("mine"))
+        assert find(Kin(tag))
         done.set()
         ending.join(60)
-        assert not find(Kin("mine"))
+        assert not find(Kin(tag))
     writer.join()
     assert said_so[-1] == "the write of checkpoint.pth has ended"
 
