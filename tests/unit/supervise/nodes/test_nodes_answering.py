@@ -51,8 +51,10 @@ def test_a_step_that_another_supervisor_left_is_ended_first(
 ) -> None:
     """Another stage's step in the same job is left alone."""
     other = replace(two_nodes, step_name="trainrelay:r/other")
-    left = [subprocess.Popen([*srun(request), "sleep", "1000"]) for request in (two_nodes, other)]
-    eventually(lambda: len(slurm.steps()) == 2)
+    left: list[subprocess.Popen[bytes]] = []
+    for request in (two_nodes, other):  # one after the other: the fake keeps its steps in one file
+        left.append(subprocess.Popen([*srun(request), "sleep", "1000"]))
+        eventually(lambda: len(slurm.steps()) == len(left))
     wait_for_nodes(two_nodes, lambda _: None, lambda: False)
     assert left[0].wait() != 0
     assert slurm.steps() == ["trainrelay:r/other"]
