@@ -86,6 +86,9 @@ def test_an_exit_0_with_nothing_that_is_understood_is_not_repeated(tmp_path: Pat
     with pytest.raises(Refusal, match=r"weights\.ckpt .*looked for: .*Loading annotations`"):
         launched(toy_job(tmp_path, templates))
     assert len(list_attempts(job.stage_dir)) == 1
+    (job.stage_dir / "attempts/001/trainer.log").unlink()
+    with pytest.raises(Refusal, match=r"weights\.ckpt \(is not called epoch_N\.pth\); looked for: "):
+        launched(toy_job(tmp_path, templates))
     (job.work_dirs.current / "weights.ckpt").unlink()
     assert launched(toy_job(tmp_path, templates))[1][-1] == "done"
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainrelay.checkpoint import glance
 from trainrelay.command import Trainer, checkpoint_files
 from trainrelay.records import AttemptRecord
+from trainrelay.state import attempt_log
 from trainrelay.supervise.decide import Left
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.text import quoted
@@ -19,13 +21,19 @@ _HEAD_BYTES = 256 * 1024  # of the log
 def left(job: StageJob, record: AttemptRecord | None) -> Left:
     """The files that were not understood, what was looked for, and the first lines of the log."""
     files = job.unrecognised()
-    alone = [(path, _ALONE) for path in checkpoint_files(job.work_dirs.current) if path not in dict(files)]
+    alone = [(path, _ALONE) for path in checkpoint_files(job.work_dirs.current) if _is_weights_alone(path)]
     files, unrecognised = [*files, *alone], bool(files)
     listed = ", ".join(f"{path.name} ({quoted(why)})" for path, why in files[:_MOST])
     more = f" and {len(files) - _MOST} more" if len(files) > _MOST else ""
     holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like one'}{more}"
     words = f"{holds}; looked for: {job.trainer.looked_for}"
-    return Left(unrecognised, f"{words}; {_lines(job.trainer, Path(record.log))}" if record else words)
+    log = attempt_log(job.stage_dir, record) if record else None
+    return Left(unrecognised, f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words)
+
+
+def _is_weights_alone(path: Path) -> bool:
+    seen = glance(path)
+    return seen.number is None and seen.problem is None
 
 
 def _lines(trainer: Trainer, log: Path) -> str:
