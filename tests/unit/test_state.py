@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from trainrelay import state
+from trainrelay.attempts import attempt_log, list_attempts, rank_hours, supervisor_may_live
 from trainrelay.config import StagePaths
 from trainrelay.errors import UserError
 from trainrelay.files import write_json
@@ -232,7 +233,7 @@ def test_idle_days_after_a_supervisor_died_are_no_gpu_hours(tmp_path: Path) -> N
     log.parent.mkdir(parents=True)
     log.touch()
     os.utime(log, (4600.0, 4600.0))
-    assert state.gpu_h(dead, tmp_path) == pytest.approx(8.0)
+    assert rank_hours(dead, tmp_path) == pytest.approx(8.0)
 
 
 def test_a_word_given_before_the_newest_attempt_does_not_count() -> None:
@@ -246,19 +247,19 @@ def test_gpu_hours_are_counted_over_all_attempts() -> None:
 
 class TestSupervisor:
     def test_ours_lives(self) -> None:
-        assert state.supervisor_may_live(attempt(end=None))
+        assert supervisor_may_live(attempt(end=None))
 
     def test_an_ended_attempt_has_none(self) -> None:
-        assert not state.supervisor_may_live(attempt())
+        assert not supervisor_may_live(attempt())
 
     def test_a_pid_given_to_another_process_since_is_not_it(self) -> None:
-        assert not state.supervisor_may_live(attempt(end=None, supervisor_start_s=1.0))
+        assert not supervisor_may_live(attempt(end=None, supervisor_start_s=1.0))
 
     def test_a_pid_that_is_gone_is_dead(self) -> None:
-        assert not state.supervisor_may_live(attempt(end=None, supervisor_pid=2**22 + 1))
+        assert not supervisor_may_live(attempt(end=None, supervisor_pid=2**22 + 1))
 
     def test_on_another_host_it_may_live(self) -> None:
-        assert state.supervisor_may_live(attempt(end=None, host="node17"))
+        assert supervisor_may_live(attempt(end=None, host="node17"))
 
 
 def test_attempts_are_listed_in_order(tmp_path: Path) -> None:
@@ -266,16 +267,16 @@ def test_attempts_are_listed_in_order(tmp_path: Path) -> None:
         (tmp_path / f"attempts/{number:03d}").mkdir(parents=True)
         write_json(tmp_path / f"attempts/{number:03d}/attempt.json", attempt(number))
     (tmp_path / "attempts/011").mkdir()
-    assert [record.number for record in state.list_attempts(tmp_path)] == [1, 2, 10]
+    assert [record.number for record in list_attempts(tmp_path)] == [1, 2, 10]
 
 
 def test_a_damaged_attempt_is_named_and_nothing_is_guessed(tmp_path: Path) -> None:
     (tmp_path / "attempts/001").mkdir(parents=True)
     (tmp_path / "attempts/001/attempt.json").write_text('{"number": 1')
     with pytest.raises(UserError, match=r"001/attempt\.json"):
-        state.list_attempts(tmp_path)
+        list_attempts(tmp_path)
 
 
 def test_a_log_is_found_after_its_folder_was_moved() -> None:
-    moved = state.attempt_log(Path("runs/r/s.old-1"), attempt(3, log="runs/r/s/attempts/003/my.log"))
+    moved = attempt_log(Path("runs/r/s.old-1"), attempt(3, log="runs/r/s/attempts/003/my.log"))
     assert moved == Path("runs/r/s.old-1/attempts/003/my.log")

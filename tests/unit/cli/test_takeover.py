@@ -12,12 +12,13 @@ import pytest
 
 from support.stage_on_disk import OnDisk
 from trainrelay.alive import TAG_VARIABLE, here
+from trainrelay.attempts import PROCESSES
 from trainrelay.cli import train
 from trainrelay.config import stage_paths
 from trainrelay.errors import Fenced, Refusal
 from trainrelay.files import read_record, write_json
 from trainrelay.records import AttemptRecord, Identity, Owner, Place, Processes
-from trainrelay.state import PROCESSES, read
+from trainrelay.state import read
 from trainrelay.supervise import Done, Outcome, StageJob
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import add_claim, highest, write_beat

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
+from trainrelay.attempts import list_attempts
 from trainrelay.errors import Interrupted
-from trainrelay.state import list_attempts
 from trainrelay.supervise import train
 from trainrelay.supervise.ask import Asked, ask_to_stop, order_file, read_order
 from trainrelay.supervise.stop import stop_requests

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from support.supervising import carrying, eventually, supervisor, toy_job
+from trainrelay.attempts import list_attempts
 from trainrelay.errors import Refusal, UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.state import list_attempts
 from trainrelay.supervise import StageJob
 from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt
 from trainrelay.supervise.recover import settle

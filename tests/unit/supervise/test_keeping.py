@@ -22,11 +22,11 @@ from rich.console import Console
 
 from support.supervising import InPlace, eventually, once, supervisor, toy_job
 from trainrelay.alive import TAG_VARIABLE, Kin, find, stat
+from trainrelay.attempts import list_attempts
 from trainrelay.checkpoint import glance
 from trainrelay.errors import Fenced
 from trainrelay.files import copy_durably, temporary_beside
 from trainrelay.records import AttemptRecord
-from trainrelay.state import list_attempts
 from trainrelay.supervise import StageJob, keeping, settle
 from trainrelay.supervise.keeping import Keeper
 

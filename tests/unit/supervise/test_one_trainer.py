@@ -28,8 +28,8 @@ from support.supervising import (
     toy_job,
     trainers,
 )
+from trainrelay.attempts import list_attempts
 from trainrelay.errors import Refusal, UserError
-from trainrelay.state import list_attempts
 from trainrelay.supervise import Done, Outcome, StageJob, orphaned, train
 
 

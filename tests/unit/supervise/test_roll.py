@@ -12,10 +12,10 @@ import pytest
 
 from support.attempts import an_attempt
 from trainrelay.alive import here, stat, written_to
+from trainrelay.attempts import PROCESSES, held_open, kin_of, living
 from trainrelay.errors import Fenced
 from trainrelay.files import read_record, write_json
 from trainrelay.records import AttemptRecord, Processes
-from trainrelay.state import PROCESSES, held_open, kin_of, living
 from trainrelay.supervise import roll
 from trainrelay.supervise.roll import Roll
 

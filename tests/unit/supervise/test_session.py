@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
+from trainrelay.attempts import list_attempts
 from trainrelay.errors import NoProgress, Refusal
 from trainrelay.launch_id import LAUNCH_VARIABLE
-from trainrelay.state import list_attempts
 from trainrelay.supervise import Done, Final, Outcome, StageJob, train
 from trainrelay.supervise.attempts import write_attempt
 

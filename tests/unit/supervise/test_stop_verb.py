@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from support.supervising import carrying, eventually, log_text, supervisor, toy_job
+from trainrelay.attempts import list_attempts
 from trainrelay.cli.stop import stop_stage
 from trainrelay.config import Config, parse
 from trainrelay.files import write_json
 from trainrelay.records import Identity
 from trainrelay.signature import ingredients
-from trainrelay.state import list_attempts
 
 TYPED = "snakemake --cores 2"
 

@@ -14,10 +14,10 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Toy, carrying, eventually, log_text, once, supervisor, toy_job
+from trainrelay.attempts import list_attempts
 from trainrelay.command import Launch, LaunchRequest, StepSeen
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.state import list_attempts
 from trainrelay.supervise import StageJob
 from trainrelay.supervise.outcome import final_checkpoint
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainrelay import state
+from trainrelay.attempts import list_attempts
 from trainrelay.command import Trainer
 from trainrelay.errors import Refusal, UserError
 from trainrelay.files import sha256_of, sync_folder
@@ -95,7 +95,7 @@ def _places(facts: Facts, wanted: Archived) -> dict[Path, Path]:
 
 
 def _verify(wanted: Archived, places: Mapping[Path, Path], trainer: Trainer) -> None:
-    attempts = reversed(state.list_attempts(wanted.folder))
+    attempts = reversed(list_attempts(wanted.folder))
     final = next((one.final_checkpoint for one in attempts if one.final_checkpoint), None)
     found = [path for place in places.values() for _, path in trainer.checkpoints(place)]
     files = [path for path in found if final and path.name == Path(final.file.path).name]

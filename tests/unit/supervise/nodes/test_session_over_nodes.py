@@ -11,7 +11,7 @@ from rich.console import Console
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import Alone, toy_job
-from trainrelay.state import list_attempts
+from trainrelay.attempts import list_attempts
 from trainrelay.supervise import Done, train
 from trainrelay.supervise.nodes import answering
 

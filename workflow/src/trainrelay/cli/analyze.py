@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from trainrelay import state
+from trainrelay.attempts import attempt_log
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.markdown import show
 from trainrelay.cli.say import say
@@ -58,7 +59,7 @@ def analyze_stage(config: Config, run_name: str, stage: str) -> Analysis:
 
 def judge_stage(config: Config, facts: state.Facts) -> Analysis:
     """What the logs of a stage say, held against what the workflow knows of it."""
-    logs = [state.attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
+    logs = [attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
     there = [log for log in logs if log.is_file() and log.stat().st_size]
     if not there:
         raise LogError(f"{facts.run}/{facts.stage}: no attempt has written a log yet; train it first")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from trainrelay.attempts import attempt_log
 from trainrelay.ends import ENDS
 from trainrelay.errors import Interrupted, TrainrelayError
 from trainrelay.records import AttemptRecord
-from trainrelay.state import Facts, attempt_log, relative
+from trainrelay.state import Facts, relative
 
 
 def ending(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:

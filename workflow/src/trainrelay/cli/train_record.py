@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainrelay import state
+from trainrelay.attempts import attempt_log
 from trainrelay.checkpoint import inspect
 from trainrelay.config import Config
 from trainrelay.errors import Refusal, UserError
@@ -10,7 +11,7 @@ from trainrelay.files import sha256_of, write_json
 from trainrelay.legs import legs
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.signature import signature, trainer_of
-from trainrelay.state import Facts, attempt_log
+from trainrelay.state import Facts
 
 
 def write_train_record(config: Config, facts: Facts) -> None:

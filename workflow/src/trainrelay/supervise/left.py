@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainrelay.attempts import attempt_log
 from trainrelay.checkpoint import glance
 from trainrelay.command import Trainer, checkpoint_files
 from trainrelay.records import AttemptRecord
-from trainrelay.state import attempt_log
 from trainrelay.supervise.decide import Left
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.text import quoted

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
+from trainrelay.attempts import list_attempts
 from trainrelay.checkpoint import inspect
 from trainrelay.errors import UserError
 from trainrelay.finished import final_candidate, finished
 from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass, EpochBases
-from trainrelay.state import list_attempts
 from trainrelay.supervise.classify import Evidence, classify, finished_end
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import UNSEEN

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainrelay.attempts import list_attempts
 from trainrelay.checkpoint import newest_sound
 from trainrelay.command import Observation, ResumeSeen, StepSeen
 from trainrelay.errors import Refusal
 from trainrelay.records import ResumePoint
-from trainrelay.state import list_attempts
 from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.left import left

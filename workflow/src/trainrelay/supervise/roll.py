@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.alive import Kin, Process, family, find, here, stat, table
+from trainrelay.attempts import PROCESSES, kin_of
 from trainrelay.errors import Fenced, UserError
 from trainrelay.files import write_json
 from trainrelay.records import AttemptRecord, Processes
-from trainrelay.state import PROCESSES, kin_of
 from trainrelay.supervise.attempts import folder
 
 _LOOK_S = 5.0

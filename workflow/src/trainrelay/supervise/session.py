@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from trainrelay.attempts import list_attempts
 from trainrelay.command import Rung
 from trainrelay.errors import NoProgress
 from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.records import AttemptRecord, ProbeResult
-from trainrelay.state import list_attempts
 from trainrelay.supervise.ask import Asked
 from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
 from trainrelay.supervise.attempts import newest_number, write_attempt

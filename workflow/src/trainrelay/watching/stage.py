@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trainrelay import state
+from trainrelay.attempts import attempt_log
 from trainrelay.config import Config, stage_paths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
@@ -74,7 +75,7 @@ class StageWatch:
         self._log, self._attempt = self._samples_of(facts, attempt), attempt.tag
 
     def _samples_of(self, facts: Facts, attempt: AttemptRecord) -> LogSamples:
-        log = state.attempt_log(facts.paths.folder, attempt)
+        log = attempt_log(facts.paths.folder, attempt)
         return LogSamples(log, trainer_of(self.config, self.run), self.clock)
 
     def _known_ends(self, facts: Facts) -> dict[int, Reached]:
