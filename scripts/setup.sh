@@ -85,5 +85,7 @@ step "3/4: PyTorch and what else the demo trainers need"
 install_trainrelay demo-base,dev
 step "4/4: mmcv-full, built from source without its compiled operators"
 pip_install --no-deps mmcv-full
+# At its first import mmcv's yapf writes a cache, and not at once: ranks that start together would read half of it.
+"$venv/bin/python" -c 'import mmcv' || refuse "mmcv cannot be imported, see above"
 echo "$wanted" >"$stamp"
 echo "set-up: done in ${SECONDS} s; 'make clean' removes it"
