@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test test-long test-slurm check mutants faults faults-slurm bench bench-slurm slurm-rig slurm-rig-down slurm-rig-status system-packages clean
+.PHONY: help setup demo test quick test-long test-slurm check mutants faults faults-slurm bench bench-slurm slurm-rig slurm-rig-down slurm-rig-status system-packages clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -34,6 +34,9 @@ demo: setup  ## train two miniature systems on this machine's CPU, down to their
 test: setup  ## run the tests; one of them: make test ARGS="-k promote"
 	@scripts/system-packages.sh
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+quick: setup  ## the tests that start no process, in under a minute: after each change
+	@$(PY) -m pytest -q -n 2 -m "not process and not long" $(ARGS)
 
 test-long: setup  ## the tests that make test has no time for: whole matrices, Slurm's slow ways to end a job
 	@scripts/system-packages.sh

@@ -2,8 +2,48 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
 from support.signals import as_a_terminal_leaves_them
 
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}  # Python's audit events
+WITH_PROCESSES = {"faults", "plugin", "slurm", "workflow"}  # folders whose tests all start some
 
-def pytest_configure() -> None:
+_running: list[str] = []  # the test that may start no process; none: any may
+
+
+def pytest_configure(config: pytest.Config) -> None:
     as_a_terminal_leaves_them()
+    # The ranks of a test share two cores with the other worker's.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
+    if "not process" in config.option.markexpr:
+        hypothesis.settings.load_profile("quick")
+        sys.addaudithook(_refuse_processes)
+
+
+def _refuse_processes(event: str, _: object) -> None:
+    if event in STARTS and _running:
+        raise AssertionError(f"{_running[0]} starts a process: mark it with pytest.mark.process")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(root).parts[0] in WITH_PROCESSES:
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    _running[:] = [item.nodeid]
+    try:
+        return (yield)
+    finally:
+        _running.clear()

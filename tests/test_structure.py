@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import re
 import statistics
@@ -105,6 +106,7 @@ def modules() -> list[Path]:
     return sorted(LIBRARY.rglob("*.py"))
 
 
+@functools.cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -117,6 +119,7 @@ def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
             yield from at_run_time(child)
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """The modules of our own that a file imports, as `logs` or `logs.mmcv`."""
     package = ["trainrelay", *path.relative_to(LIBRARY).parent.parts]
@@ -242,12 +245,14 @@ def imported_by_the_rules() -> set[str]:
     return found
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["trainrelay.config", "trainrelay.state", "trainrelay.signature"])
 def test_what_plans_a_run_is_light(module: str) -> None:
     """Config, state and signature load nothing heavy."""
     assert not loaded_by(module) & HEAVY
 
 
+@pytest.mark.process
 def test_what_the_rules_import_is_light() -> None:
     """Each job parses the Snakefile again: what it imports loads nothing heavy."""
     modules_used = imported_by_the_rules()
@@ -256,6 +261,7 @@ def test_what_the_rules_import_is_light() -> None:
     assert not any(loaded.values()), loaded
 
 
+@pytest.mark.process
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     """Importing cli loads neither torch nor matplotlib nor submitit; commands load what they use."""
     assert not loaded_by("trainrelay.cli") & LATE
@@ -291,6 +297,7 @@ def test_no_child_process_is_started_through_a_shell() -> None:
 # ---------------------------------------------------------------------- files
 
 
+@pytest.mark.process
 def test_no_file_names_a_machine_or_a_registry() -> None:
     """The project's files speak of the project alone: no paths of one machine, no registry's host."""
     said = []
@@ -358,6 +365,7 @@ def test_a_script_stops_at_its_first_error(path: Path) -> None:
 # ---------------------------------------------------------------------- what people type
 
 
+@pytest.mark.process
 def test_make_lists_exactly_its_targets() -> None:
     """`make` alone names every target, and nothing that is not one."""
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)

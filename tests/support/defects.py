@@ -294,7 +294,7 @@ DEFECTS = (
     Defect(
         "other-host-counts-as-dead",
         "An open attempt on another node is taken for lost, and a second trainer starts beside it.",
-        f"{LIBRARY}/state.py",
+        f"{LIBRARY}/attempts.py",
         'not in ("gone", "rebooted")',
         'in ("runs", "stopped")',
         "tests/unit/test_state.py::TestSupervisor::test_on_another_host_it_may_live",

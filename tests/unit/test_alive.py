@@ -26,6 +26,7 @@ def own_ticks() -> int:
     return stat(os.getpid()).ticks
 
 
+@pytest.mark.process
 def test_process_on_this_host_runs_stops_and_is_gone() -> None:
     """A suspended process is not gone; a zombie is."""
     child = subprocess.Popen(SLEEPS, stdin=subprocess.PIPE)

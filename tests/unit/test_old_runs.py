@@ -98,6 +98,7 @@ def not_started(old: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return old
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["driving/stage2", "keypoints/pose"])
 def test_a_half_trained_one_goes_on_and_its_record_counts_by_the_rules_of_today(
     not_started: Project, where: str
@@ -114,6 +115,7 @@ def test_a_half_trained_one_goes_on_and_its_record_counts_by_the_rules_of_today(
     assert not list(facts.paths.folder.parent.glob("*.old-*"))
 
 
+@pytest.mark.process
 def test_a_changed_old_training_keeps_the_record_of_its_rules_when_it_is_archived(
     not_started: Project,
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_changed_old_training_keeps_the_record_of_its_rules_when_it_is_archive
     assert twin.folder.name == "stage2.old-1"
 
 
+@pytest.mark.process
 def test_once_it_went_on_what_says_the_inherited_value_is_no_change(
     not_started: Project,
 ) -> None:

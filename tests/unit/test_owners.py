@@ -16,6 +16,7 @@ from trainrelay.owners import claim, owner_of
 ID = "a" * 32
 
 
+@pytest.mark.process
 def test_of_many_at_once_one_becomes_the_owner_and_its_file_is_whole(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from trainrelay.owners import claim, owner_of;"

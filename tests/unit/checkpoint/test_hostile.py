@@ -71,6 +71,7 @@ def test_a_real_payload_anywhere_in_a_checkpoint_is_named_and_does_not_run(
     assert "nothing of it was run" in message
 
 
+@pytest.mark.process
 def test_the_payload_is_real(tmp_path: Path, mark: Path) -> None:
     """Else the other tests would prove nothing: torch itself does run it."""
     torch.save({"x": payloads(mark)["posix.system"]}, tmp_path / "evil.pth")

@@ -383,6 +383,7 @@ def test_a_checkpoint_behind_a_symbolic_link_is_read(saved: Path, tmp_path: Path
     assert inspect(tmp_path / "latest.pth").epoch == 2
 
 
+@pytest.mark.process
 def test_reading_needs_no_torch(saved: Path) -> None:
     """In a fresh interpreter in which importing torch is an error."""
     code = (

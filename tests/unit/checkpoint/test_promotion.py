@@ -281,6 +281,7 @@ promote(Path(source), Path(target), expected_sha256=new, overwrite=False, owned=
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("at", ["copying", "keeping", "linked", "replacing", "replaced"])
 def test_a_killed_promotion_leaves_the_old_or_the_new_target_and_the_next_one_clears_up(
     place: Place, at: str

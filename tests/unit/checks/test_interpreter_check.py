@@ -100,6 +100,7 @@ def test_only_whole_answers_behind_the_mark_count() -> None:
     assert told == Told({"python": "3.8"}, {}, {}, "torch", False, "a trainer's own words")
 
 
+@pytest.mark.process
 def test_a_real_interpreter_with_torch_is_ok(tmp_path: Path) -> None:
     found = interpreter_check(request_for(tmp_path), METRICLOGGER, 300.0)
     assert found.kind == "ok", found
@@ -107,6 +108,7 @@ def test_a_real_interpreter_with_torch_is_ok(tmp_path: Path) -> None:
     assert "with torch " in found.what
 
 
+@pytest.mark.process
 def test_a_module_of_the_checkout_is_found_as_the_trainer_finds_it(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise RuntimeError('a \\x1b[31mbroken one')")
     found = interpreter_check(request_for(tmp_path), METRICLOGGER, 300.0)
@@ -115,12 +117,14 @@ def test_a_module_of_the_checkout_is_found_as_the_trainer_finds_it(tmp_path: Pat
     assert "\x1b" not in found.line()
 
 
+@pytest.mark.process
 def test_an_import_that_hangs_is_ended_at_the_deadline(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import time; time.sleep(600)")
     found = interpreter_check(request_for(tmp_path), METRICLOGGER, 3.0)
     assert "import torch has not come back after 3 s" in found.what
 
 
+@pytest.mark.process
 def test_an_interpreter_that_is_none_is_told(tmp_path: Path) -> None:
     assert "was not found" in interpreter_check(request_for(tmp_path, "/no/python"), MMCV, 3.0).what
     noise = tmp_path / "python"

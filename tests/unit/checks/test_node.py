@@ -46,6 +46,7 @@ def test_a_trainer_sees_the_named_gpus_that_the_driver_lists(
     assert visible_gpus(named, listed) == visible
 
 
+@pytest.mark.process
 def test_fewer_gpus_than_ranks_are_refused_with_what_to_set(driver: Driver) -> None:
     driver("GPU 0: NVIDIA A40 (UUID: GPU-1)\nGPU 1: NVIDIA A40 (UUID: GPU-2)\n", 0)
     assert too_few_gpus(2, {}) is None
@@ -55,6 +56,7 @@ def test_fewer_gpus_than_ranks_are_refused_with_what_to_set(driver: Driver) -> N
     assert "resources.gpu" in refusal
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("said", "status"),
     [

@@ -14,6 +14,8 @@ from trainrelay.cli import train
 from trainrelay.errors import Refusal
 from trainrelay.supervise import StageJob
 
+pytestmark = pytest.mark.process
+
 
 class Started(Exception):
     """The trainer would run now."""

@@ -63,11 +63,13 @@ def test_an_overview_of_nothing_at_all_makes_its_own_folder(disk: OnDisk) -> Non
     assert pages(disk) == {"index.html"}
 
 
+@pytest.mark.process
 def test_a_report_of_one_run_is_that_page_alone(disk: OnDisk) -> None:
     assert typed(disk, "report", "r") == 0
     assert pages(disk) == {"r/report.html"}
 
 
+@pytest.mark.process
 def test_a_report_without_a_name_is_every_report_and_the_overview(
     disk: OnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_run_that_the_config_does_not_know_is_refused_with_the_names_it_knows(
     assert pages(disk) == set()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("others", "leads_back"), [((), False), (("fresh",), True)])
 def test_a_report_leads_back_to_the_overview_where_there_are_several_runs(
     disk: OnDisk, others: tuple[str, ...], leads_back: bool
@@ -99,6 +102,7 @@ def test_the_link_of_a_report_and_the_overviews_place_are_one(disk: OnDisk) -> N
     assert (disk.base / "runs/r" / "../index.html").resolve() == overview(config)
 
 
+@pytest.mark.process
 def test_pages_say_when_they_were_written(disk: OnDisk) -> None:
     typed(disk, "report")
     for name in pages(disk):
@@ -106,6 +110,7 @@ def test_pages_say_when_they_were_written(disk: OnDisk) -> None:
         assert re.search(r"written at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page)
 
 
+@pytest.mark.process
 def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +130,7 @@ def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
     assert "Something failed" in (disk.base / "runs/index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.process
 def test_reports_of_another_configs_runs_stay_reachable(disk: OnDisk) -> None:
     disk.train()
     assert typed(disk, "report") == 0

@@ -163,6 +163,7 @@ def test_ctrl_c_while_probing_is_resumable_and_not_a_traceback(
     assert capsys.readouterr().err.endswith("trainrelay: stopped on request while nccl was probed\n")
 
 
+@pytest.mark.process
 def test_a_real_probe_leaves_a_log_and_the_stage_as_fresh_as_it_was(
     configfile: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,8 @@ from trainrelay.plan import stage_plan
 from trainrelay.records import Identity, Owner, Takeover
 from trainrelay.supervise import acquire
 
+pytestmark = pytest.mark.process
+
 CHANGED = {"options": {"optimizer.lr": 0.2}}
 
 

@@ -72,6 +72,7 @@ def held(disk: OnDisk, then: Callable[[], object], **options: Any) -> Iterator[N
         lease.release()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("end", ["interrupted", "done"])
 def test_nothing_to_stop_is_said_with_the_state_and_nothing_is_asked(
     disk: OnDisk, capsys: pytest.CaptureFixture[str], end: str
@@ -83,6 +84,7 @@ def test_nothing_to_stop_is_said_with_the_state_and_nothing_is_asked(
     assert not order_file(disk.paths.supervision).exists()
 
 
+@pytest.mark.process
 def test_a_fresh_stage_has_nothing_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     disk = OnDisk(tmp_path)
     disk.make_checkout()
@@ -125,6 +127,7 @@ def test_a_silent_owner_on_another_host_is_told_as_what_is_known(disk: OnDisk) -
     assert read_order(disk.paths.supervision) is not None
 
 
+@pytest.mark.process
 def test_an_open_attempt_that_nobody_holds_the_lease_of_is_no_ones_to_ask(disk: OnDisk) -> None:
     change(disk, supervisor_start_s=psutil.Process().create_time())
     with pytest.raises(UserError, match=rf"nobody holds its lease.* type on that host: kill {os.getpid()}"):

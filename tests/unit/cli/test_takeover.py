@@ -23,6 +23,8 @@ from trainrelay.supervise import Done, Outcome, StageJob
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import add_claim, highest, write_beat
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[StageJob]:

@@ -31,6 +31,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
     return disk
 
 
+@pytest.mark.process
 def test_a_fresh_stage_is_started(disk: OnDisk) -> None:
     with pytest.raises(Started):
         train.train_stage(disk.config(), "r", "s")
@@ -44,6 +45,7 @@ def test_a_complete_stage_has_its_train_json_written_again_and_is_not_started(di
     assert disk.paths.train.read_bytes() == written
 
 
+@pytest.mark.process
 def test_a_changed_training_is_set_aside_before_another_is_started(disk: OnDisk) -> None:
     disk.train()
     with pytest.raises(Started):
@@ -61,6 +63,7 @@ def test_a_changed_training_that_cost_more_than_the_guard_stays_where_it_is(disk
     assert disk.checkpoint.read_bytes() == WEIGHTS
 
 
+@pytest.mark.process
 def test_a_copy_of_a_training_that_is_gone_is_not_resumed_from(disk: OnDisk) -> None:
     """Where somebody removed stage.json and the work dir, nothing tells what it was trained from."""
     disk.train()
@@ -94,6 +97,7 @@ def test_what_lies_set_aside_is_not_trained_once_more_without_a_persons_word(dis
         train.train_stage(disk.config(), "r", "s")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("error", [NoProgress("no backend works"), Refusal("no checkpoint is sound")])
 def test_a_launch_that_a_person_must_mend_leaves_a_report(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch, error: TrainrelayError
@@ -118,6 +122,7 @@ def test_a_stage_over_two_nodes_is_refused_outside_of_slurm_with_what_to_type(
     assert not disk.paths.folder.exists()
 
 
+@pytest.mark.process
 def test_a_stage_over_two_nodes_is_started_on_the_first_of_them(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +144,7 @@ def test_a_machine_with_fewer_gpus_than_ranks_is_refused_before_anything_moves(
     train.train_stage(disk.config(), "r", "s")
 
 
+@pytest.mark.process
 def test_fewer_cores_than_a_job_asked_for_are_said_and_refused_nowhere(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

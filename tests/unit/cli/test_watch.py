@@ -38,6 +38,7 @@ def typed(configfile: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
     return call
 
 
+@pytest.mark.process
 def test_off_a_terminal_it_is_a_plain_table_once(typed: Typed) -> None:
     code, out, _ = typed()
     assert code == 0
@@ -47,6 +48,7 @@ def test_off_a_terminal_it_is_a_plain_table_once(typed: Typed) -> None:
     assert rest == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("which", ["r", "r/s"])
 def test_json_is_one_object_with_the_stages_named(typed: Typed, which: str) -> None:
     code, out, _ = typed(which, "--json")

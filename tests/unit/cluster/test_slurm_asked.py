@@ -14,15 +14,18 @@ LOGIN = {"PATH": "/bin", "SLURM_CONF": "/c", "SBATCH_ACCOUNT": "me", "SQUEUE_FOR
 JOB = {**LOGIN, "SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1", "SRUN_X": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
+@pytest.mark.process
 def test_all_that_a_command_prints_is_the_answer() -> None:
     code = "import sys; print('out'); print('to start at', file=sys.stderr)"
     assert ask([sys.executable, "-c", code]) == "out\nto start at\n"
 
 
+@pytest.mark.process
 def test_its_input_is_the_text_given() -> None:
     assert ask([sys.executable, "-c", "print(input())"], text="a b\n") == "a b\n"
 
 
+@pytest.mark.process
 def test_a_failure_is_one_sentence_without_escapes() -> None:
     said = "sbatch: error: \x1b[31mwhy\nallocation failure: what"
     code = f"import sys; sys.exit({said!r})"
@@ -30,11 +33,13 @@ def test_a_failure_is_one_sentence_without_escapes() -> None:
         ask([sys.executable, "-c", code])
 
 
+@pytest.mark.process
 def test_a_command_that_hangs_is_ended() -> None:
     with pytest.raises(SlurmError, match="gave no answer within 0 s"):
         ask([sys.executable, "-c", "import time; time.sleep(600)"], deadline_s=0.2)
 
 
+@pytest.mark.process
 def test_a_command_that_is_not_there_is_named() -> None:
     with pytest.raises(SlurmError, match="no-such-program cannot be started"):
         ask(["no-such-program"])

@@ -85,6 +85,7 @@ def run_node(folder: Path, code: str, linger_s: float = 0.0) -> subprocess.Popen
     return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("code", "status"), [("", 0), ("exit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
 )
@@ -94,6 +95,7 @@ def test_it_ends_as_the_launcher_ended(tmp_path: Path, code: str, status: int) -
     assert process.returncode == status
 
 
+@pytest.mark.process
 def test_a_launcher_that_failed_leaves_the_other_nodes_time_to_tell_why(tmp_path: Path) -> None:
     process = run_node(tmp_path, "import os; print(os.getpid(), flush=True); exit(1)", linger_s=1000.0)
     assert process.stdout is not None
@@ -105,6 +107,7 @@ def test_a_launcher_that_failed_leaves_the_other_nodes_time_to_tell_why(tmp_path
     process.wait()
 
 
+@pytest.mark.process
 def test_a_warning_of_slurm_ends_nothing_and_a_sigterm_ends_the_launcher(tmp_path: Path) -> None:
     """The launcher ignores SIGUSR2 as on one node. Slurm sends a SIGTERM to node.py alone.
 
@@ -138,6 +141,7 @@ def test_gloo_is_told_nothing_that_it_finds_out_itself() -> None:
     assert node.interface_of("127.0.1.1", "Iface\tDestination\n\n") is None
 
 
+@pytest.mark.process
 def test_a_users_own_interface_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib7")
     process = run_node(tmp_path, "import os; print(os.environ['GLOO_SOCKET_IFNAME'])")

@@ -14,6 +14,8 @@ from trainrelay.cluster import Job
 from trainrelay.controller import control, locks, run
 from trainrelay.errors import Refusal, SlurmError, UserError
 
+pytestmark = pytest.mark.process
+
 NAP = "import time; time.sleep(600)"
 Watch = Callable[..., run._Watch]
 

@@ -18,6 +18,8 @@ from support import sample_report
 from support.sample_report import Overview, RunReport
 from trainrelay.report import overview_html, run_html
 
+pytestmark = pytest.mark.process
+
 HEADLESS = (
     "--headless",
     "--no-sandbox",

@@ -101,6 +101,7 @@ def test_a_request_is_honoured_before_a_trainer_was_started(tmp_path: Path, temp
     assert list_attempts(job.stage_dir) == ()
 
 
+@pytest.mark.process
 def test_a_running_launch_ends_resumably_like_by_one_sigterm(tmp_path: Path, templates: Path) -> None:
     job = toy_job(tmp_path, templates)
     job.supervision.mkdir(parents=True)

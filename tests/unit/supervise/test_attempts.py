@@ -116,6 +116,7 @@ def test_attempt_of_another_host_is_lost_once_the_lease_is_ours(job: StageJob) -
     assert "node7" in said[0]
 
 
+@pytest.mark.process
 def test_processes_that_a_dead_supervisor_left_are_ended_first(tmp_path: Path, templates: Path) -> None:
     """The supervisor SIGKILLed: its trainer lives on, and the relaunch ends it before it starts one."""
     boss = supervisor(tmp_path, templates, "many", stop_grace_s=0.3)
@@ -133,6 +134,7 @@ def test_processes_that_a_dead_supervisor_left_are_ended_first(tmp_path: Path, t
     assert ends == ["lost", "done"]
 
 
+@pytest.mark.process
 def test_many_supervisors_at_once_start_one_trainer(tmp_path: Path, templates: Path) -> None:
     """Started together, one trains and the others refuse."""
     bosses = [supervisor(tmp_path, templates, "waits-in-epoch-2") for _ in range(4)]
@@ -147,6 +149,7 @@ def test_many_supervisors_at_once_start_one_trainer(tmp_path: Path, templates: P
             boss.communicate()
 
 
+@pytest.mark.process
 def test_new_start_after_a_lost_attempt_resumes(tmp_path: Path, templates: Path) -> None:
     """What a killed supervisor's trainer had saved is not trained again."""
     boss = supervisor(tmp_path, templates, "waits-in-epoch-2", stop_grace_s=0.3)

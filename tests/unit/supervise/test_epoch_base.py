@@ -21,6 +21,8 @@ from trainrelay.records import AttemptRecord, EpochBases
 from trainrelay.supervise import Done, Outcome, StageJob, train
 from trainrelay.supervise.resume import resume_point
 
+pytestmark = pytest.mark.process
+
 SCRIPT = Path(__file__).parents[2] / "support/toy_counting.py"
 EPOCHS = 3
 PHASES = ("before-save", "after-save")

@@ -82,6 +82,7 @@ def the_attempt(folder: Path, templates: Path) -> AttemptRecord:
     return attempt
 
 
+@pytest.mark.process
 def test_a_stop_waits_for_the_checkpoint_that_is_being_written(tmp_path: Path, over_one: Path) -> None:
     """It is whole afterwards, the trainer is ended before it begins the next, and the relaunch resumes."""
     job = in_place(tmp_path, over_one)
@@ -101,6 +102,7 @@ def test_a_stop_waits_for_the_checkpoint_that_is_being_written(tmp_path: Path, o
     assert Path(resumed.resumed_from.path).parent == job.work_dirs.current
 
 
+@pytest.mark.process
 def test_a_checkpoint_cut_short_costs_only_its_own_epoch(tmp_path: Path, over_one: Path) -> None:
     """SIGKILL in the midst of epoch 3's: the launch resumes by itself from our copy of epoch 2's."""
     job = in_place(tmp_path, over_one)
@@ -119,6 +121,7 @@ def test_a_checkpoint_cut_short_costs_only_its_own_epoch(tmp_path: Path, over_on
     assert Path(done.final_checkpoint.file.path).parent == job.work_dirs.current
 
 
+@pytest.mark.process
 def test_a_second_ctrl_c_ends_the_wait_for_a_write(tmp_path: Path, over_one: Path) -> None:
     with writing(tmp_path, over_one, "never", stop_grace_s=1000.0) as boss:
         boss.send_signal(signal.SIGINT)
@@ -129,6 +132,7 @@ def test_a_second_ctrl_c_ends_the_wait_for_a_write(tmp_path: Path, over_one: Pat
     assert the_attempt(tmp_path, over_one).end == "interrupted"
 
 
+@pytest.mark.process
 def test_a_write_without_an_end_is_waited_for_within_the_grace(tmp_path: Path, over_one: Path) -> None:
     with writing(tmp_path, over_one, "never", stop_grace_s=0.5) as boss:
         boss.send_signal(signal.SIGTERM)
@@ -137,6 +141,7 @@ def test_a_write_without_an_end_is_waited_for_within_the_grace(tmp_path: Path, o
     assert the_attempt(tmp_path, over_one).end == "interrupted"
 
 
+@pytest.mark.process
 def test_what_a_dead_supervisor_left_may_end_its_write_too(
     tmp_path: Path, over_one: Path, often: None
 ) -> None:
@@ -172,6 +177,7 @@ def sleeping(tag: str, code: str = "pass") -> Iterator[int]:
         child.communicate()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("opened", ["open({!r}, 'wb')", "__import__('torch')._C.PyTorchFileWriter({!r})"])
 def test_a_file_that_python_or_torch_has_open_for_writing_is_seen(
     tmp_path: Path, over_one: Path, opened: str
@@ -185,6 +191,7 @@ def test_a_file_that_python_or_torch_has_open_for_writing_is_seen(
         assert keeping._held(tmp_path, [stat(pid)]) is None
 
 
+@pytest.mark.process
 def test_a_log_an_event_file_and_what_is_read_are_no_checkpoint_in_writing(tmp_path: Path) -> None:
     """They are open as long as the trainer lives: no stop may wait for them."""
     (tmp_path / "resumed_from.pth").touch()
@@ -196,6 +203,7 @@ def test_a_log_an_event_file_and_what_is_read_are_no_checkpoint_in_writing(tmp_p
         assert keeping._held(tmp_path, [stat(pid)]) is None
 
 
+@pytest.mark.process
 def test_a_file_that_grows_by_a_hand_that_is_not_seen_is_waited_for(tmp_path: Path, over_one: Path) -> None:
     """As from a container or another node."""
     tag = f"grows-{os.getpid()}"  # another test may run at this moment, whose processes must live
@@ -383,6 +391,7 @@ def test_a_stage_that_is_anothers_keeps_the_copy_that_is_there(tmp_path: Path, o
     assert saved_epoch(bench.job.stage_dir / "kept/checkpoint.pth") == 1
 
 
+@pytest.mark.process
 def test_a_copy_that_takes_long_delays_no_end(
     tmp_path: Path, over_one: Path, often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

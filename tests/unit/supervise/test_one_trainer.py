@@ -32,6 +32,8 @@ from trainrelay.attempts import list_attempts
 from trainrelay.errors import Refusal, UserError
 from trainrelay.supervise import Done, Outcome, StageJob, orphaned, train
 
+pytestmark = pytest.mark.process
+
 
 def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
     output = io.StringIO()

@@ -15,6 +15,8 @@ from support.supervising import TOY, carrying, eventually
 from trainrelay.alive import TAG_VARIABLE, Kin, find, lives, stat
 from trainrelay.supervise.process import end_all, start
 
+pytestmark = pytest.mark.process
+
 
 def toy(folder: Path, habit: str, tag: str) -> subprocess.Popen[bytes]:
     argv = [

@@ -62,6 +62,7 @@ def test_only_unsound_checkpoints_are_refused(tmp_path: Path, templates: Path) -
         resume_point(toy_job(tmp_path, templates))
 
 
+@pytest.mark.process
 def test_what_the_refusal_says_to_type_gives_up_our_copy_too(tmp_path: Path, templates: Path) -> None:
     """Else the next start would be refused in the same words."""
     work_dir, job = saved(tmp_path, templates), toy_job(tmp_path, templates)

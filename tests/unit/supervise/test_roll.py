@@ -42,6 +42,7 @@ def fenced() -> None:
     raise Fenced("taken over")
 
 
+@pytest.mark.process
 def test_it_is_bounded_and_keeps_the_oldest(
     tmp_path: Path, folder: Path, sleeper: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +53,7 @@ def test_it_is_bounded_and_keeps_the_oldest(
     assert kin_of(folder) == mine.kin == (RECORD.tag, (stat(os.getpid()).key,))
 
 
+@pytest.mark.process
 def test_who_lost_the_lease_writes_none_and_a_failed_write_is_tried_again(
     tmp_path: Path, folder: Path, sleeper: int
 ) -> None:
@@ -72,6 +74,7 @@ def test_a_roll_that_a_power_cut_tore_tells_of_nobody(tmp_path: Path, folder: Pa
         assert living(tmp_path) == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("changed", "tells"),
     [({"host": "renamed"}, True), ({"pid_namespace": "1"}, False), ({"boot": "b"}, False)],
@@ -84,6 +87,7 @@ def test_pids_count_in_one_pid_namespace_of_one_boot(
     assert [one.pid for one in living(tmp_path)] == ([sleeper] if tells else [])
 
 
+@pytest.mark.process
 def test_a_process_with_a_pid_given_again_is_not_known(tmp_path: Path, folder: Path, sleeper: int) -> None:
     pid, ticks = stat(sleeper).key
     write_json(folder / PROCESSES, Processes(tag="none", place=here(), known=((pid, ticks - 1),)))

@@ -18,6 +18,8 @@ from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.supervise import Done, Final, Outcome, StageJob, train
 from trainrelay.supervise.attempts import write_attempt
 
+pytestmark = pytest.mark.process
+
 
 def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
     """The outcome, the ends of all attempts, and what was said."""

@@ -71,6 +71,7 @@ def test_what_a_user_wrote_into_a_job_does_not_stand_for_what_slurm_says() -> No
     assert read(f"{RUNNING} Comment=PreemptTime=2026 JobState=CANCELLED TimeLimit=00:01") is None
 
 
+@pytest.mark.process
 def test_without_slurm_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert why_stopped(SlurmRun(job_id="1", restarts=0, nodes="")) is None

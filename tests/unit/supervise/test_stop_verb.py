@@ -16,6 +16,8 @@ from trainrelay.files import write_json
 from trainrelay.records import Identity
 from trainrelay.signature import ingredients
 
+pytestmark = pytest.mark.process
+
 TYPED = "snakemake --cores 2"
 
 

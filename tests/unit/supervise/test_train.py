@@ -21,6 +21,8 @@ from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob
 from trainrelay.supervise.outcome import final_checkpoint
 
+pytestmark = pytest.mark.process
+
 
 def run(job: StageJob) -> tuple[AttemptRecord, str]:
     output = io.StringIO()

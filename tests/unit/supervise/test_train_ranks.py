@@ -7,11 +7,14 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from support.supervising import Ranks, carrying, eventually, log_text, once, supervisor, toy_job
 from trainrelay.alive import Kin, find
 from trainrelay.attempts import list_attempts
+
+pytestmark = pytest.mark.process
 
 
 def test_killed_rank_is_seen_and_the_relaunch_finishes(tmp_path: Path, templates: Path) -> None:

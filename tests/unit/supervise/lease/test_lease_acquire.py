@@ -74,6 +74,7 @@ def answers(answer: Answer, asked: list[str]) -> Callable[[str], Answer]:
 # ---------------------------------------------------------------------- this host
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh folders", "one folder"])
 def test_of_two_that_start_at_the_same_moment_exactly_one_wins(tmp_path: Path, fresh: bool) -> None:
     """50 times, started within microseconds; the other is told who it is. A released lease is free again."""
@@ -94,6 +95,7 @@ def test_of_two_that_start_at_the_same_moment_exactly_one_wins(tmp_path: Path, f
             winner.tell("release")
 
 
+@pytest.mark.process
 def test_living_owner_is_named(tmp_path: Path) -> None:
     """The refusal says who, since when, and what to type; nothing of the owner changes."""
     with Supervisor(job=JOB) as owner:
@@ -105,6 +107,7 @@ def test_living_owner_is_named(tmp_path: Path) -> None:
         assert owner.tell("guard") == {"mine": True}
 
 
+@pytest.mark.process
 def test_suspended_owner_is_alive(tmp_path: Path) -> None:
     """It does not beat, and it is not taken over: it may go on at any moment."""
     with Supervisor() as owner:
@@ -120,6 +123,7 @@ def test_suspended_owner_is_alive(tmp_path: Path) -> None:
         eventually(lambda: counter(tmp_path, 1) > before)
 
 
+@pytest.mark.process
 def test_killed_owner_is_taken_over_at_once(tmp_path: Path) -> None:
     """Its process is gone from this host: nothing needs to be watched, and nothing of it may still live."""
     said: list[str] = []
@@ -132,6 +136,7 @@ def test_killed_owner_is_taken_over_at_once(tmp_path: Path) -> None:
     assert "its process is gone from this host" in said[0]
 
 
+@pytest.mark.process
 def test_released_lease_is_free_at_once(tmp_path: Path) -> None:
     """Also for another host, and while the former owner's process goes on."""
     with Supervisor(beat_s=600) as owner:
@@ -168,6 +173,7 @@ def test_silent_owner_of_another_host_is_taken_over_after_watching_it(tmp_path: 
     assert "must have noticed" in said[-1]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("off_s", [-600, 600])
 def test_clock_of_the_other_host_does_not_matter(tmp_path: Path, off_s: float) -> None:
     """Ten minutes slow or fast, in the claim and in every file time: the same observation."""
@@ -186,6 +192,7 @@ def test_clock_of_the_other_host_does_not_matter(tmp_path: Path, off_s: float) -
             take(tmp_path, "node2")
 
 
+@pytest.mark.process
 def test_owner_of_another_host_whose_counter_moves_is_never_taken_over(tmp_path: Path) -> None:
     """Tried again and again, as long as it would take to find it dead: refused each time."""
     with Supervisor("node1", beat_s=SLOW_BEAT_S, job=JOB) as owner:
@@ -197,6 +204,7 @@ def test_owner_of_another_host_whose_counter_moves_is_never_taken_over(tmp_path:
         assert owner.tell("guard") == {"mine": True}
 
 
+@pytest.mark.process
 def test_of_two_hosts_that_watch_the_same_silent_owner_one_takes_over(tmp_path: Path) -> None:
     """The other one sees the new owner's counter move."""
     left_behind(tmp_path)
@@ -209,6 +217,7 @@ def test_of_two_hosts_that_watch_the_same_silent_owner_one_takes_over(tmp_path: 
         assert [answer["from"] for answer in found if "token" in answer] == ["node1"]
 
 
+@pytest.mark.process
 def test_suspended_observer_begins_again(tmp_path: Path) -> None:
     """Observer and owner are suspended together for longer than the observation: the owner goes on."""
     with Supervisor("node1", SLOW_BEAT_S) as owner, Supervisor("node2") as observer:

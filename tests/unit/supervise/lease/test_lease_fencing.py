@@ -45,6 +45,7 @@ def files(stage_dir: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (stage_dir / "lease").iterdir()}
 
 
+@pytest.mark.process
 def test_suspended_owner_that_returns_is_fenced(tmp_path: Path) -> None:
     """Taken over by another host meanwhile, it notices by itself and before each write."""
     with Supervisor("node1") as owner, Supervisor("node2") as taker:
@@ -63,6 +64,7 @@ def test_suspended_owner_that_returns_is_fenced(tmp_path: Path) -> None:
         assert taker.tell("guard") == {"mine": True}
 
 
+@pytest.mark.process
 def test_owner_notices_within_a_beat_without_being_asked(tmp_path: Path) -> None:
     """Its beats tell it, so that it ends its trainer soon."""
     with Supervisor("node1") as owner:
@@ -153,6 +155,7 @@ def test_guard_says_when_it_cannot_look(lease: Lease, monkeypatch: pytest.Monkey
     lease.guard()
 
 
+@pytest.mark.process
 def test_late_claim_below_the_highest_is_no_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Suspended between its look and its claim, while others came, went and were tidied away."""
     late = [True]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from lease_process import BEAT_S, Supervisor, node
 
 from support.supervising import eventually
 from trainrelay.supervise.lease.observe import Observer
+
+pytestmark = pytest.mark.process
 
 
 class Clock:

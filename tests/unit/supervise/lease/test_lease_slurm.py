@@ -10,6 +10,8 @@ from trainrelay.supervise.lease import slurm
 from trainrelay.supervise.lease.rules import GAP_BEATS
 from trainrelay.supervise.lease.taking import BEAT_S
 
+pytestmark = pytest.mark.process
+
 SQUEUE = "--noheader --states=all --jobs=42 --format=%T"
 SACCT = "--noheader --parsable2 --allocations --jobs=42 --format=State"
 

@@ -13,6 +13,8 @@ from trainrelay.command import LaunchRequest, srun
 from trainrelay.errors import Interrupted
 from trainrelay.supervise.nodes import answering, wait_for_nodes
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from trainrelay.command import LaunchRequest, srun
 from trainrelay.supervise.nodes import end_everywhere, ending, steps_of
 from trainrelay.supervise.process import start
 
+pytestmark = pytest.mark.process
+
 # Says that it heard the SIGTERM, and takes a moment to end.
 _GRACEFUL = """
 import os, signal, sys, time

@@ -14,6 +14,8 @@ from trainrelay.command import RUNGS, LaunchRequest, Rung
 from trainrelay.supervise.probe import probe_rung
 from trainrelay.supervise.probe.runner import probe_launch
 
+pytestmark = pytest.mark.process
+
 pytest.importorskip("torch")
 
 

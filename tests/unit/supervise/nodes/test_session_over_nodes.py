@@ -15,6 +15,8 @@ from trainrelay.attempts import list_attempts
 from trainrelay.supervise import Done, train
 from trainrelay.supervise.nodes import answering
 
+pytestmark = pytest.mark.process
+
 
 def test_no_attempt_is_spent_on_a_node_that_is_lost(
     slurm: FakeSlurm, tmp_path: Path, templates: Path, monkeypatch: pytest.MonkeyPatch

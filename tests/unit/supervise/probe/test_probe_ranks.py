@@ -92,6 +92,7 @@ def test_the_sum_of_1024_ranks_is_exact_in_float32() -> None:
     assert largest < 2**24
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["torch.distributed.run", "torch.distributed.launch"])
 def test_torchs_launchers_start_the_ranks(asked: LaunchRequest, tmp_path: Path, module: str) -> None:
     """The command line for GPUs, with the device put to cpu, ends 0 and every rank says that it is done."""

@@ -15,6 +15,8 @@ from trainrelay.errors import Interrupted, UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.probe import probe_rung, runner
 
+pytestmark = pytest.mark.process
+
 torch = pytest.importorskip("torch")
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="what torch says where there is no GPU")
 PLENTY_S = 300.0  # where no hang is meant

@@ -20,6 +20,8 @@ from trainrelay.supervise.watchdog import StackFile, collect, described, stacks,
 from trainrelay.supervise.watchdog.dumps import STACK_SIGNAL
 from trainrelay.supervise.watchdog.processes import ProcessSeen
 
+pytestmark = pytest.mark.process
+
 PYTHON = sys.executable
 RANKS = Path(__file__).parents[3] / "support" / "hanging_ranks.py"
 WAITING = "import time\ndef stuck_here():\n    print('up', flush=True)\n    time.sleep(600)\n"

@@ -15,6 +15,8 @@ import pytest
 from trainrelay.alive import TAG_VARIABLE
 from trainrelay.supervise.watchdog import dumps, with_stack_dumps
 
+pytestmark = pytest.mark.process
+
 STARTUP = Path(dumps.__file__).with_name("startup") / "sitecustomize.py"
 HAS_MEMORY = """import os
 numbers = [n for n in map('/proc/self/fd/{}'.format, os.listdir('/proc/self/fd')) if os.path.islink(n)]
