@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 # (MetricLogger's rows are medians of the last 20 iterations).
 Phase = Literal["train", "val", "epoch"]
 Severity = Literal["info", "warning", "critical"]
-VerdictKind = Literal["healthy", "warning", "failed"]
+VerdictKind = Literal["healthy", "warning", "failed", "not judged"]
 EndClass = Literal[
     "done",  # all epochs trained, final checkpoint there
     "interrupted",  # a person asked us to stop

@@ -15,8 +15,8 @@ from trainrelay.cli.markdown import show
 from trainrelay.cli.say import say
 from trainrelay.command import RUNGS
 from trainrelay.config import Config
-from trainrelay.diagnose import analyze, to_json
-from trainrelay.errors import LogError, UserError
+from trainrelay.diagnose import analyze, not_judged, to_json
+from trainrelay.errors import LogError, UnknownLogError, UserError
 from trainrelay.files import write_bytes, write_json
 from trainrelay.finished import epochs_trained
 from trainrelay.logs import read
@@ -60,10 +60,15 @@ def analyze_stage(config: Config, run_name: str, stage: str) -> Analysis:
 def judge_stage(config: Config, facts: state.Facts) -> Analysis:
     """What the logs of a stage say, held against what the workflow knows of it."""
     logs = [attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
-    there = [log for log in logs if log.is_file() and log.stat().st_size]
+    there = [log for log in logs if log.is_file()]
     if not there:
         raise LogError(f"{facts.run}/{facts.stage}: no attempt has written a log yet; train it first")
-    return analyze(read(there), _expectation(config, facts))
+    try:
+        return analyze(read(there), _expectation(config, facts))
+    except UnknownLogError as error:
+        if facts.train is None:  # a line that is understood may yet come
+            raise
+        return not_judged(map(str, there), str(error))
 
 
 def _expectation(config: Config, facts: state.Facts) -> Expectation:

@@ -10,7 +10,7 @@ from trainrelay.cli.analyze import judge_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.say import say
 from trainrelay.config import Config, Stage, StagePaths
-from trainrelay.errors import CheckpointError, LogError, Refusal, UnknownLogError, UserError
+from trainrelay.errors import CheckpointError, LogError, Refusal, UserError
 from trainrelay.files import read_record, write_json
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
 from trainrelay.signature import trainer_of
@@ -109,14 +109,13 @@ def refused(config: Config, facts: state.Facts) -> bool:
 
 def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
     try:
-        findings = judge_stage(config, facts).findings
-    except UnknownLogError as error:
-        say(f"warning: its numbers are not judged, only its checkpoint: {error}")
-        return []
+        analysis = judge_stage(config, facts)
     except LogError as error:
         # Without its logs nothing speaks for the training, but you still may.
         return [Finding(check="logs", severity="critical", message=str(error), blocking=True)]
-    return [finding for finding in findings if finding.blocking]
+    if analysis.verdict.kind == "not judged":
+        say(f"warning: its numbers are not judged, only its checkpoint: {analysis.verdict.reason}")
+    return [finding for finding in analysis.findings if finding.blocking]
 
 
 def _gate(facts: state.Facts, source: CheckpointFacts, blocking: list[Finding], accepted: str | None) -> None:

@@ -6,7 +6,7 @@ import argparse
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from trainrelay.cli.say import say
 from trainrelay.cli.train_record import write_train_record
 from trainrelay.command import LaunchRequest
 from trainrelay.config import Config, root
-from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
+from trainrelay.errors import LogError, NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.files import sha256_of, write_bytes, write_json
 from trainrelay.owners import claim
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
@@ -320,7 +320,7 @@ def _conclude(config: Config, before: state.Facts, outcome: Outcome) -> None:
 def _explain(config: Config, facts: state.Facts) -> None:
     """A training that ended early still gets its analysis and its report; neither may hide its end."""
     try:
-        if facts.attempts:
+        with suppress(LogError):  # none that is understood: the report says how it ended
             analyze_stage(config, facts.run, facts.stage)
         tell(config, facts.run)
     except TrainrelayError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.checks import CHECKS
@@ -12,7 +12,7 @@ from trainrelay.diagnose.progression import progression
 from trainrelay.diagnose.reached import reached
 from trainrelay.diagnose.summary import Point, curve, summary
 from trainrelay.diagnose.verdict import verdict
-from trainrelay.records import Analysis, Expectation, Log, Phase
+from trainrelay.records import Analysis, Expectation, Finding, Log, Phase, Progress, Verdict
 
 PHASES: tuple[Phase, ...] = ("train", "val", "epoch")
 ALWAYS = ("train", "val")
@@ -45,6 +45,21 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
         curves={
             phase: {name: curve(points) for name, points in found.items()} for phase, found in series.items()
         },
+    )
+
+
+def not_judged(sources: Iterable[str], why: str) -> Analysis:
+    """Of a finished training whose logs nobody reads: its checkpoint speaks for it, its numbers do not."""
+    return Analysis(
+        format="unknown",
+        sources=tuple(sources),
+        segments=0,
+        epochs=0,
+        iterations=0,
+        progress=Progress(0, 0, None, None, None, False),
+        metrics={},
+        findings=(Finding("log", "warning", why),),
+        verdict=Verdict("not judged", why),
     )
 
 

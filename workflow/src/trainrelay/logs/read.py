@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.logs import source
 from trainrelay.logs.assemble import assemble
+from trainrelay.logs.clean import clean
 from trainrelay.logs.events import Event, Format
 from trainrelay.logs.metriclogger_json import MetricLoggerJson
 from trainrelay.logs.metriclogger_text import MetricLoggerText
@@ -19,6 +21,7 @@ from trainrelay.records import Log
 # A further format is one more module and one more entry here.
 FORMATS: tuple[Format, ...] = (MmcvText(), MmcvJson(), MetricLoggerText(), MetricLoggerJson())
 CLAIMS = 3  # lines that settle it
+_SHOWN, _LINE_CHARS = 3, 120  # of a log that nobody reads
 READS = ", ".join(form.title for form in FORMATS)
 
 
@@ -68,5 +71,7 @@ def detect(path: Path) -> Format | None:
 
 
 def _unknown(path: Path) -> str:
-    what = "is empty" if path.stat().st_size == 0 else "has no line of a known format"
+    shown = (f"`{clean(line, _LINE_CHARS)}`" for line in source.lines(path) if line.strip())
+    first = " | ".join(islice(shown, _SHOWN))
+    what = f"has no line of a known format; it begins: {first}" if first else "is empty"
     return f"{path}: {what}; {source.how(READS)}"

@@ -18,8 +18,8 @@ STATE_TONES: dict[str, Tone] = {
     "refused": "bad",
     "changed": "warn",
 }
-VERDICT_TONES: dict[str, Tone] = {"healthy": "ok", "warning": "warn", "failed": "bad"}
-VERDICT_WORDS = {"healthy": "Healthy", "warning": "Needs a look", "failed": "Failed its checks"}
+VERDICT_TONES: dict[str, Tone] = {"healthy": "ok", "warning": "warn", "failed": "bad", "not judged": "warn"}
+VERDICT_WORDS = {"warning": "Needs a look", "failed": "Failed its checks"}  # the others say it themselves
 WORST_FIRST: tuple[Tone, ...] = ("bad", "warn", "live", "ok", "idle")
 HEADLINES: dict[Tone, str] = {
     "bad": "Something failed",
@@ -72,7 +72,7 @@ def verdict_words(stage: StageReport) -> tuple[str, str]:
     verdict = stage.analysis.verdict
     if _is_only_under_way(stage):
         return "Still training", "Nothing speaks against it so far."
-    word = VERDICT_WORDS[verdict.kind]
+    word = VERDICT_WORDS.get(verdict.kind, verdict.kind.capitalize())
     if verdict.kind == "failed" and accepted_reason(stage):
         word += ", accepted by a person"
     return word, sentence(verdict.reason)

@@ -18,6 +18,7 @@ OVERALL = {
     "healthy": "Training looks healthy.",
     "warning": "Training needs a look.",
     "failed": "Training failed its checks.",
+    "not judged": "Training was not judged.",
 }
 # What people fear -> the checks that would have said so.
 ALARMS = {

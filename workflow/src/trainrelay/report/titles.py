@@ -43,6 +43,7 @@ CHECKS = {
     "redone": "Redone iterations",
     "backend": "Backend",
     "attempts": "Attempts",
+    "log": "Log",
 }
 # Evidence that names the component once more, which message and metric have done.
 NAMING = frozenset({"group", "family", "label", "members"})
