@@ -173,6 +173,8 @@ def main() -> None:
             if args.habit == "from-zero-then-waits":
                 time.sleep(600)
         save(args, epoch)
+        if args.habit == "evaluation-raises":
+            raise KeyError(f"results of epoch {epoch}")
     after_training(args.habit)
 
 

@@ -361,6 +361,7 @@ class Expectation:
     initial_checkpoint: str | None = None
     resumed: tuple[ResumePoint, ...] = ()  # one per attempt that was asked to resume
     ended: tuple[EndClass, ...] = ()  # of each attempt, in order
+    failed: tuple[str, ...] = ()  # how the trainer failed, of each attempt that saved a checkpoint before
     finished: bool = False  # its last checkpoint says so, whatever the log shows
 
 

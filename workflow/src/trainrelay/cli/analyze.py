@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -81,8 +82,18 @@ def _expectation(config: Config, facts: state.Facts) -> Expectation:
         initial_checkpoint=_initial(config, facts),
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
+        failed=_failed(facts),
         finished=epochs_trained(facts.attempts) >= settings.epochs,
     )
+
+
+def _failed(facts: state.Facts) -> tuple[str, ...]:
+    """How the trainer failed each time that it had saved a checkpoint, after the last one as well."""
+    begun = [one.resumed_from.epoch if one.resumed_from else 0 for one in facts.attempts]
+    saved = (after > before for before, after in pairwise([*begun, facts.epochs_done]))
+    told = ((one.end, (one.reason or "").rpartition("; warning: ")) for one in facts.attempts)
+    ends = zip(saved, told, strict=True)
+    return tuple(why for came, (end, (_, warned, why)) in ends if came and (warned or end == "trainer-bug"))
 
 
 def _backend(config: Config, rung_name: str) -> str | None:

@@ -73,5 +73,5 @@ def detect(path: Path) -> Format | None:
 def _unknown(path: Path) -> str:
     shown = (f"`{clean(line, _LINE_CHARS)}`" for line in source.lines(path) if line.strip())
     first = " | ".join(islice(shown, _SHOWN))
-    what = f"has no line of a known format; it begins: {first}" if first else "is empty"
-    return f"{path}: {what}; {source.how(READS)}"
+    what = f"it begins: {first}; {source.how(READS)}" if first else source.how(READS)
+    return f"{path}: {'has no line of a known format' if path.stat().st_size else 'is empty'}; {what}"
