@@ -1,17 +1,18 @@
-"""A trainer that fails after every epoch brings a checkpoint each time: trained to the end, but not in silence."""
+"""A trainer that fails after every epoch and its checkpoint is trained to the end, but not in silence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from support.toy_project import ToyByRate, ToyProject, make_checkout
-from trainrelay import state
 from trainrelay.cli.analyze import analyze_stage
 from trainrelay.command import Launch, LaunchRequest
+from trainrelay.errors import NoProgress
 from trainrelay.records import Analysis, Finding
 
 LAUNCH = ToyByRate.launch
@@ -29,10 +30,8 @@ def analysed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *habits: str) -> t
             return replace(made, argv=(*made.argv, "--habit", habit))
 
         monkeypatch.setattr(ToyByRate, "launch", launch)
-        try:
+        with suppress(NoProgress):
             project.train()
-        except Exception:
-            assert habit != habits[-1]
     analysis = analyze_stage(project.config(), "r", "s")
     (finding,) = (one for one in analysis.findings if one.check == "attempts")
     return analysis, finding

@@ -197,8 +197,9 @@ INVALID = "ValueError: matrix contains invalid numeric entries"
 
 def test_crash_after_a_nan_gradient_norm_is_diverged() -> None:
     """UniAD passes its losses through nan_to_num, so that the norm is the only witness."""
-    kind, reason = failed(traceback(INVALID), step=replace(STEP, loss=0.0, grad_norm=math.nan))
-    assert (kind, INVALID in reason) == ("diverged", True)
+    error = "IndexError: index 9 is out of bounds"
+    kind, reason = failed(traceback(error), step=replace(STEP, loss=0.0, grad_norm=math.nan))
+    assert (kind, error in reason) == ("diverged", True)
     assert reason.startswith("the gradient norm was NaN after epoch 2, iteration 40; ")
     assert failed("", step=replace(STEP, grad_norm=math.nan))[0] == "diverged"
 
@@ -206,7 +207,16 @@ def test_crash_after_a_nan_gradient_norm_is_diverged() -> None:
 @pytest.mark.parametrize("norm", [None, 35.0, math.inf])
 def test_crash_after_a_norm_that_a_scaler_brings_about_stays_the_trainers(norm: float | None) -> None:
     """An infinite norm is an overflow that the loss scaler skips."""
-    assert failed(traceback(INVALID), step=replace(STEP, grad_norm=norm))[0] == "trainer-bug"
+    assert failed(traceback("KeyError: 3"), step=replace(STEP, grad_norm=norm))[0] == "trainer-bug"
+    assert failed(traceback("ValueError: matrix contains 3 rows"), step=replace(STEP))[0] == "trainer-bug"
+
+
+@pytest.mark.parametrize("norm", [None, 35.0, math.inf])
+def test_the_matching_says_itself_that_its_costs_are_nan(norm: float | None) -> None:
+    """DETR and UniAD: it may come first between two progress lines, while other ranks lose the connection."""
+    text = traceback("RuntimeError: NCCL error in: x") + traceback(INVALID)
+    kind, reason = failed(text, step=replace(STEP, grad_norm=norm))
+    assert (kind, INVALID in reason) == ("diverged", True)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ _CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
         re.compile(
             r"FloatingPointError|\b(nan|inf) or (nan|inf)\b|\b(not|non-?) ?finite\b"
             r"|\b(loss|grad\w*|norm|weights?)\b.{0,40}\b(is|are|has|contains?|became)\b.{0,20}\b(nan|inf)\b"
-            r"|returned (nan|inf) values",
+            r"|returned (nan|inf) values"
+            # SciPy's matching, of a cost matrix with NaN (DETR, UniAD); no norm need be printed in between.
+            r"|matrix contains invalid numeric entries",
             re.IGNORECASE,
         ),
     ),
