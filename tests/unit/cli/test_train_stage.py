@@ -45,6 +45,20 @@ def test_a_complete_stage_has_its_train_json_written_again_and_is_not_started(di
     assert disk.paths.train.read_bytes() == written
 
 
+@pytest.mark.parametrize(("gone", "there"), [((), "epochs there: 2)"), ((2,), "epochs there: none)")])
+def test_an_epoch_that_the_trainer_did_not_keep_is_named_with_those_that_it_did(
+    disk: OnDisk, gone: tuple[int, ...], there: str
+) -> None:
+    """No file name is made up for it: the trainer's own may be another."""
+    disk.train()
+    for epoch in gone:
+        disk.paths.work_dir.joinpath(f"epoch_{epoch}.pth").unlink()
+    with pytest.raises(UserError, match=r"no checkpoint of epoch 1 is in .*/work_dir") as refused:
+        train.train_stage(disk.config(checkpoint={"epoch": 1}), "r", "s")
+    assert there in str(refused.value)
+    assert "epoch_1" not in str(refused.value)
+
+
 @pytest.mark.process
 def test_a_changed_training_is_set_aside_before_another_is_started(disk: OnDisk) -> None:
     disk.train()

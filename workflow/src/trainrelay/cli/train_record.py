@@ -10,7 +10,7 @@ from trainrelay.errors import Refusal, UserError
 from trainrelay.files import sha256_of, write_json
 from trainrelay.legs import legs
 from trainrelay.records import CheckpointFacts, TrainRecord
-from trainrelay.signature import signature, trainer_of
+from trainrelay.signature import signature
 from trainrelay.state import Facts
 
 
@@ -50,17 +50,17 @@ def final_checkpoint(config: Config, facts: Facts) -> CheckpointFacts:
     epoch = state.promoted_epoch(settings, facts)
     recorded = taken or state.recorded(facts.attempts, epoch)
     wanted = taken.epoch if taken and taken.epoch else epoch
-    missing = trainer_of(config, facts.run).checkpoint_path(facts.work_dirs.current, wanted)
-    path = next((path for epoch, path in facts.checkpoints if epoch == wanted), missing)
-    if path.is_file():
+    path = next((path for epoch, path in facts.checkpoints if epoch == wanted), None)
+    if path is not None:
         digest = sha256_of(path)
         if recorded is not None and recorded.file.sha256 == digest.sha256:
             return recorded.model_copy(update={"file": digest})
-        first = facts.checkpoints[-1][1] if facts.checkpoints else None
-        return inspect(path, facts.work_dirs.epoch_base, first)
+        return inspect(path, facts.work_dirs.epoch_base, facts.checkpoints[-1][1])
     if recorded is None:
+        kept = ", ".join(map(str, sorted({epoch for epoch, _ in facts.checkpoints}))) or "none"
         raise UserError(
-            f"{facts.run}/{facts.stage}: {path} is missing, though epoch {wanted} was trained; put it back, "
-            "or set checkpoint: {epoch: N} in the config to an epoch that is there"
+            f"{facts.run}/{facts.stage}: no checkpoint of epoch {wanted} is in {facts.work_dirs.current}"
+            f" (epochs there: {kept}); put it back, or set `checkpoint: {{epoch: N}}` to one that is there,"
+            " then run the same command again; a trainer that deletes older ones must be told to keep it"
         )
     return recorded

@@ -25,7 +25,7 @@ def attempts(case: Case) -> Iterator[Finding]:
         "warning" if alike else "info",
         f"{alike}{number}: {ways}.",
         evidence=dict(counts),
-        advice="Check the failure in the log: what follows a checkpoint, as an evaluation, may never have run."
+        advice="Check the failure in the log: what follows a checkpoint (an evaluation?) may never have run."
         if alike
         else "",
     )
