@@ -79,6 +79,12 @@ def before_training(habit: str) -> None:
     elif habit == "leaves-children":
         child(SLEEPER)
         orphan(DEAF)
+    elif habit == "brisk-with-helpers":
+        child(DEAF)
+        if os.fork() == 0:
+            os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(600)
     elif habit == "leaves-bare-orphans":
         bare_orphan("pass")
         bare_orphan(DEAF)
@@ -100,7 +106,7 @@ def once(work_dir: Path) -> bool:
 
 def during(habit: str, epoch: int, work_dir: Path) -> None:
     """Bad habits after an epoch's first progress line."""
-    if habit in ("slow", "brisk"):
+    if habit in ("slow", "brisk", "brisk-with-helpers"):
         time.sleep(1.0 if habit == "slow" else 0.3)
     if habit in ("waits", "many", "deaf") or (habit == "leaves-bare-orphans" and epoch == 2):
         time.sleep(600)

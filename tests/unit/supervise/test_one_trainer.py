@@ -132,6 +132,46 @@ def children(pid: int) -> list[tuple[int, str]]:
     return [(child.pid, child.status()) for child in psutil.Process(pid).children()]
 
 
+# ---------------------------------------------------------------------- helpers of the trainer
+
+
+def with_helpers(folder: Path, templates: Path) -> tuple[int, list[int]]:
+    """The trainer of a supervisor that was killed, and what it started: a daemon and a fork of itself."""
+    boss = supervisor(folder, templates, "brisk-with-helpers", launch=True)
+    eventually(lambda: "deaf child up" in log_text(folder) and "Epoch [1]" in log_text(folder))
+    boss.kill()
+    boss.communicate()
+    (attempt,) = list_attempts(toy_job(folder, templates).stage_dir)
+    started = carrying(attempt.tag)
+    (trainer,) = (pid for pid in started if psutil.Process(pid).ppid() not in started)
+    return trainer, [pid for pid in started if pid != trainer]
+
+
+def test_helpers_that_a_killed_trainer_left_are_ended_and_not_followed(
+    tmp_path: Path, templates: Path
+) -> None:
+    trainer, helpers = with_helpers(tmp_path, templates)
+    os.kill(trainer, signal.SIGKILL)
+    assert len(helpers) == 2
+    relaunch = supervisor(tmp_path, templates, "good", launch=True, stop_grace_s=0.1)
+    assert json.loads(relaunch.communicate(timeout=60)[0])["end"] == "done"
+    lost, done = list_attempts(toy_job(tmp_path, templates).stage_dir)
+    assert (lost.end, done.end) == ("lost", "done")
+    assert "2 processes that it left were ended" in (lost.reason or "")
+    assert not carrying(lost.tag)
+
+
+def test_a_trainer_that_is_followed_has_ended_when_only_its_helpers_live(
+    tmp_path: Path, templates: Path
+) -> None:
+    with_helpers(tmp_path, templates)
+    outcome, ends, said = launched(toy_job(tmp_path, templates, stop_grace_s=0.1))
+    assert isinstance(outcome.step, Done)
+    assert ends == ["done"]
+    assert "following it" in said
+    assert not carrying(outcome.attempt.tag)
+
+
 # ---------------------------------------------------------------------- records that are damaged or gone
 
 

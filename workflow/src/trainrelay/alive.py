@@ -31,6 +31,7 @@ _FIRST_PID_NAMESPACE = "4026531836"  # on every Linux: not inside a container
 _IN_MEMORY_OR_POOLED = ("tmpfs", "ramfs", "overlay", "btrfs", "zfs")
 _GONE = ("Z", "X", "x")
 _STOPPED = ("T", "t")
+_FORKED = 0x40  # PF_FORKNOEXEC
 _SAME_START_S = 2.0  # the wall clock, by which records once named a start, may be stepped by a little
 
 
@@ -49,6 +50,7 @@ class Process(NamedTuple):
     name: str
     state: str
     parent: int
+    is_fork: bool = False  # that runs what its parent runs, as data workers do
 
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid})"
@@ -146,7 +148,7 @@ def stat(pid: int) -> Process:
     begin, _, rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")
     name, fields = begin.partition(b"(")[2].decode(errors="replace"), rest.decode().split()
     clean = "".join(char if char.isprintable() else "\ufffd" for char in name)
-    return Process(pid, int(fields[19]), clean, fields[0], int(fields[1]))
+    return Process(pid, int(fields[19]), clean, fields[0], int(fields[1]), bool(int(fields[6]) & _FORKED))
 
 
 def _hidden(pid: int) -> bool:
@@ -179,6 +181,16 @@ def find(*kin: Kin) -> list[Process]:
     tagged = {pid for pid in seen if _carries(pid, words)}
     found = family(seen, tagged, (key for one in kin for key in one.known))
     return [one for one in found if one.pid != os.getpid()]
+
+
+def runs(one: Process, script: str) -> bool:
+    """Whether a process was started with this word among its arguments, a fork of such a one not; True also
+    where that cannot be seen."""
+    try:
+        words = Path(f"/proc/{one.pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return True
+    return not one.is_fork and script.encode() in words
 
 
 def family(

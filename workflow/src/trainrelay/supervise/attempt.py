@@ -86,7 +86,7 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     what = f"attempt {record.number} goes on though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
     with recorded_whatever_happens(job, record, around) as kept:
-        return _followed(job, record, Orphans(kept.roll), around, kept)
+        return _followed(job, record, Orphans(kept.roll, job.request.entry), around, kept)
 
 
 def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]) -> AttemptRecord:

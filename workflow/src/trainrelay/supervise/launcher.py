@@ -52,10 +52,10 @@ class Child:
 
 
 class Orphans:
-    """Every process of an attempt whose supervisor died."""
+    """The launcher and the ranks of an attempt whose supervisor died."""
 
-    def __init__(self, roll: Roll, clock: Callable[[], float] = time.monotonic) -> None:
-        self._roll, self._clock = roll, clock
+    def __init__(self, roll: Roll, script: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._roll, self._script, self._clock = roll, script, clock
         self._members: list[Process] = []
         self._scanned_s = float("-inf")
 
@@ -64,7 +64,7 @@ class Orphans:
         fresh = self._clock() - self._scanned_s < _RESCAN_S
         if fresh and any(lives(*member.key) for member in self._members):
             return True
-        self._members, self._scanned_s = self._roll.find(), self._clock()
+        self._members, self._scanned_s = self._roll.trainers(self._script), self._clock()
         return bool(self._members)
 
     def status(self) -> int | None:

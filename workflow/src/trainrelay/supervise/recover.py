@@ -27,7 +27,7 @@ def orphaned(job: StageJob) -> AttemptRecord | None:
     newest = here[-1] if here else None
     if newest is None or supervisor_fate(newest) != "gone":
         return None
-    return newest if Roll(job.stage_dir, newest).find() else None
+    return newest if Roll(job.stage_dir, newest).trainers(job.request.entry) else None
 
 
 def _is_here(attempt: AttemptRecord) -> bool:

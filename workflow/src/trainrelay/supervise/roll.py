@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.alive import Kin, Process, family, find, here, stat, table
+from trainrelay.alive import Kin, Process, family, find, here, runs, stat, table
 from trainrelay.attempts import PROCESSES, kin_of
 from trainrelay.errors import Fenced, UserError
 from trainrelay.files import write_json
@@ -49,11 +49,10 @@ class Roll:
         self._launcher = stat(pid)
         self._take([self._launcher])
 
-    def find(self) -> list[Process]:
-        """Every living process; this reads each environment, and may so wait for a stuck process."""
-        found = find(self.kin)
-        self._take(found)
-        return found
+    def trainers(self, script: str) -> list[Process]:
+        """Living launchers and ranks, no helper of theirs; this may wait for a stuck process."""
+        self._take(found := find(self.kin))
+        return [one for one in found if runs(one, script)]
 
     def look(self, *, now: bool = False) -> None:
         """Writes down who lives, at most every 5 s, by what costs little; buries those left to us."""
