@@ -16,6 +16,7 @@ from trainrelay.errors import NoProgress
 from trainrelay.records import Analysis, Finding
 
 LAUNCH = ToyByRate.launch
+pytestmark = pytest.mark.process
 
 
 def analysed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *habits: str) -> tuple[Analysis, Finding]:

@@ -51,6 +51,7 @@ def test_the_analysis_ends_0_and_says_that_nothing_was_judged(
     assert "**Overall**: Training was not judged." in disk.paths.analysis_text.read_text()
 
 
+@pytest.mark.process
 def test_the_report_shows_it(disk: OnDisk) -> None:
     """As it was written, read back from analysis.json."""
     train_stage(disk.config(), "r", "s")
@@ -77,6 +78,7 @@ def test_a_training_that_is_not_finished_has_no_such_verdict(disk: OnDisk) -> No
     assert not disk.paths.analysis.exists()
 
 
+@pytest.mark.process
 def test_a_trainer_that_fails_before_its_first_line_has_its_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -139,6 +140,28 @@ def test_a_write_without_an_end_is_waited_for_within_the_grace(tmp_path: Path, o
         _, errors = boss.communicate(timeout=60)
     assert "the write of checkpoint.pth did not end in time" in errors
     assert the_attempt(tmp_path, over_one).end == "interrupted"
+
+
+@pytest.mark.process
+def test_before_a_time_limit_a_write_has_what_slurm_leaves(
+    tmp_path: Path, over_one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write of gigabytes may take longer than the grace, and costs an epoch where it is cut short."""
+    answer = "JobState=RUNNING Restarts=0 RunTime=00:55:00 TimeLimit=01:00:00 PreemptTime=None"
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho {answer}\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with writing(tmp_path, over_one, "waits", stop_grace_s=0.1) as boss:
+        boss.send_signal(signal.SIGTERM)
+        said(boss, "waiting for the write of checkpoint.pth to end")
+        time.sleep(0.5)
+        (in_place(tmp_path, over_one).work_dirs.current / "go").touch()
+        _, errors = boss.communicate(timeout=60)
+    assert "the write of checkpoint.pth has ended" in errors
+    assert the_attempt(tmp_path, over_one).end == "time-limit"
 
 
 @pytest.mark.process

@@ -37,6 +37,8 @@ from trainrelay.supervise.text import quoted
 from trainrelay.supervise.watch import Watch, follow
 from trainrelay.supervise.watchdog import Hang, Watchdog, collect, described, with_stack_dumps
 
+_RECORD_S = 30.0  # of what Slurm leaves: for the end's record, and the requeue
+
 
 class Guard(Protocol):
     """The right to write, as a lease gives it."""
@@ -218,7 +220,9 @@ def _followed(
         # What did not resume, or is another's now, must not write over the checkpoints that are there.
         grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
         roll.look(now=True)
-        ending = keeper.end(roll.kin, grace_s, lambda: stop.at_once or lease.lost is not None)
+        slurms = _slurms_reason(record, stop)
+        write_s = slurms.left_s - job.stop_grace_s - _RECORD_S if slurms else 0.0
+        ending = keeper.end(roll.kin, grace_s, lambda: stop.at_once or lease.lost is not None, write_s)
         roll.look(now=True)
         watch.read(tail.remaining())
     _tell(ending, shown, launcher_was_gone=ended)
@@ -231,7 +235,7 @@ def _followed(
         watch,
         trainer.status(),
         stop_requested=stop.wanted,
-        stopped_by_slurm=_slurms_reason(record, stop),
+        stopped_by_slurm=slurms,
         hang=hang,
     )
     lease.guard()

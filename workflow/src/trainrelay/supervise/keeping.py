@@ -39,11 +39,13 @@ class Keeper(threading.Thread):
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
         self._closed = threading.Event()
 
-    def end(self, kin: Kin, grace_s: float, hurry: Callable[[], bool] = bool) -> Ending:
-        """As `end_everywhere`, but Python dies of a SIGTERM: before it a write may end, within the grace."""
-        until_s = time.monotonic() + grace_s
+    def end(self, kin: Kin, grace_s: float, hurry: Callable[[], bool] = bool, write_s: float = 0.0) -> Ending:
+        """As `end_everywhere`, but Python dies of a SIGTERM: before it a write may end, within the grace or
+        `write_s`."""
+        now_s = time.monotonic()
+        until_s, written_s = now_s + grace_s, now_s + max(grace_s, write_s)
         if grace_s > 0 and (members := find(kin)):
-            self._wait(members, lambda: hurry() or time.monotonic() >= until_s)
+            self._wait(members, lambda: hurry() or time.monotonic() >= written_s)
         return end_everywhere(steps_of(self._job.request), kin, max(until_s - time.monotonic(), 0.0), hurry)
 
     def _wait(self, members: Sequence[Process], over: Callable[[], bool]) -> None:

@@ -22,6 +22,7 @@ class Why(NamedTuple):
 
     end: EndClass
     words: str
+    left_s: int = 0  # until Slurm ends the job itself, as far as known
 
 
 def here(environment: Mapping[str, str]) -> SlurmRun | None:
@@ -62,7 +63,8 @@ def read(line: str, restarts: int = 0) -> Why | None:
     left_s = _left_s(found)
     if left_s is None or left_s > _NEAR_S:
         return None
-    return Why("time-limit", f"{max(left_s, 0)} s before its job's time limit ({found['TimeLimit']})")
+    left_s = max(left_s, 0)
+    return Why("time-limit", f"{left_s} s before its job's time limit ({found['TimeLimit']})", left_s)
 
 
 def _left_s(found: Mapping[str, str]) -> int | None:
