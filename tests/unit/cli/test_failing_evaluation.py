@@ -45,8 +45,8 @@ def test_an_exception_after_each_epoch_is_a_warning_that_quotes_it(
     analysis, finding = analysed(tmp_path, monkeypatch, "evaluation-raises")
     assert finding.severity == "warning"
     assert not finding.blocking
-    assert "3 attempts saved a checkpoint and then failed alike" in finding.message
-    assert "KeyError: 'results of epoch 3'" in finding.message
+    assert "3 attempts saved a checkpoint, then failed: " in finding.message
+    assert "KeyError: 'results of epoch N'. 3 attempts: 2 trainer-bug, 1 done." in finding.message
     assert analysis.verdict.kind == "warning"
 
 

@@ -50,17 +50,8 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
 
 def not_judged(sources: Iterable[str], why: str) -> Analysis:
     """Of a finished training whose logs nobody reads: its checkpoint speaks for it, its numbers do not."""
-    return Analysis(
-        format="unknown",
-        sources=tuple(sources),
-        segments=0,
-        epochs=0,
-        iterations=0,
-        progress=Progress(0, 0, None, None, None, False),
-        metrics={},
-        findings=(Finding("log", "warning", why),),
-        verdict=Verdict("not judged", why),
-    )
+    nothing, found = Progress(0, 0, None, None, None, False), (Finding("log", "warning", why),)
+    return Analysis("unknown", tuple(sources), 0, 0, 0, nothing, {}, found, Verdict("not judged", why))
 
 
 def _knowledge(log: Log) -> Knowledge:

@@ -19,10 +19,11 @@ def earlier(
     known = list(takewhile(lambda attempt: launch and attempt.launch == launch, reversed(list(attempts))))
     begun = [attempt.resumed_from.epoch if attempt.resumed_from else 0 for attempt in reversed(known)]
     brought = [after > before for before, after in pairwise([*begun, newest_epoch])]
-    return [_past(*one, ladder) for one in zip(reversed(known), brought, strict=True)]
+    return [past(*one, ladder) for one in zip(reversed(known), brought, strict=True)]
 
 
-def _past(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[str]) -> Past:
+def past(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[str]) -> Past:
+    """An attempt as its record tells it."""
     return Past(
         end=attempt.end or "lost",
         rung=attempt.backend if attempt.backend in ladder else ladder[0],

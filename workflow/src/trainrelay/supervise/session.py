@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
@@ -35,7 +35,7 @@ from trainrelay.supervise.decide import (
     recorded,
 )
 from trainrelay.supervise.display import display
-from trainrelay.supervise.earlier import earlier
+from trainrelay.supervise.earlier import earlier, past
 from trainrelay.supervise.events import Kept
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.left import left
@@ -184,12 +184,10 @@ class _Launch:
         base = self._job.work_dirs.epoch_base
         self._job = self._job.counting(record.epoch_bases)
         newest_before += self._job.work_dirs.epoch_base - base if newest_before else 0
-        return Past(
-            end=record.end or "lost",
-            rung=record.backend if record.backend in self._ladder else self._ladder[0],
-            steps=record.last_epoch is not None,
-            new_checkpoint=self._newest() > newest_before,
-            epochs_brought=self._newest() - newest_before,
+        brought = self._newest() - newest_before
+        return replace(
+            past(record, brought > 0, self._ladder),
+            epochs_brought=brought,
             port_fixed=self._job.port is not None,
             left=self._left(record),
         )
