@@ -30,7 +30,7 @@ from trainrelay.supervise.process import Ending, start
 from trainrelay.supervise.recover import settle
 from trainrelay.supervise.resume import ResumeProof, resume_point
 from trainrelay.supervise.roll import Roll
-from trainrelay.supervise.slurm_run import Why, why_stopped
+from trainrelay.supervise.slurm_run import why_stopped
 from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.tail import Tail
 from trainrelay.supervise.text import quoted
@@ -220,8 +220,9 @@ def _followed(
         # What did not resume, or is another's now, must not write over the checkpoints that are there.
         grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
         roll.look(now=True)
-        slurms = _slurms_reason(record, stop)
-        write_s = slurms.left_s - job.stop_grace_s - _RECORD_S if slurms else 0.0
+        # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
+        why = why_stopped(record.slurm) if record.slurm and stop.signals else None
+        write_s = why.left_s - job.stop_grace_s - _RECORD_S if why else 0.0
         ending = keeper.end(roll.kin, grace_s, lambda: stop.at_once or lease.lost is not None, write_s)
         roll.look(now=True)
         watch.read(tail.remaining())
@@ -235,7 +236,7 @@ def _followed(
         watch,
         trainer.status(),
         stop_requested=stop.wanted,
-        stopped_by_slurm=slurms,
+        stopped_by_slurm=why,
         hang=hang,
     )
     lease.guard()
@@ -248,11 +249,6 @@ def _learned(job: StageJob, record: AttemptRecord, bases: EpochBases, lease: Gua
     with contextlib.suppress(UserError):
         write_attempt(job.stage_dir, counted(record, bases))
     return counted(record, bases)
-
-
-def _slurms_reason(record: AttemptRecord, stop: StopRequest) -> Why | None:
-    """Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job."""
-    return why_stopped(record.slurm) if record.slurm and stop.signals else None
 
 
 def _described(job: StageJob, record: AttemptRecord, roll: Roll, hang: Hang) -> str:

@@ -63,8 +63,7 @@ def read(line: str, restarts: int = 0) -> Why | None:
     left_s = _left_s(found)
     if left_s is None or left_s > _NEAR_S:
         return None
-    left_s = max(left_s, 0)
-    return Why("time-limit", f"{left_s} s before its job's time limit ({found['TimeLimit']})", left_s)
+    return Why("time-limit", f"{max(left_s, 0)} s before its job's time limit ({found['TimeLimit']})", left_s)
 
 
 def _left_s(found: Mapping[str, str]) -> int | None:
