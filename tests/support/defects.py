@@ -203,8 +203,8 @@ DEFECTS = (
         "foreign-work-dir-is-fresh",
         "A work dir with somebody else's checkpoints is trained into.",
         f"{LIBRARY}/state.py",
-        "facts.not_ours or (_unknown(facts) if facts.left_behind else None)",
-        "facts.not_ours",
+        "    if problem := facts.not_ours or (\n        facts.left_behind and",
+        "    if problem := facts.not_ours or (\n        () and",
         "tests/unit/cli/test_train_stage.py::test_a_foreign_work_dir_is_refused_and_left_alone",
     ),
     Defect(
@@ -218,7 +218,7 @@ DEFECTS = (
     Defect(
         "work-dir-of-another-training",
         "Two working copies train into one work dir.",
-        f"{LIBRARY}/state.py",
+        f"{LIBRARY}/whose.py",
         "if owner is None or owner.id == ours:",
         "if owner is None or owner.id:",
         "tests/unit/cli/test_reverted_change.py::TestOwner"

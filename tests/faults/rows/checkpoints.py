@@ -135,7 +135,7 @@ def every_one_bad(bench: Bench) -> Seen:
     noticed_s = launch.said_at("none of the 2 checkpoints") - bench.moments()[0]["at_s"]
     _refused(bench, launch)
     _refused(bench, bench.train())
-    aside = bench.work_dir.with_name("work_dir.broken")
+    aside = bench.stage.with_name(f"{bench.stage.name}.old") / bench.work_dir.name
     typed = launch.text.rpartition("give it up with: ")[2].strip()
     subprocess.run(typed, shell=True, check=True, cwd=bench.folder)
     assert len(list(aside.glob("epoch_*.pth"))) == len(_damaged(bench)), f"it moved something else: {typed}"

@@ -9,14 +9,16 @@ from __future__ import annotations
 import glob
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.attempts import list_attempts
 from trainrelay.command import Trainer
 from trainrelay.errors import Refusal, UserError
-from trainrelay.files import sha256_of, sync_folder
-from trainrelay.owners import owner_of
-from trainrelay.state import Archived, Facts
+from trainrelay.files import first_below, sha256_of, sync_folder
+from trainrelay.owners import NAME, owner_of
+from trainrelay.state import Facts
+from trainrelay.whose import Archived
 from trainrelay.work_dirs import WorkDirs
 
 Move = tuple[Path, Path]
@@ -48,7 +50,16 @@ def _outside(facts: Facts) -> list[Path]:
 
 def not_archived(facts: Facts) -> str | None:
     """Why the training on disk may not be moved; None: it may."""
-    for path in _outside(facts):
+    folder, outside = facts.paths.folder.absolute(), _outside(facts)
+    inside = [one for one in (facts.elsewhere or facts.work_dirs).all if one.is_relative_to(folder)]
+    for path in (*outside, *inside):
+        if nested := _nested(path, facts):
+            mv = shlex.join(["mv", str(nested), str(path.with_name(f"{path.name}.{nested.name}"))])
+            return (
+                f"{nested} is the work dir of another training and would be archived with {path}; run: {mv}"
+                " (and set work_dir of that training to it)"
+            )
+    for path in outside:
         owner = facts.owners.get(path)
         if owner is None or not owner.was_empty:
             mv = shlex.join(["mv", str(path), f"{path}{next_aside(facts).suffix}"])
@@ -56,6 +67,17 @@ def not_archived(facts: Facts) -> str | None:
                 f"{path} {'was' if owner else 'may have been'} in use before this training, so it is not"
                 f" archived; set another work_dir in the config (this one stays as it is), or run: {mv}"
             )
+    return None
+
+
+def _nested(work_dir: Path, facts: Facts) -> Path | None:
+    """A folder inside of a work dir that another training owns."""
+    ours = facts.identity and facts.identity.owner
+    for path in first_below(work_dir, 2):
+        if path.name == NAME and path.parent != work_dir:
+            with suppress(UserError):  # files of that name may be anything
+                if (owner := owner_of(path.parent)) and owner.id != ours:
+                    return path.parent
     return None
 
 

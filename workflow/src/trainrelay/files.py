@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import secrets
 import shlex
@@ -21,6 +22,7 @@ from trainrelay.records import FileDigest
 M = TypeVar("M", bound=BaseModel)
 
 CHUNK_BYTES = 4 * 1024 * 1024
+_MOST_ENTRIES = 1000  # of a folder that is only looked into
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _JSON_OPTIONS = (
     orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
@@ -154,6 +156,23 @@ def why_not_written(path: Path, error: OSError) -> str:
 
 
 # ---------------------------------------------------------------------- reading
+
+
+def first_below(folder: Path, depth: int) -> Iterator[Path]:
+    """What is in a folder and down to `depth` folders below it, of each level the first thousands at most."""
+    level = [str(folder)]
+    for _ in range(depth + 1):
+        found = list(itertools.islice(itertools.chain.from_iterable(map(_entries, level)), 5 * _MOST_ENTRIES))
+        yield from (Path(entry) for entry in found)
+        level = [entry.path for entry in found if entry.is_dir()]
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(itertools.islice(entries, _MOST_ENTRIES))
+    except OSError:
+        return []
 
 
 def read_record(path: Path, model: type[M]) -> M | None:

@@ -22,6 +22,15 @@ def owner_of(work_dir: Path) -> Owner | None:
     return read_record(path, Owner)
 
 
+def owner_above(work_dir: Path) -> Owner | None:
+    """The owner of the nearest folder around a work dir that has one; files of that name may be anything."""
+    for folder in Path(os.path.realpath(work_dir)).parents:
+        with suppress(UserError):
+            if owner := owner_of(folder):
+                return owner
+    return None
+
+
 def claim(work_dir: Path, owner_id: str, folder: Path) -> None:
     """Makes a training known as the owner, unless one is known; `folder` is where its stage.json is."""
     path = work_dir / NAME

@@ -168,7 +168,14 @@ class AttemptRecord(Record):
     last_iteration: int | None = None
     iters_per_epoch: int | None = None
     final_checkpoint: CheckpointFacts | None = None
+    saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
     decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
+
+    @property
+    def newest_saved(self) -> int:
+        """The newest epoch that is known to have had a checkpoint; 0 where none is."""
+        points = (self.resumed_from, self.final_checkpoint)
+        return max(self.saved_epoch or 0, *((one and one.epoch) or 0 for one in points))
 
 
 class Processes(Record):

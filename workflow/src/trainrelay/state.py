@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from trainrelay.alive import supervisor_fate
 from trainrelay.attempts import list_attempts, rank_hours, supervisor_may_live
@@ -33,6 +33,7 @@ from trainrelay.records import (
     TrainRecord,
 )
 from trainrelay.signature import UNREADABLE, Difference, differences, ingredients, signature, trainer_of
+from trainrelay.whose import Archived, archived, elsewhere, gone, not_ours, unknown
 from trainrelay.work_dirs import WorkDirs
 
 # stopped: its supervisor gave up and needs your decision; a start tries again anyway. refused: nothing can be
@@ -85,14 +86,6 @@ class Facts:
         return sum(rank_hours(attempt, self.paths.folder) for attempt in self.attempts)
 
 
-class Archived(NamedTuple):
-    """A training of this stage that was moved aside, to `stage.old-NUMBER`."""
-
-    number: int
-    folder: Path
-    identity: Identity
-
-
 @dataclass(frozen=True, slots=True)
 class State:
     """How a stage stands and the sentence that says why."""
@@ -107,7 +100,7 @@ def read(config: Config, run: str, stage: str) -> Facts:
     paths = stage_paths(config, run, stage)
     attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
     identity, bases = read_record(paths.identity, Identity), epoch_bases(config, run, attempts)
-    dirs = replace(work_dirs(paths), bases=bases)
+    dirs = replace(work_dirs(paths), bases=bases, attempts=attempts)
     owners = {folder: owner_of(folder) for folder in dirs.all}
     return Facts(
         run=run,
@@ -121,9 +114,9 @@ def read(config: Config, run: str, stage: str) -> Facts:
         work_dirs=dirs,
         checkpoints=tuple(dirs.checkpoints(trainer)),
         left_behind=tuple(trainer.left_behind(paths.work_dir)),
-        elsewhere=_elsewhere(identity, paths, owners[paths.work_dir]),
+        elsewhere=elsewhere(identity, paths, owners[paths.work_dir]),
         owners=owners,
-        not_ours=_not_ours(identity, paths, owners),
+        not_ours=not_ours(identity, paths, owners),
         train=read_record(paths.train, TrainRecord),
         accepted=read_record(paths.accepted, Acceptance),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
@@ -180,16 +173,6 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
     if old and new and old.sha256 != new.sha256:
         changes.append(Difference("initial checkpoint", f"sha256 {old.sha256[:12]}", f"{new.sha256[:12]}"))
     return changes
-
-
-def archived(paths: StagePaths) -> list[Archived]:
-    """The archived trainings of a stage, newest first."""
-    found = []
-    for path in paths.folder.parent.glob(f"{paths.folder.name}.old-*"):
-        identity, number = read_record(path / paths.identity.name, Identity), path.suffix[5:]
-        if identity is not None and number.isdecimal():
-            found.append(Archived(int(number), path, identity))
-    return sorted(found, reverse=True, key=lambda one: one.number)
 
 
 def twin_aside(facts: Facts) -> Archived | None:
@@ -266,17 +249,6 @@ def handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
     return record.source.file if record else None
 
 
-def _elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:
-    """The work dirs of the training, where they are not the config's; those moved by hand are found."""
-    if identity is None or identity.work_dir is None or identity.work_dir == str(paths.work_dir):
-        return None
-    old = WorkDirs(Path(identity.work_dir), identity.takeovers)
-    if here is not None and here.id == identity.owner:
-        return None
-    there = owner_of(old.first)
-    return old if old.first.is_dir() and (there is None or there.id == identity.owner) else None
-
-
 def _unusable(facts: Facts, identity: Identity, *, changed: bool) -> str | None:
     """Why the work dir that the config names can be neither resumed from nor written to."""
     new, old = facts.paths.work_dir, facts.elsewhere
@@ -284,44 +256,18 @@ def _unusable(facts: Facts, identity: Identity, *, changed: bool) -> str | None:
         return facts.not_ours
     if old is None or changed:  # a changed training's checkpoints stay where they are
         named = identity.work_dir in (None, str(new)) or facts.owners.get(new)
-        return _unknown(facts) if facts.left_behind and not named and (old or identity.owner) else None
+        strange = facts.left_behind and not named and (old or identity.owner)
+        return unknown(new, facts.left_behind[0]) if strange else None
     moves = zip(old.all, WorkDirs(new, old.takeovers).all, strict=True)
     mv = " && ".join(shlex.join(["mv", str(source), str(to)]) for source, to in moves if source.is_dir())
     return f"its checkpoints are in {old.first}, but work_dir is {new} now; run: {mv} (or set work_dir back)"
 
 
-def _not_ours(
-    identity: Identity | None, paths: StagePaths, owners: Mapping[Path, Owner | None]
-) -> str | None:
-    """Whose a work dir is, as far as known, and the way out, where it is another training's."""
-    ours = identity.owner if identity else None
-    for folder, owner in owners.items():
-        if owner is None or owner.id == ours:
-            continue
-        for one in archived(paths):
-            if one.identity.owner == owner.id:
-                verb = f"trainrelay restore {paths.folder.parent.name}/{paths.folder.name} {one.number}"
-                return f"{folder} belongs to the archived {one.folder}; run: {verb}"
-        mv = shlex.join(["mv", str(folder), f"{folder}.old"])
-        return (
-            f"{folder} belongs to another training, that of {owner.folder!a}; set another work_dir for this"
-            f" stage in the config, or, if that training is given up, run: {mv}"
-        )
-    return None
-
-
-def _unknown(facts: Facts) -> str:
-    folder = facts.paths.work_dir
-    mv = shlex.join(["mv", str(folder), f"{folder}.old"])
-    return (
-        f"{folder} holds {facts.left_behind[0]}, which was not created by trainrelay; it is neither resumed"
-        f" from nor overwritten; to train from scratch, run: {mv} (or set another work_dir in the config)"
-    )
-
-
 def _without_identity(facts: Facts) -> State:
     record = facts.paths.train
-    if problem := facts.not_ours or (_unknown(facts) if facts.left_behind else None):
+    if problem := facts.not_ours or (
+        facts.left_behind and unknown(facts.paths.work_dir, facts.left_behind[0])
+    ):
         return State("foreign", problem)
     if facts.train is not None:
         what = f"{record} is there, but the training it speaks of is not"
@@ -357,6 +303,10 @@ def _trained(facts: Facts) -> State:
 
 
 def _unfinished(facts: Facts) -> State:
+    if not facts.checkpoints and (
+        lost := gone(facts.paths.folder, facts.identity, facts.work_dirs, facts.owners)
+    ):
+        return State("refused", lost)
     last = facts.attempts[-1] if facts.attempts else None
     how = f"attempt {last.number}: {last.end or _LEFT}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""

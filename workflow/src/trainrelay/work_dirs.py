@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.command import Trainer
-from trainrelay.records import EpochBases, Takeover
+from trainrelay.command import Trainer, hidden
+from trainrelay.records import AttemptRecord, EpochBases, Takeover
+
+_SKEW_S = 60.0  # by which the clock of a file server may be behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class WorkDirs:
     takeovers: tuple[Takeover, ...] = ()
     kept: Path | None = None  # absolute: where our copy of what the trainer writes over is
     bases: EpochBases = field(default_factory=EpochBases)  # how the trainer counts epochs, as far as known
+    attempts: tuple[AttemptRecord, ...] = ()  # that wrote to them
 
     @property
     def epoch_base(self) -> int:
@@ -41,7 +44,48 @@ class WorkDirs:
 
     def checkpoints(self, trainer: Trainer) -> list[tuple[int, Path]]:
         """Epochs and files that count, newest epoch first; of one epoch, the latest work dir's first."""
-        return sorted(self._counted(trainer), key=lambda found: -found[0])
+        counted = (found for found in self._counted(trainer) if not self._not_saved_here(*found))
+        return sorted(counted, key=lambda found: -found[0])
+
+    def unrecognised(self, trainer: Trainer) -> list[tuple[Path, str]]:
+        """What looks like a checkpoint and is none to resume from, each with why.
+
+        Where there is none to resume from, also what the attempts left in other places and forms.
+        """
+        found = [one for folder in self.all for one in trainer.unrecognised(folder)]
+        others = [(path, self._not_saved_here(epoch, path)) for epoch, path in self._counted(trainer)]
+        found += [(path, why) for path, why in others if why]
+        if self.attempts and all(why for _, why in others):
+            found += [one for folder in self.all for one in hidden(folder, self.attempts[0].started_s)]
+        return found
+
+    def _not_saved_here(self, epoch: int, path: Path) -> str | None:
+        """Why none of the attempts saved a checkpoint; None: one of them may have.
+
+        Output waits in buffers, so what is printed can be behind: a later epoch alone is no reason.
+        """
+        printed = self._newest_printed()
+        if not self.attempts or (printed is not None and epoch <= printed + 1):
+            return None
+        try:
+            is_older = path.stat().st_mtime < self.attempts[0].started_s - _SKEW_S
+        except OSError:
+            return None
+        if is_older:
+            return (
+                f"is of epoch {epoch} and older than the first attempt (if it is of this training: touch it)"
+            )
+        asked = max(one.epochs for one in self.attempts)
+        if printed is None or epoch <= asked + 1:
+            return None
+        return f"is of epoch {epoch}, but only {asked} were asked for and {printed} begun"
+
+    def _newest_printed(self) -> int | None:
+        """The last epoch that the attempts printed or resumed from; None where it is not known."""
+        printed = [one.last_epoch for one in self.attempts if one.last_epoch is not None]
+        if not printed or any(one.last_epoch is None and one.end in (None, "lost") for one in self.attempts):
+            return None
+        return max(*printed, *(one.resumed_from.epoch for one in self.attempts if one.resumed_from), 0)
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
         yield from trainer.checkpoints(self.current, self.epoch_base)

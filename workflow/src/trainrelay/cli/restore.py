@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from trainrelay import archiving, state, supervise
+from trainrelay import archiving, state, supervise, whose
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.say import say
 from trainrelay.cli.train import held_lease, stage_job
@@ -38,9 +38,9 @@ def restore_stage(config: Config, run_name: str, stage: str, number: int | None 
     print(f"{name} is now {after.kind}: {after.reason}. To continue, run the snakemake command again.")
 
 
-def _wanted(facts: state.Facts, number: int | None) -> tuple[state.Archived, str]:
+def _wanted(facts: state.Facts, number: int | None) -> tuple[whose.Archived, str]:
     """Which one, and why."""
-    found = state.archived(facts.paths)
+    found = whose.archived(facts.paths)
     if number is None and (twin := state.twin_aside(facts)):
         return twin, "what the config asks for now"
     name, numbers = f"{facts.run}/{facts.stage}", ", ".join(str(one.number) for one in found)

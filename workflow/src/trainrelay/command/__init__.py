@@ -19,7 +19,7 @@ from trainrelay.command.ladder import RUNGS, Rung
 from trainrelay.command.metriclogger import MetricLogger
 from trainrelay.command.mmcv import Mmcv
 from trainrelay.command.several_nodes import on_each_node, srun
-from trainrelay.command.torchrun import checkpoint_files, environment, launcher
+from trainrelay.command.torchrun import checkpoint_files, environment, hidden, launcher
 
 TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger())}
 
@@ -38,6 +38,7 @@ __all__ = [
     "TrainerConfig",
     "checkpoint_files",
     "environment",
+    "hidden",
     "launcher",
     "meant",
     "on_each_node",

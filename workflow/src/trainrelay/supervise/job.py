@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainrelay.attempts import list_attempts
 from trainrelay.command import LaunchRequest, Rung, Trainer
-from trainrelay.records import EpochBases
+from trainrelay.records import AttemptRecord, EpochBases
 from trainrelay.work_dirs import WorkDirs
 
 
@@ -40,13 +41,18 @@ class StageJob:
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
     learns_base: bool = False  # whether the config leaves it open how the trainer's checkpoints count
 
-    def checkpoints(self) -> list[tuple[int, Path]]:
+    def dirs(self, *newest: AttemptRecord) -> WorkDirs:
+        """The work dirs and the attempts that wrote to them, the newest as it will be recorded."""
+        recorded = (*list_attempts(self.stage_dir), *newest)
+        return replace(self.work_dirs, attempts=tuple({one.number: one for one in recorded}.values()))
+
+    def checkpoints(self, *newest: AttemptRecord) -> list[tuple[int, Path]]:
         """Epochs and files that are there now, newest epoch first; whether they are sound is not judged."""
-        return self.work_dirs.checkpoints(self.trainer)
+        return self.dirs(*newest).checkpoints(self.trainer)
 
     def unrecognised(self) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are none to resume from, each with why."""
-        return [found for folder in self.work_dirs.all for found in self.trainer.unrecognised(folder)]
+        return self.dirs().unrecognised(self.trainer)
 
     def counting(self, bases: EpochBases) -> StageJob:
         """The same job, with what is known by now of how its trainer counts epochs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from trainrelay.attempts import attempt_log
@@ -23,7 +24,9 @@ def left(job: StageJob, record: AttemptRecord | None) -> Left:
     files = job.unrecognised()
     alone = [(path, _ALONE) for path in checkpoint_files(job.work_dirs.current) if _is_weights_alone(path)]
     files, unrecognised = [*files, *alone], bool(files)
-    listed = ", ".join(f"{path.name} ({quoted(why)})" for path, why in files[:_MOST])
+    listed = ", ".join(
+        f"{os.path.relpath(path, job.work_dirs.current)} ({quoted(why)})" for path, why in files[:_MOST]
+    )
     more = f" and {len(files) - _MOST} more" if len(files) > _MOST else ""
     holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like one'}{more}"
     words = f"{holds}; looked for: {job.trainer.looked_for}"

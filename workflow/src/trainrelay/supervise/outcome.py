@@ -32,7 +32,8 @@ def judged(
 
     Of a trainer whose exit status nobody saw, the last epoch's checkpoint decides whether it went well.
     """
-    final, problem = final_checkpoint(job, status)
+    record = _with_progress(record, watch)
+    final, problem = final_checkpoint(job, status, record)
     status = (0 if final else _UNSEEN_FAILURE) if status is UNSEEN else status
     end, reason = classify(
         Evidence(
@@ -51,12 +52,16 @@ def judged(
             local_ranks=job.request.nproc_per_node if job.request.nodes == 1 else None,
         )
     )
-    return ended(_with_progress(record, watch), end, reason, exit_status=status, final_checkpoint=final)
+    saved = max((epoch for epoch, _ in job.checkpoints(record)), default=None)
+    record = record.model_copy(update={"saved_epoch": saved})
+    return ended(record, end, reason, exit_status=status, final_checkpoint=final)
 
 
-def final_checkpoint(job: StageJob, status: int | None) -> tuple[CheckpointFacts | None, str | None]:
+def final_checkpoint(
+    job: StageJob, status: int | None, *newest: AttemptRecord
+) -> tuple[CheckpointFacts | None, str | None]:
     """The checkpoint that finishes the training, or what is wrong with it; (None, None): there is none."""
-    found = job.checkpoints()
+    found = job.checkpoints(*newest)
     path = final_candidate(found, job.epochs)
     if path is None:
         return None, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +9,14 @@ from trainrelay.attempts import list_attempts
 from trainrelay.checkpoint import newest_sound
 from trainrelay.command import Observation, ResumeSeen, StepSeen
 from trainrelay.errors import Refusal
-from trainrelay.records import ResumePoint
+from trainrelay.files import read_record
+from trainrelay.owners import owner_of
+from trainrelay.records import Identity, ResumePoint
 from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.left import left
 from trainrelay.supervise.text import printable
+from trainrelay.whose import given_up, gone
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
@@ -28,28 +30,37 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     if not candidates:
         if damaged:
             raise Refusal(_none_understood(job))
+        if lost := _gone(job):
+            raise Refusal(f"{job.name}: {lost}")
         return None, []
     facts, skipped = newest_sound(candidates, job.work_dirs.epoch_base)
     if facts is None:
         raise Refusal(_none_sound(job, candidates, skipped))
     assert facts.epoch is not None, "a valid checkpoint knows its epoch"
     point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
+    saved = max((one.newest_saved for one in job.dirs().attempts), default=0)
+    if saved > candidates[0][0]:
+        skipped.append(f"the checkpoint of epoch {saved}, which is not there any more")
     return point, [*skipped, *damaged]
 
 
 def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
     folders = dict.fromkeys(path.parent for _, path in candidates)
-    moves = (f"mv {one} {one}.broken" for one in (shlex.quote(str(folder)) for folder in folders))
     return (
         f"{job.name}: none of the {len(candidates)} checkpoints in {', '.join(map(str, folders))} is valid"
         f" ({'; '.join(skipped[:3])}). Starting from scratch would lose that training:"
-        f" put a valid checkpoint back, or give it up with: {' && '.join(moves)}"
+        f" put a valid checkpoint back, or give it up with: {given_up(job.stage_dir, job.work_dirs)}"
     )
 
 
 def _none_understood(job: StageJob) -> str:
     nothing = nothing_to_resume_from(left(job, next(reversed(list_attempts(job.stage_dir)), None)))
     return f"{job.name}: {nothing.reason}; {nothing.what_to_do}"
+
+
+def _gone(job: StageJob) -> str | None:
+    owners = {folder: owner_of(folder) for folder in job.work_dirs.all}
+    return gone(job.stage_dir, read_record(job.stage_dir / "stage.json", Identity), job.dirs(), owners)
 
 
 class ResumeProof:

@@ -1,0 +1,211 @@
+"""What was trained is not there any more, or is inside of another training's work dir."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.toy_project import ToyByRate, ToyProject, make_checkout
+from trainrelay import state
+from trainrelay.attempts import list_attempts
+from trainrelay.command import TRAINERS
+from trainrelay.errors import Refusal
+from trainrelay.files import read_record, write_json
+from trainrelay.owners import owner_of
+from trainrelay.plan import stage_plan
+from trainrelay.records import AttemptRecord, Identity
+
+MORE = {"epochs": 4}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three epochs; records name absolute paths, so each test gets it in the same place."""
+    folder = tmp_path_factory.mktemp("missing")
+    with pytest.MonkeyPatch.context() as patched:
+        checkout = make_checkout(folder / "now", patched, 0.1, 0.2)
+        ToyProject(checkout, folder / "now/runs").train()
+    shutil.copytree(folder / "now", folder / "kept")
+    return folder
+
+
+@pytest.fixture
+def toy(trained: Path, monkeypatch: pytest.MonkeyPatch) -> ToyProject:
+    monkeypatch.setitem(TRAINERS, "mmcv", ToyByRate(trained / "now/templates"))
+    shutil.rmtree(trained / "now")
+    shutil.copytree(trained / "kept", trained / "now")
+    return ToyProject(trained / "now/checkout", trained / "now/runs")
+
+
+def newest(toy: ToyProject) -> AttemptRecord:
+    return list_attempts(toy.paths().folder)[-1]
+
+
+def refusal(toy: ToyProject) -> str:
+    with pytest.raises(Refusal) as refused:
+        toy.train(**MORE)
+    return str(refused.value)
+
+
+def rewrite(toy: ToyProject, **changes: object) -> None:
+    """The one attempt, recorded otherwise."""
+    path = toy.paths().folder / "attempts/001/attempt.json"
+    record = read_record(path, AttemptRecord)
+    assert record
+    write_json(path, record.model_copy(update=changes))
+
+
+def unmounted(work_dir: Path) -> None:
+    work_dir.rename(work_dir.with_name("on another disk"))
+
+
+def looks_empty(work_dir: Path) -> None:
+    unmounted(work_dir)
+    work_dir.mkdir()
+
+
+def deleted(work_dir: Path) -> None:
+    for path in work_dir.glob("epoch_*.pth"):
+        path.unlink()
+
+
+def all_damaged(work_dir: Path) -> None:
+    for path in work_dir.glob("epoch_*.pth"):
+        path.write_bytes(path.read_bytes()[:300])
+
+
+class TestGone:
+    @pytest.mark.parametrize("away", [unmounted, looks_empty])
+    def test_a_work_dir_that_is_not_there_is_not_trained_into_and_resumes_once_it_is_back(
+        self, toy: ToyProject, away: Callable[[Path], None]
+    ) -> None:
+        work_dir = toy.paths().work_dir
+        away(work_dir)
+        before = sorted(toy.checkout.rglob("*"))
+        said = refusal(toy)
+        assert f"{work_dir} held the checkpoint of epoch 3 and does not now; put it back" in said
+        assert stage_plan(toy.config(**MORE), "r", "s").action == "refuse"
+        assert sorted(toy.checkout.rglob("*")) == before
+        shutil.rmtree(work_dir, ignore_errors=True)
+        work_dir.with_name("on another disk").rename(work_dir)
+        toy.train(**MORE)
+        point = newest(toy).resumed_from
+        assert point
+        assert point.epoch == 3
+
+    @pytest.mark.parametrize("away", [unmounted, looks_empty, deleted, all_damaged])
+    def test_what_the_refusal_says_to_run_trains_from_scratch(
+        self, toy: ToyProject, away: Callable[[Path], None]
+    ) -> None:
+        away(toy.paths().work_dir)
+        command = "mv " + refusal(toy).rpartition(": mv ")[2]
+        assert stage_plan(toy.config(), "r", "s").action == "nothing"  # complete as it was asked for before
+        subprocess.run(command, shell=True, check=True)
+        toy.train(**MORE)
+        assert (newest(toy).number, newest(toy).resumed_from, newest(toy).end) == (1, None, "done")
+        assert toy.paths().folder.with_name("s.old").is_dir()
+
+    def test_a_training_that_nobody_saw_end_is_known_by_the_owner_of_its_work_dir(
+        self, toy: ToyProject
+    ) -> None:
+        """As after a power cut, with the disk of the work dir not mounted: no record tells of an epoch."""
+        rewrite(
+            toy, end=None, last_epoch=None, final_checkpoint=None, saved_epoch=None, supervisor_pid=2**22 + 1
+        )
+        unmounted(toy.paths().work_dir)
+        assert "held this training and does not now" in refusal(toy)
+
+    def test_attempts_that_never_trained_a_step_hold_nothing_up(self, toy: ToyProject) -> None:
+        rewrite(toy, end="trainer-bug", last_epoch=None, final_checkpoint=None, saved_epoch=None)
+        unmounted(toy.paths().work_dir)
+        toy.train(**MORE)
+        assert newest(toy).end == "done"
+
+    def test_without_a_checkpoint_by_then_it_starts_from_scratch_in_its_own_work_dir(
+        self, toy: ToyProject
+    ) -> None:
+        rewrite(toy, end="killed", last_epoch=2, final_checkpoint=None, saved_epoch=None)
+        deleted(toy.paths().work_dir)
+        toy.train(**MORE)
+        assert (newest(toy).number, newest(toy).resumed_from) == (2, None)
+
+    def test_without_the_newest_it_resumes_from_the_one_before_and_says_so(
+        self, toy: ToyProject, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (toy.paths().work_dir / "epoch_3.pth").unlink()
+        toy.train(**MORE)
+        point = newest(toy).resumed_from
+        assert point
+        assert point.epoch == 2
+        assert "not resumed from: the checkpoint of epoch 3, which is not there any more" in (
+            " ".join(capsys.readouterr().err.split())
+        )
+
+    def test_a_run_that_was_copied_elsewhere_resumes(self, toy: ToyProject) -> None:
+        """With the times of its files kept, and with new ones."""
+        for copy in (shutil.copy2, shutil.copy):
+            there = toy.out.parent / f"machine {copy.__name__}"
+            shutil.copytree(toy.checkout, there / "checkout", copy_function=copy)
+            shutil.copytree(toy.out, there / "runs", copy_function=copy)
+            moved = ToyProject(there / "checkout", there / "runs")
+            moved.train(**MORE)
+            point = newest(moved).resumed_from
+            assert point
+            assert point.epoch == 3
+
+
+class TestNested:
+    """Stage r/s of another config, with a work dir inside of ours."""
+
+    @pytest.fixture
+    def other(self, toy: ToyProject) -> ToyProject:
+        return ToyProject(toy.checkout, toy.out.with_name("other runs"), "work_dirs/s/sub")
+
+    def test_a_work_dir_inside_of_anothers_is_refused_before_anything_is_written(
+        self, toy: ToyProject, other: ToyProject
+    ) -> None:
+        with pytest.raises(
+            Refusal, match=r"s/sub is inside of the work dir of another training.*set another"
+        ):
+            other.train()
+        assert stage_plan(other.config(), "r", "s").action == "refuse"
+        assert not other.paths().work_dir.exists()
+        (toy.checkout / "owner.json").write_text('{"owner": "of something else"}')
+        ToyProject(toy.checkout, other.out, "work_dirs/other").train()
+
+    def test_it_is_not_archived_with_ours_and_the_way_out_works(
+        self, toy: ToyProject, other: ToyProject
+    ) -> None:
+        """Both trained before that was refused."""
+        owned = toy.paths().work_dir / "owner.json"
+        aside = owned.rename(owned.with_name("aside"))
+        other.train()
+        aside.rename(owned)
+        other.promote()
+        ours, nested = toy.paths().work_dir, other.paths().work_dir
+        with pytest.raises(Refusal, match="sub is the work dir of another training") as refused:
+            toy.train(options={"optimizer.lr": 0.2})
+        assert owner_of(nested)
+        subprocess.run(str(refused.value).partition("run: ")[2].partition(" (and")[0], shell=True, check=True)
+        toy.train(options={"optimizer.lr": 0.2})
+        assert ours.with_name("s.old-1").is_dir()
+        moved = ToyProject(toy.checkout, other.out, "work_dirs/s.sub")
+        assert state.current(moved.config(), "r", "s").kind == "complete"
+        moved.train(**MORE)
+        assert newest(moved).resumed_from
+
+
+def test_a_launch_does_not_start_from_scratch_where_its_work_dir_vanishes_meanwhile(toy: ToyProject) -> None:
+    """As a retry sees it, whose stage was looked at before."""
+    from trainrelay.cli.train import stage_job  # noqa: PLC0415
+    from trainrelay.supervise.resume import resume_point  # noqa: PLC0415
+
+    job = stage_job(toy.config(**MORE), state.read(toy.config(**MORE), "r", "s"))
+    assert read_record(toy.paths().identity, Identity)
+    looks_empty(toy.paths().work_dir)
+    with pytest.raises(Refusal, match="held the checkpoint of epoch 3 and does not now"):
+        resume_point(job)
