@@ -364,8 +364,8 @@ DEFECTS = (
         "gate-dropped",
         "Blocking findings do not keep a checkpoint from the next stage.",
         f"{LIBRARY}/cli/promote.py",
-        "_gate(facts, source, _blocking(config, facts), accepted)",
-        "_gate(facts, source, [], accepted)",
+        "if blocking := _blocking(config, facts):",
+        "if blocking := []:",
         "tests/unit/cli/test_promote_stage.py::test_a_blocking_finding_keeps_the_checkpoint_where_it_is",
     ),
     Defect(

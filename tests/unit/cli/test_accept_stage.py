@@ -9,10 +9,13 @@ import pytest
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import accept
+from trainrelay.cli.report import write_report
 from trainrelay.cli.train_record import write_train_record
 from trainrelay.config import Config
 from trainrelay.errors import UserError
+from trainrelay.files import read_record, write_json
 from trainrelay.plan import stage_plan
+from trainrelay.records import FileDigest, Identity
 from trainrelay.state import read
 
 
@@ -23,8 +26,10 @@ def disk(tmp_path: Path) -> OnDisk:
     return disk
 
 
-def accepted(disk: OnDisk, monkeypatch: pytest.MonkeyPatch, retrain: bool = False) -> None:
-    config: Config = disk.config()
+def accepted(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch, retrain: bool = False, config: Config | None = None
+) -> None:
+    config = config or disk.config()
     monkeypatch.setattr(accept, "configured", lambda _: config)
     said = {"where": "r/s", "reason": "I know", "retrain": retrain}
     accept.run(argparse.Namespace(**said))
@@ -51,3 +56,83 @@ def test_what_lies_set_aside_may_be_trained_once_more(disk: OnDisk, monkeypatch:
     disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
     accepted(disk, monkeypatch, retrain=True)
     assert stage_plan(disk.config(), "r", "s").action == "train"
+
+
+CHANGED = {"options": {"optimizer.lr": 0.2}}
+
+
+def test_both_kinds_stand_beside_each_other(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint is accepted, a change is accepted and reverted: the checkpoint still is."""
+    disk.train()
+    write_train_record(disk.config(), read(disk.config(), "r", "s"))
+    (disk.paths.folder / "attempts/001/trainer.log").unlink()
+    accepted(disk, monkeypatch)
+    changed = disk.config(guard_gpu_h=0.0, **CHANGED)
+    assert stage_plan(changed, "r", "s").action == "refuse"
+    accepted(disk, monkeypatch, retrain=True, config=changed)
+    assert stage_plan(changed, "r", "s").action == "retrain"
+    assert "taken as it is" in stage_plan(disk.config(), "r", "s").reason
+
+
+def test_an_earlier_version_wrote_both_to_one_file(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk.train()
+    changed = disk.config(guard_gpu_h=0.0, **CHANGED)
+    accepted(disk, monkeypatch, retrain=True, config=changed)
+    disk.paths.may_retrain.rename(disk.paths.accepted)
+    assert stage_plan(changed, "r", "s").action == "retrain"
+    assert stage_plan(disk.config(), "r", "s").reason == "2 of 2 epochs trained"
+
+
+def test_a_retraining_of_what_has_not_changed_is_not_accepted(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.train()
+    with pytest.raises(
+        UserError, match=r"r/s is complete \(2 of 2 epochs trained\): nothing would be archived"
+    ):
+        accepted(disk, monkeypatch, retrain=True)
+    with pytest.raises(UserError, match=r"r/s is resumable .*: nothing would be archived"):
+        accepted(disk, monkeypatch, retrain=True, config=disk.config(epochs=3))
+    assert not disk.paths.may_retrain.exists()
+
+
+def test_another_file_to_start_from_may_archive_what_is_to_be_resumed(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its content tells, which no plan reads."""
+    disk.train()
+    (disk.base / "checkout/a.py").write_text("load_from = 'start.pth'\n")
+    (disk.base / "checkout/start.pth").write_bytes(b"new")
+    disk.identify()
+    identity = read_record(disk.paths.identity, Identity)
+    assert identity
+    old = FileDigest(path="start.pth", sha256="0" * 64, size=3)
+    write_json(disk.paths.identity, identity.model_copy(update={"initial_checkpoint": old}))
+    accepted(disk, monkeypatch, retrain=True, config=disk.config(epochs=3))
+    assert disk.paths.may_retrain.exists()
+
+
+@pytest.mark.process  # git
+def test_a_retraining_that_was_accepted_and_reverted_is_not_reported(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.train()
+    changed = disk.config(guard_gpu_h=0.0, **CHANGED)
+    accepted(disk, monkeypatch, retrain=True, config=changed)
+    for config, said in ((changed, True), (disk.config(), False)):
+        page = write_report(config, "r").read_text(encoding="utf-8")
+        assert ("accepted that this stage is trained again" in page) is said
+
+
+def test_the_checkpoint_of_a_training_that_is_not_asked_for_is_not_accepted(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its train.json is there, though."""
+    disk.train()
+    write_train_record(disk.config(), read(disk.config(), "r", "s"))
+    (disk.paths.folder / "attempts/001/trainer.log").unlink()
+    with pytest.raises(UserError, match=r"r/s is not the training that the config asks for now \(.*0\.2"):
+        accepted(disk, monkeypatch, config=disk.config(**CHANGED))
+    with pytest.raises(UserError, match="no valid checkpoint"):  # more epochs: the newest valid one
+        accepted(disk, monkeypatch, config=disk.config(epochs=3))
+    assert not disk.paths.accepted.exists()

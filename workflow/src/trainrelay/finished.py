@@ -30,12 +30,15 @@ def epochs_trained(attempts: Sequence[AttemptRecord]) -> int:
 
 
 def why_not_lowered(attempts: Sequence[AttemptRecord], epochs: int, there: Collection[int]) -> str | None:
-    """Why a training of more epochs does not answer for `epochs`, of which `there` have a checkpoint.
+    """Why what is trained, or on its way to more epochs, does not answer for `epochs`, and what to set.
 
-    None: it does, also where the trainer went past the epochs that it was asked for.
+    `there` are the epochs that have a checkpoint. None: it answers, also where the trainer went past what it
+    was asked for.
     """
-    trained = epochs_trained(attempts)
-    asked = max((one.epochs for one in attempts if one.end == "done"), default=0)
-    if epochs in there or asked <= epochs:
+    newest = max((*there, epochs_trained(attempts)))
+    past = {one.final_checkpoint.epoch for one in attempts if one.final_checkpoint and one.epochs <= epochs}
+    raised = any(one.epochs > epochs for one in attempts)
+    if newest <= epochs or not raised or not past.union({epochs}).isdisjoint(there):
         return None
-    return f"epochs is {epochs}, but {trained} epochs are trained and epoch {epochs} has no checkpoint"
+    trained = f"{newest} epochs are trained and epoch {epochs} has no checkpoint"
+    return f"epochs is {epochs}, but {trained}; set epochs: {newest}"

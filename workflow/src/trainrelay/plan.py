@@ -237,8 +237,7 @@ def guard(config: Config, facts: state.Facts) -> str | None:
 
 def retrain_accepted(facts: state.Facts) -> bool:
     """Whether a person said that this very change may set the old training aside."""
-    accepted = facts.accepted
-    return accepted is not None and accepted.kind == "retrain" and accepted.subject in facts.signatures
+    return facts.may_retrain is not None and facts.may_retrain.subject in facts.signatures
 
 
 def _devices(config: Config, run: str, settings: Stage) -> str:

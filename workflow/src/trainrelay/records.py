@@ -274,7 +274,7 @@ class Promotions(Record):
 
 
 class Acceptance(Record):
-    """accepted.json: a person's word. Holds for one subject only (see `subject`)."""
+    """accepted.json, accepted-retrain.json: your decision. Holds for one subject only (see `subject`)."""
 
     kind: Literal["gate", "retrain"]
     subject: str  # what was accepted: a checkpoint's sha256, or the signature of a change

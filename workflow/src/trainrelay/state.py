@@ -64,7 +64,10 @@ class Facts:
     owners: Mapping[Path, Owner | None] = field(default_factory=dict)  # of the work dirs
     not_ours: str | None = None  # the sentence about a work dir that another training owns
     train: TrainRecord | None = None
-    accepted: Acceptance | None = None
+    promoted: CheckpointRecord | None = None
+    accepted: Acceptance | None = None  # of kind gate
+    may_retrain: Acceptance | None = None
+    epoch_base: int | None = None  # as the config sets it
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
     by_rules_1: dict[str, str] | None = (
         None  # the ingredients as records of format 1 count them; None: the same
@@ -102,6 +105,9 @@ def read(config: Config, run: str, stage: str) -> Facts:
     identity, bases = read_record(paths.identity, Identity), epoch_bases(config, run, attempts)
     dirs = replace(work_dirs(paths), bases=bases, attempts=attempts)
     owners = {folder: owner_of(folder) for folder in dirs.all}
+    # Earlier versions wrote both kinds to the first.
+    words = [read_record(path, Acceptance) for path in (paths.accepted, paths.may_retrain)]
+    accepted = {word.kind: word for word in words if word}
     return Facts(
         run=run,
         stage=stage,
@@ -118,7 +124,10 @@ def read(config: Config, run: str, stage: str) -> Facts:
         owners=owners,
         not_ours=not_ours(identity, paths, owners),
         train=read_record(paths.train, TrainRecord),
-        accepted=read_record(paths.accepted, Acceptance),
+        promoted=read_record(paths.checkpoint, CheckpointRecord),
+        epoch_base=config.runs[run].trainer.epoch_base,
+        accepted=accepted.get("gate"),
+        may_retrain=accepted.get("retrain"),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
         by_rules_1=ingredients(config, run, stage, rules=1),
     )
@@ -187,7 +196,7 @@ def twin_aside(facts: Facts) -> Archived | None:
 def taken_as_is(facts: Facts) -> CheckpointFacts | None:
     """The checkpoint that the user takes in place of more training, unless more was asked for since."""
     given, newest_s = facts.accepted, facts.attempts[-1].started_s if facts.attempts else 0.0
-    if given is None or given.kind != "gate" or given.epochs != facts.epochs or given.at_s <= newest_s:
+    if given is None or given.epochs != facts.epochs or given.at_s <= newest_s:
         return None
     return given.checkpoint
 
@@ -207,7 +216,7 @@ def not_as_recorded(facts: Facts, found: CheckpointFacts) -> str | None:
     """Why a checkpoint is not the one that was trained, unless the user accepted it as it is."""
     name, given = f"{facts.run}/{facts.stage}", facts.accepted
     known = recorded(facts.attempts, found.epoch or 0)
-    accepted = given is not None and given.kind == "gate" and given.subject == found.file.sha256
+    accepted = given is not None and given.subject == found.file.sha256
     if known is None or accepted or known.file.sha256 == found.file.sha256:
         return None
     return (
@@ -232,10 +241,19 @@ def current(config: Config, run: str, stage: str) -> State:
     return judge(read(config, run, stage))
 
 
+def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
+    """The last epoch's checkpoint that was copied to the promotion target; its file may be gone since."""
+    record, done = facts.train, facts.promoted
+    if record is None or done is None or done.target is None or record.signature not in facts.signatures:
+        return None
+    found = record.final_checkpoint
+    return found if found.epoch == facts.epochs and found.file.sha256 == done.source.file.sha256 else None
+
+
 def promoted_epoch(stage: Stage, facts: Facts) -> int:
     """The epoch that is promoted: a later one where the trainer went past it and kept only that."""
-    asked = stage.checkpoint_epoch
-    if stage.checkpoint != "latest" or any(epoch == asked for epoch, _ in facts.checkpoints):
+    asked, there = stage.checkpoint_epoch, {epoch for epoch, _ in facts.checkpoints}
+    if stage.checkpoint != "latest" or asked in there or promoted_as_asked(facts):
         return asked
     return max(asked, epochs_trained(facts.attempts))
 
@@ -278,28 +296,35 @@ def _without_identity(facts: Facts) -> State:
 def _running(facts: Facts) -> State:
     attempt = facts.attempts[-1]
     what = f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}"
-    if supervisor_fate(attempt) != "elsewhere":
-        return State("running", what)
-    return State("running", f"{what}; if that host is gone, the next start takes it over by itself")
+    over = "; if that host is gone, the next start takes it over by itself"
+    return State("running", what + over if supervisor_fate(attempt) == "elsewhere" else what)
 
 
 def _complete(facts: Facts) -> State | None:
-    recorded = facts.train is not None and facts.train.signature in facts.signatures
-    if recorded and facts.accepted is None:
-        return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
+    """Whether it is finished, or what contradicts that; None: more is to be trained."""
     if facts.accepted and (taken := taken_as_is(facts)):
         return State("complete", f"taken as it is at epoch {taken.epoch}: {facts.accepted.reason}")
-    return _trained(facts) if epochs_trained(facts.attempts) >= facts.epochs else None
-
-
-def _trained(facts: Facts) -> State:
-    """A finished training, of more epochs than the config asks for perhaps."""
     trained, there = epochs_trained(facts.attempts), {epoch for epoch, _ in facts.checkpoints}
-    if why := why_not_lowered(facts.attempts, facts.epochs, there):
+    recorded = facts.train is not None and facts.train.signature in facts.signatures and not facts.attempts
+    if recorded or promoted_as_asked(facts):
+        return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
+    ended = trained >= facts.epochs
+    why = why_not_lowered(facts.attempts, facts.epochs, there)
+    if why := why or (_counted_otherwise(facts) if ended else None):
         accept = f'trainrelay accept {facts.run}/{facts.stage} --reason "..."'
-        return State("refused", f"{why}; set epochs: {trained}, or take what is there as it is: {accept}")
+        return State("refused", f"{why}, or take what is there as it is: {accept}")
     past = f"; warning: the trainer went on to epoch {trained}" if trained > facts.epochs else ""
-    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{past}")
+    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{past}") if ended else None
+
+
+def _counted_otherwise(facts: Facts) -> str | None:
+    """That the config's epoch_base is not the one by which a finished training was counted."""
+    last = next((one for one in reversed(facts.attempts) if one.end == "done"), None)
+    known = last.epoch_bases.saved or 0 if last else None
+    if last and facts.epoch_base not in (None, known):
+        counted = f"attempt {last.number} counted its checkpoints with {known} to the end"
+        return f"epoch_base is {facts.epoch_base}, but {counted}; set epoch_base: {known}"
+    return None
 
 
 def _unfinished(facts: Facts) -> State:
@@ -316,7 +341,7 @@ def _unfinished(facts: Facts) -> State:
     if facts.epochs_done >= facts.epochs:
         return State("resumable", f"{where}; its last checkpoint is verified at the next start")
     if last is not None and last.end == "done":
-        return State("resumable", f"epochs raised from {last.epochs} to {facts.epochs}")
+        return State("resumable", f"epochs raised from {epochs_trained(facts.attempts)} to {facts.epochs}")
     return State("resumable", where)
 
 

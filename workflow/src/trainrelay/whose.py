@@ -37,11 +37,12 @@ def elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) 
     """The work dirs of the training, where they are not the config's; those moved by hand are found."""
     if identity is None or identity.work_dir is None or identity.work_dir == str(paths.work_dir):
         return None
-    old = WorkDirs(Path(identity.work_dir), identity.takeovers)
-    if here is not None and here.id == identity.owner:
+    old, new = WorkDirs(Path(identity.work_dir), identity.takeovers), paths.work_dir
+    moved = here is not None and here.id == identity.owner
+    if moved or not old.first.is_dir() or (new.is_dir() and new.samefile(old.first)):
         return None
     there = owner_of(old.first)
-    return old if old.first.is_dir() and (there is None or there.id == identity.owner) else None
+    return old if there is None or there.id == identity.owner else None
 
 
 def not_ours(identity: Identity | None, paths: StagePaths, owners: Mapping[Path, Owner | None]) -> str | None:

@@ -74,7 +74,7 @@ def judge_stage(config: Config, facts: state.Facts) -> Analysis:
 
 def _expectation(config: Config, facts: state.Facts) -> Expectation:
     settings = config.stage(facts.run, facts.stage)
-    accepted = facts.accepted.checkpoint if facts.accepted else None
+    accepted = state.taken_as_is(facts)
     return Expectation(
         # Of a training that goes on, nobody expects the last epoch yet.
         epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,

@@ -10,7 +10,7 @@ from trainrelay.cli.analyze import judge_stage
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.say import say
 from trainrelay.config import Config, Stage, StagePaths
-from trainrelay.errors import CheckpointError, LogError, Refusal, UserError
+from trainrelay.errors import LogError, Refusal, UserError
 from trainrelay.files import read_record, write_json
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
 from trainrelay.signature import trainer_of
@@ -30,14 +30,13 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     if (judged := state.judge(facts)).kind in state.REFUSED:
         raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     settings, source = config.stage(run_name, stage), facts.train.final_checkpoint
-    if facts.not_ours and facts.elsewhere is None:
-        raise Refusal(f"{run_name}/{stage}: {facts.not_ours}")
     refuse_other_training(facts, source)
+    if judged.kind != "complete":
+        what = f"{run_name}/{stage} is {judged.kind}: {judged.reason}"
+        raise Refusal(f"{what}; run: snakemake --forcerun train_{stage}")
     accepted = _accepted(settings, facts, source)
-    _gate(facts, source, _blocking(config, facts), accepted)
     if accepted is None:
-        iterations = _iterations(config, facts, source)
-        checkpoint.verify(source, epochs=state.promoted_epoch(settings, facts), iterations=iterations)
+        gate(config, facts, source)
     target = facts.paths.target
     if target is not None:
         _announce(facts.paths, source.file.model_copy(update={"path": str(target)}))
@@ -65,8 +64,7 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
 
 def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = None) -> None:
     """Refusal where a checkpoint (None: what was promoted) is not that of the training that is asked for."""
-    record = None if source else read_record(facts.paths.checkpoint, CheckpointRecord)
-    found = record.source if record else source
+    found = source or (facts.promoted.source if facts.promoted else None)
     if found and (refusal := state.not_as_asked(facts) or state.not_as_recorded(facts, found)):
         raise Refusal(refusal)
 
@@ -88,23 +86,7 @@ def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> s
     if not settings.gate:
         return "gate: off"
     given = facts.accepted
-    if given is None or given.kind != "gate" or given.subject != source.file.sha256:
-        return None
-    return given.reason
-
-
-def refused(config: Config, facts: state.Facts) -> bool:
-    """Whether promote would refuse a finished training's checkpoint without an override."""
-    assert facts.train is not None, "only a finished training has something to hand on"
-    source, settings = facts.train.final_checkpoint, config.stage(facts.run, facts.stage)
-    if state.judge(facts).kind == "refused":
-        return True
-    iterations = _iterations(config, facts, source)
-    try:
-        checkpoint.verify(source, epochs=state.promoted_epoch(settings, facts), iterations=iterations)
-    except CheckpointError:
-        return True
-    return bool(_blocking(config, facts))
+    return given.reason if given and given.subject == source.file.sha256 else None
 
 
 def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
@@ -118,14 +100,16 @@ def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
     return [finding for finding in analysis.findings if finding.blocking]
 
 
-def _gate(facts: state.Facts, source: CheckpointFacts, blocking: list[Finding], accepted: str | None) -> None:
-    if not blocking or accepted is not None:
-        return
-    listed = "\n".join(f"  {finding.check}: {finding.message}" for finding in blocking)
-    raise Refusal(
-        f"{facts.run}/{facts.stage}: {source.file.path} is not handed on:\n{listed}\n"
-        f'To hand it on all the same, type: trainrelay accept {facts.run}/{facts.stage} --reason "..."'
-    )
+def gate(config: Config, facts: state.Facts, source: CheckpointFacts) -> None:
+    """Refusal or CheckpointError where its log or its content speaks against a checkpoint."""
+    if blocking := _blocking(config, facts):
+        listed = "\n".join(f"  {finding.check}: {finding.message}" for finding in blocking)
+        raise Refusal(
+            f"{facts.run}/{facts.stage}: {source.file.path} is not promoted:\n{listed}\n"
+            f'To promote it anyway, run: trainrelay accept {facts.run}/{facts.stage} --reason "..."'
+        )
+    epoch = state.promoted_epoch(config.stage(facts.run, facts.stage), facts)
+    checkpoint.verify(source, epochs=epoch, iterations=_iterations(config, facts, source))
 
 
 def _iterations(config: Config, facts: state.Facts, source: CheckpointFacts) -> int | None:

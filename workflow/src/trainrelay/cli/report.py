@@ -20,8 +20,9 @@ from trainrelay.cli.say import say
 from trainrelay.config import Config, overview, report, root
 from trainrelay.diagnose import from_json
 from trainrelay.errors import LogError, UserError
-from trainrelay.files import read_record, write_bytes
-from trainrelay.records import Analysis, CheckpointRecord, Overview, RunReport, StageReport
+from trainrelay.files import write_bytes
+from trainrelay.plan import retrain_accepted
+from trainrelay.records import Analysis, Overview, RunReport, StageReport
 from trainrelay.report import overview_html, run_html
 
 
@@ -91,9 +92,9 @@ def _stage(config: Config, run_name: str, stage: str) -> StageReport:
         ingredients=facts.identity.ingredients if facts.identity else facts.ingredients,
         attempts=facts.attempts,
         train=facts.train,
-        checkpoint=read_record(facts.paths.checkpoint, CheckpointRecord),
+        checkpoint=facts.promoted,
         analysis=_analysis(config, facts),
-        acceptance=facts.accepted,
+        acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
 
 
@@ -122,6 +123,7 @@ def _written(config: Config, run_name: str = "") -> dict[str, str]:
         "trainrelay": version("trainrelay"),
         "snakemake": version("snakemake"),
         "python": platform.python_version(),
+        "config": str(say.configfile or "config.yaml"),
         "results": os.path.abspath(Path(config.out) / run_name),  # noqa: PTH100 (normalises ..)
     }
 

@@ -245,6 +245,12 @@ def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) ->
     return digest
 
 
+def starts_from_another(config: Config, facts: state.Facts) -> bool:
+    """Whether a start would find another initial checkpoint than that of the training on disk."""
+    path = _initial_path(config, facts, _request(config, facts))
+    return _other_start(facts, _initial_digest(config, facts, path))
+
+
 def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
     """Whether the training on disk started from another checkpoint than this one would."""
     old = facts.identity.initial_checkpoint if facts.identity else None

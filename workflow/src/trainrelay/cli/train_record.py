@@ -46,6 +46,8 @@ def _final(config: Config, facts: Facts) -> CheckpointFacts:
 def final_checkpoint(config: Config, facts: Facts) -> CheckpointFacts:
     """The last epoch's, or the one that the user took instead; read if the file is not as recorded."""
     settings = config.stage(facts.run, facts.stage)
+    if settings.checkpoint_epoch == facts.epochs and (promoted := state.promoted_as_asked(facts)):
+        return promoted
     taken = state.taken_as_is(facts) if settings.checkpoint == "latest" else None
     epoch = state.promoted_epoch(settings, facts)
     recorded = taken or state.recorded(facts.attempts, epoch)

@@ -42,6 +42,10 @@ class StagePaths:
         return self.folder / "accepted.json"
 
     @property
+    def may_retrain(self) -> Path:
+        return self.folder / "accepted-retrain.json"
+
+    @property
     def supervision(self) -> Path:
         """What stays when the training is set aside: the lease."""
         return self.folder.with_name(f".{self.folder.name}")

@@ -81,7 +81,8 @@ def finished_unseen(job: StageJob) -> AttemptRecord | None:
         return None
     newest = attempts[-1]
     end, reason = finished_end(facts, job.epochs, f"the attempt ended: {newest.end} ({newest.reason})")
-    return newest.model_copy(update={"end": end, "reason": reason, "final_checkpoint": facts})
+    found = {"final_checkpoint": facts, "epoch_bases": job.work_dirs.bases}
+    return newest.model_copy(update={"end": end, "reason": reason, **found})
 
 
 def _with_progress(record: AttemptRecord, watch: Watch) -> AttemptRecord:
