@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -218,7 +219,7 @@ def test_a_blocking_finding_closes_the_gate_until_a_person_accepts_it(trained: P
     diverging_log(trained)
     before = promoted(trained).read_bytes()
     message = refused(
-        trained.trainrelay("promote", "driving/stage1"), "epoch_2.pth is not handed on", "non-finite"
+        trained.trainrelay("promote", "driving/stage1"), "epoch_2.pth is not promoted", "non-finite"
     )
     assert 'trainrelay accept driving/stage1 --reason "..."' in message
 
@@ -242,8 +243,11 @@ def test_an_open_gate_promotes_and_says_so(trained: Project) -> None:
 def test_accepting_needs_a_reason_and_something_to_accept(fresh: Project) -> None:
     assert fresh.trainrelay("accept", "driving/stage1").returncode == 2
     refused(fresh.trainrelay("accept", "driving/stage1", "--reason", " "), "give a reason")
-    refused(fresh.trainrelay("accept", "driving/stage1", "--reason", "x"), "no sound checkpoint")
-    refused(fresh.trainrelay("accept", "driving/stage1", "--retrain", "--reason", "x"), "nothing is trained")
+    refused(fresh.trainrelay("accept", "driving/stage1", "--reason", "x"), "no valid checkpoint")
+    refused(
+        fresh.trainrelay("accept", "driving/stage1", "--retrain", "--reason", "x"),
+        "nothing would be archived",
+    )
 
 
 @pytest.mark.parametrize(
@@ -277,3 +281,32 @@ def test_a_bug_of_ours_keeps_its_traceback_and_exits_1(fresh: Project) -> None:
     done = fresh.run_code(broken + "from trainrelay.cli import main; sys.exit(main())")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_a_restored_training_that_the_config_does_not_ask_for_is_not_nothing_to_be_done(
+    trained: Project,
+) -> None:
+    """Snakemake is told what to run, and after that promotes what it had promoted before."""
+    stage, before = trained.stage("stage1"), promoted(trained).read_bytes()
+    other = stage.with_name("stage1.old-1")
+    shutil.copytree(stage, other)
+    for file, ours, theirs in (
+        (other / "stage.json", "0.001", "0.1"),
+        (other / "stage.json", owner_of(stage), "f" * 32),
+        (other / "work_dir/owner.json", owner_of(stage), "f" * 32),
+    ):
+        assert ours in file.read_text()
+        file.write_text(file.read_text().replace(ours, theirs))
+    restored = trained.trainrelay("restore", "driving/stage1", "1")
+    assert "not the training that the config asks for now" in restored.stderr
+    stopped = trained.snakemake("--until", "promote_stage1")
+    assert stopped.returncode == 1
+    assert "run: trainrelay restore driving/stage1 2\n" in stopped.stderr
+    assert trained.trainrelay("restore", "driving/stage1", "2").returncode == 0
+    trained.succeed("--until", "promote_stage1")
+    assert promoted(trained).read_bytes() == before
+    assert trained.attempts()["stage1"] == 1
+
+
+def owner_of(stage: Path) -> str:
+    return str(json.loads((stage / "stage.json").read_text())["owner"])

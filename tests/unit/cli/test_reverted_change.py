@@ -192,10 +192,10 @@ class TestRestore:
         planned = stage_plan(reverted.config(), "r", "s")
         assert "run: trainrelay restore r/s 1;" in planned.reason
         restore.restore_stage(reverted.config(), "r", "s")
-        said = capsys.readouterr().out
+        said, told = capsys.readouterr()
         assert f"restored {reverted.paths().folder}.old-1 (what the config asks for now)" in said
         assert said.count(" -> ") == 4
-        assert "r/s is now complete" in said
+        assert "r/s is now complete" in told
         reverted.train()
         reverted.promote()
         assert sha256_of(reverted.target).sha256 == weights(reverted, 0.1)
@@ -280,6 +280,18 @@ class TestRestore:
         assert sha256_of(final(reverted)).sha256 == weights(reverted, 0.1)
         assert kind(reverted) == "complete"
 
+    def test_of_what_the_config_does_not_ask_for_says_so_and_how_to_undo_it(
+        self, reverted: ToyProject, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """And nothing tells Snakemake that it is promoted, or it would have nothing to do."""
+        reverted.promote(**CHANGED)
+        restore.restore_stage(reverted.config(**CHANGED), "r", "s", 1)
+        said = "is not the training that the config asks for now (config: optimizer.lr: 0.1 -> 0.2)"
+        undo = "revert that, or run: trainrelay restore r/s 2"
+        assert f"r/s {said}; {undo}" in capsys.readouterr().err
+        restore.restore_stage(reverted.config(**CHANGED), "r", "s", 2)
+        assert not reverted.paths().checkpoint.exists()
+
     def test_names_what_there_is(self, fresh: ToyProject) -> None:
         with pytest.raises(UserError, match="r/s: no training of this stage is archived"):
             restore.restore_stage(fresh.config(), "r", "s")
@@ -302,6 +314,25 @@ def failing(number: int, error: BaseException) -> Callable[[Path, Path], Path]:
 
 
 class TestArchiving:
+    def test_a_link_that_leads_nowhere_keeps_its_name(self, toy: ToyProject) -> None:
+        link = toy.paths().work_dir.with_name("s.old-1")
+        link.symlink_to("a full disk that is not mounted")
+        toy.train(**CHANGED)
+        assert link.is_symlink()
+        assert owner(link.with_name("s.old-2"))
+
+    def test_a_work_dir_of_before_owners_reached_over_a_link_is_the_same(self, toy: ToyProject) -> None:
+        (toy.paths().work_dir / "owner.json").unlink()
+        identity = read_record(toy.paths().identity, Identity)
+        assert identity
+        other = toy.checkout / "link"
+        other.symlink_to(toy.paths().work_dir.parent)
+        write_json(
+            toy.paths().identity,
+            identity.model_copy(update={"owner": None, "work_dir": str(other / toy.paths().work_dir.name)}),
+        )
+        assert kind(toy, epochs=4) == "resumable"
+
     def test_one_that_is_killed_in_between_is_explained(
         self, toy: ToyProject, monkeypatch: pytest.MonkeyPatch
     ) -> None:

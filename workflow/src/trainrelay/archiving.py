@@ -7,6 +7,7 @@ owner is archived: nobody resumes from it or writes to it, and the sentence abou
 from __future__ import annotations
 
 import glob
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +28,7 @@ Move = tuple[Path, Path]
 def next_aside(facts: Facts) -> Path:
     """Where a stage's folder is moved to: stage.old-1, ...; its work dirs get the same number."""
     number, there = 1, [facts.paths.folder, *facts.work_dirs.all]
-    while any(path.with_name(f"{path.name}.old-{number}").exists() for path in there):
+    while any(os.path.lexists(path.with_name(f"{path.name}.old-{number}")) for path in there):
         number += 1
     return facts.paths.folder.with_name(f"{facts.paths.folder.name}.old-{number}")
 

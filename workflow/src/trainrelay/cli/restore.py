@@ -32,10 +32,14 @@ def restore_stage(config: Config, run_name: str, stage: str, number: int | None 
         moves = archiving.moves_back(facts, wanted, trainer)
         lease.guard()
         archiving.carry_out(moves)
+        # The promotion target may hold another training's: Snakemake promotes this one, or is told why not.
+        facts.paths.checkpoint.unlink(missing_ok=True)
     print(f"{name}: restored {wanted.folder} ({why}). Moved:")
     print("\n".join(f"  {source} -> {target}" for source, target in moves))
-    after = state.current(config, run_name, stage)
-    print(f"{name} is now {after.kind}: {after.reason}. To continue, run the snakemake command again.")
+    facts = state.read(config, run_name, stage)
+    after = state.judge(facts)
+    on = f"{name} is now {after.kind}: {after.reason}. To continue, run the snakemake command again."
+    say(state.not_as_asked(facts) or on)
 
 
 def _wanted(facts: state.Facts, number: int | None) -> tuple[whose.Archived, str]:
