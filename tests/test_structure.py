@@ -61,7 +61,7 @@ PARTS: dict[str, set[str]] = {
     "checks": {"cluster", "command", "config"},
     "controller": {"cluster", "config", "files", "launch_id"},
     "cost": set(),
-    "launch_id": set(),
+    "launch_id": {"hints"},
     "legs": set(),
     "plan": {"archiving", "checkout", "config", "command", "cost", "signature", "request", "slurm", "state"},
     "dag": {"config", "hints", "request", "signature", "slurm", "state", "plan"},  # what the rules ask

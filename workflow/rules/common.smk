@@ -7,7 +7,7 @@ if "runs" not in config:
 
 from trainrelay import dag, launch_id
 
-launch_id.begin()
+launch_id.begin(workflow.configfiles)
 CONFIG = dag.load(config, workflow.configfiles)
 CONFIG_FILE = dag.snapshot(CONFIG)
 COMMAND = dag.command()

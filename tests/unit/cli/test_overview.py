@@ -137,6 +137,7 @@ def test_reports_of_another_configs_runs_stay_reachable(disk: OnDisk) -> None:
     assert typed(disk, "overview", runs=("another",)) == 0
     page = (disk.base / "runs/index.html").read_text(encoding="utf-8")
     assert "Other reports here" in page
+    assert str(disk.base / "config.yaml") in page
     assert '<a href="fresh/report.html">fresh</a>' in page
     assert typed(disk, "overview") == 0
     assert "Other reports here" not in (disk.base / "runs/index.html").read_text(encoding="utf-8")

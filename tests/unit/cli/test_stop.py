@@ -23,11 +23,9 @@ from trainrelay.records import AttemptRecord, Place
 from trainrelay.supervise import acquire, order_file
 from trainrelay.supervise.ask import read_order
 
-TYPED = "snakemake --cores 2"
-
 
 def stop(config: Config, where: str = "r/s", **options: Any) -> None:
-    stop_stage(config, *where.split("/"), TYPED, **options)
+    stop_stage(config, *where.split("/"), **options)
 
 
 @pytest.fixture

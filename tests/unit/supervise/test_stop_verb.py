@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 from pathlib import Path
@@ -15,10 +16,10 @@ from trainrelay.config import Config, parse
 from trainrelay.files import write_json
 from trainrelay.records import Identity
 from trainrelay.signature import ingredients
+from trainrelay.supervise import read_events
+from trainrelay.watching import StageWatch, remarks
 
 pytestmark = pytest.mark.process
-
-TYPED = "snakemake --cores 2"
 
 
 def toy_config(folder: Path) -> Config:
@@ -48,11 +49,11 @@ def test_a_running_training_ends_resumably_and_the_way_on_is_told(
     boss = supervisor(tmp_path, templates, "waits-in-epoch-2", launch=True, leased=True)
     eventually(lambda: "Epoch [2]" in log_text(tmp_path))
     (running,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
-    stop_stage(config, "toy", "stage1", TYPED)
+    stop_stage(config, "toy", "stage1")
     out, err = capsys.readouterr()
     assert not carrying(running.tag)
     assert "interrupted (stopped on request after epoch 2" in out
-    assert f"It resumes after epoch 1; to go on, type: {TYPED}" in out
+    assert "It resumes after epoch 1: run the same snakemake command again" in out
     assert f"asked the supervisor on {socket.gethostname()} (pid {boss.pid}) to stop" in err
     assert "toy/stage1: stopping;" in err
     boss.communicate(timeout=60)
@@ -65,11 +66,18 @@ def test_a_trainer_whose_supervisor_died_on_this_host_is_ended_by_stop_itself(
     boss = supervisor(tmp_path, templates, "waits-in-epoch-2", launch=True, leased=True)
     eventually(lambda: "Epoch [2]" in log_text(tmp_path))
     (running,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
+    watched = StageWatch(config, "toy", "stage1")
+    assert watched.look().label != "orphaned"
     boss.send_signal(signal.SIGKILL)
     boss.communicate()
     assert carrying(running.tag)
-    stop_stage(config, "toy", "stage1", TYPED)
+    row = watched.look()
+    assert row.label == "orphaned"
+    assert re.search(r"its trainer still runs here: .*trainrelay stop toy/stage1", "\n".join(remarks([row])))
+    stop_stage(config, "toy", "stage1")
     assert not carrying(running.tag)
     (ended,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
     assert ended.end == "lost"
+    *_, told = read_events(toy_job(tmp_path, templates).supervision)
+    assert f"attempt 1 is lost: the supervisor (pid {boss.pid}) died; " in told.text
     assert "It resumes after epoch 1" in capsys.readouterr().out

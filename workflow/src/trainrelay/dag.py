@@ -19,7 +19,7 @@ from trainrelay.config import (
     stage_paths,
 )
 from trainrelay.errors import TrainrelayError
-from trainrelay.hints import with_configfile
+from trainrelay.hints import typed, with_configfile
 from trainrelay.plan import StagePlan, plan
 from trainrelay.request import cores
 from trainrelay.signature import ingredients
@@ -124,7 +124,7 @@ class Plans:
 
     def __init__(self, config: Config, files: Iterable[str]) -> None:
         self._config = config
-        self._configfile = next((Path(name) for name in reversed(list(files))), None)
+        self._configfile = typed(next((Path(name) for name in reversed(list(files))), None))
         with _mistakes_end_in_a_sentence():
             self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
 
+TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a workflow, which read a snapshot
 _DEFAULT = Path("config.yaml")
 _COMMAND = re.compile(r"(trainrelay (?:accept|stop|watch|restore) [\w-]+/\w+(?: \d+\b)?)")
+
+
+def typed(configfile: Path | None) -> Path | None:
+    """The config as you type it here, where a job was told another path of it."""
+    if configfile is None:
+        return None
+    path, here = Path(os.environ.get(TYPED_VARIABLE) or configfile), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def with_configfile(text: str, configfile: Path | None) -> str:

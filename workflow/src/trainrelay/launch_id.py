@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterable
+
+from trainrelay.hints import TYPED_VARIABLE
 
 LAUNCH_VARIABLE = "TRAINRELAY_LAUNCH"
 
 
-def begin() -> None:
-    """Names this call in the environment of every job; a job keeps the name that it came with."""
+def begin(configfiles: Iterable[object] = ()) -> None:
+    """Names this call, and its config, in the environment of every job; a job keeps what it came with."""
     os.environ.setdefault(LAUNCH_VARIABLE, str(uuid.uuid4()))
+    for name in list(configfiles)[-1:]:
+        os.environ.setdefault(TYPED_VARIABLE, str(name))

@@ -15,13 +15,12 @@ from contextlib import contextmanager
 from trainrelay.cli.arguments import parser
 from trainrelay.cli.say import say
 from trainrelay.errors import Interrupted, TrainrelayError
-from trainrelay.hints import with_configfile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     arguments = parser().parse_args(argv)
-    say.log_to(getattr(arguments, "log", None))
+    say.begin(getattr(arguments, "log", None), getattr(arguments, "configfile", None))
     try:
         with _stopped_by_signals():
             arguments.verb(arguments)
@@ -29,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("stopped; nothing is lost: type the same again")
         return Interrupted.exit_code
     except TrainrelayError as error:
-        say(with_configfile(str(error), getattr(arguments, "configfile", None)))
+        say(str(error))
         return error.exit_code
     except BrokenPipeError:
         # `| head` has what it wanted; nothing may be flushed into the closed pipe at exit.

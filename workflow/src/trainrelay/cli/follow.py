@@ -12,7 +12,7 @@ from trainrelay import state
 from trainrelay.cli.outcome import ending
 from trainrelay.cli.say import say
 from trainrelay.command import StepSeen
-from trainrelay.config import Config, stage_paths
+from trainrelay.config import Config
 from trainrelay.errors import Interrupted
 from trainrelay.supervise import Claim, Held, Observer, display, owner_of, stop_requests
 from trainrelay.watching import StageRow, StageWatch
@@ -38,10 +38,7 @@ def follow(config: Config, run: str, stage: str, owner: Claim) -> None:
     )
     shown = display(Console(stderr=True), name, facts.epochs, time.monotonic)
     with contextlib.closing(shown), stop_requests() as stop:
-        watch, observer = (
-            StageWatch(config, run, stage),
-            Observer(stage_paths(config, run, stage).supervision),
-        )
+        watch, observer = StageWatch(config, run, stage), Observer(facts.paths.supervision)
         looked_s, step = float("-inf"), None
         while (seen := observer.look()) is not None and seen.claim.owner == owner.owner:
             if stop.wanted:

@@ -6,18 +6,22 @@ import sys
 import time
 from pathlib import Path
 
+from trainrelay.hints import typed, with_configfile
+
 
 class Teller:
     """One sentence at a time, with its time in the file."""
 
     def __init__(self) -> None:
         self._log: Path | None = None
+        self.configfile: Path | None = None
 
-    def log_to(self, path: Path | None) -> None:
-        """Keep what is said in this file, too."""
-        self._log = path
+    def begin(self, log: Path | None, configfile: Path | None) -> None:
+        """Keep what is said in this file, too; its commands are for this config."""
+        self._log, self.configfile = log, typed(configfile)
 
     def __call__(self, text: str) -> None:
+        text = with_configfile(text, self.configfile)
         print(f"trainrelay: {text}", file=sys.stderr, flush=True)
         if self._log is not None:
             self._write(self._log, text)

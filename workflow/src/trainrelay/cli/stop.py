@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
-from rich.console import Console
+from contextlib import suppress
 
 from trainrelay import state, supervise
 from trainrelay.cli.common import configured, named_stage
@@ -27,21 +22,14 @@ _REACTS_WITHIN_S = 90.0  # the grace of its trainer, and as much again to look a
 def run(arguments: argparse.Namespace) -> None:
     """Ask for the stop and wait for it; UserError where nobody does it."""
     config = configured(arguments)
-    stop_stage(config, *named_stage(config, arguments.where), _snakemake(arguments.configfile))
+    stop_stage(config, *named_stage(config, arguments.where))
 
 
-def _snakemake(configfile: Path) -> str:
-    named = "" if configfile == Path("config.yaml") else f" --configfile {shlex.quote(str(configfile))}"
-    return f"snakemake{named} (with the options that you started it with)"
-
-
-def stop_stage(
-    config: Config, run_name: str, stage: str, snakemake: str, reacts_within_s: float = _REACTS_WITHIN_S
-) -> None:
+def stop_stage(config: Config, run_name: str, stage: str, reacts_within_s: float = _REACTS_WITHIN_S) -> None:
     """End what trains a stage, wherever it is, and print how it stands then."""
     stopping = _Stopping(config, run_name, stage, reacts_within_s)
     if stopping.stopped():
-        print(_stands(stopping.facts(), snakemake))
+        print(_stands(stopping.facts()))
     else:
         facts = stopping.facts()
         judged = state.judge(facts)
@@ -77,8 +65,7 @@ class _Stopping:
         say(f"{self.name}: asked {owner_of(seen.claim)} to stop; it ends the trainer, then itself")
         self._sign_s = self._said_s = time.monotonic()
         try:
-            with _spinning(f"waiting for {owner_of(seen.claim)}"):
-                self._wait(seen.claim.owner)
+            self._wait(seen.claim.owner)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"{self.name}: no longer waiting, but the request stays ({order_file(self._supervision)}), so"
@@ -137,8 +124,14 @@ class _Stopping:
         if (orphan := supervise.orphaned(job)) is None:
             return self._nothing_open(facts)
         say(f"{self.name}: the supervisor of attempt {orphan.number} died; ending the trainer that it left")
+
+        def tell(sentence: str) -> None:
+            say(sentence)
+            with suppress(OSError):
+                supervise.add_event(self._supervision, sentence, orphan.number)
+
         with held_lease(facts):
-            supervise.settle(job, say)
+            supervise.settle(job, tell)
         return True
 
     def _nothing_open(self, facts: state.Facts) -> bool:
@@ -158,18 +151,7 @@ def _position(events: list[Event], told: list[Event]) -> int:
     return next((place + 1 for place in reversed(range(len(events))) if [events[place]] == told), 0)
 
 
-@contextmanager
-def _spinning(text: str) -> Iterator[None]:
-    """Something that moves, on a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(text):
-        yield
-
-
-def _stands(facts: state.Facts, snakemake: str) -> str:
+def _stands(facts: state.Facts) -> str:
     """How a stage stands after the stop, and what to type to go on."""
     judged, name = state.judge(facts), f"{facts.run}/{facts.stage}"
     if judged.kind == "complete":
@@ -178,4 +160,4 @@ def _stands(facts: state.Facts, snakemake: str) -> str:
         return f"{name} does not run any more; it is {judged.kind}: {judged.reason}"
     done = facts.epochs_done
     where = f"resumes after epoch {done}" if done else "starts from its beginning"
-    return f"{name} is stopped: {judged.reason}. It {where}; to go on, type: {snakemake}"
+    return f"{name} is stopped: {judged.reason}. It {where}: run the same snakemake command again."

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -18,9 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from trainrelay.cli.common import configured
+from trainrelay.cli.say import say
 from trainrelay.cluster import Queue, Waiting, job_name
 from trainrelay.config import Config
 from trainrelay.errors import UserError
+from trainrelay.hints import with_configfile
 from trainrelay.watching import Column, StageRow, StageWatch, chosen, figures, queued, remarks
 
 # A slower observer would sleep through the silence of an owner.
@@ -38,6 +40,7 @@ _STYLES = {
     "silent": "bold yellow",
     "suspended": "bold yellow",
     "running?": "yellow",
+    "orphaned": "bold yellow",
 }
 
 
@@ -72,6 +75,7 @@ class _Watched:
 
 
 def _with_job(row: StageRow, jobs: Mapping[str, Waiting]) -> StageRow:
+    row = replace(row, reason=with_configfile(row.reason, say.configfile))
     job = jobs.get(job_name(row.run, row.stage))
     return queued(row, job.job_id, job.reason) if job else row
 

@@ -4,7 +4,7 @@ from trainrelay.supervise.ask import ask_to_stop, order_file
 from trainrelay.supervise.course import Course
 from trainrelay.supervise.decide import Done, Final, Stop
 from trainrelay.supervise.display import Speed, display, duration, left_s
-from trainrelay.supervise.events import Event, read_events
+from trainrelay.supervise.events import Event, add_event, read_events
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease import Claim, Held, Lease, Observer, Seen, acquire, owner_of, what_to_type
 from trainrelay.supervise.nodes import nodes_missing
@@ -31,6 +31,7 @@ __all__ = [
     "Stop",
     "Tail",
     "acquire",
+    "add_event",
     "ask_to_stop",
     "display",
     "duration",

@@ -42,6 +42,12 @@ def read_events(supervision: Path) -> list[Event]:
     return [event for line in lines if line and (event := _event(line))]
 
 
+def add_event(supervision: Path, sentence: str, attempt: int | None) -> None:
+    """One more event; OSError where the disk does not take it."""
+    said = printable(sentence)[:_MOST_CHARS]
+    _append(events_file(supervision), Event(at_s=time.time(), attempt=attempt, text=said))
+
+
 def _event(line: bytes) -> Event | None:
     try:
         event = Event.model_validate_json(line)
@@ -60,7 +66,7 @@ class Kept:
         newest_attempt: Callable[[], int | None],
         may_write: Callable[[], None],
     ) -> None:
-        self._shown, self._file = shown, events_file(supervision)
+        self._shown, self._supervision = shown, supervision
         self._newest_attempt, self._may_write = newest_attempt, may_write
 
     def step(self, seen: StepSeen) -> None:
@@ -71,8 +77,7 @@ class Kept:
         """Kept and shown; a disk that does not take it ends no training."""
         with suppress(OSError, TrainrelayError):
             self._may_write()
-            said = printable(sentence)[:_MOST_CHARS]
-            _append(self._file, Event(at_s=time.time(), attempt=self._newest_attempt(), text=said))
+            add_event(self._supervision, sentence, self._newest_attempt())
         self._shown.note(sentence)
 
     def close(self) -> None:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from trainrelay.watching.row import StageRow
 
+_KEYS = {
+    "label": "state",
+    "live": "supervisor_lives",
+    "epochs_done": "epochs_with_checkpoint",
+    "losses": "last_losses",
+    "fallback_from": "backend_is_fallback_from",
+    "attempt": "attempt_number",
+    "event": "last_event",
+    "event_ago_s": "last_event_ago_s",
+}
+
 
 def figures(row: StageRow) -> dict[str, Any]:
     """What is not known is None; the sparkline's points are `last_losses`."""
-    return {
-        "run": row.run,
-        "stage": row.stage,
-        "state": row.label,
-        "reason": row.reason,
-        "supervisor_lives": row.live,
-        "silent_s": _rounded(row.silent_s),
-        "epoch": row.epoch,
-        "epochs": row.epochs,
-        "epochs_with_checkpoint": row.epochs_done,
-        "iteration": row.iteration,
-        "iterations_per_epoch": row.iterations_per_epoch,
-        "iterations_per_s": row.iterations_per_s,
-        "iterations_lost": row.iterations_lost,
-        "loss": row.loss,
-        "last_losses": list(row.losses),
-        "eta_s": _rounded(row.eta_s),
-        "backend": row.backend,
-        "backend_is_fallback_from": row.fallback_from,
-        "attempt_number": row.attempt,
-        "host": row.host,
-        "last_event": row.event,
-        "last_event_ago_s": _rounded(row.event_ago_s),
-    }
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+    rounded = {key: round(s, 1) for key in ("silent_s", "eta_s", "event_ago_s") if (s := getattr(row, key))}
+    return {_KEYS.get(key, key): value for key, value in (asdict(row) | rounded).items()}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from trainrelay.command import StepSeen
 from trainrelay.records import AttemptRecord
-from trainrelay.state import Facts, State
+from trainrelay.state import Facts
 from trainrelay.supervise import Event, left_s, printable
 from trainrelay.watching.standing import Label, Standing
 
-_GOING_ON = ("running", "running?", "suspended", "silent")
-_TIMED = ("running", "running?")
+_GOING_ON = ("running", "running?", "orphaned", "suspended", "silent")
+_TIMED = ("running", "running?", "orphaned")
 _WAITS = ("fresh", "resumable", "stopped", "changed")
 
 
@@ -23,18 +22,6 @@ class Sampled:
     step: StepSeen | None = None
     losses: tuple[float, ...] = ()
     iterations_per_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """All that one look at a stage found."""
-
-    facts: Facts
-    state: State
-    stands: Standing
-    sampled: Sampled
-    iterations_lost: int
-    events: Sequence[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +75,25 @@ def queued(row: StageRow, job_id: str, reason: str) -> StageRow:
     return replace(row, label="queued", reason=said)
 
 
-def row(look: Looked, now_s: float) -> StageRow:
+def row(
+    facts: Facts,
+    reason: str,
+    stands: Standing,
+    sampled: Sampled,
+    *,
+    lost: int,
+    event: Event | None,
+    now_s: float,
+) -> StageRow:
     """What is shown of a stage; `now_s` is Unix time, for the age of its last event alone."""
-    facts, stands, sampled = look.facts, look.stands, look.sampled
     attempt = facts.attempts[-1] if facts.attempts else None
     epoch, iteration, per_epoch = _place(facts, attempt, sampled.step)
-    timed, event = stands.label in _TIMED, look.events[-1] if look.events else None
+    timed = stands.label in _TIMED
     return StageRow(
         run=facts.run,
         stage=facts.stage,
         label=stands.label,
-        reason=printable(look.state.reason),
+        reason=printable(reason),
         epochs=facts.epochs,
         epochs_done=facts.epochs_done,
         live=stands.live,
@@ -114,7 +109,7 @@ def row(look: Looked, now_s: float) -> StageRow:
         fallback_from=_fallback_from(attempt) if attempt else None,
         attempt=attempt.number if attempt else None,
         host=printable(attempt.host) if attempt else None,
-        iterations_lost=look.iterations_lost,
+        iterations_lost=lost,
         event=event.text if event else None,
         # By two clocks, so it can come out below nothing.
         event_ago_s=max(0.0, now_s - event.at_s) if event else None,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from trainrelay import state
-from trainrelay.attempts import attempt_log
+from trainrelay.attempts import attempt_log, living
 from trainrelay.config import Config, stage_paths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
@@ -16,8 +16,8 @@ from trainrelay.state import Facts
 from trainrelay.supervise import Observer, read_events
 from trainrelay.watching.log import LogSamples
 from trainrelay.watching.lost import Reached, iterations_lost, reached
-from trainrelay.watching.row import Looked, Sampled, StageRow, row, unreadable
-from trainrelay.watching.standing import standing
+from trainrelay.watching.row import Sampled, StageRow, row, unreadable
+from trainrelay.watching.standing import Standing, standing
 
 
 @dataclass(slots=True)
@@ -48,15 +48,14 @@ class StageWatch:
     def _look(self) -> StageRow:
         facts = state.read(self.config, self.run, self.stage)
         judged = state.judge(facts)
-        looked = Looked(
-            facts=facts,
-            state=judged,
-            stands=standing(judged.kind, self.observer.look()),
-            sampled=self._sampled(facts),
-            iterations_lost=iterations_lost(facts.attempts, self._known_ends(facts)),
-            events=read_events(facts.paths.supervision),
-        )
-        return row(looked, self.now())
+        reason, stands = judged.reason, standing(judged.kind, self.observer.look())
+        if not stands.live and (left := _left_running(facts)):
+            what = f"its supervisor died, but its trainer still runs here: {', '.join(map(str, left))}"
+            how = f"the next start follows it; to stop it, run: trainrelay stop {self.run}/{self.stage}"
+            reason, stands = f"{what}; {how}", Standing("orphaned", live=False)
+        lost = iterations_lost(facts.attempts, self._known_ends(facts))
+        event = next(reversed(read_events(facts.paths.supervision)), None)
+        return row(facts, reason, stands, self._sampled(facts), lost=lost, event=event, now_s=self.now())
 
     def _sampled(self, facts: Facts) -> Sampled:
         """What the newest attempt's log says."""
@@ -91,3 +90,9 @@ class StageWatch:
         log.close()
         step = log.step.counted(attempt.epoch_bases) if log.step else None
         return (step.epoch, step.iteration, step.iters_per_epoch) if step else (1, 0, None)
+
+
+def _left_running(facts: Facts) -> Sequence[object]:
+    """What a dead supervisor left; a scan of /proc, so only while its attempt is open."""
+    is_open = bool(facts.attempts) and facts.attempts[-1].end is None and not facts.alive
+    return living(facts.paths.folder) if is_open else []

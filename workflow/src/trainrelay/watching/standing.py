@@ -12,8 +12,10 @@ QUIET_BEATS = 2  # an owner that was seen silent for so long is called so
 
 # running?: an attempt is open, and it is not known yet whether its supervisor lives. supervised: a supervisor
 # is at work and no trainer runs. queued: its job waits for Slurm. suspended: the supervisor's process is.
-# silent: its counter stands still.
-Label = StateKind | Literal["running?", "queued", "supervised", "suspended", "silent", "unreadable"]
+# silent: its counter stands still. orphaned: the supervisor died, the trainer runs on this host.
+Label = (
+    StateKind | Literal["running?", "orphaned", "queued", "supervised", "suspended", "silent", "unreadable"]
+)
 
 
 @dataclass(frozen=True, slots=True)

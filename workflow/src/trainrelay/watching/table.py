@@ -16,7 +16,7 @@ _MOST_SPARK_CHARS = 40
 _LEAST_NAME_CHARS = 10
 _TOLD = (
     *("queued", "stopped", "changed", "foreign", "refused", "unreadable", "silent", "suspended"),
-    "running?",
+    *("running?", "orphaned"),
 )
 
 
