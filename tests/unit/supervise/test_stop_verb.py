@@ -73,7 +73,9 @@ def test_a_trainer_whose_supervisor_died_on_this_host_is_ended_by_stop_itself(
     assert carrying(running.tag)
     row = watched.look()
     assert row.label == "orphaned"
-    assert re.search(r"its trainer still runs here: .*trainrelay stop toy/stage1", "\n".join(remarks([row])))
+    assert re.search(
+        r"what it started still runs here: .*trainrelay stop toy/stage1", "\n".join(remarks([row]))
+    )
     stop_stage(config, "toy", "stage1")
     assert not carrying(running.tag)
     (ended,) = list_attempts(toy_job(tmp_path, templates).stage_dir)

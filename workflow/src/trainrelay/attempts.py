@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,6 +52,12 @@ def living(stage_folder: Path, but: Collection[str] = ()) -> list[Process]:
     The records of the attempts may be damaged or gone.
     """
     return find(*kin) if (kin := _attempts_here(stage_folder, but).values()) else []
+
+
+def left_running(stage_folder: Path, attempts: Sequence[AttemptRecord]) -> list[Process]:
+    """What a dead supervisor left here; a scan of /proc, so only while its attempt is open."""
+    is_open = bool(attempts) and attempts[-1].end is None and not supervisor_may_live(attempts[-1])
+    return living(stage_folder) if is_open else []
 
 
 def held_open(stage_folder: Path, but: Collection[str] = ()) -> Path | None:

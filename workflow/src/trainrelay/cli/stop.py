@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 from trainrelay import state, supervise
+from trainrelay.attempts import left_running
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.say import say
 from trainrelay.cli.train import held_lease, stage_job
@@ -120,18 +121,18 @@ class _Stopping:
     def _ended_orphan(self) -> bool:
         """Ends a trainer on this host whose supervisor died; False where there is none."""
         facts = self.facts()
-        job = stage_job(self._config, facts)
-        if (orphan := supervise.orphaned(job)) is None:
+        if not left_running(facts.paths.folder, facts.attempts):
             return self._nothing_open(facts)
-        say(f"{self.name}: the supervisor of attempt {orphan.number} died; ending the trainer that it left")
+        number = facts.attempts[-1].number
+        say(f"{self.name}: the supervisor of attempt {number} died; ending the trainer that it left")
 
         def tell(sentence: str) -> None:
             say(sentence)
             with suppress(OSError):
-                supervise.add_event(self._supervision, sentence, orphan.number)
+                supervise.add_event(self._supervision, sentence, number)
 
         with held_lease(facts):
-            supervise.settle(job, tell)
+            supervise.settle(stage_job(self._config, facts), tell)
         return True
 
     def _nothing_open(self, facts: state.Facts) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trainrelay import state
-from trainrelay.attempts import attempt_log, living
+from trainrelay.attempts import attempt_log, left_running
 from trainrelay.config import Config, stage_paths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
@@ -49,10 +49,11 @@ class StageWatch:
         facts = state.read(self.config, self.run, self.stage)
         judged = state.judge(facts)
         reason, stands = judged.reason, standing(judged.kind, self.observer.look())
-        if not stands.live and (left := _left_running(facts)):
-            what = f"its supervisor died, but its trainer still runs here: {', '.join(map(str, left))}"
-            how = f"the next start follows it; to stop it, run: trainrelay stop {self.run}/{self.stage}"
-            reason, stands = f"{what}; {how}", Standing("orphaned", live=False)
+        if not stands.live and (left := left_running(facts.paths.folder, facts.attempts)):
+            what = f"its supervisor died, but what it started still runs here: {', '.join(map(str, left))}"
+            how = f"to end it, run: trainrelay stop {facts.run}/{facts.stage}"
+            reason = f"{what}; the next start follows it if it trains; {how}"
+            stands = Standing("orphaned", live=False)
         lost = iterations_lost(facts.attempts, self._known_ends(facts))
         event = next(reversed(read_events(facts.paths.supervision)), None)
         return row(facts, reason, stands, self._sampled(facts), lost=lost, event=event, now_s=self.now())
@@ -90,9 +91,3 @@ class StageWatch:
         log.close()
         step = log.step.counted(attempt.epoch_bases) if log.step else None
         return (step.epoch, step.iteration, step.iters_per_epoch) if step else (1, 0, None)
-
-
-def _left_running(facts: Facts) -> Sequence[object]:
-    """What a dead supervisor left; a scan of /proc, so only while its attempt is open."""
-    is_open = bool(facts.attempts) and facts.attempts[-1].end is None and not facts.alive
-    return living(facts.paths.folder) if is_open else []
