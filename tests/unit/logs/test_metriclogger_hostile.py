@@ -11,7 +11,7 @@ from trainrelay.logs.assemble import assemble
 from trainrelay.logs.metriclogger_json import MetricLoggerJson
 from trainrelay.logs.metriclogger_text import MetricLoggerText
 
-HEAD = "Epoch: [0]  [ 0/9]  eta: 0:00:01  "
+HEAD = "Epoch: [1]  [ 0/9]  eta: 0:00:01  "
 PIECES = [
     "Epoch: [0]  [ 0/9]  eta: ",
     "Epoch: [1]  [ 8/9]  eta: 0:00:01  loss: 1.0000 (1.0000)\n",
@@ -66,16 +66,12 @@ def test_any_mixture_of_lines_is_read(first, second):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(1, 3), st.integers(1, 60), st.integers(0, 100_000), st.sampled_from([",", "\x00", "\n", "x"])
-)
-def test_a_log_of_ranks_is_one_start_wherever_it_ends_and_whatever_is_written_into_it(
-    ranks, lines, cut, dirt
-):
+@given(st.integers(1, 3), st.integers(0, 100_000), st.sampled_from([",", "\x00", "\n", "x"]))
+def test_a_log_of_ranks_is_one_start_wherever_it_ends_and_whatever_is_written_into_it(ranks, cut, dirt):
     texts = [metriclogger_text(epochs=2, rank=rank) for rank in range(ranks)]
-    text = interleaved(texts, lines)
+    text = interleaved(texts)
     at = cut % len(text)
-    whole = read_text(text)
+    whole = read_text(texts[0])
     log = read_text(text[:at] + dirt)
     assert log.segments == 1
     places = {(row.phase, row.epoch, row.iteration) for row in whole.rows}
@@ -145,5 +141,6 @@ def test_a_line_of_a_megabyte_is_survived(line):
 
 
 def test_endless_restarts_are_survived():
-    log = read_text((HEAD + "loss: 1.0000 (1.0000)\n") * 3_000)
+    last = HEAD.replace("0/9", "8/9")
+    log = read_text((HEAD + "loss: 1.0000 (1.0000)\n" + last + "loss: 1.0000 (1.0000)\n") * 3_000)
     assert log.segments == 1_000

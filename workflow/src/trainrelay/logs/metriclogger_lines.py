@@ -33,7 +33,9 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _AVERAGED = re.compile(r"\bAveraged (?:((?:val|test|eval)\w{0,20} )|\w{1,20} )?stats: ?")
-_RECORD = re.compile(r"Epoch: \[|\bTest: |Averaged (?:\w{1,20} )?stats:|\| distributed init|Namespace\(")
+_RECORD = re.compile(
+    r"Epoch: \[|(?<![A-Za-z])Test: |Averaged (?:\w{1,20} )?stats:|\| distributed init|Namespace\("
+)
 _WORDS = ("Epoch: ", "Test: ", " stats:", "| distributed init", "Namespace(")  # one of them is in each
 _PREFIX = re.compile(r"\[[a-z]+\d{1,6}\]:\s?")
 _VALUE = re.compile(r"(?<!\S)(max mem|[A-Za-z_][^\s:()]*): ([^\s()]+)(?: \(([^\s()]+)\))?")

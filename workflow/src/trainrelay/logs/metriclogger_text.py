@@ -4,7 +4,7 @@ Rows of training hold the first number of each `v (g)`, the median of the last 2
 epoch comes from `Averaged stats:` after its training lines, that of an evaluation from the same after its
 `Test:` lines; without it from the parentheses of the block's last line [N-1/N]. A block that was cut before
 that has no mean. An evaluation belongs to the training before it; one of the initial weights is left out.
-Summaries add what these rows do not have. Starts and copies are told apart in `streams`.
+Summaries add what these rows do not have. Starts and copies are told apart in `starts`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from trainrelay.logs import metriclogger_said, summaries
 from trainrelay.logs.epoch_count import EpochCount
 from trainrelay.logs.events import Event, Facts, MarkerSeen, ProcessStarted
 from trainrelay.logs.metriclogger_lines import Averages, LineReader, Progress, is_ours
-from trainrelay.logs.metriclogger_table import Table
-from trainrelay.logs.streams import Streams
+from trainrelay.logs.metriclogger_table import in_order
+from trainrelay.logs.starts import Starts
 
 
 class MetricLoggerText:
@@ -43,13 +43,12 @@ class _File:
     def __init__(self) -> None:
         self._at = 0
         self._epochs: int | None = None
-        self._trained: bool | None = None
         self._said: list[tuple[int, Event]] = []
         self._summed: list[tuple[int, summaries.Said]] = []
         self._reader = LineReader()
         self._summaries = summaries.SummaryReader()
         self._narrator = metriclogger_said.Narrator()
-        self._streams = Streams()
+        self._starts = Starts()
         self._count = EpochCount()
 
     def line(self, line: str) -> None:
@@ -60,7 +59,7 @@ class _File:
                 case Progress():
                     self._progress(record)
                 case Averages():
-                    self._streams.averages(self._at, record, self._trained)
+                    self._starts.averages(self._at, record)
                 case text:
                     self._text(text)
 
@@ -68,25 +67,19 @@ class _File:
         """The events of all that was read."""
         self._hear(self._narrator.ended())
         self._reader.finish()
-        groups = self._streams.finished(self._reader.mixed)
-        table = Table(self._count.first(), self._said)
-        table.add(groups, self._streams.untrained(groups), self._summed)
-        return table.events()
+        return in_order(self._said, self._count.first(), *self._starts.finished(), self._summed)
 
     def _progress(self, seen: Progress) -> None:
         self._summaries.ended()
-        self._trained = None
         if seen.epoch is not None:
             self._count.header(seen.epoch)
         if seen.epochs != self._epochs:
             self._epochs = seen.epochs
             self._count.arguments({}, seen.epochs)
             self._said.append((self._at, Facts(max_epochs=seen.epochs)))
-        self._streams.progress(self._at, seen)
+        self._starts.progress(self._at, seen)
 
     def _text(self, text: str) -> None:
-        if "Total time: " in text:
-            self._trained = "Epoch" in text
         for said in self._summaries.line(text):
             self._count.summary(said.number)
             self._summed.append((self._at, said))
@@ -96,9 +89,9 @@ class _File:
         for event in events:
             match event:
                 case ProcessStarted(rank=rank):
-                    self._streams.started(self._at, "arguments" if rank is None else rank)
+                    self._starts.started(self._at, "arguments" if rank is None else rank)
                 case MarkerSeen(kind="started"):
-                    self._streams.started(self._at, "started", event)
+                    self._starts.started(self._at, "started", event)
                 case MarkerSeen(kind="loaded"):
                     self._loaded(event)
                 case _:
@@ -106,13 +99,13 @@ class _File:
 
     def _loaded(self, marker: MarkerSeen) -> None:
         """What is loaded after training, to be evaluated, begins no training."""
-        if self._streams.starting or not self._streams.begun:
-            self._streams.started(self._at, "loaded", marker)
+        if self._starts.open:
+            self._starts.started(self._at, "loaded", marker)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, MarkerSeen) and event.kind == "error":
-            self._streams.failed()
+            self._starts.failed()
         if isinstance(event, Facts):
             self._count.arguments(event.config, event.max_epochs)
-            self._streams.counted(metriclogger_said.world_size(event.config) or 1)
+            self._starts.counted(metriclogger_said.world_size(event.config) or 1)
         self._said.append((self._at, event))
