@@ -12,7 +12,6 @@ Some print a progress bar of tqdm instead, whose states are read as lines (see b
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +23,6 @@ from trainrelay.logs.clean import metric_name, strip_escapes
 VALUE_LIMIT = 5_000  # metrics of one line
 RECORDS_LIMIT = 1_000  # records in one line, where processes write over each other
 HEADER_LIMIT = 120
-RARE = 20  # a shape of which the usual one has more than this many times as many lines
 
 _PLACE = re.compile(r"\[ {0,9}(\d{1,9})/(\d{1,9})\][ \t]{1,9}eta: ")
 _HEADER = re.compile(
@@ -65,11 +63,6 @@ class Progress:
     epochs: int | None = None
 
     @property
-    def last(self) -> bool:
-        """Whether it is the last line of its epoch or evaluation."""
-        return self.iteration == self.length - 1
-
-    @property
     def place(self) -> tuple[int, int]:
         """Epoch and iteration, to be compared."""
         return (self.epoch or 0, self.iteration)
@@ -80,8 +73,8 @@ class Averages:
     """The means of what was just trained or evaluated; `evaluated`: they say that it was the latter."""
 
     values: Mapping[str, float]
-    shape: Shape
-    evaluated: bool = False
+    names: tuple[str, ...]
+    evaluated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +86,6 @@ class Numbers:
 
     values: Mapping[str, float]
     means: Mapping[str, float]
-    shape: Shape
     torn: bool
 
 
@@ -104,17 +96,12 @@ def is_ours(line: str) -> bool:
 
 
 class LineReader:
-    """Lines -> records. Learns what a line usually holds, to notice those that were cut or mixed.
-
-    `mixed`: processes wrote into each other's lines.
-    """
+    """Lines -> records. Learns how much a line usually holds, to notice those that were cut or mixed."""
 
     def __init__(self) -> None:
         self._usual = {True: 0, False: 0}  # values of a line of training, of evaluation
-        self._shapes: dict[tuple[bool, Shape], list[Progress]] = {}
-        self._counts: Counter[tuple[bool, Shape]] = Counter()
+        self._shapes: dict[Shape, Shape] = {}  # one tuple for all lines
         self._bar: Progress | None = None
-        self.mixed = False
 
     def records(self, line: str) -> Iterator[Progress | Averages | str]:
         """What a line holds; more than one record where processes wrote into each other."""
@@ -125,7 +112,7 @@ class LineReader:
             if not line.strip():
                 return
         for record, cut in _records(line):
-            yield self._record(record, cut, line.endswith("\n"))
+            yield self._record(record, cut)
 
     def _state(self, bar: Bar) -> Iterator[Progress]:
         """A line per percent of a bar, with the first numbers shown there: later ones run ahead of it."""
@@ -135,77 +122,47 @@ class LineReader:
         if last is not None and (last.epoch, last.length) == (seen.epoch, seen.length):
             ahead = seen.iteration - last.iteration
             last.values = last.values or (values if ahead == 0 else {})
-            if ahead == 0 or (0 < 100 * ahead < seen.length and not seen.last):
+            if ahead == 0 or (0 < 100 * ahead < seen.length and seen.iteration < seen.length - 1):
                 return
         self._bar = seen
         yield seen
 
-    def finish(self) -> None:
-        """Of a file in which lines were mixed, those that look like hardly any other are not whole.
-
-        The head of one line and the tail of another make a line without any fault of its own.
-        """
-        for training in (True, False):
-            usual = max((count for (of, _), count in self._counts.items() if of is training), default=0)
-            for (of, shape), count in self._counts.items():
-                rare = count * RARE < usual or (count == 1 and usual >= 3)
-                if self.mixed and of is training and rare:
-                    for seen in self._shapes[of, shape]:
-                        seen.whole = False
-
-    def _record(self, record: str, cut: bool, ended: bool) -> Progress | Averages | str:
+    def _record(self, record: str, cut: bool) -> Progress | Averages | str:
         if (found := _placed(record)) is not None:
-            return self._progress(*found, record, cut, ended)
+            return self._progress(*found, record[found[0].end() :].rstrip(), cut)
         if "Averaged " in record and (match := _AVERAGED.search(record)):
             numbers = read_numbers(record[match.end() :], cut)
             whole = not (numbers.torn or cut or CLOCKS & numbers.values.keys())
-            self.mixed |= numbers.torn or (cut and ended)
             # What has no mean beside others that do is the last value (lr, class_error), not an average.
             means = (numbers.means or numbers.values) if whole else {}
-            return Averages(means, numbers.shape, evaluated=match[1] is not None)
+            return Averages(means, tuple(numbers.values), evaluated=match[1] is not None)
         return _PREFIX.sub("", record, count=1) if record.startswith("[") else record
 
-    def _progress(
-        self, place: re.Match[str], header: re.Match[str], record: str, cut: bool, ended: bool
-    ) -> Progress:
-        text = record[place.end() :].rstrip()
+    def _progress(self, place: re.Match[str], header: re.Match[str], text: str, cut: bool) -> Progress:
         quoted = text.endswith("...")  # as documents shorten a line
         numbers = read_numbers(text, cut and not quoted)
         training = header[1] is not None
         whole = bool(numbers.values) and (quoted or self._is_whole(numbers, cut, training))
-        last = whole and int(place[1]) == int(place[2]) - 1
-        self.mixed |= not quoted and (numbers.torn or (cut and ended))
-        seen = Progress(
+        shape = tuple((name, name in numbers.means) for name in numbers.values)
+        last = int(place[1]) == int(place[2]) - 1
+        return Progress(
             epoch=int(header[1]) if training else None,
             iteration=int(place[1]),
             length=int(place[2]),
             values=numbers.values if training and whole else {},
-            means=numbers.means if last and not cut else {},
-            shape=numbers.shape,
+            means=numbers.means if last and whole else {},
+            shape=self._shapes.setdefault(shape, shape),
             whole=whole,
             epochs=int(header[2]) if header[2] else None,
         )
-        if whole:
-            self._remember(training, seen)
-        return seen
 
     def _is_whole(self, numbers: Numbers, cut: bool, training: bool) -> bool:
         """A line that was cut in its last value, which is left out, is as good as whole."""
         usual, count = self._usual[training], len(numbers.values)
-        if cut:
-            return 0 < usual <= count + 1
-        if numbers.torn:
-            return count >= usual and len({name for name, _ in numbers.shape}) == len(numbers.shape)
+        if cut or numbers.torn:
+            return 0 < usual <= count + 1 if cut else usual <= count
         self._usual[training] = max(usual, count)
         return True
-
-    def _remember(self, training: bool, seen: Progress) -> None:
-        """Counts the shape, and keeps the first lines of each, as many as may turn out to be rare."""
-        key = (training, seen.shape)
-        self._counts[key] += 1
-        lines = self._shapes.setdefault(key, [])
-        seen.shape = lines[0].shape if lines else seen.shape  # one tuple for all
-        lines.append(seen)
 
 
 def _records(line: str) -> Iterator[tuple[str, bool]]:
@@ -237,12 +194,13 @@ def read_numbers(text: str, cut: bool) -> Numbers:
     if cut and found and not found[-1][2] and text.endswith(found[-1][1]) and not _WHOLE.search(found[-1][1]):
         found.pop()
     if not found:
-        return Numbers({}, {}, (), torn)
+        return Numbers({}, {}, torn)
     raw, values, means = zip(*found, strict=True)
     names = tuple(map(_name, raw))
+    if len(set(names)) < len(names):  # of two lines
+        return Numbers({}, {}, True)
     numbers = _floats(names, values)
-    torn |= len(numbers) < len(names) or any(map(_unlike, values, means))
-    return Numbers(numbers, _floats(names, means), tuple(zip(names, map(bool, means), strict=True)), torn)
+    return Numbers(numbers, _floats(names, means), torn or len(numbers) < len(names))
 
 
 @lru_cache(maxsize=4096)
@@ -264,18 +222,3 @@ def _float(value: str) -> float | None:
         return float(value)
     except ValueError:
         return None
-
-
-def _unlike(value: str, mean: str) -> bool:
-    """Whether a value and its mean were not printed by one format."""
-    if not mean or value[-5:-4] == "." == mean[-5:-4]:
-        return False
-    decimals = {_decimals(text) for text in (value, mean)} - {None}
-    return len(decimals) > 1 or _float(mean) is None
-
-
-def _decimals(number: str) -> int | None:
-    """Digits after the point; None of nan and inf, which have none in any format."""
-    if number.lstrip("-").isalpha():
-        return None
-    return len(number.partition(".")[2])

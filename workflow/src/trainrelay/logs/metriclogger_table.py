@@ -97,7 +97,7 @@ def _part(trained: Trained, shift: int) -> _Part:
         row = _row((seen.epoch or 0) + shift, seen.iteration, "train", seen.values, seen.length)
         if seen.values or not seen.whole:  # a bar may show no numbers
             part.rows[row.epoch, _ORDER["train"], row.iteration] = (at, row if seen.whole else None)
-    for (epoch, phase, number), mean in trained.averaged():
+    for (epoch, phase, number), mean in trained.averaged().items():
         part.mean(mean.at, epoch + shift, phase, number, mean.values)
     return part
 

@@ -66,7 +66,6 @@ class _File:
     def events(self) -> list[Event]:
         """The events of all that was read."""
         self._hear(self._narrator.ended())
-        self._reader.finish()
         return in_order(self._said, self._count.first(), *self._starts.finished(), self._summed)
 
     def _progress(self, seen: Progress) -> None:

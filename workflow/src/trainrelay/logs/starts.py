@@ -14,13 +14,14 @@ out. Otherwise they belong to the training line before them. Of copies the first
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from trainrelay.logs.events import MarkerSeen
 from trainrelay.logs.metriclogger_lines import CLOCKS, Averages, Progress
 
+RARE = 20  # a kind of line of which the usual one has more than this many times as many lines
 Block = tuple[int, Literal["epoch", "val"], int]  # epoch, and the number of the evaluation after it
 
 
@@ -51,24 +52,23 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """Means as printed, or as the last `line` of their block shows them. `doubtful`: with other metrics than
-    that line."""
+    """Means that were printed, or that the last line of an evaluation shows. `doubtful`: with other metrics
+    than the lines before them."""
 
     at: int
     values: Mapping[str, float]
-    line: Progress | None = None
+    printed: bool = True
     doubtful: bool = False
 
 
 @dataclass(slots=True)
 class Trained:
     """A start that trained. `start`: how it introduced itself; where it did not, it may be more ranks of the
-    one before. `ranks`: those that said which they are; `buffered`: they were not in step."""
+    one before. `ranks`: those that said which they are."""
 
     at: int
     start: Start | None
     ranks: set[int]
-    buffered: bool = False
     lines: defaultdict[tuple[int, int], list[tuple[int, Progress]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -82,30 +82,38 @@ class Trained:
         """Takes the lines of more ranks."""
         for place, lines in other.lines.items():
             self.lines[place] += lines
-        for block, means in other.means.items():
-            self.means[block] += means
 
     def printing(self) -> int:
         """How many ranks print: how often a line usually stands there."""
         return Counter(map(len, self.lines.values())).most_common(1)[0][0]
 
+    def mistrust(self) -> None:
+        """The ranks were not in step: what names no epoch may be of any, and lines that look like hardly any
+        other may be the head of one and the tail of another."""
+        self.means.clear()
+        copies = [seen for lines in self.lines.values() for _, seen in lines]
+        counts = Counter(seen.shape for seen in copies)
+        rare = max(1, max(counts.values()) // RARE)
+        for seen in copies:
+            seen.whole &= counts[seen.shape] > rare
+
     def rows(self) -> list[tuple[int, Progress]]:
-        """Each training line once, with its record, in order of training."""
+        """Each training line once, with its record, in order of training: the first whole copy."""
         return [max(self.lines[place], key=lambda copy: copy[1].whole) for place in sorted(self.lines)]
 
-    def averaged(self) -> Iterator[tuple[Block, Mean]]:
-        """Each mean once; one that was printed counts before that of a line."""
+    def averaged(self) -> dict[Block, Mean]:
+        """Each mean once: what was printed, else what the last line of the block shows."""
         alone = self.printing() == 1
-        for block in sorted(self.means):
-            known = [mean for mean in self.means[block] if self._is_known(mean, alone)]
+        found: dict[Block, Mean] = {
+            (seen.place[0], "epoch", 0): Mean(at, seen.means)
+            for at, seen in self.rows()
+            if seen.whole and seen.means
+        }
+        for block, means in self.means.items():
+            known = [mean for mean in means if alone or not mean.doubtful]
             if known and (alone or block[2] == 0):  # a second evaluation may be another rank's
-                yield block, min(known, key=lambda mean: mean.line is not None)
-
-    def _is_known(self, mean: Mean, alone: bool) -> bool:
-        """Whether it is whole, and of no other block or epoch."""
-        if mean.line is not None:
-            return mean.line.whole and (mean.line.epoch is not None or not self.buffered)
-        return not self.buffered and (alone or not mean.doubtful)
+                found[block] = max(known, key=lambda mean: mean.printed)
+        return found
 
 
 class Starts:
@@ -119,10 +127,10 @@ class Starts:
         self._failed = False  # an error came after it
         self._joined = False  # a rank introduced itself after others had trained
         self._buffered = False
-        # The block at hand, of training or evaluation: its newest line; whether its means are known.
-        self._line: Progress | None = None
-        self._summed = False
-        self._evaluation = -1  # the number of the newest one after this epoch
+        self._line: Progress | None = None  # the newest one of the block at hand
+        self._block: Block = (0, "epoch", 0)
+        self._summed = False  # its means were printed
+        self._evaluations = 0  # after this epoch
 
     @property
     def open(self) -> bool:
@@ -162,38 +170,38 @@ class Starts:
             self._train(at, seen)
         elif self._start is not None or self._line is None:
             return
-        elif self._line.epoch is not None or self._summed or seen.iteration < self._line.iteration:
+        elif self._block[1] == "epoch" or self._summed or seen.iteration < self._line.iteration:
             if seen.iteration:
                 return  # the rest of another rank's
-            self._evaluation += 1
-            self._summed = False
+            self._evaluate()
         self._line = seen
-        if seen.last and seen.means:
-            self._add(Mean(at, seen.means, seen))
+        if seen.epoch is None and seen.means:
+            self._trained[-1].means[self._block].append(Mean(at, seen.means, printed=False))
 
     def averages(self, at: int, averages: Averages) -> None:
         """The means of a block that was just finished."""
         if not averages.values or self._start is not None or self._line is None:
             return
-        line, names = self._line, [name for name, _ in averages.shape]
-        metrics = [name for name, _ in line.shape if name not in CLOCKS]
-        if averages.evaluated and line.epoch is not None:  # an evaluation that printed no lines
-            self._evaluation += 1
-            self._trained[-1].means[self._place[0], "val", self._evaluation].append(Mean(at, averages.values))
-        elif not self._summed and set(metrics) <= set(names):
-            self._add(Mean(at, averages.values, doubtful=metrics != names))
-            self._summed = True
+        names = tuple(name for name, _ in self._line.shape if name not in CLOCKS)
+        if averages.evaluated and (self._block[1] == "epoch" or self._summed):
+            self._evaluate()  # one that printed no lines
+        elif self._summed or not set(names) <= set(averages.names):
+            return
+        doubtful = not averages.evaluated and names != averages.names
+        self._trained[-1].means[self._block].append(Mean(at, averages.values, doubtful=doubtful))
+        self._summed = True
 
     def finished(self) -> tuple[list[Trained], list[Start]]:
         """The starts that trained something, in order, and those that ended before they did."""
         self._leave()
         groups: list[Trained] = []
         for trained in self._trained:
-            trained.buffered = self._buffered
             if groups and self._buffered and trained.start is None:
                 groups[-1].take(trained)
             else:
                 groups.append(trained)
+        for trained in groups if self._buffered else ():
+            trained.mistrust()
         return groups, self._untrained
 
     def _train(self, at: int, seen: Progress) -> None:
@@ -208,14 +216,14 @@ class Starts:
         self._joined &= self._start is None
         self._buffered |= self._start is None and seen.place < before and (seen.iteration > 0 or self._joined)
         if back or seen.epoch != before[0]:
-            self._evaluation = -1
+            self._evaluations = 0
         self._trained[-1].lines[seen.place].append((at, seen))
-        self._place, self._start, self._failed, self._summed = seen.place, None, False, False
+        self._place, self._start, self._failed = seen.place, None, False
+        self._block, self._summed = (seen.place[0], "epoch", 0), False
 
-    def _add(self, mean: Mean) -> None:
-        training = self._line is None or self._line.epoch is not None
-        block: Block = (self._place[0], "epoch", 0) if training else (self._place[0], "val", self._evaluation)
-        self._trained[-1].means[block].append(mean)
+    def _evaluate(self) -> None:
+        self._block, self._summed = (self._place[0], "val", self._evaluations), False
+        self._evaluations += 1
 
     def _leave(self) -> None:
         if self._start is not None:
