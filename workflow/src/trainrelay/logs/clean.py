@@ -1,13 +1,19 @@
-"""Text from outside, made safe to print: no escape sequences, no control characters, bounded length."""
+"""What every reader does with text from outside: makes it safe to print, cuts records, reads numbers."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
+from typing import Any
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 NAME_LIMIT = 200
 TEXT_LIMIT = 500
+RECORDS_LIMIT = 1_000  # records in one line, where processes write over each other
 
 
 def strip_escapes(line: str) -> str:
@@ -25,3 +31,31 @@ def clean(text: str, limit: int = TEXT_LIMIT) -> str:
 def metric_name(raw: str) -> str:
     """A metric's name; the same object for each row, so that a table of rows stays small."""
     return clean(raw, NAME_LIMIT)
+
+
+def records(line: str, beginning: re.Pattern[str] | None) -> Iterator[tuple[str, bool]]:
+    """The line, or its parts where another record begins in it; and whether the part was cut off."""
+    cut = not line.endswith(("\n", "\r"))
+    starts = [match.start() for match in beginning.finditer(line)] if beginning else []
+    for start, end in pairwise([0, *starts[:RECORDS_LIMIT], len(line)]):
+        if not beginning or line[start:end].strip():
+            yield line[start:end], cut or end < len(line)
+
+
+def as_float(value: object) -> float | None:
+    """A number of a JSON object; None of all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
+
+
+def json_object(line: str) -> dict[str, Any] | None:
+    """The JSON object that a line is."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -7,14 +7,13 @@ whose first epoch is 1, with no 0 anywhere, counts from 1.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from trainrelay.logs.clean import metric_name
+from trainrelay.logs.clean import as_float, json_object, metric_name
 from trainrelay.logs.events import Event, Facts, RowSeen, Skipped
 from trainrelay.records import Phase
 
@@ -62,37 +61,37 @@ class MetricLoggerJson:
             found = _object(line) if line.strip() else None
             if found is not None:
                 yield from _setup(found)
-                _append(epochs, _epoch(found))
+                epoch = _epoch(found)
+                if epochs and epochs[-1].completed_by(epoch):
+                    epochs[-1].add(epoch)
+                else:
+                    epochs.append(epoch)
             elif line.strip():
                 yield Skipped()
-        copies = _copies(epochs)
+        runs = [list(run) for _, run in groupby(epochs, key=lambda epoch: epoch.number)]
+        copies = _copies(runs)
         if copies > 1:
             yield Facts(setup={"ranks printing": str(copies)})
         first = 1 if epochs and epochs[0].number == 1 and all(epoch.number for epoch in epochs) else 0
-        for epoch in _without_copies(epochs, copies):
+        for epoch in (epoch for run in runs for epoch in run[::copies]):
             yield from _rows(epoch, epoch.number + 1 - first)
 
 
 def _object(line: str) -> dict[str, Any] | None:
     """The object of an epoch."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and _number(found) is not None else None
+    found = json_object(line)
+    return found if found and _number(found) is not None else None
 
 
 def _number(found: Mapping[str, Any]) -> int | None:
-    number = found.get("epoch")
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 10**9:
-        return None
-    return int(number) if number == int(number) else None
+    number = as_float(found.get("epoch"))
+    return int(number) if number is not None and 0 <= number < 10**9 and number.is_integer() else None
 
 
 def _setup(found: Mapping[str, Any]) -> Iterator[Event]:
-    count = found.get("n_parameters")
-    if isinstance(count, int | float) and not isinstance(count, bool) and 0 <= count < 10**18:
-        yield Facts(setup={"parameters": str(count)})
+    count = as_float(found.get("n_parameters"))
+    if count is not None and 0 <= count < 10**18:
+        yield Facts(setup={"parameters": str(found["n_parameters"])})
 
 
 def _epoch(found: Mapping[str, Any]) -> _Epoch:
@@ -118,43 +117,16 @@ def _numbers(name: str, value: Any) -> dict[str, float]:
         items = [(f"{name}[{index}]", item) for index, item in enumerate(value[:LIST_LIMIT])]
     else:
         items = [(name, value)]
-    return {key: _float(item) for key, item in items if name and _is_number(item)}
+    return {key: number for key, item in items if name and (number := as_float(item)) is not None}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf if value > 0 else -math.inf
-
-
-def _append(epochs: list[_Epoch], epoch: _Epoch) -> None:
-    if epochs and epochs[-1].completed_by(epoch):
-        epochs[-1].add(epoch)
-    else:
-        epochs.append(epoch)
-
-
-def _runs(epochs: list[_Epoch]) -> list[list[_Epoch]]:
-    return [list(run) for _, run in groupby(epochs, key=lambda epoch: epoch.number)]
-
-
-def _copies(epochs: list[_Epoch]) -> int:
+def _copies(runs: list[list[_Epoch]]) -> int:
     """How many times each epoch was written: what divides the length of every run of equal epochs. The
     last run may be cut short, where two before it are not."""
-    lengths = [len(run) for run in _runs(epochs)]
+    lengths = [len(run) for run in runs]
     ends = lengths[:-1] if len(lengths) > 2 else lengths
     copies = math.gcd(*ends)
     return copies if lengths and (lengths[-1] % copies == 0 or lengths[-1] < copies) else 1
-
-
-def _without_copies(epochs: list[_Epoch], copies: int) -> Iterator[_Epoch]:
-    for run in _runs(epochs):
-        yield from run[::copies]
 
 
 def _rows(epoch: _Epoch, number: int) -> Iterator[Event]:

@@ -15,13 +15,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 from trainrelay.bars import Bar, training_bar
-from trainrelay.logs.clean import metric_name, strip_escapes
+from trainrelay.logs.clean import metric_name, records, strip_escapes
 
 VALUE_LIMIT = 5_000  # metrics of one line
-RECORDS_LIMIT = 1_000  # records in one line, where processes write over each other
 HEADER_LIMIT = 120
 
 _PLACE = re.compile(r"\[ {0,9}(\d{1,9})/(\d{1,9})\][ \t]{1,9}eta: ")
@@ -111,7 +109,7 @@ class LineReader:
             line = bar.rest
             if not line.strip():
                 return
-        for record, cut in _records(line):
+        for record, cut in records(line, _RECORD if sum(map(line.count, _WORDS)) > 1 else None):
             yield self._record(record, cut)
 
     def _state(self, bar: Bar) -> Iterator[Progress]:
@@ -163,18 +161,6 @@ class LineReader:
             return 0 < usual <= count + 1 if cut else usual <= count
         self._usual[training] = max(usual, count)
         return True
-
-
-def _records(line: str) -> Iterator[tuple[str, bool]]:
-    """The line, or its parts where another record cuts into it; and whether the part was cut off."""
-    cut = not line.endswith(("\n", "\r"))
-    if sum(map(line.count, _WORDS)) < 2:
-        yield line, cut
-        return
-    starts = [match.start() for match in _RECORD.finditer(line)][:RECORDS_LIMIT]
-    for start, end in pairwise([0, *starts[1:], len(line)]):
-        if line[start:end].strip() or len(starts) < 2:
-            yield line[start:end], cut or end < len(line)
 
 
 def _placed(record: str) -> tuple[re.Match[str], re.Match[str]] | None:

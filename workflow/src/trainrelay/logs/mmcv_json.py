@@ -5,12 +5,11 @@ Floats are rounded to 5 decimals, NaN is written bare, and nothing says how long
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainrelay.logs import environment, trainer_config
-from trainrelay.logs.clean import metric_name
+from trainrelay.logs.clean import as_float, json_object, metric_name
 from trainrelay.logs.events import Event, Facts, ProcessStarted, RowSeen, Skipped
 from trainrelay.records import Phase
 
@@ -30,7 +29,7 @@ class MmcvJson:
         if not line.startswith("{"):
             return False
         if '"mode"' in line or any(key in line for key in _META):
-            found = _object(line)
+            found = json_object(line)
             return found is not None and (_place(found) is not None or "mode" not in found)
         return False
 
@@ -39,7 +38,7 @@ class MmcvJson:
         for line in lines:
             if not line.strip():
                 continue
-            found = _object(line)
+            found = json_object(line)
             if found is None:
                 yield Skipped()
             elif "mode" in found:
@@ -47,14 +46,6 @@ class MmcvJson:
             else:
                 yield ProcessStarted()
                 yield _facts(found)
-
-
-def _object(line: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _place(found: Mapping[str, Any]) -> tuple[Phase, int, int] | None:
@@ -78,19 +69,11 @@ def _row(found: dict[str, Any], line: str) -> Event:
 
 def _numbers(key: str, value: Any) -> dict[str, float]:
     """A number as it is; several learning rates as `lr_NAME`, the first one as `lr` too."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {metric_name(key): _float(value)}
     if key == "lr" and isinstance(value, dict):
-        rates = {f"lr_{name}": _float(v) for name, v in value.items() if isinstance(v, int | float)}
+        rates = {f"lr_{name}": rate for name, v in value.items() if (rate := as_float(v)) is not None}
         return {"lr": next(iter(rates.values())), **rates} if rates else {}
-    return {}
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return float("inf") if value > 0 else float("-inf")
+    number = as_float(value)
+    return {} if number is None else {metric_name(key): number}
 
 
 def _facts(meta: Mapping[str, Any]) -> Facts:

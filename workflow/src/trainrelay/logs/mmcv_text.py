@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
-from trainrelay.logs.clean import metric_name, strip_escapes
+from trainrelay.logs.clean import metric_name, records, strip_escapes
 from trainrelay.logs.events import Event, RowSeen, Skipped
 from trainrelay.logs.mmcv_copies import Copies
 from trainrelay.logs.mmcv_markers import Narrator
@@ -24,7 +23,6 @@ _BY_ITERATION = re.compile(r"\bIter \[(\d{1,12})/(\d{1,12})\]\s+(?=lr)")
 _VALIDATION = re.compile(r"\b(?:Epoch\(val\) \[(\d{1,9})\]|Iter\(val\) )\[(\d{1,9})\]\s+")
 _RATES = re.compile(r"(lr_\S+): (\S+)")
 _WHOLE_VALUE = re.compile(r"(?:\.\d{4}|nan|inf)\s*$")
-RECORDS_LIMIT = 1_000  # records in one line, where processes write over each other
 _INTRODUCTIONS = ("Environment info:", "Start running, host: ", "Distributed training: ")
 
 
@@ -44,7 +42,8 @@ class MmcvText:
         """Rows through `_Rows`, all other lines through the Narrator; copies are left out."""
         rows, narrator, copies = _Rows(), Narrator(), Copies()
         for line in lines:
-            for record, cut in _records(strip_escapes(line)):
+            beginning = _STAMP if line.count(" - INFO - ") > 1 else None
+            for record, cut in records(strip_escapes(line), beginning):
                 stamped = _STAMP.search(record) is not None
                 head = _head(record)
                 if stamped or head is not None:
@@ -54,18 +53,6 @@ class MmcvText:
                 else:
                     yield from copies.without(narrator.line(record, stamped), record)
         yield from narrator.ended()
-
-
-def _records(line: str) -> Iterator[tuple[str, bool]]:
-    """The line, or its parts where another record cuts into it; and whether the part was cut off."""
-    cut = not line.endswith(("\n", "\r"))
-    if line.count(" - INFO - ") < 2:
-        yield line, cut
-        return
-    starts = [0, *(match.start() for match in _STAMP.finditer(line))][:RECORDS_LIMIT]
-    for start, end in pairwise([*starts, len(line)]):
-        if line[start:end].strip():
-            yield line[start:end], cut or end < len(line)
 
 
 def _head(line: str) -> re.Match[str] | None:
