@@ -85,6 +85,14 @@ DEFECTS = (
         "::test_a_run_with_another_interval_in_the_same_file_leaves_no_row_of_the_one_before",
     ),
     Defect(
+        "ranks-out-of-step-share-evaluations",
+        "Where ranks print through buffers, the evaluation of one epoch is shown at another.",
+        f"{LIBRARY}/logs/starts.py",
+        "self.means.clear()",
+        "pass",
+        "tests/unit/logs/test_metriclogger_starts.py::test_blocks_of_lines_that_every_rank_prints_count_once",
+    ),
+    Defect(
         "skipped-step-blocks",
         "A single gradient norm that overflowed blocks a healthy training.",
         f"{LIBRARY}/diagnose/checks/finiteness.py",

@@ -99,6 +99,19 @@ def test_an_evaluation_of_the_initial_weights_is_left_out(tmp_path):
     assert [(row.phase, row.epoch) for row in log.rows if row.phase != "train"] == [("epoch", 1), ("val", 1)]
 
 
+@pytest.mark.parametrize(("left", "evaluated"), [("Test:  [ 0/12]  eta: 0:08:13  ", [1, 2]), ("", [2])])
+def test_the_means_of_an_evaluation_whose_first_line_was_lost_are_none_of_the_epoch(
+    tmp_path, left, evaluated
+):
+    """Where nothing is left of the line, they may be of any epoch."""
+    text = metriclogger_text(epochs=2, summary=False).replace("lr: 0.000100  ", "")
+    training, _, rest = text.partition("Test:  [ 0/12]  eta: 0:08:13  ")
+    log = log_of(tmp_path, training.rpartition("Averaged stats: ")[0] + left + "\0" + rest)
+    mean = 1.25 * Training(epochs=2).row(25)["loss"]
+    assert rows_of(log, "epoch")[0].values["loss"] == pytest.approx(mean, abs=1e-4)
+    assert [row.epoch for row in rows_of(log, "val")] == evaluated
+
+
 def test_two_evaluations_after_one_epoch_are_two_rows(tmp_path):
     text = metriclogger_text(epochs=1, summary=False)
     test = text[text.index("Test:") : text.index("Training time")]

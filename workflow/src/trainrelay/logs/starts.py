@@ -162,17 +162,18 @@ class Starts:
 
     def progress(self, at: int, seen: Progress) -> None:
         """A line of training or evaluation; evaluations before any training are left out."""
-        if not seen.whole:
-            if seen.epoch is not None and self._trained:
+        if seen.epoch is not None and seen.whole:
+            self._train(at, seen)
+        elif seen.epoch is not None:
+            if self._trained:
                 self._trained[-1].lines[seen.place].append((at, seen))
             return
-        if seen.epoch is not None:
-            self._train(at, seen)
         elif self._start is not None or self._line is None:
             return
         elif self._block[1] == "epoch" or self._summed or seen.iteration < self._line.iteration:
-            if seen.iteration:
-                return  # the rest of another rank's
+            if seen.iteration:  # the rest of another rank's, as may be the means that follow
+                self._summed = True
+                return
             self._evaluate()
         self._line = seen
         if seen.epoch is None and seen.means:
@@ -194,13 +195,15 @@ class Starts:
     def finished(self) -> tuple[list[Trained], list[Start]]:
         """The starts that trained something, in order, and those that ended before they did."""
         self._leave()
-        groups: list[Trained] = []
-        for trained in self._trained:
-            if groups and self._buffered and trained.start is None:
+        if not self._buffered:
+            return self._trained, self._untrained
+        groups = self._trained[:1]
+        for trained in self._trained[1:]:
+            if trained.start is None:
                 groups[-1].take(trained)
             else:
                 groups.append(trained)
-        for trained in groups if self._buffered else ():
+        for trained in groups:
             trained.mistrust()
         return groups, self._untrained
 
@@ -211,8 +214,8 @@ class Starts:
             self._joined = True
         before, back = self._place, seen.place < self._place or (self._failed and seen.place == self._place)
         if now is None or self._start is not None or (back and seen.iteration == 0):
-            ranks = self._start.ranks if self._start else now.ranks if now else set()
-            self._trained.append(Trained(at, self._start, ranks))
+            said = self._start or now
+            self._trained.append(Trained(at, self._start, said.ranks if said else set()))
         self._joined &= self._start is None
         self._buffered |= self._start is None and seen.place < before and (seen.iteration > 0 or self._joined)
         if back or seen.epoch != before[0]:
