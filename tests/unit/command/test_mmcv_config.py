@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from trainrelay.command.mmcv_config import read_config
+from trainrelay.records import RULES
 
 BASE = "dist_params = dict(backend='nccl')\noptimizer = dict(type='SGD', lr=1.0)\n"
 OWN = """
@@ -33,7 +34,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def settings(checkout: Path, text: str = OWN) -> dict[str, str]:
     (checkout / "configs/stage/e2e.py").write_text(text)
-    return dict(read_config(checkout, "configs/stage/e2e.py").settings)
+    return dict(read_config(checkout, "configs/stage/e2e.py", rules=1).settings)
 
 
 def test_settings_are_flat_and_name_their_file(checkout: Path) -> None:
@@ -53,8 +54,8 @@ def test_names_of_earlier_literals_are_resolved(checkout: Path) -> None:
 def everything(checkout: Path, text: str = OWN) -> tuple[Mapping[str, str], Mapping[str, Any]]:
     """What counts under the rules of format 1, and today."""
     (checkout / "configs/stage/e2e.py").write_text(text)
-    facts = read_config(checkout, "configs/stage/e2e.py")
-    return facts.settings, facts.values
+    before, now = (read_config(checkout, "configs/stage/e2e.py", rules) for rules in (1, RULES))
+    return before.settings, now.values
 
 
 def test_comments_formatting_and_docstrings_change_nothing(checkout: Path) -> None:
@@ -69,8 +70,8 @@ def test_renaming_the_file_or_moving_the_checkout_changes_nothing(checkout: Path
     before = everything(checkout)
     (checkout / "configs/stage/e2e.py").rename(checkout / "configs/stage/other.py")
     moved = checkout.rename(checkout.with_name("moved"))
-    facts = read_config(moved, "configs/stage/other.py")
-    assert (facts.settings, facts.values) == before
+    facts = [read_config(moved, "configs/stage/other.py", rules) for rules in (1, RULES)]
+    assert (facts[0].settings, facts[1].values) == before
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
 def counted(checkout: Path, own: str = OWN, rules: int = RULES) -> Mapping[str, str]:
     (checkout / "own.py").write_text(own)
     trainer = TRAINERS["mmcv"]
-    facts = trainer.read_config(checkout, "own.py")
+    facts = trainer.read_config(checkout, "own.py", rules)
     assert facts.problem is None
     return trainer.stated(facts, {}, rules)
 

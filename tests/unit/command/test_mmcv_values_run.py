@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trainrelay.command import TRAINERS
-from trainrelay.command.mmcv_values import Computed
+from trainrelay.command.python_values import Computed
 from trainrelay.records import RULES
 
 NAMES = "abcd"
@@ -46,6 +46,12 @@ def statement(chance: random.Random) -> str:
         f"if {other}:\n    {name} = {other}",
         f"def _f():\n    {name}['q'] = 7\n_f()",
         f"del {name}",
+        f"del {name}['p']",
+        f"{name}['p']['q'] = {value}",
+        f"{name} = dict(p={other})\n{name}['p']['q'] = {value}",
+        f"{name} = {{**{other}, 'p': {value}}}",
+        f"{name} |= dict(q={value})",
+        f"{name}: int = {value}",
         f"from math import pi as {name}",
     ]
     return chance.choice(code)

@@ -46,7 +46,7 @@ def trainer_config(config: Config, run: str, stage: str) -> TrainerConfig:
 def ingredients(config: Config, run: str, stage: str, rules: int = RULES) -> dict[str, str]:
     """The readable ingredients of one stage by a record's rules; the earlier stage's as their digest."""
     settings, trainer = config.stage(run, stage), trainer_of(config, run)
-    facts = trainer.read_config(root(config, run), settings.config)
+    facts = trainer.read_config(root(config, run), settings.config, rules)
     stated = trainer.stated(facts, settings.options, rules)
     parts = {**_of_stage(config.runs[run], settings, trainer.default_seed(facts))}
     parts.update(

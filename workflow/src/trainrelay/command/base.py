@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from trainrelay.command.ladder import Rung
-from trainrelay.records import EpochBases
+from trainrelay.records import RULES, EpochBases
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 FIRST_NODE = "first-node"
@@ -54,9 +54,10 @@ class Switch:
 class TrainerConfig:
     """What a trainer's config says, read without running it.
 
-    `settings` maps "which file: dotted.key" to the source text of its value; `literals` maps dotted keys to
+    `settings` maps "which file: dotted.key" to the text of its value; `literals` maps dotted keys to
     the values that can be known without running the file; `switches` maps the arguments that it declares, for
-    trainers that declare them, to their spelling; `values`, nested, are what its files merge to.
+    trainers that declare them, to their spelling; `values`, nested, are what its files merge to: of mmcv
+    configs today's instead of `settings`.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -156,8 +157,8 @@ class Trainer(Protocol):
     imports: tuple[str, ...]
     compiled: tuple[str, ...]
 
-    def read_config(self, root: Path, config: str) -> TrainerConfig:
-        """The facts of a trainer config; an unreadable one carries its problem."""
+    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
+        """The facts of a trainer config by a record's rules; an unreadable one carries its problem."""
         ...
 
     def changes_weights(self, setting: str) -> bool:

@@ -28,7 +28,7 @@ from trainrelay.command.base import (
     TrainerConfig,
 )
 from trainrelay.command.torchrun import checkpoint_files, environment, launcher, number
-from trainrelay.records import EpochBases
+from trainrelay.records import RULES, EpochBases
 
 # Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
 # start from is judged by its content, the epochs and the seed by the stage's own keys.
@@ -69,9 +69,9 @@ class MetricLogger:
     imports: tuple[str, ...] = ("torch",)
     compiled: tuple[str, ...] = ()
 
-    def read_config(self, root: Path, config: str) -> TrainerConfig:
+    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
         """The defaults and the spelling of the script's arguments."""
-        return read_arguments(root, config)
+        return read_arguments(root, config, rules)
 
     def changes_weights(self, setting: str) -> bool:
         """False for paths, logging, evaluation, workers and how the ranks meet."""

@@ -25,8 +25,9 @@ from trainrelay.command.base import (
 )
 from trainrelay.command.mmcv_config import read_config
 from trainrelay.command.mmcv_values import flat, with_options
+from trainrelay.command.python_values import cut
 from trainrelay.command.torchrun import checkpoint_files, environment, launcher, number
-from trainrelay.records import EpochBases
+from trainrelay.records import RULES, EpochBases
 
 # Settings that change where, how fast or how loudly a model is trained, but not its weights. `load_from` is
 # judged by the checkpoint's content, and the epochs by the stage's own `epochs`.
@@ -64,19 +65,23 @@ class Mmcv:
     imports: tuple[str, ...] = ("torch", kind)
     compiled: tuple[str, ...] = ("mmcv._ext",)
 
-    def read_config(self, root: Path, config: str) -> TrainerConfig:
-        """The facts of a Python config and its `_base_` chain."""
-        return read_config(root, config)
+    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
+        """The facts of a config and its `_base_` chain."""
+        return read_config(root, config, rules)
 
     def changes_weights(self, setting: str) -> bool:
         """False for logging, evaluation, workers, paths and the backend."""
         return _NOT_WEIGHTS.search(setting) is None
 
     def stated(self, facts: TrainerConfig, options: Mapping[str, Option], rules: int, /) -> dict[str, str]:
-        """The values that the config's chain and the options merge to."""
-        if rules == 1:
-            return _stated_by_rules_1(facts, options)
-        return dict(flat(with_options(facts.values, options), "config: "))
+        """The values that the config's chain and the options merge to; by the rules of format 1, each
+        statement, and the options that say something else than its literals."""
+        if rules != 1:
+            values = flat(with_options(facts.values, options))
+            return {f"config: {key}": cut(repr(value)) for key, value in values}
+        said = facts.literals
+        same = {key for key, value in options.items() if key in said and meant(said[key]) == meant(value)}
+        return {**{f"option {key}": meant(options[key]) for key in options.keys() - same}, **facts.settings}
 
     def default_seed(self, facts: TrainerConfig) -> int | None:  # noqa: ARG002
         """mmcv draws one."""
@@ -178,13 +183,6 @@ class Mmcv:
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """CheckpointHook's name for it."""
         return work_dir / f"epoch_{epoch}.pth"
-
-
-def _stated_by_rules_1(facts: TrainerConfig, options: Mapping[str, Option]) -> dict[str, str]:
-    """Each statement of the config's chain, and the options that say something else than its literals."""
-    said = facts.literals
-    same = {key for key, value in options.items() if key in said and meant(said[key]) == meant(value)}
-    return {**{f"option {key}": meant(options[key]) for key in options.keys() - same}, **facts.settings}
 
 
 def _options(request: LaunchRequest) -> Iterator[str]:

@@ -7,41 +7,112 @@ comments and no formatting, so two files that differ only in those have equal fa
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainrelay.command.base import TrainerConfig
-from trainrelay.command.mmcv_values import cut, entries, values_of
+from trainrelay.command.mmcv_values import flat, merged
+from trainrelay.command.python_values import (
+    Computed,
+    Names,
+    bounded,
+    cut,
+    digested,
+    entries,
+    found_files,
+    holds,
+    inside,
+    parsed,
+)
+from trainrelay.records import RULES
+
+_OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 
 
-def read_config(root: Path, config: str) -> TrainerConfig:
+def read_config(root: Path, config: str, rules: int = RULES) -> TrainerConfig:
     """The facts of `config` (relative to `root`) and its `_base_` chain, later files winning."""
-    settings: dict[str, str] = {}
-    literals: dict[str, Any] = {}
     try:
         own = (root / config).resolve()
-        # The stage's own file is "config": renaming it, or moving the checkout, changes nothing.
-        files = [("config" if path == own else path.name, tree) for path, tree in _chain(own, ())]
-        values = values_of(files)
-        for name, tree in files:
-            settings.update({f"{name}: {key}": text for key, text in _settings(tree)})
-            literals.update(_literals(tree))
+        return _by_rules_1(own) if rules == 1 else _effective(own, root)
     except OSError as error:
         return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         return TrainerConfig(problem=f"{config}: {error}")
-    return TrainerConfig(settings, literals, values=values)
 
 
-def _chain(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, ast.Module]]:
+def _effective(own: Path, root: Path) -> TrainerConfig:
+    """What the files merge to."""
+    values: dict[str, Any] = {}
+    for path, tree in _chain(own, (), _tree):
+        said = Names(_label(path, own), tree.body, (path.parent, root), values).held
+        values = merged({k: v for k, v in said.items() if k != "_base_" and k[:2] != "__"}, values)
+    named = inside(values, "custom_imports.imports")
+    modules = [str(name) for name in (named if isinstance(named, list) else [named])]
+    files = [path for name in modules for path in found_files(name, (own.parent, root))]
+    if files:
+        values["custom_imports: files"] = Computed(", ".join(digested(p, parsed(p).body) for p in files))
+    known = {key: inside(values, key) for key, _ in flat(values)}
+    return TrainerConfig(
+        literals={key: value for key, value in known.items() if not holds(value, Computed)}, values=values
+    )
+
+
+def _by_rules_1(own: Path) -> TrainerConfig:
+    """Each statement of the files, and their literals."""
+    settings: dict[str, str] = {}
+    literals: dict[str, Any] = {}
+    for path, tree in _chain(own, (), _code):
+        settings.update({f"{_label(path, own)}: {key}": text for key, text in _settings(tree)})
+        literals.update(_literals(tree))
+    return TrainerConfig(settings, literals)
+
+
+def _label(path: Path, own: Path) -> str:
+    """The stage's own file is "config": renaming it, or moving the checkout, changes nothing."""
+    return "config" if path == own else path.name
+
+
+def _code(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), filename=path.name)
+
+
+def _tree(path: Path) -> ast.Module:
+    """A file of the chain as Python code, its own name filled in where it asks for it, as mmcv does."""
+    names = {"fileBasename": path.name, "fileBasenameNoExtension": path.stem, "fileExtname": path.suffix}
+    pattern = rf"\{{\{{\s*({'|'.join(names)})\s*\}}\}}"
+    text = re.sub(pattern, lambda found: names[found[1]], path.read_text("utf-8-sig"))
+    if path.suffix not in (".json", ".yaml", ".yml"):
+        return ast.parse(text, filename=path.name)
+    quoted = re.sub(_OF_BASE, r'"{{\1}}"', text)
+    try:
+        data = json.loads(quoted) if path.suffix == ".json" else yaml.safe_load(quoted)
+        if not isinstance(data, dict):
+            raise ValueError("is not a mapping")
+        said = {str(key): repr(value) for key, value in bounded(data, "it").items()}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
+    code = {
+        key: ast.parse(re.sub(rf"(['\"]){_OF_BASE}\1", r"{{\2}}", value), mode="eval")
+        for key, value in said.items()
+    }
+    return ast.Module([ast.Assign([ast.Name(k, ast.Store())], v.body, lineno=1) for k, v in code.items()], [])
+
+
+def _chain(
+    path: Path, above: tuple[Path, ...], parsed: Callable[[Path], ast.Module]
+) -> Iterator[tuple[Path, ast.Module]]:
     """Every file of the chain with its tree, bases before those who build on them."""
     path = path.resolve()
     if path in above:
         raise ValueError(f"_base_ of {path.name} leads back to itself")
-    tree = ast.parse(path.read_bytes(), filename=path.name)
+    tree = parsed(path)
     for base in _bases(tree):
-        yield from _chain(path.parent / base, (*above, path))
+        yield from _chain(path.parent / base, (*above, path), parsed)
     yield path, tree
 
 
@@ -77,7 +148,7 @@ def _statement(statement: ast.stmt) -> Iterator[tuple[str, str]]:
 
 
 def _flat(key: str, value: ast.expr) -> Iterator[tuple[str, str]]:
-    found = entries(value)
+    found = entries(value) or {}
     if not found:
         yield key, ast.unparse(value)
     for name, entry in found.items():
@@ -96,7 +167,7 @@ def _literals(tree: ast.Module) -> dict[str, Any]:
 
 def _literal_entries(key: str, value: ast.expr, known: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, entry in entries(value).items():
+    for name, entry in (entries(value) or {}).items():
         found.update(_literal_entries(f"{key}.{name}", entry, known))
     if found:
         return found
