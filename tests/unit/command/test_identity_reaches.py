@@ -118,8 +118,6 @@ def test_an_empty_value_is_not_an_absent_one(tmp_path: Path) -> None:
         "import package.settings as s\nlr = s.lr\n",
         "from mmcv import Config\nlr = Config.fromfile('settings.py').lr\n",
         "exec(open('configs/settings.py').read())\n",
-        "custom_imports = dict(imports=['settings'], allow_failed_imports=False)\n",
-        "custom_imports = dict(imports='configs.settings')\n",
         "def f():\n    from settings import lr\n    return lr\nlr = f()\n",
     ],
 )

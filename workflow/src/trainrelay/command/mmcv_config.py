@@ -22,12 +22,9 @@ from trainrelay.command.python_values import (
     Names,
     bounded,
     cut,
-    digested,
     entries,
-    found_files,
     holds,
     inside,
-    parsed,
 )
 from trainrelay.records import RULES
 
@@ -51,11 +48,6 @@ def _effective(own: Path, root: Path) -> TrainerConfig:
     for path, tree in _chain(own, (), _tree):
         said = Names(_label(path, own), tree.body, (path.parent, root), values).held
         values = merged({k: v for k, v in said.items() if k != "_base_" and k[:2] != "__"}, values)
-    named = inside(values, "custom_imports.imports")
-    modules = [str(name) for name in (named if isinstance(named, list) else [named])]
-    files = [path for name in modules for path in found_files(name, (own.parent, root))]
-    if files:
-        values["custom_imports: files"] = Computed(", ".join(digested(p, parsed(p).body) for p in files))
     known = {key: inside(values, key) for key, _ in flat(values)}
     return TrainerConfig(
         literals={key: value for key, value in known.items() if not holds(value, Computed)}, values=values
