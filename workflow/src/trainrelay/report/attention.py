@@ -10,8 +10,7 @@ from trainrelay.records import Finding, StageReport
 from trainrelay.report.card import Tone, accepted_reason, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
-from trainrelay.report.titles import check_title, shown_evidence
-from trainrelay.report.wording import sentence, utc
+from trainrelay.report.wording import check_title, sentence, shown_evidence, utc
 
 SEVERITY_TONES: dict[str, Tone] = {"info": "idle", "warning": "warn", "critical": "bad"}
 

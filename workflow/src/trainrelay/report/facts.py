@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from trainrelay.diagnose import naming
 from trainrelay.records import Analysis, MetricSummary, StageReport
-from trainrelay.report.families import measured, overall_score
 from trainrelay.report.wording import count, duration, gpu_hours, number, percent, relative_change, utc
 
 
@@ -73,7 +73,7 @@ def _loss(stage: StageReport) -> Fact:
 def _validation(stage: StageReport) -> Iterator[Fact]:
     metrics = stage.analysis.metrics if stage.analysis else {}
     val = metrics.get("val", {})
-    name = overall_score(measured(metrics.get("train", {}), val))
+    name = naming.overall_score(naming.measured(metrics.get("train", {}), val))
     if name is not None:
         yield Fact(name, _ends(val[name]), f"in {count(val[name].count, 'validation')}")
 

@@ -11,13 +11,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from trainrelay.diagnose import naming
 from trainrelay.records import Overview, RunReport, StageReport
 from trainrelay.report import attention, card, details, explanation, facts, wording
 from trainrelay.report import overview as glance
-from trainrelay.report.families import is_learning_rate
 from trainrelay.report.panels import Line, Panel, panels
 from trainrelay.report.plots import svg, wants_log
-from trainrelay.report.titles import check_title
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,6 @@ def _environment() -> Environment:
     environment.globals.update(
         attention=attention,
         card=card,
-        check_title=check_title,
         details=details,
         explain=explanation,
         facts=facts,
@@ -91,7 +89,7 @@ def _environment() -> Environment:
         number=wording.number,
         sentence=wording.sentence,
         evidence=wording.value,
-        check_title=check_title,
+        check_title=wording.check_title,
         ends=_ends,
     )
     return environment
@@ -104,5 +102,5 @@ def _shown(thing: Any) -> Any:
 
 def _ends(line: Line) -> str:
     """First and last value of a curve."""
-    show = wording.learning_rate if is_learning_rate(line.label) else wording.number
+    show = wording.learning_rate if naming.is_learning_rate(line.label) else wording.number
     return f"{show(line.points[0][1])} → {show(line.points[-1][1])}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.case import Case, Family
 from trainrelay.diagnose.checks.validation_metric import direction
 from trainrelay.diagnose.explain.course import course, validation_course
-from trainrelay.diagnose.families import Family, families
-from trainrelay.diagnose.knowledge import Knowledge, Meaning
-from trainrelay.diagnose.layers import UNSCALED, split
+from trainrelay.diagnose.knowledge.model import Knowledge, Meaning
+from trainrelay.diagnose.naming import UNSCALED, split
 from trainrelay.diagnose.numbers import text
 from trainrelay.records import Explained, Section
 
@@ -24,7 +23,7 @@ def groups(case: Case) -> Iterator[Section]:
     """In the file's order, else that of first appearance; validation metrics that only a validation has come
     last in their group."""
     found: dict[str, list[Explained]] = {}
-    for family in sorted(families(case), key=lambda one: _earlier_layers(case, one)):
+    for family in sorted(case.families, key=lambda one: _earlier_layers(case, one)):
         found.setdefault(family.meaning.group, []).append(_family(case, family))
     validation = [name for name in case.log.metrics("val") if _only_validated(case, name)]
     for name in validation[:MOST_VALIDATION_METRICS]:
@@ -133,12 +132,12 @@ def _in_range(meaning: Meaning, now: float) -> str:
 
 def _in_validation(case: Case, family: Family) -> list[Fact]:
     went = validation_course(case, family.members[0]) if len(family.members) == 1 else None
-    return [("in validation", _course_or_value(went.words(), went.points, went.now))] if went else []
+    return [("in validation", went.words())] if went else []
 
 
 def _validated(case: Case, name: str) -> Explained:
     went, meaning = validation_course(case, name), case.meaning(name)
-    here = [("here", _course_or_value(went.words(), went.points, went.now))] if went else []
+    here = [("here", went.words())] if went else []
     up = direction(case, name)
     facts = (
         about(case.knowledge, name)
@@ -146,7 +145,3 @@ def _validated(case: Case, name: str) -> Explained:
         else [("direction", DIRECTIONS["up" if up == 1 else "down"])]
     )
     return Explained(name, _text(meaning), (*facts, *here))
-
-
-def _course_or_value(words: str, points: int, now: float) -> str:
-    return words if points > 1 else text(now)

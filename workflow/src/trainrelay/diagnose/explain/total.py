@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.diagnose import layers
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.checks.scaling import LARGE_ENOUGH
 from trainrelay.diagnose.checks.sum_identity import holds, rows_of_means
+from trainrelay.diagnose.naming import UNSCALED, split
 from trainrelay.diagnose.numbers import percent, text
 from trainrelay.records import Explained, Row, Section
 
@@ -63,12 +63,12 @@ def _parts(case: Case, row: Row) -> list[Part]:
 
 
 def _part_of(case: Case, name: str) -> str:
-    base = layers.split(name).base
+    base = split(name).base
     return base if base in case.layered else case.meaning(name).family
 
 
 def _part(case: Case, row: Row, name: str, terms: list[str]) -> Part:
-    raw = [row.values.get(term + layers.UNSCALED) for term in terms]
+    raw = [row.values.get(term + UNSCALED) for term in terms]
     scaled, unscaled = sum(row.values[term] for term in terms), _sum_of(raw)
     coefficient, source = None, ""
     if configured := case.coefficient(name):
