@@ -11,7 +11,8 @@ from support import sample_report
 from support.page import HOSTILE, Page
 from support.sample_report import Overview, RunReport, StageReport
 from trainrelay.report import overview_html
-from trainrelay.report.overview import address, headline
+from trainrelay.report.card import overview_headline as headline
+from trainrelay.report.html import address
 
 HERE = "file:///data/runs/index.html"
 

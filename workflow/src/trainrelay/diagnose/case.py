@@ -181,11 +181,6 @@ class Case:
         return row.step if self.by_iteration else row.epoch
 
     @property
-    def true_means(self) -> bool:
-        """Whether `epoch_means` are means over every iteration, so that sums hold."""
-        return self.log.epochs_only or not self.medians or bool(self.rows("epoch"))
-
-    @property
     def medians(self) -> bool:
         """Whether the training rows are medians of the last iterations."""
         return self.from_zero and not self.log.epochs_only

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.ends import STOPPED
-from trainrelay.records import Finding, StageReport
+from trainrelay.records import Finding, RunReport, StageReport
 from trainrelay.report.card import Tone, accepted_reason, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
@@ -32,6 +32,11 @@ class Notice:
 def notices(stage: StageReport) -> tuple[Notice, ...]:
     """Acceptance, failures, fallbacks and findings above info, the gravest kind first."""
     return (*accepted(stage), *_fallback(stage), *_failed_attempts(stage), *_loud(stage))
+
+
+def waiting(report: RunReport) -> int:
+    """How many things of a run need attention."""
+    return sum(len(notices(stage)) for stage in report.stages)
 
 
 def calm_findings(stage: StageReport) -> tuple[Finding, ...]:

@@ -19,7 +19,7 @@ from trainrelay.records import (
     StageReport,
 )
 from trainrelay.report.card import Tone
-from trainrelay.report.wording import count, duration, file_size, percent, relative_change, utc
+from trainrelay.report.wording import count, duration, file_size, utc
 
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",
@@ -54,12 +54,6 @@ def tables(analysis: Analysis) -> list[tuple[str, Mapping[str, MetricSummary], l
         for phase, title in PHASE_TITLES.items()
         if (metrics := analysis.metrics.get(phase, {})) and (groups := grouped(metrics))
     ]
-
-
-def change(summary: MetricSummary) -> str:
-    """The relative change from first to last, or nothing where it says nothing."""
-    fraction = relative_change(summary.first, summary.last)
-    return "" if fraction is None else percent(fraction).replace("-", "−")
 
 
 def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:

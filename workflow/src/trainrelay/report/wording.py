@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainrelay.diagnose import group_titles
-from trainrelay.records import Finding
+from trainrelay.records import Analysis, Finding, MetricSummary
 
 # UniAD-like trainers pass losses through nan_to_num, which turns +inf into float32's largest number.
 FLOAT32_INF = 3.4e38
@@ -76,9 +76,20 @@ def relative_change(first: float, last: float) -> float | None:
     return (last - first) / first
 
 
-def percent(fraction: float) -> str:
-    """A signed whole percentage."""
-    return f"{fraction * 100:+.0f}%" if round(fraction * 100) else "0%"
+def change(summary: MetricSummary) -> str:
+    """The change from first to last as a signed whole percentage, or nothing where it says nothing."""
+    fraction = relative_change(summary.first, summary.last)
+    if fraction is None:
+        return ""
+    return f"{fraction * 100:+.0f}%".replace("-", "−") if round(fraction * 100) else "0%"
+
+
+def place(analysis: Analysis) -> str:
+    """How far a log goes, as in "epoch 9, iter 2310/3517"."""
+    progress = analysis.progress
+    of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
+    inside = "" if analysis.epochs_only else f", iter {progress.iteration}{of}"
+    return f"epoch {progress.epoch}{inside}"
 
 
 def duration(seconds: float) -> str:
