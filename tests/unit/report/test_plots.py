@@ -24,6 +24,7 @@ def test_a_uniad_run_of_a_hundred_metrics_is_a_handful_of_panels() -> None:
     drawn = panels(sample_report.stage2_analysis())
     assert [each.title for each in drawn] == [
         "Total loss",
+        "Validation metrics",
         "Learning rate",
         "Gradient norm",
         "Tracking losses",
@@ -71,7 +72,8 @@ def test_rows_that_are_epoch_means_are_called_training() -> None:
     assert lines(sample_report.epochs_only_analysis()) == {
         "Total loss": ["training", "validation"],
         "Validation metrics": ["pck@0.1"],
-        "Component losses": ["loss_ce", "loss_coords"],
+        "Learning rate": ["lr"],
+        "Losses of the decoder layers": ["loss_ce", "loss_ce_0 to _4", "loss_coords", "loss_coords_0 to _4"],
     }
 
 
