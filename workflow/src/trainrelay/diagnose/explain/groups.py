@@ -12,7 +12,6 @@ from trainrelay.diagnose.naming import UNSCALED, split
 from trainrelay.diagnose.numbers import text
 from trainrelay.records import Explained, Section
 
-OTHER = {"other": "Losses and other metrics"}
 DIRECTIONS = {"down": "lower is better", "up": "higher is better", None: ""}
 MOST_VALIDATION_METRICS = 12
 
@@ -25,24 +24,21 @@ def groups(case: Case) -> Iterator[Section]:
     found: dict[str, list[Explained]] = {}
     for family in sorted(case.families, key=lambda one: _earlier_layers(case, one)):
         found.setdefault(family.meaning.group, []).append(_family(case, family))
-    validation = [name for name in case.log.metrics("val") if _only_validated(case, name)]
+    validated = [name for name in case.log.metrics("val") if name not in case.names]
+    validation = [name for name in validated if direction(case, name) is not None]
     for name in validation[:MOST_VALIDATION_METRICS]:
         found.setdefault(case.meaning(name).group, []).append(_validated(case, name))
     order = [*case.knowledge.groups, *found]
     for group, items in sorted(found.items(), key=lambda pair: order.index(pair[0])):
         known = case.knowledge.groups.get(group)
-        title = known.title if known else OTHER.get(group, f"{group} losses")
-        yield Section(title, known.text if known else "", tuple(items))
+        title = "Losses and other metrics" if group == "other" else f"{group} losses"
+        yield Section(known.title if known else title, known.text if known else "", tuple(items))
 
 
 def _earlier_layers(case: Case, family: Family) -> bool:
     """Whether its last layer has an entry of its own, which says all that they share."""
     base = split(family.members[0]).base
     return base in case.layered and base not in family.members
-
-
-def _only_validated(case: Case, name: str) -> bool:
-    return name not in case.names and direction(case, name) is not None
 
 
 def _family(case: Case, family: Family) -> Explained:

@@ -30,7 +30,8 @@ def explain_words(words: Sequence[str]) -> Explanation:
 def _sections(word: str) -> Iterator[tuple[str, Section]]:
     """The name of a file, and what it says."""
     for knowledge in packaged():
-        items = [*_metric(knowledge, word), *(_field(one) for one in _fields(knowledge, word))]
+        fields = [Explained(field.name, field.text) for field in _fields(knowledge, word)]
+        items = [*_metric(knowledge, word), *fields]
         if items:
             yield (
                 knowledge.name,
@@ -50,10 +51,6 @@ def _fields(knowledge: Knowledge, word: str) -> list[PrintedField]:
         for field in knowledge.progress
         if any(re.fullmatch(pattern, word.strip(), re.IGNORECASE) for pattern in field.words)
     ]
-
-
-def _field(field: PrintedField) -> Explained:
-    return Explained(field.name, field.text)
 
 
 def _metric(knowledge: Knowledge, word: str) -> Iterator[Explained]:
