@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainrelay.diagnose import grouped
+from trainrelay.diagnose.knowledge.model import Knowledge
 from trainrelay.diagnose.naming import (
     Parts,
     earlier_layers,
@@ -39,6 +40,10 @@ from trainrelay.diagnose.naming import (
 )
 def test_a_name_is_taken_apart(name: str, parts: tuple[object, ...]) -> None:
     assert split(name) == Parts(*parts)
+
+
+def test_the_number_in_a_name_makes_no_group_where_no_file_knows_it() -> None:
+    assert Knowledge().of("pck@0.1").group == "other"
 
 
 def test_an_index_of_any_length_is_no_number_to_compute_with() -> None:
