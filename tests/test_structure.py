@@ -83,7 +83,7 @@ PARTS: dict[str, set[str]] = {
     "watching": {"attempts", "command", "config", "signature", "state", "supervise"},
     "logs": {"bars", "files"},
     "diagnose": {"files", "overflow"},
-    "report": {"files"},
+    "report": {"diagnose"},
 }
 VIEWS = {"cli", "__main__", "__init__"}  # these may import everything, and nobody imports them
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trainrelay.diagnose import analyze
-from trainrelay.diagnose.knowledge import Knowledge, best_for, of_format, packaged
+from trainrelay.diagnose.knowledge import best_for, of_format, packaged
+from trainrelay.diagnose.knowledge.model import Knowledge
 from trainrelay.records import Log, Row
 
 LOSSES = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2}

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from trainrelay.diagnose import analyze
 from trainrelay.diagnose.checks import CHECKS
-from trainrelay.diagnose.knowledge import Typical, best_for, of_format, packaged
-from trainrelay.diagnose.knowledge.model import KnownSign, Meaning
+from trainrelay.diagnose.knowledge import best_for, of_format, packaged
+from trainrelay.diagnose.knowledge.model import KnownSign, Meaning, Typical
 from trainrelay.records import Log, Row
 
 KEYPOINTS = ["loss_ce", "loss_coords", "loss_ce_room"]

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from support.mmcv_logs import Training
-from trainrelay.diagnose.knowledge import Knowledge, best_for, packaged
+from trainrelay.diagnose.knowledge import best_for, packaged
+from trainrelay.diagnose.knowledge.model import Knowledge
 
 
 @pytest.mark.parametrize("stage", [1, 2])

@@ -11,7 +11,8 @@ from support import sample_report
 from support.page import HOSTILE, Page
 from support.sample_report import Overview, RunReport, StageReport
 from trainrelay.report import overview_html
-from trainrelay.report.overview import address, headline
+from trainrelay.report.card import overview_headline as headline
+from trainrelay.report.html import address
 
 HERE = "file:///data/runs/index.html"
 
@@ -80,10 +81,10 @@ def test_one_glance_at_a_run_tells_where_each_stage_stands() -> None:
     for said in (
         "written at 2026-01-10 07:40:12 UTC",
         "!Needs a look 1 of 2 stages complete",
-        "1 stage1 ✓complete ✓Healthy Epochs done 6 of 6 Total loss 105.67 → 46.67 −56% Time 2 d 1 h",
+        "1 stage1 ✓complete ✓Healthy Epochs done 6 of 6 Total loss 103.89 → 46.58 −55% Time 2 d 1 h",
         "Backend gloo Promoted checkpoint /data/UniAD/ckpts/full_track_map.pth",
         "2 stage2 ▸running !Needs a look Epochs done 8 of 20",
-        "NDS 0.31 → 0.37 in 2 validations Time 21 h 42 min",
+        "pts_bbox_NuScenes/mAP 0.10 → 0.80 in 8 validations Time 21 h 42 min",
     ):
         assert said in words
     assert words.index("1 stage1") < words.index("2 stage2")

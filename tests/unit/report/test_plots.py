@@ -11,7 +11,6 @@ import pytest
 
 from support import sample_report
 from trainrelay.records import Finding
-from trainrelay.report.families import Family
 from trainrelay.report.panels import MOST_LINES, Line, Panel, family_mean, panels
 from trainrelay.report.plots import svg, tick, wants_log
 from trainrelay.report.svg import CLASSES
@@ -25,6 +24,7 @@ def test_a_uniad_run_of_a_hundred_metrics_is_a_handful_of_panels() -> None:
     drawn = panels(sample_report.stage2_analysis())
     assert [each.title for each in drawn] == [
         "Total loss",
+        "Validation metrics",
         "Learning rate",
         "Gradient norm",
         "Tracking losses",
@@ -72,7 +72,8 @@ def test_rows_that_are_epoch_means_are_called_training() -> None:
     assert lines(sample_report.epochs_only_analysis()) == {
         "Total loss": ["training", "validation"],
         "Validation metrics": ["pck@0.1"],
-        "Component losses": ["loss_ce", "loss_coords"],
+        "Learning rate": ["lr"],
+        "Losses of the decoder layers": ["loss_ce", "loss_ce_0 to _4", "loss_coords", "loss_coords_0 to _4"],
     }
 
 
@@ -103,13 +104,13 @@ def test_a_log_that_begins_late_in_its_training_is_not_squeezed_into_a_corner() 
 
 
 def test_a_family_is_the_mean_of_its_members_also_where_they_were_sampled_at_other_steps() -> None:
-    family = Family("map", "loss", ("map.loss", "map.d0.loss"))
-    line = family_mean(family, {"map.loss": [(1, 1.0), (2, 2.0), (3, 3.0)], "map.d0.loss": [(2, 4.0)]})
+    curves = {"map.loss": [(1, 1.0), (2, 2.0), (3, 3.0)], "map.d0.loss": [(2, 4.0)]}
+    line = family_mean("map.loss", list(curves), curves)
     assert line.points == ((1, 2.5), (2, 3.0), (3, 3.5))
     assert line.members == 2
 
 
-@pytest.mark.parametrize(("evidence", "expected"), [({"clip": 35}, 35.0), ({"max_norm": 10.0}, 10.0)])
+@pytest.mark.parametrize(("evidence", "expected"), [({"clip": 35}, 35.0), ({"clip": 10.0}, 10.0)])
 def test_the_clip_value_is_a_line_when_the_evidence_has_it(
     evidence: dict[str, object], expected: float
 ) -> None:

@@ -94,9 +94,9 @@ def test_one_glance_at_a_finished_stage_tells_all() -> None:
     for words in (
         "complete",
         "Healthy",
-        "All 6 epochs are trained and the total loss fell by 56%.",
+        "Healthy convergence: the total loss dropped from ~104 to ~46.6, a ~55% reduction.",
         "Epochs done 6 of 6",
-        "Total loss 105.67 → 46.67 −56%",
+        "Total loss 103.89 → 46.58 −55%",
         "Time 2 d 1 h",
         "GPU-hours 394",
         "Backend gloo",
@@ -116,9 +116,11 @@ def test_a_running_stage_shows_its_fallback_and_its_failed_attempt() -> None:
 
 def test_a_finding_comes_with_its_severity_place_evidence_and_advice() -> None:
     words = page(sample_report.stage2()).words
-    finding = words[words.index("warning Gradient norm") :]
-    assert finding.startswith("warning Gradient norm stage2 · epoch 9, iter 2310 grad_norm Every one of")
-    assert "clip 35 clipped_fraction 1 What to do: Usual for this model" in finding
+    finding = words[words.index("warning Learning rate") :]
+    assert finding.startswith(
+        "warning Learning rate stage2 · epoch 5, iter 110 lr The learning rate is 1.000e-04"
+    )
+    assert "seen 0.0001 differing 145 points 145 What to do: Compare lr_config, optimizer.lr" in finding
 
 
 def test_an_accepted_finding_is_said_beside_the_verdict() -> None:
@@ -220,18 +222,18 @@ def test_every_metric_of_a_large_run_is_in_the_tables() -> None:
 
 def test_a_validation_metric_is_among_the_facts_of_a_stage() -> None:
     top = page(sample_report.keypoint_stage()).words.split("What needs attention")[0]
-    assert "pck@0.1 0.11 → 0.76 in 6 validations Time" in top
+    assert "pck@0.1 0.39 → 0.95 in 6 validations Time" in top
 
 
 def test_a_single_validation_is_told_as_one_value() -> None:
     analysis = sample_report.epochs_only_analysis(done=1)
     top = page(sample_report.keypoint_stage("running", analysis)).words.split("What needs attention")[0]
-    assert "pck@0.1 0.11 in 1 validation Time" in top
+    assert "pck@0.1 0.39 in 1 validation Time" in top
 
 
 def test_a_log_of_whole_epochs_is_told_and_drawn_without_iterations() -> None:
     read = page(sample_report.keypoint_stage("running", sample_report.epochs_only_analysis()))
-    assert "Epochs done 4 of 6 Total loss 66.23" in read.words
+    assert "Epochs done 4 of 6 Total loss 19.90" in read.words
     assert not re.search(r"\biter(ation)?s?\b", read.words.split("Attempts pose")[0])
     bar = next(attrs["aria-label"] for tag, attrs in read.elements if attrs.get("class") == "bar")
     assert bar == "67 percent trained"
@@ -239,7 +241,8 @@ def test_a_log_of_whole_epochs_is_told_and_drawn_without_iterations() -> None:
     assert charts == [
         "Total loss over epochs",
         "Validation metrics over epochs",
-        "Component losses over epochs",
+        "Learning rate over epochs",
+        "Losses of the decoder layers over epochs",
     ]
 
 
@@ -271,12 +274,14 @@ def test_the_signs_are_in_sight_and_the_explanations_are_closed() -> None:
     assert "?this log does not tell Learning rate too low." in in_sight
     assert "loss_coords" not in in_sight
     whole = Page(section).words
-    assert "loss_coords L1 distance of predicted and true coordinates. typical 0.2 to 1.5" in whole
+    assert "loss_coords L1 distance of coordinates. typical 0.2 to 1.5" in whole
     assert "<details open" not in section
 
 
 def test_a_page_without_an_explanation_has_no_section_for_it() -> None:
-    for stage in (sample_report.stage1(), sample_report.bare_stage()):
+    analysis = dataclasses.replace(sample_report.stage1_analysis(), explanation=None)
+    silent = dataclasses.replace(sample_report.stage1(), analysis=analysis)
+    for stage in (silent, sample_report.bare_stage()):
         assert "meaning" not in page(stage).ids
         assert "What the numbers mean" not in page(stage).words
     both = run_html(RunReport("uniad", (sample_report.keypoint_stage(), sample_report.bare_stage()), {}))

@@ -92,7 +92,7 @@ def test_every_finding_is_said_except_the_progress_that_is_said_anyway(make: obj
 def test_a_finding_of_an_unknown_check_is_printed_with_its_advice(severity: str) -> None:
     finding = Finding("moon-phase", severity, "The moon is full.", advice="Wait a week.")  # type: ignore[arg-type]
     page = analysis_markdown("x", bare(finding))
-    assert "1. **moon-phase**:" in page
+    assert "1. **Moon phase**:" in page
     assert "The moon is full. Advice: Wait a week." in page
 
 

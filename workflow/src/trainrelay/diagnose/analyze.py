@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.checks import CHECKS
 from trainrelay.diagnose.explain import explanation
-from trainrelay.diagnose.knowledge import Knowledge, best_for, of_format
+from trainrelay.diagnose.knowledge import best_for, of_format
+from trainrelay.diagnose.knowledge.model import Knowledge
 from trainrelay.diagnose.progression import progression
 from trainrelay.diagnose.reached import reached
 from trainrelay.diagnose.summary import Point, curve, summary

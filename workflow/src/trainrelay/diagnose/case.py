@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trainrelay.diagnose import layers
-from trainrelay.diagnose.knowledge import BOOKKEEPING, Knowledge, Meaning
+from trainrelay.diagnose.knowledge.model import Knowledge, Meaning
+from trainrelay.diagnose.naming import UNSCALED, earlier_layers, is_component, layered, split, without_twins
 from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Row
 
 TOTALS = ("loss", "total_loss", "train_loss")
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
 
 Means = list[tuple[int, float]]  # epoch, value
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Components that are averaged over frames and decoder layers; `values` are their means by row."""
+
+    meaning: Meaning
+    members: tuple[str, ...]
+    values: list[float]
+
+    @property
+    def metric(self) -> str:
+        """The one member's name, or the family's pattern."""
+        return self.members[0] if len(self.members) == 1 else self.meaning.family
 
 
 @dataclass(frozen=True)
@@ -48,8 +64,8 @@ class Case:
     @cached_property
     def twins(self) -> frozenset[str]:
         """The metrics, of every phase, that repeat another one before its coefficient."""
-        names = {name for phase in ("train", "epoch", "val") for name in self.log.metrics(phase)}
-        return frozenset(name for name in names if layers.is_twin(name, names))
+        found = {name for phase in ("train", "epoch", "val") for name in self.log.metrics(phase)}
+        return frozenset(found.difference(without_twins(found)))
 
     @cached_property
     def total(self) -> str | None:
@@ -60,11 +76,10 @@ class Case:
     @cached_property
     def meanings(self) -> dict[str, Meaning]:
         """What each component means; total, learning rates, bookkeeping and unscaled twins are left out."""
-        left_out = BOOKKEEPING | {self.total or "loss"} | self.twins
         return {
             name: self.meaning(name)
             for name in self.names
-            if name not in left_out and name != "lr" and not name.startswith("lr_")
+            if is_component(name, self.total) and name not in self.twins
         }
 
     def meaning(self, name: str) -> Meaning:
@@ -72,9 +87,19 @@ class Case:
         known = self.knowledge.known(name)
         if known is not None:
             return known
-        family = layers.family(name, self._there)
-        label = {"family": family, "label": f"{layers.split(name).base}, earlier layers"} if family else {}
+        family = earlier_layers(name, self._there)
+        label = {"family": family, "label": f"{split(name).base}, earlier layers"} if family else {}
         return self.knowledge.of(name).model_copy(update=label)
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """The families of the training metrics, in the order of first appearance."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, meaning in self.meanings.items():
+            found.setdefault((meaning.group, meaning.family), []).append(name)
+        return [
+            Family(self.meanings[names[0]], tuple(names), self.row_means(names)) for names in found.values()
+        ]
 
     @cached_property
     def _there(self) -> frozenset[str]:
@@ -89,20 +114,20 @@ class Case:
     @cached_property
     def layered(self) -> Mapping[str, tuple[str, ...]]:
         """The losses that are logged per decoder layer, by base, the last layer at the end."""
-        return layers.layered(self.names)
+        return layered(self.names)
 
     def terms(self, row: Row) -> dict[str, float]:
         """The scaled terms whose sum is a row's total, by DETR's and mmdet's rule of names."""
         return {
             name: value
             for name, value in row.values.items()
-            if "loss" in name and name != (self.total or "loss") and not name.endswith(layers.UNSCALED)
+            if "loss" in name and name != (self.total or "loss") and not name.endswith(UNSCALED)
         }
 
     @cached_property
     def stage_one(self) -> bool:
         """Whether only tracks and map are trained (UniAD's first stage)."""
-        return not any(name.startswith("motion.") for name in self.names)
+        return not any(re.fullmatch(self.knowledge.stage_two, name) for name in self.names)
 
     def zero(self, meaning: Meaning) -> str:
         """What an exact zero of a metric means here: never, often or by design."""
@@ -131,6 +156,12 @@ class Case:
         """One training metric in order."""
         return [row.values[metric] for row in self.train if metric in row.values]
 
+    def row_means(self, metrics: Sequence[str]) -> list[float]:
+        """The mean over the finite ones of these at each training row that has any."""
+        rows = [[row.values[name] for name in metrics if name in row.values] for row in self.train]
+        finite = [[value for value in row if math.isfinite(value)] for row in rows]
+        return [sum(row) / len(row) for row in finite if row]
+
     def epoch_means(self, metric: str) -> Means:
         """A training metric by epoch: the means that the trainer prints, else those of an epoch's rows."""
         printed = {row.epoch: value for row, value in self.points(metric, "epoch")}
@@ -148,11 +179,6 @@ class Case:
 
     def _when(self, row: Row) -> int:
         return row.step if self.by_iteration else row.epoch
-
-    @property
-    def true_means(self) -> bool:
-        """Whether `epoch_means` are means over every iteration, so that sums hold."""
-        return self.log.epochs_only or not self.medians or bool(self.rows("epoch"))
 
     @property
     def medians(self) -> bool:
@@ -175,7 +201,7 @@ class Case:
 
     def coefficient(self, loss: str) -> tuple[str, float] | None:
         """The argument that scales a loss and its value, as the log's own config says."""
-        name = self.knowledge.coefficients.get(layers.split(loss).base, "")
+        name = self.knowledge.coefficients.get(split(loss).base, "")
         value = self.log.config.get(name)
         return (name, float(value)) if isinstance(value, int | float) and value is not True else None
 

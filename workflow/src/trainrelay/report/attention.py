@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.ends import STOPPED
-from trainrelay.records import Finding, StageReport
+from trainrelay.records import Finding, RunReport, StageReport
 from trainrelay.report.card import Tone, accepted_reason, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
-from trainrelay.report.titles import check_title, shown_evidence
-from trainrelay.report.wording import sentence, utc
+from trainrelay.report.wording import check_title, sentence, shown_evidence, utc
 
 SEVERITY_TONES: dict[str, Tone] = {"info": "idle", "warning": "warn", "critical": "bad"}
 
@@ -33,6 +32,11 @@ class Notice:
 def notices(stage: StageReport) -> tuple[Notice, ...]:
     """Acceptance, failures, fallbacks and findings above info, the gravest kind first."""
     return (*accepted(stage), *_fallback(stage), *_failed_attempts(stage), *_loud(stage))
+
+
+def waiting(report: RunReport) -> int:
+    """How many things of a run need attention."""
+    return sum(len(notices(stage)) for stage in report.stages)
 
 
 def calm_findings(stage: StageReport) -> tuple[Finding, ...]:

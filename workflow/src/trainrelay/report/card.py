@@ -1,12 +1,12 @@
-"""A stage at one glance: its state and its verdict; and the headline of a run."""
+"""A stage at one glance: its state and its verdict; and the headlines of a run and of all runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from trainrelay.ends import STOPPED
-from trainrelay.records import Finding, RunReport, StageReport
+from trainrelay.records import Finding, Overview, RunReport, StageReport
 from trainrelay.report.wording import count, sentence
 
 Tone = Literal["ok", "warn", "bad", "live", "idle"]
@@ -32,20 +32,28 @@ HEADLINES: dict[Tone, str] = {
 
 def headline(report: RunReport) -> tuple[Tone, str, str]:
     """The tone of the whole run, one word for it and how many stages are complete."""
-    tone = worst(tone for stage in report.stages for tone in (state_tone(stage), verdict_tone(stage)))
-    complete = sum(stage.state == "complete" for stage in report.stages)
-    said = f"{complete} of {count(len(report.stages), 'stage')} complete"
-    return tone, word(tone, whole=complete == len(report.stages)), said
+    tone = _worst(tone for stage in report.stages for tone in (state_tone(stage), verdict_tone(stage)))
+    return tone, *_complete(tone, [_is_complete(stage) for stage in report.stages], "stage")
 
 
-def worst(tones: Iterable[Tone]) -> Tone:
-    """The gravest of some tones."""
+def overview_headline(overview: Overview) -> tuple[Tone, str, str]:
+    """The same of all runs together."""
+    tone = _worst(headline(report)[0] for report in overview.runs)
+    return tone, *_complete(tone, [all(map(_is_complete, report.stages)) for report in overview.runs], "run")
+
+
+def _is_complete(stage: StageReport) -> bool:
+    return stage.state == "complete"
+
+
+def _worst(tones: Iterable[Tone]) -> Tone:
     return min(tones, key=WORST_FIRST.index, default="idle")
 
 
-def word(tone: Tone, *, whole: bool) -> str:
-    """A tone in words; what is healthy so far and not whole is under way."""
-    return HEADLINES["live" if tone == "ok" and not whole else tone]
+def _complete(tone: Tone, complete: Sequence[bool], noun: str) -> tuple[str, str]:
+    """The tone in words, and how many are complete; what is healthy so far and not whole is under way."""
+    word = HEADLINES["live" if tone == "ok" and not all(complete) else tone]
+    return word, f"{sum(complete)} of {count(len(complete), noun)} complete"
 
 
 def state_tone(stage: StageReport) -> Tone:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from itertools import chain
 
+from trainrelay.diagnose import grouped
 from trainrelay.ends import STOPPED
 from trainrelay.records import (
     Analysis,
@@ -18,27 +19,13 @@ from trainrelay.records import (
     StageReport,
 )
 from trainrelay.report.card import Tone
-from trainrelay.report.families import grouped
-from trainrelay.report.wording import count, duration, file_size, percent, relative_change, utc
+from trainrelay.report.wording import count, duration, file_size, utc
 
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",
     "epoch": "Means of training epochs",
     "val": "Validation",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The metrics of one phase, by group of names."""
-
-    title: str
-    groups: tuple[tuple[str, tuple[tuple[str, MetricSummary], ...]], ...]
-
-    @property
-    def size(self) -> int:
-        """How many metrics it lists."""
-        return sum(len(rows) for _, rows in self.groups)
 
 
 def restart_steps(stage: StageReport) -> tuple[int, ...]:
@@ -60,28 +47,13 @@ def steps_per_epoch(analysis: Analysis) -> int | None:
     return 1 if analysis.epochs_only else analysis.progress.iters_per_epoch
 
 
-def tables(analysis: Analysis) -> tuple[Table, ...]:
-    """All metrics, a table per phase."""
-    return tuple(
-        Table(title, tuple(_grouped_rows(analysis.metrics[phase])))
+def tables(analysis: Analysis) -> list[tuple[str, Mapping[str, MetricSummary], list[list[str]]]]:
+    """A table per phase: its title, its metrics, and their names by group, those without one first."""
+    return [
+        (title, metrics, [list(chain(*groups[group].values())) for group in sorted(groups, key=bool)])
         for phase, title in PHASE_TITLES.items()
-        if analysis.metrics.get(phase)
-    )
-
-
-def _grouped_rows(
-    metrics: Mapping[str, MetricSummary],
-) -> Iterator[tuple[str, tuple[tuple[str, MetricSummary], ...]]]:
-    groups = grouped(metrics)
-    for group in sorted(groups, key=lambda name: name != ""):
-        names = [member for family in groups[group] for member in family.members]
-        yield group, tuple((name, metrics[name]) for name in names)
-
-
-def change(summary: MetricSummary) -> str:
-    """The relative change from first to last, or nothing where it says nothing."""
-    fraction = relative_change(summary.first, summary.last)
-    return "" if fraction is None else percent(fraction).replace("-", "−")
+        if (metrics := analysis.metrics.get(phase, {})) and (groups := grouped(metrics))
+    ]
 
 
 def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.records import Analysis, MetricSummary, StageReport
-from trainrelay.report.families import measured, overall_score
-from trainrelay.report.wording import count, duration, gpu_hours, number, percent, relative_change, utc
+from trainrelay.diagnose import naming
+from trainrelay.records import MetricSummary, StageReport
+from trainrelay.report.wording import change, count, duration, gpu_hours, number, place, utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,11 @@ class Fact:
     detail: str = ""
 
 
-def of(stage: StageReport) -> tuple[Fact, ...]:
-    """What one glance at a stage has to tell."""
-    return (*trained(stage), time(stage), _gpu_hours(stage), backend(stage), promoted(stage))
-
-
-def trained(stage: StageReport) -> tuple[Fact, ...]:
-    """How far the training came and what it brought; a validation metric where there is one."""
-    return (_epochs(stage), _loss(stage), *_validation(stage))
+def of(stage: StageReport, *, brief: bool = False) -> tuple[Fact, ...]:
+    """What one glance at a stage has to tell; brief, as the overview shows it."""
+    trained = (_epochs(stage), _loss(stage), *_validation(stage), _time(stage))
+    cost = () if brief else (_gpu_hours(stage),)
+    return (*trained, *cost, _backend(stage), _promoted(stage))
 
 
 def fraction_done(stage: StageReport) -> float:
@@ -39,7 +36,9 @@ def fraction_done(stage: StageReport) -> float:
 
 
 def _epochs(stage: StageReport) -> Fact:
-    detail = _place(stage.analysis) if stage.analysis and not stage.train else ""
+    found, detail = stage.analysis, ""
+    if found and found.progress.epoch and not (stage.train or found.progress.finished or found.epochs_only):
+        detail = f"in {place(found)}"
     return Fact("Epochs done", f"{_epochs_done(stage)} of {stage.epochs}", detail)
 
 
@@ -53,27 +52,17 @@ def _epochs_done(stage: StageReport) -> int:
     return max((max((each.last_epoch or 1) - 1, 0) for each in stage.attempts), default=0)
 
 
-def _place(analysis: Analysis) -> str:
-    """Where a training stands inside an epoch, if the log tells."""
-    progress = analysis.progress
-    if not progress.epoch or progress.finished or analysis.epochs_only:
-        return ""
-    of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
-    return f"in epoch {progress.epoch}, iter {progress.iteration}{of}"
-
-
 def _loss(stage: StageReport) -> Fact:
     summary = stage.analysis and stage.analysis.metrics.get("train", {}).get(stage.analysis.total or "loss")
     if not summary:
         return Fact("Total loss", "not logged yet")
-    change = relative_change(summary.first, summary.last)
-    return Fact("Total loss", _ends(summary), percent(change).replace("-", "−") if change is not None else "")
+    return Fact("Total loss", _ends(summary), change(summary))
 
 
 def _validation(stage: StageReport) -> Iterator[Fact]:
     metrics = stage.analysis.metrics if stage.analysis else {}
     val = metrics.get("val", {})
-    name = overall_score(measured(metrics.get("train", {}), val))
+    name = naming.overall_score(naming.measured(metrics.get("train", {}), val))
     if name is not None:
         yield Fact(name, _ends(val[name]), f"in {count(val[name].count, 'validation')}")
 
@@ -83,8 +72,7 @@ def _ends(summary: MetricSummary) -> str:
     return last if summary.count == 1 else f"{number(summary.first)} → {last}"
 
 
-def time(stage: StageReport) -> Fact:
-    """How long the attempts ran."""
+def _time(stage: StageReport) -> Fact:
     ended = [each.ended_s - each.started_s for each in stage.attempts if each.ended_s is not None]
     live = [each for each in stage.attempts if each.ended_s is None]
     seconds = stage.train.train_s if stage.train else sum(ended)
@@ -106,8 +94,7 @@ def _gpu_hours(stage: StageReport) -> Fact:
     return Fact("GPU-hours", gpu_hours(sum(ended) / 3600), "in ended attempts" if running else "")
 
 
-def backend(stage: StageReport) -> Fact:
-    """The communication backend, and what it fell back from."""
+def _backend(stage: StageReport) -> Fact:
     used = backends(stage)
     logged = stage.analysis.setup.get("backend") if stage.analysis else None
     last = used[-1] if used else stage.train.backend if stage.train else logged
@@ -119,11 +106,10 @@ def backends(stage: StageReport) -> tuple[str, ...]:
     """The rung that the ladder begins with, then those of the attempts in order, each change once."""
     used = [attempt.backend for attempt in stage.attempts]
     used = [*(stage.attempts[0].ladder[:1] if stage.attempts else ()), *used]
-    return tuple(name for place, name in enumerate(used) if place == 0 or name != used[place - 1])
+    return tuple(name for at, name in enumerate(used) if at == 0 or name != used[at - 1])
 
 
-def promoted(stage: StageReport) -> Fact:
-    """Where the checkpoint lies that was handed on."""
+def _promoted(stage: StageReport) -> Fact:
     if stage.checkpoint is None:
         return Fact("Promoted checkpoint", "none yet")
     target = stage.checkpoint.target

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from trainrelay.diagnose import naming
 from trainrelay.records import Overview, RunReport, StageReport
 from trainrelay.report import attention, card, details, explanation, facts, wording
-from trainrelay.report import overview as glance
-from trainrelay.report.families import is_learning_rate
 from trainrelay.report.panels import Line, Panel, panels
 from trainrelay.report.plots import svg, wants_log
-from trainrelay.report.titles import check_title
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A panel and its drawing; `drawing` is None where no curve leaves zero."""
-
-    panel: Panel
-    drawing: Markup | None
-    is_log: bool
-    has_gaps: bool
 
 
 def run_html(report: RunReport) -> str:
@@ -40,7 +28,7 @@ def run_html(report: RunReport) -> str:
 
 def overview_html(overview: Overview) -> str:
     """The page of all runs; one of which nothing is known yet has its place, too."""
-    tone, word, complete = glance.headline(overview)
+    tone, word, complete = card.overview_headline(overview)
     return _page("overview.html.j2", overview=overview, tone=tone, word=word, complete=complete)
 
 
@@ -51,21 +39,27 @@ def _page(template: str, **content: Any) -> str:
     return _environment().get_template(template).render(style=css, digest=digest, **content)
 
 
-def _plots(stage: StageReport, key: str) -> list[Plot]:
+def address(run: str) -> str:
+    """Where a run's report lies, seen from the overview; nothing in a name leads elsewhere."""
+    return f"{quote(run, safe='', errors='replace')}/report.html"
+
+
+def _plots(stage: StageReport, key: str) -> list[tuple[Panel, Markup | None]]:
+    """Each panel and its drawing; None where no curve leaves zero."""
     if stage.analysis is None:
         return []
     per_epoch = details.steps_per_epoch(stage.analysis)
     restarts = details.restart_steps(stage)
-    return [
-        _plot(panel, f"{key}p{place}", per_epoch, restarts)
-        for place, panel in enumerate(panels(stage.analysis), start=1)
-    ]
+
+    def draw(panel: Panel, place: int) -> Markup:
+        return Markup(svg(panel, f"{key}p{place}", per_epoch, restarts))  # noqa: S704 - our own SVG
+
+    drawn = enumerate(panels(stage.analysis), start=1)
+    return [(panel, draw(panel, place) if panel.lines else None) for place, panel in drawn]
 
 
-def _plot(panel: Panel, prefix: str, per_epoch: int | None, restarts: tuple[int, ...]) -> Plot:
-    values = [value for line in panel.lines for _, value in line.points]
-    drawing = Markup(svg(panel, prefix, per_epoch, restarts)) if panel.lines else None  # noqa: S704 - our own SVG
-    return Plot(panel, drawing, wants_log(panel), not all(map(wording.is_usable, values)))
+def _has_gaps(panel: Panel) -> bool:
+    return not all(wording.is_usable(value) for line in panel.lines for _, value in line.points)
 
 
 def _environment() -> Environment:
@@ -78,20 +72,21 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
+        address=address,
         attention=attention,
         card=card,
-        check_title=check_title,
         details=details,
         explain=explanation,
         facts=facts,
-        glance=glance,
+        has_gaps=_has_gaps,
+        wants_log=wants_log,
         wording=wording,
     )
     environment.filters.update(
         number=wording.number,
         sentence=wording.sentence,
         evidence=wording.value,
-        check_title=check_title,
+        check_title=wording.check_title,
         ends=_ends,
     )
     return environment
@@ -104,5 +99,5 @@ def _shown(thing: Any) -> Any:
 
 def _ends(line: Line) -> str:
     """First and last value of a curve."""
-    show = wording.learning_rate if is_learning_rate(line.label) else wording.number
+    show = wording.learning_rate if naming.is_learning_rate(line.label) else wording.number
     return f"{show(line.points[0][1])} → {show(line.points[-1][1])}"

@@ -6,13 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from trainrelay.records import Analysis, Finding, Milestone
 from trainrelay.report.escape import text
-from trainrelay.report.observations import (
-    Observation,
-    finding_line,
-    observations,
-    spoken_of_elsewhere,
-)
-from trainrelay.report.wording import count, learning_rate, number, sentence
+from trainrelay.report.observations import Observation, finding_line, observations, spoken_of_elsewhere
+from trainrelay.report.wording import count, learning_rate, number, place, sentence
 
 OVERALL = {
     "healthy": "Training looks healthy.",
@@ -97,20 +92,12 @@ def _where(analysis: Analysis) -> str:
     progress = analysis.progress
     if not progress.epoch:
         return "No epoch was logged yet." if analysis.epochs_only else "No iteration was logged yet."
+    where = f"**{place(analysis).capitalize()}**"
     if progress.finished:
         epochs = count(progress.epochs or progress.epoch, "epoch")
-        return f"Finished: {epochs}, last logged at {_place(analysis)}."
+        return f"Finished: {epochs}, last logged at {where}."
     done = f" (~{progress.fraction * 100:.0f}% complete overall)" if progress.fraction is not None else ""
-    where = "after" if analysis.epochs_only else "in"
-    return f"Currently {where} {_place(analysis)}{done}."
-
-
-def _place(analysis: Analysis) -> str:
-    progress = analysis.progress
-    if analysis.epochs_only:
-        return f"**Epoch {progress.epoch}**"
-    of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
-    return f"**Epoch {progress.epoch}, iter {progress.iteration}{of}**"
+    return f"Currently {'after' if analysis.epochs_only else 'in'} {where}{done}."
 
 
 def _progression(milestones: tuple[Milestone, ...]) -> str:
@@ -121,12 +108,12 @@ def _progression(milestones: tuple[Milestone, ...]) -> str:
 
 
 def _key_observations(analysis: Analysis) -> list[str]:
-    return [_numbered(place, point) for place, point in enumerate(observations(analysis), start=1)]
+    return [_numbered(at, point) for at, point in enumerate(observations(analysis), start=1)]
 
 
-def _numbered(place: int, point: Observation) -> str:
+def _numbered(at: int, point: Observation) -> str:
     note = f" ({text(point.note)})" if point.note else ""
-    head = f"{place}. **{text(point.title)}**{note}:"
+    head = f"{at}. **{text(point.title)}**{note}:"
     if len(point.lines) == 1 and not point.summary:
         return f"{head} {point.lines[0]}"
     lead = f"{head} {point.summary}".rstrip()

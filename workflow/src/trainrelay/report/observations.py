@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from trainrelay.diagnose import grouped, naming
 from trainrelay.records import Analysis, Finding, MetricSummary, Milestone
 from trainrelay.report.escape import code, text
-from trainrelay.report.families import (
-    GRAD_NORM,
-    Family,
-    by_layer,
-    grouped,
-    is_component,
-    is_learning_rate,
-    measured,
-    spread,
-    without_twins,
-)
-from trainrelay.report.titles import check_title, group_title, shown_evidence
 from trainrelay.report.wording import (
     capital,
+    check_title,
     count,
+    group_title,
     is_usable,
     learning_rate,
     number,
     pairs,
     relative_change,
     sentence,
+    shown_evidence,
 )
 
 SEVERITY_WORDS = {"warning": "Warning", "critical": "Critical"}
@@ -60,8 +52,8 @@ def observations(analysis: Analysis) -> list[Observation]:
         *_checked(analysis, "balance"),
         *_checked(analysis, "auxiliary"),
         *_validation(analysis),
-        *_grad_norm(analysis),
-        *_learning_rate(analysis),
+        *_checked(analysis, "grad-norm", _plain(analysis, "grad_norm", "From {min} to {max}, now {last}.")),
+        *_checked(analysis, "learning-rate", _plain(analysis, "lr", "Peaked at {max}, now at {last}.")),
         *_checked(analysis, "plateau"),
     ]
     placed = [finding for point in usual for finding in point.findings] + spoken_of_elsewhere(analysis)
@@ -145,8 +137,9 @@ def _course(finding: Finding) -> str:
 def _spread_notes(analysis: Analysis) -> dict[str, str]:
     """Over how many frames and decoder layers a group's families go, where they go over frames."""
     train = analysis.metrics.get("train", {})
-    groups = grouped(metric for metric in train if is_component(metric, analysis.total))
-    return {group: _spread_note(families, train) for group, families in groups.items()}
+    moving = {naming.split(name).family for name, each in train.items() if not each.min == each.max == 0}
+    groups = grouped(name for name in train if naming.is_component(name, analysis.total))
+    return {group: _spread_note(group, families, moving) for group, families in groups.items()}
 
 
 def _validation(analysis: Analysis) -> list[Observation]:
@@ -159,25 +152,20 @@ def _validation(analysis: Analysis) -> list[Observation]:
 def _validation_lines(analysis: Analysis) -> list[str]:
     """What only a validation measures, then its losses, of the last decoder layer each: first -> last."""
     val = analysis.metrics.get("val", {})
-    scores = measured(analysis.metrics.get("train", {}), val)
-    names = list(dict.fromkeys([*scores, *without_twins(filter(_counts, val))]))
-    earlier = {member for family in by_layer(names)[1::2] for member in family.members}
+    scores = naming.measured(analysis.metrics.get("train", {}), val)
+    names = list(dict.fromkeys([*scores, *naming.without_twins(filter(naming.is_component, val))]))
+    earlier = {name for layers in naming.layered(names).values() for name in layers[:-1]}
     shown = [name for name in names if name not in earlier][:MOST_VALIDATION_METRICS]
     lines = [f"{code(name)}: {number(val[name].first)} -> {number(val[name].last)}" for name in shown]
     more = len(names) - len(shown)
     return [*lines, f"and {count(more, 'more metric')}"] if more else lines
 
 
-def _grad_norm(analysis: Analysis) -> list[Observation]:
-    norm = analysis.metrics.get("train", {}).get(GRAD_NORM)
-    plain = f"From {number(norm.min)} to {number(norm.max)}, now {number(norm.last)}." if norm else ""
-    return _checked(analysis, "grad-norm", plain)
-
-
-def _learning_rate(analysis: Analysis) -> list[Observation]:
-    rate = analysis.metrics.get("train", {}).get("lr")
-    plain = f"Peaked at {learning_rate(rate.max)}, now at {learning_rate(rate.last)}." if rate else ""
-    return _checked(analysis, "learning-rate", plain)
+def _plain(analysis: Analysis, metric: str, said: str) -> str:
+    """A sentence with the numbers of a training metric, if the log has it."""
+    each = analysis.metrics.get("train", {}).get(metric)
+    show = learning_rate if metric == "lr" else number
+    return said.format(min=show(each.min), max=show(each.max), last=show(each.last)) if each else ""
 
 
 def _checked(analysis: Analysis, check: str, plain: str = "") -> list[Observation]:
@@ -195,12 +183,13 @@ def _other(finding: Finding) -> Observation:
 # ------------------------------------------------------------------ words
 
 
-def _spread_note(families: tuple[Family, ...], train: Mapping[str, MetricSummary]) -> str:
-    frames, layers = spread(families)
-    if not frames:
-        return ""
-    names = " + ".join(each.name.removeprefix("loss_") for each in families if not _is_zero(each, train))
-    return f"{names} across {count(frames, 'frame')}, {count(layers, 'decoder layer')}"
+def _spread_note(group: str, families: Mapping[str, list[str]], moving: Collection[str]) -> str:
+    members = [naming.split(name) for names in families.values() for name in names]
+    frames = {each.frame for each in members if each.frame}
+    layers = {each.layer for each in members if each.frame and each.layer is not None}
+    said = " + ".join(f.removeprefix(f"{group}.").removeprefix("loss_") for f in families if f in moving)
+    across = f"{said} across {count(len(frames), 'frame')}, {count(len(layers), 'decoder layer')}"
+    return across if frames else ""
 
 
 def _fall(summary: MetricSummary | None) -> str:
@@ -241,11 +230,3 @@ def _of(analysis: Analysis, *checks: str) -> list[Finding]:
 
 def _fell(summary: MetricSummary | None) -> bool:
     return summary is not None and summary.last < summary.first
-
-
-def _is_zero(family: Family, train: Mapping[str, MetricSummary]) -> bool:
-    return all(train[member].min == train[member].max == 0 for member in family.members)
-
-
-def _counts(metric: str) -> bool:
-    return is_component(metric, None) and not is_learning_rate(metric)

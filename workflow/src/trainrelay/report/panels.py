@@ -6,23 +6,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from trainrelay.diagnose import grouped, naming
 from trainrelay.records import Analysis, Phase
-from trainrelay.report.families import (
-    GRAD_NORM,
-    Family,
-    by_layer,
-    grouped,
-    is_component,
-    is_learning_rate,
-    is_loss,
-    measured,
-    without_twins,
-)
-from trainrelay.report.titles import LAYERS, OTHERS, VALIDATION, group_title
-from trainrelay.report.wording import is_usable
+from trainrelay.report.wording import group_title, is_usable
 
 MOST_LINES = 8  # as many as there are colours that can be told apart
-CLIP_KEYS = ("clip", "clip_value", "clip_norm", "max_norm")
 
 Curve = Sequence[tuple[int, float]]
 
@@ -54,13 +42,13 @@ class Panel:
 def panels(analysis: Analysis) -> tuple[Panel, ...]:
     """The total, the validation, what drives them, then the components; none without a curve."""
     train = analysis.curves.get("train", {})
-    components = [name for name in train if is_component(name, analysis.total)]
+    components = [name for name in train if naming.is_component(name, analysis.total)]
     candidates = [
         _total(analysis),
         _validation(analysis),
-        Panel("Learning rate", tuple(_lines(train, filter(is_learning_rate, train)))),
-        Panel("Gradient norm", tuple(_lines(train, [GRAD_NORM])), _clip(analysis)),
-        *_components(without_twins(components), train),
+        Panel("Learning rate", tuple(_lines(train, filter(naming.is_learning_rate, train)))),
+        Panel("Gradient norm", tuple(_lines(train, ["grad_norm"])), _clip(analysis)),
+        *_components(naming.without_twins(components), train),
     ]
     span = _span(analysis)
     return tuple(replace(panel, span=span) for panel in candidates if panel.lines or panel.zero)
@@ -86,19 +74,28 @@ def _total(analysis: Analysis) -> Panel:
 
 def _validation(analysis: Analysis) -> Panel:
     curves = analysis.curves.get("val", {})
-    names = measured(analysis.curves.get("train", {}), curves)
-    return _crowd(VALIDATION, [Line(name, curves[name]) for name in names if curves[name]])
+    names = naming.measured(analysis.curves.get("train", {}), curves)
+    return _crowd("Validation metrics", [Line(name, curves[name]) for name in names if curves[name]])
 
 
 def _components(names: list[str], curves: Mapping[str, Curve]) -> Iterator[Panel]:
     """The losses of numbered decoder layers together, everything else by its group."""
-    layers = by_layer(names)
-    yield _crowd(LAYERS, [family_mean(family, curves) for family in layers])
-    shown = {member for family in layers for member in family.members}
+    layers = naming.layered(names).values()
+    lines = [family_mean(*family, curves) for found in layers for family in _layers(found)]
+    yield _crowd("Losses of the decoder layers", lines)
+    shown = {name for found in layers for name in found}
     for group, families in grouped(name for name in names if name not in shown).items():
-        lines = [family_mean(family, curves) for family in families]
-        no_losses = not group and not any(is_loss(line.label) for line in lines)
-        yield _crowd(OTHERS if no_losses else group_title(group), lines)
+        lines = [family_mean(label, members, curves) for label, members in families.items()]
+        no_losses = not group and not any("loss" in line.label.lower() for line in lines)
+        yield _crowd("Other metrics" if no_losses else group_title(group), lines)
+
+
+def _layers(names: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """The last decoder layer alone, then the earlier ones."""
+    *earlier, last = names
+    to = f" to {earlier[-1].removeprefix(last)}" if len(earlier) > 1 else ""
+    yield last, [last]
+    yield f"{earlier[0]}{to}", earlier
 
 
 def _crowd(title: str, lines: list[Line]) -> Panel:
@@ -117,25 +114,24 @@ def _lines(curves: Mapping[str, Curve], names: Iterable[str]) -> list[Line]:
 
 def _clip(analysis: Analysis) -> tuple[tuple[str, float], ...]:
     """The clip value, where the evidence of the gradient-norm check holds it."""
-    evidence = [finding.evidence for finding in analysis.findings if finding.check == "grad-norm"]
-    values = [each[key] for each in evidence for key in CLIP_KEYS if isinstance(each.get(key), int | float)]
-    return tuple(("clip value", float(value)) for value in values[:1] if is_usable(value))
+    found = [finding.evidence.get("clip") for finding in analysis.findings if finding.check == "grad-norm"]
+    return tuple(("clip value", float(c)) for c in found if isinstance(c, int | float) and is_usable(c))
 
 
 def _height(line: Line) -> float:
     return max((abs(value) for _, value in line.points if is_usable(value)), default=0.0)
 
 
-def family_mean(family: Family, curves: Mapping[str, Curve]) -> Line:
+def family_mean(label: str, members: Sequence[str], curves: Mapping[str, Curve]) -> Line:
     """The mean over the members at each step of the member with the most points.
 
     A member that was sampled at other steps counts with its latest value there.
     """
-    members = [curves[member] for member in family.members]
-    grid = [step for step, _ in max(members, key=len)]
-    columns = [_held(curve, grid) for curve in members]
+    sampled = [curves[member] for member in members]
+    grid = [step for step, _ in max(sampled, key=len)]
+    columns = [_held(curve, grid) for curve in sampled]
     means = [sum(values) / len(values) for values in zip(*columns, strict=True)]
-    return Line(family.label, tuple(zip(grid, means, strict=True)), len(members))
+    return Line(label, tuple(zip(grid, means, strict=True)), len(members))
 
 
 def _held(curve: Curve, grid: list[int]) -> list[float]:

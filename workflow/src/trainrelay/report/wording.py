@@ -8,9 +8,26 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from trainrelay.diagnose import group_titles
+from trainrelay.records import Analysis, Finding, MetricSummary
+
 # UniAD-like trainers pass losses through nan_to_num, which turns +inf into float32's largest number.
 FLOAT32_INF = 3.4e38
 LONGEST_VALUE = 300
+CHECKS = {  # the others say it themselves
+    "negative-cross-entropy": "Negative cross-entropy",
+    "balance": "Balance of the losses",
+    "auxiliary": "Auxiliary losses",
+    "scaling": "Scaled and unscaled losses",
+    "validation-metric": "Validation metrics",
+    "non-finite": "Non-finite numbers",
+    "grad-norm": "Gradient norm",
+    "plateau": "Loss plateau",
+    "spikes": "Loss spikes",
+    "sum-identity": "Sum of the components",
+    "partial-load": "Partly loaded weights",
+    "redone": "Redone iterations",
+}
 
 # Control characters, lone surrogates and characters that reorder text around them.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -59,9 +76,20 @@ def relative_change(first: float, last: float) -> float | None:
     return (last - first) / first
 
 
-def percent(fraction: float) -> str:
-    """A signed whole percentage."""
-    return f"{fraction * 100:+.0f}%" if round(fraction * 100) else "0%"
+def change(summary: MetricSummary) -> str:
+    """The change from first to last as a signed whole percentage, or nothing where it says nothing."""
+    fraction = relative_change(summary.first, summary.last)
+    if fraction is None:
+        return ""
+    return f"{fraction * 100:+.0f}%".replace("-", "−") if round(fraction * 100) else "0%"
+
+
+def place(analysis: Analysis) -> str:
+    """How far a log goes, as in "epoch 9, iter 2310/3517"."""
+    progress = analysis.progress
+    of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
+    inside = "" if analysis.epochs_only else f", iter {progress.iteration}{of}"
+    return f"epoch {progress.epoch}{inside}"
 
 
 def duration(seconds: float) -> str:
@@ -141,3 +169,20 @@ def capital(text: str) -> str:
     """The text with a capital at its start, unless it starts with the name of something."""
     first = text.split(" ", 1)[0]
     return text[:1].upper() + text[1:] if first.rstrip(",;:").isalpha() else text
+
+
+def group_title(group: str) -> str:
+    """The title of a group of metrics, as in "Tracking losses"; of an unknown one by its name."""
+    own = "Component" if group in ("", "other") else group
+    return group_titles().get(group, f"{own} losses")
+
+
+def check_title(check: str) -> str:
+    """The title of a check, as in "Learning rate" for learning-rate."""
+    return CHECKS.get(check) or capital(check.replace("-", " "))
+
+
+def shown_evidence(finding: Finding) -> Mapping[str, Any]:
+    """The evidence without what only names the component again, which message and metric have done."""
+    hidden = {"group", "family", "label", "members"} if finding.check == "components" else set[str]()
+    return {key: item for key, item in finding.evidence.items() if key not in hidden}

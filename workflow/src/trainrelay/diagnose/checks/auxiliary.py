@@ -42,11 +42,8 @@ class Layers:
         if self.epochs < EPOCHS_TO_JUDGE:
             return []
         courses = list(zip(self.names, self.first, self.now, strict=True))[:-1]
-        return [name for name, first, now in courses if max(first, now) > NOTICEABLE and _stays(first, now)]
-
-
-def _stays(first: float, now: float) -> bool:
-    return reduction(first, now) < FALL
+        large = [each for each in courses if max(each[1:]) > NOTICEABLE]
+        return [name for name, first, now in large if reduction(first, now) < FALL]
 
 
 def layers_of(case: Case) -> list[Layers]:

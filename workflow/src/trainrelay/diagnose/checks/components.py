@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from trainrelay.diagnose.case import Case
-from trainrelay.diagnose.families import Family, families
+from trainrelay.diagnose.case import Case, Family
 from trainrelay.diagnose.numbers import head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding, Row, Severity
 
@@ -17,7 +16,7 @@ NOTICEABLE = 0.01  # logs print four decimals: smaller values may round to zero
 
 def components(case: Case) -> Iterator[Finding]:
     """One finding per family: first -> now; a warning where it rises."""
-    for family in families(case):
+    for family in case.families:
         if not family.values:
             continue
         if all(value == 0.0 for value in family.values):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from trainrelay.diagnose.case import Case
-from trainrelay.diagnose.layers import UNSCALED
+from trainrelay.diagnose.naming import UNSCALED
 from trainrelay.diagnose.numbers import text
 from trainrelay.records import Finding, Phase, Row
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.diagnose import layers
 from trainrelay.diagnose.case import Case, Means
+from trainrelay.diagnose.naming import earlier_layers
 from trainrelay.diagnose.numbers import reduction, text
 from trainrelay.records import Finding
 
@@ -66,7 +66,7 @@ def direction(case: Case, name: str) -> int | None:
 
     Losses have checks of their own, and what earlier decoder layers predict nobody uses.
     """
-    if "loss" in name or name in case.twins or layers.family(name, case.log.metrics("val")):
+    if "loss" in name or name in case.twins or earlier_layers(name, case.log.metrics("val")):
         return None
     known = case.knowledge.known(name)
     if known is not None:

@@ -30,7 +30,9 @@ class Course:
         return reduction(self.start, self.level) >= FALL
 
     def words(self) -> str:
-        """As in "1.21 -> 0.48, 60% lower (means of epochs 1 and 6)"."""
+        """As in "1.21 -> 0.48, 60% lower (means of epochs 1 and 6)"; a single point by its value."""
+        if self.points == 1:
+            return text(self.now)
         return f"{text(self.first)} -> {text(self.now)}{_change(self.first, self.now)} ({self.places})"
 
 
@@ -49,8 +51,9 @@ def course(case: Case, names: Sequence[str]) -> Course | None:
     if case.from_zero and len(means) > 1:
         epochs = f"means of epochs {means[0][0]} and {means[-1][0]}"
         return _course([value for _, value in means], epochs)
-    values = _row_means(case, names)
-    return _course(values, "medians of this log's lines" if case.medians else "first and latest lines")
+    return _course(
+        case.row_means(names), "medians of this log's lines" if case.medians else "first and latest lines"
+    )
 
 
 def validation_course(case: Case, name: str) -> Course | None:
@@ -69,15 +72,6 @@ def _course(values: list[float], places: str, fewest: int = 2) -> Course | None:
     start, level = head_level(values), tail_level(values)
     now = values[-1] if places.startswith(("means", "epoch", "iteration")) else level
     return Course(values[0], now, start, level, places, len(values))
-
-
-def _row_means(case: Case, names: Sequence[str]) -> list[float]:
-    found: list[float] = []
-    for row in case.train:
-        present = [row.values[name] for name in names if math.isfinite(row.values.get(name, math.nan))]
-        if present:
-            found.append(sum(present) / len(present))
-    return found
 
 
 def _mean_of(series: list[Means]) -> Means:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.case import Case, Family
 from trainrelay.diagnose.checks.validation_metric import direction
 from trainrelay.diagnose.explain.course import course, validation_course
-from trainrelay.diagnose.families import Family, families
-from trainrelay.diagnose.knowledge import Knowledge, Meaning
-from trainrelay.diagnose.layers import UNSCALED, split
+from trainrelay.diagnose.knowledge.model import Knowledge, Meaning
+from trainrelay.diagnose.naming import UNSCALED, split
 from trainrelay.diagnose.numbers import text
 from trainrelay.records import Explained, Section
 
-OTHER = {"other": "Losses and other metrics"}
 DIRECTIONS = {"down": "lower is better", "up": "higher is better", None: ""}
 MOST_VALIDATION_METRICS = 12
 
@@ -24,26 +22,23 @@ def groups(case: Case) -> Iterator[Section]:
     """In the file's order, else that of first appearance; validation metrics that only a validation has come
     last in their group."""
     found: dict[str, list[Explained]] = {}
-    for family in sorted(families(case), key=lambda one: _earlier_layers(case, one)):
+    for family in sorted(case.families, key=lambda one: _earlier_layers(case, one)):
         found.setdefault(family.meaning.group, []).append(_family(case, family))
-    validation = [name for name in case.log.metrics("val") if _only_validated(case, name)]
+    validated = [name for name in case.log.metrics("val") if name not in case.names]
+    validation = [name for name in validated if direction(case, name) is not None]
     for name in validation[:MOST_VALIDATION_METRICS]:
         found.setdefault(case.meaning(name).group, []).append(_validated(case, name))
     order = [*case.knowledge.groups, *found]
     for group, items in sorted(found.items(), key=lambda pair: order.index(pair[0])):
         known = case.knowledge.groups.get(group)
-        title = known.title if known else OTHER.get(group, f"{group} losses")
-        yield Section(title, known.text if known else "", tuple(items))
+        title = "Losses and other metrics" if group == "other" else f"{group} losses"
+        yield Section(known.title if known else title, known.text if known else "", tuple(items))
 
 
 def _earlier_layers(case: Case, family: Family) -> bool:
     """Whether its last layer has an entry of its own, which says all that they share."""
     base = split(family.members[0]).base
     return base in case.layered and base not in family.members
-
-
-def _only_validated(case: Case, name: str) -> bool:
-    return name not in case.names and direction(case, name) is not None
 
 
 def _family(case: Case, family: Family) -> Explained:
@@ -133,12 +128,12 @@ def _in_range(meaning: Meaning, now: float) -> str:
 
 def _in_validation(case: Case, family: Family) -> list[Fact]:
     went = validation_course(case, family.members[0]) if len(family.members) == 1 else None
-    return [("in validation", _course_or_value(went.words(), went.points, went.now))] if went else []
+    return [("in validation", went.words())] if went else []
 
 
 def _validated(case: Case, name: str) -> Explained:
     went, meaning = validation_course(case, name), case.meaning(name)
-    here = [("here", _course_or_value(went.words(), went.points, went.now))] if went else []
+    here = [("here", went.words())] if went else []
     up = direction(case, name)
     facts = (
         about(case.knowledge, name)
@@ -146,7 +141,3 @@ def _validated(case: Case, name: str) -> Explained:
         else [("direction", DIRECTIONS["up" if up == 1 else "down"])]
     )
     return Explained(name, _text(meaning), (*facts, *here))
-
-
-def _course_or_value(words: str, points: int, now: float) -> str:
-    return words if points > 1 else text(now)

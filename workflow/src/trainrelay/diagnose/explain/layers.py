@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainrelay.diagnose import layers
 from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.checks.auxiliary import Layers, layers_of
 from trainrelay.diagnose.checks.scaling import Scale, scales
+from trainrelay.diagnose.naming import UNSCALED, split
 from trainrelay.diagnose.numbers import text
 from trainrelay.records import Explained, Section
 
@@ -47,7 +47,7 @@ def _fell(found: Layers) -> str:
 def scaled(case: Case) -> Iterator[Section]:
     """An item per loss with an unscaled twin; nothing where no loss has one."""
     concept = case.knowledge.concept("scaled")
-    found = [one for one in scales(case) if layers.split(one.name).layer is None]
+    found = [one for one in scales(case) if split(one.name).layer is None]
     if concept and found:
         yield Section(concept.title, concept.text, tuple(map(_scale, found)))
 
@@ -60,4 +60,4 @@ def _scale(one: Scale) -> Explained:
     facts = [("here", here)]
     if one.configured:
         facts.append(("coefficient", f"{one.configured[0]} = {text(one.configured[1])}"))
-    return Explained(one.name, f"scaled; {one.name}{layers.UNSCALED} is its raw value", tuple(facts))
+    return Explained(one.name, f"scaled; {one.name}{UNSCALED} is its raw value", tuple(facts))

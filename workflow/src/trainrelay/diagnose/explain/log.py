@@ -8,10 +8,9 @@ from trainrelay.diagnose.case import Case
 from trainrelay.diagnose.explain.groups import groups
 from trainrelay.diagnose.explain.layers import auxiliary, scaled
 from trainrelay.diagnose.explain.progress_line import progress_line
-from trainrelay.diagnose.explain.progression import progression
 from trainrelay.diagnose.explain.signs import signs
-from trainrelay.diagnose.explain.total import total
-from trainrelay.diagnose.knowledge import Concept
+from trainrelay.diagnose.explain.total import progression, total
+from trainrelay.diagnose.knowledge.model import Concept
 from trainrelay.records import Explained, Explanation, Finding, Section
 
 SPECIAL = {"total", "auxiliary", "scaled", "progression"}  # these have a section made of the log's numbers

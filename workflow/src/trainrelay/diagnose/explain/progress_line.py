@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from trainrelay.diagnose.case import Case
-from trainrelay.diagnose.knowledge import PrintedField
+from trainrelay.diagnose.knowledge.model import PrintedField
 from trainrelay.diagnose.numbers import percent, text
 from trainrelay.records import Explained, Row, Section
 
@@ -24,9 +24,8 @@ def progress_line(case: Case) -> Section:
 
 
 def _printed(case: Case, key: str) -> bool:
-    if case.log.epochs_only:
-        return key in ALWAYS or key in case.names or (key == "test" and bool(case.rows("val")))
-    return key in ALWAYS | {"loss"} or key in case.names or (key == "test" and bool(case.rows("val")))
+    always = key in ALWAYS or (key == "loss" and not case.log.epochs_only)
+    return always or key in case.names or (key == "test" and bool(case.rows("val")))
 
 
 def _intro(case: Case, row: Row) -> str:
@@ -59,7 +58,7 @@ def _first_epoch(case: Case) -> int:
 
 
 def _field(case: Case, row: Row, field: PrintedField) -> Explained:
-    here = HERE.get(field.key, _value(field.key))(case, row)
+    here = HERE.get(field.key, _value(field.key, ""))(case, row)
     if case.log.epochs_only and not here:
         here = ONLY_PRINTED
     return Explained(_named(case, row, field), field.text, (("here", here),) if here else ())
@@ -77,9 +76,9 @@ def _named(case: Case, row: Row, field: PrintedField) -> str:
 Here = Callable[[Case, Row], str]
 
 
-def _value(key: str) -> Here:
+def _value(key: str, unit: str) -> Here:
     def here(_case: Case, row: Row) -> str:
-        return text(row.values[key]) if key in row.values else ""
+        return f"{text(row.values[key])} {unit}".rstrip() if key in row.values else ""
 
     return here
 
@@ -136,10 +135,6 @@ def _data(_case: Case, row: Row) -> str:
     return f"{text(data)} s{share}"
 
 
-def _lr(_case: Case, row: Row) -> str:
-    return f"{row.values['lr']:.3g}" if "lr" in row.values else ""
-
-
 def _medians(case: Case, row: Row) -> str:
     name = case.total
     if name is None or name not in row.values:
@@ -157,32 +152,19 @@ def _loss(case: Case, row: Row) -> str:
 
 
 def _tests(case: Case, _row: Row) -> str:
-    return ", ".join(_validated(case))
-
-
-def _validated(case: Case) -> Iterator[str]:
     last = case.rows("val")[-1]
-    yield f"after epoch {last.epoch}"
-    if case.total in last.values and case.total:
-        yield f"{case.total} {text(last.values[case.total])}"
-
-
-def _unit(key: str, unit: str) -> Here:
-    def here(_case: Case, row: Row) -> str:
-        return f"{text(row.values[key])} {unit}" if key in row.values else ""
-
-    return here
+    total = f", {case.total} {_loss(case, last)}" if case.total in last.values else ""
+    return f"after epoch {last.epoch}{total}"
 
 
 HERE: Mapping[str, Here] = {
     "epoch": _epoch,
     "batch": _batch,
     "eta": _eta,
-    "lr": _lr,
     "value": _medians,
     "loss": _loss,
-    "time": _unit("time", "s"),
+    "time": _value("time", "s"),
     "data_time": _data,
-    "memory": _unit("memory", "MB"),
+    "memory": _value("memory", "MB"),
     "test": _tests,
 }

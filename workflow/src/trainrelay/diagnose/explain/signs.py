@@ -11,7 +11,7 @@ from trainrelay.diagnose.checks.convergence import levels
 from trainrelay.diagnose.checks.cross_entropy import cross_entropies
 from trainrelay.diagnose.checks.scaling import scales
 from trainrelay.diagnose.explain.course import course
-from trainrelay.diagnose.knowledge import KnownSign
+from trainrelay.diagnose.knowledge.model import KnownSign
 from trainrelay.diagnose.numbers import text
 from trainrelay.diagnose.progression import progression
 from trainrelay.records import Finding, Section, Sign

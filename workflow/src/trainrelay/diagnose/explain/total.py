@@ -1,4 +1,4 @@
-"""The total loss, recomputed from this log: coefficient x unscaled, part by part."""
+"""The total loss: recomputed part by part (coefficient x unscaled), and by epoch beside its validation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.diagnose import layers
-from trainrelay.diagnose.case import Case
+from trainrelay.diagnose.case import Case, Means
 from trainrelay.diagnose.checks.scaling import LARGE_ENOUGH
 from trainrelay.diagnose.checks.sum_identity import holds, rows_of_means
+from trainrelay.diagnose.naming import UNSCALED, split
 from trainrelay.diagnose.numbers import percent, text
 from trainrelay.records import Explained, Row, Section
 
 TITLE = "Total loss"
+FIRST, LAST = 3, 2  # epochs that are shown of many
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,12 @@ def _parts(case: Case, row: Row) -> list[Part]:
 
 
 def _part_of(case: Case, name: str) -> str:
-    base = layers.split(name).base
+    base = split(name).base
     return base if base in case.layered else case.meaning(name).family
 
 
 def _part(case: Case, row: Row, name: str, terms: list[str]) -> Part:
-    raw = [row.values.get(term + layers.UNSCALED) for term in terms]
+    raw = [row.values.get(term + UNSCALED) for term in terms]
     scaled, unscaled = sum(row.values[term] for term in terms), _sum_of(raw)
     coefficient, source = None, ""
     if configured := case.coefficient(name):
@@ -140,3 +141,27 @@ def _item(part: Part, logged: float) -> Explained:
 def _four(value: float) -> str:
     """With the four decimals that logs print; never "-0.0000"."""
     return f"{value:.4f}" if abs(value) >= 0.5e-4 or not math.isfinite(value) else "0.0000"
+
+
+def progression(case: Case) -> Iterator[Section]:
+    """The first epochs and the last ones; nothing where the file has no example."""
+    concept = case.knowledge.concept("progression")
+    if concept is None or case.total is None:
+        return
+    train, val = case.epoch_means(case.total), dict(case.validation_means(case.total))
+    items = [_epoch(epoch, value, val.get(epoch)) for epoch, value in _shown(train)]
+    yield Section(concept.title, concept.text, tuple(items))
+
+
+def _shown(means: Means) -> Means:
+    return means if len(means) <= FIRST + LAST else means[:FIRST] + means[-LAST:]
+
+
+def _epoch(epoch: int, train: float, val: float | None) -> Explained:
+    validated = f", val loss {_number(val)}" if val is not None else ""
+    return Explained(f"Epoch {epoch}", f"train loss {_number(train)}{validated}")
+
+
+def _number(value: float) -> str:
+    """With two decimals, as such tables have."""
+    return f"{value:.2f}" if 1 <= abs(value) < 1e6 else text(value)

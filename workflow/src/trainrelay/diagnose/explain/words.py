@@ -6,9 +6,10 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 
-from trainrelay.diagnose import layers
 from trainrelay.diagnose.explain.groups import about, zero_words
-from trainrelay.diagnose.knowledge import Knowledge, KnownSign, Meaning, PrintedField, packaged
+from trainrelay.diagnose.knowledge import packaged
+from trainrelay.diagnose.knowledge.model import Knowledge, KnownSign, Meaning, PrintedField
+from trainrelay.diagnose.naming import split
 from trainrelay.errors import UserError
 from trainrelay.records import Explained, Explanation, Section
 
@@ -29,7 +30,8 @@ def explain_words(words: Sequence[str]) -> Explanation:
 def _sections(word: str) -> Iterator[tuple[str, Section]]:
     """The name of a file, and what it says."""
     for knowledge in packaged():
-        items = [*_metric(knowledge, word), *(_field(one) for one in _fields(knowledge, word))]
+        fields = [Explained(field.name, field.text) for field in _fields(knowledge, word)]
+        items = [*_metric(knowledge, word), *fields]
         if items:
             yield (
                 knowledge.name,
@@ -51,10 +53,6 @@ def _fields(knowledge: Knowledge, word: str) -> list[PrintedField]:
     ]
 
 
-def _field(field: PrintedField) -> Explained:
-    return Explained(field.name, field.text)
-
-
 def _metric(knowledge: Knowledge, word: str) -> Iterator[Explained]:
     meaning = knowledge.known(word)
     if meaning is None:
@@ -69,16 +67,19 @@ def _metric(knowledge: Knowledge, word: str) -> Iterator[Explained]:
 
 
 def _coefficient(knowledge: Knowledge, word: str) -> Iterator[tuple[str, str]]:
-    if argument := knowledge.coefficients.get(layers.split(word).base):
+    if argument := knowledge.coefficients.get(split(word).base):
         yield "coefficient", f"the trainer's argument {argument}"
 
 
 def _place(word: str, meaning: Meaning) -> Iterator[tuple[str, str]]:
     """Which layer, and on which side of the coefficient, where the name tells it."""
-    _, layer, unscaled = layers.split(word)
-    if layer is not None and meaning.family.endswith(("_*", "_unscaled")):
-        yield "layer", f"decoder layer {layer}, counted from 0; an auxiliary loss, which should decrease too"
-    if unscaled:
+    parts = split(word)
+    if parts.layer is not None and meaning.family.endswith(("_*", "_unscaled")):
+        yield (
+            "layer",
+            f"decoder layer {parts.layer}, counted from 0; an auxiliary loss, which should decrease too",
+        )
+    if parts.unscaled:
         yield "unscaled", "the raw value, shown for debugging; no part of the total"
 
 

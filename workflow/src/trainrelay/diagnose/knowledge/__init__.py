@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 
 import yaml
 
-from trainrelay.diagnose.knowledge.model import (
-    Concept,
-    Knowledge,
-    KnownSign,
-    Meaning,
-    PrintedField,
-    Typical,
-)
-
-# Numbers of the trainer loop that every log carries; they are no components of the loss.
-BOOKKEEPING = frozenset({"loss", "time", "data_time", "memory", "grad_norm", "eta"})
+from trainrelay.diagnose.knowledge.model import Knowledge
+from trainrelay.diagnose.naming import split
 
 
 @cache
@@ -35,20 +26,21 @@ def best_for(names: Sequence[str]) -> Knowledge:
     return best if best.recognises(names) else Knowledge()
 
 
+@cache
+def group_titles() -> Mapping[str, str]:
+    """The titles of the groups that a file knows, in the files' order."""
+    return {key: group.title for knowledge in packaged() for key, group in knowledge.groups.items()}
+
+
+def grouped(metrics: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """Metrics by group and family: known groups in their order, then others as they appear."""
+    found: dict[str, dict[str, list[str]]] = {group: {} for group in group_titles()}
+    for metric in metrics:
+        parts = split(metric)
+        found.setdefault(parts.group, {}).setdefault(parts.family, []).append(metric)
+    return {group: families for group, families in found.items() if families}
+
+
 def of_format(form: str) -> Knowledge:
     """What is known of a log format: the fields of its lines, and what holds of every training."""
     return next((knowledge for knowledge in packaged() if form in knowledge.formats), Knowledge())
-
-
-__all__ = [
-    "BOOKKEEPING",
-    "Concept",
-    "Knowledge",
-    "KnownSign",
-    "Meaning",
-    "PrintedField",
-    "Typical",
-    "best_for",
-    "of_format",
-    "packaged",
-]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from trainrelay.diagnose.naming import UNSCALED, split
 from trainrelay.diagnose.numbers import text
 
 Zero = Literal["never", "stage 1", "switch", "often", "always"]
@@ -135,7 +136,8 @@ class Knowledge(_Frozen):
     """One knowledge file: of a model (`recognised_by` metric names) or of log formats (`formats`).
 
     `coefficients` maps a loss to the trainer's argument that scales it, `balance` names the two groups of
-    losses that should fall together. An empty one still sorts metrics by their names.
+    losses that should fall together, `stage_two` is the pattern of metrics that are not there before UniAD's
+    second stage. An empty one still sorts metrics by their names.
     """
 
     name: str = ""
@@ -145,6 +147,7 @@ class Knowledge(_Frozen):
     metrics: tuple[Meaning, ...] = ()
     coefficients: dict[str, str] = {}
     balance: tuple[str, ...] = ()
+    stage_two: str = ""
     progress: tuple[PrintedField, ...] = ()
     concepts: tuple[Concept, ...] = ()
     signs: tuple[KnownSign, ...] = ()
@@ -199,14 +202,12 @@ _CROSS_ENTROPY = re.compile(r"(^|[._])(b?ce|xent|cross_?entropy)([._]|$)", re.IG
 
 def _guessed(name: str) -> Meaning:
     """A metric that no file knows: a loss if its name says so, grouped by what stands before a dot."""
-    group, dot, _ = name.partition(".")
-    is_loss = "loss" in name and not name.endswith("_unscaled")
     return Meaning(
         pattern=re.escape(name),
-        group=group if dot else "other",
+        group=split(name).group or "other",
         family=name,
         label=name,
         direction="down" if "loss" in name else None,
         cross_entropy="loss" in name and _CROSS_ENTROPY.search(name) is not None,
-        loss=is_loss,
+        loss="loss" in name and not name.endswith(UNSCALED),
     )
