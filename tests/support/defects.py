@@ -362,8 +362,8 @@ DEFECTS = (
         "every-infinity-called-a-mask",
         "A weight that became infinite is taken for a constant of the model, and promoted.",
         f"{LIBRARY}/checkpoint/inspection.py",
-        "for name, runs in unclear:",
-        "for name, runs in unclear[:0]:",
+        "for name, tensor, runs in unclear:",
+        "for name, tensor, runs in unclear[:0]:",
         "tests/unit/checkpoint/test_constants.py::test_a_weight_that_became_infinite_is_a_divergence",
     ),
     Defect(
