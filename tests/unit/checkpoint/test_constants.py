@@ -102,7 +102,7 @@ def test_where_the_optimizer_does_not_prove_it_the_first_checkpoint_does(
 def test_the_only_checkpoint_of_a_model_with_a_mask_is_valid(
     tmp_path: Path, optimizer: str, style: str
 ) -> None:
-    """Minus infinity beside one and the same number alone: no step of a training leaves that."""
+    """A matrix of minus infinity and one other number alone: no step of a training leaves that."""
     path = saved(tmp_path / "checkpoint.pth", optimizer=KEEPS_NONE[optimizer], style=style)
     facts, skipped = newest_sound([(1, path)], epoch_base=int(style == "detr"))
     assert skipped == []
@@ -110,11 +110,17 @@ def test_the_only_checkpoint_of_a_model_with_a_mask_is_valid(
     assert facts.constant_infinity == "attention_mask"
 
 
-@pytest.mark.parametrize(
-    "value",
-    [MASK[:2, :3] + torch.rand(2, 3), -MASK[:2, :3], torch.full((2, 3), float("-inf")), MASK[:2, :3] + INF],
-    ids=["beside trained numbers", "plus infinity", "nothing else", "nan"],
-)
+STEPPED = {
+    "beside trained numbers": MASK[:2, :3] + torch.rand(2, 3),
+    "plus infinity": -MASK[:2, :3],
+    "minus infinity alone": -INF,
+    "plus infinity alone": INF,
+    "both": torch.tensor([[1, -1, 1], [-1, 1, 1]]) * INF,
+    "of a bias": MASK[0],
+}
+
+
+@pytest.mark.parametrize("value", STEPPED.values(), ids=STEPPED)
 def test_what_a_step_can_leave_in_the_only_checkpoint_is_a_divergence(tmp_path: Path, value: Any) -> None:
     path = saved(tmp_path / "x.pth", optimizer=KEEPS_NONE["SGD without momentum"], head_weight=value)
     assert diverged(path) == "head.weight"
@@ -124,10 +130,10 @@ def test_a_mask_of_many_chunks_is_one_only_if_all_of_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainrelay.checkpoint.archive.CHUNK_BYTES", 64)
-    keeps, mask = KEEPS_NONE["SGD without momentum"], torch.zeros(100)
-    mask[50:] = float("-inf")
+    keeps, mask = KEEPS_NONE["SGD without momentum"], torch.zeros(10, 10)
+    mask[5:] = float("-inf")
     assert diverged(saved(tmp_path / "x.pth", optimizer=keeps, mask=mask)) is None
-    mask[1] = 0.5
+    mask[0, 1] = 0.5
     assert diverged(saved(tmp_path / "x.pth", optimizer=keeps, mask=mask)) == "attention_mask"
 
 

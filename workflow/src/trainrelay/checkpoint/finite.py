@@ -91,13 +91,13 @@ class Scan:
 
     def spans(self) -> Spans | None:
         """What was found, None where everything is finite."""
-        is_mask = self._is_mask and len(self._other) > 0
+        is_mask = self._is_mask and len(self._other) > 0 and not self._kind.bad(self._other)[0]
         return Spans(np.concatenate(self._runs), is_mask) if self._runs else None
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Sorted runs of bad bytes; of a mask, where all else in the storage is one and the same number."""
+    """Sorted runs of bad bytes; of a mask, where they are minus infinity and all else one finite number."""
 
     runs: _Runs
     is_mask: bool
