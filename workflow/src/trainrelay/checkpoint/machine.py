@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import re
 from collections.abc import Callable, Iterator
 from sys import getsizeof
 from typing import IO, Any
@@ -18,21 +19,29 @@ from typing import IO, Any
 from trainrelay.checkpoint.allowed import is_allowed, today
 from trainrelay.checkpoint.problems import Broken, Unsafe, shown
 from trainrelay.checkpoint.rebuild import called, constructed, fill, set_state
-from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
+from trainrelay.checkpoint.values import LONG, Global, Numbers, Opaque, Storage, Tensor
 
 MOST_BYTES = 46_000_000  # a checkpoint needs about 1300 for each tensor
 MOST_OPCODES = 3_000_000  # some seconds; a checkpoint needs about 30 for each tensor
 _LONGEST = 4096  # bytes of one text or number; what is longer is never looked at
+
+_AHEAD = 16_384  # bytes; picklers write batches of 1000 items
+_NUMBER = re.compile(rb"G.{8}|J.{4}|M..|K.|[N\x88\x89]", re.DOTALL)
+_BATCH = re.compile(rb"((?:%b){65,})[e\x90]" % _NUMBER.pattern, re.DOTALL)  # no size or stride is that long
 
 LoadStorage = Callable[[object], object]
 
 
 def unpickle(stream: IO[bytes], load_storage: LoadStorage) -> object:
     """The data of a pickle; `load_storage` answers its persistent ids. Raises Broken or Unsafe."""
-    machine = _Machine(load_storage)
+    machine, source = _Machine(load_storage), _Stream(stream)
     try:
-        for opcode, argument in _opcodes(_Stream(stream)):
-            machine.step(opcode, argument)
+        for opcode, argument in _opcodes(source):
+            if opcode == "MARK" and machine.is_list_on_top() and (count := source.numbers()):
+                machine.push(Numbers(count))
+                machine.step("APPEND", None)
+            else:
+                machine.step(opcode, argument)
         return machine.pop()
     except (ValueError, OverflowError, MemoryError, OSError) as error:
         raise Broken(f"holds a damaged pickle ({shown(str(error))})") from error
@@ -53,6 +62,13 @@ class _Stream:
             return self._stream.read(count)
         self._stream.seek(count, io.SEEK_CUR)
         raise _TooLong
+
+    def numbers(self) -> int:
+        """Passes over a batch of items for a list where they are many and nothing but numbers; how many."""
+        ahead = self._stream.read(_AHEAD)
+        batch = _BATCH.match(ahead)
+        self._stream.seek((batch.end() if batch else 0) - len(ahead), io.SEEK_CUR)
+        return len(_NUMBER.findall(batch[1])) if batch else 0
 
     def readline(self) -> bytes:
         return self._stream.readline(_LONGEST)
@@ -136,6 +152,9 @@ class _Machine:
     def bare(self) -> bool:
         """Whether nothing is above the last mark."""
         return len(self.stack) <= (self.marks[-1] if self.marks else 0)
+
+    def is_list_on_top(self) -> bool:
+        return not self.bare() and isinstance(self.stack[-1], list)
 
     def mark(self) -> None:
         self.spend(0)
@@ -245,12 +264,18 @@ def _newobj(machine: _Machine, _: Any) -> None:
 
 def _newobj_ex(machine: _Machine, _: Any) -> None:
     cls, args, named = machine.pop_many(3)
-    machine.push(constructed(cls, (args, named)))
+    machine.push(constructed(cls, (*args, named) if isinstance(args, tuple) else args))
 
 
 _TOO_MUCH = "holds more objects than any checkpoint does"
 _SLOT, _PAIR = 20, 60  # bytes for one more item of a growing list; for a key or a value of a dictionary
-_INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120}  # beyond what getsizeof sees
+_INSIDE: dict[type, int] = {
+    Numbers: 40,
+    Opaque: 120,
+    Tensor: 180,
+    Storage: 60,
+    Global: 120,
+}  # beyond what getsizeof sees
 _CODES = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 _IGNORED = frozenset({"PROTO", "FRAME"})
 
