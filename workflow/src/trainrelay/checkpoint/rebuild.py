@@ -7,9 +7,9 @@ import re
 import struct
 from collections.abc import Callable
 
-from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS
+from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS, STORAGE_DTYPE
 from trainrelay.checkpoint.problems import Broken, Unsafe
-from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
+from trainrelay.checkpoint.values import LONG, Global, Numbers, Opaque, Storage, Tensor
 
 _MOST_ELEMENTS = 2**40  # of one tensor; an expanded view may declare more than the file holds
 _EXACT = (str, bytes, bool, type(None))
@@ -28,12 +28,15 @@ def called(function: object, args: object, spend: Callable[[int], None]) -> obje
     while isinstance(function, Global) and function.path == _SUBCLASS and isinstance(args, tuple):
         if len(args) < 3:
             return Opaque(function, args)
-        if _replaces_data(args[3] if len(args) > 3 else None):
+        if any(map(_replaces_data, args[3:])):
             raise Unsafe("give a tensor other data than are checked")
         function, args = args[0], args[2]  # of (function, class, arguments, state)
+        if isinstance(function, Global) and not function.path.startswith(("torch._utils.", _SUBCLASS)):
+            raise Unsafe(f"call {function.path} as if it made a tensor")
         spend(8)
     if not isinstance(function, Global) or not isinstance(args, tuple):
         raise Broken("calls something that is not a function")
+    _refuse_other_forms(function, args)
     spend(8 * len(args))
     if function.path in MAPPINGS:
         return _mapping(args, spend)
@@ -43,9 +46,25 @@ def called(function: object, args: object, spend: Callable[[int], None]) -> obje
 
 def constructed(cls: object, args: object) -> object:
     """The value of `cls.__new__(cls, *args)`."""
-    if not isinstance(cls, Global):
+    if not isinstance(cls, Global) or not isinstance(args, tuple):
         raise Broken("makes an object of something that is not a class")
+    _refuse_other_forms(cls, args)
     return {} if cls.path in MAPPINGS else Opaque(cls, args)
+
+
+def _refuse_other_forms(function: Global, args: tuple[object, ...]) -> None:
+    """Picklers give these the data themselves; a number or a range would become more than any file holds."""
+    form = _FORMS.get(function.last, object)
+    if args and args[0] is not None and not isinstance(args[0], form):
+        raise Unsafe(f"call {function.path} with what no checkpoint gives it")
+
+
+_FORMS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(["bytearray", "bytes"], (str, bytes, list, tuple, Global)),
+    **dict.fromkeys(["int", "str", "str_", "TorchVersion"], (str, bytes, Global)),
+    **dict.fromkeys(["frozenset", "list", "set", "tuple", "Counter", "deque", "Size"], (list, tuple, dict)),
+    **dict.fromkeys(["ndarray", "Tensor", "TypedStorage", *STORAGE_DTYPE], ()),
+}
 
 
 def set_state(target: object, state: object) -> None:
@@ -57,13 +76,19 @@ def set_state(target: object, state: object) -> None:
     if isinstance(target, Opaque):
         if target.maker.path == "numpy.dtype":
             _refuse_dtype_state(target, state)
+        elif target.maker.path.startswith("numpy"):
+            _refuse_array_state(state)
         target.state = state
     elif not isinstance(target, dict):
         raise Broken("sets a state on something that has none")
 
 
 def _replaces_data(state: object) -> bool:
-    return isinstance(state, dict) and isinstance(state.get("data"), Tensor)
+    """Whether torch would set a tensor's data from this state, or from a pair of attributes and slots."""
+    parts = state if isinstance(state, tuple) else (state,)
+    given = [part.get("data") for part in parts if isinstance(part, dict)]
+    made = (one.maker.path for one in given if isinstance(one, Opaque))
+    return any(isinstance(one, Tensor) for one in given) or any(path.startswith("torch.") for path in made)
 
 
 def _refuse_dtype_state(dtype: Opaque, state: object) -> None:
@@ -73,6 +98,19 @@ def _refuse_dtype_state(dtype: Opaque, state: object) -> None:
     plain = isinstance(state, tuple) and len(state) >= 8 and state[2:5] == (None, None, None)
     if not plain or state[7] not in flags:  # type: ignore[index]
         raise Unsafe("make a numpy type of fields, or with flags of another one")
+
+
+def _refuse_array_state(state: object) -> None:
+    """(version, shape, type, order, objects or bytes): numpy reads as many objects as the shape says."""
+    match state:
+        case (*_, str() | bytes() | Global()):
+            return
+        case (*_, shape, _, _, list(objects)):
+            if math.prod(_naturals(shape)) == sum(
+                one.count if isinstance(one, Numbers) else 1 for one in objects
+            ):
+                return
+    raise Unsafe("make a numpy array of objects that are not there")
 
 
 def as_key(value: object) -> object:
@@ -208,7 +246,23 @@ _STRUCT = {"i2": "h", "i4": "i", "i8": "q", "u2": "H", "u4": "I", "u8": "Q", "f2
 
 def _reconstructor(_: Global, args: tuple[object, ...]) -> object:
     """(class, base, state): how protocols 0 and 1 make objects."""
-    return constructed(args[0] if args else None, args[1:])
+    return constructed(args[0] if args else None, args[2:])
+
+
+def _array(function: Global, args: tuple[object, ...]) -> Opaque:
+    """(class, (0,), type): empty until its state is set."""
+    if args[1:2] != ((0,),):
+        raise Unsafe(f"call {function.path} with what no checkpoint gives it")
+    return Opaque(function, args)
+
+
+def _method(_: Global, args: tuple[object, ...]) -> object:
+    """(scheduler, name): the formula of torch's OneCycleLR, in a form with which nothing can be done."""
+    match args:
+        case (Opaque(maker=Global(path=path)) | Global(path=path), "_annealing_cos" | "_annealing_linear"):
+            if path == "torch.optim.lr_scheduler.OneCycleLR":
+                return args
+    raise Unsafe("call builtins.getattr")
 
 
 _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
@@ -221,8 +275,11 @@ _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,
     "_codecs.encode": _encoded,
     "builtins.bytes": _bytes,
+    "builtins.getattr": _method,
     "copyreg._reconstructor": _reconstructor,
     "numpy.dtype": _dtype,
+    "numpy.core.multiarray._reconstruct": _array,
+    "numpy._core.multiarray._reconstruct": _array,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,
 }
