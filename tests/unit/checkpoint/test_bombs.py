@@ -67,9 +67,10 @@ BOMBS: dict[str, bytes] = {
     "a dictionary of long pairs": b"(" + numbers(50_000) + b"t" + put(0) + b"0" + ORDERED
     + b"((" + get(0) * 100_000 + b"tt" + b"R",
     "objects made with long arguments": b"ccopy_reg\n_reconstructor\n" + put(0)
-    + b"(ctorch\nSize\n" + numbers(100_000) + b"t" + put(1)
+    + b"(cuuid\nUUID\n" + numbers(100_000) + b"t" + put(1)
     + b"](" + (get(0) + get(1) + b"R") * 10_000 + b"e",
-    "subclasses in each other, again and again": SUBCLASS + put(0) + b"ctorch\nSize\nN)\x87" + put(1)
+    "subclasses in each other, again and again": SUBCLASS + put(0)
+    + b"ctorch._utils\n_rebuild_sparse_tensor\nN)\x87" + put(1)
     + b"".join(b"0" + get(0) + b"N" + get(n) + b"\x87" + put(n + 1) for n in range(1, 100_000))
     + b"](" + (get(0) + get(99_999) + b"R") * 10_000 + b"e",
     "dictionaries": b"](" + b"}" * 2_900_000 + b"e",

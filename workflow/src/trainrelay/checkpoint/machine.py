@@ -19,7 +19,7 @@ from typing import IO, Any
 from trainrelay.checkpoint.allowed import is_allowed, today
 from trainrelay.checkpoint.problems import Broken, Unsafe, shown
 from trainrelay.checkpoint.rebuild import called, constructed, fill, set_state
-from trainrelay.checkpoint.values import LONG, Global, Numbers, Opaque, Storage, Tensor
+from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
 
 MOST_BYTES = 46_000_000  # a checkpoint needs about 1300 for each tensor
 MOST_OPCODES = 3_000_000  # some seconds; a checkpoint needs about 30 for each tensor
@@ -38,7 +38,7 @@ def unpickle(stream: IO[bytes], load_storage: LoadStorage) -> object:
     try:
         for opcode, argument in _opcodes(source):
             if opcode == "MARK" and machine.is_list_on_top() and (count := source.numbers()):
-                machine.push(Numbers(count))
+                machine.push(range(count))  # in place of so many items
                 machine.step("APPEND", None)
             else:
                 machine.step(opcode, argument)
@@ -247,16 +247,6 @@ def _build(machine: _Machine, _: Any) -> None:
     set_state(machine.top(), state)
 
 
-def _inst(machine: _Machine, named: Any) -> None:
-    module, _, name = named.partition(" ")
-    machine.push(called(global_named(module, name), tuple(machine.pop_to_mark()), machine.spend))
-
-
-def _obj(machine: _Machine, _: Any) -> None:
-    items = machine.pop_to_mark()
-    machine.push(called(items[0] if items else None, tuple(items[1:]), machine.spend))
-
-
 def _newobj(machine: _Machine, _: Any) -> None:
     cls, args = machine.pop_many(2)
     machine.push(constructed(cls, args))
@@ -269,13 +259,7 @@ def _newobj_ex(machine: _Machine, _: Any) -> None:
 
 _TOO_MUCH = "holds more objects than any checkpoint does"
 _SLOT, _PAIR = 20, 60  # bytes for one more item of a growing list; for a key or a value of a dictionary
-_INSIDE: dict[type, int] = {
-    Numbers: 40,
-    Opaque: 120,
-    Tensor: 180,
-    Storage: 60,
-    Global: 120,
-}  # beyond what getsizeof sees
+_INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120}  # beyond what getsizeof sees
 _CODES = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 _IGNORED = frozenset({"PROTO", "FRAME"})
 
@@ -308,8 +292,6 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "STACK_GLOBAL": _stack_global,
     "REDUCE": _reduce,
     "BUILD": _build,
-    "INST": _inst,
-    "OBJ": _obj,
     "NEWOBJ": _newobj,
     "NEWOBJ_EX": _newobj_ex,
     "BINPERSID": lambda machine, _: machine.push(machine.load_storage(machine.pop())),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS, STORAGE_DTYPE
 from trainrelay.checkpoint.problems import Broken, Unsafe
-from trainrelay.checkpoint.values import LONG, Global, Numbers, Opaque, Storage, Tensor
+from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
 
 _MOST_ELEMENTS = 2**40  # of one tensor; an expanded view may declare more than the file holds
 _EXACT = (str, bytes, bool, type(None))
@@ -54,8 +54,8 @@ def constructed(cls: object, args: object) -> object:
 
 def _refuse_other_forms(function: Global, args: tuple[object, ...]) -> None:
     """Picklers give these the data themselves; a number or a range would become more than any file holds."""
-    form = _FORMS.get(function.last, object)
-    if args and args[0] is not None and not isinstance(args[0], form):
+    known = not args or args[0] is None or isinstance(args[0], _FORMS.get(function.last, object))
+    if not known or (function.last == "_reconstruct" and args[1:2] != ((0,),)):  # an array is empty at first
         raise Unsafe(f"call {function.path} with what no checkpoint gives it")
 
 
@@ -107,7 +107,7 @@ def _refuse_array_state(state: object) -> None:
             return
         case (*_, shape, _, _, list(objects)):
             if math.prod(_naturals(shape)) == sum(
-                one.count if isinstance(one, Numbers) else 1 for one in objects
+                len(one) if isinstance(one, range) else 1 for one in objects
             ):
                 return
     raise Unsafe("make a numpy array of objects that are not there")
@@ -152,37 +152,23 @@ def _mapping(args: tuple[object, ...], spend: Callable[[int], None]) -> dict[obj
 # ---------------------------------------------------------------------- tensors
 
 
-def _tensor(_: Global, args: tuple[object, ...]) -> Tensor:
-    """(storage, offset, size, stride, ...), offset and stride in elements of the storage's type."""
-    storage, offset, size, stride = _first_four(args)
-    return _view(storage, storage.dtype, offset, size, stride)
-
-
-def _tensor_v3(_: Global, args: tuple[object, ...]) -> Tensor:
-    """As _tensor, with the type as the seventh argument, because the storage has none."""
-    storage, offset, size, stride = _first_four(args)
-    dtype = args[6] if len(args) > 6 else None
-    if not isinstance(dtype, Global) or dtype.last not in ITEM_BYTES:
-        raise Broken("holds a tensor of no type that torch has")
-    return _view(storage, dtype.last, offset, size, stride)
-
-
-def _first_four(args: tuple[object, ...]) -> tuple[Storage, int, list[int], list[int]]:
+def _tensor(function: Global, args: tuple[object, ...]) -> Tensor:
+    """(storage, offset, size, stride, ..), in elements of the storage's type, or of the seventh argument."""
     if len(args) < 4 or not isinstance(args[0], Storage):
         raise Broken("holds a tensor without a storage")
-    return args[0], _natural(args[1]), _naturals(args[2]), _naturals(args[3])
-
-
-def _view(storage: Storage, dtype: str, offset: int, size: list[int], stride: list[int]) -> Tensor:
+    storage, offset, size, stride = args[0], _natural(args[1]), _naturals(args[2]), _naturals(args[3])
+    (kind,) = args[6:7] or (None,) if function.last.endswith("_v3") else (Global(storage.dtype),)
+    if not isinstance(kind, Global) or kind.last not in ITEM_BYTES:
+        raise Broken("holds a tensor of no type that torch has")
     if len(size) != len(stride):
         raise Broken("holds a tensor whose size and stride do not match")
     numel = math.prod(size)
     reach = sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1 if numel else 0
-    item = ITEM_BYTES[dtype]
+    item = ITEM_BYTES[kind.last]
     start, stop = offset * item, (offset + reach) * item
     if numel > _MOST_ELEMENTS or (numel and stop > storage.size):
         raise Broken("holds a tensor that reaches past the end of its storage")
-    return Tensor(storage, dtype, start, stop, tuple(size), numel)
+    return Tensor(storage, kind.last, start, stop, tuple(size), numel)
 
 
 def _natural(value: object) -> int:
@@ -249,13 +235,6 @@ def _reconstructor(_: Global, args: tuple[object, ...]) -> object:
     return constructed(args[0] if args else None, args[2:])
 
 
-def _array(function: Global, args: tuple[object, ...]) -> Opaque:
-    """(class, (0,), type): empty until its state is set."""
-    if args[1:2] != ((0,),):
-        raise Unsafe(f"call {function.path} with what no checkpoint gives it")
-    return Opaque(function, args)
-
-
 def _method(_: Global, args: tuple[object, ...]) -> object:
     """(scheduler, name): the formula of torch's OneCycleLR, in a form with which nothing can be done."""
     match args:
@@ -268,7 +247,7 @@ def _method(_: Global, args: tuple[object, ...]) -> object:
 _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_tensor_v3": _tensor,
     "torch._utils._rebuild_qtensor": _tensor,
     "torch._utils._rebuild_parameter": _wrapped,
     "torch._utils._rebuild_parameter_with_state": _wrapped,
@@ -278,8 +257,6 @@ _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "builtins.getattr": _method,
     "copyreg._reconstructor": _reconstructor,
     "numpy.dtype": _dtype,
-    "numpy.core.multiarray._reconstruct": _array,
-    "numpy._core.multiarray._reconstruct": _array,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,
 }

@@ -36,13 +36,6 @@ LONG = Global("long text")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Numbers:
-    """So many items of a list, in place of numbers that nobody looks at."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Storage:
     """The bytes of tensors: a member of the zip file."""
 
