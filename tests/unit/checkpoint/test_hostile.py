@@ -99,7 +99,7 @@ Schedule = torch.optim.lr_scheduler.OneCycleLR
 def test_a_one_cycle_schedule_of_older_torch_is_read(
     tmp_path: Path, mmcv_style: Callable[..., dict[str, Any]], kind: str, formula: str
 ) -> None:
-    """Before torch 2.2 its state holds a bound method, and with it the schedule and its optimizer."""
+    """As torch 1.9 saves it: its state holds a bound method, and with it the schedule and its optimizer."""
     optimizer = getattr(torch.optim, kind)([torch.nn.Parameter(torch.ones(2))], lr=0.1)
     schedule = Schedule(optimizer, 1.0, 10, cycle_momentum=kind != "RMSprop")
     schedule.anneal_func = types.MethodType(getattr(Schedule, formula), schedule)

@@ -58,7 +58,7 @@ MAPPINGS = frozenset(
 """Dictionaries under another name: read as plain ones."""
 
 _OPTIMIZERS = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
-"""Those with which OneCycleLR works: before torch 2.2 it is saved whole, with the optimizer that it steps."""
+"""Those with which OneCycleLR works: older torch saves it whole, with the optimizer that it steps."""
 
 _MEMBERS: dict[str, str] = {
     "builtins": (
