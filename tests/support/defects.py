@@ -359,11 +359,19 @@ DEFECTS = (
         "tests/unit/checkpoint/test_archive.py::test_a_second_pickle_that_torch_would_run_is_refused",
     ),
     Defect(
+        "array-of-objects-that-are-not-there",
+        "A checkpoint with which numpy reads other memory as objects is called valid.",
+        f"{LIBRARY}/checkpoint/rebuild.py",
+        "if math.prod(_naturals(shape)) ==",
+        "if math.prod(_naturals(shape)) >=",
+        "tests/unit/checkpoint/test_hostile.py::test_what_is_larger_than_the_file_is_unsafe",
+    ),
+    Defect(
         "every-infinity-called-a-mask",
         "A weight that became infinite is taken for a constant of the model, and promoted.",
         f"{LIBRARY}/checkpoint/inspection.py",
-        "for name, runs in unclear:",
-        "for name, runs in unclear[:0]:",
+        "for name, tensor, runs in unclear:",
+        "for name, tensor, runs in unclear[:0]:",
         "tests/unit/checkpoint/test_constants.py::test_a_weight_that_became_infinite_is_a_divergence",
     ),
     Defect(

@@ -67,15 +67,19 @@ BOMBS: dict[str, bytes] = {
     "a dictionary of long pairs": b"(" + numbers(50_000) + b"t" + put(0) + b"0" + ORDERED
     + b"((" + get(0) * 100_000 + b"tt" + b"R",
     "objects made with long arguments": b"ccopy_reg\n_reconstructor\n" + put(0)
-    + b"(ctorch\nSize\n" + numbers(100_000) + b"t" + put(1)
+    + b"(cuuid\nUUID\n" + numbers(100_000) + b"t" + put(1)
     + b"](" + (get(0) + get(1) + b"R") * 10_000 + b"e",
-    "subclasses in each other, again and again": SUBCLASS + put(0) + b"ctorch\nSize\nN)\x87" + put(1)
+    "subclasses in each other, again and again": SUBCLASS + put(0)
+    + b"ctorch._utils\n_rebuild_sparse_tensor\nN)\x87" + put(1)
     + b"".join(b"0" + get(0) + b"N" + get(n) + b"\x87" + put(n + 1) for n in range(1, 100_000))
     + b"](" + (get(0) + get(99_999) + b"R") * 10_000 + b"e",
     "dictionaries": b"](" + b"}" * 2_900_000 + b"e",
     "objects": b"ctorch\nSize\n" + put(0) + b"](" + (get(0) + b")\x81") * 900_000 + b"e",
     "numbers": b"](" + (b"G" + b"\x01" * 8) * 2_900_000 + b"e",
     "marks": b"(" * 2_900_000,
+    "lists of numbers": b"](" + (b"G" + b"\x01" * 8) * 1000 + b"e" + (b"(" + b"N" * 65 + b"e") * 400_000,
+    "marks above a list": b"]" + b"(1" * 1_000_000,
+    "numbers that are no items": b"]" + (b"(" + b"N" * 64 + b"1") * 44_000,
     "a deep list": b"]" * 1_400_000 + b"a" * 1_399_999,
     "references": b"](N" + b"2" * 2_900_000 + b"e",
     "a long memo": b"N" + b"\x94" * 2_900_000,
@@ -158,3 +162,13 @@ def test_a_training_of_100_000_iterations_with_the_history_of_every_loss_is_read
     assert path.stat().st_size > 30_000_000
     assert glance(path).number == 12
     assert cost(inspect, path)[0] < MOST_BYTES
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_lists_of_millions_of_numbers_are_read(tmp_path: Path, protocol: int) -> None:
+    """Such as the loss of each step, and the order of a data set."""
+    torch = pytest.importorskip("torch")
+    parts = {"model": {"w": torch.ones(2)}, "optimizer": {"x": 1}, "epoch": 1}
+    history = {"losses": [n / 3 for n in range(1_000_000)], "order": list(range(1_281_167))}
+    torch.save({**parts, **history}, tmp_path / "x.pth", pickle_protocol=protocol)
+    assert glance(tmp_path / "x.pth").number == 1

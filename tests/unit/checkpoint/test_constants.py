@@ -13,6 +13,8 @@ from trainrelay.checkpoint import examine, inspect, newest_sound, verify
 from trainrelay.errors import CheckpointError
 
 MASK = torch.full((6, 6), float("-inf")).triu(1)
+INF, NAN = torch.full((2, 3), float("inf")), torch.full((2, 3), float("nan"))
+SLOPES = MASK + torch.arange(6.0)  # a constant too, but nothing in it says so
 NAMES = ["head.weight", "head.bias"]
 
 
@@ -86,7 +88,7 @@ def test_where_the_optimizer_does_not_prove_it_the_first_checkpoint_does(
     tmp_path: Path, optimizer: str
 ) -> None:
     keeps = KEEPS_NONE[optimizer]
-    first, second = (saved(tmp_path / f"epoch_{epoch}.pth", epoch, keeps) for epoch in (1, 2))
+    first, second = (saved(tmp_path / f"epoch_{epoch}.pth", epoch, keeps, SLOPES) for epoch in (1, 2))
     assert diverged(first) == "attention_mask"
     assert diverged(first, first) == "attention_mask"
     assert diverged(second, first) is None
@@ -95,24 +97,68 @@ def test_where_the_optimizer_does_not_prove_it_the_first_checkpoint_does(
     assert (facts.epoch, facts.constant_infinity, skipped) == (2, "attention_mask", [])
 
 
+@pytest.mark.parametrize("style", ["mmcv", "detr"])
+@pytest.mark.parametrize("optimizer", KEEPS_NONE)
+def test_the_only_checkpoint_of_a_model_with_a_mask_is_valid(
+    tmp_path: Path, optimizer: str, style: str
+) -> None:
+    """A matrix of minus infinity and one other number alone: no step of a training leaves that."""
+    path = saved(tmp_path / "checkpoint.pth", optimizer=KEEPS_NONE[optimizer], style=style)
+    facts, skipped = newest_sound([(1, path)], epoch_base=int(style == "detr"))
+    assert skipped == []
+    assert facts is not None
+    assert facts.constant_infinity == "attention_mask"
+
+
+STEPPED = {
+    "beside trained numbers": MASK[:2, :3] + torch.rand(2, 3),
+    "plus infinity": -MASK[:2, :3],
+    "minus infinity alone": -INF,
+    "plus infinity alone": INF,
+    "both": torch.tensor([[1, -1, 1], [-1, 1, 1]]) * INF,
+    "of a bias": MASK[0],
+}
+
+
+@pytest.mark.parametrize("value", STEPPED.values(), ids=STEPPED)
+def test_what_a_step_can_leave_in_the_only_checkpoint_is_a_divergence(tmp_path: Path, value: Any) -> None:
+    path = saved(tmp_path / "x.pth", optimizer=KEEPS_NONE["SGD without momentum"], head_weight=value)
+    assert diverged(path) == "head.weight"
+
+
+def test_a_mask_of_many_chunks_is_one_only_if_all_of_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainrelay.checkpoint.archive.CHUNK_BYTES", 64)
+    keeps, mask = KEEPS_NONE["SGD without momentum"], torch.zeros(10, 10)
+    mask[5:] = float("-inf")
+    assert diverged(saved(tmp_path / "x.pth", optimizer=keeps, mask=mask)) is None
+    mask[0, 1] = 0.5
+    assert diverged(saved(tmp_path / "x.pth", optimizer=keeps, mask=mask)) == "attention_mask"
+
+
+def test_what_the_first_checkpoint_had_finite_is_no_mask(tmp_path: Path) -> None:
+    keeps = KEEPS_NONE["SGD without momentum"]
+    first = saved(tmp_path / "epoch_1.pth", 1, keeps)
+    path = saved(tmp_path / "epoch_2.pth", 2, keeps, head_weight=MASK[:2, :3])
+    assert diverged(path, first) == "head.weight"
+
+
 def test_weights_alone_are_compared_with_the_first_checkpoint(tmp_path: Path) -> None:
-    first = saved(tmp_path / "epoch_1.pth")
+    first = saved(tmp_path / "epoch_1.pth", mask=SLOPES)
     alone = tmp_path / "weights.pth"
-    torch.save({"attention_mask": MASK, "head.weight": torch.ones(2, 3)}, alone)
+    torch.save({"attention_mask": SLOPES, "head.weight": torch.ones(2, 3)}, alone)
     assert diverged(alone) == "attention_mask"
     assert diverged(alone, first) is None
 
 
 def test_a_mask_of_the_size_of_a_weight_is_compared_with_the_first_checkpoint(tmp_path: Path) -> None:
-    mask = torch.full((2, 3), float("-inf")).triu(1)
+    mask = SLOPES[:2, :3].clone()
     first, second = (saved(tmp_path / f"{epoch}.pth", epoch, mask=mask) for epoch in (1, 2))
     assert diverged(second) == "attention_mask"
     assert diverged(second, first) is None
     moved = saved(tmp_path / "3.pth", 3, mask=mask.roll(1, 0))
     assert diverged(moved, first) == "attention_mask"
-
-
-INF, NAN = torch.full((2, 3), float("inf")), torch.full((2, 3), float("nan"))
 
 
 @pytest.mark.parametrize("optimizer", [*KEEPS_STATE, *KEEPS_NONE])
@@ -141,15 +187,16 @@ def test_nan_in_a_mask_counts_and_so_does_one_infinity_in_the_optimizer(tmp_path
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "float8_e5m2"])
 def test_infinities_are_told_from_nan_in_each_type_that_has_them(tmp_path: Path, dtype: str) -> None:
     kind = getattr(torch, dtype)
-    path = saved(tmp_path / "x.pth", attention_mask=MASK.to(kind))
-    assert (diverged(path), inspect(path).constant_infinity) == (None, "attention_mask")
+    for keeps in (ADAM, KEEPS_NONE["SGD without momentum"]):
+        path = saved(tmp_path / "x.pth", optimizer=keeps, attention_mask=MASK.to(kind))
+        assert (diverged(path), inspect(path).constant_infinity) == (None, "attention_mask")
     nan = MASK.clone()
     nan[3, 3] = float("nan")
     assert diverged(saved(tmp_path / "x.pth", attention_mask=nan.to(kind))) == "attention_mask"
 
 
 def test_a_first_checkpoint_that_cannot_be_read_proves_nothing(tmp_path: Path) -> None:
-    path = saved(tmp_path / "epoch_2.pth", 2, KEEPS_NONE["SGD without momentum"])
+    path = saved(tmp_path / "epoch_2.pth", 2, KEEPS_NONE["SGD without momentum"], SLOPES)
     (tmp_path / "epoch_1.pth").write_bytes(b"broken")
     assert diverged(path, tmp_path / "epoch_1.pth") == "attention_mask"
     assert diverged(path, tmp_path / "missing.pth") == "attention_mask"
@@ -172,7 +219,7 @@ def test_a_first_checkpoint_that_cannot_be_read_proves_nothing(tmp_path: Path) -
     ],
 )
 def test_an_optimizer_of_another_kind_proves_nothing(tmp_path: Path, optimizer: Any) -> None:
-    whole = {"meta": {"epoch": 1, "iter": 1}, "state_dict": {"mask": MASK, "w": torch.ones(2, 3)}}
+    whole = {"meta": {"epoch": 1, "iter": 1}, "state_dict": {"mask": SLOPES, "w": torch.ones(2, 3)}}
     torch.save(whole | {"optimizer": optimizer}, tmp_path / "x.pth")
     assert diverged(tmp_path / "x.pth") == "mask"
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import copyreg
+import decimal
 import io
 import os
 import pickle
 import struct
 import subprocess
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +22,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch._tensor import _rebuild_from_type_v2
+from torch._utils import _rebuild_device_tensor_from_numpy, _rebuild_parameter_with_state
 
 from trainrelay.checkpoint import inspect, machine
 from trainrelay.checkpoint.problems import Broken, Unsafe
@@ -52,7 +58,6 @@ def payloads(mark: Path) -> dict[str, Payload]:
         "builtins.eval": Payload(eval, f"open({str(mark)!r}, 'w')"),
         "builtins.exec": Payload(exec, f"open({str(mark)!r}, 'w')"),
         "subprocess.Popen": Payload(subprocess.Popen, ["touch", str(mark)]),
-        "builtins.getattr": Payload(getattr, os, "system"),
         "torch.storage._load_from_bytes": Payload(torch.storage._load_from_bytes, b"x"),
     }
 
@@ -79,11 +84,117 @@ def test_the_payload_is_real(tmp_path: Path, mark: Path) -> None:
     assert mark.exists()
 
 
-@pytest.mark.parametrize("wish", ["builtins.getattr", "torch.storage._load_from_bytes"])
-def test_a_stepping_stone_to_a_payload_is_named(tmp_path: Path, mark: Path, wish: str) -> None:
+def test_a_stepping_stone_to_a_payload_is_named(tmp_path: Path, mark: Path) -> None:
+    wish = "torch.storage._load_from_bytes"
     whole = {"state_dict": {"w": torch.ones(1)}, "x": payloads(mark)[wish].call[0]}
     torch.save(whole, tmp_path / "evil.pth")
     assert wish in refusal(tmp_path / "evil.pth", mark)
+
+
+Schedule = torch.optim.lr_scheduler.OneCycleLR
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "RMSprop"])
+@pytest.mark.parametrize("formula", ["_annealing_cos", "_annealing_linear"])
+def test_a_one_cycle_schedule_of_older_torch_is_read(
+    tmp_path: Path, mmcv_style: Callable[..., dict[str, Any]], kind: str, formula: str
+) -> None:
+    """As torch 1.9 saves it: its state holds a bound method, and with it the schedule and its optimizer."""
+    optimizer = getattr(torch.optim, kind)([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    schedule = Schedule(optimizer, 1.0, 10, cycle_momentum=kind != "RMSprop")
+    schedule.anneal_func = types.MethodType(getattr(Schedule, formula), schedule)
+    torch.save({**mmcv_style(), "lr_scheduler": schedule.state_dict()}, tmp_path / "x.pth")
+    loaded = torch.load(tmp_path / "x.pth", weights_only=False)
+    assert loaded["lr_scheduler"]["anneal_func"] is getattr(Schedule, formula)
+    assert inspect(tmp_path / "x.pth").finite
+
+
+@pytest.mark.parametrize(
+    ("of", "name"), [(Schedule, "step"), (Path, "_annealing_cos"), (torch.optim.SGD, "step"), ({}, "get")]
+)
+def test_no_other_attribute_is_looked_up(tmp_path: Path, mark: Path, of: Any, name: str) -> None:
+    whole = {"state_dict": {"w": torch.ones(1)}, "x": Payload(getattr, of, name)}
+    torch.save(whole, tmp_path / "evil.pth")
+    assert "wants to call builtins.getattr " in refusal(tmp_path / "evil.pth", mark)
+
+
+ANNEAL = b"c__builtin__\ngetattr\nctorch.optim.lr_scheduler\nOneCycleLR\n" + b"X\x0e\0\0\0_annealing_cos\x86R"
+
+
+@pytest.mark.parametrize("use", [b"K\x01K\x02K\x03\x87R", b"}b", b")\x81", b"Na"])
+def test_nothing_can_be_done_with_the_formula(use: bytes) -> None:
+    unpickle(ANNEAL + b".", no_storage)
+    with pytest.raises(Broken):
+        unpickle(ANNEAL + use + b".", no_storage)
+
+
+# ---------------------------------------------------------------------- calls that make much of little
+
+MUCH = 10**11
+HUGE = b"\x8a\x08" + b"\xff" * 7 + b"\x0f"
+RECONSTRUCT = np.zeros(0).__reduce__()[0]
+
+
+class Array:
+    """A numpy array of any shape and as many objects as one likes."""
+
+    def __init__(self, shape: tuple[int, ...], objects: Any) -> None:
+        self.state = (1, shape, np.dtype("O"), False, objects)
+
+    def __reduce__(self) -> Any:
+        return RECONSTRUCT, (np.ndarray, (0,), b"b"), self.state
+
+
+MADE_OF_LITTLE: dict[str, Any] = {
+    "bytearray": Payload(bytearray, MUCH),
+    "bytes": Payload(bytes, MUCH),
+    "a list of a range": Payload(list, range(MUCH)),
+    "a tuple of one": Payload(tuple, range(MUCH)),
+    "a set of one": Payload(set, range(MUCH)),
+    "a counter of one": Payload(collections.Counter, range(MUCH)),
+    "a deque of one": Payload(collections.deque, range(MUCH), 5),
+    "a size of one": Payload(torch.Size, range(MUCH)),
+    "a number of many digits": Payload(int, decimal.Decimal("1e999999999")),
+    "a text of a list": Payload(str, [[]]),
+    "a storage": Payload(torch.FloatStorage, MUCH),
+    "a tensor": Payload(torch.Tensor, MUCH),
+    "a numpy array": Payload(np.ndarray, (MUCH,)),
+    "a numpy array, reconstructed": Payload(RECONSTRUCT, np.ndarray, (MUCH,), b"b"),
+    "a numpy array of objects that are not there": Array((MUCH,), []),
+    "one of fewer objects": Array((101,), list(range(100))),
+    "one of objects in something else": Array((1,), {}),
+    "an object of bytes": Payload(copyreg._reconstructor, bytes, bytes, MUCH),  # type: ignore[attr-defined]
+}
+
+
+@pytest.mark.parametrize("what", MADE_OF_LITTLE)
+def test_what_is_larger_than_the_file_is_unsafe(
+    tmp_path: Path, mark: Path, mmcv_style: Callable[..., dict[str, Any]], what: str
+) -> None:
+    """torch would give it memory, or read what is not there."""
+    torch.save({**mmcv_style(), "x": MADE_OF_LITTLE[what]}, tmp_path / "x.pth")
+    assert " is unsafe: it wants to " in refusal(tmp_path / "x.pth", mark)
+
+
+@pytest.mark.parametrize("form", [b"\x85\x81", b"\x85}\x92", b"\x85R"], ids=["NEWOBJ", "NEWOBJ_EX", "REDUCE"])
+def test_however_the_call_is_written(form: bytes) -> None:
+    made = b"c__builtin__\ntuple\nc__builtin__\nxrange\n" + HUGE + b"\x85R"
+    with pytest.raises(Unsafe, match="tuple"):
+        unpickle(made + form + b".", no_storage)
+
+
+def test_what_picklers_write_of_the_same_types_is_read(
+    tmp_path: Path, mmcv_style: Callable[..., dict[str, Any]]
+) -> None:
+    numbers = list(range(3000))
+    extras = [
+        range(MUCH), set(numbers), frozenset(numbers), collections.deque(numbers, 5), torch.Size((2, 3)),
+        bytearray(b"x" * 9000), bytearray(), b"x" * 9000, np.array([*numbers, "x"], object), np.zeros((3, 4)),
+        np.array(["a"] * 3000), np.array([[numbers], [numbers]], object), np.array([], object),
+    ]  # fmt: skip
+    for protocol in (2, 4, 5):
+        torch.save({**mmcv_style(), "x": extras}, tmp_path / "x.pth", pickle_protocol=protocol)
+        assert inspect(tmp_path / "x.pth").finite
 
 
 def test_a_payload_in_the_old_format_is_not_run_either(tmp_path: Path, mark: Path) -> None:
@@ -110,7 +221,6 @@ UNSAFE = {
         b"\x80\x04" + text("torch") + text("serialization.os.system") + b"\x93" + CALL,
         "torch.serialization.os.system",
     ),
-    "INST": (b"(" + text("touch MARK") + b"iposix\nsystem\n.", "posix.system"),
     "OBJ": (b"(" + SYSTEM + text("touch MARK") + b"o.", "posix.system"),
     "NEWOBJ": (b"\x80\x02csubprocess\nPopen\n" + text("touch MARK") + b"\x85\x81.", "subprocess.Popen"),
     "Python 2's name of a module": (b"c__builtin__\neval\n" + CALL, "builtins.eval"),
@@ -145,6 +255,8 @@ BROKEN = {
     "an item of text": text("x") + b"Na.",
     "an entry of a list": b"]NNs.",
     "a key without a value": b"(Nd.",
+    "INST": b"(" + text("touch MARK") + b"iposix\nsystem\n.",
+    "OBJ": b"(ctorch\nSize\no.",
     "an extension code": b"\x82\x01.",
     "an out-of-band buffer": b"\x97.",
     "a textual persistent id": b"Pstorage\n.",
@@ -220,9 +332,6 @@ def weights(tensor: bytes) -> bytes:
 def test_the_hand_made_checkpoint_is_sound_before_it_is_made_hostile(tmp_path: Path) -> None:
     facts = inspect(zipped(tmp_path / "x.pth", weights(view(0, b"K\x02\x85", b"K\x01\x85"))))
     assert (facts.tensors, facts.parameters, facts.finite) == (1, 2, True)
-
-
-HUGE = b"\x8a\x08" + b"\xff" * 7 + b"\x0f"
 
 
 @pytest.mark.parametrize(
@@ -447,3 +556,44 @@ def test_a_state_that_gives_a_tensor_other_data_is_unsafe(
     parameter.__dict__["data"] = torch.full((2,), float("nan"))
     torch.save(whole, tmp_path / "y.pth")
     assert "other data" in refusal(tmp_path / "y.pth", mark)
+
+
+NAN = torch.full((2,), float("nan"))
+OTHER_DATA: dict[str, Callable[[Any, Any], Payload]] = {
+    "among attributes": lambda make, of: Payload(
+        _rebuild_from_type_v2, make, torch.Tensor, of, ({"data": NAN}, None)
+    ),
+    "among slots": lambda make, of: Payload(
+        _rebuild_from_type_v2, make, torch.Tensor, of, (None, {"data": NAN})
+    ),
+    "of a parameter": lambda make, of: Payload(
+        _rebuild_parameter_with_state, torch.ones(2), False, collections.OrderedDict(), ({"data": NAN}, None)
+    ),
+    "made by a call": lambda make, of: Payload(
+        _rebuild_from_type_v2, make, torch.Tensor, of, {"data": Payload(torch.nn.Parameter, NAN, False)}
+    ),
+    "from numpy": lambda make, of: Payload(
+        _rebuild_device_tensor_from_numpy, NAN.numpy(), NAN.dtype, "cpu", False
+    ),
+}
+
+
+@pytest.mark.parametrize("hidden", OTHER_DATA)
+def test_no_form_of_a_state_gives_a_tensor_other_data(
+    tmp_path: Path, mark: Path, mmcv_style: Callable[..., dict[str, Any]], hidden: str
+) -> None:
+    weights = {"w": OTHER_DATA[hidden](*torch.ones(2).__reduce_ex__(2)[:2])}
+    torch.save(mmcv_style(state_dict=weights), tmp_path / "x.pth")
+    loaded = torch.load(tmp_path / "x.pth", weights_only=False)
+    assert torch.isnan(loaded["state_dict"]["w"]).all(), "torch does not, so this test would prove nothing"
+    assert "unsafe" in refusal(tmp_path / "x.pth", mark)
+
+
+def test_a_state_for_something_else_than_a_tensor_is_refused(
+    tmp_path: Path, mark: Path, mmcv_style: Callable[..., dict[str, Any]]
+) -> None:
+    """numpy reads objects where there are none; the state of such a call is looked at nowhere else."""
+    state = Array((9,), []).state
+    hidden = Payload(_rebuild_from_type_v2, RECONSTRUCT, np.ndarray, (np.ndarray, (0,), b"b"), state)
+    torch.save({**mmcv_style(), "x": hidden}, tmp_path / "x.pth")
+    assert "as if it made a tensor" in refusal(tmp_path / "x.pth", mark)

@@ -402,3 +402,31 @@ def test_a_meta_of_the_trainers_own_is_no_count(tmp_path: Path) -> None:
     whole = {"model": {"w": torch.ones(1)}, "optimizer": optimizer, "epoch": 2, "meta": {"git": "abc"}}
     torch.save(whole, tmp_path / "x.pth")
     assert inspect(tmp_path / "x.pth", 1).epoch == 3
+
+
+def test_weights_are_known_by_what_they_are(tmp_path: Path, trained: tuple[Any, Any]) -> None:
+    """As DINO and I-JEPA save them: every model is judged, the first one counted; metrics are no weights."""
+    model, optimizer = trained
+    path, state = tmp_path / "checkpoint.pth", model.state_dict()
+    bad = {**state, "1.bias": torch.full((3,), float("nan"))}
+    metrics = {"iou": torch.tensor([0.5, float("nan")]), "rng": torch.get_rng_state()}
+    for one, other, steps in [("student", "teacher", "optimizer"), ("encoder", "target_encoder", "opt")]:
+        parts = {one: state, steps: optimizer.state_dict(), "epoch": 3, "best": metrics}
+        torch.save({**parts, other: state, "dino_loss": {"center": torch.zeros(1, 4)}}, path)
+        whole = examine(path, 1)
+        assert (whole.complete, whole.facts.epoch, whole.facts.tensors) == (True, 4, len(state))
+        assert whole.facts.finite
+        torch.save({**parts, other: bad}, path)
+        assert inspect(path).first_non_finite == f"{other}.1.bias"
+        torch.save({**parts, one: bad}, path)
+        assert inspect(path).first_non_finite == "1.bias"
+
+
+def test_each_of_several_optimizers_is_looked_at(tmp_path: Path, trained: tuple[Any, Any]) -> None:
+    model, optimizer = trained
+    steps = {f"optim_{name}": optimizer.state_dict() for name in "GD"}
+    torch.save({"netG": model.state_dict(), "epoch": 1, **steps}, tmp_path / "x.pth")
+    assert examine(tmp_path / "x.pth").complete
+    steps["optim_D"]["state"] = {0: {"exp_avg": torch.tensor(float("inf"))}}
+    torch.save({"netG": model.state_dict(), "epoch": 1, **steps}, tmp_path / "x.pth")
+    assert examine(tmp_path / "x.pth").first_non_finite_state == "optim_D.state.0.exp_avg"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
+from pickle import UnpicklingError
+from traceback import format_exception
 
 import pytest
+import yaml
 
 from trainrelay.command import StepSeen
 from trainrelay.records import CheckpointFacts, FileDigest
@@ -69,6 +75,23 @@ def traceback(error: str, frame: str = "/opt/trainer/tools/train.py") -> str:
 def test_exception_has_its_class(error: str, kind: str) -> None:
     """The text of an exception decides, where it is one that is known."""
     assert failed(traceback(error))[0] == kind
+
+
+def test_a_checkpoint_that_newer_torch_does_not_load_names_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a DETR of before torch 2.6 loads its own, which holds its arguments."""
+    torch = pytest.importorskip("torch", minversion="2.6")
+    torch.save({"args": argparse.Namespace(lr=0.1)}, tmp_path / "checkpoint.pth")
+    with pytest.raises(UnpicklingError) as caught:
+        torch.load(tmp_path / "checkpoint.pth")
+    kind, reason = failed("".join(format_exception(caught.value)))
+    assert kind == "trainer-bug"
+    found = re.search(r"`env: ({.*})` for the trainer in the config$", reason)
+    assert found, reason
+    for name, value in yaml.safe_load(found[1]).items():
+        monkeypatch.setenv(name, value)
+    assert torch.load(tmp_path / "checkpoint.pth")["args"].lr == 0.1
 
 
 def test_lost_connection_counts_as_communication_only_inside_torch_distributed() -> None:

@@ -345,6 +345,16 @@ def test_a_checkpoint_that_is_not_finite_is_not_kept(bench: Bench, tmp_path: Pat
     assert bench.kept == {"checkpoint.pth": 1}
 
 
+def test_a_mask_of_infinities_costs_no_copy_where_the_optimizer_keeps_nothing(bench: Bench) -> None:
+    torch = pytest.importorskip("torch")
+    whole = torch.load(bench.templates / "checkpoint_1.pth")
+    whole["model"]["mask"] = torch.full((6, 6), -torch.inf).triu(1)
+    whole["optimizer"] = {"state": {}, "param_groups": [{"lr": 0.1, "momentum": 0, "params": [0]}]}
+    torch.save(whole, bench.work_dir / "checkpoint.pth")
+    bench.keeper.look()
+    assert bench.kept == {"checkpoint.pth": 1}
+
+
 def test_a_training_that_began_again_does_not_cost_the_copy(bench: Bench) -> None:
     """A trainer that ignores its resume saves epoch 1 over epoch 3."""
     bench.saved(3, "checkpoint.pth")

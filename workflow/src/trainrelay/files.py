@@ -213,7 +213,7 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
     """A regular file opened for reading; a pipe, on which opening would wait, is refused."""
     try:
         regular = path.is_file()
-        file = path.open("rb") if regular else None
+        file = path.open("rb", buffering=2**17) if regular else None  # who looks ahead finds it there
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     if file is None:

@@ -57,8 +57,13 @@ MAPPINGS = frozenset(
 )
 """Dictionaries under another name: read as plain ones."""
 
+_OPTIMIZERS = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
+"""Those with which OneCycleLR works: older torch saves it whole, with the optimizer that it steps."""
+
 _MEMBERS: dict[str, str] = {
-    "builtins": "bool bytearray bytes complex float frozenset int list object range set slice str tuple",
+    "builtins": (
+        "bool bytearray bytes complex float frozenset getattr int list object range set slice str tuple"
+    ),
     "collections": "deque",
     "copyreg": "_reconstructor",
     "_codecs": "encode",
@@ -84,6 +89,8 @@ _MEMBERS: dict[str, str] = {
         "channels_last channels_last_3d preserve_format per_tensor_affine per_tensor_symmetric "
         "per_channel_affine per_channel_symmetric per_channel_affine_float_qparams"
     ),
+    **{f"torch.optim.{name.lower()}": name for name in _OPTIMIZERS},
+    "torch.optim.lr_scheduler": "OneCycleLR",
     "torch.nn.parameter": "Parameter Buffer UninitializedParameter UninitializedBuffer",
     "torch.serialization": "_get_layout",
     "torch.storage": "UntypedStorage TypedStorage",
@@ -92,8 +99,7 @@ _MEMBERS: dict[str, str] = {
     "torch._utils": (
         "_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter "
         "_rebuild_parameter_with_state _rebuild_qtensor _rebuild_sparse_tensor "
-        "_rebuild_meta_tensor_no_storage _rebuild_nested_tensor _rebuild_device_tensor_from_numpy "
-        "_rebuild_device_tensor_from_cpu_tensor _rebuild_xla_tensor"
+        "_rebuild_meta_tensor_no_storage _rebuild_nested_tensor _rebuild_device_tensor_from_cpu_tensor"
     ),
 }
 

@@ -20,11 +20,12 @@ _MOST_RUNS = 8192  # of one chunk; where there are more, those between the first
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How one component of a number lies in memory, which values of it are not finite, which infinite."""
+    """How one component of a number lies in memory, and which values of it are not finite."""
 
     code: str
     bad: _Bad
     infinite: _Bad
+    minus: float = -np.inf  # the infinity of masks
 
 
 def _not_finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
@@ -45,8 +46,8 @@ _KINDS: dict[str, _Kind] = {
     **dict.fromkeys(["float64", "double", "complex128", "cdouble"], _Kind("f8", _not_finite, np.isinf)),
     **dict.fromkeys(["float32", "float", "complex64", "cfloat"], _Kind("f4", _not_finite, np.isinf)),
     **dict.fromkeys(["float16", "half", "complex32", "chalf"], _Kind("f2", _not_finite, np.isinf)),
-    "bfloat16": _Kind("u2", _ones(0x7F80, 0x7F80), _ones(0x7FFF, 0x7F80)),
-    "float8_e5m2": _Kind("u1", _ones(0x7C, 0x7C), _ones(0x7F, 0x7C)),
+    "bfloat16": _Kind("u2", _ones(0x7F80, 0x7F80), _ones(0x7FFF, 0x7F80), 0xFF80),
+    "float8_e5m2": _Kind("u1", _ones(0x7C, 0x7C), _ones(0x7F, 0x7C), 0xFC),
     "float8_e4m3fn": _Kind("u1", _ones(0x7F, 0x7F), _exactly()),
     **dict.fromkeys(["float8_e4m3fnuz", "float8_e5m2fnuz"], _Kind("u1", _exactly(0x80), _exactly())),
     "float8_e8m0fnu": _Kind("u1", _exactly(0xFF), _exactly()),
@@ -69,6 +70,7 @@ class Scan:
         self._type = np.dtype(self._kind.code).newbyteorder(">" if big_endian else "<")
         self._runs: list[_Runs] = []
         self._read = 0
+        self._is_mask, self._other = True, np.empty(0, self._type)
 
     def feed(self, chunk: bytes) -> None:
         """Looks at the next bytes of the storage."""
@@ -81,18 +83,24 @@ class Scan:
                 runs = np.array([[runs[0, 0], runs[-1, 1], runs[:, 2].max()]])
             runs[:, :2] = runs[:, :2] * item + self._read
             self._runs.append(runs)
+        if self._is_mask:
+            others = values[values != self._kind.minus]
+            self._other = self._other if len(self._other) else others[:1]
+            self._is_mask = bool((others == self._other).all())
         self._read += len(chunk)
 
     def spans(self) -> Spans | None:
         """What was found, None where everything is finite."""
-        return Spans(np.concatenate(self._runs)) if self._runs else None
+        is_mask = self._is_mask and len(self._other) > 0 and not self._kind.bad(self._other)[0]
+        return Spans(np.concatenate(self._runs), is_mask) if self._runs else None
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Sorted runs of bad bytes."""
+    """Sorted runs of bad bytes; of a mask, where they are minus infinity and all else one finite number."""
 
     runs: _Runs
+    is_mask: bool
 
     def within(self, start: int, stop: int) -> _Runs:
         """Those in [start, stop), counted from there."""

@@ -114,8 +114,8 @@ def _examined(archive: Archive, digest: FileDigest, epoch_base: int, first: Path
         file=digest,
         epoch=None if contents.number is None else contents.number + epoch_base,
         iteration=contents.iteration,
-        tensors=sum(1 for _ in _tensors(contents.weights)),
-        parameters=sum(tensor.numel for tensor in _tensors(contents.weights)),
+        tensors=sum(1 for _ in _tensors(contents.model)),
+        parameters=sum(tensor.numel for tensor in _tensors(contents.model)),
         finite=diverged is None,
         first_non_finite=diverged,
         constant_infinity=constant,
@@ -128,6 +128,8 @@ def _judged(contents: Contents, bad: Bad, first: Path | None) -> tuple[str | Non
     """The first weight that diverged, else the first whose infinities are constant, as in a mask.
 
     Those of a weight that no optimizer steps are, and those that the first checkpoint had in the same places.
+    Where there is no other checkpoint, so is a matrix of minus infinity and one other number alone: no step
+    of a training leaves that.
     """
     infinite: list[tuple[str, Tensor, int]] = []
     for place, tensor, runs, has_nan in _found(contents.weights, bad):
@@ -135,22 +137,23 @@ def _judged(contents: Contents, bad: Bad, first: Path | None) -> tuple[str | Non
             return shown(name_of(place)), None
         infinite.append((name_of(place), tensor, runs))
     stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if infinite else None
-    unclear = [(name, runs) for name, tensor, runs in infinite if not stepped or tensor.size in stepped]
-    earlier = _infinite_in(first) if first and unclear else {}
-    for name, runs in unclear:
-        if earlier.get(name) != runs:
+    unclear = [one for one in infinite if not stepped or one[1].size in stepped]
+    earlier = _infinite_in(first) if first and unclear else None
+    for name, tensor, runs in unclear:
+        is_mask = len(tensor.size) > 1 and bad[tensor.storage.key, tensor.dtype].is_mask
+        if not is_mask if earlier is None else earlier.get(name) != runs:
             return shown(name), None
     return None, shown(infinite[0][0]) if infinite else None
 
 
-def _infinite_in(path: Path) -> dict[str, int]:
-    """Where weights of another checkpoint are infinite, as in `_found`; nothing where it cannot be read."""
+def _infinite_in(path: Path) -> dict[str, int] | None:
+    """Where weights of another checkpoint are infinite, as in `_found`; None where it cannot be read."""
     with suppress(Broken, Unsafe, UserError, OSError), reading(path) as file:
         archive = Archive(file, os.fstat(file.fileno()).st_size)
         weights = _contents(archive).weights
         found = itertools.islice(_found(weights, _bad_spans(archive, _tensors(weights))), _MOST_INFINITE)
         return {name_of(place): runs for place, _, runs, _ in found}
-    return {}
+    return None
 
 
 def _contents(archive: Archive) -> Contents:

@@ -20,10 +20,12 @@ _OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")
 class Contents:
     """The parts of a checkpoint; `missing` names those that a resume needs and that are not there.
 
-    `number` is the epoch as it was saved; what a trainer counts with it, no file tells.
+    `weights` are those of all models, a student's and its teacher's, `model` those of the first. `number` is
+    the epoch as it was saved; what a trainer counts with it, no file tells.
     """
 
-    weights: dict[object, object]
+    weights: object
+    model: object
     optimizer: object
     number: int | None
     iteration: int | None
@@ -34,16 +36,26 @@ def contents_of(root: object) -> Contents:
     """The parts of a checkpoint, or of a bare dictionary of weights."""
     if not isinstance(root, dict):
         raise Broken("holds no dictionary of weights")
-    weights = next((root[key] for key in _WEIGHTS if _has_tensors(root.get(key))), None)
-    if isinstance(weights, dict):
-        return _parts(root, weights)
-    if _has_tensors(root) and not any(isinstance(value, dict) for value in root.values()):
-        return Contents(root, None, None, None, ("epoch", "optimizer"))
-    raise Broken(f"holds no weights (looked under {', '.join(_WEIGHTS)}); its keys: {_keys(root)}")
+    if models := {key: value for key, value in root.items() if _is_model(key, value)}:
+        return _parts(root, models)
+    if any(_tensor_names(root)) and not any(isinstance(value, dict) for value in root.values()):
+        return Contents(root, root, None, None, None, ("epoch", "optimizer"))
+    looked = f"looked under {', '.join(_WEIGHTS)} and for a dictionary with a tensor named ..weight"
+    raise Broken(f"holds no weights ({looked}); its keys: {_keys(root)}")
 
 
-def _has_tensors(value: object) -> bool:
-    return isinstance(value, dict) and any(isinstance(one, Tensor) for one in value.values())
+def _is_model(key: object, value: object) -> bool:
+    """By its key, or by what is in it: metrics and states of random numbers are tensors, too."""
+    return any(key in _WEIGHTS or name.endswith("weight") for name in _tensor_names(value))
+
+
+def _tensor_names(value: object) -> Iterator[str]:
+    items = value.items() if isinstance(value, dict) else ()
+    return (name if isinstance(name, str) else "?" for name, one in items if isinstance(one, Tensor))
+
+
+def _one_or_all(parts: dict[object, object]) -> object:
+    return next(iter(parts.values())) if len(parts) == 1 else parts or None
 
 
 def _keys(root: dict[object, object]) -> str:
@@ -51,15 +63,19 @@ def _keys(root: dict[object, object]) -> str:
     return shown(", ".join(names)) or "none"
 
 
-def _parts(root: dict[object, object], weights: dict[object, object]) -> Contents:
+def _parts(root: dict[object, object], models: dict[object, object]) -> Contents:
     own = root.get("meta")  # mmcv's, unless the trainer counts beside it
     meta = isinstance(own, dict) and ("epoch" in own or "epoch" not in root)
     number = _count(root, ("meta", "epoch") if meta else ("epoch",))
     iteration = _count(root, ("meta", "iter") if meta else ("iteration",))
-    optimizer = next((root[key] for key in _OPTIMIZER if isinstance(root.get(key), dict) and root[key]), None)
+    found = {key: part for key, part in root.items() if isinstance(part, dict) and part}
+    optimizer = _one_or_all(
+        {k: part for k, part in found.items() if k in _OPTIMIZER or "param_groups" in part}
+    )
     counts = {"meta.epoch": number, "meta.iter": iteration} if meta else {"epoch": number}
     missing = tuple(name for name, part in {**counts, "optimizer": optimizer}.items() if part is None)
-    return Contents(weights, optimizer, number, iteration, missing)
+    model = next(iter(models.values()))
+    return Contents(_one_or_all(models), model, optimizer, number, iteration, missing)
 
 
 def _count(root: object, path: tuple[str, ...]) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import re
 from collections.abc import Callable, Iterator
 from sys import getsizeof
 from typing import IO, Any
@@ -24,15 +25,23 @@ MOST_BYTES = 46_000_000  # a checkpoint needs about 1300 for each tensor
 MOST_OPCODES = 3_000_000  # some seconds; a checkpoint needs about 30 for each tensor
 _LONGEST = 4096  # bytes of one text or number; what is longer is never looked at
 
+_AHEAD = 16_384  # bytes; picklers write batches of 1000 items
+_NUMBER = re.compile(rb"G.{8}|J.{4}|M..|K.|[N\x88\x89]", re.DOTALL)
+_BATCH = re.compile(rb"((?:%b){65,})[e\x90]" % _NUMBER.pattern, re.DOTALL)  # no size or stride is that long
+
 LoadStorage = Callable[[object], object]
 
 
 def unpickle(stream: IO[bytes], load_storage: LoadStorage) -> object:
     """The data of a pickle; `load_storage` answers its persistent ids. Raises Broken or Unsafe."""
-    machine = _Machine(load_storage)
+    machine, source = _Machine(load_storage), _Stream(stream)
     try:
-        for opcode, argument in _opcodes(_Stream(stream)):
-            machine.step(opcode, argument)
+        for opcode, argument in _opcodes(source):
+            if opcode == "MARK" and machine.is_list_on_top() and (count := source.numbers()):
+                machine.push(range(count))  # in place of so many items
+                machine.step("APPEND", None)
+            else:
+                machine.step(opcode, argument)
         return machine.pop()
     except (ValueError, OverflowError, MemoryError, OSError) as error:
         raise Broken(f"holds a damaged pickle ({shown(str(error))})") from error
@@ -53,6 +62,13 @@ class _Stream:
             return self._stream.read(count)
         self._stream.seek(count, io.SEEK_CUR)
         raise _TooLong
+
+    def numbers(self) -> int:
+        """Passes over a batch of items for a list where they are many and nothing but numbers; how many."""
+        ahead = self._stream.read(_AHEAD)
+        batch = _BATCH.match(ahead)
+        self._stream.seek((batch.end() if batch else 0) - len(ahead), io.SEEK_CUR)
+        return len(_NUMBER.findall(batch[1])) if batch else 0
 
     def readline(self) -> bytes:
         return self._stream.readline(_LONGEST)
@@ -136,6 +152,9 @@ class _Machine:
     def bare(self) -> bool:
         """Whether nothing is above the last mark."""
         return len(self.stack) <= (self.marks[-1] if self.marks else 0)
+
+    def is_list_on_top(self) -> bool:
+        return not self.bare() and isinstance(self.stack[-1], list)
 
     def mark(self) -> None:
         self.spend(0)
@@ -228,16 +247,6 @@ def _build(machine: _Machine, _: Any) -> None:
     set_state(machine.top(), state)
 
 
-def _inst(machine: _Machine, named: Any) -> None:
-    module, _, name = named.partition(" ")
-    machine.push(called(global_named(module, name), tuple(machine.pop_to_mark()), machine.spend))
-
-
-def _obj(machine: _Machine, _: Any) -> None:
-    items = machine.pop_to_mark()
-    machine.push(called(items[0] if items else None, tuple(items[1:]), machine.spend))
-
-
 def _newobj(machine: _Machine, _: Any) -> None:
     cls, args = machine.pop_many(2)
     machine.push(constructed(cls, args))
@@ -245,7 +254,7 @@ def _newobj(machine: _Machine, _: Any) -> None:
 
 def _newobj_ex(machine: _Machine, _: Any) -> None:
     cls, args, named = machine.pop_many(3)
-    machine.push(constructed(cls, (args, named)))
+    machine.push(constructed(cls, (*args, named) if isinstance(args, tuple) else args))
 
 
 _TOO_MUCH = "holds more objects than any checkpoint does"
@@ -283,8 +292,6 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "STACK_GLOBAL": _stack_global,
     "REDUCE": _reduce,
     "BUILD": _build,
-    "INST": _inst,
-    "OBJ": _obj,
     "NEWOBJ": _newobj,
     "NEWOBJ_EX": _newobj_ex,
     "BINPERSID": lambda machine, _: machine.push(machine.load_storage(machine.pop())),

@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS
+from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS, STORAGE_DTYPE
 from trainrelay.checkpoint.problems import Broken, Unsafe
 from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
 
@@ -28,12 +28,15 @@ def called(function: object, args: object, spend: Callable[[int], None]) -> obje
     while isinstance(function, Global) and function.path == _SUBCLASS and isinstance(args, tuple):
         if len(args) < 3:
             return Opaque(function, args)
-        if _replaces_data(args[3] if len(args) > 3 else None):
+        if any(map(_replaces_data, args[3:])):
             raise Unsafe("give a tensor other data than are checked")
         function, args = args[0], args[2]  # of (function, class, arguments, state)
+        if isinstance(function, Global) and not function.path.startswith(("torch._utils.", _SUBCLASS)):
+            raise Unsafe(f"call {function.path} as if it made a tensor")
         spend(8)
     if not isinstance(function, Global) or not isinstance(args, tuple):
         raise Broken("calls something that is not a function")
+    _refuse_other_forms(function, args)
     spend(8 * len(args))
     if function.path in MAPPINGS:
         return _mapping(args, spend)
@@ -43,9 +46,25 @@ def called(function: object, args: object, spend: Callable[[int], None]) -> obje
 
 def constructed(cls: object, args: object) -> object:
     """The value of `cls.__new__(cls, *args)`."""
-    if not isinstance(cls, Global):
+    if not isinstance(cls, Global) or not isinstance(args, tuple):
         raise Broken("makes an object of something that is not a class")
+    _refuse_other_forms(cls, args)
     return {} if cls.path in MAPPINGS else Opaque(cls, args)
+
+
+def _refuse_other_forms(function: Global, args: tuple[object, ...]) -> None:
+    """Picklers give these the data themselves; a number or a range would become more than any file holds."""
+    known = not args or args[0] is None or isinstance(args[0], _FORMS.get(function.last, object))
+    if not known or (function.last == "_reconstruct" and args[1:2] != ((0,),)):  # an array is empty at first
+        raise Unsafe(f"call {function.path} with what no checkpoint gives it")
+
+
+_FORMS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(["bytearray", "bytes"], (str, bytes, list, tuple, Global)),
+    **dict.fromkeys(["int", "str", "str_", "TorchVersion"], (str, bytes, Global)),
+    **dict.fromkeys(["frozenset", "list", "set", "tuple", "Counter", "deque", "Size"], (list, tuple, dict)),
+    **dict.fromkeys(["ndarray", "Tensor", "TypedStorage", *STORAGE_DTYPE], ()),
+}
 
 
 def set_state(target: object, state: object) -> None:
@@ -57,13 +76,19 @@ def set_state(target: object, state: object) -> None:
     if isinstance(target, Opaque):
         if target.maker.path == "numpy.dtype":
             _refuse_dtype_state(target, state)
+        elif target.maker.path.startswith("numpy"):
+            _refuse_array_state(state)
         target.state = state
     elif not isinstance(target, dict):
         raise Broken("sets a state on something that has none")
 
 
 def _replaces_data(state: object) -> bool:
-    return isinstance(state, dict) and isinstance(state.get("data"), Tensor)
+    """Whether torch would set a tensor's data from this state, or from a pair of attributes and slots."""
+    parts = state if isinstance(state, tuple) else (state,)
+    given = [part.get("data") for part in parts if isinstance(part, dict)]
+    made = (one.maker.path for one in given if isinstance(one, Opaque))
+    return any(isinstance(one, Tensor) for one in given) or any(path.startswith("torch.") for path in made)
 
 
 def _refuse_dtype_state(dtype: Opaque, state: object) -> None:
@@ -73,6 +98,19 @@ def _refuse_dtype_state(dtype: Opaque, state: object) -> None:
     plain = isinstance(state, tuple) and len(state) >= 8 and state[2:5] == (None, None, None)
     if not plain or state[7] not in flags:  # type: ignore[index]
         raise Unsafe("make a numpy type of fields, or with flags of another one")
+
+
+def _refuse_array_state(state: object) -> None:
+    """(version, shape, type, order, objects or bytes): numpy reads as many objects as the shape says."""
+    match state:
+        case (*_, str() | bytes() | Global()):
+            return
+        case (*_, shape, _, _, list(objects)):
+            if math.prod(_naturals(shape)) == sum(
+                len(one) if isinstance(one, range) else 1 for one in objects
+            ):
+                return
+    raise Unsafe("make a numpy array of objects that are not there")
 
 
 def as_key(value: object) -> object:
@@ -114,37 +152,23 @@ def _mapping(args: tuple[object, ...], spend: Callable[[int], None]) -> dict[obj
 # ---------------------------------------------------------------------- tensors
 
 
-def _tensor(_: Global, args: tuple[object, ...]) -> Tensor:
-    """(storage, offset, size, stride, ...), offset and stride in elements of the storage's type."""
-    storage, offset, size, stride = _first_four(args)
-    return _view(storage, storage.dtype, offset, size, stride)
-
-
-def _tensor_v3(_: Global, args: tuple[object, ...]) -> Tensor:
-    """As _tensor, with the type as the seventh argument, because the storage has none."""
-    storage, offset, size, stride = _first_four(args)
-    dtype = args[6] if len(args) > 6 else None
-    if not isinstance(dtype, Global) or dtype.last not in ITEM_BYTES:
-        raise Broken("holds a tensor of no type that torch has")
-    return _view(storage, dtype.last, offset, size, stride)
-
-
-def _first_four(args: tuple[object, ...]) -> tuple[Storage, int, list[int], list[int]]:
+def _tensor(function: Global, args: tuple[object, ...]) -> Tensor:
+    """(storage, offset, size, stride, ..), in elements of the storage's type, or of the seventh argument."""
     if len(args) < 4 or not isinstance(args[0], Storage):
         raise Broken("holds a tensor without a storage")
-    return args[0], _natural(args[1]), _naturals(args[2]), _naturals(args[3])
-
-
-def _view(storage: Storage, dtype: str, offset: int, size: list[int], stride: list[int]) -> Tensor:
+    storage, offset, size, stride = args[0], _natural(args[1]), _naturals(args[2]), _naturals(args[3])
+    (kind,) = args[6:7] or (None,) if function.last.endswith("_v3") else (Global(storage.dtype),)
+    if not isinstance(kind, Global) or kind.last not in ITEM_BYTES:
+        raise Broken("holds a tensor of no type that torch has")
     if len(size) != len(stride):
         raise Broken("holds a tensor whose size and stride do not match")
     numel = math.prod(size)
     reach = sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1 if numel else 0
-    item = ITEM_BYTES[dtype]
+    item = ITEM_BYTES[kind.last]
     start, stop = offset * item, (offset + reach) * item
     if numel > _MOST_ELEMENTS or (numel and stop > storage.size):
         raise Broken("holds a tensor that reaches past the end of its storage")
-    return Tensor(storage, dtype, start, stop, tuple(size), numel)
+    return Tensor(storage, kind.last, start, stop, tuple(size), numel)
 
 
 def _natural(value: object) -> int:
@@ -208,19 +232,29 @@ _STRUCT = {"i2": "h", "i4": "i", "i8": "q", "u2": "H", "u4": "I", "u8": "Q", "f2
 
 def _reconstructor(_: Global, args: tuple[object, ...]) -> object:
     """(class, base, state): how protocols 0 and 1 make objects."""
-    return constructed(args[0] if args else None, args[1:])
+    return constructed(args[0] if args else None, args[2:])
+
+
+def _method(_: Global, args: tuple[object, ...]) -> object:
+    """(scheduler, name): the formula of torch's OneCycleLR, in a form with which nothing can be done."""
+    match args:
+        case (Opaque(maker=Global(path=path)) | Global(path=path), "_annealing_cos" | "_annealing_linear"):
+            if path == "torch.optim.lr_scheduler.OneCycleLR":
+                return args
+    raise Unsafe("call builtins.getattr")
 
 
 _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_tensor_v3": _tensor,
     "torch._utils._rebuild_qtensor": _tensor,
     "torch._utils._rebuild_parameter": _wrapped,
     "torch._utils._rebuild_parameter_with_state": _wrapped,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,
     "_codecs.encode": _encoded,
     "builtins.bytes": _bytes,
+    "builtins.getattr": _method,
     "copyreg._reconstructor": _reconstructor,
     "numpy.dtype": _dtype,
     "numpy.core.multiarray.scalar": _scalar,

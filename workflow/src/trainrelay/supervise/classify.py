@@ -111,6 +111,10 @@ def _where(step: StepSeen | None) -> str:
 _WORKER_LOST = re.compile(r"^(ConnectionResetError|EOFError|BrokenPipeError|ConnectionRefusedError)")
 _WORKER_FRAMES = re.compile(r"torch/utils/data/|torch/multiprocessing/")
 _CONSEQUENCE = re.compile(r"ChildFailedError$|CalledProcessError$|SystemExit$")
+_WEIGHTS_ONLY = (
+    "torch 2.6 and later load nothing but weights unless told: if the file is the trainer's own, set"
+    " `env: {TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: '1'}` for the trainer in the config"
+)
 _OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2})
 
 
@@ -177,7 +181,9 @@ def _of_exception(error: Raised, last_step: StepSeen | None) -> End:
         return End(kind, said)
     if what := _not_finite(last_step):
         return End("diverged", f"{what}; {said}")
-    return End("trainer-bug", said)
+    return End(
+        "trainer-bug", f"{said}; {_WEIGHTS_ONLY}" if "Weights only load failed" in error.text else said
+    )
 
 
 def _not_finite(step: StepSeen | None) -> str | None:
