@@ -19,6 +19,8 @@ from trainrelay.owners import owner_of
 from trainrelay.plan import stage_plan
 from trainrelay.records import AttemptRecord, Identity
 
+pytestmark = pytest.mark.process
+
 MORE = {"epochs": 4}
 
 

@@ -77,6 +77,7 @@ def test_exception_has_its_class(error: str, kind: str) -> None:
     assert failed(traceback(error))[0] == kind
 
 
+@pytest.mark.process  # importing torch may ask the machine
 def test_a_checkpoint_that_newer_torch_does_not_load_names_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

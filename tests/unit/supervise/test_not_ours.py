@@ -23,6 +23,8 @@ from trainrelay.command import Launch, LaunchRequest, Observation, hidden
 from trainrelay.errors import Refusal
 from trainrelay.supervise.resume import resume_point
 
+pytestmark = pytest.mark.process
+
 torch = pytest.importorskip("torch")
 DAYS_S = 3 * 86400.0
 QUIET = Console(file=io.StringIO())
