@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,29 +109,30 @@ def _bad_parent(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
 
 def _shared_places(config: Config) -> Iterator[str]:
     """Sentences on stages that would write to one place; symlinks are followed."""
-    places: dict[Path, str] = {}
-    for run in config.runs:
-        for stage in config.runs[run].stages:
-            yield from _clashes(config, run, stage, places)
-
-
-def _clashes(config: Config, run: str, stage: str, places: dict[Path, str]) -> Iterator[str]:
-    paths = stage_paths(config, run, stage)
-    where = f"runs.{run}.stages.{stage}"
-    named = {f"{where}.work_dir": paths.work_dir, f"{where}.promotion.target": paths.target}
-    for key, path in named.items():
-        if path is None:
-            continue
-        real = Path(os.path.realpath(path))
-        if key.endswith("work_dir") and (held := _held_inside(config, run, real)):
-            yield f"{key}: {path} is or holds {held}, which would be archived with it; name another folder"
-        for taken, owner in places.items():
-            if real == taken or real in taken.parents or taken in real.parents:
+    real, mounted = functools.cache(lambda path: Path(os.path.realpath(path))), _file_systems()
+    taken: dict[Path, str] = {}  # by which key of the config
+    inside: dict[Path, list[str]] = {}  # the keys that took something in a folder
+    for run, stage in ((run, stage) for run in config.runs for stage in config.runs[run].stages):
+        paths, where = stage_paths(config, run, stage), f"runs.{run}.stages.{stage}"
+        named = {f"{where}.work_dir": paths.work_dir, f"{where}.promotion.target": paths.target}
+        for key, path in named.items():
+            if path is None:
+                continue
+            place = real(path)
+            if path is paths.work_dir and (held := _held_inside(config, run, place, mounted, real)):
+                would = "which would be archived with it; name another folder"
+                yield f"{key}: {path} is or holds {held}, {would}"
+            above = [taken[folder] for folder in (place, *place.parents) if folder in taken]
+            for owner in (*above, *inside.get(place, ())):
                 yield f"{key}: {path} is also {owner}'s; give each stage a place of its own"
-        places[real] = key
+            taken[place] = key
+            for folder in place.parents:
+                inside.setdefault(folder, []).append(key)
 
 
-def _held_inside(config: Config, run: str, work_dir: Path) -> str | None:
+def _held_inside(
+    config: Config, run: str, work_dir: Path, mounted: Collection[str], real: Callable[[Path], Path]
+) -> str | None:
     """What of others a work dir would take along."""
     places = {
         "the trainer's checkout": root(config, run),
@@ -139,11 +141,8 @@ def _held_inside(config: Config, run: str, work_dir: Path) -> str | None:
         "this folder": Path(),
         "your home": Path("~").expanduser() if "HOME" in os.environ else Path("/"),
     }
-    for what, place in places.items():
-        real = Path(os.path.realpath(place))
-        if real == work_dir or work_dir in real.parents:
-            return what
-    return "a whole file system" if str(work_dir) in _file_systems() else None
+    held = (what for what, place in places.items() if real(place).is_relative_to(work_dir))
+    return next(held, "a whole file system" if str(work_dir) in mounted else None)
 
 
 def _file_systems() -> set[str]:

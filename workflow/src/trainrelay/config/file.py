@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,25 @@ from trainrelay.files import write_bytes
 _SNAPSHOTS = Path(".snakemake/trainrelay")
 
 
-class _Strict(yaml.SafeLoader):
+class _Strict:
     """Refuses a key that stands twice in one mapping: YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        twice = {key for key in own if isinstance(key, str) and own.count(key) > 1}
-        if twice:
+        counts = Counter(key for key in own if isinstance(key, str))
+        if twice := [key for key, count in counts.items() if count > 1]:
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {min(twice)!r} stands twice", node.start_mark
             )
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
+
+
+class _Fast(_Strict, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """libyaml, which says less of a mistake."""
+
+
+class _Told(_Strict, yaml.SafeLoader):
+    """Python's own, which names what it found."""
 
 
 def load_config(path: Path) -> Config:
@@ -54,7 +63,11 @@ def _plain(path: Path) -> Any:
     # YAML 1.1 reads 1e-06, as JSON writes it, as text.
     if path.suffix == ".json":
         return json.loads(path.read_bytes())
-    return yaml.load(path.read_bytes(), Loader=_Strict)  # noqa: S506 (a SafeLoader)
+    data = path.read_bytes()
+    try:
+        return yaml.load(data, Loader=_Fast)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError:
+        return yaml.load(data, Loader=_Told)  # noqa: S506 (a SafeLoader)
 
 
 def _yaml_problem(error: Exception) -> str:
