@@ -63,8 +63,19 @@ PARTS: dict[str, set[str]] = {
     "cost": set(),
     "launch_id": {"hints"},
     "legs": set(),
-    "plan": {"archiving", "checkout", "config", "command", "cost", "signature", "request", "slurm", "state"},
-    "dag": {"config", "hints", "request", "signature", "slurm", "state", "plan"},  # what the rules ask
+    "plan": {
+        "archiving",
+        "checkout",
+        "config",
+        "command",
+        "cost",
+        "files",
+        "signature",
+        "request",
+        "slurm",
+        "state",
+    },
+    "dag": {"config", "files", "hints", "slurm", "state", "plan"},  # what the rules ask
     "checkpoint": {"files"},
     "supervise": {
         "alive",

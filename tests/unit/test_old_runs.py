@@ -61,7 +61,7 @@ def test_a_complete_training_is_left_as_it_is_and_asks_for_no_gpu(old: Project) 
     """Snakemake compares the new params with those of its memory, and starts the rule once more."""
     old.configure(lambda data: driving(data)["stage1"]["resources"].update(gpu=2))
     config = config_of(old)
-    assert dag.resources(config, "stage1")["gpu"](SimpleNamespace(run="driving")) == 0
+    assert dag.Plans(config, []).resources("stage1")["gpu"](SimpleNamespace(run="driving")) == 0
     train.train_stage(config, "driving", "stage1")
     assert old.attempts() == {"stage1": 1, "stage2": 1, "pose": 1}
     assert planned(old) == WAITING

@@ -6,10 +6,12 @@ if "runs" not in config:
 
 
 from trainrelay import dag, launch_id
+from trainrelay.config import save_snapshot
+from trainrelay.request import cores
 
 launch_id.begin(workflow.configfiles)
 CONFIG = dag.load(config, workflow.configfiles)
-CONFIG_FILE = dag.snapshot(CONFIG)
+CONFIG_FILE = str(save_snapshot(CONFIG))
 COMMAND = dag.command()
 OUT = dag.out(CONFIG)
 PLANS = dag.Plans(CONFIG, workflow.configfiles)

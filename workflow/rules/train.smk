@@ -16,11 +16,11 @@ for stage_name in CONFIG.stage_names:
             run=dag.one_of(CONFIG.runs_with(stage_name)),
         conda:
             "../../envs/controller.yaml"
-        threads: lambda w, s=stage_name: dag.threads(CONFIG, w.run, s)
+        threads: lambda w, s=stage_name: cores(CONFIG, w.run, s)
         resources:
-            **dag.resources(CONFIG, stage_name),
+            **PLANS.resources(stage_name),
         params:
-            *dag.signature_params(CONFIG, stage_name),
+            *PLANS.signature_params(stage_name),
             # A shell line is formatted when its job runs: the loop's own variable is the last stage by then.
             where=f"{{run}}/{stage_name}",
             # Functions of input are not among what triggers a rule again.

@@ -10,19 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainrelay.config import (
-    Config,
-    load_plain,
-    load_site,
-    parse,
-    save_snapshot,
-    stage_paths,
-)
+from trainrelay.config import Config, load_plain, load_site, parse, stage_paths
 from trainrelay.errors import TrainrelayError
+from trainrelay.files import one_reading, read_once
 from trainrelay.hints import typed, with_configfile
-from trainrelay.plan import StagePlan, plan
-from trainrelay.request import cores
-from trainrelay.signature import ingredients
+from trainrelay.plan import plan
 from trainrelay.slurm import slurm_resources
 from trainrelay.state import current
 
@@ -43,11 +35,6 @@ def _mistakes_end_in_a_sentence() -> Iterator[None]:
         yield
     except TrainrelayError as error:
         sys.exit(f"trainrelay: {error}")
-
-
-def snapshot(config: Config) -> str:
-    """The file that every job of this workflow reads its config from."""
-    return str(save_snapshot(config))
 
 
 def command() -> str:
@@ -77,46 +64,10 @@ def reported(config: Config, run: str) -> list[str]:
     return [str(file) for stage in paths for file in (stage.analysis, stage.checkpoint)]
 
 
-def signature_params(config: Config, stage: str) -> list[Callable[[Any], str]]:
-    """One param per ingredient of any run's stage of this name, so that Snakemake prints what changed."""
-    parts = {run: _readable(config, run, stage) for run in config.runs_with(stage)}
-    keys = dict.fromkeys(key for readable in parts.values() for key in readable)
-    # Snakemake compares the set of values: what a run does not have repeats one that it has.
-    return [lambda w, key=key: parts[w.run].get(key, parts[w.run]["epochs"]) for key in keys]  # type: ignore[misc]
-
-
-def _readable(config: Config, run: str, stage: str) -> dict[str, str]:
-    settings = config.stage(run, stage)
-    handed_on = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
-    parts = {**ingredients(config, run, stage), **handed_on}
-    return {key: f"{key} = {value}" for key, value in parts.items()}
-
-
 def promoted_to(config: Config, run: str, stage: str) -> str:
     """A param of promote: another target is written anew."""
     promotion = config.stage(run, stage).promotion
     return f"promotion target = {promotion.target if promotion else None}"
-
-
-def threads(config: Config, run: str, stage: str) -> int:
-    """CPU cores of one training on its node."""
-    return cores(config, run, stage)
-
-
-def resources(config: Config, stage: str) -> dict[str, Callable[[Any], Any]]:
-    """Resources of a train rule: those that some run's stage of this name sets."""
-    with _mistakes_end_in_a_sentence():
-        site = load_site()
-    asked = {run: config.stage(run, stage).resources for run in config.runs_with(stage)}
-    runs = {run: slurm_resources(one, site) for run, one in asked.items()}
-    keys = dict.fromkeys(key for values in runs.values() for key in values)
-    found: dict[str, Callable[[Any], Any]] = {
-        key: lambda w, key=key: runs[w.run].get(key)  # type: ignore[misc]
-        for key in keys
-    }
-    # At submission, when the jobs before have ended: a complete stage must not queue for GPUs.
-    found["gpu"] = lambda w: 0 if current(config, w.run, stage).kind == "complete" else runs[w.run]["gpu"]
-    return found
 
 
 class Plans:
@@ -125,8 +76,35 @@ class Plans:
     def __init__(self, config: Config, files: Iterable[str]) -> None:
         self._config = config
         self._configfile = typed(next((Path(name) for name in reversed(list(files))), None))
-        with _mistakes_end_in_a_sentence():
+        with _mistakes_end_in_a_sentence(), one_reading():
+            self._site = read_once(load_site)
             self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
+
+    def signature_params(self, stage: str) -> list[Callable[[Any], str]]:
+        """One param per ingredient of any run's stage of this name, so that Snakemake prints what changed."""
+        parts = {run: self._readable(run, stage) for run in self._config.runs_with(stage)}
+        keys = dict.fromkeys(key for readable in parts.values() for key in readable)
+        # Snakemake compares the set of values: what a run does not have repeats one that it has.
+        return [lambda w, key=key: parts[w.run].get(key, parts[w.run]["epochs"]) for key in keys]  # type: ignore[misc]
+
+    def _readable(self, run: str, stage: str) -> dict[str, str]:
+        settings = self._config.stage(run, stage)
+        handed_on = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
+        parts = {**self._plans[run, stage].ingredients, **handed_on}
+        return {key: f"{key} = {value}" for key, value in parts.items()}
+
+    def resources(self, stage: str) -> dict[str, Callable[[Any], Any]]:
+        """Resources of a train rule: those that some run's stage of this name sets."""
+        config, names = self._config, self._config.runs_with(stage)
+        runs = {run: slurm_resources(config.stage(run, stage).resources, self._site) for run in names}
+        keys = dict.fromkeys(key for values in runs.values() for key in values)
+        found: dict[str, Callable[[Any], Any]] = {
+            key: lambda w, key=key: runs[w.run].get(key)  # type: ignore[misc]
+            for key in keys
+        }
+        # At submission, when the jobs before have ended: a complete stage must not queue for GPUs.
+        found["gpu"] = lambda w: 0 if _is_complete(config, w.run, stage) else runs[w.run]["gpu"]
+        return found
 
     def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
         """What `snakemake -n` prints of a training; minutes as set on the command line, too."""
@@ -139,14 +117,20 @@ class Plans:
         `group_of`: with which others a job is one job of the cluster, None for by itself. `limited`: they
         become jobs of a cluster, which ends them at their time limit.
         """
-        wanted = {
-            (job.wildcards.run, job.rule.name.removeprefix("train_")): job for job in jobs if _trains(job)
-        }
+        trainings = (job for job in jobs if job.rule.name.startswith("train_"))
+        wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")): job for job in trainings}
         plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
-        lines = [f"{p.run}/{p.stage}: {p.reason}{_listed(p)}" for p in plans if p.action == "refuse"]
+        refused = [p for p in plans if p.action == "refuse"]
+        lines = ["\n  ".join([f"{p.run}/{p.stage}: {p.reason}", *map(str, p.differences)]) for p in refused]
         lines += [f"{p.run}/{p.stage}: {p.too_short}" for p in plans if limited and p.too_short]
         lines += at_once(self._config, {where: group_of(wanted[where]) for where in sorted(wanted)})
         return with_configfile("\n".join(lines), self._configfile)
+
+
+def _is_complete(config: Config, run: str, stage: str) -> bool:
+    # Without an identity it is not, and nothing more need be read.
+    begun = stage_paths(config, run, stage).identity.exists()
+    return begun and current(config, run, stage).kind == "complete"
 
 
 def at_once(config: Config, groups: Mapping[tuple[str, str], Any]) -> list[str]:
@@ -168,11 +152,3 @@ def at_once(config: Config, groups: Mapping[tuple[str, str], Any]) -> list[str]:
 def _before(config: Config, run: str, stage: str) -> tuple[str, str] | None:
     parent = config.stage(run, stage).init_from
     return (run, parent) if parent else None
-
-
-def _trains(job: Any) -> bool:
-    return bool(job.rule.name.startswith("train_"))
-
-
-def _listed(planned: StagePlan) -> str:
-    return "".join(f"\n  {difference}" for difference in planned.differences)

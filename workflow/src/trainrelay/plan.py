@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from trainrelay.checkout import missing
 from trainrelay.command import Launch, LaunchRequest
 from trainrelay.config import Config, Stage, load_site, stage_paths
 from trainrelay.cost import Price, checkpoint_s, price
+from trainrelay.files import one_reading, read_once
 from trainrelay.request import cores, launch_request, unsayable
 from trainrelay.signature import Difference, trainer_config, trainer_of
 from trainrelay.slurm import sbatch_flags
@@ -42,6 +43,7 @@ class StagePlan:
     on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
+    ingredients: Mapping[str, str] = field(default_factory=dict)
     too_short: str | None = None  # why no job within its time limit would bring a checkpoint
 
     @property
@@ -69,6 +71,7 @@ class StagePlan:
         return "\n  ".join(lines)
 
 
+@one_reading()
 def plan(config: Config) -> list[StagePlan]:
     """Every stage of every run, each after the one it starts from."""
     plans: list[StagePlan] = []
@@ -82,6 +85,7 @@ def plan(config: Config) -> list[StagePlan]:
     return plans
 
 
+@one_reading()
 def stage_plan(config: Config, run: str, stage: str, training_parent: str | None = None) -> StagePlan:
     """One stage; `training_parent` names the earlier stage where that one trains first."""
     facts = state.read(config, run, stage)
@@ -112,8 +116,9 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         gpu_h=facts.gpu_h,
         price=_price(config, facts, action),
         on_gpus=config.runs[run].trainer.device == "cuda",
-        sbatch=sbatch_flags(settings.resources, load_site(), cores(config, run, stage)),
+        sbatch=sbatch_flags(settings.resources, read_once(load_site), cores(config, run, stage)),
         notes=(*_notes(config, facts, request), *filter(None, [too_short])) if action in TRAINS else (),
+        ingredients=facts.ingredients,
         too_short=too_short,
     )
 

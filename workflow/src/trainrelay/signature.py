@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from trainrelay.command import TRAINERS, Trainer, TrainerConfig
-from trainrelay.config import Config, Run, Stage, root
+from trainrelay.config import Config, Stage, root
+from trainrelay.files import read_once
 from trainrelay.records import RULES
 
 # The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
@@ -39,19 +40,25 @@ def trainer_of(config: Config, run: str) -> Trainer:
 def trainer_config(config: Config, run: str, stage: str) -> TrainerConfig:
     """The facts of a stage's trainer config, from the checkout; the stage's options win over its literals."""
     settings = config.stage(run, stage)
-    facts = trainer_of(config, run).read_config(root(config, run), settings.config)
+    facts = read_once(trainer_of(config, run).read_config, root(config, run), settings.config, RULES)
     return replace(facts, literals={**facts.literals, **settings.options})
 
 
 def ingredients(config: Config, run: str, stage: str, rules: int = RULES) -> dict[str, str]:
     """The readable ingredients of one stage by a record's rules; the earlier stage's as their digest."""
     settings, trainer = config.stage(run, stage), trainer_of(config, run)
-    facts = trainer.read_config(root(config, run), settings.config, rules)
+    facts = read_once(trainer.read_config, root(config, run), settings.config, rules)
     stated = trainer.stated(facts, settings.options, rules)
-    parts = {**_of_stage(config.runs[run], settings, trainer.default_seed(facts))}
-    parts.update(
-        {key: text for key, text in stated.items() if trainer.changes_weights(key.removeprefix("option "))}
-    )
+    seed = trainer.default_seed(facts) if settings.seed is None else settings.seed
+    parts = {
+        "trainer kind": trainer.kind,
+        "world size": str(config.runs[run].trainer.nproc_per_node * settings.resources.nodes),
+        "seed": "the trainer's default" if seed is None else str(seed),
+        "deterministic": str(settings.deterministic),
+    }
+    parts |= {
+        key: text for key, text in stated.items() if trainer.changes_weights(key.removeprefix("option "))
+    }
     if facts.problem:
         parts[UNREADABLE] = facts.problem
     return {**parts, **_inherited(config, run, settings, rules)}
@@ -65,16 +72,6 @@ def _inherited(config: Config, run: str, settings: Stage, rules: int) -> dict[st
     parts = ingredients(config, run, settings.init_from, rules)
     digest = signature(parts, parent.checkpoint_epoch)
     return {"init_from": f"epoch {parent.checkpoint_epoch} of the training {digest[:12]}"}
-
-
-def _of_stage(run: Run, stage: Stage, default_seed: int | None) -> dict[str, str]:
-    seed = default_seed if stage.seed is None else stage.seed
-    return {
-        "trainer kind": run.trainer.kind,
-        "world size": str(run.trainer.nproc_per_node * stage.resources.nodes),
-        "seed": "the trainer's default" if seed is None else str(seed),
-        "deterministic": str(stage.deterministic),
-    }
 
 
 def signature(parts: Mapping[str, str], epochs: int) -> str:

@@ -26,6 +26,7 @@ from trainrelay.command.python_values import (
     holds,
     inside,
 )
+from trainrelay.files import read_once
 from trainrelay.records import RULES
 
 _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
@@ -102,7 +103,7 @@ def _chain(
     path = path.resolve()
     if path in above:
         raise ValueError(f"_base_ of {path.name} leads back to itself")
-    tree = parsed(path)
+    tree = read_once(parsed, path)
     for base in _bases(tree):
         yield from _chain(path.parent / base, (*above, path), parsed)
     yield path, tree

@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.command import RUNGS, TRAINERS
-from trainrelay.config.models import Config, Run, Stage, ancestry
+from trainrelay.command import RUNGS, TRAINERS, Rung
+from trainrelay.config.models import Config, OwnRung, Run, Stage, ancestry
 from trainrelay.config.places import root, stage_paths
 
 
 def contradictions(config: Config) -> Iterator[str]:
     """A sentence for each thing that no single value shows."""
-    yield from _redefined_rungs(config)
+    for name in (name for name in config.rungs if name in RUNGS):
+        yield f"rungs.{name}: is built in; give your own rung another name"
     for run_name, run in config.runs.items():
         if run.trainer.epoch_base is not None and TRAINERS[run.trainer.kind].epoch_bases is not None:
             yield f"runs.{run_name}.trainer.epoch_base: kind {run.trainer.kind} needs none; leave it out"
@@ -40,14 +41,8 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
         yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
 
 
-def _redefined_rungs(config: Config) -> Iterator[str]:
-    for name in config.rungs:
-        if name in RUNGS:
-            yield f"rungs.{name}: is built in; give your own rung another name"
-
-
 def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
-    known = [*RUNGS, *(name for name in config.rungs if name not in RUNGS)]
+    known = {**RUNGS, **config.rungs}
     for number, name in enumerate(stage.backends):
         place = f"{where}.backends.{number}: got '{name}'"
         if name not in known:
@@ -59,10 +54,10 @@ def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
 
 
 def _gpus_missing(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
-    backends = {name: RUNGS[name].backend for name in RUNGS}
-    backends.update({name: own.backend for name, own in config.rungs.items()})
+    known: Mapping[str, Rung | OwnRung] = {**RUNGS, **config.rungs}
+    nccl = {name for name, rung in known.items() if rung.backend == "nccl"}
     # A ladder with another rung finds by its probe that this one does not work.
-    if run.trainer.device == "cpu" and all(backends.get(name) == "nccl" for name in stage.backends):
+    if run.trainer.device == "cpu" and nccl.issuperset(stage.backends):
         yield f"{where}.backends: {stage.backends[0]} needs GPUs, and device is cpu; write: backends: [gloo]"
 
 
@@ -112,7 +107,8 @@ def _shared_places(config: Config) -> Iterator[str]:
     real, mounted = functools.cache(lambda path: Path(os.path.realpath(path))), _file_systems()
     taken: dict[Path, str] = {}  # by which key of the config
     inside: dict[Path, list[str]] = {}  # the keys that took something in a folder
-    for run, stage in ((run, stage) for run in config.runs for stage in config.runs[run].stages):
+    stages = [(name, stage) for name, run in config.runs.items() for stage in run.stages]
+    for run, stage in stages:
         paths, where = stage_paths(config, run, stage), f"runs.{run}.stages.{stage}"
         named = {f"{where}.work_dir": paths.work_dir, f"{where}.promotion.target": paths.target}
         for key, path in named.items():

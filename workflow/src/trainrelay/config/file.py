@@ -32,12 +32,9 @@ class _Strict:
         return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
 
 
-class _Fast(_Strict, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """libyaml, which says less of a mistake."""
-
-
-class _Told(_Strict, yaml.SafeLoader):
-    """Python's own, which names what it found."""
+# libyaml is the faster one; Python's own names what it found where a file is no YAML.
+_LOADERS = (getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.SafeLoader)
+_FAST, _TELLING = (type("Loader", (_Strict, loader), {}) for loader in _LOADERS)
 
 
 def load_config(path: Path) -> Config:
@@ -65,9 +62,9 @@ def _plain(path: Path) -> Any:
         return json.loads(path.read_bytes())
     data = path.read_bytes()
     try:
-        return yaml.load(data, Loader=_Fast)  # noqa: S506 (a SafeLoader)
+        return yaml.load(data, Loader=_FAST)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError:
-        return yaml.load(data, Loader=_Told)  # noqa: S506 (a SafeLoader)
+        return yaml.load(data, Loader=_TELLING)  # noqa: S506 (a SafeLoader)
 
 
 def _yaml_problem(error: Exception) -> str:

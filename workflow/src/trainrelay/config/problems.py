@@ -87,7 +87,8 @@ def _allowed(detail: ErrorDetails) -> str:
     if kind in _WANTED:
         return f"wanted: {_WANTED[kind]}"
     if kind == "literal_error":
-        return f"allowed: {context['expected']}{_did_you_mean(detail['input'], _quoted(context['expected']))}"
+        quoted = re.findall(r"'([^']*)'", context["expected"])
+        return f"allowed: {context['expected']}{_did_you_mean(detail['input'], quoted)}"
     if kind == "string_pattern_mismatch":
         return f"wanted: {_PATTERNS.get(context['pattern'], context['pattern'])}"
     if kind == "too_short":
@@ -101,17 +102,13 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _quoted(text: str) -> list[str]:
-    return re.findall(r"'([^']*)'", text)
-
-
 def _did_you_mean(got: Any, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(got), known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def _suggestion(path: Sequence[int | str], model: type[BaseModel]) -> str:
-    known = list(_keys(_model_at(path[:-1], model)))
+    known = list(_fields(_model_at(path[:-1], model)))
     hint = _did_you_mean(path[-1], known)
     return hint or (f"; allowed: {', '.join(known)}" if known else "")
 
@@ -127,10 +124,6 @@ def _fields(model: type[BaseModel] | None) -> Mapping[str, Any]:
     if model is None:
         return {}
     return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _keys(model: type[BaseModel] | None) -> Sequence[str]:
-    return list(_fields(model))
 
 
 def _model_at(path: Sequence[int | str], model: type[BaseModel] | None) -> type[BaseModel] | None:

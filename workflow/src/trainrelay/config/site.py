@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -62,18 +62,13 @@ class Site(Model):
 
 def load_site(path: Path = SITE_FILE) -> Site:
     """The site file's content, an empty one where there is none; ConfigError lists every problem."""
-    if not path.exists():
-        return Site()
-    data = load_plain(path)
+    data = load_plain(path) if path.exists() else None
     if data is None:
         return Site()
     if not isinstance(data, Mapping):
         raise ConfigError(str(path), [f"is {type(data).__name__}, not a mapping; see site.example.yaml"])
     try:
-        return Site.model_validate({key: _tuple(value) for key, value in data.items()})
+        typed = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return Site.model_validate(typed)
     except ValidationError as error:
         raise ConfigError(str(path), describe(error, data, Site)) from None
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
