@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shlex
 import sys
@@ -79,6 +80,7 @@ class Plans:
         with _mistakes_end_in_a_sentence(), one_reading():
             self._site = read_once(load_site)
             self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
+        gc.freeze()  # all of this stays, and Snakemake makes so many objects that it would be looked at often
 
     def signature_params(self, stage: str) -> list[Callable[[Any], str]]:
         """One param per ingredient of any run's stage of this name, so that Snakemake prints what changed."""

@@ -104,30 +104,38 @@ def _bad_parent(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
 
 def _shared_places(config: Config) -> Iterator[str]:
     """Sentences on stages that would write to one place; symlinks are followed."""
-    real, mounted = functools.cache(lambda path: Path(os.path.realpath(path))), _file_systems()
+    mounted, lineage = _file_systems(), functools.cache(_lineage)
     taken: dict[Path, str] = {}  # by which key of the config
     inside: dict[Path, list[str]] = {}  # the keys that took something in a folder
     stages = [(name, stage) for name, run in config.runs.items() for stage in run.stages]
     for run, stage in stages:
         paths, where = stage_paths(config, run, stage), f"runs.{run}.stages.{stage}"
+        if held := _held_inside(config, run, lineage(paths.work_dir)[0], lineage, mounted):
+            would = "which would be archived with it; name another folder"
+            yield f"{where}.work_dir: {paths.work_dir} is or holds {held}, {would}"
         named = {f"{where}.work_dir": paths.work_dir, f"{where}.promotion.target": paths.target}
-        for key, path in named.items():
-            if path is None:
-                continue
-            place = real(path)
-            if path is paths.work_dir and (held := _held_inside(config, run, place, mounted, real)):
-                would = "which would be archived with it; name another folder"
-                yield f"{key}: {path} is or holds {held}, {would}"
-            above = [taken[folder] for folder in (place, *place.parents) if folder in taken]
-            for owner in (*above, *inside.get(place, ())):
+        for key, path in ((key, path) for key, path in named.items() if path):
+            place, *folders = lineage(path)
+            owners = [taken[folder] for folder in (place, *folders) if folder in taken]
+            for owner in (*owners, *inside.get(place, ())):
                 yield f"{key}: {path} is also {owner}'s; give each stage a place of its own"
             taken[place] = key
-            for folder in place.parents:
+            for folder in folders:
                 inside.setdefault(folder, []).append(key)
 
 
+def _lineage(path: Path) -> tuple[Path, ...]:
+    """Where a path leads, and every folder above."""
+    real = Path(os.path.realpath(path))
+    return (real, *real.parents)
+
+
 def _held_inside(
-    config: Config, run: str, work_dir: Path, mounted: Collection[str], real: Callable[[Path], Path]
+    config: Config,
+    run: str,
+    work_dir: Path,
+    lineage: Callable[[Path], Collection[Path]],
+    mounted: Collection[str],
 ) -> str | None:
     """What of others a work dir would take along."""
     places = {
@@ -137,7 +145,7 @@ def _held_inside(
         "this folder": Path(),
         "your home": Path("~").expanduser() if "HOME" in os.environ else Path("/"),
     }
-    held = (what for what, place in places.items() if real(place).is_relative_to(work_dir))
+    held = (what for what, place in places.items() if work_dir in lineage(place))
     return next(held, "a whole file system" if str(work_dir) in mounted else None)
 
 
