@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test quick test-long test-slurm check mutants faults faults-slurm bench bench-slurm slurm-rig slurm-rig-down slurm-rig-status system-packages clean
+.PHONY: help setup demo test quick test-long test-slurm check mutants faults faults-slurm bench bench-slurm bench-plan slurm-rig slurm-rig-down slurm-rig-status system-packages clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -69,6 +69,9 @@ bench: setup  ## measure what supervision costs against the bare command, write 
 bench-slurm: setup  ## measure the gap between two trainings on a real Slurm, write docs/BENCHMARKS.md
 	@scripts/setup.sh slurm-native
 	@$(PY) tests/bench/slurm_gap.py --official-python .venv-slurm-native/bin/python --write $(ARGS)
+
+bench-plan: setup  ## measure `snakemake -n` of 1,000 stages against a bare Snakefile, write docs/BENCHMARKS.md
+	@$(PY) tests/bench/planning.py --write $(ARGS)
 
 slurm-rig: setup  ## boot a real Slurm on this machine, as root; INSTALL=1 installs what it needs
 	@PYTHONPATH=tests $(PY) -m slurm.rig up $(if $(INSTALL),--install) $(if $(LINK),--link)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import planning
 from bench.section import replaced
 from bench.slurm_gap import OFFICIAL, OURS, SBATCH, STAGES, Measured, Way, gaps_s, holds, section
 
@@ -49,3 +50,19 @@ def test_the_section_has_a_row_per_way_with_its_calls_a_minute() -> None:
     assert "| `--profile slurm` | 4.0 | 4.0 | 4.0 | 4.0 | 2.0 |" in text
     assert "| `sbatch --dependency=afterok` | 1.0 | 1.0 | 1.0 |  |  |" in text
     assert "Ours is 0.33 of the official executor's" in text
+
+
+def planned(few_s: float, many_s: float, bare_s: float) -> dict[int, planning.Measured]:
+    few = planning.Measured(planning.FEW, [(few_s, 1.0)])
+    many = [(many_s, bare_s), (many_s, bare_s), (99.0, 1.0)]
+    return {planning.FEW: few, planning.MANY: planning.Measured(planning.MANY, many)}
+
+
+def test_a_plan_holds_within_half_more_than_bare_and_in_proportion() -> None:
+    assert planning.holds(planned(2.0, 15.0, 10.0))
+    assert not planning.holds(planned(2.0, 15.1, 10.0))
+    assert not planning.holds(planned(1.4, 15.0, 10.0))
+
+
+def test_the_section_of_plans_has_the_medians_and_their_ratio() -> None:
+    assert "| 1,000 | 15.00 | 10.00 | 1.50 |" in planning.section(planned(2.0, 15.0, 10.0))

@@ -204,6 +204,17 @@ def test_two_runs_never_share_a_promotion_target_even_through_a_link(tmp_path: P
     assert any("is also runs.r.stages.a.promotion.target's" in problem for problem in problems(data))
 
 
+@pytest.mark.parametrize("outer_first", [True, False])
+def test_a_place_inside_of_another_stages_is_refused_whichever_comes_first(outer_first: bool) -> None:
+    places = {"outer": {"work_dir": "w"}, "inner": {"promotion": {"target": "w/deep/x.pth"}}}
+    order = ["outer", "inner"] if outer_first else ["inner", "outer"]
+    data = {"runs": {name: minimal(**places[name])["runs"]["r"] for name in order}}
+    (problem,) = problems(data)
+    assert all(f"runs.{name}.stages.a." in problem for name in order)
+    data["runs"]["beside"] = minimal(work_dir="w2")["runs"]["r"]
+    assert problems(data) == [problem]
+
+
 def test_ranks_and_gpus_agree_on_cuda() -> None:
     data = minimal(resources={"gpu": 4})
     data["runs"]["r"]["trainer"] = {"kind": "mmcv", "nproc_per_node": 8}
@@ -239,6 +250,8 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
         ("out: a\nout: b\n", "line 1, column 1: the key 'out' stands twice"),
         ("a: !!python/object/apply:os.system [touch /tmp/x]\n", "could not determine a constructor"),
         ("\x00", "not YAML"),
+        ("a: 1\nb: *c\n", "line 2, column 4: found undefined alias 'c'"),
+        ("a:\n  b: 1\n c: 2\n", "line 3, column 2: expected <block end>"),
     ],
 )
 def test_a_file_that_is_no_clean_yaml_is_refused_with_its_line(
@@ -248,6 +261,15 @@ def test_a_file_that_is_no_clean_yaml_is_refused_with_its_line(
     path.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(wanted)):
         load_config(path)
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without it")
+def test_a_clean_file_is_read_by_libyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own scanner takes longer than all else that is done with a config of 1,000 stages."""
+    monkeypatch.delattr(yaml.scanner.Scanner, "fetch_more_tokens")
+    path = tmp_path / "config.yaml"
+    path.write_text("a: [1, 2]\n")
+    assert load_plain(path) == {"a": [1, 2]}
 
 
 def test_a_merged_yaml_anchor_may_be_overridden(tmp_path: Path) -> None:

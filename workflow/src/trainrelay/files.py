@@ -6,14 +6,15 @@ import errno
 import functools
 import hashlib
 import itertools
+import operator
 import os
 import secrets
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -22,15 +23,9 @@ from trainrelay.errors import UserError
 from trainrelay.records import FileDigest
 
 M = TypeVar("M", bound=BaseModel)
-P = ParamSpec("P")
 T = TypeVar("T")
 
-
-def _read(read: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    return read(*args, **named)
-
-
-_reader: ContextVar[Callable[..., Any]] = ContextVar("reader", default=_read)
+_reader: ContextVar[Callable[..., Any]] = ContextVar("reader", default=operator.call)
 
 CHUNK_BYTES = 4 * 1024 * 1024
 _MOST_ENTRIES = 1000  # of a folder that is only looked into
@@ -169,16 +164,16 @@ def why_not_written(path: Path, error: OSError) -> str:
 # ---------------------------------------------------------------------- reading
 
 
-def read_once(read: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+def read_once(read: Callable[..., T], *args: Hashable) -> T:
     """What a call reads; within `one_reading` the same call is answered from memory."""
-    return _reader.get()(read, *args, **named)  # type: ignore[no-any-return]
+    return _reader.get()(read, *args)  # type: ignore[no-any-return]
 
 
 @contextmanager
 def one_reading() -> Iterator[None]:
     """A plan of many stages, say: read at one moment, and what they share only once."""
     outer = _reader.get()
-    token = _reader.set(functools.cache(_read) if outer is _read else outer)
+    token = _reader.set(functools.cache(outer) if outer is operator.call else outer)
     try:
         yield
     finally:

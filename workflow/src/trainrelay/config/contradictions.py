@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -110,9 +110,12 @@ def _shared_places(config: Config) -> Iterator[str]:
     stages = [(name, stage) for name, run in config.runs.items() for stage in run.stages]
     for run, stage in stages:
         paths, where = stage_paths(config, run, stage), f"runs.{run}.stages.{stage}"
-        if held := _held_inside(config, run, lineage(paths.work_dir)[0], lineage, mounted):
+        work_dir = lineage(paths.work_dir)[0]
+        held = [what for what, other in _others(config, run).items() if work_dir in lineage(other)]
+        held += ["a whole file system"] if str(work_dir) in mounted else []
+        if held:
             would = "which would be archived with it; name another folder"
-            yield f"{where}.work_dir: {paths.work_dir} is or holds {held}, {would}"
+            yield f"{where}.work_dir: {paths.work_dir} is or holds {held[0]}, {would}"
         named = {f"{where}.work_dir": paths.work_dir, f"{where}.promotion.target": paths.target}
         for key, path in ((key, path) for key, path in named.items() if path):
             place, *folders = lineage(path)
@@ -130,23 +133,15 @@ def _lineage(path: Path) -> tuple[Path, ...]:
     return (real, *real.parents)
 
 
-def _held_inside(
-    config: Config,
-    run: str,
-    work_dir: Path,
-    lineage: Callable[[Path], Collection[Path]],
-    mounted: Collection[str],
-) -> str | None:
-    """What of others a work dir would take along."""
-    places = {
+def _others(config: Config, run: str) -> dict[str, Path]:
+    """What no work dir may take along."""
+    return {
         "the trainer's checkout": root(config, run),
         "out": Path(config.out),
         "its run's folder": Path(config.out, run),
         "this folder": Path(),
         "your home": Path("~").expanduser() if "HOME" in os.environ else Path("/"),
     }
-    held = (what for what, place in places.items() if work_dir in lineage(place))
-    return next(held, "a whole file system" if str(work_dir) in mounted else None)
 
 
 def _file_systems() -> set[str]:
