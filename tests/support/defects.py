@@ -461,6 +461,14 @@ DEFECTS = (
         "tests/unit/test_dag.py::test_a_training_asks_for_its_gpus_until_it_is_complete_and_then_for_none",
     ),
     Defect(
+        "one-reading-for-ever",
+        "A plan is made from the trainer files as they were when the first one was.",
+        f"{LIBRARY}/files.py",
+        "_reader.reset(token)",
+        "pass",
+        "tests/unit/test_plan_scale.py::test_the_next_plan_reads_again",
+    ),
+    Defect(
         "siblings-share-their-gpus",
         "Two trainings that start from one are put into one job, which has the GPUs once.",
         f"{LIBRARY}/dag.py",
