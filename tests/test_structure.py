@@ -23,78 +23,37 @@ SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci/run"]
 
 # Each part of the library and the parts it may import at run time. Everything may import errors and
 # records, and itself. A new part gets a row; the rows may not form a circle.
-NOUNS = {"errors", "records", "ends"}
+NOUNS = {"errors", "records"}
 PARTS: dict[str, set[str]] = {
     "errors": set(),
+    "progress": set(),
     "records": set(),
-    "ends": set(),
-    "finished": set(),
-    "files": set(),
-    "alive": set(),
-    "bars": set(),
-    "hints": set(),
-    "overflow": set(),
-    "config": {"command", "files"},
-    "command": {"bars", "checkpoint", "files"},
-    "signature": {"config", "command", "files"},
-    "request": {"config", "command", "signature"},
-    "work_dirs": {"command"},
-    "owners": {"files"},
-    "whose": {"config", "files", "owners", "work_dirs"},
-    "attempts": {"alive", "files"},
-    "state": {
-        "alive",
-        "attempts",
-        "config",
-        "command",
-        "files",
-        "finished",
-        "owners",
-        "signature",
-        "whose",
-        "work_dirs",
-    },
-    "archiving": {"attempts", "command", "files", "owners", "state", "whose", "work_dirs"},
-    "checkout": {"command"},
+    "analysis": {"progress"},
+    "system": set(),
+    "checkpoint": {"system"},
+    "trainers": {"checkpoint", "progress", "system"},
+    "config": {"system", "trainers"},
     "slurm": {"config"},
-    "cluster": set(),
-    "checks": {"cluster", "command", "config"},
-    "controller": {"cluster", "config", "files", "launch_id"},
-    "cost": set(),
-    "launch_id": {"hints"},
-    "legs": set(),
-    "plan": {
-        "archiving",
-        "checkout",
-        "config",
-        "command",
-        "cost",
-        "files",
-        "signature",
-        "request",
-        "slurm",
-        "state",
-    },
-    "dag": {"config", "files", "hints", "slurm", "state", "plan"},  # what the rules ask
-    "checkpoint": {"files"},
-    "supervise": {
-        "alive",
-        "attempts",
+    "training": {"config", "slurm", "system", "trainers"},
+    "controller": {"slurm", "system", "training"},
+    "dag": {"config", "slurm", "system", "training"},
+    "preflight": {"config", "slurm", "trainers"},
+    "report": {"analysis"},
+    "supervise": {"checkpoint", "progress", "system", "trainers", "training"},
+    "watching": {"config", "supervise", "trainers", "training"},
+    "operations": {
+        "analysis",
         "checkpoint",
-        "command",
-        "files",
-        "finished",
-        "launch_id",
-        "overflow",
-        "owners",
-        "state",
-        "whose",
-        "work_dirs",
+        "config",
+        "preflight",
+        "report",
+        "slurm",
+        "supervise",
+        "system",
+        "trainers",
+        "training",
+        "watching",
     },
-    "watching": {"attempts", "command", "config", "signature", "state", "supervise"},
-    "logs": {"bars", "files"},
-    "diagnose": {"files", "overflow"},
-    "report": {"diagnose"},
 }
 VIEWS = {"cli", "__main__", "__init__"}  # these may import everything, and nobody imports them
 
@@ -217,7 +176,15 @@ def test_nobody_imports_the_command_line() -> None:
     assert importers <= {"__main__", "cli"}
 
 
-@pytest.mark.parametrize("door", sorted(LIBRARY.glob("*/__init__.py")), ids=lambda path: path.parent.name)
+# Of these each module is a door of its own: who asks for one of them does not load the others.
+SHELVES = {"operations", "progress", "system", "training"}
+
+
+@pytest.mark.parametrize(
+    "door",
+    [path for path in sorted(LIBRARY.glob("*/__init__.py")) if path.parent.name not in SHELVES],
+    ids=lambda path: path.parent.name,
+)
 def test_a_package_has_one_public_door(door: Path) -> None:
     """A package lists what it offers in `__all__`, and the others import nothing else of it."""
     tree, package = parse(door), door.parent.name
@@ -261,7 +228,9 @@ def imported_by_the_rules() -> set[str]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("module", ["trainrelay.config", "trainrelay.state", "trainrelay.signature"])
+@pytest.mark.parametrize(
+    "module", ["trainrelay.config", "trainrelay.training.state", "trainrelay.training.signature"]
+)
 def test_what_plans_a_run_is_light(module: str) -> None:
     """Config, state and signature load nothing heavy."""
     assert not loaded_by(module) & HEAVY
@@ -412,15 +381,15 @@ def test_tests_of_one_group_run_in_one_process(request: pytest.FixtureRequest) -
 def test_a_trainer_kind_is_named_where_it_is_made_and_where_a_person_chooses_it_and_nowhere_else() -> None:
     """What differs between kinds belongs to their classes, not to an `if` somewhere else.
 
-    logs and diagnose speak of log formats, which have names of their own.
+    analysis speaks of log formats, which have names of their own.
     """
-    from trainrelay.command import TRAINERS  # noqa: PLC0415
+    from trainrelay.trainers import TRAINERS  # noqa: PLC0415
 
     naming = {
         path.relative_to(LIBRARY).as_posix()
         for path in modules()
-        if part_of(path) not in ("logs", "diagnose")
+        if part_of(path) != "analysis"
         for node in ast.walk(parse(path))
         if isinstance(node, ast.Constant) and node.value in TRAINERS
     }
-    assert naming == {"command/mmcv.py", "command/metriclogger.py", "config/models.py"}
+    assert naming == {"trainers/mmcv.py", "trainers/metriclogger.py", "config/models.py"}

@@ -33,7 +33,7 @@ from bench.section import machine, write_section
 from support.project import CONFIG, Project, make_project
 from trainrelay import dag
 from trainrelay.config import Config, load_config
-from trainrelay.request import cores
+from trainrelay.training.request import cores
 
 SECTION = "What a plan of many stages costs"
 FEW, MANY = 100, 1000  # stages

@@ -21,8 +21,8 @@ from faults.launch import PATIENCE_S, Launch
 from faults.stamps import Stamps, read_stamps
 from support.project import CONFIG, make_project
 from support.supervising import carrying
-from trainrelay.attempts import list_attempts
 from trainrelay.records import AttemptRecord, TrainRecord
+from trainrelay.training.attempts import list_attempts
 
 INJECTED = Path(__file__).with_name("injected")
 MARK = "TRAINRELAY_FAULT"  # in the environment of all that a row starts

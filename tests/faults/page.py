@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from faults.fault import Played
-from trainrelay.files import write_bytes
+from trainrelay.system.files import write_bytes
 
 HEAD = """# Faults
 

@@ -10,10 +10,10 @@ import pytest
 
 from slurm.rig import Rig
 from support.project import Project, make_project
-from trainrelay.checks import asked_of, partition_checks, request_check
-from trainrelay.cluster import nodes, partitions
 from trainrelay.config import Resources, Site
-from trainrelay.slurm import sbatch_flags
+from trainrelay.preflight import asked_of, partition_checks, request_check
+from trainrelay.slurm import nodes, partitions
+from trainrelay.slurm.flags import sbatch_flags
 
 
 @pytest.fixture

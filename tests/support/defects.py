@@ -44,10 +44,10 @@ DEFECTS = (
     Defect(
         "nan-in-losses-not-found",
         "Only an infinite loss is a finding; NaN passes.",
-        f"{LIBRARY}/diagnose/checks/finiteness.py",
+        f"{LIBRARY}/analysis/checks/finiteness.py",
         "if not math.isfinite(value)]",
         "if math.isinf(value)]",
-        "tests/unit/diagnose/test_checks.py::test_nan_and_inf_block_with_their_first_place",
+        "tests/unit/analysis/test_checks.py::test_nan_and_inf_block_with_their_first_place",
     ),
     Defect(
         "exit-status-decides-what-is-finished",
@@ -78,32 +78,32 @@ DEFECTS = (
     Defect(
         "superseded-rows-stay",
         "A start from zero that logs at another interval keeps rows of the run before it.",
-        f"{LIBRARY}/logs/assemble.py",
+        f"{LIBRARY}/analysis/readers/assemble.py",
         "_interval([training]) or",
         "clock.interval or",
-        "tests/unit/logs/test_superseded.py"
+        "tests/unit/analysis/readers/test_superseded.py"
         "::test_a_run_with_another_interval_in_the_same_file_leaves_no_row_of_the_one_before",
     ),
     Defect(
         "ranks-out-of-step-share-evaluations",
         "Where ranks print through buffers, the evaluation of one epoch is shown at another.",
-        f"{LIBRARY}/logs/starts.py",
+        f"{LIBRARY}/analysis/readers/starts.py",
         "self.means.clear()",
         "pass",
-        "tests/unit/logs/test_metriclogger_starts.py::test_blocks_of_lines_that_every_rank_prints_count_once",
+        "tests/unit/analysis/readers/test_metriclogger_starts.py::test_blocks_of_lines_that_every_rank_prints_count_once",
     ),
     Defect(
         "skipped-step-blocks",
         "A single gradient norm that overflowed blocks a healthy training.",
-        f"{LIBRARY}/diagnose/checks/finiteness.py",
+        f"{LIBRARY}/analysis/checks/finiteness.py",
         "    if not last:",
         "    if not last and named:",
-        "tests/unit/diagnose/test_skipped_steps.py::test_a_norm_that_is_finite_again_is_a_skipped_step",
+        "tests/unit/analysis/test_skipped_steps.py::test_a_norm_that_is_finite_again_is_a_skipped_step",
     ),
     Defect(
         "nan-norm-before-a-crash-ignored",
         "A crash after a gradient norm that was NaN is the trainer's bug, and is tried again.",
-        f"{LIBRARY}/overflow.py",
+        f"{LIBRARY}/progress/overflow.py",
         "if grad_norm is not None and math.isnan(grad_norm) else None",
         "if grad_norm is not None and math.isnan(grad_norm) and loss is None else None",
         "tests/unit/supervise/test_classify.py::test_crash_after_a_nan_gradient_norm_is_diverged",
@@ -138,96 +138,96 @@ DEFECTS = (
     Defect(
         "comment-in-the-identity",
         "The trainer config counts as text, so that a comment trains anew.",
-        f"{LIBRARY}/command/mmcv_config.py",
+        f"{LIBRARY}/trainers/mmcv_config.py",
         "values: dict[str, Any] = {}",
         'values: dict[str, Any] = {"text": own.read_text()}',
-        "tests/unit/command/test_mmcv_config.py::test_comments_formatting_and_docstrings_change_nothing",
+        "tests/unit/trainers/test_mmcv_config.py::test_comments_formatting_and_docstrings_change_nothing",
     ),
     Defect(
         "inherited-value-is-a-change",
         "A setting that a child repeats, or a base that is renamed, trains anew.",
-        f"{LIBRARY}/command/mmcv_config.py",
+        f"{LIBRARY}/trainers/mmcv_config.py",
         "values = merged({k: v for k, v in said.items()",
         "values = values | merged({f'{path.name} {k}': v for k, v in said.items()",
-        "tests/unit/command/test_mmcv_values.py::test_what_says_the_inherited_value_is_no_change",
+        "tests/unit/trainers/test_mmcv_values.py::test_what_says_the_inherited_value_is_no_change",
     ),
     Defect(
         "code-leaves-values-as-they-were",
         "What a loop in a trainer config changes is taken for what stood there before.",
-        f"{LIBRARY}/command/python_values.py",
+        f"{LIBRARY}/trainers/python_values.py",
         "self.held |= {**before, **made_from,",
         "self.held |= {**made_from,",
-        "tests/unit/command/test_mmcv_values_run.py::test_what_is_claimed_of_a_config_is_what_running_it_gives",
+        "tests/unit/trainers/test_mmcv_values_run.py::test_what_is_claimed_of_a_config_is_what_running_it_gives",
     ),
     Defect(
         "imported-code-is-no-identity",
         "A changed value in a file that a trainer config imports trains nothing.",
-        f"{LIBRARY}/command/python_values.py",
+        f"{LIBRARY}/trainers/python_values.py",
         "return f\" which reads {cut(', '.join(files))}\" if files else",
         'return "" if files else',
-        "tests/unit/command/test_identity_reaches.py"
+        "tests/unit/trainers/test_identity_reaches.py"
         "::test_a_change_in_a_file_that_a_config_takes_code_from_is_seen",
     ),
     Defect(
         "constants-are-no-identity",
         "Another value of the constant that a default is made from trains nothing.",
-        f"{LIBRARY}/command/argparse_config.py",
+        f"{LIBRARY}/trainers/argparse_config.py",
         "made_from = depended_on(code, names)",
         "made_from: list[ast.stmt] = []",
-        "tests/unit/command/test_identity_reaches.py::test_a_change_of_what_a_default_is_made_from_is_seen",
+        "tests/unit/trainers/test_identity_reaches.py::test_a_change_of_what_a_default_is_made_from_is_seen",
     ),
     Defect(
         "set-defaults-are-no-identity",
         "Another default given by set_defaults trains nothing.",
-        f"{LIBRARY}/command/argparse_config.py",
+        f"{LIBRARY}/trainers/argparse_config.py",
         'attr="add_argument" | "set_defaults" as name',
         'attr="add_argument" as name',
-        "tests/unit/command/test_identity_reaches.py::test_a_change_of_what_a_default_is_made_from_is_seen",
+        "tests/unit/trainers/test_identity_reaches.py::test_a_change_of_what_a_default_is_made_from_is_seen",
     ),
     Defect(
         "old-records-by-new-rules",
         "After an upgrade every training that an earlier version began is a changed one.",
-        f"{LIBRARY}/state.py",
+        f"{LIBRARY}/training/state.py",
         "counted = facts.ingredients if identity.format == RULES else facts.by_rules_1 or facts.ingredients",
         "counted = facts.ingredients",
-        "tests/unit/test_old_runs.py::test_an_upgrade_is_no_change_of_what_is_trained_or_half_trained",
+        "tests/unit/training/test_old_runs.py::test_an_upgrade_is_no_change_of_what_is_trained_or_half_trained",
     ),
     Defect(
         "docstring-in-the-identity",
         "A docstring in a trainer config trains anew.",
-        f"{LIBRARY}/command/mmcv_config.py",
+        f"{LIBRARY}/trainers/mmcv_config.py",
         "isinstance(statement.value, ast.Constant)",
         "isinstance(statement.value, ast.Name)",
-        "tests/unit/command/test_mmcv_config.py::test_comments_formatting_and_docstrings_change_nothing",
+        "tests/unit/trainers/test_mmcv_config.py::test_comments_formatting_and_docstrings_change_nothing",
     ),
     Defect(
         "backend-in-the-identity",
         "Another communication backend trains anew, though the weights do not depend on it.",
-        f"{LIBRARY}/signature.py",
+        f"{LIBRARY}/training/signature.py",
         '"trainer kind": trainer.kind,',
         '"trainer kind": trainer.kind, "backends": " > ".join(settings.backends),',
-        "tests/unit/test_signature.py::test_what_leaves_the_weights_alone_is_not_in_it",
+        "tests/unit/training/test_signature.py::test_what_leaves_the_weights_alone_is_not_in_it",
     ),
     Defect(
         "epochs-in-the-ingredients",
         "Raised epochs train anew instead of going on.",
-        f"{LIBRARY}/signature.py",
+        f"{LIBRARY}/training/signature.py",
         '"deterministic": str(settings.deterministic),',
         '"epochs": str(settings.epochs),',
-        "tests/unit/test_signature.py::test_what_leaves_the_weights_alone_is_not_in_it",
+        "tests/unit/training/test_signature.py::test_what_leaves_the_weights_alone_is_not_in_it",
     ),
     Defect(
         "changed-identity-resumes",
         "A training whose learning rate changed goes on from the old weights.",
-        f"{LIBRARY}/state.py",
+        f"{LIBRARY}/training/state.py",
         'return State("changed", "what it is trained from has changed", tuple(changes))',
         "return _unfinished(facts)",
-        "tests/unit/test_state.py::test_a_change_is_noticed_before_anything_is_resumed",
+        "tests/unit/training/test_state.py::test_a_change_is_noticed_before_anything_is_resumed",
     ),
     Defect(
         "changed-training-not-set-aside",
         "A changed training starts in the old one's folder and writes over it.",
-        f"{LIBRARY}/cli/train.py",
+        f"{LIBRARY}/operations/train.py",
         'if judged.kind == "changed" or _other_start(facts, digest):',
         "if _other_start(facts, digest):",
         "tests/unit/cli/test_train_stage.py::test_a_changed_training_is_set_aside_before_another_is_started",
@@ -235,7 +235,7 @@ DEFECTS = (
     Defect(
         "foreign-work-dir-is-fresh",
         "A work dir with somebody else's checkpoints is trained into.",
-        f"{LIBRARY}/state.py",
+        f"{LIBRARY}/training/state.py",
         "    if problem := facts.not_ours or (\n        facts.left_behind and",
         "    if problem := facts.not_ours or (\n        () and",
         "tests/unit/cli/test_train_stage.py::test_a_foreign_work_dir_is_refused_and_left_alone",
@@ -243,7 +243,7 @@ DEFECTS = (
     Defect(
         "final-checkpoint-not-compared",
         "After a reverted change the other training's checkpoint is promoted.",
-        f"{LIBRARY}/cli/train_record.py",
+        f"{LIBRARY}/operations/train_record.py",
         "if refusal := state.not_as_recorded(facts, found):",
         "if refusal := None:",
         "tests/unit/cli/test_reverted_change.py::TestAnotherFile::test_is_refused_at_train_promote_and_resume",
@@ -251,7 +251,7 @@ DEFECTS = (
     Defect(
         "work-dir-of-another-training",
         "Two working copies train into one work dir.",
-        f"{LIBRARY}/whose.py",
+        f"{LIBRARY}/training/whose.py",
         "if owner is None or owner.id == ours:",
         "if owner is None or owner.id:",
         "tests/unit/cli/test_reverted_change.py::TestOwner"
@@ -260,7 +260,7 @@ DEFECTS = (
     Defect(
         "others-files-archived",
         "A work dir with somebody's dataset in it is moved away.",
-        f"{LIBRARY}/archiving.py",
+        f"{LIBRARY}/training/archiving.py",
         "if owner is None or not owner.was_empty:",
         "if owner is None:",
         "tests/unit/cli/test_reverted_change.py::TestArchiving"
@@ -269,10 +269,10 @@ DEFECTS = (
     Defect(
         "retrain-guard-ignored",
         "Any number of GPU-hours is set aside without a person's word.",
-        f"{LIBRARY}/plan.py",
+        f"{LIBRARY}/training/plan.py",
         "if facts.gpu_h <= config.retrain_guard_gpu_h or retrain_accepted(facts):",
         "if facts.gpu_h >= 0 or retrain_accepted(facts):",
-        "tests/unit/test_plan.py::test_more_gpu_hours_than_the_guard_are_not_set_aside",
+        "tests/unit/training/test_plan.py::test_more_gpu_hours_than_the_guard_are_not_set_aside",
     ),
     Defect(
         "unknown-keys-allowed",
@@ -286,7 +286,7 @@ DEFECTS = (
     Defect(
         "only-the-launcher-is-ended",
         "Ranks in sessions of their own outlive a stop and hold the GPUs.",
-        f"{LIBRARY}/alive.py",
+        f"{LIBRARY}/system/alive.py",
         "if one.parent in whole} - whole",
         "if one.parent in whole and one.parent == os.getpid()} - whole",
         "tests/unit/supervise/test_process.py::test_every_process_is_found_and_ended",
@@ -327,18 +327,18 @@ DEFECTS = (
     Defect(
         "other-host-counts-as-dead",
         "An open attempt on another node is taken for lost, and a second trainer starts beside it.",
-        f"{LIBRARY}/attempts.py",
+        f"{LIBRARY}/training/attempts.py",
         'not in ("gone", "rebooted")',
         'in ("runs", "stopped")',
-        "tests/unit/test_state.py::TestSupervisor::test_on_another_host_it_may_live",
+        "tests/unit/training/test_state.py::TestSupervisor::test_on_another_host_it_may_live",
     ),
     Defect(
         "renamed-before-synced",
         "A power cut leaves an empty record or checkpoint under the right name.",
-        f"{LIBRARY}/files.py",
+        f"{LIBRARY}/system/files.py",
         "yield file\n                sync(file)",
         "yield file",
-        "tests/unit/test_files.py::test_file_then_name_then_folder_are_synced_in_this_order",
+        "tests/unit/system/test_files.py::test_file_then_name_then_folder_are_synced_in_this_order",
     ),
     # ------------------------------------------------------------------ checkpoints and promotion
     Defect(
@@ -404,7 +404,7 @@ DEFECTS = (
     Defect(
         "gate-dropped",
         "Blocking findings do not keep a checkpoint from the next stage.",
-        f"{LIBRARY}/cli/promote.py",
+        f"{LIBRARY}/operations/promote.py",
         "if blocking := _blocking(config, facts):",
         "if blocking := []:",
         "tests/unit/cli/test_promote_stage.py::test_a_blocking_finding_keeps_the_checkpoint_where_it_is",
@@ -463,10 +463,10 @@ DEFECTS = (
     Defect(
         "one-reading-for-ever",
         "A plan is made from the trainer files as they were when the first one was.",
-        f"{LIBRARY}/files.py",
+        f"{LIBRARY}/system/files.py",
         "_reader.reset(token)",
         "pass",
-        "tests/unit/test_plan_scale.py::test_the_next_plan_reads_again",
+        "tests/unit/training/test_plan_scale.py::test_the_next_plan_reads_again",
     ),
     Defect(
         "siblings-share-their-gpus",
@@ -488,10 +488,10 @@ DEFECTS = (
     Defect(
         "epochs-of-checkpoints-count-as-they-are",
         "A checkpoint that says 4 and was saved after five epochs is taken for that of the fourth.",
-        f"{LIBRARY}/command/metriclogger.py",
+        f"{LIBRARY}/trainers/metriclogger.py",
         "return [(number + epoch_base, path)",
         "return [(number, path)",
-        "tests/unit/command/test_metriclogger.py"
+        "tests/unit/trainers/test_metriclogger.py"
         "::test_checkpoints_are_recognised_by_content_and_count_finished_epochs",
     ),
     Defect(
@@ -514,19 +514,19 @@ DEFECTS = (
     Defect(
         "defaults-are-no-identity",
         "Another default in the training script does not train anew.",
-        f"{LIBRARY}/command/argparse_config.py",
+        f"{LIBRARY}/trainers/argparse_config.py",
         "cut(typed_text(said, kinds.get(name)))",
         '""',
-        "tests/unit/command/test_metriclogger.py"
+        "tests/unit/trainers/test_metriclogger.py"
         "::test_a_changed_default_changes_what_the_training_is_and_a_comment_does_not",
     ),
     Defect(
         "mistyped-arguments-pass",
         "A mistyped argument is found by the trainer, after the GPUs were waited for.",
-        f"{LIBRARY}/command/metriclogger.py",
+        f"{LIBRARY}/trainers/metriclogger.py",
         "    yield from _undeclared(request)\n",
         "",
-        "tests/unit/command/test_metriclogger.py::test_what_the_script_cannot_be_told_is_a_sentence",
+        "tests/unit/trainers/test_metriclogger.py::test_what_the_script_cannot_be_told_is_a_sentence",
     ),
     Defect(
         "a-thread-per-core-in-each-rank",
@@ -539,7 +539,7 @@ DEFECTS = (
     Defect(
         "negative-cross-entropy-is-health",
         "A cross-entropy below zero is no warning.",
-        f"{LIBRARY}/diagnose/checks/__init__.py",
+        f"{LIBRARY}/analysis/checks/__init__.py",
         "    negative_cross_entropy,\n",
         "",
         "tests/unit/cli/test_explain_guide.py::test_what_goes_in_comes_out_explained",
@@ -614,10 +614,10 @@ DEFECTS = (
     Defect(
         "reused-pid-is-the-owner",
         "Another process that was given a dead owner's pid holds the lease for ever.",
-        f"{LIBRARY}/alive.py",
+        f"{LIBRARY}/system/alive.py",
         "if ticks != found.ticks or found.gone:",
         "if found.gone:",
-        "tests/unit/test_alive.py::test_pid_given_again_is_another_process",
+        "tests/unit/system/test_alive.py::test_pid_given_again_is_another_process",
     ),
     Defect(
         "silence-of-slurm-is-death",
@@ -639,15 +639,15 @@ DEFECTS = (
     Defect(
         "old-owners-checkpoints-count",
         "What a fenced owner's trainer saves after the takeover is resumed from.",
-        f"{LIBRARY}/work_dirs.py",
+        f"{LIBRARY}/training/work_dirs.py",
         "if epoch <= takeover.after_epoch:",
         "if epoch:",
-        "tests/unit/test_work_dirs.py::test_what_the_old_owner_writes_after_the_takeover_does_not_count",
+        "tests/unit/training/test_work_dirs.py::test_what_the_old_owner_writes_after_the_takeover_does_not_count",
     ),
     Defect(
         "takeover-shares-the-work-dir",
         "Two trainers write into one work dir where an owner that was believed dead still lives.",
-        f"{LIBRARY}/cli/train.py",
+        f"{LIBRARY}/operations/train.py",
         "            write_json(facts.paths.identity, _taken(facts, facts.identity, lease))\n",
         "            _taken(facts, facts.identity, lease)\n",
         "tests/unit/cli/test_takeover.py::test_it_writes_to_a_work_dir_of_its_own_and_reads_the_old_one",
@@ -680,10 +680,10 @@ DEFECTS = (
     Defect(
         "bars-of-evaluations-are-training",
         "The bar of an evaluation counts as progress of the training, and its losses as the training's.",
-        f"{LIBRARY}/bars.py",
+        f"{LIBRARY}/progress/bars.py",
         "(match := _BAR.match(line))",
         "(match := _BAR.search(line))",
-        "tests/unit/test_bars.py::test_other_bars_and_torn_ones_are_none",
+        "tests/unit/progress/test_bars.py::test_other_bars_and_torn_ones_are_none",
     ),
     Defect(
         "stack-signal-without-a-look",
@@ -777,19 +777,19 @@ DEFECTS = (
     Defect(
         "short-limit-not-refused",
         "A time limit in which no checkpoint can be saved is submitted all the same.",
-        f"{LIBRARY}/plan.py",
+        f"{LIBRARY}/training/plan.py",
         "needed_s <= limit_min * 60:",
         "needed_s <= limit_min * 3600:",
-        "tests/unit/test_plan.py"
+        "tests/unit/training/test_plan.py"
         "::test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_set",
     ),
     Defect(
         "legs-of-one-job-are-one",
         "train.json tells a job that was requeued as one leg.",
-        f"{LIBRARY}/legs.py",
+        f"{LIBRARY}/training/legs.py",
         "key=lambda attempt: attempt.slurm",
         "key=lambda attempt: attempt.slurm and attempt.slurm.job_id",
-        "tests/unit/test_legs.py::test_each_run_of_a_job_is_a_leg_with_all_its_attempts",
+        "tests/unit/training/test_legs.py::test_each_run_of_a_job_is_a_leg_with_all_its_attempts",
     ),
     # ------------------------------------------------------------------ checkpoints that are written over
     Defect(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainrelay.command import RUNGS, LaunchRequest, Rung
+from trainrelay.trainers import RUNGS, LaunchRequest, Rung
 
 # Python imports it at its start; PYTHONPATH holds the checkout first.
 HABITS = """

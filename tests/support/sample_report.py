@@ -16,8 +16,7 @@ from typing import Any
 
 from support.metriclogger_logs import write_metriclogger_json, write_metriclogger_log
 from support.mmcv_logs import mmcv_text, write_mmcv_log
-from trainrelay.diagnose import analyze
-from trainrelay.logs import read
+from trainrelay.analysis import analyze, read
 from trainrelay.records import (
     Acceptance,
     Analysis,

@@ -13,9 +13,9 @@ import psutil
 
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.config import Config, StagePaths, parse, stage_paths
-from trainrelay.files import read_record, write_json
 from trainrelay.records import AttemptRecord, CheckpointFacts, FileDigest, Identity
-from trainrelay.signature import ingredients
+from trainrelay.system.files import read_record, write_json
+from trainrelay.training.signature import ingredients
 
 EPOCHS, RANKS = 2, 8
 WEIGHTS = b"the weights of epoch 2"

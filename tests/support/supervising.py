@@ -20,18 +20,18 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from trainrelay import alive
-from trainrelay.alive import TAG_VARIABLE
-from trainrelay.command import RUNGS, Launch, LaunchRequest
-from trainrelay.command.metriclogger import MetricLogger
-from trainrelay.command.mmcv import Mmcv
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord, EpochBases
 from trainrelay.supervise import Lease, StageJob, acquire, process, recover, roll, train
 from trainrelay.supervise.attempt import Surroundings, attempt
 from trainrelay.supervise.display import display
 from trainrelay.supervise.stop import stop_requests
-from trainrelay.work_dirs import WorkDirs
+from trainrelay.system import alive
+from trainrelay.system.alive import TAG_VARIABLE
+from trainrelay.trainers import RUNGS, Launch, LaunchRequest
+from trainrelay.trainers.metriclogger import MetricLogger
+from trainrelay.trainers.mmcv import Mmcv
+from trainrelay.training.work_dirs import WorkDirs
 
 TOY = Path(__file__).with_name("toy_trainer.py")
 DEADLINE_S = 60.0

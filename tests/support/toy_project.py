@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from support.supervising import TOY, Toy
-from trainrelay.cli.promote import promote_stage
-from trainrelay.cli.train import train_stage
-from trainrelay.command import TRAINERS, Launch, LaunchRequest
 from trainrelay.config import Config, StagePaths, parse, stage_paths
+from trainrelay.operations.promote import promote_stage
+from trainrelay.operations.train import train_stage
+from trainrelay.trainers import TRAINERS, Launch, LaunchRequest
 
 EPOCHS = 3
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.project import Project, make_project
-from trainrelay.logs import read
+from trainrelay.analysis import read
 from trainrelay.records import Log
 
 # In one process with all other trainings: two at a time on two cores wait for each other.

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from support import detr_like
-from trainrelay.attempts import list_attempts
-from trainrelay.cli.promote import promote_stage
-from trainrelay.cli.train import train_stage
 from trainrelay.config import Config, parse, stage_paths
+from trainrelay.operations.promote import promote_stage
+from trainrelay.operations.train import train_stage
+from trainrelay.training.attempts import list_attempts
 
 PRINTS, MASK = "tqdm", True
 EPOCHS, PHASES = 3, ("within", "before-save", "after-save")

@@ -90,7 +90,7 @@ def test_editing_the_library_trains_nothing(trained: Project, tmp_path: Path) ->
 
     copied = tmp_path / "src"
     subprocess.run(["cp", "-r", str(REPOSITORY / "workflow/src"), str(copied)], check=True)
-    library = copied / "trainrelay/cli/train.py"
+    library = copied / "trainrelay/operations/train.py"
     library.write_text(library.read_text() + "\n# a comment, and code\nUNUSED = 1\n")
     done = trained.run("snakemake", "-n", "--cores", "2", env={"PYTHONPATH": str(copied)})
     assert "Nothing to be done" in done.stdout + done.stderr

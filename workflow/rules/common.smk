@@ -5,7 +5,8 @@ if "runs" not in config:
     configfile: "config.yaml"
 
 
-from trainrelay import dag, launch_id
+from trainrelay import dag
+from trainrelay.training import launch_id
 from trainrelay.config import save_snapshot
 from trainrelay.request import cores
 

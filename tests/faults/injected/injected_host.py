@@ -9,8 +9,9 @@ import sys
 import time
 from functools import partial
 
-from trainrelay import alive, cli
-from trainrelay.cli import train
+from trainrelay import cli
+from trainrelay.operations import train
+from trainrelay.system import alive
 
 host, beat_s, ahead_s, *argv = sys.argv[1:]
 real = time.time

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from trainrelay import files
 from trainrelay.checkpoint import check_target, promote, promotion
 from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.records import FileDigest
+from trainrelay.system import files
 
 
 def sha(data: bytes) -> str:

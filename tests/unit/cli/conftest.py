@@ -8,4 +8,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def enough_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as any training asks for."""
-    monkeypatch.setattr("trainrelay.cli.train.too_few_gpus", lambda *_: None)
+    monkeypatch.setattr("trainrelay.operations.train.too_few_gpus", lambda *_: None)

@@ -9,14 +9,14 @@ import pytest
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import accept
-from trainrelay.cli.report import write_report
-from trainrelay.cli.train_record import write_train_record
 from trainrelay.config import Config
 from trainrelay.errors import UserError
-from trainrelay.files import read_record, write_json
-from trainrelay.plan import stage_plan
+from trainrelay.operations.report import write_report
+from trainrelay.operations.train_record import write_train_record
 from trainrelay.records import FileDigest, Identity
-from trainrelay.state import read
+from trainrelay.system.files import read_record, write_json
+from trainrelay.training.plan import stage_plan
+from trainrelay.training.state import read
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from support.stage_on_disk import OnDisk
-from trainrelay.checks import Found, mend, ok
-from trainrelay.cli import check, main
-from trainrelay.cluster import Node, Partition
+from trainrelay.cli import main
+from trainrelay.cli.check import every_stage
 from trainrelay.config import parse
 from trainrelay.errors import SlurmError
+from trainrelay.operations import check
+from trainrelay.preflight import Found, mend, ok
+from trainrelay.slurm import Node, Partition
 
 NODE = Node("n1", frozenset({"gpu"}), {"a40": 8}, frozenset(), 64, 256_000, True)
 Typed = Callable[..., int]
@@ -178,6 +180,6 @@ def test_runs_with_the_same_python_are_asked_for_together(
     data["runs"]["q"]["stages"] = {"u": {**data["runs"]["r"]["stages"]["s"], "promotion": None}}
     data["runs"]["p"]["stages"] = {"v": {**data["runs"]["r"]["stages"]["s"], "promotion": None}}
     config = parse(data)
-    labels = [label for label, _ in check.checks(config, check._all(config), datetime(2026, 1, 31))][:2]
+    labels = [label for label, _ in check.checks(config, every_stage(config), datetime(2026, 1, 31))][:2]
     assert labels == ["r, q", "p"]
     assert asked == [sys.executable] * 2

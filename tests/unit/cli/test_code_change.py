@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from support.stage_on_disk import OnDisk
-from trainrelay.checkout import code
-from trainrelay.cli import train
 from trainrelay.errors import Refusal
+from trainrelay.operations import train
 from trainrelay.supervise import StageJob
+from trainrelay.training.checkout import code
 
 pytestmark = pytest.mark.process
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from support.toy_project import ToyByRate, ToyProject, make_checkout
-from trainrelay.cli.analyze import analyze_stage
-from trainrelay.command import Launch, LaunchRequest
 from trainrelay.errors import NoProgress
+from trainrelay.operations.analyze import analyze_stage
 from trainrelay.records import Analysis, Finding
+from trainrelay.trainers import Launch, LaunchRequest
 
 LAUNCH = ToyByRate.launch
 pytestmark = pytest.mark.process

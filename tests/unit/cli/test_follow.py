@@ -11,8 +11,8 @@ import pytest
 
 from support.stage_on_disk import OnDisk
 from support.supervising import eventually
-from trainrelay.cli import train
 from trainrelay.errors import Interrupted, Refusal
+from trainrelay.operations import train
 from trainrelay.supervise import acquire
 
 

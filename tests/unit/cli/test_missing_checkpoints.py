@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from support.toy_project import ToyByRate, ToyProject, make_checkout
-from trainrelay import state
-from trainrelay.attempts import list_attempts
-from trainrelay.command import TRAINERS
 from trainrelay.errors import Refusal
-from trainrelay.files import read_record, write_json
-from trainrelay.owners import owner_of
-from trainrelay.plan import stage_plan
 from trainrelay.records import AttemptRecord, Identity
+from trainrelay.system.files import read_record, write_json
+from trainrelay.trainers import TRAINERS
+from trainrelay.training import state
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.owners import owner_of
+from trainrelay.training.plan import stage_plan
 
 pytestmark = pytest.mark.process
 

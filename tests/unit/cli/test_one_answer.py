@@ -15,17 +15,17 @@ import pytest
 from support import detr_like
 from support.mmcv_logs import write_mmcv_log
 from support.toy_project import arguments
-from trainrelay import state
 from trainrelay.checkpoint import inspect
 from trainrelay.cli import accept
-from trainrelay.cli.promote import promote_stage
-from trainrelay.cli.train import train_stage
 from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.errors import Refusal
-from trainrelay.files import write_json
-from trainrelay.plan import stage_plan
+from trainrelay.operations.promote import promote_stage
+from trainrelay.operations.train import train_stage
 from trainrelay.records import AttemptRecord, EpochBases, Identity
-from trainrelay.signature import ingredients
+from trainrelay.system.files import write_json
+from trainrelay.training import state
+from trainrelay.training.plan import stage_plan
+from trainrelay.training.signature import ingredients
 
 
 @dataclass(frozen=True)

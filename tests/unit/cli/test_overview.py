@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 from support.stage_on_disk import OnDisk
-from trainrelay.cli import main, train
+from trainrelay.cli import main
 from trainrelay.config import load_config, overview
 from trainrelay.errors import TrainrelayError
-from trainrelay.files import read_record
+from trainrelay.operations import train
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import Final, Outcome, StageJob
+from trainrelay.system.files import read_record
 
 
 @pytest.fixture

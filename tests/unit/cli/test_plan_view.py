@@ -14,12 +14,12 @@ import yaml
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import main
 from trainrelay.cli import plan as view
-from trainrelay.cluster import Start
 from trainrelay.config import Config, parse
 from trainrelay.errors import SlurmError
-from trainrelay.files import write_json
-from trainrelay.plan import plan, stage_plan
 from trainrelay.records import AttemptRecord
+from trainrelay.slurm import Start
+from trainrelay.system.files import write_json
+from trainrelay.training.plan import plan, stage_plan
 
 NOW = datetime(2026, 1, 31, 10, 0, 0)
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from trainrelay import state
-from trainrelay.cli import main, probe
-from trainrelay.command import LaunchRequest, Rung
+from trainrelay.cli import main
 from trainrelay.config import load_config
 from trainrelay.errors import Interrupted
+from trainrelay.operations import probe
 from trainrelay.records import ProbeResult
+from trainrelay.trainers import LaunchRequest, Rung
+from trainrelay.training import state
 
 ERROR = "RuntimeError: Distributed package doesn't have NCCL built in"
 SPEEDS = {"nccl-no-p2p": {25: 11.0, 256: 12.345}, "gloo": {25: 1.5, 256: 2.0}, "own": {25: 3.0, 256: 4.0}}

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from support.stage_on_disk import WEIGHTS, OnDisk
-from trainrelay import checkpoint, state
+from trainrelay import checkpoint
 from trainrelay.cli import accept
-from trainrelay.cli.promote import promote_stage, refuse_foreign_target
-from trainrelay.cli.train import train_stage
 from trainrelay.config import Config
 from trainrelay.errors import Refusal
-from trainrelay.files import read_record, write_json
-from trainrelay.plan import stage_plan
+from trainrelay.operations.promote import promote_stage, refuse_foreign_target
+from trainrelay.operations.train import train_stage
 from trainrelay.records import Acceptance, AttemptRecord, CheckpointRecord, Promotions, TrainRecord
+from trainrelay.system.files import read_record, write_json
+from trainrelay.training import state
+from trainrelay.training.plan import stage_plan
 
 NAN_LOSS = {"metrics": {"loss": lambda step: math.nan if step >= 150 else 5.0}}
 

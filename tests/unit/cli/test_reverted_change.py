@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from support.toy_project import ToyByRate, ToyProject, arguments, make_checkout
-from trainrelay import archiving, state
-from trainrelay.cli import accept, restore, train
-from trainrelay.command import TRAINERS
+from trainrelay.cli import accept
 from trainrelay.errors import Refusal, UserError
-from trainrelay.files import read_record, sha256_of, write_json
-from trainrelay.owners import claim
-from trainrelay.plan import stage_plan
+from trainrelay.operations import restore, train
 from trainrelay.records import Identity, Owner, Takeover
 from trainrelay.supervise import acquire
+from trainrelay.system.files import read_record, sha256_of, write_json
+from trainrelay.trainers import TRAINERS
+from trainrelay.training import archiving, state
+from trainrelay.training.owners import claim
+from trainrelay.training.plan import stage_plan
 
 pytestmark = pytest.mark.process
 

@@ -15,13 +15,13 @@ import pytest
 
 from support.stage_on_disk import OnDisk
 from support.supervising import eventually
-from trainrelay.cli.stop import stop_stage
 from trainrelay.config import Config
 from trainrelay.errors import Interrupted, UserError
-from trainrelay.files import read_record, write_json
+from trainrelay.operations.stop import stop_stage
 from trainrelay.records import AttemptRecord, Place
 from trainrelay.supervise import acquire, order_file
 from trainrelay.supervise.ask import read_order
+from trainrelay.system.files import read_record, write_json
 
 
 def stop(config: Config, where: str = "r/s", **options: Any) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from trainrelay.cli import main, submit
 from trainrelay.cli.arguments import parser
-from trainrelay.cluster import Job, Partition
 from trainrelay.controller import Order, locks
 from trainrelay.errors import SlurmError, UserError
+from trainrelay.slurm import Job, Partition
 
 CONFIG = """\
 runs:

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from support.stage_on_disk import OnDisk
-from trainrelay.alive import TAG_VARIABLE, here
-from trainrelay.attempts import PROCESSES
-from trainrelay.cli import train
 from trainrelay.config import stage_paths
 from trainrelay.errors import Fenced, Refusal
-from trainrelay.files import read_record, write_json
+from trainrelay.operations import train
 from trainrelay.records import AttemptRecord, Identity, Owner, Place, Processes
-from trainrelay.state import read
 from trainrelay.supervise import Done, Outcome, StageJob
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import add_claim, highest, write_beat
+from trainrelay.system.alive import TAG_VARIABLE, here
+from trainrelay.system.files import read_record, write_json
+from trainrelay.training.attempts import PROCESSES
+from trainrelay.training.state import read
 
 pytestmark = pytest.mark.process
 

@@ -10,9 +10,9 @@ import pytest
 
 from support.fake_slurm import FakeSlurm
 from support.stage_on_disk import WEIGHTS, OnDisk
-from trainrelay.checks import too_few_gpus
-from trainrelay.cli import train
 from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
+from trainrelay.operations import train
+from trainrelay.preflight import too_few_gpus
 from trainrelay.supervise import StageJob
 
 

@@ -11,11 +11,13 @@ import pytest
 from support.stage_on_disk import OnDisk
 from support.toy_project import ToyByRate, ToyProject, make_checkout
 from trainrelay import cli
-from trainrelay.cli import analyze, report
-from trainrelay.cli.promote import promote_stage
-from trainrelay.cli.train import train_stage
-from trainrelay.command import Launch
+from trainrelay.cli import analyze as cli_analyze
+from trainrelay.cli import report as cli_report
 from trainrelay.errors import LogError, NoProgress
+from trainrelay.operations import analyze, report
+from trainrelay.operations.promote import promote_stage
+from trainrelay.operations.train import train_stage
+from trainrelay.trainers import Launch
 
 UNKNOWN = "step 1 -> 0.75\nstep 2 -> \x1b[31m0.50\nstep 3 -> 0.25\n"
 
@@ -27,7 +29,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
     disk.train()
     (log,) = disk.paths.folder.glob("attempts/*/*.log")
     log.write_text(UNKNOWN)
-    for verb in (analyze, report):
+    for verb in (cli_analyze, cli_report):
         monkeypatch.setattr(verb, "configured", lambda _: disk.config())
     return disk
 

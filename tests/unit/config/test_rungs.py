@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from trainrelay.command import TRAINERS, TrainerConfig
 from trainrelay.config import Config, parse
 from trainrelay.errors import ConfigError
-from trainrelay.request import ladder, launch_request
+from trainrelay.trainers import TRAINERS, TrainerConfig
+from trainrelay.training.request import ladder, launch_request
 
 OWN: Mapping[str, Any] = {"one-network": {"backend": "nccl", "env": {"NCCL_SOCKET_IFNAME": "eth0"}}}
 

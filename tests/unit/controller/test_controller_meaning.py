@@ -6,8 +6,8 @@ from signal import SIGINT, SIGTERM, SIGUSR2, Signals
 
 import pytest
 
-from trainrelay.cluster import Job
 from trainrelay.controller.run import Next, meaning
+from trainrelay.slurm import Job
 
 
 def own(state: str, reason: str = "None", restarts: int = 0) -> Job:

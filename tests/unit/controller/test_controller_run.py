@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.cluster import Job
 from trainrelay.controller import control, locks, run
 from trainrelay.errors import Refusal, SlurmError, UserError
+from trainrelay.slurm import Job
 
 pytestmark = pytest.mark.process
 

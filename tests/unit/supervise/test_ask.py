@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
-from trainrelay.attempts import list_attempts
 from trainrelay.errors import Interrupted
 from trainrelay.supervise import train
 from trainrelay.supervise.ask import Asked, ask_to_stop, order_file, read_order
 from trainrelay.supervise.stop import stop_requests
+from trainrelay.training.attempts import list_attempts
 
 OWNER, OTHER = "a" * 32, "b" * 32
 

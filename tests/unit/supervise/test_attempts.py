@@ -12,12 +12,12 @@ import psutil
 import pytest
 
 from support.supervising import carrying, eventually, supervisor, toy_job
-from trainrelay.attempts import list_attempts
 from trainrelay.errors import Refusal, UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob
 from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt
 from trainrelay.supervise.recover import settle
+from trainrelay.training.attempts import list_attempts
 
 DEAD_PID = 2**22 + 1  # above the largest pid that Linux gives
 

@@ -13,9 +13,9 @@ from traceback import format_exception
 import pytest
 import yaml
 
-from trainrelay.command import StepSeen
 from trainrelay.records import CheckpointFacts, FileDigest
 from trainrelay.supervise.classify import Evidence, classify
+from trainrelay.trainers import StepSeen
 
 STEP = StepSeen(epoch=2, iteration=40, iters_per_epoch=100, loss=1.5, eta_s=None)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.command import StepSeen
 from trainrelay.supervise.classify import End, Evidence, classify
+from trainrelay.trainers import StepSeen
 
 ERRORS = Path(__file__).parent / "errors"
 STEP = StepSeen(epoch=2, iteration=40, iters_per_epoch=100, loss=1.5, eta_s=None)

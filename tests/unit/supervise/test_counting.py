@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from support.attempts import an_attempt
 from trainrelay.checkpoint import Glance
-from trainrelay.command import StepSeen
 from trainrelay.records import AttemptRecord, EpochBases, ResumePoint
 from trainrelay.supervise.counting import Counting
 from trainrelay.supervise.outcome import counted
+from trainrelay.trainers import StepSeen
 
 Base = Literal[0, 1]
 CONVENTIONS: list[tuple[Base, Base]] = [(0, 0), (0, 1), (1, 0), (1, 1)]

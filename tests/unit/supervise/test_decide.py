@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainrelay.ends import STOPPED
-from trainrelay.records import EndClass
+from trainrelay.records import STOPPED, EndClass
 from trainrelay.supervise.decide import Again, Done, Final, Left, Past, Step, Stop, after_probe, next_step
 
 LADDER = ("nccl", "nccl-no-p2p", "gloo")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from trainrelay.command import StepSeen
 from trainrelay.supervise.display import Display, Speed, describe, display, duration
+from trainrelay.trainers import StepSeen
 
 
 class Clock:

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from trainrelay.command import StepSeen
-from trainrelay.overflow import LINES, NORM_ITERATIONS
+from trainrelay.progress.overflow import LINES, NORM_ITERATIONS
 from trainrelay.supervise.diverging import Diverging
+from trainrelay.trainers import StepSeen
 
 
 def said(*losses: float | None) -> str | None:

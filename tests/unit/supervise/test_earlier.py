@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from support.attempts import an_attempt
-from trainrelay.ends import STOPPED
-from trainrelay.records import AttemptRecord, EndClass
+from trainrelay.records import STOPPED, AttemptRecord, EndClass
 from trainrelay.supervise.decide import Final, in_vain
 from trainrelay.supervise.earlier import earlier
 

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Alone, toy_job
-from trainrelay.attempts import list_attempts
-from trainrelay.command import Launch, LaunchRequest
-from trainrelay.command.metriclogger import MetricLogger
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, EpochBases
 from trainrelay.supervise import Done, Outcome, StageJob, train
 from trainrelay.supervise.resume import resume_point
+from trainrelay.trainers import Launch, LaunchRequest
+from trainrelay.trainers.metriclogger import MetricLogger
+from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.command import StepSeen
 from trainrelay.errors import Fenced
 from trainrelay.supervise import events
 from trainrelay.supervise.events import Kept, events_file, read_events
+from trainrelay.trainers import StepSeen
 
 
 class Shown:

@@ -22,14 +22,14 @@ import pytest
 from rich.console import Console
 
 from support.supervising import InPlace, eventually, once, supervisor, toy_job
-from trainrelay.alive import TAG_VARIABLE, Kin, find, stat
-from trainrelay.attempts import list_attempts
 from trainrelay.checkpoint import glance
 from trainrelay.errors import Fenced
-from trainrelay.files import copy_durably, temporary_beside
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob, keeping, settle
 from trainrelay.supervise.keeping import Keeper
+from trainrelay.system.alive import TAG_VARIABLE, Kin, find, stat
+from trainrelay.system.files import copy_durably, temporary_beside
+from trainrelay.training.attempts import list_attempts
 
 
 def saved_epoch(path: Path) -> int | None:

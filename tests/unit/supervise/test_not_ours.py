@@ -18,10 +18,10 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Toy, once, toy_job
-from trainrelay.attempts import list_attempts
-from trainrelay.command import Launch, LaunchRequest, Observation, hidden
 from trainrelay.errors import Refusal
 from trainrelay.supervise.resume import resume_point
+from trainrelay.trainers import Launch, LaunchRequest, Observation, hidden
+from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
 

@@ -28,9 +28,9 @@ from support.supervising import (
     toy_job,
     trainers,
 )
-from trainrelay.attempts import list_attempts
 from trainrelay.errors import Refusal, UserError
 from trainrelay.supervise import Done, Outcome, StageJob, orphaned, train
+from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from trainrelay.supervise.ports import free_port, is_free
+from trainrelay.system.ports import free_port, is_free
 
 
 def test_port_that_somebody_listens_on_is_not_free() -> None:

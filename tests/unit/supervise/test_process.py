@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.supervising import TOY, carrying, eventually
-from trainrelay.alive import TAG_VARIABLE, Kin, find, lives, stat
 from trainrelay.supervise.process import end_all, start
+from trainrelay.system.alive import TAG_VARIABLE, Kin, find, lives, stat
 
 pytestmark = pytest.mark.process
 

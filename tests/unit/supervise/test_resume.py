@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from support.supervising import toy_job
-from trainrelay.command import ResumeSeen, StepSeen
 from trainrelay.errors import Refusal
 from trainrelay.records import ResumePoint
 from trainrelay.supervise.resume import ResumeProof, resume_point
+from trainrelay.trainers import ResumeSeen, StepSeen
 
 POINT = ResumePoint(path="/data/epoch_2.pth", epoch=2, iteration=6)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from support.attempts import an_attempt
-from trainrelay.alive import here, stat, written_to
-from trainrelay.attempts import PROCESSES, held_open, kin_of, living
 from trainrelay.errors import Fenced
-from trainrelay.files import read_record, write_json
 from trainrelay.records import AttemptRecord, Processes
 from trainrelay.supervise import roll
 from trainrelay.supervise.roll import Roll
+from trainrelay.system.alive import here, stat, written_to
+from trainrelay.system.files import read_record, write_json
+from trainrelay.training.attempts import PROCESSES, held_open, kin_of, living
 
 SLEEPS = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 RECORD = an_attempt(1)

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
-from trainrelay.attempts import list_attempts
 from trainrelay.errors import NoProgress, Refusal
-from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.supervise import Done, Final, Outcome, StageJob, train
 from trainrelay.supervise.attempts import write_attempt
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
 pytestmark = pytest.mark.process
 

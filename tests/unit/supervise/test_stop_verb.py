@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from support.supervising import carrying, eventually, log_text, supervisor, toy_job
-from trainrelay.attempts import list_attempts
-from trainrelay.cli.stop import stop_stage
 from trainrelay.config import Config, parse
-from trainrelay.files import write_json
+from trainrelay.operations.stop import stop_stage
 from trainrelay.records import Identity
-from trainrelay.signature import ingredients
 from trainrelay.supervise import read_events
+from trainrelay.system.files import write_json
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.signature import ingredients
 from trainrelay.watching import StageWatch, remarks
 
 pytestmark = pytest.mark.process

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainrelay.supervise.tail import MAX_LINE_BYTES, Tail
+from trainrelay.system.tail import MAX_LINE_BYTES, Tail
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Toy, carrying, eventually, log_text, once, supervisor, toy_job
-from trainrelay.attempts import list_attempts
-from trainrelay.command import Launch, LaunchRequest, StepSeen
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob
 from trainrelay.supervise.outcome import final_checkpoint
+from trainrelay.trainers import Launch, LaunchRequest, StepSeen
+from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
 

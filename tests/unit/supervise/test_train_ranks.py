@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Ranks, carrying, eventually, log_text, once, supervisor, toy_job
-from trainrelay.alive import Kin, find
-from trainrelay.attempts import list_attempts
+from trainrelay.system.alive import Kin, find
+from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
 

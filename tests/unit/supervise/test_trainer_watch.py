@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from support.attempts import an_attempt
-from trainrelay.command import TRAINERS, StepSeen
 from trainrelay.supervise import watch as watch_module
 from trainrelay.supervise.counting import Counting
 from trainrelay.supervise.resume import ResumeProof
-from trainrelay.supervise.tail import Tail
 from trainrelay.supervise.watch import Watch
 from trainrelay.supervise.watchdog import Hang, Watchdog
+from trainrelay.system.tail import Tail
+from trainrelay.trainers import TRAINERS, StepSeen
 
 TICK_S = 4.0
 MINUTE_S = 60.0

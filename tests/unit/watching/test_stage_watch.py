@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from support.stage_on_disk import OnDisk
-from trainrelay.command.metriclogger import MetricLogger
-from trainrelay.command.mmcv import Mmcv
-from trainrelay.files import read_record, write_json
 from trainrelay.records import AttemptRecord, Place
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import add_claim, write_beat
+from trainrelay.system.files import read_record, write_json
+from trainrelay.trainers.metriclogger import MetricLogger
+from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.watching import StageWatch, remarks
 from trainrelay.watching import log as log_module
 from trainrelay.watching.log import LogSamples

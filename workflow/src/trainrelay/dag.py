@@ -13,11 +13,11 @@ from typing import Any
 
 from trainrelay.config import Config, load_plain, load_site, parse, stage_paths
 from trainrelay.errors import TrainrelayError
-from trainrelay.files import one_reading, read_once
-from trainrelay.hints import typed, with_configfile
-from trainrelay.plan import plan
 from trainrelay.slurm import slurm_resources
-from trainrelay.state import current
+from trainrelay.system.files import one_reading, read_once
+from trainrelay.system.hints import typed, with_configfile
+from trainrelay.training.plan import plan
+from trainrelay.training.state import current
 
 
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:

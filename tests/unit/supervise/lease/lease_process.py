@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainrelay.alive import here
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import Place
 from trainrelay.supervise.lease import Lease, acquire
+from trainrelay.system.alive import here
 
 BEAT_S = 0.1
 

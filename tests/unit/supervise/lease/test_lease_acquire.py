@@ -11,12 +11,12 @@ import pytest
 from lease_process import BEAT_S, Supervisor, node
 
 from support.supervising import eventually
-from trainrelay.alive import stat
 from trainrelay.errors import Interrupted, Refusal, UserError
 from trainrelay.supervise.lease import Claim, Lease, acquire
 from trainrelay.supervise.lease.claim import Beat
 from trainrelay.supervise.lease.folder import add_claim, parsed_beat, read_beat, read_claim, write_beat
 from trainrelay.supervise.lease.rules import NOTICE_BEATS, STALE_BEATS, SURE_BEATS, Answer
+from trainrelay.system.alive import stat
 
 JOB = "991"
 SLOW_BEAT_S = 0.3  # of processes that must be seen to live, on a busy machine as well

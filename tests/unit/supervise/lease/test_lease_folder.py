@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from trainrelay.errors import UserError
-from trainrelay.files import write_json
 from trainrelay.records import Place
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import (
@@ -24,6 +23,7 @@ from trainrelay.supervise.lease.folder import (
     top_claim,
     write_beat,
 )
+from trainrelay.system.files import write_json
 
 
 def claim(token: int, owner: str = "a") -> Claim:

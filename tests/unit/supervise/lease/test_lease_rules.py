@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from trainrelay.alive import Fate
 from trainrelay.records import Place
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.rules import (
@@ -19,6 +18,7 @@ from trainrelay.supervise.lease.rules import (
     may_live,
     watched,
 )
+from trainrelay.system.alive import Fate
 
 BEAT_S = 10.0
 FORMER = Claim(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.fake_slurm import FakeSlurm
-from trainrelay.command import RUNGS, LaunchRequest
+from trainrelay.trainers import RUNGS, LaunchRequest
 
 STEP = "trainrelay:r/s"
 

@@ -9,9 +9,9 @@ import pytest
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import eventually
-from trainrelay.command import LaunchRequest, srun
 from trainrelay.errors import Interrupted
 from trainrelay.supervise.nodes import answering, wait_for_nodes
+from trainrelay.trainers import LaunchRequest, srun
 
 pytestmark = pytest.mark.process
 

@@ -10,10 +10,10 @@ import pytest
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import eventually
-from trainrelay.alive import Kin, find
-from trainrelay.command import LaunchRequest, srun
 from trainrelay.supervise.nodes import end_everywhere, ending, steps_of
 from trainrelay.supervise.process import start
+from trainrelay.system.alive import Kin, find
+from trainrelay.trainers import LaunchRequest, srun
 
 pytestmark = pytest.mark.process
 

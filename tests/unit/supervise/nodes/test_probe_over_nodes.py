@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from support.fake_slurm import FakeSlurm
-from trainrelay.command import RUNGS, LaunchRequest, Rung
 from trainrelay.supervise.probe import probe_rung
 from trainrelay.supervise.probe.runner import probe_launch
+from trainrelay.trainers import RUNGS, LaunchRequest, Rung
 
 pytestmark = pytest.mark.process
 

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import Alone, toy_job
-from trainrelay.attempts import list_attempts
 from trainrelay.supervise import Done, train
 from trainrelay.supervise.nodes import answering
+from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
 

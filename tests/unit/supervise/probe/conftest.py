@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.probing import probe_request
-from trainrelay.command import LaunchRequest
+from trainrelay.trainers import LaunchRequest
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from trainrelay.command import RUNGS, Rung
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.probe import climb
+from trainrelay.trainers import RUNGS, Rung
 
 LADDER = tuple(RUNGS[name] for name in ("nccl", "nccl-no-p2p", "gloo"))
 WORKS: Mapping[str, object] = {"outcome": "works", "error": None, "gb_per_s": {25: 11.0, 256: 12.345}}

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from trainrelay.command import RUNGS, LaunchRequest
 from trainrelay.supervise.probe import ranks
 from trainrelay.supervise.probe.runner import probe_launch
+from trainrelay.trainers import RUNGS, LaunchRequest
 
 torch = pytest.importorskip("torch")
 SCRIPT = Path(ranks.__file__)

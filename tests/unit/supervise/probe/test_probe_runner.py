@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from support.probing import habit
-from trainrelay.command import RUNGS, LaunchRequest, Rung
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.probe import probe_rung, runner
+from trainrelay.trainers import RUNGS, LaunchRequest, Rung
 
 pytestmark = pytest.mark.process
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainrelay.command import StepSeen
 from trainrelay.supervise.watchdog import Hang, Watchdog
 from trainrelay.supervise.watchdog.policy import (
     EPOCH_END_FACTOR,
@@ -17,6 +16,7 @@ from trainrelay.supervise.watchdog.policy import (
     QUIET_FLOOR_S,
     WAITS,
 )
+from trainrelay.trainers import StepSeen
 
 TICK_S = 4.0
 

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from support.supervising import eventually
-from trainrelay.alive import Kin, find
 from trainrelay.supervise.process import end_all, start
 from trainrelay.supervise.watchdog import StackFile, collect, described, stacks, with_stack_dumps
 from trainrelay.supervise.watchdog.dumps import STACK_SIGNAL
 from trainrelay.supervise.watchdog.processes import ProcessSeen
+from trainrelay.system.alive import Kin, find
 
 pytestmark = pytest.mark.process
 

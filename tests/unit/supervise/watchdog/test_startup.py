@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.alive import TAG_VARIABLE
 from trainrelay.supervise.watchdog import dumps, with_stack_dumps
+from trainrelay.system.alive import TAG_VARIABLE
 
 pytestmark = pytest.mark.process
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from trainrelay.checkpoint.problems import Broken, shown
-from trainrelay.files import CHUNK_BYTES
+from trainrelay.system.files import CHUNK_BYTES
 
 MOST_PICKLE_BYTES = 256 * 1024 * 1024
 _MOST_MEMBERS = 40_000

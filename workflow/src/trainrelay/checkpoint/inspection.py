@@ -21,8 +21,8 @@ from trainrelay.checkpoint.problems import Broken, Unsafe, escaped, shown
 from trainrelay.checkpoint.stepped import stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
-from trainrelay.files import digest_of, reading
 from trainrelay.records import CheckpointFacts, FileDigest
+from trainrelay.system.files import digest_of, reading
 
 if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans

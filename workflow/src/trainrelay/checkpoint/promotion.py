@@ -15,8 +15,8 @@ from pathlib import Path
 
 from trainrelay.checkpoint.problems import escaped
 from trainrelay.errors import CheckpointError, Refusal, UserError
-from trainrelay.files import copy_durably, remove_left_overs, sha256_of, sync_folder, temporary_beside
 from trainrelay.records import FileDigest
+from trainrelay.system.files import copy_durably, remove_left_overs, sha256_of, sync_folder, temporary_beside
 
 _OR_TRAIN_ANEW = (
     "or move the stage's folder under the output folder away (mv FOLDER FOLDER.old) and start the workflow "

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from trainrelay.cli.arguments import parser
-from trainrelay.cli.say import say
 from trainrelay.errors import Interrupted, TrainrelayError
+from trainrelay.system.say import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:

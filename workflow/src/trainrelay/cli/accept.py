@@ -1,22 +1,13 @@
-"""`trainrelay accept`: a person's word, bound to one checkpoint or one change."""
+"""`trainrelay accept`."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from contextlib import suppress
 
-from trainrelay import checkpoint, plan, state
 from trainrelay.cli.common import configured, named_stage
-from trainrelay.cli.promote import gate
-from trainrelay.cli.train import starts_from_another
-from trainrelay.cli.train_record import final_checkpoint
-from trainrelay.config import Config
-from trainrelay.errors import CheckpointError, Refusal, UserError
-from trainrelay.files import write_json
-from trainrelay.finished import epochs_trained
-from trainrelay.records import Acceptance, CheckpointFacts
-from trainrelay.signature import signature
+from trainrelay.errors import UserError
+from trainrelay.operations.accept import accept_checkpoint, accept_retraining
+from trainrelay.training import state
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -25,52 +16,5 @@ def run(arguments: argparse.Namespace) -> None:
     facts = state.read(config, *named_stage(config, arguments.where))
     if not arguments.reason.strip():
         raise UserError('give a reason: trainrelay accept RUN/STAGE --reason "..."')
-    allows = (_retrain if arguments.retrain else _gate)(config, facts, arguments.reason)
+    allows = (accept_retraining if arguments.retrain else accept_checkpoint)(config, facts, arguments.reason)
     print(f"{facts.run}/{facts.stage}: {allows}. Now run the snakemake command again.")
-
-
-def _retrain(config: Config, facts: state.Facts, reason: str) -> str:
-    planned = next(one for one in plan.plan(config) if (one.run, one.stage) == (facts.run, facts.stage))
-    archived = planned.set_aside if facts.identity else state.twin_aside(facts)
-    if not archived and not (facts.identity and planned.trains and starts_from_another(config, facts)):
-        judged = state.judge(facts)
-        what = f"{facts.run}/{facts.stage} is {judged.kind} ({judged.reason}): nothing would be archived"
-        raise UserError(f"{what}, so there is nothing to accept")
-    subject = signature(facts.ingredients, facts.epochs)
-    given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
-    facts.paths.folder.mkdir(parents=True, exist_ok=True)
-    write_json(facts.paths.may_retrain, given)
-    return f"{facts.gpu_h:.1f} GPU-hours may be archived (they are kept)"
-
-
-def _gate(config: Config, facts: state.Facts, reason: str) -> str:
-    found = _checkpoint(config, facts)
-    if state.judge(facts).kind == "complete" and not state.not_as_recorded(facts, found):
-        with suppress(CheckpointError, Refusal):
-            gate(config, facts, found)
-            raise UserError(f"{facts.run}/{facts.stage}: nothing is blocked, so there is nothing to accept")
-    given = Acceptance(
-        kind="gate",
-        subject=found.file.sha256,
-        reason=reason,
-        at_s=time.time(),
-        checkpoint=found,
-        epochs=facts.epochs,
-    )
-    write_json(facts.paths.accepted, given)
-    return f"{found.file.path} (epoch {found.epoch}) is promoted as it is"
-
-
-def _checkpoint(config: Config, facts: state.Facts) -> CheckpointFacts:
-    """What would be promoted: the finished training's checkpoint, else the newest valid one."""
-    name, judged = f"{facts.run}/{facts.stage}", state.judge(facts)
-    if judged.kind == "running":
-        raise UserError(f"{name}: it is being trained now; stop it first")
-    if judged.kind in ("changed", "foreign"):
-        raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
-    if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
-        return final_checkpoint(config, facts)
-    found, skipped = checkpoint.newest_sound(facts.checkpoints, facts.work_dirs.epoch_base)
-    if found is None:
-        raise UserError("; ".join([f"{name}: there is no valid checkpoint", *skipped]))
-    return found

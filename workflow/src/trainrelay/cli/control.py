@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trainrelay.cli.say import say
 from trainrelay.cli.submit import order_of, snakemake_arguments, submitted
 from trainrelay.controller import control
+from trainrelay.system.say import say
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -6,10 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainrelay.analysis import analyze, explain_words, read
 from trainrelay.cli.markdown import show
-from trainrelay.diagnose import analyze, explain_words
 from trainrelay.errors import LogError, UserError
-from trainrelay.logs import read
 from trainrelay.records import Log
 from trainrelay.report import explanation_markdown
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from trainrelay.cli.common import configured
-from trainrelay.cli.report import write_overview
-from trainrelay.cli.say import say
+from trainrelay.operations.report import write_overview
+from trainrelay.system.say import say
 
 
 def run(arguments: argparse.Namespace) -> None:

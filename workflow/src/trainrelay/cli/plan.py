@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 
 from trainrelay.cli.common import configured
-from trainrelay.cluster import could_start, installed
 from trainrelay.config import Config
 from trainrelay.errors import SlurmError
-from trainrelay.hints import with_configfile
-from trainrelay.plan import StagePlan, plan
+from trainrelay.slurm import could_start, installed
+from trainrelay.system.hints import with_configfile
+from trainrelay.training.plan import StagePlan, plan
 
 _NARROWEST_CHARS = 40
 _TITLE_CHARS = 11  # "  state    "

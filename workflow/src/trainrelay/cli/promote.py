@@ -1,143 +1,14 @@
-"""`trainrelay promote`: judge the training, verify its checkpoint, hand it on."""
+"""`trainrelay promote`."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from trainrelay import checkpoint, state
-from trainrelay.cli.analyze import judge_stage
 from trainrelay.cli.common import configured, named_stage
-from trainrelay.cli.say import say
-from trainrelay.config import Config, Stage, StagePaths
-from trainrelay.errors import LogError, Refusal, UserError
-from trainrelay.files import read_record, write_json
-from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
-from trainrelay.signature import trainer_of
+from trainrelay.operations.promote import promote_stage
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Promote a stage's checkpoint."""
     config = configured(arguments)
     promote_stage(config, *named_stage(config, arguments.where))
-
-
-def promote_stage(config: Config, run_name: str, stage: str) -> None:
-    """Write the promotion target and checkpoint.json, or refuse with what to type."""
-    facts = state.read(config, run_name, stage)
-    if facts.train is None:
-        raise UserError(f"{run_name}/{stage}: {facts.paths.train} is missing; type: snakemake")
-    if (judged := state.judge(facts)).kind in state.REFUSED:
-        raise Refusal(f"{run_name}/{stage}: {judged.reason}")
-    settings, source = config.stage(run_name, stage), facts.train.final_checkpoint
-    refuse_other_training(facts, source)
-    if judged.kind != "complete":
-        what = f"{run_name}/{stage} is {judged.kind}: {judged.reason}"
-        raise Refusal(f"{what}; run: snakemake --forcerun train_{stage}")
-    accepted = _accepted(settings, facts, source)
-    if accepted is None:
-        gate(config, facts, source)
-    target = facts.paths.target
-    if target is not None:
-        _announce(facts.paths, source.file.model_copy(update={"path": str(target)}))
-    checkpoint.promote(
-        Path(source.file.path),
-        target,
-        expected_sha256=source.file.sha256,
-        overwrite=_overwrite(settings),
-        owned=_owned(facts.paths),
-    )
-    write_json(
-        facts.paths.checkpoint,
-        CheckpointRecord(
-            run=run_name,
-            stage=stage,
-            source=source,
-            target=str(target) if target else None,
-            accepted=accepted,
-        ),
-    )
-    past = (source.epoch or 0) > settings.epochs and accepted is None
-    warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
-    say(f"{run_name}/{stage}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
-
-
-def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = None) -> None:
-    """Refusal where a checkpoint (None: what was promoted) is not that of the training that is asked for."""
-    found = source or (facts.promoted.source if facts.promoted else None)
-    if found and (refusal := state.not_as_asked(facts) or state.not_as_recorded(facts, found)):
-        raise Refusal(refusal)
-
-
-def refuse_foreign_target(config: Config, facts: state.Facts) -> None:
-    """The Refusal with which a promotion would end, before GPU-hours are spent on its checkpoint."""
-    if facts.paths.target is None:
-        return
-    checkpoint.check_target(
-        facts.paths.target,
-        expected_sha256=facts.train.final_checkpoint.file.sha256 if facts.train else None,
-        overwrite=_overwrite(config.stage(facts.run, facts.stage)),
-        owned=_owned(facts.paths),
-    )
-
-
-def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> str | None:
-    """Why a person lets this very checkpoint go on in spite of findings."""
-    if not settings.gate:
-        return "gate: off"
-    given = facts.accepted
-    return given.reason if given and given.subject == source.file.sha256 else None
-
-
-def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
-    try:
-        analysis = judge_stage(config, facts)
-    except LogError as error:
-        # Without its logs nothing speaks for the training, but you still may.
-        return [Finding(check="logs", severity="critical", message=str(error), blocking=True)]
-    if analysis.verdict.kind == "not judged":
-        say(f"warning: its numbers are not judged, only its checkpoint: {analysis.verdict.reason}")
-    return [finding for finding in analysis.findings if finding.blocking]
-
-
-def gate(config: Config, facts: state.Facts, source: CheckpointFacts) -> None:
-    """Refusal or CheckpointError where its log or its content speaks against a checkpoint."""
-    if blocking := _blocking(config, facts):
-        listed = "\n".join(f"  {finding.check}: {finding.message}" for finding in blocking)
-        raise Refusal(
-            f"{facts.run}/{facts.stage}: {source.file.path} is not promoted:\n{listed}\n"
-            f'To promote it anyway, run: trainrelay accept {facts.run}/{facts.stage} --reason "..."'
-        )
-    epoch = state.promoted_epoch(config.stage(facts.run, facts.stage), facts)
-    checkpoint.verify(source, epochs=epoch, iterations=_iterations(config, facts, source))
-
-
-def _iterations(config: Config, facts: state.Facts, source: CheckpointFacts) -> int | None:
-    """The iteration that the checkpoint must say, where it says one and an epoch's length was seen."""
-    if not trainer_of(config, facts.run).saves_iteration:
-        return None
-    per_epoch = facts.attempts[-1].iters_per_epoch if facts.attempts else None
-    return per_epoch * source.epoch if per_epoch and source.epoch else None
-
-
-def _overwrite(settings: Stage) -> bool:
-    return settings.promotion is not None and settings.promotion.overwrite
-
-
-def _announce(paths: StagePaths, digest: FileDigest) -> None:
-    """Records a copy before it is made: killed right after it, its file must not count as another's."""
-    written = _promotions(paths.promoted)
-    if digest not in written:
-        write_json(paths.promoted, Promotions(written=(*written, digest)))
-
-
-def _owned(paths: StagePaths) -> set[str]:
-    """The sha256 of all that we wrote to the target, also by trainings that have been set aside since."""
-    # `.old*`: also a folder that a person moved to FOLDER.old; no stage's name has a dot.
-    asides = paths.folder.parent.glob(f"{paths.folder.name}.old*/{paths.promoted.name}")
-    return {digest.sha256 for path in (*asides, paths.promoted) for digest in _promotions(path)}
-
-
-def _promotions(path: Path) -> tuple[FileDigest, ...]:
-    record = read_record(path, Promotions)
-    return record.written if record else ()

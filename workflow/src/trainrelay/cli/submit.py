@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainrelay.cli.common import configured
-from trainrelay.cli.say import say
-from trainrelay.cluster import Job, ask, installed, live_jobs, partitions, scrubbed
 from trainrelay.config import Config, Controller, load_site
 from trainrelay.controller import Order, comment_of, job_script, locked_by_another, log_name, sbatch_argv
 from trainrelay.errors import Refusal, SlurmError, UserError
+from trainrelay.slurm import Job, ask, installed, live_jobs, partitions, scrubbed
+from trainrelay.system.say import say
 
 _LEAST_MIN = 5  # Slurm warns up to two minutes before the limit
 _DAY_MIN = 1440

@@ -18,11 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from trainrelay.cli.common import configured
-from trainrelay.cli.say import say
-from trainrelay.cluster import Queue, Waiting, job_name
 from trainrelay.config import Config
 from trainrelay.errors import UserError
-from trainrelay.hints import with_configfile
+from trainrelay.slurm import Queue, Waiting, job_name
+from trainrelay.system.hints import with_configfile
+from trainrelay.system.say import say
 from trainrelay.watching import Column, StageRow, StageWatch, chosen, figures, queued, remarks
 
 # A slower observer would sleep through the silence of an owner.

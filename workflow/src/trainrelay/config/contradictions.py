@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.command import RUNGS, TRAINERS, Rung
 from trainrelay.config.models import Config, OwnRung, Run, Stage, ancestry
 from trainrelay.config.places import root, stage_paths
+from trainrelay.trainers import RUNGS, TRAINERS, Rung
 
 
 def contradictions(config: Config) -> Iterator[str]:

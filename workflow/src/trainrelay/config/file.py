@@ -14,7 +14,7 @@ import yaml
 from trainrelay.config.models import Config
 from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
-from trainrelay.files import write_bytes
+from trainrelay.system.files import write_bytes
 
 _SNAPSHOTS = Path(".snakemake/trainrelay")
 

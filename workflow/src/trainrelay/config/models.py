@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from trainrelay.command import Option
+from trainrelay.trainers import Option
 
 # Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]

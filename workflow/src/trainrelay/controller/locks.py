@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from trainrelay.files import read_record, write_json
 from trainrelay.records import Record
+from trainrelay.system.files import read_record, write_json
 
 _LOCKS = Path(".snakemake/locks")
 _NOTE = Path(".snakemake/trainrelay/controller.json")

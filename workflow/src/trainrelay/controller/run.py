@@ -18,11 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal, TypeVar
 
-from trainrelay.cluster import Job, ask, live_jobs, own_job, scrubbed
 from trainrelay.controller import locks
 from trainrelay.controller.order import comment_of
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.launch_id import LAUNCH_VARIABLE
+from trainrelay.slurm import Job, ask, live_jobs, own_job, scrubbed
+from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
 _LOOK_S = 0.2
 _AGAIN_S = 5.0

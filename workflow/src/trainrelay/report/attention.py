@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from trainrelay.ends import STOPPED
-from trainrelay.records import Finding, RunReport, StageReport
+from trainrelay.records import STOPPED, Finding, RunReport, StageReport
 from trainrelay.report.card import Tone, accepted_reason, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends

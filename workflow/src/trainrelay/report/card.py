@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from trainrelay.ends import STOPPED
-from trainrelay.records import Finding, Overview, RunReport, StageReport
+from trainrelay.records import STOPPED, Finding, Overview, RunReport, StageReport
 from trainrelay.report.wording import count, sentence
 
 Tone = Literal["ok", "warn", "bad", "live", "idle"]

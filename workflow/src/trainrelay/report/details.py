@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
-from trainrelay.diagnose import grouped
-from trainrelay.ends import STOPPED
+from trainrelay.analysis import grouped
 from trainrelay.records import (
+    STOPPED,
     Analysis,
     AttemptRecord,
     CheckpointFacts,

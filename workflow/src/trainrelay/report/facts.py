@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.diagnose import naming
+from trainrelay.analysis import naming
 from trainrelay.records import MetricSummary, StageReport
 from trainrelay.report.wording import change, count, duration, gpu_hours, number, place, utc
 

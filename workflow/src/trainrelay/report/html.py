@@ -11,7 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trainrelay.diagnose import naming
+from trainrelay.analysis import naming
 from trainrelay.records import Overview, RunReport, StageReport
 from trainrelay.report import attention, card, details, explanation, facts, wording
 from trainrelay.report.panels import Line, Panel, panels

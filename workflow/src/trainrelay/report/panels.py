@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from trainrelay.diagnose import grouped, naming
+from trainrelay.analysis import grouped, naming
 from trainrelay.records import Analysis, Phase
 from trainrelay.report.wording import group_title, is_usable
 

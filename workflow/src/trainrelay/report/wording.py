@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from trainrelay.diagnose import group_titles
+from trainrelay.analysis import group_titles
 from trainrelay.records import Analysis, Finding, MetricSummary
 
 # UniAD-like trainers pass losses through nan_to_num, which turns +inf into float32's largest number.

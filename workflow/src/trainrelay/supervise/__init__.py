@@ -12,8 +12,8 @@ from trainrelay.supervise.probe import probe_rung
 from trainrelay.supervise.recover import orphaned, refuse_beside_living, settle, settle_elsewhere
 from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
-from trainrelay.supervise.tail import Tail
-from trainrelay.supervise.text import printable
+from trainrelay.system.tail import Tail
+from trainrelay.system.text import printable
 
 __all__ = [
     "Claim",

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from trainrelay.alive import here
-from trainrelay.files import write_json
 from trainrelay.records import HostName, Record
 from trainrelay.supervise.lease.claim import OwnerId
 from trainrelay.supervise.small import last_bytes
+from trainrelay.system.alive import here
+from trainrelay.system.files import write_json
 
 LOOK_EVERY_S = 1.0
 

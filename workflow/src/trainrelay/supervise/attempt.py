@@ -12,10 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from trainrelay.alive import here, stat
-from trainrelay.command import Launch, Rung
 from trainrelay.errors import Fenced, Interrupted, UserError
-from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.records import AttemptRecord, EndClass, EpochBases, ProbeResult, ResumePoint
 from trainrelay.supervise import slurm_run
 from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
@@ -25,17 +22,20 @@ from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.keeping import Keeper
 from trainrelay.supervise.launcher import Child, Launcher, Orphans
 from trainrelay.supervise.outcome import counted, ended, judged
-from trainrelay.supervise.ports import free_port
 from trainrelay.supervise.process import Ending, start
 from trainrelay.supervise.recover import settle
 from trainrelay.supervise.resume import ResumeProof, resume_point
 from trainrelay.supervise.roll import Roll
 from trainrelay.supervise.slurm_run import why_stopped
 from trainrelay.supervise.stop import StopRequest
-from trainrelay.supervise.tail import Tail
-from trainrelay.supervise.text import quoted
 from trainrelay.supervise.watch import Watch, follow
 from trainrelay.supervise.watchdog import Hang, Watchdog, collect, described, with_stack_dumps
+from trainrelay.system.alive import here, stat
+from trainrelay.system.ports import free_port
+from trainrelay.system.tail import Tail
+from trainrelay.system.text import quoted
+from trainrelay.trainers import Launch, Rung
+from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
 _RECORD_S = 30.0  # of what Slurm leaves: for the end's record, and the requeue
 

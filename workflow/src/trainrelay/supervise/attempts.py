@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainrelay.attempts import list_attempts
 from trainrelay.errors import UserError
-from trainrelay.files import why_not_written, write_json
 from trainrelay.records import AttemptRecord
+from trainrelay.system.files import why_not_written, write_json
+from trainrelay.training.attempts import list_attempts
 
 RECORD = "attempt.json"
 

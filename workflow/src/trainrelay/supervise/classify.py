@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trainrelay.command import StepSeen
-from trainrelay.overflow import not_finite
+from trainrelay.progress.overflow import not_finite
 from trainrelay.records import CheckpointFacts, EndClass
 from trainrelay.supervise.causes import class_of, is_comm, is_port, stops_at_nan
 from trainrelay.supervise.slurm_run import Why
-from trainrelay.supervise.text import quoted
 from trainrelay.supervise.tracebacks import UNNAMED, DeadRank, Raised, dead_ranks, ended_or_closed, raised
+from trainrelay.system.text import quoted
+from trainrelay.trainers import StepSeen
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance
-from trainrelay.command import StepSeen
 from trainrelay.records import AttemptRecord, EpochBases
+from trainrelay.trainers import StepSeen
 
 
 class Counting:

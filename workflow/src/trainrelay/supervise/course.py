@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrelay.command import StepSeen
+from trainrelay.trainers import StepSeen
 
 
 class Course:

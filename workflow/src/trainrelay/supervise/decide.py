@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import assert_never
 
-from trainrelay.ends import ENDS, STOPPED
-from trainrelay.records import Decision, EndClass
+from trainrelay.records import ENDS, STOPPED, Decision, EndClass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from trainrelay.command import StepSeen
-from trainrelay.supervise.text import printable
+from trainrelay.system.text import printable
+from trainrelay.trainers import StepSeen
 
 PLAIN_EVERY_S = 30.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from trainrelay.command import StepSeen
-from trainrelay.overflow import LINES, NORM_ITERATIONS, not_finite
+from trainrelay.progress.overflow import LINES, NORM_ITERATIONS, not_finite
+from trainrelay.trainers import StepSeen
 
 
 class Diverging:

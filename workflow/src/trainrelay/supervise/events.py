@@ -11,12 +11,12 @@ from pathlib import Path
 import orjson
 from pydantic import Field, ValidationError
 
-from trainrelay.command import StepSeen
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import Record
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.small import last_bytes
-from trainrelay.supervise.text import printable
+from trainrelay.system.text import printable
+from trainrelay.trainers import StepSeen
 
 _MOST_BYTES = 1_000_000  # then the file becomes the old one
 _MOST_CHARS = 2000  # of one event

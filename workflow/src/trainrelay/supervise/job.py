@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainrelay.attempts import list_attempts
-from trainrelay.command import LaunchRequest, Rung, Trainer
 from trainrelay.records import AttemptRecord, EpochBases
-from trainrelay.work_dirs import WorkDirs
+from trainrelay.trainers import LaunchRequest, Rung, Trainer
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.work_dirs import WorkDirs
 
 
 @dataclass(frozen=True, slots=True)

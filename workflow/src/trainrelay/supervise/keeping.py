@@ -13,13 +13,13 @@ from pathlib import Path
 
 import psutil
 
-from trainrelay.alive import Kin, Process, find
 from trainrelay.checkpoint import newest_sound
 from trainrelay.errors import Fenced, UserError
-from trainrelay.files import copy_durably, remove_left_overs
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import Ending
+from trainrelay.system.alive import Kin, Process, find
+from trainrelay.system.files import copy_durably, remove_left_overs
 
 Seen = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from trainrelay.alive import Process, lives
 from trainrelay.supervise.roll import Roll
+from trainrelay.system.alive import Process, lives
 
 UNSEEN = None  # the exit status of a trainer that was not our child
 

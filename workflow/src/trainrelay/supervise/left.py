@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from trainrelay.attempts import attempt_log
 from trainrelay.checkpoint import glance
-from trainrelay.command import Trainer, checkpoint_files
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise.decide import Left
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.text import quoted
+from trainrelay.system.text import quoted
+from trainrelay.trainers import Trainer, checkpoint_files
+from trainrelay.training.attempts import attempt_log
 
 _MOST = 3
 _ALONE = "holds weights without an epoch or an optimizer"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 
-from trainrelay.attempts import list_attempts
 from trainrelay.checkpoint import inspect
 from trainrelay.errors import UserError
-from trainrelay.finished import final_candidate, finished
 from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass, EpochBases
 from trainrelay.supervise.classify import Evidence, classify, finished_end
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import UNSEEN
 from trainrelay.supervise.slurm_run import Why
 from trainrelay.supervise.watch import Watch
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.finished import final_candidate, finished
 
 _UNSEEN_FAILURE = 1  # what Python gives an exception: says nothing beyond the log
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainrelay.alive import TAG_VARIABLE, Kin, Process, find, lives
+from trainrelay.system.alive import TAG_VARIABLE, Kin, Process, find, lives
 
 _CHECK_S = 0.05
 _RESCAN_S = 1.0  # a scan reads the environment of every process, so it is not done at each check

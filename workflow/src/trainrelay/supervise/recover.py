@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trainrelay.alive import supervisor_fate
-from trainrelay.attempts import held_open, last_seen_s, living, still_run
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise.attempts import open_attempts, write_attempt
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.keeping import Keeper
 from trainrelay.supervise.roll import Roll
+from trainrelay.system.alive import supervisor_fate
+from trainrelay.training.attempts import held_open, last_seen_s, living, still_run
 
 Say = Callable[[str], None]
 

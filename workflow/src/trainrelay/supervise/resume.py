@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.attempts import list_attempts
 from trainrelay.checkpoint import newest_sound
-from trainrelay.command import Observation, ResumeSeen, StepSeen
 from trainrelay.errors import Refusal
-from trainrelay.files import read_record
-from trainrelay.owners import owner_of
 from trainrelay.records import Identity, ResumePoint
 from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.left import left
-from trainrelay.supervise.text import printable
-from trainrelay.whose import given_up, gone
+from trainrelay.system.files import read_record
+from trainrelay.system.text import printable
+from trainrelay.trainers import Observation, ResumeSeen, StepSeen
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.owners import owner_of
+from trainrelay.training.whose import given_up, gone
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:

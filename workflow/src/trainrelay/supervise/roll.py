@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.alive import Kin, Process, family, find, here, runs, stat, table
-from trainrelay.attempts import PROCESSES, kin_of
 from trainrelay.errors import Fenced, UserError
-from trainrelay.files import write_json
 from trainrelay.records import AttemptRecord, Processes
 from trainrelay.supervise.attempts import folder
+from trainrelay.system.alive import Kin, Process, family, find, here, runs, stat, table
+from trainrelay.system.files import write_json
+from trainrelay.training.attempts import PROCESSES, kin_of
 
 _LOOK_S = 5.0
 _MOST = 1000  # the oldest: what is younger descends from them

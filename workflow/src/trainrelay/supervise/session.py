@@ -14,10 +14,7 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from trainrelay.attempts import list_attempts
-from trainrelay.command import Rung
 from trainrelay.errors import NoProgress
-from trainrelay.launch_id import LAUNCH_VARIABLE
 from trainrelay.records import AttemptRecord, ProbeResult
 from trainrelay.supervise.ask import Asked
 from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
@@ -45,6 +42,9 @@ from trainrelay.supervise.probe import climb, probe_rung, told
 from trainrelay.supervise.recover import let_die, orphaned, settle
 from trainrelay.supervise.roll import adopt_orphans
 from trainrelay.supervise.stop import stop_requests
+from trainrelay.trainers import Rung
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
 _FIX_LADDER = (
     "fix the network or the driver, or name a backend that works in the stage's `backends`, then run the same"

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance, glance
-from trainrelay.command import StepSeen, Trainer, checkpoint_files
 from trainrelay.supervise.counting import Counting
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.diverging import Diverging
 from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent import Recent
 from trainrelay.supervise.resume import ResumeProof
-from trainrelay.supervise.tail import Tail
-from trainrelay.supervise.text import printable
 from trainrelay.supervise.watchdog import Hang, Watchdog
+from trainrelay.system.tail import Tail
+from trainrelay.system.text import printable
+from trainrelay.trainers import StepSeen, Trainer, checkpoint_files
 
 POLL_S = 0.2
 SAVES_EVERY_S = 10.0  # a work dir is often on a network file system

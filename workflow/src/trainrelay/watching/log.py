@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.command import StepSeen, Trainer
 from trainrelay.supervise import Course, Speed, Tail
+from trainrelay.trainers import StepSeen, Trainer
 
 MOST_LOSSES = 40
 

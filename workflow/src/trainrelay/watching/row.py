@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainrelay.command import StepSeen
 from trainrelay.records import AttemptRecord
-from trainrelay.state import Facts
 from trainrelay.supervise import Event, left_s, printable
+from trainrelay.trainers import StepSeen
+from trainrelay.training.state import Facts
 from trainrelay.watching.standing import Label, Standing
 
 _GOING_ON = ("running", "running?", "orphaned", "suspended", "silent")

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from trainrelay import state
-from trainrelay.attempts import attempt_log, left_running
 from trainrelay.config import Config, stage_paths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.signature import trainer_of
-from trainrelay.state import Facts
 from trainrelay.supervise import Observer, read_events
+from trainrelay.training import state
+from trainrelay.training.attempts import attempt_log, left_running
+from trainrelay.training.signature import trainer_of
+from trainrelay.training.state import Facts
 from trainrelay.watching.log import LogSamples
 from trainrelay.watching.lost import Reached, iterations_lost, reached
 from trainrelay.watching.row import Sampled, StageRow, row, unreadable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trainrelay.state import StateKind
 from trainrelay.supervise import Seen
+from trainrelay.training.state import StateKind
 
 QUIET_BEATS = 2  # an owner that was seen silent for so long is called so
 

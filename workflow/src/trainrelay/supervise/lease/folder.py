@@ -21,9 +21,9 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from trainrelay.errors import UserError
-from trainrelay.files import json_bytes, sync, sync_folder
 from trainrelay.records import Record
 from trainrelay.supervise.lease.claim import Beat, Claim
+from trainrelay.system.files import json_bytes, sync, sync_folder
 
 R = TypeVar("R", bound=Record)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainrelay.alive import Fate, fate, here
 from trainrelay.records import Place
 from trainrelay.supervise.lease.claim import Claim
 from trainrelay.supervise.lease.folder import parsed_beat, read_beat, top_claim
 from trainrelay.supervise.lease.rules import Conclusion, Look, Watched, conclude, watched
+from trainrelay.system.alive import Fate, fate, here
 
 QUIET_BEATS = 2  # a counter that moved and stood still for so long: it is no longer known to move
 

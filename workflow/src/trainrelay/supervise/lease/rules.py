@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trainrelay.alive import Fate
 from trainrelay.supervise.lease.claim import Beat, Claim
+from trainrelay.system.alive import Fate
 
 # Of Slurm, about the owner's job. lost: it was given up, with its node or for a later run of the same job,
 # which ends no process that Slurm cannot reach.

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.alive import Fate, fate, here, stat
 from trainrelay.errors import Interrupted, Refusal
 from trainrelay.records import Place
 from trainrelay.supervise.attempts import explained
@@ -29,6 +28,7 @@ from trainrelay.supervise.lease.rules import (
     watched,
 )
 from trainrelay.supervise.lease.words import letting_notice, refused, taken_over, waiting
+from trainrelay.system.alive import Fate, fate, here, stat
 
 BEAT_S = 10.0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from trainrelay.alive import Fate
 from trainrelay.supervise.lease.claim import Claim
 from trainrelay.supervise.lease.rules import Conclusion
+from trainrelay.system.alive import Fate
 
 
 def owner_of(claim: Claim) -> str:

@@ -10,10 +10,10 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from trainrelay.command import LaunchRequest, srun
 from trainrelay.errors import Interrupted
 from trainrelay.supervise.nodes.steps import steps_of
-from trainrelay.supervise.text import quoted
+from trainrelay.system.text import quoted
+from trainrelay.trainers import LaunchRequest, srun
 
 _ANSWER_S = 60.0  # a node that is there answers in a second
 _AGAIN_S = 5.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from trainrelay.alive import Kin
 from trainrelay.supervise.nodes.steps import Steps
 from trainrelay.supervise.process import Ending, end_all
+from trainrelay.system.alive import Kin
 
 _GONE_WITHIN_S = 30.0  # a step whose node does not answer stays until Slurm gives the node up
 

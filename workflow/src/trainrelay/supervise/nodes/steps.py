@@ -12,7 +12,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from trainrelay.command import LaunchRequest
+from trainrelay.trainers import LaunchRequest
 
 _STEP = re.compile(r"[0-9_+]+\.\d+")
 _TIMEOUT_S = 20.0

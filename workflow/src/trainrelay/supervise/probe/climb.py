@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trainrelay.command import Rung
 from trainrelay.records import ProbeResult
+from trainrelay.trainers import Rung
 
 
 def climb(

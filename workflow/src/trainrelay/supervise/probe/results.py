@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from signal import SIGABRT, Signals
 from typing import Any, Literal
 
-from trainrelay.supervise.text import quoted
 from trainrelay.supervise.tracebacks import Raised, dead_ranks, raised
+from trainrelay.system.text import quoted
 
 NOT_STARTED = "not started"
 _DONE = "done"

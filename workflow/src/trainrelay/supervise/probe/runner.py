@@ -14,15 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainrelay.alive import Kin, stat
-from trainrelay.command import Launch, LaunchRequest, Rung, environment, launcher, on_each_node
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.launcher import Child
 from trainrelay.supervise.nodes import end_everywhere, steps_of
-from trainrelay.supervise.ports import free_port
 from trainrelay.supervise.probe.results import RankSeen, is_over, judge, rank_seen, rank_told
 from trainrelay.supervise.process import start
+from trainrelay.system.alive import Kin, stat
+from trainrelay.system.ports import free_port
+from trainrelay.trainers import Launch, LaunchRequest, Rung, environment, launcher, on_each_node
 
 _SCRIPT = Path(__file__).resolve().with_name("ranks.py")
 # DistributedDataParallel's buckets of gradients are 25 MB, those of its first broadcast 250 MB. On a CPU

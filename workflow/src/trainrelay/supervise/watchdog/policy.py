@@ -31,8 +31,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from trainrelay.command import StepSeen
 from trainrelay.supervise.course import Course
+from trainrelay.trainers import StepSeen
 
 MOST_PER_CALL_S = 5.0
 WAITS = 20

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trainrelay.alive import Kin
-from trainrelay.supervise.text import printable, quoted
 from trainrelay.supervise.watchdog.dumps import dumped
 from trainrelay.supervise.watchdog.processes import ProcessSeen, proc_text, processes
+from trainrelay.system.alive import Kin
+from trainrelay.system.text import printable, quoted
 
 WITHIN_S = 20.0
 Source = Literal["faulthandler", "py-spy", "kernel"]

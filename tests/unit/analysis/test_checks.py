@@ -1,0 +1,381 @@
+"""Each check finds what it is for, and leaves a healthy training alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+
+from support.mmcv_logs import write_mmcv_json_log, write_mmcv_log
+from trainrelay.analysis import analyze
+from trainrelay.analysis.readers import read
+from trainrelay.records import Expectation, ResumePoint
+
+POINT = ResumePoint(path="work_dir/latest.pth", epoch=1, iteration=100)
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """Writes one log per set of options and analyzes them together."""
+
+    def judge(*starts, expectation=None, edit=lambda text: text):
+        paths = []
+        for number, options in enumerate(starts or ({},)):
+            path = write_mmcv_log(tmp_path / f"{number}.log", **options)
+            path.write_text(edit(path.read_text()))
+            paths.append(path)
+        return analyze(read(paths), expectation)
+
+    return judge
+
+
+def only(analysis, check):
+    found = [finding for finding in analysis.findings if finding.check == check]
+    assert len(found) == 1, [finding.message for finding in analysis.findings]
+    return found[0]
+
+
+def none_of(analysis, *checks):
+    assert not [finding for finding in analysis.findings if finding.check in checks]
+
+
+def ramp(*points):
+    """A course through (step, value) points, constant outside them."""
+
+    def course(step):
+        if step <= points[0][0]:
+            return points[0][1]
+        for (left, low), (right, high) in itertools.pairwise(points):
+            if step <= right:
+                return low + (high - low) * (step - left) / (right - left)
+        return points[-1][1]
+
+    return course
+
+
+def total(*points, **options):
+    return {"epochs": 4, "metrics": {"loss": ramp(*points)}, **options}
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_healthy_training_is_healthy(judged, stage):
+    analysis = judged({"stage": stage, "epochs": 4}, expectation=Expectation(epochs=4, backend="gloo"))
+    assert analysis.verdict.kind == "healthy"
+    assert {finding.severity for finding in analysis.findings} == {"info"}
+    assert not any(finding.blocking for finding in analysis.findings)
+
+
+def test_a_finished_training_says_so(judged):
+    analysis = judged({"epochs": 2}, expectation=Expectation(epochs=2))
+    assert only(analysis, "progress").message == "All 2 epochs were trained."
+    assert analysis.progress.finished
+
+
+def test_an_unfinished_training_blocks_where_an_end_is_expected(judged):
+    finding = only(judged({"epochs": 3, "stop": (2, 40)}, expectation=Expectation(epochs=3)), "progress")
+    assert (finding.severity, finding.blocking) == ("critical", True)
+    assert "epoch 2 of 3, iter 40/100 (47% complete)" in finding.message
+
+
+def test_an_unfinished_training_is_no_fault_where_nobody_expects_its_end(judged):
+    assert judged({"epochs": 3, "stop": (2, 40)}).verdict.kind == "healthy"
+
+
+def test_an_error_at_the_end_of_an_unfinished_log_is_named(judged):
+    analysis = judged({"epochs": 3, "stop": (2, 40), "error": "RuntimeError: boom"})
+    assert "RuntimeError: boom" in only(analysis, "progress").message
+    assert analysis.verdict.kind == "warning"
+
+
+def test_a_training_that_a_person_stopped_is_no_failure(judged):
+    """What the ranks print when they are ended is not its cause."""
+    error = "torch.distributed.elastic.multiprocessing.api.SignalException: Process 1 got signal: 15\n"
+    analysis = judged(
+        {"epochs": 2},
+        expectation=Expectation(epochs=4, ended=("killed", "interrupted")),
+        edit=lambda text: text + error,
+    )
+    finding = only(analysis, "progress")
+    assert (finding.severity, finding.blocking) == ("warning", False)
+    assert finding.message.startswith("Stopped on request: epoch 2")
+    assert "signal" not in finding.message
+
+
+def test_cut_between_the_last_line_and_the_last_checkpoint_is_unfinished(judged):
+    analysis = judged(
+        {"epochs": 2},
+        expectation=Expectation(epochs=2),
+        edit=lambda text: "".join(line for line in text.splitlines(True) if "at 2 epochs" not in line),
+    )
+    assert not analysis.progress.finished
+    assert only(analysis, "progress").blocking
+
+
+def test_more_epochs_expected_than_the_log_was_started_with_is_unfinished(judged):
+    assert only(judged({"epochs": 2}, expectation=Expectation(epochs=3)), "progress").blocking
+
+
+def test_a_log_without_any_iteration_fails(judged):
+    analysis = judged({"stop": (0, 0), "error": "ImportError: no mmdet3d"})
+    assert analysis.verdict.kind == "failed"
+    assert "ImportError: no mmdet3d" in only(analysis, "progress").message
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(10, 100.0), (200, 50.0), (400, 180.0)],  # far above the start
+        [(10, 100.0), (200, 10.0), (360, 95.0), (400, 95.0)],  # fell, then blew up again
+    ],
+)
+def test_a_total_loss_that_blows_up_blocks(judged, points):
+    analysis = judged(total(*points))
+    finding = only(analysis, "divergence")
+    assert (finding.severity, finding.blocking, analysis.verdict.kind) == ("critical", True, "failed")
+    none_of(analysis, "convergence")
+
+
+def test_a_total_loss_that_does_not_fall_is_a_warning(judged):
+    finding = only(judged(total((10, 100.0), (400, 100.0))), "convergence")
+    assert (finding.severity, finding.blocking) == ("warning", False)
+
+
+def test_a_total_loss_that_rises_again_is_a_warning(judged):
+    analysis = judged(total((10, 100.0), (300, 50.0), (360, 70.0), (400, 70.0)))
+    assert "rises again: 52.5 at best, 70 now" in only(analysis, "convergence").message
+    none_of(analysis, "divergence")
+
+
+def test_a_negative_total_loss_that_falls_is_healthy(judged):
+    analysis = judged(total((10, -100.0), (400, -300.0)))
+    assert "from ~-100 to ~-2" in only(analysis, "convergence").message
+    none_of(analysis, "divergence")
+
+
+def test_a_component_that_rises_is_a_warning(judged):
+    analysis = judged({"epochs": 4, "metrics": {"map.loss_cls": ramp((10, 0.5), (400, 0.9))}})
+    finding = next(f for f in analysis.findings if f.metric == "map.loss_cls")
+    assert finding.severity == "warning"
+    assert analysis.verdict.kind == "warning"
+
+
+def test_past_trajectories_of_zero_are_no_design_in_stage_2(judged):
+    zero = {f"track.frame_{f}_loss_past_trajs_{n}": lambda step: 0.0 for f in range(3) for n in range(6)}
+    analysis = judged({"stage": 2, "epochs": 4, "metrics": zero})
+    finding = next(f for f in analysis.findings if f.metric == "track.*loss_past_trajs*")
+    assert finding.severity == "warning"
+
+
+def test_a_term_that_became_exactly_zero_is_a_warning_at_its_first_place(judged):
+    course = ramp((10, 1.2), (149, 0.9), (150, 0.0))
+    finding = only(judged({"metrics": {"map.loss_cls": course}}), "lost-term")
+    assert (finding.metric, finding.where, finding.severity) == (
+        "map.loss_cls",
+        "epoch 2, iter 50",
+        "warning",
+    )
+
+
+def test_a_small_term_that_rounds_to_zero_is_no_lost_term(judged):
+    none_of(judged({"metrics": {"map.loss_cls": ramp((10, 0.009), (100, 0.0))}}), "lost-term")
+
+
+@pytest.mark.parametrize("name", ["loss", "map.loss_iou", "grad_norm"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_and_inf_block_with_their_first_place(judged, name, value):
+    analysis = judged({"metrics": {name: lambda step: value if step >= 130 else 50.0 / (step + 1)}})
+    finding = next(f for f in analysis.findings if f.check == "non-finite" and f.metric == name)
+    assert (finding.severity, finding.blocking) == ("critical", True)
+    assert finding.where == "epoch 2, iter 30"
+    assert finding.evidence["places"] == 8
+    assert analysis.verdict.kind == "failed"
+
+
+def test_an_infinity_that_was_clamped_to_a_number_blocks(judged):
+    course = {"map.loss_iou": lambda step: 3.4e37 if step == 150 else 1.0}
+    finding = only(judged({"metrics": {**course, "loss": ramp((10, 9.0), (200, 5.0))}}), "clamped-infinity")
+    assert (finding.severity, finding.blocking, finding.where) == ("critical", True, "epoch 2, iter 50")
+
+
+def test_the_share_of_clipped_steps_is_told(judged):
+    finding = only(judged({"metrics": {"grad_norm": lambda step: 20.0 if step % 20 else 50.0}}), "grad-norm")
+    assert finding.evidence["clipped"] == 0.5
+    assert "50% of the logged steps were clipped at 35" in finding.message
+
+
+@pytest.mark.parametrize(("end", "word"), [(5000.0, "grew"), (1e-4, "vanished")])
+def test_an_exploding_or_vanishing_gradient_is_a_warning(judged, end, word):
+    course = lambda step: 30.0 if step < 180 else end  # noqa: E731
+    finding = only(judged({"metrics": {"grad_norm": course}}), "grad-norm")
+    assert finding.severity == "warning"
+    assert word in finding.message
+
+
+def test_a_learning_rate_off_its_schedule_is_a_warning_with_both_numbers(judged):
+    finding = only(judged({"metrics": {"lr": lambda step: 2e-4}}), "learning-rate")
+    assert finding.severity == "warning"
+    assert finding.where == "epoch 1, iter 10"
+    assert finding.evidence["seen"] == 2e-4
+    # mmcv: warm-up from a third, at the rate set before the tenth iteration
+    assert finding.evidence["expected"] == pytest.approx(2e-4 * (1 - (1 - 9 / 50) * (1 - 1 / 3)))
+
+
+def test_a_first_parameter_group_with_a_rate_of_its_own_fits_the_schedule(judged):
+    tenth = {"lr": lambda step: 2e-5}
+    edit = lambda text: text.replace("policy='CosineAnnealing'", "policy='fixed'").replace("'linear'", "None")  # noqa: E731
+    assert only(judged({"metrics": tenth}, edit=edit), "learning-rate").severity == "info"
+
+
+def test_a_flat_loss_early_in_the_training_is_a_warning(judged):
+    finding = only(judged(total((10, 100.0), (150, 50.0), (250, 49.95), stop=(3, 50))), "plateau")
+    assert finding.severity == "warning"
+
+
+def test_a_steady_descent_is_no_plateau(judged):
+    none_of(judged(total((10, 100.0), (400, 20.0))), "plateau")
+
+
+@pytest.mark.parametrize(("places", "severity"), [((150,), "info"), ((150, 200, 250), "warning")])
+def test_loss_spikes_are_counted(judged, places, severity):
+    base = ramp((10, 60.0), (400, 40.0))
+    finding = only(
+        judged(total((0, 0)) | {"metrics": {"loss": lambda s: 300.0 if s in places else base(s)}}), "spikes"
+    )
+    assert (finding.severity, finding.evidence["count"]) == (severity, len(places))
+
+
+def test_a_sum_that_stops_being_the_sum_is_a_warning(judged):
+    edit = lambda text: "".join(  # noqa: E731
+        line.replace("map.loss_iou", "map.gone") if "Epoch [3]" in line else line
+        for line in text.splitlines(True)
+    )
+    finding = only(judged({"epochs": 4}, edit=edit), "sum-identity")
+    assert (finding.severity, finding.where) == ("warning", "epoch 3, iter 10")
+
+
+def test_a_trainer_whose_total_never_was_the_sum_is_left_alone(judged):
+    none_of(judged(total((10, 100.0), (400, 50.0))), "sum-identity")
+
+
+def test_a_resume_that_happened_is_accepted_and_what_was_redone_is_told(judged):
+    starts = ({"epochs": 3, "stop": (2, 40)}, {"epochs": 3, "resumed": 1})
+    analysis = judged(*starts, expectation=Expectation(epochs=3, resumed=(POINT,), ended=("killed", "done")))
+    none_of(analysis, "resume")
+    assert only(analysis, "redone").evidence["redone_iterations"] == 40
+    assert only(analysis, "attempts").message == "2 attempts: 1 killed, 1 done."
+
+
+def test_a_resume_that_started_from_zero_blocks(judged):
+    starts = ({"epochs": 3, "stop": (2, 40)}, {"epochs": 3, "warmup_iters": 40})
+    analysis = judged(*starts, expectation=Expectation(epochs=3, resumed=(POINT,), ended=("killed", "done")))
+    finding = only(analysis, "resume")
+    assert (finding.severity, finding.blocking) == ("critical", True)
+    assert "no line `resumed epoch 1`" in finding.message
+
+
+def test_a_start_from_zero_that_a_later_resume_left_behind_does_not_block(judged):
+    starts = (
+        {"epochs": 3, "stop": (2, 40)},
+        {"epochs": 3, "warmup_iters": 40, "stop": (1, 20)},
+        {"epochs": 3, "resumed": 1},
+    )
+    expectation = Expectation(epochs=3, resumed=(POINT, POINT), ended=("killed", "not-resumed", "done"))
+    none_of(judged(*starts, expectation=expectation), "resume")
+
+
+def test_only_the_resumed_attempts_log_from_zero_blocks(judged):
+    expectation = Expectation(epochs=2, resumed=(POINT,), ended=("done",))
+    assert only(judged({}, expectation=expectation), "resume").blocking
+
+
+def test_a_second_start_from_zero_that_nobody_explained_is_a_warning(judged):
+    analysis = judged({"epochs": 2, "stop": (2, 40)}, {"epochs": 2, "warmup_iters": 40})
+    assert only(analysis, "resume").severity == "warning"
+
+
+@pytest.mark.parametrize(
+    "loaded", ["/data/uniad/ckpts/stage1.pth", "ckpts/stage1.pth", "./ckpts/../ckpts/stage1.pth"]
+)
+def test_the_expected_initial_checkpoint_is_recognised_however_its_path_is_written(judged, loaded):
+    expectation = Expectation(initial_checkpoint="/data/uniad/ckpts/stage1.pth")
+    none_of(judged({"load_from": loaded}, expectation=expectation), "initial-checkpoint")
+
+
+@pytest.mark.parametrize("loaded", [None, "ckpts/other.pth", "old/stage1.pth"])
+def test_another_initial_checkpoint_or_none_blocks(judged, loaded):
+    expectation = Expectation(initial_checkpoint="/data/uniad/ckpts/stage1.pth")
+    finding = only(judged({"load_from": loaded}, expectation=expectation), "initial-checkpoint")
+    assert (finding.severity, finding.blocking) == ("critical", True)
+
+
+def test_a_resume_is_not_asked_for_its_initial_checkpoint(judged):
+    starts = ({"epochs": 3, "stop": (1, 100), "load_from": "a.pth"}, {"epochs": 3, "resumed": 1})
+    none_of(judged(*starts, expectation=Expectation(initial_checkpoint="a.pth")), "initial-checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("lines", "severity"),
+    [
+        ("missing keys in source state_dict: a, b\n", "info"),
+        ("unexpected key in source state_dict: a\n", "warning"),
+        ("size mismatch for a: copying a param\n", "warning"),
+    ],
+)
+def test_missing_keys_alone_are_expected_other_mismatches_are_a_warning(judged, lines, severity):
+    words = "- mmdet - WARNING - The model and loaded state dict do not match exactly\n"
+    edit = lambda text: text.replace("loaded.pth\n", f"loaded.pth\n2024-05-01 12:00:00,000 {words}{lines}", 1)  # noqa: E731
+
+    def after_load(text):
+        head, load, tail = text.partition("load checkpoint from local path: loaded.pth\n")
+        return head + edit(load) + tail
+
+    analysis = judged({"load_from": "loaded.pth"}, edit=after_load)
+    assert only(analysis, "partial-load").severity == severity
+
+
+def test_another_backend_than_the_workflow_set_is_a_warning(judged):
+    findings = judged({"backend": "nccl"}, expectation=Expectation(backend="gloo")).findings
+    assert "warning" in {finding.severity for finding in findings if finding.check == "backend"}
+
+
+def test_gloo_without_gpus_is_not_worth_a_word(judged):
+    none_of(judged({"backend": "gloo", "gpus": 0}), "backend")
+
+
+def test_a_json_log_is_judged_by_the_same_checks(tmp_path):
+    log = read([write_mmcv_json_log(tmp_path / "x.log.json", epochs=4)])
+    analysis = analyze(log, Expectation(epochs=4))
+    assert analysis.verdict.kind == "healthy"
+    assert only(analysis, "learning-rate").message.endswith("warm-up over 50 iterations).")
+
+
+def test_learning_rates_that_json_rounded_away_are_not_judged(tmp_path):
+    log = read([write_mmcv_json_log(tmp_path / "x.log.json", epochs=4, metrics={"lr": lambda step: 1e-7})])
+    assert "round" in only(analyze(log), "learning-rate").message
+
+
+def test_a_log_that_names_no_number_of_epochs_is_not_called_unfinished(tmp_path):
+    log = replace(read([write_mmcv_log(tmp_path / "x.log")]), max_epochs=None)
+    assert "not known" in only(analyze(log), "progress").message
+
+
+def test_raised_epochs_are_judged_by_their_own_schedule(tmp_path):
+    """What was trained before followed another one, which the last start's config no longer tells."""
+    first = write_mmcv_log(tmp_path / "1.log", epochs=4)
+    wrong = {"lr": lambda step: 1e-4}
+    for name, metrics, severity in (("2.log", {}, "info"), ("3.log", wrong, "warning")):
+        second = write_mmcv_log(tmp_path / name, epochs=6, resumed=4, metrics=metrics)
+        assert only(analyze(read([first, second])), "learning-rate").severity == severity
+
+
+@pytest.mark.parametrize("stop", [(2, 40), (1, 60)])
+def test_a_log_that_stops_early_does_not_block_what_the_workflow_knows_to_be_finished(judged, stop):
+    """A trainer that prints every Nth iteration only, or counts iterations alone, shows no last line."""
+    expectation = Expectation(epochs=3, ended=("done",), finished=True)
+    analysis = judged({"epochs": 3, "stop": stop}, expectation=expectation)
+    finding = only(analysis, "progress")
+    assert (finding.severity, finding.blocking) == ("info", False)
+    assert analysis.progress.finished
+    assert analysis.progress.fraction == 1.0

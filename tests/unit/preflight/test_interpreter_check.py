@@ -1,0 +1,142 @@
+"""What the trainer's own Python says of itself, and what that amounts to."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.project import REPOSITORY
+from trainrelay.preflight import Found, interpreter_check
+from trainrelay.preflight.inside import MARK
+from trainrelay.preflight.interpreter import Needs, Told, judge, read_told
+from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest
+
+MMCV, METRICLOGGER = TRAINERS["mmcv"], TRAINERS["metriclogger"]
+NEEDS = Needs("/env/bin/python", "torch.distributed.run", "cuda", "/uniad")
+VERSIONS = {"python": "3.8.20", "torch": "1.9.1+cu111", "cuda": "11.1", "mmcv": "1.4.0"}
+THERE = {"torch.distributed.run": True, "mmcv._ext": True}
+GOOD = Told(VERSIONS, {}, THERE, ended=True)
+
+
+def request_for(root: Path, interpreter: str = sys.executable) -> LaunchRequest:
+    return LaunchRequest(
+        root=str(root),
+        interpreter=interpreter,
+        launch_module="torch.distributed.run",
+        entry="./train.py",
+        config="c.py",
+        work_dir="w",
+        nproc_per_node=2,
+        nodes=1,
+        rung=RUNGS["gloo"],
+        master_port=None,
+        epochs=1,
+        device="cpu",
+    )
+
+
+def judged(told: Told, needs: Needs = NEEDS, status: int | None = 0) -> Found:
+    return judge(needs, MMCV, told, status, 120.0)
+
+
+def with_versions(**versions: str) -> Told:
+    return replace(GOOD, versions={**VERSIONS, **versions})
+
+
+def test_versions_that_work_together_are_ok_and_shown() -> None:
+    assert judged(GOOD).line("uniad") == (
+        "ok    uniad: /env/bin/python: Python 3.8.20 with torch 1.9.1+cu111 (CUDA 11.1), mmcv 1.4.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mmcv", "torch", "works"),
+    [
+        ("1.4.0", "1.10.2", True),
+        ("1.4.0", "1.12.1", False),
+        ("1.4.7", "1.11.0+cu113", False),
+        ("1.4.8", "1.12.1", True),
+        ("1.7.2", "2.13.0", True),
+        ("2.1.0", "2.1.0", False),
+        ("main", "2.1.0", True),
+        ("", "nightly", True),
+    ],
+)
+def test_mmcv_and_torch_that_cannot_run_together_are_told(mmcv: str, torch: str, works: bool) -> None:
+    found = judged(with_versions(mmcv=mmcv, torch=torch))
+    assert found.kind == ("ok" if works else "mend")
+    assert works or "set trainer.interpreter" in found.what
+
+
+def test_a_torch_for_the_cpu_alone_cannot_train_on_cuda() -> None:
+    cpu = with_versions(cuda="")
+    assert "built for the CPU alone" in judged(cpu).what
+    assert judged(cpu, replace(NEEDS, device="cpu")).kind == "ok"
+
+
+def test_a_torch_without_the_runs_launcher_is_told() -> None:
+    old = replace(GOOD, there={"torch.distributed.run": False, "mmcv._ext": True})
+    assert "its torch 1.9.1+cu111 has no torch.distributed.run" in judged(old).what
+
+
+def test_what_hangs_and_what_dies_is_named() -> None:
+    begun = replace(GOOD, importing="mmcv", ended=False, last_line="Bus error")
+    assert judged(begun, status=None).what.startswith(
+        "/env/bin/python: import mmcv has not come back after 120 s; it said: Bus error: try it by hand"
+    )
+    assert "ended in import mmcv with signal 11" in judged(begun, status=-11).what
+    assert "ended in its start with exit status 1" in judged(Told(), status=1).what
+
+
+def test_only_whole_answers_behind_the_mark_count() -> None:
+    said = (
+        f'{MARK}{{"name": "python", "version": "3.8"}}\n{MARK}{{"importing": "torch"}}\n'
+        f'{MARK}not json\n{MARK}[1]\n  a trainer\'s own words \n{MARK}{{"importing": 3'
+    )
+    told = read_told(said)
+    assert told == Told({"python": "3.8"}, {}, {}, "torch", False, "a trainer's own words")
+
+
+@pytest.mark.process
+def test_a_real_interpreter_with_torch_is_ok(tmp_path: Path) -> None:
+    found = interpreter_check(request_for(tmp_path), METRICLOGGER, 300.0)
+    assert found.kind == "ok", found
+    assert f"{sys.executable}: Python 3." in found.what
+    assert "with torch " in found.what
+
+
+@pytest.mark.process
+def test_a_module_of_the_checkout_is_found_as_the_trainer_finds_it(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise RuntimeError('a \\x1b[31mbroken one')")
+    found = interpreter_check(request_for(tmp_path), METRICLOGGER, 300.0)
+    assert found.kind == "mend"
+    assert "does not import torch (RuntimeError: a" in found.what
+    assert "\x1b" not in found.line()
+
+
+@pytest.mark.process
+def test_an_import_that_hangs_is_ended_at_the_deadline(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time; time.sleep(600)")
+    found = interpreter_check(request_for(tmp_path), METRICLOGGER, 3.0)
+    assert "import torch has not come back after 3 s" in found.what
+
+
+@pytest.mark.process
+def test_an_interpreter_that_is_none_is_told(tmp_path: Path) -> None:
+    assert "was not found" in interpreter_check(request_for(tmp_path, "/no/python"), MMCV, 3.0).what
+    noise = tmp_path / "python"
+    noise.write_text("#!/bin/sh\necho no licence\nexit 3\n")
+    noise.chmod(0o755)
+    found = interpreter_check(request_for(tmp_path, str(noise)), MMCV, 30.0)
+    assert "ended in its start with exit status 3; it said: no licence" in found.what
+
+
+def test_the_script_speaks_the_oldest_python_that_a_trainer_may_run() -> None:
+    source = (REPOSITORY / "workflow/src/trainrelay/preflight/inside.py").read_text()
+    compile(source, "inside.py", "exec")
+    import ast  # noqa: PLC0415
+
+    ast.parse(source, feature_version=(3, 8))

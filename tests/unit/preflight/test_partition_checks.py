@@ -1,0 +1,102 @@
+"""Whether a partition has what a stage asks for, from what Slurm tells of partitions and nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from trainrelay.config import Resources, Site
+from trainrelay.preflight.cluster import Asked, asked_of, partition_checks
+from trainrelay.slurm import Node, Partition
+
+ASKED = Asked("gpu", 1, 8, "a40", False, 40, 240_000, 10080)
+GPU = Partition("gpu", True, True, None)
+SHORT = Partition("short", False, True, 60)
+A40 = Node("n1", frozenset({"gpu", "short"}), {"a40": 8}, frozenset({"a40"}), 64, 256_000, True)
+H100 = replace(A40, name="n2", gpus={"h100": 4})
+
+
+def lines(asked: Asked, *nodes: Node, partitions: tuple[Partition, ...] = (GPU, SHORT)) -> list[str]:
+    return [found.line() for found in partition_checks(asked, partitions, nodes)]
+
+
+def test_a_partition_that_has_it_is_ok() -> None:
+    assert lines(ASKED, A40, H100) == ["ok    partition gpu: 1 node with 8 x a40 and at least 40 cores"]
+
+
+def test_another_type_or_number_of_gpus_is_told_with_what_there_is() -> None:
+    (line,) = lines(replace(ASKED, gpu=9), A40, A40, H100)
+    assert line == (
+        "mend  partition gpu has no nodes with 9 x a40, 1 asked for; it has 8 x a40 on 2 nodes, 4 x h100 on 1"
+        " node: set resources.gpu, gpu_model or partition"
+    )
+    assert lines(replace(ASKED, gpu_model="A40"), A40)[0].startswith("mend  partition gpu has no nodes")
+    assert lines(replace(ASKED, nodes=2), A40)[0].startswith("mend  partition gpu has 1 node with 8 x a40, 2")
+
+
+def test_a_type_that_a_site_calls_a_feature_is_looked_for_there() -> None:
+    untyped = replace(A40, gpus={"": 8})
+    assert lines(replace(ASKED, model_is_feature=True), untyped)[0].startswith("ok")
+    assert lines(ASKED, untyped)[0].startswith("mend")
+    assert (
+        lines(replace(ASKED, model_is_feature=True), replace(untyped, features=frozenset()))[0][:4] == "mend"
+    )
+
+
+def test_a_node_that_is_too_small_is_told_with_its_size() -> None:
+    assert lines(replace(ASKED, cpus=65), A40) == [
+        "mend  65 cores and 240000 MB are asked for, the nodes of partition gpu have 64 cores and 256000"
+        " MB at most: lower cpus_per_gpu or mem_gb"
+    ]
+    assert lines(replace(ASKED, mem_mb=256_001), A40)[0].startswith("mend")
+    assert lines(replace(ASKED, mem_mb=None), A40)[0].startswith("ok")
+
+
+def test_a_limit_that_is_too_short_is_told_with_what_to_set() -> None:
+    first, second = lines(replace(ASKED, partition="short"), A40)
+    assert first.startswith(
+        "mend  partition short allows 60 min, runtime_min asks for 10080: set runtime_min: 60"
+    )
+    assert second.startswith("ok")
+    assert len(lines(replace(ASKED, partition="short", runtime_min=60), A40)) == 1
+
+
+def test_of_several_partitions_the_best_counts() -> None:
+    assert [line[:4] for line in lines(replace(ASKED, partition="short,gpu"), A40)] == ["ok  "]
+
+
+def test_a_partition_that_is_not_there_is_told_with_those_that_are() -> None:
+    assert lines(replace(ASKED, partition="gpuu"), A40) == [
+        "mend  there is no partition gpuu: set it (resources.partition, site.yaml) to one of: gpu, short"
+    ]
+
+
+@pytest.mark.parametrize("partitions", [(), (SHORT,)])
+def test_without_a_partition_and_a_default_slurm_chooses(partitions: tuple[Partition, ...]) -> None:
+    (line,) = lines(replace(ASKED, partition=None), A40, partitions=partitions)
+    assert line.startswith("note")
+
+
+def test_without_a_partition_the_default_one_is_looked_at() -> None:
+    assert lines(replace(ASKED, partition=None), A40)[0].startswith("ok    partition gpu")
+
+
+def test_nodes_that_are_hidden_or_down_are_no_mistake() -> None:
+    assert lines(ASKED)[0].startswith("note  the nodes of partition gpu cannot be seen")
+    assert lines(ASKED, replace(A40, usable=False))[0].startswith("note  partition gpu: 1 node with 8 x a40")
+    closed = replace(GPU, up=False)
+    assert lines(ASKED, A40, partitions=(closed,))[0].startswith("mend  partition gpu is not up")
+
+
+def test_a_name_with_escapes_reaches_no_terminal() -> None:
+    (line,) = lines(replace(ASKED, partition="\x1b[2J\nok"), A40)
+    assert "\x1b" not in line
+    assert "\n" not in line
+
+
+def test_the_site_fills_what_a_stage_leaves_open() -> None:
+    site = Site(partition="all", gpu_dialect="gres-constraint")
+    asked = asked_of(Resources(gpu=8, gpu_model="a40", mem_gb=240.0), site, 40)
+    assert asked == Asked("all", 1, 8, "a40", True, 40, 240_000, None)
+    assert asked_of(Resources(partition="mine"), site, 1).partition == "mine"

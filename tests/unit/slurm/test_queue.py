@@ -1,0 +1,57 @@
+"""Which trainings wait in Slurm's queue, for `trainrelay watch`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from snakemake_executor_plugin_submitit.executor import _name
+from snakemake_executor_plugin_submitit.identity import slug
+from trainrelay.errors import SlurmError
+from trainrelay.slurm import Queue, Waiting, job_name
+from trainrelay.slurm.queue import read_waiting
+from trainrelay.watching import StageRow, queued
+
+JOB = Waiting("17", "Priority", "train_stage1_run=uniad_", "/data/my | project")
+
+
+@pytest.mark.parametrize(("run", "stage"), [("uniad", "stage1"), ("a-b.c", "x_y"), ("r" * 90, "s")])
+def test_a_training_is_called_as_its_executor_calls_it(run: str, stage: str) -> None:
+    """The two meet in this name and import nothing of each other."""
+    job = SimpleNamespace(name=f"train_{stage}", wildcards_dict={"run": run})
+    assert job_name(run, stage) == slug(_name(job))
+
+
+def test_squeues_lines_are_read_whatever_a_folder_is_called() -> None:
+    said = "17|Priority|train_stage1_run=uniad_|/data/my | project\nnonsense\nx|y|z|w\n"
+    assert read_waiting(said) == [JOB]
+
+
+def test_slurm_is_asked_now_and_then_and_its_silence_is_no_answer() -> None:
+    now_s, asked = [0.0], []
+
+    def question() -> list[Waiting]:
+        asked.append(now_s[0])
+        if len(asked) > 1:
+            raise SlurmError("squeue gave no answer")
+        return [JOB]
+
+    queue = Queue(lambda: now_s[0], question)
+    assert queue.waiting() == [JOB] == queue.waiting()
+    now_s[0] = 16.0
+    assert queue.waiting() == []
+    assert asked == [0.0, 16.0]
+
+
+def test_only_a_stage_that_nobody_trains_is_called_queued() -> None:
+    """A job that was requeued may be listed as waiting while its former run is still followed."""
+    fresh = StageRow("uniad", "stage1", "fresh", "nothing trained yet")
+    row = queued(fresh, "17", "Priority")
+    assert (row.label, row.reason) == (
+        "queued",
+        "job 17 waits in Slurm's queue (Priority); nothing trained yet",
+    )
+    running = replace(fresh, label="running")
+    assert queued(running, "17", "Priority") is running

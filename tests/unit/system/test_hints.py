@@ -1,0 +1,67 @@
+"""Commands inside messages name the config that the message is about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.stage_on_disk import OnDisk
+from trainrelay import cli, dag
+from trainrelay.config import load_config
+from trainrelay.operations.train_record import write_train_record
+from trainrelay.system.hints import TYPED_VARIABLE, with_configfile
+from trainrelay.system.say import Teller
+from trainrelay.training.launch_id import LAUNCH_VARIABLE, begin
+from trainrelay.training.state import read
+
+
+@pytest.mark.parametrize("verb", ["accept", "stop", "watch", "restore"])
+def test_a_command_names_a_config_that_is_not_the_default(verb: str) -> None:
+    said = f"look with: trainrelay {verb} uniad/stage1 --x"
+    expected = f"look with: trainrelay {verb} uniad/stage1 --configfile 'my config.yaml' --x"
+    assert with_configfile(said, Path("my config.yaml")) == expected
+    assert with_configfile(said, Path("config.yaml")) == said
+
+
+def test_a_number_after_the_stage_stays_with_it() -> None:
+    said = with_configfile("run: trainrelay restore uniad/stage1 12; or wait", Path("my.yaml"))
+    assert said == "run: trainrelay restore uniad/stage1 12 --configfile my.yaml; or wait"
+
+
+@pytest.fixture
+def typed_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config `my.yaml` of a blocked training, and nothing that names it yet."""
+    monkeypatch.delenv(TYPED_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    disk.train()
+    write_train_record(disk.config(), read(disk.config(), "r", "s"))
+    (disk.paths.folder / "attempts/001/trainer.log").unlink()
+    (tmp_path / "my.yaml").write_text(json.dumps(disk.config().model_dump(mode="json", by_alias=True)))
+    return Path("my.yaml")
+
+
+def test_a_job_names_the_config_that_was_typed_and_not_its_snapshot(
+    typed_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(typed_config)
+    for variable in (TYPED_VARIABLE, LAUNCH_VARIABLE):
+        monkeypatch.setenv(variable, "")  # put back at the end
+        monkeypatch.delenv(variable)
+    begin([typed_config.absolute()])  # as Snakemake tells it
+    begin(["/elsewhere/my.yaml"])  # the Snakemake inside the job
+    assert cli.main(["promote", "r/s", "--configfile", dag.snapshot(config)]) == 2
+    assert "trainrelay accept r/s --configfile my.yaml --reason" in capsys.readouterr().err
+
+
+def test_all_that_is_said_names_the_config(
+    typed_config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tell = Teller()
+    tell.begin(tmp_path / "log", typed_config)
+    tell("trainrelay stop r/s the training")
+    assert "trainrelay stop r/s --configfile my.yaml the training" in capsys.readouterr().err
+    assert "--configfile my.yaml" in (tmp_path / "log").read_text()

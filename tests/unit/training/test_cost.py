@@ -1,0 +1,69 @@
+"""What a training still costs, from what its attempts measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trainrelay.records import AttemptRecord, ResumePoint
+from trainrelay.training.cost import checkpoint_s, iterations_trained, price, seconds_per_iteration
+
+
+def attempt(**changes: Any) -> AttemptRecord:
+    fields: dict[str, Any] = {
+        "number": 1,
+        "tag": "t",
+        "host": "h",
+        "supervisor_pid": 1,
+        "supervisor_start_s": 0.0,
+        "argv": [],
+        "env": {},
+        "cwd": "/",
+        "log": "l",
+        "backend": "gloo",
+        "world_size": 8,
+        "epochs": 6,
+        "resumed_from": None,
+        "started_s": 1000.0,
+        "ended_s": 1000.0 + 2 * 3517,
+        "last_epoch": 1,
+        "last_iteration": 3517,
+        "iters_per_epoch": 3517,
+    }
+    return AttemptRecord(**{**fields, **changes})
+
+
+def test_the_rest_of_a_training_costs_what_its_iterations_took() -> None:
+    assert seconds_per_iteration([attempt()]) == pytest.approx(2.0)
+    left = price([attempt()], 5, 8)
+    assert left is not None
+    assert left.gpu_h == pytest.approx(5 * 3517 * 2.0 * 8 / 3600)
+
+
+def test_an_attempt_counts_from_where_it_resumed() -> None:
+    resumed = attempt(resumed_from=ResumePoint(path="p", epoch=2), last_epoch=3, last_iteration=100)
+    assert iterations_trained(resumed) == 100
+
+
+def test_nothing_is_guessed_where_nothing_was_measured() -> None:
+    assert price([], 6, 8) is None
+    assert price([attempt(last_epoch=None, last_iteration=None)], 6, 8) is None
+    assert price([attempt(ended_s=None)], 6, 8) is None
+
+
+def test_the_newest_measured_attempt_counts() -> None:
+    slower = attempt(number=2, ended_s=1000.0 + 4 * 3517)
+    died_at_once = attempt(number=3, last_epoch=None)
+    assert seconds_per_iteration([attempt(), slower, died_at_once]) == pytest.approx(4.0)
+
+
+def test_the_time_between_two_checkpoints_is_that_of_their_epochs() -> None:
+    assert checkpoint_s([attempt()], 2) == pytest.approx(2 * 3517 * 2.0)
+
+
+def test_what_trained_for_less_than_half_an_epoch_does_not_tell_it() -> None:
+    """Its start-up would count as steps; an older attempt that trained longer does tell."""
+    short = attempt(number=2, last_iteration=1700, ended_s=1000.0 + 9 * 3517)
+    assert checkpoint_s([short], 1) is None
+    assert checkpoint_s([attempt(), short], 1) == pytest.approx(2.0 * 3517)

@@ -1,0 +1,20 @@
+"""Diagnosis: one table of a training's logs -> findings, progression, verdict."""
+
+from trainrelay.analysis import naming
+from trainrelay.analysis.analyze import analyze, not_judged
+from trainrelay.analysis.explain import explain_words
+from trainrelay.analysis.knowledge import group_titles, grouped
+from trainrelay.analysis.readers import read
+from trainrelay.analysis.serialize import from_json, to_json
+
+__all__ = [
+    "analyze",
+    "explain_words",
+    "from_json",
+    "group_titles",
+    "grouped",
+    "naming",
+    "not_judged",
+    "read",
+    "to_json",
+]

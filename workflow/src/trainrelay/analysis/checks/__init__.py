@@ -1,0 +1,51 @@
+"""One function per check. The order is that of a report: what ends a training comes first."""
+
+from trainrelay.analysis.case import Check
+from trainrelay.analysis.checks.attempts import attempts
+from trainrelay.analysis.checks.auxiliary import auxiliary
+from trainrelay.analysis.checks.backend import backend
+from trainrelay.analysis.checks.balance import balance
+from trainrelay.analysis.checks.components import components, lost_terms
+from trainrelay.analysis.checks.convergence import convergence, divergence
+from trainrelay.analysis.checks.cross_entropy import negative_cross_entropy
+from trainrelay.analysis.checks.finiteness import clamped_infinity, non_finite
+from trainrelay.analysis.checks.grad_norm import grad_norm
+from trainrelay.analysis.checks.initial_checkpoint import initial_checkpoint, partial_load
+from trainrelay.analysis.checks.learning_rate import learning_rate
+from trainrelay.analysis.checks.plateau import plateau
+from trainrelay.analysis.checks.progress import progress
+from trainrelay.analysis.checks.resume import redone, resume
+from trainrelay.analysis.checks.scaling import scaling
+from trainrelay.analysis.checks.spikes import spikes
+from trainrelay.analysis.checks.sum_identity import sum_identity
+from trainrelay.analysis.checks.validation import validation
+from trainrelay.analysis.checks.validation_metric import validation_metric
+
+CHECKS: tuple[Check, ...] = (
+    progress,
+    resume,
+    initial_checkpoint,
+    non_finite,
+    clamped_infinity,
+    divergence,
+    convergence,
+    validation,
+    validation_metric,
+    components,
+    lost_terms,
+    negative_cross_entropy,
+    balance,
+    auxiliary,
+    grad_norm,
+    learning_rate,
+    plateau,
+    spikes,
+    sum_identity,
+    scaling,
+    partial_load,
+    redone,
+    backend,
+    attempts,
+)
+
+__all__ = ["CHECKS"]

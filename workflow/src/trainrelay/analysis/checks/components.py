@@ -1,0 +1,123 @@
+"""The terms of the loss, a family at a time, and terms that vanished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from statistics import median
+
+from trainrelay.analysis.case import Case, Family
+from trainrelay.analysis.numbers import head_level, percent, reduction, tail_level, text
+from trainrelay.records import Finding, Row, Severity
+
+RISE = 0.1  # of the start, above which a component has risen
+WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
+NOTICEABLE = 0.01  # logs print four decimals: smaller values may round to zero
+
+
+def components(case: Case) -> Iterator[Finding]:
+    """One finding per family: first -> now; a warning where it rises."""
+    for family in case.families:
+        if not family.values:
+            continue
+        if all(value == 0.0 for value in family.values):
+            yield _zero(case, family)
+        else:
+            yield _course(case, family)
+
+
+def _zero(case: Case, family: Family) -> Finding:
+    zero = case.zero(family.meaning)
+    name = f"{family.meaning.group}: {family.meaning.label}"
+    if zero == "by design":
+        when = WHEN.get(family.meaning.zero, "").format(family.meaning.switch.replace("_", " "))
+        message, severity, advice = f"{name} remains 0.0 throughout, as expected{when}.", "info", ""
+    elif zero == "often" or len(family.values) < case.few:
+        message, severity, advice = f"{name} remains 0.0 throughout.", "info", ""
+    else:
+        message, severity = f"{name} is exactly 0.0 from the start, where a value is expected.", "warning"
+        advice = "Check that the term is switched on; torch.nan_to_num turns NaN into exactly 0.0."
+    return _finding(family, severity, message, {"first": 0.0, "now": 0.0}, advice)  # type: ignore[arg-type]
+
+
+def _course(case: Case, family: Family) -> Finding:
+    first, start, now = family.values[0], head_level(family.values), tail_level(family.values)
+    evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
+    unit = f" {family.meaning.unit}" if family.meaning.unit else ""
+    course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
+    if len(family.values) >= case.few and _rose(family, start, now):
+        message = (
+            f"{course}, up {percent(-reduction(start, now))} from its level at the start ({text(start)})."
+        )
+        advice = "See whether the total loss falls at this component's cost, and check its weight."
+        return _finding(family, "warning", message, evidence, advice)
+    return _finding(family, "info", f"{course} ({_words(family, first, now)}).", evidence)
+
+
+def _rose(family: Family, start: float, now: float) -> bool:
+    return family.meaning.direction == "down" and now - start > max(NOTICEABLE, RISE * abs(start))
+
+
+def _words(family: Family, first: float, now: float) -> str:
+    share = reduction(first, now)
+    if family.meaning.direction is None or first == 0.0:
+        return "no direction is better"
+    if share == 0.0:
+        return "unchanged"
+    change = f"{percent(abs(share))} {'lower' if share > 0 else 'higher'}"
+    if family.meaning.cross_entropy and not family.meaning.negative and now < 0:
+        return f"{change}, below zero, which a correct cross-entropy never is"
+    if share >= 0.5:
+        return f"{change}, strong improvement"
+    if share >= 0.2:
+        return f"{change}, steady decrease"
+    return f"{change}, slower but steady" if share >= 0.05 else change
+
+
+def _finding(
+    family: Family, severity: Severity, message: str, evidence: Mapping[str, object], advice: str = ""
+) -> Finding:
+    about = {
+        "group": family.meaning.group,
+        "family": family.meaning.family,
+        "label": family.meaning.label,
+        "members": len(family.members),
+    }
+    return Finding("components", severity, message, family.metric, None, {**about, **evidence}, advice)
+
+
+def lost_terms(case: Case) -> Iterator[Finding]:
+    """A loss that was clearly above zero and is then exactly zero: the mark that nan_to_num leaves."""
+    for name, meaning in case.meanings.items():
+        terms = meaning.loss and meaning.zero in ("never", "stage 1", "switch")
+        if terms or _unknown_loss(case, name):
+            lost = _first_zero(case.points(name))
+            if lost is not None:
+                yield _lost(case, name, *lost)
+
+
+def _unknown_loss(case: Case, name: str) -> bool:
+    return case.meanings[name].loss and not case.knowledge.name
+
+
+def _first_zero(points: list[tuple[Row, float]]) -> tuple[Row, float, int] | None:
+    """The first zero after values that no rounding explains, the level before, and how many zeros."""
+    before: list[float] = []
+    for at, (row, value) in enumerate(points):
+        if value == 0.0 and len(before) >= 3 and 0.0 not in before[-3:]:
+            level = median(before[-10:])
+            if level > NOTICEABLE and min(before[-3:]) > NOTICEABLE:
+                return row, level, sum(later == 0.0 for _, later in points[at:])
+        before.append(value)
+    return None
+
+
+def _lost(case: Case, name: str, row: Row, level: float, zeros: int) -> Finding:
+    return Finding(
+        "lost-term",
+        "warning",
+        f"{name} fell from about {text(level)} to exactly 0.0 ({zeros} logged values are 0.0).",
+        metric=name,
+        where=case.where(row),
+        evidence={"before": level, "zeros": zeros},
+        advice="torch.nan_to_num turns NaN into exactly 0.0: look for NaN in this term's inputs.",
+    )

@@ -1,0 +1,118 @@
+"""Numbers that left the finite world, also where the trainer hides it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import takewhile
+
+from trainrelay.analysis.case import Case
+from trainrelay.analysis.numbers import text
+from trainrelay.progress.overflow import LINES, NORM_ITERATIONS, not_finite
+from trainrelay.records import Finding, Phase, Row, Severity
+
+# torch.nan_to_num turns +inf into 3.4e38; a mean over the logging interval may divide it by 1000.
+CLAMPED = 1e30
+NORM = "grad_norm"
+ADVICE = "Go back to the last checkpoint before this place; lower the learning rate, check the data."
+
+Point = tuple[Row, float]
+
+
+def non_finite(case: Case) -> Iterator[Finding]:
+    """NaN or Inf in a loss or the gradient norm ends the use of the weights; elsewhere it is a warning."""
+    said = set()
+    for name in case.names:
+        bad = _bad(case, name, "train")
+        if bad and name not in case.twins:
+            said.add(name)
+            yield _non_finite(case, name, bad, "train", critical=name in case.losses)
+    yield from _other_rows(case, said)
+
+
+def _other_rows(case: Case, said: set[str]) -> Iterator[Finding]:
+    """Epoch means, where the lines between do not show it: one broken iteration spoils the mean of its
+    epoch, and the weights only if it stays so. Validation losses, which do not touch the weights."""
+    phases: tuple[Phase, ...] = ("epoch", "val")
+    for phase in phases:
+        for name in case.log.metrics(phase):
+            bad = _bad(case, name, phase) if _judged(case, name, phase) and name not in said else []
+            if bad:
+                still = phase == "epoch" and bad[-1][0] is case.points(name, phase)[-1][0]
+                said.add(name)
+                yield _non_finite(case, name, bad, phase, critical=still and name in case.losses)
+
+
+def _judged(case: Case, name: str, phase: Phase) -> bool:
+    return name not in case.twins and (phase == "epoch" or name == case.total or "loss" in name)
+
+
+def _bad(case: Case, name: str, phase: Phase) -> list[Point]:
+    return [(row, value) for row, value in case.points(name, phase) if not math.isfinite(value)]
+
+
+def _norm(case: Case, bad: list[Point], phase: Phase) -> tuple[Severity, str]:
+    """The gradient norm: how bad it is and why; a step that the loss scaler skips does no harm."""
+    if any(not math.isfinite(row.values.get(loss, 0.0)) for row, _ in bad for loss in case.losses):
+        return "critical", ""
+    named = _mixed_precision(case)
+    last = list(takewhile(lambda point: not math.isfinite(point[1]), reversed(case.points(NORM, phase))))
+    if not last:
+        likely, limit = ("", "") if named else ("most likely ", " (the log does not show mixed precision)")
+        why = "the losses there and the norms afterwards are finite"
+        return "info", f": {likely}skipped by the loss scaler{limit}; {why}"
+    if (error := case.last_error) and not_finite(None, last[0][1]):
+        return "critical", f", and then the trainer failed with `{error.text}`"
+    mean = phase == "epoch" or case.log.epochs_only  # a single skipped step spoils it
+    covered = last[0][0].step - last[-1][0].step + (case.log.interval or 1)
+    few = len(last) < LINES or covered < NORM_ITERATIONS
+    if mean or (few and (named or case.medians or len(last) < len(bad))):
+        return "warning", ", the last line included: perhaps skipped by the loss scaler"
+    return "critical", ", and it stays so to the end"
+
+
+def _mixed_precision(case: Case) -> bool:
+    """Loss scaling makes infinite gradients now and then, and skips those steps."""
+    config = case.log.config
+    named = any(value and re.match(r"(use_)?(fp16|amp)\b", key) for key, value in config.items())
+    return named or "Fp16" in str(config.get("optimizer_config.type"))
+
+
+def _non_finite(case: Case, name: str, bad: list[Point], phase: Phase, *, critical: bool) -> Finding:
+    row, value = bad[0]
+    more = f" and at {len(bad) - 1} later logged places" if len(bad) > 1 else ""
+    severity: Severity = "critical" if critical else "warning"
+    severity, why = _norm(case, bad, phase) if name == NORM else (severity, "")
+    return Finding(
+        "non-finite",
+        severity,
+        f"{name} is {text(value)} at {case.where(row)}{more}{why}.",
+        metric=name,
+        where=case.where(row),
+        evidence={"value": value, "places": len(bad)},
+        advice="" if severity == "info" else ADVICE,
+        blocking=severity == "critical",
+    )
+
+
+def clamped_infinity(case: Case) -> Iterator[Finding]:
+    """A finite value near the largest float: an infinity that nan_to_num clamped."""
+    for name in case.losses:
+        for row, value in case.points(name):
+            if math.isfinite(value) and abs(value) > CLAMPED:
+                yield _clamped(case, name, row, value)
+                break
+
+
+def _clamped(case: Case, name: str, row: Row, value: float) -> Finding:
+    return Finding(
+        "clamped-infinity",
+        "critical",
+        f"{name} is {value:.1e} at {case.where(row)}: an infinity clamped by torch.nan_to_num.",
+        metric=name,
+        where=case.where(row),
+        evidence={"value": value},
+        advice=ADVICE,
+        blocking=True,
+    )

@@ -1,0 +1,149 @@
+"""The learning rate against the schedule of the trainer config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.analysis.case import Case
+from trainrelay.analysis.lr_schedule import Length, Schedule, schedule
+from trainrelay.analysis.numbers import text
+from trainrelay.records import Finding, Row
+
+TEXT_TOLERANCE = 1e-3  # text logs print four significant digits
+ROUNDED = {  # half of the last decimal, and a little
+    "mmcv-json": 6e-6,
+    "metriclogger-text": 6e-7,
+}
+DIGITS = {"mmcv-json": "JSON logs round them to five decimals", "metriclogger-text": "it prints six decimals"}
+ROWS_TO_MIND = 2
+
+# Arguments of timm, torchvision and the like; with one of them the rate follows another rule than DETR's.
+OTHER_SCHEDULES = ("sched", "scheduler", "lr_scheduler", "warmup_epochs", "warmup_iters", "lr_drop_epochs")
+
+Mismatch = tuple[Row, float, float]  # where, expected, seen
+
+
+def learning_rate(case: Case) -> Iterator[Finding]:
+    """Where it peaked and where it is; a warning where it is not what the config says."""
+    points = case.points("lr")
+    if not points:
+        return
+    if all(seen == 0.0 for _, seen in points):
+        yield _rounded_away(case)
+        return
+    judged = _since_last_start(points)
+    schedules = _stepped(case, judged) if case.from_zero else _schedules(case)
+    mismatches = min((_mismatches(case, judged, one) for one in schedules), key=len, default=[])
+    if len(mismatches) >= ROWS_TO_MIND:
+        yield _mismatch(case, mismatches, len(judged))
+    else:
+        yield _course(case, points, schedules[0] if schedules else None)
+
+
+def _since_last_start(points: list[tuple[Row, float]]) -> list[tuple[Row, float]]:
+    """The config that is known is the last start's: raised epochs had another schedule before."""
+    return [point for point in points if point[0].segment == points[-1][0].segment]
+
+
+def _rounded_away(case: Case) -> Finding:
+    why = DIGITS.get(case.log.format)
+    other = "Analyze the trainer's other log (text or JSON) to have the schedule checked."
+    return Finding(
+        "learning-rate",
+        "info",
+        f"Every learning rate in this log is 0.0{f': {why}' if why else ''}.",
+        metric="lr",
+        advice=other if why else "Check that something is trained at all.",
+    )
+
+
+def _schedules(case: Case) -> list[Schedule]:
+    """One per rate that the first parameter group may have: the log shows only that group's."""
+    config, base = case.log.config, case.log.config.get("optimizer.lr")
+    if not isinstance(base, int | float) or "optimizer.constructor" in config:
+        return []
+    factors = [
+        value for key, value in config.items() if key.startswith("optimizer.") and key.endswith("lr_mult")
+    ]
+    rates = [base, *(base * factor for factor in factors if isinstance(factor, int | float))]
+    found = (schedule(config, float(rate), _length(case)) for rate in dict.fromkeys(rates))
+    return [one for one in found if one is not None]
+
+
+def _stepped(case: Case, points: list[tuple[Row, float]]) -> list[Schedule]:
+    """DETR's rule, a tenth every `lr_drop` epochs, where nothing speaks against it.
+
+    Empty where the log starts at another rate than `lr` (scaled by the batch size), where the trainer's
+    arguments know of another schedule, or where the rate goes another way from the start.
+    """
+    config, base, drop = case.log.config, case.log.config.get("lr"), case.log.config.get("lr_drop")
+    sure = isinstance(base, int | float) and isinstance(drop, int) and drop > 0
+    if not sure or any(config.get(name) for name in OTHER_SCHEDULES):
+        return []
+    plan = Schedule("step", float(base or 0), _length(case), {"step": drop, "gamma": 0.1})
+    row, first = points[0]
+    right = abs(first - (plan.at(row.epoch - 1, 0) or 0)) <= _tolerance(case, first)
+    return [plan] if right else []
+
+
+def _length(case: Case) -> Length:
+    """The length the trainer was told, which the schedule follows."""
+    length, epochs = case.log.iters_per_epoch, case.log.max_epochs
+    if case.by_iteration:
+        return Length(None, length, None)
+    return Length(epochs, epochs * length if epochs and length else None, length)
+
+
+def _mismatches(case: Case, points: list[tuple[Row, float]], plan: Schedule) -> list[Mismatch]:
+    """A row is logged after its iteration, whose rate was set before it: hence the step before."""
+    found: list[Mismatch] = []
+    for row, seen in points:
+        expected = plan.at(row.epoch - 1, row.step - 1)
+        if expected is not None and abs(seen - expected) > _tolerance(case, expected):
+            found.append((row, expected, seen))
+    return found
+
+
+def _tolerance(case: Case, expected: float) -> float:
+    rounded = ROUNDED.get(case.log.format, 1e-12)
+    return rounded if case.log.format == "mmcv-json" else rounded + TEXT_TOLERANCE * abs(expected)
+
+
+def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
+    row, expected, seen = mismatches[0]
+    return Finding(
+        "learning-rate",
+        "warning",
+        f"The learning rate is {seen:.3e} at {case.where(row)}, where the config's schedule gives"
+        f" {expected:.3e} ({len(mismatches)} of {points} logged values differ).",
+        metric="lr",
+        where=case.where(row),
+        evidence={"expected": expected, "seen": seen, "differing": len(mismatches), "points": points},
+        advice=f"Compare {_keys(case)} and the number of epochs with what was meant.",
+    )
+
+
+def _keys(case: Case) -> str:
+    return "lr, lr_drop" if case.from_zero else "lr_config, optimizer.lr"
+
+
+def _course(case: Case, points: list[tuple[Row, float]], plan: Schedule | None) -> Finding:
+    peak_row, peak = max(points, key=lambda point: point[1])
+    now = points[-1][1]
+    as_configured = f", as configured ({_named(plan)})" if plan else ""
+    return Finding(
+        "learning-rate",
+        "info",
+        f"The learning rate peaked at {text(peak)} at {case.where(peak_row)}"
+        f" and is {text(now)} now{as_configured}.",
+        metric="lr",
+        where=case.where(peak_row),
+        evidence={"peak": peak, "now": now, "policy": plan.policy if plan else None},
+    )
+
+
+def _named(plan: Schedule) -> str:
+    names = {"cosineannealing": "CosineAnnealing", "fixed": "constant"}
+    warmup = plan.options.get("warmup")
+    after = f" after {warmup} warm-up over {plan.options.get('warmup_iters')} iterations" if warmup else ""
+    return f"{names.get(plan.policy, plan.policy)}{after}"

@@ -1,0 +1,107 @@
+"""Whether all epochs were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.analysis.case import Case
+from trainrelay.analysis.numbers import percent
+from trainrelay.analysis.reached import reached
+from trainrelay.records import STOPPED, Finding, Marker, Progress
+
+
+def progress(case: Case) -> Iterator[Finding]:
+    """Unfinished is critical where the workflow expects an end; else what it says depends on errors."""
+    came = reached(case)
+    if not case.train:
+        yield _no_rows(case, came)
+    elif came.finished:
+        yield Finding("progress", "info", _all_trained(case, came), evidence=_evidence(came))
+    else:
+        yield _unfinished(case, came, case.last_error)
+
+
+def _all_trained(case: Case, came: Progress) -> str:
+    if case.by_iteration:
+        return f"All {came.iters_per_epoch} iterations were trained."
+    return f"All {came.epochs} epochs were trained."
+
+
+def _no_rows(case: Case, came: Progress) -> Finding:
+    """A warning where epochs passed: mmcv logs each n-th iteration of an epoch, and no other."""
+    error = case.last_error
+    why = f"; the trainer ended with `{error.text}`" if error else ""
+    what = "The training" if case.by_iteration else f"Epoch {came.epoch}"
+    said = f"{what} was validated or saved, but no training row was logged{_cause(case)}"
+    return Finding(
+        "progress",
+        "warning" if came.epoch else "critical",
+        f"{said if came.epoch else 'No iteration was logged'}{why}.",
+        evidence={"error": error.text} if error else {},
+        advice="Let the trainer log at least once per epoch, so that its losses can be judged."
+        if came.epoch
+        else "Read the end of the trainer's log, fix the cause and run the same command again.",
+        blocking=not came.epoch,
+    )
+
+
+def _cause(case: Case) -> str:
+    resumed = [(m.epoch, m.iteration) for m in case.log.markers if m.kind == "resumed"]
+    lengths = [iteration // epoch for epoch, iteration in resumed if epoch and iteration]
+    found = (case.log.config.get("log_config.interval"), *lengths[:1], None)
+    counts = (f" ({n} iterations)" if isinstance(n, int) else "" for n in found)
+    words = ": most likely the log interval{} is longer than an epoch{}".format(*counts)
+    return "" if case.from_zero else words
+
+
+def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
+    if case.expectation.ended and case.expectation.ended[-1] in STOPPED:
+        return _stopped(case, came)
+    expected = case.expectation.epochs is not None
+    severity = "critical" if expected else ("warning" if error else "info")
+    why = f"; the trainer ended with `{error.text}`" if error else ""
+    return Finding(
+        "progress",
+        severity,  # type: ignore[arg-type]
+        f"{_state(came)}: {_place(case, came)}{why}.",
+        where=case.where(case.train[-1]),
+        evidence={**_evidence(came), **({"error": error.text} if error else {})},
+        advice="If the training still runs, wait for its end; if it stopped, start it again: it resumes.",
+        blocking=expected,
+    )
+
+
+def _stopped(case: Case, came: Progress) -> Finding:
+    """A person or Slurm asked for it, so what the ranks printed when they were ended is no error."""
+    return Finding(
+        "progress",
+        "warning",
+        f"Stopped on request: {_place(case, came)}.",
+        where=case.where(case.train[-1]),
+        evidence=_evidence(came),
+        advice="Start it again, the same way: it resumes from its newest checkpoint.",
+    )
+
+
+def _state(came: Progress) -> str:
+    return "Not finished" if came.epochs is not None else "The number of epochs is not known; so far"
+
+
+def _place(case: Case, came: Progress) -> str:
+    share = f" ({percent(came.fraction)} complete)" if came.fraction is not None else ""
+    length = f"/{came.iters_per_epoch}" if came.iters_per_epoch else ""
+    if case.by_iteration:
+        return f"iter {came.iteration}{length}{share}"
+    of = f" of {came.epochs}" if came.epochs else ""
+    iteration = "" if case.log.epochs_only else f", iter {came.iteration}{length}"
+    return f"epoch {came.epoch}{of}{iteration}{share}"
+
+
+def _evidence(came: Progress) -> dict[str, object]:
+    return {
+        "epoch": came.epoch,
+        "epochs": came.epochs,
+        "iteration": came.iteration,
+        "iters_per_epoch": came.iters_per_epoch,
+        "fraction": came.fraction,
+    }

@@ -1,0 +1,114 @@
+"""Whether a resume that was asked for happened, and what was trained twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.analysis.case import Case
+from trainrelay.analysis.reached import reached
+from trainrelay.records import Finding, ResumePoint
+
+
+def resume(case: Case) -> Iterator[Finding]:
+    """Critical: asked to resume, started from zero, which a trainer does in silence.
+
+    What counts is the start that the rows of the log, and so the weights, come from: a start from
+    zero that a later attempt left behind is no harm.
+    """
+    if not case.train or not _began_at_zero(case):
+        return
+    unproven = _unproven(case)
+    if unproven and _fresh_starts_before(case) >= _fresh_starts_allowed(case):
+        yield _from_zero(case, unproven[0])
+    elif case.log.superseded and not case.expectation.resumed:
+        yield _again(case)
+
+
+def _began_at_zero(case: Case) -> bool:
+    first = case.train[0]
+    resumed = any(m.kind == "resumed" and m.segment == first.segment for m in case.log.markers)
+    if case.from_zero:  # every epoch's first iteration is logged, and lines do not come at even distances
+        return not resumed and first.epoch == 1
+    return not resumed and first.step <= max(1, case.log.interval or first.step)
+
+
+def _unproven(case: Case) -> list[ResumePoint]:
+    """The resume points without a mark of a resume after that epoch, in order."""
+    said = [marker.epoch for marker in case.log.markers if marker.kind == "resumed"]
+    missing: list[ResumePoint] = []
+    for point in case.expectation.resumed:
+        if point.epoch in said:
+            said.remove(point.epoch)
+        else:
+            missing.append(point)
+    return missing
+
+
+def _fresh_starts_before(case: Case) -> int:
+    """How many segments before the one that counts started without resuming."""
+    origin = case.train[0].segment
+    started = {m.segment for m in case.log.markers if m.kind == "started"}
+    resumed = {m.segment for m in case.log.markers if m.kind == "resumed"}
+    if not started:  # JSON logs say nothing of starts
+        return origin
+    return len({segment for segment in started - resumed if segment < origin})
+
+
+def _fresh_starts_allowed(case: Case) -> int:
+    """How many attempts were not asked to resume; the first one, where the attempts are not known."""
+    asked = case.expectation
+    return max(0, len(asked.ended) - len(asked.resumed)) if asked.ended else 1
+
+
+def _from_zero(case: Case, point: ResumePoint) -> Finding:
+    place = f"epoch {point.epoch}" + (f", iter {point.iteration}" if point.iteration is not None else "")
+    return Finding(
+        "resume",
+        "critical",
+        f"A resume after {place} was asked for, but the training started from zero: {_proof(case, point)}.",
+        where=case.where(case.train[0]),
+        evidence={"asked": point.epoch, "checkpoint": point.path, "segment": case.train[0].segment},
+        advice=f"Check that {point.path} can be read where the trainer runs, and start again.",
+        blocking=True,
+    )
+
+
+def _proof(case: Case, point: ResumePoint) -> str:
+    if case.from_zero:
+        return "the log begins again with the first epoch"
+    return f"the log has no line `resumed epoch {point.epoch}`"
+
+
+def _again(case: Case) -> Finding:
+    """A warning where the run before looks like this training and one of them is short of the end."""
+    count, redone = case.log.superseded, case.log.redone_iterations
+    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not reached(case).finished))
+    runs = "1 earlier run is" if count == 1 else f"{count} earlier runs are"
+    again = f"; {_redone(case)} done again" if cut_off else ""
+    return Finding(
+        "resume",
+        "warning" if cut_off else "info",
+        f"{runs} superseded: the last one started from zero{again}. Only its rows are judged.",
+        where=case.where(case.train[0]),
+        evidence={"redone_iterations": redone, "segment": case.train[0].segment},
+        advice="If it should have resumed, give the trainer the newest checkpoint with"
+        f" {'--resume' if case.from_zero else '--resume-from'}.",
+    )
+
+
+def _redone(case: Case) -> str:
+    count, unit = case.log.redone_iterations, "epoch" if case.log.epochs_only else "iteration"
+    return f"{count} {unit}s were" if count != 1 else f"1 {unit} was"
+
+
+def redone(case: Case) -> Iterator[Finding]:
+    """Iterations between the checkpoint that was resumed from and the crash; `resume` tells of others."""
+    count = case.log.redone_iterations
+    if count and (case.expectation.resumed or not case.log.superseded):
+        yield Finding(
+            "redone",
+            "info",
+            f"{_redone(case)} done again after a restart ({case.log.segments} segments).",
+            evidence={"redone_iterations": count, "segments": case.log.segments},
+            advice="More frequent checkpoints make this smaller.",
+        )

@@ -1,0 +1,103 @@
+"""Training against validation: overfitting, and a gap that is too wide.
+
+Overfitting: after the best validation loss come at least two evaluations, the last of which is 5% above the
+best, while the training loss fell by 1% since then; the epoch of the best is its onset. Much higher: the last
+validation loss lies above the training loss by more than half of it (15.23 against 18.45 is fine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.analysis.case import Case
+from trainrelay.analysis.compared import Compared, compared
+from trainrelay.analysis.numbers import reduction, text
+from trainrelay.records import Finding
+
+RISE = 0.05
+FALL = 0.01
+LATER_EVALUATIONS = 2
+MUCH_HIGHER = 0.5
+
+
+def validation(case: Case) -> Iterator[Finding]:
+    """One finding: overfitting, a wide gap, or that validation follows training."""
+    pair = compared(case)
+    if pair is None:
+        return
+    best = pair.val.index(min(pair.val))
+    if _rose(pair, best):
+        yield _risen(pair, best)
+    elif pair.val[-1] - pair.train[-1] > MUCH_HIGHER * abs(pair.train[-1]):
+        yield _wide(pair, best)
+    else:
+        yield _follows(pair, best)
+
+
+def _rose(pair: Compared, best: int) -> bool:
+    later = len(pair.val) - 1 - best
+    return later >= LATER_EVALUATIONS and -reduction(pair.val[best], pair.val[-1]) > RISE
+
+
+def _risen(pair: Compared, best: int) -> Finding:
+    onset, fell = pair.epochs[best], reduction(pair.train[best], pair.train[-1]) >= FALL
+    message = (
+        f"{'Overfitting' if fell else 'The validation loss rises'} from epoch {onset} on: validation"
+        f" {_what(pair)} was best there ({text(pair.val[best])}) and is {text(pair.val[-1])} at epoch"
+        f" {pair.epochs[-1]}, while training went {text(pair.train[best])} -> {text(pair.train[-1])}"
+    )
+    advice = (
+        f"Keep the checkpoint of epoch {onset}; more data or augmentation, stronger weight decay or fewer"
+        " epochs help."
+        if fell
+        else f"Keep the checkpoint of epoch {onset}; lower the learning rate."
+    )
+    return _finding(pair, best, message, advice)
+
+
+def _wide(pair: Compared, best: int) -> Finding:
+    message = (
+        f"Validation {_what(pair)} is much higher than in training, a sign of overfitting:"
+        f" {text(pair.val[-1])} against {text(pair.train[-1])} at epoch {pair.epochs[-1]} (more than"
+        f" {MUCH_HIGHER:.0%} above counts as much)"
+    )
+    advice = "Check that both are prepared alike; else more data, augmentation or weight decay."
+    return _finding(pair, best, message, advice)
+
+
+def _follows(pair: Compared, best: int) -> Finding:
+    message = (
+        f"Validation {_what(pair)} follows training: {_course(pair.val)} against {_course(pair.train)}"
+        if len(pair.epochs) > 1
+        else f"Validation {_what(pair)} is {text(pair.val[0])} against {text(pair.train[0])} in training"
+    )
+    return _finding(pair, best, message, "")
+
+
+def _course(values: list[float]) -> str:
+    return f"{text(values[0])} -> {text(values[-1])}"
+
+
+def _what(pair: Compared) -> str:
+    return "loss" if pair.what == "loss" else f"({pair.what})"
+
+
+def _finding(pair: Compared, best: int, message: str, advice: str) -> Finding:
+    return Finding(
+        "validation",
+        "warning" if advice else "info",
+        message + (f"; {pair.note}." if pair.note else "."),
+        metric="loss" if pair.what == "loss" else None,
+        where=f"epoch {pair.epochs[best]}" if advice else None,
+        evidence={
+            "train": pair.train[-1],
+            "val": pair.val[-1],
+            "best_epoch": pair.epochs[best],
+            "best": pair.val[best],
+            "train_at_best": pair.train[best],
+            "evaluations": len(pair.epochs),
+            "comparable": not pair.note,
+            "enough": len(pair.epochs) > 1,
+        },
+        advice=advice,
+    )

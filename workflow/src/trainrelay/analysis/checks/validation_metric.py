@@ -1,0 +1,122 @@
+"""Validation metrics that get worse, above all while the loss falls.
+
+A metric has got worse where its last value is a tenth short of its best, at least two evaluations after it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trainrelay.analysis.case import Case, Means
+from trainrelay.analysis.naming import earlier_layers
+from trainrelay.analysis.numbers import reduction, text
+from trainrelay.records import Finding
+
+WORSE = 0.1
+LATER_EVALUATIONS = 2
+FALL = 0.01
+# Overall scores by their usual names, with a threshold or not; those of single classes are left alone.
+_UP = re.compile(
+    r"(test_|val_|top\d_|[ma])?(pck|map|ap|ar|acc|accuracy|iou|recall|nds)"
+    r"([@ ._]*[\d.]+(:[\d.]+)?)?( ?\([a-z]\))?",
+    re.IGNORECASE,
+)
+_DOWN = re.compile(r"(\w+_)?error", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A validation metric; `sign` is 1 where up is better, -1 where down is."""
+
+    name: str
+    points: Means
+    sign: int
+
+    @property
+    def best(self) -> int:
+        """The index of the best value, the first of equals."""
+        return max(range(len(self.points)), key=lambda at: (self.sign * self.points[at][1], -at))
+
+    @property
+    def worse(self) -> float:
+        """Which share of its best the metric lost since."""
+        return self.sign * reduction(self.points[self.best][1], self.points[-1][1])
+
+    @property
+    def has_got_worse(self) -> bool:
+        return len(self.points) - 1 - self.best >= LATER_EVALUATIONS and self.worse > WORSE
+
+
+def validation_metric(case: Case) -> Iterator[Finding]:
+    """A warning per metric that got worse, and one finding of how the others stand."""
+    found = [course for name in case.log.metrics("val") if (course := _course(case, name))]
+    for course in found:
+        if course.has_got_worse:
+            yield _worse(case, course)
+    fine = sorted((course for course in found if not course.has_got_worse), key=lambda one: -one.sign)
+    if fine:
+        yield _fine(fine)
+
+
+def direction(case: Case, name: str) -> int | None:
+    """1 where up is better, -1 where down is; None where neither the file nor the name tells.
+
+    Losses have checks of their own, and what earlier decoder layers predict nobody uses.
+    """
+    if "loss" in name or name in case.twins or earlier_layers(name, case.log.metrics("val")):
+        return None
+    known = case.knowledge.known(name)
+    if known is not None:
+        return {"up": 1, "down": -1, None: None}[known.direction]
+    own = re.split(r"[/]", name)[-1]
+    return 1 if _UP.fullmatch(own) else -1 if _DOWN.fullmatch(own) else None
+
+
+def _course(case: Case, name: str) -> Course | None:
+    sign = direction(case, name)
+    points = [(at, value) for at, value in case.validation_means(name) if math.isfinite(value)]
+    return Course(name, points, sign) if sign is not None and points else None
+
+
+def _worse(case: Case, one: Course) -> Finding:
+    (at, best), now = one.points[one.best], one.points[-1][1]
+    word = "iter" if case.by_iteration else "epoch"
+    falls = _loss_since(case, at)
+    while_loss = f", while the {falls[0]} fell from {text(falls[1])} to {text(falls[2])}" if falls else ""
+    return Finding(
+        "validation-metric",
+        "warning",
+        f"{one.name} got worse: {text(best)} at {word} {at}, its best, {text(now)} now{while_loss}.",
+        metric=one.name,
+        where=f"{word} {at}",
+        evidence={"best": best, "best_at": at, "now": now, "loss_falls": falls is not None},
+        advice="Choose the checkpoint by this metric, not by the loss; where the loss still falls, it no"
+        " longer measures what matters (overfitting, or terms that pull apart).",
+    )
+
+
+def _loss_since(case: Case, at: int) -> tuple[str, float, float] | None:
+    """The validation loss, else the training loss, where it fell since an epoch."""
+    if case.total is None or case.by_iteration:
+        return None
+    means = {
+        "validation loss": case.validation_means(case.total),
+        "training loss": case.epoch_means(case.total),
+    }
+    for name, points in means.items():
+        since = [value for epoch, value in points if epoch >= at and math.isfinite(value)]
+        if len(since) > 1:
+            return (name, since[0], since[-1]) if reduction(since[0], since[-1]) >= FALL else None
+    return None
+
+
+def _fine(found: list[Course]) -> Finding:
+    said = [f"{one.name} {text(one.points[0][1])} -> {text(one.points[-1][1])}" for one in found[:3]]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    enough = max(len(one.points) for one in found) > LATER_EVALUATIONS
+    evidence = {**{one.name: one.points[-1][1] for one in found[:3]}, "enough": enough}
+    message = f"Not behind their best: {', '.join(said)}{more}."
+    return Finding("validation-metric", "info", message, found[0].name, None, evidence)

@@ -1,0 +1,183 @@
+"""Good and warning signs, each judged by its check with this log's numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from trainrelay.analysis.case import Case
+from trainrelay.analysis.checks.convergence import levels
+from trainrelay.analysis.checks.cross_entropy import cross_entropies
+from trainrelay.analysis.checks.scaling import scales
+from trainrelay.analysis.explain.course import course
+from trainrelay.analysis.knowledge.model import KnownSign
+from trainrelay.analysis.numbers import text
+from trainrelay.analysis.progression import progression
+from trainrelay.records import Finding, Section, Sign
+
+TITLE = "What to look for"
+
+Judged = tuple[bool | None, str]
+
+
+def signs(case: Case, findings: Sequence[Finding]) -> Iterator[Section]:
+    """One section; nothing where no sign is known."""
+    known = [sign for sign in case.knowledge.signs if sign.stage == "any" or case.stage_one]
+    if known:
+        yield Section(TITLE, signs=tuple(_sign(case, findings, sign) for sign in known))
+
+
+def _sign(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Sign:
+    seen, evidence = JUDGES[sign.judge](case, findings, sign)
+    return Sign(sign.kind, sign.text, seen, evidence, sign.checks[0])
+
+
+def _by_findings(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
+    """A warning or critical finding makes a warning sign, and unmakes a good one."""
+    found = [one for one in findings if one.check in sign.checks and _about(sign, one)]
+    loud = [one for one in found if one.severity != "info"]
+    if loud:
+        more = f" ({len(loud) - 1} more)" if len(loud) > 1 else ""
+        return sign.kind == "warning", loud[0].message + more
+    if undecided := _undecided(found):
+        return None, undecided
+    calm = _overall(case, sign) or [one.message for one in found] or _silence(case, sign.checks)
+    if not calm:
+        return None, UNKNOWN.get(sign.checks[0], "This log does not tell.")
+    return sign.kind == "good", calm[0]
+
+
+def _about(sign: KnownSign, finding: Finding) -> bool:
+    return not sign.about or re.fullmatch(sign.about, finding.metric or "") is not None
+
+
+def _undecided(found: Sequence[Finding]) -> str:
+    """What a check says that has too few points to judge by."""
+    return next((one.message for one in found if one.evidence.get("enough") is False), "")
+
+
+def _overall(case: Case, sign: KnownSign) -> list[str]:
+    """Of components there is a finding each: one sentence for all, where the sign is about all."""
+    return _silence(case, sign.checks) if sign.checks[0] == "components" and not sign.about else []
+
+
+def _silence(case: Case, checks: Sequence[str]) -> list[str]:
+    """What a check that found nothing has looked at."""
+    return [said for check in checks if check in SILENT and (said := SILENT[check](case))]
+
+
+def _falls(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
+    """Every metric that is named by the sign; the total by its own name."""
+    said, fell = [], []
+    for pattern in sign.falls:
+        names = _matching(case, pattern)
+        went = course(case, names) if names else None
+        if went is None:
+            continue
+        name = names[0] if len(names) == 1 else f"the mean of {len(names)} metrics"
+        said.append(f"{name}: {went.words()}")
+        fell.append(went.falls)
+    if not fell:
+        return None, "This log has no two points of it to compare."
+    if _negative(findings, sign):
+        return None, f"{said[0]}. A cross-entropy below zero is in it, so its fall is no sign of health."
+    return all(fell), "; ".join(said) + "."
+
+
+def _matching(case: Case, pattern: str) -> list[str]:
+    if pattern == "loss":
+        return [case.total] if case.total else []
+    return [name for name in case.names if re.fullmatch(pattern, name)]
+
+
+def _negative(findings: Sequence[Finding], sign: KnownSign) -> bool:
+    terms = {
+        term
+        for one in findings
+        if one.check == "negative-cross-entropy"
+        for term in ("loss", *one.evidence["terms"])
+    }
+    return not terms.isdisjoint(sign.falls)
+
+
+def _steepest(case: Case, _findings: Sequence[Finding], _sign: KnownSign) -> Judged:
+    """Between which two points of the progression the total lost most."""
+    points = progression(case)
+    if len(points) < 3:
+        return None, "There are not enough points to tell."
+    before, after = max(pairwise(points), key=lambda pair: pair[0].value - pair[1].value)
+    fell = f"{text(before.value)} -> {text(after.value)} between {before.label} and {after.label}."
+    return after.epoch == points[0].epoch, f"The steepest drop: {fell}"
+
+
+JUDGES: Mapping[str, Callable[[Case, Sequence[Finding], KnownSign], Judged]] = {
+    "findings": _by_findings,
+    "falls": _falls,
+    "steepest": _steepest,
+}
+
+
+# ---------------------------------------------------------------------- what silence says
+
+
+def _finite(case: Case) -> str:
+    count = sum(len(row.values) for row in case.log.rows)
+    return f"None of {count} logged numbers is NaN or Inf."
+
+
+def _no_spikes(case: Case) -> str:
+    count = len(case.values(case.total)) if case.total else 0
+    return f"None in {count} logged values of the total loss." if count else ""
+
+
+def _positive(case: Case) -> str:
+    names = cross_entropies(case)
+    values = [value for name in names for value in case.values(name)]
+    return f"The lowest of {len(values)} logged values is {text(min(values))}." if values else ""
+
+
+def _no_plateau(case: Case) -> str:
+    found = levels(case)
+    return "The descent has not slowed." if found and found.points >= found.few else ""
+
+
+def _steady_scales(case: Case) -> str:
+    found = [one for one in scales(case) if "_" not in one.name.removeprefix("loss_")] or scales(case)
+    said = ", ".join(f"{one.name} {text(one.ratio)}" for one in found[:3])
+    return f"Every ratio of scaled to unscaled stays what it is: {said}." if found else ""
+
+
+def _same_backend(case: Case) -> str:
+    seen = case.log.setup.get("backend")
+    return f"The log names {seen}." if seen else ""
+
+
+def _no_rise(case: Case) -> str:
+    return f"None of {len(case.losses)} losses has risen." if case.losses else ""
+
+
+def _none_lost(case: Case) -> str:
+    return f"None of {len(case.losses)} losses became exactly 0.0." if case.losses else ""
+
+
+SILENT: Mapping[str, Callable[[Case], str]] = {
+    "non-finite": _finite,
+    "spikes": _no_spikes,
+    "negative-cross-entropy": _positive,
+    "plateau": _no_plateau,
+    "scaling": _steady_scales,
+    "backend": _same_backend,
+    "lost-term": _none_lost,
+    "components": _no_rise,
+}
+UNKNOWN = {
+    "validation": "This log has no validation loss to compare.",
+    "validation-metric": "This log has no validation metric whose direction is known.",
+    "auxiliary": "This log has no losses of earlier layers.",
+    "balance": "This log does not have both, or not with positive values.",
+    "scaling": "This log has no unscaled twins.",
+    "grad-norm": "This log has no gradient norm.",
+    "learning-rate": "This log has no learning rate.",
+    "backend": "This log does not name its backend.",
+}

@@ -1,0 +1,117 @@
+"""What a metric, or a word of a progress line, means: by every knowledge file, without a log."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+
+from trainrelay.analysis.explain.groups import about, zero_words
+from trainrelay.analysis.knowledge import packaged
+from trainrelay.analysis.knowledge.model import Knowledge, KnownSign, Meaning, PrintedField
+from trainrelay.analysis.naming import split
+from trainrelay.errors import UserError
+from trainrelay.records import Explained, Explanation, Section
+
+EXAMPLES = ("loss_ce", "loss_coords", "track.frame_0_loss_cls_5", "eta", "lr", "'max mem'")
+LONGEST = 60  # of what is repeated of an unknown word
+
+
+def explain_words(words: Sequence[str]) -> Explanation:
+    """A section per word and file. Raises UserError for a word that no file knows, with the nearest ones."""
+    found = [(word, list(_sections(word)) or list(_sections(word.lower()))) for word in words]
+    for word, sections in found:
+        if not sections:
+            raise UserError(_unknown(word))
+    names = dict.fromkeys(name for _, sections in found for name, _ in sections)
+    return Explanation(", ".join(names), tuple(section for _, sections in found for _, section in sections))
+
+
+def _sections(word: str) -> Iterator[tuple[str, Section]]:
+    """The name of a file, and what it says."""
+    for knowledge in packaged():
+        fields = [Explained(field.name, field.text) for field in _fields(knowledge, word)]
+        items = [*_metric(knowledge, word), *fields]
+        if items:
+            yield (
+                knowledge.name,
+                Section(f"{word} ({knowledge.name})", _heading(knowledge, word), tuple(items)),
+            )
+
+
+def _heading(knowledge: Knowledge, word: str) -> str:
+    meaning = knowledge.known(word)
+    group = knowledge.groups.get(meaning.group) if meaning else None
+    return group.text if group else ""
+
+
+def _fields(knowledge: Knowledge, word: str) -> list[PrintedField]:
+    return [
+        field
+        for field in knowledge.progress
+        if any(re.fullmatch(pattern, word.strip(), re.IGNORECASE) for pattern in field.words)
+    ]
+
+
+def _metric(knowledge: Knowledge, word: str) -> Iterator[Explained]:
+    meaning = knowledge.known(word)
+    if meaning is None:
+        return
+    facts = [*about(knowledge, word), *_coefficient(knowledge, word), *_place(word, meaning)]
+    if zero := zero_words(meaning):
+        facts.append(("zero", zero))
+    facts += [(f"{sign.kind} sign", sign.text) for sign in _signs(knowledge, word)]
+    yield Explained(
+        word, f"{meaning.label}: {meaning.meaning}" if meaning.meaning else meaning.label, tuple(facts)
+    )
+
+
+def _coefficient(knowledge: Knowledge, word: str) -> Iterator[tuple[str, str]]:
+    if argument := knowledge.coefficients.get(split(word).base):
+        yield "coefficient", f"the trainer's argument {argument}"
+
+
+def _place(word: str, meaning: Meaning) -> Iterator[tuple[str, str]]:
+    """Which layer, and on which side of the coefficient, where the name tells it."""
+    parts = split(word)
+    if parts.layer is not None and meaning.family.endswith(("_*", "_unscaled")):
+        yield (
+            "layer",
+            f"decoder layer {parts.layer}, counted from 0; an auxiliary loss, which should decrease too",
+        )
+    if parts.unscaled:
+        yield "unscaled", "the raw value, shown for debugging; no part of the total"
+
+
+def _signs(knowledge: Knowledge, word: str) -> Iterator[KnownSign]:
+    for sign in knowledge.signs:
+        patterns = [*sign.falls, sign.about]
+        if any(pattern and re.fullmatch(pattern, word) for pattern in patterns):
+            yield sign
+
+
+def _unknown(word: str) -> str:
+    shown = word if len(word) <= LONGEST else word[: LONGEST - 1] + "…"
+    near = _with_group(word) or difflib.get_close_matches(word.lower(), _names(), n=3, cutoff=0.5)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return (
+        f"{shown!r}: no file of that name and no metric that is known; {meant}type `trainrelay explain LOG`"
+        " with a training log for all its metrics, or one of: " + ", ".join(EXAMPLES)
+    )
+
+
+def _with_group(word: str) -> list[str]:
+    """The names that lack nothing but their group: `track.frame_0_loss_cls_0` of `frame_0_loss_cls_0`."""
+    return [
+        name
+        for knowledge in packaged()
+        for group in knowledge.groups
+        if knowledge.known(name := f"{group}.{word.lower()}")
+    ]
+
+
+def _names() -> list[str]:
+    """What a person may have meant: names of metrics and of fields."""
+    fields = [field.name for knowledge in packaged() for field in knowledge.progress]
+    metrics = [name for knowledge in packaged() for meaning in knowledge.metrics for name in meaning.examples]
+    return list(dict.fromkeys([*metrics, *fields]))

@@ -1,0 +1,46 @@
+"""What is normal: packaged files, one per model family and per family of log formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+
+import yaml
+
+from trainrelay.analysis.knowledge.model import Knowledge
+from trainrelay.analysis.naming import split
+
+
+@cache
+def packaged() -> tuple[Knowledge, ...]:
+    """All knowledge files of the package, validated."""
+    folder = resources.files(__package__)
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda f: f.name)
+    return tuple(Knowledge.model_validate(yaml.safe_load(file.read_text("utf-8"))) for file in files)
+
+
+def best_for(names: Sequence[str]) -> Knowledge:
+    """The file that recognises most of the metrics; an empty one if none recognises any."""
+    best = max(packaged(), key=lambda knowledge: knowledge.recognises(names), default=Knowledge())
+    return best if best.recognises(names) else Knowledge()
+
+
+@cache
+def group_titles() -> Mapping[str, str]:
+    """The titles of the groups that a file knows, in the files' order."""
+    return {key: group.title for knowledge in packaged() for key, group in knowledge.groups.items()}
+
+
+def grouped(metrics: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """Metrics by group and family: known groups in their order, then others as they appear."""
+    found: dict[str, dict[str, list[str]]] = {group: {} for group in group_titles()}
+    for metric in metrics:
+        parts = split(metric)
+        found.setdefault(parts.group, {}).setdefault(parts.family, []).append(metric)
+    return {group: families for group, families in found.items() if families}
+
+
+def of_format(form: str) -> Knowledge:
+    """What is known of a log format: the fields of its lines, and what holds of every training."""
+    return next((knowledge for knowledge in packaged() if form in knowledge.formats), Knowledge())

@@ -1,0 +1,213 @@
+"""The shape of a knowledge file; the fields of its metrics are explained at the head of uniad.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from trainrelay.analysis.naming import UNSCALED, split
+from trainrelay.analysis.numbers import text
+
+Zero = Literal["never", "stage 1", "switch", "often", "always"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Typical(_Frozen):
+    """Usual values: a range, words, or both, and where they are from."""
+
+    low: float | None = None
+    high: float | None = None
+    text: str = ""
+    source: str
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Typical:
+        if (self.low is None) != (self.high is None) or (self.low is None and not self.text):
+            raise ValueError("give low and high, or text")
+        return self
+
+    def words(self) -> str:
+        """As people read it, with its source."""
+        if self.low is None or self.high is None:
+            return f"{self.text} ({self.source})"
+        said = f", {self.text}" if self.text else ""
+        return f"{text(self.low)} to {text(self.high)}{said} ({self.source})"
+
+    def holds(self, value: float) -> bool | None:
+        """Whether a value lies in the range; None where there is none."""
+        return None if self.low is None or self.high is None else self.low <= value <= self.high
+
+
+class Meaning(_Frozen):
+    """What a family of metrics means. `examples` are names that `pattern` matches, as a log prints them."""
+
+    pattern: str
+    examples: tuple[str, ...] = ()
+    group: str
+    family: str
+    label: str
+    meaning: str = ""
+    unit: str = ""
+    direction: Literal["down", "up"] | None = "down"
+    zero: Zero = "often"
+    switch: str = ""
+    negative: bool = False
+    cross_entropy: bool = False
+    loss: bool = True
+    typical: Typical | None = None
+    source: str = ""
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        re.compile(pattern)
+        return pattern
+
+    @model_validator(mode="after")
+    def _switch_is_named(self) -> Meaning:
+        if (self.zero == "switch") != bool(self.switch):
+            raise ValueError("zero: switch needs the name of the switch, and only it does")
+        return self
+
+    @model_validator(mode="after")
+    def _examples_match(self) -> Meaning:
+        for name in self.examples:
+            if not re.fullmatch(self.pattern, name):
+                raise ValueError(f"{name} is no example of {self.pattern}, which does not match it")
+        return self
+
+
+class Group(_Frozen):
+    """A group of metrics: the heading of its section and what to say under it."""
+
+    title: str
+    text: str = ""
+
+
+class PrintedField(_Frozen):
+    """A field of the progress line. `words` are patterns of what a person may type to ask for it."""
+
+    key: str
+    name: str
+    words: tuple[str, ...]
+    text: str
+
+
+class Concept(_Frozen):
+    """Something that a reader must know of the log, with the checks whose findings are its example."""
+
+    key: str
+    title: str
+    text: str
+    checks: tuple[str, ...] = ()
+
+
+class KnownSign(_Frozen):
+    """A sign and what judges it.
+
+    falls: the sign is there where these metrics (patterns; "loss" is the total) fall. judge: steepest, the
+    largest drop of the total is in the first epoch; findings (the default), a warning of one of `checks`
+    makes a warning sign, and unmakes a good one. `about` narrows these to the metrics that it matches,
+    `stage` to UniAD's first stage.
+    """
+
+    kind: Literal["good", "warning"]
+    text: str
+    checks: tuple[str, ...]
+    judge: Literal["findings", "falls", "steepest"] = "findings"
+    falls: tuple[str, ...] = ()
+    about: str = ""
+    stage: Literal["any", "stage 1"] = "any"
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> KnownSign:
+        if not self.checks or (self.judge == "falls") != bool(self.falls):
+            raise ValueError("a sign names its check, and the metrics that fall where that judges it")
+        return self
+
+
+class Knowledge(_Frozen):
+    """One knowledge file: of a model (`recognised_by` metric names) or of log formats (`formats`).
+
+    `coefficients` maps a loss to the trainer's argument that scales it, `balance` names the two groups of
+    losses that should fall together, `stage_two` is the pattern of metrics that are not there before UniAD's
+    second stage. An empty one still sorts metrics by their names.
+    """
+
+    name: str = ""
+    recognised_by: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    groups: dict[str, Group] = {}
+    metrics: tuple[Meaning, ...] = ()
+    coefficients: dict[str, str] = {}
+    balance: tuple[str, ...] = ()
+    stage_two: str = ""
+    progress: tuple[PrintedField, ...] = ()
+    concepts: tuple[Concept, ...] = ()
+    signs: tuple[KnownSign, ...] = ()
+
+    def recognises(self, names: Sequence[str]) -> int:
+        """How many of the metrics have a name by which this model is known."""
+        return sum(any(re.fullmatch(pattern, name) for pattern in self.recognised_by) for name in names)
+
+    def of(self, name: str) -> Meaning:
+        """What a metric means; by its name alone where the file does not say."""
+        return self.known(name) or _guessed(name)
+
+    def known(self, name: str) -> Meaning | None:
+        """What the file says of a metric."""
+        for meaning in self.metrics:
+            if match := re.fullmatch(meaning.pattern, name):
+                return _filled(meaning, match)
+        return None
+
+    def concept(self, key: str) -> Concept | None:
+        """A concept by its key."""
+        return next((concept for concept in self.concepts if concept.key == key), None)
+
+    def over(self, base: Knowledge) -> Knowledge:
+        """This model in a log of that format: what it does not say itself is said by the format."""
+        own_fields = {field.key: field for field in self.progress}
+        own_concepts = {concept.key for concept in self.concepts}
+        other_groups = {key: group for key, group in base.groups.items() if key not in self.groups}
+        return self.model_copy(
+            update={
+                "formats": base.formats,
+                "groups": {**self.groups, **other_groups},
+                "metrics": (*self.metrics, *base.metrics),
+                "coefficients": {**base.coefficients, **self.coefficients},
+                "progress": tuple(own_fields.get(field.key, field) for field in base.progress),
+                "concepts": (*self.concepts, *(c for c in base.concepts if c.key not in own_concepts)),
+                "signs": self.signs or base.signs,
+            }
+        )
+
+
+def _filled(meaning: Meaning, match: re.Match[str]) -> Meaning:
+    """`map.loss_{1}` with what the pattern's first group matched."""
+    if not match.re.groups:
+        return meaning
+    texts = {key: getattr(meaning, key).replace("{1}", match[1] or "") for key in ("family", "label")}
+    return meaning.model_copy(update=texts)
+
+
+_CROSS_ENTROPY = re.compile(r"(^|[._])(b?ce|xent|cross_?entropy)([._]|$)", re.IGNORECASE)
+
+
+def _guessed(name: str) -> Meaning:
+    """A metric that no file knows: a loss if its name says so, grouped by what stands before a dot."""
+    return Meaning(
+        pattern=re.escape(name),
+        group=split(name).group or "other",
+        family=name,
+        label=name,
+        direction="down" if "loss" in name else None,
+        cross_entropy="loss" in name and _CROSS_ENTROPY.search(name) is not None,
+        loss="loss" in name and not name.endswith(UNSCALED),
+    )

@@ -1,0 +1,69 @@
+"""The total loss at the points of a training that a person looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainrelay.analysis.case import Case
+from trainrelay.records import Milestone, Row
+
+EARLY_ITERATION = 100
+LATER_EPOCHS = 24  # of a long training, evenly spaced
+
+
+def progression(case: Case) -> tuple[Milestone, ...]:
+    """Start, about iteration 100, warm-up done, end of the first epoch, start of each later one, latest."""
+    if case.total is None:
+        return ()
+    lines, means = (
+        [row for row in rows if case.total in row.values] for rows in (case.train, case.rows("epoch"))
+    )
+    rows = lines if len(lines) >= len(means) else means
+    labels: dict[int, tuple[Row, str]] = {}
+    for row, note in _notable(rows):
+        labels.setdefault(row.step, (row, note))
+    return tuple(_milestone(case, *labels[step]) for step in sorted(labels))
+
+
+def _notable(rows: list[Row]) -> Iterator[tuple[Row, str]]:
+    if not rows:
+        return
+    yield rows[0], "start"
+    if (peak := _warmup_done(rows)) is not None:
+        yield peak, "lr warmup done"
+    first_epoch = [row for row in rows if row.epoch == rows[0].epoch]
+    if len(first_epoch) < len(rows):
+        yield first_epoch[-1], "end"
+    if (early := _early(first_epoch)) is not None:
+        yield early, ""
+    yield rows[-1], "latest"
+    for row in _epoch_starts(rows[len(first_epoch) :]):
+        yield row, ""
+
+
+def _warmup_done(rows: list[Row]) -> Row | None:
+    """Where the learning rate is first as high as it gets; None where that is the first row."""
+    rated = [row for row in rows if "lr" in row.values]
+    peak = max((row.values["lr"] for row in rated), default=0.0)
+    reached = next((row for row in rated if row.values["lr"] >= peak * (1 - 1e-6)), None)
+    return None if reached is None or reached is rated[0] or reached is rows[-1] else reached
+
+
+def _early(rows: list[Row]) -> Row | None:
+    """The row nearest to iteration 100, where one lies within a half of it."""
+    nearest = min(rows, key=lambda row: abs(row.iteration - EARLY_ITERATION))
+    return nearest if abs(nearest.iteration - EARLY_ITERATION) <= EARLY_ITERATION // 2 else None
+
+
+def _epoch_starts(rows: list[Row]) -> list[Row]:
+    first: dict[int, Row] = {}
+    for row in rows:
+        first.setdefault(row.epoch, row)
+    starts = list(first.values())
+    return starts[:: -(-len(starts) // LATER_EPOCHS) or 1]
+
+
+def _milestone(case: Case, row: Row, note: str) -> Milestone:
+    place = case.where(row) if row.phase == "train" else f"epoch {row.epoch}"
+    label = place[0].upper() + place[1:] + (f" ({note})" if note else "")
+    return Milestone(label, row.epoch, row.iteration, row.step, row.values[case.total or ""])

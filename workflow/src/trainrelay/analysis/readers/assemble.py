@@ -1,0 +1,224 @@
+"""Events of all files -> one table: steps over the whole run, overlaps after a resume; a start from zero
+supersedes everything before it: rows, what was saved or loaded, an epoch's length, the interval."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from trainrelay.analysis.readers.events import Event, RowSeen
+from trainrelay.analysis.readers.segments import Collector, Segment
+from trainrelay.records import Log, Marker, Row
+
+KEPT = 100  # earlier courses of a training that a later start may go back to
+
+
+def assemble(name: str, sources: Sequence[str], files: Iterable[Iterable[Event]]) -> Log:
+    """One Log from the events of each file, oldest file first."""
+    collected = Collector()
+    for events in files:
+        collected.open()
+        for event in events:
+            collected.add(event)
+    segments = collected.finished()
+    return _log(name, tuple(sources), segments, collected)
+
+
+def _log(name: str, sources: tuple[str, ...], segments: list[Segment], found: Collector) -> Log:
+    epochs_only = _epochs_only(segments)
+    if epochs_only:
+        segments = [_as_training(segment) for segment in segments]
+    clock = _clock(segments, found, epochs_only)
+    rows, redone = _timeline(segments, 0, clock)
+    origin = next((row.segment for row in rows if row.phase == "train"), 0)
+    if superseded := sum(bool(segment.training()) for segment in segments[:origin]):
+        clock = _clock(segments[origin:], found, epochs_only)
+        rows, _ = _timeline(segments[origin:], origin, clock)
+    return Log(
+        format=name,
+        sources=sources,
+        rows=tuple(row for row in rows if row.values or not epochs_only),
+        markers=tuple(_numbered(segments, origin if superseded else 0)),
+        iters_per_epoch=clock.known,
+        max_epochs=1 if clock.by_iteration else _max_epochs(found),
+        interval=clock.interval,
+        segments=max(1, len(segments)),
+        superseded=superseded,
+        redone_iterations=redone,
+        skipped_lines=found.skipped,
+        epochs_only=epochs_only,
+        setup=_setup(found),
+        config=found.config,
+    )
+
+
+def _epochs_only(segments: list[Segment]) -> bool:
+    """Whether the log knows means of epochs and no iterations."""
+    phases = {row.phase for segment in segments for row in segment.rows}
+    return "epoch" in phases and "train" not in phases
+
+
+def _as_training(segment: Segment) -> Segment:
+    """The same with the means of epochs as its training rows."""
+    rows = (replace(row, iteration=0, iters_per_epoch=None) for row in segment.rows)
+    return replace(
+        segment, rows=[replace(row, phase="train") if row.phase == "epoch" else row for row in rows]
+    )
+
+
+def _by_iteration(segments: list[Segment], found: Collector) -> bool:
+    """Whether iterations count over the whole run: JSON rows do not say it, their numbers do."""
+    rows = [row for segment in segments for row in segment.training()]
+    if any(row.by_iteration for row in rows) or found.config.get("runner.type") == "IterBasedRunner":
+        return True
+    if any(row.from_zero for row in rows):
+        return False
+    changes = [
+        later.iteration > earlier.iteration
+        for segment in segments
+        for earlier, later in pairwise(segment.training())
+        if later.epoch > earlier.epoch
+    ]
+    return bool(changes) and all(changes)
+
+
+def _epoch_length(segments: list[Segment], found: Collector, by_iteration: bool) -> int | None:
+    """Iterations of an epoch as printed; else the last one logged in an epoch that was left behind,
+    which is short by less than the logging interval."""
+    if by_iteration:
+        config_iters = found.config.get("runner.max_iters")
+        return found.max_iters or (config_iters if isinstance(config_iters, int) else None)
+    printed = [row.iters_per_epoch for segment in segments for row in segment.rows if row.iters_per_epoch]
+    if printed:
+        return printed[-1]
+    left = [
+        earlier.iteration
+        for segment in segments
+        for earlier, later in pairwise(segment.training())
+        if later.epoch > earlier.epoch
+    ]
+    return max(left, default=0) or None
+
+
+def _longest(segments: list[Segment]) -> int:
+    return max((row.iteration for segment in segments for row in segment.training()), default=0)
+
+
+def _interval(starts: Iterable[Sequence[Row | RowSeen]]) -> int | None:
+    """The usual distance of two logged iterations."""
+    pairs = (pair for training in starts for pair in pairwise(training))
+    distances = Counter(later.iteration - row.iteration for row, later in pairs if later.epoch == row.epoch)
+    return distances.most_common(1)[0][0] if distances else None
+
+
+def _max_epochs(found: Collector) -> int | None:
+    for value in (found.max_epochs, found.config.get("runner.max_epochs"), found.config.get("total_epochs")):
+        if isinstance(value, int):
+            return value
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Iterations over the whole run. `length`: an epoch's, `known` where it is more than a guess."""
+
+    by_iteration: bool
+    epochs_only: bool
+    known: int | None
+    length: int
+    interval: int | None
+
+    def step(self, row: RowSeen) -> int:
+        if self.by_iteration or self.epochs_only:
+            return row.epoch if self.epochs_only else row.iteration
+        done = row.iteration + 1 if row.from_zero else row.iteration
+        return (row.epoch - 1) * (row.iters_per_epoch or self.length) + done
+
+    def end_of_epoch(self, row: RowSeen, last: int) -> int:
+        """Where means and validations stand; the last training step where epochs are not counted."""
+        if self.epochs_only:
+            return row.epoch
+        return last if self.by_iteration else max(last, row.epoch * (row.iters_per_epoch or self.length))
+
+
+def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clock:
+    by_iteration = _by_iteration(segments, found)
+    length = _epoch_length(segments, found, by_iteration)
+    interval = _interval(segment.training() for segment in segments)
+    return _Clock(by_iteration, epochs_only, length, length or _longest(segments), interval)
+
+
+def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list[Row], int]:
+    """The rows that the final weights come from, and how many iterations were done more than once.
+    `origin` is the first segment's number."""
+    timelines: list[tuple[int, list[Row]]] = [(0, [])]  # the first step that each cannot have done
+    redone = reached = before = 0
+    for number, segment in enumerate(segments, start=origin):
+        latest = timelines[-1][1]
+        rows = list(_stepped(segment, number, clock, _last_step(latest)))
+        training = [row for row in rows if row.phase == "train"]
+        if training:
+            last, spacing = training[-1].step, _spacing(training, clock)
+            start = _start(segment, training, clock)
+            if not start and spacing != before:
+                redone = reached = 0  # of another training
+            redone += max(0, min(reached, last) - start)
+            reached, before = max(reached, last), spacing
+            timelines = [*timelines[-KEPT:], (last + spacing, _before(timelines, start) + rows)]
+        else:
+            latest += rows
+    return timelines[-1][1], redone
+
+
+def _before(timelines: list[tuple[int, list[Row]]], start: int) -> list[Row]:
+    """The rows up to `start` of the latest timeline that came so far: a start from zero that ended
+    early is no ancestor of a later resume from further on."""
+    far = [rows for end, rows in timelines if end > start] or [timelines[-1][1]]
+    return [row for row in far[-1] if start and row.step <= start]
+
+
+def _last_step(rows: list[Row]) -> int:
+    return max((row.step for row in rows[-10:]), default=0)
+
+
+def _stepped(segment: Segment, number: int, clock: _Clock, last: int) -> Iterator[Row]:
+    for row in segment.rows:
+        if row.phase == "train":
+            last = clock.step(row)
+        step = last if row.phase == "train" else clock.end_of_epoch(row, last)
+        epoch = 1 if clock.by_iteration else row.epoch
+        yield Row(step, epoch, row.iteration, row.phase, number, row.values)
+
+
+def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
+    """The step after which this segment trained: as the trainer says, else from its first row."""
+    first = training[0]
+    said = [m.iteration for m in segment.markers if m.kind == "resumed" and m.iteration is not None]
+    if said:
+        return min(said[-1], first.step - 1)
+    if clock.epochs_only or any(row.from_zero for row in segment.rows):  # logs the first one of an epoch
+        return first.step - first.iteration - 1
+    alone = len(training) == 1 and segment.introduced and not (segment.copy_of or clock.by_iteration)
+    # mmcv logs every n-th iteration of an epoch, and begins each epoch with its first one.
+    return max(0, first.step - (first.iteration if alone else _spacing(training, clock)))
+
+
+def _spacing(training: list[Row], clock: _Clock) -> int:
+    """How many iterations lie between two rows of one start."""
+    guess = training[-1].iteration if len(training) > 1 else clock.interval or 0  # of a row per epoch, or one
+    return max(1, _interval([training]) or guess)
+
+
+def _numbered(segments: list[Segment], origin: int) -> Iterator[Marker]:
+    """All markers; of the segments before `origin` only which starts there were."""
+    for number, segment in enumerate(segments):
+        for marker in segment.markers:
+            if number >= origin or marker.kind in ("started", "resumed"):
+                yield replace(marker, segment=number)
+
+
+def _setup(found: Collector) -> dict[str, str]:
+    backend = found.config.get("dist_params.backend")
+    return {**({"backend": backend} if isinstance(backend, str) else {}), **found.setup}

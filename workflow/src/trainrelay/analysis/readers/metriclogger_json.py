@@ -1,0 +1,135 @@
+"""MetricLogger JSON (`log.txt`): one object per epoch with `train_*`, `test_*` and `epoch`, counted from 0.
+
+Runs are appended to the file, and each rank may write its own copy of an object: where every epoch comes the
+same number of times in a row, the first of each is kept; where only some do, it was trained again. A file
+whose first epoch is 1, with no 0 anywhere, counts from 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from trainrelay.analysis.readers.clean import as_float, json_object, metric_name
+from trainrelay.analysis.readers.events import Event, Facts, RowSeen, Skipped
+from trainrelay.records import Phase
+
+VALUE_LIMIT = 5_000  # numbers of one object
+LIST_LIMIT = 100
+_PREFIXES: Mapping[str, Phase] = {"train_": "epoch", "test_": "val", "val_": "val"}
+_ELSEWHERE = ('"mode"', '"iter"')  # mmcv and mmengine say these
+
+
+@dataclass(slots=True)
+class _Epoch:
+    """One object. `values` by phase."""
+
+    number: int
+    values: dict[Phase, dict[str, float]] = field(default_factory=lambda: {"epoch": {}, "val": {}})
+
+    def completed_by(self, other: _Epoch) -> bool:
+        """Whether another object holds the other half of the same epoch."""
+        same = self.number == other.number
+        return same and all(not (self.values[phase] and other.values[phase]) for phase in self.values)
+
+    def add(self, other: _Epoch) -> None:
+        """Takes the other half."""
+        for phase, values in other.values.items():
+            self.values[phase].update(values)
+
+
+class MetricLoggerJson:
+    """The format of the `log.txt` of DETR's family."""
+
+    name = "metriclogger-json"
+    title = "MetricLogger JSON"
+
+    def claims(self, line: str) -> bool:
+        """An object with `epoch` and a key that begins with `train_`, `test_` or `val_`."""
+        if not line.startswith("{") or '"epoch"' not in line or any(word in line for word in _ELSEWHERE):
+            return False
+        found = _object(line)
+        return found is not None and any(key.startswith(tuple(_PREFIXES)) for key in found)
+
+    def events(self, lines: Iterator[str]) -> Iterator[Event]:
+        """An "epoch" row for each epoch, without values where it was only evaluated, and its evaluation."""
+        epochs: list[_Epoch] = []
+        for line in lines:
+            found = _object(line) if line.strip() else None
+            if found is not None:
+                yield from _setup(found)
+                epoch = _epoch(found)
+                if epochs and epochs[-1].completed_by(epoch):
+                    epochs[-1].add(epoch)
+                else:
+                    epochs.append(epoch)
+            elif line.strip():
+                yield Skipped()
+        runs = [list(run) for _, run in groupby(epochs, key=lambda epoch: epoch.number)]
+        copies = _copies(runs)
+        if copies > 1:
+            yield Facts(setup={"ranks printing": str(copies)})
+        first = 1 if epochs and epochs[0].number == 1 and all(epoch.number for epoch in epochs) else 0
+        for epoch in (epoch for run in runs for epoch in run[::copies]):
+            yield from _rows(epoch, epoch.number + 1 - first)
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    """The object of an epoch."""
+    found = json_object(line)
+    return found if found and _number(found) is not None else None
+
+
+def _number(found: Mapping[str, Any]) -> int | None:
+    number = as_float(found.get("epoch"))
+    return int(number) if number is not None and 0 <= number < 10**9 and number.is_integer() else None
+
+
+def _setup(found: Mapping[str, Any]) -> Iterator[Event]:
+    count = as_float(found.get("n_parameters"))
+    if count is not None and 0 <= count < 10**18:
+        yield Facts(setup={"parameters": str(found["n_parameters"])})
+
+
+def _epoch(found: Mapping[str, Any]) -> _Epoch:
+    epoch = _Epoch(_number(found) or 0)
+    for key, value in list(found.items())[:VALUE_LIMIT]:
+        if key not in ("epoch", "n_parameters"):
+            phase, name = _named(key)
+            epoch.values[phase].update(_numbers(name, value))
+    return epoch
+
+
+def _named(key: str) -> tuple[Phase, str]:
+    """`test_loss` -> ("val", "loss"); `ema_test_loss` is of the evaluation too, but another metric."""
+    for prefix, phase in _PREFIXES.items():
+        if key.startswith(prefix):
+            return phase, metric_name(key.removeprefix(prefix))
+    return ("val" if "test_" in key or "val_" in key else "epoch"), metric_name(key)
+
+
+def _numbers(name: str, value: Any) -> dict[str, float]:
+    """A number as it is, a list of numbers as `name[0]`, `name[1]`, ...; nothing of all else."""
+    if isinstance(value, list):
+        items = [(f"{name}[{index}]", item) for index, item in enumerate(value[:LIST_LIMIT])]
+    else:
+        items = [(name, value)]
+    return {key: number for key, item in items if name and (number := as_float(item)) is not None}
+
+
+def _copies(runs: list[list[_Epoch]]) -> int:
+    """How many times each epoch was written: what divides the length of every run of equal epochs. The
+    last run may be cut short, where two before it are not."""
+    lengths = [len(run) for run in runs]
+    ends = lengths[:-1] if len(lengths) > 2 else lengths
+    copies = math.gcd(*ends)
+    return copies if lengths and (lengths[-1] % copies == 0 or lengths[-1] < copies) else 1
+
+
+def _rows(epoch: _Epoch, number: int) -> Iterator[Event]:
+    yield RowSeen(number, 0, "epoch", epoch.values["epoch"], None)
+    if epoch.values["val"]:
+        yield RowSeen(number, 0, "val", epoch.values["val"], None)

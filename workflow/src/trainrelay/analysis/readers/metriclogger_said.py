@@ -1,0 +1,119 @@
+"""What a trainer of DETR's family says besides numbers: starts, arguments, parameters, errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeGuard
+
+from trainrelay.analysis.readers.clean import clean
+from trainrelay.analysis.readers.events import Event, Facts, MarkerSeen, ProcessStarted, TrainingEnded
+from trainrelay.analysis.readers.namespaces import OPENING, NamespaceReader
+from trainrelay.analysis.readers.tracebacks import Tracebacks
+
+_RANK = re.compile(r"\| distributed init \(rank (\d{1,6})\)")
+_STARTED = re.compile(r"\bStart training(?: for (\d{1,9}) epochs)?\s*$")
+_PARAMETERS = re.compile(r"number of (?:trainable )?param(?:eter)?s:?(?: ?\((\w)\))?: ?([\d.]{1,30})\s*$")
+_LOADED = re.compile(r"\b[Ll]oad(?:ed|ing)? (?:pre-trained )?checkpoint from:? (\S.*)")
+_DIVERGED = re.compile(r"Loss is \S{1,40}, stopping training")
+_TIME = re.compile(r"\bTraining time (\d.{0,40})")
+
+
+def introduces(line: str) -> bool:
+    """Whether a trainer of this family introduces itself with such a line."""
+    return "| distributed init (rank " in line or line.startswith("Not using distributed mode")
+
+
+class Narrator:
+    """Follows the lines that hold no numbers."""
+
+    def __init__(self) -> None:
+        self._tracebacks = Tracebacks()
+        self._namespace: NamespaceReader | None = None
+        self._ranks = 0
+
+    def line(self, line: str) -> Iterator[Event]:
+        """The events of one line; ProcessStarted for a rank's own words and for its arguments."""
+        text = line.rstrip()
+        yield from self._tracebacks.line(text)
+        yield from self._arguments(line)
+        for words, parse in _PARSERS.items():
+            if words in text:
+                yield from parse(text)
+        if match := _RANK.search(text):
+            self._ranks = max(self._ranks, int(match[1]) + 1)
+            yield ProcessStarted(int(match[1]))
+            yield Facts(setup={"ranks": str(self._ranks)})
+
+    def ended(self) -> Iterator[Event]:
+        """What a Namespace that was never closed says."""
+        if self._namespace is not None:
+            yield _facts(self._namespace.literals())
+        self._namespace = None
+
+    def _arguments(self, line: str) -> Iterator[Event]:
+        if OPENING in line and self._namespace is None:
+            self._namespace = NamespaceReader()
+            yield ProcessStarted()
+        if self._namespace is not None and not self._namespace.feed(line):
+            yield from self.ended()
+
+
+def world_size(arguments: Mapping[str, Any]) -> int | None:
+    """How many ranks there are, as the arguments say."""
+    ranks = arguments.get("world_size")
+    return ranks if _is_count(ranks) else None
+
+
+def _facts(arguments: Mapping[str, Any]) -> Facts:
+    backend, ranks, epochs = arguments.get("dist_backend"), world_size(arguments), arguments.get("epochs")
+    setup = {"backend": clean(backend)} if isinstance(backend, str) else {}
+    if ranks is not None:
+        setup["ranks"] = str(ranks)
+    return Facts(setup=setup, config=dict(arguments), max_epochs=epochs if _is_count(epochs) else None)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9
+
+
+def _started(text: str) -> Iterator[Event]:
+    if match := _STARTED.search(text):
+        yield MarkerSeen("started", clean(match[0]))
+        if match[1]:
+            yield Facts(max_epochs=int(match[1]))
+
+
+def _undistributed(_: str) -> Iterator[Event]:
+    yield ProcessStarted(0)
+
+
+def _parameters(text: str) -> Iterator[Event]:
+    if match := _PARAMETERS.search(text):
+        unit = f" {match[1]}" if match[1] else ""
+        yield Facts(setup={"parameters": match[2] + unit})
+
+
+def _loaded(text: str) -> Iterator[Event]:
+    if match := _LOADED.search(text):
+        yield MarkerSeen("loaded", clean(match[1]))
+
+
+def _diverged(text: str) -> Iterator[Event]:
+    if match := _DIVERGED.search(text):
+        yield MarkerSeen("error", clean(match[0]))
+
+
+def _time(text: str) -> Iterator[Event]:
+    if match := _TIME.search(text):
+        yield TrainingEnded(clean(match[1]))
+
+
+_PARSERS: dict[str, Callable[[str], Iterator[Event]]] = {
+    "Start training": _started,
+    "Not using distributed mode": _undistributed,
+    "number of ": _parameters,
+    "checkpoint from": _loaded,
+    ", stopping training": _diverged,
+    "Training time ": _time,
+}

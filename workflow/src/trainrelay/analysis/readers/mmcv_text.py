@@ -1,0 +1,129 @@
+"""mmcv text (TextLoggerHook), from mmcv's own log file or from a console log with everything else in it.
+
+The lines of numbers:
+
+    2022-06-19 13:40:00,011 - mmdet - INFO - Epoch [1][50/3517]<TAB>lr: 7.973e-05, eta: 2 days, 5:46:49, ...
+    2022-06-19 13:40:00,011 - mmdet - INFO - Epoch(val) [6][753]<TAB>mAP: 0.2318, ...
+    2022-06-19 13:40:00,011 - mmseg - INFO - Iter [50/320000]<TAB>lr: 9.799e-07, eta: ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from trainrelay.analysis.readers.clean import metric_name, records, strip_escapes
+from trainrelay.analysis.readers.events import Event, RowSeen, Skipped
+from trainrelay.analysis.readers.mmcv_copies import Copies
+from trainrelay.analysis.readers.mmcv_markers import Narrator
+
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - ")
+_BY_EPOCH = re.compile(r"\bEpoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\s+(?=lr)")
+_BY_ITERATION = re.compile(r"\bIter \[(\d{1,12})/(\d{1,12})\]\s+(?=lr)")
+_VALIDATION = re.compile(r"\b(?:Epoch\(val\) \[(\d{1,9})\]|Iter\(val\) )\[(\d{1,9})\]\s+")
+_RATES = re.compile(r"(lr_\S+): (\S+)")
+_WHOLE_VALUE = re.compile(r"(?:\.\d{4}|nan|inf)\s*$")
+_INTRODUCTIONS = ("Environment info:", "Start running, host: ", "Distributed training: ")
+
+
+class MmcvText:
+    """The format of mmcv's `*.log` files and of what an mmcv trainer prints."""
+
+    name = "mmcv-text"
+    title = "mmcv text"
+
+    def claims(self, line: str) -> bool:
+        """A line of numbers, or a line with which an mmcv trainer introduces itself."""
+        if any(words in line for words in _INTRODUCTIONS):
+            return _STAMP.search(line) is not None
+        return _head(line) is not None
+
+    def events(self, lines: Iterator[str]) -> Iterator[Event]:
+        """Rows through `_Rows`, all other lines through the Narrator; copies are left out."""
+        rows, narrator, copies = _Rows(), Narrator(), Copies()
+        for line in lines:
+            beginning = _STAMP if line.count(" - INFO - ") > 1 else None
+            for record, cut in records(strip_escapes(line), beginning):
+                stamped = _STAMP.search(record) is not None
+                head = _head(record)
+                if stamped or head is not None:
+                    yield from narrator.ended()
+                if head is not None:
+                    yield from copies.without([rows.read(record, head, cut)], record)
+                else:
+                    yield from copies.without(narrator.line(record, stamped), record)
+        yield from narrator.ended()
+
+
+def _head(line: str) -> re.Match[str] | None:
+    if "Epoch [" in line:
+        return _BY_EPOCH.search(line)
+    if "Iter [" in line:
+        return _BY_ITERATION.search(line)
+    if "(val) [" in line:
+        return _VALIDATION.search(line)
+    return None
+
+
+class _Rows:
+    """Reads lines of numbers; remembers how many values a training line has, to notice a cut one."""
+
+    def __init__(self) -> None:
+        self._usual = 0
+
+    def read(self, line: str, head: re.Match[str], cut: bool) -> Event:
+        values, torn = _values(line[head.end() :])
+        if head.re is _VALIDATION:
+            return _validation(head, values, _key(line))
+        shorter = len(values) < self._usual
+        if not values or ((torn or cut) and shorter) or (cut and not _WHOLE_VALUE.search(line)):
+            return Skipped()
+        self._usual = len(values)
+        return _training(head, values, _key(line))
+
+
+def _key(line: str) -> int | None:
+    """Only a time stamp makes two equal lines copies of each other."""
+    return hash(line.rstrip()) if _STAMP.search(line) else None
+
+
+def _training(head: re.Match[str], values: dict[str, float], key: int | None) -> RowSeen:
+    if head.re is _BY_EPOCH:
+        epoch, iteration, length = (int(text) for text in head.groups())
+        return RowSeen(epoch, iteration, "train", values, key, iters_per_epoch=length)
+    iteration, length = (int(text) for text in head.groups())
+    return RowSeen(1, iteration, "train", values, key, max_iters=length, by_iteration=True)
+
+
+def _validation(head: re.Match[str], values: dict[str, float], key: int | None) -> RowSeen:
+    by_iteration = head[1] is None
+    epoch = 1 if by_iteration else int(head[1])
+    return RowSeen(epoch, int(head[2]), "val", values, key, by_iteration=by_iteration)
+
+
+def _values(text: str) -> tuple[dict[str, float], bool]:
+    """`name: value, name: value` -> values, and whether something was there that is neither."""
+    values: dict[str, float] = {}
+    torn = text.rstrip().endswith(",")
+    for piece in text.rstrip().split(", "):
+        name, colon, number = piece.partition(": ")
+        if not colon:  # the hours of `eta: 2 days, 5:46:49`
+            torn = torn or piece.count(":") != 2
+        elif name.startswith("lr_"):
+            values.update(_rates(piece))
+        elif name != "eta":
+            try:
+                values[metric_name(name)] = float(number)
+            except ValueError:
+                torn = True
+    values.pop("", None)
+    return values, torn
+
+
+def _rates(piece: str) -> dict[str, float]:
+    """`lr_backbone: 2.0e-04 lr_head: 1.0e-04` -> each one, and the first as `lr` too."""
+    try:
+        rates = {metric_name(name): float(number) for name, number in _RATES.findall(piece)}
+    except ValueError:
+        return {}
+    return {"lr": next(iter(rates.values())), **rates} if rates else {}

@@ -1,0 +1,192 @@
+"""The stream of events of all files -> segments, what one start of the trainer left, and facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trainrelay.analysis.readers.events import (
+    EpochsCounted,
+    Event,
+    Facts,
+    MarkerSeen,
+    ProcessStarted,
+    RowSeen,
+    Skipped,
+    TrainingEnded,
+)
+from trainrelay.analysis.readers.times import total_time
+from trainrelay.records import Marker
+
+SEGMENT_LIMIT = 1_000  # what comes after so many restarts is no log of a training, and costs time only
+
+
+@dataclass(slots=True)
+class Segment:
+    """What one start of the trainer left. `at` is the place of the last training row, `epoch` the last one
+    with a mean; `guessed`: its epochs were taken to count from 0. `early`: how many markers came before a
+    process introduced itself, an error among them; `failed`: an error came after that."""
+
+    rows: list[RowSeen] = field(default_factory=list)
+    markers: list[Marker] = field(default_factory=list)
+    said: set[str] = field(default_factory=set)
+    at: tuple[int, int] = (0, 0)
+    epoch: int = 0
+    guessed: bool = False
+    introduced: bool = False
+    failed: bool = False
+    early: int = 0
+    time: str = ""
+    copy_of: Segment | None = None
+
+    def began(self) -> bool:
+        """Whether a process that introduces itself now can only be of a later start."""
+        return bool(self.rows or self.failed or self.said & {"started", "resumed"})
+
+    def training(self) -> list[RowSeen]:
+        return [row for row in self.rows if row.phase == "train"]
+
+
+class Collector:
+    """Cuts the stream of events into segments and gathers the facts."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.setup: dict[str, str] = {}
+        self.config: dict[str, Any] = {}
+        self.max_epochs: int | None = None
+        self.max_iters: int | None = None
+        self.skipped = 0
+        self._first_of: dict[int, Segment] = {}
+        self._counted: set[int | None] = set()
+        self._guessed = False
+
+    def open(self) -> None:
+        """A file begins."""
+        self._guessed = False
+        self.segments.append(Segment())
+
+    def _start(self) -> None:
+        if len(self.segments) < SEGMENT_LIMIT:
+            self.segments.append(Segment(guessed=self._guessed))
+
+    def add(self, event: Event) -> None:
+        """Takes the next event."""
+        match event:
+            case RowSeen():
+                self._add_row(event)
+            case MarkerSeen():
+                self._add_marker(event)
+            case Facts():
+                self._add_facts(event)
+            case ProcessStarted():
+                self._introduce()
+            case EpochsCounted(first=first):
+                self._counted.add(first)
+                self._guessed = self.segments[-1].guessed = first is None
+            case TrainingEnded(time=time):
+                self.segments[-1].time = time
+            case Skipped():
+                self.skipped += 1
+
+    def _introduce(self) -> None:
+        current = self.segments[-1]
+        if current.began():
+            self._start()
+        elif "error" in current.said and not current.introduced:
+            current.early = len(current.markers)
+        self.segments[-1].introduced = True
+
+    def _train_first(self, current: Segment) -> None:
+        """What failed before this start introduced itself was an earlier one, as this one trains; and an
+        error that it survived does not explain a later one."""
+        current.said.discard("error")
+        if current.early:
+            died = Segment(markers=current.markers[: current.early])
+            current.markers = current.markers[current.early :]
+            self.segments.insert(-1, died)
+
+    def _add_row(self, row: RowSeen) -> None:
+        if row.key is not None and row.key in self._first_of:
+            self.segments[-1].copy_of = self._first_of[row.key]
+            return
+        if row.phase == "train":
+            if (row.epoch, row.iteration) <= self.segments[-1].at:
+                self._start()
+            self.segments[-1].at = (row.epoch, row.iteration)
+            self.max_iters = row.max_iters or self.max_iters
+        elif row.phase == "epoch":
+            if row.epoch <= self.segments[-1].epoch and self.segments[-1].at == (0, 0):
+                self._start()
+            self.segments[-1].epoch = row.epoch
+        if not self.segments[-1].rows:
+            self._train_first(self.segments[-1])
+        self.segments[-1].rows.append(row)
+        if row.key is not None:
+            self._first_of[row.key] = self.segments[-1]
+
+    def _add_marker(self, seen: MarkerSeen) -> None:
+        current = self.segments[-1]
+        begins = seen.kind in ("started", "resumed", "loaded")
+        if begins and (current.rows or (seen.kind != "loaded" and seen.kind in current.said)):
+            self._start()
+            current = self.segments[-1]
+        current.failed |= seen.kind == "error" and current.introduced
+        if seen.kind == "error" and "error" in current.said:
+            return  # the first error explains; all others follow from it
+        current.said.add(seen.kind)
+        current.markers.append(_placed(seen, current))
+
+    def _add_facts(self, facts: Facts) -> None:
+        self.setup.update(facts.setup)
+        self.config = dict(facts.config) or self.config
+        self.max_epochs = facts.max_epochs or self.max_epochs
+        self.max_iters = facts.max_iters or self.max_iters
+
+    def finished(self) -> list[Segment]:
+        """The segments that hold something; a second copy of a run gives its markers to the first."""
+        for segment in self.segments:
+            if segment.copy_of is not None and not segment.rows:
+                _merge_markers(segment, segment.copy_of)
+        if 1 in self._counted and 0 not in self._counted:
+            self.setup["epochs count from"] = "1"
+            for segment in self.segments:
+                _count_from_one(segment)
+        kept = [segment for segment in self.segments if segment.rows or segment.markers or segment.time]
+        if time := total_time([segment.time for segment in kept]):
+            self.setup["training time"] = time
+        return [segment for segment in kept if segment.rows or segment.markers]
+
+
+def _placed(seen: MarkerSeen, segment: Segment) -> Marker:
+    """The marker; errors and mismatches get the place of the row before them."""
+    epoch, iteration = seen.epoch, seen.iteration
+    if seen.kind in ("error", "mismatch") and segment.at != (0, 0):
+        epoch, iteration = segment.at
+    return Marker(seen.kind, seen.text, 0, epoch, iteration)
+
+
+def _merge_markers(copy: Segment, original: Segment) -> None:
+    known = {(marker.kind, marker.text) for marker in original.markers}
+    original.markers += [marker for marker in copy.markers if (marker.kind, marker.text) not in known]
+    copy.markers = []
+
+
+def _count_from_one(segment: Segment) -> None:
+    """Another file of the same trainer proves that its epochs count from 1, where this one does not tell."""
+    if not segment.guessed:
+        return
+    lengths = (row.iters_per_epoch for row in segment.rows if row.iters_per_epoch)
+    length = next(lengths, 0)
+    segment.rows = [replace(row, epoch=row.epoch - 1) for row in segment.rows]
+    moved = (_one_earlier(marker, length) for marker in segment.markers)
+    # What went on with the first epoch was no resume.
+    segment.markers = [marker for marker in moved if marker.kind != "resumed" or marker.epoch]
+
+
+def _one_earlier(marker: Marker, length: int) -> Marker:
+    epoch = marker.epoch - 1 if marker.epoch else marker.epoch
+    resumed = marker.kind == "resumed" and marker.iteration is not None
+    return replace(
+        marker, epoch=epoch, iteration=(marker.iteration or 0) - length if resumed else marker.iteration
+    )

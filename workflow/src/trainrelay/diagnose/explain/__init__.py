@@ -1,6 +1,0 @@
-"""What the numbers of a log mean, with its own numbers; and what a single metric means, without a log."""
-
-from trainrelay.diagnose.explain.log import explanation
-from trainrelay.diagnose.explain.words import explain_words
-
-__all__ = ["explain_words", "explanation"]

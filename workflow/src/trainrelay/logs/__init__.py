@@ -1,5 +1,0 @@
-"""Log readers: the files of one training -> one table (`trainrelay.records.Log`)."""
-
-from trainrelay.logs.read import read
-
-__all__ = ["read"]

@@ -1,0 +1,83 @@
+"""`trainrelay analyze`: any logs to the terminal, or a stage's own into its folder."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from trainrelay.analysis import analyze, not_judged, read, to_json
+from trainrelay.config import Config
+from trainrelay.errors import LogError, UnknownLogError
+from trainrelay.records import Analysis, Expectation
+from trainrelay.report import analysis_markdown
+from trainrelay.system.files import write_bytes, write_json
+from trainrelay.trainers import RUNGS
+from trainrelay.training import state
+from trainrelay.training.attempts import attempt_log
+from trainrelay.training.finished import epochs_trained
+from trainrelay.training.plan import initial_checkpoint
+from trainrelay.training.request import rung
+from trainrelay.training.signature import trainer_config, trainer_of
+
+
+def analyze_stage(config: Config, run_name: str, stage: str) -> Analysis:
+    """Read and judge all attempts of a stage; writes analysis.json and analysis.md."""
+    facts = state.read(config, run_name, stage)
+    analysis = judge_stage(config, facts)
+    write_json(facts.paths.analysis, to_json(analysis, curves=True))
+    text = analysis_markdown(f"{run_name}/{stage}", analysis)
+    write_bytes(facts.paths.analysis_text, text.encode())
+    return analysis
+
+
+def judge_stage(config: Config, facts: state.Facts) -> Analysis:
+    """What the logs of a stage say, held against what the workflow knows of it."""
+    logs = [attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
+    there = [log for log in logs if log.is_file()]
+    if not there:
+        raise LogError(f"{facts.run}/{facts.stage}: no attempt has written a log yet; train it first")
+    try:
+        return analyze(read(there), _expectation(config, facts))
+    except UnknownLogError as error:
+        if facts.train is None:  # a line that is understood may yet come
+            raise
+        return not_judged(map(str, there), str(error))
+
+
+def _expectation(config: Config, facts: state.Facts) -> Expectation:
+    settings = config.stage(facts.run, facts.stage)
+    accepted = state.taken_as_is(facts)
+    return Expectation(
+        # Of a training that goes on, nobody expects the last epoch yet.
+        epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
+        backend=_backend(config, facts.attempts[-1].backend),
+        initial_checkpoint=_initial(config, facts),
+        resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
+        ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
+        failed=_failed(facts),
+        finished=epochs_trained(facts.attempts) >= settings.epochs,
+    )
+
+
+def _failed(facts: state.Facts) -> tuple[str, ...]:
+    """How the trainer failed each time that it had saved a checkpoint, after the last one as well."""
+    begun = [one.resumed_from.epoch if one.resumed_from else 0 for one in facts.attempts]
+    saved = (after > before for before, after in pairwise([*begun, facts.epochs_done]))
+    told = ((one.end, (one.reason or "").rpartition("; warning: ")) for one in facts.attempts)
+    ends = zip(saved, told, strict=True)
+    return tuple(why for came, (end, (_, warned, why)) in ends if came and (warned or end == "trainer-bug"))
+
+
+def _backend(config: Config, rung_name: str) -> str | None:
+    """torch's word for the rung; None for one that the config no longer names."""
+    known = rung_name in RUNGS or rung_name in config.rungs
+    return rung(config, rung_name).backend if known else None
+
+
+def _initial(config: Config, facts: state.Facts) -> str | None:
+    """What the first attempt had to load: the earlier stage's checkpoint, else the trainer config's own."""
+    started = facts.identity.initial_checkpoint if facts.identity else None
+    if started is not None:
+        return started.path
+    handed_on = initial_checkpoint(config, facts.run, facts.stage)
+    known = trainer_config(config, facts.run, facts.stage)
+    return handed_on or trainer_of(config, facts.run).config_initial_checkpoint(known)

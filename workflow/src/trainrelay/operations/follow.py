@@ -1,0 +1,73 @@
+"""A start that finds the stage being trained already, and nothing of its own that would idle: it follows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from rich.console import Console
+
+from trainrelay.config import Config
+from trainrelay.errors import Interrupted
+from trainrelay.operations.outcome import ending
+from trainrelay.supervise import Claim, Held, Observer, display, owner_of, stop_requests
+from trainrelay.system.say import say
+from trainrelay.trainers import StepSeen
+from trainrelay.training import state
+from trainrelay.watching import StageRow, StageWatch
+
+_LOOK_S = 0.5
+_PROGRESS_S = 5.0  # between two looks at the training itself, which cost more
+
+
+def may_follow(held: Held) -> bool:
+    """Whether to wait for the owner's end: not with GPUs of our own, nor for one that is suspended."""
+    return held.fate != "stopped" and "SLURM_JOB_ID" not in os.environ
+
+
+def follow(config: Config, run: str, stage: str, owner: Claim) -> None:
+    """Shows the training of a living owner; returns once it is complete or the owner died.
+
+    Raises Interrupted where the owner ended it otherwise, or where we were asked to stop: then it goes on.
+    """
+    name, facts = f"{run}/{stage}", state.read(config, run, stage)
+    say(
+        f"{name}: {owner_of(owner)} trains it already, so this start follows it; Ctrl-C ends the following"
+        f" alone, trainrelay stop {name} the training"
+    )
+    shown = display(Console(stderr=True), name, facts.epochs, time.monotonic)
+    with contextlib.closing(shown), stop_requests() as stop:
+        watch, observer = StageWatch(config, run, stage), Observer(facts.paths.supervision)
+        looked_s, step = float("-inf"), None
+        while (seen := observer.look()) is not None and seen.claim.owner == owner.owner:
+            if stop.wanted:
+                raise Interrupted(f"{name}: no longer followed; {owner_of(owner)} trains on")
+            if seen.concluded.kind == "released":
+                return _ended(config, run, stage)
+            if seen.concluded.kind == "dead":
+                return None
+            if time.monotonic() - looked_s >= _PROGRESS_S:
+                looked_s, before, step = time.monotonic(), step, _step(watch.look())
+                if step is not None and step != before:
+                    shown.step(step)
+            time.sleep(_LOOK_S)
+    return None
+
+
+def _step(row: StageRow) -> StepSeen | None:
+    if row.epoch is None or row.iteration is None:
+        return None
+    return StepSeen(row.epoch, row.iteration, row.iterations_per_epoch, row.loss, row.eta_s)
+
+
+def _ended(config: Config, run: str, stage: str) -> None:
+    facts = state.read(config, run, stage)
+    judged = state.judge(facts)
+    if judged.kind == "stopped":
+        raise ending(facts, facts.attempts[-1])
+    if judged.kind != "complete":
+        raise Interrupted(
+            f"{run}/{stage}: the supervisor that was followed has ended: {judged.reason}."
+            " Run the same command again to resume."
+        )

@@ -1,0 +1,123 @@
+"""`trainrelay report`: what is known of a run as one HTML page, and of all runs as another."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import orjson
+
+from trainrelay.analysis import from_json
+from trainrelay.config import Config, overview, report, root
+from trainrelay.errors import LogError, UserError
+from trainrelay.operations.analyze import judge_stage
+from trainrelay.records import Analysis, Overview, RunReport, StageReport
+from trainrelay.report import overview_html, run_html
+from trainrelay.system.files import write_bytes
+from trainrelay.system.say import say
+from trainrelay.training import state
+from trainrelay.training.checkout import code
+from trainrelay.training.plan import retrain_accepted
+
+
+def tell(config: Config, *runs: str) -> None:
+    """Write the reports of these runs, then the overview, and say where they lie."""
+    for run_name in runs:
+        say(f"report: {write_report(config, run_name)}")
+    say(f"overview: {write_overview(config)}")
+
+
+def write_report(config: Config, run_name: str) -> Path:
+    """Write report.html from the files of the run's stages; returns its path."""
+    written = RunReport(
+        run=run_name,
+        stages=_stages(config, run_name),
+        provenance={**_written(config, run_name), **_trainer(config, run_name)},
+        overview=f"../{overview(config).name}" if len(config.runs) > 1 else None,
+    )
+    return _write(report(config, run_name), run_html(written))
+
+
+def write_overview(config: Config) -> Path:
+    """Write index.html from the files of every run's stages; returns its path."""
+    runs = tuple(RunReport(run=name, stages=_stages(config, name), provenance={}) for name in config.runs)
+    return _write(overview(config), overview_html(Overview(runs, _written(config), _others(config))))
+
+
+def _others(config: Config) -> tuple[str, ...]:
+    pages = overview(config).parent.glob(f"*/{report(config, next(iter(config.runs))).name}")
+    return tuple(sorted(page.parent.name for page in pages if page.parent.name not in config.runs))
+
+
+def _write(path: Path, page: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, page.encode())
+    return path
+
+
+def _stages(config: Config, run_name: str) -> tuple[StageReport, ...]:
+    return tuple(_stage(config, run_name, stage) for stage in config.in_order(run_name))
+
+
+def _stage(config: Config, run_name: str, stage: str) -> StageReport:
+    settings = config.stage(run_name, stage)
+    facts = state.read(config, run_name, stage)
+    judged = state.judge(facts)
+    return StageReport(
+        name=stage,
+        state=judged.kind,
+        state_reason=judged.reason,
+        epochs=settings.epochs,
+        config=settings.config,
+        init_from=settings.init_from,
+        resources=settings.resources.model_dump(exclude_none=True),
+        ingredients=facts.identity.ingredients if facts.identity else facts.ingredients,
+        attempts=facts.attempts,
+        train=facts.train,
+        checkpoint=facts.promoted,
+        analysis=_analysis(config, facts),
+        acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
+    )
+
+
+def _analysis(config: Config, facts: state.Facts) -> Analysis | None:
+    """As it was written at the end; of a training that goes on, or ended unseen, from its logs now."""
+    path = facts.paths.analysis
+    if path.exists() and not facts.alive:
+        return _read(path)
+    try:
+        return judge_stage(config, facts)
+    except LogError:
+        return None
+
+
+def _read(path: Path) -> Analysis:
+    try:
+        return from_json(orjson.loads(path.read_bytes()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); type: rm {path} and then snakemake") from None
+
+
+def _written(config: Config, run_name: str = "") -> dict[str, str]:
+    """When a page was written, by what, and where the results lie that it tells of."""
+    return {
+        "written at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "trainrelay": version("trainrelay"),
+        "snakemake": version("snakemake"),
+        "python": platform.python_version(),
+        "config": str(say.configfile or "config.yaml"),
+        "results": os.path.abspath(Path(config.out) / run_name),  # noqa: PTH100 (normalises ..)
+    }
+
+
+def _trainer(config: Config, run_name: str) -> dict[str, str]:
+    trainer, held = config.runs[run_name].trainer, code(root(config, run_name))
+    return {
+        "trainer": f"{trainer.kind}, {root(config, run_name)}",
+        "trainer code": held.name if held else "not under git",
+        "trainer interpreter": trainer.interpreter or sys.executable,
+    }

@@ -1,0 +1,157 @@
+"""`trainrelay stop`: a running training ends resumably, whichever machine it runs on."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from trainrelay import supervise
+from trainrelay.config import Config, stage_paths
+from trainrelay.errors import Interrupted, Refusal, UserError
+from trainrelay.operations.train import held_lease, stage_job
+from trainrelay.supervise import Event, Observer, Seen, ask_to_stop, order_file, owner_of, read_events
+from trainrelay.system.say import say
+from trainrelay.training import state
+from trainrelay.training.attempts import left_running
+
+_LOOK_S = 0.5
+_SAY_S = 10.0  # between two lines that it still waits
+_REACTS_WITHIN_S = 90.0  # the grace of its trainer, and as much again to look and to write
+
+
+def stop_stage(config: Config, run_name: str, stage: str, reacts_within_s: float = _REACTS_WITHIN_S) -> None:
+    """End what trains a stage, wherever it is, and print how it stands then."""
+    stopping = _Stopping(config, run_name, stage, reacts_within_s)
+    if stopping.stopped():
+        print(_stands(stopping.facts()))
+    else:
+        facts = stopping.facts()
+        judged = state.judge(facts)
+        print(f"nothing to stop: {stopping.name} is {judged.kind}: {judged.reason}")
+
+
+class _Stopping:
+    """One stop, from the first look at the lease to the end of who holds it."""
+
+    def __init__(self, config: Config, run_name: str, stage: str, reacts_within_s: float) -> None:
+        self._config, self._run, self._stage = config, run_name, stage
+        self.name = f"{run_name}/{stage}"
+        self._supervision = stage_paths(config, run_name, stage).supervision
+        self._reacts_within_s = reacts_within_s
+        self._observer = Observer(self._supervision)
+        self._told = read_events(self._supervision)[-1:]
+        self._sign_s = self._said_s = time.monotonic()
+
+    def facts(self) -> state.Facts:
+        """The stage as it lies on disk now."""
+        return state.read(self._config, self._run, self._stage)
+
+    def stopped(self) -> bool:
+        """Whether something was stopped; False where nothing ran."""
+        seen = self._observer.look()
+        if seen is not None and seen.concluded.kind in ("alive", "unsure"):
+            self._ask(seen)
+            return True
+        return self._ended_orphan()
+
+    def _ask(self, seen: Seen) -> None:
+        ask_to_stop(self._supervision, seen.claim.owner)
+        say(f"{self.name}: asked {owner_of(seen.claim)} to stop; it ends the trainer, then itself")
+        self._sign_s = self._said_s = time.monotonic()
+        try:
+            self._wait(seen.claim.owner)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{self.name}: no longer waiting, but the request stays ({order_file(self._supervision)}), so"
+                f" it stops all the same; look with: trainrelay watch {self.name}"
+            ) from None
+
+    def _wait(self, owner: str) -> None:
+        """Returns once this owner has given the lease back, or its trainer was ended without it."""
+        while (seen := self._observer.look()) is not None and seen.concluded.kind != "released":
+            self._relay()
+            if seen.claim.owner != owner:
+                raise Refusal(
+                    f"{self.name}: {owner_of(seen.claim)} has taken it over meanwhile; to stop that one, too,"
+                    f" type: trainrelay stop {self.name}"
+                )
+            if seen.concluded.kind == "dead":
+                return self._left_alone(seen)
+            self._be_patient(seen)
+            time.sleep(min(_LOOK_S, seen.claim.beat_s / 4))
+        self._relay()
+        return None
+
+    def _relay(self) -> None:
+        """Says what the supervisor said since the last time."""
+        events = read_events(self._supervision)
+        for event in events[_position(events, self._told) :]:
+            say(f"{self.name}: {event.text}")
+            self._sign_s = self._said_s = time.monotonic()
+        self._told = events[-1:]
+
+    def _be_patient(self, seen: Seen) -> None:
+        now_s = time.monotonic()
+        if now_s - self._sign_s >= self._reacts_within_s:
+            raise UserError(
+                f"{self.name}: {owner_of(seen.claim)} has not reacted for {now_s - self._sign_s:.0f} s"
+                f" ({seen.concluded.reason}); the request stays;"
+                f" {supervise.what_to_type(seen.claim, seen.process)}"
+            )
+        if now_s - self._said_s >= _SAY_S:
+            self._said_s = now_s
+            say(f"{self.name}: still waiting: {seen.concluded.reason}")
+
+    def _left_alone(self, seen: Seen) -> None:
+        """Its supervisor died while we waited."""
+        if seen.process != "gone":
+            raise UserError(
+                f"{self.name}: {owner_of(seen.claim)} cannot be heard: {seen.concluded.reason}; the request"
+                " stays for the case that it comes back; if it is gone, the next start takes the stage over"
+            )
+        self._ended_orphan()
+
+    def _ended_orphan(self) -> bool:
+        """Ends a trainer on this host whose supervisor died; False where there is none."""
+        facts = self.facts()
+        if not left_running(facts.paths.folder, facts.attempts):
+            return self._nothing_open(facts)
+        number = facts.attempts[-1].number
+        say(f"{self.name}: the supervisor of attempt {number} died; ending the trainer that it left")
+
+        def tell(sentence: str) -> None:
+            say(sentence)
+            with suppress(OSError):
+                supervise.add_event(self._supervision, sentence, number)
+
+        with held_lease(facts):
+            supervise.settle(stage_job(self._config, facts), tell)
+        return True
+
+    def _nothing_open(self, facts: state.Facts) -> bool:
+        """False; UserError where a supervisor that holds no lease, or one of another host, may be at work."""
+        if facts.alive:
+            attempt = facts.attempts[-1]
+            raise UserError(
+                f"{self.name}: nobody holds its lease, so nobody would read a request, but attempt"
+                f" {attempt.number} is open on {attempt.host}; if it still runs there, type on that host:"
+                f" kill {attempt.supervisor_pid}; if not, the next start takes the stage over"
+            )
+        return False
+
+
+def _position(events: list[Event], told: list[Event]) -> int:
+    """Where the events begin that were not told yet."""
+    return next((place + 1 for place in reversed(range(len(events))) if [events[place]] == told), 0)
+
+
+def _stands(facts: state.Facts) -> str:
+    """How a stage stands after the stop, and what to type to go on."""
+    judged, name = state.judge(facts), f"{facts.run}/{facts.stage}"
+    if judged.kind == "complete":
+        return f"{name} was complete before it was to stop: {judged.reason}"
+    if judged.kind not in ("resumable", "fresh"):
+        return f"{name} does not run any more; it is {judged.kind}: {judged.reason}"
+    done = facts.epochs_done
+    where = f"resumes after epoch {done}" if done else "starts from its beginning"
+    return f"{name} is stopped: {judged.reason}. It {where}: run the same snakemake command again."

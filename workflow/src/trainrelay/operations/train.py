@@ -1,0 +1,326 @@
+"""`trainrelay train`: one stage, from whatever state it is in, to train.json."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from trainrelay import checkpoint, supervise
+from trainrelay.config import Config, root
+from trainrelay.errors import LogError, NoProgress, Refusal, TrainrelayError, UserError
+from trainrelay.operations.analyze import analyze_stage
+from trainrelay.operations.follow import follow, may_follow
+from trainrelay.operations.outcome import ending
+from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training
+from trainrelay.operations.report import tell
+from trainrelay.operations.train_record import write_train_record
+from trainrelay.preflight import too_few_cores, too_few_gpus
+from trainrelay.records import RULES, FileDigest, Identity, Takeover
+from trainrelay.supervise import Done, Held, Lease, Outcome, StageJob, acquire, stop_requests
+from trainrelay.system.alive import sees_itself
+from trainrelay.system.files import sha256_of, write_bytes, write_json
+from trainrelay.system.say import say
+from trainrelay.trainers import LaunchRequest
+from trainrelay.training import archiving, plan, state
+from trainrelay.training.checkout import code, missing
+from trainrelay.training.owners import claim
+from trainrelay.training.request import cores, ladder, launch_request, unsayable
+from trainrelay.training.signature import trainer_config, trainer_of
+from trainrelay.training.work_dirs import WorkDirs
+
+_STOP_GRACE_S = 30.0
+
+
+def train_stage(config: Config, run_name: str, stage: str) -> None:
+    """Bring one stage to its last epoch, or raise what a person needs to know."""
+    while _trainable(config, run_name, stage):
+        try:
+            return _train_alone(config, run_name, stage)
+        except Held as held:
+            if not may_follow(held):
+                raise
+            follow(config, run_name, stage, held.owner)
+    return None
+
+
+def _train_alone(config: Config, run_name: str, stage: str) -> None:
+    """As the one supervisor of the stage; Held where another is."""
+    _refuse_unstartable(config, state.read(config, run_name, stage))
+    facts = state.read(config, run_name, stage)
+    search = partial(supervise.refuse_beside_living, facts.paths.folder, f"{run_name}/{stage}")
+    with held_lease(facts, before_claim=search) as lease:
+        _take_over(state.read(config, run_name, stage), lease)
+        # Another supervisor may have trained while we waited for the lease.
+        if not _trainable(config, run_name, stage):
+            return
+        facts = state.read(config, run_name, stage)
+        _refuse_this_machine(config, facts)
+        facts = _ready(config, facts, state.judge(facts), lease)
+        outcome = _outcome(config, facts, lease)
+        lease.guard()
+        _conclude(config, facts, outcome)
+
+
+def _outcome(config: Config, facts: state.Facts, lease: Lease) -> Outcome:
+    try:
+        return supervise.train(stage_job(config, facts), Console(stderr=True), lease)
+    except (NoProgress, UserError):  # no rung works, no checkpoint is sound, ...: a person is called
+        lease.guard()
+        _explain(config, state.read(config, facts.run, facts.stage))
+        raise
+
+
+def _trainable(config: Config, run_name: str, stage: str) -> bool:
+    """Whether there is something to train; train.json of a complete training is written again."""
+    facts = state.read(config, run_name, stage)
+    judged = state.judge(facts)
+    if judged.kind in state.REFUSED:
+        raise Refusal(f"{run_name}/{stage}: {judged.reason}")
+    if judged.kind == "complete":
+        say(f"{run_name}/{stage}: {judged.reason}; trains nothing")
+        write_train_record(config, facts)
+    return judged.kind != "complete"
+
+
+@contextmanager
+def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+    """The one writer's right to this stage, given back at the end."""
+    folder, name = facts.paths.supervision, f"{facts.run}/{facts.stage}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with stop_requests() as stop:
+        lease = acquire(folder, name, say, lambda: stop.wanted, before_claim=before_claim)
+    with lease:
+        yield lease
+
+
+def _refuse_unstartable(config: Config, facts: state.Facts) -> None:
+    """UserError where something is missing without which the trainer need not be started."""
+    request = _request(config, facts)
+    initial = _initial_path(config, facts, request)
+    parent = config.stage(facts.run, facts.stage).init_from
+    problems = [*missing(request, initial, parent), *unsayable(config, facts.run, facts.stage, request)]
+    if nodes := supervise.nodes_missing(request.nodes, os.environ):
+        problems.append(nodes)
+    if problems:
+        raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
+    refuse_foreign_target(config, facts)
+
+
+def _refuse_this_machine(config: Config, facts: state.Facts) -> None:
+    """UserError where the ranks could not run here; a sentence where they would be slow."""
+    if not sees_itself():
+        raise UserError(
+            f"{facts.run}/{facts.stage}: /proc is that of another pid namespace, so that processes cannot be"
+            " followed; mount that of this one (unshare: --mount-proc)"
+        )
+    request = _request(config, facts)
+    environment = {**os.environ, **request.env}
+    if request.device == "cuda" and (why := too_few_gpus(request.nproc_per_node, environment)):
+        raise UserError(f"{facts.run}/{facts.stage}: {why}")
+    asked = cores(config, facts.run, facts.stage)
+    if "SLURM_JOB_ID" in os.environ and (remark := too_few_cores(asked)):
+        say(f"{facts.run}/{facts.stage}: {remark}")
+
+
+def _take_over(facts: state.Facts, lease: Lease) -> None:
+    """What an owner before us left open is closed; one that may still live keeps its work dir for itself."""
+    lease.guard()
+    supervise.settle_elsewhere(facts.paths.folder, say)
+    if lease.taken_from is not None:
+        if facts.identity is not None:
+            write_json(facts.paths.identity, _taken(facts, facts.identity, lease))
+        lease.begin()
+
+
+def _taken(facts: state.Facts, identity: Identity, lease: Lease) -> Identity:
+    mine = Takeover(token=lease.token, after_epoch=facts.epochs_done)
+    return identity.model_copy(update={"takeovers": (*identity.takeovers, mine)})
+
+
+def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
+    """The identity on disk, an old training of another identity set aside."""
+    digest = _initial_digest(config, facts, _initial_path(config, facts, _request(config, facts)))
+    takeovers = _takeovers(facts, lease)
+    lease.guard()
+    if judged.kind == "changed" or _other_start(facts, digest):
+        facts = _set_aside(config, facts)
+        # The folders have moved, so nothing of the old training is there to be read.
+        takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
+    elif facts.identity is None and (refusal := plan.trained_before(facts)):
+        raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    else:
+        _refuse_other_checkpoint(facts)
+    kept = facts.work_dirs.kept
+    if facts.identity is None and kept and kept.is_dir():  # of a training of which nothing else is left
+        kept.rename(kept.with_name(f"{kept.name}.old-{secrets.token_hex(4)}"))
+    facts.paths.folder.mkdir(parents=True, exist_ok=True)
+    identity = Identity(
+        format=RULES,
+        run=facts.run,
+        stage=facts.stage,
+        ingredients=facts.ingredients,
+        initial_checkpoint=digest,
+        work_dir=str(facts.paths.work_dir),
+        takeovers=takeovers,
+        owner=(facts.identity and facts.identity.owner) or secrets.token_hex(16),
+    )
+    write_json(facts.paths.identity, identity)
+    _check_code(config, facts)
+    return _owned(config, facts, identity)
+
+
+def _owned(config: Config, facts: state.Facts, identity: Identity) -> state.Facts:
+    """The work dirs made known as those of this training; Refusal where another was first."""
+    dirs = WorkDirs(facts.paths.work_dir, identity.takeovers)
+    for folder in dirs.all:
+        if folder == dirs.current or folder.is_dir():
+            claim(folder, identity.owner or "", facts.paths.folder)
+    facts = state.read(config, facts.run, facts.stage)
+    if facts.not_ours:
+        raise Refusal(f"{facts.run}/{facts.stage}: {facts.not_ours}")
+    return facts
+
+
+def _refuse_other_checkpoint(facts: state.Facts) -> None:
+    """Refusal where the training would resume from a checkpoint that is not the one that was recorded."""
+    if any(attempt.final_checkpoint for attempt in facts.attempts):
+        newest, _ = checkpoint.newest_sound(facts.checkpoints, facts.work_dirs.epoch_base)
+        if newest and (refusal := state.not_as_recorded(facts, newest)):
+            raise Refusal(refusal)
+
+
+def _takeovers(facts: state.Facts, lease: Lease) -> tuple[Takeover, ...]:
+    """Those of the training on disk; of a first one, ours where somebody else may still begin it."""
+    if facts.identity is not None:
+        return facts.identity.takeovers
+    return (Takeover(token=lease.token, after_epoch=0),) if lease.taken_from else ()
+
+
+def _request(config: Config, facts: state.Facts) -> LaunchRequest:
+    known = trainer_config(config, facts.run, facts.stage)
+    initial = plan.initial_checkpoint(config, facts.run, facts.stage)
+    request = launch_request(config, facts.run, facts.stage, known, initial)
+    # As the config spells it, unless a takeover began another one.
+    own = facts.work_dirs.current if facts.work_dirs.takeovers else None
+    return replace(request, work_dir=str(own)) if own else request
+
+
+def _initial_path(config: Config, facts: state.Facts, request: LaunchRequest) -> Path | None:
+    """The file that the trainer will start from: the earlier stage's, else the trainer config's own."""
+    said = plan.initial_checkpoint(config, facts.run, facts.stage)
+    if said is None:
+        known = trainer_config(config, facts.run, facts.stage)
+        said = trainer_of(config, facts.run).config_initial_checkpoint(known)
+    # "torchvision://resnet50" and the like name no file.
+    return Path(request.root) / said if said and "://" not in said else None
+
+
+def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) -> FileDigest | None:
+    """What the training starts from, by content; it must be what the earlier stage handed on."""
+    if initial is None:
+        return None
+    digest, parent = sha256_of(initial), config.stage(facts.run, facts.stage).init_from
+    if parent:
+        refuse_other_training(state.read(config, facts.run, parent))
+    if facts.parent and facts.parent.sha256 != digest.sha256:
+        raise UserError(
+            f"{facts.run}/{facts.stage}: {initial} is not what {parent} handed on (sha256 "
+            f"{digest.sha256[:12]}, expected {facts.parent.sha256[:12]}); "
+            f"type: snakemake --forcerun promote_{parent}"
+        )
+    return digest
+
+
+def starts_from_another(config: Config, facts: state.Facts) -> bool:
+    """Whether a start would find another initial checkpoint than that of the training on disk."""
+    path = _initial_path(config, facts, _request(config, facts))
+    return _other_start(facts, _initial_digest(config, facts, path))
+
+
+def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
+    """Whether the training on disk started from another checkpoint than this one would."""
+    old = facts.identity.initial_checkpoint if facts.identity else None
+    return old is not None and digest is not None and old.sha256 != digest.sha256
+
+
+def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
+    """The old training moves as it is."""
+    if refusal := plan.trained_before(facts) or plan.guard(config, facts):
+        raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    moves = archiving.moves_away(facts)
+    # What a dead supervisor left running would go on writing to the place that becomes free.
+    supervise.settle(stage_job(config, facts), say)
+    archiving.carry_out(moves)
+    say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {moves[0][1]}")
+    return state.read(config, facts.run, facts.stage)
+
+
+def _check_code(config: Config, facts: state.Facts) -> None:
+    """The code of a training that goes on should be the code that began it; its changes are kept."""
+    now = code(root(config, facts.run))
+    if now is None:
+        return
+    before = facts.attempts[-1].code if facts.attempts else None
+    if before not in (None, now.name):
+        _changed_code(config, f"{facts.run}/{facts.stage}: the trainer's code was {before}, is {now.name}")
+    if now.changes:
+        write_bytes(facts.paths.folder / f"code-{now.digest}.diff", now.changes)
+
+
+def _changed_code(config: Config, what: str) -> None:
+    if config.on_code_change == "refuse":
+        raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
+    say(f"warning: {what}")
+
+
+def stage_job(config: Config, facts: state.Facts) -> StageJob:
+    """What the supervisor of a stage is asked to do."""
+    settings, trainer = config.stage(facts.run, facts.stage), trainer_of(config, facts.run)
+    request, now = _request(config, facts), code(root(config, facts.run))
+    return StageJob(
+        run=facts.run,
+        stage=facts.stage,
+        stage_dir=facts.paths.folder,
+        work_dirs=facts.work_dirs,
+        supervision=facts.paths.supervision,
+        epochs=settings.epochs,
+        world_size=request.nproc_per_node * request.nodes,
+        ladder=ladder(config, settings),
+        hang_timeout_s=settings.hang_timeout_s,
+        probe=settings.probe,
+        probe_timeout_s=settings.probe_timeout_s,
+        trainer=trainer,
+        learns_base=trainer.epoch_bases is None and config.runs[facts.run].trainer.epoch_base is None,
+        request=request,
+        port=settings.master_port,
+        stop_grace_s=_STOP_GRACE_S,
+        log_name=settings.log,
+        code=now.name if now else None,
+    )
+
+
+def _conclude(config: Config, before: state.Facts, outcome: Outcome) -> None:
+    """train.json for a complete training; else the analysis and the report, and the reason raised."""
+    facts = state.read(config, before.run, before.stage)
+    if isinstance(outcome.step, Done):
+        write_train_record(config, facts)
+        return
+    _explain(config, facts)
+    raise ending(facts, outcome.attempt)
+
+
+def _explain(config: Config, facts: state.Facts) -> None:
+    """A training that ended early still gets its analysis and its report; neither may hide its end."""
+    try:
+        with suppress(LogError):  # none that is understood: the report says how it ended
+            analyze_stage(config, facts.run, facts.stage)
+        tell(config, facts.run)
+    except TrainrelayError as error:
+        say(f"no report: {error}")

@@ -1,0 +1,68 @@
+"""train.json: the small declared output of a training; the same bytes each time it is written."""
+
+from __future__ import annotations
+
+from trainrelay.checkpoint import inspect
+from trainrelay.config import Config
+from trainrelay.errors import Refusal, UserError
+from trainrelay.records import CheckpointFacts, TrainRecord
+from trainrelay.system.files import sha256_of, write_json
+from trainrelay.training import state
+from trainrelay.training.attempts import attempt_log
+from trainrelay.training.legs import legs
+from trainrelay.training.signature import signature
+from trainrelay.training.state import Facts
+
+
+def write_train_record(config: Config, facts: Facts) -> None:
+    """Write train.json of a complete training, from what its attempts recorded."""
+    seconds = sum((attempt.ended_s or attempt.started_s) - attempt.started_s for attempt in facts.attempts)
+    write_json(
+        facts.paths.train,
+        TrainRecord(
+            run=facts.run,
+            stage=facts.stage,
+            epochs=facts.epochs,
+            signature=signature(facts.ingredients, facts.epochs),
+            final_checkpoint=_final(config, facts),
+            attempts=len(facts.attempts),
+            train_s=round(seconds, 1),
+            gpu_h=round(facts.gpu_h, 3) if config.stage(facts.run, facts.stage).resources.gpu else 0.0,
+            backend=facts.attempts[-1].backend if facts.attempts else "",
+            legs=legs(facts.attempts),
+            log_files=[str(attempt_log(facts.paths.folder, attempt)) for attempt in facts.attempts],
+        ),
+    )
+
+
+def _final(config: Config, facts: Facts) -> CheckpointFacts:
+    """The checkpoint that is promoted; Refusal where the file is not the one that was recorded."""
+    found = final_checkpoint(config, facts)
+    if refusal := state.not_as_recorded(facts, found):
+        raise Refusal(refusal)
+    return found
+
+
+def final_checkpoint(config: Config, facts: Facts) -> CheckpointFacts:
+    """The last epoch's, or the one that the user took instead; read if the file is not as recorded."""
+    settings = config.stage(facts.run, facts.stage)
+    if settings.checkpoint_epoch == facts.epochs and (promoted := state.promoted_as_asked(facts)):
+        return promoted
+    taken = state.taken_as_is(facts) if settings.checkpoint == "latest" else None
+    epoch = state.promoted_epoch(settings, facts)
+    recorded = taken or state.recorded(facts.attempts, epoch)
+    wanted = taken.epoch if taken and taken.epoch else epoch
+    path = next((path for epoch, path in facts.checkpoints if epoch == wanted), None)
+    if path is not None:
+        digest = sha256_of(path)
+        if recorded is not None and recorded.file.sha256 == digest.sha256:
+            return recorded.model_copy(update={"file": digest})
+        return inspect(path, facts.work_dirs.epoch_base, facts.checkpoints[-1][1])
+    if recorded is None:
+        kept = ", ".join(map(str, sorted({epoch for epoch, _ in facts.checkpoints}))) or "none"
+        raise UserError(
+            f"{facts.run}/{facts.stage}: no checkpoint of epoch {wanted} is in {facts.work_dirs.current}"
+            f" (epochs there: {kept}); put it back, or set `checkpoint: {{epoch: N}}` to one that is there,"
+            " then run the same command again; a trainer that deletes older ones must be told to keep it"
+        )
+    return recorded

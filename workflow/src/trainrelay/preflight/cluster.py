@@ -1,0 +1,168 @@
+"""Slurm's part: whether it answers, and whether its partition has what a stage asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from trainrelay.config import Resources, Site
+from trainrelay.errors import SlurmError
+from trainrelay.preflight.found import Found, mend, note, ok
+from trainrelay.slurm import Node, Partition, ask, could_start
+
+_SHOWN_KINDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one training asks of each of its nodes. `partition` may name several, with commas."""
+
+    partition: str | None
+    nodes: int
+    gpu: int
+    gpu_model: str | None
+    model_is_feature: bool  # the site's way to ask for GPUs
+    cpus: int
+    mem_mb: int | None
+    runtime_min: int | None
+
+    @property
+    def devices(self) -> str:
+        """For a person, e.g. "8 x a40 and at least 40 cores"."""
+        gpus = f"{self.gpu} x {self.gpu_model or 'GPU'} and " if self.gpu else ""
+        return f"{gpus}at least {self.cpus} cores"
+
+
+def asked_of(resources: Resources, site: Site, cpus: int) -> Asked:
+    """Of a stage; the site fills what it leaves open."""
+    return Asked(
+        partition=resources.partition or site.partition,
+        nodes=resources.nodes,
+        gpu=resources.gpu,
+        gpu_model=resources.gpu_model,
+        model_is_feature=site.gpu_dialect == "gres-constraint",
+        cpus=cpus,
+        mem_mb=round(resources.mem_gb * 1000) if resources.mem_gb else None,
+        runtime_min=resources.runtime_min,
+    )
+
+
+def answers_check() -> Found:
+    """Whether slurmctld answers."""
+    try:
+        said = ask(["scontrol", "ping"], deadline_s=30.0)
+    except SlurmError as error:
+        return mend(f"Slurm does not answer ({error})", "try again later, or ask those who run the cluster")
+    first = next((line.strip() for line in said.splitlines() if " is UP" in line), None)
+    if first is None:
+        return mend("slurmctld is down", "try again later, or ask those who run the cluster")
+    return ok(f"Slurm answers: {first}")
+
+
+def account_check() -> Found:
+    """Whether ended jobs are remembered; the workflow does without."""
+    try:
+        ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])
+    except SlurmError as error:
+        return note(f"no accounting ({error}); jobs are followed with squeue and their result files alone")
+    return ok("Slurm's accounting answers (sacct)")
+
+
+def request_check(flags: Sequence[str], now: datetime) -> Found:
+    """Whether Slurm accepts a request with these flags of sbatch, as it would a submission."""
+    try:
+        start = could_start(flags)
+    except SlurmError as error:
+        return mend(f"Slurm refuses the request ({error})", "change the stage's resources or site.yaml")
+    return ok(f"Slurm accepts the request; it could start {start.words(now)}")
+
+
+def partition_checks(asked: Asked, partitions: Sequence[Partition], nodes: Sequence[Node]) -> list[Found]:
+    """Limits and nodes of the partition that a stage goes to; of several, the best."""
+    known = {partition.name: partition for partition in partitions}
+    names = asked.partition.split(",") if asked.partition else [one.name for one in partitions if one.default]
+    if not names:
+        return [note("no partition is set, and the cluster names no default one: Slurm chooses")]
+    if missing := [name for name in names if name not in known]:
+        listed = ", ".join(sorted(known)) or "none that you may see"
+        return [
+            mend(
+                f"there is no partition {missing[0]}",
+                f"set it (resources.partition, site.yaml) to one of: {listed}",
+            )
+        ]
+    found = [_of_partition(asked, known[name], nodes) for name in names]
+    return min(found, key=lambda checks: sum(check.kind == "mend" for check in checks))
+
+
+def _of_partition(asked: Asked, partition: Partition, nodes: Sequence[Node]) -> list[Found]:
+    members = [node for node in nodes if partition.name in node.partitions]
+    time = _time(asked, partition)
+    return [*([] if partition.up else [_closed(partition)]), *time, _nodes(asked, partition.name, members)]
+
+
+def _closed(partition: Partition) -> Found:
+    return mend(
+        f"partition {partition.name} is not up", "set another one (resources.partition, site.yaml), or wait"
+    )
+
+
+def _time(asked: Asked, partition: Partition) -> list[Found]:
+    most_min = partition.max_time_min
+    if most_min is None or asked.runtime_min is None or asked.runtime_min <= most_min:
+        return []
+    what = f"partition {partition.name} allows {most_min} min, runtime_min asks for {asked.runtime_min}"
+    return [mend(what, f"set runtime_min: {most_min}; a training that needs longer goes on in another leg")]
+
+
+def _nodes(asked: Asked, name: str, members: Sequence[Node]) -> Found:
+    if not members:
+        return note(f"the nodes of partition {name} cannot be seen, so they are not checked")
+    with_gpus = [node for node in members if _has_gpus(node, asked)]
+    if len(with_gpus) < asked.nodes:
+        wants = f"{asked.gpu} x {asked.gpu_model or 'GPU'}, {asked.nodes} asked for"
+        what = f"partition {name} has {_count(len(with_gpus))} with {wants}"
+        return mend(f"{what}; it has {_kinds(members)}", "set resources.gpu, gpu_model or partition")
+    fitting = [node for node in with_gpus if _has_room(node, asked)]
+    if len(fitting) < asked.nodes:
+        return mend(_too_small(asked, name, with_gpus), "lower cpus_per_gpu or mem_gb")
+    what = f"partition {name}: {_count(len(fitting))} with {asked.devices}"
+    usable = sum(node.usable for node in fitting)
+    if usable < asked.nodes:
+        return note(f"{what}, but {usable} of them can be used now (others are down or drained)")
+    return ok(what)
+
+
+def _has_gpus(node: Node, asked: Asked) -> bool:
+    if not asked.gpu:
+        return True
+    if asked.gpu_model is None or asked.model_is_feature:
+        model = asked.gpu_model is None or asked.gpu_model in node.features
+        return model and sum(node.gpus.values()) >= asked.gpu
+    return node.gpus.get(asked.gpu_model, 0) >= asked.gpu
+
+
+def _has_room(node: Node, asked: Asked) -> bool:
+    return node.cpus >= asked.cpus and node.mem_mb >= (asked.mem_mb or 0)
+
+
+def _too_small(asked: Asked, name: str, nodes: Sequence[Node]) -> str:
+    cpus, mem_mb = max(node.cpus for node in nodes), max(node.mem_mb for node in nodes)
+    wants = f"{asked.cpus} cores" + (f" and {asked.mem_mb} MB" if asked.mem_mb else "")
+    return f"{wants} are asked for, the nodes of partition {name} have {cpus} cores and {mem_mb} MB at most"
+
+
+def _count(nodes: int) -> str:
+    return f"{nodes or 'no'} {'node' if nodes == 1 else 'nodes'}"
+
+
+def _kinds(nodes: Sequence[Node]) -> str:
+    """What GPUs there are, the most common first."""
+    counts: dict[str, int] = {}
+    for node in nodes:
+        words = [f"{number} x {kind or 'GPU'}" for kind, number in sorted(node.gpus.items())]
+        named = " + ".join(words) or "no GPU"
+        counts[named] = counts.get(named, 0) + 1
+    most = sorted(counts, key=lambda kind: -counts[kind])[:_SHOWN_KINDS]
+    return ", ".join(f"{kind} on {_count(counts[kind])}" for kind in most)

@@ -1,0 +1,117 @@
+"""Where folders lie: on a file system that other nodes can see, with room for the checkpoints."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainrelay.preflight.found import Found, mend, note, ok
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+# File systems of one machine. What is not listed here may be shared, and is called by its name.
+_LOCAL = {
+    *("tmpfs", "ramfs", "overlay", "aufs", "squashfs", "devtmpfs"),
+    *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "bcachefs", "vfat", "ntfs"),
+}
+_GB = 1e9
+_LEAST = 2  # checkpoints: the newest and the one that is being written
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount point and the type of what is mounted there."""
+
+    point: str
+    type: str
+
+    @property
+    def local(self) -> bool:
+        """Whether other machines cannot see it, as far as its type tells."""
+        return self.type in _LOCAL
+
+
+def mounts(path: Path = _MOUNTINFO) -> list[Mount]:
+    """What is mounted, in the order of mounting; empty where that cannot be read."""
+    try:
+        return read_mounts(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError:
+        return []
+
+
+def read_mounts(text: str) -> list[Mount]:
+    """From the lines of mountinfo: `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`."""
+    found = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        if len(words := before.split(" ")) > 4 and after:
+            found.append(Mount(_unescaped(words[4]), after.split(" ")[0]))
+    return found
+
+
+def _unescaped(text: str) -> str:
+    """Spaces, tabs, newlines and backslashes stand as octal numbers."""
+    return re.sub(r"\\([0-3][0-7]{2})", lambda found: chr(int(found[1], 8)), text)
+
+
+def mount_of(path: Path, known: Sequence[Mount]) -> Mount | None:
+    """The mount that an absolute, resolved path lies on; of two at one point, the later one."""
+    over = [mount for mount in reversed(known) if path.is_relative_to(mount.point)]
+    return max(over, key=lambda mount: len(Path(mount.point).parts), default=None)
+
+
+def folder_checks(folders: Mapping[str, Path], known: Sequence[Mount]) -> list[Found]:
+    """Whether other nodes can see the folders, by what they are for; a line for each mount."""
+    on: dict[Mount, dict[str, Path]] = {}
+    for what, folder in folders.items():
+        if mount := mount_of(folder.resolve(), known):
+            on.setdefault(mount, {})[what] = folder.resolve()
+    return [_shared(mount, _listed(there)) for mount, there in on.items()]
+
+
+def _listed(folders: Mapping[str, Path]) -> str:
+    """Those that do not lie in another one of them, each once."""
+    outer: dict[Path, str] = {}
+    for what, folder in folders.items():
+        if not any(folder.is_relative_to(other) and folder != other for other in folders.values()):
+            outer.setdefault(folder, what)
+    return ", ".join(f"{what} {folder}" for folder, what in outer.items())
+
+
+def _shared(mount: Mount, whats: str) -> Found:
+    if not mount.local:
+        return ok(f"on a file system of type {mount.type} (mounted at {mount.point}): {whats}")
+    why = f"{whats}: on {mount.type} (mounted at {mount.point}), as a rule this machine's own"
+    return note(f"{why}; unless every node sees it, likely a mistake: move it to a shared file system")
+
+
+def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) -> Found:
+    """Whether so many checkpoints fit where the trainer writes them; their size may not be known yet."""
+    place = nearest(folder)
+    try:
+        free_bytes = shutil.disk_usage(place).free
+    except OSError as error:
+        return mend(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
+    if not os.access(place, os.W_OK | os.X_OK):
+        return mend(f"{place} may not be written to", "set another work_dir, or have its rights changed")
+    return _space(folder, free_bytes, checkpoint_bytes, checkpoints)
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or what of it exists already."""
+    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+
+
+def _space(folder: Path, free_bytes: int, checkpoint_bytes: int | None, checkpoints: int) -> Found:
+    free = f"{free_bytes / _GB:.1f} GB free for {folder}"
+    if checkpoint_bytes is None:
+        return ok(f"{free}; a checkpoint's size is not known before the first one (nor is a quota seen here)")
+    size = f"{checkpoint_bytes / _GB:.2f} GB"
+    if free_bytes < _LEAST * checkpoint_bytes:
+        return mend(f"{free}, and a checkpoint takes {size}", "make room, or set another work_dir")
+    if free_bytes < checkpoints * checkpoint_bytes:
+        return note(f"{free}; {checkpoints} checkpoints of {size} do not fit, if each epoch keeps its own")
+    return ok(f"{free}, enough for {checkpoints} checkpoints of {size} (a quota may allow less)")

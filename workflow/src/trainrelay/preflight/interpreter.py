@@ -1,0 +1,163 @@
+"""Whether the trainer's Python has what the trainer imports, in versions that work together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainrelay.preflight.found import Found, mend, ok
+from trainrelay.preflight.inside import MARK
+from trainrelay.trainers import LaunchRequest, Trainer, environment
+
+_SCRIPT = Path(__file__).with_name("inside.py")
+_LONGEST_SAID_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the trainer's Python said. `importing` names the import that it did not come back from."""
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    there: Mapping[str, bool] = field(default_factory=dict)
+    importing: str | None = None
+    ended: bool = False
+    last_line: str = ""  # of what it printed beside that
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a run asks of its Python; equal ones are asked for once."""
+
+    interpreter: str
+    launch_module: str
+    device: str
+    root: str
+    env: tuple[tuple[str, str], ...] = ()
+
+    @staticmethod
+    def of(request: LaunchRequest) -> Needs:
+        """Of one start of a trainer."""
+        env = tuple(sorted(request.env.items()))
+        return Needs(request.interpreter, request.launch_module, request.device, request.root, env)
+
+
+def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> Found:
+    """Asks the trainer's own Python, in one process that is ended after `deadline_s`; its root exists."""
+    name = request.interpreter
+    if shutil.which(name) is None:
+        return mend(
+            f"the interpreter {name} was not found", "set trainer.interpreter to the trainer's Python"
+        )
+    try:
+        status, said = _said(request, trainer, deadline_s)
+    except OSError as error:
+        return mend(f"{name} cannot be started: {error.strerror or error}", "set trainer.interpreter")
+    return judge(Needs.of(request), trainer, read_told(said), status, deadline_s)
+
+
+def _said(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[int | None, str]:
+    """Exit status, None where it had to be ended, and all that it printed."""
+    modules = [*trainer.imports, "--", request.launch_module, *trainer.compiled]
+    argv = [request.interpreter, "-c", _SCRIPT.read_text(encoding="utf-8"), *modules]
+    env = {**os.environ, **environment(request, os.environ), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryFile() as output:  # a file: what it starts may hold a pipe open for ever
+        child = subprocess.Popen(
+            argv,
+            cwd=request.root,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        status = _status(child, deadline_s)
+        output.seek(0)
+        return status, output.read(_LONGEST_SAID_BYTES).decode(errors="replace")
+
+
+def _status(child: subprocess.Popen[bytes], deadline_s: float) -> int | None:
+    try:
+        return child.wait(deadline_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:  # also after Ctrl-C
+        if child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def read_told(said: str) -> Told:
+    """From all that the process printed; lines that only look like answers are left out."""
+    answers = [found for line in said.splitlines() if (found := _answer(line)) is not None]
+    others = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(MARK)]
+    named = {str(answer["name"]): answer for answer in answers if "name" in answer}
+    begun = [str(answer["importing"]) for answer in answers if "importing" in answer]
+    return Told(
+        versions={name: str(answer["version"]) for name, answer in named.items() if "version" in answer},
+        errors={name: str(answer["error"]) for name, answer in named.items() if "error" in answer},
+        there={name: answer["there"] is True for name, answer in named.items() if "there" in answer},
+        importing=next((name for name in reversed(begun) if name not in named), None),
+        ended="end" in named,
+        last_line=others[-1] if others else "",
+    )
+
+
+def _answer(line: str) -> dict[str, object] | None:
+    if not line.startswith(MARK):
+        return None
+    try:
+        answer = json.loads(line.removeprefix(MARK))
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def judge(needs: Needs, trainer: Trainer, told: Told, status: int | None, deadline_s: float) -> Found:
+    """What the answers amount to; `status` None: it did not end within `deadline_s`."""
+    name = needs.interpreter
+    if not told.ended:
+        doing = f"import {told.importing}" if told.importing else "its start"
+        return _unended(name, doing, status, deadline_s, told.last_line)
+    if told.errors:
+        module, error = next(iter(told.errors.items()))
+        typed = f"install it for {name}, or set trainer.interpreter; try: {name} -c 'import {module}'"
+        return mend(f"{name} does not import {module} ({error})", typed)
+    if problems := [*_of_torch(needs, told), *trainer.misfits(told.versions)]:
+        return mend(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that has them")
+    return ok(f"{name}: Python {told.versions['python']} with {', '.join(_shown(trainer, told))}")
+
+
+def _unended(name: str, doing: str, status: int | None, deadline_s: float, last_line: str) -> Found:
+    said = f"; it said: {last_line[:200]}" if last_line else ""
+    if status is None:
+        typed = f"try it by hand: {name} -c '{doing if doing.startswith('import') else 'pass'}'"
+        return mend(f"{name}: {doing} has not come back after {deadline_s:.0f} s{said}", typed)
+    how = f"signal {-status}" if status < 0 else f"exit status {status}"
+    return mend(f"{name} ended in {doing} with {how}{said}", "set trainer.interpreter to a Python that works")
+
+
+def _of_torch(needs: Needs, told: Told) -> Sequence[str]:
+    problems = []
+    if not told.there.get(needs.launch_module, False):
+        problems.append(f"its torch {told.versions.get('torch', '?')} has no {needs.launch_module}")
+    if needs.device == "cuda" and not told.versions.get("cuda"):
+        problems.append("its torch is built for the CPU alone, and the run's device is cuda")
+    return problems
+
+
+def _shown(trainer: Trainer, told: Told) -> list[str]:
+    cuda = told.versions.get("cuda")
+    shown = [f"torch {told.versions['torch']}{f' (CUDA {cuda})' if cuda else ''}"]
+    shown += [f"{name} {told.versions[name]}".rstrip() for name in trainer.imports if name != "torch"]
+    missing = [name for name in trainer.compiled if not told.there.get(name)]
+    return [*shown, *(f"no compiled {name}" for name in missing)]

@@ -1,0 +1,1 @@
+"""What printed progress means, for supervision and analysis alike: bars, steps that a loss scaler skips."""

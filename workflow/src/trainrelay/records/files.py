@@ -1,0 +1,274 @@
+"""What is in the small JSON files that outlive a process: pydantic models, validated when they are read,
+because a file may be truncated or hostile.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+EndClass = Literal[
+    "done",  # all epochs trained, final checkpoint there
+    "interrupted",  # a person asked us to stop
+    "time-limit",  # Slurm asked us to stop: the time limit of its job was near
+    "preempted",  # Slurm asked us to stop: another job needed its nodes
+    "unfinished",  # the trainer exited 0 without its last epoch
+    "trainer-bug",  # an exception of the trainer that is not communication
+    "comm",  # communication between ranks (NCCL, gloo, port)
+    "oom-gpu",
+    "oom-host",
+    "killed",  # a signal from outside ended a rank
+    "diverged",
+    "disk-full",
+    "not-resumed",  # asked to resume, started from zero
+    "hang",  # no progress for longer than the watchdog allows
+    "port",  # the port of the ranks' rendezvous was taken
+    "lost",  # the supervisor died; nobody saw the end
+]
+
+RULES: Literal[2] = 2
+"""How `signature.py` counts: 1, each statement of a trainer config; 2, the values that it ends with."""
+
+# ---------------------------------------------------------------------- files of ours (JSON)
+
+
+class Record(BaseModel):
+    """A JSON file of ours: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# They end up in sentences, in commands to type, and in squeue's argv.
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{0,64}$")]
+
+
+class Place(Record):
+    """Where a process runs: the host's name, and what tells apart two that share it. Empty: not known."""
+
+    host: HostName
+    machine: Word = ""  # /etc/machine-id
+    boot: Word = ""  # the kernel's boot id
+    pid_namespace: Word = ""  # in which the pid counts
+
+
+class FileDigest(Record):
+    """A file by content. `size` in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class CheckpointFacts(Record):
+    """What was read from a checkpoint without running code from it.
+
+    `epoch` counts finished epochs, `iteration` is the global one; `tensors` and `parameters` count the
+    weights only. `first_non_finite` names the first weight with a NaN or an infinity; infinities that no step
+    of training made are finite: `constant_infinity` names the first weight with such, an attention mask.
+    """
+
+    file: FileDigest
+    epoch: int | None
+    iteration: int | None
+    tensors: int
+    parameters: int
+    finite: bool
+    first_non_finite: str | None = None
+    constant_infinity: str | None = None
+
+
+class ResumePoint(Record):
+    """Where an attempt starts: a checkpoint of this stage."""
+
+    path: str
+    epoch: int
+    iteration: int | None = None
+
+
+class ProbeResult(Record):
+    """Whether the ranks of a stage could talk on a rung of its ladder.
+
+    `error` is the first line that matters, None where it works; `gb_per_s` of all_reduce by size in MB.
+    """
+
+    rung: str
+    outcome: Literal["works", "fails", "hangs"]
+    error: str | None
+    gb_per_s: dict[int, float]
+    seconds: float
+    log: str
+
+
+class SlurmRun(Record):
+    """One run of a Slurm job; a requeue begins the next one under the same id."""
+
+    job_id: str
+    restarts: int  # how often the job was requeued before
+    nodes: str  # as Slurm writes them: gpu[03-04]
+
+
+class Decision(Record):
+    """What followed the end of an attempt, as the supervisor concluded it; `final` needs you."""
+
+    step: Literal["done", "stop", "again", "final"]
+    reason: str = ""
+    what_to_do: str = ""
+
+
+class EpochBases(Record):
+    """How a trainer counts epochs. None: not known yet."""
+
+    printed: Literal[0, 1] | None = None  # what its lines call the first epoch
+    saved: Literal[0, 1] | None = None  # what is added to the number in a checkpoint to count finished epochs
+
+
+class AttemptRecord(Record):
+    """attempts/NNN/attempt.json: one start of the trainer. Times are Unix seconds."""
+
+    number: int
+    tag: str  # TRAINRELAY_ATTEMPT in the environment of every process of the attempt
+    host: str
+    place: Place | None = None  # None: recorded before places were, with
+    supervisor_start_s: float | None = None  # the start in Unix time
+    supervisor_pid: int
+    supervisor_ticks: int | None = None  # its start, in the kernel's ticks since boot
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    log: str
+    backend: str  # the rung
+    ladder: tuple[str, ...] = ()  # the rungs that it was chosen from, best first
+    probes: tuple[ProbeResult, ...] = ()  # that led to it, in order
+    world_size: int
+    epochs: int
+    resumed_from: ResumePoint | None
+    # As far as is known by now; records that do not say so are of trainings that counted as DETR does.
+    epoch_bases: EpochBases = EpochBases(printed=0, saved=1)
+    code: str | None = None  # the trainer checkout: commit and digest of its uncommitted changes
+    slurm: SlurmRun | None = None  # where it ran; None outside of Slurm
+    launch: str | None = None  # shared by all that one call of Snakemake started, requeues included
+    started_s: float
+    ended_s: float | None = None
+    end: EndClass | None = None
+    reason: str | None = None  # one sentence with its evidence
+    exit_status: int | None = None
+    last_epoch: int | None = None
+    last_iteration: int | None = None
+    iters_per_epoch: int | None = None
+    final_checkpoint: CheckpointFacts | None = None
+    saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
+    decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
+
+    @property
+    def newest_saved(self) -> int:
+        """The newest epoch that is known to have had a checkpoint; 0 where none is."""
+        points = (self.resumed_from, self.final_checkpoint)
+        return max(self.saved_epoch or 0, *((one and one.epoch) or 0 for one in points))
+
+
+class Processes(Record):
+    """attempts/NNN/processes.json: its processes at the last look, whatever their environment.
+
+    `known` are pids and starts in ticks since boot. Read also where attempt.json is damaged.
+    """
+
+    tag: str
+    place: Place
+    known: tuple[tuple[int, int], ...]
+
+
+class Takeover(Record):
+    """A supervisor took the stage over from one that may still live, under this fencing token.
+
+    Of what lay in the work dir before, checkpoints up to `after_epoch` count.
+    """
+
+    token: int
+    after_epoch: int
+
+
+class Identity(Record):
+    """stage.json: what this training is. `ingredients` are flat and readable; see signature.py."""
+
+    format: Literal[1, 2] = 1  # by which rules the ingredients were counted
+    run: str
+    stage: str
+    ingredients: dict[str, str]
+    initial_checkpoint: FileDigest | None
+    work_dir: str | None = None  # absolute: where its checkpoints lie,
+    takeovers: tuple[Takeover, ...] = ()  # and what lies beside it; see work_dirs.py
+    owner: str | None = None  # the id in the owner.json of its work dirs; None: written before there was one
+
+
+class Owner(Record):
+    """owner.json in a work dir: whose it is. Only `id` is compared, so that a folder may be moved.
+
+    `was_empty`: nothing was in it before. `folder`, that of its stage.json then, is for messages only.
+    """
+
+    id: str
+    was_empty: bool
+    folder: str
+
+
+class Leg(Record):
+    """What one run of a Slurm job did for a training. `attempts` by number.
+
+    `epochs_before` were finished when it began; its last attempt was in epoch `last_epoch` when it ended.
+    """
+
+    slurm: SlurmRun
+    attempts: tuple[int, ...]
+    epochs_before: int
+    last_epoch: int | None
+    seconds: float
+    end: EndClass
+    reason: str
+
+
+class TrainRecord(Record):
+    """train.json: declared output of `train`; the same bytes each time it is written again."""
+
+    run: str
+    stage: str
+    epochs: int
+    signature: str
+    final_checkpoint: CheckpointFacts
+    attempts: int
+    train_s: float
+    gpu_h: float
+    backend: str
+    log_files: list[str]
+    legs: tuple[Leg, ...] = ()  # runs of Slurm jobs that trained it, in order
+
+
+class CheckpointRecord(Record):
+    """checkpoint.json: declared output of `promote`. `target` is None where nothing is copied."""
+
+    run: str
+    stage: str
+    source: CheckpointFacts
+    target: str | None
+    accepted: str | None  # the reason a person gave for going on past a blocking finding
+
+
+class Promotions(Record):
+    """promoted.json: all that this stage ever handed on to its target, oldest first; made to be added to.
+
+    A digest is added before its copy is made, so that a file of ours is never taken for another's.
+    """
+
+    written: tuple[FileDigest, ...] = ()
+
+
+class Acceptance(Record):
+    """accepted.json, accepted-retrain.json: your decision. Holds for one subject only (see `subject`)."""
+
+    kind: Literal["gate", "retrain"]
+    subject: str  # what was accepted: a checkpoint's sha256, or the signature of a change
+    reason: str
+    at_s: float
+    checkpoint: CheckpointFacts | None = None  # kind gate: the checkpoint that is taken as it is,
+    epochs: int | None = None  # for as long as the config asks for this many epochs

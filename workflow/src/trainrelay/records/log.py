@@ -1,0 +1,83 @@
+"""The log table: what every log format is read into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# "epoch" is the mean of a training epoch as the trainer prints it, where its rows are something else
+# (MetricLogger's rows are medians of the last 20 iterations).
+Phase = Literal["train", "val", "epoch"]
+
+
+# ---------------------------------------------------------------------- logs -> one table
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One logged line. `iteration` counts inside the epoch as printed, `step` over the whole run.
+
+    `step` is the number of iterations done, so that the last one of an epoch is the epoch's length, also
+    where the trainer prints iterations from 0. `epoch` is 1-based. `segment` counts restarts from 0.
+    """
+
+    step: int
+    epoch: int
+    iteration: int
+    phase: Phase
+    segment: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A line that says something about the training besides numbers."""
+
+    kind: Literal["started", "resumed", "loaded", "saved", "mismatch", "error"]
+    text: str
+    segment: int
+    epoch: int | None = None
+    iteration: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """All logs of one training as one table; overlaps after a resume are resolved, later wins.
+
+    `config` holds the literals of the trainer config that the log prints, flat and dotted, e.g.
+    `{"optimizer_config.grad_clip.max_norm": 35}`. `setup` holds what the log tells of the machine
+    (`gpus`, `gpu`, `torch`, `cuda`, `backend`, `host`, `work_dir`), as printed. `epochs_only`: the log knows
+    no iterations; its training rows are epoch means, `step` is the epoch and `iteration` 0. `superseded`: how
+    many segments trained before a start from zero and have no row here.
+    """
+
+    format: str
+    sources: tuple[str, ...]
+    rows: tuple[Row, ...]
+    markers: tuple[Marker, ...] = ()
+    iters_per_epoch: int | None = None
+    max_epochs: int | None = None
+    interval: int | None = None
+    segments: int = 1
+    superseded: int = 0
+    redone_iterations: int = 0
+    skipped_lines: int = 0
+    epochs_only: bool = False
+    setup: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def series(self, metric: str, phase: Phase = "train") -> tuple[list[int], list[float]]:
+        """Steps and values of one metric, in order."""
+        pairs = [
+            (row.step, row.values[metric]) for row in self.rows if row.phase == phase and metric in row.values
+        ]
+        return [step for step, _ in pairs], [value for _, value in pairs]
+
+    def metrics(self, phase: Phase = "train") -> list[str]:
+        """Every metric of a phase, in the order of first appearance."""
+        seen: dict[str, None] = {}
+        for row in self.rows:
+            if row.phase == phase:
+                seen.update(dict.fromkeys(row.values))
+        return list(seen)

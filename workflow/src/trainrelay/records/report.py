@@ -1,0 +1,201 @@
+"""What the analysis concludes and the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainrelay.records.files import (
+    Acceptance,
+    AttemptRecord,
+    CheckpointRecord,
+    EndClass,
+    ResumePoint,
+    TrainRecord,
+)
+from trainrelay.records.log import Phase
+
+Severity = Literal["info", "warning", "critical"]
+VerdictKind = Literal["healthy", "warning", "failed", "not judged"]
+
+
+# ---------------------------------------------------------------------- analysis
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the workflow knows of a stage that its log need not say. None: not known."""
+
+    epochs: int | None = None
+    backend: str | None = None
+    initial_checkpoint: str | None = None
+    resumed: tuple[ResumePoint, ...] = ()  # one per attempt that was asked to resume
+    ended: tuple[EndClass, ...] = ()  # of each attempt, in order
+    failed: tuple[str, ...] = ()  # how the trainer failed, of each attempt that saved a checkpoint before
+    finished: bool = False  # its last checkpoint says so, whatever the log shows
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `blocking` closes the gate of promote until a person accepts it."""
+
+    check: str
+    severity: Severity
+    message: str  # one sentence with the numbers
+    metric: str | None = None
+    where: str | None = None  # e.g. "epoch 2, iter 40"
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    advice: str = ""
+    blocking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the findings amount to, and the sentence that says why."""
+
+    kind: VerdictKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """First, last and extreme value of one metric in one phase."""
+
+    first: float
+    last: float
+    min: float
+    max: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training came. `fraction` of all epochs, 0 to 1; None where the end is not known."""
+
+    epoch: int
+    iteration: int
+    iters_per_epoch: int | None
+    epochs: int | None
+    fraction: float | None
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """A row of the progression table: a named point of the training and its total loss."""
+
+    label: str  # "Epoch 1, iter 610 (lr warmup done)"
+    epoch: int
+    iteration: int
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One thing that a log prints: what it is, and what is known of it.
+
+    `facts` are pairs of a word and a text, e.g. ("sign", "never negative"), ("here", "1.21 -> 0.48").
+    """
+
+    name: str
+    text: str
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A good or a warning sign, judged by the numbers of this log. `seen` None: the log does not tell."""
+
+    kind: Literal["good", "warning"]
+    text: str
+    seen: bool | None
+    evidence: str  # a sentence with this log's numbers, or why it does not tell
+    check: str  # the check that judges it
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of an explanation, with a heading."""
+
+    title: str
+    text: str = ""
+    items: tuple[Explained, ...] = ()
+    signs: tuple[Sign, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the numbers of a log mean, for a person who reads such a log for the first time.
+
+    `model` names the knowledge file; empty where none knows the metrics.
+    """
+
+    model: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the logs of one training say (analysis.json).
+
+    `curves` holds at most a few hundred points per metric: {phase: {metric: [[step, value], ..]}}.
+    """
+
+    format: str
+    sources: tuple[str, ...]
+    segments: int
+    epochs: int
+    iterations: int
+    progress: Progress
+    metrics: Mapping[Phase, Mapping[str, MetricSummary]]
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+    total: str | None = None  # the metric that is the total loss
+    progression: tuple[Milestone, ...] = ()
+    setup: Mapping[str, str] = field(default_factory=dict)
+    epochs_only: bool = False  # as in Log: steps are epochs
+    explanation: Explanation | None = None
+    curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------- report
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """All that the report says of one stage; every part but name and state may be missing."""
+
+    name: str
+    state: str
+    state_reason: str
+    epochs: int
+    config: str
+    init_from: str | None
+    resources: Mapping[str, Any]
+    ingredients: Mapping[str, str]
+    attempts: tuple[AttemptRecord, ...] = ()
+    train: TrainRecord | None = None
+    checkpoint: CheckpointRecord | None = None
+    analysis: Analysis | None = None
+    acceptance: Acceptance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """One run: its stages in training order, and where the numbers come from."""
+
+    run: str
+    stages: tuple[StageReport, ...]
+    provenance: Mapping[str, str]
+    overview: str | None = None  # address of the page of all runs, seen from the report; None: there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All runs of a config, in its order; `others` of another config have reports in the same folder."""
+
+    runs: tuple[RunReport, ...]
+    provenance: Mapping[str, str]
+    others: tuple[str, ...] = ()

@@ -1,0 +1,133 @@
+"""Partitions and nodes as `scontrol show ... --oneliner` prints them.
+
+A line is key=value words whose values may hold spaces, and what a person wrote (a reason, a comment).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trainrelay.slurm.ask import ask
+
+_KEY = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
+_TIME = re.compile(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,2}))?(?::(\d{1,2}))?")
+_COUNT = re.compile(r"\d{1,6}")
+# Flags of a node's state; POWERED_DOWN is none of them, such a node is started for a job.
+_UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR", "UNKNOWN", "FUTURE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition. `max_time_min` None: no limit, or none that we could read."""
+
+    name: str
+    default: bool
+    up: bool
+    max_time_min: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node. `gpus` by type, "" where Slurm gives them none; cores and MB are what jobs may have."""
+
+    name: str
+    partitions: frozenset[str]
+    gpus: Mapping[str, int]
+    features: frozenset[str]
+    cpus: int
+    mem_mb: int
+    usable: bool
+
+
+def partitions() -> list[Partition]:
+    """Every partition that this user may see; SlurmError."""
+    return read_partitions(ask(["scontrol", "show", "partition", "--oneliner"]))
+
+
+def nodes() -> list[Node]:
+    """Every node that this user may see; SlurmError."""
+    return read_nodes(ask(["scontrol", "show", "node", "--oneliner"]))
+
+
+def records(text: str) -> list[dict[str, str]]:
+    """The key=value words of each line; of a key that stands twice, the first."""
+    return [_record(line) for line in text.splitlines() if line.strip()]
+
+
+def _record(line: str) -> dict[str, str]:
+    found = list(_KEY.finditer(line))
+    ends = [match.start() for match in found[1:]] + [len(line)]
+    record: dict[str, str] = {}
+    for match, end in zip(found, ends, strict=False):
+        record.setdefault(match[1], line[match.end() : end].strip())
+    return record
+
+
+def read_partitions(text: str) -> list[Partition]:
+    """From scontrol's lines; others are left out."""
+    return [_partition(record) for record in records(text) if record.get("PartitionName")]
+
+
+def _partition(record: Mapping[str, str]) -> Partition:
+    return Partition(
+        name=record["PartitionName"],
+        default=record.get("Default") == "YES",
+        up=record.get("State", "UP") == "UP",
+        max_time_min=minutes(record.get("MaxTime", "")),
+    )
+
+
+def read_nodes(text: str) -> list[Node]:
+    """From scontrol's lines; others are left out."""
+    return [_node(record) for record in records(text) if record.get("NodeName")]
+
+
+def _node(record: Mapping[str, str]) -> Node:
+    # CPUEfctv: without the cores that Slurm keeps for itself; unknown to old versions.
+    cpus = _number(record.get("CPUEfctv", "")) or _number(record.get("CPUTot", ""))
+    reserved_mb = _number(record.get("MemSpecLimit", ""))
+    return Node(
+        name=record["NodeName"],
+        partitions=frozenset(_list(record.get("Partitions", ""))),
+        gpus=gpus_of(record.get("Gres", "")),
+        features=frozenset(_list(record.get("AvailableFeatures", ""))),
+        cpus=cpus,
+        mem_mb=max(_number(record.get("RealMemory", "")) - reserved_mb, 0),
+        usable=not _flags(record.get("State", "")) & _UNUSABLE,
+    )
+
+
+def _flags(state: str) -> set[str]:
+    return set(re.findall(r"[A-Z_]+", state))
+
+
+def gpus_of(gres: str) -> dict[str, int]:
+    """GPUs by type, of `gpu:a40:8(S:0-1),gpu:2`; what is no GPU, or no number of them, is left out."""
+    found: dict[str, int] = {}
+    for entry in _list(re.sub(r"\([^)]*\)", "", gres)):
+        words = entry.split(":")
+        if words[0] == "gpu" and len(words) > 1 and _COUNT.fullmatch(words[-1]):
+            kind = words[1] if len(words) > 2 else ""
+            found[kind] = found.get(kind, 0) + int(words[-1])
+    return found
+
+
+def minutes(text: str) -> int | None:
+    """A limit such as 7-00:00:00 or 30:00; None for UNLIMITED, and for what is no time."""
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        return None
+    days, first, second, third = (int(part) if part else None for part in found.groups())
+    if days is not None or third is not None:  # days-hours[:minutes[:seconds]], hours:minutes:seconds
+        return (days or 0) * 1440 + (first or 0) * 60 + (second or 0)
+    return first  # minutes[:seconds]
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch(r"\d{1,15}", text) else 0
+
+
+def _list(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip() and word.strip() != "(null)"]

@@ -1,0 +1,65 @@
+"""This user's jobs that wait in Slurm's queue, for who looks on."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from trainrelay.errors import SlurmError
+from trainrelay.slurm.ask import ask, installed
+
+_EVERY_S = 15.0
+_DEADLINE_S = 4.0  # somebody looks at the screen meanwhile
+_FORMAT = "%A|%r|%j|%Z"  # the folder last: it may hold anything
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that has not started, and what Slurm says it waits for."""
+
+    job_id: str
+    reason: str
+    name: str
+    workdir: str
+
+
+@dataclass(slots=True)
+class Queue:
+    """Asks every 15 s at most; no jobs where there is no Slurm, or where it does not answer."""
+
+    clock: Callable[[], float] = time.monotonic
+    question: Callable[[], list[Waiting]] | None = None
+    _asked_s: float = float("-inf")
+    _known: list[Waiting] = field(default_factory=list)
+
+    def waiting(self) -> list[Waiting]:
+        """As they were known at the last answer."""
+        if self.clock() - self._asked_s >= _EVERY_S:
+            self._known, self._asked_s = self._ask(), self.clock()
+        return self._known
+
+    def _ask(self) -> list[Waiting]:
+        try:
+            return (self.question or _waiting_jobs)()
+        except SlurmError:
+            return []
+
+
+def _waiting_jobs() -> list[Waiting]:
+    if not installed():
+        return []
+    argv = ["squeue", "--me", "--noheader", "--states=PENDING", f"--format={_FORMAT}"]
+    return read_waiting(ask(argv, deadline_s=_DEADLINE_S))
+
+
+def read_waiting(said: str) -> list[Waiting]:
+    """From squeue's lines; those of another shape are left out."""
+    rows = [line.strip().split("|", 3) for line in said.splitlines()]
+    return [Waiting(*row) for row in rows if len(row) == 4 and row[0].isdigit()]
+
+
+def job_name(run: str, stage: str) -> str:
+    """What the submitit executor calls the job of a training."""
+    return re.sub(r"[^A-Za-z0-9.+=_-]", "_", f"train_{stage}[run={run}]").lstrip(".-")[:80]

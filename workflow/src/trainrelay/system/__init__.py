@@ -1,0 +1,1 @@
+"""What lies under everything: files, processes, ports, text for a terminal."""

@@ -1,0 +1,242 @@
+"""The arguments that a training script declares with argparse, read as a syntax tree and never executed.
+
+Scripts of DETR's family have no config file: what a training is stands in the defaults of their arguments,
+wherever they are declared: in the script, or in files beside it that it imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trainrelay.records import RULES
+from trainrelay.trainers.base import Switch, TrainerConfig
+from trainrelay.trainers.python_values import (
+    Computed,
+    Names,
+    Part,
+    cut,
+    depended_on,
+    holds,
+    imported,
+    names_in,
+    reading,
+    targets,
+)
+
+_SETS = {"store_true": True, "store_false": False}
+_NONE = "declares no argument with add_argument"
+_Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class _Argument:
+    """One `add_argument`. `default` is None where none is written, else its expression."""
+
+    name: str  # as the trainer's own code calls it
+    switch: Switch
+    default: ast.expr | None
+
+    @property
+    def unsaid(self) -> bool | None:
+        """What argparse takes where no default is written."""
+        return None if self.switch.sets is None else not self.switch.sets
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """An `add_argument` or `set_defaults` in a module and functions of it, outermost first."""
+
+    node: ast.Call
+    around: tuple[_Scope, ...]
+    part: Part
+
+    def said(self) -> Iterator[tuple[str, Any]]:
+        """The names of arguments and their defaults, those of what is not written out as text."""
+        words = {word.arg: word.value for word in self.node.keywords if word.arg not in ("help", "metavar")}
+        argument, more = _argument(self.node), words.get(None)
+        if _declares(self.node) == "set_defaults":
+            given = {name or "**": self.value(node) for name, node in words.items()}
+            starred = given.pop("**") if isinstance(given.get("**"), dict) else {}
+            yield from (given | starred).items()
+        elif argument is None and not (self.node.args and isinstance(self.node.args[0], ast.Constant)):
+            name = ", ".join(map(ast.unparse, self.node.args)) or "**"
+            yield name, Computed([*map(self.value, [*self.node.args, *words.values()])])
+        elif argument is not None and argument.default is None and more is not None:
+            yield argument.name, Computed(self.value(more))
+        elif argument is not None:
+            yield argument.name, self.value(argument.default) if argument.default else argument.unsaid
+
+    def value(self, node: ast.expr) -> Any:
+        """What an expression gives here, else text with all code around that it depends on."""
+        names = names_in(node)
+        code = [*self._around()] if names else []
+        if isinstance(node, ast.Name) and any(getattr(one, "name", None) == node.id for one in code):
+            return Computed(node.id)  # a function: code, as all that is done with the arguments
+        code = [one for one in code if not (isinstance(one, ast.Expr) and _declares(one.value))]
+        made_from = depended_on(code, names)
+        value = Names(self.part.path.name, made_from, self.part.folders).value(node)
+        is_set = [name for one in made_from for name in targets(one)]
+        # What is set twice may be set after this call.
+        if not holds(value, Computed) and len(set(is_set)) == len(is_set):
+            return value
+        told = "; ".join(map(ast.unparse, [node, *made_from]))
+        return Computed(told + reading([node, *made_from], self.part.folders, set()))
+
+    def _around(self) -> Iterator[ast.stmt]:
+        """The code of the module and the functions, and of those that call them: what they give counts as
+        statements that set parameters."""
+        scopes = list(self.around)
+        for scope in scopes:
+            if not isinstance(scope, ast.Module):
+                called = [
+                    one
+                    for one in _within(self.around[0], scopes[:1])
+                    if scope.name in vars(one[0].func).values()
+                ]
+                scopes += dict.fromkeys(one for _, inside in called for one in inside if one not in scopes)
+                names = [ast.Name(n.arg, ast.Store()) for n in ast.walk(scope.args) if isinstance(n, ast.arg)]
+                given = [ast.Lambda(scope.args, ast.Constant(None)), *(call for call, _ in called)]
+                yield ast.fix_missing_locations(ast.Assign([*names], ast.Tuple(given, ast.Load())))
+            yield from scope.body
+
+
+def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig:
+    """The facts of a script (relative to `root`): each argument's default, and how it is spelled."""
+    try:
+        path = root / script
+        tree = ast.parse(path.read_bytes(), filename=script)
+        if rules == 1:
+            return _by_rules_1(script, tree)
+        calls = list(_calls(path, tree, root))
+        defaults = _defaults(calls)
+    except OSError as error:
+        return TrainerConfig(problem=f"{error.filename or script}: {error.strerror or error}")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return TrainerConfig(problem=f"{script}: {error}")
+    switches = {one.name: one.switch for call in calls if (one := _argument(call.node))}
+    kinds = {name: switch.type for name, switch in switches.items()}
+    return TrainerConfig(
+        settings={
+            f"config: {name}": cut(typed_text(said, kinds.get(name))) for name, said in defaults.items()
+        },
+        literals={name: said for name, said in defaults.items() if not holds(said, Computed)},
+        switches=switches,
+        problem=None if switches else f"{script}: {_NONE}",
+    )
+
+
+def _by_rules_1(script: str, tree: ast.Module) -> TrainerConfig:
+    """What the script's own file says, a default that is no literal as its text."""
+    found = {one.name: one for node in ast.walk(tree) if (one := _argument(node))}
+    literals = {one.name: one.unsaid for one in found.values() if one.default is None}
+    for name, default in ((one.name, one.default) for one in found.values() if one.default is not None):
+        with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            literals[name] = ast.literal_eval(default)
+    settings = {f"config: {name}": ast.unparse(one.default) for name, one in found.items() if one.default}
+    settings |= {
+        f"config: {name}": typed_text(one, found[name].switch.type) for name, one in literals.items()
+    }
+    switches = {name: one.switch for name, one in found.items()}
+    return TrainerConfig(settings, literals, switches, problem=None if found else f"{script}: {_NONE}")
+
+
+def _calls(path: Path, tree: ast.Module, root: Path) -> Iterator[_Call]:
+    """The calls in a script, and in what it imports from other files."""
+    own = Part(Path("config"), tree, tree.body, (path.parent, root))
+    for part in (own, *imported(tree.body, own.folders, set(), {path}, about=b"add_argument")):
+        calls = (call for one in part.used for call in _within(one, [part.tree]))
+        yield from (_Call(node, around, part) for node, around in calls if _declares(node))
+
+
+def _within(node: ast.AST, around: Sequence[_Scope]) -> Iterator[tuple[ast.Call, tuple[_Scope, ...]]]:
+    """Each call with the module and the functions that it is in."""
+    if isinstance(node, ast.Call):
+        yield node, tuple(around)
+    inside = (*around, node) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else around
+    for child in ast.iter_child_nodes(node):
+        yield from _within(child, inside)
+
+
+def _defaults(calls: Sequence[_Call]) -> dict[str, Any]:
+    """What is said of each argument; where that is more than one thing, all as text."""
+    said: dict[str, list[tuple[object, Any]]] = {}
+    for call in calls:
+        scope = call.around[-1]
+        parser = (scope, ast.unparse(call.node.func.value))  # type: ignore[attr-defined]
+        certain = any(isinstance(one, ast.Expr) and one.value is call.node for one in scope.body)
+        for name, value in call.said():
+            before = said.get(name, [])
+            # set_defaults goes over all that was said to the same parser.
+            over = certain and _declares(call.node) == "set_defaults" and name != "**"
+            over = over and all(told == parser for told, _ in before)
+            said[name] = [*([] if over else before), (parser, value)]
+    found = {name: {repr(value): value for _, value in all_of} for name, all_of in said.items()}
+    return {
+        name: one.popitem()[1] if len(one) == 1 else Computed(" or ".join(one)) for name, one in found.items()
+    }
+
+
+def _declares(node: ast.AST) -> str:
+    match node:
+        case ast.Call(func=ast.Attribute(attr="add_argument" | "set_defaults" as name)):
+            return name
+    return ""
+
+
+def _argument(call: ast.AST) -> _Argument | None:
+    """None for positional arguments, for names that are not written out, and for anything else."""
+    if not isinstance(call, ast.Call) or _declares(call) != "add_argument":
+        return None
+    flags = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    flag = next((flag for flag in flags if flag.startswith("--")), next(iter(flags), ""))
+    if not flag.startswith("-"):
+        return None
+    words = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    dest, action = _constant(words.get("dest")), _constant(words.get("action"))
+    name = dest if isinstance(dest, str) else flag.lstrip("-").replace("-", "_")
+    many = _constant(words.get("nargs")) in ("+", "*") or isinstance(_constant(words.get("nargs")), int)
+    switch = Switch(flag, _SETS.get(str(action)), many, _type(words), _choices(words))
+    return _Argument(name, switch, words.get("default"))
+
+
+def _type(words: Mapping[str, ast.expr]) -> Literal["int", "float"] | None:
+    match words.get("type"):
+        case ast.Name(id="int"):
+            return "int"
+        case ast.Name(id="float"):
+            return "float"
+    return None
+
+
+def _choices(words: Mapping[str, ast.expr]) -> tuple[str, ...]:
+    node = words.get("choices")
+    items = node.elts if isinstance(node, ast.List | ast.Tuple) else []
+    found = tuple(str(item.value) for item in items if isinstance(item, ast.Constant))
+    return found if len(found) == len(items) else ()
+
+
+def typed_text(value: Any, kind: str | None) -> str:
+    """The text of a value as a parser with `type` makes it: 5 and 5.0 are one float, but two texts."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(typed_text(item, kind) for item in value) + "]"
+    if kind is not None and is_of_type(value, kind):
+        return str(float(value) if kind == "float" else int(str(value)))
+    return str(value)
+
+
+def is_of_type(value: Any, kind: str) -> bool:
+    """Whether a parser with `type=int` or `type=float` takes a value."""
+    try:
+        int(str(value)) if kind == "int" else float(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _constant(node: ast.expr | None) -> Any:
+    return node.value if isinstance(node, ast.Constant) else None

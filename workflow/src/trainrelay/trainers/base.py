@@ -1,0 +1,233 @@
+"""What the rest asks of a trainer kind. One module per kind implements `Trainer`; nothing here does I/O
+except listing a work dir."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from trainrelay.records import RULES, EpochBases
+from trainrelay.trainers.ladder import Rung
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+FIRST_NODE = "first-node"
+"""Stands for its name in a plan; Slurm chooses the nodes when it starts a job."""
+
+Option = bool | int | float | str | list[bool | int | float | str] | None
+
+
+def option_text(value: Option) -> str:
+    """A value of a stage's options as text: text as it is, lists as [a,b]."""
+    if isinstance(value, list):
+        return "[" + ",".join(option_text(item) for item in value) + "]"
+    return str(value)
+
+
+def meant(value: Any) -> str:
+    """The text of what a value means, however it is spelled: 2e-4 (which YAML takes for text) is 0.0002."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(meant(item) for item in value) + "]"
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return str(float(value)) if set(value) & set(".eE") else str(int(value))
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """An argument that a trainer declares, as its command line spells it.
+
+    `sets` is what a switch without a value sets it to; None: it takes a value, `many` of them or one, of
+    `type` int, float or any other (None), one of `choices` where there are some.
+    """
+
+    flag: str
+    sets: bool | None = None
+    many: bool = False
+    type: Literal["int", "float"] | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerConfig:
+    """What a trainer's config says, read without running it.
+
+    `settings` maps "which file: dotted.key" to the text of its value; `literals` maps dotted keys to
+    the values that can be known without running the file; `switches` maps the arguments that it declares, for
+    trainers that declare them, to their spelling; `values`, nested, are what its files merge to: of mmcv
+    configs today's instead of `settings`.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    literals: Mapping[str, Any] = field(default_factory=dict)
+    switches: Mapping[str, Switch] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None  # why it could not be read, in one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """Everything that one start of a trainer needs to know; paths as they stand in the config.
+
+    Relative paths are relative to `root`, the trainer's checkout, which is its working directory. What the
+    trainer config (`facts`) says itself need not be said again: each kind decides that.
+    """
+
+    root: str
+    interpreter: str
+    launch_module: str  # torch.distributed.launch | torch.distributed.run
+    entry: str
+    config: str
+    work_dir: str
+    nproc_per_node: int
+    nodes: int
+    rung: Rung  # how the ranks talk
+    master_port: int | None  # None: the launcher's own default is kept
+    epochs: int
+    master_addr: str = FIRST_NODE  # where the ranks of several nodes meet
+    step_name: str = ""  # of the Slurm step that spans several nodes
+    device: str = "cuda"
+    deterministic: bool = False
+    validate: bool = True
+    options: Mapping[str, Option] = field(default_factory=dict)  # in order
+    env: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    load_from: str | None = None  # the earlier stage's checkpoint
+    resume_from: str | None = None
+    facts: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """An argv list and the environment variables it adds to the inherited ones."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepSeen:
+    """A progress line. `epoch` is 1-based, `iteration` how many of the epoch are done.
+
+    A kind that cannot know from which number its lines count takes that to be 0; see `counted`. `eta_s` is
+    that of the whole training; None where the trainer tells only that of an epoch.
+    """
+
+    epoch: int
+    iteration: int
+    iters_per_epoch: int | None
+    loss: float | None
+    eta_s: float | None
+    grad_norm: float | None = None
+
+    def counted(self, bases: EpochBases) -> StepSeen:
+        """The same line, its epoch counted from 1."""
+        return replace(self, epoch=self.epoch - 1) if bases.printed else self
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSeen:
+    """The trainer's own proof that it resumed: the last finished epoch and the global iteration."""
+
+    epoch: int
+    iteration: int
+
+
+Observation = StepSeen | ResumeSeen
+
+
+class Trainer(Protocol):
+    """A trainer kind: how it is started, what it prints, which files it leaves."""
+
+    kind: str
+    # What proves a resume: a line that says so, or the number of the first epoch that is trained.
+    resume_proof: Literal["line", "epoch"]
+    # Whether its checkpoints hold the number of iterations, so that a skipped part of an epoch shows.
+    saves_iteration: bool
+    # How every trainer of this kind counts epochs; None: that is learned from each training, or set.
+    epoch_bases: EpochBases | None
+    # Keys of a stage for which this kind's command line has no word.
+    lacks: frozenset[str]
+    # The checkpoints that it reads, in words.
+    looked_for: str
+    # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
+    imports: tuple[str, ...]
+    compiled: tuple[str, ...]
+
+    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
+        """The facts of a trainer config by a record's rules; an unreadable one carries its problem."""
+        ...
+
+    def changes_weights(self, setting: str) -> bool:
+        """Whether a setting of the config (or an option) belongs to what a training is."""
+        ...
+
+    def stated(self, facts: TrainerConfig, options: Mapping[str, Option], rules: int, /) -> dict[str, str]:
+        """The settings that a training runs with, config and options together, by name and as text.
+
+        Under a record's `rules`. An option that says what the config says already changes nothing.
+        """
+        ...
+
+    def default_seed(self, facts: TrainerConfig) -> int | None:
+        """The seed where the stage names none; None: it is not known."""
+        ...
+
+    def refused_option(self, key: str, value: Option, /) -> str | None:
+        """Why a stage may not set this option: the rest of a sentence about it. None: it may."""
+        ...
+
+    def starts_from(self, key: str) -> bool:
+        """Whether this option names the checkpoint to start from, which an `init_from` says already."""
+        ...
+
+    def config_epochs(self, facts: TrainerConfig) -> int | None:
+        """The epochs that the trainer config itself asks for; None where it cannot be known."""
+        ...
+
+    def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
+        """The name of a learning-rate schedule that another number of epochs would stretch; else None."""
+        ...
+
+    def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
+        """The checkpoint that the trainer config itself starts from, as it stands there."""
+        ...
+
+    def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
+        """Epochs from one checkpoint to the next; None where it cannot be known."""
+        ...
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        """The command line of one start; `inherited` is the environment it will be added to."""
+        ...
+
+    def misfits(self, versions: Mapping[str, str]) -> list[str]:
+        """A sentence for each pair of versions of `imports` that is known not to work together."""
+        ...
+
+    def unsayable(self, request: LaunchRequest) -> list[str]:
+        """A sentence for each part of a request that this trainer's command line cannot be told."""
+        ...
+
+    def observe(self, line: str) -> Observation | None:
+        """What one line of output says, or None."""
+        ...
+
+    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
+        """Those with an epoch, as (that + the base, path), the newest epoch first, symlinks left out."""
+        ...
+
+    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
+        """Files that look like checkpoints and are not understood, with why as the rest of a sentence."""
+        ...
+
+    def left_behind(self, work_dir: Path) -> list[str]:
+        """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
+        ...
+
+    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
+        """Where the checkpoint of an epoch will be, as the kind's trainers name it."""
+        ...

@@ -1,0 +1,303 @@
+"""Trainer kind `metriclogger`: argparse scripts of DETR's family, which print through a MetricLogger.
+
+Facts about the command line, the lines and the files are those of DETR's main.py and util/misc.py; what
+differs between its descendants (DeiT, MAE, torchvision's references, RoomFormer) is read from the arguments
+that the script declares.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from trainrelay.checkpoint import Glance, glance
+from trainrelay.progress.bars import training_bar
+from trainrelay.records import RULES, EpochBases
+from trainrelay.trainers import torchrun
+from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
+from trainrelay.trainers.base import (
+    Launch,
+    LaunchRequest,
+    Observation,
+    Option,
+    StepSeen,
+    Switch,
+    TrainerConfig,
+)
+from trainrelay.trainers.torchrun import checkpoint_files, environment, launcher, number
+
+# Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
+# start from is judged by its content, the epochs and the seed by the stage's own keys.
+_NOT_WEIGHTS = re.compile(
+    r"^(config: )?(seed|epochs|output_dir|output|log_dir|resume|auto_resume|start_epoch|eval|eval_only"
+    r"|test_only|device|num_workers|workers|pin_mem|prefetch_factor|print_freq|save_\w+|ckpt_\w+|job_name|run_name"
+    r"|wandb\w*|world_size|local_rank|rank|gpu|dist_url|dist_backend|dist_on_itp|distributed|finetune"
+    r"|start_from_checkpoint)$"
+)
+# The argument that names weights to start from, by the families that have one (MAE and DeiT; Raster2Seq).
+_FROM = ("finetune", "start_from_checkpoint")
+_RESERVED = {
+    "epochs": "the stage's epochs",
+    "seed": "the stage's seed",
+    "output_dir": "the stage's work_dir",
+    "resume": "nothing: a relaunch resumes by itself",
+    "start_epoch": "nothing: a relaunch resumes by itself",
+    "dist_backend": "the stage's backends",
+    "device": "the trainer's device",
+}
+_TYPES = {"int": "a whole number", "float": "a number"}
+_STEP = re.compile(r"Epoch: \[(\d{1,9})(?:/\d{1,9})?\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
+_LOSS = re.compile(r"\sloss: (\S+)")
+_GRAD_NORM = re.compile(r"\bgrad_norm: ([^,\s]+)")
+_LOG = "log.txt"  # appended to, a line per epoch
+
+
+class MetricLogger:
+    """How a script of DETR's family is started, what it prints, which files it leaves."""
+
+    kind = "metriclogger"
+    looked_for = "files of torch.save with weights and an epoch in them, whatever their names"
+    # None of them says that it resumed: the first epoch that it trains does.
+    resume_proof: Literal["line", "epoch"] = "epoch"
+    saves_iteration = False
+    epoch_bases: EpochBases | None = None
+    lacks = frozenset({"deterministic", "validate"})
+    imports: tuple[str, ...] = ("torch",)
+    compiled: tuple[str, ...] = ()
+
+    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
+        """The defaults and the spelling of the script's arguments."""
+        return read_arguments(root, config, rules)
+
+    def changes_weights(self, setting: str) -> bool:
+        """False for paths, logging, evaluation, workers and how the ranks meet."""
+        return _NOT_WEIGHTS.match(setting) is None
+
+    def stated(self, facts: TrainerConfig, options: Mapping[str, Option], _: int, /) -> dict[str, str]:
+        """Every argument with the option's value, else its default."""
+        said = {f"config: {_name(facts, key)}": _typed(facts, key, value) for key, value in options.items()}
+        return {**facts.settings, **{key: text for key, text in said.items() if text is not None}}
+
+    def default_seed(self, facts: TrainerConfig) -> int | None:
+        """The default of `--seed`."""
+        seed = facts.literals.get("seed")
+        return seed if isinstance(seed, int) else None
+
+    def refused_option(self, key: str, _value: Option, /) -> str | None:
+        """What has a key of its own, and the command line's spelling of a name."""
+        if "-" in key:
+            return f"write it as {key.replace('-', '_')}, the name that it has in the script"
+        return f"not as an option; set {_RESERVED[key]}" if key in _RESERVED else None
+
+    def starts_from(self, key: str) -> bool:
+        """`finetune` and its like."""
+        return key in _FROM
+
+    def config_epochs(self, facts: TrainerConfig) -> int | None:
+        """The default of `--epochs`."""
+        epochs = facts.literals.get("epochs")
+        return epochs if isinstance(epochs, int) else None
+
+    def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
+        """timm's and torchvision's cosine schedules; DETR's own steps at fixed epochs."""
+        named = (facts.literals.get(key) for key in ("sched", "lr_scheduler", "scheduler"))
+        return next((name for name in named if isinstance(name, str) and "cos" in name.lower()), None)
+
+    def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:  # noqa: ARG002
+        """DETR's family writes checkpoint.pth after each epoch."""
+        return 1
+
+    def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
+        """What `finetune` or its like names, by default or among the stage's options."""
+        named = (facts.literals.get(key) for key in _FROM)
+        return next((path for path in named if isinstance(path, str) and path), None)
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        """argv and environment of one start."""
+        argv = [*launcher(request)]
+        # The old launcher else passes --local_rank, which these scripts do not know.
+        old = request.launch_module == "torch.distributed.launch"
+        argv += ["--use_env"] if old and "local_rank" not in request.facts.switches else []
+        argv += [request.entry, *_arguments(request)]
+        return Launch(tuple(argv), environment(request, inherited), request.root)
+
+    def misfits(self, versions: Mapping[str, str]) -> list[str]:  # noqa: ARG002
+        """It needs torch alone."""
+        return []
+
+    def unsayable(self, request: LaunchRequest) -> list[str]:
+        """What the script does not declare, or declares otherwise than DETR does."""
+        return [] if request.facts.problem else list(_unsayable(request))
+
+    def observe(self, line: str) -> Observation | None:
+        """Progress of training; `Test:` and every other line is None."""
+        step = _STEP.search(line) if "Epoch: [" in line else None
+        if step is None:
+            return _observed(line)
+        loss, grad_norm = _LOSS.search(line, step.end()), _GRAD_NORM.search(line, step.end())
+        return StepSeen(
+            int(step[1]) + 1,
+            int(step[2]) + 1,
+            int(step[3]),
+            number(loss[1]) if loss else None,
+            None,
+            number(grad_norm[1]) if grad_norm else None,
+        )
+
+    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
+        """Every file that says after which epoch it was saved, whatever its name. Of one epoch, copies
+        of the best or of averages last, and those with a number in their name first: none is written over.
+        """
+        known = [(glance(path), path) for path in checkpoint_files(work_dir)]
+        found = [(seen.number, _rank(seen, path), path) for seen, path in known if seen.number is not None]
+        return [(number + epoch_base, path) for number, _, path in sorted(found, reverse=True)]
+
+    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
+        """What is damaged, or holds other keys."""
+        return torchrun.not_understood(checkpoint_files(work_dir))
+
+    def left_behind(self, work_dir: Path) -> list[str]:
+        """All that looks like a checkpoint, and the log.txt that a start would append to."""
+        return torchrun.could_be_overwritten(work_dir, _LOG)
+
+    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
+        """DETR's name for it."""
+        return work_dir / f"checkpoint{epoch - 1:04d}.pth"
+
+
+def _rank(seen: Glance, path: Path) -> tuple[bool, bool, int]:
+    copy = re.search(r"best|ema|swa", path.name, re.IGNORECASE)
+    return not copy, re.search(r"\d", path.name) is not None, seen.stamp[2]
+
+
+def _observed(line: str) -> StepSeen | None:
+    """The progress that a bar of tqdm tells, whose description counts epochs as headers do."""
+    bar = training_bar(line)
+    if bar is None or not bar.done:
+        return None
+    loss = number(bar.numbers["loss"]) if "loss" in bar.numbers else None
+    return StepSeen(bar.epoch + 1, bar.done, bar.total, loss, None)
+
+
+def _arguments(request: LaunchRequest) -> Iterator[str]:
+    """Ours first, so that the stage's options stand at the end of the line, where a person looks for them."""
+    for name, value in _ours(request).items():
+        yield from _spelled(request.facts, name, value)
+    for name, option in request.options.items():
+        yield from _spelled(request.facts, name, option)
+
+
+def _ours(request: LaunchRequest) -> dict[str, Option]:
+    """What the workflow says; what the script's defaults say already is left out."""
+    defaults, declared = request.facts.literals, request.facts.switches
+    said: dict[str, Option] = {"output_dir": request.work_dir}
+    wanted: dict[str, Option] = {
+        "epochs": request.epochs,
+        "seed": request.seed,
+        "device": request.device,
+        "dist_backend": request.rung.backend,
+    }
+    for name, value in wanted.items():
+        known = request.facts.problem is not None or name in declared
+        if value is not None and known and defaults.get(name) != value:
+            said[name] = value
+    if request.load_from is not None:
+        said[_from(request.facts) or _FROM[0]] = os.path.normpath(Path(request.root) / request.load_from)
+    if request.resume_from is not None:
+        said["resume"] = request.resume_from
+    return said
+
+
+def _from(facts: TrainerConfig) -> str | None:
+    return next((name for name in _FROM if name in facts.switches), None)
+
+
+def _spelled(facts: TrainerConfig, name: str, value: Option) -> Iterator[str]:
+    """An argument as the script declares it; null is left out."""
+    switch = _switch(facts, name) or Switch(f"--{name}", True if isinstance(value, bool) else None)
+    if switch.sets is not None:
+        wanted = switch.sets if name in facts.switches else True
+        yield from [switch.flag] if value is wanted else []
+    elif isinstance(value, list):
+        yield from (switch.flag, *map(str, value))
+    elif value is not None:
+        # One word, so that a value that begins with a dash is not taken for an argument.
+        yield f"{switch.flag}={value}" if str(value).startswith("-") else switch.flag
+        yield from [] if str(value).startswith("-") else [str(value)]
+
+
+def _switch(facts: TrainerConfig, name: str) -> Switch | None:
+    """By the name in the trainer's code, else by the flag: aux_loss: false is no_aux_loss: true."""
+    by_flag = (s for s in facts.switches.values() if s.flag.lstrip("-").replace("-", "_") == name)
+    return facts.switches.get(name) or next(by_flag, None)
+
+
+def _unsayable(request: LaunchRequest) -> Iterator[str]:
+    facts, script = request.facts, request.config
+    for name in ("output_dir", "resume", "epochs"):
+        if name not in facts.switches:
+            yield f"{script} declares no --{name}, which kind metriclogger needs; is it the right `config`?"
+    if (first := facts.literals.get("start_epoch")) not in (None, 0, 1):
+        yield f"{script} starts at epoch {first} by default; kind metriclogger needs a start at epoch 0 or 1"
+    ranks = request.nodes * request.nproc_per_node
+    if ranks > 1 and request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
+        yield (
+            f"{script} declares no --dist_backend, so it cannot be told to use {request.rung.backend};"
+            " declare it and give it to init_process_group, or set backends: [nccl]"
+        )
+    if request.device != "cuda" and "device" not in facts.switches:
+        yield f"{script} declares no --device, so it cannot be told to train on {request.device}"
+    if request.seed is not None and "seed" not in facts.switches:
+        yield f"{script} declares no --seed; leave the stage's seed out"
+    if request.load_from is not None and _from(facts) is None:
+        yield f"{script} declares no --{' or --'.join(_FROM)}, so it cannot start from another stage"
+    yield from _undeclared(request)
+
+
+def _name(facts: TrainerConfig, key: str) -> str:
+    """The name in the trainer's code of an option that may be called by its flag."""
+    switch = _switch(facts, key)
+    return next((name for name, known in facts.switches.items() if known == switch), key)
+
+
+def _typed(facts: TrainerConfig, key: str, value: Option) -> str | None:
+    """The value as the script's parser makes it; None where it leaves the default as it is."""
+    switch = _switch(facts, key)
+    if value is None:
+        return None
+    if switch is not None and switch.sets is not None:
+        by_name = key in facts.switches
+        return str(bool(value) if by_name else switch.sets is bool(value))
+    return typed_text(value, switch.type if switch else None)
+
+
+def _undeclared(request: LaunchRequest) -> Iterator[str]:
+    for name, value in request.options.items():
+        switch = _switch(request.facts, name)
+        if switch is None:
+            near = difflib.get_close_matches(name, request.facts.switches, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield f"options.{name}: {request.config} declares no such argument{meant}"
+        elif switch.sets is not None and not isinstance(value, bool):
+            yield f"options.{name}: got {value!r}; {switch.flag} is a switch: use true or false"
+        elif switch.sets is None and isinstance(value, bool):
+            yield f"options.{name}: got {value}; {switch.flag} takes a value"
+        elif isinstance(value, list) and not switch.many:
+            yield f"options.{name}: got a list; {switch.flag} takes one value"
+        else:
+            yield from _mistyped(name, switch, value if isinstance(value, list) else [value])
+
+
+def _mistyped(name: str, switch: Switch, values: Sequence[Option]) -> Iterator[str]:
+    """Values that the script's own parser would refuse."""
+    for value in values:
+        if value is None or switch.sets is not None:
+            continue
+        if switch.choices and str(value) not in switch.choices:
+            yield f"options.{name}: got {value!r}; {switch.flag} allows: {', '.join(switch.choices)}"
+        elif switch.type is not None and not is_of_type(value, switch.type):
+            yield f"options.{name}: got {value!r}; {switch.flag} takes {_TYPES[switch.type]}"

@@ -1,0 +1,21 @@
+"""One call of Snakemake and all that Slurm makes of it, requeues and fresh submissions included.
+
+Attempts in vain are counted over all of these; a person who types the same again begins a new count.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable
+
+from trainrelay.system.hints import TYPED_VARIABLE
+
+LAUNCH_VARIABLE = "TRAINRELAY_LAUNCH"
+
+
+def begin(configfiles: Iterable[object] = ()) -> None:
+    """Names this call, and its config, in the environment of every job; a job keeps what it came with."""
+    os.environ.setdefault(LAUNCH_VARIABLE, str(uuid.uuid4()))
+    for name in list(configfiles)[-1:]:
+        os.environ.setdefault(TYPED_VARIABLE, str(name))

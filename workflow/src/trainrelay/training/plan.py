@@ -1,0 +1,277 @@
+"""What would happen to each stage, and why: `trainrelay plan` and the rules print these values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from trainrelay.config import Config, Stage, load_site, stage_paths
+from trainrelay.slurm import sbatch_flags
+from trainrelay.system.files import one_reading, read_once
+from trainrelay.trainers import Launch, LaunchRequest
+from trainrelay.training import state
+from trainrelay.training.archiving import next_aside, not_archived
+from trainrelay.training.checkout import missing
+from trainrelay.training.cost import Price, checkpoint_s, price
+from trainrelay.training.request import cores, launch_request, unsayable
+from trainrelay.training.signature import Difference, trainer_config, trainer_of
+
+Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
+TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage: how it stands, what would be done, the reason, and the exact command."""
+
+    run: str
+    stage: str
+    state: state.StateKind
+    action: Action
+    reason: str
+    doing: str  # what would be done, in words
+    differences: tuple[Difference, ...]
+    runtime_min: int | None
+    devices: str  # "8 x a40"
+    trained_with: str  # epochs, config, ladder
+    launch: Launch
+    set_aside: Path | None = None
+    gpu_h: float = 0.0  # so far
+    price: Price | None = None  # of what would be trained; None: nothing was measured yet
+    on_gpus: bool = True
+    sbatch: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
+    ingredients: Mapping[str, str] = field(default_factory=dict)
+    too_short: str | None = None  # why no job within its time limit would bring a checkpoint
+
+    @property
+    def trains(self) -> bool:
+        """Whether the trainer would be started."""
+        return self.action in TRAINS
+
+    @property
+    def gpu_h_left(self) -> float | None:
+        """GPU-hours that would still be spent (process-hours on cpu); None where nothing was measured yet."""
+        if not self.trains:
+            return 0.0
+        return self.price.gpu_h if self.price else None
+
+    def asks(self, runtime_min: int | None = None) -> str:
+        """GPUs, minutes, epochs, config and ladder in one line."""
+        minutes = runtime_min or self.runtime_min
+        return f"{self.devices}, {f'{minutes} min' if minutes else 'no time limit'}, {self.trained_with}"
+
+    def message(self, runtime_min: int | None = None) -> str:
+        """What a dry run prints of the stage."""
+        lines = [f"{self.run}/{self.stage}: {self.doing}", self.asks(runtime_min)]
+        lines += [f"{self.state}: {self.reason}", *map(str, self.differences)]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n  ".join(lines)
+
+
+@one_reading()
+def plan(config: Config) -> list[StagePlan]:
+    """Every stage of every run, each after the one it starts from."""
+    plans: list[StagePlan] = []
+    for run in config.runs:
+        trained: dict[str, bool] = {}
+        for stage in config.in_order(run):
+            parent = config.stage(run, stage).init_from
+            planned = stage_plan(config, run, stage, parent if parent and trained[parent] else None)
+            trained[stage] = planned.trains
+            plans.append(planned)
+    return plans
+
+
+@one_reading()
+def stage_plan(config: Config, run: str, stage: str, training_parent: str | None = None) -> StagePlan:
+    """One stage; `training_parent` names the earlier stage where that one trains first."""
+    facts = state.read(config, run, stage)
+    judged, settings = state.judge(facts), config.stage(run, stage)
+    action, reason = _action(config, judged, facts, training_parent)
+    set_aside = next_aside(facts) if action == "retrain" else None
+    request, trainer = _request(config, facts, action), trainer_of(config, run)
+    if action in TRAINS and (
+        refusal := _refusal(config, facts, action, unsayable(config, run, stage, request))
+    ):
+        action, reason = "refuse", refusal
+    too_short = _too_short(config, facts) if action in TRAINS else None
+    return StagePlan(
+        run=run,
+        stage=stage,
+        state=judged.kind,
+        action=action,
+        reason=reason,
+        doing=_doing(action, facts, set_aside),
+        differences=judged.differences,
+        runtime_min=settings.resources.runtime_min,
+        devices=_devices(config, run, settings),
+        trained_with=(
+            f"{settings.epochs} epochs, config {settings.config}, backends {' > '.join(settings.backends)}"
+        ),
+        launch=trainer.launch(request, {}),
+        set_aside=set_aside,
+        gpu_h=facts.gpu_h,
+        price=_price(config, facts, action),
+        on_gpus=config.runs[run].trainer.device == "cuda",
+        sbatch=sbatch_flags(settings.resources, read_once(load_site), cores(config, run, stage)),
+        notes=(*_notes(config, facts, request), *filter(None, [too_short])) if action in TRAINS else (),
+        ingredients=facts.ingredients,
+        too_short=too_short,
+    )
+
+
+def _notes(config: Config, facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
+    settings = config.stage(facts.run, facts.stage)
+    yield from missing(request, None, settings.init_from)
+    if request.device == "cpu" and settings.resources.gpu:
+        yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+    for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
+        yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
+
+
+def _too_short(config: Config, facts: state.Facts) -> str | None:
+    """Each job would train for nothing, one after the other: known before anything is submitted."""
+    settings, trainer = config.stage(facts.run, facts.stage), trainer_of(config, facts.run)
+    limit_min = settings.resources.runtime_min
+    known = trainer_config(config, facts.run, facts.stage)
+    interval = trainer.checkpoint_interval(known, settings.options)
+    needed_s = checkpoint_s(facts.attempts, interval) if interval else None
+    if not limit_min or needed_s is None or needed_s <= limit_min * 60:
+        return None
+    every = "every epoch" if interval == 1 else f"every {interval} epochs"
+    return (
+        f"a checkpoint is saved {every}, which takes {needed_s / 60:.0f} min as measured, but runtime_min is"
+        f" {limit_min}: no job would bring a checkpoint; set runtime_min of the stage's resources to more"
+    )
+
+
+def _price(config: Config, facts: state.Facts, action: Action) -> Price | None:
+    """What would still be spent on a stage that is to be trained."""
+    settings = config.stage(facts.run, facts.stage)
+    if action not in TRAINS:
+        return None
+    done = facts.epochs_done if action in ("resume", "extend") else 0
+    ranks = config.runs[facts.run].trainer.nproc_per_node * settings.resources.nodes
+    return price(facts.attempts, max(0, settings.epochs - done), ranks)
+
+
+def _refusal(config: Config, facts: state.Facts, action: Action, problems: list[str]) -> str | None:
+    """Why nothing may be submitted although something would be trained."""
+    begins_anew = action == "retrain" or (action == "train" and facts.identity is None)
+    return (
+        "; ".join(problems)
+        or (trained_before(facts) if begins_anew else None)
+        or ((not_archived(facts) or guard(config, facts)) if action == "retrain" else None)
+    )
+
+
+def trained_before(facts: state.Facts) -> str | None:
+    """Where exactly this training is archived, and how to restore it; None: nowhere."""
+    twin = state.twin_aside(facts)
+    if twin is None or retrain_accepted(facts):
+        return None
+    name = f"{facts.run}/{facts.stage}"
+    return (
+        f"{twin.folder} holds exactly this training; to restore it, run: trainrelay restore {name}"
+        f" {twin.number}; to"
+        f' train it again, run: trainrelay accept {name} --retrain --reason "..."'
+    )
+
+
+def _action(
+    config: Config, judged: state.State, facts: state.Facts, training_parent: str | None
+) -> tuple[Action, str]:
+    if judged.kind in ("complete", "resumable", "stopped") and training_parent:
+        return "retrain", f"{training_parent} trains first, so this stage's initial checkpoint changes"
+    actions: Mapping[state.StateKind, Action] = {
+        "fresh": "train",
+        "changed": "retrain",
+        "complete": "nothing",
+        "running": "wait",
+        "foreign": "refuse",
+        "refused": "refuse",
+    }
+    if judged.kind in actions:
+        return actions[judged.kind], judged.reason
+    if not facts.checkpoints:
+        return "train", f"{judged.reason}; there is no checkpoint to go on from"
+    if facts.attempts and facts.attempts[-1].end == "done":
+        return "extend", judged.reason + _stretched(config, facts)
+    return "resume", judged.reason
+
+
+def _stretched(config: Config, facts: state.Facts) -> str:
+    """A warning where more epochs change the learning rate of those already trained."""
+    known = trainer_config(config, facts.run, facts.stage)
+    schedule = trainer_of(config, facts.run).schedule_over_all_epochs(known)
+    if schedule is None:
+        return ""
+    return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where it goes on"
+
+
+def _doing(action: Action, facts: state.Facts, set_aside: Path | None) -> str:
+    words: Mapping[Action, str] = {
+        "nothing": "trains nothing (complete)",
+        "train": f"trains {facts.epochs} epochs",
+        "resume": (
+            f"resumes after epoch {facts.epochs_done} of {facts.epochs}"
+            if facts.epochs_done < facts.epochs
+            else f"verifies the checkpoint of epoch {facts.epochs}; trains nothing if it is valid"
+        ),
+        "extend": f"goes on from epoch {facts.epochs_done} to {facts.epochs}",
+        "retrain": f"trains {facts.epochs} epochs anew; the old training is kept in {set_aside}",
+        "wait": "trains nothing: it is being trained now",
+        "refuse": "refused",
+    }
+    return words[action]
+
+
+def guard(config: Config, facts: state.Facts) -> str | None:
+    """Why a training may not be set aside without a person's word; None: it may."""
+    if facts.gpu_h <= config.retrain_guard_gpu_h or retrain_accepted(facts):
+        return None
+    return (
+        f"training it anew would set aside {facts.gpu_h:.1f} GPU-hours "
+        f"(retrain_guard_gpu_h: {config.retrain_guard_gpu_h:g}); "
+        f'type: trainrelay accept {facts.run}/{facts.stage} --retrain --reason "..."'
+    )
+
+
+def retrain_accepted(facts: state.Facts) -> bool:
+    """Whether a person said that this very change may set the old training aside."""
+    return facts.may_retrain is not None and facts.may_retrain.subject in facts.signatures
+
+
+def _devices(config: Config, run: str, settings: Stage) -> str:
+    resources, ranks = settings.resources, config.runs[run].trainer.nproc_per_node
+    nodes = f" on each of {resources.nodes} nodes" if resources.nodes > 1 else ""
+    if resources.gpu:
+        return f"{resources.gpu} x {resources.gpu_model or 'GPU'}{nodes}"
+    return f"{ranks} CPU processes{nodes}"
+
+
+def initial_checkpoint(config: Config, run: str, stage: str) -> str | None:
+    """What a stage starts from, as the trainer will be told: the promotion target, else where it lies."""
+    parent = config.stage(run, stage).init_from
+    if parent is None:
+        return None
+    settings = config.stage(run, parent)
+    if settings.promotion is not None:
+        return settings.promotion.target
+    if handed_on := state.handed_on(config, run, stage):
+        return handed_on.path
+    work_dir = state.work_dirs(stage_paths(config, run, parent)).current
+    return str(trainer_of(config, run).checkpoint_path(work_dir, settings.checkpoint_epoch))
+
+
+def _request(config: Config, facts: state.Facts, action: Action) -> LaunchRequest:
+    """The start of what would be done; of a finished stage, the one that trains it from the beginning."""
+    run, stage = facts.run, facts.stage
+    known = trainer_config(config, run, stage)
+    request = launch_request(config, run, stage, known, initial_checkpoint(config, run, stage))
+    if action in ("resume", "extend"):
+        return replace(request, resume_from=str(facts.checkpoints[0][1]))
+    return request

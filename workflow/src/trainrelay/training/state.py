@@ -1,0 +1,357 @@
+"""How a stage stands: the one reader of the training directories.
+
+`read` gathers what lies on disk, `judge` decides from that alone. Rules, plan and command line are views of
+the answer; nothing else looks into a training directory to decide what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from trainrelay.config import Config, Stage, StagePaths, stage_paths
+from trainrelay.records import (
+    RULES,
+    Acceptance,
+    AttemptRecord,
+    CheckpointFacts,
+    CheckpointRecord,
+    EpochBases,
+    FileDigest,
+    Identity,
+    Owner,
+    TrainRecord,
+    gave_up,
+)
+from trainrelay.system.alive import supervisor_fate
+from trainrelay.system.files import read_record
+from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live
+from trainrelay.training.finished import epochs_trained, why_not_lowered
+from trainrelay.training.owners import owner_of
+from trainrelay.training.signature import (
+    UNREADABLE,
+    Difference,
+    differences,
+    ingredients,
+    signature,
+    trainer_of,
+)
+from trainrelay.training.whose import Archived, archived, elsewhere, gone, not_ours, unknown
+from trainrelay.training.work_dirs import WorkDirs
+
+# stopped: its supervisor gave up and needs your decision; a start tries again anyway. refused: nothing can be
+# trained or promoted as the config asks.
+StateKind = Literal["fresh", "running", "resumable", "complete", "stopped", "changed", "foreign", "refused"]
+REFUSED: frozenset[StateKind] = frozenset({"foreign", "refused"})
+
+
+_LEFT = "its supervisor died; if its trainer still runs, the next start follows it"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What lies on disk for one stage, and what the config asks of it now."""
+
+    run: str
+    stage: str
+    epochs: int
+    paths: StagePaths
+    ingredients: dict[str, str]
+    parent: FileDigest | None  # the checkpoint that the earlier stage hands on at this moment
+    work_dirs: WorkDirs
+    identity: Identity | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    checkpoints: tuple[tuple[int, Path], ...] = ()  # newest epoch first
+    left_behind: tuple[str, ...] = ()  # everything in the work dir that a start could overwrite
+    elsewhere: WorkDirs | None = None  # where the training is, if the config names another work dir now
+    owners: Mapping[Path, Owner | None] = field(default_factory=dict)  # of the work dirs
+    not_ours: str | None = None  # the sentence about a work dir that another training owns
+    train: TrainRecord | None = None
+    promoted: CheckpointRecord | None = None
+    accepted: Acceptance | None = None  # of kind gate
+    may_retrain: Acceptance | None = None
+    epoch_base: int | None = None  # as the config sets it
+    alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
+    by_rules_1: dict[str, str] | None = (
+        None  # the ingredients as records of format 1 count them; None: the same
+    )
+
+    @property
+    def signatures(self) -> set[str]:
+        """What a record of this very training may be signed with, by the rules of its time."""
+        return {signature(parts, self.epochs) for parts in (self.ingredients, self.by_rules_1) if parts}
+
+    @property
+    def epochs_done(self) -> int:
+        """The newest epoch with a checkpoint; whether it is sound is judged when it is used."""
+        return max((epoch for epoch, _ in self.checkpoints), default=0)
+
+    @property
+    def gpu_h(self) -> float:
+        """GPU-hours of all attempts so far."""
+        return sum(rank_hours(attempt, self.paths.folder) for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a stage stands and the sentence that says why."""
+
+    kind: StateKind
+    reason: str
+    differences: tuple[Difference, ...] = ()
+
+
+def read(config: Config, run: str, stage: str) -> Facts:
+    """Everything that lies on disk for a stage; UserError names a file of ours that is damaged."""
+    paths = stage_paths(config, run, stage)
+    attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
+    identity, bases = read_record(paths.identity, Identity), epoch_bases(config, run, attempts)
+    dirs = replace(work_dirs(paths), bases=bases, attempts=attempts)
+    owners = {folder: owner_of(folder) for folder in dirs.all}
+    # Earlier versions wrote both kinds to the first.
+    words = [read_record(path, Acceptance) for path in (paths.accepted, paths.may_retrain)]
+    accepted = {word.kind: word for word in words if word}
+    return Facts(
+        run=run,
+        stage=stage,
+        epochs=config.stage(run, stage).epochs,
+        paths=paths,
+        ingredients=ingredients(config, run, stage),
+        parent=handed_on(config, run, stage),
+        identity=identity,
+        attempts=attempts,
+        work_dirs=dirs,
+        checkpoints=tuple(dirs.checkpoints(trainer)),
+        left_behind=tuple(trainer.left_behind(paths.work_dir)),
+        elsewhere=elsewhere(identity, paths, owners[paths.work_dir]),
+        owners=owners,
+        not_ours=not_ours(identity, paths, owners),
+        train=read_record(paths.train, TrainRecord),
+        promoted=read_record(paths.checkpoint, CheckpointRecord),
+        epoch_base=config.runs[run].trainer.epoch_base,
+        accepted=accepted.get("gate"),
+        may_retrain=accepted.get("retrain"),
+        alive=bool(attempts) and supervisor_may_live(attempts[-1]),
+        by_rules_1=ingredients(config, run, stage, rules=1),
+    )
+
+
+def work_dirs(paths: StagePaths) -> WorkDirs:
+    """Where a stage's checkpoints lie."""
+    identity, kept = read_record(paths.identity, Identity), paths.folder.absolute() / "kept"
+    return WorkDirs(paths.work_dir, identity.takeovers if identity else (), kept)
+
+
+def epoch_bases(config: Config, run: str, attempts: tuple[AttemptRecord, ...]) -> EpochBases:
+    """How a trainer counts epochs: as its kind does, as the config says, as the newest attempt knows."""
+    if (fixed := trainer_of(config, run).epoch_bases) is not None:
+        return fixed
+    known = attempts[-1].epoch_bases if attempts else EpochBases()
+    set_to = config.runs[run].trainer.epoch_base
+    return known if set_to is None else known.model_copy(update={"saved": set_to})
+
+
+def judge(facts: Facts) -> State:
+    """How the stage stands (pure)."""
+    if facts.identity is None:
+        return _without_identity(facts)
+    if facts.alive:
+        return _running(facts)
+    changes = identity_changes(facts, facts.identity)
+    complete = None if changes else _complete(facts)
+    if complete is not None and (facts.elsewhere or not facts.not_ours):
+        return complete
+    if problem := _unusable(facts, facts.identity, changed=bool(changes)):
+        return State("foreign", problem)
+    if changes:
+        return State("changed", "what it is trained from has changed", tuple(changes))
+    return _unfinished(facts)
+
+
+def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
+    """What the training on disk was and what the config asks for now, where they differ.
+
+    Where the trainer config cannot be read (its checkout is not on this machine), nothing is known to have
+    changed in it, so only the rest is compared.
+    """
+    counted = facts.ingredients if identity.format == RULES else facts.by_rules_1 or facts.ingredients
+    before, now = dict(identity.ingredients), dict(counted)
+    if UNREADABLE in now:
+        known = {key for key in now if key not in (UNREADABLE, "init_from")}
+        before = {key: value for key, value in before.items() if key in known}
+        now = {key: value for key, value in now.items() if key in known}
+    changes = differences(before, now)
+    old, new = identity.initial_checkpoint, facts.parent
+    if old and new and old.sha256 != new.sha256:
+        changes.append(Difference("initial checkpoint", f"sha256 {old.sha256[:12]}", f"{new.sha256[:12]}"))
+    return changes
+
+
+def twin_aside(facts: Facts) -> Archived | None:
+    """An archived training that is exactly the one that the config asks for now."""
+    for one in archived(facts.paths):
+        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in list_attempts(one.folder))
+        if trained and not identity_changes(facts, one.identity):
+            return one
+    return None
+
+
+def taken_as_is(facts: Facts) -> CheckpointFacts | None:
+    """The checkpoint that the user takes in place of more training, unless more was asked for since."""
+    given, newest_s = facts.accepted, facts.attempts[-1].started_s if facts.attempts else 0.0
+    if given is None or given.epochs != facts.epochs or given.at_s <= newest_s:
+        return None
+    return given.checkpoint
+
+
+def recorded(attempts: Sequence[AttemptRecord], epoch: int) -> CheckpointFacts | None:
+    """The checkpoint of an epoch as it was recorded, unless a later attempt may have saved it again."""
+    for attempt in reversed(attempts):
+        found, begun = attempt.final_checkpoint, attempt.resumed_from.epoch if attempt.resumed_from else 0
+        if found is not None and found.epoch == epoch:
+            return found
+        if begun < epoch and (attempt.last_epoch is None or attempt.last_epoch >= epoch):
+            return None
+    return None
+
+
+def not_as_recorded(facts: Facts, found: CheckpointFacts) -> str | None:
+    """Why a checkpoint is not the one that was trained, unless the user accepted it as it is."""
+    name, given = f"{facts.run}/{facts.stage}", facts.accepted
+    known = recorded(facts.attempts, found.epoch or 0)
+    accepted = given is not None and given.subject == found.file.sha256
+    if known is None or accepted or known.file.sha256 == found.file.sha256:
+        return None
+    return (
+        f"{name}: {found.file.path} is not the checkpoint that was recorded (sha256 {found.file.sha256[:12]},"
+        f" recorded: {known.file.sha256[:12]}); put that file back, or take this one as it is:"
+        f' trainrelay accept {name} --reason "..."'
+    )
+
+
+def not_as_asked(facts: Facts) -> str | None:
+    """Why a training is not the one that the config asks for now, with the difference."""
+    if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
+        return None
+    name, twin = f"{facts.run}/{facts.stage}", twin_aside(facts)
+    verb = f"trainrelay restore {name} {twin.number}" if twin else f"snakemake --forcerun train_{facts.stage}"
+    listed = "; ".join(map(str, changes))
+    return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
+
+
+def current(config: Config, run: str, stage: str) -> State:
+    """How a stage stands at this moment."""
+    return judge(read(config, run, stage))
+
+
+def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
+    """The last epoch's checkpoint that was copied to the promotion target; its file may be gone since."""
+    record, done = facts.train, facts.promoted
+    if record is None or done is None or done.target is None or record.signature not in facts.signatures:
+        return None
+    found = record.final_checkpoint
+    return found if found.epoch == facts.epochs and found.file.sha256 == done.source.file.sha256 else None
+
+
+def promoted_epoch(stage: Stage, facts: Facts) -> int:
+    """The epoch that is promoted: a later one where the trainer went past it and kept only that."""
+    asked, there = stage.checkpoint_epoch, {epoch for epoch, _ in facts.checkpoints}
+    if stage.checkpoint != "latest" or asked in there or promoted_as_asked(facts):
+        return asked
+    return max(asked, epochs_trained(facts.attempts))
+
+
+def handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
+    """The checkpoint that a stage starts from, as the earlier stage promoted it; None before that."""
+    parent = config.stage(run, stage).init_from
+    if parent is None:
+        return None
+    record = read_record(stage_paths(config, run, parent).checkpoint, CheckpointRecord)
+    return record.source.file if record else None
+
+
+def _unusable(facts: Facts, identity: Identity, *, changed: bool) -> str | None:
+    """Why the work dir that the config names can be neither resumed from nor written to."""
+    new, old = facts.paths.work_dir, facts.elsewhere
+    if facts.not_ours:
+        return facts.not_ours
+    if old is None or changed:  # a changed training's checkpoints stay where they are
+        named = identity.work_dir in (None, str(new)) or facts.owners.get(new)
+        strange = facts.left_behind and not named and (old or identity.owner)
+        return unknown(new, facts.left_behind[0]) if strange else None
+    moves = zip(old.all, WorkDirs(new, old.takeovers).all, strict=True)
+    mv = " && ".join(shlex.join(["mv", str(source), str(to)]) for source, to in moves if source.is_dir())
+    return f"its checkpoints are in {old.first}, but work_dir is {new} now; run: {mv} (or set work_dir back)"
+
+
+def _without_identity(facts: Facts) -> State:
+    record = facts.paths.train
+    if problem := facts.not_ours or (
+        facts.left_behind and unknown(facts.paths.work_dir, facts.left_behind[0])
+    ):
+        return State("foreign", problem)
+    if facts.train is not None:
+        what = f"{record} is there, but the training it speaks of is not"
+        return State("foreign", f"{what}; to train anew, type: rm {shlex.quote(str(record))}")
+    return State("fresh", "nothing trained yet")
+
+
+def _running(facts: Facts) -> State:
+    attempt = facts.attempts[-1]
+    what = f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}"
+    over = "; if that host is gone, the next start takes it over by itself"
+    return State("running", what + over if supervisor_fate(attempt) == "elsewhere" else what)
+
+
+def _complete(facts: Facts) -> State | None:
+    """Whether it is finished, or what contradicts that; None: more is to be trained."""
+    if facts.accepted and (taken := taken_as_is(facts)):
+        return State("complete", f"taken as it is at epoch {taken.epoch}: {facts.accepted.reason}")
+    trained, there = epochs_trained(facts.attempts), {epoch for epoch, _ in facts.checkpoints}
+    recorded = facts.train is not None and facts.train.signature in facts.signatures and not facts.attempts
+    if recorded or promoted_as_asked(facts):
+        return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
+    ended = trained >= facts.epochs
+    why = why_not_lowered(facts.attempts, facts.epochs, there)
+    if why := why or (_counted_otherwise(facts) if ended else None):
+        accept = f'trainrelay accept {facts.run}/{facts.stage} --reason "..."'
+        return State("refused", f"{why}, or take what is there as it is: {accept}")
+    past = f"; warning: the trainer went on to epoch {trained}" if trained > facts.epochs else ""
+    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{past}") if ended else None
+
+
+def _counted_otherwise(facts: Facts) -> str | None:
+    """That the config's epoch_base is not the one by which a finished training was counted."""
+    last = next((one for one in reversed(facts.attempts) if one.end == "done"), None)
+    known = last.epoch_bases.saved or 0 if last else None
+    if last and facts.epoch_base not in (None, known):
+        counted = f"attempt {last.number} counted its checkpoints with {known} to the end"
+        return f"epoch_base is {facts.epoch_base}, but {counted}; set epoch_base: {known}"
+    return None
+
+
+def _unfinished(facts: Facts) -> State:
+    if not facts.checkpoints and (
+        lost := gone(facts.paths.folder, facts.identity, facts.work_dirs, facts.owners)
+    ):
+        return State("refused", lost)
+    last = facts.attempts[-1] if facts.attempts else None
+    how = f"attempt {last.number}: {last.end or _LEFT}" if last else "not started"
+    why = f" ({last.reason})" if last and last.reason else ""
+    where = f"{facts.epochs_done} of {facts.epochs} epochs trained; {how}{why}"
+    if last is not None and (decision := gave_up(last)):
+        return State("stopped", f"needs your decision: {where}; {decision}")
+    if facts.epochs_done >= facts.epochs:
+        return State("resumable", f"{where}; its last checkpoint is verified at the next start")
+    if last is not None and last.end == "done":
+        return State("resumable", f"epochs raised from {epochs_trained(facts.attempts)} to {facts.epochs}")
+    return State("resumable", where)
+
+
+def relative(path: Path) -> str:
+    """A path as a person would type it from here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,108 @@
+"""Whose a work dir is, what is not there any more, and what to run where it cannot be used."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from trainrelay.config import StagePaths
+from trainrelay.records import Identity, Owner
+from trainrelay.system.files import read_record
+from trainrelay.training.owners import owner_above, owner_of
+from trainrelay.training.work_dirs import WorkDirs
+
+
+class Archived(NamedTuple):
+    """A training of this stage that was moved aside, to `stage.old-NUMBER`."""
+
+    number: int
+    folder: Path
+    identity: Identity
+
+
+def archived(paths: StagePaths) -> list[Archived]:
+    """The archived trainings of a stage, newest first."""
+    found = []
+    for path in paths.folder.parent.glob(f"{paths.folder.name}.old-*"):
+        identity, number = read_record(path / paths.identity.name, Identity), path.suffix[5:]
+        if identity is not None and number.isdecimal():
+            found.append(Archived(int(number), path, identity))
+    return sorted(found, reverse=True, key=lambda one: one.number)
+
+
+def elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:
+    """The work dirs of the training, where they are not the config's; those moved by hand are found."""
+    if identity is None or identity.work_dir is None or identity.work_dir == str(paths.work_dir):
+        return None
+    old, new = WorkDirs(Path(identity.work_dir), identity.takeovers), paths.work_dir
+    moved = here is not None and here.id == identity.owner
+    if moved or not old.first.is_dir() or (new.is_dir() and new.samefile(old.first)):
+        return None
+    there = owner_of(old.first)
+    return old if there is None or there.id == identity.owner else None
+
+
+def not_ours(identity: Identity | None, paths: StagePaths, owners: Mapping[Path, Owner | None]) -> str | None:
+    """Whose a work dir is, as far as known, and the way out, where it is another's or inside of another's."""
+    ours = identity.owner if identity else None
+    for folder, owner in owners.items():
+        if owner is None or owner.id == ours:
+            continue
+        for one in archived(paths):
+            if one.identity.owner == owner.id:
+                verb = f"trainrelay restore {paths.folder.parent.name}/{paths.folder.name} {one.number}"
+                return f"{folder} belongs to the archived {one.folder}; run: {verb}"
+        mv = shlex.join(["mv", str(folder), f"{folder}.old"])
+        return (
+            f"{folder} belongs to another training, that of {owner.folder!a}; set another work_dir for this"
+            f" stage in the config, or, if that training is given up, run: {mv}"
+        )
+    if identity is None and (above := owner_above(paths.work_dir)):
+        return (
+            f"{paths.work_dir} is inside of the work dir of another training, that of {above.folder!a}, and"
+            " would be archived with it; set another work_dir for this stage in the config"
+        )
+    return None
+
+
+def unknown(folder: Path, found: str) -> str:
+    """What to run where a work dir holds what no training of ours made."""
+    mv = shlex.join(["mv", str(folder), f"{folder}.old"])
+    return (
+        f"{folder} holds {found}, which was not created by trainrelay; it is neither resumed"
+        f" from nor overwritten; to train from scratch, run: {mv} (or set another work_dir in the config)"
+    )
+
+
+def gone(
+    folder: Path, identity: Identity | None, dirs: WorkDirs, owners: Mapping[Path, Owner | None]
+) -> str | None:
+    """Why a training without a checkpoint does not start from scratch: it had one, or its work dir is gone.
+
+    `folder` is the stage's. A disk may not be mounted, and a network file system can look empty for a moment.
+    """
+    if not dirs.attempts or identity is None:
+        return None
+    saved = max(one.newest_saved for one in dirs.attempts)
+    trained = any(one.last_epoch or one.end in (None, "lost") for one in dirs.attempts)
+    known = identity.owner in (None, *(owner.id for owner in owners.values() if owner))
+    if not saved and (known or not trained):
+        return None
+    what = f"held the checkpoint of epoch {saved}" if saved else "held this training"
+    return (
+        f"{identity.work_dir or dirs.first} {what} and does not now; put it back (is it mounted? was it"
+        " moved?) and run the same command again; or, to give that training up and train from scratch, run:"
+        f" {given_up(folder, dirs)}"
+    )
+
+
+def given_up(folder: Path, dirs: WorkDirs) -> str:
+    """What to run so that a training counts no more and is kept; `folder` is its stage's."""
+    inside = folder.absolute()
+    there = [folder, *(one for one in dirs.all if one.exists() and not one.is_relative_to(inside))]
+    names = ((one, (one.with_name(f"{one.name}.old{n or ''}") for n in itertools.count())) for one in there)
+    moves = ((one, next(name for name in free if not name.exists())) for one, free in names)
+    return " && ".join(shlex.join(["mv", str(one), str(name)]) for one, name in moves)

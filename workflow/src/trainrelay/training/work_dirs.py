@@ -1,0 +1,97 @@
+"""Where a stage's checkpoints lie: its work dir, and those before it, to which others may still write.
+
+A trainer knows nothing of leases. So a supervisor that takes a stage over from one that may still live begins
+a work dir of its own, and of the one before it reads only what was there by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainrelay.records import AttemptRecord, EpochBases, Takeover
+from trainrelay.trainers import Trainer, hidden
+
+_SKEW_S = 60.0  # by which the clock of a file server may be behind
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDirs:
+    """`first` is the config's; each takeover began another one."""
+
+    first: Path
+    takeovers: tuple[Takeover, ...] = ()
+    kept: Path | None = None  # absolute: where our copy of what the trainer writes over is
+    bases: EpochBases = field(default_factory=EpochBases)  # how the trainer counts epochs, as far as known
+    attempts: tuple[AttemptRecord, ...] = ()  # that wrote to them
+
+    @property
+    def epoch_base(self) -> int:
+        """What to add to a checkpoint's epoch; the lower while it is not known: rather train too much."""
+        return self.bases.saved or 0
+
+    @property
+    def current(self) -> Path:
+        """The one that is written to."""
+        return self.all[-1]
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Oldest first."""
+        own = (self.first.with_name(f"{self.first.name}.taken-{one.token}") for one in self.takeovers)
+        return (self.first, *own)
+
+    def checkpoints(self, trainer: Trainer) -> list[tuple[int, Path]]:
+        """Epochs and files that count, newest epoch first; of one epoch, the latest work dir's first."""
+        counted = (found for found in self._counted(trainer) if not self._not_saved_here(*found))
+        return sorted(counted, key=lambda found: -found[0])
+
+    def unrecognised(self, trainer: Trainer) -> list[tuple[Path, str]]:
+        """What looks like a checkpoint and is none to resume from, each with why.
+
+        Where there is none to resume from, also what the attempts left in other places and forms.
+        """
+        found = [one for folder in self.all for one in trainer.unrecognised(folder)]
+        others = [(path, self._not_saved_here(epoch, path)) for epoch, path in self._counted(trainer)]
+        found += [(path, why) for path, why in others if why]
+        if self.attempts and all(why for _, why in others):
+            found += [one for folder in self.all for one in hidden(folder, self.attempts[0].started_s)]
+        return found
+
+    def _not_saved_here(self, epoch: int, path: Path) -> str | None:
+        """Why none of the attempts saved a checkpoint; None: one of them may have.
+
+        Output waits in buffers, so what is printed can be behind: a later epoch alone is no reason.
+        """
+        printed = self._newest_printed()
+        if not self.attempts or (printed is not None and epoch <= printed + 1):
+            return None
+        try:
+            is_older = path.stat().st_mtime < self.attempts[0].started_s - _SKEW_S
+        except OSError:
+            return None
+        if is_older:
+            return (
+                f"is of epoch {epoch} and older than the first attempt (if it is of this training: touch it)"
+            )
+        asked = max(one.epochs for one in self.attempts)
+        if printed is None or epoch <= asked + 1:
+            return None
+        return f"is of epoch {epoch}, but only {asked} were asked for and {printed} begun"
+
+    def _newest_printed(self) -> int | None:
+        """The last epoch that the attempts printed or resumed from; None where it is not known."""
+        printed = [one.last_epoch for one in self.attempts if one.last_epoch is not None]
+        if not printed or any(one.last_epoch is None and one.end in (None, "lost") for one in self.attempts):
+            return None
+        return max(*printed, *(one.resumed_from.epoch for one in self.attempts if one.resumed_from), 0)
+
+    def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
+        yield from trainer.checkpoints(self.current, self.epoch_base)
+        for folder, takeover in reversed(list(zip(self.all, self.takeovers, strict=False))):
+            for epoch, path in trainer.checkpoints(folder, self.epoch_base):
+                if epoch <= takeover.after_epoch:
+                    yield epoch, path
+        if self.kept is not None:
+            yield from trainer.checkpoints(self.kept, self.epoch_base)
