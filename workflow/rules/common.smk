@@ -8,7 +8,7 @@ if "runs" not in config:
 from trainrelay import dag
 from trainrelay.training import launch_id
 from trainrelay.config import save_snapshot
-from trainrelay.request import cores
+from trainrelay.training.request import cores
 
 launch_id.begin(workflow.configfiles)
 CONFIG = dag.load(config, workflow.configfiles)

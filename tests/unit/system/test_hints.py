@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.stage_on_disk import OnDisk
-from trainrelay import cli, dag
-from trainrelay.config import load_config
+from trainrelay import cli
+from trainrelay.config import load_config, save_snapshot
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.system.hints import TYPED_VARIABLE, with_configfile
 from trainrelay.system.say import Teller
@@ -53,7 +53,7 @@ def test_a_job_names_the_config_that_was_typed_and_not_its_snapshot(
         monkeypatch.delenv(variable)
     begin([typed_config.absolute()])  # as Snakemake tells it
     begin(["/elsewhere/my.yaml"])  # the Snakemake inside the job
-    assert cli.main(["promote", "r/s", "--configfile", dag.snapshot(config)]) == 2
+    assert cli.main(["promote", "r/s", "--configfile", str(save_snapshot(config))]) == 2
     assert "trainrelay accept r/s --configfile my.yaml --reason" in capsys.readouterr().err
 
 
