@@ -77,7 +77,7 @@ class Facts:
     epoch_base: int | None = None  # as the config sets it
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
     by_rules_1: dict[str, str] | None = (
-        None  # the ingredients as records of format 1 count them; None: the same
+        None  # the ingredients as counted by records of format 1 that are here
     )
 
     @property
@@ -136,8 +136,13 @@ def read(config: Config, run: str, stage: str) -> Facts:
         accepted=accepted.get("gate"),
         may_retrain=accepted.get("retrain"),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
-        by_rules_1=ingredients(config, run, stage, rules=1),
+        by_rules_1=ingredients(config, run, stage, rules=1) if _any_of_format_1(identity, paths) else None,
     )
+
+
+def _any_of_format_1(identity: Identity | None, paths: StagePaths) -> bool:
+    records = [identity, *(one.identity for one in archived(paths))]
+    return any(record.format == 1 for record in records if record)
 
 
 def work_dirs(paths: StagePaths) -> WorkDirs:
