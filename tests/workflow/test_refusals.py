@@ -277,7 +277,7 @@ def test_a_damaged_file_of_ours_is_named(trained: Project) -> None:
 
 
 def test_a_bug_of_ours_keeps_its_traceback_and_exits_1(fresh: Project) -> None:
-    broken = "import trainrelay.plan as p; p.plan = None; import sys; sys.argv[1:] = ['plan']; "
+    broken = "import trainrelay.training.plan as p; p.plan = None; import sys; sys.argv[1:] = ['plan']; "
     done = fresh.run_code(broken + "from trainrelay.cli import main; sys.exit(main())")
     assert done.returncode == 1
     assert "Traceback" in done.stderr

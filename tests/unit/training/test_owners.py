@@ -19,7 +19,7 @@ ID = "a" * 32
 @pytest.mark.process
 def test_of_many_at_once_one_becomes_the_owner_and_its_file_is_whole(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from trainrelay.owners import claim, owner_of;"
+        "import sys; from pathlib import Path; from trainrelay.training.owners import claim, owner_of;"
         "sys.stdin.readline(); claim(Path(sys.argv[1]), sys.argv[2], Path('x'));"
         "print(owner_of(Path(sys.argv[1])).id)"
     )
