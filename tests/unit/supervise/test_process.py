@@ -98,7 +98,8 @@ def test_other_attempts_are_left_alone(tmp_path: Path, tag: str) -> None:
 def test_own_process_is_never_found(tmp_path: Path, tag: str) -> None:
     """A supervisor started inside the attempt it ends does not end itself."""
     code = (
-        "import os; from trainrelay.system.alive import Kin, find; from trainrelay.supervise.process import end_all;"
+        "import os; from trainrelay.system.alive import Kin, find;"
+        "from trainrelay.supervise.process import end_all;"
         f"assert not find(Kin({tag!r})); end_all(Kin({tag!r}), 0); print('alive')"
     )
     env = {**os.environ, TAG_VARIABLE: tag}
