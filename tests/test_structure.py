@@ -362,15 +362,6 @@ def test_ci_runs_the_checks_and_the_tests() -> None:
     assert re.findall(r"^make (\S+)$", text, re.MULTILINE) == ["check", "test"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_the_make_commands_of_a_page_exist(page: str) -> None:
-    """Every `make TARGET` that the README and CONTRIBUTING name is a target, demo and test among them."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.MULTILINE))
-    assert named >= {"demo", "test"}
-    assert named <= make_targets()
-
-
 @pytest.mark.xdist_group("one")
 def test_tests_of_one_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
     """A pytest that pytest-xdist does not know hides the groups, and every process trains everything."""
