@@ -1,4 +1,4 @@
-# Everything that a person or a CI machine types. `make` alone lists it.
+# Everything that you or a CI machine runs. `make` alone lists it.
 # Nothing here spells the folder's own path, so it may hold spaces and umlauts.
 
 PYTHON ?= python3

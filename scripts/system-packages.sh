@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the tests use beyond Python: a browser that opens the report, and Slurm with all that it stands on.
+# What the tests use beyond Python: a browser that opens the report, and Slurm with all that it needs.
 # Installs it (Debian, Ubuntu) only with --install or on a CI machine (CI=true); else says in one line which
 # tests will be skipped. One of the two alone: system-packages.sh [--install] browser|slurm
 set -euo pipefail
@@ -43,7 +43,7 @@ install_browser() {
 }
 
 # Debian starts each service that it installs, and systemd starts it again after a reboot; the rig wants the
-# programs alone. A policy that stands there already is the machine owner's and stays.
+# programs alone. A policy that is there already is the machine owner's and stays.
 policy=/usr/sbin/policy-rc.d
 policy_mark='# made by scripts/system-packages.sh of trainrelay, for the moment of an installation'
 
@@ -91,7 +91,7 @@ provide_browser() {
 
 provide_slurm() {
   if cluster_of_its_own; then
-    echo "system packages: this machine has a Slurm configuration of its own and is left alone"
+    echo "system packages: this machine has its own Slurm configuration and is left alone"
   else
     provide slurm Slurm "the tests on a real Slurm"
   fi

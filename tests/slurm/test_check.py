@@ -75,7 +75,7 @@ def _live(rig: Rig) -> list[str]:
         ({"nodes": 3, "partition": "both"}, "partition both has 2 nodes with 8 x a40, 3 asked for"),
     ],
 )
-def test_what_it_has_not_is_to_be_mended(
+def test_what_it_has_not_is_to_be_problems(
     clean_rig: Rig, monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], said: str
 ) -> None:
     for name, value in clean_rig.environment().items():
@@ -85,10 +85,10 @@ def test_what_it_has_not_is_to_be_mended(
         *partition_checks(asked_of(asked, Site(), 2), partitions(), nodes()),
         request_check(sbatch_flags(asked, Site(), 2), datetime.now()),
     ]
-    mended = [one.line() for one in found if one.kind == "mend"]
-    assert any(said in line for line in mended), found
+    problems = [one.line() for one in found if one.kind == "fix"]
+    assert any(said in line for line in problems), found
     # Whatever the figures say, Slurm's own word is asked for.
-    assert found[-1].kind == "mend"
+    assert found[-1].kind == "fix"
 
 
 def test_the_plan_says_when_each_stage_could_start(clean_rig: Rig, project: Project) -> None:

@@ -96,7 +96,7 @@ def test_the_whole_workflow_runs_from_a_job_that_goes_on_past_its_limit(
     # As Slurm warns before the limit: the batch script alone.
     clean_rig.scancel("--signal=USR2", "--batch", controller)
     assert ended(clean_rig, project, controller) == "COMPLETED", said(project, controller)
-    assert "requeued, the trainings go on" in said(project, controller)
+    assert "requeued, the trainings keep running" in said(project, controller)
     assert "found alive; following it" in said(project, controller)
     jobs = trainings(clean_rig, int(controller))
     assert [job["State"] for job in jobs] == ["COMPLETED", "COMPLETED"]

@@ -18,7 +18,7 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 900
 # One line of `snakemake -n` per scheduled training: "Job 4: driving/stage2: trains 2 epochs".
-_SCHEDULED = re.compile(r"^Job \d+: (\w+/\w+): ((?:trains|resumes|goes on|refused).*)$", re.MULTILINE)
+_SCHEDULED = re.compile(r"^Job \d+: (\w+/\w+): ((?:trains|resumes|continues|refused).*)$", re.MULTILINE)
 _NOT_TRAINED = ("trains nothing", "refused")
 
 CONFIG: dict[str, Any] = {

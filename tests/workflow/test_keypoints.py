@@ -80,7 +80,7 @@ def test_killed_in_an_epoch_it_resumes_in_that_epoch_by_itself(tmp_path: Path) -
 @pytest.mark.long
 def test_raised_epochs_go_on_from_what_is_there(trained: Project) -> None:
     trained.configure(lambda data: data["runs"]["keypoints"]["stages"]["pose"].update(epochs=4))
-    assert trained.scheduled() == {STAGE: "goes on from epoch 3 to 4"}
+    assert trained.scheduled() == {STAGE: "continues from epoch 3 to 4"}
     trained.succeed()
     assert epochs_trained(trained, 2) == [3]
 
@@ -93,7 +93,7 @@ def test_another_default_in_the_script_trains_anew_and_print_freq_does_not(train
     script = trained.folder / "workflow/demo/keypoints/main.py"
     script.write_text(script.read_text().replace('"--lr", default=2e-3', '"--lr", default=1e-3'))
     planned = trained.succeed("-n")
-    assert "keypoints/pose: trains 3 epochs anew" in planned
+    assert "keypoints/pose: trains 3 epochs from scratch" in planned
     assert re.search(r"config: lr: 0\.002 -> 0\.001", planned)
 
 

@@ -42,7 +42,7 @@ WRONG_CONFIGS = {
     ),
     "a wrong type": (
         lambda r, s: s["stage1"].update(epochs="two"),
-        "epochs: got 'two'; wanted: a whole number",
+        "epochs: got 'two'; expected a whole number",
     ),
     "a missing init_from": (lambda r, s: s["stage2"].update(init_from="stage0"), "no stage of this run"),
     "a cycle": (lambda r, s: s["stage1"].update(init_from="stage2"), "a cycle: stage1 -> stage2 -> stage1"),
@@ -199,7 +199,7 @@ def test_an_initial_checkpoint_other_than_the_promoted_one_is_not_trained_from(t
     poisoned(promoted(trained))
     refused(
         trained.trainrelay("train", "driving/stage2"),
-        "is not what stage1 handed on",
+        "is not what stage1 promoted",
         "snakemake --forcerun promote_stage1",
     )
 

@@ -119,7 +119,7 @@ def test_another_learning_rate_trains_its_stage_alone_and_keeps_the_old_training
 
 def test_raised_epochs_go_on_from_what_is_there(trained: Project) -> None:
     trained.configure(lambda data: data["runs"]["driving"]["stages"]["stage2"].update(epochs=3))
-    assert trained.scheduled() == {"driving/stage2": "goes on from epoch 2 to 3"}
+    assert trained.scheduled() == {"driving/stage2": "continues from epoch 2 to 3"}
     trained.succeed()
     log = (trained.stage("stage2") / "attempts/002/trainer.log").read_text()
     assert "resumed epoch 2, iter 12" in log

@@ -128,7 +128,7 @@ def test_a_changed_learning_rate_is_printed_before_and_now(trained: Project) -> 
     printed = trained.succeed("-n")
     assert "config: optimizer.lr: 0.001 -> 0.0005" in printed
     assert "before: 'config: optimizer.lr = 0.001'" in printed
-    assert "the old training is kept in runs/driving/stage2.old-1" in printed
+    assert "the old training is archived in runs/driving/stage2.old-1" in printed
     assert "train_stage1" not in printed
 
 

@@ -57,6 +57,6 @@ for stage_name in CONFIG.stage_names:
             command=lambda w, input: COMMAND,
             config=lambda w, input: CONFIG_FILE,
         message:
-            "{params.where}: verifies and hands on the checkpoint: {output}"
+            "{params.where}: verifies and promotes the checkpoint: {output}"
         shell:
             "exec {params.command} promote {params.where:q} --configfile {params.config:q} --log {log:q}"

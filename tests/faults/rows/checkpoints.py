@@ -226,7 +226,7 @@ def config_changed(bench: Bench) -> Seen:
     assert (launch.wait(), bench.complete()) == (0, True), launch.text
     aside = bench.stage.with_name("stage1.old-1")
     bench.same(old, aside / "work_dir")
-    noticed_s = launch.said_at("the old training is kept in") - edited_s
+    noticed_s = launch.said_at("the old training is archived in") - edited_s
     return Seen(noticed_s, "changed", f"{went_on(records[0])}; the old one is kept", "completes")
 
 

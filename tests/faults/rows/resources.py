@@ -121,7 +121,7 @@ def results_read_only(bench: Bench) -> Seen:
     assert _disk(bench, runs), "this user may not mount"
     mend = _read_only(bench, runs)
     launch = bench.train()
-    last = _one_sentence(launch, "writable and start again")
+    last = _one_sentence(launch, "writable and run the same command again")
     assert "Read-only file system" in last, f"its last line does not say why: {last}"
     assert len(bench.attempts()) == 1, "an attempt was begun"
     noticed_s = launch.said_at("Read-only file system") - bench.moments()[-1]["at_s"]

@@ -17,7 +17,7 @@ from trainrelay.cli.check import every_stage
 from trainrelay.config import parse
 from trainrelay.errors import SlurmError
 from trainrelay.operations import check
-from trainrelay.preflight import Found, mend, ok
+from trainrelay.preflight import Found, fix, ok
 from trainrelay.slurm import Node, Partition
 
 NODE = Node("n1", frozenset({"gpu"}), {"a40": 8}, frozenset(), 64, 256_000, True)
@@ -79,15 +79,15 @@ def test_all_that_is_well_ends_0_and_without_slurm_one_line_says_what_was_left_o
     assert err == ""
 
 
-def test_what_is_to_be_mended_ends_2_and_is_counted(
+def test_problems_to_fix_end_2_and_are_counted(
     typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (disk.base / "checkout/tools/train.py").unlink()
     assert typed(config="b.py") == 2
     out, err = capsys.readouterr()
-    assert starts(out) == ["ok", "mend", "mend", "note"]
+    assert starts(out) == ["ok", "fix", "fix", "note"]
     assert "train.py does not exist; set trainer.entry in the config" in out
-    assert err.startswith("trainrelay: 2 to mend, see above")
+    assert err.startswith("trainrelay: 2 problems to fix (see above)")
 
 
 def test_a_checkout_that_is_not_there_is_told_once(
@@ -95,7 +95,7 @@ def test_a_checkout_that_is_not_there_is_told_once(
 ) -> None:
     (disk.base / "checkout").rename(disk.base / "elsewhere")
     assert typed() == 2
-    assert starts(capsys.readouterr().out) == ["mend", "note"]
+    assert starts(capsys.readouterr().out) == ["fix", "note"]
 
 
 def test_an_initial_checkpoint_of_the_trainers_own_config_is_looked_for(
@@ -110,17 +110,17 @@ def test_a_complete_stage_needs_no_check(
     typed: Typed, disk: OnDisk, slurm: dict[str, Found], capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk.train()
-    slurm["request"] = mend("refused", "x")
+    slurm["request"] = fix("refused", "x")
     assert typed() == 0
     assert "ok    r/s: complete, so nothing of it is checked" in capsys.readouterr().out
 
 
-def test_what_would_be_refused_by_the_plan_is_to_be_mended(
+def test_what_would_be_refused_by_the_plan_is_to_be_fixed(
     typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk.train(hours=10.0)
     assert typed(seed=7) == 2
-    assert "mend  r/s: training it anew would set aside 80.0 GPU-hours" in capsys.readouterr().out
+    assert "fix   r/s: training from scratch would archive 80.0 GPU-hours" in capsys.readouterr().out
 
 
 def test_with_slurm_folders_partition_and_request_are_checked(
@@ -131,16 +131,16 @@ def test_with_slurm_folders_partition_and_request_are_checked(
     assert "ok    r/s: partition gpu: 1 node with 8 x a40 and at least 8 cores" in out
     assert "ok    r/s: Slurm accepts the request" in out
     assert typed("r/s", resources={"gpu": 8, "gpu_model": "h100"}) == 2
-    assert "mend  r/s: partition gpu has no nodes with 8 x h100" in capsys.readouterr().out
+    assert "fix   r/s: partition gpu has no nodes with 8 x h100" in capsys.readouterr().out
 
 
 def test_a_slurm_that_does_not_answer_is_asked_nothing_more(
     typed: Typed, slurm: dict[str, Found], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slurm["ping"] = mend("Slurm does not answer", "try again later")
+    slurm["ping"] = fix("Slurm does not answer", "try again later")
     assert typed() == 2
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "mend  Slurm does not answer: try again later",
+        "fix   Slurm does not answer: try again later",
         "note  the other checks of Slurm are left out",
     ]
 

@@ -48,7 +48,7 @@ def test_a_stage_that_was_measured_is_priced_with_its_reckoning(disk: OnDisk) ->
 
 def test_a_stage_that_was_not_is_unknown_and_the_line_says_how_to_learn_it(disk: OnDisk) -> None:
     said = view.price(stage_plan(disk.config(), "r", "s"))
-    assert said.startswith("unknown GPU-hours: ")
+    assert said.startswith("unknown GPU-hours until the first attempt has run; ")
     assert "trainrelay watch r/s" in said
 
 

@@ -126,7 +126,7 @@ def test_an_unknown_rung_is_refused_with_the_names_there_are(
     assert typed(configfile(), "--rung", "glo") == 2
     assert probed == []
     assert capsys.readouterr().err == (
-        "trainrelay: --rung glo: no such rung; type one of: nccl, nccl-no-p2p, nccl-no-ib, nccl-no-shm, gloo,"
+        "trainrelay: --rung glo: no such rung; use one of: nccl, nccl-no-p2p, nccl-no-ib, nccl-no-shm, gloo,"
         " own; did you mean gloo?\n"
     )
 
@@ -147,7 +147,7 @@ def test_a_stage_that_does_not_probe_is_told_so(
 ) -> None:
     fake("gloo")
     assert typed(configfile(probe=False)) == 0
-    assert "r/s uses nccl all the same: its `probe` is off" in capsys.readouterr().out
+    assert "r/s uses nccl anyway: its `probe` is off" in capsys.readouterr().out
 
 
 def test_ctrl_c_while_probing_is_resumable_and_not_a_traceback(

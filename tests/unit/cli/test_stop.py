@@ -128,7 +128,7 @@ def test_a_silent_owner_on_another_host_is_told_as_what_is_known(disk: OnDisk) -
 @pytest.mark.process
 def test_an_open_attempt_that_nobody_holds_the_lease_of_is_no_ones_to_ask(disk: OnDisk) -> None:
     change(disk, supervisor_start_s=psutil.Process().create_time())
-    with pytest.raises(UserError, match=rf"nobody holds its lease.* type on that host: kill {os.getpid()}"):
+    with pytest.raises(UserError, match=rf"nobody holds its lease.* run on that host: kill {os.getpid()}"):
         stop(disk.config())
 
 
@@ -137,6 +137,6 @@ def test_ctrl_c_while_waiting_leaves_the_request_and_says_so(disk: OnDisk) -> No
         os.kill(os.getpid(), signal.SIGINT)
         return False
 
-    with held(disk, ctrl_c), pytest.raises(Interrupted, match=r"the request stays \(.*stop\.json\)"):
+    with held(disk, ctrl_c), pytest.raises(Interrupted, match=r"the stop request stays \(.*stop\.json\)"):
         stop(disk.config())
     assert read_order(disk.paths.supervision) is not None

@@ -64,10 +64,10 @@ def test_the_job_its_log_and_what_to_type_are_told(
 ) -> None:
     assert main(["submit"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "job 12 runs the workflow; it goes on by itself at its time limit",
+        "job 12 runs the workflow; it requeues itself at its time limit",
         "  log     runs/controller-12.log",
         "  follow  trainrelay watch",
-        "  stop    scancel 12   (the trainings save and end; submit again to go on)",
+        "  stop    scancel 12   (the trainings save and end; submit again to resume)",
     ]
     assert (folder / "runs").is_dir()
     (call,) = asked
@@ -105,7 +105,7 @@ def test_a_folder_that_a_person_works_in_is_left_alone(
     lock.parent.mkdir(parents=True)
     lock.write_text("x")
     assert main(["submit"]) == 2
-    assert "type: snakemake --unlock" in capsys.readouterr().err
+    assert "run: snakemake --unlock" in capsys.readouterr().err
     locks.write_note("5", locks.found())  # a controller job that is no more held it
     assert main(["submit"]) == 0
     assert len(asked) == 1

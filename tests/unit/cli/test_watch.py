@@ -60,7 +60,7 @@ def test_an_unknown_stage_is_refused_with_the_names_there_are(typed: Typed) -> N
     assert typed("r/t") == (
         2,
         "",
-        "trainrelay: r/t: no such run or stage in the config; type one of: r, r/s\n",
+        "trainrelay: r/t: no such run or stage in the config; use one of: r, r/s\n",
     )
 
 
@@ -68,7 +68,7 @@ def test_an_unknown_stage_is_refused_with_the_names_there_are(typed: Typed) -> N
 def test_a_pace_at_which_nothing_can_be_seen_is_refused(typed: Typed, pace: str) -> None:
     code, _, err = typed("--every-s", pace)
     assert code == 2
-    assert "type a number of seconds from 0.2 to 10" in err
+    assert "use a number of seconds from 0.2 to 10" in err
 
 
 @pytest.mark.parametrize("width", [40, 80, 140])

@@ -98,14 +98,14 @@ def test_all_problems_come_at_once() -> None:
     [
         ({"epoch": 3}, "runs.r.stages.a.epoch: unknown key; did you mean epochs?"),
         ({"resources": {"gpus": 8}}, "runs.r.stages.a.resources.gpus: unknown key; did you mean gpu?"),
-        ({"epochs": "six"}, "runs.r.stages.a.epochs: got 'six'; wanted: a whole number"),
-        ({"epochs": True}, "runs.r.stages.a.epochs: got True; wanted: a whole number"),
-        ({"epochs": 2.0}, "runs.r.stages.a.epochs: got 2.0; wanted: a whole number"),
+        ({"epochs": "six"}, "runs.r.stages.a.epochs: got 'six'; expected a whole number"),
+        ({"epochs": True}, "runs.r.stages.a.epochs: got True; expected a whole number"),
+        ({"epochs": 2.0}, "runs.r.stages.a.epochs: got 2.0; expected a whole number"),
         ({"checkpoint": "best"}, "runs.r.stages.a.checkpoint: got 'best'; allowed: latest, or {epoch: N}"),
-        ({"log": "../x.log"}, "runs.r.stages.a.log: got '../x.log'; wanted: a file name ending in .log"),
+        ({"log": "../x.log"}, "runs.r.stages.a.log: got '../x.log'; expected a file name ending in .log"),
         ({"options": {"x": {}}}, "runs.r.stages.a.options.x: got {}; allowed: true, false"),
-        ({"master_port": 0}, "runs.r.stages.a.master_port: got 0; wanted: greater than or equal to 1"),
-        ({"backends": []}, "runs.r.stages.a.backends: got (); wanted: at least 1 entry"),
+        ({"master_port": 0}, "runs.r.stages.a.master_port: got 0; expected greater than or equal to 1"),
+        ({"backends": []}, "runs.r.stages.a.backends: got (); expected at least 1 entry"),
         (
             {"init_from": "b"},
             "init_from: got 'b', no stage of this run; allowed: none, there is no other",
@@ -247,7 +247,7 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
     ("text", "wanted"),
     [
         ("runs: {\n", "line 2"),
-        ("out: a\nout: b\n", "line 1, column 1: the key 'out' stands twice"),
+        ("out: a\nout: b\n", "line 1, column 1: duplicate key 'out' (lines 1 and 2)"),
         ("a: !!python/object/apply:os.system [touch /tmp/x]\n", "could not determine a constructor"),
         ("\x00", "not YAML"),
         ("a: 1\nb: *c\n", "line 2, column 4: found undefined alias 'c'"),
@@ -308,7 +308,7 @@ def test_braces_in_out_are_refused_because_snakemake_reads_them(out: str) -> Non
 
 def test_a_number_that_is_none_is_refused() -> None:
     data = {**minimal(), "retrain_guard_gpu_h": float("inf")}
-    assert problems(data) == ["retrain_guard_gpu_h: got inf; wanted: a finite number"]
+    assert problems(data) == ["retrain_guard_gpu_h: got inf; expected a finite number"]
 
 
 def test_the_demo_config_is_valid() -> None:

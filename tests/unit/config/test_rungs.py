@@ -59,16 +59,17 @@ def test_another_rung_leaves_the_trainers_environment_as_it_is() -> None:
     [
         (
             data(backends=["nccl", "nccl-no-p2"]),
-            "runs.r.stages.a.backends.1: got 'nccl-no-p2', no rung; allowed: nccl, nccl-no-p2p, nccl-no-ib, "
-            "nccl-no-shm, gloo, one-network, or a name of your own under `rungs`; did you mean nccl-no-p2p?",
+            "runs.r.stages.a.backends.1: unknown backend 'nccl-no-p2'; allowed: nccl, nccl-no-p2p, "
+            "nccl-no-ib, nccl-no-shm, gloo, one-network, or one that you define under `rungs`; "
+            "did you mean nccl-no-p2p?",
         ),
         (
             data(backends=["gloo", "gloo"]),
-            "runs.r.stages.a.backends.1: got 'gloo', which stands there twice; leave one out",
+            "runs.r.stages.a.backends.1: 'gloo' is listed twice; remove one",
         ),
         (
             data({"gloo": {"backend": "gloo"}}),
-            "rungs.gloo: is built in; give your own rung another name",
+            "rungs.gloo: is built in; give your rung another name",
         ),
         (
             data({"x": {"backend": "ncl"}}),
@@ -76,12 +77,12 @@ def test_another_rung_leaves_the_trainers_environment_as_it_is() -> None:
         ),
         (
             data({"../x": {"backend": "gloo"}}),
-            "rungs.../x: not allowed as a name; wanted: a rung's name: lower-case letters, digits and '-', "
+            "rungs.../x: not allowed as a name; expected a rung's name: lower-case letters, digits and '-', "
             "starting with a letter",
         ),
         (
             data({"x": {"backend": "gloo", "env": {"A": 1}}}),
-            "rungs.x.env.A: got 1; wanted: text (in quotes)",
+            "rungs.x.env.A: got 1; expected text (in quotes)",
         ),
         (
             data({"x": {"backend": "gloo", "environment": {}}}),
@@ -89,11 +90,11 @@ def test_another_rung_leaves_the_trainers_environment_as_it_is() -> None:
         ),
         (
             data(probe_timeout_s=0),
-            "runs.r.stages.a.probe_timeout_s: got 0; wanted: greater than 0",
+            "runs.r.stages.a.probe_timeout_s: got 0; expected greater than 0",
         ),
         (
             data(probe=60),
-            "runs.r.stages.a.probe: got 60; wanted: true or false",
+            "runs.r.stages.a.probe: got 60; expected true or false",
         ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",

@@ -57,7 +57,7 @@ def test_at_its_limit_snakemake_is_dead_before_the_job_is_requeued(
     monkeypatch.setattr(run, "ask", ask)
     assert watching.to_its_end() == 1
     assert asked == [(["scontrol", "requeue", "7"], -signal.SIGKILL)]
-    assert "requeued, the trainings go on" in said[0]
+    assert "requeued, the trainings keep running" in said[0]
 
 
 def test_where_it_cannot_be_requeued_a_new_job_goes_on(
@@ -68,7 +68,7 @@ def test_where_it_cannot_be_requeued_a_new_job_goes_on(
 
     monkeypatch.setattr(run, "ask", refused)
     assert watch(NAP, signal.SIGUSR2).to_its_end() == 1
-    assert said[0].endswith("(scontrol: Requested operation is presently disabled); job 8 goes on")
+    assert said[0].endswith("(scontrol: Requested operation is presently disabled); job 8 continues")
 
 
 def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
@@ -107,7 +107,7 @@ def test_a_slurm_that_does_not_answer_ends_no_training(
     watching = watch(NAP, signal.SIGTERM)
     assert watching.to_its_end() == 1
     assert watching.child.poll() == -signal.SIGKILL
-    assert said == ["squeue gave no answer within 10 s; the trainings go on", said[1]]
+    assert said == ["squeue gave no answer within 10 s; the trainings keep running", said[1]]
 
 
 def test_the_lock_is_noted_while_it_is_held_and_forgotten_with_it(watch: Watch, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_it_runs_only_as_a_job_and_only_where_no_older_one_does(
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
     try:
         monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-        with pytest.raises(UserError, match="type: trainrelay submit"):
+        with pytest.raises(UserError, match="run: trainrelay submit"):
             control([], lambda _job: "8", said.append)
         monkeypatch.setenv("SLURM_JOB_ID", "10")
         monkeypatch.setattr(run, "live_jobs", lambda _comment: [Job("9", "PENDING", "BeginTime")])

@@ -55,5 +55,5 @@ def test_room_is_judged_by_the_size_of_the_newest_checkpoint(tmp_path: Path) -> 
     assert space_check(folder, 1000, 5).line().startswith("ok    ")
     assert "enough for 5 checkpoints of 0.00 GB (a quota may allow less)" in space_check(folder, 1000, 5).what
     assert "size is not known" in space_check(folder, None, 5).what
-    assert space_check(folder, 10**18, 1).line().startswith("mend  ")
+    assert space_check(folder, 10**18, 1).line().startswith("fix   ")
     assert space_check(folder, 1000, 10**18).line().startswith("note  ")

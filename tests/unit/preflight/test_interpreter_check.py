@@ -67,7 +67,7 @@ def test_versions_that_work_together_are_ok_and_shown() -> None:
 )
 def test_mmcv_and_torch_that_cannot_run_together_are_told(mmcv: str, torch: str, works: bool) -> None:
     found = judged(with_versions(mmcv=mmcv, torch=torch))
-    assert found.kind == ("ok" if works else "mend")
+    assert found.kind == ("ok" if works else "fix")
     assert works or "set trainer.interpreter" in found.what
 
 
@@ -85,7 +85,7 @@ def test_a_torch_without_the_runs_launcher_is_told() -> None:
 def test_what_hangs_and_what_dies_is_named() -> None:
     begun = replace(GOOD, importing="mmcv", ended=False, last_line="Bus error")
     assert judged(begun, status=None).what.startswith(
-        "/env/bin/python: import mmcv has not come back after 120 s; it said: Bus error: try it by hand"
+        "/env/bin/python: import mmcv has not come back after 120 s; it said: Bus error: try it yourself"
     )
     assert "ended in import mmcv with signal 11" in judged(begun, status=-11).what
     assert "ended in its start with exit status 1" in judged(Told(), status=1).what
@@ -112,7 +112,7 @@ def test_a_real_interpreter_with_torch_is_ok(tmp_path: Path) -> None:
 def test_a_module_of_the_checkout_is_found_as_the_trainer_finds_it(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise RuntimeError('a \\x1b[31mbroken one')")
     found = interpreter_check(request_for(tmp_path), METRICLOGGER, 300.0)
-    assert found.kind == "mend"
+    assert found.kind == "fix"
     assert "does not import torch (RuntimeError: a" in found.what
     assert "\x1b" not in found.line()
 

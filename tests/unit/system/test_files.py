@@ -90,7 +90,7 @@ def test_a_disk_that_does_not_take_it_is_one_sentence_and_the_old_file_stays(
 
 
 def test_a_missing_folder_says_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="type: mkdir -p"):
+    with pytest.raises(UserError, match="run: mkdir -p"):
         write_bytes(tmp_path / "not there" / "x", b"")
 
 
@@ -148,8 +148,8 @@ def test_a_truncated_or_foreign_record_is_one_sentence_with_what_to_type(path: P
     path.write_bytes(data)
     with pytest.raises(UserError) as caught:
         read_record(path, FileDigest)
-    assert "is not a sound FileDigest" in str(caught.value)
-    assert "type: mv " in str(caught.value)
+    assert "is not a valid FileDigest" in str(caught.value)
+    assert "run: mv " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

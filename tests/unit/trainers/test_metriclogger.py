@@ -273,12 +273,12 @@ def test_the_request_of_a_config_tells_cpu_backend_and_the_earlier_stage(checkou
         (
             SCRIPT.replace("--device", "--x"),
             {"device": "cpu"},
-            "declares no --device, so it cannot be told to",
+            "declares no --device, so it cannot train on",
         ),
         (
             SCRIPT.replace("--dist_backend", "--x"),
             {},
-            "declares no --dist_backend, so it cannot be told to use gloo",
+            "declares no --dist_backend, so it cannot use gloo",
         ),
         (SCRIPT.replace("--resume", "--x"), {}, "declares no --resume, which kind metriclogger needs"),
         (
@@ -294,7 +294,7 @@ def test_what_the_script_cannot_be_told_is_a_sentence(
     checkout: Path, script: str, changes: dict[str, Any], words: str
 ) -> None:
     (checkout / "main.py").write_text(script)
-    sentences = KIND.unsayable(request_of(checkout, **changes))
+    sentences = KIND.unsupported(request_of(checkout, **changes))
     assert len(sentences) == 1
     assert words in sentences[0]
 
@@ -304,12 +304,14 @@ def test_a_script_may_count_epochs_from_0_or_from_1(checkout: Path, first: int |
     (checkout / "main.py").write_text(
         SCRIPT.replace('start_epoch", default=0', f'start_epoch", default={first}')
     )
-    assert KIND.unsayable(request_of(checkout)) == []
+    assert KIND.unsupported(request_of(checkout)) == []
 
 
 def test_a_plain_start_can_be_said_and_an_unreadable_script_is_not_judged(checkout: Path) -> None:
-    assert KIND.unsayable(request_of(checkout)) == []
-    assert KIND.unsayable(request_of(checkout, facts=TrainerConfig(problem="gone"), options={"lrr": 1})) == []
+    assert KIND.unsupported(request_of(checkout)) == []
+    assert (
+        KIND.unsupported(request_of(checkout, facts=TrainerConfig(problem="gone"), options={"lrr": 1})) == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_changed_old_training_keeps_the_record_of_its_rules_when_it_is_archive
     ]
     assert formats == [1, RULES]
     not_started.configure(lambda data: driving(data)["stage2"].pop("seed"))
-    twin = state.twin_aside(state.read(config_of(not_started), "driving", "stage2"))
+    twin = state.archived_twin(state.read(config_of(not_started), "driving", "stage2"))
     assert twin is not None
     assert twin.folder.name == "stage2.old-1"
 

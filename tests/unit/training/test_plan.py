@@ -53,7 +53,7 @@ def test_a_persons_word_holds_for_this_change_and_no_other(disk: OnDisk) -> None
 
 def test_raised_epochs_go_on_from_the_newest_checkpoint(disk: OnDisk) -> None:
     planned = stage_plan(disk.config(epochs=4), "r", "s")
-    assert (planned.action, planned.doing) == ("extend", "goes on from epoch 2 to 4")
+    assert (planned.action, planned.doing) == ("extend", "continues from epoch 2 to 4")
     assert str(disk.checkpoint) in " ".join(planned.launch.argv)
 
 

@@ -115,7 +115,7 @@ def test_a_trainer_that_went_past_its_epochs_is_complete_with_a_warning() -> Non
     past = attempt(final_checkpoint=facts(7))
     judged = state.judge(replace(TRAINED, attempts=(past,), checkpoints=((7, Path("/w/checkpoint.pth")),)))
     assert judged.kind == "complete"
-    assert "warning: the trainer went on to epoch 7" in judged.reason
+    assert "warning: the trainer continued to epoch 7" in judged.reason
 
 
 def test_a_checkpoint_of_the_last_epoch_that_nobody_verified_is_told() -> None:

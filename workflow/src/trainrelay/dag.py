@@ -21,7 +21,7 @@ from trainrelay.training.state import current
 
 
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
-    """The config as Snakemake merged it; its files are read once more for keys that stand twice."""
+    """The config as Snakemake merged it; its files are read again for duplicate keys."""
     names = list(files)
     with _mistakes_end_in_a_sentence():
         for name in names:
@@ -66,7 +66,7 @@ def reported(config: Config, run: str) -> list[str]:
 
 
 def promoted_to(config: Config, run: str, stage: str) -> str:
-    """A param of promote: another target is written anew."""
+    """A param of promote: another target is written again."""
     promotion = config.stage(run, stage).promotion
     return f"promotion target = {promotion.target if promotion else None}"
 
@@ -91,8 +91,8 @@ class Plans:
 
     def _readable(self, run: str, stage: str) -> dict[str, str]:
         settings = self._config.stage(run, stage)
-        handed_on = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
-        parts = {**self._plans[run, stage].ingredients, **handed_on}
+        promoted = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
+        parts = {**self._plans[run, stage].ingredients, **promoted}
         return {key: f"{key} = {value}" for key, value in parts.items()}
 
     def resources(self, stage: str) -> dict[str, Callable[[Any], Any]]:
@@ -114,7 +114,7 @@ class Plans:
         return with_configfile(message, self._configfile)
 
     def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:
-        """Why scheduled trainings must not start, a paragraph each; empty where all may.
+        """Why scheduled trainings must not start, one paragraph per training; empty if all may.
 
         `group_of`: with which others a job is one job of the cluster, None for by itself. `limited`: they
         become jobs of a cluster, which ends them at their time limit.

@@ -1,18 +1,18 @@
 """What can go wrong, and the exit code by which people and tests know it.
 
 TrainrelayError
-├── UserError            exit 2: something a person mends; one clear sentence that says what to type
+├── UserError            exit 2: something you can fix; one clear sentence that says what to run
 │   ├── ConfigError      the configuration: all its problems at once
 │   ├── LogError         a log that cannot be read as one
-│   ├── CheckpointError  a checkpoint that is missing, broken, unsound or unsafe
+│   ├── CheckpointError  a checkpoint that is missing, broken, invalid or unsafe
 │   ├── SlurmError       a command of Slurm that refused, or gave no answer
-│   └── Refusal          we could go on, but must not without a person's word
-├── Diverged             exit 3: the numbers left the finite world
-├── NoProgress           exit 4: attempts end without bringing a new checkpoint
+│   └── Refusal          possible, but refused without your override
+├── Diverged             exit 3: the loss or the weights became NaN or Inf
+├── NoProgress           exit 4: attempts saved no new checkpoint
 ├── Interrupted          exit 75: ended before its last epoch; a relaunch resumes it
 └── Fenced               exit 75: another supervisor took the stage over; this one writes nothing more
 
-Anything else that reaches the command line is a bug of ours: traceback and exit 1.
+Anything else that reaches the command line is a bug in trainrelay: traceback and exit 1.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class TrainrelayError(Exception):
 
 
 class UserError(TrainrelayError):
-    """Something that a person mends; the message says what to type."""
+    """Something you can fix; the message says what to run."""
 
 
 class ConfigError(UserError):
-    """Every problem of a configuration at once, a line each."""
+    """Every problem of a configuration at once, one line per problem."""
 
     def __init__(self, source: str, problems: list[str]) -> None:
         self.source = source
@@ -55,23 +55,23 @@ class SlurmError(UserError):
 
 
 class Refusal(UserError):
-    """We could go on, but something a person values would be lost."""
+    """Possible, but something of value would be lost."""
 
 
 class Diverged(TrainrelayError):
-    """The training left the finite numbers."""
+    """The loss or the weights became NaN or Inf."""
 
     exit_code = 3
 
 
 class NoProgress(TrainrelayError):
-    """Attempts end without a new checkpoint."""
+    """Attempts saved no new checkpoint."""
 
     exit_code = 4
 
 
 class Interrupted(TrainrelayError):
-    """Ended before its last epoch, with something to go on from; a relaunch resumes."""
+    """Ended before its last epoch, with something to resume from; a relaunch resumes."""
 
     exit_code = 75
 

@@ -1,7 +1,7 @@
-"""The command line: thin calls, one sentence and an exit code for what a person can mend.
+"""The command line: thin calls, one sentence and an exit code for what you can fix.
 
-Exit codes: 0 done, 2 mend something, 3 diverged, 4 no progress, 75 interrupted and resumable. A bug of ours
-keeps its traceback and exits 1.
+Exit codes: 0 done, 2 something to fix, 3 diverged, 4 no progress, 75 interrupted and resumable. A bug
+in trainrelay keeps its traceback and exits 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _stopped_by_signals():
             arguments.verb(arguments)
     except KeyboardInterrupt:
-        say("stopped; nothing is lost: type the same again")
+        say("Stopped. Run the same command again to resume.")
         return Interrupted.exit_code
     except TrainrelayError as error:
         say(str(error))
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM ends a verb as Ctrl-C does; while it trains, the supervisor has handlers of its own."""
+    """SIGTERM ends a verb as Ctrl-C does; while it trains, the supervisor has its own handlers."""
     before = signal.getsignal(signal.SIGTERM)
     if before is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

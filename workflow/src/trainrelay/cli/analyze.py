@@ -20,7 +20,7 @@ from trainrelay.system.say import say
 def run(arguments: argparse.Namespace) -> None:
     """Judge the logs that the command line names."""
     if bool(arguments.logs) == bool(arguments.stage):
-        raise UserError("type: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)")
+        raise UserError("run: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)")
     if arguments.stage:
         config = configured(arguments)
         analysis = analyze_stage(config, *named_stage(config, arguments.stage))

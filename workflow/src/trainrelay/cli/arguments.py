@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     _control(verbs)
     for name, about in (
         ("train", "train one stage, or resume it (called by the workflow)"),
-        ("promote", "verify a stage's checkpoint and hand it on (called by the workflow)"),
+        ("promote", "verify a stage's checkpoint and promote it (called by the workflow)"),
     ):
         verb = verbs.add_parser(name, help=about, description=about)
         verb.add_argument("where", metavar="RUN/STAGE")
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _configured(verb: argparse.ArgumentParser, module: str) -> None:
     verb.add_argument("--configfile", type=Path, default=Path("config.yaml"), metavar="FILE")
-    verb.add_argument("--log", type=Path, metavar="FILE", help="keep what is said here, too")
+    verb.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
     verb.set_defaults(verb=_verb(module))
 
 
@@ -69,7 +69,7 @@ def _plan(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    about = "what would keep a training from starting: trainer, folders, Slurm; a line each"
+    about = "what would keep a training from starting: trainer, folders, Slurm; one line per check"
     verb = verbs.add_parser("check", help=about, description=about)
     verb.add_argument("where", nargs="?", metavar="RUN/STAGE", help="this stage alone")
     _configured(verb, "check")
@@ -80,8 +80,8 @@ def _submit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser(
         "submit",
         help=about,
-        description=f"{about[0].upper()}{about[1:]}. It goes on by itself at its time limit.",
-        epilog="Defaults stand in the section controller of site.yaml.",
+        description=f"{about[0].upper()}{about[1:]}. It requeues itself at its time limit.",
+        epilog="Defaults are in the section controller of site.yaml.",
     )
     _controlling(verb, "submit")
 
@@ -111,10 +111,10 @@ def _explain(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _accept(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    about = "a person's word that lets one refused step go on"
+    about = "override one refused step; your reason is recorded"
     verb = verbs.add_parser("accept", help=about, description=about)
     verb.add_argument("where", metavar="RUN/STAGE")
-    verb.add_argument("--reason", required=True, help="stands in the report")
+    verb.add_argument("--reason", required=True, help="why; shown in the report")
     verb.add_argument(
         "--retrain", action="store_true", help="archive the old training and train from scratch"
     )
@@ -166,4 +166,4 @@ def run_and_stage(where: str, known: dict[str, list[str]]) -> tuple[str, str]:
     if stage in known.get(run, ()):
         return run, stage
     names = ", ".join(f"{name}/{one}" for name, stages in known.items() for one in stages)
-    raise UserError(f"{where}: no such stage in the config; type one of: {names}")
+    raise UserError(f"{where}: no such stage in the config; use one of: {names}")

@@ -12,15 +12,16 @@ from trainrelay.operations.check import Where, checks
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print a line per check; UserError where something is to be mended."""
+    """Print one line per check; UserError if there is something to fix."""
     config = configured(arguments)
     where = [named_stage(config, arguments.where)] if arguments.where else every_stage(config)
-    mended = 0
+    problems = 0
     for label, found in checks(config, where, datetime.now()):
-        mended += found.kind == "mend"
+        problems += found.kind == "fix"
         print(found.line(label), flush=True)
-    if mended:
-        raise UserError(f"{mended} to mend, see above; then type the same again")
+    if problems:
+        count = "1 problem" if problems == 1 else f"{problems} problems"
+        raise UserError(f"{count} to fix (see above); then run the same command again")
 
 
 def every_stage(config: Config) -> list[Where]:

@@ -1,4 +1,4 @@
-"""`trainrelay control`: the controller inside of its job; people type `trainrelay submit`."""
+"""`trainrelay control`: the controller inside its job; you run `trainrelay submit`."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def _logs(paths: Sequence[Path]) -> str:
     found = analyze(_read(paths)).explanation
     if found is None:
         raise UserError(
-            f"{paths[-1]}: has no training line yet, so there is nothing to explain; type `trainrelay explain"
-            " METRIC` for a single metric"
+            f"{paths[-1]}: has no training line yet, so there is nothing to explain; for a single metric,"
+            " run: trainrelay explain METRIC"
         )
     return explanation_markdown(paths[-1].name, found)
 

@@ -1,4 +1,4 @@
-"""Markdown for a person at a terminal, as it is everywhere else."""
+"""Markdown: rendered on a terminal, as it is everywhere else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def show(text: str) -> None:
     if not sys.stdout.isatty():
         print(text, end="")
         return
-    from rich.console import Console  # noqa: PLC0415 - only where a person looks
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
     from rich.markdown import Markdown  # noqa: PLC0415
 
     console = Console()

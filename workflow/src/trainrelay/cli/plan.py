@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _width_chars() -> int | None:
-    """Where sentences are to be broken: at the terminal's edge; None where nobody looks on."""
+    """Where sentences are to be broken: at the terminal's edge; None if it is no terminal."""
     if not sys.stdout.isatty():
         return None
     return max(shutil.get_terminal_size().columns, _NARROWEST_CHARS)
@@ -93,11 +93,8 @@ def price(planned: StagePlan) -> str:
         return f"nothing more now; {so_far} ({unit})" if planned.gpu_h else "nothing now"
     if planned.price is None:
         spent = f" ({so_far})" if planned.gpu_h else ""
-        where = f"{planned.run}/{planned.stage}"
-        return (
-            f"unknown {unit}{spent}: nothing has measured its seconds per iteration yet; once it trains,"
-            f" trainrelay watch {where} shows the time left, and its first attempt prices this line"
-        )
+        watch = f"trainrelay watch {planned.run}/{planned.stage}"
+        return f"unknown {unit}{spent} until the first attempt has run; {watch} then shows the time left"
     spent = f"; {so_far}" if planned.gpu_h else ""
     left = planned.price
     how = f"{left.epochs} epochs x {left.iters_per_epoch} iterations x {left.s_per_iter:.3g} s x {left.ranks}"
@@ -150,7 +147,7 @@ def _asked(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
 
 
 def _typed(planned: StagePlan) -> str:
-    """The command as a person would type it."""
+    """The command as you would type it."""
     env = [f"{name}={shlex.quote(value)}" for name, value in planned.launch.env.items()]
     return " ".join([*env, shlex.join(planned.launch.argv)])
 

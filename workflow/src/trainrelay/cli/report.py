@@ -19,4 +19,4 @@ def run(arguments: argparse.Namespace) -> None:
         say(f"report: {write_report(config, arguments.run)}")
     else:
         names = ", ".join(config.runs)
-        raise UserError(f"{arguments.run}: no such run in the config; type one of: {names}")
+        raise UserError(f"{arguments.run}: no such run in the config; use one of: {names}")

@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     config = configured(arguments)
     if not installed():
         raise UserError(
-            "there is no sbatch on this machine: type the same on a login node of the cluster, or train here"
-            " with snakemake --profile local"
+            "there is no sbatch on this machine: run the same command on a login node of the cluster, or"
+            " train here with snakemake --profile local"
         )
     _refuse_without_snakefile(arguments.snakemake)
     _refuse_second(config)
@@ -44,7 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
 def _refuse_without_snakefile(given: Sequence[str]) -> None:
     named = any(word.startswith(("-s", "--snakefile")) for word in given)
     if not named and not any(Path(path).is_file() for path in _SNAKEFILES):
-        raise UserError("there is no Snakefile in this folder; type the same where you would type snakemake")
+        raise UserError(
+            "there is no Snakefile in this folder; run the same command where you would run snakemake"
+        )
 
 
 def _refuse_second(config: Config) -> None:
@@ -55,7 +57,7 @@ def _refuse_second(config: Config) -> None:
         )
     if locked_by_another("", ()):
         raise Refusal(
-            "a snakemake has locked this folder, so nothing was submitted; if none runs any more, type:"
+            "a snakemake has locked this folder, so nothing was submitted; if none runs any more, run:"
             " snakemake --unlock"
         )
 
@@ -66,11 +68,11 @@ def _at_it(job: Job) -> str:
 
 
 def _told(job_id: str, config: Config, configfile: Path) -> Iterator[str]:
-    yield f"job {job_id} runs the workflow; it goes on by itself at its time limit"
+    yield f"job {job_id} runs the workflow; it requeues itself at its time limit"
     named = [] if configfile == _DEFAULT_CONFIG else ["--configfile", str(configfile)]
     yield f"  log     {log_of(config, job_id)}"
     yield f"  follow  {shlex.join(['trainrelay', 'watch', *named])}"
-    yield f"  stop    scancel {job_id}   (the trainings save and end; submit again to go on)"
+    yield f"  stop    scancel {job_id}   (the trainings save and end; submit again to resume)"
 
 
 def _hints(job_id: str, config: Config) -> list[str]:
@@ -78,7 +80,7 @@ def _hints(job_id: str, config: Config) -> list[str]:
 
 
 def log_of(config: Config, job_id: str) -> str:
-    """Where a controller job's log lies."""
+    """Where a controller job's log is."""
     return str(Path(config.out) / log_name(job_id))
 
 
@@ -135,12 +137,12 @@ def _time_min(typed: int | None, mine: Controller, partition: str | None) -> int
     if said is None:
         return min(_DAY_MIN, _most_min(partition) or _DAY_MIN)
     if said < _LEAST_MIN:
-        raise UserError(f"--time-min {said}: type at least {_LEAST_MIN}, the job needs time to start again")
+        raise UserError(f"--time-min {said}: use at least {_LEAST_MIN}, the job needs time to start again")
     return said
 
 
 def _most_min(partition: str | None) -> int | None:
-    """The partition's own limit; None where there is none, or none that we can see."""
+    """The partition's own limit; None if there is none, or none that we can see."""
     try:
         known = partitions()
     except SlurmError:
@@ -151,5 +153,5 @@ def _most_min(partition: str | None) -> int | None:
 
 def _positive(mem_gb: float) -> float:
     if not mem_gb > 0:
-        raise UserError(f"--mem-gb {mem_gb:g}: type a number of GB above 0")
+        raise UserError(f"--mem-gb {mem_gb:g}: use a number of GB above 0")
     return mem_gb

@@ -45,8 +45,8 @@ _STYLES = {
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Show the stages until Ctrl-C, or once where nobody looks on."""
-    every_s = _sound_pace(arguments.every_s)
+    """Show the stages until Ctrl-C, or once if the output is no terminal."""
+    every_s = _checked_pace(arguments.every_s)
     config = configured(arguments)
     watched = _Watched([StageWatch(config, *where) for where in _named(config, arguments.which)], Queue())
     console = Console()
@@ -67,7 +67,7 @@ class _Watched:
     queue: Queue
 
     def look(self) -> list[StageRow]:
-        """How they stand at this moment."""
+        """Their state at this moment."""
         folder = os.path.realpath(Path.cwd())
         here = [job for job in self.queue.waiting() if os.path.realpath(job.workdir) == folder]
         jobs = {job.name: job for job in here}
@@ -80,10 +80,10 @@ def _with_job(row: StageRow, jobs: Mapping[str, Waiting]) -> StageRow:
     return queued(row, job.job_id, job.reason) if job else row
 
 
-def _sound_pace(every_s: float) -> float:
+def _checked_pace(every_s: float) -> float:
     least, most = _EVERY_S
     if not least <= every_s <= most:
-        raise UserError(f"--every-s {every_s:g}: type a number of seconds from {least:g} to {most:g}")
+        raise UserError(f"--every-s {every_s:g}: use a number of seconds from {least:g} to {most:g}")
     return every_s
 
 
@@ -95,7 +95,7 @@ def _named(config: Config, which: Sequence[str]) -> list[tuple[str, str]]:
         found = {(run, stage) for run, stage in known if word in (run, f"{run}/{stage}")}
         if not found:
             names = ", ".join([*config.runs, *(f"{run}/{stage}" for run, stage in known)])
-            raise UserError(f"{word}: no such run or stage in the config; type one of: {names}")
+            raise UserError(f"{word}: no such run or stage in the config; use one of: {names}")
         meant |= found
     return [where for where in known if not which or where in meant]
 

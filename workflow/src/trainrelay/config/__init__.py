@@ -1,4 +1,4 @@
-"""config.yaml as frozen values, and where everything lies.
+"""config.yaml as frozen values, and where everything is.
 
 Everything behind `parse` may rely on: known keys, known stages, an acyclic `init_from`, no two stages writing
 to one place.

@@ -15,9 +15,9 @@ from trainrelay.trainers import RUNGS, TRAINERS, Rung
 
 
 def contradictions(config: Config) -> Iterator[str]:
-    """A sentence for each thing that no single value shows."""
+    """One sentence for each problem that no single value shows."""
     for name in (name for name in config.rungs if name in RUNGS):
-        yield f"rungs.{name}: is built in; give your own rung another name"
+        yield f"rungs.{name}: is built in; give your rung another name"
     for run_name, run in config.runs.items():
         if run.trainer.epoch_base is not None and TRAINERS[run.trainer.kind].epoch_bases is not None:
             yield f"runs.{run_name}.trainer.epoch_base: kind {run.trainer.kind} needs none; leave it out"
@@ -44,13 +44,14 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
 def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
     known = {**RUNGS, **config.rungs}
     for number, name in enumerate(stage.backends):
-        place = f"{where}.backends.{number}: got '{name}'"
+        place = f"{where}.backends.{number}"
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {close[0]}?" if close else ""
-            yield f"{place}, no rung; allowed: {', '.join(known)}, or a name of your own under `rungs`{meant}"
+            allowed = f"{', '.join(known)}, or one that you define under `rungs`"
+            yield f"{place}: unknown backend '{name}'; allowed: {allowed}{meant}"
         elif name in stage.backends[:number]:
-            yield f"{place}, which stands there twice; leave one out"
+            yield f"{place}: '{name}' is listed twice; remove one"
 
 
 def _gpus_missing(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
@@ -67,7 +68,7 @@ def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:
         if refusal := trainer.refused_option(key, value):
             yield f"{where}.options.{key}: {refusal}"
         elif stage.init_from and trainer.starts_from(key):
-            yield f"{where}.options.{key}: not beside init_from: {stage.init_from}, which says it already"
+            yield f"{where}.options.{key}: not beside init_from: {stage.init_from}, which sets it already"
 
 
 def _words_it_lacks(where: str, run: Run, stage: Stage) -> Iterator[str]:
@@ -121,7 +122,7 @@ def _shared_places(config: Config) -> Iterator[str]:
             place, *folders = lineage(path)
             owners = [taken[folder] for folder in (place, *folders) if folder in taken]
             for owner in (*owners, *inside.get(place, ())):
-                yield f"{key}: {path} is also {owner}'s; give each stage a place of its own"
+                yield f"{key}: {path} is also {owner}'s; give each stage its own"
             taken[place] = key
             for folder in folders:
                 inside.setdefault(folder, []).append(key)

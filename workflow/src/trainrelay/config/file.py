@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,20 @@ _SNAPSHOTS = Path(".snakemake/trainrelay")
 
 
 class _Strict:
-    """Refuses a key that stands twice in one mapping: YAML would silently keep the last."""
+    """Refuses a duplicate key in one mapping: YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        counts = Counter(key for key in own if isinstance(key, str))
-        if twice := [key for key, count in counts.items() if count > 1]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {min(twice)!r} stands twice", node.start_mark
-            )
+        lines: dict[str, list[str]] = {}
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key.value, str):
+                lines.setdefault(key.value, []).append(str(key.start_mark.line + 1))
+        if twice := [key for key, found in lines.items() if len(found) > 1]:
+            what = f"duplicate key {min(twice)!r} (lines {' and '.join(lines[min(twice)])})"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
         return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
 
 
-# libyaml is the faster one; Python's own names what it found where a file is no YAML.
+# libyaml is the faster one; Python's own names what it found if a file is not YAML.
 _LOADERS = (getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.SafeLoader)
 _FAST, _TELLING = (type("Loader", (_Strict, loader), {}) for loader in _LOADERS)
 
@@ -47,9 +47,8 @@ def load_plain(path: Path) -> Any:
     try:
         return _plain(path)
     except FileNotFoundError:
-        raise ConfigError(
-            str(path), ["does not exist; type: --configfile FILE, or start in the folder with config.yaml"]
-        ) from None
+        what = "not found; pass --configfile FILE, or run this in the folder with config.yaml"
+        raise ConfigError(str(path), [what]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
     except (yaml.YAMLError, ValueError) as error:

@@ -57,7 +57,7 @@ class Trainer(Model):
 
 
 class OwnRung(Model):
-    """A rung of the user's own: how the ranks talk."""
+    """The user's own rung: how the ranks talk."""
 
     backend: Literal["nccl", "gloo"]
     """torch's communication backend."""
@@ -113,7 +113,7 @@ class Stage(Model):
     """The trainer's config file, relative to its root; for metriclogger the script that declares its
     arguments, as a rule the entry itself."""
     epochs: int = Field(ge=1)
-    """Epochs to train; raising it later goes on from what is there."""
+    """Epochs to train; if raised later, the training continues from its last checkpoint."""
     init_from: StageName | None = None
     """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
     options: Mapping[OptionKey, Option] = {}
@@ -130,9 +130,9 @@ class Stage(Model):
     log: LogName = "trainer.log"
     """File name of the trainer's console output in each attempt's folder."""
     checkpoint: Literal["latest"] | Epoch = "latest"
-    """Which checkpoint is handed on: latest (the last epoch's), or {epoch: N}."""
+    """Which checkpoint is promoted: latest (the last epoch's), or {epoch: N}."""
     promotion: Promotion | None = None
-    """Where it is copied to; null: the next stage loads it where it lies."""
+    """Where it is copied to; null: the next stage loads it from the work dir."""
     resources: Resources = Resources()
     backends: tuple[RungName, ...] = Field(default=("nccl", "gloo"), min_length=1)
     """The ladder of communication backends, best first: nccl, nccl-no-p2p, nccl-no-ib, nccl-no-shm, gloo, or
@@ -142,7 +142,7 @@ class Stage(Model):
     probe_timeout_s: float = Field(default=120.0, gt=0)
     """Seconds after which a rung whose probe has not ended counts as hanging."""
     gate: bool = True
-    """off: promote in spite of blocking findings (the report says so)."""
+    """off: promote despite blocking findings (the report says so)."""
     master_port: int | None = Field(default=None, ge=1, le=65535)
     """Rendezvous port of the ranks; null: a free one is chosen for each attempt."""
     hang_timeout_s: float | None = Field(default=None, gt=0)
@@ -151,7 +151,7 @@ class Stage(Model):
 
     @property
     def checkpoint_epoch(self) -> int:
-        """The epoch whose checkpoint is handed on."""
+        """The epoch whose checkpoint is promoted."""
         return self.epochs if isinstance(self.checkpoint, str) else self.checkpoint.epoch
 
 
@@ -168,7 +168,7 @@ class Config(Model):
     out: Folder = "runs"
     """Folder for everything that trainrelay writes, relative to where snakemake is started."""
     retrain_guard_gpu_h: float = Field(default=8.0, ge=0)
-    """Refuse to set aside a finished training that cost more GPU-hours than this."""
+    """Refuse to archive a finished training that cost more GPU-hours than this."""
     on_code_change: Literal["warn", "refuse"] = "warn"
     """What to do when the trainer's code changed since the attempt that is resumed."""
     rungs: Mapping[RungName, OwnRung] = {}

@@ -1,4 +1,4 @@
-"""Where things lie: every path that trainrelay reads or writes, from the config alone (pure)."""
+"""Where things are: every path that trainrelay reads or writes, from the config alone (pure)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class StagePaths:
 
     @property
     def supervision(self) -> Path:
-        """What stays when the training is set aside: the lease."""
+        """What stays when the training is archived: the lease."""
         return self.folder.with_name(f".{self.folder.name}")
 
     @property

@@ -53,10 +53,10 @@ def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
     if "[key]" in detail["loc"]:
         return f"{where}: not allowed as a name; {_allowed(detail)}"
     if "options" in path:
-        return f"{where}: got {_shown(detail['input'])}; allowed: true, false, a number, text, a list of them"
+        return f"{where}: {_got(detail)}; allowed: true, false, a number, text, a list of them"
     if "checkpoint" in path[-1:]:
-        return f"{where}: got {_shown(detail['input'])}; allowed: latest, or {{epoch: N}}"
-    return f"{where}: got {_shown(detail['input'])}; {_allowed(detail)}"
+        return f"{where}: {_got(detail)}; allowed: latest, or {{epoch: N}}"
+    return f"{where}: {_got(detail)}; {_allowed(detail)}"
 
 
 def _path(loc: Sequence[int | str], data: Any) -> list[int | str]:
@@ -85,21 +85,22 @@ def _allowed(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     kind = detail["type"]
     if kind in _WANTED:
-        return f"wanted: {_WANTED[kind]}"
+        return f"expected {_WANTED[kind]}"
     if kind == "literal_error":
         quoted = re.findall(r"'([^']*)'", context["expected"])
         return f"allowed: {context['expected']}{_did_you_mean(detail['input'], quoted)}"
     if kind == "string_pattern_mismatch":
-        return f"wanted: {_PATTERNS.get(context['pattern'], context['pattern'])}"
+        return f"expected {_PATTERNS.get(context['pattern'], context['pattern'])}"
     if kind == "too_short":
-        return f"wanted: at least {context['min_length']} entry"
+        return f"expected at least {context['min_length']} entry"
     message = detail["msg"]
-    return f"wanted: {message.removeprefix('Input should be ')}"
+    return f"expected {message.removeprefix('Input should be ')}"
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _got(detail: ErrorDetails) -> str:
+    text = repr(detail["input"])
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    return "is empty" if detail["input"] is None else f"got {shown}"
 
 
 def _did_you_mean(got: Any, known: Sequence[str]) -> str:

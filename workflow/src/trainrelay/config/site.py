@@ -1,4 +1,4 @@
-"""site.yaml: what is true of a cluster and a person's account on it, and so is never in config.yaml."""
+"""site.yaml: what is true of a cluster and your account on it, and so is never in config.yaml."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Controller(Model):
     qos: NonEmpty | None = None
     """Its quality of service; null: the trainings' one."""
     time_min: int | None = Field(default=None, ge=5)
-    """Minutes after which it starts anew, under its job id; null: a day, or the partition's limit."""
+    """Minutes after which it restarts, under its job id; null: a day, or the partition's limit."""
     mem_gb: float | None = Field(default=None, gt=0)
     """Its memory in GB; null: 4."""
 
@@ -55,13 +55,13 @@ class Site(Model):
     """What the job of `trainrelay submit` asks for instead."""
 
     def slurm_extra(self) -> str | None:
-        """Its sbatch options in one line; None where there are none."""
+        """Its sbatch options in one line; None if there are none."""
         mail = (f"--mail-user={self.mail_user}", f"--mail-type={self.mail_type}") if self.mail_user else ()
         return " ".join((*mail, *self.sbatch)) or None
 
 
 def load_site(path: Path = SITE_FILE) -> Site:
-    """The site file's content, an empty one where there is none; ConfigError lists every problem."""
+    """The site file's content, an empty one if there is none; ConfigError lists every problem."""
     data = load_plain(path) if path.exists() else None
     if data is None:
         return Site()

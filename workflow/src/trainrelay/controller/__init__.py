@@ -1,4 +1,4 @@
-"""The Snakemake controller as a small Slurm job of its own, which goes on past its time limit."""
+"""The Snakemake controller as its own small Slurm job, which requeues itself at its time limit."""
 
 from trainrelay.controller.locks import locked_by_another
 from trainrelay.controller.order import Order, comment_of, job_script, log_name, sbatch_argv

@@ -1,7 +1,7 @@
 """Snakemake's lock of a working folder, and what an earlier controller job left of it.
 
 Snakemake does not say who holds its lock. So a controller notes its own lock files; one that is found at a
-start is taken away only where it is the very lock of a controller job that is no more.
+start is removed only where it is the very lock of a controller job that is no more.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def left_behind(locks: Locks, note: Note | None, mine: str, live: Collection[str
 
 
 def locked_by_another(mine: str, live: Collection[str]) -> bool | None:
-    """None: there is no lock. False: there is one, to be taken away. True: somebody else's."""
+    """None: there is no lock. False: there is one, to be removed. True: another's."""
     locks = found()
     if not locks:
         return None

@@ -1,4 +1,4 @@
-"""What sbatch is told for the controller's job (pure)."""
+"""The sbatch command line of the controller's job (pure)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sbatch_argv(order: Order) -> list[str]:
     return [
         *("sbatch", "--parsable", "--job-name=trainrelay", f"--comment={comment_of(order.workdir)}"),
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(order.mem_gb * 1000)}M"),
-        # To the batch script alone, which becomes our process; requeued under its id, its log goes on.
+        # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
         *(f"--time={order.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),
         *("--export=ALL", f"--chdir={order.workdir}", f"--output={_log_pattern(order.log_folder)}"),
         *(f"--{name}={value}" for name, value in chosen.items() if value),

@@ -31,7 +31,7 @@ _ASK_IN_A_HURRY_S = 10.0
 
 Say = Callable[[str], None]
 Answer = TypeVar("Answer")
-# cancel: hand it on; requeue: go on as a new run of this job; leave: Slurm sees to that itself.
+# cancel: pass it to Snakemake; requeue: continue as a new run of this job; leave: Slurm sees to that itself.
 Next = Literal["cancel", "requeue", "leave"]
 
 
@@ -55,7 +55,7 @@ def meaning(heard: Sequence[signal.Signals], own: Job | None, restarts: int) -> 
     if signal.SIGUSR2 in heard:
         return "requeue"
     if own is None or own.restarts > restarts or own.state == "PENDING":
-        return "leave"  # requeued by somebody else; or nobody knows, and the trainings go on
+        return "leave"  # requeued by another; or nobody knows, and the trainings keep running
     if own.state in ("RUNNING", "SUSPENDED") or own.reason == "TimeLimit":
         return "requeue"  # Slurm wants its node, or its time is up
     return "cancel"
@@ -71,7 +71,7 @@ def control(arguments: Sequence[str], resubmit: Callable[[str], str], say: Say) 
     heard.listen()
     job_id = os.environ.get("SLURM_JOB_ID", "")
     if not job_id.isdigit():
-        raise UserError("trainrelay control is what a job of Slurm runs; type: trainrelay submit")
+        raise UserError("trainrelay control runs inside a Slurm job; run: trainrelay submit")
     _free_the_folder(arguments, job_id, say)
     child = subprocess.Popen(
         _snakemake(*arguments, "--rerun-incomplete"), env=_env(job_id), start_new_session=True
@@ -97,10 +97,10 @@ def _free_the_folder(arguments: Sequence[str], job_id: str, say: Say) -> None:
     if another:
         raise Refusal(
             "a snakemake that trainrelay submit did not start has locked this folder; if none runs any more,"
-            " type: snakemake --unlock"
+            " run: snakemake --unlock"
         )
     if another is False:
-        say("an earlier run of the controller left Snakemake's lock; taking it away")
+        say("an earlier run of the controller left Snakemake's lock; removing it")
         subprocess.run(_snakemake(*arguments, "--unlock"), env=_env(job_id), check=False)
 
 
@@ -124,10 +124,10 @@ class _Watch:
     resubmit: Callable[[str], str]
     say: Say
     noted: dict[str, str] = field(default_factory=dict)
-    told: bool = False  # Snakemake was told to cancel
+    told: bool = False  # the signal for it was sent to Snakemake
 
     def to_its_end(self) -> int:
-        """The exit status of Snakemake, or of this run where the job goes on in another."""
+        """The exit status of Snakemake, or of this run where the job continues in another."""
         while (status := self.child.poll()) is None:
             self._note_locks()
             if self.heard.signals and not self.told:
@@ -152,34 +152,34 @@ class _Watch:
             try:
                 own = own_job(self.job_id, _ASK_IN_A_HURRY_S)
             except SlurmError as error:
-                self.say(f"{error}; the trainings go on")
+                self.say(f"{error}; the trainings keep running")
         return meaning(self.heard.signals, own, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
 
     def _cancel(self) -> None:
         self.told = True
-        self.say("cancelled: the trainings save and end; trainrelay submit goes on from there")
+        self.say("cancelled: the trainings save and end; to resume, run: trainrelay submit")
         if not _reaches_children():
             self.child.send_signal(signal.SIGINT)
 
     def _hand_over(self, what: Next) -> int:
-        """Ends Snakemake without a word to it, and this run of the job."""
+        """Ends Snakemake without a signal to it first, and this run of the job."""
         self.child.kill()
         self.child.wait()
         self._note_locks()
         if what == "requeue":
             self._requeue()
         else:
-            self.say("Slurm starts this job again; the trainings go on")
+            self.say("Slurm restarts this job; the trainings keep running")
         time.sleep(_LAST_WORDS_S if what == "leave" else 0)
         return 1
 
     def _requeue(self) -> None:
         try:
             ask(["scontrol", "requeue", self.job_id])
-            self.say("the time of this run is up; requeued, the trainings go on")
+            self.say("the time of this run is up; requeued, the trainings keep running")
         except SlurmError as error:
             new = self.resubmit(self.job_id)
-            self.say(f"the time of this run is up, and it cannot be requeued ({error}); job {new} goes on")
+            self.say(f"the time of this run is up, and it cannot be requeued ({error}); job {new} continues")
 
 
 def _reaches_children() -> bool:

@@ -1,4 +1,4 @@
-"""`trainrelay accept`: a person's word, bound to one checkpoint or one change."""
+"""`trainrelay accept`: an override, bound to one checkpoint or one change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainrelay.training.signature import signature
 
 def accept_retraining(config: Config, facts: state.Facts, reason: str) -> str:
     planned = next(one for one in plan.plan(config) if (one.run, one.stage) == (facts.run, facts.stage))
-    archived = planned.set_aside if facts.identity else state.twin_aside(facts)
+    archived = planned.archived_to if facts.identity else state.archived_twin(facts)
     if not archived and not (facts.identity and planned.trains and starts_from_another(config, facts)):
         judged = state.judge(facts)
         what = f"{facts.run}/{facts.stage} is {judged.kind} ({judged.reason}): nothing would be archived"

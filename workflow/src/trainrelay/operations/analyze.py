@@ -47,7 +47,7 @@ def _expectation(config: Config, facts: state.Facts) -> Expectation:
     settings = config.stage(facts.run, facts.stage)
     accepted = state.taken_as_is(facts)
     return Expectation(
-        # Of a training that goes on, nobody expects the last epoch yet.
+        # Of a training that still runs, nobody expects the last epoch yet.
         epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
         backend=_backend(config, facts.attempts[-1].backend),
         initial_checkpoint=_initial(config, facts),
@@ -78,6 +78,6 @@ def _initial(config: Config, facts: state.Facts) -> str | None:
     started = facts.identity.initial_checkpoint if facts.identity else None
     if started is not None:
         return started.path
-    handed_on = initial_checkpoint(config, facts.run, facts.stage)
+    initial = initial_checkpoint(config, facts.run, facts.stage)
     known = trainer_config(config, facts.run, facts.stage)
-    return handed_on or trainer_of(config, facts.run).config_initial_checkpoint(known)
+    return initial or trainer_of(config, facts.run).config_initial_checkpoint(known)

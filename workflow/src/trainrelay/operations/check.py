@@ -16,9 +16,9 @@ from trainrelay.preflight import (
     account_check,
     answers_check,
     asked_of,
+    fix,
     folder_checks,
     interpreter_check,
-    mend,
     mounts,
     note,
     ok,
@@ -30,7 +30,7 @@ from trainrelay.slurm import installed, nodes, partitions
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import plan, state
 from trainrelay.training.checkout import missing
-from trainrelay.training.request import cores, launch_request, unsayable
+from trainrelay.training.request import cores, launch_request, unsupported
 from trainrelay.training.signature import trainer_config, trainer_of
 
 _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network file system takes a minute
@@ -77,17 +77,20 @@ def _stage(config: Config, planned: plan.StagePlan) -> Iterator[Found]:
         yield ok("complete, so nothing of it is checked")
         return
     request = _request(config, planned.run, planned.stage)
-    problems = [*_missing(config, planned, request), *unsayable(config, planned.run, planned.stage, request)]
+    problems = [
+        *_missing(config, planned, request),
+        *unsupported(config, planned.run, planned.stage, request),
+    ]
     if planned.action == "refuse" and not problems:
         problems = [planned.reason]
-    yield from (Found("mend", problem) for problem in problems)
+    yield from (Found("fix", problem) for problem in problems)
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
         yield _space(config, planned)
 
 
 def _missing(config: Config, planned: plan.StagePlan, request: LaunchRequest) -> Iterator[str]:
-    """What a start would not find; the interpreter has a check of its own."""
+    """What a start would not find; the interpreter has its own check."""
     initial, parent = None, config.stage(planned.run, planned.stage).init_from
     if parent is None:
         said = trainer_of(config, planned.run).config_initial_checkpoint(request.facts)
@@ -124,7 +127,7 @@ def _slurm(config: Config, plans: Sequence[plan.StagePlan], now: datetime) -> It
     try:
         known, machines = partitions(), nodes()
     except SlurmError as error:
-        yield "", mend(f"Slurm does not show its partitions ({error})", "ask those who run the cluster")
+        yield "", fix(f"Slurm does not show its partitions ({error})", "ask those who run the cluster")
         return
     for planned in plans:
         if planned.action == "nothing":

@@ -1,4 +1,4 @@
-"""A start that finds the stage being trained already, and nothing of its own that would idle: it follows."""
+"""A start without its own GPUs that finds the stage being trained already: it follows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def may_follow(held: Held) -> bool:
 def follow(config: Config, run: str, stage: str, owner: Claim) -> None:
     """Shows the training of a living owner; returns once it is complete or the owner died.
 
-    Raises Interrupted where the owner ended it otherwise, or where we were asked to stop: then it goes on.
+    Raises Interrupted where the owner ended it otherwise, or where a stop of the following was requested.
     """
     name, facts = f"{run}/{stage}", state.read(config, run, stage)
     say(

@@ -24,7 +24,7 @@ def rungs_asked(config: Config, run_name: str, stage: str, name: str | None) -> 
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"--rung {name}: no such rung; type one of: {', '.join(known)}{meant}")
+        raise UserError(f"--rung {name}: no such rung; use one of: {', '.join(known)}{meant}")
     return (rung(config, name),)
 
 
@@ -63,5 +63,5 @@ def would_use(config: Config, run_name: str, stage: str, results: Sequence[Probe
     if works not in settings.backends:
         return f"{works} works on {host}; add it to `backends` of {run_name}/{stage} to have it used"
     if not settings.probe:
-        return f"{run_name}/{stage} uses {settings.backends[0]} all the same: its `probe` is off"
+        return f"{run_name}/{stage} uses {settings.backends[0]} anyway: its `probe` is off"
     return f"{run_name}/{stage} would use {works} on {host}"

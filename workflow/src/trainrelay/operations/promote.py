@@ -1,4 +1,4 @@
-"""`trainrelay promote`: judge the training, verify its checkpoint, hand it on."""
+"""`trainrelay promote`: judge the training, verify its checkpoint, promote it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from trainrelay.training.signature import trainer_of
 
 
 def promote_stage(config: Config, run_name: str, stage: str) -> None:
-    """Write the promotion target and checkpoint.json, or refuse with what to type."""
+    """Write the promotion target and checkpoint.json, or refuse with what to run."""
     facts = state.read(config, run_name, stage)
     if facts.train is None:
-        raise UserError(f"{run_name}/{stage}: {facts.paths.train} is missing; type: snakemake")
+        raise UserError(f"{run_name}/{stage}: {facts.paths.train} is missing; run: snakemake")
     if (judged := state.judge(facts)).kind in state.REFUSED:
         raise Refusal(f"{run_name}/{stage}: {judged.reason}")
     settings, source = config.stage(run_name, stage), facts.train.final_checkpoint
@@ -75,7 +75,7 @@ def refuse_foreign_target(config: Config, facts: state.Facts) -> None:
 
 
 def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> str | None:
-    """Why a person lets this very checkpoint go on in spite of findings."""
+    """Why you promote this very checkpoint despite findings."""
     if not settings.gate:
         return "gate: off"
     given = facts.accepted
@@ -86,7 +86,7 @@ def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
     try:
         analysis = judge_stage(config, facts)
     except LogError as error:
-        # Without its logs nothing speaks for the training, but you still may.
+        # Without its logs nothing shows that the training is good, but you may know.
         return [Finding(check="logs", severity="critical", message=str(error), blocking=True)]
     if analysis.verdict.kind == "not judged":
         say(f"warning: its numbers are not judged, only its checkpoint: {analysis.verdict.reason}")
@@ -94,7 +94,7 @@ def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
 
 
 def gate(config: Config, facts: state.Facts, source: CheckpointFacts) -> None:
-    """Refusal or CheckpointError where its log or its content speaks against a checkpoint."""
+    """Refusal or CheckpointError where a checkpoint's log or content shows that it is not good."""
     if blocking := _blocking(config, facts):
         listed = "\n".join(f"  {finding.check}: {finding.message}" for finding in blocking)
         raise Refusal(
@@ -125,8 +125,8 @@ def _announce(paths: StagePaths, digest: FileDigest) -> None:
 
 
 def _owned(paths: StagePaths) -> set[str]:
-    """The sha256 of all that we wrote to the target, also by trainings that have been set aside since."""
-    # `.old*`: also a folder that a person moved to FOLDER.old; no stage's name has a dot.
+    """The sha256 of all that we wrote to the target, also by trainings that have been archived since."""
+    # `.old*`: also a folder that you moved to FOLDER.old; no stage's name has a dot.
     asides = paths.folder.parent.glob(f"{paths.folder.name}.old*/{paths.promoted.name}")
     return {digest.sha256 for path in (*asides, paths.promoted) for digest in _promotions(path)}
 

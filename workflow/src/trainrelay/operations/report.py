@@ -25,7 +25,7 @@ from trainrelay.training.plan import retrain_accepted
 
 
 def tell(config: Config, *runs: str) -> None:
-    """Write the reports of these runs, then the overview, and say where they lie."""
+    """Write the reports of these runs, then the overview, and say where they are."""
     for run_name in runs:
         say(f"report: {write_report(config, run_name)}")
     say(f"overview: {write_overview(config)}")
@@ -85,7 +85,7 @@ def _stage(config: Config, run_name: str, stage: str) -> StageReport:
 
 
 def _analysis(config: Config, facts: state.Facts) -> Analysis | None:
-    """As it was written at the end; of a training that goes on, or ended unseen, from its logs now."""
+    """As it was written at the end; of a training that still runs, or ended unseen, from its logs now."""
     path = facts.paths.analysis
     if path.exists() and not facts.alive:
         return _read(path)
@@ -99,11 +99,11 @@ def _read(path: Path) -> Analysis:
     try:
         return from_json(orjson.loads(path.read_bytes()))
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); type: rm {path} and then snakemake") from None
+        raise UserError(f"{path} is damaged ({error}); run: rm {path}, then: snakemake") from None
 
 
 def _written(config: Config, run_name: str = "") -> dict[str, str]:
-    """When a page was written, by what, and where the results lie that it tells of."""
+    """When a page was written, by what, and where the results are that it shows."""
     return {
         "written at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "trainrelay": version("trainrelay"),

@@ -24,7 +24,7 @@ def restore_stage(config: Config, run_name: str, stage: str, number: int | None 
         moves = archiving.moves_back(facts, wanted, trainer)
         lease.guard()
         archiving.carry_out(moves)
-        # The promotion target may hold another training's: Snakemake promotes this one, or is told why not.
+        # The promotion target may hold another training's: Snakemake promotes this one, or prints why not.
         facts.paths.checkpoint.unlink(missing_ok=True)
     print(f"{name}: restored {wanted.folder} ({why}). Moved:")
     print("\n".join(f"  {source} -> {target}" for source, target in moves))
@@ -37,7 +37,7 @@ def restore_stage(config: Config, run_name: str, stage: str, number: int | None 
 def _wanted(facts: state.Facts, number: int | None) -> tuple[whose.Archived, str]:
     """Which one, and why."""
     found = whose.archived(facts.paths)
-    if number is None and (twin := state.twin_aside(facts)):
+    if number is None and (twin := state.archived_twin(facts)):
         return twin, "what the config asks for now"
     name, numbers = f"{facts.run}/{facts.stage}", ", ".join(str(one.number) for one in found)
     if not found:

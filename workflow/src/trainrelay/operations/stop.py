@@ -20,7 +20,7 @@ _REACTS_WITHIN_S = 90.0  # the grace of its trainer, and as much again to look a
 
 
 def stop_stage(config: Config, run_name: str, stage: str, reacts_within_s: float = _REACTS_WITHIN_S) -> None:
-    """End what trains a stage, wherever it is, and print how it stands then."""
+    """End what trains a stage, wherever it is, and print its state then."""
     stopping = _Stopping(config, run_name, stage, reacts_within_s)
     if stopping.stopped():
         print(_stands(stopping.facts()))
@@ -43,7 +43,7 @@ class _Stopping:
         self._sign_s = self._said_s = time.monotonic()
 
     def facts(self) -> state.Facts:
-        """The stage as it lies on disk now."""
+        """The stage as it is on disk now."""
         return state.read(self._config, self._run, self._stage)
 
     def stopped(self) -> bool:
@@ -62,8 +62,8 @@ class _Stopping:
             self._wait(seen.claim.owner)
         except KeyboardInterrupt:
             raise Interrupted(
-                f"{self.name}: no longer waiting, but the request stays ({order_file(self._supervision)}), so"
-                f" it stops all the same; look with: trainrelay watch {self.name}"
+                f"{self.name}: no longer waiting; the stop request stays ({order_file(self._supervision)}),"
+                f" so it stops anyway; to follow it, run: trainrelay watch {self.name}"
             ) from None
 
     def _wait(self, owner: str) -> None:
@@ -73,7 +73,7 @@ class _Stopping:
             if seen.claim.owner != owner:
                 raise Refusal(
                     f"{self.name}: {owner_of(seen.claim)} has taken it over meanwhile; to stop that one, too,"
-                    f" type: trainrelay stop {self.name}"
+                    f" run: trainrelay stop {self.name}"
                 )
             if seen.concluded.kind == "dead":
                 return self._left_alone(seen)
@@ -95,7 +95,7 @@ class _Stopping:
         if now_s - self._sign_s >= self._reacts_within_s:
             raise UserError(
                 f"{self.name}: {owner_of(seen.claim)} has not reacted for {now_s - self._sign_s:.0f} s"
-                f" ({seen.concluded.reason}); the request stays;"
+                f" ({seen.concluded.reason}); the stop request stays;"
                 f" {supervise.what_to_type(seen.claim, seen.process)}"
             )
         if now_s - self._said_s >= _SAY_S:
@@ -106,13 +106,13 @@ class _Stopping:
         """Its supervisor died while we waited."""
         if seen.process != "gone":
             raise UserError(
-                f"{self.name}: {owner_of(seen.claim)} cannot be heard: {seen.concluded.reason}; the request"
-                " stays for the case that it comes back; if it is gone, the next start takes the stage over"
+                f"{self.name}: {owner_of(seen.claim)} cannot be heard: {seen.concluded.reason}; the stop"
+                " request stays in place in case it returns; if it is gone, the next start takes over"
             )
         self._ended_orphan()
 
     def _ended_orphan(self) -> bool:
-        """Ends a trainer on this host whose supervisor died; False where there is none."""
+        """Ends a trainer on this host whose supervisor died; False if there is none."""
         facts = self.facts()
         if not left_running(facts.paths.folder, facts.attempts):
             return self._nothing_open(facts)
@@ -134,7 +134,7 @@ class _Stopping:
             attempt = facts.attempts[-1]
             raise UserError(
                 f"{self.name}: nobody holds its lease, so nobody would read a request, but attempt"
-                f" {attempt.number} is open on {attempt.host}; if it still runs there, type on that host:"
+                f" {attempt.number} is open on {attempt.host}; if it still runs there, run on that host:"
                 f" kill {attempt.supervisor_pid}; if not, the next start takes the stage over"
             )
         return False
@@ -146,7 +146,7 @@ def _position(events: list[Event], told: list[Event]) -> int:
 
 
 def _stands(facts: state.Facts) -> str:
-    """How a stage stands after the stop, and what to type to go on."""
+    """The state of a stage after the stop, and what to run to resume."""
     judged, name = state.judge(facts), f"{facts.run}/{facts.stage}"
     if judged.kind == "complete":
         return f"{name} was complete before it was to stop: {judged.reason}"

@@ -31,7 +31,7 @@ from trainrelay.trainers import LaunchRequest
 from trainrelay.training import archiving, plan, state
 from trainrelay.training.checkout import code, missing
 from trainrelay.training.owners import claim
-from trainrelay.training.request import cores, ladder, launch_request, unsayable
+from trainrelay.training.request import cores, ladder, launch_request, unsupported
 from trainrelay.training.signature import trainer_config, trainer_of
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -39,7 +39,7 @@ _STOP_GRACE_S = 30.0
 
 
 def train_stage(config: Config, run_name: str, stage: str) -> None:
-    """Bring one stage to its last epoch, or raise what a person needs to know."""
+    """Bring one stage to its last epoch, or raise what you need to know."""
     while _trainable(config, run_name, stage):
         try:
             return _train_alone(config, run_name, stage)
@@ -71,7 +71,7 @@ def _train_alone(config: Config, run_name: str, stage: str) -> None:
 def _outcome(config: Config, facts: state.Facts, lease: Lease) -> Outcome:
     try:
         return supervise.train(stage_job(config, facts), Console(stderr=True), lease)
-    except (NoProgress, UserError):  # no rung works, no checkpoint is sound, ...: a person is called
+    except (NoProgress, UserError):  # no rung works, no checkpoint is valid, ...: it needs your decision
         lease.guard()
         _explain(config, state.read(config, facts.run, facts.stage))
         raise
@@ -105,7 +105,7 @@ def _refuse_unstartable(config: Config, facts: state.Facts) -> None:
     request = _request(config, facts)
     initial = _initial_path(config, facts, request)
     parent = config.stage(facts.run, facts.stage).init_from
-    problems = [*missing(request, initial, parent), *unsayable(config, facts.run, facts.stage, request)]
+    problems = [*missing(request, initial, parent), *unsupported(config, facts.run, facts.stage, request)]
     if nodes := supervise.nodes_missing(request.nodes, os.environ):
         problems.append(nodes)
     if problems:
@@ -145,12 +145,12 @@ def _taken(facts: state.Facts, identity: Identity, lease: Lease) -> Identity:
 
 
 def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
-    """The identity on disk, an old training of another identity set aside."""
+    """The identity on disk, an old training of another identity archived."""
     digest = _initial_digest(config, facts, _initial_path(config, facts, _request(config, facts)))
     takeovers = _takeovers(facts, lease)
     lease.guard()
     if judged.kind == "changed" or _other_start(facts, digest):
-        facts = _set_aside(config, facts)
+        facts = _archive(config, facts)
         # The folders have moved, so nothing of the old training is there to be read.
         takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
     elif facts.identity is None and (refusal := plan.trained_before(facts)):
@@ -197,7 +197,7 @@ def _refuse_other_checkpoint(facts: state.Facts) -> None:
 
 
 def _takeovers(facts: state.Facts, lease: Lease) -> tuple[Takeover, ...]:
-    """Those of the training on disk; of a first one, ours where somebody else may still begin it."""
+    """Those of the training on disk; of a first one, ours where another supervisor may still begin it."""
     if facts.identity is not None:
         return facts.identity.takeovers
     return (Takeover(token=lease.token, after_epoch=0),) if lease.taken_from else ()
@@ -223,7 +223,7 @@ def _initial_path(config: Config, facts: state.Facts, request: LaunchRequest) ->
 
 
 def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) -> FileDigest | None:
-    """What the training starts from, by content; it must be what the earlier stage handed on."""
+    """What the training starts from, by content; it must be what the earlier stage promoted."""
     if initial is None:
         return None
     digest, parent = sha256_of(initial), config.stage(facts.run, facts.stage).init_from
@@ -231,9 +231,9 @@ def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) ->
         refuse_other_training(state.read(config, facts.run, parent))
     if facts.parent and facts.parent.sha256 != digest.sha256:
         raise UserError(
-            f"{facts.run}/{facts.stage}: {initial} is not what {parent} handed on (sha256 "
+            f"{facts.run}/{facts.stage}: {initial} is not what {parent} promoted (sha256 "
             f"{digest.sha256[:12]}, expected {facts.parent.sha256[:12]}); "
-            f"type: snakemake --forcerun promote_{parent}"
+            f"run: snakemake --forcerun promote_{parent}"
         )
     return digest
 
@@ -250,20 +250,23 @@ def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
     return old is not None and digest is not None and old.sha256 != digest.sha256
 
 
-def _set_aside(config: Config, facts: state.Facts) -> state.Facts:
+def _archive(config: Config, facts: state.Facts) -> state.Facts:
     """The old training moves as it is."""
     if refusal := plan.trained_before(facts) or plan.guard(config, facts):
         raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
     moves = archiving.moves_away(facts)
-    # What a dead supervisor left running would go on writing to the place that becomes free.
+    # What a dead supervisor left running would continue to write to the place that becomes free.
     supervise.settle(stage_job(config, facts), say)
     archiving.carry_out(moves)
-    say(f"{facts.run}/{facts.stage}: what is trained has changed; the old training is kept in {moves[0][1]}")
+    say(
+        f"{facts.run}/{facts.stage}: the training's identity has changed; the old training is archived in"
+        f" {moves[0][1]}"
+    )
     return state.read(config, facts.run, facts.stage)
 
 
 def _check_code(config: Config, facts: state.Facts) -> None:
-    """The code of a training that goes on should be the code that began it; its changes are kept."""
+    """The code of a training that is resumed should be the code that began it; its changes are kept."""
     now = code(root(config, facts.run))
     if now is None:
         return

@@ -8,7 +8,7 @@ from trainrelay.preflight.cluster import (
     request_check,
 )
 from trainrelay.preflight.folders import folder_checks, mounts, space_check
-from trainrelay.preflight.found import Found, mend, note, ok
+from trainrelay.preflight.found import Found, fix, note, ok
 from trainrelay.preflight.interpreter import Needs, interpreter_check
 from trainrelay.preflight.node import too_few_cores, too_few_gpus, visible_gpus
 
@@ -18,9 +18,9 @@ __all__ = [
     "account_check",
     "answers_check",
     "asked_of",
+    "fix",
     "folder_checks",
     "interpreter_check",
-    "mend",
     "mounts",
     "note",
     "ok",

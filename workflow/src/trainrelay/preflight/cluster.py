@@ -8,7 +8,7 @@ from datetime import datetime
 
 from trainrelay.config import Resources, Site
 from trainrelay.errors import SlurmError
-from trainrelay.preflight.found import Found, mend, note, ok
+from trainrelay.preflight.found import Found, fix, note, ok
 from trainrelay.slurm import Node, Partition, ask, could_start
 
 _SHOWN_KINDS = 6
@@ -29,7 +29,7 @@ class Asked:
 
     @property
     def devices(self) -> str:
-        """For a person, e.g. "8 x a40 and at least 40 cores"."""
+        """In words, e.g. "8 x a40 and at least 40 cores"."""
         gpus = f"{self.gpu} x {self.gpu_model or 'GPU'} and " if self.gpu else ""
         return f"{gpus}at least {self.cpus} cores"
 
@@ -53,10 +53,10 @@ def answers_check() -> Found:
     try:
         said = ask(["scontrol", "ping"], deadline_s=30.0)
     except SlurmError as error:
-        return mend(f"Slurm does not answer ({error})", "try again later, or ask those who run the cluster")
+        return fix(f"Slurm does not answer ({error})", "try again later, or ask those who run the cluster")
     first = next((line.strip() for line in said.splitlines() if " is UP" in line), None)
     if first is None:
-        return mend("slurmctld is down", "try again later, or ask those who run the cluster")
+        return fix("slurmctld is down", "try again later, or ask those who run the cluster")
     return ok(f"Slurm answers: {first}")
 
 
@@ -74,7 +74,7 @@ def request_check(flags: Sequence[str], now: datetime) -> Found:
     try:
         start = could_start(flags)
     except SlurmError as error:
-        return mend(f"Slurm refuses the request ({error})", "change the stage's resources or site.yaml")
+        return fix(f"Slurm refuses the request ({error})", "change the stage's resources or site.yaml")
     return ok(f"Slurm accepts the request; it could start {start.words(now)}")
 
 
@@ -87,13 +87,13 @@ def partition_checks(asked: Asked, partitions: Sequence[Partition], nodes: Seque
     if missing := [name for name in names if name not in known]:
         listed = ", ".join(sorted(known)) or "none that you may see"
         return [
-            mend(
+            fix(
                 f"there is no partition {missing[0]}",
                 f"set it (resources.partition, site.yaml) to one of: {listed}",
             )
         ]
     found = [_of_partition(asked, known[name], nodes) for name in names]
-    return min(found, key=lambda checks: sum(check.kind == "mend" for check in checks))
+    return min(found, key=lambda checks: sum(check.kind == "fix" for check in checks))
 
 
 def _of_partition(asked: Asked, partition: Partition, nodes: Sequence[Node]) -> list[Found]:
@@ -103,7 +103,7 @@ def _of_partition(asked: Asked, partition: Partition, nodes: Sequence[Node]) -> 
 
 
 def _closed(partition: Partition) -> Found:
-    return mend(
+    return fix(
         f"partition {partition.name} is not up", "set another one (resources.partition, site.yaml), or wait"
     )
 
@@ -113,7 +113,9 @@ def _time(asked: Asked, partition: Partition) -> list[Found]:
     if most_min is None or asked.runtime_min is None or asked.runtime_min <= most_min:
         return []
     what = f"partition {partition.name} allows {most_min} min, runtime_min asks for {asked.runtime_min}"
-    return [mend(what, f"set runtime_min: {most_min}; a training that needs longer goes on in another leg")]
+    return [
+        fix(what, f"set runtime_min: {most_min}; a training that needs longer continues in a follow-up job")
+    ]
 
 
 def _nodes(asked: Asked, name: str, members: Sequence[Node]) -> Found:
@@ -123,10 +125,10 @@ def _nodes(asked: Asked, name: str, members: Sequence[Node]) -> Found:
     if len(with_gpus) < asked.nodes:
         wants = f"{asked.gpu} x {asked.gpu_model or 'GPU'}, {asked.nodes} asked for"
         what = f"partition {name} has {_count(len(with_gpus))} with {wants}"
-        return mend(f"{what}; it has {_kinds(members)}", "set resources.gpu, gpu_model or partition")
+        return fix(f"{what}; it has {_kinds(members)}", "set resources.gpu, gpu_model or partition")
     fitting = [node for node in with_gpus if _has_room(node, asked)]
     if len(fitting) < asked.nodes:
-        return mend(_too_small(asked, name, with_gpus), "lower cpus_per_gpu or mem_gb")
+        return fix(_too_small(asked, name, with_gpus), "lower cpus_per_gpu or mem_gb")
     what = f"partition {name}: {_count(len(fitting))} with {asked.devices}"
     usable = sum(node.usable for node in fitting)
     if usable < asked.nodes:

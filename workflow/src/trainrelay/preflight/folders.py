@@ -1,4 +1,4 @@
-"""Where folders lie: on a file system that other nodes can see, with room for the checkpoints."""
+"""Where folders are: on a file system that other nodes can see, with room for the checkpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainrelay.preflight.found import Found, mend, note, ok
+from trainrelay.preflight.found import Found, fix, note, ok
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 # File systems of one machine. What is not listed here may be shared, and is called by its name.
@@ -53,18 +53,18 @@ def read_mounts(text: str) -> list[Mount]:
 
 
 def _unescaped(text: str) -> str:
-    """Spaces, tabs, newlines and backslashes stand as octal numbers."""
+    """Spaces, tabs, newlines and backslashes are written as octal numbers."""
     return re.sub(r"\\([0-3][0-7]{2})", lambda found: chr(int(found[1], 8)), text)
 
 
 def mount_of(path: Path, known: Sequence[Mount]) -> Mount | None:
-    """The mount that an absolute, resolved path lies on; of two at one point, the later one."""
+    """The mount that an absolute, resolved path is on; of two at one point, the later one."""
     over = [mount for mount in reversed(known) if path.is_relative_to(mount.point)]
     return max(over, key=lambda mount: len(Path(mount.point).parts), default=None)
 
 
 def folder_checks(folders: Mapping[str, Path], known: Sequence[Mount]) -> list[Found]:
-    """Whether other nodes can see the folders, by what they are for; a line for each mount."""
+    """Whether other nodes can see the folders, by what they are for; one line per mount."""
     on: dict[Mount, dict[str, Path]] = {}
     for what, folder in folders.items():
         if mount := mount_of(folder.resolve(), known):
@@ -73,7 +73,7 @@ def folder_checks(folders: Mapping[str, Path], known: Sequence[Mount]) -> list[F
 
 
 def _listed(folders: Mapping[str, Path]) -> str:
-    """Those that do not lie in another one of them, each once."""
+    """Those that are not inside another one of them, each once."""
     outer: dict[Path, str] = {}
     for what, folder in folders.items():
         if not any(folder.is_relative_to(other) and folder != other for other in folders.values()):
@@ -94,9 +94,9 @@ def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) ->
     try:
         free_bytes = shutil.disk_usage(place).free
     except OSError as error:
-        return mend(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
+        return fix(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
     if not os.access(place, os.W_OK | os.X_OK):
-        return mend(f"{place} may not be written to", "set another work_dir, or have its rights changed")
+        return fix(f"{place} may not be written to", "set another work_dir, or have its rights changed")
     return _space(folder, free_bytes, checkpoint_bytes, checkpoints)
 
 
@@ -111,7 +111,7 @@ def _space(folder: Path, free_bytes: int, checkpoint_bytes: int | None, checkpoi
         return ok(f"{free}; a checkpoint's size is not known before the first one (nor is a quota seen here)")
     size = f"{checkpoint_bytes / _GB:.2f} GB"
     if free_bytes < _LEAST * checkpoint_bytes:
-        return mend(f"{free}, and a checkpoint takes {size}", "make room, or set another work_dir")
+        return fix(f"{free}, and a checkpoint takes {size}", "make room, or set another work_dir")
     if free_bytes < checkpoints * checkpoint_bytes:
         return note(f"{free}; {checkpoints} checkpoints of {size} do not fit, if each epoch keeps its own")
     return ok(f"{free}, enough for {checkpoints} checkpoints of {size} (a quota may allow less)")

@@ -8,9 +8,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`mend`: nothing should start before; `note`: a person should know, or a check had to be left out."""
+    """`fix`: nothing should start before; `note`: worth knowing, or a check had to be left out."""
 
-    kind: Literal["ok", "note", "mend"]
+    kind: Literal["ok", "note", "fix"]
     what: str
 
     def line(self, where: str = "") -> str:
@@ -29,6 +29,6 @@ def note(what: str) -> Found:
     return Found("note", what)
 
 
-def mend(what: str, typed: str) -> Found:
-    """What is wrong, and what to type or to set."""
-    return Found("mend", f"{what}: {typed}")
+def fix(what: str, how: str) -> Found:
+    """What is wrong, and what to run or to set."""
+    return Found("fix", f"{what}: {how}")

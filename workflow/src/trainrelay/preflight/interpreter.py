@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.preflight.found import Found, mend, ok
+from trainrelay.preflight.found import Found, fix, ok
 from trainrelay.preflight.inside import MARK
 from trainrelay.trainers import LaunchRequest, Trainer, environment
 
@@ -54,13 +54,11 @@ def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: floa
     """Asks the trainer's own Python, in one process that is ended after `deadline_s`; its root exists."""
     name = request.interpreter
     if shutil.which(name) is None:
-        return mend(
-            f"the interpreter {name} was not found", "set trainer.interpreter to the trainer's Python"
-        )
+        return fix(f"the interpreter {name} was not found", "set trainer.interpreter to the trainer's Python")
     try:
         status, said = _said(request, trainer, deadline_s)
     except OSError as error:
-        return mend(f"{name} cannot be started: {error.strerror or error}", "set trainer.interpreter")
+        return fix(f"{name} cannot be started: {error.strerror or error}", "set trainer.interpreter")
     return judge(Needs.of(request), trainer, read_told(said), status, deadline_s)
 
 
@@ -69,7 +67,7 @@ def _said(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[
     modules = [*trainer.imports, "--", request.launch_module, *trainer.compiled]
     argv = [request.interpreter, "-c", _SCRIPT.read_text(encoding="utf-8"), *modules]
     env = {**os.environ, **environment(request, os.environ), "PYTHONDONTWRITEBYTECODE": "1"}
-    with tempfile.TemporaryFile() as output:  # a file: what it starts may hold a pipe open for ever
+    with tempfile.TemporaryFile() as output:  # a file: what it starts may hold a pipe open indefinitely
         child = subprocess.Popen(
             argv,
             cwd=request.root,
@@ -131,19 +129,19 @@ def judge(needs: Needs, trainer: Trainer, told: Told, status: int | None, deadli
     if told.errors:
         module, error = next(iter(told.errors.items()))
         typed = f"install it for {name}, or set trainer.interpreter; try: {name} -c 'import {module}'"
-        return mend(f"{name} does not import {module} ({error})", typed)
-    if problems := [*_of_torch(needs, told), *trainer.misfits(told.versions)]:
-        return mend(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that has them")
+        return fix(f"{name} does not import {module} ({error})", typed)
+    if problems := [*_of_torch(needs, told), *trainer.incompatible(told.versions)]:
+        return fix(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that has them")
     return ok(f"{name}: Python {told.versions['python']} with {', '.join(_shown(trainer, told))}")
 
 
 def _unended(name: str, doing: str, status: int | None, deadline_s: float, last_line: str) -> Found:
     said = f"; it said: {last_line[:200]}" if last_line else ""
     if status is None:
-        typed = f"try it by hand: {name} -c '{doing if doing.startswith('import') else 'pass'}'"
-        return mend(f"{name}: {doing} has not come back after {deadline_s:.0f} s{said}", typed)
+        typed = f"try it yourself: {name} -c '{doing if doing.startswith('import') else 'pass'}'"
+        return fix(f"{name}: {doing} has not come back after {deadline_s:.0f} s{said}", typed)
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
-    return mend(f"{name} ended in {doing} with {how}{said}", "set trainer.interpreter to a Python that works")
+    return fix(f"{name} ended in {doing} with {how}{said}", "set trainer.interpreter to a Python that works")
 
 
 def _of_torch(needs: Needs, told: Told) -> Sequence[str]:

@@ -34,7 +34,7 @@ class Bar:
 
 
 def training_bar(line: str) -> Bar | None:
-    """The state with which a line begins; None where there is none, or it was torn."""
+    """The state with which a line begins; None if there is none, or it was torn."""
     if (match := _BAR.match(line)) is None:
         return None
     percent, done, total = map(int, match.group(3, 4, 5))

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 EndClass = Literal[
     "done",  # all epochs trained, final checkpoint there
-    "interrupted",  # a person asked us to stop
-    "time-limit",  # Slurm asked us to stop: the time limit of its job was near
+    "interrupted",  # you requested a stop
+    "time-limit",  # Slurm requested a stop: the time limit of its job was near
     "preempted",  # Slurm asked us to stop: another job needed its nodes
     "unfinished",  # the trainer exited 0 without its last epoch
     "trainer-bug",  # an exception of the trainer that is not communication
@@ -197,8 +197,8 @@ class Identity(Record):
     stage: str
     ingredients: dict[str, str]
     initial_checkpoint: FileDigest | None
-    work_dir: str | None = None  # absolute: where its checkpoints lie,
-    takeovers: tuple[Takeover, ...] = ()  # and what lies beside it; see work_dirs.py
+    work_dir: str | None = None  # absolute: where its checkpoints are,
+    takeovers: tuple[Takeover, ...] = ()  # and what is beside it; see work_dirs.py
     owner: str | None = None  # the id in the owner.json of its work dirs; None: written before there was one
 
 
@@ -251,11 +251,11 @@ class CheckpointRecord(Record):
     stage: str
     source: CheckpointFacts
     target: str | None
-    accepted: str | None  # the reason a person gave for going on past a blocking finding
+    accepted: str | None  # the reason you gave to override a blocking finding
 
 
 class Promotions(Record):
-    """promoted.json: all that this stage ever handed on to its target, oldest first; made to be added to.
+    """promoted.json: all that this stage ever promoted to its target, oldest first; only added to.
 
     A digest is added before its copy is made, so that a file of ours is never taken for another's.
     """

@@ -38,7 +38,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found. `blocking` closes the gate of promote until a person accepts it."""
+    """What one check found. `blocking` closes the gate of promote until you accept it."""
 
     check: str
     severity: Severity
@@ -127,7 +127,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the numbers of a log mean, for a person who reads such a log for the first time.
+    """What the numbers of a log mean, for a first reader of such a log.
 
     `model` names the knowledge file; empty where none knows the metrics.
     """

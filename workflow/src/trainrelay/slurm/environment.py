@@ -16,7 +16,7 @@ def inside_allocation(environment: Mapping[str, str]) -> bool:
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without a word of Slurm's but where its configuration lies; the devices of a job go with the job."""
+    """Without Slurm's variables, except where its configuration is; the devices of a job go with the job."""
     away = (*_SLURM, *_SHOWN, *(_DEVICES if inside_allocation(environment) else ()))
     return {name: value for name, value in environment.items() if _stays(name, away)}
 

@@ -1,6 +1,6 @@
 """Partitions and nodes as `scontrol show ... --oneliner` prints them.
 
-A line is key=value words whose values may hold spaces, and what a person wrote (a reason, a comment).
+A line is key=value words whose values may hold spaces, and free text (a reason, a comment).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def nodes() -> list[Node]:
 
 
 def records(text: str) -> list[dict[str, str]]:
-    """The key=value words of each line; of a key that stands twice, the first."""
+    """The key=value words of each line; of a duplicate key, the first."""
     return [_record(line) for line in text.splitlines() if line.strip()]
 
 

@@ -11,7 +11,7 @@ from trainrelay.errors import SlurmError
 from trainrelay.slurm.ask import ask, installed
 
 _EVERY_S = 15.0
-_DEADLINE_S = 4.0  # somebody looks at the screen meanwhile
+_DEADLINE_S = 4.0  # you look at the screen meanwhile
 _FORMAT = "%A|%r|%j|%Z"  # the folder last: it may hold anything
 
 

@@ -26,7 +26,7 @@ class Start:
     partition: str = ""
 
     def words(self, now: datetime) -> str:
-        """For a person, e.g. "now, on node1 (partition gpu)"."""
+        """In words, e.g. "now, on node1 (partition gpu)"."""
         where = f", on {self.nodes}" if self.nodes else ""
         return f"{self._when(now)}{where}" + (f" (partition {self.partition})" if self.partition else "")
 

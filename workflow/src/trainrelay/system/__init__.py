@@ -1,1 +1,1 @@
-"""What lies under everything: files, processes, ports, text for a terminal."""
+"""What everything else uses: files, processes, ports, text for a terminal."""

@@ -1,7 +1,7 @@
 """The one notion of a host and of a process, and what has become of one that was seen before.
 
 Pids count in one pid namespace of one boot: that is a host here, whatever its name. A process is its pid and
-its start in ticks since boot: unlike Unix time, that does not move when a person or NTP sets the clock.
+its start in ticks since boot: unlike Unix time, that does not move when root or NTP sets the clock.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _of_process(pid: int, ticks: int) -> Fate:
 
 
 def stat(pid: int) -> Process:
-    """What the kernel says of a process; OSError where there is none, or none for us."""
+    """What the kernel says of a process; OSError if there is no such process, or none that we may see."""
     # The second field, the name in brackets, may itself hold brackets and spaces.
     begin, _, rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")
     name, fields = begin.partition(b"(")[2].decode(errors="replace"), rest.decode().split()

@@ -153,12 +153,13 @@ def why_not_written(path: Path, error: OSError) -> str:
     folder = shlex.quote(str(path.parent))
     if error.errno in _FULL:
         what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
-        return f"cannot write {path}: {what}; nothing was changed: free space in {folder} and start again"
+        again = "and run the same command again"
+        return f"cannot write {path}: {what}; nothing was changed: free space in {folder} {again}"
     if error.errno == errno.ENOENT:
-        return f"cannot write {path}: its folder does not exist; type: mkdir -p {folder}"
+        return f"cannot write {path}: its folder does not exist; run: mkdir -p {folder}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"cannot write {path}: {error.strerror}; make {folder} writable and start again"
-    return f"cannot write {path}: {error.strerror or error}; look at {folder} and start again"
+        return f"cannot write {path}: {error.strerror}; make {folder} writable and run the same command again"
+    return f"cannot write {path}: {error.strerror or error}; check {folder} and run the same command again"
 
 
 # ---------------------------------------------------------------------- reading
@@ -198,7 +199,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def read_record(path: Path, model: type[M]) -> M | None:
-    """A JSON file of ours, None where there is none; UserError where it is not what it should be."""
+    """A JSON file of ours, None if there is none; UserError if it is not what it should be."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -216,7 +217,7 @@ def _why_not_a_record(path: Path, model: type[BaseModel], error: ValidationError
     place = ".".join(str(part) for part in first["loc"])
     problem = f"{place}: {first['msg']}" if place else first["msg"]
     name = shlex.quote(str(path))
-    return f"{path} is not a sound {model.__name__} ({problem}); type: mv {name} {name}.broken"
+    return f"{path} is not a valid {model.__name__} ({problem}); run: mv {name} {name}.broken"
 
 
 def sha256_of(path: Path) -> FileDigest:
@@ -226,7 +227,7 @@ def sha256_of(path: Path) -> FileDigest:
 
 
 def digest_of(path: Path, file: IO[bytes]) -> FileDigest:
-    """The digest of an open file from where it stands to its end."""
+    """The digest of an open file from its position to its end."""
     return _hash(path, _chunks(path, file))
 
 

@@ -1,4 +1,4 @@
-"""What to type, spelled so that it works where it is read."""
+"""What to run, spelled so that it works where it is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COMMAND = re.compile(r"(trainrelay (?:accept|stop|watch|restore) [\w-]+/\w+(?: 
 
 
 def typed(configfile: Path | None) -> Path | None:
-    """The config as you type it here, where a job was told another path of it."""
+    """The config as you type it here; a job may know it by another path."""
     if configfile is None:
         return None
     path, here = Path(os.environ.get(TYPED_VARIABLE) or configfile), Path.cwd()

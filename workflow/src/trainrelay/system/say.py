@@ -1,4 +1,4 @@
-"""What the verbs tell a person: to the terminal, and with --log to a file as well."""
+"""What the verbs print: to the terminal, and with --log to a file as well."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Teller:
         self.configfile: Path | None = None
 
     def begin(self, log: Path | None, configfile: Path | None) -> None:
-        """Keep what is said in this file, too; its commands are for this config."""
+        """Also write messages to this file; their commands are for this config."""
         self._log, self.configfile = log, typed(configfile)
 
     def __call__(self, text: str) -> None:
@@ -32,7 +32,7 @@ class Teller:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         except OSError as error:
-            # The terminal has it; a full disk must not hide what is being said.
+            # The terminal has it; a full disk must not hide the message.
             print(f"trainrelay: cannot write {path}: {error.strerror}", file=sys.stderr)
 
 

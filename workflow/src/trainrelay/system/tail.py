@@ -18,7 +18,7 @@ class Tail:
     A line is cut at 64 kB. Of a line that a progress bar overwrote (carriage returns) the last state
     counts. What is not UTF-8 is replaced. Of a file that is there already, `last_bytes` are read, from the
     next line on; None: all of it. A file that comes later, or was truncated, is read from its start. Where a
-    rotation put a newer file in its place, both are read: a writer that has the old one open goes on there.
+    rotation put a newer file in its place, both are read: a writer that has the old one open continues there.
     """
 
     def __init__(self, path: Path, last_bytes: int | None = None) -> None:
@@ -52,7 +52,7 @@ class Tail:
 
     @property
     def bar(self) -> str:
-        """The state of a progress bar, which ends no line for an epoch; empty where there is none."""
+        """The state of a progress bar, which ends no line for an epoch; empty if there is none."""
         own = _text(self._rest) if self._overwritten else ""
         return (self._newer.bar if self._newer else "") or own
 

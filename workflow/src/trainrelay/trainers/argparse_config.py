@@ -1,6 +1,6 @@
 """The arguments that a training script declares with argparse, read as a syntax tree and never executed.
 
-Scripts of DETR's family have no config file: what a training is stands in the defaults of their arguments,
+Scripts of DETR's family have no config file: their argument defaults are part of the training's identity,
 wherever they are declared: in the script, or in files beside it that it imports.
 """
 
@@ -163,7 +163,7 @@ def _within(node: ast.AST, around: Sequence[_Scope]) -> Iterator[tuple[ast.Call,
 
 
 def _defaults(calls: Sequence[_Call]) -> dict[str, Any]:
-    """What is said of each argument; where that is more than one thing, all as text."""
+    """What is declared of each argument; where that is more than one thing, all as text."""
     said: dict[str, list[tuple[object, Any]]] = {}
     for call in calls:
         scope = call.around[-1]
@@ -171,7 +171,7 @@ def _defaults(calls: Sequence[_Call]) -> dict[str, Any]:
         certain = any(isinstance(one, ast.Expr) and one.value is call.node for one in scope.body)
         for name, value in call.said():
             before = said.get(name, [])
-            # set_defaults goes over all that was said to the same parser.
+            # set_defaults overrides all that was declared to the same parser.
             over = certain and _declares(call.node) == "set_defaults" and name != "**"
             over = over and all(told == parser for told, _ in before)
             said[name] = [*([] if over else before), (parser, value)]

@@ -69,10 +69,10 @@ class TrainerConfig:
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """Everything that one start of a trainer needs to know; paths as they stand in the config.
+    """Everything that one start of a trainer needs to know; paths as the config spells them.
 
     Relative paths are relative to `root`, the trainer's checkout, which is its working directory. What the
-    trainer config (`facts`) says itself need not be said again: each kind decides that.
+    trainer config (`facts`) sets itself need not be passed again: each kind decides that.
     """
 
     root: str
@@ -149,7 +149,7 @@ class Trainer(Protocol):
     saves_iteration: bool
     # How every trainer of this kind counts epochs; None: that is learned from each training, or set.
     epoch_bases: EpochBases | None
-    # Keys of a stage for which this kind's command line has no word.
+    # Keys of a stage for which this kind's command line has no switch.
     lacks: frozenset[str]
     # The checkpoints that it reads, in words.
     looked_for: str
@@ -162,7 +162,7 @@ class Trainer(Protocol):
         ...
 
     def changes_weights(self, setting: str) -> bool:
-        """Whether a setting of the config (or an option) belongs to what a training is."""
+        """Whether a setting of the config (or an option) is part of the training's identity."""
         ...
 
     def stated(self, facts: TrainerConfig, options: Mapping[str, Option], rules: int, /) -> dict[str, str]:
@@ -193,7 +193,7 @@ class Trainer(Protocol):
         ...
 
     def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
-        """The checkpoint that the trainer config itself starts from, as it stands there."""
+        """The checkpoint that the trainer config itself starts from, as spelled there."""
         ...
 
     def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
@@ -204,12 +204,12 @@ class Trainer(Protocol):
         """The command line of one start; `inherited` is the environment it will be added to."""
         ...
 
-    def misfits(self, versions: Mapping[str, str]) -> list[str]:
+    def incompatible(self, versions: Mapping[str, str]) -> list[str]:
         """A sentence for each pair of versions of `imports` that is known not to work together."""
         ...
 
-    def unsayable(self, request: LaunchRequest) -> list[str]:
-        """A sentence for each part of a request that this trainer's command line cannot be told."""
+    def unsupported(self, request: LaunchRequest) -> list[str]:
+        """One sentence for each part of a request that this trainer's command line cannot express."""
         ...
 
     def observe(self, line: str) -> Observation | None:

@@ -44,8 +44,8 @@ _RESERVED = {
     "epochs": "the stage's epochs",
     "seed": "the stage's seed",
     "output_dir": "the stage's work_dir",
-    "resume": "nothing: a relaunch resumes by itself",
-    "start_epoch": "nothing: a relaunch resumes by itself",
+    "resume": "nothing: a relaunch resumes automatically",
+    "start_epoch": "nothing: a relaunch resumes automatically",
     "dist_backend": "the stage's backends",
     "device": "the trainer's device",
 }
@@ -88,7 +88,7 @@ class MetricLogger:
         return seed if isinstance(seed, int) else None
 
     def refused_option(self, key: str, _value: Option, /) -> str | None:
-        """What has a key of its own, and the command line's spelling of a name."""
+        """What has its own key, and the command line's spelling of a name."""
         if "-" in key:
             return f"write it as {key.replace('-', '_')}, the name that it has in the script"
         return f"not as an option; set {_RESERVED[key]}" if key in _RESERVED else None
@@ -125,13 +125,13 @@ class MetricLogger:
         argv += [request.entry, *_arguments(request)]
         return Launch(tuple(argv), environment(request, inherited), request.root)
 
-    def misfits(self, versions: Mapping[str, str]) -> list[str]:  # noqa: ARG002
+    def incompatible(self, versions: Mapping[str, str]) -> list[str]:  # noqa: ARG002
         """It needs torch alone."""
         return []
 
-    def unsayable(self, request: LaunchRequest) -> list[str]:
+    def unsupported(self, request: LaunchRequest) -> list[str]:
         """What the script does not declare, or declares otherwise than DETR does."""
-        return [] if request.facts.problem else list(_unsayable(request))
+        return [] if request.facts.problem else list(_unsupported(request))
 
     def observe(self, line: str) -> Observation | None:
         """Progress of training; `Test:` and every other line is None."""
@@ -184,7 +184,7 @@ def _observed(line: str) -> StepSeen | None:
 
 
 def _arguments(request: LaunchRequest) -> Iterator[str]:
-    """Ours first, so that the stage's options stand at the end of the line, where a person looks for them."""
+    """Ours first, so that the stage's options are at the end of the line, where you look for them."""
     for name, value in _ours(request).items():
         yield from _spelled(request.facts, name, value)
     for name, option in request.options.items():
@@ -236,7 +236,7 @@ def _switch(facts: TrainerConfig, name: str) -> Switch | None:
     return facts.switches.get(name) or next(by_flag, None)
 
 
-def _unsayable(request: LaunchRequest) -> Iterator[str]:
+def _unsupported(request: LaunchRequest) -> Iterator[str]:
     facts, script = request.facts, request.config
     for name in ("output_dir", "resume", "epochs"):
         if name not in facts.switches:
@@ -246,11 +246,11 @@ def _unsayable(request: LaunchRequest) -> Iterator[str]:
     ranks = request.nodes * request.nproc_per_node
     if ranks > 1 and request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
         yield (
-            f"{script} declares no --dist_backend, so it cannot be told to use {request.rung.backend};"
+            f"{script} declares no --dist_backend, so it cannot use {request.rung.backend};"
             " declare it and give it to init_process_group, or set backends: [nccl]"
         )
     if request.device != "cuda" and "device" not in facts.switches:
-        yield f"{script} declares no --device, so it cannot be told to train on {request.device}"
+        yield f"{script} declares no --device, so it cannot train on {request.device}"
     if request.seed is not None and "seed" not in facts.switches:
         yield f"{script} declares no --seed; leave the stage's seed out"
     if request.load_from is not None and _from(facts) is None:

@@ -45,7 +45,7 @@ _CHECKPOINT = re.compile(r"^epoch_(\d+)\.pth$")
 # What the workflow says itself; a second word would fight it.
 _RESERVED = {
     "load_from": "the stage's init_from, or load_from in the trainer config",
-    "resume_from": "nothing: a relaunch resumes by itself",
+    "resume_from": "nothing: a relaunch resumes automatically",
     "work_dir": "the stage's work_dir",
     "total_epochs": "the stage's epochs",
     "runner.max_epochs": "the stage's epochs",
@@ -88,7 +88,7 @@ class Mmcv:
         return None
 
     def refused_option(self, key: str, value: Option, /) -> str | None:
-        """What has a key of its own, and text that mmcv would misread."""
+        """What has its own key, and text that mmcv would misread."""
         if key in _RESERVED:
             return f"not as an option; set {_RESERVED[key]}"
         if isinstance(value, str) and " " in value:
@@ -131,7 +131,7 @@ class Mmcv:
         argv += ["--cfg-options", *_options(request)]
         return Launch(tuple(argv), environment(request, inherited), request.root)
 
-    def misfits(self, versions: Mapping[str, str]) -> list[str]:
+    def incompatible(self, versions: Mapping[str, str]) -> list[str]:
         """mmcv 2 has no runner; before 1.4.8 mmcv calls what torch's DDP has no more since 1.11."""
         own, torch = _release(versions.get(self.kind, "")), _release(versions.get("torch", ""))
         if own >= (2,):
@@ -143,7 +143,7 @@ class Mmcv:
             return [f"{both}; mmcv-full 1.4.8 or later can, or torch before 1.11"]
         return []
 
-    def unsayable(self, request: LaunchRequest) -> list[str]:
+    def unsupported(self, request: LaunchRequest) -> list[str]:
         """Paths that mmcv would take apart where it splits its options."""
         path = load_from(request)
         if path is None or not set(path) & set(" ,()[]'\""):
@@ -163,7 +163,7 @@ class Mmcv:
         return None
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
-        """epoch_N.pth, newest first by N: mtimes lie on network file systems, latest.pth may dangle."""
+        """epoch_N.pth, newest first by N: mtimes may be wrong on network storage, latest.pth may dangle."""
         found = [(_CHECKPOINT.match(path.name), path) for path in checkpoint_files(work_dir)]
         return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
 
@@ -199,7 +199,7 @@ def _options(request: LaunchRequest) -> Iterator[str]:
 def load_from(request: LaunchRequest) -> str | None:
     """The option that names the initial checkpoint, where the trainer config does not say the same.
 
-    mmcv deletes the spaces of an option, so a path below a folder with one is said from the checkout.
+    mmcv deletes the spaces of an option, so a path below a folder with one is relative to the checkout.
     """
     if request.load_from is None or request.facts.problem:
         return None
@@ -228,6 +228,6 @@ def _eta_s(line: str) -> float | None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: (1, 7, 2) of 1.7.2+cpu; empty where there are none."""
+    """The leading numbers of a version: (1, 7, 2) of 1.7.2+cpu; empty if there are none."""
     found = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     return tuple(map(int, found[0].split("."))) if found else ()

@@ -71,7 +71,7 @@ def own_address() -> str:
 
 
 def routes() -> str:
-    """The kernel's table; empty where there is none."""
+    """The kernel's table; empty if there is none."""
     try:
         with open("/proc/net/route", encoding="ascii") as table:  # noqa: PTH123
             return table.read()

@@ -1,1 +1,1 @@
-"""One training of a stage: what it is, where it lies, how it stands, what would be done."""
+"""One training of a stage: its identity, its files, its state, what would be done."""

@@ -1,4 +1,4 @@
-"""Moves a training aside, and back: its stage's folder and its work dirs together, or nothing.
+"""Archives a training, and restores it: its stage's folder and its work dirs together, or nothing.
 
 The stage's folder leaves first and comes back last, so that a move that was killed leaves a work dir whose
 owner is archived: nobody resumes from it or writes to it, and the sentence about it says what to run.
@@ -25,7 +25,7 @@ from trainrelay.training.work_dirs import WorkDirs
 Move = tuple[Path, Path]
 
 
-def next_aside(facts: Facts) -> Path:
+def next_archive(facts: Facts) -> Path:
     """Where a stage's folder is moved to: stage.old-1, ...; its work dirs get the same number."""
     number, there = 1, [facts.paths.folder, *facts.work_dirs.all]
     while any(os.path.lexists(path.with_name(f"{path.name}.old-{number}")) for path in there):
@@ -37,7 +37,7 @@ def moves_away(facts: Facts) -> list[Move]:
     """What archives the training on disk; Refusal where that would move what was there before it."""
     if problem := not_archived(facts):
         raise Refusal(f"{facts.run}/{facts.stage}: {problem}")
-    there, suffix = [facts.paths.folder, *_outside(facts)], next_aside(facts).suffix
+    there, suffix = [facts.paths.folder, *_outside(facts)], next_archive(facts).suffix
     return [(path, path.with_name(path.name + suffix)) for path in there if path.exists()]
 
 
@@ -63,7 +63,7 @@ def not_archived(facts: Facts) -> str | None:
     for path in outside:
         owner = facts.owners.get(path)
         if owner is None or not owner.was_empty:
-            mv = shlex.join(["mv", str(path), f"{path}{next_aside(facts).suffix}"])
+            mv = shlex.join(["mv", str(path), f"{path}{next_archive(facts).suffix}"])
             return (
                 f"{path} {'was' if owner else 'may have been'} in use before this training, so it is not"
                 f" archived; set another work_dir in the config (this one stays as it is), or run: {mv}"

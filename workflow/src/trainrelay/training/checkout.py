@@ -15,7 +15,7 @@ _GIT_TIMEOUT_S = 60
 
 
 def missing(request: LaunchRequest, initial: Path | None, parent: str | None) -> Iterator[str]:
-    """One sentence for each thing a start needs and does not find, saying what to type."""
+    """One sentence for each thing a start needs and does not find, saying what to run."""
     root = Path(request.root)
     if not root.is_dir():
         yield f"the trainer's checkout {root} does not exist; clone it there, or set trainer.root to yours"
@@ -29,7 +29,7 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     if shutil.which(request.interpreter) is None:
         yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
     if initial is not None and not initial.is_file():
-        typed = f"type: snakemake --forcerun promote_{parent}"
+        typed = f"run: snakemake --forcerun promote_{parent}"
         own = "put it there, or name another in the trainer config"
         yield f"the initial checkpoint {initial} does not exist; {typed if parent else own}"
 

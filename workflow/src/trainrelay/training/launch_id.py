@@ -1,6 +1,6 @@
 """One call of Snakemake and all that Slurm makes of it, requeues and fresh submissions included.
 
-Attempts in vain are counted over all of these; a person who types the same again begins a new count.
+Attempts without a new checkpoint are counted over all of these; each call of snakemake starts a new count.
 """
 
 from __future__ import annotations

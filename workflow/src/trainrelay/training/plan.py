@@ -12,10 +12,10 @@ from trainrelay.slurm import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.training import state
-from trainrelay.training.archiving import next_aside, not_archived
+from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.checkout import missing
 from trainrelay.training.cost import Price, checkpoint_s, price
-from trainrelay.training.request import cores, launch_request, unsayable
+from trainrelay.training.request import cores, launch_request, unsupported
 from trainrelay.training.signature import Difference, trainer_config, trainer_of
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
@@ -24,7 +24,7 @@ TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One stage: how it stands, what would be done, the reason, and the exact command."""
+    """One stage: its state, what would be done, the reason, and the exact command."""
 
     run: str
     stage: str
@@ -37,14 +37,14 @@ class StagePlan:
     devices: str  # "8 x a40"
     trained_with: str  # epochs, config, ladder
     launch: Launch
-    set_aside: Path | None = None
+    archived_to: Path | None = None
     gpu_h: float = 0.0  # so far
     price: Price | None = None  # of what would be trained; None: nothing was measured yet
     on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
     ingredients: Mapping[str, str] = field(default_factory=dict)
-    too_short: str | None = None  # why no job within its time limit would bring a checkpoint
+    too_short: str | None = None  # why no job within its time limit would save a checkpoint
 
     @property
     def trains(self) -> bool:
@@ -91,10 +91,10 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
     facts = state.read(config, run, stage)
     judged, settings = state.judge(facts), config.stage(run, stage)
     action, reason = _action(config, judged, facts, training_parent)
-    set_aside = next_aside(facts) if action == "retrain" else None
+    archived_to = next_archive(facts) if action == "retrain" else None
     request, trainer = _request(config, facts, action), trainer_of(config, run)
     if action in TRAINS and (
-        refusal := _refusal(config, facts, action, unsayable(config, run, stage, request))
+        refusal := _refusal(config, facts, action, unsupported(config, run, stage, request))
     ):
         action, reason = "refuse", refusal
     too_short = _too_short(config, facts) if action in TRAINS else None
@@ -104,7 +104,7 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
         state=judged.kind,
         action=action,
         reason=reason,
-        doing=_doing(action, facts, set_aside),
+        doing=_doing(action, facts, archived_to),
         differences=judged.differences,
         runtime_min=settings.resources.runtime_min,
         devices=_devices(config, run, settings),
@@ -112,7 +112,7 @@ def stage_plan(config: Config, run: str, stage: str, training_parent: str | None
             f"{settings.epochs} epochs, config {settings.config}, backends {' > '.join(settings.backends)}"
         ),
         launch=trainer.launch(request, {}),
-        set_aside=set_aside,
+        archived_to=archived_to,
         gpu_h=facts.gpu_h,
         price=_price(config, facts, action),
         on_gpus=config.runs[run].trainer.device == "cuda",
@@ -144,7 +144,7 @@ def _too_short(config: Config, facts: state.Facts) -> str | None:
     every = "every epoch" if interval == 1 else f"every {interval} epochs"
     return (
         f"a checkpoint is saved {every}, which takes {needed_s / 60:.0f} min as measured, but runtime_min is"
-        f" {limit_min}: no job would bring a checkpoint; set runtime_min of the stage's resources to more"
+        f" {limit_min}: no job would save a checkpoint; set runtime_min of the stage's resources to more"
     )
 
 
@@ -160,17 +160,17 @@ def _price(config: Config, facts: state.Facts, action: Action) -> Price | None:
 
 def _refusal(config: Config, facts: state.Facts, action: Action, problems: list[str]) -> str | None:
     """Why nothing may be submitted although something would be trained."""
-    begins_anew = action == "retrain" or (action == "train" and facts.identity is None)
+    from_scratch = action == "retrain" or (action == "train" and facts.identity is None)
     return (
         "; ".join(problems)
-        or (trained_before(facts) if begins_anew else None)
+        or (trained_before(facts) if from_scratch else None)
         or ((not_archived(facts) or guard(config, facts)) if action == "retrain" else None)
     )
 
 
 def trained_before(facts: state.Facts) -> str | None:
     """Where exactly this training is archived, and how to restore it; None: nowhere."""
-    twin = state.twin_aside(facts)
+    twin = state.archived_twin(facts)
     if twin is None or retrain_accepted(facts):
         return None
     name = f"{facts.run}/{facts.stage}"
@@ -197,7 +197,7 @@ def _action(
     if judged.kind in actions:
         return actions[judged.kind], judged.reason
     if not facts.checkpoints:
-        return "train", f"{judged.reason}; there is no checkpoint to go on from"
+        return "train", f"{judged.reason}; there is no checkpoint to resume from"
     if facts.attempts and facts.attempts[-1].end == "done":
         return "extend", judged.reason + _stretched(config, facts)
     return "resume", judged.reason
@@ -209,10 +209,10 @@ def _stretched(config: Config, facts: state.Facts) -> str:
     schedule = trainer_of(config, facts.run).schedule_over_all_epochs(known)
     if schedule is None:
         return ""
-    return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where it goes on"
+    return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where training continues"
 
 
-def _doing(action: Action, facts: state.Facts, set_aside: Path | None) -> str:
+def _doing(action: Action, facts: state.Facts, archive: Path | None) -> str:
     words: Mapping[Action, str] = {
         "nothing": "trains nothing (complete)",
         "train": f"trains {facts.epochs} epochs",
@@ -221,8 +221,8 @@ def _doing(action: Action, facts: state.Facts, set_aside: Path | None) -> str:
             if facts.epochs_done < facts.epochs
             else f"verifies the checkpoint of epoch {facts.epochs}; trains nothing if it is valid"
         ),
-        "extend": f"goes on from epoch {facts.epochs_done} to {facts.epochs}",
-        "retrain": f"trains {facts.epochs} epochs anew; the old training is kept in {set_aside}",
+        "extend": f"continues from epoch {facts.epochs_done} to {facts.epochs}",
+        "retrain": f"trains {facts.epochs} epochs from scratch; the old training is archived in {archive}",
         "wait": "trains nothing: it is being trained now",
         "refuse": "refused",
     }
@@ -230,18 +230,18 @@ def _doing(action: Action, facts: state.Facts, set_aside: Path | None) -> str:
 
 
 def guard(config: Config, facts: state.Facts) -> str | None:
-    """Why a training may not be set aside without a person's word; None: it may."""
+    """Why a training may not be archived without your override; None: it may."""
     if facts.gpu_h <= config.retrain_guard_gpu_h or retrain_accepted(facts):
         return None
     return (
-        f"training it anew would set aside {facts.gpu_h:.1f} GPU-hours "
+        f"training from scratch would archive {facts.gpu_h:.1f} GPU-hours "
         f"(retrain_guard_gpu_h: {config.retrain_guard_gpu_h:g}); "
-        f'type: trainrelay accept {facts.run}/{facts.stage} --retrain --reason "..."'
+        f'to do so, run: trainrelay accept {facts.run}/{facts.stage} --retrain --reason "..."'
     )
 
 
 def retrain_accepted(facts: state.Facts) -> bool:
-    """Whether a person said that this very change may set the old training aside."""
+    """Whether you accepted that this very change archives the old training."""
     return facts.may_retrain is not None and facts.may_retrain.subject in facts.signatures
 
 
@@ -254,15 +254,15 @@ def _devices(config: Config, run: str, settings: Stage) -> str:
 
 
 def initial_checkpoint(config: Config, run: str, stage: str) -> str | None:
-    """What a stage starts from, as the trainer will be told: the promotion target, else where it lies."""
+    """What a stage starts from, as the trainer reads it: the promotion target, else the saved file."""
     parent = config.stage(run, stage).init_from
     if parent is None:
         return None
     settings = config.stage(run, parent)
     if settings.promotion is not None:
         return settings.promotion.target
-    if handed_on := state.handed_on(config, run, stage):
-        return handed_on.path
+    if promoted := state.promoted_file(config, run, stage):
+        return promoted.path
     work_dir = state.work_dirs(stage_paths(config, run, parent)).current
     return str(trainer_of(config, run).checkpoint_path(work_dir, settings.checkpoint_epoch))
 

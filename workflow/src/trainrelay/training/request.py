@@ -58,11 +58,11 @@ def cores(config: Config, run: str, stage: str) -> int:
     return config.runs[run].trainer.nproc_per_node * config.stage(run, stage).resources.cpus_per_gpu
 
 
-def unsayable(config: Config, run: str, stage: str, request: LaunchRequest) -> list[str]:
+def unsupported(config: Config, run: str, stage: str, request: LaunchRequest) -> list[str]:
     """Why the trainer cannot be asked for what the config wants, on any rung of its ladder; once each."""
     trainer = trainer_of(config, run)
     rungs = ladder(config, config.stage(run, stage))
-    said = (trainer.unsayable(replace(request, rung=one)) for one in rungs)
+    said = (trainer.unsupported(replace(request, rung=one)) for one in rungs)
     return list(dict.fromkeys(sentence for sentences in said for sentence in sentences))
 
 

@@ -1,8 +1,8 @@
-"""What a training is: the ingredients of everything that changes its weights, flat and readable.
+"""The training's identity: the ingredients of everything that changes its weights, flat and readable.
 
 Two trainings with equal ingredients and an equal initial checkpoint would give the same model; anything
 else (backend, workers, logging, resources, paths) may change without training again. `epochs` is kept
-apart: raising it goes on from what is there.
+apart: raising it continues from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _inherited(config: Config, run: str, settings: Stage, rules: int) -> dict[st
     if settings.init_from is None:
         return {}
     parent = config.stage(run, settings.init_from)
-    # The epoch that is handed on, not how many follow it; not the stage's name either.
+    # The epoch that is promoted, not how many follow it; not the stage's name either.
     parts = ingredients(config, run, settings.init_from, rules)
     digest = signature(parts, parent.checkpoint_epoch)
     return {"init_from": f"epoch {parent.checkpoint_epoch} of the training {digest[:12]}"}

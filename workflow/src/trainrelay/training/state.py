@@ -1,6 +1,6 @@
-"""How a stage stands: the one reader of the training directories.
+"""The state of a stage: the one reader of the training directories.
 
-`read` gathers what lies on disk, `judge` decides from that alone. Rules, plan and command line are views of
+`read` gathers what is on disk, `judge` decides from that alone. Rules, plan and command line are views of
 the answer; nothing else looks into a training directory to decide what to do.
 """
 
@@ -54,14 +54,14 @@ _LEFT = "its supervisor died; if its trainer still runs, the next start follows 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What lies on disk for one stage, and what the config asks of it now."""
+    """What is on disk for one stage, and what the config asks of it now."""
 
     run: str
     stage: str
     epochs: int
     paths: StagePaths
     ingredients: dict[str, str]
-    parent: FileDigest | None  # the checkpoint that the earlier stage hands on at this moment
+    parent: FileDigest | None  # the checkpoint that the earlier stage has promoted
     work_dirs: WorkDirs
     identity: Identity | None = None
     attempts: tuple[AttemptRecord, ...] = ()
@@ -87,7 +87,7 @@ class Facts:
 
     @property
     def epochs_done(self) -> int:
-        """The newest epoch with a checkpoint; whether it is sound is judged when it is used."""
+        """The newest epoch with a checkpoint; whether it is valid is checked when it is used."""
         return max((epoch for epoch, _ in self.checkpoints), default=0)
 
     @property
@@ -98,7 +98,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How a stage stands and the sentence that says why."""
+    """The state of a stage and the sentence that says why."""
 
     kind: StateKind
     reason: str
@@ -106,7 +106,7 @@ class State:
 
 
 def read(config: Config, run: str, stage: str) -> Facts:
-    """Everything that lies on disk for a stage; UserError names a file of ours that is damaged."""
+    """Everything that is on disk for a stage; UserError names a file of ours that is damaged."""
     paths = stage_paths(config, run, stage)
     attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
     identity, bases = read_record(paths.identity, Identity), epoch_bases(config, run, attempts)
@@ -121,7 +121,7 @@ def read(config: Config, run: str, stage: str) -> Facts:
         epochs=config.stage(run, stage).epochs,
         paths=paths,
         ingredients=ingredients(config, run, stage),
-        parent=handed_on(config, run, stage),
+        parent=promoted_file(config, run, stage),
         identity=identity,
         attempts=attempts,
         work_dirs=dirs,
@@ -146,7 +146,7 @@ def _any_of_format_1(identity: Identity | None, paths: StagePaths) -> bool:
 
 
 def work_dirs(paths: StagePaths) -> WorkDirs:
-    """Where a stage's checkpoints lie."""
+    """Where a stage's checkpoints are."""
     identity, kept = read_record(paths.identity, Identity), paths.folder.absolute() / "kept"
     return WorkDirs(paths.work_dir, identity.takeovers if identity else (), kept)
 
@@ -161,7 +161,7 @@ def epoch_bases(config: Config, run: str, attempts: tuple[AttemptRecord, ...]) -
 
 
 def judge(facts: Facts) -> State:
-    """How the stage stands (pure)."""
+    """The state of the stage (pure)."""
     if facts.identity is None:
         return _without_identity(facts)
     if facts.alive:
@@ -173,7 +173,7 @@ def judge(facts: Facts) -> State:
     if problem := _unusable(facts, facts.identity, changed=bool(changes)):
         return State("foreign", problem)
     if changes:
-        return State("changed", "what it is trained from has changed", tuple(changes))
+        return State("changed", "the training's identity has changed", tuple(changes))
     return _unfinished(facts)
 
 
@@ -196,7 +196,7 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
     return changes
 
 
-def twin_aside(facts: Facts) -> Archived | None:
+def archived_twin(facts: Facts) -> Archived | None:
     """An archived training that is exactly the one that the config asks for now."""
     for one in archived(facts.paths):
         trained = any(attempt.last_epoch or attempt.end == "done" for attempt in list_attempts(one.folder))
@@ -242,14 +242,14 @@ def not_as_asked(facts: Facts) -> str | None:
     """Why a training is not the one that the config asks for now, with the difference."""
     if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
         return None
-    name, twin = f"{facts.run}/{facts.stage}", twin_aside(facts)
+    name, twin = f"{facts.run}/{facts.stage}", archived_twin(facts)
     verb = f"trainrelay restore {name} {twin.number}" if twin else f"snakemake --forcerun train_{facts.stage}"
     listed = "; ".join(map(str, changes))
     return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
 
 
 def current(config: Config, run: str, stage: str) -> State:
-    """How a stage stands at this moment."""
+    """The state of a stage at this moment."""
     return judge(read(config, run, stage))
 
 
@@ -270,7 +270,7 @@ def promoted_epoch(stage: Stage, facts: Facts) -> int:
     return max(asked, epochs_trained(facts.attempts))
 
 
-def handed_on(config: Config, run: str, stage: str) -> FileDigest | None:
+def promoted_file(config: Config, run: str, stage: str) -> FileDigest | None:
     """The checkpoint that a stage starts from, as the earlier stage promoted it; None before that."""
     parent = config.stage(run, stage).init_from
     if parent is None:
@@ -301,14 +301,14 @@ def _without_identity(facts: Facts) -> State:
         return State("foreign", problem)
     if facts.train is not None:
         what = f"{record} is there, but the training it speaks of is not"
-        return State("foreign", f"{what}; to train anew, type: rm {shlex.quote(str(record))}")
+        return State("foreign", f"{what}; to train from scratch, run: rm {shlex.quote(str(record))}")
     return State("fresh", "nothing trained yet")
 
 
 def _running(facts: Facts) -> State:
     attempt = facts.attempts[-1]
     what = f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}"
-    over = "; if that host is gone, the next start takes it over by itself"
+    over = "; if that host is gone, the next start takes it over"
     return State("running", what + over if supervisor_fate(attempt) == "elsewhere" else what)
 
 
@@ -325,7 +325,7 @@ def _complete(facts: Facts) -> State | None:
     if why := why or (_counted_otherwise(facts) if ended else None):
         accept = f'trainrelay accept {facts.run}/{facts.stage} --reason "..."'
         return State("refused", f"{why}, or take what is there as it is: {accept}")
-    past = f"; warning: the trainer went on to epoch {trained}" if trained > facts.epochs else ""
+    past = f"; warning: the trainer continued to epoch {trained}" if trained > facts.epochs else ""
     return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{past}") if ended else None
 
 
@@ -358,5 +358,5 @@ def _unfinished(facts: Facts) -> State:
 
 
 def relative(path: Path) -> str:
-    """A path as a person would type it from here."""
+    """A path as you would type it from here."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

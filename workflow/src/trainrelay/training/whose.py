@@ -34,7 +34,7 @@ def archived(paths: StagePaths) -> list[Archived]:
 
 
 def elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:
-    """The work dirs of the training, where they are not the config's; those moved by hand are found."""
+    """The work dirs of the training, where they are not the config's; those that you moved are found."""
     if identity is None or identity.work_dir is None or identity.work_dir == str(paths.work_dir):
         return None
     old, new = WorkDirs(Path(identity.work_dir), identity.takeovers), paths.work_dir

@@ -1,7 +1,7 @@
-"""Where a stage's checkpoints lie: its work dir, and those before it, to which others may still write.
+"""Where a stage's checkpoints are: its work dir, and those before it, to which others may still write.
 
 A trainer knows nothing of leases. So a supervisor that takes a stage over from one that may still live begins
-a work dir of its own, and of the one before it reads only what was there by then.
+its own work dir, and of the one before it reads only what was there by then.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class WorkDirs:
     def unrecognised(self, trainer: Trainer) -> list[tuple[Path, str]]:
         """What looks like a checkpoint and is none to resume from, each with why.
 
-        Where there is none to resume from, also what the attempts left in other places and forms.
+        If there is none to resume from, also what the attempts left in other places and forms.
         """
         found = [one for folder in self.all for one in trainer.unrecognised(folder)]
         others = [(path, self._not_saved_here(epoch, path)) for epoch, path in self._counted(trainer)]

@@ -1,4 +1,4 @@
-"""All stages as they stand, seen over the shared files alone, from any machine."""
+"""The state of all stages, seen over the shared files alone, from any machine."""
 
 from trainrelay.watching.figures import figures
 from trainrelay.watching.row import StageRow, queued

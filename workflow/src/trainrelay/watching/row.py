@@ -26,7 +26,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class StageRow:
-    """A stage as it stands. What is not known is None; every text is printable."""
+    """The state of a stage. What is not known is None; every text is printable."""
 
     run: str
     stage: str
@@ -78,7 +78,7 @@ def queued(row: StageRow, job_id: str, reason: str) -> StageRow:
 def row(
     facts: Facts,
     reason: str,
-    stands: Standing,
+    standing: Standing,
     sampled: Sampled,
     *,
     lost: int,
@@ -88,16 +88,16 @@ def row(
     """What is shown of a stage; `now_s` is Unix time, for the age of its last event alone."""
     attempt = facts.attempts[-1] if facts.attempts else None
     epoch, iteration, per_epoch = _place(facts, attempt, sampled.step)
-    timed = stands.label in _TIMED
+    timed = standing.label in _TIMED
     return StageRow(
         run=facts.run,
         stage=facts.stage,
-        label=stands.label,
+        label=standing.label,
         reason=printable(reason),
         epochs=facts.epochs,
         epochs_done=facts.epochs_done,
-        live=stands.live,
-        silent_s=stands.silent_s,
+        live=standing.live,
+        silent_s=standing.silent_s,
         epoch=epoch,
         iteration=iteration,
         iterations_per_epoch=per_epoch,

@@ -20,7 +20,7 @@ def sparkline(values: Sequence[float], most_chars: int) -> str:
 def _block(value: float, low: float, high: float) -> str:
     if not math.isfinite(value):
         return _NOT_FINITE
-    # Halved, because the difference of two finite numbers need not be finite.
+    # Halved, because the difference of two finite values need not be finite.
     span = high / 2 - low / 2
     share = (value / 2 - low / 2) / span if span > 0 else 0.5
     return _BLOCKS[min(int(share * len(_BLOCKS)), len(_BLOCKS) - 1)]

@@ -39,7 +39,7 @@ class StageWatch:
         self.observer = Observer(supervision, clock=self.clock)
 
     def look(self) -> StageRow:
-        """The stage at this moment; damaged files are told in its row."""
+        """The stage at this moment; its row names damaged files."""
         try:
             return self._look()
         except UserError as error:
@@ -48,15 +48,15 @@ class StageWatch:
     def _look(self) -> StageRow:
         facts = state.read(self.config, self.run, self.stage)
         judged = state.judge(facts)
-        reason, stands = judged.reason, standing(judged.kind, self.observer.look())
-        if not stands.live and (left := left_running(facts.paths.folder, facts.attempts)):
+        reason, shown = judged.reason, standing(judged.kind, self.observer.look())
+        if not shown.live and (left := left_running(facts.paths.folder, facts.attempts)):
             what = f"its supervisor died, but what it started still runs here: {', '.join(map(str, left))}"
             how = f"to end it, run: trainrelay stop {facts.run}/{facts.stage}"
             reason = f"{what}; the next start follows it if it trains; {how}"
-            stands = Standing("orphaned", live=False)
+            shown = Standing("orphaned", live=False)
         lost = iterations_lost(facts.attempts, self._known_ends(facts))
         event = next(reversed(read_events(facts.paths.supervision)), None)
-        return row(facts, reason, stands, self._sampled(facts), lost=lost, event=event, now_s=self.now())
+        return row(facts, reason, shown, self._sampled(facts), lost=lost, event=event, now_s=self.now())
 
     def _sampled(self, facts: Facts) -> Sampled:
         """What the newest attempt's log says."""

@@ -1,4 +1,4 @@
-"""How a stage stands for who looks from outside (pure): its state on disk, and whether its owner lives."""
+"""The state of a stage as seen from outside (pure): its state on disk, and whether its owner lives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUIET_BEATS = 2  # an owner that was seen silent for so long is called so
 
 # running?: an attempt is open, and it is not known yet whether its supervisor lives. supervised: a supervisor
 # is at work and no trainer runs. queued: its job waits for Slurm. suspended: the supervisor's process is.
-# silent: its counter stands still. orphaned: the supervisor died, the trainer runs on this host.
+# silent: its counter no longer moves. orphaned: the supervisor died, the trainer runs on this host.
 Label = (
     StateKind | Literal["running?", "orphaned", "queued", "supervised", "suspended", "silent", "unreadable"]
 )
@@ -28,7 +28,7 @@ class Standing:
 
 
 def standing(kind: StateKind, seen: Seen | None) -> Standing:
-    """What is said of a stage whose lease was `seen` so."""
+    """The word for a stage whose lease was `seen` so."""
     if seen is None or seen.concluded.kind == "released":
         return Standing("running?", None) if kind == "running" else Standing(kind, False)
     if seen.concluded.kind == "alive":

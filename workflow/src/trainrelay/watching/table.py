@@ -22,7 +22,7 @@ _TOLD = (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A title and a text per row, `width` characters at most; numbers stand to the right."""
+    """A title and a text per row, `width` characters at most; numbers are aligned to the right."""
 
     title: str
     cells: tuple[str, ...]
@@ -112,7 +112,7 @@ def _backend(row: StageRow) -> str:
     return f"{row.backend} ↓" if row.fallback_from else row.backend
 
 
-# As they stand in a line, from left to right.
+# In the order of a line, from left to right.
 _KINDS = (
     _Kind("stage", lambda row: row.name),
     _Kind("state", _state),
@@ -129,7 +129,7 @@ _KINDS = (
 
 
 def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
-    """A line per stage for what does not fit a column: why it stands so, and the last event."""
+    """One line per stage for what does not fit a column: the reason of its state, and the last event."""
     for row in rows:
         if row.label in _TOLD:
             yield f"{row.name}: {row.reason}"
