@@ -48,7 +48,7 @@ WRONG_CONFIGS = {
     "a cycle": (lambda r, s: s["stage1"].update(init_from="stage2"), "a cycle: stage1 -> stage2 -> stage1"),
     "two stages with one target": (
         lambda r, s: s["stage2"].update(promotion={"target": "ckpts/track_map.pth"}),
-        "give each stage a place of its own",
+        "give each stage its own",
     ),
     "a stage name with ;": (lambda r, s: s.update({"a;b": s["stage1"]}), "a;b: not allowed as a name"),
 }

@@ -124,7 +124,7 @@ def test_a_folder_without_a_snakefile_is_the_wrong_one(
 ) -> None:
     (folder / "Snakefile").unlink()
     assert main(["submit"]) == 2
-    assert "there is no Snakefile in this folder" in capsys.readouterr().err
+    assert "no Snakefile in this folder" in capsys.readouterr().err
     assert main(["submit", "--", "--snakefile", "other/Snakefile"]) == 0
     assert len(asked) == 1
 

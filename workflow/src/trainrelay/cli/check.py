@@ -20,8 +20,8 @@ def run(arguments: argparse.Namespace) -> None:
         problems += found.kind == "fix"
         print(found.line(label), flush=True)
     if problems:
-        count = "1 problem" if problems == 1 else f"{problems} problems"
-        raise UserError(f"{count} to fix (see above); then run the same command again")
+        count = f"{problems} problem{'s' * (problems > 1)} to fix"
+        raise UserError(f"{count} (see above); then run the same command again")
 
 
 def every_stage(config: Config) -> list[Where]:

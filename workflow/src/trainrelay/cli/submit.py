@@ -44,9 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _refuse_without_snakefile(given: Sequence[str]) -> None:
     named = any(word.startswith(("-s", "--snakefile")) for word in given)
     if not named and not any(Path(path).is_file() for path in _SNAKEFILES):
-        raise UserError(
-            "there is no Snakefile in this folder; run the same command where you would run snakemake"
-        )
+        raise UserError("no Snakefile in this folder; run the same command where you would run snakemake")
 
 
 def _refuse_second(config: Config) -> None:

@@ -77,10 +77,8 @@ def _stage(config: Config, planned: plan.StagePlan) -> Iterator[Found]:
         yield ok("complete, so nothing of it is checked")
         return
     request = _request(config, planned.run, planned.stage)
-    problems = [
-        *_missing(config, planned, request),
-        *unsupported(config, planned.run, planned.stage, request),
-    ]
+    problems = [*_missing(config, planned, request)]
+    problems += unsupported(config, planned.run, planned.stage, request)
     if planned.action == "refuse" and not problems:
         problems = [planned.reason]
     yield from (Found("fix", problem) for problem in problems)

@@ -258,10 +258,8 @@ def _archive(config: Config, facts: state.Facts) -> state.Facts:
     # What a dead supervisor left running would continue to write to the place that becomes free.
     supervise.settle(stage_job(config, facts), say)
     archiving.carry_out(moves)
-    say(
-        f"{facts.run}/{facts.stage}: the training's identity has changed; the old training is archived in"
-        f" {moves[0][1]}"
-    )
+    name, archive = f"{facts.run}/{facts.stage}", moves[0][1]
+    say(f"{name}: the training's identity has changed; the old training is archived in {archive}")
     return state.read(config, facts.run, facts.stage)
 
 

@@ -113,9 +113,7 @@ def _time(asked: Asked, partition: Partition) -> list[Found]:
     if most_min is None or asked.runtime_min is None or asked.runtime_min <= most_min:
         return []
     what = f"partition {partition.name} allows {most_min} min, runtime_min asks for {asked.runtime_min}"
-    return [
-        fix(what, f"set runtime_min: {most_min}; a training that needs longer continues in a follow-up job")
-    ]
+    return [fix(what, f"set runtime_min: {most_min}; a longer training continues in a follow-up job")]
 
 
 def _nodes(asked: Asked, name: str, members: Sequence[Node]) -> Found:
