@@ -261,8 +261,8 @@ def test_a_promotion_interrupted_after_the_old_one_was_kept_can_be_repeated(plac
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from trainrelay import files
 from trainrelay.checkpoint import promote, promotion
+from trainrelay.system import files
 at, source, target, new, old = sys.argv[1:]
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if at == "copying":

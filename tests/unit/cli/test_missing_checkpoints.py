@@ -203,7 +203,7 @@ class TestNested:
 
 def test_a_launch_does_not_start_from_scratch_where_its_work_dir_vanishes_meanwhile(toy: ToyProject) -> None:
     """As a retry sees it, whose stage was looked at before."""
-    from trainrelay.cli.train import stage_job  # noqa: PLC0415
+    from trainrelay.operations.train import stage_job  # noqa: PLC0415
     from trainrelay.supervise.resume import resume_point  # noqa: PLC0415
 
     job = stage_job(toy.config(**MORE), state.read(toy.config(**MORE), "r", "s"))
