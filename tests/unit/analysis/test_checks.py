@@ -193,6 +193,24 @@ def test_nan_and_inf_block_with_their_first_place(judged, name, value):
     assert analysis.verdict.kind == "failed"
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_fall_before_nan_or_inf_is_no_health(judged, value):
+    """Neither in the finding of the total, nor in the line of a component, nor among the good signs."""
+    names = ("loss", "map.loss_cls", "map.loss_iou")
+    falls = dict.fromkeys(names, lambda step: value if step >= 380 else 50.0 - step / 10)
+    analysis = judged({"epochs": 4, "metrics": falls})
+    message = only(analysis, "convergence").message
+    assert "Healthy" not in message
+    assert message.endswith("; 3 logged values are NaN or Inf.")
+    about = [f for f in analysis.findings if f.check == "components" and f.metric in names]
+    assert len(about) == 2
+    assert all(f.message.endswith("lower; 3 logged values are NaN or Inf).") for f in about)
+    signs = [sign for section in analysis.explanation.sections for sign in section.signs]
+    health = [sign for sign in signs if sign.text.startswith(("Healthy convergence", "Map losses"))]
+    assert [sign.seen for sign in health] == [False, False]
+    assert all("logged values are NaN or Inf" in sign.evidence for sign in health)
+
+
 def test_an_infinity_that_was_clamped_to_a_number_blocks(judged):
     course = {"map.loss_iou": lambda step: 3.4e37 if step == 150 else 1.0}
     finding = only(judged({"metrics": {**course, "loss": ramp((10, 9.0), (200, 5.0))}}), "clamped-infinity")

@@ -13,6 +13,7 @@ from trainrelay.analysis.naming import UNSCALED, earlier_layers, is_component, l
 from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Row
 
 TOTALS = ("loss", "total_loss", "train_loss")
+TRAINING: tuple[Phase, ...] = ("train", "epoch")
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
 
 Means = list[tuple[int, float]]  # epoch, value
@@ -155,6 +156,12 @@ class Case:
     def values(self, metric: str) -> list[float]:
         """One training metric in order."""
         return [row.values[metric] for row in self.train if metric in row.values]
+
+    def non_finite(self, *metrics: str) -> str:
+        """How many training values and epoch means of these are NaN or Inf, as the end of a sentence."""
+        values = [v for m in metrics for phase in TRAINING for _, v in self.points(m, phase)]
+        bad = sum(not math.isfinite(value) for value in values)
+        return f"; {bad} logged value{'s are' if bad > 1 else ' is'} NaN or Inf" if bad else ""
 
     def row_means(self, metrics: Sequence[str]) -> list[float]:
         """The mean over the finite ones of these at each training row that has any."""

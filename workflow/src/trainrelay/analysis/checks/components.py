@@ -50,14 +50,14 @@ def _course(case: Case, family: Family) -> Finding:
         )
         advice = "See whether the total loss falls at this component's cost, and check its weight."
         return _finding(family, "warning", message, evidence, advice)
-    return _finding(family, "info", f"{course} ({_words(family, first, now)}).", evidence)
+    return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
 
 
 def _rose(family: Family, start: float, now: float) -> bool:
     return family.meaning.direction == "down" and now - start > max(NOTICEABLE, RISE * abs(start))
 
 
-def _words(family: Family, first: float, now: float) -> str:
+def _words(case: Case, family: Family, first: float, now: float) -> str:
     share = reduction(first, now)
     if family.meaning.direction is None or first == 0.0:
         return "no direction is better"
@@ -66,6 +66,8 @@ def _words(family: Family, first: float, now: float) -> str:
     change = f"{percent(abs(share))} {'lower' if share > 0 else 'higher'}"
     if family.meaning.cross_entropy and not family.meaning.negative and now < 0:
         return f"{change}, below zero, which a correct cross-entropy never is"
+    if bad := case.non_finite(*family.members):
+        return f"{change}{bad}"
     if share >= 0.5:
         return f"{change}, strong improvement"
     if share >= 0.2:

@@ -105,6 +105,9 @@ def convergence(case: Case) -> Iterator[Finding]:
         )
         message = f"The total loss rises again: {text(found.best)} at best, {text(found.now)} now."
         yield _finding(found, "warning", message, advice)
+    elif bad := case.non_finite(found.metric):
+        spoiled = _finding(found, "info", f"{_dropped(found)}{bad}.")
+        yield replace(spoiled, evidence={**spoiled.evidence, "enough": False})
     elif negative(case):
         message = f"The total loss went from ~{text(found.first)} to ~{text(found.now)}"
         yield _finding(found, "info", f"{message}, which says little: it holds a negative cross-entropy.")

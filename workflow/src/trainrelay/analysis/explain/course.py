@@ -23,17 +23,18 @@ class Course:
     level: float
     places: str
     points: int
+    bad: str = ""  # where values are NaN or Inf
 
     @property
     def falls(self) -> bool:
-        """By at least 1% of its start."""
-        return reduction(self.start, self.level) >= FALL
+        """By at least 1% of its start, with every value finite."""
+        return not self.bad and reduction(self.start, self.level) >= FALL
 
     def words(self) -> str:
         """As in "1.21 -> 0.48, 60% lower (means of epochs 1 and 6)"; a single point by its value."""
         if self.points == 1:
             return text(self.now)
-        return f"{text(self.first)} -> {text(self.now)}{_change(self.first, self.now)} ({self.places})"
+        return f"{text(self.first)} -> {text(self.now)}{_change(self.first, self.now)} ({self.places}){self.bad}"
 
 
 def _change(first: float, now: float) -> str:
@@ -47,13 +48,12 @@ def _change(first: float, now: float) -> str:
 
 def course(case: Case, names: Sequence[str]) -> Course | None:
     """The mean over these metrics; None where there are no two points to compare."""
-    means = _mean_of([case.epoch_means(name) for name in names])
+    means, bad = _mean_of([case.epoch_means(name) for name in names]), case.non_finite(*names)
     if case.from_zero and len(means) > 1:
         epochs = f"means of epochs {means[0][0]} and {means[-1][0]}"
-        return _course([value for _, value in means], epochs)
-    return _course(
-        case.row_means(names), "medians of this log's lines" if case.medians else "first and latest lines"
-    )
+        return _course([value for _, value in means], epochs, bad=bad)
+    places = "medians of this log's lines" if case.medians else "first and latest lines"
+    return _course(case.row_means(names), places, bad=bad)
 
 
 def validation_course(case: Case, name: str) -> Course | None:
@@ -66,12 +66,12 @@ def validation_course(case: Case, name: str) -> Course | None:
     return _course([value for _, value in means], places, fewest=1)
 
 
-def _course(values: list[float], places: str, fewest: int = 2) -> Course | None:
+def _course(values: list[float], places: str, fewest: int = 2, bad: str = "") -> Course | None:
     if len(values) < fewest:
         return None
     start, level = head_level(values), tail_level(values)
     now = values[-1] if places.startswith(("means", "epoch", "iteration")) else level
-    return Course(values[0], now, start, level, places, len(values))
+    return Course(values[0], now, start, level, places, len(values), bad)
 
 
 def _mean_of(series: list[Means]) -> Means:
