@@ -349,7 +349,7 @@ def bare_stage(
 
 
 def accepted(stage: StageReport, reason: str) -> StageReport:
-    """The same stage with a blocking finding that a person accepted."""
+    """The same stage with a blocking finding that was accepted."""
     assert stage.analysis is not None
     blocking = Finding(
         "initial-checkpoint",

@@ -1,4 +1,4 @@
-"""The reference user's stage-1 training: the analysis says what the user found by eye."""
+"""One UniAD stage 1 on 8 A40s: the analysis shows what its user found by eye."""
 
 from __future__ import annotations
 

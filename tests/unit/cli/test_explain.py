@@ -33,8 +33,8 @@ def test_metrics_are_explained_by_name(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["loss_coord"], "did you mean loss_coords"),
-        (["frame_0_loss_cls_0"], "did you mean track.frame_0_loss_cls_0"),
+        (["loss_coord"], "Did you mean loss_coords"),
+        (["frame_0_loss_cls_0"], "Did you mean track.frame_0_loss_cls_0"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_in_a_sentence(words, said, capsys):
@@ -47,7 +47,7 @@ def test_what_cannot_be_explained_is_refused_in_a_sentence(words, said, capsys):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("missing.log", "there is no such log"),
+        ("missing.log", "not found"),
         (".", "is a folder"),
         ("empty.log", "is empty"),
         ("prose.log", "no line of a known format"),
@@ -61,7 +61,7 @@ def test_what_is_no_log_is_refused_with_advice_to_explain_another(name, said, tm
     caught = capsys.readouterr()
     assert f"{name}: " in caught.err + caught.out
     assert said in caught.err + caught.out
-    assert "type `trainrelay explain LOG" in caught.err + caught.out
+    assert "run `trainrelay explain LOG" in caught.err + caught.out
     assert "analyze" not in caught.err + caught.out
 
 

@@ -1,6 +1,6 @@
-"""The reference user's guide to the keypoint system's output goes in, and comes out explained: golden files.
+"""A guide to the keypoint system's output goes in, and comes out explained: golden files.
 
-To write them anew after a deliberate change: python tests/unit/cli/test_explain_guide.py
+To write them again after a deliberate change: python tests/unit/cli/test_explain_guide.py
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ SAID = [
     ("guide.log.md", "Classifies each token in the sequence"),
     ("guide.log.md", r"\<coord\> (a keypoint), \<sep\> (separator) and \<eos\> (end of sequence)"),
     ("guide.log.md", "NLL (negative log-likelihood)"),
-    ("guide.log.md", "-100 to -300 were typical"),
+    ("guide.log.md", "logged as a log probability went from -100 to -300"),
     ("guide.log.md", "a correct cross-entropy is never negative"),
-    ("guide.log.md", "below zero, which is a warning and not health"),
+    ("guide.log.md", "below zero, which is a warning sign"),
     ("guide.log.md", "! **seen**: Classification loss below zero"),
     ("guide.log.md", "Predicts the actual (x, y) coordinates of the keypoints"),
     ("guide.log.md", "L1 loss between predicted and ground truth coordinates"),
     ("guide.log.md", "0.2 to 1.5"),
-    ("guide.log.md", "one of 49 in the reference user's data"),
+    ("guide.log.md", "one of 49 in one training"),
     ("guide.log.md", "0.0 throughout, which is right here"),
-    ("guide.log.md", "model has 6 decoder layers, numbered 0 to 5"),
+    ("guide.log.md", "with 6 decoder layers, numbered 0 to 5"),
     ("guide.log.md", "Each layer makes predictions"),
     ("guide.log.md", "All should decrease as training progresses"),
     ("guide.log.md", "cls_loss_coef=2, coords_loss_coef=5"),

@@ -37,10 +37,10 @@ def test_every_section_item_fact_and_sign_is_printed() -> None:
     [
         ("good", "Good signs", True, "✓ **seen**"),
         ("good", "Good signs", False, "✗ **not seen**"),
-        ("good", "Good signs", None, "? **this log does not tell**"),
+        ("good", "Good signs", None, "? **unclear**"),
         ("warning", "Warning signs", True, "! **seen**"),
         ("warning", "Warning signs", False, "✓ **not seen**"),
-        ("warning", "Warning signs", None, "? **this log does not tell**"),
+        ("warning", "Warning signs", None, "? **unclear**"),
     ],
 )
 def test_a_sign_says_in_words_whether_it_is_seen_and_by_its_mark_whether_that_is_good(
@@ -86,21 +86,6 @@ def test_a_text_with_a_number_and_a_dot_does_not_become_a_list() -> None:
 def test_where_no_knowledge_fits_the_page_says_so() -> None:
     unknown = dataclasses.replace(sample_report.keypoint_explanation(), model="")
     assert "No knowledge file fits these metrics" in explanation_markdown("x", unknown)
-
-
-@pytest.mark.parametrize(
-    "section",
-    [
-        Section("s", "As the reference user saw."),
-        Section("s", "", (Explained("m", "of the reference user"),)),
-        Section("s", "", (Explained("m", "", (("typical", "3 (the reference user's notes)"),)),)),
-        Section("s", signs=(Sign("good", "in the reference user's stage 1", True, "", ""),)),
-    ],
-)
-def test_who_the_reference_user_is_is_said_once_where_the_words_are_used(section: Section) -> None:
-    page = explanation_markdown("x", Explanation("m", (section, section)))
-    assert page.count("The reference user is the person whose") == 1
-    assert "reference user" not in explanation_markdown("x", Explanation("m", (Section("s", "text"),)))
 
 
 def test_an_item_may_have_a_name_alone_and_a_sign_no_evidence() -> None:

@@ -21,7 +21,7 @@ def refusal(*paths):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "there is no such log"),
+        (None, "not found"),
         (b"", "is empty"),
         (b"PK\x03\x04\x00\x00", "is a binary file"),
         (b"hello\n", "has no line of a known format"),

@@ -20,7 +20,7 @@ ALWAYS = ("train", "val")
 
 
 def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
-    """What the logs of one training say, against what the workflow expects of it (if it says so)."""
+    """What the logs of one training show, compared with what the workflow expects of it, if that is known."""
     case = Case(log, expectation or Expectation(), _knowledge(log))
     findings = tuple(finding for check in CHECKS for finding in check(case))
     came = reached(case)
@@ -50,7 +50,7 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
 
 
 def not_judged(sources: Iterable[str], why: str) -> Analysis:
-    """Of a finished training whose logs nobody reads: its checkpoint speaks for it, its numbers do not."""
+    """Of a finished training whose log has no known format: it is complete, its numbers were not checked."""
     nothing, found = Progress(0, 0, None, None, None, False), (Finding("log", "warning", why),)
     return Analysis("unknown", tuple(sources), 0, 0, 0, nothing, {}, found, Verdict("not judged", why))
 

@@ -89,5 +89,5 @@ def measured(train: Iterable[str], val: Iterable[str]) -> list[str]:
 
 
 def overall_score(names: list[str]) -> str | None:
-    """The one metric that a glance should tell: a known overall score, else the first."""
+    """The one metric to show first: a known overall score, else the first."""
     return next((name for name in names if name.endswith(OVERALL_SCORES)), names[0] if names else None)

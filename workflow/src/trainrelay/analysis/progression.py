@@ -1,4 +1,4 @@
-"""The total loss at the points of a training that a person looks at."""
+"""The total loss at the points of a training that are worth a look."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _warmup_done(rows: list[Row]) -> Row | None:
 
 
 def _early(rows: list[Row]) -> Row | None:
-    """The row nearest to iteration 100, where one lies within a half of it."""
+    """The row nearest to iteration 100, if one is within half of that."""
     nearest = min(rows, key=lambda row: abs(row.iteration - EARLY_ITERATION))
     return nearest if abs(nearest.iteration - EARLY_ITERATION) <= EARLY_ITERATION // 2 else None
 

@@ -44,8 +44,8 @@ def from_json(found: Mapping[str, Any]) -> Analysis:
         return _adapter().validate_python(plain)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LogError(
-            f"this is not an analysis that trainrelay wrote ({_why(error)}); delete the file and type"
-            " `snakemake` to have it written again"
+            f"this is not an analysis that trainrelay wrote ({_why(error)}); delete the file and run"
+            " `snakemake` to write it again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What people read: the Markdown of one stage's analysis, of what its numbers mean, and the HTML pages.
+"""The output: the Markdown of one stage's analysis, of what its numbers mean, and the HTML pages.
 
 Pure: values in, text out; the same values give the same bytes.
 """

@@ -44,14 +44,14 @@ def calm_findings(stage: StageReport) -> tuple[Finding, ...]:
 
 
 def accepted(stage: StageReport) -> Iterator[Notice]:
-    """What a person took the responsibility for, and why."""
+    """What was accepted despite a finding, and the reason that was given."""
     reason = accepted_reason(stage)
     if reason:
         when = f" on {utc(stage.acceptance.at_s)}" if stage.acceptance else ""
-        title = f"A person accepted a blocking finding{when}"
+        title = f"A blocking finding was accepted{when}"
         yield Notice("bad", title, f"The reason given: “{reason}”")
     elif stage.acceptance:
-        title = "A person accepted that this stage is trained again"
+        title = "Retraining this stage was accepted"
         yield Notice("warn", title, f"The reason given: “{stage.acceptance.reason}”")
 
 
@@ -63,7 +63,7 @@ def _fallback(stage: StageReport) -> Iterator[Notice]:
 
 
 def _why(stage: StageReport) -> str:
-    """What the probes said of the rungs that were left."""
+    """The probes' errors on the rungs that were left."""
     probes = [probe for attempt in stage.attempts for probe in attempt.probes]
     said = [f"{probe.rung} {probe.outcome}: {probe.error}" for probe in probes if probe.error]
     return f" ({'; '.join(dict.fromkeys(said))})" if said else ""
@@ -78,7 +78,7 @@ def _failed_attempts(stage: StageReport) -> Iterator[Notice]:
 
 
 def _is_normal(finding: Finding, stage: StageReport) -> bool:
-    """A running stage is not finished; that is no news."""
+    """That a running stage is not finished needs no notice."""
     return finding.check == "progress" and stage.state == "running"
 
 
@@ -86,7 +86,7 @@ def _consequence(finding: Finding, stage: StageReport) -> str:
     if not finding.blocking:
         return ""
     if accepted_reason(stage):
-        return "This blocked the promotion of the checkpoint until a person accepted it."
+        return "This blocked the promotion of the checkpoint until it was accepted."
     return "This blocks the promotion of the checkpoint."
 
 

@@ -1,4 +1,4 @@
-"""A stage at one glance: its state and its verdict; and the headlines of a run and of all runs."""
+"""A stage at a glance: its state and its verdict; and the headlines of a run and of all runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE_TONES: dict[str, Tone] = {
     "changed": "warn",
 }
 VERDICT_TONES: dict[str, Tone] = {"healthy": "ok", "warning": "warn", "failed": "bad", "not judged": "warn"}
-VERDICT_WORDS = {"warning": "Needs a look", "failed": "Failed its checks"}  # the others say it themselves
+VERDICT_WORDS = {"warning": "Needs a look", "failed": "Failed its checks"}  # the others are their own words
 WORST_FIRST: tuple[Tone, ...] = ("bad", "warn", "live", "ok", "idle")
 HEADLINES: dict[Tone, str] = {
     "bad": "Something failed",
@@ -63,7 +63,7 @@ def state_tone(stage: StageReport) -> Tone:
 
 
 def verdict_tone(stage: StageReport) -> Tone:
-    """The colour of the verdict; a failure that a person accepted is a warning."""
+    """The colour of the verdict; an accepted failure is a warning."""
     if stage.analysis is None:
         return "idle"
     if _is_only_under_way(stage):
@@ -78,10 +78,10 @@ def verdict_words(stage: StageReport) -> tuple[str, str]:
         return _without_analysis(stage)
     verdict = stage.analysis.verdict
     if _is_only_under_way(stage):
-        return "Still training", "Nothing speaks against it so far."
+        return "Still training", "No problem found so far."
     word = VERDICT_WORDS.get(verdict.kind, verdict.kind.capitalize())
     if verdict.kind == "failed" and accepted_reason(stage):
-        word += ", accepted by a person"
+        word += ", accepted by an override"
     return word, sentence(verdict.reason)
 
 
@@ -93,18 +93,18 @@ def _without_analysis(stage: StageReport) -> tuple[str, str]:
 
 
 def _is_only_under_way(stage: StageReport) -> bool:
-    """Whether all that the checks hold against a running stage is that it has not ended."""
+    """Whether the only finding above info of a running stage is that it has not ended."""
     loud = [each for each in findings_of(stage) if each.severity != "info"]
     return stage.state == "running" and bool(loud) and all(each.check == "progress" for each in loud)
 
 
 def findings_of(stage: StageReport) -> tuple[Finding, ...]:
-    """What the checks said, as far as there is an analysis."""
+    """What the checks found, if there is an analysis."""
     return stage.analysis.findings if stage.analysis else ()
 
 
 def accepted_reason(stage: StageReport) -> str | None:
-    """Why a person let the workflow go on past a blocking finding, if one did."""
+    """The reason given for accepting a blocking finding, if one was."""
     if stage.checkpoint and stage.checkpoint.accepted:
         return stage.checkpoint.accepted
     return stage.acceptance.reason if stage.acceptance and stage.acceptance.kind == "gate" else None

@@ -61,7 +61,7 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     resumed = attempt.resumed_from
     final = attempt.final_checkpoint
     yield "started", utc(attempt.started_s)
-    yield "ended", utc(attempt.ended_s) if attempt.ended_s is not None else "not yet, or nobody saw it"
+    yield "ended", utc(attempt.ended_s) if attempt.ended_s is not None else "not yet, or not recorded"
     yield "host", attempt.host
     if attempt.slurm:
         yield "Slurm job", _slurm_job(attempt.slurm)

@@ -9,10 +9,8 @@ from trainrelay.report.card import Tone
 from trainrelay.report.escape import code, text
 from trainrelay.report.wording import sentence
 
-SEEN: dict[bool | None, str] = {True: "seen", False: "not seen", None: "this log does not tell"}
+SEEN: dict[bool | None, str] = {True: "seen", False: "not seen", None: "unclear"}
 MARKS: dict[Tone, str] = {"ok": "✓", "warn": "!"}
-WHO = "the reference user"
-WHO_IS = f"{WHO.capitalize()} is the person whose UniAD and keypoint trainings the typical numbers come from."
 KINDS = {"good": "Good signs", "warning": "Warning signs"}
 
 
@@ -25,20 +23,10 @@ def explanation_markdown(title: str, explanation: Explanation) -> str:
 
 
 def known_as(explanation: Explanation) -> str:
-    """Where the words come from, and who is meant by a person they speak of."""
-    known = "No knowledge file fits these metrics; what is said here holds of any training."
+    """Which knowledge files the explanation comes from."""
     if explanation.model:
-        known = f"Explained with what is known of {sentence(explanation.model)}"
-    return f"{known} {WHO_IS}" if any(WHO in said for said in _said(explanation)) else known
-
-
-def _said(explanation: Explanation) -> Iterator[str]:
-    for section in explanation.sections:
-        yield section.text
-        yield from (sign.text for sign in section.signs)
-        for item in section.items:
-            yield item.text
-            yield from (fact for _, fact in item.facts)
+        return f"Explained with what is known of {sentence(explanation.model)}"
+    return "No knowledge file fits these metrics; this applies to any training."
 
 
 def by_kind(section: Section) -> list[tuple[str, list[Sign]]]:

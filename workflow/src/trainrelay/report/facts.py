@@ -1,4 +1,4 @@
-"""The facts of a stage that one glance has to tell, and how much of it is trained."""
+"""The facts on a stage's card, and how much of it is trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Fact:
 
 
 def of(stage: StageReport, *, brief: bool = False) -> tuple[Fact, ...]:
-    """What one glance at a stage has to tell; brief, as the overview shows it."""
+    """The facts on a stage's card; brief for the overview."""
     trained = (_epochs(stage), _loss(stage), *_validation(stage), _time(stage))
     cost = () if brief else (_gpu_hours(stage),)
     return (*trained, *cost, _backend(stage), _promoted(stage))

@@ -19,7 +19,7 @@ from trainrelay.report.plots import svg, wants_log
 
 
 def run_html(report: RunReport) -> str:
-    """The whole page; parts that are missing are said to be missing."""
+    """The whole page; missing parts are named."""
     plots = [_plots(stage, f"s{place}") for place, stage in enumerate(report.stages, start=1)]
     stages = list(zip(report.stages, plots, strict=True))
     tone, word, complete = card.headline(report)
@@ -27,7 +27,7 @@ def run_html(report: RunReport) -> str:
 
 
 def overview_html(overview: Overview) -> str:
-    """The page of all runs; one of which nothing is known yet has its place, too."""
+    """The page of all runs; one of which nothing is known yet is listed too."""
     tone, word, complete = card.overview_headline(overview)
     return _page("overview.html.j2", overview=overview, tone=tone, word=word, complete=complete)
 
@@ -40,7 +40,7 @@ def _page(template: str, **content: Any) -> str:
 
 
 def address(run: str) -> str:
-    """Where a run's report lies, seen from the overview; nothing in a name leads elsewhere."""
+    """Where a run's report is, seen from the overview; nothing in a name leads elsewhere."""
     return f"{quote(run, safe='', errors='replace')}/report.html"
 
 

@@ -1,4 +1,4 @@
-"""analysis.md: what the log of one stage says, in the sections people know."""
+"""analysis.md: what the log of one stage shows, in the usual sections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OVERALL = {
     "failed": "Training failed its checks.",
     "not judged": "Training was not judged.",
 }
-# What people fear -> the checks that would have said so.
+# What often goes wrong -> the checks that would have found it.
 ALARMS = {
     "NaN/Inf issues": {"non-finite", "clamped-infinity", "lost-term"},
     "loss spikes": {"spikes"},
@@ -55,7 +55,7 @@ def _setup(analysis: Analysis) -> str:
         f"host {setup['host']}" if "host" in setup else "",
         *(f"{key} {value}" for key, value in setup.items() if key not in _SAID_BY_NAME),
     ]
-    return text(", ".join(filter(None, parts)) or "the log says nothing of it") + "."
+    return text(", ".join(filter(None, parts)) or "not in the log") + "."
 
 
 def _gpus(setup: Mapping[str, str]) -> str:
@@ -146,7 +146,7 @@ def _blocked(analysis: Analysis) -> str:
     if not checks:
         return ""
     names = text(", ".join(checks))
-    return f"The checkpoint is not promoted ({names}) until this is mended or a person accepts it."
+    return f"The checkpoint is not promoted ({names}) until you fix this or run `trainrelay accept`."
 
 
 def _is_loud(finding: Finding) -> bool:

@@ -33,7 +33,7 @@ MOST_VALIDATION_METRICS = 8
 class Observation:
     """One numbered point. `title` and `note` are plain; `lines` are finished Markdown.
 
-    `findings` are those it speaks of; every finding of an analysis is in exactly one place.
+    `findings` are those it is about; every finding of an analysis is in exactly one place.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Observation:
 
 
 def observations(analysis: Analysis) -> list[Observation]:
-    """All numbered points: what is critical and has no place of its own first, then the usual order."""
+    """All numbered points: what is critical and has no place below first, then the usual order."""
     usual = [
         *_convergence(analysis),
         *_components(analysis),
@@ -211,7 +211,7 @@ def _steepest(progression: tuple[Milestone, ...]) -> str:
     if len(falls) < 2:
         return ""
     size, a, b = max(falls, key=lambda fall: fall[0])
-    return f"The steepest drop lies between {text(a.label)} and {text(b.label)}." if size > 0 else ""
+    return f"The steepest drop is between {text(a.label)} and {text(b.label)}." if size > 0 else ""
 
 
 def _said(found: list[Finding], title: str = "") -> str:

@@ -74,7 +74,7 @@ def _draw(axes: Axes, panel: Panel, unit: int, restarts: Sequence[int]) -> None:
 
 
 def _span(axes: Axes, panel: Panel, unit: int) -> None:
-    """The whole training on the horizontal axis, with whatever lies beyond it."""
+    """The whole training on the horizontal axis, with whatever is beyond it."""
     if panel.span is not None:
         axes.update_datalim([(step / unit, 0) for step in panel.span], updatey=False)
         axes.autoscale_view(scaley=False)

@@ -1,4 +1,4 @@
-"""matplotlib's SVG file made fit to stand inside a page with a strict style policy.
+"""matplotlib's SVG file made fit for a page with a strict style policy.
 
 No style attributes, no scripts, no metadata: styles become presentation attributes, sentinel colours
 become CSS classes, ids get a prefix, sizes follow the page.

@@ -1,6 +1,6 @@
 """The losses of the decoder layers: later layers refine earlier ones, and all of them fall.
 
-Out of order: a layer's loss lies more than a fifth above that of the layer before. Not falling: after three
+Out of order: a layer's loss is more than a fifth above that of the layer before. Not falling: after three
 epochs an earlier layer's loss is not 1% below its start.
 """
 
@@ -61,7 +61,7 @@ def _layers(case: Case, base: str, names: tuple[str, ...]) -> Layers | None:
 
 
 def auxiliary(case: Case) -> Iterator[Finding]:
-    """A warning each for layers out of order and for those that do not fall; else how they stand."""
+    """One warning for layers out of order, one for those that do not fall; else their values."""
     found = layers_of(case)
     disordered = [one for one in found if one.out_of_order()]
     stuck = [name for one in found for name in one.not_falling()]

@@ -1,4 +1,4 @@
-"""The communication backend, where it is not the one that GPUs are made for."""
+"""The communication backend, if it is not the one that is made for GPUs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def backend(case: Case) -> Iterator[Finding]:
         yield Finding(
             "backend",
             "warning",
-            f"The workflow asked for the {expected} backend, the trainer's config says {seen}.",
+            f"The workflow set the {expected} backend, but the trainer's config has {seen}.",
             evidence={"expected": expected, "seen": seen},
             advice="Check that --cfg-options dist_params.backend=... reaches the trainer.",
         )
@@ -30,5 +30,5 @@ def backend(case: Case) -> Iterator[Finding]:
 
 
 def _on_gpus(case: Case) -> bool:
-    """mmcv prints `memory` only where there are GPUs."""
+    """mmcv prints `memory` only if there are GPUs."""
     return "gpus" in case.log.setup or "memory" in case.names

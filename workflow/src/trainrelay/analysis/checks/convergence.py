@@ -30,7 +30,7 @@ class Levels:
     best: float
     now: float
     points: int
-    few: int  # with fewer points nothing is said
+    few: int  # fewer points are not judged
 
     @property
     def diverged(self) -> bool:
@@ -46,7 +46,7 @@ class Levels:
 
 
 def levels(case: Case) -> Levels | None:
-    """None where there are not two finite values of a total loss."""
+    """None if the total loss has fewer than two finite values."""
     if case.total is None:
         return None
     values, few = _judged(case, case.total)
@@ -67,7 +67,7 @@ def _judged(case: Case, total: str) -> tuple[list[float], int]:
 
 
 def divergence(case: Case) -> Iterator[Finding]:
-    """Critical: training on from here, or handing this on, is a loss."""
+    """Critical: neither continue from here nor promote this."""
     found = levels(case)
     if found is None or not found.diverged:
         return
@@ -101,7 +101,7 @@ def convergence(case: Case) -> Iterator[Finding]:
         yield _finding(found, "warning", message, advice)
     elif found.rising_again:
         advice = (
-            "Look at the learning rate and the gradient norm where it turned; keep the checkpoint from there."
+            "Check the learning rate and the gradient norm where it turned; keep the checkpoint from there."
         )
         message = f"The total loss rises again: {text(found.best)} at best, {text(found.now)} now."
         yield _finding(found, "warning", message, advice)
@@ -110,7 +110,7 @@ def convergence(case: Case) -> Iterator[Finding]:
         yield replace(spoiled, evidence={**spoiled.evidence, "enough": False})
     elif negative(case):
         message = f"The total loss went from ~{text(found.first)} to ~{text(found.now)}"
-        yield _finding(found, "info", f"{message}, which says little: it holds a negative cross-entropy.")
+        yield _finding(found, "info", f"{message}, which shows little: it contains a negative cross-entropy.")
     else:
         yield _finding(found, "info", f"Healthy convergence: {_dropped(found)}.")
 

@@ -29,12 +29,12 @@ def negative_cross_entropy(case: Case) -> Iterator[Finding]:
         f"{name} is negative in {percent(share)} of its values (lowest {text(min(found))}, now"
         f" {text(found[-1])}){others}. A correct cross-entropy cannot be negative: this is like an NLL"
         " (negative log-likelihood) logged as a log probability. The likely cause is an NLL over raw logits,"
-        " without log_softmax (it is the negated logit of the right class, and has no lower end), or a lost"
+        " without log_softmax (it is the negated logit of the right class, and has no lower bound), or a lost"
         " sign.",
         metric=name,
         evidence={"lowest": min(found), "now": found[-1], "share": share, "terms": list(values)},
         advice="Put log_softmax before nll_loss (or use cross_entropy on the logits), and check the sign."
-        " Until then neither this term nor the total tells whether the classes are learnt: judge by the"
+        " Until then neither this term nor the total shows whether the classes are learnt: judge by the"
         " validation metrics.",
     )
 

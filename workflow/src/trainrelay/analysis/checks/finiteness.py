@@ -1,4 +1,4 @@
-"""Numbers that left the finite world, also where the trainer hides it."""
+"""Numbers that are NaN or Inf, also where the trainer hides it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Point = tuple[Row, float]
 
 
 def non_finite(case: Case) -> Iterator[Finding]:
-    """NaN or Inf in a loss or the gradient norm ends the use of the weights; elsewhere it is a warning."""
+    """NaN or Inf in a loss or the gradient norm spoils the weights; elsewhere it is a warning."""
     said = set()
     for name in case.names:
         bad = _bad(case, name, "train")
@@ -32,7 +32,7 @@ def non_finite(case: Case) -> Iterator[Finding]:
 
 
 def _other_rows(case: Case, said: set[str]) -> Iterator[Finding]:
-    """Epoch means, where the lines between do not show it: one broken iteration spoils the mean of its
+    """Epoch means, if the lines between do not show it: one broken iteration spoils the mean of its
     epoch, and the weights only if it stays so. Validation losses, which do not touch the weights."""
     phases: tuple[Phase, ...] = ("epoch", "val")
     for phase in phases:

@@ -1,4 +1,4 @@
-"""Whether the training started from the weights that the earlier stage handed over."""
+"""Whether the training started from the checkpoint of the earlier stage."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def _wrong(expected: str, loaded: list[str]) -> Finding:
         "critical",
         f"The training should have started from {expected}, but {instead}.",
         evidence={"expected": expected, "loaded": loaded},
-        advice=f"See why the trainer did not load {expected} (mmcv: load_from), and start again.",
+        advice=f"Check why the trainer did not load {expected} (mmcv: load_from), and start again.",
         blocking=True,
     )
 
 
 def partial_load(case: Case) -> Iterator[Finding]:
     """Weights that did not match: new heads are missing by design, and so is what a part's own
-    pre-training does not fit; all else deserves a look."""
+    pre-training does not fit; all else is a warning."""
     for at, marker in enumerate(case.log.markers):
         if marker.kind == "mismatch":
             path = _loaded_before(case.log.markers[:at], marker.segment)
@@ -74,7 +74,7 @@ def _loaded_before(markers: tuple[Marker, ...], segment: int) -> str | None:
 
 
 def _whole_model(case: Case, path: str | None) -> bool:
-    """Whether these are the weights of the whole model, as far as it can be told."""
+    """Whether these are the weights of the whole model, as far as the log shows."""
     config = case.log.config
     named = (case.expectation.initial_checkpoint, config.get("load_from"), config.get("resume_from"))
     wholes = [name for name in named if isinstance(name, str)]

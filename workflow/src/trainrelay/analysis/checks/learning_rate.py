@@ -24,7 +24,7 @@ Mismatch = tuple[Row, float, float]  # where, expected, seen
 
 
 def learning_rate(case: Case) -> Iterator[Finding]:
-    """Where it peaked and where it is; a warning where it is not what the config says."""
+    """Where it peaked and where it is; a warning if it is not what the config sets."""
     points = case.points("lr")
     if not points:
         return
@@ -71,7 +71,7 @@ def _schedules(case: Case) -> list[Schedule]:
 
 
 def _stepped(case: Case, points: list[tuple[Row, float]]) -> list[Schedule]:
-    """DETR's rule, a tenth every `lr_drop` epochs, where nothing speaks against it.
+    """DETR's rule, a tenth every `lr_drop` epochs, unless the log contradicts it.
 
     Empty where the log starts at another rate than `lr` (scaled by the batch size), where the trainer's
     arguments know of another schedule, or where the rate goes another way from the start.
@@ -87,7 +87,7 @@ def _stepped(case: Case, points: list[tuple[Row, float]]) -> list[Schedule]:
 
 
 def _length(case: Case) -> Length:
-    """The length the trainer was told, which the schedule follows."""
+    """The length that the trainer was given, which the schedule follows."""
     length, epochs = case.log.iters_per_epoch, case.log.max_epochs
     if case.by_iteration:
         return Length(None, length, None)

@@ -11,7 +11,7 @@ from trainrelay.records import STOPPED, Finding, Marker, Progress
 
 
 def progress(case: Case) -> Iterator[Finding]:
-    """Unfinished is critical where the workflow expects an end; else what it says depends on errors."""
+    """Unfinished is critical if the workflow expects an end; else its severity depends on errors."""
     came = reached(case)
     if not case.train:
         yield _no_rows(case, came)
@@ -66,20 +66,20 @@ def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
         f"{_state(came)}: {_place(case, came)}{why}.",
         where=case.where(case.train[-1]),
         evidence={**_evidence(came), **({"error": error.text} if error else {})},
-        advice="If the training still runs, wait for its end; if it stopped, start it again: it resumes.",
+        advice="If the training still runs, wait for its end; if it stopped, run the same command again: it resumes.",
         blocking=expected,
     )
 
 
 def _stopped(case: Case, came: Progress) -> Finding:
-    """A person or Slurm asked for it, so what the ranks printed when they were ended is no error."""
+    """You or Slurm requested it, so what the ranks printed when they were ended is no error."""
     return Finding(
         "progress",
         "warning",
         f"Stopped on request: {_place(case, came)}.",
         where=case.where(case.train[-1]),
         evidence=_evidence(came),
-        advice="Start it again, the same way: it resumes from its newest checkpoint.",
+        advice="Run the same command again: it resumes from its newest checkpoint.",
     )
 
 

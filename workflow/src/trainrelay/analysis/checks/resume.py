@@ -1,4 +1,4 @@
-"""Whether a resume that was asked for happened, and what was trained twice."""
+"""Whether a resume that was requested happened, and what was trained twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainrelay.records import Finding, ResumePoint
 
 
 def resume(case: Case) -> Iterator[Finding]:
-    """Critical: asked to resume, started from zero, which a trainer does in silence.
+    """Critical: asked to resume, started from zero, which a trainer does without a word.
 
     What counts is the start that the rows of the log, and so the weights, come from: a start from
     zero that a later attempt left behind is no harm.
@@ -49,15 +49,15 @@ def _fresh_starts_before(case: Case) -> int:
     origin = case.train[0].segment
     started = {m.segment for m in case.log.markers if m.kind == "started"}
     resumed = {m.segment for m in case.log.markers if m.kind == "resumed"}
-    if not started:  # JSON logs say nothing of starts
+    if not started:  # JSON logs do not show starts
         return origin
     return len({segment for segment in started - resumed if segment < origin})
 
 
 def _fresh_starts_allowed(case: Case) -> int:
-    """How many attempts were not asked to resume; the first one, where the attempts are not known."""
-    asked = case.expectation
-    return max(0, len(asked.ended) - len(asked.resumed)) if asked.ended else 1
+    """How many attempts were not to resume; the first one, if the attempts are not known."""
+    expected = case.expectation
+    return max(0, len(expected.ended) - len(expected.resumed)) if expected.ended else 1
 
 
 def _from_zero(case: Case, point: ResumePoint) -> Finding:
@@ -65,7 +65,7 @@ def _from_zero(case: Case, point: ResumePoint) -> Finding:
     return Finding(
         "resume",
         "critical",
-        f"A resume after {place} was asked for, but the training started from zero: {_proof(case, point)}.",
+        f"A resume after {place} was requested, but the training started from zero: {_proof(case, point)}.",
         where=case.where(case.train[0]),
         evidence={"asked": point.epoch, "checkpoint": point.path, "segment": case.train[0].segment},
         advice=f"Check that {point.path} can be read where the trainer runs, and start again.",

@@ -14,7 +14,7 @@ from trainrelay.records import Finding, Phase, Row
 
 ROUNDING = 0.51e-4  # of each printed number
 RELATIVE = 1e-3
-LARGE_ENOUGH = 0.01  # an unscaled value below says little of the ratio
+LARGE_ENOUGH = 0.01  # an unscaled value below shows little of the ratio
 PHASES: tuple[Phase, ...] = ("train", "epoch", "val")
 
 Pair = tuple[Row, float, float]  # where, scaled, unscaled
@@ -100,4 +100,4 @@ def _wrong(found: list[Scale]) -> Finding:
 
 
 def _more(found: list[Scale]) -> str:
-    return f"; so it is with {len(found) - 1} more" if len(found) > 1 else ""
+    return f"; the same holds for {len(found) - 1} more" if len(found) > 1 else ""

@@ -2,7 +2,7 @@
 
 Overfitting: after the best validation loss come at least two evaluations, the last of which is 5% above the
 best, while the training loss fell by 1% since then; the epoch of the best is its onset. Much higher: the last
-validation loss lies above the training loss by more than half of it (15.23 against 18.45 is fine).
+validation loss is above the training loss by more than half of it (15.23 against 18.45 is fine).
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Course:
 
 
 def validation_metric(case: Case) -> Iterator[Finding]:
-    """A warning per metric that got worse, and one finding of how the others stand."""
+    """A warning per metric that got worse, and one finding with the values of the others."""
     found = [course for name in case.log.metrics("val") if (course := _course(case, name))]
     for course in found:
         if course.has_got_worse:
@@ -62,9 +62,9 @@ def validation_metric(case: Case) -> Iterator[Finding]:
 
 
 def direction(case: Case, name: str) -> int | None:
-    """1 where up is better, -1 where down is; None where neither the file nor the name tells.
+    """1 where up is better, -1 where down is; None if neither the knowledge file nor the name shows it.
 
-    Losses have checks of their own, and what earlier decoder layers predict nobody uses.
+    Losses have their own checks, and the predictions of earlier decoder layers are not used.
     """
     if "loss" in name or name in case.twins or earlier_layers(name, case.log.metrics("val")):
         return None

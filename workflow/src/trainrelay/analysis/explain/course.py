@@ -34,12 +34,14 @@ class Course:
         """As in "1.21 -> 0.48, 60% lower (means of epochs 1 and 6)"; a single point by its value."""
         if self.points == 1:
             return text(self.now)
-        return f"{text(self.first)} -> {text(self.now)}{_change(self.first, self.now)} ({self.places}){self.bad}"
+        return (
+            f"{text(self.first)} -> {text(self.now)}{_change(self.first, self.now)} ({self.places}){self.bad}"
+        )
 
 
 def _change(first: float, now: float) -> str:
     share = reduction(first, now)
-    if first == now or first <= 0 or now < 0:  # a share of a negative number says nothing
+    if first == now or first <= 0 or now < 0:  # a share of a negative number means nothing
         return ""
     if now >= MANY_TIMES * first:
         return f", {text(now / first)} times as high"
@@ -47,7 +49,7 @@ def _change(first: float, now: float) -> str:
 
 
 def course(case: Case, names: Sequence[str]) -> Course | None:
-    """The mean over these metrics; None where there are no two points to compare."""
+    """The mean over these metrics; None if there are no two points to compare."""
     means, bad = _mean_of([case.epoch_means(name) for name in names]), case.non_finite(*names)
     if case.from_zero and len(means) > 1:
         epochs = f"means of epochs {means[0][0]} and {means[-1][0]}"

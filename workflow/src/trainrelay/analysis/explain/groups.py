@@ -36,7 +36,7 @@ def groups(case: Case) -> Iterator[Section]:
 
 
 def _earlier_layers(case: Case, family: Family) -> bool:
-    """Whether its last layer has an entry of its own, which says all that they share."""
+    """Whether its last layer has its own entry, which has all that they share."""
     base = split(family.members[0]).base
     return base in case.layered and base not in family.members
 
@@ -54,7 +54,7 @@ def _family(case: Case, family: Family) -> Explained:
 
 
 def _text(meaning: Meaning) -> str:
-    """Of a metric that no file knows, the name has said it all."""
+    """Nothing of a metric that no file knows: its name is shown already."""
     known = [part for part in (meaning.label, meaning.meaning) if part and part != meaning.family]
     return ": ".join(known)
 
@@ -121,7 +121,7 @@ def zero_words(meaning: Meaning) -> str:
 
 def _in_range(meaning: Meaning, now: float) -> str:
     if meaning.cross_entropy and now < 0:
-        return "; below zero, which is a warning and not health"
+        return "; below zero, which is a warning sign"
     inside = meaning.typical.holds(now) if meaning.typical else None
     return "" if inside is None else f"; {'inside' if inside else 'outside'} the typical range"
 

@@ -37,7 +37,7 @@ def _sections(case: Case, findings: Sequence[Finding]) -> Iterator[Section]:
 
 
 def _concept(concept: Concept, findings: Sequence[Finding]) -> Section | None:
-    """Left out where the log says nothing of it."""
+    """None if the log has nothing on it."""
     found = [finding for finding in findings if finding.check in concept.checks]
     items = tuple(Explained("here", finding.message) for finding in found)
     return Section(concept.title, concept.text, items) if items or "non-finite" in concept.checks else None

@@ -42,9 +42,9 @@ def _by_findings(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Ju
         return sign.kind == "warning", loud[0].message + more
     if undecided := _undecided(found):
         return None, undecided
-    calm = _overall(case, sign) or [one.message for one in found] or _silence(case, sign.checks)
+    calm = _overall(case, sign) or [one.message for one in found] or _without_findings(case, sign.checks)
     if not calm:
-        return None, UNKNOWN.get(sign.checks[0], "This log does not tell.")
+        return None, UNKNOWN.get(sign.checks[0], "This log does not show it.")
     return sign.kind == "good", calm[0]
 
 
@@ -53,18 +53,18 @@ def _about(sign: KnownSign, finding: Finding) -> bool:
 
 
 def _undecided(found: Sequence[Finding]) -> str:
-    """What a check says that has too few points to judge by."""
+    """The message of a check that has too few points to judge."""
     return next((one.message for one in found if one.evidence.get("enough") is False), "")
 
 
 def _overall(case: Case, sign: KnownSign) -> list[str]:
-    """Of components there is a finding each: one sentence for all, where the sign is about all."""
-    return _silence(case, sign.checks) if sign.checks[0] == "components" and not sign.about else []
+    """Components have one finding per family: one sentence for all, if the sign is about all."""
+    return _without_findings(case, sign.checks) if sign.checks[0] == "components" and not sign.about else []
 
 
-def _silence(case: Case, checks: Sequence[str]) -> list[str]:
+def _without_findings(case: Case, checks: Sequence[str]) -> list[str]:
     """What a check that found nothing has looked at."""
-    return [said for check in checks if check in SILENT and (said := SILENT[check](case))]
+    return [shown for check in checks if check in NO_FINDING and (shown := NO_FINDING[check](case))]
 
 
 def _falls(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
@@ -105,7 +105,7 @@ def _steepest(case: Case, _findings: Sequence[Finding], _sign: KnownSign) -> Jud
     """Between which two points of the progression the total lost most."""
     points = progression(case)
     if len(points) < 3:
-        return None, "There are not enough points to tell."
+        return None, "The log has too few points to judge."
     before, after = max(pairwise(points), key=lambda pair: pair[0].value - pair[1].value)
     fell = f"{text(before.value)} -> {text(after.value)} between {before.label} and {after.label}."
     return after.epoch == points[0].epoch, f"The steepest drop: {fell}"
@@ -118,7 +118,7 @@ JUDGES: Mapping[str, Callable[[Case, Sequence[Finding], KnownSign], Judged]] = {
 }
 
 
-# ---------------------------------------------------------------------- what silence says
+# ---------------------------------------------------------------------- what no finding means
 
 
 def _finite(case: Case) -> str:
@@ -145,7 +145,7 @@ def _no_plateau(case: Case) -> str:
 def _steady_scales(case: Case) -> str:
     found = [one for one in scales(case) if "_" not in one.name.removeprefix("loss_")] or scales(case)
     said = ", ".join(f"{one.name} {text(one.ratio)}" for one in found[:3])
-    return f"Every ratio of scaled to unscaled stays what it is: {said}." if found else ""
+    return f"Every ratio of scaled to unscaled stays the same: {said}." if found else ""
 
 
 def _same_backend(case: Case) -> str:
@@ -161,7 +161,7 @@ def _none_lost(case: Case) -> str:
     return f"None of {len(case.losses)} losses became exactly 0.0." if case.losses else ""
 
 
-SILENT: Mapping[str, Callable[[Case], str]] = {
+NO_FINDING: Mapping[str, Callable[[Case], str]] = {
     "non-finite": _finite,
     "spikes": _no_spikes,
     "negative-cross-entropy": _positive,

@@ -1,4 +1,4 @@
-"""What a metric, or a word of a progress line, means: by every knowledge file, without a log."""
+"""What a metric, or a field of a progress line, means in every knowledge file, without a log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def explain_words(words: Sequence[str]) -> Explanation:
 
 
 def _sections(word: str) -> Iterator[tuple[str, Section]]:
-    """The name of a file, and what it says."""
+    """The name of a file, and its section."""
     for knowledge in packaged():
         fields = [Explained(field.name, field.text) for field in _fields(knowledge, word)]
         items = [*_metric(knowledge, word), *fields]
@@ -93,9 +93,9 @@ def _signs(knowledge: Knowledge, word: str) -> Iterator[KnownSign]:
 def _unknown(word: str) -> str:
     shown = word if len(word) <= LONGEST else word[: LONGEST - 1] + "…"
     near = _with_group(word) or difflib.get_close_matches(word.lower(), _names(), n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return (
-        f"{shown!r}: no file of that name and no metric that is known; {meant}type `trainrelay explain LOG`"
+        f"{shown!r}: no such file and no known metric. {meant}Run `trainrelay explain LOG`"
         " with a training log for all its metrics, or one of: " + ", ".join(EXAMPLES)
     )
 
@@ -111,7 +111,7 @@ def _with_group(word: str) -> list[str]:
 
 
 def _names() -> list[str]:
-    """What a person may have meant: names of metrics and of fields."""
+    """What may have been meant: names of metrics and of fields."""
     fields = [field.name for knowledge in packaged() for field in knowledge.progress]
     metrics = [name for knowledge in packaged() for meaning in knowledge.metrics for name in meaning.examples]
     return list(dict.fromkeys([*metrics, *fields]))

@@ -40,7 +40,7 @@ class Typical(_Frozen):
         return f"{text(self.low)} to {text(self.high)}{said} ({self.source})"
 
     def holds(self, value: float) -> bool | None:
-        """Whether a value lies in the range; None where there is none."""
+        """Whether a value is in the range; None if there is none."""
         return None if self.low is None or self.high is None else self.low <= value <= self.high
 
 
@@ -91,7 +91,7 @@ class Group(_Frozen):
 
 
 class PrintedField(_Frozen):
-    """A field of the progress line. `words` are patterns of what a person may type to ask for it."""
+    """A field of the progress line. `words` are patterns of what you may type to ask for it."""
 
     key: str
     name: str
@@ -157,11 +157,11 @@ class Knowledge(_Frozen):
         return sum(any(re.fullmatch(pattern, name) for pattern in self.recognised_by) for name in names)
 
     def of(self, name: str) -> Meaning:
-        """What a metric means; by its name alone where the file does not say."""
+        """What a metric means; by its name alone if the file does not have it."""
         return self.known(name) or _guessed(name)
 
     def known(self, name: str) -> Meaning | None:
-        """What the file says of a metric."""
+        """What the file has on a metric."""
         for meaning in self.metrics:
             if match := re.fullmatch(meaning.pattern, name):
                 return _filled(meaning, match)
@@ -172,7 +172,7 @@ class Knowledge(_Frozen):
         return next((concept for concept in self.concepts if concept.key == key), None)
 
     def over(self, base: Knowledge) -> Knowledge:
-        """This model in a log of that format: what it does not say itself is said by the format."""
+        """This model in a log of that format: what it does not define itself comes from the format."""
         own_fields = {field.key: field for field in self.progress}
         own_concepts = {concept.key for concept in self.concepts}
         other_groups = {key: group for key, group in base.groups.items() if key not in self.groups}
@@ -201,7 +201,7 @@ _CROSS_ENTROPY = re.compile(r"(^|[._])(b?ce|xent|cross_?entropy)([._]|$)", re.IG
 
 
 def _guessed(name: str) -> Meaning:
-    """A metric that no file knows: a loss if its name says so, grouped by what stands before a dot."""
+    """A metric that no file knows: a loss if its name contains that word, grouped by what is before a dot."""
     return Meaning(
         pattern=re.escape(name),
         group=split(name).group or "other",

@@ -137,7 +137,7 @@ class _Clock:
         return (row.epoch - 1) * (row.iters_per_epoch or self.length) + done
 
     def end_of_epoch(self, row: RowSeen, last: int) -> int:
-        """Where means and validations stand; the last training step where epochs are not counted."""
+        """The step of means and validations; the last training step where epochs are not counted."""
         if self.epochs_only:
             return row.epoch
         return last if self.by_iteration else max(last, row.epoch * (row.iters_per_epoch or self.length))
@@ -206,7 +206,7 @@ def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
 
 
 def _spacing(training: list[Row], clock: _Clock) -> int:
-    """How many iterations lie between two rows of one start."""
+    """How many iterations are between two rows of one start."""
     guess = training[-1].iteration if len(training) > 1 else clock.interval or 0  # of a row per epoch, or one
     return max(1, _interval([training]) or guess)
 

@@ -10,7 +10,7 @@ class EpochCount:
     """Gathers the proofs of one file.
 
     A header [0] proves 0. Of the first summary after each header (summaries count from 1) the same number
-    speaks for 1, the next one for 0. A header [N] of N epochs proves 1, as does a header [1] with which a
+    counts for 1, the next one for 0. A header [N] of N epochs proves 1, as does a header [1] with which a
     start begins that resumes nothing.
     """
 

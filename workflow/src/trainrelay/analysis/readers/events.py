@@ -16,7 +16,7 @@ class RowSeen:
     """A line of numbers. `iters_per_epoch` and `max_iters` as far as the line says them.
 
     `by_iteration` marks trainers that count iterations over the whole run; `key` is equal for two
-    copies of one line (None: cannot be told), so that one run's console log and log file are not
+    copies of one line (None: not known), so that one run's console log and log file are not
     counted twice. `from_zero`: `iteration` counts from 0, so one more is done than it says. An "epoch"
     row without values only says that its epoch was trained.
     """
@@ -34,7 +34,7 @@ class RowSeen:
 
 @dataclass(frozen=True, slots=True)
 class MarkerSeen:
-    """A line that says something besides numbers. Of a `loaded` one, `text` is the path."""
+    """A line with something other than numbers. Of a `loaded` one, `text` is the path."""
 
     kind: MarkerKind
     text: str
@@ -44,7 +44,7 @@ class MarkerSeen:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStarted:
-    """A trainer process introduced itself: what follows is a new start. `rank` where it says which it is."""
+    """A trainer process introduced itself: what follows is a new start. `rank` if it names it."""
 
     rank: int | None = None
 
@@ -61,7 +61,7 @@ class EpochsCounted:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the log tells of the machine and of the trainer config."""
+    """What the log shows of the machine and of the trainer config."""
 
     setup: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -85,7 +85,7 @@ Event = RowSeen | MarkerSeen | ProcessStarted | EpochsCounted | Facts | Training
 
 
 class Format(Protocol):
-    """A log format: one module. `title` is how a person calls it."""
+    """A log format: one module. `title` is its name in messages."""
 
     name: str
     title: str

@@ -77,7 +77,7 @@ class Averages:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What stands in a line: the first number of each metric, and that in parentheses.
+    """The numbers of a line: the first number of each metric, and that in parentheses.
 
     `torn`: something there is neither, as where another process wrote into the line.
     """

@@ -86,7 +86,7 @@ def _introduced(start: Start) -> Iterator[Placed]:
 
 
 def _begun(trained: Trained, again: bool, shift: int) -> Iterator[Placed]:
-    """A start whose first line is of a later epoch resumed, whether it says so or not."""
+    """A start whose first line is of a later epoch resumed, whether it prints that or not."""
     if trained.start is not None:
         yield from _introduced(trained.start)
     elif again:
@@ -94,7 +94,7 @@ def _begun(trained: Trained, again: bool, shift: int) -> Iterator[Placed]:
     _, seen = trained.rows()[0]
     finished = (seen.epoch or 0) + shift - 1
     if finished > 0 and (trained.start is not None or again):
-        text = f"training goes on with Epoch: [{seen.epoch}]"
+        text = f"training continues with Epoch: [{seen.epoch}]"
         yield trained.at, MarkerSeen("resumed", text, finished, finished * seen.length)
 
 
@@ -117,7 +117,7 @@ def _row(
 
 
 def _summarized(parts: list[_Part], summed: Sequence[tuple[int, Said]]) -> list[_Part]:
-    """Gives each summary to the start in which it was printed, or to one of its own before all others."""
+    """Gives each summary to the start in which it was printed, or to a separate one before all others."""
     shift = 1 if any(said.number == 0 for _, said in summed) else 0
     firsts = [part.first for part in parts]
     alone: list[_Part] = []

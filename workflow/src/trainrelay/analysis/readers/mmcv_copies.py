@@ -1,6 +1,6 @@
-"""Records that stand in an mmcv log twice: each line doubled, or two processes that write into one file.
+"""Records that an mmcv log has twice: each line doubled, or two processes that write into one file.
 
-Such a record is no restart. A process that starts again needs longer than SOON_S to say the same once more,
+Such a record is no restart. A process that starts again needs longer than SOON_S to print the same again,
 and introduces itself before it logs the same iteration again.
 """
 

@@ -1,6 +1,6 @@
 """mmcv JSON (`*.log.json` of TextLoggerHook): a meta object per start, then one object per logged line.
 
-Floats are rounded to 5 decimals, NaN is written bare, and nothing says how long an epoch is.
+Floats are rounded to 5 decimals, NaN is written bare, and the length of an epoch is not in it.
 """
 
 from __future__ import annotations

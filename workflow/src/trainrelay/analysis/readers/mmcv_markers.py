@@ -41,7 +41,7 @@ class Narrator:
         self._open(text, stamped)
 
     def ended(self) -> Iterator[Event]:
-        """The events of the block that was open, if any; each line once, where all stand there twice."""
+        """The events of the block that was open, if any; each line once, if all are there twice."""
         if self._close is not None:
             close, block = self._close, self._block
             self._close, self._block = None, []

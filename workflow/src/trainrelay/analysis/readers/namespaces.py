@@ -26,7 +26,7 @@ class NamespaceReader:
         self._lines = 0
 
     def feed(self, line: str) -> bool:
-        """Reads a line on; whether the Namespace goes on after it."""
+        """Reads one more line; whether the Namespace continues after it."""
         _, opening, rest = line.partition(OPENING)
         if opening:
             self._items.append([])

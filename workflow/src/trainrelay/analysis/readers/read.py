@@ -21,14 +21,14 @@ from trainrelay.records import Log
 # A further format is one more module and one more entry here.
 FORMATS: tuple[Format, ...] = (MmcvText(), MmcvJson(), MetricLoggerText(), MetricLoggerJson())
 CLAIMS = 3  # lines that settle it
-_SHOWN, _LINE_CHARS = 3, 120  # of a log that nobody reads
+_SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
 READS = ", ".join(form.title for form in FORMATS)
 
 
 def read(paths: Sequence[Path]) -> Log:
     """All logs of one training, oldest first, as one table.
 
-    A file of which no line is known (an attempt that died before it said anything) is allowed beside
+    A file of which no line is known (an attempt that died before it printed anything) is allowed beside
     one that is known. Raises LogError for files that are missing, binary, unknown, or of two formats.
     """
     if not paths:

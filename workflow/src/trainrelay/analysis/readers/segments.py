@@ -173,14 +173,14 @@ def _merge_markers(copy: Segment, original: Segment) -> None:
 
 
 def _count_from_one(segment: Segment) -> None:
-    """Another file of the same trainer proves that its epochs count from 1, where this one does not tell."""
+    """Another file of the same trainer proves that its epochs count from 1, where this one does not show it."""
     if not segment.guessed:
         return
     lengths = (row.iters_per_epoch for row in segment.rows if row.iters_per_epoch)
     length = next(lengths, 0)
     segment.rows = [replace(row, epoch=row.epoch - 1) for row in segment.rows]
     moved = (_one_earlier(marker, length) for marker in segment.markers)
-    # What went on with the first epoch was no resume.
+    # What continued with the first epoch was no resume.
     segment.markers = [marker for marker in moved if marker.kind != "resumed" or marker.epoch]
 
 

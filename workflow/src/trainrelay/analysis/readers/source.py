@@ -1,4 +1,4 @@
-"""Opening a log: what cannot be one is refused in a sentence, what can be is read line by line."""
+"""Opens a log: refuses what cannot be one, reads what can be line by line."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def check(path: Path, reads: str) -> None:
 def lines(path: Path) -> Iterator[str]:
     """The lines with their ends; a carriage return of a progress bar ends a line too.
 
-    NUL bytes are left out. They fill what a crash kept from being written, so what stands before them is a
-    line that was cut, and what follows is a line of its own.
+    NUL bytes are left out. They fill what a crash kept from being written, so what is before them is a
+    line that was cut, and what follows is another line.
     """
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         while line := file.readline(LINE_LIMIT):
@@ -45,8 +45,8 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def how(reads: str) -> str:
-    """What to type instead."""
-    return f"trainrelay reads {reads}: type `trainrelay analyze LOG...` with the trainer's own log"
+    """What to run instead."""
+    return f"trainrelay reads {reads}: run `trainrelay analyze LOG...` with the trainer's own log"
 
 
 def _is_binary(head: bytes) -> bool:
@@ -56,7 +56,7 @@ def _is_binary(head: bytes) -> bool:
 
 def _regular(path: Path, reads: str) -> Path:
     if not path.exists():
-        raise LogError(f"{path}: there is no such log; {how(reads)}")
+        raise LogError(f"{path}: not found; {how(reads)}")
     if path.is_dir():
         raise LogError(f"{path}: is a folder, not a log; {how(reads)}")
     if not path.is_file():

@@ -84,7 +84,7 @@ class Trained:
             self.lines[place] += lines
 
     def printing(self) -> int:
-        """How many ranks print: how often a line usually stands there."""
+        """How many ranks print: how often a line is usually there."""
         return Counter(map(len, self.lines.values())).most_common(1)[0][0]
 
     def mistrust(self) -> None:

@@ -49,7 +49,7 @@ def opens(line: str) -> bool:
 
 
 class SummaryReader:
-    """Follows the lines of a file; between two lines of a summary no other line may stand."""
+    """Follows the lines of a file; between two lines of a summary no other line may be."""
 
     def __init__(self) -> None:
         self._number = 0
