@@ -8,7 +8,6 @@ from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks import CHECKS
 from trainrelay.analysis.explain import explanation
 from trainrelay.analysis.knowledge import best_for, of_format
-from trainrelay.analysis.knowledge.model import Knowledge
 from trainrelay.analysis.progression import progression
 from trainrelay.analysis.reached import reached
 from trainrelay.analysis.summary import Point, curve, summary
@@ -21,7 +20,8 @@ ALWAYS = ("train", "val")
 
 def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
     """What the logs of one training show, compared with what the workflow expects of it, if that is known."""
-    case = Case(log, expectation or Expectation(), _knowledge(log))
+    knowledge = best_for(log.metrics("train")).over(of_format(log.format))
+    case = Case(log, expectation or Expectation(), knowledge)
     findings = tuple(finding for check in CHECKS for finding in check(case))
     came = reached(case)
     series = {phase: found for phase in PHASES if (found := _series(log, phase)) or phase in ALWAYS}
@@ -53,11 +53,6 @@ def not_judged(sources: Iterable[str], why: str) -> Analysis:
     """Of a finished training whose log has no known format: it is complete, its numbers were not checked."""
     nothing, found = Progress(0, 0, None, None, None, False), (Finding("log", "warning", why),)
     return Analysis("unknown", tuple(sources), 0, 0, 0, nothing, {}, found, Verdict("not judged", why))
-
-
-def _knowledge(log: Log) -> Knowledge:
-    """What is known of the model, and of the format of its log."""
-    return best_for(log.metrics("train")).over(of_format(log.format))
 
 
 def _series(log: Log, phase: Phase) -> Mapping[str, list[Point]]:

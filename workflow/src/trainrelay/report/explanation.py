@@ -51,17 +51,12 @@ def sign_mark(sign: Sign) -> str:
 
 def _section(section: Section) -> Iterator[str]:
     yield f"### {text(section.title)}"
-    if section.text:
-        yield _paragraphs(section.text)
+    yield from (text(part) for part in section.text.split("\n\n") if part.strip())
     if section.items:
         yield "\n".join(map(_item, section.items))
     for title, signs in by_kind(section):
         yield f"**{title}**"
         yield "\n".join(map(_sign, signs))
-
-
-def _paragraphs(outside: str) -> str:
-    return "\n\n".join(text(part) for part in outside.split("\n\n") if part.strip())
 
 
 def _item(item: Explained) -> str:

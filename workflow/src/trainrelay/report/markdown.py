@@ -27,6 +27,7 @@ _SAID_BY_NAME = {"gpus", "gpu", "torch", "cuda", "backend", "ranks", "ranks prin
 
 def analysis_markdown(title: str, analysis: Analysis) -> str:
     """The Markdown of one stage's analysis, ending in a newline."""
+    points = [_numbered(at, point) for at, point in enumerate(observations(analysis), start=1)]
     blocks = [
         f"## {text(title)}",
         f"**Setup**: {_setup(analysis)}",
@@ -34,7 +35,7 @@ def analysis_markdown(title: str, analysis: Analysis) -> str:
         "### Total Loss Progression",
         _progression(analysis.progression),
         "### Key Observations",
-        *(_key_observations(analysis) or ["Nothing to observe yet."]),
+        *(points or ["Nothing to observe yet."]),
         f"**Overall**: {_overall(analysis)}",
         "`trainrelay explain LOG` prints what the numbers mean.",
     ]
@@ -105,10 +106,6 @@ def _progression(milestones: tuple[Milestone, ...]) -> str:
         return "The log holds no total loss."
     rows = [f"| {text(each.label)} | **{number(each.value)}** |" for each in milestones]
     return "\n".join(["| Point | Total Loss |", "|---|---|", *rows])
-
-
-def _key_observations(analysis: Analysis) -> list[str]:
-    return [_numbered(at, point) for at, point in enumerate(observations(analysis), start=1)]
 
 
 def _numbered(at: int, point: Observation) -> str:

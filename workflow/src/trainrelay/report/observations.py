@@ -57,7 +57,8 @@ def observations(analysis: Analysis) -> list[Observation]:
         *_checked(analysis, "plateau"),
     ]
     placed = [finding for point in usual for finding in point.findings] + spoken_of_elsewhere(analysis)
-    rest = [_other(finding) for finding in analysis.findings if finding not in placed]
+    others = [finding for finding in analysis.findings if finding not in placed]
+    rest = [Observation(check_title(f.check), lines=(finding_line(f),), findings=(f,)) for f in others]
     urgent = [point for point in rest if point.findings[0].severity == "critical"]
     return urgent + usual + [point for point in rest if point not in urgent]
 
@@ -97,7 +98,8 @@ def _convergence(analysis: Analysis) -> list[Observation]:
         return []
     doubtful = _of(analysis, "negative-cross-entropy")
     healthy = analysis.verdict.kind != "failed" and not doubtful and not _loud(found)
-    title = "Healthy convergence" if healthy and _fell(summary) else "Convergence"
+    fell = summary is not None and summary.last < summary.first
+    title = "Healthy convergence" if healthy and fell else "Convergence"
     sentences = [_said(found, title) or _fall(summary), _steepest(analysis.progression)]
     return [
         Observation(
@@ -176,10 +178,6 @@ def _checked(analysis: Analysis, check: str, plain: str = "") -> list[Observatio
     return [Observation(check_title(check), "", _said(found) or plain, _loud(found), tuple(found))]
 
 
-def _other(finding: Finding) -> Observation:
-    return Observation(check_title(finding.check), lines=(finding_line(finding),), findings=(finding,))
-
-
 # ------------------------------------------------------------------ words
 
 
@@ -226,7 +224,3 @@ def _loud(found: list[Finding]) -> tuple[str, ...]:
 
 def _of(analysis: Analysis, *checks: str) -> list[Finding]:
     return [finding for finding in analysis.findings if finding.check in checks]
-
-
-def _fell(summary: MetricSummary | None) -> bool:
-    return summary is not None and summary.last < summary.first

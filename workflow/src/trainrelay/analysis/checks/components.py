@@ -11,6 +11,7 @@ from trainrelay.records import Finding, Row, Severity
 
 RISE = 0.1  # of the start, above which a component has risen
 WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
+PRAISE = ((0.5, ", strong improvement"), (0.2, ", steady decrease"), (0.05, ", slower but steady"))
 NOTICEABLE = 0.01  # logs print four decimals: smaller values may round to zero
 
 
@@ -66,13 +67,8 @@ def _words(case: Case, family: Family, first: float, now: float) -> str:
     change = f"{percent(abs(share))} {'lower' if share > 0 else 'higher'}"
     if family.meaning.cross_entropy and not family.meaning.negative and now < 0:
         return f"{change}, below zero, which a correct cross-entropy never is"
-    if bad := case.non_finite(*family.members):
-        return f"{change}{bad}"
-    if share >= 0.5:
-        return f"{change}, strong improvement"
-    if share >= 0.2:
-        return f"{change}, steady decrease"
-    return f"{change}, slower but steady" if share >= 0.05 else change
+    praise = next((words for least, words in PRAISE if share >= least), "")
+    return change + (case.non_finite(*family.members) or praise)
 
 
 def _finding(
@@ -90,15 +86,11 @@ def _finding(
 def lost_terms(case: Case) -> Iterator[Finding]:
     """A loss that was clearly above zero and is then exactly zero: the mark that nan_to_num leaves."""
     for name, meaning in case.meanings.items():
-        terms = meaning.loss and meaning.zero in ("never", "stage 1", "switch")
-        if terms or _unknown_loss(case, name):
+        never_zero = meaning.zero in ("never", "stage 1", "switch") or not case.knowledge.name
+        if meaning.loss and never_zero:
             lost = _first_zero(case.points(name))
             if lost is not None:
                 yield _lost(case, name, *lost)
-
-
-def _unknown_loss(case: Case, name: str) -> bool:
-    return case.meanings[name].loss and not case.knowledge.name
 
 
 def _first_zero(points: list[tuple[Row, float]]) -> tuple[Row, float, int] | None:

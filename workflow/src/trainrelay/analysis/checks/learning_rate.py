@@ -111,6 +111,7 @@ def _tolerance(case: Case, expected: float) -> float:
 
 def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
     row, expected, seen = mismatches[0]
+    keys = "lr, lr_drop" if case.from_zero else "lr_config, optimizer.lr"
     return Finding(
         "learning-rate",
         "warning",
@@ -119,12 +120,8 @@ def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
         metric="lr",
         where=case.where(row),
         evidence={"expected": expected, "seen": seen, "differing": len(mismatches), "points": points},
-        advice=f"Compare {_keys(case)} and the number of epochs with what was meant.",
+        advice=f"Compare {keys} and the number of epochs with what was meant.",
     )
-
-
-def _keys(case: Case) -> str:
-    return "lr, lr_drop" if case.from_zero else "lr_config, optimizer.lr"
 
 
 def _course(case: Case, points: list[tuple[Row, float]], plan: Schedule | None) -> Finding:

@@ -60,13 +60,14 @@ def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
     expected = case.expectation.epochs is not None
     severity = "critical" if expected else ("warning" if error else "info")
     why = f"; the trainer ended with `{error.text}`" if error else ""
+    state = "Not finished" if came.epochs is not None else "The number of epochs is not known; so far"
     return Finding(
         "progress",
         severity,  # type: ignore[arg-type]
-        f"{_state(came)}: {_place(case, came)}{why}.",
+        f"{state}: {_place(case, came)}{why}.",
         where=case.where(case.train[-1]),
         evidence={**_evidence(came), **({"error": error.text} if error else {})},
-        advice="If the training still runs, wait for its end; if it stopped, run the same command again: it resumes.",
+        advice="If the training still runs, wait for its end; if not, run the same command again: it resumes.",
         blocking=expected,
     )
 
@@ -81,10 +82,6 @@ def _stopped(case: Case, came: Progress) -> Finding:
         evidence=_evidence(came),
         advice="Run the same command again: it resumes from its newest checkpoint.",
     )
-
-
-def _state(came: Progress) -> str:
-    return "Not finished" if came.epochs is not None else "The number of epochs is not known; so far"
 
 
 def _place(case: Case, came: Progress) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 from trainrelay.analysis.readers import source
 from trainrelay.analysis.readers.assemble import assemble
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.events import Event, Format
+from trainrelay.analysis.readers.events import Format
 from trainrelay.analysis.readers.metriclogger_json import MetricLoggerJson
 from trainrelay.analysis.readers.metriclogger_text import MetricLoggerText
 from trainrelay.analysis.readers.mmcv_json import MmcvJson
@@ -36,11 +36,8 @@ def read(paths: Sequence[Path]) -> Log:
     for path in paths:
         source.check(path, READS)
     form = _common_format(paths)
-    return assemble(form.name, [str(path) for path in paths], [_events(form, path) for path in paths])
-
-
-def _events(form: Format, path: Path) -> Iterator[Event]:
-    return form.events(source.lines(path))
+    events = (form.events(source.lines(path)) for path in paths)
+    return assemble(form.name, [str(path) for path in paths], events)
 
 
 def _common_format(paths: Sequence[Path]) -> Format:

@@ -173,7 +173,7 @@ def _merge_markers(copy: Segment, original: Segment) -> None:
 
 
 def _count_from_one(segment: Segment) -> None:
-    """Another file of the same trainer proves that its epochs count from 1, where this one does not show it."""
+    """Another file of the same trainer proves that its epochs count from 1, which this one does not."""
     if not segment.guessed:
         return
     lengths = (row.iters_per_epoch for row in segment.rows if row.iters_per_epoch)
