@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from trainrelay.report import escape
-from trainrelay.report.wording import clean
+from trainrelay.report.formatting import clean
 
 PARSER = MarkdownIt("commonmark").enable(["strikethrough", "table"])
 MARKUP = st.text(alphabet="ab1 *_`~[]()<>!#|$&\\-+.:/@\n\"'é", max_size=40)

@@ -12,7 +12,7 @@ from support import sample_report
 from trainrelay.records import Analysis, Finding, Progress, Verdict
 from trainrelay.report import analysis_markdown
 from trainrelay.report.escape import text
-from trainrelay.report.wording import capital
+from trainrelay.report.formatting import capital
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = "<script>|`a`*_x_ [l](http://e.example)\n# h"

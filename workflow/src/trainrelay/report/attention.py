@@ -9,7 +9,7 @@ from trainrelay.records import STOPPED, Finding, RunReport, StageReport
 from trainrelay.report.card import Tone, accepted_reason, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
-from trainrelay.report.wording import check_title, sentence, shown_evidence, utc
+from trainrelay.report.formatting import check_title, sentence, shown_evidence, utc
 
 SEVERITY_TONES: dict[str, Tone] = {"info": "idle", "warning": "warn", "critical": "bad"}
 
@@ -30,15 +30,15 @@ class Notice:
 
 def notices(stage: StageReport) -> tuple[Notice, ...]:
     """Acceptance, failures, fallbacks and findings above info, the gravest kind first."""
-    return (*accepted(stage), *_fallback(stage), *_failed_attempts(stage), *_loud(stage))
+    return (*accepted(stage), *_fallback(stage), *_failed_attempts(stage), *_alarms(stage))
 
 
-def waiting(report: RunReport) -> int:
+def needing_attention(report: RunReport) -> int:
     """How many things of a run need attention."""
     return sum(len(notices(stage)) for stage in report.stages)
 
 
-def calm_findings(stage: StageReport) -> tuple[Finding, ...]:
+def info_findings(stage: StageReport) -> tuple[Finding, ...]:
     """What was checked and found in order."""
     return tuple(finding for finding in findings_of(stage) if finding.severity == "info")
 
@@ -77,7 +77,7 @@ def _failed_attempts(stage: StageReport) -> Iterator[Notice]:
             yield Notice("warn", f"Attempt {attempt.number} ended: {attempt.end}", reason, place)
 
 
-def _is_normal(finding: Finding, stage: StageReport) -> bool:
+def _is_only_unfinished(finding: Finding, stage: StageReport) -> bool:
     """That a running stage is not finished needs no notice."""
     return finding.check == "progress" and stage.state == "running"
 
@@ -90,10 +90,9 @@ def _consequence(finding: Finding, stage: StageReport) -> str:
     return "This blocks the promotion of the checkpoint."
 
 
-def _loud(stage: StageReport) -> list[Notice]:
-    findings = [
-        each for each in findings_of(stage) if each.severity != "info" and not _is_normal(each, stage)
-    ]
+def _alarms(stage: StageReport) -> list[Notice]:
+    alarming = (each for each in findings_of(stage) if each.severity != "info")
+    findings = [each for each in alarming if not _is_only_unfinished(each, stage)]
     findings.sort(key=lambda finding: finding.severity != "critical")
     return [
         Notice(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from trainrelay.records import STOPPED, Finding, Overview, RunReport, StageReport
-from trainrelay.report.wording import count, sentence
+from trainrelay.report.formatting import count, sentence
 
 Tone = Literal["ok", "warn", "bad", "live", "idle"]
 STATE_TONES: dict[str, Tone] = {

@@ -19,7 +19,7 @@ from trainrelay.records import (
     StageReport,
 )
 from trainrelay.report.card import Tone
-from trainrelay.report.wording import count, duration, file_size, utc
+from trainrelay.report.formatting import count, duration, file_size, utc
 
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",

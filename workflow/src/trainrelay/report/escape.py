@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trainrelay.report.wording import clean
+from trainrelay.report.formatting import clean
 
 # What would begin a numbered list.
 _ORDINAL = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainrelay.records import Explained, Explanation, Section, Sign
 from trainrelay.report.card import Tone
 from trainrelay.report.escape import code, text
-from trainrelay.report.wording import sentence
+from trainrelay.report.formatting import sentence
 
 SEEN: dict[bool | None, str] = {True: "seen", False: "not seen", None: "unclear"}
 MARKS: dict[Tone, str] = {"ok": "✓", "warn": "!"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trainrelay.analysis import naming
 from trainrelay.records import MetricSummary, StageReport
-from trainrelay.report.wording import change, count, duration, gpu_hours, number, place, utc
+from trainrelay.report.formatting import change, count, duration, gpu_hours, number, place, utc
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from trainrelay.analysis import naming
 from trainrelay.records import Overview, RunReport, StageReport
-from trainrelay.report import attention, card, details, explanation, facts, wording
+from trainrelay.report import attention, card, details, explanation, facts, formatting
 from trainrelay.report.panels import Line, Panel, panels
 from trainrelay.report.plots import svg, wants_log
 
@@ -59,7 +59,7 @@ def _plots(stage: StageReport, key: str) -> list[tuple[Panel, Markup | None]]:
 
 
 def _has_gaps(panel: Panel) -> bool:
-    return not all(wording.is_usable(value) for line in panel.lines for _, value in line.points)
+    return not all(formatting.is_usable(value) for line in panel.lines for _, value in line.points)
 
 
 def _environment() -> Environment:
@@ -80,13 +80,13 @@ def _environment() -> Environment:
         facts=facts,
         has_gaps=_has_gaps,
         wants_log=wants_log,
-        wording=wording,
+        formatting=formatting,
     )
     environment.filters.update(
-        number=wording.number,
-        sentence=wording.sentence,
-        evidence=wording.value,
-        check_title=wording.check_title,
+        number=formatting.number,
+        sentence=formatting.sentence,
+        evidence=formatting.value,
+        check_title=formatting.check_title,
         ends=_ends,
     )
     return environment
@@ -94,10 +94,10 @@ def _environment() -> Environment:
 
 def _shown(thing: Any) -> Any:
     """Every value that reaches the page, with what cannot be shown made visible; markup of ours as it is."""
-    return thing if isinstance(thing, Markup) or not isinstance(thing, str) else wording.clean(thing)
+    return thing if isinstance(thing, Markup) or not isinstance(thing, str) else formatting.clean(thing)
 
 
 def _ends(line: Line) -> str:
     """First and last value of a curve."""
-    show = wording.learning_rate if naming.is_learning_rate(line.label) else wording.number
+    show = formatting.learning_rate if naming.is_learning_rate(line.label) else formatting.number
     return f"{show(line.points[0][1])} → {show(line.points[-1][1])}"

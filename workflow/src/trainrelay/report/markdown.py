@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trainrelay.records import Analysis, Finding, Milestone
+from trainrelay.records import Analysis, Milestone
 from trainrelay.report.escape import text
-from trainrelay.report.observations import Observation, finding_line, observations, spoken_of_elsewhere
-from trainrelay.report.wording import count, learning_rate, number, place, sentence
+from trainrelay.report.formatting import count, learning_rate, number, place, sentence
+from trainrelay.report.observations import Observation, finding_line, observations, outside_the_points
 
 OVERALL = {
     "healthy": "Training looks healthy.",
@@ -84,9 +84,9 @@ def _schedule(analysis: Analysis) -> str:
 
 
 def _progress(analysis: Analysis) -> str:
-    loud = [finding for finding in analysis.findings if finding.check == "progress" and _is_loud(finding)]
+    alarming = [each for each in analysis.findings if each.check == "progress" and each.severity != "info"]
     restarts = f"The log shows {count(analysis.segments - 1, 'restart')}." if analysis.segments > 1 else ""
-    return " ".join(filter(None, [_where(analysis), restarts, *map(finding_line, loud)]))
+    return " ".join(filter(None, [_where(analysis), restarts, *map(finding_line, alarming)]))
 
 
 def _where(analysis: Analysis) -> str:
@@ -118,12 +118,12 @@ def _numbered(at: int, point: Observation) -> str:
 
 
 def _overall(analysis: Analysis) -> str:
-    calm = [each for each in spoken_of_elsewhere(analysis) if not _is_loud(each) and each.check != "progress"]
+    quiet = [f for f in outside_the_points(analysis) if f.severity == "info" and f.check != "progress"]
     parts = [
         OVERALL[analysis.verdict.kind],
         text(sentence(analysis.verdict.reason)) if analysis.verdict.kind != "healthy" else "",
         _all_clear(analysis),
-        *map(finding_line, calm),
+        *map(finding_line, quiet),
         _blocked(analysis),
     ]
     return " ".join(filter(None, parts))
@@ -144,7 +144,3 @@ def _blocked(analysis: Analysis) -> str:
         return ""
     names = text(", ".join(checks))
     return f"The checkpoint is not promoted ({names}) until you fix this or run `trainrelay accept`."
-
-
-def _is_loud(finding: Finding) -> bool:
-    return finding.severity != "info"

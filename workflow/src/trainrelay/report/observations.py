@@ -9,7 +9,7 @@ from itertools import pairwise
 from trainrelay.analysis import grouped, naming
 from trainrelay.records import Analysis, Finding, MetricSummary, Milestone
 from trainrelay.report.escape import code, text
-from trainrelay.report.wording import (
+from trainrelay.report.formatting import (
     capital,
     check_title,
     count,
@@ -56,14 +56,14 @@ def observations(analysis: Analysis) -> list[Observation]:
         *_checked(analysis, "learning-rate", _plain(analysis, "lr", "Peaked at {max}, now at {last}.")),
         *_checked(analysis, "plateau"),
     ]
-    placed = [finding for point in usual for finding in point.findings] + spoken_of_elsewhere(analysis)
+    placed = [finding for point in usual for finding in point.findings] + outside_the_points(analysis)
     others = [finding for finding in analysis.findings if finding not in placed]
     rest = [Observation(check_title(f.check), lines=(finding_line(f),), findings=(f,)) for f in others]
     urgent = [point for point in rest if point.findings[0].severity == "critical"]
     return urgent + usual + [point for point in rest if point not in urgent]
 
 
-def spoken_of_elsewhere(analysis: Analysis) -> list[Finding]:
+def outside_the_points(analysis: Analysis) -> list[Finding]:
     """Findings that the paragraphs around the numbered points speak of."""
     return [
         finding
@@ -97,7 +97,7 @@ def _convergence(analysis: Analysis) -> list[Observation]:
     if not found and summary is None:
         return []
     doubtful = _of(analysis, "negative-cross-entropy")
-    healthy = analysis.verdict.kind != "failed" and not doubtful and not _loud(found)
+    healthy = analysis.verdict.kind != "failed" and not doubtful and not _alarms(found)
     fell = summary is not None and summary.last < summary.first
     title = "Healthy convergence" if healthy and fell else "Convergence"
     sentences = [_said(found, title) or _fall(summary), _steepest(analysis.progression)]
@@ -105,7 +105,7 @@ def _convergence(analysis: Analysis) -> list[Observation]:
         Observation(
             title,
             summary=" ".join(filter(None, sentences)),
-            lines=_loud(found),
+            lines=_alarms(found),
             findings=tuple(found),
         )
     ]
@@ -148,7 +148,7 @@ def _validation(analysis: Analysis) -> list[Observation]:
     found, lines = _of(analysis, "validation", "validation-metric"), _validation_lines(analysis)
     if not found and not lines:
         return []
-    return [Observation("Validation", "", _said(found), (*lines, *_loud(found)), tuple(found))]
+    return [Observation("Validation", "", _said(found), (*lines, *_alarms(found)), tuple(found))]
 
 
 def _validation_lines(analysis: Analysis) -> list[str]:
@@ -175,7 +175,7 @@ def _checked(analysis: Analysis, check: str, plain: str = "") -> list[Observatio
     found = _of(analysis, check)
     if not found and not plain:
         return []
-    return [Observation(check_title(check), "", _said(found) or plain, _loud(found), tuple(found))]
+    return [Observation(check_title(check), "", _said(found) or plain, _alarms(found), tuple(found))]
 
 
 # ------------------------------------------------------------------ words
@@ -218,7 +218,7 @@ def _said(found: list[Finding], title: str = "") -> str:
     return " ".join(text(sentence(capital(message))) for message in calm)
 
 
-def _loud(found: list[Finding]) -> tuple[str, ...]:
+def _alarms(found: list[Finding]) -> tuple[str, ...]:
     return tuple(finding_line(finding) for finding in found if finding.severity != "info")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from trainrelay.analysis import grouped, naming
 from trainrelay.records import Analysis, Phase
-from trainrelay.report.wording import group_title, is_usable
+from trainrelay.report.formatting import group_title, is_usable
 
 MOST_LINES = 8  # as many as there are colours that can be told apart
 
@@ -75,19 +75,19 @@ def _total(analysis: Analysis) -> Panel:
 def _validation(analysis: Analysis) -> Panel:
     curves = analysis.curves.get("val", {})
     names = naming.measured(analysis.curves.get("train", {}), curves)
-    return _crowd("Validation metrics", [Line(name, curves[name]) for name in names if curves[name]])
+    return _highest_lines("Validation metrics", [Line(name, curves[name]) for name in names if curves[name]])
 
 
 def _components(names: list[str], curves: Mapping[str, Curve]) -> Iterator[Panel]:
     """The losses of numbered decoder layers together, everything else by its group."""
     layers = naming.layered(names).values()
     lines = [family_mean(*family, curves) for found in layers for family in _layers(found)]
-    yield _crowd("Losses of the decoder layers", lines)
+    yield _highest_lines("Losses of the decoder layers", lines)
     shown = {name for found in layers for name in found}
     for group, families in grouped(name for name in names if name not in shown).items():
         lines = [family_mean(label, members, curves) for label, members in families.items()]
         no_losses = not group and not any("loss" in line.label.lower() for line in lines)
-        yield _crowd("Other metrics" if no_losses else group_title(group), lines)
+        yield _highest_lines("Other metrics" if no_losses else group_title(group), lines)
 
 
 def _layers(names: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -98,7 +98,7 @@ def _layers(names: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
     yield f"{earlier[0]}{to}", earlier
 
 
-def _crowd(title: str, lines: list[Line]) -> Panel:
+def _highest_lines(title: str, lines: list[Line]) -> Panel:
     """The highest lines drawn, as many as can be told apart; the others named."""
     zero = [line.label for line in lines if all(value == 0 for _, value in line.points)]
     moving = [line for line in lines if line.label not in zero]
@@ -129,12 +129,12 @@ def family_mean(label: str, members: Sequence[str], curves: Mapping[str, Curve])
     """
     sampled = [curves[member] for member in members]
     grid = [step for step, _ in max(sampled, key=len)]
-    columns = [_held(curve, grid) for curve in sampled]
+    columns = [_resampled(curve, grid) for curve in sampled]
     means = [sum(values) / len(values) for values in zip(*columns, strict=True)]
     return Line(label, tuple(zip(grid, means, strict=True)), len(members))
 
 
-def _held(curve: Curve, grid: list[int]) -> list[float]:
+def _resampled(curve: Curve, grid: list[int]) -> list[float]:
     """The values of a curve at other steps: the latest one up to there, before the first one the first."""
     steps = [step for step, _ in curve]
     if steps == grid:

@@ -11,9 +11,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from trainrelay.report.formatting import is_usable, scientific
 from trainrelay.report.panels import Curve, Panel
 from trainrelay.report.svg import BAD, FOREGROUND, GRID, LEVEL, MUTED, inline, series_colour
-from trainrelay.report.wording import is_usable, scientific
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,8 +49,8 @@ def svg(panel: Panel, prefix: str, iters_per_epoch: int | None, restarts: Sequen
         FigureCanvasSVG(figure)
         axes = figure.add_axes((0.125, 0.155, 0.862, 0.815))
         _draw(axes, panel, iters_per_epoch or 1, restarts)
-        _span(axes, panel, iters_per_epoch or 1)
-        _dress(axes, panel, "epoch" if iters_per_epoch else "iteration")
+        _show_whole_training(axes, panel, iters_per_epoch or 1)
+        _style_axes(axes, panel, "epoch" if iters_per_epoch else "iteration")
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return inline(
@@ -66,28 +66,28 @@ def _draw(axes: Axes, panel: Panel, unit: int, restarts: Sequence[int]) -> None:
         ys = [value if is_usable(value) else float("nan") for _, value in line.points]
         marker = "o" if sum(map(is_usable, ys)) <= FEW_POINTS else ""
         axes.plot(xs, ys, color=colour, linewidth=1.6, solid_capstyle="round", marker=marker, markersize=4.5)
-        _cross(axes, [x for x, y in zip(xs, ys, strict=True) if not is_usable(y)])
+        _mark_gaps(axes, [x for x, y in zip(xs, ys, strict=True) if not is_usable(y)])
     for _, height in panel.levels:
         axes.axhline(height, color=LEVEL, linewidth=1.2, linestyle=(0, (6, 3)))
     for step in restarts:
         axes.axvline(step / unit, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
 
 
-def _span(axes: Axes, panel: Panel, unit: int) -> None:
+def _show_whole_training(axes: Axes, panel: Panel, unit: int) -> None:
     """The whole training on the horizontal axis, with whatever is beyond it."""
     if panel.span is not None:
         axes.update_datalim([(step / unit, 0) for step in panel.span], updatey=False)
         axes.autoscale_view(scaley=False)
 
 
-def _cross(axes: Axes, xs: list[float]) -> None:
+def _mark_gaps(axes: Axes, xs: list[float]) -> None:
     if xs:
         height = [0.035] * len(xs)
         transform = axes.get_xaxis_transform()
         axes.plot(xs, height, "x", color=BAD, markersize=6, markeredgewidth=1.8, transform=transform)
 
 
-def _dress(axes: Axes, panel: Panel, unit: str) -> None:
+def _style_axes(axes: Axes, panel: Panel, unit: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter  # noqa: PLC0415
 
     axes.spines[["top", "right", "left"]].set_visible(False)

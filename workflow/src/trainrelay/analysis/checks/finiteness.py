@@ -17,7 +17,7 @@ CLAMPED = 1e30
 NORM = "grad_norm"
 ADVICE = "Go back to the last checkpoint before this place; lower the learning rate, check the data."
 
-Point = tuple[Row, float]
+RowValue = tuple[Row, float]
 
 
 def non_finite(case: Case) -> Iterator[Finding]:
@@ -48,11 +48,11 @@ def _judged(case: Case, name: str, phase: Phase) -> bool:
     return name not in case.twins and (phase == "epoch" or name == case.total or "loss" in name)
 
 
-def _bad(case: Case, name: str, phase: Phase) -> list[Point]:
+def _bad(case: Case, name: str, phase: Phase) -> list[RowValue]:
     return [(row, value) for row, value in case.points(name, phase) if not math.isfinite(value)]
 
 
-def _norm(case: Case, bad: list[Point], phase: Phase) -> tuple[Severity, str]:
+def _norm(case: Case, bad: list[RowValue], phase: Phase) -> tuple[Severity, str]:
     """The gradient norm: how bad it is and why; a step that the loss scaler skips does no harm."""
     if any(not math.isfinite(row.values.get(loss, 0.0)) for row, _ in bad for loss in case.losses):
         return "critical", ""
@@ -79,7 +79,7 @@ def _mixed_precision(case: Case) -> bool:
     return named or "Fp16" in str(config.get("optimizer_config.type"))
 
 
-def _non_finite(case: Case, name: str, bad: list[Point], phase: Phase, *, critical: bool) -> Finding:
+def _non_finite(case: Case, name: str, bad: list[RowValue], phase: Phase, *, critical: bool) -> Finding:
     row, value = bad[0]
     more = f" and at {len(bad) - 1} later logged places" if len(bad) > 1 else ""
     severity: Severity = "critical" if critical else "warning"

@@ -67,7 +67,7 @@ def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
         f"{state}: {_place(case, came)}{why}.",
         where=case.where(case.train[-1]),
         evidence={**_evidence(came), **({"error": error.text} if error else {})},
-        advice="If the training still runs, wait for its end; if not, run the same command again: it resumes.",
+        advice="If the training still runs, wait for its end; else run the same command again: it resumes.",
         blocking=expected,
     )
 

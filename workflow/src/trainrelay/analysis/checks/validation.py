@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.compared import Compared, compared
+from trainrelay.analysis.loss_pair import LossPair, loss_pair
 from trainrelay.analysis.numbers import reduction, text
 from trainrelay.records import Finding
 
@@ -22,7 +22,7 @@ MUCH_HIGHER = 0.5
 
 def validation(case: Case) -> Iterator[Finding]:
     """One finding: overfitting, a wide gap, or that validation follows training."""
-    pair = compared(case)
+    pair = loss_pair(case)
     if pair is None:
         return
     best = pair.val.index(min(pair.val))
@@ -34,12 +34,12 @@ def validation(case: Case) -> Iterator[Finding]:
         yield _follows(pair, best)
 
 
-def _rose(pair: Compared, best: int) -> bool:
+def _rose(pair: LossPair, best: int) -> bool:
     later = len(pair.val) - 1 - best
     return later >= LATER_EVALUATIONS and -reduction(pair.val[best], pair.val[-1]) > RISE
 
 
-def _risen(pair: Compared, best: int) -> Finding:
+def _risen(pair: LossPair, best: int) -> Finding:
     onset, fell = pair.epochs[best], reduction(pair.train[best], pair.train[-1]) >= FALL
     message = (
         f"{'Overfitting' if fell else 'The validation loss rises'} from epoch {onset} on: validation"
@@ -55,7 +55,7 @@ def _risen(pair: Compared, best: int) -> Finding:
     return _finding(pair, best, message, advice)
 
 
-def _wide(pair: Compared, best: int) -> Finding:
+def _wide(pair: LossPair, best: int) -> Finding:
     message = (
         f"Validation {_what(pair)} is much higher than in training, a sign of overfitting:"
         f" {text(pair.val[-1])} against {text(pair.train[-1])} at epoch {pair.epochs[-1]} (more than"
@@ -65,7 +65,7 @@ def _wide(pair: Compared, best: int) -> Finding:
     return _finding(pair, best, message, advice)
 
 
-def _follows(pair: Compared, best: int) -> Finding:
+def _follows(pair: LossPair, best: int) -> Finding:
     message = (
         f"Validation {_what(pair)} follows training: {_course(pair.val)} against {_course(pair.train)}"
         if len(pair.epochs) > 1
@@ -78,11 +78,11 @@ def _course(values: list[float]) -> str:
     return f"{text(values[0])} -> {text(values[-1])}"
 
 
-def _what(pair: Compared) -> str:
+def _what(pair: LossPair) -> str:
     return "loss" if pair.what == "loss" else f"({pair.what})"
 
 
-def _finding(pair: Compared, best: int, message: str, advice: str) -> Finding:
+def _finding(pair: LossPair, best: int, message: str, advice: str) -> Finding:
     return Finding(
         "validation",
         "warning" if advice else "info",

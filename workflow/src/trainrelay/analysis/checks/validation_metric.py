@@ -28,7 +28,7 @@ _DOWN = re.compile(r"(\w+_)?error", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class MetricHistory:
     """A validation metric; `sign` is 1 where up is better, -1 where down is."""
 
     name: str
@@ -75,13 +75,13 @@ def direction(case: Case, name: str) -> int | None:
     return 1 if _UP.fullmatch(own) else -1 if _DOWN.fullmatch(own) else None
 
 
-def _course(case: Case, name: str) -> Course | None:
+def _course(case: Case, name: str) -> MetricHistory | None:
     sign = direction(case, name)
     points = [(at, value) for at, value in case.validation_means(name) if math.isfinite(value)]
-    return Course(name, points, sign) if sign is not None and points else None
+    return MetricHistory(name, points, sign) if sign is not None and points else None
 
 
-def _worse(case: Case, one: Course) -> Finding:
+def _worse(case: Case, one: MetricHistory) -> Finding:
     (at, best), now = one.points[one.best], one.points[-1][1]
     word = "iter" if case.by_iteration else "epoch"
     falls = _loss_since(case, at)
@@ -113,7 +113,7 @@ def _loss_since(case: Case, at: int) -> tuple[str, float, float] | None:
     return None
 
 
-def _fine(found: list[Course]) -> Finding:
+def _fine(found: list[MetricHistory]) -> Finding:
     said = [f"{one.name} {text(one.points[0][1])} -> {text(one.points[-1][1])}" for one in found[:3]]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     enough = max(len(one.points) for one in found) > LATER_EVALUATIONS

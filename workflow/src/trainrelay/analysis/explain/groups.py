@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case, Family
 from trainrelay.analysis.checks.validation_metric import direction
-from trainrelay.analysis.explain.course import course, validation_course
+from trainrelay.analysis.explain.trend import trend, validation_trend
 from trainrelay.analysis.knowledge.model import Knowledge, Meaning
 from trainrelay.analysis.naming import UNSCALED, split
 from trainrelay.analysis.numbers import text
@@ -15,7 +15,7 @@ from trainrelay.records import Explained, Section
 DIRECTIONS = {"down": "lower is better", "up": "higher is better", None: ""}
 MOST_VALIDATION_METRICS = 12
 
-Fact = tuple[str, str]
+LabelledText = tuple[str, str]
 
 
 def groups(case: Case) -> Iterator[Section]:
@@ -42,7 +42,7 @@ def _earlier_layers(case: Case, family: Family) -> bool:
 
 
 def _family(case: Case, family: Family) -> Explained:
-    went = course(case, family.members)
+    went = trend(case, family.members)
     shared = [*about(case.knowledge, family.members[0]), *_zero(case, family)]
     facts = [] if _earlier_layers(case, family) else shared
     if went is not None:
@@ -59,7 +59,7 @@ def _text(meaning: Meaning) -> str:
     return ": ".join(known)
 
 
-def about(knowledge: Knowledge, name: str) -> list[Fact]:
+def about(knowledge: Knowledge, name: str) -> list[LabelledText]:
     """What is known of a metric without a log."""
     meaning = knowledge.of(name)
     facts = [
@@ -92,7 +92,7 @@ def _sign(meaning: Meaning) -> str:
     return "never negative; positive values are normal" if meaning.loss and meaning.source else ""
 
 
-def _zero(case: Case, family: Family) -> list[Fact]:
+def _zero(case: Case, family: Family) -> list[LabelledText]:
     """Whether 0.0 means something, and what it means where it is there."""
     zero, is_zero = case.zero(family.meaning), bool(family.values) and not any(family.values)
     words = zero_words(family.meaning)
@@ -126,13 +126,13 @@ def _in_range(meaning: Meaning, now: float) -> str:
     return "" if inside is None else f"; {'inside' if inside else 'outside'} the typical range"
 
 
-def _in_validation(case: Case, family: Family) -> list[Fact]:
-    went = validation_course(case, family.members[0]) if len(family.members) == 1 else None
+def _in_validation(case: Case, family: Family) -> list[LabelledText]:
+    went = validation_trend(case, family.members[0]) if len(family.members) == 1 else None
     return [("in validation", went.words())] if went else []
 
 
 def _validated(case: Case, name: str) -> Explained:
-    went, meaning = validation_course(case, name), case.meaning(name)
+    went, meaning = validation_trend(case, name), case.meaning(name)
     here = [("here", went.words())] if went else []
     up = direction(case, name)
     facts = (

@@ -10,7 +10,7 @@ from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.convergence import levels
 from trainrelay.analysis.checks.cross_entropy import cross_entropies
 from trainrelay.analysis.checks.scaling import scales
-from trainrelay.analysis.explain.course import course
+from trainrelay.analysis.explain.trend import trend
 from trainrelay.analysis.knowledge.model import KnownSign
 from trainrelay.analysis.numbers import text
 from trainrelay.analysis.progression import progression
@@ -72,7 +72,7 @@ def _falls(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
     said, fell = [], []
     for pattern in sign.falls:
         names = _matching(case, pattern)
-        went = course(case, names) if names else None
+        went = trend(case, names) if names else None
         if went is None:
             continue
         name = names[0] if len(names) == 1 else f"the mean of {len(names)} metrics"

@@ -18,7 +18,7 @@ FIRST, LAST = 3, 2  # epochs that are shown of many
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LossPart:
     """A family of terms of the sum: their names, their sum, and the sum before the coefficient."""
 
     name: str
@@ -55,7 +55,7 @@ def _row(case: Case) -> Row | None:
     return whole[-1] if whole else None
 
 
-def _parts(case: Case, row: Row) -> list[Part]:
+def _parts(case: Case, row: Row) -> list[LossPart]:
     """By family; the layers of one loss are one part."""
     found: dict[str, list[str]] = {}
     for name in case.terms(row):
@@ -68,7 +68,7 @@ def _part_of(case: Case, name: str) -> str:
     return base if base in case.layered else case.meaning(name).family
 
 
-def _part(case: Case, row: Row, name: str, terms: list[str]) -> Part:
+def _part(case: Case, row: Row, name: str, terms: list[str]) -> LossPart:
     raw = [row.values.get(term + UNSCALED) for term in terms]
     scaled, unscaled = sum(row.values[term] for term in terms), _sum_of(raw)
     coefficient, source = None, ""
@@ -76,7 +76,7 @@ def _part(case: Case, row: Row, name: str, terms: list[str]) -> Part:
         coefficient, source = configured[1], f"{configured[0]} in the log's Namespace"
     elif unscaled is not None and abs(unscaled) > LARGE_ENOUGH:
         coefficient, source = scaled / unscaled, "the ratio of scaled to unscaled"
-    return Part(name, tuple(terms), scaled, unscaled, coefficient, source)
+    return LossPart(name, tuple(terms), scaled, unscaled, coefficient, source)
 
 
 def _sum_of(values: list[float | None]) -> float | None:
@@ -91,7 +91,7 @@ def _place(case: Case, row: Row) -> str:
     )
 
 
-def _sum(case: Case, row: Row, parts: list[Part]) -> str:
+def _sum(case: Case, row: Row, parts: list[LossPart]) -> str:
     """Whether the parts add up to the total, and why not."""
     logged, recomputed = row.values[case.total or ""], sum(part.recomputed for part in parts)
     if not parts:
@@ -120,7 +120,7 @@ def _judged(case: Case, row: Row) -> str:
     return f"The parts are {_four(terms - logged)} too many: some of what is logged is no part of the total."
 
 
-def _item(part: Part, logged: float) -> Explained:
+def _item(part: LossPart, logged: float) -> Explained:
     many = len(part.terms)
     what = "1 term" if many == 1 else f"{many} terms ({part.terms[0]} to {part.terms[-1]})"
     facts = [("sum of its terms", _four(part.scaled))]

@@ -60,7 +60,7 @@ class EpochsCounted:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SetupSeen:
     """What the log shows of the machine and of the trainer config."""
 
     setup: Mapping[str, str] = field(default_factory=dict)
@@ -77,11 +77,11 @@ class TrainingEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class LineSkipped:
     """A line that began as a line of numbers and could not be read to its end."""
 
 
-Event = RowSeen | MarkerSeen | ProcessStarted | EpochsCounted | Facts | TrainingEnded | Skipped
+Event = RowSeen | MarkerSeen | ProcessStarted | EpochsCounted | SetupSeen | TrainingEnded | LineSkipped
 
 
 class Format(Protocol):

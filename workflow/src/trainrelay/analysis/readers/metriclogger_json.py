@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from trainrelay.analysis.readers.clean import as_float, json_object, metric_name
-from trainrelay.analysis.readers.events import Event, Facts, RowSeen, Skipped
+from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen, SetupSeen
 from trainrelay.records import Phase
 
 VALUE_LIMIT = 5_000  # numbers of one object
@@ -67,11 +67,11 @@ class MetricLoggerJson:
                 else:
                     epochs.append(epoch)
             elif line.strip():
-                yield Skipped()
+                yield LineSkipped()
         runs = [list(run) for _, run in groupby(epochs, key=lambda epoch: epoch.number)]
         copies = _copies(runs)
         if copies > 1:
-            yield Facts(setup={"ranks printing": str(copies)})
+            yield SetupSeen(setup={"ranks printing": str(copies)})
         first = 1 if epochs and epochs[0].number == 1 and all(epoch.number for epoch in epochs) else 0
         for epoch in (epoch for run in runs for epoch in run[::copies]):
             yield from _rows(epoch, epoch.number + 1 - first)
@@ -91,7 +91,7 @@ def _number(found: Mapping[str, Any]) -> int | None:
 def _setup(found: Mapping[str, Any]) -> Iterator[Event]:
     count = as_float(found.get("n_parameters"))
     if count is not None and 0 <= count < 10**18:
-        yield Facts(setup={"parameters": str(found["n_parameters"])})
+        yield SetupSeen(setup={"parameters": str(found["n_parameters"])})
 
 
 def _epoch(found: Mapping[str, Any]) -> _Epoch:

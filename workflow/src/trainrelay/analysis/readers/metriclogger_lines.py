@@ -44,7 +44,7 @@ CLOCKS = {"time", "data_time", "memory"}  # what a progress line ends with and a
 
 
 @dataclass(slots=True, eq=False)
-class Progress:
+class ProgressLine:
     """A line of training, or of an evaluation (`epoch` None). `epoch` and `iteration` as printed.
 
     `means` is filled on the last line of a block only. `whole`: nothing of the line is lost, as far as the
@@ -99,9 +99,9 @@ class LineReader:
     def __init__(self) -> None:
         self._usual = {True: 0, False: 0}  # values of a line of training, of evaluation
         self._shapes: dict[Shape, Shape] = {}  # one tuple for all lines
-        self._bar: Progress | None = None
+        self._bar: ProgressLine | None = None
 
-    def records(self, line: str) -> Iterator[Progress | Averages | str]:
+    def records(self, line: str) -> Iterator[ProgressLine | Averages | str]:
         """What a line holds; more than one record where processes wrote into each other."""
         line = strip_escapes(line)
         if (bar := training_bar(line)) is not None:
@@ -112,10 +112,10 @@ class LineReader:
         for record, cut in records(line, _RECORD if sum(map(line.count, _WORDS)) > 1 else None):
             yield self._record(record, cut)
 
-    def _state(self, bar: Bar) -> Iterator[Progress]:
+    def _state(self, bar: Bar) -> Iterator[ProgressLine]:
         """A line per percent of a bar, with the first numbers shown there: later ones run ahead of it."""
         values = _floats(tuple(map(metric_name, bar.numbers)), bar.numbers.values())
-        seen = Progress(bar.epoch, max(0, bar.done - 1), bar.total, values, {}, (), True, bar.epochs)
+        seen = ProgressLine(bar.epoch, max(0, bar.done - 1), bar.total, values, {}, (), True, bar.epochs)
         last = self._bar
         if last is not None and (last.epoch, last.length) == (seen.epoch, seen.length):
             ahead = seen.iteration - last.iteration
@@ -125,7 +125,7 @@ class LineReader:
         self._bar = seen
         yield seen
 
-    def _record(self, record: str, cut: bool) -> Progress | Averages | str:
+    def _record(self, record: str, cut: bool) -> ProgressLine | Averages | str:
         if (found := _placed(record)) is not None:
             return self._progress(*found, record[found[0].end() :].rstrip(), cut)
         if "Averaged " in record and (match := _AVERAGED.search(record)):
@@ -136,14 +136,14 @@ class LineReader:
             return Averages(means, tuple(numbers.values), evaluated=match[1] is not None)
         return _PREFIX.sub("", record, count=1) if record.startswith("[") else record
 
-    def _progress(self, place: re.Match[str], header: re.Match[str], text: str, cut: bool) -> Progress:
+    def _progress(self, place: re.Match[str], header: re.Match[str], text: str, cut: bool) -> ProgressLine:
         quoted = text.endswith("...")  # as documents shorten a line
         numbers = read_numbers(text, cut and not quoted)
         training = header[1] is not None
         whole = bool(numbers.values) and (quoted or self._is_whole(numbers, cut, training))
         shape = tuple((name, name in numbers.means) for name in numbers.values)
         last = int(place[1]) == int(place[2]) - 1
-        return Progress(
+        return ProgressLine(
             epoch=int(header[1]) if training else None,
             iteration=int(place[1]),
             length=int(place[2]),

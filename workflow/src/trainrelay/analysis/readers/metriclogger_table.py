@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from trainrelay.analysis.readers.events import (
     EpochsCounted,
     Event,
-    Facts,
+    LineSkipped,
     MarkerSeen,
     ProcessStarted,
     RowSeen,
-    Skipped,
+    SetupSeen,
 )
-from trainrelay.analysis.readers.starts import Start, Trained
-from trainrelay.analysis.readers.summaries import Said
+from trainrelay.analysis.readers.starts import Introduction, TrainedStart
+from trainrelay.analysis.readers.summaries import SummaryNumber
 from trainrelay.records import Phase
 
 Placed = tuple[int, Event]  # an event and its record in the file
@@ -38,7 +38,7 @@ class _Part:
         row = _row(epoch, (self.length or 1) - 1, phase, values, self.length)
         self.rows[epoch, _ORDER[phase], number] = (at, row)
 
-    def say(self, at: int, epoch: int, said: Said) -> None:
+    def say(self, at: int, epoch: int, said: SummaryNumber) -> None:
         """Takes a number of a summary, of the last evaluation of its epoch; it replaces none."""
         phase: Phase = "epoch" if said.phase == "train" else "val"
         number = 0
@@ -54,15 +54,15 @@ class _Part:
         for key in sorted(self.rows):
             seen_at, row = self.rows[key]
             at = max(at, seen_at)
-            yield at, Skipped() if row is None else row
+            yield at, LineSkipped() if row is None else row
 
 
 def in_order(
     said: Iterable[Placed],
     counted: int | None,
-    trained: Sequence[Trained],
-    untrained: Iterable[Start],
-    summed: Sequence[tuple[int, Said]],
+    trained: Sequence[TrainedStart],
+    untrained: Iterable[Introduction],
+    summed: Sequence[tuple[int, SummaryNumber]],
 ) -> list[Event]:
     """All events of a file; headers count epochs from `counted`, None where nothing proves it."""
     shift = 1 - (counted or 0)
@@ -76,16 +76,16 @@ def in_order(
     if trained:
         events.append((-1, EpochsCounted(counted)))
     if (ranks := max((start.printing() for start in trained), default=1)) > 1:
-        events.append((-1, Facts(setup={"ranks printing": str(ranks)})))
+        events.append((-1, SetupSeen(setup={"ranks printing": str(ranks)})))
     return [event for _, event in sorted(events, key=lambda placed: placed[0])]
 
 
-def _introduced(start: Start) -> Iterator[Placed]:
+def _introduced(start: Introduction) -> Iterator[Placed]:
     yield start.at, ProcessStarted()
     yield from ((start.at, marker) for marker in start.markers.values())
 
 
-def _begun(trained: Trained, again: bool, shift: int) -> Iterator[Placed]:
+def _begun(trained: TrainedStart, again: bool, shift: int) -> Iterator[Placed]:
     """A start whose first line is of a later epoch resumed, whether it prints that or not."""
     if trained.start is not None:
         yield from _introduced(trained.start)
@@ -98,7 +98,7 @@ def _begun(trained: Trained, again: bool, shift: int) -> Iterator[Placed]:
         yield trained.at, MarkerSeen("resumed", text, finished, finished * seen.length)
 
 
-def _part(trained: Trained, shift: int) -> _Part:
+def _part(trained: TrainedStart, shift: int) -> _Part:
     lines = trained.rows()
     part = _Part(trained.at, lines[-1][1].length)
     for at, seen in lines:
@@ -116,7 +116,7 @@ def _row(
     return RowSeen(epoch, iteration, phase, values, None, iters_per_epoch=length, from_zero=True)
 
 
-def _summarized(parts: list[_Part], summed: Sequence[tuple[int, Said]]) -> list[_Part]:
+def _summarized(parts: list[_Part], summed: Sequence[tuple[int, SummaryNumber]]) -> list[_Part]:
     """Gives each summary to the start in which it was printed, or to a separate one before all others."""
     shift = 1 if any(said.number == 0 for _, said in summed) else 0
     firsts = [part.first for part in parts]

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainrelay.analysis.readers import metriclogger_said, summaries
+from trainrelay.analysis.readers import metriclogger_markers, summaries
 from trainrelay.analysis.readers.epoch_count import EpochCount
-from trainrelay.analysis.readers.events import Event, Facts, MarkerSeen, ProcessStarted
-from trainrelay.analysis.readers.metriclogger_lines import Averages, LineReader, Progress, is_ours
+from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, SetupSeen
+from trainrelay.analysis.readers.metriclogger_lines import Averages, LineReader, ProgressLine, is_ours
 from trainrelay.analysis.readers.metriclogger_table import in_order
-from trainrelay.analysis.readers.starts import Starts
+from trainrelay.analysis.readers.starts import StartFinder
 
 
 class MetricLoggerText:
@@ -27,7 +27,7 @@ class MetricLoggerText:
 
     def claims(self, line: str) -> bool:
         """A line of progress, an introduction of the family's trainers, or a summary of an epoch."""
-        return is_ours(line) or metriclogger_said.introduces(line) or summaries.opens(line)
+        return is_ours(line) or metriclogger_markers.introduces(line) or summaries.opens(line)
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once: only the whole of it tells ranks from restarts."""
@@ -44,11 +44,11 @@ class _File:
         self._at = 0
         self._epochs: int | None = None
         self._said: list[tuple[int, Event]] = []
-        self._summed: list[tuple[int, summaries.Said]] = []
+        self._summed: list[tuple[int, summaries.SummaryNumber]] = []
         self._reader = LineReader()
         self._summaries = summaries.SummaryReader()
-        self._narrator = metriclogger_said.Narrator()
-        self._starts = Starts()
+        self._narrator = metriclogger_markers.MetricLoggerMarkers()
+        self._starts = StartFinder()
         self._count = EpochCount()
 
     def line(self, line: str) -> None:
@@ -56,7 +56,7 @@ class _File:
         for record in self._reader.records(line):
             self._at += 1
             match record:
-                case Progress():
+                case ProgressLine():
                     self._progress(record)
                 case Averages():
                     self._starts.averages(self._at, record)
@@ -68,14 +68,14 @@ class _File:
         self._hear(self._narrator.ended())
         return in_order(self._said, self._count.first(), *self._starts.finished(), self._summed)
 
-    def _progress(self, seen: Progress) -> None:
+    def _progress(self, seen: ProgressLine) -> None:
         self._summaries.ended()
         if seen.epoch is not None:
             self._count.header(seen.epoch)
         if seen.epochs != self._epochs:
             self._epochs = seen.epochs
             self._count.arguments({}, seen.epochs)
-            self._said.append((self._at, Facts(max_epochs=seen.epochs)))
+            self._said.append((self._at, SetupSeen(max_epochs=seen.epochs)))
         self._starts.progress(self._at, seen)
 
     def _text(self, text: str) -> None:
@@ -104,7 +104,7 @@ class _File:
     def _note(self, event: Event) -> None:
         if isinstance(event, MarkerSeen) and event.kind == "error":
             self._starts.failed()
-        if isinstance(event, Facts):
+        if isinstance(event, SetupSeen):
             self._count.arguments(event.config, event.max_epochs)
-            self._starts.counted(metriclogger_said.world_size(event.config) or 1)
+            self._starts.counted(metriclogger_markers.world_size(event.config) or 1)
         self._said.append((self._at, event))

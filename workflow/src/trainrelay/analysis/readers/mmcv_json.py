@@ -10,7 +10,7 @@ from typing import Any
 
 from trainrelay.analysis.readers import environment, trainer_config
 from trainrelay.analysis.readers.clean import as_float, json_object, metric_name
-from trainrelay.analysis.readers.events import Event, Facts, ProcessStarted, RowSeen, Skipped
+from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen, SetupSeen
 from trainrelay.records import Phase
 
 _PHASES: Mapping[str, Phase] = {"train": "train", "val": "val"}
@@ -40,7 +40,7 @@ class MmcvJson:
                 continue
             found = json_object(line)
             if found is None:
-                yield Skipped()
+                yield LineSkipped()
             elif "mode" in found:
                 yield _row(found, line)
             else:
@@ -59,7 +59,7 @@ def _place(found: Mapping[str, Any]) -> tuple[Phase, int, int] | None:
 def _row(found: dict[str, Any], line: str) -> Event:
     place = _place(found)
     if place is None:
-        return Skipped()
+        return LineSkipped()
     values: dict[str, float] = {}
     for key, value in found.items():
         if key not in _PLACE:
@@ -76,6 +76,6 @@ def _numbers(key: str, value: Any) -> dict[str, float]:
     return {} if number is None else {metric_name(key): number}
 
 
-def _facts(meta: Mapping[str, Any]) -> Facts:
+def _facts(meta: Mapping[str, Any]) -> SetupSeen:
     config = trainer_config.parse(str(meta.get("config", "")).splitlines())
-    return Facts(setup=environment.parse(str(meta.get("env_info", "")).splitlines()), config=config)
+    return SetupSeen(setup=environment.parse(str(meta.get("env_info", "")).splitlines()), config=config)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from trainrelay.analysis.readers import environment, trainer_config
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.events import Event, Facts, MarkerSeen, ProcessStarted
+from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, SetupSeen
 from trainrelay.analysis.readers.tracebacks import Tracebacks
 
 BLOCK_LINE_LIMIT = 50_000
@@ -20,7 +20,7 @@ _LENGTH = re.compile(r"workflow: .*, max: (\d{1,12}) (epochs|iters)")
 _MISMATCH = "The model and loaded state dict do not match exactly"
 
 
-class Narrator:
+class MmcvMarkers:
     """Follows the lines that hold no numbers. A block (config, environment, mismatch) spans lines
     without a time stamp; `ended` closes it."""
 
@@ -71,7 +71,7 @@ def _resumed(text: str) -> Iterator[Event]:
 def _started(text: str) -> Iterator[Event]:
     if match := _STARTED.search(text):
         yield MarkerSeen("started", clean(match[0]))
-        yield Facts(setup={"host": clean(match[1]), "work_dir": clean(match[2])})
+        yield SetupSeen(setup={"host": clean(match[1]), "work_dir": clean(match[2])})
 
 
 def _loaded(text: str) -> Iterator[Event]:
@@ -82,7 +82,7 @@ def _loaded(text: str) -> Iterator[Event]:
 def _length(text: str) -> Iterator[Event]:
     if match := _LENGTH.search(text):
         count = int(match[1])
-        yield Facts(max_epochs=count) if match[2] == "epochs" else Facts(max_iters=count)
+        yield SetupSeen(max_epochs=count) if match[2] == "epochs" else SetupSeen(max_iters=count)
 
 
 def _introduced(_: str) -> Iterator[Event]:
@@ -100,11 +100,11 @@ _PARSERS: dict[str, Callable[[str], Iterator[Event]]] = {
 
 
 def _config(block: list[str]) -> Iterator[Event]:
-    yield Facts(config=trainer_config.parse(block))
+    yield SetupSeen(config=trainer_config.parse(block))
 
 
 def _environment(block: list[str]) -> Iterator[Event]:
-    yield Facts(setup=environment.parse(block))
+    yield SetupSeen(setup=environment.parse(block))
 
 
 def _mismatch(block: list[str]) -> Iterator[Event]:

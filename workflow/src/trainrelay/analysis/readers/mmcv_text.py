@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator
 
 from trainrelay.analysis.readers.clean import metric_name, records, strip_escapes
-from trainrelay.analysis.readers.events import Event, RowSeen, Skipped
+from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen
 from trainrelay.analysis.readers.mmcv_copies import Copies
-from trainrelay.analysis.readers.mmcv_markers import Narrator
+from trainrelay.analysis.readers.mmcv_markers import MmcvMarkers
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - ")
 _BY_EPOCH = re.compile(r"\bEpoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\s+(?=lr)")
@@ -39,8 +39,8 @@ class MmcvText:
         return _head(line) is not None
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
-        """Rows through `_Rows`, all other lines through the Narrator; copies are left out."""
-        rows, narrator, copies = _Rows(), Narrator(), Copies()
+        """Rows through `_Rows`, all other lines through MmcvMarkers; copies are left out."""
+        rows, narrator, copies = _Rows(), MmcvMarkers(), Copies()
         for line in lines:
             beginning = _STAMP if line.count(" - INFO - ") > 1 else None
             for record, cut in records(strip_escapes(line), beginning):
@@ -77,7 +77,7 @@ class _Rows:
             return _validation(head, values, _key(line))
         shorter = len(values) < self._usual
         if not values or ((torn or cut) and shorter) or (cut and not _WHOLE_VALUE.search(line)):
-            return Skipped()
+            return LineSkipped()
         self._usual = len(values)
         return _training(head, values, _key(line))
 

@@ -8,11 +8,11 @@ from typing import Any
 from trainrelay.analysis.readers.events import (
     EpochsCounted,
     Event,
-    Facts,
+    LineSkipped,
     MarkerSeen,
     ProcessStarted,
     RowSeen,
-    Skipped,
+    SetupSeen,
     TrainingEnded,
 )
 from trainrelay.analysis.readers.times import total_time
@@ -77,7 +77,7 @@ class Collector:
                 self._add_row(event)
             case MarkerSeen():
                 self._add_marker(event)
-            case Facts():
+            case SetupSeen():
                 self._add_facts(event)
             case ProcessStarted():
                 self._introduce()
@@ -86,7 +86,7 @@ class Collector:
                 self._guessed = self.segments[-1].guessed = first is None
             case TrainingEnded(time=time):
                 self.segments[-1].time = time
-            case Skipped():
+            case LineSkipped():
                 self.skipped += 1
 
     def _introduce(self) -> None:
@@ -137,7 +137,7 @@ class Collector:
         current.said.add(seen.kind)
         current.markers.append(_placed(seen, current))
 
-    def _add_facts(self, facts: Facts) -> None:
+    def _add_facts(self, facts: SetupSeen) -> None:
         self.setup.update(facts.setup)
         self.config = dict(facts.config) or self.config
         self.max_epochs = facts.max_epochs or self.max_epochs

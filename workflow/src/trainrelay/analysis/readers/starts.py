@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trainrelay.analysis.readers.events import MarkerSeen
-from trainrelay.analysis.readers.metriclogger_lines import CLOCKS, Averages, Progress
+from trainrelay.analysis.readers.metriclogger_lines import CLOCKS, Averages, ProgressLine
 
 RARE = 20  # a kind of line of which the usual one has more than this many times as many lines
 Block = tuple[int, Literal["epoch", "val"], int]  # epoch, and the number of the evaluation after it
 
 
 @dataclass(slots=True)
-class Start:
+class Introduction:
     """A process introduced itself, at this record of the file; at most one marker of a kind.
 
     Another one that does so after an error is another rank of the same start, unless its words prove a later
@@ -62,23 +62,23 @@ class Mean:
 
 
 @dataclass(slots=True)
-class Trained:
+class TrainedStart:
     """A start that trained. `start`: how it introduced itself; where it did not, it may be more ranks of the
     one before. `ranks`: those that said which they are."""
 
     at: int
-    start: Start | None
+    start: Introduction | None
     ranks: set[int]
-    lines: defaultdict[tuple[int, int], list[tuple[int, Progress]]] = field(
+    lines: defaultdict[tuple[int, int], list[tuple[int, ProgressLine]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     means: defaultdict[Block, list[Mean]] = field(default_factory=lambda: defaultdict(list))
 
-    def is_joined_by(self, start: Start) -> bool:
+    def is_joined_by(self, start: Introduction) -> bool:
         """Whether an introduction is of ranks that were not there yet."""
         return bool(self.ranks) and self.ranks.isdisjoint(start.ranks)
 
-    def take(self, other: Trained) -> None:
+    def take(self, other: TrainedStart) -> None:
         """Takes the lines of more ranks."""
         for place, lines in other.lines.items():
             self.lines[place] += lines
@@ -97,7 +97,7 @@ class Trained:
         for seen in copies:
             seen.whole &= counts[seen.shape] > rare
 
-    def rows(self) -> list[tuple[int, Progress]]:
+    def rows(self) -> list[tuple[int, ProgressLine]]:
         """Each training line once, with its record, in order of training: the first whole copy."""
         return [max(self.lines[place], key=lambda copy: copy[1].whole) for place in sorted(self.lines)]
 
@@ -116,18 +116,18 @@ class Trained:
         return found
 
 
-class Starts:
+class StartFinder:
     """Follows the records of a file; `at` is the place of one."""
 
     def __init__(self) -> None:
-        self._untrained: list[Start] = []
-        self._trained: list[Trained] = []
-        self._start: Start | None = None  # introduced itself, and has not trained yet
+        self._untrained: list[Introduction] = []
+        self._trained: list[TrainedStart] = []
+        self._start: Introduction | None = None  # introduced itself, and has not trained yet
         self._place = (0, 0)  # of the newest training line
         self._failed = False  # an error came after it
         self._joined = False  # a rank introduced itself after others had trained
         self._buffered = False
-        self._line: Progress | None = None  # the newest one of the block at hand
+        self._line: ProgressLine | None = None  # the newest one of the block at hand
         self._block: Block = (0, "epoch", 0)
         self._summed = False  # its means were printed
         self._evaluations = 0  # after this epoch
@@ -141,7 +141,7 @@ class Starts:
         """A process introduced itself, in one line or more; `words` are a rank or what kind of line it is."""
         if self._start is None or self._start.repeated_by(words):
             self._leave()
-            self._start = Start(at)
+            self._start = Introduction(at)
         self._start.said[words] += 1
         if isinstance(words, int):
             self._start.ranks.add(words)
@@ -160,7 +160,7 @@ class Starts:
             self._start.failed.update(self._start.said)
             self._start.said.clear()
 
-    def progress(self, at: int, seen: Progress) -> None:
+    def progress(self, at: int, seen: ProgressLine) -> None:
         """A line of training or evaluation; evaluations before any training are left out."""
         if seen.epoch is not None and seen.whole:
             self._train(at, seen)
@@ -192,7 +192,7 @@ class Starts:
         self._trained[-1].means[self._block].append(Mean(at, averages.values, doubtful=doubtful))
         self._summed = True
 
-    def finished(self) -> tuple[list[Trained], list[Start]]:
+    def finished(self) -> tuple[list[TrainedStart], list[Introduction]]:
         """The starts that trained something, in order, and those that ended before they did."""
         self._leave()
         if not self._buffered:
@@ -207,7 +207,7 @@ class Starts:
             trained.mistrust()
         return groups, self._untrained
 
-    def _train(self, at: int, seen: Progress) -> None:
+    def _train(self, at: int, seen: ProgressLine) -> None:
         now = self._trained[-1] if self._trained else None
         if now and self._start and now.is_joined_by(self._start):
             self._leave()
@@ -215,7 +215,7 @@ class Starts:
         before, back = self._place, seen.place < self._place or (self._failed and seen.place == self._place)
         if now is None or self._start is not None or (back and seen.iteration == 0):
             said = self._start or now
-            self._trained.append(Trained(at, self._start, said.ranks if said else set()))
+            self._trained.append(TrainedStart(at, self._start, said.ranks if said else set()))
         self._joined &= self._start is None
         self._buffered |= self._start is None and seen.place < before and (seen.iteration > 0 or self._joined)
         if back or seen.epoch != before[0]:

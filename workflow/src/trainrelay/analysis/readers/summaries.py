@@ -31,7 +31,7 @@ _PHASES: dict[str, Literal["train", "val"]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SummaryNumber:
     """One number of a summary. `number` is the epoch as printed."""
 
     number: int
@@ -56,7 +56,7 @@ class SummaryReader:
         self._left = 0
         self._phase: Literal["train", "val"] = "train"
 
-    def line(self, line: str) -> list[Said]:
+    def line(self, line: str) -> list[SummaryNumber]:
         """The numbers of this line, if it belongs to a summary."""
         if opens(line):
             return self._opened(line[:LINE_LIMIT])
@@ -72,20 +72,20 @@ class SummaryReader:
         """Another kind of line came."""
         self._left = 0
 
-    def _opened(self, line: str) -> list[Said]:
+    def _opened(self, line: str) -> list[SummaryNumber]:
         head = _HEAD.search(line)
         assert head is not None
         self._number, self._phase = int(head[1]), "train"
         self._left = BLOCK_LINE_LIMIT if head[2] else 0
         return list(self._said(line[head.end() :]))
 
-    def _said(self, text: str) -> Iterator[Said]:
+    def _said(self, text: str) -> Iterator[SummaryNumber]:
         for pair in _PAIR.finditer(_ASIDE.sub("", text)):
             phase, name = _named(pair[1])
             self._phase = phase or self._phase
             value = _number(pair[2])
             if name and value is not None:
-                yield Said(self._number, self._phase, metric_name(name), value)
+                yield SummaryNumber(self._number, self._phase, metric_name(name), value)
 
 
 def _named(text: str) -> tuple[Literal["train", "val"] | None, str]:

@@ -14,7 +14,7 @@ MANY_TIMES = 3  # from here on, percents are hard to read
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Trend:
     """`first` and `now` as shown, `start` and `level` as judged (medians of up to a tenth of the points)."""
 
     first: float
@@ -48,32 +48,32 @@ def _change(first: float, now: float) -> str:
     return f", {percent(abs(share))} {'lower' if share > 0 else 'higher'}"
 
 
-def course(case: Case, names: Sequence[str]) -> Course | None:
+def trend(case: Case, names: Sequence[str]) -> Trend | None:
     """The mean over these metrics; None if there are no two points to compare."""
     means, bad = _mean_of([case.epoch_means(name) for name in names]), case.non_finite(*names)
     if case.from_zero and len(means) > 1:
         epochs = f"means of epochs {means[0][0]} and {means[-1][0]}"
-        return _course([value for _, value in means], epochs, bad=bad)
+        return _trend([value for _, value in means], epochs, bad=bad)
     places = "medians of this log's lines" if case.medians else "first and latest lines"
-    return _course(case.row_means(names), places, bad=bad)
+    return _trend(case.row_means(names), places, bad=bad)
 
 
-def validation_course(case: Case, name: str) -> Course | None:
+def validation_trend(case: Case, name: str) -> Trend | None:
     """The same of a validation metric."""
     means = [(at, value) for at, value in case.validation_means(name) if math.isfinite(value)]
     if not means:
         return None
     word = "iterations" if case.by_iteration else "epochs"
     places = f"{word} {means[0][0]} and {means[-1][0]}" if len(means) > 1 else f"{word[:-1]} {means[0][0]}"
-    return _course([value for _, value in means], places, fewest=1)
+    return _trend([value for _, value in means], places, fewest=1)
 
 
-def _course(values: list[float], places: str, fewest: int = 2, bad: str = "") -> Course | None:
+def _trend(values: list[float], places: str, fewest: int = 2, bad: str = "") -> Trend | None:
     if len(values) < fewest:
         return None
     start, level = head_level(values), tail_level(values)
     now = values[-1] if places.startswith(("means", "epoch", "iteration")) else level
-    return Course(values[0], now, start, level, places, len(values), bad)
+    return Trend(values[0], now, start, level, places, len(values), bad)
 
 
 def _mean_of(series: list[Means]) -> Means:

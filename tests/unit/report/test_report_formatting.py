@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trainrelay.report import wording
+from trainrelay.report import formatting
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from trainrelay.report import wording
     ],
 )
 def test_a_loss_has_two_decimals_or_as_many_as_it_needs(value: float, expected: str) -> None:
-    assert wording.number(value) == expected
+    assert formatting.number(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_a_loss_has_two_decimals_or_as_many_as_it_needs(value: float, expected: 
     ],
 )
 def test_a_duration_shows_its_two_largest_units(seconds: float, expected: str) -> None:
-    assert wording.duration(seconds) == expected
+    assert formatting.duration(seconds) == expected
 
 
 @pytest.mark.parametrize("seconds", [1e300, math.nan, math.inf, -1e300])
 def test_a_time_outside_the_calendar_is_unknown(seconds: float) -> None:
-    assert wording.utc(seconds) == "unknown"
+    assert formatting.utc(seconds) == "unknown"
 
 
 def test_times_are_in_utc_whatever_the_machine_thinks() -> None:
-    assert wording.utc(1_767_600_000) == "2026-01-05 08:00 UTC"
+    assert formatting.utc(1_767_600_000) == "2026-01-05 08:00 UTC"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_times_are_in_utc_whatever_the_machine_thinks() -> None:
 def test_a_change_is_relative_only_where_that_says_something(
     first: float, last: float, expected: float | None
 ) -> None:
-    assert wording.relative_change(first, last) == expected
+    assert formatting.relative_change(first, last) == expected
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_change_is_relative_only_where_that_says_something(
     ],
 )
 def test_outside_text_loses_what_cannot_be_shown_as_itself(outside: str, expected: str) -> None:
-    assert wording.clean(outside) == expected
+    assert formatting.clean(outside) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_outside_text_loses_what_cannot_be_shown_as_itself(outside: str, expecte
     ],
 )
 def test_evidence_of_any_type_is_short_text(thing: object, expected: str) -> None:
-    assert wording.value(thing) == expected
+    assert formatting.value(thing) == expected

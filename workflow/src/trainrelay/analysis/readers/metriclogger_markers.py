@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.events import Event, Facts, MarkerSeen, ProcessStarted, TrainingEnded
+from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, SetupSeen, TrainingEnded
 from trainrelay.analysis.readers.namespaces import OPENING, NamespaceReader
 from trainrelay.analysis.readers.tracebacks import Tracebacks
 
@@ -24,7 +24,7 @@ def introduces(line: str) -> bool:
     return "| distributed init (rank " in line or line.startswith("Not using distributed mode")
 
 
-class Narrator:
+class MetricLoggerMarkers:
     """Follows the lines that hold no numbers."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Narrator:
         if match := _RANK.search(text):
             self._ranks = max(self._ranks, int(match[1]) + 1)
             yield ProcessStarted(int(match[1]))
-            yield Facts(setup={"ranks": str(self._ranks)})
+            yield SetupSeen(setup={"ranks": str(self._ranks)})
 
     def ended(self) -> Iterator[Event]:
         """What a Namespace that was never closed says."""
@@ -65,12 +65,12 @@ def world_size(arguments: Mapping[str, Any]) -> int | None:
     return ranks if _is_count(ranks) else None
 
 
-def _facts(arguments: Mapping[str, Any]) -> Facts:
+def _facts(arguments: Mapping[str, Any]) -> SetupSeen:
     backend, ranks, epochs = arguments.get("dist_backend"), world_size(arguments), arguments.get("epochs")
     setup = {"backend": clean(backend)} if isinstance(backend, str) else {}
     if ranks is not None:
         setup["ranks"] = str(ranks)
-    return Facts(setup=setup, config=dict(arguments), max_epochs=epochs if _is_count(epochs) else None)
+    return SetupSeen(setup=setup, config=dict(arguments), max_epochs=epochs if _is_count(epochs) else None)
 
 
 def _is_count(value: object) -> TypeGuard[int]:
@@ -81,7 +81,7 @@ def _started(text: str) -> Iterator[Event]:
     if match := _STARTED.search(text):
         yield MarkerSeen("started", clean(match[0]))
         if match[1]:
-            yield Facts(max_epochs=int(match[1]))
+            yield SetupSeen(max_epochs=int(match[1]))
 
 
 def _undistributed(_: str) -> Iterator[Event]:
@@ -91,7 +91,7 @@ def _undistributed(_: str) -> Iterator[Event]:
 def _parameters(text: str) -> Iterator[Event]:
     if match := _PARAMETERS.search(text):
         unit = f" {match[1]}" if match[1] else ""
-        yield Facts(setup={"parameters": match[2] + unit})
+        yield SetupSeen(setup={"parameters": match[2] + unit})
 
 
 def _loaded(text: str) -> Iterator[Event]:

@@ -13,7 +13,7 @@ MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class LossPair:
     """The same sum in both phases, at the epochs that have both. `note` says why it is not the total."""
 
     what: str
@@ -23,7 +23,7 @@ class Compared:
     note: str = ""
 
 
-def compared(case: Case) -> Compared | None:
+def loss_pair(case: Case) -> LossPair | None:
     """The totals where nothing shows that they are made of other terms, else the sum of the terms that both
     have."""
     if case.by_iteration or not case.rows("val"):
@@ -56,14 +56,14 @@ def _terms(case: Case, phase: Phase) -> set[str]:
     return {name for row in case.rows(phase) for name in case.terms(row)}
 
 
-def _aligned(case: Case, names: list[str], what: str, note: str) -> Compared | None:
+def _aligned(case: Case, names: list[str], what: str, note: str) -> LossPair | None:
     train, val = _sums([case.epoch_means(n) for n in names]), _sums([case.validation_means(n) for n in names])
     epochs = [
         epoch for epoch in train if epoch in val and math.isfinite(train[epoch]) and math.isfinite(val[epoch])
     ]
     if not epochs:
         return None
-    return Compared(what, epochs, [train[epoch] for epoch in epochs], [val[epoch] for epoch in epochs], note)
+    return LossPair(what, epochs, [train[epoch] for epoch in epochs], [val[epoch] for epoch in epochs], note)
 
 
 def _sums(terms: list[Means]) -> dict[int, float]:
