@@ -551,7 +551,7 @@ DEFECTS = (
         f"{LIBRARY}/report/html.py",
         "autoescape=True,",
         "autoescape=False,",
-        "tests/unit/report/test_report_html.py::test_hostile_names_are_text_wherever_they_stand",
+        "tests/unit/report/test_report_html.py::test_hostile_names_are_text_wherever_they_are",
     ),
     # ------------------------------------------------------------------ supervision
     Defect(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -17,47 +19,67 @@ from trainrelay.report import run_html
 from trainrelay.report.details import restart_steps
 
 
+def plain(*stages: StageReport) -> str:
+    """A page without curves, which take most of its time: those are drawn once, by `drawn`."""
+    return run_html(RunReport("uniad", tuple(map(without_curves, stages)), {"trainrelay": "0.1.0"}))
+
+
+def without_curves(stage: StageReport) -> StageReport:
+    if stage.analysis is None:
+        return stage
+    return dataclasses.replace(stage, analysis=dataclasses.replace(stage.analysis, curves={}))
+
+
 def page(*stages: StageReport) -> Page:
-    return Page(run_html(RunReport("uniad", stages, {"trainrelay": "0.1.0"})))
+    return Page(plain(*stages))
 
 
-def all_runs() -> list[RunReport]:
+def two_stages() -> RunReport:
     bad = sample_report.accepted(sample_report.stage1(), "checked by hand")
-    return [
-        sample_report.sample_run(),
-        sample_report.keypoint_run(),
-        RunReport("uniad", (bad, sample_report.failed_stage()), {}),
-        RunReport("uniad", (sample_report.bare_stage(),), {}),
-        RunReport("none", (), {}),
-        sample_report.with_hostile_names(HOSTILE),
-    ]
+    return RunReport("uniad", (bad, sample_report.failed_stage()), {})
 
 
-@pytest.mark.parametrize("report", all_runs())
-def test_the_page_asks_for_nothing_and_runs_nothing(report: RunReport) -> None:
-    read = Page(run_html(report))
+RUNS: dict[str, Callable[[], RunReport]] = {
+    "uniad": sample_report.sample_run,
+    "keypoints": sample_report.keypoint_run,
+    "accepted and failed": two_stages,
+    "bare": lambda: RunReport("uniad", (sample_report.bare_stage(),), {}),
+    "empty": lambda: RunReport("none", (), {}),
+    "hostile": lambda: sample_report.with_hostile_names(HOSTILE),
+}
+
+
+@functools.cache
+def drawn(name: str) -> str:
+    """The page of a run with its curves, drawn once for all tests."""
+    return run_html(RUNS[name]())
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_page_asks_for_nothing_and_runs_nothing(name: str) -> None:
+    report, read = RUNS[name](), Page(drawn(name))
     tags = {tag for tag, _ in read.elements}
     assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "foreignobject"}
     for _, attrs in read.elements:
-        assert not [name for name in attrs if name.startswith("on") or name in {"src", "style", "xlink:href"}]
+        assert not [key for key in attrs if key.startswith("on") or key in {"src", "style", "xlink:href"}]
         assert str(attrs.get("href", "#")).startswith("#") or attrs["href"] == report.overview
 
 
-@pytest.mark.parametrize("report", all_runs())
-def test_the_page_is_well_formed_and_its_ids_are_unique(report: RunReport) -> None:
-    read = Page(run_html(report))
+@pytest.mark.parametrize("name", RUNS)
+def test_the_page_is_well_formed_and_its_ids_are_unique(name: str) -> None:
+    read = Page(drawn(name))
     assert read.unbalanced == []
     assert read.open == []
     assert len(read.ids) == len(set(read.ids))
 
 
-@pytest.mark.parametrize("report", all_runs())
-def test_the_same_run_gives_the_same_bytes_and_they_are_utf_8(report: RunReport) -> None:
-    assert run_html(report).encode("utf-8") == run_html(report).encode("utf-8")
+@pytest.mark.parametrize("name", RUNS)
+def test_the_same_run_gives_the_same_bytes_and_they_are_utf_8(name: str) -> None:
+    assert run_html(RUNS[name]()).encode("utf-8") == drawn(name).encode("utf-8")
 
 
 def test_the_policy_allows_the_pages_own_style_and_nothing_else() -> None:
-    source = run_html(sample_report.sample_run())
+    source = drawn("uniad")
     policy = next(
         str(attrs["content"])
         for _, attrs in Page(source).elements
@@ -71,8 +93,8 @@ def test_the_policy_allows_the_pages_own_style_and_nothing_else() -> None:
     assert "unsafe" not in policy
 
 
-def test_hostile_names_are_text_wherever_they_stand() -> None:
-    source = run_html(sample_report.with_hostile_names(HOSTILE))
+def test_hostile_names_are_text_wherever_they_are() -> None:
+    source = drawn("hostile")
     assert "<img" not in source
     assert "<script" not in source
     assert "\x1b" not in source
@@ -82,7 +104,7 @@ def test_hostile_names_are_text_wherever_they_stand() -> None:
 
 
 def test_the_verdict_comes_before_the_curves() -> None:
-    ids = page(sample_report.stage1(), sample_report.keypoint_stage()).ids
+    ids = Page(drawn("uniad")).ids
     sections = [name for name in ids if not re.fullmatch(r"s\d+p\d+-.*", name)]
     assert sections == ["verdict", "attention", "curves", "metrics", "meaning", "attempts", "provenance"]
     first_curve = next(place for place, name in enumerate(ids) if name.startswith("s1p1-"))
@@ -232,7 +254,8 @@ def test_a_single_validation_is_told_as_one_value() -> None:
 
 
 def test_a_log_of_whole_epochs_is_told_and_drawn_without_iterations() -> None:
-    read = page(sample_report.keypoint_stage("running", sample_report.epochs_only_analysis()))
+    stage = sample_report.keypoint_stage("running", sample_report.epochs_only_analysis())
+    read = Page(run_html(RunReport("uniad", (stage,), {})))
     assert "Epochs done 4 of 6 Total loss 19.90" in read.words
     assert not re.search(r"\biter(ation)?s?\b", read.words.split("Attempts pose")[0])
     bar = next(attrs["aria-label"] for tag, attrs in read.elements if attrs.get("class") == "bar")
@@ -260,14 +283,14 @@ def test_the_means_of_epochs_have_a_table_of_their_own_between_training_and_vali
 
 
 def test_twins_without_a_coefficient_are_in_the_table_and_in_no_legend() -> None:
-    words = page(sample_report.keypoint_stage()).words
+    words = Page(drawn("keypoints")).words
     curves, metrics = words[words.index("Curves pose") :].split("Metrics pose")
     assert "unscaled" not in curves
     assert "loss_ce_3_unscaled" in metrics
 
 
 def test_the_signs_are_in_sight_and_the_explanations_are_closed() -> None:
-    source = run_html(RunReport("uniad", (sample_report.keypoint_stage(),), {}))
+    source = plain(sample_report.keypoint_stage())
     section = source[source.index('<section id="meaning">') : source.index('<section id="attempts">')]
     in_sight = Page(re.sub(r"<details.*?</details>", "", section, flags=re.DOTALL)).words
     assert "Good signs ✓seen Total loss decreasing over epochs. 66.23 -> 15.23." in in_sight
@@ -284,7 +307,7 @@ def test_a_page_without_an_explanation_has_no_section_for_it() -> None:
     for stage in (silent, sample_report.bare_stage()):
         assert "meaning" not in page(stage).ids
         assert "What the numbers mean" not in page(stage).words
-    both = run_html(RunReport("uniad", (sample_report.keypoint_stage(), sample_report.bare_stage()), {}))
+    both = plain(sample_report.keypoint_stage(), sample_report.bare_stage())
     section = both[both.index('<section id="meaning">') : both.index('<section id="attempts">')]
     assert re.findall("<h3>(.*)</h3>", section) == ["pose"]
 
@@ -299,18 +322,18 @@ def test_a_page_without_an_explanation_has_no_section_for_it() -> None:
     ],
 )
 def test_what_is_typed_is_shown_as_code_and_a_lone_backtick_as_itself(text: str, shown: str) -> None:
-    source = run_html(RunReport("r", (dataclasses.replace(sample_report.stage1(), state_reason=text),), {}))
+    source = plain(dataclasses.replace(sample_report.stage1(), state_reason=text))
     assert f'<p class="state">{shown}' in source
 
 
 def test_a_report_leads_back_to_the_overview_only_where_there_is_one() -> None:
-    links = [attrs for tag, attrs in Page(run_html(sample_report.keypoint_run())).elements if tag == "a"]
+    links = [attrs for tag, attrs in Page(drawn("keypoints")).elements if tag == "a"]
     assert links[0] == {"href": "../index.html"}
     assert "All runs" not in page(sample_report.stage1()).words
 
 
 def test_the_page_says_when_it_was_written_and_needs_not() -> None:
-    assert "Training report, written at 2026-01-10 07:40:12 UTC" in Page(run_html(all_runs()[0])).words
+    assert "Training report, written at 2026-01-10 07:40:12 UTC" in Page(drawn("uniad")).words
     assert "written at" not in page(sample_report.stage1()).words
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib import resources
 from typing import Any
 from urllib.parse import quote
@@ -62,6 +63,7 @@ def _has_gaps(panel: Panel) -> bool:
     return not all(formatting.is_usable(value) for line in panel.lines for _, value in line.points)
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("trainrelay.report"),
