@@ -145,6 +145,12 @@ def test_a_finding_comes_with_its_severity_place_evidence_and_advice() -> None:
     assert "seen 0.0001 differing 145 points 145 What to do: Compare lr_config, optimizer.lr" in finding
 
 
+def test_a_metric_that_a_message_names_is_not_named_twice() -> None:
+    words = page(sample_report.failed_stage()).words
+    assert "iter 110 loss is NaN" in words
+    assert "loss loss" not in words
+
+
 def test_an_accepted_finding_is_said_beside_the_verdict() -> None:
     read = page(sample_report.accepted(sample_report.stage1(), "Unused head, checked by hand."))
     top = read.words.split("What needs attention")[0]

@@ -102,7 +102,7 @@ def _alarms(stage: StageReport) -> list[Notice]:
             each.where or "",
             shown_evidence(each),
             sentence(each.advice),
-            each.metric or "",
+            "" if (metric := each.metric or "") in each.message else metric,
             _consequence(each, stage),
         )
         for each in findings

@@ -94,8 +94,8 @@ def _without_analysis(stage: StageReport) -> tuple[str, str]:
 
 def _is_only_under_way(stage: StageReport) -> bool:
     """Whether the only finding above info of a running stage is that it has not ended."""
-    loud = [each for each in findings_of(stage) if each.severity != "info"]
-    return stage.state == "running" and bool(loud) and all(each.check == "progress" for each in loud)
+    alarming = {each.check for each in findings_of(stage) if each.severity != "info"}
+    return stage.state == "running" and alarming == {"progress"}
 
 
 def findings_of(stage: StageReport) -> tuple[Finding, ...]:

@@ -36,7 +36,7 @@ def by_kind(section: Section) -> list[tuple[str, list[Sign]]]:
 
 
 def sign_tone(sign: Sign) -> Tone:
-    """Calm unless a warning sign is seen."""
+    """A warning if a warning sign is seen, else at most a tick."""
     if sign.seen is None:
         return "idle"
     if sign.kind == "warning":

@@ -1,4 +1,4 @@
-"""The key observations of an analysis: findings and metrics in the order people look at them."""
+"""The key observations of an analysis: findings and metrics, the most important first."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def observations(analysis: Analysis) -> list[Observation]:
 
 
 def outside_the_points(analysis: Analysis) -> list[Finding]:
-    """Findings that the paragraphs around the numbered points speak of."""
+    """Findings that are in the paragraphs around the numbered points."""
     return [
         finding
         for finding in analysis.findings
@@ -214,8 +214,8 @@ def _steepest(progression: tuple[Milestone, ...]) -> str:
 
 def _said(found: list[Finding], title: str = "") -> str:
     """The good news of these findings, without the title where a message repeats it."""
-    calm = [finding.message.removeprefix(f"{title}: ") for finding in found if finding.severity == "info"]
-    return " ".join(text(sentence(capital(message))) for message in calm)
+    good = [finding.message.removeprefix(f"{title}: ") for finding in found if finding.severity == "info"]
+    return " ".join(text(sentence(capital(message))) for message in good)
 
 
 def _alarms(found: list[Finding]) -> tuple[str, ...]:

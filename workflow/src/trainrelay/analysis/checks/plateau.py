@@ -17,7 +17,7 @@ STILL_EARLY = 0.7  # of all epochs
 
 
 def plateau(case: Case) -> Iterator[Finding]:
-    """The last third's descent against the part before: info, or a warning where it is flat too early."""
+    """The last third's descent against the part before: info, or a warning if it is flat too early."""
     found = levels(case)
     values = finite(case.values(case.total)) if case.total else []
     if found is None or found.diverged or len(values) < POINTS_TO_JUDGE:

@@ -93,7 +93,7 @@ def _sign(meaning: Meaning) -> str:
 
 
 def _zero(case: Case, family: Family) -> list[LabelledText]:
-    """Whether 0.0 means something, and what it means where it is there."""
+    """What 0.0 means, if anything, and whether the values are."""
     zero, is_zero = case.zero(family.meaning), bool(family.values) and not any(family.values)
     words = zero_words(family.meaning)
     if is_zero and zero == "by design":

@@ -65,7 +65,7 @@ def _field(case: Case, row: Row, field: PrintedField) -> Explained:
 
 
 def _named(case: Case, row: Row, field: PrintedField) -> str:
-    """The field as this log prints it, where that is a number in brackets."""
+    """The field as this log prints it, if that is a number in brackets."""
     if case.log.epochs_only or field.key not in ("epoch", "batch"):
         return field.name
     if field.key == "batch":

@@ -36,16 +36,18 @@ def _sign(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Sign:
 def _by_findings(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
     """A warning or critical finding makes a warning sign, and unmakes a good one."""
     found = [one for one in findings if one.check in sign.checks and _about(sign, one)]
-    loud = [one for one in found if one.severity != "info"]
-    if loud:
-        more = f" ({len(loud) - 1} more)" if len(loud) > 1 else ""
-        return sign.kind == "warning", loud[0].message + more
+    warnings = [one for one in found if one.severity != "info"]
+    if warnings:
+        more = f" ({len(warnings) - 1} more)" if len(warnings) > 1 else ""
+        return sign.kind == "warning", warnings[0].message + more
     if undecided := _undecided(found):
         return None, undecided
-    calm = _overall(case, sign) or [one.message for one in found] or _without_findings(case, sign.checks)
-    if not calm:
+    quiet = (
+        _overall(case, sign) or [one.message for one in found] or _without_findings(case, sign.checks)
+    )
+    if not quiet:
         return None, UNKNOWN.get(sign.checks[0], "This log does not show it.")
-    return sign.kind == "good", calm[0]
+    return sign.kind == "good", quiet[0]
 
 
 def _about(sign: KnownSign, finding: Finding) -> bool:
