@@ -121,7 +121,7 @@ def test_a_retraining_that_was_accepted_and_reverted_is_not_reported(
     accepted(disk, monkeypatch, retrain=True, config=changed)
     for config, said in ((changed, True), (disk.config(), False)):
         page = write_report(config, "r").read_text(encoding="utf-8")
-        assert ("accepted that this stage is trained again" in page) is said
+        assert ("Retraining this stage was accepted" in page) is said
 
 
 def test_the_checkpoint_of_a_training_that_is_not_asked_for_is_not_accepted(
