@@ -42,9 +42,7 @@ def _by_findings(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Ju
         return sign.kind == "warning", warnings[0].message + more
     if undecided := _undecided(found):
         return None, undecided
-    quiet = (
-        _overall(case, sign) or [one.message for one in found] or _without_findings(case, sign.checks)
-    )
+    quiet = _overall(case, sign) or [one.message for one in found] or _without_findings(case, sign.checks)
     if not quiet:
         return None, UNKNOWN.get(sign.checks[0], "This log does not show it.")
     return sign.kind == "good", quiet[0]
