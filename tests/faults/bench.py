@@ -113,7 +113,7 @@ class Bench:
         self.inject()
 
     def held(self, *argv: str, later: tuple[tuple[int, int], ...] = (), **env: str) -> Launch:
-        """A command in the background whose trainer is held in epoch 2, iteration 3, until it may go on.
+        """A command in the background whose trainer is held in epoch 2, iteration 3, until it may continue.
 
         At the `later` places the first trainer that comes there is held, too.
         """
@@ -125,7 +125,7 @@ class Bench:
         return launch
 
     def go_on(self, epoch: int = 2, iteration: int = 3) -> None:
-        """A trainer that is held there goes on."""
+        """A trainer that is held there continues."""
         self.plan.with_name(f"go-on-{epoch}-{iteration}").touch()
 
     def snakemake(self, *arguments: str) -> Launch:
@@ -136,7 +136,7 @@ class Bench:
         """The condition's first true value; fails where it never comes true."""
         until_s = time.monotonic() + PATIENCE_S
         while not (value := condition()):
-            assert time.monotonic() < until_s, f"waited {PATIENCE_S:g} s in vain for {what}"
+            assert time.monotonic() < until_s, f"waited {PATIENCE_S:g} s for {what}"
             time.sleep(0.05)
         return value
 
@@ -155,12 +155,12 @@ class Bench:
 
     @property
     def work_dir(self) -> Path:
-        """Where the checkpoints of stage1 lie."""
+        """The folder of stage1's checkpoints."""
         return self.stage / "work_dir"
 
     @property
     def promoted(self) -> Path:
-        """Where stage1 hands its checkpoint on."""
+        """The promotion target of stage1."""
         return self.folder / "workflow/demo/driving/ckpts/track_map.pth"
 
     def stamps(self) -> Stamps:
@@ -177,10 +177,10 @@ class Bench:
         stay = {path: digest for path, digest in found if Path(path) not in self.judged_by_row}
         return {**moment, "checkpoints": stay}
 
-    def anew(self) -> None:
+    def new_training(self) -> None:
         """What is trained from now on is another training, which redoes nothing."""
         with self.plan.with_name("stamps.jsonl").open("a") as file:
-            file.write(json.dumps({"event": "anew", "at_s": time.time()}) + "\n")
+            file.write(json.dumps({"event": "new-training", "at_s": time.time()}) + "\n")
 
     def attempts(self) -> tuple[AttemptRecord, ...]:
         """The attempts of stage1."""
@@ -223,7 +223,7 @@ class Bench:
         return float(ended_s - during[0])
 
     def resumed(self, launch: Launch, *ends: str) -> Seen:
-        """The launch went on by itself after attempts that ended so, and completed the stage."""
+        """The launch continued by itself after attempts that ended so, and completed the stage."""
         status, records = launch.wait(), self.attempts()
         found = [record.end for record in records]
         assert found == [*ends, "done"], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
@@ -240,7 +240,7 @@ class Bench:
         assert_final(launch, found_status, status)
         assert not self.complete(), "train.json tells of a training that did not complete"
         noticed = self.noticed_after_s(records[-1])
-        return Seen(noticed, ends[-1], f"a person (exit status {status})", "final")
+        return Seen(noticed, ends[-1], f"your decision (exit status {status})", "final")
 
 
 def went_on(record: AttemptRecord) -> str:
@@ -251,7 +251,7 @@ def went_on(record: AttemptRecord) -> str:
 
 
 def assert_final(launch: Launch, found: int, status: int) -> None:
-    """One sentence that says what to type, and the exit status by which people know it."""
+    """One sentence that says what to run, and the exit status by which it is known."""
     assert found == status, (
         f"the launch ended with exit status {found}, not {status}, and said:\n{launch.text}"
     )

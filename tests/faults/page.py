@@ -1,4 +1,4 @@
-"""What was played, as data in docs/faults.json and as a page in docs/FAULTS.md."""
+"""The results, as data in docs/faults.json and as a page in docs/FAULTS.md."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from trainrelay.system.files import write_bytes
 
 HEAD = """# Faults
 
-What becomes of a training when something fails. `make faults` injects each row into a real training of the
+What happens to a training when something fails. `make faults` injects each fault into a real training of the
 driving demo (two ranks over gloo on CPU, 3 epochs of 4 iterations, a checkpoint per epoch), writes this page,
-and ends non-zero where a row is not as it must be. After each row it also checks that no finished checkpoint
+and exits non-zero if a result is not as required. After each fault it also checks that no finished checkpoint
 is gone or changed, that no attempt redid more than one checkpoint interval, that no process and no Slurm job
-is left, and that no rank began while one of another attempt lived.
+is left, and that no rank started while one of another attempt was alive.
 
-- *Noticed after*: from the injection to the record of the attempt's end, its processes gone; for rows about
-  probes, from the start of the launch to the word on the rung; for rows about another supervisor or lease,
-  from the start of the relaunch to its word on them. For rows on a real Slurm (`make faults-slurm` plays
-  these alone; a Slurm of two nodes with eight A40s each is booted for them, and the training is a job that
-  asks for eight): until the training goes on, in its next attempt; where none follows, until the controller
-  said so. A controller asks squeue every 2 s here.
-- *Redone*: iterations trained a second time. *Left*: processes of the row that lived when it was over.
+- *Noticed after*: from the injection to the record of the attempt's end, its processes gone. For faults of
+  probes: from the start of the launch to the result for that backend. For faults of another supervisor or
+  lease: from the start of the relaunch to its message about them. For faults on a real Slurm (`make
+  faults-slurm` runs only these; it boots a Slurm of two nodes with eight A40s each, and the training is a job
+  that asks for eight): until the training continues in its next attempt, or, if none follows, until the
+  controller reports it. A controller asks squeue every 2 s here.
+- *Redone*: iterations trained a second time. *Left*: processes of the fault still alive at its end.
 """
 COLUMNS = (
     ("fault", "---"),
@@ -67,7 +67,7 @@ def _cell(value: object) -> str:
 
 
 def read_rows(path: Path) -> list[Played]:
-    """What was written before; nothing where there is no file."""
+    """What was written before; nothing if there is no file."""
     if not path.exists():
         return []
     return [Played(**row) for row in json.loads(path.read_text(encoding="utf-8"))]

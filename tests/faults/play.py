@@ -66,7 +66,7 @@ def _row(fault: Fault, bench: Bench) -> tuple[Seen | None, str | None]:
     try:
         return fault.row(bench), None
     except AssertionError as error:
-        return None, str(error) or "an assertion without words failed"
+        return None, str(error) or "an assertion without a message failed"
     except Exception as error:  # noqa: BLE001 (the other rows are still to be played)
         return None, f"the row itself failed: {type(error).__name__}: {error}"
 

@@ -1,9 +1,9 @@
 """Plays faults: `make faults`, or python tests/faults/run.py [--list] [--write] [--on-rig] [NAME...].
 
-Ends 1 where one is not as it must be, 2 for an unknown name. With --write each row goes into docs/faults.json
-and docs/FAULTS.md as soon as it is known, so that an interrupt loses one row. A project in which a fault
-missed is kept. Rows that need a real Slurm are left out with a line where there can be none, which on a CI
-machine (CI=true) is a miss.
+Exits 1 if a result is not as required, 2 for an unknown name. With --write each row goes into
+docs/faults.json and docs/FAULTS.md as soon as it is known, so that an interrupt loses one row. A project in
+which a fault missed is kept. Rows that need a real Slurm are skipped with a message if there can be none,
+which on a CI machine (CI=true) is a miss.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _arguments(argv)
     as_a_terminal_leaves_them()
     if unknown := set(arguments.names) - set(FAULTS):
-        say(f"no fault is called {', '.join(sorted(unknown))}; type: python tests/faults/run.py --list")
+        say(f"unknown fault: {', '.join(sorted(unknown))}; run: python tests/faults/run.py --list")
         return 2
     chosen = [fault for fault in FAULTS.values() if not arguments.names or fault.name in arguments.names]
     chosen = [fault for fault in chosen if fault.on_rig or not arguments.on_rig]
@@ -46,11 +46,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _without_rig(chosen: Sequence[Fault]) -> list[str]:
-    """Names of rows that are left out because this machine can have no rig, which is said in one line."""
+    """Names of rows that are skipped because this machine can have no rig; one line says so."""
     on_rig = [fault.name for fault in chosen if fault.on_rig]
     if not on_rig or not (reason := why_no_rig()):
         return []
-    say(f"left out, they need a real Slurm ({reason}): {', '.join(on_rig)}")
+    say(f"skipped, they need a real Slurm ({reason}): {', '.join(on_rig)}")
     return on_rig
 
 
@@ -68,7 +68,7 @@ def _played(chosen: Sequence[Fault], *, write: bool) -> int:
     rows = _all([fault for fault in chosen if fault.name not in left_out], write=write)
     missed = [row.name for row in rows if row.missed]
     say(
-        f"{len(rows) - len(missed)} of {len(rows)} as they must be"
+        f"{len(rows) - len(missed)} of {len(rows)} as required"
         + "".join(f"; {name} missed" for name in missed)
     )
     return 1 if missed or (left_out and os.environ.get("CI") == "true") else 0
@@ -93,7 +93,7 @@ def _one(fault: Fault, rig: Rig | None) -> Played:
     folder = Path(tempfile.mkdtemp(prefix=f"fault-{fault.name}-"))
     row = play(fault, folder / "project", rig)
     if row.missed:
-        say(f"    MISSED after {row.took_s:g} s, the project is kept in {folder}: must be {fault.must}")
+        say(f"    MISSED after {row.took_s:g} s, the project is kept in {folder}; required: {fault.must}")
         say("    " + row.missed.replace("\n", "\n    "))
     else:
         shutil.rmtree(folder, ignore_errors=True)

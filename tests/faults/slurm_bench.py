@@ -134,7 +134,7 @@ class SlurmBench(Bench):
         assert self.complete(), f"train.json does not tell of the last epoch; it said:\n{launch.text}"
 
     def resumed_in_jobs(self, launch: Launch, *states: str) -> Seen:
-        """The training went on after the fault by itself and completed, in jobs that ended so."""
+        """The training continued after the fault by itself and completed, in jobs that ended so."""
         again = self.trains_again(launch)
         self.completes(launch)
         *records, last = self.attempts()
@@ -149,7 +149,7 @@ class SlurmBench(Bench):
         return f"{where}: {went_on(again)}"
 
     def undisturbed(self, launch: Launch) -> None:
-        """The training goes on to its end in its one attempt and its one job."""
+        """The training continues to its end in its one attempt and its one job."""
         self.undisturbed_apart(launch)
         self.in_jobs("COMPLETED")
 

@@ -161,7 +161,7 @@ def test_redone_is_what_an_attempt_before_had_done() -> None:
 
 
 def test_another_training_redoes_nothing_of_the_one_before() -> None:
-    lines = [iteration("a", 1, 1), {"event": "anew"}, iteration("b", 1, 1), iteration("c", 1, 1)]
+    lines = [iteration("a", 1, 1), {"event": "new-training"}, iteration("b", 1, 1), iteration("c", 1, 1)]
     assert Stamps(tuple(lines)).redone() == [0, 1]
 
 
@@ -247,7 +247,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_an_unknown_fault_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["rank-sigkiled"]) == 2
-    assert "no fault is called rank-sigkiled" in capsys.readouterr().out
+    assert "unknown fault: rank-sigkiled" in capsys.readouterr().out
 
 
 def test_the_list_names_every_fault_and_plays_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,7 +264,7 @@ def test_rows_that_need_a_slurm_are_named_where_there_can_be_none(
     monkeypatch.setenv("CI", ci)
     assert run.main(["slurm-requeue", "slurm-scancel"]) == status
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "left out, they need a real Slurm (it needs root): slurm-scancel, slurm-requeue"
+    assert said[0] == "skipped, they need a real Slurm (it needs root): slurm-scancel, slurm-requeue"
 
 
 def test_those_that_need_a_slurm_can_be_played_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from support.project import KEYPOINTS
 from trainrelay.checkpoint import glance
 
 KILLED = "and rank 0 SIGKILLed, in epoch 3, iteration 1"
-MUST = "killed; resumes by itself from the newest sound one, says what it passed over, completes"
+MUST = "killed; resumes by itself from the newest valid one, says what it passed over, completes"
 
 
 def _dies_with(bench: Bench, kind: str) -> Launch:
@@ -39,7 +39,7 @@ def _passed_over(bench: Bench, kind: str, problem: str) -> Seen:
     launch = _dies_with(bench, kind)
     seen = bench.resumed(launch, "killed")
     record = bench.attempts()[1]
-    assert record.resumed_from, f"the second attempt began anew:\n{launch.text}"
+    assert record.resumed_from, f"the second attempt began from scratch:\n{launch.text}"
     assert Path(record.resumed_from.path) == before, f"it resumed from {record.resumed_from.path}"
     said = [line for _, line in launch.lines if "not resumed from" in line]
     assert any(newest.name in line and problem in line for line in said), (
@@ -76,7 +76,7 @@ def newest_nan(bench: Bench) -> Seen:
 @fault(
     "malicious-pickle",
     "malicious pickle as checkpoint",
-    injected=f"epoch_2.pth, else sound, creates a file when it is unpickled; {KILLED[4:]}",
+    injected=f"epoch_2.pth, else valid, creates a file when it is unpickled; {KILLED[4:]}",
     must="payload does not run; passed over with a sentence; resumes, completes",
 )
 def malicious_pickle(bench: Bench) -> Seen:
@@ -114,7 +114,7 @@ def constant_infinities(bench: Bench) -> Seen:
     bench.inject({"kind": "mask"}, kind="sigkill", rank=0, epoch=EPOCHS, iteration=1)
     seen = bench.resumed(bench.train(), "killed")
     point = bench.attempts()[1].resumed_from
-    assert point, "the second attempt began anew"
+    assert point, "the second attempt began from scratch"
     assert point.epoch == EPOCHS - 1, f"it resumed from {point.path}"
     promote = bench.ended("trainrelay", "promote", bench.where)
     assert promote.wait() == 0, f"promote refused it:\n{promote.text}"
@@ -127,7 +127,7 @@ def constant_infinities(bench: Bench) -> Seen:
     "every-one-bad",
     "every checkpoint bad",
     injected=f"epoch_1.pth and epoch_2.pth cut to half {KILLED}",
-    must="final, one sentence that says what to type, nothing deleted; what it says helps",
+    must="final, one sentence that says what to run, nothing deleted; what it says helps",
 )
 def every_one_bad(bench: Bench) -> Seen:
     bench.judged_by_row |= {bench.work_dir / f"epoch_{epoch}.pth" for epoch in range(1, EPOCHS)}
@@ -139,14 +139,14 @@ def every_one_bad(bench: Bench) -> Seen:
     typed = launch.text.rpartition("give it up with: ")[2].strip()
     subprocess.run(typed, shell=True, check=True, cwd=bench.folder)
     assert len(list(aside.glob("epoch_*.pth"))) == len(_damaged(bench)), f"it moved something else: {typed}"
-    bench.anew()
+    bench.new_training()
     again = bench.train()
     assert (again.process.returncode, bench.complete()) == (0, True), f"then it said:\n{again.text}"
-    return Seen(noticed_s, "killed", "a person (exit status 2)", "final; what it says to type helps")
+    return Seen(noticed_s, "killed", "your decision (exit status 2)", "final; what it says to run helps")
 
 
 def _refused(bench: Bench, launch: Launch) -> None:
-    """The last line says what to type; every checkpoint is there as the damage left it; nothing trains."""
+    """The last line says what to run; every checkpoint is there as the damage left it; nothing trains."""
     status = launch.wait()
     assert status == 2, f"it ended with exit status {status} and said:\n{launch.text}"
     assert "Traceback" not in launch.text, launch.text
@@ -162,13 +162,13 @@ def _refused(bench: Bench, launch: Launch) -> None:
     "latest-dangling",
     "`latest.pth` dangling",
     injected=f"latest.pth names epoch_9.pth, which is not there, {KILLED}",
-    must="killed; resumes by itself from the newest sound one, completes",
+    must="killed; resumes by itself from the newest valid one, completes",
 )
 def latest_dangling(bench: Bench) -> Seen:
     launch = _dies_with(bench, "latest-dangling")
     seen = bench.resumed(launch, "killed")
     point = bench.attempts()[1].resumed_from
-    assert point, f"the second attempt began anew:\n{launch.text}"
+    assert point, f"the second attempt began from scratch:\n{launch.text}"
     assert Path(point.path).name == "epoch_2.pth", f"it resumed from {point.path}"
     return seen
 
@@ -185,7 +185,7 @@ def no_checkpoint(bench: Bench) -> Seen:
     seen = bench.resumed(launch, "killed")
     assert bench.attempts()[1].resumed_from is None, "it resumed from somewhere"
     reason = "starts from the beginning: there is no checkpoint yet"
-    assert reason in launch.text, f"it does not say why it begins anew:\n{launch.text}"
+    assert reason in launch.text, f"it does not say why it begins from scratch:\n{launch.text}"
     return seen
 
 
@@ -211,14 +211,14 @@ def _edit(bench: Bench, old: str, new: str) -> float:
     "config-changed",
     "config changed between attempts",
     injected="the learning rate halved after an interrupt in epoch 3",
-    must="the old training set aside whole, the new one from the beginning",
+    must="the old training archived whole, the new one from scratch",
 )
 def config_changed(bench: Bench) -> Seen:
     edited_s = _edit(bench, "lr=2e-3", "lr=1e-3")
     old = bench.moments()[-1]["checkpoints"]
     assert len(old) == EPOCHS - 1, f"the interrupted training left {sorted(old)}"
     bench.judged_by_row |= {Path(path) for path in old}
-    bench.anew()
+    bench.new_training()
     launch = bench.train()
     records = bench.attempts()
     found = [(record.number, record.resumed_from, record.end) for record in records]
@@ -262,7 +262,7 @@ def change_reverted(bench: Bench) -> Seen:
     bench.inject()
     assert (launch := bench.train()).process.returncode == 0, launch.text
     first = sha256(work_dir)
-    bench.anew()
+    bench.new_training()
     bench.configure(options={**options, "optimizer.lr": 1e-3})
     assert (launch := bench.train()).process.returncode == 0, launch.text
     assert sha256(work_dir) != first, "both trainings saved the same"
@@ -279,7 +279,9 @@ def change_reverted(bench: Bench) -> Seen:
     assert (again.wait(), bench.complete()) == (0, True), again.text
     assert hashlib.sha256(bench.promoted.read_bytes()).hexdigest() == first, "another file was promoted"
     noticed_s = refused.said_at("trainrelay restore") - refused.started_s
-    return Seen(noticed_s, "done", "a person (trainrelay restore)", "completes; the right file is promoted")
+    return Seen(
+        noticed_s, "done", "your decision (trainrelay restore)", "completes; the right file is promoted"
+    )
 
 
 def sha256(work_dir: Path) -> str:
@@ -311,7 +313,7 @@ def second_working_copy(bench: Bench) -> Seen:
     bench.go_on()
     assert (first.wait(), bench.complete()) == (0, True), first.text
     return Seen(
-        noticed_s, "done", "a person (exit status 2)", "the first completes, the second trained nothing"
+        noticed_s, "done", "your decision (exit status 2)", "the first completes, the second trained nothing"
     )
 
 
@@ -352,7 +354,7 @@ def _saves_in_place(bench: Bench, kind: str) -> Launch:
 def killed_while_saving(bench: Bench) -> Seen:
     seen = bench.resumed(_saves_in_place(bench, "killed-while-saving"), "killed")
     point = bench.attempts()[1].resumed_from
-    assert point, "the second attempt began anew"
+    assert point, "the second attempt began from scratch"
     assert (point.epoch, Path(point.path).parent) == (1, bench.stage / "kept"), f"it resumed from {point}"
     return seen
 

@@ -1,4 +1,4 @@
-"""Trainers that stand still: the watchdog's limit is fixed, because a measured one is never below minutes."""
+"""Trainers without progress: the watchdog's limit is fixed, because a measured one is never below minutes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _hang(bench: Bench, kind: str, rank: int) -> Seen:
     seen = bench.resumed(bench.train(), "hang")
     reason = str(bench.attempts()[0].reason)
     assert f"hang_timeout_s allows {LIMIT_S:g} s" in reason, f"the reason names another limit: {reason}"
-    assert "since epoch 2, iteration 3" in reason, f"the reason does not say where it stood: {reason}"
+    assert "since epoch 2, iteration 3" in reason, f"the reason does not say where it was: {reason}"
     for number in (0, 1):
         stacks = bench.stage / f"attempts/001/stacks/rank-{number}.txt"
         assert stacks.exists(), f"no stacks of rank {number} were kept; the reason: {reason}"
@@ -66,7 +66,7 @@ def rank_stopped(bench: Bench) -> Seen:
     "lines-not-understood",
     "a trainer whose lines are not understood",
     injected=f"no progress lines; other lines for longer than {LIMIT_S:g} s, which are the limit here",
-    must="it is said that its progress is unknown; it is not ended, and completes",
+    must="it says that its progress is unknown; it is not ended, and completes",
 )
 def lines_not_understood(bench: Bench) -> Seen:
     options = {"data.train.length": 8 * ITERATIONS, "data.workers_per_gpu": 1}

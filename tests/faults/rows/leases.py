@@ -1,6 +1,6 @@
-"""Owners of the lease on another host: dead, silent, suspended, alive, with another clock.
+"""Owners of the lease on another host: dead, without a beat, suspended, alive, with another clock.
 
-The other host is a process of this machine that is told another host name (injected/injected_host.py): to
+The other host is a process of this machine that gets another host name (injected/injected_host.py): to
 every rule of the lease it is as far away as any.
 """
 
@@ -25,7 +25,7 @@ BEAT_S = 3.0
 AHEAD_S = 600.0
 TAKES_OVER = "took the lease over from the supervisor on node9 "
 MUST_TAKE = (
-    "takes over after the owner's silence, in a work dir of its own, from the old checkpoint; completes"
+    "takes over once the owner's beat has stopped, in its own work dir, from the old checkpoint; completes"
 )
 
 
@@ -47,14 +47,14 @@ def _lease(bench: Bench) -> Path:
 
 
 def _refused(bench: Bench, **env: str) -> float:
-    """A start with GPUs of its own is refused in a sentence beside a living owner; after how long."""
+    """A start that holds GPUs is refused in a sentence beside a living owner; after how long."""
     launch = bench.ended(*TRAIN, **IN_ALLOCATION, **env)
     text = f"it said:\n{launch.text}"
     assert launch.process.returncode == 2, f"exit status {launch.process.returncode}; {text}"
     pid, last = bench.attempts()[0].supervisor_pid, launch.text.strip().splitlines()[-1]
     said = rf"trainrelay: {STAGE} is training already: the supervisor on node9 \(pid {pid}\b.* counter moves;"
     assert re.match(said, last), f"its last line does not name the owner and why it lives; {text}"
-    assert last.endswith(f"trainrelay stop {STAGE}"), f"its last line does not say what to type; {text}"
+    assert last.endswith(f"trainrelay stop {STAGE}"), f"its last line does not say what to run; {text}"
     assert not re.search(TAKES_OVER, launch.text), text
     assert len(bench.attempts()) == 1, said_of(bench.attempts())
     return launch.said_at("is training already") - launch.started_s
@@ -65,12 +65,14 @@ def _taken_over(bench: Bench, launch: Launch, beat_s: float = BEAT_S) -> Seen:
     assert launch.wait() == 0, f"exit status {launch.process.returncode}; it said:\n{launch.text}"
     noticed_s = launch.said_at(TAKES_OVER) - launch.started_s
     began_s = launch.said_at("attempt 2 ") - launch.started_s
-    silence_s, notice_s = STALE_BEATS * beat_s, NOTICE_BEATS * beat_s
-    assert noticed_s >= silence_s, f"the silence was watched for {noticed_s:g} s, not {silence_s:g} s"
-    assert began_s >= silence_s + notice_s, f"a silent owner had no {notice_s:g} s to notice: {began_s:g} s"
+    watched_s, notice_s = STALE_BEATS * beat_s, NOTICE_BEATS * beat_s
+    assert noticed_s >= watched_s, f"the owner was watched for {noticed_s:g} s, not {watched_s:g} s"
+    assert began_s >= watched_s + notice_s, (
+        f"an owner that stopped beating had no {notice_s:g} s to notice: {began_s:g} s"
+    )
     _resumed_apart(bench)
     last = bench.attempts()[-1]
-    return Seen(noticed_s, "lost", f"{went_on(last)} in a work dir of its own", "completes")
+    return Seen(noticed_s, "lost", f"{went_on(last)} in its own work dir", "completes")
 
 
 def _resumed_apart(bench: Bench) -> None:
@@ -142,7 +144,7 @@ def _shift_file_times(bench: Bench, ahead_s: float) -> None:
 
 @fault(
     "clock-ahead",
-    "foreign clock, 10 minutes ahead",
+    "another clock, 10 minutes ahead",
     injected="node9's clock and the times of its files are 600 s ahead; a second start; then node9 dies",
     must=f"refused while the owner beats; then {MUST_TAKE}",
 )
@@ -152,7 +154,7 @@ def clock_ahead(bench: Bench) -> Seen:
 
 @fault(
     "clock-behind",
-    "foreign clock, 10 minutes behind",
+    "another clock, 10 minutes behind",
     injected="node9's clock and the times of its files are 600 s behind; a second start; then node9 dies",
     must=f"refused while the owner beats; then {MUST_TAKE}",
 )
@@ -216,7 +218,7 @@ def _wait_for_held(bench: Bench, launch: Launch, count: int) -> None:
 
 
 def _returns(bench: Bench, owner: Launch) -> float:
-    """The suspended owner goes on, notices, ends its trainer, writes nothing; after how long it is gone."""
+    """The suspended owner continues, notices, ends its trainer, writes nothing; after how long it is gone."""
     before = _written(bench)
     bench.injected_now("owner-returns")
     at_s = time.time()

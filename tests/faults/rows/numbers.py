@@ -16,7 +16,7 @@ def nan_loss(bench: Bench) -> Seen:
     bench.inject(kind="nan", epoch=2, iteration=3)
     seen = bench.final(bench.train(), 3, "diverged")
     promote = bench.ended("trainrelay", "promote", STAGE)
-    assert promote.wait() != 0, f"promote handed the checkpoint on:\n{promote.text}"
+    assert promote.wait() != 0, f"promote promoted the checkpoint:\n{promote.text}"
     assert not (bench.stage / "checkpoint.json").exists(), "promote left a checkpoint.json"
     analysis = (bench.stage / "analysis.md").read_text()
     assert "epoch 2, iter 3" in analysis, f"analysis.md does not name the step:\n{analysis}"

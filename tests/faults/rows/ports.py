@@ -1,4 +1,4 @@
-"""The port at which the ranks meet is held by somebody else."""
+"""The port at which the ranks meet is held by another process."""
 
 from __future__ import annotations
 

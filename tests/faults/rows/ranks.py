@@ -42,7 +42,7 @@ def exits_0_unfinished(bench: Bench) -> Seen:
 @fault(
     "exits-0-without-checkpoint",
     "trainer exits 0 and left no checkpoint that is understood",
-    injected="every rank exits 0 in epoch 1, iteration 2; weights.ckpt lies in the work dir by then",
+    injected="every rank exits 0 in epoch 1, iteration 2; weights.ckpt is in the work dir by then",
     must="final after one attempt, naming the file; a relaunch starts nothing beside it",
 )
 def exits_0_without_checkpoint(bench: Bench) -> Seen:
@@ -50,7 +50,7 @@ def exits_0_without_checkpoint(bench: Bench) -> Seen:
     bench.inject(wait, {"kind": "leave", "epoch": 1, "iteration": 2})
     launch = bench.start(*TRAIN)
     bench.wait_for("the trainer in epoch 1", lambda: launch.ended or bench.stamps().of("fired"))
-    (bench.work_dir / "weights.ckpt").write_bytes(b"weights in a format of their own")
+    (bench.work_dir / "weights.ckpt").write_bytes(b"weights in another format")
     bench.go_on(1, 1)
     seen = bench.final(launch, 4, "unfinished")
     assert "weights.ckpt" in launch.text, launch.text

@@ -70,7 +70,7 @@ def _fell_back(bench: Bench, launch: Launch, upper: str) -> Seen:
     assert status == 0, f"the launch ended with exit status {status} and said:\n{launch.text}"
     found = [(record.backend, record.end) for record in records]
     assert found == [("gloo", "done")], f"the attempts ran and ended as {found}"
-    assert "falls back to gloo" in launch.text, f"the fallback was silent:\n{launch.text}"
+    assert "falls back to gloo" in launch.text, f"the fallback was not reported:\n{launch.text}"
     assert bench.complete(), "train.json does not tell of the last epoch"
     noticed_s = launch.said_at(rf"warning: {upper} (fails|hangs) here") - launch.started_s
     outcome = next(probe.outcome for probe in records[0].probes if probe.rung == upper)
@@ -122,4 +122,4 @@ def all_rungs_fail(bench: Bench) -> Seen:
         assert rung in sentence, f"the last line does not say that {rung}:\n{sentence}"
     assert not bench.attempts(), f"{len(bench.attempts())} attempts were begun"
     noticed_s = launch.said_at("no backend of the ladder works") - launch.started_s
-    return Seen(noticed_s, "every probe fails", "a person (exit status 4)", "final")
+    return Seen(noticed_s, "every probe fails", "your decision (exit status 4)", "final")

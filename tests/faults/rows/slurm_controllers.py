@@ -40,8 +40,8 @@ def controller_sigkilled(bench: SlurmBench) -> Seen:
 
 
 def _refused_by_the_lock(launch: Launch) -> None:
-    assert launch.wait() != 0, f"a controller started in spite of the lock:\n{launch.text}"
-    assert "--unlock" in launch.text, f"Snakemake does not say what to type:\n{launch.text}"
+    assert launch.wait() != 0, f"a controller started despite the lock:\n{launch.text}"
+    assert "--unlock" in launch.text, f"Snakemake does not say what to run:\n{launch.text}"
 
 
 def _stopped(bench: SlurmBench, signum: signal.Signals) -> Seen:
@@ -183,7 +183,7 @@ def complete_triggered(bench: SlurmBench) -> Seen:
 
 
 def _second_stage(data: dict[str, Any]) -> None:
-    """stage2 starts from what stage1 hands on; it trains as in every test."""
+    """stage2 starts from what stage1 promotes; it trains as in every test."""
     stages = data["runs"]["driving"]["stages"]
     stages["stage2"] = dict(
         CONFIG["runs"]["driving"]["stages"]["stage2"], resources=stages["stage1"]["resources"]

@@ -23,7 +23,7 @@ NO_END = "no false end: one attempt, one job, completes"
     "slurm-node-lost-process-lives",
     "slurmd SIGKILLed, the training on its node lives on",
     injected="SIGKILL to the node's slurmd in epoch 2, iteration 3; Slurm requeues the job onto the other"
-    " node while the old training goes on",
+    " node while the old training still runs",
     must="the old one ends when the new one has taken over and trains nothing beside it; completes",
     on_rig=True,
 )
@@ -43,7 +43,7 @@ def node_lost_process_lives(bench: SlurmBench) -> Seen:
     "slurm-node-lost-no-requeue-process-lives",
     "slurmd SIGKILLed, the training lives on, no requeue",
     injected="site.yaml: sbatch: [--no-requeue]; SIGKILL to the node's slurmd in epoch 2, iteration 3; the"
-    " new job starts on the other node while the old training goes on",
+    " new job starts on the other node while the old training still runs",
     must="NODE_FAIL is seen, submitted again as a second job, which takes over; completes",
     on_rig=True,
 )
@@ -76,7 +76,7 @@ def _old_trains_nothing_after(bench: SlurmBench, at_s: float) -> None:
     """By their own stamps the ranks of attempt 1 trained nothing once attempt 2 had begun."""
     old = bench.attempts()[0].tag
     lines = [line for line in bench.stamps().lines if line["tag"] == old and line["at_s"] > at_s]
-    assert not lines, f"the old ranks went on after the takeover: {lines}"
+    assert not lines, f"the old ranks still trained after the takeover: {lines}"
 
 
 def _two_hosts(bench: SlurmBench) -> None:
@@ -100,7 +100,7 @@ def node_fail_without_requeue(bench: SlurmBench) -> Seen:
     bench.rig.stop(daemon, kill=True)
     wait_for(lambda: bench.rig.state(int(job)) == "NODE_FAIL", f"job {job} to fail", NODE_FAIL_S)
     bench.rig.start(daemon)
-    bench.said_at(launch, rf"job {job} is to go on as a new one: .*NODE_FAIL")
+    bench.said_at(launch, rf"job {job} will be resubmitted: .*NODE_FAIL")
     return bench.resumed_in_jobs(launch, "NODE_FAIL", "COMPLETED")
 
 
@@ -109,7 +109,7 @@ def node_fail_without_requeue(bench: SlurmBench) -> Seen:
 
 def _notices(bench: SlurmBench, launch: Launch) -> float:
     """The controller says that it got no answer, and later that it got one."""
-    return bench.since_s(bench.said_at(launch, "Slurm does not answer, asking on"))
+    return bench.since_s(bench.said_at(launch, "Slurm does not answer; retrying"))
 
 
 @fault(
@@ -128,7 +128,7 @@ def slurmctld_restarted(bench: SlurmBench) -> Seen:
     noticed_s = _notices(bench, launch)
     bench.said_at(launch, "Slurm answers again")
     bench.undisturbed(launch)
-    return Seen(noticed_s, "done", "asks on", "completes")
+    return Seen(noticed_s, "done", "keeps asking", "completes")
 
 
 @fault(
@@ -149,7 +149,7 @@ def slurmdbd_away(bench: SlurmBench) -> Seen:
     bench.undisturbed(launch)
     ended_s = bench.attempts()[0].ended_s
     assert ended_s is not None
-    return Seen(bench.since_s(ended_s), "done", "the training's end is seen all the same", "completes")
+    return Seen(bench.since_s(ended_s), "done", "the training's end is seen anyway", "completes")
 
 
 @fault(
@@ -171,4 +171,4 @@ def squeue_away(bench: SlurmBench) -> Seen:
     bench.said_at(launch, "Slurm answers again")
     assert len(re.findall("Slurm does not answer", launch.text)) == 1, f"it says so again:\n{launch.text}"
     bench.undisturbed(launch)
-    return Seen(noticed_s, "done", "asks on", "completes")
+    return Seen(noticed_s, "done", "keeps asking", "completes")

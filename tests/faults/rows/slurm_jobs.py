@@ -75,7 +75,7 @@ def _preempted(bench: SlurmBench, partition: str, *states: str) -> Seen:
 
 @fault(
     "slurm-preempted-with-grace",
-    "preempted, with a time of grace",
+    "preempted, with a grace time",
     injected="a job of another partition wants the node in epoch 2, iteration 3; GraceTime=20",
     must=REQUEUED,
     on_rig=True,
@@ -86,7 +86,7 @@ def preempted_with_grace(bench: SlurmBench) -> Seen:
 
 @fault(
     "slurm-preempted-without-grace",
-    "preempted, without a time of grace",
+    "preempted, without a grace time",
     injected="a job of another partition wants the node in epoch 2, iteration 3; GraceTime=0",
     must=REQUEUED,
     on_rig=True,
@@ -110,7 +110,7 @@ def preempted_without_requeue(bench: SlurmBench) -> Seen:
     bench.preempt()
     again = bench.trains_again(launch)
     bench.completes(launch)
-    launch.said_at(rf"job {job} is to go on as a new one")
+    launch.said_at(rf"job {job} will be resubmitted")
     assert again.resumed_from is not None, "it starts from the beginning"
     assert len(bench.jobs()) == 2, f"the jobs in accounting are {bench.jobs()}"
     ends = ", ".join(str(record.end) for record in bench.attempts()[:-1])
@@ -166,4 +166,4 @@ def suspended(bench: SlurmBench) -> Seen:
     time.sleep(SUSPENDED_S)
     bench.rig.scontrol("resume", job)
     bench.undisturbed(launch)
-    return Seen(bench.since_s(seen_s), "done", "waits; after resume the attempt goes on", "completes")
+    return Seen(bench.since_s(seen_s), "done", "waits; after resume the attempt continues", "completes")

@@ -1,4 +1,4 @@
-"""What sbatch refuses: one run's stage fails with a sentence, the other run goes on."""
+"""What sbatch refuses: one run's stage fails with a sentence, the other run continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MUST = "one clear sentence, the stage fails; the other run completes (keep-going
 
 
 def _refused(bench: SlurmBench, sentence: str, **resources: Any) -> Seen:
-    """A second run `wrong` asks for what Slurm does not give; the first one is trained all the same."""
+    """A second run `wrong` asks for what Slurm does not give; the first one is trained anyway."""
 
     def add(data: dict[str, Any]) -> None:
         runs = data["runs"]

@@ -20,7 +20,7 @@ from faults.launch import Launch
 from support.supervising import carrying
 
 FOLLOWS_SUPERVISOR = r"trains it already, so this start follows it"
-FOLLOWS = r"attempt 1 goes on though its supervisor died: following it"
+FOLLOWS = r"attempt 1 continues though its supervisor died: following it"
 LIMIT_S = 45.0  # as in hangs.py
 ROUNDS = 50
 
@@ -117,7 +117,7 @@ def orphan_dies(bench: Bench) -> Seen:
 @fault(
     "orphan-hangs",
     "supervisor SIGKILLed; the trainer that the relaunch follows hangs",
-    injected="SIGKILL to the supervisor in epoch 2, iteration 3, where rank 0 then waits for ever",
+    injected="SIGKILL to the supervisor in epoch 2, iteration 3, where rank 0 then waits indefinitely",
     must=f"hang, noticed after {LIMIT_S:g} s without progress; the relaunch resumes, completes",
 )
 def orphan_hangs(bench: Bench) -> Seen:
@@ -150,10 +150,10 @@ def _snakemake_killed(bench: Bench) -> Launch:
 
 
 def _unlocked(bench: Bench) -> None:
-    """What a person types after Snakemake itself said so."""
+    """What you run after Snakemake itself said so."""
     locked = bench.snakemake()
-    assert locked.wait() != 0, f"Snakemake started in spite of the lock:\n{locked.text}"
-    assert "--unlock" in locked.text, f"Snakemake does not say what to type:\n{locked.text}"
+    assert locked.wait() != 0, f"Snakemake started despite the lock:\n{locked.text}"
+    assert "--unlock" in locked.text, f"Snakemake does not say what to run:\n{locked.text}"
     _succeeds(bench.ended("snakemake", "--unlock"))
 
 
@@ -301,7 +301,7 @@ def sigterm_at_snakemake(bench: Bench) -> Seen:
     status = launch.wait()
     assert not bench.processes(), f"processes outlived it: {bench.processes()}"
     _one_training(bench, "after the SIGTERM")
-    assert not bench.promoted.exists(), f"Snakemake went on to promote:\n{launch.text}"
+    assert not bench.promoted.exists(), f"Snakemake promoted anyway:\n{launch.text}"
     _succeeds(bench.snakemake())
     _one_training(bench, "after the relaunch")
     _handed_on(bench)

@@ -98,4 +98,4 @@ def test_a_failed_check_names_the_checkpoint_the_check_and_what_to_type(
     assert str(saved) in message
     assert f"fails the check {check}:" in message
     assert number in message
-    assert "type `checkpoint: {epoch: N}`" in message
+    assert "set `checkpoint: {epoch: N}`" in message

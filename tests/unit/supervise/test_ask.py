@@ -36,7 +36,7 @@ def test_a_request_stops_the_owner_that_it_names_and_is_told_once(tmp_path: Path
         assert stop.wanted
         assert not stop.at_once
     assert len(said) == 1
-    assert said[0].startswith("asked to stop from ")
+    assert said[0].startswith("stop requested from ")
 
 
 def test_a_stale_request_stops_no_later_launch(tmp_path: Path) -> None:
@@ -113,4 +113,4 @@ def test_a_running_launch_ends_resumably_like_by_one_sigterm(tmp_path: Path, tem
     (ended,) = list_attempts(job.stage_dir)
     assert ended.end == "interrupted"
     assert not carrying(attempt.tag)
-    assert "asked to stop from" in said
+    assert "stop requested from" in said

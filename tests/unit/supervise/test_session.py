@@ -141,7 +141,7 @@ def test_a_trainer_whose_supervisor_died_is_followed_to_its_end(tmp_path: Path, 
     outcome, ends, said = launched(toy_job(tmp_path, templates, epochs=2))
     assert isinstance(outcome.step, Done)
     assert ends == ["done"]
-    assert "goes on though its supervisor died" in said
+    assert "continues though its supervisor died" in said
     assert (outcome.attempt.last_epoch, outcome.attempt.exit_status) == (2, 0)
     assert log_text(tmp_path).count("Epoch [1][1/3]") == 1
 

@@ -1,7 +1,7 @@
-"""Where jobs run: each kind of cluster starts them, says how they stand and ends them, through submitit.
+"""Where jobs run: each kind of cluster starts them, reports their states and ends them, through submitit.
 
 submitit is imported when a job is submitted: every Snakemake loads this plugin, the one inside a job as well,
-and what that takes lies between two jobs.
+and the time that takes would pass between two jobs.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class Order:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How the asked jobs stand. A job that is missing in a mapping was asked for and is not known there."""
+    """The states of the jobs asked for. A job that is missing in a mapping is not known there."""
 
     queue: Mapping[str, Answer] | None  # None: no answer
     accounting: Mapping[str, Answer] | None  # None: not asked, or no answer
     trouble: str = ""  # why there was no answer
 
     def queue_answer(self, job_id: str) -> Answer | None:
-        """None where squeue gave no answer."""
+        """None if squeue gave no answer."""
         return None if self.queue is None else self.queue.get(job_id, Answer(""))
 
     def accounting_answer(self, job_id: str) -> Answer | None:
-        """None where sacct was not asked or gave no answer."""
+        """None if sacct was not asked or gave no answer."""
         return None if self.accounting is None else self.accounting.get(job_id, Answer(""))
 
 
@@ -85,10 +85,10 @@ class Cluster(Protocol):
 
 
 def cluster_of(settings: Settings) -> Cluster:
-    """RequestError where the cluster is not there."""
+    """RequestError if the cluster is not there."""
     if "%" in str(settings.folder):
         raise RequestError(
-            f"{settings.folder}: Slurm reads % in a log path as a pattern: set --submitit-folder"
+            f"{settings.folder}: Slurm reads % in a log path as a pattern: set another --submitit-folder"
         )
     match settings.cluster:
         case "local":
@@ -121,8 +121,8 @@ def _paths(folder: Path, job_id: str) -> submitit.core.utils.JobPaths:
 
 
 def checked_setup(lines: list[str]) -> list[str] | None:
-    """Shell lines of a job's script that end it where one fails: a command that runs all the same would do so
-    with the wrong modules. What fails inside of a shell function that copes with it ends nothing."""
+    """Shell lines of a job's script that end it if one fails: a command that ran anyway would use the wrong
+    modules. What fails inside of a shell function that copes with it ends nothing."""
     if not lines:
         return None
     said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2; exit 1'
@@ -136,7 +136,7 @@ class SlurmCluster:
         self._settings = settings
 
     def submit(self, order: Order) -> str:
-        """One sbatch. What it prints is told once, in the exception."""
+        """One sbatch. What it prints is shown once, in the exception."""
         import submitit  # noqa: PLC0415
 
         executor = submitit.SlurmExecutor(order.folder)
@@ -220,7 +220,7 @@ class LocalCluster:
         return str(job.job_id)
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
-        """A process that has ended ends badly as far as it goes: the result file says otherwise."""
+        """A process that has ended counts as failed, unless the result file says otherwise."""
         states = {True: "RUNNING", False: "FAILED"}
         return Snapshot({job_id: Answer(states[self._runs(job_id)]) for job_id in job_ids}, None)
 
@@ -228,7 +228,7 @@ class LocalCluster:
         return bool(self._jobs[job_id].get_info()["jobState"] == "RUNNING")
 
     def stop(self, job_ids: Iterable[str]) -> None:
-        """submitit's controller hands the signal on."""
+        """submitit's controller forwards the signal."""
         for job_id in filter(self._runs, job_ids):
             os.kill(int(job_id), signal.SIGTERM)
 
@@ -254,7 +254,7 @@ def _local_parameters(request: Request) -> dict[str, Any]:
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A Ctrl-C on the terminal reaches every process: the jobs are to hear of it from us, with grace."""
+    """A Ctrl-C on the terminal reaches every process: the jobs get their signal from us, with grace."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,8 +1,8 @@
 """What submitit runs on the node: Snakemake's own job command, watched over.
 
 Slurm's signals (a warning before the time limit, a preemption, a scancel) reach this process alone. Its
-handlers only take note; a loop hands them on to what the command runs, waits until it has ended, and then
-has the job requeued under its own id.
+handlers only take note; a loop forwards them to what the command runs, waits until it has ended, and then has
+the job requeued under its own id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from snakemake_executor_plugin_submitit.processes import Process, alive, command
 from snakemake_executor_plugin_submitit.results import Result
 
 CANCEL_FILE = "cancel"
-"""In the job's folder: its controller wants it to end without a requeue."""
+"""In the job's folder: its controller requests its end, without a requeue."""
 
 _LOOK_S = 0.1
 _CANCEL_LOOK_S = 2.0
@@ -118,7 +118,7 @@ def decide(code: int, stopped: bool, cancelled: bool, own: slurm.Standing | None
 
 
 class Stop:
-    """The wish to stop, handed on to each command once."""
+    """A requested stop, forwarded to each command once."""
 
     def __init__(self, cancel_file: Path) -> None:
         self.heard: list[signal.Signals] = []
@@ -129,11 +129,9 @@ class Stop:
         self._told_s = -_TELL_LOOK_S
 
     def look(self, pid: int, heard: list[signal.Signals]) -> None:
-        """To be called again and again: a command that starts after the signal is stopped, too."""
+        """Call it again and again: a command that starts after the signal is stopped, too."""
         if len(heard) > len(self.heard):
-            _say(
-                f"heard {', '.join(signum.name for signum in heard[len(self.heard) :])}: stopping the command"
-            )
+            _say(f"got {', '.join(signum.name for signum in heard[len(self.heard) :])}: stopping the command")
             self.heard = list(heard)
         self._look_for_file()
         if self.heard or self.cancelled:
@@ -153,7 +151,7 @@ class Stop:
             terminate(process)
 
     def wait(self) -> None:
-        """Until every command that was told has ended: its shell may have died before it."""
+        """Until every command that was stopped has ended: its shell may have died before it."""
         while any(alive(process) for process in self._told):
             time.sleep(_LOOK_S)
         if self.heard:
@@ -181,7 +179,7 @@ def _requeue_once_reachable(job_id: str) -> None:
         try:
             return slurm.requeue(job_id)
         except UnreachableError as error:
-            _say(f"{error}; asking again")
+            _say(f"{error}; retrying")
             time.sleep(_AGAIN_S)
 
 

@@ -62,7 +62,7 @@ class Followed:
     order: Order
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
-    said: str = ""  # the state that the user was told last
+    said: str = ""  # the state that the user was shown last
 
     def log(self) -> Path:
         """Of the present submission."""
@@ -221,12 +221,12 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         return self._resubmitted(followed)
 
     def _submitted_again(self, followed: Followed, reason: str) -> bool:
-        self.logger.warning(f"{followed.name}: job {followed.job_id} is to go on as a new one: {reason}")
+        self.logger.warning(f"{followed.name}: job {followed.job_id} will be resubmitted: {reason}")
         followed.job_id = ""
         return self._resubmitted(followed)
 
     def _resubmitted(self, followed: Followed) -> bool:
-        """True where Slurm refuses it, which ends the job."""
+        """True if Slurm refuses it, which ends the job."""
         try:
             self._submit_or_follow(followed)
         except SubmititError as error:
@@ -253,7 +253,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if trouble and not self._trouble:
             # Before the first answer it may be this machine that is not right.
             hint = "" if self._answered else "; if that lasts: is this a login node, and is SLURM_CONF right?"
-            self.logger.warning(f"Slurm does not answer, asking on; no job is given up: {trouble}{hint}")
+            self.logger.warning(
+                f"Slurm does not answer; retrying; no job is considered lost: {trouble}{hint}"
+            )
         elif self._trouble and not trouble:
             self.logger.info("Slurm answers again")
         self._trouble = trouble
@@ -286,7 +288,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         except UnreachableError as error:
             ids = " ".join(self._job_ids())
             todo = (
-                f"the jobs could not be cancelled, so type: scancel {ids}" if ids else "no job was submitted"
+                f"the jobs could not be cancelled, so run: scancel {ids}" if ids else "no job was submitted"
             )
             self.logger.error(f"{todo} ({error})")
 
@@ -323,7 +325,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         return [job_id for job_id in unended if snapshot.queue.get(job_id, _ENDED).state not in ENDED]
 
     def shutdown(self) -> None:
-        """Stops asking. Jobs that still run go on."""
+        """Stops asking. Jobs that still run continue."""
         super().shutdown()
         self._asker.shutdown(wait=False, cancel_futures=True)
 
@@ -335,7 +337,7 @@ def _name(job: Any) -> str:
 
 
 def _log_files(followed: Followed) -> list[Path]:
-    """Of its rule's `log:`; a group has none of its own."""
+    """Of its rule's `log:`; a group has none."""
     return [Path(str(path)) for path in getattr(followed.info.job, "log", None) or ()]
 
 

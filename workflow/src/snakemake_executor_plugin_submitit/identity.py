@@ -1,4 +1,4 @@
-"""By what a job is known again: the comment that squeue shows."""
+"""How a job is recognised: by the comment that squeue shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Identity:
 
     @property
     def comment(self) -> str:
-        """What sbatch is given."""
+        """The value of sbatch's --comment."""
         return f"snakemake-submitit/{self.digest}/{self.token}"
 
 

@@ -1,6 +1,6 @@
 """The commands that a Snakemake process runs, found by walking its children in /proc.
 
-Neither process groups nor sessions are used: trainers start sessions of their own.
+Neither process groups nor sessions are used: trainers start their own sessions.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _is_snakemake(argv: tuple[str, ...]) -> bool:
 
 
 def _only_waits(entry: _Entry) -> bool:
-    # A shell script with a trap for TERM wants to hear it itself.
+    # A shell script with a trap for TERM is to get it itself.
     name = PurePath(entry.argv[0]).name.lstrip("-") if entry.argv else ""
     return name in _SHELLS and not entry.catches_term
 

@@ -1,4 +1,4 @@
-"""What a job says of its own end, in the result file that submitit writes for it."""
+"""What a job reports of its end, in the result file that submitit writes for it."""
 
 from __future__ import annotations
 

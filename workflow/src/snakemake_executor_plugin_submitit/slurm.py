@@ -1,4 +1,4 @@
-"""Slurm's own commands, asked with formats of our own, and what they answer."""
+"""Slurm's commands, asked in fixed formats, and what they answer."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def queue() -> dict[str, Row]:
 
 
 def accounting(job_ids: Iterable[str]) -> dict[str, str]:
-    """The states that the accounting database knows. UnreachableError, also where there is none."""
+    """The states that the accounting database knows. UnreachableError, also if there is none."""
     ids = ",".join(sorted(job_ids))
     columns = "--format=JobIDRaw,State"
     return parse_accounting(_ask(["sacct", "-X", "--noheader", "--parsable2", columns, "--jobs", ids]))
@@ -91,14 +91,14 @@ def standing(job_id: str) -> Standing | None:
 
 
 def cancel(job_ids: Iterable[str], *options: str) -> None:
-    """scancel, with nothing to say about jobs that have ended already. UnreachableError."""
+    """scancel, without an error for jobs that have ended already. UnreachableError."""
     ids = sorted(job_ids)
     if ids:
         _ask(["scancel", "--quiet", *options, *ids])
 
 
 def requeue(job_id: str) -> None:
-    """RefusedError where Slurm does not let this job be requeued; UnreachableError."""
+    """RefusedError if Slurm does not let this job be requeued; UnreachableError."""
     _ask(["scontrol", "requeue", job_id])
 
 

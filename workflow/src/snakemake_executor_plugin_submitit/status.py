@@ -1,4 +1,4 @@
-"""How a job stands: from what was seen of it to a verdict. Pure, time is an argument."""
+"""A job's status: from what was seen of it to a verdict. Pure, time is an argument."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from snakemake_executor_plugin_submitit.results import Result
 
 SETTLE_S = 8.0
-"""How long an end without a result file must stand: the file may be late, and a requeue may follow."""
+"""How long an end without a result file must last: the file may be late, and a requeue may follow."""
 GONE_S = 600.0
 """How long Slurm, while it answers, may know nothing of a job or not say how it ended."""
 LEAST_ANSWERS = 3
@@ -16,7 +16,7 @@ LEAST_ANSWERS = 3
 _ENDED_WELL = {"COMPLETED"}
 _ENDED_BADLY = {"FAILED", "OUT_OF_MEMORY", "DEADLINE"}
 _CANCELLED = {"CANCELLED"}
-# Ended through no fault of the command: it is to go on.
+# Ended through no fault of the command: it will be resubmitted.
 _INTERRUPTED = {"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL"}
 ENDED = _ENDED_WELL | _ENDED_BADLY | _CANCELLED | _INTERRUPTED
 

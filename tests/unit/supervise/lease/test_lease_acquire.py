@@ -169,8 +169,8 @@ def test_silent_owner_of_another_host_is_taken_over_after_watching_it(tmp_path: 
         took_s = time.monotonic() - began_s
         assert (lease.token, lease.taken_from) == (2, former)
     assert took_s >= (STALE_BEATS + NOTICE_BEATS) * BEAT_S
-    assert "taken over if its counter stands still" in said[0]
-    assert "must have noticed" in said[-1]
+    assert "taken over if its counter does not move" in said[0]
+    assert "so that the supervisor" in said[-1]
 
 
 @pytest.mark.process
@@ -248,7 +248,9 @@ def test_stop_after_the_takeover_keeps_the_former_owner_known(tmp_path: Path) ->
     former = left_behind(tmp_path)
     said: list[str] = []
     with pytest.raises(Interrupted):
-        take(tmp_path, "node2", said=said, stop=lambda: any("must have noticed" in text for text in said))
+        take(
+            tmp_path, "node2", said=said, stop=lambda: any("so that the supervisor" in text for text in said)
+        )
     with take(tmp_path, "node3") as heir:
         assert (heir.token, heir.taken_from) == (3, former)
         heir.begin()
@@ -341,7 +343,7 @@ def test_torn_claim_stops_everybody(tmp_path: Path) -> None:
     left_behind(tmp_path)
     claim = tmp_path / "lease" / "000001.json"
     claim.write_bytes(b"")
-    with pytest.raises(UserError, match=r"not a sound claim.*type: mv "):
+    with pytest.raises(UserError, match=r"not a valid claim.*run: mv "):
         take(tmp_path, "node2")
     claim.rename(claim.with_name("000001.json.broken"))
     with take(tmp_path, "node2") as lease:

@@ -59,7 +59,7 @@ def test_counter_that_stands_still_is_dead_only_after_several_beats() -> None:
 
 
 def test_owner_that_never_beat_is_watched_as_long() -> None:
-    """Killed between its claim and its first beat: no beat is a counter that stands still."""
+    """Killed between its claim and its first beat: no beat is a counter that does not move."""
     assert judged(looks([None] * 60)).kind == "unsure"
     assert judged(looks([None] * 61)).kind == "dead"
 
@@ -142,7 +142,7 @@ def test_owner_whose_job_slurm_gave_up_is_taken_over_though_it_lives(fate: Fate)
 
 
 def test_owner_that_is_gone_with_a_job_that_slurm_gave_up_writes_nothing() -> None:
-    """Neither where its process is known to be gone, nor where its host was started anew and it is silent."""
+    """Neither where its process is known to be gone, nor where its host was restarted."""
     assert not judged(quiet(0), "gone", "lost").may_live
     assert not judged(quiet(SURE_BEATS), "rebooted", "lost").may_live
 

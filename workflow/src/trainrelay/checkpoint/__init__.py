@@ -1,4 +1,4 @@
-"""Checkpoints: read without running code from them, judged, and handed on.
+"""Checkpoints: read without running code from them, judged, and promoted.
 
 This is the one public door; torch is not needed and never imported.
 """

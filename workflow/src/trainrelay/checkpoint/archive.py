@@ -29,7 +29,7 @@ _ENTRY = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _LOCATOR = struct.Struct("<4sIQI")  # signature, disk, offset of the next, disks
 _END64 = struct.Struct("<4sQ2H2I4Q")  # signature, bytes that follow, two versions, then as in _END
-_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF  # stand for a number that does not fit
+_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF  # mean a number that does not fit
 _DESCRIBED, _UTF8 = 0x8, 0x800  # the flags that torch sets; any other changes how a member is read
 _FOLDER = 0x10  # in the attributes: torch then reads nothing
 
@@ -55,7 +55,7 @@ class Archive:
         self._prefix = self._find_prefix()
 
     def pickle(self) -> tuple[IO[bytes], int]:
-        """The file, at the start of the pickle that says how everything hangs together, and its last byte."""
+        """The file, at the start of the pickle that says what belongs where, and its last byte."""
         name = f"{self._prefix}data.pkl"
         if self._members[name].size > MOST_PICKLE_BYTES:
             raise Broken("holds a pickle that is larger than any checkpoint's")
@@ -70,7 +70,7 @@ class Archive:
         return f"{self._prefix}data/{key}"
 
     def size(self, name: str) -> int | None:
-        """Bytes of a member, None where there is none."""
+        """Bytes of a member, None if there is none."""
         member = self._members.get(name)
         return None if member is None else member.size
 

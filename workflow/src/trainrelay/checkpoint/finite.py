@@ -20,7 +20,7 @@ _MOST_RUNS = 8192  # of one chunk; where there are more, those between the first
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How one component of a number lies in memory, and which values of it are not finite."""
+    """How one component of a number is stored, and which values of it are not finite."""
 
     code: str
     bad: _Bad
@@ -90,7 +90,7 @@ class Scan:
         self._read += len(chunk)
 
     def spans(self) -> Spans | None:
-        """What was found, None where everything is finite."""
+        """What was found, None if everything is finite."""
         is_mask = self._is_mask and len(self._other) > 0 and not self._kind.bad(self._other)[0]
         return Spans(np.concatenate(self._runs), is_mask) if self._runs else None
 

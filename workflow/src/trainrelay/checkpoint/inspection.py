@@ -49,7 +49,7 @@ class Inspection:
 
 
 def inspect(path: Path, epoch_base: int = 0, first: Path | None = None) -> CheckpointFacts:
-    """The facts of a checkpoint; CheckpointError where it cannot be read, or not safely."""
+    """The facts of a checkpoint; CheckpointError if it cannot be read, or not safely."""
     return examine(path, epoch_base, first).facts
 
 
@@ -147,7 +147,7 @@ def _judged(contents: Contents, bad: Bad, first: Path | None) -> tuple[str | Non
 
 
 def _infinite_in(path: Path) -> dict[str, int] | None:
-    """Where weights of another checkpoint are infinite, as in `_found`; None where it cannot be read."""
+    """Where weights of another checkpoint are infinite, as in `_found`; None if it cannot be read."""
     with suppress(Broken, Unsafe, UserError, OSError), reading(path) as file:
         archive = Archive(file, os.fstat(file.fileno()).st_size)
         weights = _contents(archive).weights
@@ -165,7 +165,7 @@ def _contents(archive: Archive) -> Contents:
 
 
 def _storage(archive: Archive, said: object) -> Storage:
-    """What a persistent id stands for: ("storage", type, key, location, number of elements)."""
+    """What a persistent id means: ("storage", type, key, location, number of elements)."""
     match said:
         case ("storage", Global() as kind, str(key), _, int(count)) if kind.last in STORAGE_DTYPE:
             dtype = STORAGE_DTYPE[kind.last]
@@ -221,7 +221,7 @@ def _problems_named(path: Path) -> Iterator[None]:
     except Unsafe as wish:
         raise CheckpointError(
             f"{name} is unsafe: it wants to {wish} when torch loads it; nothing of it was run; "
-            f"type: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save it "
+            f"run: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save it "
             "there again with nothing but tensors, numbers and text in it"
         ) from None
     except Broken as problem:
@@ -237,8 +237,8 @@ def _remedy(problem: str, typed: str) -> str:
         code = shlex.quote(
             "import sys, torch; p = sys.argv[1]; torch.save(torch.load(p, weights_only=True), p)"
         )
-        return f"type: python -c {code} {typed}"
+        return f"run: python -c {code} {typed}"
     return (
-        f"type: mv {typed} {typed}.broken and put a sound one in its place, or start the workflow again: "
+        f"run: mv {typed} {typed}.broken and put a valid one in its place, or start the workflow again: "
         "training resumes from the checkpoint before it"
     )

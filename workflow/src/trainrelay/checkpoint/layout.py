@@ -21,7 +21,7 @@ class Contents:
     """The parts of a checkpoint; `missing` names those that a resume needs and that are not there.
 
     `weights` are those of all models, a student's and its teacher's, `model` those of the first. `number` is
-    the epoch as it was saved; what a trainer counts with it, no file tells.
+    the epoch as it was saved; what a trainer counts with it, no file says.
     """
 
     weights: object
@@ -86,7 +86,7 @@ def _count(root: object, path: tuple[str, ...]) -> int | None:
 
 
 Place = tuple["Place", object] | None
-"""A key, and the place of what it is in; names are made only of places that are told."""
+"""A key, and the place of what it is in; names are made only of places that are shown."""
 
 
 def tensors_in(root: object) -> Iterator[tuple[Place, Tensor]]:

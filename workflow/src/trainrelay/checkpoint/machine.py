@@ -75,7 +75,7 @@ class _Stream:
 
 
 def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
-    """Each opcode with what stands beside it, to the end."""
+    """Each opcode with its argument, to the end."""
     for _ in range(MOST_OPCODES):
         code = _CODES.get(stream.read(1))
         if code is None:
@@ -109,7 +109,7 @@ class _Machine:
         self.bytes = 0
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Runs one opcode; `argument` is what stands beside it in the pickle."""
+        """Runs one opcode; `argument` is what follows it in the pickle."""
         if opcode in _IGNORED:
             return
         if opcode in _LITERALS:

@@ -51,7 +51,7 @@ def _unsound(inspection: Inspection, epoch: int) -> str | None:
 def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> None:
     """CheckpointError unless it is finite and was saved after `epochs` epochs and `iterations` steps.
 
-    `iterations` None: not known, not compared; so is an epoch that the file does not tell.
+    `iterations` None: not known, not compared; nor is an epoch that the file does not hold.
     """
     name = escaped(facts.file.path)
     if not facts.finite:
@@ -71,7 +71,7 @@ def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> No
         )
 
 
-_ANOTHER = "type `checkpoint: {epoch: N}` for this stage in the config to promote another epoch"
+_ANOTHER = "set `checkpoint: {epoch: N}` for this stage in the config to promote another epoch"
 
 
 def _told(number: int | None) -> str:

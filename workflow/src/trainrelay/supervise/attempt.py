@@ -54,7 +54,7 @@ class Guard(Protocol):
         ...
 
     def guard(self) -> None:
-        """To be called before each write; raises Fenced."""
+        """Call it before each write; raises Fenced."""
         ...
 
 
@@ -72,9 +72,9 @@ def attempt(
 ) -> AttemptRecord:
     """Runs one attempt on a rung, which `probes` led to; its record, `end` and `reason` filled in.
 
-    Raises Refusal where a training of this stage may still run or would be lost, Interrupted where we were
-    asked to stop before the trainer was started, UserError where it could not be started. Call it from the
-    main thread. When it returns or raises, no process of the attempt is left.
+    Raises Refusal if a training of this stage may still run or would be lost, Interrupted if a stop was
+    requested before the trainer was started, UserError if it could not be started. Call it from the main
+    thread. When it returns or raises, no process of the attempt is left.
     """
     record = _opened(job, rung, around, probes)
     with recorded_whatever_happens(job, record, around) as kept:
@@ -85,7 +85,7 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     """Follows a trainer whose supervisor died to its end; nobody sees its exit status."""
     around.lease.guard()
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
-    what = f"attempt {record.number} goes on though its supervisor died"
+    what = f"attempt {record.number} continues though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
     with recorded_whatever_happens(job, record, around) as kept:
         return _followed(job, record, Orphans(kept.roll, job.request.entry), around, kept)
@@ -99,8 +99,8 @@ def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Pr
         settle(job, shown.note)
         point, skipped = resume_point(job)
         for sentence in skipped:
-            # What to type about it is for starts that it stops; this one passes it over.
-            shown.note(f"not resumed from: {sentence.partition('; type:')[0]}; it is passed over")
+            # The command that fixes it is for starts that it stops; this one skips it.
+            shown.note(f"not resumed from: {sentence.partition('; run:')[0]}; it is skipped")
         if around.stop.wanted:
             raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
         record = _record(job, rung, number, point, probes)
@@ -115,9 +115,9 @@ def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Pr
 
 def _beginning(record: AttemptRecord) -> str:
     point = record.resumed_from
-    # Whoever expects it to go on where the last one ended is told why it does not.
-    anew = "starts from the beginning" + (": there is no checkpoint yet" if record.number > 1 else "")
-    where = f"resumes after epoch {point.epoch} from {point.path}" if point else anew
+    # You may expect it to resume where the last one ended: say why it does not.
+    scratch = "starts from the beginning" + (": there is no checkpoint yet" if record.number > 1 else "")
+    where = f"resumes after epoch {point.epoch} from {point.path}" if point else scratch
     return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
 
 
@@ -168,7 +168,7 @@ class NotStarted(UserError):
 
 
 class _Kept(NamedTuple):
-    """Of a running attempt: who belongs to it, and copies of what it writes over."""
+    """Of a running attempt: who belongs to it, and copies of what it overwrites."""
 
     roll: Roll
     keeper: Keeper
@@ -217,7 +217,7 @@ def _followed(
         if stop.wanted:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
         hang = _described(job, record, roll, watch.hang) if watch.hang else None
-        # What did not resume, or is another's now, must not write over the checkpoints that are there.
+        # A trainer that did not resume, or lost the lease, must not overwrite the checkpoints that are there.
         grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
         roll.look(now=True)
         # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
@@ -252,10 +252,10 @@ def _learned(job: StageJob, record: AttemptRecord, bases: EpochBases, lease: Gua
 
 
 def _described(job: StageJob, record: AttemptRecord, roll: Roll, hang: Hang) -> str:
-    """The hang in a sentence, with where each process stood; their stacks are kept."""
+    """The hang in a sentence, with where each process was; their stacks are kept."""
     stacks = folder(job.stage_dir, record.number) / "stacks"
     found = described(collect(roll.kin, stacks))
-    hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage where that is normal"
+    hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage if that is normal"
     return f"{hang.reason}; {found}; stacks: {stacks}{hint}"
 
 
@@ -267,7 +267,7 @@ def _started(record: AttemptRecord, roll: Roll) -> Child:
         place = error.filename or record.argv[0]
         raise NotStarted(
             f"cannot start the trainer: {place}: {error.strerror or error};"
-            f" look at the trainer's `interpreter` and `root` in config.yaml"
+            f" check the trainer's `interpreter` and `root` in config.yaml"
         ) from error
 
 
@@ -275,6 +275,6 @@ def _tell(ending: Ending, shown: Display, *, launcher_was_gone: bool) -> None:
     if launcher_was_gone and ending.ended:
         shown.note(f"the launcher had ended; {len(ending.ended)} processes that it left were ended")
     if ending.left:
-        shown.note(f"these processes do not end even by SIGKILL: {ending.stuck}")
+        shown.note(f"these processes survived SIGKILL: {ending.stuck}")
     if ending.steps_left:
         shown.note(f"may still have processes on another node: {', '.join(ending.steps_left)}")

@@ -1,4 +1,4 @@
-"""What the text of a failure speaks of (pure); spellings of torch 1.9 to 2.13."""
+"""What the text of a failure is about (pure); spellings of torch 1.9 to 2.13."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMM_IF_DISTRIBUTED = re.compile(
 )
 _DISTRIBUTED = re.compile(r"torch/distributed/|torch/lib/c10d")
 _PORT = re.compile(r"EADDRINUSE|address already in use|failed to (bind|listen)", re.IGNORECASE)
-# What a rung without shared memory cures is a matter of the rung, not of the host's memory.
+# A rung without shared memory cures this: it is a failure of the rung, not of the host's memory.
 _NCCL_SHARED_MEMORY = re.compile(r"/shm/nccl-")
 
 _CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
@@ -65,14 +65,14 @@ _STOPS_AT_NAN = re.compile(
 
 
 def class_of(text: str) -> EndClass | None:
-    """The class of a failure that is not communication; None where the text names no known cause."""
+    """The class of a failure that is not communication; None if the text names no known cause."""
     if _NCCL_SHARED_MEMORY.search(text):
         return None
     return next((kind for kind, pattern in _CAUSES if pattern.search(text)), None)
 
 
 def is_comm(error: Raised) -> bool:
-    """Whether an exception speaks of communication between ranks."""
+    """Whether an exception is about communication between ranks."""
     if class_of(error.text) in ("oom-gpu", "oom-host", "disk-full"):
         return False
     if _COMM.search(error.text):

@@ -64,7 +64,7 @@ def classify(evidence: Evidence) -> End:
 
 
 def _told(evidence: Evidence) -> End | None:
-    """What those who ended the attempt say of it; nothing that its log shows then counts."""
+    """Why the supervisor ended the attempt; nothing that its log shows then counts."""
     told: tuple[tuple[EndClass, str | None], ...] = (
         ("not-resumed", evidence.not_resumed),
         ("diverged", evidence.diverged),
@@ -87,7 +87,7 @@ def _stopped(evidence: Evidence) -> End:
 
 
 def finished_end(final: CheckpointFacts, epochs: int, warning: str | None) -> End:
-    """The end of a finished training; `warning` tells how its trainer ended, if not well."""
+    """The end of a finished training; `warning` says how its trainer ended, if not well."""
     if not final.finite:
         what = final.first_non_finite or "a weight"
         return End("diverged", f"{final.file.path}: {what} is not finite")
@@ -112,7 +112,7 @@ _WORKER_LOST = re.compile(r"^(ConnectionResetError|EOFError|BrokenPipeError|Conn
 _WORKER_FRAMES = re.compile(r"torch/utils/data/|torch/multiprocessing/")
 _CONSEQUENCE = re.compile(r"ChildFailedError$|CalledProcessError$|SystemExit$")
 _WEIGHTS_ONLY = (
-    "torch 2.6 and later load nothing but weights unless told: if the file is the trainer's own, set"
+    "torch 2.6 and later load only weights by default: if the file is the trainer's own, set"
     " `env: {TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: '1'}` for the trainer in the config"
 )
 _OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2})
@@ -154,7 +154,7 @@ def _follows(error: Raised, cut_off: set[str]) -> bool:
 
 
 def _of_comm(evidence: Evidence, exceptions: Sequence[Raised]) -> End:
-    """Nobody failed before communication did; but the others may have left, or never have met."""
+    """No rank failed before communication did; but the others may have left, or never have met."""
     first = exceptions[0]
     if left := _left_early(evidence):
         said = (
@@ -208,7 +208,7 @@ def _of_dead_rank(rank: DeadRank) -> End:
 def _of_signal(who: str, number: int) -> End:
     name = _signal_name(number)
     if number == signal.SIGKILL:
-        return End("killed", f"{who} was ended by SIGKILL (by a person, or by the kernel for lack of memory)")
+        return End("killed", f"{who} was ended by SIGKILL (by a user, or by the kernel for lack of memory)")
     if number in _OUTSIDE:
         return End("killed", f"{who} was ended by {name}")
     return End("trainer-bug", f"{who} crashed with {name}")

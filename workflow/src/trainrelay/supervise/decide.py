@@ -18,7 +18,7 @@ from trainrelay.records import ENDS, STOPPED, Decision, EndClass
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What lies in the work dir where nothing in it can be resumed from."""
+    """What is in a work dir that holds nothing to resume from."""
 
     unrecognised: bool  # files among it look like checkpoints, and a start from scratch could overwrite them
     words: str
@@ -44,7 +44,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Somebody asked us to stop; a relaunch goes on."""
+    """A stop was requested; a relaunch resumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def next_step(past: Sequence[Past], ladder: Sequence[str], most_without_checkpoi
 
 
 def in_vain(past: Sequence[Past], most_without_checkpoint: int) -> Final | None:
-    """Why no job that Slurm requeues may retry; None where one may. `past` may be empty."""
+    """Why no job that Slurm requeues may retry; None if one may. `past` may be empty."""
     barren = len(_barren(past))
     return _no_progress(past[-1].end, barren) if barren >= most_without_checkpoint else None
 
@@ -139,7 +139,9 @@ def _host_memory(past: Sequence[Past]) -> Step:
 
 
 def _doubt(past: Sequence[Past], ladder: Sequence[str]) -> Step:
-    """Communication failed, or stood still: is it the rung? On the last one only barren attempts count."""
+    """Communication failed or hung: is it the rung? On the last one only attempts without a new checkpoint
+    count.
+    """
     last = past[-1]
     is_last = last.rung == ladder[-1]
     counted = _barren(past) if is_last else past
@@ -166,7 +168,7 @@ _STARTUP_ERROR = Final(
     "check the exception in the log and fix the trainer or its config",
 )
 _ENDS_ITSELF = Final(
-    "the trainer exits 0 by itself before its last epoch, and did so again after one epoch more at most",
+    "the trainer exits 0 by itself before its last epoch, and did so again after at most one more epoch",
     "check in the log why (early stopping?); set epochs to what it trains, or its patience, or promote the"
     " newest checkpoint as it is with trainrelay accept",
 )

@@ -1,4 +1,4 @@
-"""What a person sees while a training runs: a bar on a terminal, plain lines elsewhere."""
+"""What you see while a training runs: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Display(Protocol):
         """A progress line of the trainer."""
 
     def note(self, sentence: str) -> None:
-        """A sentence for the person, from any source: it is made printable here."""
+        """A sentence for the user, from any source: it is made printable here."""
 
     def close(self) -> None:
         """The end of the training."""
@@ -99,7 +99,7 @@ class Bar:
         say(self._progress.console, f"{self._name}: {sentence}")
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Leaves the bar as it is."""
         self._draw(self._progress.refresh)
         self._draw(self._progress.stop)
 
@@ -109,7 +109,7 @@ class Bar:
 
 
 class Speed:
-    """Iterations per second between the last two progress lines, smoothed; a new epoch starts afresh."""
+    """Iterations per second between the last two progress lines, smoothed; a new epoch starts again."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

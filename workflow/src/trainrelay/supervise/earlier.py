@@ -23,7 +23,7 @@ def earlier(
 
 
 def past(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[str]) -> Past:
-    """An attempt as its record tells it."""
+    """An attempt as its record shows it."""
     return Past(
         end=attempt.end or "lost",
         rung=attempt.backend if attempt.backend in ladder else ladder[0],

@@ -1,4 +1,4 @@
-"""events.jsonl: what the supervisors of a stage said, a line each, for who looks from another machine."""
+"""events.jsonl: what the supervisors of a stage said, one message per line, to be read on any machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Event(Record):
 
 
 def events_file(supervision: Path) -> Path:
-    """Where a stage's events lie."""
+    """The file of a stage's events."""
     return supervision / "events.jsonl"
 
 
@@ -43,7 +43,7 @@ def read_events(supervision: Path) -> list[Event]:
 
 
 def add_event(supervision: Path, sentence: str, attempt: int | None) -> None:
-    """One more event; OSError where the disk does not take it."""
+    """One more event; OSError if the disk does not take it."""
     said = printable(sentence)[:_MOST_CHARS]
     _append(events_file(supervision), Event(at_s=time.time(), attempt=attempt, text=said))
 

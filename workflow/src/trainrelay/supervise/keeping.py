@@ -1,4 +1,4 @@
-"""A trainer that writes over its one checkpoint has none while it does: it may finish, and a copy is kept."""
+"""A trainer that overwrites its only checkpoint has none meanwhile: the write may finish, a copy is kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOOK_S = 0.5
 
 
 class Keeper(threading.Thread):
-    """A thread that copies what will be written over: gigabytes delay neither the watchdog nor a stop."""
+    """A thread that copies what will be overwritten: gigabytes delay neither the watchdog nor a stop."""
 
     def __init__(self, job: StageJob, say: Callable[[str], None], guard: Callable[[], object] = bool) -> None:
         super().__init__(daemon=True)

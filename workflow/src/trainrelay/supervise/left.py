@@ -1,4 +1,4 @@
-"""What lies in the work dir where nothing can be resumed from: which files and lines were not understood."""
+"""What is in a work dir that holds nothing to resume from: which files and lines were not understood."""
 
 from __future__ import annotations
 

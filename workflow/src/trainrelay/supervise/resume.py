@@ -20,10 +20,10 @@ from trainrelay.training.whose import given_up, gone
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
-    """The newest valid checkpoint of this stage, None where it has none, and what was passed over.
+    """The newest valid checkpoint of this stage, None if it has none, and what was passed over.
 
-    Refusal where checkpoints exist but none is valid, or none is understood: starting from scratch would lose
-    the work in silence.
+    Refusal if checkpoints exist but none is valid, or none is understood: starting from scratch would lose
+    the work silently.
     """
     candidates = job.checkpoints()
     damaged = [f"{printable(str(path))} {why}" for path, why in job.unrecognised()]
@@ -66,7 +66,7 @@ def _gone(job: StageJob) -> str | None:
 class ResumeProof:
     """Whether the trainer's own words prove the resume that it was asked for.
 
-    A trainer can ignore a resume in silence and start from zero; then its first progress line comes without
+    A trainer can ignore a resume silently and start from zero; then its first progress line comes without
     the line that says where it resumed, or, for trainers that have no such line (`by_epoch`), is of another
     epoch than the one after the resume point; also the next one, as long as the `epoch_base` is not known.
     """

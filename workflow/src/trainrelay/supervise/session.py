@@ -65,8 +65,8 @@ def train(job: StageJob, console: Console, lease: Guard) -> Outcome:
 
     The lease must be held; where it is lost, the trainer is ended at once and Fenced raised.
 
-    Raises Refusal where a training of this stage may still run or would be lost, Interrupted where we were
-    asked to stop before a trainer was started, UserError where it could not be started. Call it from the main
+    Raises Refusal if a training of this stage may still run or would be lost, Interrupted if a stop was
+    requested before a trainer was started, UserError if it could not be started. Call it from the main
     thread. When it returns or raises, no process of an attempt is left.
     """
     bare = display(console, job.name, job.epochs, time.monotonic)
@@ -113,7 +113,7 @@ class _Launch:
         return self._attempt(self._best())
 
     def _remember(self, orphan: AttemptRecord | None) -> None:
-        """What jobs before ours tried; NoProgress where that was in vain too often."""
+        """What jobs before ours tried; NoProgress if too many saved no new checkpoint."""
         attempts = list_attempts(self._job.stage_dir)
         ours = [attempt for attempt in attempts if orphan is None or attempt.tag != orphan.tag]
         self._past = earlier(ours, os.environ.get(LAUNCH_VARIABLE), self._newest(), self._ladder)
@@ -122,7 +122,7 @@ class _Launch:
             raise NoProgress(f"{self._job.name}: {final.reason}; {final.what_to_do}")
 
     def _recorded(self, record: AttemptRecord, step: Step) -> AttemptRecord:
-        """What was concluded goes into the attempt's record, for all who ask how the stage stands."""
+        """What was concluded goes into the attempt's record, where the stage's status is read."""
         if isinstance(step, Final):
             self._shown.note(f"stopped, needs your decision: {step.reason}")
         self._around.lease.guard()
@@ -171,7 +171,7 @@ class _Launch:
         return record
 
     def _adopt(self, orphan: AttemptRecord) -> AttemptRecord:
-        """The attempt of a dead supervisor, whose trainer goes on, followed to its end."""
+        """The attempt of a dead supervisor, whose trainer still runs, followed to its end."""
         before = self._newest()
         record = adopt(self._job, orphan, self._around)
         self._past.append(self._seen(record, before))

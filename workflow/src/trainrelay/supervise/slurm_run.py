@@ -35,7 +35,7 @@ def here(environment: Mapping[str, str]) -> SlurmRun | None:
 
 
 def why_stopped(run: SlurmRun) -> Why | None:
-    """What Slurm says at this moment; None where it has nothing against the job, or does not answer."""
+    """What Slurm says at this moment; None if it does not end the job, or does not answer."""
     argv = ["scontrol", "--oneliner", "show", "job", run.job_id]
     try:
         done = subprocess.run(
@@ -50,7 +50,7 @@ def why_stopped(run: SlurmRun) -> Why | None:
 
 def read(line: str, restarts: int = 0) -> Why | None:
     """Why Slurm ends the run of a job, from one line of `scontrol show job` (pure)."""
-    # What the user wrote (a comment, a command) comes after these fields and must not stand for them.
+    # What the user wrote (a comment, a command) comes after these fields and must not be taken for them.
     found: dict[str, str] = {}
     for name, text in _FIELD.findall(line):
         found.setdefault(name, text)

@@ -1,4 +1,4 @@
-"""The wish to stop, as signals and requests over files express it."""
+"""A requested stop, by a signal or through a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _never() -> bool:
 
 
 class StopRequest:
-    """Which signals asked us to stop. The handler only notes them: waiting inside one can deadlock.
+    """Which signals requested a stop. The handler only notes them: waiting inside one can deadlock.
 
     `asked` says whether a request came in another way; it counts as one SIGTERM.
     """

@@ -20,10 +20,10 @@ _LAST_BEAT_S = 10.0  # for a beat that is being written while the lease is relea
 class Lease:
     """The right to train a stage, from `acquire` to `release` or until another supervisor takes it over.
 
-    It beats in a thread of its own, because a beat says that this process is there, whatever its main thread
+    It beats in its own thread, because a beat says that this process is there, whatever its main thread
     is busy with: reading a checkpoint, a probe, a trainer's grace. A process that is suspended beats no more.
     `taken_from` is the former owner where it may still live: then its work dir must not be written to.
-    The caller writes that down and calls `begin`, because the next supervisor is not told again.
+    The caller writes that down and calls `begin`, because the next supervisor does not learn it.
     """
 
     def __init__(self, folder: Path, claim: Claim, name: str, say: Say) -> None:
@@ -41,7 +41,7 @@ class Lease:
         self._beater.start()
 
     def begin(self) -> None:
-        """What a former owner may do is written down; raises Fenced where the lease is lost already."""
+        """What a former owner may do is written down; raises Fenced if the lease is lost already."""
         self.guard()
         self._began = True
         self._beat()
@@ -61,7 +61,7 @@ class Lease:
         return self._lost is None
 
     def guard(self) -> None:
-        """To be called before each write: looks now, and raises Fenced where the lease is lost."""
+        """Call it before each write: looks now, and raises Fenced if the lease is lost."""
         self._look()
         if self._lost is not None:
             raise Fenced(self._lost)
@@ -103,7 +103,7 @@ class Lease:
     def _tell_once(self, error: Exception) -> None:
         if not self._trouble:
             self._trouble = True
-            self._say(f"warning: the lease cannot say that this supervisor lives: {error}; it goes on trying")
+            self._say(f"warning: cannot renew the lease: {error}; retrying")
 
     def _look(self) -> None:
         """Notes whether the lease is lost, which it then stays."""

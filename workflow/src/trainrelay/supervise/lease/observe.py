@@ -13,12 +13,12 @@ from trainrelay.supervise.lease.folder import parsed_beat, read_beat, top_claim
 from trainrelay.supervise.lease.rules import Conclusion, Look, Watched, conclude, watched
 from trainrelay.system.alive import Fate, fate, here
 
-QUIET_BEATS = 2  # a counter that moved and stood still for so long: it is no longer known to move
+QUIET_BEATS = 2  # a counter that moved, then did not for so long: it is no longer known to move
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of a lease's last owner. `quiet_s`: how long its counter was seen to stand still."""
+    """What is known of a lease's last owner. `quiet_s`: how long its counter was seen not to move."""
 
     claim: Claim
     process: Fate
@@ -27,7 +27,7 @@ class Seen:
 
 
 def look(folder: Path, clock: Callable[[], float] = time.monotonic) -> Look | None:
-    """One look at the highest claim of a lease folder, None where there is none."""
+    """One look at the highest claim of a lease folder, None if there is none."""
     began_s, claim = clock(), top_claim(folder)
     if claim is None:
         return None
@@ -44,7 +44,7 @@ class Observer:
         self._seen: Watched | None = None
 
     def look(self) -> Seen | None:
-        """What is known now; None where nobody ever held it. UserError where the files are damaged."""
+        """What is known now; None if nobody ever held it. UserError if the files are damaged."""
         found = look(self._folder, self._clock)
         if found is None:
             return None
@@ -55,7 +55,7 @@ class Observer:
         return Seen(claim, process, concluded, self._seen.quiet_s)
 
     def _now(self, claim: Claim) -> Watched:
-        # The rules are for who looks until it is certain; this observer goes on looking.
+        # The rules are for an observer that stops once it is certain; this one keeps looking.
         assert self._seen is not None
         moves = self._seen.moved and self._seen.quiet_s <= QUIET_BEATS * claim.beat_s
         return replace(self._seen, moved=moves)

@@ -1,4 +1,4 @@
-"""Taking the lease: at once, after watching a silent owner of another host, or not at all."""
+"""Taking the lease: at once, after watching an owner on another host that stopped beating, or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from trainrelay.system.alive import Fate, fate, here, stat
 
 BEAT_S = 10.0
 
-_LOOK_S = 0.5  # between two looks at a silent owner, at most
+_LOOK_S = 0.5  # between two looks at an owner, at most
 _SAY_S = 20.0  # between two sentences about it
 _ASK_BEATS = 3  # between two questions to Slurm
 
@@ -62,11 +62,11 @@ def acquire(
 
     `before_claim` is called once nobody holds it, before it is taken; what it raises leaves all as it is.
 
-    Where it has a `taken_from`, the caller writes that down and calls `begin`.
+    If it has a `taken_from`, the caller writes that down and calls `begin`.
 
-    An owner on this host is judged at once; the silence of one on another host is watched, which takes up to
-    a minute. Raises Held naming a living owner and what to type, Interrupted once `stop` says yes,
-    UserError for damaged lease files or a folder that does not take ours.
+    An owner on this host is judged at once; the beat of one on another host is watched, which takes up to a
+    minute. Raises Held naming a living owner and what to run, Interrupted once `stop` says yes, UserError for
+    damaged lease files or a folder that does not take ours.
     """
     taking = _Taking(stage_dir / "lease", name, say, stop, ask_slurm, place or here(), beat_s, before_claim)
     with explained(taking.folder):

@@ -1,4 +1,4 @@
-"""Down a ladder to the first rung that works; each fallback is said."""
+"""Down a ladder to the first rung that works; each fallback is reported."""
 
 from __future__ import annotations
 

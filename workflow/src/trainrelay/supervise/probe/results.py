@@ -33,7 +33,7 @@ class RankSeen:
 
     @property
     def done(self) -> bool:
-        """Whether it heard every value as it was sent."""
+        """Whether it received every value as it was sent."""
         return self.phase == _DONE and self.error is None
 
 
@@ -95,7 +95,7 @@ class Verdict:
 
 
 def judge(ranks: Sequence[RankSeen], lines: Sequence[str], status: int | None, took_s: float) -> Verdict:
-    """`status` is the launcher's, None where it had to be ended; `lines` are the log's."""
+    """`status` is the launcher's, None if it had to be ended; `lines` are the log's."""
     if all(rank.done for rank in ranks):
         return Verdict("works", gb_per_s=_slowest(ranks))
     if status is not None or any(rank.error for rank in ranks):
@@ -163,7 +163,7 @@ def _line_that_matters(error: str, lines: Sequence[str]) -> str:
         warned = next((found[1] for line in lines if (found := _NCCL_WARNING.search(line))), None)
         named = _NCCL_CLASS.search(error)
         return warned or (named[1] if named else error.splitlines()[0])
-    return next((line for line in error.splitlines() if line.strip()), "an error without words")
+    return next((line for line in error.splitlines() if line.strip()), "an error without a message")
 
 
 def _signal(number: int) -> str:

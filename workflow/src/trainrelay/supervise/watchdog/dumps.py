@@ -31,7 +31,7 @@ def with_stack_dumps(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def dumped(pid: int, until_s: float) -> str:
-    """The stacks of all threads of a process as it prints them itself; empty where it cannot.
+    """The stacks of all threads of a process as it prints them itself; empty if it cannot.
 
     `until_s` on the monotonic clock. A process that would not survive the signal does not get it.
     """

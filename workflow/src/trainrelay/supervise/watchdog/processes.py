@@ -1,4 +1,4 @@
-"""What /proc tells of the processes of an attempt: which ranks there are, and how each is doing."""
+"""What /proc shows of the processes of an attempt: which ranks there are, and how each is doing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_DIGITS = 6
 class ProcessSeen:
     """A process of an attempt at one moment.
 
-    `rank` and `local_rank` stand in its environment, which data workers inherit; `is_rank` tells the rank
+    `rank` and `local_rank` are in its environment, which data workers inherit; `is_rank` tells the rank
     itself from them. `waits_in` is the kernel function that its main thread waits in.
     """
 
@@ -36,7 +36,7 @@ class ProcessSeen:
 
     @property
     def stopped(self) -> bool:
-        """Whether it would hear a signal only once somebody continues it."""
+        """Whether it would get a signal only once it is continued."""
         return self.state in (psutil.STATUS_STOPPED, _STATES[psutil.STATUS_TRACING_STOP])
 
 
@@ -92,7 +92,7 @@ def _waits_in(pid: int) -> str | None:
 
 
 def proc_text(pid: int, name: str) -> str:
-    """A file of /proc/PID; empty where the process is gone or the file is not for us."""
+    """A file of /proc/PID; empty if the process is gone or the file is not for us."""
     try:
         return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
     except OSError:

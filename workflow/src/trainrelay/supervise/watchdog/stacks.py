@@ -1,8 +1,8 @@
-"""Where every process of an attempt stands: a file each with its Python stacks, before a hung one is ended.
+"""Where every process of an attempt is: one file per process with its stacks, before a hung one is ended.
 
-Three ways, the first that works: the process prints them itself (dumps.py); py-spy, where it is installed,
-reads them from outside, also of a stopped process; else what the kernel tells must do, which stands in every
-file. Nothing is ended, stopped or continued by looking.
+Three ways, the first that works: the process prints them itself (dumps.py); py-spy, if it is installed, reads
+them from outside, also of a stopped process; else what the kernel shows must do, which is in every file.
+Nothing is ended, stopped or continued by looking.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SPY_MAIN = re.compile(r'^Thread .*"MainThread".*\n\s+(\S.*)$', re.MULTILINE)
 class StackFile:
     """What was found out about one process.
 
-    `frame` is where its main thread is, as `function (file:line)`; `path` is None where no file could be
+    `frame` is where its main thread is, as `function (file:line)`; `path` is None if no file could be
     written.
     """
 
@@ -50,7 +50,7 @@ class StackFile:
 
 
 def collect(kin: Kin, folder: Path, within_s: float = WITHIN_S) -> list[StackFile]:
-    """Looks at every process of an attempt on this host, the ranks first, and writes a file each.
+    """Looks at every process of an attempt on this host, the ranks first, and writes one file per process.
 
     Returns after `within_s` at the latest with what there is by then; never raises.
     """
@@ -90,7 +90,7 @@ def _file_name(process: ProcessSeen) -> str:
 
 
 def _stacks(process: ProcessSeen, until_s: float) -> tuple[Source, str]:
-    # A stopped process would print its stacks only when somebody continues it.
+    # A stopped process would print its stacks only when it is continued.
     if not process.stopped and (text := dumped(process.pid, until_s)):
         return "faulthandler", text
     spied, text = _spied(process.pid, until_s)
@@ -144,7 +144,7 @@ def _frame(source: Source, stacks: str) -> str | None:
 
 
 def described(stacks: Sequence[StackFile]) -> str:
-    """Where the ranks stand, in one line; those that differ from the others come first."""
+    """Where the ranks are, in one line; those that differ from the others come first."""
     groups: dict[str, list[ProcessSeen]] = {}
     for stack in stacks:
         if stack.process.is_rank:
