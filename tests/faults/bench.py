@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from faults.fault import Seen
+from faults.fault import Measurement
 from faults.launch import PATIENCE_S, Launch
 from faults.stamps import Stamps, read_stamps
 from support.project import CONFIG, make_project
@@ -222,28 +222,28 @@ class Bench:
         assert during, f"nothing was injected into attempt {record.number}; injected was: {self.moments()}"
         return float(ended_s - during[0])
 
-    def resumed(self, launch: Launch, *ends: str) -> Seen:
+    def resumed(self, launch: Launch, *ends: str) -> Measurement:
         """The launch continued by itself after attempts that ended so, and completed the stage."""
         status, records = launch.wait(), self.attempts()
         found = [record.end for record in records]
-        assert found == [*ends, "done"], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
+        assert found == [*ends, "done"], f"the attempts ended {ends_of(records)}; it said:\n{launch.text}"
         assert status == 0, f"the launch ended with exit status {status} and said:\n{launch.text}"
         assert self.complete(), "train.json does not tell of the last epoch"
         last, noticed = records[-1], [self.noticed_after_s(record) for record in records[:-1]]
-        return Seen(max(noticed), ", ".join(ends), went_on(last), "completes")
+        return Measurement(max(noticed), ", ".join(ends), next_attempt(last), "completes")
 
-    def final(self, launch: Launch, status: int, *ends: str) -> Seen:
+    def final(self, launch: Launch, status: int, *ends: str) -> Measurement:
         """The launch ended for good after attempts that ended so, with one sentence and no traceback."""
         found_status, records = launch.wait(), self.attempts()
         found = [record.end for record in records]
-        assert found == [*ends], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
+        assert found == [*ends], f"the attempts ended {ends_of(records)}; it said:\n{launch.text}"
         assert_final(launch, found_status, status)
         assert not self.complete(), "train.json tells of a training that did not complete"
         noticed = self.noticed_after_s(records[-1])
-        return Seen(noticed, ends[-1], f"your decision (exit status {status})", "final")
+        return Measurement(noticed, ends[-1], f"your decision (exit status {status})", "final")
 
 
-def went_on(record: AttemptRecord) -> str:
+def next_attempt(record: AttemptRecord) -> str:
     """What the supervisor did next, as its record tells."""
     point = record.resumed_from
     where = f"resumes after epoch {point.epoch}" if point else "starts from the beginning"
@@ -260,6 +260,6 @@ def assert_final(launch: Launch, found: int, status: int) -> None:
     assert "un the same command again" in last, f"its last line does not say what to run:\n{launch.text}"
 
 
-def said_of(records: tuple[AttemptRecord, ...]) -> str:
+def ends_of(records: tuple[AttemptRecord, ...]) -> str:
     """The ends of attempts with their reasons, for a message."""
     return "; ".join(f"{record.number}: {record.end} ({record.reason})" for record in records) or "not at all"

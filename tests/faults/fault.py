@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-Row = Callable[[Any], "Seen"]  # of a Bench, or on the rig of a SlurmBench
+Row = Callable[[Any], "Measurement"]  # of a Bench, or on the rig of a SlurmBench
 
 
 @dataclass(frozen=True)
-class Seen:
+class Measurement:
     """What a row measured itself; it has raised AssertionError if that is not as required.
 
     `noticed_after_s`: from the injection to the supervisor's noting its consequence. `next_step`: what the
@@ -39,7 +39,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Played:
+class FaultResult:
     """One line of docs/faults.json. `missed`: why it is not as required; None if it is.
 
     The figures are None if a miss kept them from being measured.

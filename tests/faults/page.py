@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from faults.fault import Played
+from faults.fault import FaultResult
 from trainrelay.system.files import write_bytes
 
 HEAD = """# Faults
@@ -38,20 +38,20 @@ COLUMNS = (
 )
 
 
-def render(rows: Sequence[Played]) -> str:
+def render(rows: Sequence[FaultResult]) -> str:
     """The page, a table per machine."""
     machines = dict.fromkeys(row.machine for row in rows)
     tables = [_table(machine, [row for row in rows if row.machine == machine]) for machine in machines]
     return "\n".join([HEAD, *tables])
 
 
-def _table(machine: str, rows: Iterable[Played]) -> str:
+def _table(machine: str, rows: Iterable[FaultResult]) -> str:
     heads, lines = zip(*COLUMNS, strict=True)
     shown = [heads, lines, *(tuple(_cells(row)) for row in rows)]
     return f"Measured on {machine}:\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in shown)
 
 
-def _cells(row: Played) -> Iterator[str]:
+def _cells(row: FaultResult) -> Iterator[str]:
     yield from (_cell(row.what), _cell(row.injected))
     yield "" if row.noticed_after_s is None else f"{row.noticed_after_s:.1f}"
     yield from (_cell(row.ended_as), _cell(row.next_step))
@@ -66,20 +66,20 @@ def _cell(value: object) -> str:
 # ---------------------------------------------------------------------- files
 
 
-def read_rows(path: Path) -> list[Played]:
+def read_rows(path: Path) -> list[FaultResult]:
     """What was written before; nothing if there is no file."""
     if not path.exists():
         return []
-    return [Played(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    return [FaultResult(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def merged(before: Sequence[Played], row: Played, order: Mapping[str, object]) -> list[Played]:
+def merged(before: Sequence[FaultResult], row: FaultResult, order: Mapping[str, object]) -> list[FaultResult]:
     """The rows with a new one in its place; rows of faults that are no more are dropped."""
     known = {one.name: one for one in before if one.name in order} | {row.name: row}
     return [known[name] for name in order if name in known]
 
 
-def write_rows(folder: Path, rows: Sequence[Played]) -> None:
+def write_rows(folder: Path, rows: Sequence[FaultResult]) -> None:
     """faults.json and FAULTS.md in a folder."""
     data = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
     write_bytes(folder / "faults.json", data.encode())

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import faults.rows  # noqa: F401 (fills FAULTS)
-from faults.fault import FAULTS, Fault, Played
+from faults.fault import FAULTS, Fault, FaultResult
 from faults.page import merged, read_rows, write_rows
 from faults.play import play
 from slurm.rig import Rig, why_no_rig
@@ -74,8 +74,8 @@ def _played(chosen: Sequence[Fault], *, write: bool) -> int:
     return 1 if missed or (left_out and os.environ.get("CI") == "true") else 0
 
 
-def _all(chosen: Sequence[Fault], *, write: bool) -> list[Played]:
-    rows: list[Played] = []
+def _all(chosen: Sequence[Fault], *, write: bool) -> list[FaultResult]:
+    rows: list[FaultResult] = []
     with ExitStack() as until_the_end:
         rig: Rig | None = None
         for number, fault in enumerate(chosen, start=1):
@@ -89,7 +89,7 @@ def _all(chosen: Sequence[Fault], *, write: bool) -> list[Played]:
     return rows
 
 
-def _one(fault: Fault, rig: Rig | None) -> Played:
+def _one(fault: Fault, rig: Rig | None) -> FaultResult:
     folder = Path(tempfile.mkdtemp(prefix=f"fault-{fault.name}-"))
     row = play(fault, folder / "project", rig)
     if row.missed:

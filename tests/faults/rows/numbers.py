@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults.bench import EPOCHS, ITERATIONS, STAGE, Bench
-from faults.fault import Seen, fault
+from faults.fault import Measurement, fault
 
 
 @fault(
@@ -12,7 +12,7 @@ from faults.fault import Seen, fault
     injected="a weight of every rank becomes NaN in epoch 2, iteration 3",
     must="diverged, final, gate closed, report says the step",
 )
-def nan_loss(bench: Bench) -> Seen:
+def nan_loss(bench: Bench) -> Measurement:
     bench.inject(kind="nan", epoch=2, iteration=3)
     seen = bench.final(bench.train(), 3, "diverged")
     promote = bench.ended("trainrelay", "promote", STAGE)
@@ -31,7 +31,7 @@ def nan_loss(bench: Bench) -> Seen:
     injected="SIGKILL in rank 1, epoch 3, iteration 2; then the runner's resume does nothing",
     must="not-resumed, stopped within its first log lines, final",
 )
-def starts_from_zero(bench: Bench) -> Seen:
+def starts_from_zero(bench: Bench) -> Measurement:
     bench.inject(
         {"kind": "sigkill", "rank": 1, "epoch": EPOCHS, "iteration": 2},
         {"kind": "ignores-resume", "rank": None},

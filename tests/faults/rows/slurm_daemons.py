@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import time
 
-from faults.bench import went_on
-from faults.fault import Seen, fault
+from faults.bench import next_attempt
+from faults.fault import Measurement, fault
 from faults.launch import Launch
 from faults.slurm_bench import STAGE1, SlurmBench
 from slurm.rig import wait_for
@@ -27,7 +27,7 @@ NO_END = "no false end: one attempt, one job, completes"
     must="the old one ends when the new one has taken over and trains nothing beside it; completes",
     on_rig=True,
 )
-def node_lost_process_lives(bench: SlurmBench) -> Seen:
+def node_lost_process_lives(bench: SlurmBench) -> Measurement:
     launch = _split(bench)
     again = bench.trains_again(launch)
     bench.go_on()
@@ -36,7 +36,9 @@ def node_lost_process_lives(bench: SlurmBench) -> Seen:
     bench.in_jobs("COMPLETED")
     assert again.resumed_from is not None, "it starts from the beginning"
     _two_hosts(bench)
-    return Seen(bench.since_s(again.started_s), "lost", f"the same job: {went_on(again)}", "completes")
+    return Measurement(
+        bench.since_s(again.started_s), "lost", f"the same job: {next_attempt(again)}", "completes"
+    )
 
 
 @fault(
@@ -47,7 +49,7 @@ def node_lost_process_lives(bench: SlurmBench) -> Seen:
     must="NODE_FAIL is seen, submitted again as a second job, which takes over; completes",
     on_rig=True,
 )
-def node_lost_no_requeue_process_lives(bench: SlurmBench) -> Seen:
+def node_lost_no_requeue_process_lives(bench: SlurmBench) -> Measurement:
     bench.site(sbatch=["--no-requeue"])
     launch = _split(bench)
     again = bench.trains_again(launch)
@@ -57,7 +59,9 @@ def node_lost_no_requeue_process_lives(bench: SlurmBench) -> Seen:
     bench.in_jobs("NODE_FAIL", "COMPLETED")
     assert again.resumed_from is not None, "it starts from the beginning"
     _two_hosts(bench)
-    return Seen(bench.since_s(again.started_s), "lost", f"a new job: {went_on(again)}", "completes")
+    return Measurement(
+        bench.since_s(again.started_s), "lost", f"a new job: {next_attempt(again)}", "completes"
+    )
 
 
 def _split(bench: SlurmBench) -> Launch:
@@ -92,7 +96,7 @@ def _two_hosts(bench: SlurmBench) -> None:
     must="seen, submitted again as a second job; resumes, completes",
     on_rig=True,
 )
-def node_fail_without_requeue(bench: SlurmBench) -> Seen:
+def node_fail_without_requeue(bench: SlurmBench) -> Measurement:
     bench.site(sbatch=["--no-requeue"])
     launch, job = bench.held_in_job(*STAGE1)
     daemon = f"slurmd.{bench.rig.booted().nodes[0]}"
@@ -119,7 +123,7 @@ def _notices(bench: SlurmBench, launch: Launch) -> float:
     must=NO_END,
     on_rig=True,
 )
-def slurmctld_restarted(bench: SlurmBench) -> Seen:
+def slurmctld_restarted(bench: SlurmBench) -> Measurement:
     launch, _ = bench.held_in_job(*STAGE1)
     bench.injected_now("slurmctld-ended")
     bench.rig.stop("slurmctld")
@@ -128,7 +132,7 @@ def slurmctld_restarted(bench: SlurmBench) -> Seen:
     noticed_s = _notices(bench, launch)
     bench.said_at(launch, "Slurm answers again")
     bench.undisturbed(launch)
-    return Seen(noticed_s, "done", "keeps asking", "completes")
+    return Measurement(noticed_s, "done", "keeps asking", "completes")
 
 
 @fault(
@@ -139,7 +143,7 @@ def slurmctld_restarted(bench: SlurmBench) -> Seen:
     must=NO_END,
     on_rig=True,
 )
-def slurmdbd_away(bench: SlurmBench) -> Seen:
+def slurmdbd_away(bench: SlurmBench) -> Measurement:
     launch, _ = bench.held_in_job(*STAGE1)
     bench.injected_now("slurmdbd-ended")
     bench.rig.stop("slurmdbd")
@@ -149,7 +153,7 @@ def slurmdbd_away(bench: SlurmBench) -> Seen:
     bench.undisturbed(launch)
     ended_s = bench.attempts()[0].ended_s
     assert ended_s is not None
-    return Seen(bench.since_s(ended_s), "done", "the training's end is seen anyway", "completes")
+    return Measurement(bench.since_s(ended_s), "done", "the training's end is seen anyway", "completes")
 
 
 @fault(
@@ -159,7 +163,7 @@ def slurmdbd_away(bench: SlurmBench) -> Seen:
     must=NO_END,
     on_rig=True,
 )
-def squeue_away(bench: SlurmBench) -> Seen:
+def squeue_away(bench: SlurmBench) -> Measurement:
     says = "slurm_load_jobs error: Socket timed out on send/recv operation"
     away = bench.wrap("squeue", f"if [ -e \"$HERE/away\" ]; then echo '{says}' >&2; exit 1; fi") / "away"
     launch, _ = bench.held_in_job(*STAGE1)
@@ -171,4 +175,4 @@ def squeue_away(bench: SlurmBench) -> Seen:
     bench.said_at(launch, "Slurm answers again")
     assert len(re.findall("Slurm does not answer", launch.text)) == 1, f"it says so again:\n{launch.text}"
     bench.undisturbed(launch)
-    return Seen(noticed_s, "done", "keeps asking", "completes")
+    return Measurement(noticed_s, "done", "keeps asking", "completes")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from faults.fault import Seen, fault
+from faults.fault import Measurement, fault
 from faults.slurm_bench import SLURM, SlurmBench
 
 MUST = "one clear sentence, the stage fails; the other run completes (keep-going)"
 
 
-def _refused(bench: SlurmBench, sentence: str, **resources: Any) -> Seen:
+def _refused(bench: SlurmBench, sentence: str, **resources: Any) -> Measurement:
     """A second run `wrong` asks for what Slurm does not give; the first one is trained anyway."""
 
     def add(data: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def _refused(bench: SlurmBench, sentence: str, **resources: Any) -> Seen:
     assert (bench.stage.parent / "report.html").exists(), "the other run has no report"
     bench.in_jobs("COMPLETED")
     clear = said[0].removeprefix("message: ").partition(". For further")[0]
-    return Seen(said_s - launch.started_s, "not submitted", clear, "the other run completes")
+    return Measurement(said_s - launch.started_s, "not submitted", clear, "the other run completes")
 
 
 @fault(
@@ -47,7 +47,7 @@ def _refused(bench: SlurmBench, sentence: str, **resources: Any) -> Seen:
     must=MUST,
     on_rig=True,
 )
-def wrong_account(bench: SlurmBench) -> Seen:
+def wrong_account(bench: SlurmBench) -> Measurement:
     return _refused(bench, "Invalid account", account="nobody")
 
 
@@ -58,7 +58,7 @@ def wrong_account(bench: SlurmBench) -> Seen:
     must=MUST,
     on_rig=True,
 )
-def wrong_partition(bench: SlurmBench) -> Seen:
+def wrong_partition(bench: SlurmBench) -> Measurement:
     return _refused(bench, "invalid partition", partition="nowhere")
 
 
@@ -69,5 +69,5 @@ def wrong_partition(bench: SlurmBench) -> Seen:
     must=MUST,
     on_rig=True,
 )
-def nine_gpus(bench: SlurmBench) -> Seen:
+def nine_gpus(bench: SlurmBench) -> Measurement:
     return _refused(bench, "Requested node configuration is not available", gpu=9)

@@ -37,7 +37,7 @@ _PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
 
 
 @dataclass(frozen=True)
-class Order:
+class Submission:
     """One submission: what to run, with what, and the folder of its files."""
 
     name: str
@@ -71,7 +71,7 @@ class Snapshot:
 class Cluster(Protocol):
     """What the executor needs of a cluster."""
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: Submission) -> str:
         """The job's id. SubmititError, of which UnreachableError means: try again later."""
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
@@ -135,7 +135,7 @@ class SlurmCluster:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: Submission) -> str:
         """One sbatch. What it prints is shown once, in the exception."""
         import submitit  # noqa: PLC0415
 
@@ -147,7 +147,7 @@ class SlurmCluster:
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise self._why_not(order, slurm.failure("sbatch", str(error))) from None
 
-    def _why_not(self, order: Order, error: RefusedError | UnreachableError) -> Exception:
+    def _why_not(self, order: Submission, error: RefusedError | UnreachableError) -> Exception:
         if isinstance(error, UnreachableError):
             return error
         flags = sbatch_flags(order.request, self._options(order.request))
@@ -156,7 +156,7 @@ class SlurmCluster:
     def _options(self, request: Request) -> dict[str, str | bool]:
         return sbatch_options(request, request.gpu_dialect or self._settings.gpu_dialect)
 
-    def _parameters(self, order: Order) -> dict[str, Any]:
+    def _parameters(self, order: Submission) -> dict[str, Any]:
         delay_s = self._settings.signal_delay_s
         named = submitit_parameters(order.request, order.name, order.comment, delay_s)
         options = self._options(order.request)
@@ -170,7 +170,11 @@ class SlurmCluster:
         except UnreachableError as error:
             return Snapshot(None, None, str(error))
         asked = set(job_ids)
-        queue = {row.job_id: Answer(row.state, _why(row)) for row in rows.values() if row.job_id in asked}
+        queue = {
+            row.job_id: Answer(row.state, row.nodes if row.state == "RUNNING" else row.reason)
+            for row in rows.values()
+            if row.job_id in asked
+        }
         forgotten = asked - queue.keys()
         return Snapshot(queue, _accounted(forgotten))
 
@@ -183,11 +187,6 @@ class SlurmCluster:
     def kill(self, job_ids: Iterable[str]) -> None:
         """scancel."""
         slurm.cancel(job_ids)
-
-
-def _why(row: slurm.Row) -> str:
-    """Where it runs, or what it waits for."""
-    return row.nodes if row.state == "RUNNING" else row.reason
 
 
 def _accounted(job_ids: set[str]) -> Mapping[str, Answer] | None:
@@ -205,7 +204,7 @@ class LocalCluster:
 
     _jobs: dict[str, submitit.Job[Any]] = field(default_factory=dict)
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: Submission) -> str:
         """A controller process of submitit's, which outlives this one."""
         import submitit  # noqa: PLC0415
 
@@ -214,7 +213,7 @@ class LocalCluster:
             executor.update_parameters(**_local_parameters(order.request))
         except ValueError as error:
             raise RequestError(f"on this machine: {error}") from None
-        with slurm.outside_of_allocation(), _deaf_to_ctrl_c():
+        with slurm.outside_of_allocation(), _ctrl_c_ignored():
             job = executor.submit(order.command)
         self._jobs[job.job_id] = job
         return str(job.job_id)
@@ -253,7 +252,7 @@ def _local_parameters(request: Request) -> dict[str, Any]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def _ctrl_c_ignored() -> Iterator[None]:
     """A Ctrl-C on the terminal reaches every process: the jobs get their signal from us, with grace."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -268,7 +267,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 class DebugCluster:
     """This very process, one job after the other; what a job prints goes to the terminal."""
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: Submission) -> str:
         """Runs the job before it returns."""
         import submitit  # noqa: PLC0415
 

@@ -108,7 +108,7 @@ class _Serving:
     def guard(self) -> dict[str, Any]:
         assert self.lease
         self.lease.guard()
-        return {"mine": self.lease.still_mine()}
+        return {"mine": self.lease.lost is None}
 
     def lost(self) -> dict[str, Any]:
         assert self.lease

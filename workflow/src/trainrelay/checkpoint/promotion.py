@@ -33,7 +33,8 @@ def promote(
     A target that holds the expected content already is not touched; None: nothing is copied, only checked.
     """
     if target is None:
-        return _checked(_source_digest(source), source, expected_sha256)
+        _refuse_no_source(source)
+        return _checked(sha256_of(source), source, expected_sha256)
     there = check_target(target, expected_sha256=expected_sha256, overwrite=overwrite, owned=owned)
     _make_folder(target.parent)
     remove_left_overs(target)
@@ -54,7 +55,7 @@ def check_target(
         return None
     there = sha256_of(target)
     if there.sha256 != expected_sha256:
-        _refuse_foreign(target, there.sha256, owned, overwrite)
+        _refuse_not_ours(target, there.sha256, owned, overwrite)
     return there
 
 
@@ -66,11 +67,6 @@ def _copy(source: Path, target: Path, expected_sha256: str, owned: Collection[st
 
     _refuse_no_source(source)
     return copy_durably(source, target, before_replace)
-
-
-def _source_digest(source: Path) -> FileDigest:
-    _refuse_no_source(source)
-    return sha256_of(source)
 
 
 def _refuse_no_source(source: Path) -> None:
@@ -113,7 +109,7 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _refuse_foreign(target: Path, found: str, owned: Collection[str], overwrite: bool) -> None:
+def _refuse_not_ours(target: Path, found: str, owned: Collection[str], overwrite: bool) -> None:
     if overwrite or found in owned:
         return
     name = escaped(target)

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from trainrelay.records import HostName, Record
 from trainrelay.supervise.lease.claim import OwnerId
-from trainrelay.supervise.small import last_bytes
+from trainrelay.supervise.shared_files import last_bytes
 from trainrelay.system.alive import here
 from trainrelay.system.files import write_json
 
@@ -49,7 +49,7 @@ def read_order(supervision: Path) -> StopOrder | None:
         return None
 
 
-class Asked:
+class StopOrderWatch:
     """Whether a request for one owner came in, looked for at most once per second and shown once."""
 
     def __init__(

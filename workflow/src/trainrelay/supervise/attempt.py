@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from trainrelay.errors import Fenced, Interrupted, UserError
 from trainrelay.records import AttemptRecord, EndClass, EpochBases, ProbeResult, ResumePoint
 from trainrelay.supervise import slurm_run
-from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
+from trainrelay.supervise.attempts import NumberTaken, folder, next_number, open_attempt, write_attempt
 from trainrelay.supervise.counting import Counting
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.job import StageJob
@@ -107,7 +107,7 @@ def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Pr
         around.lease.guard()
         try:
             open_attempt(job.stage_dir, record)
-        except Taken:
+        except NumberTaken:
             continue
         shown.note(_beginning(record))
         return record
@@ -167,7 +167,7 @@ class NotStarted(UserError):
     """The trainer could not be started at all."""
 
 
-class _Kept(NamedTuple):
+class _RollAndKeeper(NamedTuple):
     """Of a running attempt: who belongs to it, and copies of what it overwrites."""
 
     roll: Roll
@@ -175,13 +175,15 @@ class _Kept(NamedTuple):
 
 
 @contextlib.contextmanager
-def recorded_whatever_happens(job: StageJob, record: AttemptRecord, around: Surroundings) -> Iterator[_Kept]:
+def recorded_whatever_happens(
+    job: StageJob, record: AttemptRecord, around: Surroundings
+) -> Iterator[_RollAndKeeper]:
     lease, keeper = around.lease, Keeper(job, around.shown.note, around.lease.guard)
     keeper.start()
     # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
     roll = Roll(job.stage_dir, record, lease.guard)
     try:
-        yield _Kept(roll, keeper)
+        yield _RollAndKeeper(roll, keeper)
     except BaseException as error:
         roll.look(now=True)
         keeper.end(roll.kin, 0.0 if lease.lost else job.stop_grace_s)
@@ -197,7 +199,7 @@ def recorded_whatever_happens(job: StageJob, record: AttemptRecord, around: Surr
 
 
 def _followed(
-    job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings, kept: _Kept
+    job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings, kept: _RollAndKeeper
 ) -> AttemptRecord:
     """Follow, end, judge and record one attempt."""
     stop, lease, shown, (roll, keeper) = around.stop, around.lease, around.shown, kept

@@ -16,7 +16,7 @@ from trainrelay.training.attempts import list_attempts
 RECORD = "attempt.json"
 
 
-class Taken(Exception):
+class NumberTaken(Exception):
     """Another supervisor opened the attempt of this number first."""
 
 
@@ -46,7 +46,7 @@ def folder(stage_dir: Path, number: int) -> Path:
 
 
 def open_attempt(stage_dir: Path, record: AttemptRecord) -> None:
-    """Makes an attempt's folder, its record already inside, in one step; Taken if there is one."""
+    """Makes an attempt's folder, its record already inside, in one step; NumberTaken if there is one."""
     aside = stage_dir / f".attempt-{secrets.token_hex(6)}"
     target = folder(stage_dir, record.number)
     try:
@@ -64,7 +64,7 @@ def _rename_exclusively(source: Path, target: Path) -> None:
         source.rename(target)
     except OSError:
         if target.is_dir():
-            raise Taken from None
+            raise NumberTaken from None
         raise
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from trainrelay.records import EndClass
-from trainrelay.supervise.tracebacks import Raised
+from trainrelay.supervise.tracebacks import LoggedError
 
 _COMM = re.compile(
     r"NCCL|nccl[A-Z]|gloo/|Gloo |EADDRINUSE|DistNetworkError|DistStoreError|DistBackendError|TCPStore"
@@ -71,7 +71,7 @@ def class_of(text: str) -> EndClass | None:
     return next((kind for kind, pattern in _CAUSES if pattern.search(text)), None)
 
 
-def is_comm(error: Raised) -> bool:
+def is_comm(error: LoggedError) -> bool:
     """Whether an exception is about communication between ranks."""
     if class_of(error.text) in ("oom-gpu", "oom-host", "disk-full"):
         return False
@@ -80,7 +80,7 @@ def is_comm(error: Raised) -> bool:
     return bool(_COMM_IF_DISTRIBUTED.search(error.text) and _DISTRIBUTED.search(error.frames))
 
 
-def is_port(error: Raised) -> bool:
+def is_port(error: LoggedError) -> bool:
     """Whether an exception says that the ranks could not meet because their port was taken."""
     return is_comm(error) and bool(_PORT.search(error.text))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from trainrelay.checkpoint import newest_sound
+from trainrelay.checkpoint import newest_valid
 from trainrelay.errors import Fenced, UserError
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import end_everywhere, steps_of
@@ -21,7 +21,7 @@ from trainrelay.supervise.process import Ending
 from trainrelay.system.alive import Kin, Process, find
 from trainrelay.system.files import copy_durably, remove_left_overs
 
-Seen = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
+FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
 
 # Also under the name that it has until it is put in place.
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
@@ -35,7 +35,7 @@ class Keeper(threading.Thread):
     def __init__(self, job: StageJob, say: Callable[[str], None], guard: Callable[[], object] = bool) -> None:
         super().__init__(daemon=True)
         self._job, self._say, self._guard = job, say, guard
-        self._before, self._seen = Seen(), Seen()  # at the last two looks
+        self._before, self._seen = FileStates(), FileStates()  # at the last two looks
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
         self._closed = threading.Event()
 
@@ -62,7 +62,7 @@ class Keeper(threading.Thread):
                 self._say(f"waiting for the write of {name} to end")
             written = name
             # Once it is closed, the next write must not begin: that it grew until then is no reason to wait.
-            seen = Seen() if held else seen
+            seen = FileStates() if held else seen
             time.sleep(0.05 if held else _LOOK_S)
         if written:
             self._say(f"the write of {written} {'did not end in time' if over() else 'has ended'}")
@@ -110,7 +110,7 @@ class Keeper(threading.Thread):
         remove_left_overs(aside)
         copy_durably(path, aside)
         same = _files(path.parent).get(path.name) == self._seen.get(path.name)
-        if same and newest_sound([(epoch, aside)])[0]:
+        if same and newest_valid([(epoch, aside)])[0]:
             self._guard()
             aside.replace(target)
         aside.unlink(missing_ok=True)
@@ -127,7 +127,7 @@ def _held(folder: Path, members: Sequence[Process]) -> str | None:
     return None
 
 
-def _files(folder: Path) -> Seen:
+def _files(folder: Path) -> FileStates:
     with suppress(OSError), os.scandir(folder) as entries:
         plain = (entry for entry in entries if _CHECKPOINT.search(entry.name) and not entry.is_symlink())
         found = ((entry.name, entry.stat()) for entry in plain)

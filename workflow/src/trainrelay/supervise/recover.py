@@ -11,11 +11,10 @@ from trainrelay.records import AttemptRecord
 from trainrelay.supervise.attempts import open_attempts, write_attempt
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.keeping import Keeper
+from trainrelay.supervise.lease.lease import Say
 from trainrelay.supervise.roll import Roll
 from trainrelay.system.alive import supervisor_fate
 from trainrelay.training.attempts import held_open, last_seen_s, living, still_run
-
-Say = Callable[[str], None]
 
 _PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
 _LOOK_S = 2.0

@@ -114,7 +114,7 @@ class Watch:
     def _say_unknown(self) -> None:
         self._unknown_said = True
         lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]
-        shown = "; ".join(map(_sample, lines[-_SAMPLES:]))
+        shown = "; ".join(printable(line.strip()[:_SAMPLE_CHARS]) for line in lines[-_SAMPLES:])
         said = "alive, progress unknown: no line of the trainer's output is understood as progress"
         self.display.note(f"{said}; the last ones: {shown}" if shown else said)
 
@@ -123,10 +123,6 @@ def _sizes(folder: Path) -> set[tuple[str, int]]:
     with suppress(OSError):
         return {(path.name, path.stat().st_size) for path in checkpoint_files(folder)}
     return set()
-
-
-def _sample(line: str) -> str:
-    return printable(line.strip()[:_SAMPLE_CHARS])
 
 
 def follow(launcher: Launcher, tail: Tail, watch: Watch, stopping: Callable[[], bool]) -> bool:

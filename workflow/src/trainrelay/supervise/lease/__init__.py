@@ -6,9 +6,9 @@ highest token is the one writer. No rule looks at file times, at another host's 
 """
 
 from trainrelay.supervise.lease.claim import Claim
-from trainrelay.supervise.lease.held import Lease
-from trainrelay.supervise.lease.observe import Observer, Seen
-from trainrelay.supervise.lease.taking import Held, acquire
-from trainrelay.supervise.lease.words import owner_of, what_to_type
+from trainrelay.supervise.lease.lease import Lease
+from trainrelay.supervise.lease.messages import owner_of, what_to_type
+from trainrelay.supervise.lease.observe import LastOwner, Observer
+from trainrelay.supervise.lease.taking import LivingOwner, acquire
 
-__all__ = ["Claim", "Held", "Lease", "Observer", "Seen", "acquire", "owner_of", "what_to_type"]
+__all__ = ["Claim", "LastOwner", "Lease", "LivingOwner", "Observer", "acquire", "owner_of", "what_to_type"]

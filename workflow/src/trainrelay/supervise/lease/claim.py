@@ -25,9 +25,7 @@ class Claim(Record):
     slurm_job: Digits | None = None
     slurm_restarts: int = Field(default=0, ge=0, le=10**6)  # how often that job had been requeued by then
     beat_s: float = Field(gt=0, le=600, allow_inf_nan=False)
-    since_s: float = Field(
-        ge=0, le=1e11, allow_inf_nan=False
-    )  # Unix time by the owner's clock; for display only
+    since_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)  # Unix time by the owner's clock; shown only
     taken_from: Claim | None = None  # who may still live; see Beat.began
 
 

@@ -13,7 +13,7 @@ from trainrelay.system.alive import Fate
 
 # Of Slurm, about the owner's job. lost: it was given up, with its node or for a later run of the same job,
 # which ends no process that Slurm cannot reach.
-Answer = Literal["running", "gone", "lost", "unknown"]
+SlurmAnswer = Literal["running", "gone", "lost", "unknown"]
 
 # All in beats of the owner.
 STALE_BEATS = 6  # a counter that did not move for so long: nobody beats any more
@@ -33,7 +33,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class BeatHistory:
     """What uninterrupted looks at one owner amount to. `quiet_s`: for how long its counter did not move."""
 
     owner: str
@@ -44,17 +44,17 @@ class Watched:
     moved: bool = False
 
 
-def watched(before: Watched | None, look: Look) -> Watched:
+def after_look(before: BeatHistory | None, look: Look) -> BeatHistory:
     """The observation after one more look; another owner or a gap begins it again."""
     if before is None or before.owner != look.claim.owner or _gap(before, look):
-        return Watched(look.claim.owner, look.beat, since_s=look.ended_s, last_s=look.ended_s)
+        return BeatHistory(look.claim.owner, look.beat, since_s=look.ended_s, last_s=look.ended_s)
     if before.beat != look.beat:
-        return Watched(look.claim.owner, look.beat, look.ended_s, look.ended_s, moved=True)
+        return BeatHistory(look.claim.owner, look.beat, look.ended_s, look.ended_s, moved=True)
     # From the end of the first look to the beginning of this one: what a slow read took does not count.
     return replace(before, last_s=look.ended_s, quiet_s=max(0.0, look.began_s - before.since_s))
 
 
-def _gap(before: Watched, look: Look) -> bool:
+def _gap(before: BeatHistory, look: Look) -> bool:
     # Who was suspended together with the owner saw nothing, however much time has passed.
     return look.ended_s - before.last_s > GAP_BEATS * look.claim.beat_s
 
@@ -79,7 +79,9 @@ _BY_PROCESS: dict[Fate, Conclusion] = {
 }
 
 
-def conclude(claim: Claim, beat: Beat | None, seen: Watched, fate: Fate, slurm: Answer) -> Conclusion:
+def conclude(
+    claim: Claim, beat: Beat | None, seen: BeatHistory, fate: Fate, slurm: SlurmAnswer
+) -> Conclusion:
     """Whether the owner of a claim still holds it. No answer is never taken for its end."""
     if beat is not None and beat.released and beat.owner == claim.owner:
         return Conclusion("released", "it released the lease")
@@ -95,13 +97,13 @@ def conclude(claim: Claim, beat: Beat | None, seen: Watched, fate: Fate, slurm: 
     return _by_silence(claim, seen, told_gone=_told_gone(fate, slurm))
 
 
-def _told_gone(fate: Fate, slurm: Answer) -> str | None:
+def _told_gone(fate: Fate, slurm: SlurmAnswer) -> str | None:
     if fate == "rebooted":
         return "its host was restarted"
     return "Slurm says that its job has ended" if slurm == "gone" else None
 
 
-def _by_silence(claim: Claim, seen: Watched, told_gone: str | None) -> Conclusion:
+def _by_silence(claim: Claim, seen: BeatHistory, told_gone: str | None) -> Conclusion:
     # Slurm may end the job of a lost node while its processes still run: so even then a short look.
     needed_s = (SURE_BEATS if told_gone else STALE_BEATS) * claim.beat_s
     if seen.quiet_s < needed_s:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-from trainrelay.supervise.lease.rules import Answer
+from trainrelay.supervise.lease.rules import SlurmAnswer
 
 # Of each of the two commands: an observer that was away for GAP_BEATS, 20 s, begins to observe again.
 _TIMEOUT_S = 5.0
@@ -16,14 +16,14 @@ _GONE = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "PREEMP
 _LOST = {"NODE_FAIL"}  # there the processes may still run
 
 
-def ask(job: str) -> Answer:
+def ask(job: str) -> SlurmAnswer:
     """Whether a job, by its number, still has processes that count; unknown where Slurm cannot be asked."""
     squeue = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
     sacct = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "--format=State"]
     return _answer(_states(squeue) or _states(sacct))
 
 
-def _answer(states: set[str]) -> Answer:
+def _answer(states: set[str]) -> SlurmAnswer:
     if states & _RUNNING:
         return "running"
     if not states or not states <= _GONE | _LOST:

@@ -29,7 +29,7 @@ def wait_for_nodes(request: LaunchRequest, say: Callable[[str], None], stopped: 
     `stopped` says so, or where nothing has happened after 20 minutes.
     """
     until_s, silent = time.monotonic() + _PATIENCE_S, None
-    while request.nodes > 1 and (found := _silent(request)):
+    while request.nodes > 1 and (found := _why_no_answer(request)):
         if silent is None:
             say(f"warning: {found}; waiting for it, or for Slurm to start this job again without it")
         silent = found
@@ -46,7 +46,7 @@ def _pause(stopped: Callable[[], bool]) -> None:
         time.sleep(_LOOK_S)
 
 
-def _silent(request: LaunchRequest) -> str | None:
+def _why_no_answer(request: LaunchRequest) -> str | None:
     """Why a step over all nodes failed; None if it ran on each of them."""
     steps = steps_of(request)
     if steps is not None and (left := steps.kill(_AGAIN_S)):

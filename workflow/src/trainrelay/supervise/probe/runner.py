@@ -18,7 +18,7 @@ from trainrelay.errors import Interrupted, UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.launcher import Child
 from trainrelay.supervise.nodes import end_everywhere, steps_of
-from trainrelay.supervise.probe.results import RankSeen, is_over, judge, rank_seen, rank_told
+from trainrelay.supervise.probe.results import RankProgress, is_over, judge, logged_progress, rank_progress
 from trainrelay.supervise.process import start
 from trainrelay.system.alive import Kin, stat
 from trainrelay.system.ports import free_port
@@ -122,13 +122,13 @@ class _Probe:
                 return
             time.sleep(_LOOK_S)
 
-    def _ranks(self, folder: Path) -> list[RankSeen]:
+    def _ranks(self, folder: Path) -> list[RankProgress]:
         numbers = range(self.request.nproc_per_node * self.request.nodes)
         if self.request.nodes > 1:
             lines = _lines(self.log)
-            return [rank_told(rank, lines) for rank in numbers]
+            return [logged_progress(rank, lines) for rank in numbers]
         return [
-            rank_seen(rank, _head(folder / f"rank-{rank}.jsonl", _LARGEST_RANK_BYTES)) for rank in numbers
+            rank_progress(rank, _head(folder / f"rank-{rank}.jsonl", _LARGEST_RANK_BYTES)) for rank in numbers
         ]
 
 

@@ -35,7 +35,7 @@ def dumped(pid: int, until_s: float) -> str:
 
     `until_s` on the monotonic clock. A process that would not survive the signal does not get it.
     """
-    memory = _memory(pid)
+    memory = _memory_file(pid) if _catches(pid) else None
     if memory is None:
         return ""
     try:
@@ -49,10 +49,6 @@ def dumped(pid: int, until_s: float) -> str:
         return ""
 
 
-def _memory(pid: int) -> Path | None:
-    return _held(pid) if _catches(pid) else None
-
-
 def _catches(pid: int) -> bool:
     for line in proc_text(pid, "status").splitlines():
         if line.startswith("SigCgt:"):
@@ -60,7 +56,7 @@ def _catches(pid: int) -> bool:
     return False
 
 
-def _held(pid: int) -> Path | None:
+def _memory_file(pid: int) -> Path | None:
     try:
         opened = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:

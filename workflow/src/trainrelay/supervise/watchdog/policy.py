@@ -4,7 +4,7 @@
 more than 5 s. A supervisor that was away (SIGSTOP, a suspended job, a laptop asleep) therefore adds next to
 nothing, however long it was away, while a trainer that is stopped alone is not excused.
 
-**Progress** is a progress line that continues the last one (see Course). Lines within 1 s count as
+**Progress** is a progress line that continues the last one (see ProgressTracker). Lines within 1 s count as
 one. The pace is the longest wait between two of them within an epoch, among the last 20; waits across the end
 of an epoch are kept apart. What is read just after the supervisor was away, or just began, measures nothing,
 because nobody saw when it was written.
@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from trainrelay.supervise.course import Course
+from trainrelay.supervise.progress_tracker import ProgressTracker
 from trainrelay.trainers import StepSeen
 
 MOST_PER_CALL_S = 5.0
@@ -74,7 +74,7 @@ class Watchdog:
         self._first_said_s = float("inf")
         self._mark_s: float | None = None  # where the wait that is being measured began
         self._stride: int | None = None
-        self._course = Course()
+        self._course = ProgressTracker()
         self._waits_s: deque[float] = deque(maxlen=WAITS)
         self._longest_epoch_end_s = 0.0
 

@@ -18,7 +18,7 @@ _MOST_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessSeen:
+class ProcessSnapshot:
     """A process of an attempt at one moment.
 
     `rank` and `local_rank` are in its environment, which data workers inherit; `is_rank` tells the rank
@@ -40,7 +40,7 @@ class ProcessSeen:
         return self.state in (psutil.STATUS_STOPPED, _STATES[psutil.STATUS_TRACING_STOP])
 
 
-def processes(kin: Kin) -> list[ProcessSeen]:
+def processes(kin: Kin) -> list[ProcessSnapshot]:
     """Every process of an attempt on this host, the ranks first, in order."""
     members = sorted(find(kin), key=lambda member: (member.ticks, member.pid))
     numbers = {member.pid: _environment_number(member.pid, "RANK") for member in members}
@@ -55,18 +55,18 @@ def processes(kin: Kin) -> list[ProcessSeen]:
     return sorted(filter(None, seen), key=_order)
 
 
-def _order(process: ProcessSeen) -> tuple[bool, bool, int, int]:
+def _order(process: ProcessSnapshot) -> tuple[bool, bool, int, int]:
     return not process.is_rank, process.rank is None, process.rank or 0, process.pid
 
 
-def _seen(member: Process, rank: int | None, oldest: bool) -> ProcessSeen | None:
+def _seen(member: Process, rank: int | None, oldest: bool) -> ProcessSnapshot | None:
     try:
         process = psutil.Process(member.pid)
         with process.oneshot():
             status, times = process.status(), process.cpu_times()
     except psutil.Error:
         return None
-    return ProcessSeen(
+    return ProcessSnapshot(
         pid=member.pid,
         name=member.name,
         rank=rank,

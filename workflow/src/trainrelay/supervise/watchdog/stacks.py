@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay.supervise.watchdog.dumps import dumped
-from trainrelay.supervise.watchdog.processes import ProcessSeen, proc_text, processes
+from trainrelay.supervise.watchdog.processes import ProcessSnapshot, proc_text, processes
 from trainrelay.system.alive import Kin
 from trainrelay.system.text import printable, quoted
 
@@ -43,7 +43,7 @@ class StackFile:
     written.
     """
 
-    process: ProcessSeen
+    process: ProcessSnapshot
     source: Source
     frame: str | None
     path: Path | None
@@ -73,7 +73,7 @@ def _look(kin: Kin, folder: Path, until_s: float, found: list[StackFile]) -> Non
         found.append(_saved(process, folder, until_s))
 
 
-def _saved(process: ProcessSeen, folder: Path, until_s: float) -> StackFile:
+def _saved(process: ProcessSnapshot, folder: Path, until_s: float) -> StackFile:
     source, stacks = _stacks(process, until_s)
     path: Path | None = folder / f"{_file_name(process)}.txt"
     try:
@@ -83,13 +83,13 @@ def _saved(process: ProcessSeen, folder: Path, until_s: float) -> StackFile:
     return StackFile(process, source, _frame(source, stacks), path)
 
 
-def _file_name(process: ProcessSeen) -> str:
+def _file_name(process: ProcessSnapshot) -> str:
     if process.rank is None:
         return f"pid-{process.pid}"
     return f"rank-{process.rank}" if process.is_rank else f"rank-{process.rank}-pid-{process.pid}"
 
 
-def _stacks(process: ProcessSeen, until_s: float) -> tuple[Source, str]:
+def _stacks(process: ProcessSnapshot, until_s: float) -> tuple[Source, str]:
     # A stopped process would print its stacks only when it is continued.
     if not process.stopped and (text := dumped(process.pid, until_s)):
         return "faulthandler", text
@@ -119,7 +119,7 @@ def _spied(pid: int, until_s: float) -> tuple[bool, str]:
     return True, done.stdout.decode("utf-8", errors="replace")
 
 
-def _page(process: ProcessSeen, source: Source, stacks: str) -> str:
+def _page(process: ProcessSnapshot, source: Source, stacks: str) -> str:
     who = f"rank {process.rank}" if process.is_rank else f"not a rank itself (RANK={process.rank})"
     head = [
         f"{process.name}, pid {process.pid}, {who}, host {socket.gethostname()}",
@@ -145,7 +145,7 @@ def _frame(source: Source, stacks: str) -> str | None:
 
 def described(stacks: Sequence[StackFile]) -> str:
     """Where the ranks are, in one line; those that differ from the others come first."""
-    groups: dict[str, list[ProcessSeen]] = {}
+    groups: dict[str, list[ProcessSnapshot]] = {}
     for stack in stacks:
         if stack.process.is_rank:
             groups.setdefault(_doing(stack), []).append(stack.process)
@@ -164,7 +164,7 @@ def _doing(stack: StackFile) -> str:
     return f"{process.state}, in the kernel's {process.waits_in}" if process.waits_in else process.state
 
 
-def _names(ranks: Sequence[ProcessSeen]) -> str:
+def _names(ranks: Sequence[ProcessSnapshot]) -> str:
     if len(ranks) == 1:
         return f"rank {ranks[0].rank} (pid {ranks[0].pid})"
     return "ranks " + ", ".join(str(process.rank) for process in ranks)

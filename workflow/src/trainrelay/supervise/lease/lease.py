@@ -10,7 +10,7 @@ from types import TracebackType
 from trainrelay.errors import Fenced, UserError
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import claim_file, highest, read_claim, write_beat
-from trainrelay.supervise.lease.words import displaced, overtaken
+from trainrelay.supervise.lease.messages import displaced, overtaken
 
 Say = Callable[[str], None]
 
@@ -56,10 +56,6 @@ class Lease:
         """Why this process must write nothing more; None while the lease is ours, as of the last beat."""
         return self._lost
 
-    def still_mine(self) -> bool:
-        """Whether the lease is ours, as of the last beat: costs nothing."""
-        return self._lost is None
-
     def guard(self) -> None:
         """Call it before each write: looks now, and raises Fenced if the lease is lost."""
         self._look()
@@ -83,14 +79,14 @@ class Lease:
         self.release()
 
     def _beat_on(self) -> None:
-        while not self._ended.wait(self._claim.beat_s) and self.still_mine():
+        while not self._ended.wait(self._claim.beat_s) and self._lost is None:
             self._beat()
 
     def _beat(self, *, released: bool = False) -> None:
         # A disk that is full or away for a while does not cost the lease: only a claim of another does.
         try:
             self._look()
-            if self.still_mine():
+            if self._lost is None:
                 write_beat(self._folder, self.token, self._next(released=released))
             self._trouble = False
         except (OSError, UserError) as error:

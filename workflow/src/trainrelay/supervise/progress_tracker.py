@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainrelay.trainers import StepSeen
 
 
-class Course:
+class ProgressTracker:
     """Follows progress lines; `last` is the newest that is believed, `before` the one that it continues.
 
     A line is believed that continues the last one: further in its epoch, or in the next epoch. Any other

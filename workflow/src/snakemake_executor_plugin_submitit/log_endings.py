@@ -9,7 +9,7 @@ _TAIL_BYTES = 8192
 _LONGEST_CHARS = 600
 
 
-def last_words(logs: Iterable[Path]) -> Iterator[str]:
+def last_lines(logs: Iterable[Path]) -> Iterator[str]:
     """The last line of each log that has one, printable and bounded."""
     for path in logs:
         try:
