@@ -185,7 +185,7 @@ def begun(folder: Path, tag: str) -> subprocess.Popen[str]:
 
 
 def test_a_rank_that_begins_beside_one_of_another_attempt_is_seen(tmp_path: Path) -> None:
-    """What lives at that moment counts: neither ranks of its own attempt nor those that are gone do."""
+    """What lives at that moment counts: neither ranks of the same attempt nor those that are gone do."""
     folder = tmp_path / "injected"
     shutil.copytree(INJECTED, folder)
     tags = ("gone", "first", "first", "second")

@@ -196,7 +196,7 @@ def released_elsewhere(bench: Bench) -> Measurement:
     " completes from what was there when it took over",
 )
 def suspended_owner_returns(bench: Bench) -> Measurement:
-    # The second trainer will be held in epoch 2; the first one, when it has gone on, in epoch 3.
+    # The second trainer will be held in epoch 2; the first one, when it has continued, in epoch 3.
     owner = bench.held(*_on_node9(), later=((2, 4), (3, 1)))
     owner.process.send_signal(signal.SIGSTOP)
     bench.injected_now("owner-suspended")

@@ -163,7 +163,7 @@ def _said_by_its_job(folder: Path) -> str:
     "slurm-complete-triggered",
     "a complete stage is triggered again",
     injected="`--forcerun promote_stage1` when both stages are complete",
-    must="nothing is trained again: no job with a GPU in sacct",
+    must="nothing is retrained: no job with a GPU in sacct",
     on_rig=True,
 )
 def complete_triggered(bench: SlurmBench) -> Measurement:

@@ -29,7 +29,7 @@ def _refused(bench: SlurmBench, sentence: str, **resources: Any) -> Measurement:
     assert status != 0, f"the controller ended well:\n{launch.text}"
     assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
     said = [line.strip() for line in launch.text.splitlines() if sentence in line]
-    assert len(said) == 1, f"it is said {len(said)} times:\n{launch.text}"
+    assert len(said) == 1, f"it says so {len(said)} times:\n{launch.text}"
     flags = {"account": "--account=nobody", "partition": "--partition=nowhere", "gpu": "--gres=gpu:a40:9"}
     assert "train_stage1[run=wrong]: sbatch refuses it" in said[0], f"it does not name the stage: {said[0]}"
     assert all(flags[name] in said[0] for name in resources), f"it does not say what was asked for: {said[0]}"

@@ -32,8 +32,8 @@ def test_a_request_stops_the_owner_that_it_names_and_is_told_once(tmp_path: Path
     asked = StopOrderWatch(tmp_path, OWNER, said.append, lambda: 0.0)
     ask_to_stop(tmp_path, OWNER)
     with stop_requests(asked) as stop:
-        assert stop.wanted
-        assert stop.wanted
+        assert stop.requested
+        assert stop.requested
         assert not stop.at_once
     assert len(said) == 1
     assert said[0].startswith("stop requested from ")
@@ -42,7 +42,7 @@ def test_a_request_stops_the_owner_that_it_names_and_is_told_once(tmp_path: Path
 def test_a_stale_request_stops_no_later_launch(tmp_path: Path) -> None:
     ask_to_stop(tmp_path, OTHER)
     with stop_requests(StopOrderWatch(tmp_path, OWNER, lambda _: None)) as stop:
-        assert not stop.wanted
+        assert not stop.requested
 
 
 def test_the_folder_is_looked_into_once_per_second(tmp_path: Path) -> None:

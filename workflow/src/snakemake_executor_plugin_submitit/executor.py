@@ -200,7 +200,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if verdict.kind == "running":
             return False
         if verdict.kind == "interrupted":
-            return self._submitted_again(followed, verdict.reason)
+            said = f"job {followed.job_id} will be resubmitted: {verdict.reason}"
+            self.logger.warning(f"{followed.name}: {said}")
+            followed.job_id = ""
+            return self._resubmitted(followed)
         return self._report(followed, verdict)
 
     def _sighting(self, followed: TrackedJob, snapshot: Snapshot | None) -> Sighting:
@@ -214,11 +217,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             accounting=snapshot.accounting_answer(followed.job_id),
             cancel_asked=(followed.order.folder / CANCEL_FILE).exists(),
         )
-
-    def _submitted_again(self, followed: TrackedJob, reason: str) -> bool:
-        self.logger.warning(f"{followed.name}: job {followed.job_id} will be resubmitted: {reason}")
-        followed.job_id = ""
-        return self._resubmitted(followed)
 
     def _resubmitted(self, followed: TrackedJob) -> bool:
         """True if Slurm refuses it, which ends the job."""

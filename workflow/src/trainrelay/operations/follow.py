@@ -41,7 +41,7 @@ def follow(config: Config, run: str, stage: str, owner: Claim) -> None:
         watch, observer = StageWatch(config, run, stage), Observer(facts.paths.supervision)
         looked_s, step = float("-inf"), None
         while (seen := observer.look()) is not None and seen.claim.owner == owner.owner:
-            if stop.wanted:
+            if stop.requested:
                 raise Interrupted(f"{name}: no longer followed; {owner_of(owner)} trains on")
             if seen.concluded.kind == "released":
                 return _ended(config, run, stage)

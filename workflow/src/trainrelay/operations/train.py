@@ -95,7 +95,7 @@ def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: No
     folder, name = facts.paths.supervision, f"{facts.run}/{facts.stage}"
     folder.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop:
-        lease = acquire(folder, name, say, lambda: stop.wanted, before_claim=before_claim)
+        lease = acquire(folder, name, say, lambda: stop.requested, before_claim=before_claim)
     with lease:
         yield lease
 

@@ -101,7 +101,7 @@ def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Pr
         for sentence in skipped:
             # The command that fixes it is for starts that it stops; this one skips it.
             shown.note(f"not resumed from: {sentence.partition('; run:')[0]}; it is skipped")
-        if around.stop.wanted:
+        if around.stop.requested:
             raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
         record = _record(job, rung, number, point, probes)
         around.lease.guard()
@@ -212,11 +212,11 @@ def _followed(
         nonlocal record
         if lease.lost is None and counting.bases != record.epoch_bases:
             record = _learned(job, record, counting.bases, lease)
-        return stop.wanted or lease.lost is not None
+        return stop.requested or lease.lost is not None
 
     with contextlib.closing(Tail(Path(record.log))) as tail:
         ended = follow(trainer, tail, watch, stopping)
-        if stop.wanted:
+        if stop.requested:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
         hang = _described(job, record, roll, watch.hang) if watch.hang else None
         # A trainer that did not resume, or lost the lease, must not overwrite the checkpoints that are there.
@@ -237,7 +237,7 @@ def _followed(
         counted(record, counting.bases),
         watch,
         trainer.status(),
-        stop_requested=stop.wanted,
+        stop_requested=stop.requested,
         stopped_by_slurm=why,
         hang=hang,
     )

@@ -68,7 +68,7 @@ class PlainLines:
 
 
 class TerminalBar:
-    """One line that moves; notes scroll above it. Refreshed by hand, so that no thread is needed."""
+    """One line that moves; notes scroll above it. Refreshed manually, so that no thread is needed."""
 
     def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
         self._name, self._epochs, self._speed = name, epochs, Speed(clock)
@@ -109,7 +109,7 @@ class TerminalBar:
 
 
 class Speed:
-    """Iterations per second between the last two progress lines, smoothed; a new epoch starts again."""
+    """Iterations per second smoothed over about three progress lines; a new epoch starts again."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

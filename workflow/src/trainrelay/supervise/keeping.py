@@ -27,6 +27,8 @@ FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change 
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
 _NUMBER = re.compile(r"\d")
 _LOOK_S = 0.5
+_END_LOOK_S = 0.05  # the next write must not begin between its end and our SIGTERM
+_LAST_COPY_S = 30.0  # some gigabytes; a copy that takes longer is given up
 
 
 class Keeper(threading.Thread):
@@ -55,7 +57,7 @@ class Keeper(threading.Thread):
             # Not every writer is seen: it may be on another node, or in a container.
             both = ((one, before[one], seen[one]) for one in before.keys() & seen.keys())
             grown = (one for one, was, now in both if was[0] == now[0] and was[1] < now[1])
-            held = _held(folder, members)
+            held = _open_for_writing(folder, members)
             if not (name := held or next(grown, None)):
                 break
             if not written:
@@ -63,7 +65,7 @@ class Keeper(threading.Thread):
             written = name
             # Once it is closed, the next write must not begin: that it grew until then is no reason to wait.
             seen = FileStates() if held else seen
-            time.sleep(0.05 if held else _LOOK_S)
+            time.sleep(_END_LOOK_S if held else _LOOK_S)
         if written:
             self._say(f"the write of {written} {'did not end in time' if over() else 'has ended'}")
 
@@ -76,7 +78,7 @@ class Keeper(threading.Thread):
     def close(self) -> None:
         """The copy that is being made is the last one."""
         self._closed.set()
-        self.join(30.0)
+        self.join(_LAST_COPY_S)
 
     def look(self) -> None:
         """Copies what was written since the last look; a disk that does not take it ends no training."""
@@ -116,7 +118,7 @@ class Keeper(threading.Thread):
         aside.unlink(missing_ok=True)
 
 
-def _held(folder: Path, members: Sequence[Process]) -> str | None:
+def _open_for_writing(folder: Path, members: Sequence[Process]) -> str | None:
     """A checkpoint that one of the processes has open for writing."""
     for member in members:
         with suppress(psutil.Error, OSError):  # it has ended, or is another user's

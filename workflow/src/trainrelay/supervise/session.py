@@ -94,7 +94,7 @@ class _Launch:
         while True:
             self._shown.note(f"attempt {record.number} ended: {record.end} ({record.reason})")
             step = self._next()
-            if isinstance(step, Retry) and self._stop.wanted:
+            if isinstance(step, Retry) and self._stop.requested:
                 step = StopResumably()
             record = self._recorded(record, step)
             if not isinstance(step, Retry):
@@ -133,7 +133,7 @@ class _Launch:
     def _next(self) -> Step:
         """The next step, every probe that it asks for done."""
         step = next_step(self._past, self._ladder, self._job.most_without_checkpoint)
-        while isinstance(step, Retry) and step.probe_first and not self._stop.wanted:
+        while isinstance(step, Retry) and step.probe_first and not self._stop.requested:
             result = self._probe(self._job.rung(step.rung))
             self._shown.note(text_of(result))
             step = after_probe(step, result.outcome == "works", self._ladder)
@@ -154,10 +154,9 @@ class _Launch:
 
     def _probe(self, rung: Rung) -> ProbeResult:
         log = self._job.stage_dir / "probe" / f"{rung.name}.log"
-        deadline_s = self._job.probe_timeout_s
-        wanted = self._job.request
+        deadline_s, request = self._job.probe_timeout_s, self._job.request
         self._wait_for_nodes()
-        result = probe_rung(wanted, rung, log, deadline_s=deadline_s, stopped=lambda: self._stop.wanted)
+        result = probe_rung(request, rung, log, deadline_s=deadline_s, stopped=lambda: self._stop.requested)
         self._probes.append(result)
         return result
 
@@ -165,7 +164,7 @@ class _Launch:
         """One attempt, noted for the next step."""
         self._wait_for_nodes()
         if self._past:
-            let_die(self._job.stage_dir, self._shown.note, lambda: self._stop.wanted)
+            let_die(self._job.stage_dir, self._shown.note, lambda: self._stop.requested)
         before = self._newest()
         probes, self._probes = self._probes, []
         record = attempt(self._job, self._job.rung(rung), self._around, probes)
@@ -180,7 +179,7 @@ class _Launch:
         return record
 
     def _wait_for_nodes(self) -> None:
-        wait_for_nodes(self._job.request, self._shown.note, lambda: self._stop.wanted)
+        wait_for_nodes(self._job.request, self._shown.note, lambda: self._stop.requested)
 
     def _seen(self, record: AttemptRecord, newest_before: int) -> PastAttempt:
         base = self._job.work_dirs.epoch_base

@@ -21,7 +21,7 @@ class StopRequest:
         self._asked = asked
 
     @property
-    def wanted(self) -> bool:
+    def requested(self) -> bool:
         """Stop, with the grace that the trainer is due."""
         return bool(self.signals) or self._asked()
 

@@ -74,7 +74,7 @@ def read_claim(folder: Path, token: int) -> Claim | None:
 
 def top_claim(folder: Path) -> Claim | None:
     """The claim with the highest token, None if there is none."""
-    for _ in range(_TRIES):  # a claim can only vanish by hand
+    for _ in range(_TRIES):  # a claim only vanishes if you remove it
         token = highest(folder)
         if token == 0 or (claim := read_claim(folder, token)) is not None:
             return claim if token else None
