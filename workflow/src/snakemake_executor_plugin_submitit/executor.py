@@ -311,7 +311,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             time.sleep(_CANCEL_LOOK_S)
 
     def _living(self) -> list[str]:
-        unended = [followed.job_id for followed in self._followed.values() if _unended(followed)]
+        unended = [one.job_id for one in self._followed.values() if one.job_id and _result(one) is None]
         snapshot = self._cluster.look(unended) if unended else Snapshot({}, None)
         if snapshot.queue is None:
             return unended
@@ -336,10 +336,6 @@ def _log_files(followed: TrackedJob) -> list[Path]:
 
 def _result(followed: TrackedJob) -> Result | None:
     return read_result(result_file(followed.order.folder, followed.job_id))
-
-
-def _unended(followed: TrackedJob) -> bool:
-    return bool(followed.job_id) and _result(followed) is None
 
 
 def _remove_pickles(followed: TrackedJob) -> None:
