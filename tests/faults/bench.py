@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from faults.fault import Seen
+from faults.fault import Measurement
 from faults.launch import PATIENCE_S, Launch
 from faults.stamps import Stamps, read_stamps
 from support.project import CONFIG, make_project
@@ -113,7 +113,7 @@ class Bench:
         self.inject()
 
     def held(self, *argv: str, later: tuple[tuple[int, int], ...] = (), **env: str) -> Launch:
-        """A command in the background whose trainer is held in epoch 2, iteration 3, until it may go on.
+        """A command in the background whose trainer is held in epoch 2, iteration 3, until it may continue.
 
         At the `later` places the first trainer that comes there is held, too.
         """
@@ -125,7 +125,7 @@ class Bench:
         return launch
 
     def go_on(self, epoch: int = 2, iteration: int = 3) -> None:
-        """A trainer that is held there goes on."""
+        """A trainer that is held there continues."""
         self.plan.with_name(f"go-on-{epoch}-{iteration}").touch()
 
     def snakemake(self, *arguments: str) -> Launch:
@@ -136,7 +136,7 @@ class Bench:
         """The condition's first true value; fails where it never comes true."""
         until_s = time.monotonic() + PATIENCE_S
         while not (value := condition()):
-            assert time.monotonic() < until_s, f"waited {PATIENCE_S:g} s in vain for {what}"
+            assert time.monotonic() < until_s, f"waited {PATIENCE_S:g} s for {what}"
             time.sleep(0.05)
         return value
 
@@ -155,12 +155,12 @@ class Bench:
 
     @property
     def work_dir(self) -> Path:
-        """Where the checkpoints of stage1 lie."""
+        """The folder of stage1's checkpoints."""
         return self.stage / "work_dir"
 
     @property
     def promoted(self) -> Path:
-        """Where stage1 hands its checkpoint on."""
+        """The promotion target of stage1."""
         return self.folder / "workflow/demo/driving/ckpts/track_map.pth"
 
     def stamps(self) -> Stamps:
@@ -177,10 +177,10 @@ class Bench:
         stay = {path: digest for path, digest in found if Path(path) not in self.judged_by_row}
         return {**moment, "checkpoints": stay}
 
-    def anew(self) -> None:
+    def new_training(self) -> None:
         """What is trained from now on is another training, which redoes nothing."""
         with self.plan.with_name("stamps.jsonl").open("a") as file:
-            file.write(json.dumps({"event": "anew", "at_s": time.time()}) + "\n")
+            file.write(json.dumps({"event": "new-training", "at_s": time.time()}) + "\n")
 
     def attempts(self) -> tuple[AttemptRecord, ...]:
         """The attempts of stage1."""
@@ -222,28 +222,28 @@ class Bench:
         assert during, f"nothing was injected into attempt {record.number}; injected was: {self.moments()}"
         return float(ended_s - during[0])
 
-    def resumed(self, launch: Launch, *ends: str) -> Seen:
-        """The launch went on by itself after attempts that ended so, and completed the stage."""
+    def resumed(self, launch: Launch, *ends: str) -> Measurement:
+        """The launch continued by itself after attempts that ended so, and completed the stage."""
         status, records = launch.wait(), self.attempts()
         found = [record.end for record in records]
-        assert found == [*ends, "done"], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
+        assert found == [*ends, "done"], f"the attempts ended {ends_of(records)}; it said:\n{launch.text}"
         assert status == 0, f"the launch ended with exit status {status} and said:\n{launch.text}"
         assert self.complete(), "train.json does not tell of the last epoch"
         last, noticed = records[-1], [self.noticed_after_s(record) for record in records[:-1]]
-        return Seen(max(noticed), ", ".join(ends), went_on(last), "completes")
+        return Measurement(max(noticed), ", ".join(ends), next_attempt(last), "completes")
 
-    def final(self, launch: Launch, status: int, *ends: str) -> Seen:
+    def final(self, launch: Launch, status: int, *ends: str) -> Measurement:
         """The launch ended for good after attempts that ended so, with one sentence and no traceback."""
         found_status, records = launch.wait(), self.attempts()
         found = [record.end for record in records]
-        assert found == [*ends], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
+        assert found == [*ends], f"the attempts ended {ends_of(records)}; it said:\n{launch.text}"
         assert_final(launch, found_status, status)
         assert not self.complete(), "train.json tells of a training that did not complete"
         noticed = self.noticed_after_s(records[-1])
-        return Seen(noticed, ends[-1], f"a person (exit status {status})", "final")
+        return Measurement(noticed, ends[-1], f"your decision (exit status {status})", "final")
 
 
-def went_on(record: AttemptRecord) -> str:
+def next_attempt(record: AttemptRecord) -> str:
     """What the supervisor did next, as its record tells."""
     point = record.resumed_from
     where = f"resumes after epoch {point.epoch}" if point else "starts from the beginning"
@@ -251,7 +251,7 @@ def went_on(record: AttemptRecord) -> str:
 
 
 def assert_final(launch: Launch, found: int, status: int) -> None:
-    """One sentence that says what to type, and the exit status by which people know it."""
+    """One sentence that says what to run, and the exit status by which it is known."""
     assert found == status, (
         f"the launch ended with exit status {found}, not {status}, and said:\n{launch.text}"
     )
@@ -260,6 +260,6 @@ def assert_final(launch: Launch, found: int, status: int) -> None:
     assert "un the same command again" in last, f"its last line does not say what to run:\n{launch.text}"
 
 
-def said_of(records: tuple[AttemptRecord, ...]) -> str:
+def ends_of(records: tuple[AttemptRecord, ...]) -> str:
     """The ends of attempts with their reasons, for a message."""
     return "; ".join(f"{record.number}: {record.end} ({record.reason})" for record in records) or "not at all"

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-Row = Callable[[Any], "Seen"]  # of a Bench, or on the rig of a SlurmBench
+Row = Callable[[Any], "Measurement"]  # of a Bench, or on the rig of a SlurmBench
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a row measured itself; it has raised AssertionError where that is not what it must be.
+class Measurement:
+    """What a row measured itself; it has raised AssertionError if that is not as required.
 
     `noticed_after_s`: from the injection to the supervisor's noting its consequence. `next_step`: what the
-    supervisor did then. `result`: how the stage stood when the row was over.
+    supervisor did then. `result`: the stage's state when the row was over.
     """
 
     noticed_after_s: float
@@ -39,10 +39,10 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Played:
-    """One line of docs/faults.json. `missed`: why it is not as it must be; None where it is.
+class FaultResult:
+    """One line of docs/faults.json. `missed`: why it is not as required; None if it is.
 
-    The figures are None where a miss kept them from being measured.
+    The figures are None if a miss kept them from being measured.
     """
 
     name: str

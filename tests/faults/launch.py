@@ -41,13 +41,13 @@ class Launch:
                 self.lines.append((time.time(), line.rstrip("\n")))
 
     def wait(self) -> int:
-        """Its exit status; an AssertionError where it does not end at all."""
+        """Its exit status; an AssertionError if it does not end at all."""
         try:
             status = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(
-                f"the command did not end in {PATIENCE_S:g} s; it said:\n{self.text}"
+                f"the command did not end within {PATIENCE_S:g} s; it said:\n{self.text}"
             ) from None
         self._reader.join(5.0)
         return status

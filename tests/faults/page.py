@@ -1,4 +1,4 @@
-"""What was played, as data in docs/faults.json and as a page in docs/FAULTS.md."""
+"""The results, as data in docs/faults.json and as a page in docs/FAULTS.md."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from faults.fault import Played
+from faults.fault import FaultResult
 from trainrelay.system.files import write_bytes
 
 HEAD = """# Faults
 
-What becomes of a training when something fails. `make faults` injects each row into a real training of the
+What happens to a training when something fails. `make faults` injects each fault into a real training of the
 driving demo (two ranks over gloo on CPU, 3 epochs of 4 iterations, a checkpoint per epoch), writes this page,
-and ends non-zero where a row is not as it must be. After each row it also checks that no finished checkpoint
+and exits non-zero if a result is not as required. After each fault it also checks that no finished checkpoint
 is gone or changed, that no attempt redid more than one checkpoint interval, that no process and no Slurm job
-is left, and that no rank began while one of another attempt lived.
+is left, and that no rank started while one of another attempt was alive.
 
-- *Noticed after*: from the injection to the record of the attempt's end, its processes gone; for rows about
-  probes, from the start of the launch to the word on the rung; for rows about another supervisor or lease,
-  from the start of the relaunch to its word on them. For rows on a real Slurm (`make faults-slurm` plays
-  these alone; a Slurm of two nodes with eight A40s each is booted for them, and the training is a job that
-  asks for eight): until the training goes on, in its next attempt; where none follows, until the controller
-  said so. A controller asks squeue every 2 s here.
-- *Redone*: iterations trained a second time. *Left*: processes of the row that lived when it was over.
+- *Noticed after*: from the injection to the record of the attempt's end, its processes gone. For faults of
+  probes: from the start of the launch to the result for that backend. For faults of another supervisor or
+  lease: from the start of the relaunch to its message about them. For faults on a real Slurm (`make
+  faults-slurm` runs only these; it boots a Slurm of two nodes with eight A40s each, and the training is a job
+  that asks for eight): until the training continues in its next attempt, or, if none follows, until the
+  controller reports it. A controller asks squeue every 2 s here.
+- *Redone*: iterations trained a second time. *Left*: processes of the fault still alive at its end.
 """
 COLUMNS = (
     ("fault", "---"),
@@ -38,20 +38,20 @@ COLUMNS = (
 )
 
 
-def render(rows: Sequence[Played]) -> str:
+def render(rows: Sequence[FaultResult]) -> str:
     """The page, a table per machine."""
     machines = dict.fromkeys(row.machine for row in rows)
     tables = [_table(machine, [row for row in rows if row.machine == machine]) for machine in machines]
     return "\n".join([HEAD, *tables])
 
 
-def _table(machine: str, rows: Iterable[Played]) -> str:
+def _table(machine: str, rows: Iterable[FaultResult]) -> str:
     heads, lines = zip(*COLUMNS, strict=True)
     shown = [heads, lines, *(tuple(_cells(row)) for row in rows)]
     return f"Measured on {machine}:\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in shown)
 
 
-def _cells(row: Played) -> Iterator[str]:
+def _cells(row: FaultResult) -> Iterator[str]:
     yield from (_cell(row.what), _cell(row.injected))
     yield "" if row.noticed_after_s is None else f"{row.noticed_after_s:.1f}"
     yield from (_cell(row.ended_as), _cell(row.next_step))
@@ -66,20 +66,20 @@ def _cell(value: object) -> str:
 # ---------------------------------------------------------------------- files
 
 
-def read_rows(path: Path) -> list[Played]:
-    """What was written before; nothing where there is no file."""
+def read_rows(path: Path) -> list[FaultResult]:
+    """What was written before; nothing if there is no file."""
     if not path.exists():
         return []
-    return [Played(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    return [FaultResult(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def merged(before: Sequence[Played], row: Played, order: Mapping[str, object]) -> list[Played]:
+def merged(before: Sequence[FaultResult], row: FaultResult, order: Mapping[str, object]) -> list[FaultResult]:
     """The rows with a new one in its place; rows of faults that are no more are dropped."""
     known = {one.name: one for one in before if one.name in order} | {row.name: row}
     return [known[name] for name in order if name in known]
 
 
-def write_rows(folder: Path, rows: Sequence[Played]) -> None:
+def write_rows(folder: Path, rows: Sequence[FaultResult]) -> None:
     """faults.json and FAULTS.md in a folder."""
     data = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
     write_bytes(folder / "faults.json", data.encode())

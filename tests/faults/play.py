@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from faults.bench import ITERATIONS, Bench
-from faults.fault import Fault, Played, Seen
+from faults.fault import Fault, FaultResult, Measurement
 from faults.slurm_bench import SlurmBench
 from slurm.rig import Rig
 
 
-def play(fault: Fault, folder: Path, rig: Rig | None = None) -> Played:
+def play(fault: Fault, folder: Path, rig: Rig | None = None) -> FaultResult:
     """Plays a fault in a project made in `folder`; whatever goes wrong is a miss, never an exception.
 
     A fault on the rig needs one that is up.
@@ -30,7 +30,7 @@ def play(fault: Fault, folder: Path, rig: Rig | None = None) -> Played:
         return _judged(fault, bench, begun_s)
 
 
-def _judged(fault: Fault, bench: Bench, begun_s: float) -> Played:
+def _judged(fault: Fault, bench: Bench, begun_s: float) -> FaultResult:
     try:
         seen, missed = _row(fault, bench)
     finally:  # Ctrl-C, too, leaves nothing behind
@@ -44,7 +44,7 @@ def _judged(fault: Fault, bench: Bench, begun_s: float) -> Played:
         *_broken(bench, left, redone),
         *stamps.two_at_once(bench.apart),
     ]
-    return Played(
+    return FaultResult(
         name=fault.name,
         what=fault.what,
         injected=fault.injected,
@@ -62,11 +62,11 @@ def _judged(fault: Fault, bench: Bench, begun_s: float) -> Played:
     )
 
 
-def _row(fault: Fault, bench: Bench) -> tuple[Seen | None, str | None]:
+def _row(fault: Fault, bench: Bench) -> tuple[Measurement | None, str | None]:
     try:
         return fault.row(bench), None
     except AssertionError as error:
-        return None, str(error) or "an assertion without words failed"
+        return None, str(error) or "an assertion without a message failed"
     except Exception as error:  # noqa: BLE001 (the other rows are still to be played)
         return None, f"the row itself failed: {type(error).__name__}: {error}"
 

@@ -1,9 +1,9 @@
 """Plays faults: `make faults`, or python tests/faults/run.py [--list] [--write] [--on-rig] [NAME...].
 
-Ends 1 where one is not as it must be, 2 for an unknown name. With --write each row goes into docs/faults.json
-and docs/FAULTS.md as soon as it is known, so that an interrupt loses one row. A project in which a fault
-missed is kept. Rows that need a real Slurm are left out with a line where there can be none, which on a CI
-machine (CI=true) is a miss.
+Exits 1 if a result is not as required, 2 for an unknown name. With --write each row goes into
+docs/faults.json and docs/FAULTS.md as soon as it is known, so that an interrupt loses one row. A project in
+which a fault missed is kept. Rows that need a real Slurm are skipped with a message if there can be none,
+which on a CI machine (CI=true) is a miss.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import faults.rows  # noqa: F401 (fills FAULTS)
-from faults.fault import FAULTS, Fault, Played
+from faults.fault import FAULTS, Fault, FaultResult
 from faults.page import merged, read_rows, write_rows
 from faults.play import play
 from slurm.rig import Rig, why_no_rig
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _arguments(argv)
     as_a_terminal_leaves_them()
     if unknown := set(arguments.names) - set(FAULTS):
-        say(f"no fault is called {', '.join(sorted(unknown))}; type: python tests/faults/run.py --list")
+        say(f"unknown fault: {', '.join(sorted(unknown))}; run: python tests/faults/run.py --list")
         return 2
     chosen = [fault for fault in FAULTS.values() if not arguments.names or fault.name in arguments.names]
     chosen = [fault for fault in chosen if fault.on_rig or not arguments.on_rig]
@@ -46,11 +46,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _without_rig(chosen: Sequence[Fault]) -> list[str]:
-    """Names of rows that are left out because this machine can have no rig, which is said in one line."""
+    """Names of rows that are skipped because this machine can have no rig; one line says so."""
     on_rig = [fault.name for fault in chosen if fault.on_rig]
     if not on_rig or not (reason := why_no_rig()):
         return []
-    say(f"left out, they need a real Slurm ({reason}): {', '.join(on_rig)}")
+    say(f"skipped, they need a real Slurm ({reason}): {', '.join(on_rig)}")
     return on_rig
 
 
@@ -68,14 +68,14 @@ def _played(chosen: Sequence[Fault], *, write: bool) -> int:
     rows = _all([fault for fault in chosen if fault.name not in left_out], write=write)
     missed = [row.name for row in rows if row.missed]
     say(
-        f"{len(rows) - len(missed)} of {len(rows)} as they must be"
+        f"{len(rows) - len(missed)} of {len(rows)} as required"
         + "".join(f"; {name} missed" for name in missed)
     )
     return 1 if missed or (left_out and os.environ.get("CI") == "true") else 0
 
 
-def _all(chosen: Sequence[Fault], *, write: bool) -> list[Played]:
-    rows: list[Played] = []
+def _all(chosen: Sequence[Fault], *, write: bool) -> list[FaultResult]:
+    rows: list[FaultResult] = []
     with ExitStack() as until_the_end:
         rig: Rig | None = None
         for number, fault in enumerate(chosen, start=1):
@@ -89,11 +89,11 @@ def _all(chosen: Sequence[Fault], *, write: bool) -> list[Played]:
     return rows
 
 
-def _one(fault: Fault, rig: Rig | None) -> Played:
+def _one(fault: Fault, rig: Rig | None) -> FaultResult:
     folder = Path(tempfile.mkdtemp(prefix=f"fault-{fault.name}-"))
     row = play(fault, folder / "project", rig)
     if row.missed:
-        say(f"    MISSED after {row.took_s:g} s, the project is kept in {folder}: must be {fault.must}")
+        say(f"    MISSED after {row.took_s:g} s, the project is kept in {folder}; required: {fault.must}")
         say("    " + row.missed.replace("\n", "\n    "))
     else:
         shutil.rmtree(folder, ignore_errors=True)

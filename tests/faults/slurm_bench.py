@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from faults.bench import Bench, said_of, went_on
-from faults.fault import Seen
+from faults.bench import Bench, ends_of, next_attempt
+from faults.fault import Measurement
 from faults.launch import Launch
 from slurm.rig import Rig, RigError, wait_for
 from slurm.rig.rig import ENDED
@@ -133,23 +133,25 @@ class SlurmBench(Bench):
         assert status == 0, f"the controller ended with exit status {status} and said:\n{launch.text}"
         assert self.complete(), f"train.json does not tell of the last epoch; it said:\n{launch.text}"
 
-    def resumed_in_jobs(self, launch: Launch, *states: str) -> Seen:
-        """The training went on after the fault by itself and completed, in jobs that ended so."""
+    def resumed_in_jobs(self, launch: Launch, *states: str) -> Measurement:
+        """The training continued after the fault by itself and completed, in jobs that ended so."""
         again = self.trains_again(launch)
         self.completes(launch)
         *records, last = self.attempts()
-        assert last.end == "done", f"the attempts ended {said_of(self.attempts())}"
+        assert last.end == "done", f"the attempts ended {ends_of(self.attempts())}"
         assert last.resumed_from is not None, "the last attempt starts from the beginning"
         self.in_jobs(*states)
         ends = ", ".join(str(record.end) for record in records)
-        return Seen(self.since_s(again.started_s), ends, self._next_step(again, len(states)), "completes")
+        return Measurement(
+            self.since_s(again.started_s), ends, self._next_step(again, len(states)), "completes"
+        )
 
     def _next_step(self, again: AttemptRecord, jobs: int) -> str:
         where = "the same job" if jobs == 1 else "a new job"
-        return f"{where}: {went_on(again)}"
+        return f"{where}: {next_attempt(again)}"
 
     def undisturbed(self, launch: Launch) -> None:
-        """The training goes on to its end in its one attempt and its one job."""
+        """The training continues to its end in its one attempt and its one job."""
         self.undisturbed_apart(launch)
         self.in_jobs("COMPLETED")
 
@@ -158,7 +160,7 @@ class SlurmBench(Bench):
         self.go_on()
         self.completes(launch)
         ends = [record.end for record in self.attempts()]
-        assert ends == ["done"], f"the attempts ended {said_of(self.attempts())}; it said:\n{launch.text}"
+        assert ends == ["done"], f"the attempts ended {ends_of(self.attempts())}; it said:\n{launch.text}"
 
     def in_jobs(self, *states: str) -> None:
         """Accounting knows so many trainings of this project, each ended so and each with the eight A40s."""

@@ -22,12 +22,12 @@ class Stamps:
 
     def redone(self) -> list[int]:
         """How many iterations each attempt after the first did that one before it had done; what was trained
-        before a training began `anew` on purpose does not count.
+        before a training began again on purpose does not count.
         """
         done: set[tuple[int, int]] = set()
         redone: Counter[str] = Counter()
         for line in self.lines:
-            if line["event"] == "anew":
+            if line["event"] == "new-training":
                 done.clear()
             if line["event"] != "iteration":
                 continue
@@ -47,7 +47,7 @@ class Stamps:
 
 
 def read_stamps(path: Path) -> Stamps:
-    """The stamps of a file; none where there is none. A line that is being written is left out."""
+    """The stamps of a file; none if there is none. A line that is being written is left out."""
     if not path.exists():
         return Stamps(())
     whole = path.read_text(encoding="utf-8").rpartition("\n")[0]

@@ -15,17 +15,19 @@ import pytest
 import faults.rows  # noqa: F401 (fills FAULTS)
 from faults import run
 from faults.bench import INJECTED, MARK, Bench
-from faults.fault import FAULTS, Fault, Played, Row, Seen
+from faults.fault import FAULTS, Fault, FaultResult, Measurement, Row
 from faults.page import merged, read_rows, render, write_rows
 from faults.play import play
 from faults.stamps import Stamps, read_stamps
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-SEEN = Seen(1.0, "killed", "attempt 2", "completes")
-PLAYED = Played("a", "A", "how", "must", 1.25, "hang", "next", 2, 4, 0, "completes", 9.0, "2 cores", None)
+SEEN = Measurement(1.0, "killed", "attempt 2", "completes")
+PLAYED = FaultResult(
+    "a", "A", "how", "must", 1.25, "hang", "next", 2, 4, 0, "completes", 9.0, "2 cores", None
+)
 
 
-def played(row: Row, folder: Path) -> Played:
+def played(row: Row, folder: Path) -> FaultResult:
     return play(Fault("made-up", "A made-up fault", "not at all", "nothing", False, row), folder / "project")
 
 
@@ -42,54 +44,54 @@ def checkpoint(bench: Bench) -> Path:
     return path
 
 
-def harmless(bench: Bench) -> Seen:
+def harmless(bench: Bench) -> Measurement:
     checkpoint(bench)
     bench.injected_now("nothing")
     return SEEN
 
 
-def says_no(bench: Bench) -> Seen:
+def says_no(bench: Bench) -> Measurement:
     bench.injected_now("nothing")
     raise AssertionError("the stage did not complete")
 
 
-def breaks(bench: Bench) -> Seen:
+def breaks(bench: Bench) -> Measurement:
     bench.injected_now("nothing")
     raise KeyError("train.json")
 
 
-def injects_nothing(bench: Bench) -> Seen:
+def injects_nothing(bench: Bench) -> Measurement:
     return SEEN
 
 
-def loses_a_checkpoint(bench: Bench) -> Seen:
+def loses_a_checkpoint(bench: Bench) -> Measurement:
     path = checkpoint(bench)
     bench.injected_now("nothing")
     path.unlink()
     return SEEN
 
 
-def changes_a_checkpoint(bench: Bench) -> Seen:
+def changes_a_checkpoint(bench: Bench) -> Measurement:
     path = checkpoint(bench)
     bench.injected_now("nothing")
     path.write_bytes(b"weightz")
     return SEEN
 
 
-def judges_a_checkpoint_itself(bench: Bench) -> Seen:
+def judges_a_checkpoint_itself(bench: Bench) -> Measurement:
     bench.judged_by_row.add(checkpoint(bench))
     bench.injected_now("nothing")
     (bench.work_dir / "epoch_1.pth").unlink()
     return SEEN
 
 
-def undoes_afterwards(bench: Bench) -> Seen:
+def undoes_afterwards(bench: Bench) -> Measurement:
     bench.undo.callback(checkpoint(bench).unlink)
     bench.injected_now("nothing")
     return SEEN
 
 
-def redoes_too_much(bench: Bench) -> Seen:
+def redoes_too_much(bench: Bench) -> Measurement:
     bench.injected_now("nothing")
     for tag in ("first", "second"):
         for iteration in range(1, 6):
@@ -97,7 +99,7 @@ def redoes_too_much(bench: Bench) -> Seen:
     return SEEN
 
 
-def trains_twice(bench: Bench) -> Seen:
+def trains_twice(bench: Bench) -> Measurement:
     bench.injected_now("nothing")
     stamp(bench, event="start", alongside=[4711])
     return SEEN
@@ -134,7 +136,7 @@ def test_a_checkpoint_that_a_row_answers_for_is_no_miss(row: Row, tmp_path: Path
 def test_a_process_that_is_left_is_counted_and_ended(tmp_path: Path) -> None:
     left: list[subprocess.Popen[bytes]] = []
 
-    def leaves_a_process(bench: Bench) -> Seen:
+    def leaves_a_process(bench: Bench) -> Measurement:
         bench.injected_now("nothing")
         argv = [sys.executable, "-c", "print(flush=True); import time; time.sleep(600)"]
         left.append(subprocess.Popen(argv, env={MARK: bench.mark}, stdout=subprocess.PIPE))
@@ -161,7 +163,7 @@ def test_redone_is_what_an_attempt_before_had_done() -> None:
 
 
 def test_another_training_redoes_nothing_of_the_one_before() -> None:
-    lines = [iteration("a", 1, 1), {"event": "anew"}, iteration("b", 1, 1), iteration("c", 1, 1)]
+    lines = [iteration("a", 1, 1), {"event": "new-training"}, iteration("b", 1, 1), iteration("c", 1, 1)]
     assert Stamps(tuple(lines)).redone() == [0, 1]
 
 
@@ -183,7 +185,7 @@ def begun(folder: Path, tag: str) -> subprocess.Popen[str]:
 
 
 def test_a_rank_that_begins_beside_one_of_another_attempt_is_seen(tmp_path: Path) -> None:
-    """What lives at that moment counts: neither ranks of its own attempt nor those that are gone do."""
+    """What lives at that moment counts: neither ranks of the same attempt nor those that are gone do."""
     folder = tmp_path / "injected"
     shutil.copytree(INJECTED, folder)
     tags = ("gone", "first", "first", "second")
@@ -247,7 +249,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_an_unknown_fault_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["rank-sigkiled"]) == 2
-    assert "no fault is called rank-sigkiled" in capsys.readouterr().out
+    assert "unknown fault: rank-sigkiled" in capsys.readouterr().out
 
 
 def test_the_list_names_every_fault_and_plays_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,7 +266,7 @@ def test_rows_that_need_a_slurm_are_named_where_there_can_be_none(
     monkeypatch.setenv("CI", ci)
     assert run.main(["slurm-requeue", "slurm-scancel"]) == status
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "left out, they need a real Slurm (it needs root): slurm-scancel, slurm-requeue"
+    assert said[0] == "skipped, they need a real Slurm (it needs root): slurm-scancel, slurm-requeue"
 
 
 def test_those_that_need_a_slurm_can_be_played_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from snakemake_executor_plugin_submitit.command import decide
-from snakemake_executor_plugin_submitit.slurm import Standing
+from snakemake_executor_plugin_submitit.slurm import OwnStatus
 
 SOURCES = Path(__file__).resolve().parents[2] / "workflow/src"
 
@@ -252,7 +252,7 @@ def test_submitits_local_controller_starts_a_warned_job_again(node: Node) -> Non
     assert end_of(process) == ("left", "144")
 
 
-RUNNING = Standing("RUNNING", 0)
+RUNNING = OwnStatus("RUNNING", 0)
 
 
 @pytest.mark.parametrize(
@@ -264,14 +264,14 @@ RUNNING = Standing("RUNNING", 0)
         (1, True, False, RUNNING, "requeue"),
         (1, True, False, None, "requeue"),
         (1, True, True, RUNNING, "cancelled"),
-        (1, True, False, Standing("COMPLETING", 0), "leave"),
-        (1, True, False, Standing("PENDING", 0), "leave"),
-        (1, True, True, Standing("RUNNING", 1), "leave"),
-        (1, True, False, Standing("SUSPENDED", 0), "requeue"),
+        (1, True, False, OwnStatus("COMPLETING", 0), "leave"),
+        (1, True, False, OwnStatus("PENDING", 0), "leave"),
+        (1, True, True, OwnStatus("RUNNING", 1), "leave"),
+        (1, True, False, OwnStatus("SUSPENDED", 0), "requeue"),
     ],
 )
 def test_what_follows_on_an_end(
-    code: int, stopped: bool, cancelled: bool, own: Standing | None, expected: str
+    code: int, stopped: bool, cancelled: bool, own: OwnStatus | None, expected: str
 ) -> None:
     """Exit 0 is done; after a signal anything else is a requeue, unless Slurm or the controller decided."""
     assert decide(code, stopped, cancelled, own, restarts=0) == expected

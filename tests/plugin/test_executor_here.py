@@ -173,7 +173,7 @@ def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -
         (("--submitit-poll-interval-s", "0"), "--submitit-poll-interval-s 0: must be at least 1"),
         (("--submitit-gpu-dialect", "gpus"), "choose gres, gpus-per-node, gres-constraint"),
         (("--submitit-cluster", "pbs"), "choose slurm, local, debug"),
-        (("--submitit-folder", "logs/%j"), "set --submitit-folder"),
+        (("--submitit-folder", "logs/%j"), "set another --submitit-folder"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(here: Here, arguments: tuple[str, ...], right: str) -> None:

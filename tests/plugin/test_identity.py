@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from snakemake_executor_plugin_submitit.identity import (
-    Identity,
+    JobIdentity,
     digest_of,
     live_job,
     new_token,
     read_comment,
     slug,
 )
-from snakemake_executor_plugin_submitit.slurm import Row
+from snakemake_executor_plugin_submitit.slurm import QueueRow
 
 MINE = digest_of("/data/run", ["train"], ["a.json", "b.json"])
 
 
-def row(job_id: str, state: str, digest: str = MINE) -> Row:
-    return Row(job_id, state, "None", "", Identity(digest, new_token()).comment)
+def row(job_id: str, state: str, digest: str = MINE) -> QueueRow:
+    return QueueRow(job_id, state, "None", "", JobIdentity(digest, new_token()).comment)
 
 
 def test_the_same_work_has_the_same_digest_in_every_controller() -> None:
@@ -33,7 +33,7 @@ def test_the_same_work_has_the_same_digest_in_every_controller() -> None:
 
 def test_a_comment_is_read_back_and_a_foreign_one_is_not() -> None:
     """Also behind the blanks of a column."""
-    identity = Identity(MINE, new_token())
+    identity = JobIdentity(MINE, new_token())
     assert read_comment(f" {identity.comment} ") == identity
     for foreign in (
         "",
@@ -49,7 +49,7 @@ def test_the_live_job_with_the_same_digest_is_found() -> None:
     """A running one before a waiting one, the oldest of several; ended and other ones never."""
     rows = [
         row("3", "COMPLETED"), row("4", "RUNNING", "0" * 32), row("5", "PENDING"), row("10", "RUNNING"),
-        row("9", "RUNNING"), Row("2", "RUNNING", "None", "", "(null)"),
+        row("9", "RUNNING"), QueueRow("2", "RUNNING", "None", "", "(null)"),
     ]  # fmt: skip
     found = live_job(MINE, rows)
     assert found is not None

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snakemake_executor_plugin_submitit.lastwords import last_words
+from snakemake_executor_plugin_submitit.log_endings import last_lines
 
 
 def test_the_last_line_of_each_log_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("first\nthe reason\n\n")
     (tmp_path / "empty.log").touch()
     logs = [tmp_path / "a.log", tmp_path / "empty.log", tmp_path / "missing.log", tmp_path]
-    assert list(last_words(logs)) == [f"{tmp_path / 'a.log'} ends: the reason"]
+    assert list(last_lines(logs)) == [f"{tmp_path / 'a.log'} ends: the reason"]
 
 
 def test_an_endless_or_hostile_line_is_cut_and_made_printable(tmp_path: Path) -> None:
     """A log holds whatever a trainer prints, also bytes that clear a terminal."""
     path = tmp_path / "a.log"
     path.write_bytes(b"\x1b[2J\xff" + b"x" * 100_000)
-    (said,) = last_words([path])
+    (said,) = last_lines([path])
     assert said.isprintable()
     assert len(said) < 700 + len(str(path))

@@ -123,5 +123,5 @@ def test_a_job_may_say_its_own_gpu_dialect_and_a_first_shell_line() -> None:
         {"gpu": 8, "gpu_model": "a40", "gpu_dialect": "gpus-per-node", "slurm_setup": "a; b"}, 1
     )
     assert (request.gpu_dialect, request.setup) == ("gpus-per-node", "a; b")
-    with pytest.raises(RequestError, match="gpu_dialect=gpus: there is no such one; choose gres"):
+    with pytest.raises(RequestError, match="unknown gpu_dialect=gpus; choose gres"):
         request_of({"gpu": 8, "gpu_dialect": "gpus"}, 1)

@@ -27,7 +27,7 @@ def test_squeue_rows_are_read_whatever_a_comment_holds() -> None:
     """Lines that are no rows are left out."""
     text = "12|RUNNING|None|node1|a|b c\n13|PENDING|Resources||(null)\nslurm_load_jobs: noise\n|||\n"
     rows = slurm.parse_queue(text)
-    assert rows["12"] == slurm.Row("12", "RUNNING", "None", "node1", "a|b c")
+    assert rows["12"] == slurm.QueueRow("12", "RUNNING", "None", "node1", "a|b c")
     assert rows["13"].state == "PENDING"
     assert len(rows) == 2
 
@@ -45,7 +45,7 @@ def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pyte
     fake(tmp_path, monkeypatch, "squeue", 'echo "1|RUNNING|${SQUEUE_PARTITION-none}|n|$SLURM_CONF"')
     monkeypatch.setenv("SQUEUE_PARTITION", "cpu")
     monkeypatch.setenv("SLURM_CONF", "conf")
-    assert slurm.queue()["1"] == slurm.Row("1", "RUNNING", "none", "n", "conf")
+    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "none", "n", "conf")
 
 
 @pytest.mark.parametrize(

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_plugin_submitit.results import End, Result
+from snakemake_executor_plugin_submitit.results import Result, ResultEnd
 from snakemake_executor_plugin_submitit.status import (
     ENDED,
     GONE_S,
     SETTLE_S,
     Answer,
+    JobVerdict,
     Memory,
     Sighting,
-    Verdict,
     judge,
 )
 
 FORGOTTEN = Answer("")
 
 
-def last(*sightings: Sighting) -> Verdict:
+def last(*sightings: Sighting) -> JobVerdict:
     """The first verdict that is not `running`, else the last one."""
     memory = Memory()
     for seen in sightings:
@@ -41,7 +41,7 @@ def held(state: str, accounting: str | None = None, times: int = 4, step_s: floa
     ("end", "kind"),
     [("done", "success"), ("failed", "failed"), ("interrupted", "interrupted"), ("cancelled", "interrupted")],
 )
-def test_the_result_file_decides_before_slurm_is_asked(end: End, kind: str) -> None:
+def test_the_result_file_decides_before_slurm_is_asked(end: ResultEnd, kind: str) -> None:
     """Also where Slurm still calls the job RUNNING."""
     assert last(Sighting(0, Result(end, ""))).kind == kind
     assert last(Sighting(0, Result(end, ""), Answer("RUNNING"))).kind == kind

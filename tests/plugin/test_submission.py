@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.clusters import Order, SlurmCluster
+from snakemake_executor_plugin_submitit.clusters import SlurmCluster, Submission
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.resources import request_of
@@ -34,7 +34,7 @@ def says(folder: Path, program: str, text: str) -> None:
 def submit(folder: Path) -> str:
     resources = {"gpu": 9, "gpu_model": "a40", "slurm_account": "nobody", "runtime": 15}
     command = Command("true", str(folder), str(folder / "job"), "slurm")
-    order = Order("train", "a comment", command, request_of(resources, threads=1))
+    order = Submission("train", "a comment", command, request_of(resources, threads=1))
     order.folder.mkdir()
     return SlurmCluster(checked(ExecutorSettings())).submit(order)
 

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     on_the_rig = [item for item in ours if "rig" in getattr(item, "fixturenames", ())]
     if on_the_rig and os.environ.get("CI") != "true" and (reason := why_no_rig()):
         for item in on_the_rig:  # by a mark, so that pytest sums them up in one line per file
-            item.add_marker(pytest.mark.skip(reason=f"left out, they need a real Slurm: {reason}"))
+            item.add_marker(pytest.mark.skip(reason=f"skipped, they need a real Slurm: {reason}"))
 
 
 @pytest.fixture(scope="session")

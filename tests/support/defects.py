@@ -111,8 +111,8 @@ DEFECTS = (
     # ------------------------------------------------------------------ resuming
     Defect(
         "resume-from-the-oldest",
-        "A relaunch goes on from the oldest sound checkpoint and repeats nearly everything.",
-        f"{LIBRARY}/checkpoint/soundness.py",
+        "A relaunch resumes from the oldest valid checkpoint and repeats nearly everything.",
+        f"{LIBRARY}/checkpoint/validity.py",
         "for epoch, path in candidates:",
         "for epoch, path in reversed(candidates):",
         "tests/unit/checkpoint/test_soundness.py"
@@ -386,7 +386,7 @@ DEFECTS = (
     Defect(
         "non-finite-weights-handed-on",
         "A checkpoint that is known to hold a NaN passes the last check before its promotion.",
-        f"{LIBRARY}/checkpoint/soundness.py",
+        f"{LIBRARY}/checkpoint/validity.py",
         "if not facts.finite:",
         "if not facts.tensors:",
         "tests/unit/checkpoint/test_soundness.py"
@@ -556,7 +556,7 @@ DEFECTS = (
     # ------------------------------------------------------------------ supervision
     Defect(
         "second-comm-failure-stays-on-the-rung",
-        "A rung that fails twice is tried for ever.",
+        "A rung that fails twice is tried indefinitely.",
         f"{LIBRARY}/supervise/decide.py",
         "for attempt in counted) > 1:",
         "for attempt in counted) > 99:",
@@ -566,8 +566,8 @@ DEFECTS = (
         "crash-loop-without-end",
         "Attempts that bring nothing go on for as long as the allocation lasts.",
         f"{LIBRARY}/supervise/decide.py",
-        "if barren >= most_without_checkpoint else step",
-        "if barren > 10 * most_without_checkpoint else step",
+        "if in_a_row >= most_without_checkpoint else step",
+        "if in_a_row > 10 * most_without_checkpoint else step",
         "tests/unit/supervise/test_session.py::test_a_crash_loop_without_a_new_checkpoint_ends_after_k_attempts",
     ),
     Defect(
@@ -581,7 +581,7 @@ DEFECTS = (
     ),
     Defect(
         "moving-counter-not-believed",
-        "An owner on another host that beats is taken over all the same.",
+        "An owner on another host that beats is taken over anyway.",
         f"{LIBRARY}/supervise/lease/rules.py",
         "    if seen.moved:\n",
         "    if seen.moved and seen.quiet_s < 0:\n",
@@ -598,7 +598,7 @@ DEFECTS = (
     Defect(
         "token-not-checked-before-a-write",
         "A fenced owner writes until its next beat.",
-        f"{LIBRARY}/supervise/lease/held.py",
+        f"{LIBRARY}/supervise/lease/lease.py",
         "        self._look()\n        if self._lost is not None:\n            raise Fenced(self._lost)",
         "        if self._lost is not None:\n            raise Fenced(self._lost)",
         "tests/unit/supervise/lease/test_lease_fencing.py::test_guard_looks_before_the_next_beat",
@@ -663,9 +663,9 @@ DEFECTS = (
     Defect(
         "one-false-line-is-believed",
         "One absurd progress line makes every real one after it no progress, and the trainer is ended.",
-        f"{LIBRARY}/supervise/course.py",
-        "        if last is None or _goes_on(last, seen):\n",
-        "        if last is None or seen.epoch > last.epoch or _goes_on(last, seen):\n",
+        f"{LIBRARY}/supervise/progress_tracker.py",
+        "        if last is None or _continues(last, seen):\n",
+        "        if last is None or seen.epoch > last.epoch or _continues(last, seen):\n",
         "tests/unit/supervise/test_trainer_watch.py::test_an_absurd_last_line_is_not_where_the_training_ended",
     ),
     Defect(
@@ -689,8 +689,8 @@ DEFECTS = (
         "stack-signal-without-a-look",
         "The signal that asks for stacks ends a process that does not catch it.",
         f"{LIBRARY}/supervise/watchdog/dumps.py",
-        "return _held(pid) if _catches(pid) else None",
-        "return _held(pid)",
+        "_memory_file(pid) if _catches(pid) else None",
+        "_memory_file(pid)",
         "tests/unit/supervise/watchdog/test_stacks.py::test_process_that_took_the_handler_away_survives",
     ),
     Defect(
@@ -711,10 +711,10 @@ DEFECTS = (
     ),
     Defect(
         "fallback-is-silent",
-        "A slower backend is used and nobody is told.",
+        "A slower backend is used without a message.",
         f"{LIBRARY}/supervise/probe/climb.py",
-        'say(f"warning: falls back to {result.rung}: {told(result)}" if number > 1 else told(result))',
-        "say(told(result))",
+        'say(f"warning: falls back to {result.rung}: {text}" if number > 1 else text)',
+        "say(text)",
         "tests/unit/supervise/probe/test_climb.py::test_a_fallback_is_said_with_its_reason_and_its_log",
     ),
     # ------------------------------------------------------------------ jobs of Slurm
@@ -722,8 +722,8 @@ DEFECTS = (
         "completed-is-success",
         "A job that Slurm calls COMPLETED counts as done, though it left no result.",
         f"{EXECUTOR}/status.py",
-        'return Verdict("failed", "Slurm calls it COMPLETED, but it left no result")',
-        'return Verdict("success", "")',
+        'return JobVerdict("failed", "Slurm calls it COMPLETED, but it left no result")',
+        'return JobVerdict("success", "")',
         "tests/plugin/test_status.py::test_nothing_that_slurm_says_is_a_success",
     ),
     Defect(
@@ -768,10 +768,10 @@ DEFECTS = (
     ),
     Defect(
         "legs-in-vain-go-on",
-        "A time limit shorter than the checkpoint interval is requeued for ever.",
+        "A time limit shorter than the checkpoint interval is requeued indefinitely.",
         f"{LIBRARY}/supervise/session.py",
-        "if final := in_vain(self._past, self._job.most_without_checkpoint):",
-        "if final := in_vain([], self._job.most_without_checkpoint):",
+        "if final := out_of_attempts(self._past, self._job.most_without_checkpoint):",
+        "if final := out_of_attempts([], self._job.most_without_checkpoint):",
         "tests/unit/supervise/test_session.py::test_jobs_of_one_call_in_vain_end_it",
     ),
     Defect(
@@ -804,7 +804,7 @@ DEFECTS = (
         "half-a-checkpoint-is-kept",
         "What is cut short replaces the copy of the epoch before.",
         f"{LIBRARY}/supervise/keeping.py",
-        "if same and newest_sound([(epoch, aside)])[0]:",
+        "if same and newest_valid([(epoch, aside)])[0]:",
         "if same:",
         "tests/unit/supervise/test_keeping.py::test_a_checkpoint_that_is_not_finite_is_not_kept",
     ),

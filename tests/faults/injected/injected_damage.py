@@ -1,4 +1,4 @@
-"""What a checkpoint can be instead of sound; rank 0 makes it so and is killed, as by a write cut short."""
+"""What a checkpoint can be instead of valid; rank 0 makes it so and is killed, as by a write cut short."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from injected_stamps import HERE, checkpoints, stamp
 
 
 class Payload:
-    """What runs when somebody loads it without a guard: a file called `ran` appears."""
+    """What runs if you load it without a guard: a file called `ran` appears."""
 
     def __reduce__(self) -> Any:
         return open, (str(HERE / "ran"), "w")
@@ -48,7 +48,7 @@ def malicious(path: Path) -> None:
 
 
 def hiding(path: Path) -> None:
-    """Sound for who minds the case of names; torch does not, and finds a pickle that runs."""
+    """Valid for a reader that minds the case of names; torch does not, and finds a pickle that runs."""
     evil = pickle.dumps({"payload": Payload()}, protocol=2)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(archive.namelist()[0].partition("/")[0] + "/DATA.PKL", evil)

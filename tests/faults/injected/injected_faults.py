@@ -1,4 +1,4 @@
-"""Runs inside the ranks: an mmcv hook that carries out plan.json, which lies beside this file.
+"""Runs inside the ranks: an mmcv hook that carries out plan.json, which is beside this file.
 
 A fault of the plan is due at an epoch and an iteration (both from 1), on one rank or on all (`rank` null),
 and once, unless it says `"once": false`. Before it happens it is stamped.
@@ -33,7 +33,7 @@ def sigkill(runner: Any) -> None:
 
 
 def sigkill_launcher(runner: Any) -> None:
-    """torch's launcher dies without a word; its ranks, in sessions of their own, train on."""
+    """torch's launcher dies without a message; its ranks, in their own sessions, train on."""
     os.kill(os.getppid(), signal.SIGKILL)
 
 
@@ -43,7 +43,7 @@ def sigstop(runner: Any) -> None:
 
 
 def error(runner: Any) -> None:
-    """An exception of the trainer's own."""
+    """An exception of the trainer itself."""
     raise ValueError("injected: expected 9 query embeddings, got 7")
 
 
@@ -66,7 +66,7 @@ def disconnect(runner: Any) -> None:
 
 
 def _listens(server: socket.socket) -> bool:
-    # No network cuts these off, and gloo aborts where somebody does.
+    # No network cuts these off, and gloo aborts if something does.
     return bool(server.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 

@@ -1,7 +1,7 @@
 """A command of trainrelay as another host would run it: HOST BEAT_S AHEAD_S ARGUMENT...
 
 The host's name and its boot id tell two hosts of one folder apart; its clock is AHEAD_S seconds ahead.
-BEAT_S is the beat of its lease, of which a silent owner is granted some.
+BEAT_S is the beat of its lease, and an owner that stops beating is granted some of them.
 """
 
 import socket

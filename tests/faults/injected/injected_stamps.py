@@ -48,7 +48,7 @@ def _alongside(file: Any) -> list[int]:
 
 
 def birth(pid: int) -> str | None:
-    """When a living process was started, in the kernel's ticks; None where there is none, or a zombie."""
+    """When a living process was started, in the kernel's ticks; None if there is none, or a zombie."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

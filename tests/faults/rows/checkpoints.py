@@ -11,14 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from faults.bench import EPOCHS, ITERATIONS, TRAIN, Bench, went_on
-from faults.fault import Seen, fault
+from faults.bench import EPOCHS, ITERATIONS, TRAIN, Bench, next_attempt
+from faults.fault import Measurement, fault
 from faults.launch import Launch
 from support.project import KEYPOINTS
 from trainrelay.checkpoint import glance
 
 KILLED = "and rank 0 SIGKILLed, in epoch 3, iteration 1"
-MUST = "killed; resumes by itself from the newest sound one, says what it passed over, completes"
+MUST = "killed; resumes by itself from the newest valid one, says what it passed over, completes"
 
 
 def _dies_with(bench: Bench, kind: str) -> Launch:
@@ -32,14 +32,14 @@ def _damaged(bench: Bench) -> dict[str, str]:
     return dict(bench.stamps().of("damaged")[0]["checkpoints"])
 
 
-def _passed_over(bench: Bench, kind: str, problem: str) -> Seen:
+def _passed_over(bench: Bench, kind: str, problem: str) -> Measurement:
     """The newest one was passed over with its problem named, and was there until training replaced it."""
     newest, before = bench.work_dir / "epoch_2.pth", bench.work_dir / "epoch_1.pth"
     bench.judged_by_row.add(newest)
     launch = _dies_with(bench, kind)
     seen = bench.resumed(launch, "killed")
     record = bench.attempts()[1]
-    assert record.resumed_from, f"the second attempt began anew:\n{launch.text}"
+    assert record.resumed_from, f"the second attempt began from scratch:\n{launch.text}"
     assert Path(record.resumed_from.path) == before, f"it resumed from {record.resumed_from.path}"
     said = [line for _, line in launch.lines if "not resumed from" in line]
     assert any(newest.name in line and problem in line for line in said), (
@@ -59,27 +59,27 @@ def _passed_over(bench: Bench, kind: str, problem: str) -> Seen:
     injected=f"epoch_2.pth cut to half {KILLED}",
     must=MUST,
 )
-def newest_truncated(bench: Bench) -> Seen:
+def newest_truncated(bench: Bench) -> Measurement:
     return _passed_over(bench, "newest-truncated", "truncated")
 
 
 @fault("newest-empty", "newest checkpoint empty", injected=f"epoch_2.pth emptied {KILLED}", must=MUST)
-def newest_empty(bench: Bench) -> Seen:
+def newest_empty(bench: Bench) -> Measurement:
     return _passed_over(bench, "newest-empty", "is empty")
 
 
 @fault("newest-nan", "newest checkpoint all NaN", injected=f"epoch_2.pth all NaN {KILLED}", must=MUST)
-def newest_nan(bench: Bench) -> Seen:
+def newest_nan(bench: Bench) -> Measurement:
     return _passed_over(bench, "newest-nan", "is not finite")
 
 
 @fault(
     "malicious-pickle",
     "malicious pickle as checkpoint",
-    injected=f"epoch_2.pth, else sound, creates a file when it is unpickled; {KILLED[4:]}",
+    injected=f"epoch_2.pth, else valid, creates a file when it is unpickled; {KILLED[4:]}",
     must="payload does not run; passed over with a sentence; resumes, completes",
 )
-def malicious_pickle(bench: Bench) -> Seen:
+def malicious_pickle(bench: Bench) -> Measurement:
     return _never_runs(bench, "newest-malicious", "is unsafe: it wants to")
 
 
@@ -89,11 +89,11 @@ def malicious_pickle(bench: Bench) -> Seen:
     injected=f"beside data.pkl epoch_2.pth has a DATA.PKL, which torch loads instead; {KILLED[4:]}",
     must="payload does not run; passed over with a sentence; resumes, completes",
 )
-def malicious_archive(bench: Bench) -> Seen:
+def malicious_archive(bench: Bench) -> Measurement:
     return _never_runs(bench, "newest-hiding", "two members whose names differ in case alone")
 
 
-def _never_runs(bench: Bench, kind: str, problem: str) -> Seen:
+def _never_runs(bench: Bench, kind: str, problem: str) -> Measurement:
     """The newest one was passed over; its payload would have run in torch's hands and did not."""
     seen = _passed_over(bench, kind, problem)
     ran = bench.plan.with_name("ran")
@@ -110,11 +110,11 @@ def _never_runs(bench: Bench, kind: str, problem: str) -> Seen:
     injected=f"the model registers a causal mask of -inf, as a buffer; {KILLED[4:]}",
     must="killed; resumes by itself, completes, is promoted",
 )
-def constant_infinities(bench: Bench) -> Seen:
+def constant_infinities(bench: Bench) -> Measurement:
     bench.inject({"kind": "mask"}, kind="sigkill", rank=0, epoch=EPOCHS, iteration=1)
     seen = bench.resumed(bench.train(), "killed")
     point = bench.attempts()[1].resumed_from
-    assert point, "the second attempt began anew"
+    assert point, "the second attempt began from scratch"
     assert point.epoch == EPOCHS - 1, f"it resumed from {point.path}"
     promote = bench.ended("trainrelay", "promote", bench.where)
     assert promote.wait() == 0, f"promote refused it:\n{promote.text}"
@@ -127,9 +127,9 @@ def constant_infinities(bench: Bench) -> Seen:
     "every-one-bad",
     "every checkpoint bad",
     injected=f"epoch_1.pth and epoch_2.pth cut to half {KILLED}",
-    must="final, one sentence that says what to type, nothing deleted; what it says helps",
+    must="final, one sentence that says what to run, nothing deleted; what it says helps",
 )
-def every_one_bad(bench: Bench) -> Seen:
+def every_one_bad(bench: Bench) -> Measurement:
     bench.judged_by_row |= {bench.work_dir / f"epoch_{epoch}.pth" for epoch in range(1, EPOCHS)}
     launch = _dies_with(bench, "every-one-truncated")
     noticed_s = launch.said_at("none of the 2 checkpoints") - bench.moments()[0]["at_s"]
@@ -139,14 +139,16 @@ def every_one_bad(bench: Bench) -> Seen:
     typed = launch.text.rpartition("give it up with: ")[2].strip()
     subprocess.run(typed, shell=True, check=True, cwd=bench.folder)
     assert len(list(aside.glob("epoch_*.pth"))) == len(_damaged(bench)), f"it moved something else: {typed}"
-    bench.anew()
+    bench.new_training()
     again = bench.train()
     assert (again.process.returncode, bench.complete()) == (0, True), f"then it said:\n{again.text}"
-    return Seen(noticed_s, "killed", "a person (exit status 2)", "final; what it says to type helps")
+    return Measurement(
+        noticed_s, "killed", "your decision (exit status 2)", "final; what it says to run helps"
+    )
 
 
 def _refused(bench: Bench, launch: Launch) -> None:
-    """The last line says what to type; every checkpoint is there as the damage left it; nothing trains."""
+    """The last line says what to run; every checkpoint is there as the damage left it; nothing trains."""
     status = launch.wait()
     assert status == 2, f"it ended with exit status {status} and said:\n{launch.text}"
     assert "Traceback" not in launch.text, launch.text
@@ -162,13 +164,13 @@ def _refused(bench: Bench, launch: Launch) -> None:
     "latest-dangling",
     "`latest.pth` dangling",
     injected=f"latest.pth names epoch_9.pth, which is not there, {KILLED}",
-    must="killed; resumes by itself from the newest sound one, completes",
+    must="killed; resumes by itself from the newest valid one, completes",
 )
-def latest_dangling(bench: Bench) -> Seen:
+def latest_dangling(bench: Bench) -> Measurement:
     launch = _dies_with(bench, "latest-dangling")
     seen = bench.resumed(launch, "killed")
     point = bench.attempts()[1].resumed_from
-    assert point, f"the second attempt began anew:\n{launch.text}"
+    assert point, f"the second attempt began from scratch:\n{launch.text}"
     assert Path(point.path).name == "epoch_2.pth", f"it resumed from {point.path}"
     return seen
 
@@ -179,13 +181,13 @@ def latest_dangling(bench: Bench) -> Seen:
     injected="SIGKILL in rank 1, epoch 1, iteration 3",
     must="killed; from init with the reason, completes",
 )
-def no_checkpoint(bench: Bench) -> Seen:
+def no_checkpoint(bench: Bench) -> Measurement:
     bench.inject(kind="sigkill", rank=1, epoch=1, iteration=3)
     launch = bench.train()
     seen = bench.resumed(launch, "killed")
     assert bench.attempts()[1].resumed_from is None, "it resumed from somewhere"
     reason = "starts from the beginning: there is no checkpoint yet"
-    assert reason in launch.text, f"it does not say why it begins anew:\n{launch.text}"
+    assert reason in launch.text, f"it does not say why it begins from scratch:\n{launch.text}"
     return seen
 
 
@@ -211,14 +213,14 @@ def _edit(bench: Bench, old: str, new: str) -> float:
     "config-changed",
     "config changed between attempts",
     injected="the learning rate halved after an interrupt in epoch 3",
-    must="the old training set aside whole, the new one from the beginning",
+    must="the old training archived whole, the new one from scratch",
 )
-def config_changed(bench: Bench) -> Seen:
+def config_changed(bench: Bench) -> Measurement:
     edited_s = _edit(bench, "lr=2e-3", "lr=1e-3")
     old = bench.moments()[-1]["checkpoints"]
     assert len(old) == EPOCHS - 1, f"the interrupted training left {sorted(old)}"
     bench.judged_by_row |= {Path(path) for path in old}
-    bench.anew()
+    bench.new_training()
     launch = bench.train()
     records = bench.attempts()
     found = [(record.number, record.resumed_from, record.end) for record in records]
@@ -227,7 +229,7 @@ def config_changed(bench: Bench) -> Seen:
     aside = bench.stage.with_name("stage1.old-1")
     bench.same(old, aside / "work_dir")
     noticed_s = launch.said_at("the old training is archived in") - edited_s
-    return Seen(noticed_s, "changed", f"{went_on(records[0])}; the old one is kept", "completes")
+    return Measurement(noticed_s, "changed", f"{next_attempt(records[0])}; the old one is kept", "completes")
 
 
 @fault(
@@ -236,7 +238,7 @@ def config_changed(bench: Bench) -> Seen:
     injected="a comment added to the trainer config after an interrupt in epoch 3",
     must="resumes, completes",
 )
-def config_comment_changed(bench: Bench) -> Seen:
+def config_comment_changed(bench: Bench) -> Measurement:
     edited_s = _edit(bench, "lr=2e-3", "lr=2e-3  # as in the paper\n   ")
     launch = bench.train()
     records = bench.attempts()
@@ -246,7 +248,9 @@ def config_comment_changed(bench: Bench) -> Seen:
     assert point, f"it did not resume:\n{launch.text}"
     assert point.epoch == EPOCHS - 1, f"it resumed after epoch {point.epoch}"
     assert (launch.wait(), bench.complete()) == (0, True), launch.text
-    return Seen(launch.said_at("attempt 2 ") - edited_s, "interrupted", went_on(records[1]), "completes")
+    return Measurement(
+        launch.said_at("attempt 2 ") - edited_s, "interrupted", next_attempt(records[1]), "completes"
+    )
 
 
 @fault(
@@ -255,14 +259,14 @@ def config_comment_changed(bench: Bench) -> Seen:
     injected="the stage has its own work_dir; optimizer.lr set as an option and trained, then removed",
     must="refused with `trainrelay restore`; then the first training's own checkpoint is promoted",
 )
-def change_reverted(bench: Bench) -> Seen:
+def change_reverted(bench: Bench) -> Measurement:
     options = dict(bench.options())
     bench.configure(work_dir="work_dirs/stage1")
     work_dir = bench.folder / "workflow/demo/driving/work_dirs/stage1"
     bench.inject()
     assert (launch := bench.train()).process.returncode == 0, launch.text
     first = sha256(work_dir)
-    bench.anew()
+    bench.new_training()
     bench.configure(options={**options, "optimizer.lr": 1e-3})
     assert (launch := bench.train()).process.returncode == 0, launch.text
     assert sha256(work_dir) != first, "both trainings saved the same"
@@ -279,7 +283,9 @@ def change_reverted(bench: Bench) -> Seen:
     assert (again.wait(), bench.complete()) == (0, True), again.text
     assert hashlib.sha256(bench.promoted.read_bytes()).hexdigest() == first, "another file was promoted"
     noticed_s = refused.said_at("trainrelay restore") - refused.started_s
-    return Seen(noticed_s, "done", "a person (trainrelay restore)", "completes; the right file is promoted")
+    return Measurement(
+        noticed_s, "done", "your decision (trainrelay restore)", "completes; the right file is promoted"
+    )
 
 
 def sha256(work_dir: Path) -> str:
@@ -293,7 +299,7 @@ def sha256(work_dir: Path) -> str:
     injected="a config with another `out` and another lr starts while the first one's trainer is in epoch 2",
     must="the second is refused before its trainer starts, the first completes",
 )
-def second_working_copy(bench: Bench) -> Seen:
+def second_working_copy(bench: Bench) -> Measurement:
     bench.configure(work_dir="work_dirs/stage1")
     ours = (bench.folder / "config.yaml").read_text()
     bench.configure(options={**bench.options(), "optimizer.lr": 1e-3})
@@ -310,8 +316,8 @@ def second_working_copy(bench: Bench) -> Seen:
     assert not (bench.folder / "other/driving/stage1/attempts").exists(), "its trainer was started"
     bench.go_on()
     assert (first.wait(), bench.complete()) == (0, True), first.text
-    return Seen(
-        noticed_s, "done", "a person (exit status 2)", "the first completes, the second trained nothing"
+    return Measurement(
+        noticed_s, "done", "your decision (exit status 2)", "the first completes, the second trained nothing"
     )
 
 
@@ -324,7 +330,7 @@ def second_working_copy(bench: Bench) -> Seen:
     injected="SIGKILL in rank 1, epoch 2, iteration 3 of the keypoints demo",
     must="killed; resumes by itself, completes",
 )
-def keypoints_sigkilled(bench: Bench) -> Seen:
+def keypoints_sigkilled(bench: Bench) -> Measurement:
     _keypoints(bench)
     bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)
     return bench.resumed(bench.train(), "killed")
@@ -349,10 +355,10 @@ def _saves_in_place(bench: Bench, kind: str) -> Launch:
     injected="SIGKILL in rank 0 with half of epoch 2's checkpoint.pth written over epoch 1's",
     must="killed; resumes by itself from the copy kept of epoch 1's, completes",
 )
-def killed_while_saving(bench: Bench) -> Seen:
+def killed_while_saving(bench: Bench) -> Measurement:
     seen = bench.resumed(_saves_in_place(bench, "killed-while-saving"), "killed")
     point = bench.attempts()[1].resumed_from
-    assert point, "the second attempt began anew"
+    assert point, "the second attempt began from scratch"
     assert (point.epoch, Path(point.path).parent) == (1, bench.stage / "kept"), f"it resumed from {point}"
     return seen
 
@@ -363,7 +369,7 @@ def killed_while_saving(bench: Bench) -> Seen:
     injected="SIGTERM to the supervisor with half of epoch 2's checkpoint.pth written over epoch 1's",
     must="the write is waited for; interrupted; a relaunch resumes after epoch 2, completes",
 )
-def stopped_while_saving(bench: Bench) -> Seen:
+def stopped_while_saving(bench: Bench) -> Measurement:
     launch = _saves_in_place(bench, "stopped-while-saving")
     launch.process.send_signal(signal.SIGTERM)
     noticed_s = bench.said_at(launch, "waiting for the write of checkpoint.pth") - bench.moments()[0]["at_s"]
@@ -374,7 +380,7 @@ def stopped_while_saving(bench: Bench) -> Seen:
     found = [(record.end, record.resumed_from and record.resumed_from.epoch) for record in bench.attempts()]
     assert found == [("interrupted", None), ("done", 2)], f"the attempts: {found}\n{relaunch.text}"
     assert (relaunch.wait(), bench.complete()) == (0, True), relaunch.text
-    return Seen(noticed_s, "interrupted", went_on(bench.attempts()[1]), "completes")
+    return Measurement(noticed_s, "interrupted", next_attempt(bench.attempts()[1]), "completes")
 
 
 def _keypoints(bench: Bench) -> None:

@@ -1,24 +1,24 @@
-"""Trainers that stand still: the watchdog's limit is fixed, because a measured one is never below minutes."""
+"""Trainers without progress: the watchdog's limit is fixed, because a measured one is never below minutes."""
 
 from __future__ import annotations
 
 import time
 
 from faults.bench import ITERATIONS, STAGE, Bench
-from faults.fault import Seen, fault
+from faults.fault import Measurement, fault
 
 # Start-up counts, and must be over by then on a busy machine as well.
 LIMIT_S = 45.0
 MUST = f"hang, noticed after {LIMIT_S:g} s without progress, stacks of all ranks; resumes, completes"
 
 
-def _hang(bench: Bench, kind: str, rank: int) -> Seen:
+def _hang(bench: Bench, kind: str, rank: int) -> Measurement:
     bench.configure(hang_timeout_s=LIMIT_S)
     bench.inject(kind=kind, rank=rank, epoch=2, iteration=4)
     seen = bench.resumed(bench.train(), "hang")
     reason = str(bench.attempts()[0].reason)
     assert f"hang_timeout_s allows {LIMIT_S:g} s" in reason, f"the reason names another limit: {reason}"
-    assert "since epoch 2, iteration 3" in reason, f"the reason does not say where it stood: {reason}"
+    assert "since epoch 2, iteration 3" in reason, f"the reason does not say where it was: {reason}"
     for number in (0, 1):
         stacks = bench.stage / f"attempts/001/stacks/rank-{number}.txt"
         assert stacks.exists(), f"no stacks of rank {number} were kept; the reason: {reason}"
@@ -31,7 +31,7 @@ def _hang(bench: Bench, kind: str, rank: int) -> Seen:
     injected="rank 1 enters a barrier alone in epoch 2, iteration 4",
     must=MUST,
 )
-def rank_hangs_in_collective(bench: Bench) -> Seen:
+def rank_hangs_in_collective(bench: Bench) -> Measurement:
     seen = _hang(bench, "collective", rank=1)
     stacks = (bench.stage / "attempts/001/stacks/rank-1.txt").read_text()
     assert "in barrier" in stacks, f"the stacks of rank 1 do not show the barrier:\n{stacks}"
@@ -44,7 +44,7 @@ def rank_hangs_in_collective(bench: Bench) -> Seen:
     injected="rank 0's data worker sleeps when it loads iteration 4 of epoch 2",
     must=MUST,
 )
-def data_worker_hangs(bench: Bench) -> Seen:
+def data_worker_hangs(bench: Bench) -> Measurement:
     seen = _hang(bench, "data-worker", rank=0)
     folder = bench.stage / "attempts/001/stacks"
     workers = [path.read_text() for path in folder.glob("rank-0-pid-*.txt")]
@@ -58,7 +58,7 @@ def data_worker_hangs(bench: Bench) -> Seen:
     injected="SIGSTOP in rank 1, epoch 2, iteration 4",
     must=MUST,
 )
-def rank_stopped(bench: Bench) -> Seen:
+def rank_stopped(bench: Bench) -> Measurement:
     return _hang(bench, "sigstop", rank=1)
 
 
@@ -66,9 +66,9 @@ def rank_stopped(bench: Bench) -> Seen:
     "lines-not-understood",
     "a trainer whose lines are not understood",
     injected=f"no progress lines; other lines for longer than {LIMIT_S:g} s, which are the limit here",
-    must="it is said that its progress is unknown; it is not ended, and completes",
+    must="it says that its progress is unknown; it is not ended, and completes",
 )
-def lines_not_understood(bench: Bench) -> Seen:
+def lines_not_understood(bench: Bench) -> Measurement:
     options = {"data.train.length": 8 * ITERATIONS, "data.workers_per_gpu": 1}
     bench.configure(options={**options, "log_config.interval": 1_000_000})
     bench.inject(kind="talk", rank=0, epoch=2, iteration=1)
@@ -84,7 +84,7 @@ def lines_not_understood(bench: Bench) -> Seen:
     assert "alive, progress unknown" in launch.text, f"it was not said:\n{launch.text}"
     assert "; the last ones: " in launch.text, f"none of the lines was shown:\n{launch.text}"
     noticed_s = bench.said_at(launch, "alive, progress unknown") - bench.moments()[0]["at_s"]
-    return Seen(max(0.0, noticed_s), "done", "nothing was ended", "completes")
+    return Measurement(max(0.0, noticed_s), "done", "nothing was ended", "completes")
 
 
 @fault(
@@ -93,5 +93,5 @@ def lines_not_understood(bench: Bench) -> Seen:
     injected="rank 1 keeps its processor busy and prints a complaint each second in epoch 2, iteration 4",
     must=MUST,
 )
-def rank_spins(bench: Bench) -> Seen:
+def rank_spins(bench: Bench) -> Measurement:
     return _hang(bench, "spin", rank=1)

@@ -1,6 +1,6 @@
-"""Owners of the lease on another host: dead, silent, suspended, alive, with another clock.
+"""Owners of the lease on another host: dead, without a beat, suspended, alive, with another clock.
 
-The other host is a process of this machine that is told another host name (injected/injected_host.py): to
+The other host is a process of this machine that gets another host name (injected/injected_host.py): to
 every rule of the lease it is as far away as any.
 """
 
@@ -13,8 +13,8 @@ import signal
 import time
 from pathlib import Path
 
-from faults.bench import EPOCHS, IN_ALLOCATION, STAGE, TRAIN, Bench, said_of, went_on
-from faults.fault import Seen, fault
+from faults.bench import EPOCHS, IN_ALLOCATION, STAGE, TRAIN, Bench, ends_of, next_attempt
+from faults.fault import Measurement, fault
 from faults.launch import Launch
 from support.supervising import carrying
 from trainrelay.supervise.lease.claim import Beat
@@ -25,7 +25,7 @@ BEAT_S = 3.0
 AHEAD_S = 600.0
 TAKES_OVER = "took the lease over from the supervisor on node9 "
 MUST_TAKE = (
-    "takes over after the owner's silence, in a work dir of its own, from the old checkpoint; completes"
+    "takes over once the owner's beat has stopped, in its own work dir, from the old checkpoint; completes"
 )
 
 
@@ -47,35 +47,37 @@ def _lease(bench: Bench) -> Path:
 
 
 def _refused(bench: Bench, **env: str) -> float:
-    """A start with GPUs of its own is refused in a sentence beside a living owner; after how long."""
+    """A start that holds GPUs is refused in a sentence beside a living owner; after how long."""
     launch = bench.ended(*TRAIN, **IN_ALLOCATION, **env)
     text = f"it said:\n{launch.text}"
     assert launch.process.returncode == 2, f"exit status {launch.process.returncode}; {text}"
     pid, last = bench.attempts()[0].supervisor_pid, launch.text.strip().splitlines()[-1]
     said = rf"trainrelay: {STAGE} is training already: the supervisor on node9 \(pid {pid}\b.* counter moves;"
     assert re.match(said, last), f"its last line does not name the owner and why it lives; {text}"
-    assert last.endswith(f"trainrelay stop {STAGE}"), f"its last line does not say what to type; {text}"
+    assert last.endswith(f"trainrelay stop {STAGE}"), f"its last line does not say what to run; {text}"
     assert not re.search(TAKES_OVER, launch.text), text
-    assert len(bench.attempts()) == 1, said_of(bench.attempts())
+    assert len(bench.attempts()) == 1, ends_of(bench.attempts())
     return launch.said_at("is training already") - launch.started_s
 
 
-def _taken_over(bench: Bench, launch: Launch, beat_s: float = BEAT_S) -> Seen:
+def _taken_over(bench: Bench, launch: Launch, beat_s: float = BEAT_S) -> Measurement:
     """The stage is complete, in the work dir that the takeover began, from the old one's checkpoint."""
     assert launch.wait() == 0, f"exit status {launch.process.returncode}; it said:\n{launch.text}"
     noticed_s = launch.said_at(TAKES_OVER) - launch.started_s
     began_s = launch.said_at("attempt 2 ") - launch.started_s
-    silence_s, notice_s = STALE_BEATS * beat_s, NOTICE_BEATS * beat_s
-    assert noticed_s >= silence_s, f"the silence was watched for {noticed_s:g} s, not {silence_s:g} s"
-    assert began_s >= silence_s + notice_s, f"a silent owner had no {notice_s:g} s to notice: {began_s:g} s"
+    watched_s, notice_s = STALE_BEATS * beat_s, NOTICE_BEATS * beat_s
+    assert noticed_s >= watched_s, f"the owner was watched for {noticed_s:g} s, not {watched_s:g} s"
+    assert began_s >= watched_s + notice_s, (
+        f"an owner that stopped beating had no {notice_s:g} s to notice: {began_s:g} s"
+    )
     _resumed_apart(bench)
     last = bench.attempts()[-1]
-    return Seen(noticed_s, "lost", f"{went_on(last)} in a work dir of its own", "completes")
+    return Measurement(noticed_s, "lost", f"{next_attempt(last)} in its own work dir", "completes")
 
 
 def _resumed_apart(bench: Bench) -> None:
     records, own = bench.attempts(), bench.stage / "work_dir.taken-2"
-    assert [record.end for record in records] == ["lost", "done"], said_of(records)
+    assert [record.end for record in records] == ["lost", "done"], ends_of(records)
     point = records[1].resumed_from
     assert point is not None, "attempt 2 starts from the beginning"
     assert Path(point.path) == bench.work_dir / "epoch_1.pth", f"attempt 2 resumes from {point.path}"
@@ -94,7 +96,7 @@ def _resumed_apart(bench: Bench) -> None:
     " with it; `snakemake` here",
     must=MUST_TAKE,
 )
-def stale_lease(bench: Bench) -> Seen:
+def stale_lease(bench: Bench) -> Measurement:
     _host_dies(bench, bench.held(*_on_node9()))
     seen = _taken_over(bench, bench.snakemake())
     last = bench.stage / f"work_dir.taken-2/epoch_{EPOCHS}.pth"
@@ -108,7 +110,7 @@ def stale_lease(bench: Bench) -> Seen:
     injected="a second start beside a supervisor on node9, inside an allocation and outside",
     must="refused inside an allocation, follows outside; one training, completes",
 )
-def living_owner(bench: Bench) -> Seen:
+def living_owner(bench: Bench) -> Measurement:
     owner = bench.held(*_on_node9())
     bench.injected_now("second-start")
     refused_s = _refused(bench)
@@ -118,12 +120,12 @@ def living_owner(bench: Bench) -> Seen:
     for launch in (owner, follower):
         assert launch.wait() == 0, f"exit status {launch.process.returncode}; it said:\n{launch.text}"
     ends = [record.end for record in bench.attempts()]
-    assert ends == ["done"], f"the attempts ended {said_of(bench.attempts())}"
+    assert ends == ["done"], f"the attempts ended {ends_of(bench.attempts())}"
     assert bench.complete(), "train.json does not tell of the last epoch"
-    return Seen(refused_s, "done", "refused; outside an allocation it follows the owner", "completes")
+    return Measurement(refused_s, "done", "refused; outside an allocation it follows the owner", "completes")
 
 
-def _other_clock(bench: Bench, ahead_s: float) -> Seen:
+def _other_clock(bench: Bench, ahead_s: float) -> Measurement:
     owner = bench.held(*_on_node9(ahead_s=ahead_s))
     _shift_file_times(bench, ahead_s)
     _refused(bench)
@@ -142,21 +144,21 @@ def _shift_file_times(bench: Bench, ahead_s: float) -> None:
 
 @fault(
     "clock-ahead",
-    "foreign clock, 10 minutes ahead",
+    "another clock, 10 minutes ahead",
     injected="node9's clock and the times of its files are 600 s ahead; a second start; then node9 dies",
     must=f"refused while the owner beats; then {MUST_TAKE}",
 )
-def clock_ahead(bench: Bench) -> Seen:
+def clock_ahead(bench: Bench) -> Measurement:
     return _other_clock(bench, AHEAD_S)
 
 
 @fault(
     "clock-behind",
-    "foreign clock, 10 minutes behind",
+    "another clock, 10 minutes behind",
     injected="node9's clock and the times of its files are 600 s behind; a second start; then node9 dies",
     must=f"refused while the owner beats; then {MUST_TAKE}",
 )
-def clock_behind(bench: Bench) -> Seen:
+def clock_behind(bench: Bench) -> Measurement:
     return _other_clock(bench, -AHEAD_S)
 
 
@@ -166,7 +168,7 @@ def clock_behind(bench: Bench) -> Seen:
     injected="node9 dies in epoch 2, iteration 3, the last beat of its lease says released",
     must="lost; resumes at once in the same work dir, completes",
 )
-def released_elsewhere(bench: Bench) -> Seen:
+def released_elsewhere(bench: Bench) -> Measurement:
     _host_dies(bench, bench.held(*_on_node9()))
     beat = parsed_beat(read_beat(_lease(bench), 1))
     assert beat is not None, "node9's supervisor never beat"
@@ -174,12 +176,12 @@ def released_elsewhere(bench: Bench) -> Seen:
     write_beat(_lease(bench), 1, released)
     launch, records = bench.train(), bench.attempts()
     assert launch.process.returncode == 0, launch.text
-    assert [record.end for record in records] == ["lost", "done"], said_of(records)
+    assert [record.end for record in records] == ["lost", "done"], ends_of(records)
     assert not re.search(f"{TAKES_OVER}|holds the lease", launch.text), f"it waited:\n{launch.text}"
     assert str(bench.work_dir) in records[1].argv, f"attempt 2 writes elsewhere: {records[1].argv}"
     assert bench.complete(), "train.json does not tell of the last epoch"
     noticed_s = launch.said_at("attempt 1 is lost") - launch.started_s
-    return Seen(noticed_s, "lost", went_on(records[1]), "completes")
+    return Measurement(noticed_s, "lost", next_attempt(records[1]), "completes")
 
 
 # ---------------------------------------------------------------------- suspended
@@ -193,8 +195,8 @@ def released_elsewhere(bench: Bench) -> Seen:
     must="fenced: exit status 75, its trainer ended, nothing written outside its old work dir; the new one"
     " completes from what was there when it took over",
 )
-def suspended_owner_returns(bench: Bench) -> Seen:
-    # The second trainer will be held in epoch 2; the first one, when it has gone on, in epoch 3.
+def suspended_owner_returns(bench: Bench) -> Measurement:
+    # The second trainer will be held in epoch 2; the first one, when it has continued, in epoch 3.
     owner = bench.held(*_on_node9(), later=((2, 4), (3, 1)))
     owner.process.send_signal(signal.SIGSTOP)
     bench.injected_now("owner-suspended")
@@ -207,7 +209,7 @@ def suspended_owner_returns(bench: Bench) -> Seen:
     returned_s = _returns(bench, owner)
     bench.go_on(2, 4)
     seen = _taken_over(bench, taker)
-    return Seen(returned_s, "lost", f"exit status 75; {seen.next_step}", "completes")
+    return Measurement(returned_s, "lost", f"exit status 75; {seen.next_step}", "completes")
 
 
 def _wait_for_held(bench: Bench, launch: Launch, count: int) -> None:
@@ -216,7 +218,7 @@ def _wait_for_held(bench: Bench, launch: Launch, count: int) -> None:
 
 
 def _returns(bench: Bench, owner: Launch) -> float:
-    """The suspended owner goes on, notices, ends its trainer, writes nothing; after how long it is gone."""
+    """The suspended owner continues, notices, ends its trainer, writes nothing; after how long it is gone."""
     before = _written(bench)
     bench.injected_now("owner-returns")
     at_s = time.time()
@@ -261,7 +263,7 @@ def _commands(bench: Bench, does: str) -> dict[str, str]:
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-def _without_slurm(bench: Bench, does: str, beat_s: float) -> Seen:
+def _without_slurm(bench: Bench, does: str, beat_s: float) -> Measurement:
     path = _commands(bench, does)
     owner = bench.held(*_on_node9(beat_s), SLURM_JOB_ID="4242")
     _refused(bench, **path)
@@ -277,7 +279,7 @@ def _without_slurm(bench: Bench, does: str, beat_s: float) -> Seen:
     injected="the dead owner's claim names a Slurm job; squeue and sacct end with exit status 1",
     must=f"refused while the owner beats; then {MUST_TAKE}",
 )
-def slurm_fails(bench: Bench) -> Seen:
+def slurm_fails(bench: Bench) -> Measurement:
     does = "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
     return _without_slurm(bench, does, BEAT_S)
 
@@ -288,5 +290,5 @@ def slurm_fails(bench: Bench) -> Seen:
     injected="the dead owner's claim names a Slurm job; squeue and sacct never end; a beat per 10 s",
     must=f"refused while the owner beats; then {MUST_TAKE}",
 )
-def slurm_hangs(bench: Bench) -> Seen:
+def slurm_hangs(bench: Bench) -> Measurement:
     return _without_slurm(bench, "exec sleep 100000", 10.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults.bench import EPOCHS, ITERATIONS, STAGE, Bench
-from faults.fault import Seen, fault
+from faults.fault import Measurement, fault
 
 
 @fault(
@@ -12,11 +12,11 @@ from faults.fault import Seen, fault
     injected="a weight of every rank becomes NaN in epoch 2, iteration 3",
     must="diverged, final, gate closed, report says the step",
 )
-def nan_loss(bench: Bench) -> Seen:
+def nan_loss(bench: Bench) -> Measurement:
     bench.inject(kind="nan", epoch=2, iteration=3)
     seen = bench.final(bench.train(), 3, "diverged")
     promote = bench.ended("trainrelay", "promote", STAGE)
-    assert promote.wait() != 0, f"promote handed the checkpoint on:\n{promote.text}"
+    assert promote.wait() != 0, f"promote promoted the checkpoint:\n{promote.text}"
     assert not (bench.stage / "checkpoint.json").exists(), "promote left a checkpoint.json"
     analysis = (bench.stage / "analysis.md").read_text()
     assert "epoch 2, iter 3" in analysis, f"analysis.md does not name the step:\n{analysis}"
@@ -31,7 +31,7 @@ def nan_loss(bench: Bench) -> Seen:
     injected="SIGKILL in rank 1, epoch 3, iteration 2; then the runner's resume does nothing",
     must="not-resumed, stopped within its first log lines, final",
 )
-def starts_from_zero(bench: Bench) -> Seen:
+def starts_from_zero(bench: Bench) -> Measurement:
     bench.inject(
         {"kind": "sigkill", "rank": 1, "epoch": EPOCHS, "iteration": 2},
         {"kind": "ignores-resume", "rank": None},

@@ -1,4 +1,4 @@
-"""The port at which the ranks meet is held by somebody else."""
+"""The port at which the ranks meet is held by another process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 
 from faults.bench import STAGE, Bench
-from faults.fault import Seen, fault
+from faults.fault import Measurement, fault
 
 
 def _held(port: int) -> socket.socket:
@@ -30,7 +30,7 @@ def _port_of_first_attempt(bench: Bench) -> int | None:
     injected="a server binds the chosen port before torch's launcher does",
     must="port; another port; completes",
 )
-def port_taken(bench: Bench) -> Seen:
+def port_taken(bench: Bench) -> Measurement:
     launch = bench.start("trainrelay", "train", STAGE)
     port = bench.wait_for("the first attempt's port", lambda: _port_of_first_attempt(bench))
     with _held(port):
@@ -48,7 +48,7 @@ def port_taken(bench: Bench) -> Seen:
     must="port; final",
     quick=True,
 )
-def fixed_port_taken(bench: Bench) -> Seen:
+def fixed_port_taken(bench: Bench) -> Measurement:
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
         port = server.getsockname()[1]
         bench.configure(master_port=port)

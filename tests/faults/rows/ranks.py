@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults.bench import TRAIN, Bench
-from faults.fault import Seen, fault
+from faults.fault import Measurement, fault
 
 
 @fault(
@@ -12,7 +12,7 @@ from faults.fault import Seen, fault
     injected="SIGKILL in rank 1, epoch 2, iteration 3",
     must="killed; resumes by itself, completes",
 )
-def rank_sigkilled(bench: Bench) -> Seen:
+def rank_sigkilled(bench: Bench) -> Measurement:
     bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)
     return bench.resumed(bench.train(), "killed")
 
@@ -23,7 +23,7 @@ def rank_sigkilled(bench: Bench) -> Seen:
     injected="ValueError in rank 1, epoch 2, iteration 3",
     must="trainer-bug; resumes by itself, completes",
 )
-def rank_raises(bench: Bench) -> Seen:
+def rank_raises(bench: Bench) -> Measurement:
     bench.inject(kind="error", rank=1, epoch=2, iteration=3)
     return bench.resumed(bench.train(), "trainer-bug")
 
@@ -34,7 +34,7 @@ def rank_raises(bench: Bench) -> Seen:
     injected="every rank exits 0 in epoch 3, iteration 2",
     must="unfinished; resumes by itself, completes",
 )
-def exits_0_unfinished(bench: Bench) -> Seen:
+def exits_0_unfinished(bench: Bench) -> Measurement:
     bench.inject(kind="leave", epoch=3, iteration=2)
     return bench.resumed(bench.train(), "unfinished")
 
@@ -42,15 +42,15 @@ def exits_0_unfinished(bench: Bench) -> Seen:
 @fault(
     "exits-0-without-checkpoint",
     "trainer exits 0 and left no checkpoint that is understood",
-    injected="every rank exits 0 in epoch 1, iteration 2; weights.ckpt lies in the work dir by then",
+    injected="every rank exits 0 in epoch 1, iteration 2; weights.ckpt is in the work dir by then",
     must="final after one attempt, naming the file; a relaunch starts nothing beside it",
 )
-def exits_0_without_checkpoint(bench: Bench) -> Seen:
+def exits_0_without_checkpoint(bench: Bench) -> Measurement:
     wait = {"kind": "wait", "rank": 0, "epoch": 1, "iteration": 1}
     bench.inject(wait, {"kind": "leave", "epoch": 1, "iteration": 2})
     launch = bench.start(*TRAIN)
     bench.wait_for("the trainer in epoch 1", lambda: launch.ended or bench.stamps().of("fired"))
-    (bench.work_dir / "weights.ckpt").write_bytes(b"weights in a format of their own")
+    (bench.work_dir / "weights.ckpt").write_bytes(b"weights in another format")
     bench.go_on(1, 1)
     seen = bench.final(launch, 4, "unfinished")
     assert "weights.ckpt" in launch.text, launch.text
@@ -66,7 +66,7 @@ def exits_0_without_checkpoint(bench: Bench) -> Seen:
     injected="SIGKILL to the parent of rank 0 in epoch 2, iteration 2; the ranks train on",
     must="killed; the ranks are ended; resumes by itself, completes",
 )
-def launcher_sigkilled(bench: Bench) -> Seen:
+def launcher_sigkilled(bench: Bench) -> Measurement:
     bench.inject(kind="sigkill-launcher", rank=0, epoch=2, iteration=2)
     return bench.resumed(bench.train(), "killed")
 
@@ -77,7 +77,7 @@ def launcher_sigkilled(bench: Bench) -> Seen:
     injected="ValueError in rank 0, epoch 1, iteration 2, each time",
     must="final after 3 attempts in one launch",
 )
-def crash_loop(bench: Bench) -> Seen:
+def crash_loop(bench: Bench) -> Measurement:
     bench.inject(kind="error", rank=0, epoch=1, iteration=2, once=False)
     launch = bench.train()
     seen = bench.final(launch, 4, "trainer-bug", "trainer-bug", "trainer-bug")

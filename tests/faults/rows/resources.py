@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from faults.bench import Bench
-from faults.fault import Seen, fault
+from faults.fault import Measurement, fault
 from faults.launch import Launch
 
 DISK_MB = 32
-PERSON = "a person (exit status 2)"
+DECISION = "your decision (exit status 2)"
 DISK_FULL = "disk-full, final, nothing damaged; a relaunch with room completes"
 
 
@@ -21,7 +21,7 @@ def _mount(*arguments: str) -> bool:
 
 
 def _disk(bench: Bench, folder: Path) -> bool:
-    """A disk of its own at `folder` until all is looked at; False where this user may not mount."""
+    """A separate disk at `folder` until all is looked at; False if this user may not mount."""
     folder.mkdir(parents=True)
     if not _mount("-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)):
         return False
@@ -30,23 +30,23 @@ def _disk(bench: Bench, folder: Path) -> bool:
     return True
 
 
-def _then_completes(bench: Bench, seen: Seen, mend: Callable[[], object]) -> Seen:
-    """Once the cause is mended, typing the same again resumes after the last whole epoch and completes."""
+def _then_completes(bench: Bench, seen: Measurement, fix: Callable[[], object]) -> Measurement:
+    """Once the cause is fixed, the same command again resumes after the last whole epoch and completes."""
     before = len(bench.attempts())
-    mend()
+    fix()
     launch = bench.train()
     status = launch.wait()
-    assert (status, bench.complete()) == (0, True), f"mended, it ended {status} and said:\n{launch.text}"
+    assert (status, bench.complete()) == (0, True), f"once fixed, it ended {status} and said:\n{launch.text}"
     point = bench.attempts()[before].resumed_from
-    assert point, f"mended, it began anew:\n{launch.text}"
-    assert point.epoch == 1, f"mended, it resumed after epoch {point.epoch}"
-    return replace(seen, result="final; mended, it resumes and completes")
+    assert point, f"once fixed, it began from scratch:\n{launch.text}"
+    assert point.epoch == 1, f"once fixed, it resumed after epoch {point.epoch}"
+    return replace(seen, result="final; fixed, it resumes and completes")
 
 
-def _full(bench: Bench, kind: str, mend: Callable[[], object]) -> Seen:
+def _full(bench: Bench, kind: str, fix: Callable[[], object]) -> Measurement:
     bench.inject(kind=kind, rank=0, epoch=2, iteration=2)
     seen = bench.final(bench.train(), 2, "disk-full")
-    return _then_completes(bench, seen, mend)
+    return _then_completes(bench, seen, fix)
 
 
 @fault(
@@ -56,7 +56,7 @@ def _full(bench: Bench, kind: str, mend: Callable[[], object]) -> Seen:
     " user may not mount)",
     must=DISK_FULL,
 )
-def disk_full(bench: Bench) -> Seen:
+def disk_full(bench: Bench) -> Measurement:
     disk = bench.folder / "small disk"
     if not _disk(bench, disk):
         return quota(bench)
@@ -66,11 +66,11 @@ def disk_full(bench: Bench) -> Seen:
 
 @fault(
     "results-full",
-    "disk full, records and logs lie on it too",
+    "disk full, records and logs are on it too",
     injected="epoch 2, iteration 2: the tmpfs of runs/ is filled to its last byte",
     must="final, one sentence, nothing damaged; a relaunch with room completes",
 )
-def results_full(bench: Bench) -> Seen:
+def results_full(bench: Bench) -> Measurement:
     runs = bench.folder / "runs"
     assert _disk(bench, runs), "this user may not mount"
     bench.inject(kind="disk-full", rank=0, epoch=2, iteration=2)
@@ -78,7 +78,7 @@ def results_full(bench: Bench) -> Seen:
     last = _one_sentence(launch, "free space")
     assert "the disk is full" in last, f"its last line does not say why: {last}"
     noticed_s = launch.lines[-1][0] - bench.moments()[0]["at_s"]
-    seen = Seen(noticed_s, bench.attempts()[0].end or "end not recorded", PERSON, "final")
+    seen = Measurement(noticed_s, bench.attempts()[0].end or "end not recorded", DECISION, "final")
     return _then_completes(bench, seen, (runs / "ballast").unlink)
 
 
@@ -97,7 +97,7 @@ def _one_sentence(launch: Launch, says: str) -> str:
     injected="epoch 2, iteration 2: RLIMIT_FSIZE of rank 0 becomes half a checkpoint",
     must=DISK_FULL,
 )
-def quota(bench: Bench) -> Seen:
+def quota(bench: Bench) -> Measurement:
     return _full(bench, "file-size", bench.inject)
 
 
@@ -116,17 +116,17 @@ def _read_only(bench: Bench, disk: Path) -> Callable[[], object]:
     " missed, where this user may not mount)",
     must="final before any attempt, one sentence, nothing damaged; writable again, it completes",
 )
-def results_read_only(bench: Bench) -> Seen:
+def results_read_only(bench: Bench) -> Measurement:
     runs = bench.folder / "runs"
     assert _disk(bench, runs), "this user may not mount"
-    mend = _read_only(bench, runs)
+    fix = _read_only(bench, runs)
     launch = bench.train()
     last = _one_sentence(launch, "writable and run the same command again")
     assert "Read-only file system" in last, f"its last line does not say why: {last}"
     assert len(bench.attempts()) == 1, "an attempt was begun"
     noticed_s = launch.said_at("Read-only file system") - bench.moments()[-1]["at_s"]
-    seen = Seen(noticed_s, "not begun", PERSON, "final")
-    return _then_completes(bench, seen, mend)
+    seen = Measurement(noticed_s, "not begun", DECISION, "final")
+    return _then_completes(bench, seen, fix)
 
 
 @fault(
@@ -135,11 +135,11 @@ def results_read_only(bench: Bench) -> Seen:
     injected="the work dir's file system is remounted read-only after an interrupt in epoch 2",
     must=DISK_FULL,
 )
-def work_dir_read_only(bench: Bench) -> Seen:
+def work_dir_read_only(bench: Bench) -> Measurement:
     disk = bench.folder / "small disk"
     assert _disk(bench, disk), "this user may not mount"
     bench.configure(work_dir=str(disk / "stage1"))
-    mend = _read_only(bench, disk)
+    fix = _read_only(bench, disk)
     launch = bench.train()
     injected_s = bench.moments()[-1]["at_s"]
     bench.injected_now("still read-only")
@@ -147,8 +147,8 @@ def work_dir_read_only(bench: Bench) -> Seen:
     assert ends == ["interrupted", "disk-full"], f"the attempts ended {ends}; it said:\n{launch.text}"
     ended_s = bench.attempts()[-1].ended_s
     assert ended_s
-    seen = Seen(ended_s - injected_s, "disk-full", PERSON, "final")
-    return _then_completes(bench, seen, mend)
+    seen = Measurement(ended_s - injected_s, "disk-full", DECISION, "final")
+    return _then_completes(bench, seen, fix)
 
 
 # ---------------------------------------------------------------------- memory
@@ -158,9 +158,9 @@ def work_dir_read_only(bench: Bench) -> Seen:
     "host-memory-once",
     "host out of memory, once",
     injected="epoch 2, iteration 3: RLIMIT_AS in rank 1, then an 8 GiB tensor",
-    must="oom-host; tried once more, completes",
+    must="oom-host; tried again, completes",
 )
-def host_memory_once(bench: Bench) -> Seen:
+def host_memory_once(bench: Bench) -> Measurement:
     bench.inject(kind="memory-of-torch", rank=1, epoch=2, iteration=3)
     seen = bench.resumed(bench.train(), "oom-host")
     assert "DefaultCPUAllocator" in bench.log(1), "torch's allocator never said that memory ran out"
@@ -171,9 +171,9 @@ def host_memory_once(bench: Bench) -> Seen:
     "host-memory-again",
     "host out of memory, again and again",
     injected="epoch 1, iteration 3: RLIMIT_AS in rank 1, then 8 GiB of bytes, each time",
-    must="oom-host; tried once more, then final",
+    must="oom-host; tried again, then final",
 )
-def host_memory_again(bench: Bench) -> Seen:
+def host_memory_again(bench: Bench) -> Measurement:
     bench.inject(kind="memory-of-python", rank=1, epoch=1, iteration=3, once=False)
     seen = bench.final(bench.train(), 2, "oom-host", "oom-host")
     assert "MemoryError" in bench.log(2), "Python never said that memory ran out"
@@ -186,6 +186,6 @@ def host_memory_again(bench: Bench) -> Seen:
     injected="epoch 2, iteration 3: rank 1 raises torch's own OutOfMemoryError with its real text",
     must="oom-gpu, final at once",
 )
-def gpu_memory(bench: Bench) -> Seen:
+def gpu_memory(bench: Bench) -> Measurement:
     bench.inject(kind="memory-of-gpu", rank=1, epoch=2, iteration=3)
     return bench.final(bench.train(), 2, "oom-gpu")

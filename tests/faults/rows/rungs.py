@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from faults.bench import STAGE, Bench, assert_final, went_on
-from faults.fault import Seen, fault
+from faults.bench import STAGE, Bench, assert_final, next_attempt
+from faults.fault import Measurement, fault
 from faults.launch import Launch
 
 PROBE_TIMEOUT_S = 30.0
@@ -15,7 +15,7 @@ PROBE_TIMEOUT_S = 30.0
     injected="rank 1's connections are cut in epoch 2, iteration 3; from then on the rung has no interface",
     must="comm; next rung, resumes, completes, warning in the report",
 )
-def rung_breaks(bench: Bench) -> Seen:
+def rung_breaks(bench: Bench) -> Measurement:
     breaking = {"gloo-upper": {"backend": "gloo", "env": {"INJECTED_RUNG": "network-may-break"}}}
     bench.configure(backends=["gloo-upper", "gloo"], rungs=breaking)
     bench.inject(kind="disconnect-for-good", rank=1, epoch=2, iteration=3)
@@ -36,7 +36,7 @@ def rung_breaks(bench: Bench) -> Seen:
     injected="rank 1's connections are cut in epoch 2, iteration 3, and again in epoch 3, iteration 2",
     must="comm; the same rung again, then the next one; completes",
 )
-def comm_twice(bench: Bench) -> Seen:
+def comm_twice(bench: Bench) -> Measurement:
     bench.configure(backends=["gloo", "gloo-lower"], rungs={"gloo-lower": {"backend": "gloo"}})
     bench.inject(
         {"kind": "disconnect", "rank": 1, "epoch": 2, "iteration": 3},
@@ -54,7 +54,7 @@ def comm_twice(bench: Bench) -> Seen:
     injected="rank 1 loses its connections and raises ValueError; rank 0 prints gloo's error",
     must="trainer-bug, no step down; completes",
 )
-def comm_text_of_another(bench: Bench) -> Seen:
+def comm_text_of_another(bench: Bench) -> Measurement:
     bench.configure(backends=["gloo", "gloo-lower"], rungs={"gloo-lower": {"backend": "gloo"}})
     bench.inject(kind="error-after-disconnect", rank=1, epoch=2, iteration=3)
     seen = bench.resumed(bench.train(), "trainer-bug")
@@ -64,17 +64,17 @@ def comm_text_of_another(bench: Bench) -> Seen:
     return seen
 
 
-def _fell_back(bench: Bench, launch: Launch, upper: str) -> Seen:
+def _fell_back(bench: Bench, launch: Launch, upper: str) -> Measurement:
     """The first attempt ran on the second rung, and nothing else happened."""
     status, records = launch.wait(), bench.attempts()
     assert status == 0, f"the launch ended with exit status {status} and said:\n{launch.text}"
     found = [(record.backend, record.end) for record in records]
     assert found == [("gloo", "done")], f"the attempts ran and ended as {found}"
-    assert "falls back to gloo" in launch.text, f"the fallback was silent:\n{launch.text}"
+    assert "falls back to gloo" in launch.text, f"the fallback was not reported:\n{launch.text}"
     assert bench.complete(), "train.json does not tell of the last epoch"
     noticed_s = launch.said_at(rf"warning: {upper} (fails|hangs) here") - launch.started_s
     outcome = next(probe.outcome for probe in records[0].probes if probe.rung == upper)
-    return Seen(noticed_s, f"probe {outcome}", went_on(records[0]), "completes")
+    return Measurement(noticed_s, f"probe {outcome}", next_attempt(records[0]), "completes")
 
 
 @fault(
@@ -83,7 +83,7 @@ def _fell_back(bench: Bench, launch: Launch, upper: str) -> Seen:
     injected="backends: [nccl, gloo] on a machine without a GPU",
     must="next rung within the deadline; completes",
 )
-def nccl_absent(bench: Bench) -> Seen:
+def nccl_absent(bench: Bench) -> Measurement:
     bench.configure(backends=["nccl", "gloo"])
     bench.injected_now("nccl-absent")
     return _fell_back(bench, bench.train(), "nccl")
@@ -95,7 +95,7 @@ def nccl_absent(bench: Bench) -> Seen:
     injected=f"rank 1 sleeps in the rung's all_reduce; probe_timeout_s: {PROBE_TIMEOUT_S:g}",
     must="next rung within the deadline; completes",
 )
-def probe_hangs(bench: Bench) -> Seen:
+def probe_hangs(bench: Bench) -> Measurement:
     hanging = {"gloo-hangs": {"backend": "gloo", "env": {"INJECTED_RUNG": "hangs"}}}
     bench.configure(backends=["gloo-hangs", "gloo"], rungs=hanging, probe_timeout_s=PROBE_TIMEOUT_S)
     bench.injected_now("probe-hangs")
@@ -111,7 +111,7 @@ def probe_hangs(bench: Bench) -> Seen:
     must="final, one sentence, no attempt",
     quick=True,
 )
-def all_rungs_fail(bench: Bench) -> Seen:
+def all_rungs_fail(bench: Bench) -> Measurement:
     broken = {"gloo-broken": {"backend": "gloo", "env": {"INJECTED_RUNG": "no-network"}}}
     bench.configure(backends=["nccl", "gloo-broken"], rungs=broken)
     bench.injected_now("all-rungs-fail")
@@ -122,4 +122,4 @@ def all_rungs_fail(bench: Bench) -> Seen:
         assert rung in sentence, f"the last line does not say that {rung}:\n{sentence}"
     assert not bench.attempts(), f"{len(bench.attempts())} attempts were begun"
     noticed_s = launch.said_at("no backend of the ladder works") - launch.started_s
-    return Seen(noticed_s, "every probe fails", "a person (exit status 4)", "final")
+    return Measurement(noticed_s, "every probe fails", "your decision (exit status 4)", "final")

@@ -9,8 +9,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from faults.bench import Bench, said_of, went_on
-from faults.fault import Seen, fault
+from faults.bench import Bench, ends_of, next_attempt
+from faults.fault import Measurement, fault
 from faults.launch import Launch
 from faults.slurm_bench import SLURM, STAGE1, SlurmBench
 from support.project import CONFIG
@@ -25,7 +25,7 @@ FOLLOWS = r"found alive; following it"
     must="re-attached to the job; one job in sacct, one attempt, completes",
     on_rig=True,
 )
-def controller_sigkilled(bench: SlurmBench) -> Seen:
+def controller_sigkilled(bench: SlurmBench) -> Measurement:
     killed, job = bench.held_in_job(*SLURM)
     bench.injected_now("controller-sigkilled")
     os.killpg(killed.process.pid, signal.SIGKILL)
@@ -36,15 +36,15 @@ def controller_sigkilled(bench: SlurmBench) -> Seen:
     followed_s = bench.said_at(relaunch, rf"job {job} {FOLLOWS}") - relaunch.started_s
     bench.undisturbed(relaunch)
     assert (bench.stage.parent / "report.html").exists(), "there is no report"
-    return Seen(followed_s, "done", f"the relaunch follows the job: {FOLLOWS}", "completes")
+    return Measurement(followed_s, "done", f"the relaunch follows the job: {FOLLOWS}", "completes")
 
 
 def _refused_by_the_lock(launch: Launch) -> None:
-    assert launch.wait() != 0, f"a controller started in spite of the lock:\n{launch.text}"
-    assert "--unlock" in launch.text, f"Snakemake does not say what to type:\n{launch.text}"
+    assert launch.wait() != 0, f"a controller started despite the lock:\n{launch.text}"
+    assert "--unlock" in launch.text, f"Snakemake does not say what to run:\n{launch.text}"
 
 
-def _stopped(bench: SlurmBench, signum: signal.Signals) -> Seen:
+def _stopped(bench: SlurmBench, signum: signal.Signals) -> Measurement:
     """The training was saved and ended, no job is left, and the same command again completes it."""
     launch, _ = bench.held_in_job(*STAGE1)
     bench.injected_now("asked-to-stop")
@@ -56,12 +56,14 @@ def _stopped(bench: SlurmBench, signum: signal.Signals) -> Seen:
     assert not bench.jobs_left(), f"a job is left: {bench.live()}"
     assert not bench.processes(), f"processes are left: {bench.processes()}"
     ends = [record.end for record in bench.attempts()]
-    assert ends == ["interrupted"], f"the attempts ended {said_of(bench.attempts())}; it said:\n{launch.text}"
+    assert ends == ["interrupted"], f"the attempts ended {ends_of(bench.attempts())}; it said:\n{launch.text}"
     bench.completes(bench.ended(*STAGE1))
     last = bench.attempts()[-1]
     assert last.resumed_from is not None, "the relaunch starts from the beginning"
     assert len(bench.jobs()) == 2, f"the jobs in accounting are {bench.jobs()}"
-    return Seen(ended_s, "interrupted", f"exit status {status}; the relaunch: {went_on(last)}", "completes")
+    return Measurement(
+        ended_s, "interrupted", f"exit status {status}; the relaunch: {next_attempt(last)}", "completes"
+    )
 
 
 def _first_end_s(bench: SlurmBench) -> float:
@@ -77,7 +79,7 @@ def _first_end_s(bench: SlurmBench) -> float:
     must="training ended and interrupted, no job left; the relaunch resumes, completes",
     on_rig=True,
 )
-def controller_sigterm(bench: SlurmBench) -> Seen:
+def controller_sigterm(bench: SlurmBench) -> Measurement:
     return _stopped(bench, signal.SIGTERM)
 
 
@@ -88,7 +90,7 @@ def controller_sigterm(bench: SlurmBench) -> Seen:
     must="training ended and interrupted, no job left; the relaunch resumes, completes",
     on_rig=True,
 )
-def controller_ctrl_c(bench: SlurmBench) -> Seen:
+def controller_ctrl_c(bench: SlurmBench) -> Measurement:
     return _stopped(bench, signal.SIGINT)
 
 
@@ -102,14 +104,14 @@ def controller_ctrl_c(bench: SlurmBench) -> Seen:
     must="the second is refused by Snakemake's lock; one job, one attempt, completes",
     on_rig=True,
 )
-def two_controllers(bench: SlurmBench) -> Seen:
+def two_controllers(bench: SlurmBench) -> Measurement:
     launch, _ = bench.held_in_job(*STAGE1)
     bench.injected_now("second-controller")
     second = bench.ended(*STAGE1)
     _refused_by_the_lock(second)
     refused_s = second.said_at("--unlock") - second.started_s
     bench.undisturbed(launch)
-    return Seen(refused_s, "done", f"the second ends with exit status {second.wait()}", "completes")
+    return Measurement(refused_s, "done", f"the second ends with exit status {second.wait()}", "completes")
 
 
 @fault(
@@ -120,7 +122,7 @@ def two_controllers(bench: SlurmBench) -> Seen:
     must="refused by the lease in one sentence that names the owner; one attempt, completes",
     on_rig=True,
 )
-def two_working_copies(bench: SlurmBench) -> Seen:
+def two_working_copies(bench: SlurmBench) -> Measurement:
     bench.ask_for(partition="both")
     bench.project.configure(lambda data: data.update(out=str(bench.folder / "runs")))
     other = _copy_of(bench)
@@ -138,9 +140,9 @@ def two_working_copies(bench: SlurmBench) -> Seen:
     bench.undisturbed_apart(launch)
     again = bench.start_in(other, *STAGE1)
     assert again.wait() == 0, f"after the training it ended {again.wait()}:\n{again.text}"
-    assert len(bench.attempts()) == 1, said_of(bench.attempts())
+    assert len(bench.attempts()) == 1, ends_of(bench.attempts())
     next_step = f"the second ends with exit status {status}; after the training it trains nothing"
-    return Seen(refused_s, "done", next_step, "completes")
+    return Measurement(refused_s, "done", next_step, "completes")
 
 
 def _copy_of(bench: Bench) -> Path:
@@ -161,10 +163,10 @@ def _said_by_its_job(folder: Path) -> str:
     "slurm-complete-triggered",
     "a complete stage is triggered again",
     injected="`--forcerun promote_stage1` when both stages are complete",
-    must="nothing is trained again: no job with a GPU in sacct",
+    must="nothing is retrained: no job with a GPU in sacct",
     on_rig=True,
 )
-def complete_triggered(bench: SlurmBench) -> Seen:
+def complete_triggered(bench: SlurmBench) -> Measurement:
     bench.project.configure(_second_stage)
     bench.completes(bench.ended(*SLURM))
     trained = bench.jobs()
@@ -179,11 +181,11 @@ def complete_triggered(bench: SlurmBench) -> Seen:
     assert bench.project.attempts() == {"stage1": 1, "stage2": 1}, bench.project.attempts()
     took_s = again.lines[-1][0] - again.started_s
     what = f"{len(added)} job of one core, none with a GPU" if added else "no job"
-    return Seen(took_s, "done", what, "completes")
+    return Measurement(took_s, "done", what, "completes")
 
 
 def _second_stage(data: dict[str, Any]) -> None:
-    """stage2 starts from what stage1 hands on; it trains as in every test."""
+    """stage2 starts from what stage1 promotes; it trains as in every test."""
     stages = data["runs"]["driving"]["stages"]
     stages["stage2"] = dict(
         CONFIG["runs"]["driving"]["stages"]["stage2"], resources=stages["stage1"]["resources"]

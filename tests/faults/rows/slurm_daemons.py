@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import time
 
-from faults.bench import went_on
-from faults.fault import Seen, fault
+from faults.bench import next_attempt
+from faults.fault import Measurement, fault
 from faults.launch import Launch
 from faults.slurm_bench import STAGE1, SlurmBench
 from slurm.rig import wait_for
@@ -23,11 +23,11 @@ NO_END = "no false end: one attempt, one job, completes"
     "slurm-node-lost-process-lives",
     "slurmd SIGKILLed, the training on its node lives on",
     injected="SIGKILL to the node's slurmd in epoch 2, iteration 3; Slurm requeues the job onto the other"
-    " node while the old training goes on",
+    " node while the old training still runs",
     must="the old one ends when the new one has taken over and trains nothing beside it; completes",
     on_rig=True,
 )
-def node_lost_process_lives(bench: SlurmBench) -> Seen:
+def node_lost_process_lives(bench: SlurmBench) -> Measurement:
     launch = _split(bench)
     again = bench.trains_again(launch)
     bench.go_on()
@@ -36,18 +36,20 @@ def node_lost_process_lives(bench: SlurmBench) -> Seen:
     bench.in_jobs("COMPLETED")
     assert again.resumed_from is not None, "it starts from the beginning"
     _two_hosts(bench)
-    return Seen(bench.since_s(again.started_s), "lost", f"the same job: {went_on(again)}", "completes")
+    return Measurement(
+        bench.since_s(again.started_s), "lost", f"the same job: {next_attempt(again)}", "completes"
+    )
 
 
 @fault(
     "slurm-node-lost-no-requeue-process-lives",
     "slurmd SIGKILLed, the training lives on, no requeue",
     injected="site.yaml: sbatch: [--no-requeue]; SIGKILL to the node's slurmd in epoch 2, iteration 3; the"
-    " new job starts on the other node while the old training goes on",
+    " new job starts on the other node while the old training still runs",
     must="NODE_FAIL is seen, submitted again as a second job, which takes over; completes",
     on_rig=True,
 )
-def node_lost_no_requeue_process_lives(bench: SlurmBench) -> Seen:
+def node_lost_no_requeue_process_lives(bench: SlurmBench) -> Measurement:
     bench.site(sbatch=["--no-requeue"])
     launch = _split(bench)
     again = bench.trains_again(launch)
@@ -57,7 +59,9 @@ def node_lost_no_requeue_process_lives(bench: SlurmBench) -> Seen:
     bench.in_jobs("NODE_FAIL", "COMPLETED")
     assert again.resumed_from is not None, "it starts from the beginning"
     _two_hosts(bench)
-    return Seen(bench.since_s(again.started_s), "lost", f"a new job: {went_on(again)}", "completes")
+    return Measurement(
+        bench.since_s(again.started_s), "lost", f"a new job: {next_attempt(again)}", "completes"
+    )
 
 
 def _split(bench: SlurmBench) -> Launch:
@@ -76,7 +80,7 @@ def _old_trains_nothing_after(bench: SlurmBench, at_s: float) -> None:
     """By their own stamps the ranks of attempt 1 trained nothing once attempt 2 had begun."""
     old = bench.attempts()[0].tag
     lines = [line for line in bench.stamps().lines if line["tag"] == old and line["at_s"] > at_s]
-    assert not lines, f"the old ranks went on after the takeover: {lines}"
+    assert not lines, f"the old ranks still trained after the takeover: {lines}"
 
 
 def _two_hosts(bench: SlurmBench) -> None:
@@ -92,7 +96,7 @@ def _two_hosts(bench: SlurmBench) -> None:
     must="seen, submitted again as a second job; resumes, completes",
     on_rig=True,
 )
-def node_fail_without_requeue(bench: SlurmBench) -> Seen:
+def node_fail_without_requeue(bench: SlurmBench) -> Measurement:
     bench.site(sbatch=["--no-requeue"])
     launch, job = bench.held_in_job(*STAGE1)
     daemon = f"slurmd.{bench.rig.booted().nodes[0]}"
@@ -100,7 +104,7 @@ def node_fail_without_requeue(bench: SlurmBench) -> Seen:
     bench.rig.stop(daemon, kill=True)
     wait_for(lambda: bench.rig.state(int(job)) == "NODE_FAIL", f"job {job} to fail", NODE_FAIL_S)
     bench.rig.start(daemon)
-    bench.said_at(launch, rf"job {job} is to go on as a new one: .*NODE_FAIL")
+    bench.said_at(launch, rf"job {job} will be resubmitted: .*NODE_FAIL")
     return bench.resumed_in_jobs(launch, "NODE_FAIL", "COMPLETED")
 
 
@@ -109,7 +113,7 @@ def node_fail_without_requeue(bench: SlurmBench) -> Seen:
 
 def _notices(bench: SlurmBench, launch: Launch) -> float:
     """The controller says that it got no answer, and later that it got one."""
-    return bench.since_s(bench.said_at(launch, "Slurm does not answer, asking on"))
+    return bench.since_s(bench.said_at(launch, "Slurm does not answer; retrying"))
 
 
 @fault(
@@ -119,7 +123,7 @@ def _notices(bench: SlurmBench, launch: Launch) -> float:
     must=NO_END,
     on_rig=True,
 )
-def slurmctld_restarted(bench: SlurmBench) -> Seen:
+def slurmctld_restarted(bench: SlurmBench) -> Measurement:
     launch, _ = bench.held_in_job(*STAGE1)
     bench.injected_now("slurmctld-ended")
     bench.rig.stop("slurmctld")
@@ -128,7 +132,7 @@ def slurmctld_restarted(bench: SlurmBench) -> Seen:
     noticed_s = _notices(bench, launch)
     bench.said_at(launch, "Slurm answers again")
     bench.undisturbed(launch)
-    return Seen(noticed_s, "done", "asks on", "completes")
+    return Measurement(noticed_s, "done", "keeps asking", "completes")
 
 
 @fault(
@@ -139,7 +143,7 @@ def slurmctld_restarted(bench: SlurmBench) -> Seen:
     must=NO_END,
     on_rig=True,
 )
-def slurmdbd_away(bench: SlurmBench) -> Seen:
+def slurmdbd_away(bench: SlurmBench) -> Measurement:
     launch, _ = bench.held_in_job(*STAGE1)
     bench.injected_now("slurmdbd-ended")
     bench.rig.stop("slurmdbd")
@@ -149,7 +153,7 @@ def slurmdbd_away(bench: SlurmBench) -> Seen:
     bench.undisturbed(launch)
     ended_s = bench.attempts()[0].ended_s
     assert ended_s is not None
-    return Seen(bench.since_s(ended_s), "done", "the training's end is seen all the same", "completes")
+    return Measurement(bench.since_s(ended_s), "done", "the training's end is seen anyway", "completes")
 
 
 @fault(
@@ -159,7 +163,7 @@ def slurmdbd_away(bench: SlurmBench) -> Seen:
     must=NO_END,
     on_rig=True,
 )
-def squeue_away(bench: SlurmBench) -> Seen:
+def squeue_away(bench: SlurmBench) -> Measurement:
     says = "slurm_load_jobs error: Socket timed out on send/recv operation"
     away = bench.wrap("squeue", f"if [ -e \"$HERE/away\" ]; then echo '{says}' >&2; exit 1; fi") / "away"
     launch, _ = bench.held_in_job(*STAGE1)
@@ -171,4 +175,4 @@ def squeue_away(bench: SlurmBench) -> Seen:
     bench.said_at(launch, "Slurm answers again")
     assert len(re.findall("Slurm does not answer", launch.text)) == 1, f"it says so again:\n{launch.text}"
     bench.undisturbed(launch)
-    return Seen(noticed_s, "done", "asks on", "completes")
+    return Measurement(noticed_s, "done", "keeps asking", "completes")

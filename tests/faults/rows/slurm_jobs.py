@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from faults.bench import EPOCHS, went_on
-from faults.fault import Seen, fault
+from faults.bench import EPOCHS, next_attempt
+from faults.fault import Measurement, fault
 from faults.slurm_bench import STAGE1, SlurmBench
 from slurm.wrapped import asked_s
 
@@ -23,7 +23,7 @@ REQUEUED = "same job id, one job in sacct; resumes, completes"
     " the relaunch completes",
     on_rig=True,
 )
-def scancel(bench: SlurmBench) -> Seen:
+def scancel(bench: SlurmBench) -> Measurement:
     commands = bench.wrap("squeue")
     launch, job = bench.held_in_job(*STAGE1)
     bench.injected_now("scancelled")
@@ -43,8 +43,8 @@ def scancel(bench: SlurmBench) -> Seen:
     *_, first, last = bench.attempts()
     assert last.resumed_from is not None, "the relaunch starts from the beginning"
     assert [one["State"] for one in bench.jobs()] == ["CANCELLED", "COMPLETED"], bench.jobs()
-    said = f"seen at poll {polls[0]}, failed at poll {polls[1]} after its end; the relaunch: {went_on(last)}"
-    return Seen(bench.since_s(seen_s), str(first.end), said, "completes")
+    said = f"seen at poll {polls[0]}, failed at poll {polls[1]} after its end; relaunch: {next_attempt(last)}"
+    return Measurement(bench.since_s(seen_s), str(first.end), said, "completes")
 
 
 @fault(
@@ -54,14 +54,14 @@ def scancel(bench: SlurmBench) -> Seen:
     must=REQUEUED,
     on_rig=True,
 )
-def requeue(bench: SlurmBench) -> Seen:
+def requeue(bench: SlurmBench) -> Measurement:
     launch, job = bench.held_in_job(*STAGE1)
     bench.injected_now("requeued")
     bench.rig.scontrol("requeue", job)
     return bench.resumed_in_jobs(launch, "COMPLETED")
 
 
-def _preempted(bench: SlurmBench, partition: str, *states: str) -> Seen:
+def _preempted(bench: SlurmBench, partition: str, *states: str) -> Measurement:
     bench.ask_for(partition=partition)
     launch, _ = bench.held_in_job(*STAGE1)
     bench.injected_now("preempted")
@@ -75,23 +75,23 @@ def _preempted(bench: SlurmBench, partition: str, *states: str) -> Seen:
 
 @fault(
     "slurm-preempted-with-grace",
-    "preempted, with a time of grace",
+    "preempted, with a grace time",
     injected="a job of another partition wants the node in epoch 2, iteration 3; GraceTime=20",
     must=REQUEUED,
     on_rig=True,
 )
-def preempted_with_grace(bench: SlurmBench) -> Seen:
+def preempted_with_grace(bench: SlurmBench) -> Measurement:
     return _preempted(bench, "gpu", "COMPLETED")
 
 
 @fault(
     "slurm-preempted-without-grace",
-    "preempted, without a time of grace",
+    "preempted, without a grace time",
     injected="a job of another partition wants the node in epoch 2, iteration 3; GraceTime=0",
     must=REQUEUED,
     on_rig=True,
 )
-def preempted_without_grace(bench: SlurmBench) -> Seen:
+def preempted_without_grace(bench: SlurmBench) -> Measurement:
     return _preempted(bench, "nograce", "COMPLETED")
 
 
@@ -103,19 +103,19 @@ def preempted_without_grace(bench: SlurmBench) -> Seen:
     must="seen, submitted again as a second job; resumes, completes",
     on_rig=True,
 )
-def preempted_without_requeue(bench: SlurmBench) -> Seen:
+def preempted_without_requeue(bench: SlurmBench) -> Measurement:
     bench.site(sbatch=["--no-requeue"])
     launch, job = bench.held_in_job(*STAGE1)
     bench.injected_now("preempted")
     bench.preempt()
     again = bench.trains_again(launch)
     bench.completes(launch)
-    launch.said_at(rf"job {job} is to go on as a new one")
+    launch.said_at(rf"job {job} will be resubmitted")
     assert again.resumed_from is not None, "it starts from the beginning"
     assert len(bench.jobs()) == 2, f"the jobs in accounting are {bench.jobs()}"
     ends = ", ".join(str(record.end) for record in bench.attempts()[:-1])
     assert ends == "preempted", f"the attempts ended {ends}"
-    return Seen(bench.since_s(again.started_s), ends, f"a new job: {went_on(again)}", "completes")
+    return Measurement(bench.since_s(again.started_s), ends, f"a new job: {next_attempt(again)}", "completes")
 
 
 @fault(
@@ -126,7 +126,7 @@ def preempted_without_requeue(bench: SlurmBench) -> Seen:
     must="three legs under one job id, each with a new checkpoint; completes",
     on_rig=True,
 )
-def time_limit_twice(bench: SlurmBench) -> Seen:
+def time_limit_twice(bench: SlurmBench) -> Measurement:
     bench.ask_for(runtime_min=2)
     bench.configure(hang_timeout_s=600)
     launch, _ = bench.held_in_job(*STAGE1, later=((3, 1),))
@@ -147,7 +147,7 @@ def time_limit_twice(bench: SlurmBench) -> Seen:
     said = (
         f"the same job, three legs that begin after epochs {points}, {between_s:.0f} s from one to the next"
     )
-    return Seen(bench.since_s(first_s), "time-limit, time-limit", said, "completes")
+    return Measurement(bench.since_s(first_s), "time-limit, time-limit", said, "completes")
 
 
 @fault(
@@ -157,7 +157,7 @@ def time_limit_twice(bench: SlurmBench) -> Seen:
     must="no false hang; one attempt, completes",
     on_rig=True,
 )
-def suspended(bench: SlurmBench) -> Seen:
+def suspended(bench: SlurmBench) -> Measurement:
     bench.configure(hang_timeout_s=LIMIT_S)
     launch, job = bench.held_in_job(*STAGE1)
     bench.injected_now("suspended")
@@ -166,4 +166,6 @@ def suspended(bench: SlurmBench) -> Seen:
     time.sleep(SUSPENDED_S)
     bench.rig.scontrol("resume", job)
     bench.undisturbed(launch)
-    return Seen(bench.since_s(seen_s), "done", "waits; after resume the attempt goes on", "completes")
+    return Measurement(
+        bench.since_s(seen_s), "done", "waits; after resume the attempt continues", "completes"
+    )

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from faults.bench import EPOCHS, IN_ALLOCATION, MARK, SNAKEMAKE, STAGE, TRAIN, Bench, said_of, went_on
-from faults.fault import Seen, fault
+from faults.bench import EPOCHS, IN_ALLOCATION, MARK, SNAKEMAKE, STAGE, TRAIN, Bench, ends_of, next_attempt
+from faults.fault import Measurement, fault
 from faults.launch import Launch
 from support.supervising import carrying
 
 FOLLOWS_SUPERVISOR = r"trains it already, so this start follows it"
-FOLLOWS = r"attempt 1 goes on though its supervisor died: following it"
+FOLLOWS = r"attempt 1 continues though its supervisor died: following it"
 LIMIT_S = 45.0  # as in hangs.py
 ROUNDS = 50
 
@@ -39,7 +39,7 @@ def _relaunched(bench: Bench) -> Launch:
 def _one_training(bench: Bench, what: str) -> None:
     """The stage is complete after one attempt, whose trainer was started once."""
     ends = [record.end for record in bench.attempts()]
-    assert ends == ["done"], f"{what}, the attempts ended {said_of(bench.attempts())}"
+    assert ends == ["done"], f"{what}, the attempts ended {ends_of(bench.attempts())}"
     tags = {line["tag"] for line in bench.stamps().of("start")}
     assert len(tags) == 1, f"{what}, {len(tags)} trainers had been started"
     assert bench.complete(), f"{what}, train.json does not tell of the last epoch"
@@ -55,13 +55,13 @@ def _succeeds(launch: Launch) -> None:
     injected="SIGKILL to the supervisor in epoch 2, iteration 3; `trainrelay train` again",
     must="the relaunch follows the living trainer; completes in the same attempt",
 )
-def supervisor_sigkilled(bench: Bench) -> Seen:
+def supervisor_sigkilled(bench: Bench) -> Measurement:
     relaunch = _relaunched(bench)
     bench.go_on()
     _succeeds(relaunch)
     _one_training(bench, "after the relaunch")
     noticed_s = relaunch.said_at(FOLLOWS) - relaunch.started_s
-    return Seen(noticed_s, "done", "the relaunch follows attempt 1", "completes")
+    return Measurement(noticed_s, "done", "the relaunch follows attempt 1", "completes")
 
 
 @fault(
@@ -71,7 +71,7 @@ def supervisor_sigkilled(bench: Bench) -> Seen:
     " iteration 3; `trainrelay train` again",
     must="the relaunch follows the living trainer; completes in the same attempt",
 )
-def supervisor_sigkilled_cleared_environment(bench: Bench) -> Seen:
+def supervisor_sigkilled_cleared_environment(bench: Bench) -> Measurement:
     _cleared_environment(bench)
     relaunch = _relaunched(bench)
     assert not carrying(bench.attempts()[0].tag), "the trainer's environment was not cleared"
@@ -81,7 +81,7 @@ def supervisor_sigkilled_cleared_environment(bench: Bench) -> Seen:
     starts = bench.stamps().of("start")
     assert len({line["pid"] for line in starts}) == len({line["rank"] for line in starts}), starts
     noticed_s = relaunch.said_at(FOLLOWS) - relaunch.started_s
-    return Seen(noticed_s, "done", "the relaunch follows attempt 1", "completes")
+    return Measurement(noticed_s, "done", "the relaunch follows attempt 1", "completes")
 
 
 def _cleared_environment(bench: Bench) -> None:
@@ -105,7 +105,7 @@ def _cleared_environment(bench: Bench) -> None:
     injected="SIGKILL to the supervisor in epoch 2, iteration 3; when a relaunch follows, SIGKILL to rank 1",
     must="killed; the relaunch tries again, resumes, completes",
 )
-def orphan_dies(bench: Bench) -> Seen:
+def orphan_dies(bench: Bench) -> Measurement:
     relaunch = _relaunched(bench)
     rank = next(line["pid"] for line in bench.stamps().of("start") if line["rank"] == 1)
     bench.injected_now("rank-sigkilled")
@@ -117,10 +117,10 @@ def orphan_dies(bench: Bench) -> Seen:
 @fault(
     "orphan-hangs",
     "supervisor SIGKILLed; the trainer that the relaunch follows hangs",
-    injected="SIGKILL to the supervisor in epoch 2, iteration 3, where rank 0 then waits for ever",
+    injected="SIGKILL to the supervisor in epoch 2, iteration 3, where rank 0 then waits indefinitely",
     must=f"hang, noticed after {LIMIT_S:g} s without progress; the relaunch resumes, completes",
 )
-def orphan_hangs(bench: Bench) -> Seen:
+def orphan_hangs(bench: Bench) -> Measurement:
     bench.configure(hang_timeout_s=LIMIT_S)
     relaunch = _relaunched(bench)
     seen = bench.resumed(relaunch, "hang")
@@ -150,10 +150,10 @@ def _snakemake_killed(bench: Bench) -> Launch:
 
 
 def _unlocked(bench: Bench) -> None:
-    """What a person types after Snakemake itself said so."""
+    """What you run after Snakemake itself said so."""
     locked = bench.snakemake()
-    assert locked.wait() != 0, f"Snakemake started in spite of the lock:\n{locked.text}"
-    assert "--unlock" in locked.text, f"Snakemake does not say what to type:\n{locked.text}"
+    assert locked.wait() != 0, f"Snakemake started despite the lock:\n{locked.text}"
+    assert "--unlock" in locked.text, f"Snakemake does not say what to run:\n{locked.text}"
     _succeeds(bench.ended("snakemake", "--unlock"))
 
 
@@ -164,7 +164,7 @@ def _unlocked(bench: Bench) -> None:
     " inside an allocation",
     must="refused inside an allocation; else the relaunch follows the old supervisor, then trains nothing",
 )
-def snakemake_sigkilled(bench: Bench) -> Seen:
+def snakemake_sigkilled(bench: Bench) -> Measurement:
     old = _snakemake_killed(bench)
     _unlocked(bench)
     refused = bench.ended(*SNAKEMAKE, **IN_ALLOCATION)
@@ -177,7 +177,7 @@ def snakemake_sigkilled(bench: Bench) -> Seen:
     _succeeds(relaunch)
     _one_training(bench, f"after the old supervisor, which said:\n{old.text}\n")
     _handed_on(bench)
-    return Seen(noticed_s, "done", "the relaunch follows the old supervisor", "completes")
+    return Measurement(noticed_s, "done", "the relaunch follows the old supervisor", "completes")
 
 
 @fault(
@@ -186,7 +186,7 @@ def snakemake_sigkilled(bench: Bench) -> Seen:
     injected="SIGKILL to both in epoch 2, iteration 3; `snakemake --unlock`, then `snakemake`",
     must="the relaunch follows the living trainer; completes in the same attempt",
 )
-def snakemake_and_supervisor_sigkilled(bench: Bench) -> Seen:
+def snakemake_and_supervisor_sigkilled(bench: Bench) -> Measurement:
     _snakemake_killed(bench)
     os.kill(bench.attempts()[0].supervisor_pid, signal.SIGKILL)
     _unlocked(bench)
@@ -196,7 +196,7 @@ def snakemake_and_supervisor_sigkilled(bench: Bench) -> Seen:
     _succeeds(relaunch)
     _one_training(bench, "after the relaunch")
     _handed_on(bench)
-    return Seen(noticed_s, "done", "the relaunch follows attempt 1", "completes")
+    return Measurement(noticed_s, "done", "the relaunch follows attempt 1", "completes")
 
 
 def _handed_on(bench: Bench) -> None:
@@ -209,22 +209,24 @@ def _handed_on(bench: Bench) -> None:
 # ---------------------------------------------------------------------- asked to stop
 
 
-def _stopped(bench: Bench, launch: Launch, status: int | None) -> Seen:
+def _stopped(bench: Bench, launch: Launch, status: int | None) -> Measurement:
     """Nothing is left of a launch that was asked to stop; the same command again completes the stage."""
     found = launch.wait()
     left, records = bench.processes(), bench.attempts()
     assert found == status if status is not None else found != 0, f"exit status {found}:\n{launch.text}"
     assert not left, f"{len(left)} processes outlived it: {left}"
     ends = [record.end for record in records]
-    assert ends == ["interrupted"], f"the attempts ended {said_of(records)}; it said:\n{launch.text}"
+    assert ends == ["interrupted"], f"the attempts ended {ends_of(records)}; it said:\n{launch.text}"
     assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
     assert "run the same command again to resume after epoch 1" in launch.text.lower(), launch.text
     _succeeds(bench.ended(*_argv(launch)))
     records = bench.attempts()
-    assert [record.end for record in records] == ["interrupted", "done"], said_of(records)
+    assert [record.end for record in records] == ["interrupted", "done"], ends_of(records)
     assert bench.complete(), "train.json does not tell of the last epoch"
     noticed_s = _ended_after(bench, "asked-to-stop")
-    return Seen(noticed_s, "interrupted", f"exit status {found}; {went_on(records[-1])}", "completes")
+    return Measurement(
+        noticed_s, "interrupted", f"exit status {found}; {next_attempt(records[-1])}", "completes"
+    )
 
 
 def _argv(launch: Launch) -> list[str]:
@@ -232,14 +234,14 @@ def _argv(launch: Launch) -> list[str]:
     return argv
 
 
-def _at_supervisor(bench: Bench, signum: signal.Signals) -> Seen:
+def _at_supervisor(bench: Bench, signum: signal.Signals) -> Measurement:
     launch = bench.held(*TRAIN)
     bench.injected_now("asked-to-stop")
     launch.process.send_signal(signum)
     return _stopped(bench, launch, 75)
 
 
-def _at_group_of_snakemake(bench: Bench, signum: signal.Signals) -> Seen:
+def _at_group_of_snakemake(bench: Bench, signum: signal.Signals) -> Measurement:
     launch = bench.held(*SNAKEMAKE)
     bench.injected_now("asked-to-stop")
     os.killpg(launch.process.pid, signum)
@@ -252,7 +254,7 @@ def _at_group_of_snakemake(bench: Bench, signum: signal.Signals) -> Seen:
     injected="SIGTERM in epoch 2, iteration 3; the same command again",
     must="interrupted, exit status 75, no process left; the relaunch resumes, completes",
 )
-def sigterm_at_supervisor(bench: Bench) -> Seen:
+def sigterm_at_supervisor(bench: Bench) -> Measurement:
     return _at_supervisor(bench, signal.SIGTERM)
 
 
@@ -262,7 +264,7 @@ def sigterm_at_supervisor(bench: Bench) -> Seen:
     injected="SIGINT in epoch 2, iteration 3; the same command again",
     must="interrupted, exit status 75, no process left; the relaunch resumes, completes",
 )
-def sigint_at_supervisor(bench: Bench) -> Seen:
+def sigint_at_supervisor(bench: Bench) -> Measurement:
     return _at_supervisor(bench, signal.SIGINT)
 
 
@@ -272,7 +274,7 @@ def sigint_at_supervisor(bench: Bench) -> Seen:
     injected="SIGINT to Snakemake's process group in epoch 2, iteration 3; `snakemake` again",
     must="interrupted, no process left; the relaunch resumes, completes",
 )
-def sigint_at_snakemake(bench: Bench) -> Seen:
+def sigint_at_snakemake(bench: Bench) -> Measurement:
     return _at_group_of_snakemake(bench, signal.SIGINT)
 
 
@@ -282,7 +284,7 @@ def sigint_at_snakemake(bench: Bench) -> Seen:
     injected="SIGTERM to Snakemake's process group in epoch 2, iteration 3; `snakemake` again",
     must="interrupted, no process left; the relaunch resumes, completes",
 )
-def sigterm_at_group_of_snakemake(bench: Bench) -> Seen:
+def sigterm_at_group_of_snakemake(bench: Bench) -> Measurement:
     return _at_group_of_snakemake(bench, signal.SIGTERM)
 
 
@@ -292,7 +294,7 @@ def sigterm_at_group_of_snakemake(bench: Bench) -> Seen:
     injected="SIGTERM to Snakemake alone in epoch 2, iteration 3; `snakemake` again",
     must="Snakemake lets the training end, starts nothing more; no process left; the relaunch trains nothing",
 )
-def sigterm_at_snakemake(bench: Bench) -> Seen:
+def sigterm_at_snakemake(bench: Bench) -> Measurement:
     launch = bench.held(*SNAKEMAKE)
     bench.injected_now("asked-to-stop")
     launch.process.send_signal(signal.SIGTERM)
@@ -301,12 +303,12 @@ def sigterm_at_snakemake(bench: Bench) -> Seen:
     status = launch.wait()
     assert not bench.processes(), f"processes outlived it: {bench.processes()}"
     _one_training(bench, "after the SIGTERM")
-    assert not bench.promoted.exists(), f"Snakemake went on to promote:\n{launch.text}"
+    assert not bench.promoted.exists(), f"Snakemake promoted anyway:\n{launch.text}"
     _succeeds(bench.snakemake())
     _one_training(bench, "after the relaunch")
     _handed_on(bench)
     noticed_s -= next(moment["at_s"] for moment in bench.moments() if moment["kind"] == "asked-to-stop")
-    return Seen(noticed_s, "done", f"exit status {status}; the relaunch trains nothing", "completes")
+    return Measurement(noticed_s, "done", f"exit status {status}; the relaunch trains nothing", "completes")
 
 
 # ---------------------------------------------------------------------- started twice
@@ -319,7 +321,7 @@ def sigterm_at_snakemake(bench: Bench) -> Seen:
     " time inside an allocation",
     must="never two trainers, by their own start stamps; the loser follows, or is refused in an allocation",
 )
-def double_start(bench: Bench) -> Seen:
+def double_start(bench: Bench) -> Measurement:
     _toy_interpreter(bench)
     bench.injected_now("double-start")
     driver = bench.start("injected.injected_double_start", str(ROUNDS), *TRAIN[1:])
@@ -330,7 +332,7 @@ def double_start(bench: Bench) -> Seen:
     apart_ms = statistics.median(one["apart_s"] for one in rounds) * 1000
     wins = sum(_winner(one) == 0 for one in rounds)
     said = f"{ROUNDS} winners, {ROUNDS} losers; {apart_ms:.3f} ms apart (median); the first one won {wins}"
-    return Seen(max(refused_s), "done", said, "completes")
+    return Measurement(max(refused_s), "done", said, "completes")
 
 
 def _winner(seen: dict[str, Any]) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainrelay.checkpoint import glance, inspect, newest_sound
+from trainrelay.checkpoint import glance, inspect, newest_valid
 from trainrelay.errors import CheckpointError
 
 FILES = Path(__file__).with_name("files")
@@ -177,7 +177,7 @@ def test_a_second_pickle_that_torch_would_run_is_refused(
     mark.rmdir()
     assert "torch could load other data" in refusal(hostile)
     assert glance(hostile).problem is not None
-    chosen, skipped = newest_sound([(3, hostile), (2, saved)])
+    chosen, skipped = newest_valid([(3, hostile), (2, saved)])
     assert chosen is not None
     assert chosen.file.path == str(saved)
     assert str(hostile) in skipped[0]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainrelay.checkpoint import examine, inspect, newest_sound, verify
+from trainrelay.checkpoint import examine, inspect, newest_valid, verify
 from trainrelay.errors import CheckpointError
 
 MASK = torch.full((6, 6), float("-inf")).triu(1)
@@ -76,7 +76,7 @@ def diverged(path: Path, first: Path | None = None) -> str | None:
 def test_a_mask_of_infinities_is_no_divergence(tmp_path: Path, optimizer: str, style: str) -> None:
     """Even of the only checkpoint there is: it resumes and is promoted, and the facts tell of the mask."""
     path = saved(tmp_path / "epoch_1.pth", optimizer=KEEPS_STATE[optimizer], style=style)
-    facts, skipped = newest_sound([(1, path)], epoch_base=int(style == "detr"))
+    facts, skipped = newest_valid([(1, path)], epoch_base=int(style == "detr"))
     assert skipped == []
     assert facts is not None
     assert (facts.finite, facts.constant_infinity) == (True, "attention_mask")
@@ -92,7 +92,7 @@ def test_where_the_optimizer_does_not_prove_it_the_first_checkpoint_does(
     assert diverged(first) == "attention_mask"
     assert diverged(first, first) == "attention_mask"
     assert diverged(second, first) is None
-    facts, skipped = newest_sound([(2, second), (1, first)])
+    facts, skipped = newest_valid([(2, second), (1, first)])
     assert facts is not None
     assert (facts.epoch, facts.constant_infinity, skipped) == (2, "attention_mask", [])
 
@@ -104,7 +104,7 @@ def test_the_only_checkpoint_of_a_model_with_a_mask_is_valid(
 ) -> None:
     """A matrix of minus infinity and one other number alone: no step of a training leaves that."""
     path = saved(tmp_path / "checkpoint.pth", optimizer=KEEPS_NONE[optimizer], style=style)
-    facts, skipped = newest_sound([(1, path)], epoch_base=int(style == "detr"))
+    facts, skipped = newest_valid([(1, path)], epoch_base=int(style == "detr"))
     assert skipped == []
     assert facts is not None
     assert facts.constant_infinity == "attention_mask"

@@ -26,7 +26,7 @@ from torch._tensor import _rebuild_from_type_v2
 from torch._utils import _rebuild_device_tensor_from_numpy, _rebuild_parameter_with_state
 
 from trainrelay.checkpoint import inspect, machine
-from trainrelay.checkpoint.problems import Broken, Unsafe
+from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile
 from trainrelay.errors import CheckpointError
 
 
@@ -124,7 +124,7 @@ ANNEAL = b"c__builtin__\ngetattr\nctorch.optim.lr_scheduler\nOneCycleLR\n" + b"X
 @pytest.mark.parametrize("use", [b"K\x01K\x02K\x03\x87R", b"}b", b")\x81", b"Na"])
 def test_nothing_can_be_done_with_the_formula(use: bytes) -> None:
     unpickle(ANNEAL + b".", no_storage)
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenFile):
         unpickle(ANNEAL + use + b".", no_storage)
 
 
@@ -179,7 +179,7 @@ def test_what_is_larger_than_the_file_is_unsafe(
 @pytest.mark.parametrize("form", [b"\x85\x81", b"\x85}\x92", b"\x85R"], ids=["NEWOBJ", "NEWOBJ_EX", "REDUCE"])
 def test_however_the_call_is_written(form: bytes) -> None:
     made = b"c__builtin__\ntuple\nc__builtin__\nxrange\n" + HUGE + b"\x85R"
-    with pytest.raises(Unsafe, match="tuple"):
+    with pytest.raises(UnsafeFile, match="tuple"):
         unpickle(made + form + b".", no_storage)
 
 
@@ -271,7 +271,7 @@ BROKEN = {
 
 
 def no_storage(said: object) -> object:
-    raise Broken("refers to a storage")
+    raise BrokenFile("refers to a storage")
 
 
 def unpickle(data: bytes, load_storage: Callable[[object], object]) -> object:
@@ -281,14 +281,14 @@ def unpickle(data: bytes, load_storage: Callable[[object], object]) -> object:
 @pytest.mark.parametrize("trick", UNSAFE)
 def test_a_trick_to_reach_code_is_named(trick: str) -> None:
     data, wish = UNSAFE[trick]
-    with pytest.raises(Unsafe) as caught:
+    with pytest.raises(UnsafeFile) as caught:
         unpickle(data, no_storage)
     assert wish in str(caught.value)
 
 
 @pytest.mark.parametrize("trick", BROKEN)
 def test_a_pickle_that_makes_no_sense_is_broken_and_nothing_worse(trick: str) -> None:
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenFile):
         unpickle(BROKEN[trick], no_storage)
 
 
@@ -370,7 +370,7 @@ def test_structures_that_end_or_stop_a_plain_unpickler_are_harmless(tmp_path: Pa
 def test_more_objects_than_any_checkpoint_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainrelay.checkpoint.machine.MOST_OPCODES", 1000)
     unpickle(b"N0" * 400 + b"N.", no_storage)
-    with pytest.raises(Broken, match="more objects"):
+    with pytest.raises(BrokenFile, match="more objects"):
         unpickle(b"N0" * 600 + b"N.", no_storage)
 
 
@@ -443,7 +443,7 @@ PIECES = st.sampled_from(
 @quick
 @given(st.lists(st.one_of(OPCODES, PIECES), max_size=40))
 def test_opcodes_in_any_order_give_data_or_a_refusal(pieces: list[bytes]) -> None:
-    with contextlib.suppress(Broken, Unsafe):
+    with contextlib.suppress(BrokenFile, UnsafeFile):
         unpickle(b"".join(pieces) + b".", no_storage)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainrelay.checkpoint import inspect, newest_sound, verify
+from trainrelay.checkpoint import inspect, newest_valid, verify
 from trainrelay.errors import CheckpointError
 
 Make = Callable[..., dict[str, Any]]
@@ -29,7 +29,7 @@ def epochs(tmp_path: Path, mmcv_style: Make) -> Callable[..., list[tuple[int, Pa
 
 
 def test_the_newest_of_sound_ones_is_chosen_and_nothing_is_skipped(epochs: Any) -> None:
-    chosen, skipped = newest_sound(epochs(3))
+    chosen, skipped = newest_valid(epochs(3))
     assert chosen is not None
     assert (chosen.epoch, chosen.iteration, skipped) == (3, 30, [])
 
@@ -46,7 +46,7 @@ def test_unsound_ones_are_passed_over_with_a_sentence_each(epochs: Any, mmcv_sty
     whole = mmcv_style(epoch=3)
     whole["optimizer"]["state"][0]["exp_avg"][0] = float("inf")
     torch.save(whole, paths[3])
-    chosen, skipped = newest_sound(candidates)
+    chosen, skipped = newest_valid(candidates)
     assert chosen is not None
     assert chosen.file.path == str(paths[2])
     reasons = [
@@ -62,8 +62,8 @@ def test_unsound_ones_are_passed_over_with_a_sentence_each(epochs: Any, mmcv_sty
 
 
 def test_no_candidate_and_no_sound_candidate_give_none(tmp_path: Path) -> None:
-    assert newest_sound([]) == (None, [])
-    chosen, skipped = newest_sound([(1, tmp_path / "epoch_1.pth")])
+    assert newest_valid([]) == (None, [])
+    chosen, skipped = newest_valid([(1, tmp_path / "epoch_1.pth")])
     assert chosen is None
     assert "does not exist" in skipped[0]
 
@@ -71,7 +71,7 @@ def test_no_candidate_and_no_sound_candidate_give_none(tmp_path: Path) -> None:
 def test_older_ones_are_not_opened_once_a_sound_one_is_found(epochs: Any) -> None:
     candidates = epochs(2)
     candidates[1][1].write_bytes(b"broken")
-    assert newest_sound(candidates)[1] == []
+    assert newest_valid(candidates)[1] == []
 
 
 def test_the_expected_final_checkpoint_passes(saved: Path) -> None:
@@ -98,4 +98,4 @@ def test_a_failed_check_names_the_checkpoint_the_check_and_what_to_type(
     assert str(saved) in message
     assert f"fails the check {check}:" in message
     assert number in message
-    assert "type `checkpoint: {epoch: N}`" in message
+    assert "set `checkpoint: {epoch: N}`" in message

@@ -15,7 +15,7 @@ from trainrelay.config import load_config, overview
 from trainrelay.errors import TrainrelayError
 from trainrelay.operations import train
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Final, Outcome, StageJob
+from trainrelay.supervise import NeedsDecision, Outcome, StageJob
 from trainrelay.system.files import read_record
 
 
@@ -122,7 +122,7 @@ def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
         assert found is not None
         crashed = found.model_copy(update={"end": "trainer-bug", "reason": f"{job.name} crashed"})
         record.write_text(crashed.model_dump_json())
-        return Outcome(crashed, Final("it crashed", "mend it"))
+        return Outcome(crashed, NeedsDecision("it crashed", "mend it"))
 
     monkeypatch.setattr(train.supervise, "train", crash)
     with pytest.raises(TrainrelayError, match="crashed"):

@@ -15,7 +15,7 @@ from trainrelay.config import stage_paths
 from trainrelay.errors import Fenced, Refusal
 from trainrelay.operations import train
 from trainrelay.records import AttemptRecord, Identity, Owner, Place, Processes
-from trainrelay.supervise import Done, Outcome, StageJob
+from trainrelay.supervise import Finish, Outcome, StageJob
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import add_claim, highest, write_beat
 from trainrelay.system.alive import TAG_VARIABLE, here
@@ -173,7 +173,7 @@ def test_who_lost_the_lease_while_it_trained_writes_nothing_more(
                 since_s=1e9,
             ),
         )
-        return Outcome(attempt, Done())
+        return Outcome(attempt, Finish())
 
     monkeypatch.setattr(train.supervise, "train", train_and_lose)
     with pytest.raises(Fenced):

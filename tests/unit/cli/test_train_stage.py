@@ -130,7 +130,7 @@ def test_a_stage_over_two_nodes_is_refused_outside_of_slurm_with_what_to_type(
 ) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     config = disk.config(resources={"gpu": 8, "nodes": 2})
-    said = "is 2, and this is not a node of a Slurm job; type: snakemake --profile slurm"
+    said = "is 2, and this is not a node of a Slurm job; run: snakemake --profile slurm"
     with pytest.raises(UserError, match=rf"^r/s: resources\.nodes {said}$"):
         train.train_stage(config, "r", "s")
     assert not disk.paths.folder.exists()

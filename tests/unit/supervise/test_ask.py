@@ -13,7 +13,7 @@ from rich.console import Console
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
 from trainrelay.errors import Interrupted
 from trainrelay.supervise import train
-from trainrelay.supervise.ask import Asked, ask_to_stop, order_file, read_order
+from trainrelay.supervise.ask import StopOrderWatch, ask_to_stop, order_file, read_order
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.training.attempts import list_attempts
 
@@ -29,25 +29,25 @@ class Clock:
 
 def test_a_request_stops_the_owner_that_it_names_and_is_told_once(tmp_path: Path) -> None:
     said: list[str] = []
-    asked = Asked(tmp_path, OWNER, said.append, lambda: 0.0)
+    asked = StopOrderWatch(tmp_path, OWNER, said.append, lambda: 0.0)
     ask_to_stop(tmp_path, OWNER)
     with stop_requests(asked) as stop:
-        assert stop.wanted
-        assert stop.wanted
+        assert stop.requested
+        assert stop.requested
         assert not stop.at_once
     assert len(said) == 1
-    assert said[0].startswith("asked to stop from ")
+    assert said[0].startswith("stop requested from ")
 
 
 def test_a_stale_request_stops_no_later_launch(tmp_path: Path) -> None:
     ask_to_stop(tmp_path, OTHER)
-    with stop_requests(Asked(tmp_path, OWNER, lambda _: None)) as stop:
-        assert not stop.wanted
+    with stop_requests(StopOrderWatch(tmp_path, OWNER, lambda _: None)) as stop:
+        assert not stop.requested
 
 
 def test_the_folder_is_looked_into_once_per_second(tmp_path: Path) -> None:
     clock = Clock()
-    asked = Asked(tmp_path, OWNER, lambda _: None, clock)
+    asked = StopOrderWatch(tmp_path, OWNER, lambda _: None, clock)
     assert not asked()
     ask_to_stop(tmp_path, OWNER)
     clock.now_s = 0.9
@@ -85,7 +85,7 @@ HOSTILE: list[Callable[[Path], object]] = [
 def test_what_is_not_a_sound_request_is_no_request(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     damage(order_file(tmp_path))
     assert read_order(tmp_path) is None
-    assert not Asked(tmp_path, OWNER, lambda _: None)()
+    assert not StopOrderWatch(tmp_path, OWNER, lambda _: None)()
 
 
 def test_a_folder_that_is_not_there_is_no_request(tmp_path: Path) -> None:
@@ -113,4 +113,4 @@ def test_a_running_launch_ends_resumably_like_by_one_sigterm(tmp_path: Path, tem
     (ended,) = list_attempts(job.stage_dir)
     assert ended.end == "interrupted"
     assert not carrying(attempt.tag)
-    assert "asked to stop from" in said
+    assert "stop requested from" in said

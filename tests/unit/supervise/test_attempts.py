@@ -15,7 +15,7 @@ from support.supervising import carrying, eventually, supervisor, toy_job
 from trainrelay.errors import Refusal, UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob
-from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt
+from trainrelay.supervise.attempts import NumberTaken, folder, next_number, open_attempt
 from trainrelay.supervise.recover import settle
 from trainrelay.training.attempts import list_attempts
 
@@ -64,7 +64,7 @@ def test_one_of_two_supervisors_gets_a_number(job: StageJob) -> None:
     number = next_number(job.stage_dir)
     first = record(number)
     open_attempt(job.stage_dir, first)
-    with pytest.raises(Taken):
+    with pytest.raises(NumberTaken):
         open_attempt(job.stage_dir, record(number))
     assert list_attempts(job.stage_dir) == (first,)
     assert [path.name for path in job.stage_dir.iterdir()] == ["attempts"]

@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainrelay.records import STOPPED, EndClass
-from trainrelay.supervise.decide import Again, Done, Final, Left, Past, Step, Stop, after_probe, next_step
+from trainrelay.supervise.decide import (
+    Finish,
+    Leftovers,
+    NeedsDecision,
+    PastAttempt,
+    Retry,
+    Step,
+    StopResumably,
+    after_probe,
+    next_step,
+    recorded,
+)
 
 LADDER = ("nccl", "nccl-no-p2p", "gloo")
 MOST = 3
@@ -26,24 +37,24 @@ def past(
     new_checkpoint: bool = False,
     port_fixed: bool = False,
     brought: int = 2,
-    left: Left | None = None,
-) -> Past:
-    return Past(end, rung, steps, new_checkpoint, port_fixed, brought, left)
+    left: Leftovers | None = None,
+) -> PastAttempt:
+    return PastAttempt(end, rung, steps, new_checkpoint, port_fixed, brought, left)
 
 
-def after(*attempts: Past, ladder: Sequence[str] = LADDER, most: int = MOST) -> Step:
+def after(*attempts: PastAttempt, ladder: Sequence[str] = LADDER, most: int = MOST) -> Step:
     return next_step(attempts, ladder, most)
 
 
 def shape(step: Step) -> tuple[object, ...]:
     """A step without its wording."""
     match step:
-        case Again():
+        case Retry():
             return ("again", step.rung, "probe first" if step.probe_first else "at once")
-        case Stop():
+        case StopResumably():
             return ("stop",)
         case _:
-            return (type(step).__name__.lower(),)
+            return (recorded(step).step,)
 
 
 AT_ONCE = ("again", "nccl", "at once")
@@ -79,8 +90,8 @@ def test_first_end_of_each_class_has_its_row_in_the_table(end: EndClass) -> None
 def test_host_memory_is_tried_once_more() -> None:
     """The second time is final, also with other ends between, unless there was a new checkpoint between."""
     short, killed = past("oom-host"), past("killed")
-    assert isinstance(after(short, short), Final)
-    assert isinstance(after(short, killed, short, most=9), Final)
+    assert isinstance(after(short, short), NeedsDecision)
+    assert isinstance(after(short, killed, short, most=9), NeedsDecision)
     assert shape(after(short, past("oom-host", new_checkpoint=True))) == AT_ONCE
     assert shape(after(short, past("killed", new_checkpoint=True), short)) == AT_ONCE
 
@@ -88,7 +99,7 @@ def test_host_memory_is_tried_once_more() -> None:
 def test_port_of_the_config_is_not_tried_again() -> None:
     """Another attempt would ask for the same port; the sentence names the key that frees it."""
     step = after(past("port", steps=False, port_fixed=True))
-    assert isinstance(step, Final)
+    assert isinstance(step, NeedsDecision)
     assert "master_port: null" in step.what_to_do
 
 
@@ -115,7 +126,7 @@ def test_last_rung_is_given_up_only_without_progress() -> None:
     assert shape(after(saved, saved, saved)) == again
     assert shape(after(saved, fell)) == again
     step = after(saved, fell, fell)
-    assert isinstance(step, Final)
+    assert isinstance(step, NeedsDecision)
     assert "no rung below" in step.reason
     assert "backends" in step.what_to_do
 
@@ -123,7 +134,7 @@ def test_last_rung_is_given_up_only_without_progress() -> None:
 def test_probe_decides_between_the_rung_and_the_one_below() -> None:
     """A rung that works is used; one that fails gives way to the next, which is probed in turn."""
     step = after(past("comm"))
-    assert isinstance(step, Again)
+    assert isinstance(step, Retry)
     assert shape(after_probe(step, True, LADDER)) == AT_ONCE
     below = after_probe(step, False, LADDER)
     assert shape(below) == DOWN
@@ -134,16 +145,16 @@ def test_ladder_of_rungs_that_all_fail_their_probe_is_final() -> None:
     """Each is probed once, then a person is called, and told of every one."""
     step: Step = after(past("comm"))
     for rung in LADDER:
-        assert isinstance(step, Again)
+        assert isinstance(step, Retry)
         assert step.rung == rung
         step = after_probe(step, False, LADDER)
-    assert isinstance(step, Final)
+    assert isinstance(step, NeedsDecision)
     assert all(f"the probe of {rung} fails" in step.reason for rung in LADDER)
 
 
 def test_trainer_bug_before_the_first_step_is_a_mistake() -> None:
     """It would come again; once the trainer trained, or left a checkpoint, it may not."""
-    assert isinstance(after(past("trainer-bug", steps=False)), Final)
+    assert isinstance(after(past("trainer-bug", steps=False)), NeedsDecision)
     assert shape(after(past("trainer-bug", steps=False, new_checkpoint=True))) == AT_ONCE
     killed_early = after(past("killed", steps=False))
     assert shape(killed_early) == AT_ONCE
@@ -151,26 +162,26 @@ def test_trainer_bug_before_the_first_step_is_a_mistake() -> None:
 
 def test_exit_0_without_a_checkpoint_is_never_followed_by_another_attempt() -> None:
     """The trainer says that it finished: a repetition would train everything a second time."""
-    step = after(past("unfinished", left=Left(False, "work_dir holds no file that looks like one")))
-    assert isinstance(step, Final)
+    step = after(past("unfinished", left=Leftovers(False, "work_dir holds no file that looks like one")))
+    assert isinstance(step, NeedsDecision)
     assert "work_dir holds no file that looks like one" in step.reason
     assert shape(after(past("unfinished"))) == AT_ONCE
-    assert shape(after(past("killed", left=Left(False, "nothing")))) == AT_ONCE
+    assert shape(after(past("killed", left=Leftovers(False, "nothing")))) == AT_ONCE
 
 
 def test_a_trainer_that_stops_early_again_after_one_epoch_is_not_started_once_per_epoch() -> None:
     """Early stopping exits 0 after each restart; a trainer with its own time limit gets further each time."""
     early = past("unfinished", new_checkpoint=True, brought=1)
     assert shape(after(early)) == AT_ONCE
-    assert isinstance(after(early, early), Final)
+    assert isinstance(after(early, early), NeedsDecision)
     assert shape(after(early, past("killed"), early)) == AT_ONCE
     assert shape(after(early, past("unfinished", new_checkpoint=True, brought=3))) == AT_ONCE
 
 
 @pytest.mark.parametrize("end", ["killed", "hang", "comm", "oom-host", "lost", "port", "unfinished"])
 def test_nothing_starts_from_scratch_beside_files_that_are_not_understood(end: EndClass) -> None:
-    step = after(past(end, left=Left(True, "work_dir holds weights.ckpt (keys: a, b)")))
-    assert isinstance(step, Final)
+    step = after(past(end, left=Leftovers(True, "work_dir holds weights.ckpt (keys: a, b)")))
+    assert isinstance(step, NeedsDecision)
     assert "weights.ckpt" in step.reason
     assert "move these files away" in step.what_to_do
 
@@ -180,10 +191,10 @@ def test_attempts_without_a_new_checkpoint_are_counted_from_the_newest() -> None
     barren, fruitful = past("killed"), past("killed", new_checkpoint=True)
     assert shape(after(barren, barren)) == AT_ONCE
     step = after(barren, barren, barren)
-    assert isinstance(step, Final)
+    assert isinstance(step, NeedsDecision)
     assert "3 attempts in a row" in step.reason
     assert shape(after(barren, barren, fruitful, barren, barren)) == AT_ONCE
-    assert isinstance(after(barren, most=1), Final)
+    assert isinstance(after(barren, most=1), NeedsDecision)
 
 
 # ---------------------------------------------------------------------- whatever comes
@@ -195,17 +206,17 @@ probes = st.lists(st.booleans(), min_size=200, max_size=200)
 
 def launch(
     ladder: Sequence[str], most: int, ends: Sequence[tuple[EndClass, bool, bool]], answers: Sequence[bool]
-) -> tuple[list[Past], Step]:
+) -> tuple[list[PastAttempt], Step]:
     """A launch as a session makes it: its attempts, and the step at which it stopped or `ends` ran out."""
-    attempts: list[Past] = []
-    step: Step = Again(ladder[0], False, "the first")
+    attempts: list[PastAttempt] = []
+    step: Step = Retry(ladder[0], False, "the first")
     answer = iter(answers)
     for end, steps, new_checkpoint in ends:
         probed = 0
-        while isinstance(step, Again) and step.probe_first:
+        while isinstance(step, Retry) and step.probe_first:
             step, probed = after_probe(step, next(answer), ladder), probed + 1
         assert probed <= len(ladder), "a rung was probed twice in a row"
-        if not isinstance(step, Again):
+        if not isinstance(step, Retry):
             break
         attempts.append(past(end, step.rung, steps=steps, new_checkpoint=new_checkpoint))
         step = next_step(attempts, ladder, most)
@@ -226,11 +237,11 @@ def test_a_launch_goes_down_the_ladder_only_and_never_past_it(
 def test_a_launch_is_done_or_stopped_only_after_such_an_end(
     ladder: list[str], most: int, ends: list[tuple[EndClass, bool, bool]], answers: list[bool]
 ) -> None:
-    """Done comes after done alone, Stop after what somebody asked for, and each of these ends a launch."""
+    """Each of these ends a launch: Finish after done alone, StopResumably after a requested stop."""
     attempts, step = launch(ladder, most, ends, answers)
     *before, last = attempts
-    assert isinstance(step, Done) == (last.end == "done")
-    assert isinstance(step, Stop) == (last.end in STOPPED)
+    assert isinstance(step, Finish) == (last.end == "done")
+    assert isinstance(step, StopResumably) == (last.end in STOPPED)
     assert not {attempt.end for attempt in before} & {"done", *STOPPED}
 
 
@@ -246,7 +257,7 @@ def test_a_launch_ends_within_the_limit_of_attempts_per_checkpoint(
         assert barren <= most
         assert barren < most or number == len(attempts)
     if barren == most:
-        assert not isinstance(step, Again)
+        assert not isinstance(step, Retry)
 
 
 @given(ladders, st.integers(1, 6), st.lists(endings, min_size=1, max_size=20), probes)
@@ -255,6 +266,6 @@ def test_every_final_says_what_happened_where_to_look_and_what_to_type(
 ) -> None:
     """A person is never called without a reason, a place and a next word."""
     _, step = launch(ladder, most, ends, answers)
-    if isinstance(step, Final):
+    if isinstance(step, NeedsDecision):
         assert step.reason
         assert re.search(r"check|ask for|set ", step.what_to_do)

@@ -8,7 +8,7 @@ import pytest
 
 from support.attempts import an_attempt
 from trainrelay.records import STOPPED, AttemptRecord, EndClass
-from trainrelay.supervise.decide import Final, in_vain
+from trainrelay.supervise.decide import NeedsDecision, out_of_attempts
 from trainrelay.supervise.earlier import earlier
 
 LADDER = ("nccl", "gloo")
@@ -43,13 +43,13 @@ def test_an_attempt_whose_end_nobody_saw_and_a_rung_that_is_gone_are_taken_for_l
 def test_jobs_in_a_row_without_a_new_checkpoint_end_it_and_one_with_a_new_one_does_not(end: EndClass) -> None:
     """Also where each of them was stopped by Slurm: otherwise a short time limit would go on for ever."""
     attempts = [attempt(number, 0, end=end) for number in (1, 2, 3)]
-    assert isinstance(in_vain(earlier(attempts, "a", 0, LADDER), 3), Final)
-    assert in_vain(earlier(attempts, "a", 1, LADDER), 3) is None
-    assert in_vain(earlier(attempts[:2], "a", 0, LADDER), 3) is None
-    assert in_vain([], 3) is None
+    assert isinstance(out_of_attempts(earlier(attempts, "a", 0, LADDER), 3), NeedsDecision)
+    assert out_of_attempts(earlier(attempts, "a", 1, LADDER), 3) is None
+    assert out_of_attempts(earlier(attempts[:2], "a", 0, LADDER), 3) is None
+    assert out_of_attempts([], 3) is None
 
 
 def test_a_time_limit_that_brings_no_checkpoint_names_the_key_that_sets_it() -> None:
-    final = in_vain(earlier([attempt(number, 0) for number in (1, 2, 3)], "a", 0, LADDER), 3)
+    final = out_of_attempts(earlier([attempt(number, 0) for number in (1, 2, 3)], "a", 0, LADDER), 3)
     assert final is not None
     assert "runtime_min" in final.what_to_do

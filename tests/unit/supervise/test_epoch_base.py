@@ -15,7 +15,7 @@ from rich.console import Console
 from support.supervising import Alone, toy_job
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, EpochBases
-from trainrelay.supervise import Done, Outcome, StageJob, train
+from trainrelay.supervise import Finish, Outcome, StageJob, train
 from trainrelay.supervise.resume import resume_point
 from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.trainers.metriclogger import MetricLogger
@@ -67,7 +67,7 @@ def trained(job: StageJob) -> tuple[Outcome, list[int], str]:
 def holds(job: StageJob, saved: int) -> list[AttemptRecord]:
     """The launch completes, and what is final was saved after the last epoch; no epoch is left out."""
     outcome, epochs, said = trained(job)
-    assert isinstance(outcome.step, Done), said
+    assert isinstance(outcome.step, Finish), said
     final = outcome.attempt.final_checkpoint
     assert final is not None
     assert final.epoch == EPOCHS

@@ -10,7 +10,7 @@ import pytest
 
 from trainrelay.errors import Fenced
 from trainrelay.supervise import events
-from trainrelay.supervise.events import Kept, events_file, read_events
+from trainrelay.supervise.events import RecordedDisplay, events_file, read_events
 from trainrelay.trainers import StepSeen
 
 
@@ -40,9 +40,11 @@ def fenced() -> None:
     raise Fenced("another has it")
 
 
-def kept(folder: Path, newest: int | None = 2, may_write: Callable[[], None] = may) -> tuple[Kept, Shown]:
+def kept(
+    folder: Path, newest: int | None = 2, may_write: Callable[[], None] = may
+) -> tuple[RecordedDisplay, Shown]:
     shown = Shown()
-    return Kept(shown, folder, lambda: newest, may_write), shown
+    return RecordedDisplay(shown, folder, lambda: newest, may_write), shown
 
 
 def test_every_note_is_kept_with_its_attempt_and_shown(tmp_path: Path) -> None:

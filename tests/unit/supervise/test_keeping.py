@@ -210,8 +210,8 @@ def test_a_file_that_python_or_torch_has_open_for_writing_is_seen(
     (tmp_path / "link").symlink_to(tmp_path / "work")
     path = tmp_path / "link/checkpoint.pth.tmp-7"
     with sleeping("mine", f"held = {opened.format(str(path))}") as pid:
-        assert keeping._held(tmp_path / "link", [stat(pid)]) == path.name
-        assert keeping._held(tmp_path, [stat(pid)]) is None
+        assert keeping._open_for_writing(tmp_path / "link", [stat(pid)]) == path.name
+        assert keeping._open_for_writing(tmp_path, [stat(pid)]) is None
 
 
 @pytest.mark.process
@@ -223,7 +223,7 @@ def test_a_log_an_event_file_and_what_is_read_are_no_checkpoint_in_writing(tmp_p
     held = [f"open({str(tmp_path / name)!r}, {mode!r})" for name, mode in opened.items()]
     code = f"held = [{', '.join(held)}]"
     with sleeping("mine", code) as pid:
-        assert keeping._held(tmp_path, [stat(pid)]) is None
+        assert keeping._open_for_writing(tmp_path, [stat(pid)]) is None
 
 
 @pytest.mark.process

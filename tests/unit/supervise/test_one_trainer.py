@@ -29,7 +29,7 @@ from support.supervising import (
     trainers,
 )
 from trainrelay.errors import Refusal, UserError
-from trainrelay.supervise import Done, Outcome, StageJob, orphaned, train
+from trainrelay.supervise import Finish, Outcome, StageJob, orphaned, train
 from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
@@ -69,7 +69,7 @@ def test_a_trainer_whose_environment_was_cleared_is_followed(tmp_path: Path, tem
     """From its first seconds on: the launcher is written down when it is started."""
     left_behind(tmp_path, templates, "brisk", epochs=2)
     outcome, ends, said = launched(toy_job(tmp_path, templates, epochs=2))
-    assert isinstance(outcome.step, Done)
+    assert isinstance(outcome.step, Finish)
     assert ends == ["done"]
     assert "following it" in said
     assert log_text(tmp_path).count("Epoch [1][1/3]") == 1
@@ -166,7 +166,7 @@ def test_a_trainer_that_is_followed_has_ended_when_only_its_helpers_live(
 ) -> None:
     with_helpers(tmp_path, templates)
     outcome, ends, said = launched(toy_job(tmp_path, templates, stop_grace_s=0.1))
-    assert isinstance(outcome.step, Done)
+    assert isinstance(outcome.step, Finish)
     assert ends == ["done"]
     assert "following it" in said
     assert not carrying(outcome.attempt.tag)
@@ -191,7 +191,7 @@ def test_a_damaged_record_names_the_trainer_that_lives_before_its_advice(
     assert trainers(tmp_path) == [pid]
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not trainers(tmp_path))
-    assert isinstance(launched(job)[0].step, Done)
+    assert isinstance(launched(job)[0].step, Finish)
 
 
 # ---------------------------------------------------------------------- another pid namespace

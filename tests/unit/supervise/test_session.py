@@ -13,7 +13,7 @@ from rich.console import Console
 
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
 from trainrelay.errors import NoProgress, Refusal
-from trainrelay.supervise import Done, Final, Outcome, StageJob, train
+from trainrelay.supervise import Finish, NeedsDecision, Outcome, StageJob, train
 from trainrelay.supervise.attempts import write_attempt
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
@@ -31,7 +31,7 @@ def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
 def test_a_crash_after_progress_is_tried_again_by_itself(tmp_path: Path, templates: Path) -> None:
     """Each attempt goes on from the newest checkpoint, and the launch ends complete."""
     outcome, ends, said = launched(toy_job(tmp_path, templates, "raises-once"))
-    assert isinstance(outcome.step, Done)
+    assert isinstance(outcome.step, Finish)
     assert ends == ["trainer-bug", "done"]
     assert "retrying on gloo" in said
     resumed = outcome.attempt.resumed_from
@@ -43,7 +43,7 @@ def test_a_crash_loop_without_a_new_checkpoint_ends_after_k_attempts(tmp_path: P
     """The first attempt brought epoch 1; the three after it brought nothing."""
     outcome, ends, _ = launched(toy_job(tmp_path, templates, "raises", most_without_checkpoint=3))
     assert ends == ["trainer-bug"] * 4
-    assert isinstance(outcome.step, Final)
+    assert isinstance(outcome.step, NeedsDecision)
     assert outcome.step.reason.startswith("3 attempts in a row saved no new checkpoint")
 
 
@@ -53,7 +53,7 @@ def test_a_mistake_before_the_first_step_is_not_tried_again(tmp_path: Path, temp
     broken = {"words": ["--no-such-argument"]}
     outcome, ends, _ = launched(replace(job, request=replace(job.request, options=broken)))
     assert ends == ["trainer-bug"]
-    assert isinstance(outcome.step, Final)
+    assert isinstance(outcome.step, NeedsDecision)
     assert "before its first training step" in outcome.step.reason
 
 
@@ -61,7 +61,7 @@ def test_a_person_who_launches_again_is_always_obeyed(tmp_path: Path, templates:
     """What ended a launch for good counts for that launch only."""
     launched(toy_job(tmp_path, templates, "raises"))
     outcome, ends, _ = launched(toy_job(tmp_path, templates))
-    assert isinstance(outcome.step, Done)
+    assert isinstance(outcome.step, Finish)
     assert ends[-1] == "done"
 
 
@@ -81,7 +81,7 @@ def test_an_exit_0_with_nothing_that_is_understood_is_not_repeated(tmp_path: Pat
     job = toy_job(tmp_path, templates, "understood-nowhere")
     outcome, ends, _ = launched(job)
     assert ends == ["unfinished"]
-    assert isinstance(outcome.step, Final)
+    assert isinstance(outcome.step, NeedsDecision)
     for word in ("weights.ckpt", "looked for: ", "Loading annotations`", "`train 10 steps, loss 0.3`"):
         assert word in outcome.step.reason
     assert "output understood: none" in outcome.step.reason
@@ -103,7 +103,7 @@ def test_a_training_whose_end_nobody_saw_is_verified_and_not_resumed(tmp_path: P
     lost = {"end": "lost", "reason": "the supervisor died", "final_checkpoint": None, "exit_status": None}
     write_attempt(job.stage_dir, last.model_copy(update=lost))
     outcome, ends, _ = launched(job)
-    assert isinstance(outcome.step, Done)
+    assert isinstance(outcome.step, Finish)
     assert ends == ["trainer-bug", "done"]
     assert outcome.attempt.reason == (
         "3 of 3 epochs trained; warning: the attempt ended: lost (the supervisor died)"
@@ -139,9 +139,9 @@ def test_a_trainer_whose_supervisor_died_is_followed_to_its_end(tmp_path: Path, 
     """Nothing is trained twice: it is the same attempt, and it ends done."""
     killed_supervisor(tmp_path, templates, "slow", epochs=2)
     outcome, ends, said = launched(toy_job(tmp_path, templates, epochs=2))
-    assert isinstance(outcome.step, Done)
+    assert isinstance(outcome.step, Finish)
     assert ends == ["done"]
-    assert "goes on though its supervisor died" in said
+    assert "continues though its supervisor died" in said
     assert (outcome.attempt.last_epoch, outcome.attempt.exit_status) == (2, 0)
     assert log_text(tmp_path).count("Epoch [1][1/3]") == 1
 
@@ -150,7 +150,7 @@ def test_a_followed_trainer_that_fails_is_tried_again(tmp_path: Path, templates:
     """Its exit status was seen by nobody; its log and its checkpoints tell."""
     killed_supervisor(tmp_path, templates, "slow", epochs=1)
     outcome, ends, _ = launched(toy_job(tmp_path, templates, epochs=3))
-    assert isinstance(outcome.step, Done)
+    assert isinstance(outcome.step, Finish)
     assert ends[-1] == "done"
     assert len(ends) == 2
     assert log_text(tmp_path).count("Epoch [1][1/3]") == 1

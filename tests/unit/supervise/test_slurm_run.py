@@ -48,7 +48,7 @@ def test_a_job_that_is_preempted_with_a_grace_still_runs_and_says_so_by_the_time
 def test_a_stop_close_to_the_time_limit_is_laid_to_the_limit(ran: str, limit: str, words: str) -> None:
     found = read(RUNNING.replace("00:00:04", ran).replace("365-00:00:00", limit))
     assert found is not None
-    assert (found.end, found.words.startswith(words)) == ("time-limit", True)
+    assert (found.end, found.text.startswith(words)) == ("time-limit", True)
 
 
 def test_a_cancelled_job_was_stopped_by_a_person() -> None:
@@ -62,7 +62,7 @@ def test_a_job_that_is_queued_again_says_so_by_its_restarts() -> None:
     line = RUNNING.replace("Restarts=0 JobState=RUNNING", "Restarts=1 JobState=COMPLETING")
     found = read(line, restarts=0)
     assert found is not None
-    assert (found.end, found.words) == ("interrupted", "its job was requeued")
+    assert (found.end, found.text) == ("interrupted", "its job was requeued")
     assert read(line, restarts=1) is None
 
 

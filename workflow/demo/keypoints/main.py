@@ -56,7 +56,7 @@ def get_args_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", default="", help="path where to save, empty for no saving")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seed", default=42, type=int)
-    parser.add_argument("--resume", default="", help="go on from this checkpoint")
+    parser.add_argument("--resume", default="", help="resume from this checkpoint")
     parser.add_argument("--start_epoch", default=0, type=int)
     parser.add_argument("--finetune", default="", help="start from the weights of this checkpoint")
     parser.add_argument("--world_size", default=1, type=int, help="set by the launcher")

@@ -1,7 +1,7 @@
-"""Where jobs run: each kind of cluster starts them, says how they stand and ends them, through submitit.
+"""Where jobs run: each kind of cluster starts them, reports their states and ends them, through submitit.
 
 submitit is imported when a job is submitted: every Snakemake loads this plugin, the one inside a job as well,
-and what that takes lies between two jobs.
+and the time that takes would pass between two jobs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
 
 
 @dataclass(frozen=True)
-class Order:
+class Submission:
     """One submission: what to run, with what, and the folder of its files."""
 
     name: str
@@ -53,25 +53,25 @@ class Order:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How the asked jobs stand. A job that is missing in a mapping was asked for and is not known there."""
+    """The states of the jobs asked for. A job that is missing in a mapping is not known there."""
 
     queue: Mapping[str, Answer] | None  # None: no answer
     accounting: Mapping[str, Answer] | None  # None: not asked, or no answer
     trouble: str = ""  # why there was no answer
 
     def queue_answer(self, job_id: str) -> Answer | None:
-        """None where squeue gave no answer."""
+        """None if squeue gave no answer."""
         return None if self.queue is None else self.queue.get(job_id, Answer(""))
 
     def accounting_answer(self, job_id: str) -> Answer | None:
-        """None where sacct was not asked or gave no answer."""
+        """None if sacct was not asked or gave no answer."""
         return None if self.accounting is None else self.accounting.get(job_id, Answer(""))
 
 
 class Cluster(Protocol):
     """What the executor needs of a cluster."""
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: Submission) -> str:
         """The job's id. SubmititError, of which UnreachableError means: try again later."""
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
@@ -85,10 +85,10 @@ class Cluster(Protocol):
 
 
 def cluster_of(settings: Settings) -> Cluster:
-    """RequestError where the cluster is not there."""
+    """RequestError if the cluster is not there."""
     if "%" in str(settings.folder):
         raise RequestError(
-            f"{settings.folder}: Slurm reads % in a log path as a pattern: set --submitit-folder"
+            f"{settings.folder}: Slurm reads % in a log path as a pattern: set another --submitit-folder"
         )
     match settings.cluster:
         case "local":
@@ -121,8 +121,8 @@ def _paths(folder: Path, job_id: str) -> submitit.core.utils.JobPaths:
 
 
 def checked_setup(lines: list[str]) -> list[str] | None:
-    """Shell lines of a job's script that end it where one fails: a command that runs all the same would do so
-    with the wrong modules. What fails inside of a shell function that copes with it ends nothing."""
+    """Shell lines of a job's script that end it if one fails: a command that ran anyway would use the wrong
+    modules. What fails inside of a shell function that copes with it ends nothing."""
     if not lines:
         return None
     said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2; exit 1'
@@ -135,8 +135,8 @@ class SlurmCluster:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def submit(self, order: Order) -> str:
-        """One sbatch. What it prints is told once, in the exception."""
+    def submit(self, order: Submission) -> str:
+        """One sbatch. What it prints is shown once, in the exception."""
         import submitit  # noqa: PLC0415
 
         executor = submitit.SlurmExecutor(order.folder)
@@ -147,7 +147,7 @@ class SlurmCluster:
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise self._why_not(order, slurm.failure("sbatch", str(error))) from None
 
-    def _why_not(self, order: Order, error: RefusedError | UnreachableError) -> Exception:
+    def _why_not(self, order: Submission, error: RefusedError | UnreachableError) -> Exception:
         if isinstance(error, UnreachableError):
             return error
         flags = sbatch_flags(order.request, self._options(order.request))
@@ -156,7 +156,7 @@ class SlurmCluster:
     def _options(self, request: Request) -> dict[str, str | bool]:
         return sbatch_options(request, request.gpu_dialect or self._settings.gpu_dialect)
 
-    def _parameters(self, order: Order) -> dict[str, Any]:
+    def _parameters(self, order: Submission) -> dict[str, Any]:
         delay_s = self._settings.signal_delay_s
         named = submitit_parameters(order.request, order.name, order.comment, delay_s)
         options = self._options(order.request)
@@ -170,7 +170,11 @@ class SlurmCluster:
         except UnreachableError as error:
             return Snapshot(None, None, str(error))
         asked = set(job_ids)
-        queue = {row.job_id: Answer(row.state, _why(row)) for row in rows.values() if row.job_id in asked}
+        queue = {
+            row.job_id: Answer(row.state, row.nodes if row.state == "RUNNING" else row.reason)
+            for row in rows.values()
+            if row.job_id in asked
+        }
         forgotten = asked - queue.keys()
         return Snapshot(queue, _accounted(forgotten))
 
@@ -183,11 +187,6 @@ class SlurmCluster:
     def kill(self, job_ids: Iterable[str]) -> None:
         """scancel."""
         slurm.cancel(job_ids)
-
-
-def _why(row: slurm.Row) -> str:
-    """Where it runs, or what it waits for."""
-    return row.nodes if row.state == "RUNNING" else row.reason
 
 
 def _accounted(job_ids: set[str]) -> Mapping[str, Answer] | None:
@@ -205,7 +204,7 @@ class LocalCluster:
 
     _jobs: dict[str, submitit.Job[Any]] = field(default_factory=dict)
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: Submission) -> str:
         """A controller process of submitit's, which outlives this one."""
         import submitit  # noqa: PLC0415
 
@@ -214,13 +213,13 @@ class LocalCluster:
             executor.update_parameters(**_local_parameters(order.request))
         except ValueError as error:
             raise RequestError(f"on this machine: {error}") from None
-        with slurm.outside_of_allocation(), _deaf_to_ctrl_c():
+        with slurm.outside_of_allocation(), _ctrl_c_ignored():
             job = executor.submit(order.command)
         self._jobs[job.job_id] = job
         return str(job.job_id)
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
-        """A process that has ended ends badly as far as it goes: the result file says otherwise."""
+        """A process that has ended counts as failed, unless the result file says otherwise."""
         states = {True: "RUNNING", False: "FAILED"}
         return Snapshot({job_id: Answer(states[self._runs(job_id)]) for job_id in job_ids}, None)
 
@@ -228,7 +227,7 @@ class LocalCluster:
         return bool(self._jobs[job_id].get_info()["jobState"] == "RUNNING")
 
     def stop(self, job_ids: Iterable[str]) -> None:
-        """submitit's controller hands the signal on."""
+        """submitit's controller forwards the signal."""
         for job_id in filter(self._runs, job_ids):
             os.kill(int(job_id), signal.SIGTERM)
 
@@ -253,8 +252,8 @@ def _local_parameters(request: Request) -> dict[str, Any]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A Ctrl-C on the terminal reaches every process: the jobs are to hear of it from us, with grace."""
+def _ctrl_c_ignored() -> Iterator[None]:
+    """A Ctrl-C on the terminal reaches every process: the jobs get their signal from us, with grace."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -268,7 +267,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 class DebugCluster:
     """This very process, one job after the other; what a job prints goes to the terminal."""
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: Submission) -> str:
         """Runs the job before it returns."""
         import submitit  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
 """What submitit runs on the node: Snakemake's own job command, watched over.
 
 Slurm's signals (a warning before the time limit, a preemption, a scancel) reach this process alone. Its
-handlers only take note; a loop hands them on to what the command runs, waits until it has ended, and then
-has the job requeued under its own id.
+handlers only take note; a loop forwards them to what the command runs, waits until it has ended, and then has
+the job requeued under its own id.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Literal
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
-from snakemake_executor_plugin_submitit.processes import Process, alive, commands_below, terminate
+from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
 from snakemake_executor_plugin_submitit.results import Result
 
 CANCEL_FILE = "cancel"
-"""In the job's folder: its controller wants it to end without a requeue."""
+"""In the job's folder: its controller requests its end, without a requeue."""
 
 _LOOK_S = 0.1
 _CANCEL_LOOK_S = 2.0
@@ -35,7 +35,7 @@ _LOCAL_REQUEUE = 144  # submitit's local controller starts a job again that exit
 # found, and nothing below it dies of a USR2: neither bash nor Snakemake expects one.
 _SHIELD = "trap '' USR2\ntrap : TERM\n"
 
-Next = Literal["done", "failed", "cancelled", "requeue", "leave"]
+NextAction = Literal["done", "failed", "cancelled", "requeue", "leave"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Command:
         code, stop = self._run(heard)
         return self._end(code, stop).as_plain()
 
-    def _run(self, heard: list[signal.Signals]) -> tuple[int, Stop]:
-        stop = Stop(Path(self.folder) / CANCEL_FILE)
+    def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:
+        stop = StopForwarder(Path(self.folder) / CANCEL_FILE)
         with subprocess.Popen(["/bin/sh", "-c", _SHIELD + self.line], cwd=self.workdir) as child:
             while (code := child.poll()) is None:
                 stop.look(child.pid, heard)
@@ -64,7 +64,7 @@ class Command:
         stop.wait()
         return code, stop
 
-    def _end(self, code: int, stop: Stop) -> Result:
+    def _end(self, code: int, stop: StopForwarder) -> Result:
         own = self._standing() if code else None
         match decide(code, bool(stop.heard), stop.cancelled, own, _restarts()):
             case "done":
@@ -79,7 +79,7 @@ class Command:
             case "requeue":
                 return self._requeue(stop)
 
-    def _standing(self) -> slurm.Standing | None:
+    def _standing(self) -> slurm.OwnStatus | None:
         if self.cluster != "slurm":
             return None
         try:
@@ -88,7 +88,7 @@ class Command:
             _say(str(error))
             return None
 
-    def _requeue(self, stop: Stop) -> Result:
+    def _requeue(self, stop: StopForwarder) -> Result:
         why = f"stopped by {', '.join(signum.name for signum in dict.fromkeys(stop.heard))}"
         if self.cluster == "local" and signal.SIGUSR2 in stop.heard:
             raise SystemExit(_LOCAL_REQUEUE)
@@ -102,7 +102,9 @@ class Command:
         raise SystemExit(1)
 
 
-def decide(code: int, stopped: bool, cancelled: bool, own: slurm.Standing | None, restarts: int) -> Next:
+def decide(
+    code: int, stopped: bool, cancelled: bool, own: slurm.OwnStatus | None, restarts: int
+) -> NextAction:
     """What follows on the command's end. `own`: how Slurm sees the job now; `restarts`: of this very run."""
     if code == 0:
         return "done"
@@ -117,23 +119,21 @@ def decide(code: int, stopped: bool, cancelled: bool, own: slurm.Standing | None
     return "requeue"
 
 
-class Stop:
-    """The wish to stop, handed on to each command once."""
+class StopForwarder:
+    """A requested stop, forwarded to each command once."""
 
     def __init__(self, cancel_file: Path) -> None:
         self.heard: list[signal.Signals] = []
         self.cancelled = False
         self._cancel_file = cancel_file
-        self._told: set[Process] = set()
+        self._told: set[ProcessId] = set()
         self._looked_s = time.monotonic()
         self._told_s = -_TELL_LOOK_S
 
     def look(self, pid: int, heard: list[signal.Signals]) -> None:
-        """To be called again and again: a command that starts after the signal is stopped, too."""
+        """Call it again and again: a command that starts after the signal is stopped, too."""
         if len(heard) > len(self.heard):
-            _say(
-                f"heard {', '.join(signum.name for signum in heard[len(self.heard) :])}: stopping the command"
-            )
+            _say(f"got {', '.join(signum.name for signum in heard[len(self.heard) :])}: stopping the command")
             self.heard = list(heard)
         self._look_for_file()
         if self.heard or self.cancelled:
@@ -153,7 +153,7 @@ class Stop:
             terminate(process)
 
     def wait(self) -> None:
-        """Until every command that was told has ended: its shell may have died before it."""
+        """Until every command that was stopped has ended: its shell may have died before it."""
         while any(alive(process) for process in self._told):
             time.sleep(_LOOK_S)
         if self.heard:
@@ -181,7 +181,7 @@ def _requeue_once_reachable(job_id: str) -> None:
         try:
             return slurm.requeue(job_id)
         except UnreachableError as error:
-            _say(f"{error}; asking again")
+            _say(f"{error}; retrying")
             time.sleep(_AGAIN_S)
 
 

@@ -1,8 +1,8 @@
-"""What can go wrong by a user's or a cluster's doing, each with its sentence.
+"""What can go wrong because of a user or a cluster, each with its sentence.
 
 SubmititError
-├── RequestError      the job or a setting asks for something that means nothing: mend it
-├── RefusedError      Slurm refuses the job for good: mend it
+├── RequestError      the job or a setting asks for something that means nothing: fix it
+├── RefusedError      Slurm refuses the job for good: fix it
 └── UnreachableError  Slurm does not answer: ask again later
 """
 

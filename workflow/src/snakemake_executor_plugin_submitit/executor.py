@@ -20,21 +20,21 @@ from snakemake_interface_executor_plugins.settings import CommonSettings
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.clusters import (
-    Order,
     SlurmCluster,
     Snapshot,
+    Submission,
     cluster_of,
     log_file,
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
 from snakemake_executor_plugin_submitit.errors import SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.identity import Identity, digest_of, live_job, new_token, slug
-from snakemake_executor_plugin_submitit.lastwords import last_words
+from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_job, new_token, slug
+from snakemake_executor_plugin_submitit.log_endings import last_lines
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
-from snakemake_executor_plugin_submitit.status import ENDED, Answer, Memory, Sighting, Verdict, judge
+from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
 
 _LOOK_S = 0.5  # between two looks at the result files
 _CANCEL_LOOK_S = 1.0
@@ -53,16 +53,16 @@ common_settings = CommonSettings(
 
 
 @dataclass
-class Followed:
+class TrackedJob:
     """A Snakemake job and the cluster's job that does it. `job_id` empty: not submitted yet."""
 
     info: SubmittedJobInfo
     name: str
     digest: str
-    order: Order
+    order: Submission
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
-    said: str = ""  # the state that the user was told last
+    said: str = ""  # the state that the user was shown last
 
     def log(self) -> Path:
         """Of the present submission."""
@@ -79,7 +79,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         except SubmititError as error:
             raise WorkflowError(str(error)) from None
         self.next_seconds_between_status_checks = _LOOK_S
-        self._followed: dict[int, Followed] = {}
+        self._followed: dict[int, TrackedJob] = {}
         self._cancelling = False
         self._submitting = threading.Lock()
         self._asker = ThreadPoolExecutor(max_workers=1)
@@ -87,7 +87,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._asked_s = time.monotonic()
         self._trouble = ""
         self._answered = False
-        self._known_rows: dict[str, slurm.Row] | None = None
+        self._known_rows: dict[str, slurm.QueueRow] | None = None
 
     # ------------------------------------------------------------------ submission
 
@@ -111,15 +111,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         info.aux = {"followed": followed}
         self.report_job_submission(info)
 
-    def _prepared(self, info: SubmittedJobInfo) -> Followed:
+    def _prepared(self, info: SubmittedJobInfo) -> TrackedJob:
         job = info.job
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
         digest = digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
         command = Command(self.format_job_exec(job), workdir, "", self._settings.cluster)
-        return Followed(info, _name(job), digest, Order(slug(_name(job)), "", command, request))
+        return TrackedJob(info, _name(job), digest, Submission(slug(_name(job)), "", command, request))
 
-    def _submit_or_follow(self, followed: Followed) -> None:
+    def _submit_or_follow(self, followed: TrackedJob) -> None:
         """RefusedError; where Slurm cannot be reached the job stays unsubmitted, to be tried again."""
         try:
             if not self._follows_live_job(followed):
@@ -127,7 +127,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         except UnreachableError as error:
             self._say_trouble(str(error))
 
-    def _follows_live_job(self, followed: Followed) -> bool:
+    def _follows_live_job(self, followed: TrackedJob) -> bool:
         if not isinstance(self._cluster, SlurmCluster):
             return False
         if self._known_rows is None:
@@ -143,20 +143,20 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._started(followed, row.job_id, "found alive; following it")
         return True
 
-    def _submit(self, followed: Followed) -> None:
+    def _submit(self, followed: TrackedJob) -> None:
         with self._submitting:
             if self._cancelling:
                 return
-            followed.order = self._order(followed, Identity(followed.digest, new_token()))
+            followed.order = self._order(followed, JobIdentity(followed.digest, new_token()))
             followed.order.folder.mkdir(parents=True)
             self._started(followed, self._cluster.submit(followed.order), "submitted")
 
-    def _order(self, followed: Followed, identity: Identity) -> Order:
+    def _order(self, followed: TrackedJob, identity: JobIdentity) -> Submission:
         folder = self._settings.folder / followed.order.name / identity.token
         command = replace(followed.order.command, folder=str(folder))
         return replace(followed.order, command=command, comment=identity.comment)
 
-    def _started(self, followed: Followed, job_id: str, how: str) -> None:
+    def _started(self, followed: TrackedJob, job_id: str, how: str) -> None:
         followed.job_id, followed.memory, followed.said = job_id, Memory(), ""
         followed.info.external_jobid = job_id
         self.logger.info(f"{followed.name}: job {job_id} {how}; log: {followed.log()}")
@@ -191,18 +191,22 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
     def _job_ids(self) -> list[str]:
         return [followed.job_id for followed in self._followed.values() if followed.job_id]
 
-    def _concluded(self, followed: Followed, snapshot: Snapshot | None) -> bool:
+    def _concluded(self, followed: TrackedJob, snapshot: Snapshot | None) -> bool:
         if not followed.job_id:
-            return self._tried_again(followed, snapshot)
+            # It could not be submitted: once squeue answers again.
+            return snapshot is not None and snapshot.queue is not None and self._resubmitted(followed)
         self._say_state(followed, snapshot)
         followed.memory, verdict = judge(followed.memory, self._sighting(followed, snapshot))
         if verdict.kind == "running":
             return False
         if verdict.kind == "interrupted":
-            return self._submitted_again(followed, verdict.reason)
+            said = f"job {followed.job_id} will be resubmitted: {verdict.reason}"
+            self.logger.warning(f"{followed.name}: {said}")
+            followed.job_id = ""
+            return self._resubmitted(followed)
         return self._report(followed, verdict)
 
-    def _sighting(self, followed: Followed, snapshot: Snapshot | None) -> Sighting:
+    def _sighting(self, followed: TrackedJob, snapshot: Snapshot | None) -> Sighting:
         result = _result(followed)
         if snapshot is None:
             return Sighting(time.monotonic(), result)
@@ -214,26 +218,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             cancel_asked=(followed.order.folder / CANCEL_FILE).exists(),
         )
 
-    def _tried_again(self, followed: Followed, snapshot: Snapshot | None) -> bool:
-        """One that could not be submitted, once squeue answers again."""
-        if snapshot is None or snapshot.queue is None:
-            return False
-        return self._resubmitted(followed)
-
-    def _submitted_again(self, followed: Followed, reason: str) -> bool:
-        self.logger.warning(f"{followed.name}: job {followed.job_id} is to go on as a new one: {reason}")
-        followed.job_id = ""
-        return self._resubmitted(followed)
-
-    def _resubmitted(self, followed: Followed) -> bool:
-        """True where Slurm refuses it, which ends the job."""
+    def _resubmitted(self, followed: TrackedJob) -> bool:
+        """True if Slurm refuses it, which ends the job."""
         try:
             self._submit_or_follow(followed)
         except SubmititError as error:
-            return self._report(followed, Verdict("failed", str(error)))
+            return self._report(followed, JobVerdict("failed", str(error)))
         return False
 
-    def _report(self, followed: Followed, verdict: Verdict) -> bool:
+    def _report(self, followed: TrackedJob, verdict: JobVerdict) -> bool:
         self._followed.pop(id(followed.info), None)
         if verdict.kind == "success":
             _remove_pickles(followed)
@@ -241,7 +234,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         else:
             job = f"job {followed.job_id}" if followed.job_id else "no job"
             logs = [str(followed.log())] if followed.job_id else []
-            last = "".join(f" {line}" for line in last_words(_log_files(followed)))
+            last = "".join(f" {line}" for line in last_lines(_log_files(followed)))
             msg = f"{followed.name} ({job}): {verdict.reason}.{last} "
             self.report_job_error(followed.info, msg=msg, aux_logs=logs)
         return True
@@ -253,13 +246,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if trouble and not self._trouble:
             # Before the first answer it may be this machine that is not right.
             hint = "" if self._answered else "; if that lasts: is this a login node, and is SLURM_CONF right?"
-            self.logger.warning(f"Slurm does not answer, asking on; no job is given up: {trouble}{hint}")
+            self.logger.warning(
+                f"Slurm does not answer; retrying; no job is considered lost: {trouble}{hint}"
+            )
         elif self._trouble and not trouble:
             self.logger.info("Slurm answers again")
         self._trouble = trouble
         self._answered = self._answered or not trouble
 
-    def _say_state(self, followed: Followed, snapshot: Snapshot | None) -> None:
+    def _say_state(self, followed: TrackedJob, snapshot: Snapshot | None) -> None:
         answer = snapshot.queue_answer(followed.job_id) if snapshot else None
         if answer is None or not answer.state or self._settings.cluster != "slurm":
             return
@@ -286,7 +281,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         except UnreachableError as error:
             ids = " ".join(self._job_ids())
             todo = (
-                f"the jobs could not be cancelled, so type: scancel {ids}" if ids else "no job was submitted"
+                f"the jobs could not be cancelled, so run: scancel {ids}" if ids else "no job was submitted"
             )
             self.logger.error(f"{todo} ({error})")
 
@@ -316,14 +311,14 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             time.sleep(_CANCEL_LOOK_S)
 
     def _living(self) -> list[str]:
-        unended = [followed.job_id for followed in self._followed.values() if _unended(followed)]
+        unended = [one.job_id for one in self._followed.values() if one.job_id and _result(one) is None]
         snapshot = self._cluster.look(unended) if unended else Snapshot({}, None)
         if snapshot.queue is None:
             return unended
         return [job_id for job_id in unended if snapshot.queue.get(job_id, _ENDED).state not in ENDED]
 
     def shutdown(self) -> None:
-        """Stops asking. Jobs that still run go on."""
+        """Stops asking. Jobs that still run continue."""
         super().shutdown()
         self._asker.shutdown(wait=False, cancel_futures=True)
 
@@ -334,20 +329,16 @@ def _name(job: Any) -> str:
     return f"{job.name}[{named}]" if named else str(job.name)
 
 
-def _log_files(followed: Followed) -> list[Path]:
-    """Of its rule's `log:`; a group has none of its own."""
+def _log_files(followed: TrackedJob) -> list[Path]:
+    """Of its rule's `log:`; a group has none."""
     return [Path(str(path)) for path in getattr(followed.info.job, "log", None) or ()]
 
 
-def _result(followed: Followed) -> Result | None:
+def _result(followed: TrackedJob) -> Result | None:
     return read_result(result_file(followed.order.folder, followed.job_id))
 
 
-def _unended(followed: Followed) -> bool:
-    return bool(followed.job_id) and _result(followed) is None
-
-
-def _remove_pickles(followed: Followed) -> None:
+def _remove_pickles(followed: TrackedJob) -> None:
     """The log of a job that went well stays; what submitit needed for it goes."""
     for pattern in ("*.pkl", "*_submission.sh", ".submission_file_*"):
         for path in followed.order.folder.glob(pattern):

@@ -35,7 +35,7 @@ _SHORT = {
 }
 _FLAGS = {"hold", "no-kill"}  # short options that take no value
 
-# Options that this executor sets itself, and where their value belongs instead.
+# Options that this executor sets itself, and what their value belongs to instead.
 _ELSEWHERE = {
     "account": "the resource slurm_account",
     "constraint": "the resource constraint",
@@ -59,7 +59,7 @@ _OURS = {
 
 
 def extra_options(given: str) -> dict[str, str | bool]:
-    """Long options without dashes, True for a flag; RequestError for one that has a place of its own.
+    """Long options without dashes, True for a flag; RequestError for one that is set elsewhere.
 
     `given`: a printable line.
     """
@@ -93,7 +93,7 @@ def _option(word: str) -> tuple[str, str | None]:
 
 def _allowed(name: str, value: str | bool) -> str | bool:
     if name in _ELSEWHERE:
-        raise RequestError(f"slurm_extra: --{name} has a place of its own: use {_ELSEWHERE[name]}")
+        raise RequestError(f"slurm_extra: --{name} is set elsewhere: use {_ELSEWHERE[name]}")
     if name in _OURS:
         raise RequestError(f"slurm_extra: --{name} is set by this executor: leave it out")
     return value

@@ -1,4 +1,4 @@
-"""How many GPUs of which model a job asks for, and how that is spelt for a cluster."""
+"""How many GPUs of which model a job asks for, and how that is spelled for a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MISSPELT = ("gpus", "gpus_per_node", "gpus_per_task", "num_gpus", "ngpus", "nvi
 
 @dataclass(frozen=True)
 class Gpus:
-    """GPUs per node; `gres` holds what a user spelt out, otherwise `number` and `model` count."""
+    """GPUs per node; `gres` holds what a user spelled out, otherwise `number` and `model` count."""
 
     number: int = 0
     model: str = ""
@@ -55,12 +55,10 @@ def gpus_of(resources: Mapping[str, Any]) -> Gpus:
 
 
 def dialect_of(resources: Mapping[str, Any]) -> GpuDialect | None:
-    """How this job's GPUs are asked for, where a resource says so."""
+    """How this job's GPUs are asked for, if a resource says so."""
     said = text(resources, "gpu_dialect")
     if said and said not in get_args(GpuDialect):
-        raise RequestError(
-            f"gpu_dialect={said}: there is no such one; choose {', '.join(get_args(GpuDialect))}"
-        )
+        raise RequestError(f"unknown gpu_dialect={said}; choose {', '.join(get_args(GpuDialect))}")
     return cast(GpuDialect, said) if said else None
 
 
@@ -78,7 +76,7 @@ def _spelt_out(gres: str, number: int | None, model: str) -> Gpus:
     asks_gpu = any(part.split(":")[0] == "gpu" for part in parts)
     if asks_gpu and (number is not None or model):
         raise RequestError(
-            f"gres={gres} and {'gpu_model' if model else 'gpu'} say the GPUs twice:"
+            f"gres={gres} and {'gpu_model' if model else 'gpu'} ask for the GPUs twice:"
             f" write {_once(parts, number, model)} alone"
         )
     if not asks_gpu and (number or model):

@@ -1,4 +1,4 @@
-"""By what a job is known again: the comment that squeue shows."""
+"""How a job is recognised: by the comment that squeue shows."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from snakemake_executor_plugin_submitit.slurm import Row
+from snakemake_executor_plugin_submitit.slurm import QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED
 
 _COMMENT = re.compile(r"^snakemake-submitit/(?P<digest>[0-9a-f]{32})/(?P<token>[\w-]+)$")
 
 
 @dataclass(frozen=True)
-class Identity:
+class JobIdentity:
     """`digest` is the same for the same job in every controller; `token` names one submission's folder."""
 
     digest: str
@@ -25,7 +25,7 @@ class Identity:
 
     @property
     def comment(self) -> str:
-        """What sbatch is given."""
+        """The value of sbatch's --comment."""
         return f"snakemake-submitit/{self.digest}/{self.token}"
 
 
@@ -40,13 +40,13 @@ def new_token() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
 
 
-def read_comment(comment: str) -> Identity | None:
+def read_comment(comment: str) -> JobIdentity | None:
     """None for a comment that is not ours."""
     found = _COMMENT.match(comment.strip())
-    return Identity(found["digest"], found["token"]) if found else None
+    return JobIdentity(found["digest"], found["token"]) if found else None
 
 
-def live_job(digest: str, rows: Iterable[Row]) -> tuple[Row, Identity] | None:
+def live_job(digest: str, rows: Iterable[QueueRow]) -> tuple[QueueRow, JobIdentity] | None:
     """The job that already does this work: a running one first, then the oldest."""
     found = [
         (row, known)

@@ -1,6 +1,6 @@
 """The commands that a Snakemake process runs, found by walking its children in /proc.
 
-Neither process groups nor sessions are used: trainers start sessions of their own.
+Neither process groups nor sessions are used: trainers start their own sessions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
 
 
 @dataclass(frozen=True)
-class Process:
+class ProcessId:
     """A pid may be used again; with the start time (clock ticks since boot) it means one process."""
 
     pid: int
@@ -26,13 +26,13 @@ class Process:
 
 @dataclass(frozen=True)
 class _Entry:
-    process: Process
+    process: ProcessId
     parent: int
     argv: tuple[str, ...]
     catches_term: bool
 
 
-def commands_below(pid: int, proc: Path = Path("/proc")) -> list[Process]:
+def commands_below(pid: int, proc: Path = Path("/proc")) -> list[ProcessId]:
     """What the Snakemake below this process runs for its rules: the topmost processes that are neither
     Snakemake nor a shell that only waits. The shell directly below `pid` is ours and never counts."""
     children = _children(proc)
@@ -63,18 +63,18 @@ def _is_snakemake(argv: tuple[str, ...]) -> bool:
 
 
 def _only_waits(entry: _Entry) -> bool:
-    # A shell script with a trap for TERM wants to hear it itself.
+    # A shell script with a trap for TERM is to get it itself.
     name = PurePath(entry.argv[0]).name.lstrip("-") if entry.argv else ""
     return name in _SHELLS and not entry.catches_term
 
 
-def alive(process: Process, proc: Path = Path("/proc")) -> bool:
+def alive(process: ProcessId, proc: Path = Path("/proc")) -> bool:
     """A zombie has ended."""
     entry = _entry(proc / str(process.pid))
     return entry is not None and entry.process == process
 
 
-def terminate(process: Process) -> None:
+def terminate(process: ProcessId) -> None:
     """SIGTERM, unless the process has ended."""
     if alive(process):
         with contextlib.suppress(ProcessLookupError):
@@ -109,7 +109,7 @@ def _entry(folder: Path) -> _Entry | None:
         return None
     if fields[0] in "ZX":
         return None
-    process = Process(int(folder.name), int(fields[19]))
+    process = ProcessId(int(folder.name), int(fields[19]))
     return _Entry(process, int(fields[1]), tuple(argv[:-1]), bool(caught >> (signal.SIGTERM - 1) & 1))
 
 

@@ -1,4 +1,4 @@
-"""From a job's resources, as Snakemake users write them, to what sbatch is told."""
+"""From a job's resources, as Snakemake users write them, to sbatch's options."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _refuse_tasks(resources: Mapping[str, Any]) -> None:
 
 
 def submitit_parameters(request: Request, name: str, comment: str, signal_delay_s: int) -> dict[str, Any]:
-    """What every cluster of submitit is told, in the words of its Slurm executor."""
+    """What every cluster of submitit gets, named as its Slurm executor names it."""
     return {
         "job_name": name,
         "comment": comment,
@@ -108,7 +108,7 @@ def sbatch_options(request: Request, dialect: GpuDialect) -> dict[str, str | boo
 
 
 def sbatch_flags(request: Request, options: Mapping[str, str | bool]) -> str:
-    """The same as a person would type them, for a sentence."""
+    """The same as you would type them, for a sentence."""
     asked = {"nodes": str(request.nodes), "time": str(request.runtime_min or ""), **options}
     return " ".join(
         f"--{name}" if value is True else f"--{name}={value}" for name, value in asked.items() if value

@@ -1,4 +1,4 @@
-"""What a job says of its own end, in the result file that submitit writes for it."""
+"""What a job reports of its end, in the result file that submitit writes for it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-End = Literal["done", "failed", "cancelled", "interrupted"]
+ResultEnd = Literal["done", "failed", "cancelled", "interrupted"]
 
 
 @dataclass(frozen=True)
 class Result:
     """`cancelled`: stopped because its controller asked; `interrupted`: stopped, to be run again."""
 
-    end: End
+    end: ResultEnd
     reason: str
 
     def as_plain(self) -> dict[str, str]:
@@ -29,7 +29,7 @@ def read_result(path: Path) -> Result | None:
         return None
     try:
         with path.open("rb") as file:
-            outcome, value = _Plain(file).load()
+            outcome, value = _PlainUnpickler(file).load()
             return _result(str(outcome), value)
     except FileNotFoundError:
         return None
@@ -49,12 +49,12 @@ def _result(outcome: str, value: Any) -> Result:
     if outcome != "success":
         lines = str(value).strip().splitlines() or ["no reason given"]
         return Result("failed", f"the job itself broke: {lines[-1]}")
-    if value["end"] not in get_args(End):
+    if value["end"] not in get_args(ResultEnd):
         raise ValueError(f"no such end: {value['end']}")
     return Result(value["end"], str(value["reason"]))
 
 
-class _Plain(pickle.Unpickler):
+class _PlainUnpickler(pickle.Unpickler):
     """Loads builtin containers, numbers and texts; nothing that would run code."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:

@@ -84,7 +84,7 @@ def checked(given: ExecutorSettings) -> Settings:
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise RequestError(f"--submitit-{name} {value}: there is no such value; choose {', '.join(allowed)}")
+        raise RequestError(f"unknown --submitit-{name} {value}; choose {', '.join(allowed)}")
     return value
 
 

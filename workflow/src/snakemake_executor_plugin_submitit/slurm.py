@@ -1,4 +1,4 @@
-"""Slurm's own commands, asked with formats of our own, and what they answer."""
+"""Slurm's commands, asked in fixed formats, and what they answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNREACHABLE = (
 
 
 @dataclass(frozen=True)
-class Row:
+class QueueRow:
     """One job as squeue lists it."""
 
     job_id: str
@@ -44,17 +44,17 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Standing:
+class OwnStatus:
     """A job as it sees itself from inside. `restarts`: how many times it was requeued until now."""
 
     state: str
     restarts: int
 
 
-def parse_queue(output: str) -> dict[str, Row]:
+def parse_queue(output: str) -> dict[str, QueueRow]:
     """By job id. Lines of another shape are left out."""
     rows = (line.strip().split("|", 4) for line in output.splitlines())
-    return {row[0]: Row(*row) for row in rows if len(row) == 5 and row[0].isdigit()}
+    return {row[0]: QueueRow(*row) for row in rows if len(row) == 5 and row[0].isdigit()}
 
 
 def parse_accounting(output: str) -> dict[str, str]:
@@ -63,27 +63,27 @@ def parse_accounting(output: str) -> dict[str, str]:
     return {row[0]: (row[1].split() or [""])[0] for row in rows if len(row) >= 2}
 
 
-def parse_standing(output: str) -> Standing | None:
+def parse_standing(output: str) -> OwnStatus | None:
     """None for a job that squeue does not list."""
     words = output.split()
     if len(words) < 2 or not words[1].isdigit():
         return None
-    return Standing(words[0], int(words[1]))
+    return OwnStatus(words[0], int(words[1]))
 
 
-def queue() -> dict[str, Row]:
+def queue() -> dict[str, QueueRow]:
     """Every job of this user, by id, the ones that ended a while ago among them. UnreachableError."""
     return parse_queue(_ask(["squeue", "--me", "--noheader", "--states=all", f"--format={_QUEUE_FORMAT}"]))
 
 
 def accounting(job_ids: Iterable[str]) -> dict[str, str]:
-    """The states that the accounting database knows. UnreachableError, also where there is none."""
+    """The states that the accounting database knows. UnreachableError, also if there is none."""
     ids = ",".join(sorted(job_ids))
     columns = "--format=JobIDRaw,State"
     return parse_accounting(_ask(["sacct", "-X", "--noheader", "--parsable2", columns, "--jobs", ids]))
 
 
-def standing(job_id: str) -> Standing | None:
+def standing(job_id: str) -> OwnStatus | None:
     """How Slurm sees a job. UnreachableError."""
     columns = "--Format=State:.30,RestartCnt:.12"
     command = ["squeue", "--noheader", "--states=all", columns, "--jobs", job_id]
@@ -91,14 +91,14 @@ def standing(job_id: str) -> Standing | None:
 
 
 def cancel(job_ids: Iterable[str], *options: str) -> None:
-    """scancel, with nothing to say about jobs that have ended already. UnreachableError."""
+    """scancel, without an error for jobs that have ended already. UnreachableError."""
     ids = sorted(job_ids)
     if ids:
         _ask(["scancel", "--quiet", *options, *ids])
 
 
 def requeue(job_id: str) -> None:
-    """RefusedError where Slurm does not let this job be requeued; UnreachableError."""
+    """RefusedError if Slurm does not let this job be requeued; UnreachableError."""
     _ask(["scontrol", "requeue", job_id])
 
 

@@ -1,4 +1,4 @@
-"""How a job stands: from what was seen of it to a verdict. Pure, time is an argument."""
+"""A job's status: from what was seen of it to a verdict. Pure, time is an argument."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from snakemake_executor_plugin_submitit.results import Result
 
 SETTLE_S = 8.0
-"""How long an end without a result file must stand: the file may be late, and a requeue may follow."""
+"""How long an end without a result file must last: the file may be late, and a requeue may follow."""
 GONE_S = 600.0
 """How long Slurm, while it answers, may know nothing of a job or not say how it ended."""
 LEAST_ANSWERS = 3
@@ -16,7 +16,7 @@ LEAST_ANSWERS = 3
 _ENDED_WELL = {"COMPLETED"}
 _ENDED_BADLY = {"FAILED", "OUT_OF_MEMORY", "DEADLINE"}
 _CANCELLED = {"CANCELLED"}
-# Ended through no fault of the command: it is to go on.
+# Ended through no fault of the command: it will be resubmitted.
 _INTERRUPTED = {"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL"}
 ENDED = _ENDED_WELL | _ENDED_BADLY | _CANCELLED | _INTERRUPTED
 
@@ -56,18 +56,18 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JobVerdict:
     """`interrupted`: run it again; `gone`: nobody can say how it ended. The reason is for the user."""
 
     kind: Kind
     reason: str
 
 
-_RUNNING = Verdict("running", "")
-_STOPPED_BEFORE = Verdict("interrupted", "it was stopped by an earlier controller")
+_RUNNING = JobVerdict("running", "")
+_STOPPED_BEFORE = JobVerdict("interrupted", "it was stopped by an earlier controller")
 
 
-def judge(memory: Memory, seen: Sighting) -> tuple[Memory, Verdict]:
+def judge(memory: Memory, seen: Sighting) -> tuple[Memory, JobVerdict]:
     """The job's own word counts first; then squeue; then, for what squeue forgot, sacct."""
     if seen.result is not None:
         return memory, _by_result(seen.result)
@@ -97,36 +97,36 @@ def _noted(memory: Memory, state: str, now_s: float) -> Memory:
     return Memory(state, now_s, 1)
 
 
-def _by_result(result: Result) -> Verdict:
+def _by_result(result: Result) -> JobVerdict:
     match result.end:
         case "done":
-            return Verdict("success", "")
+            return JobVerdict("success", "")
         case "failed":
-            return Verdict("failed", result.reason)
+            return JobVerdict("failed", result.reason)
         case "cancelled":
             return _STOPPED_BEFORE
         case "interrupted":
-            return Verdict("interrupted", result.reason)
+            return JobVerdict("interrupted", result.reason)
 
 
-def _by_state(memory: Memory, now_s: float) -> Verdict:
+def _by_state(memory: Memory, now_s: float) -> JobVerdict:
     lasted_s = now_s - memory.since_s
     if memory.state in _CANCELLED:
-        return Verdict("failed", "it was cancelled from outside (scancel)")
+        return JobVerdict("failed", "it was cancelled from outside (scancel)")
     if not memory.state:
         return _unknown(memory, lasted_s)
     if lasted_s < SETTLE_S:
         return _RUNNING
     if memory.state in _INTERRUPTED:
-        return Verdict("interrupted", f"Slurm ended it: {memory.state}")
+        return JobVerdict("interrupted", f"Slurm ended it: {memory.state}")
     if memory.state in _ENDED_WELL:
-        return Verdict("failed", "Slurm calls it COMPLETED, but it left no result")
-    return Verdict("failed", f"Slurm calls it {memory.state}, and it left no result: its log says more")
+        return JobVerdict("failed", "Slurm calls it COMPLETED, but it left no result")
+    return JobVerdict("failed", f"Slurm calls it {memory.state}, and it left no result: its log says more")
 
 
-def _unknown(memory: Memory, lasted_s: float) -> Verdict:
+def _unknown(memory: Memory, lasted_s: float) -> JobVerdict:
     if lasted_s < GONE_S or memory.answers < LEAST_ANSWERS:
         return _RUNNING
-    return Verdict(
+    return JobVerdict(
         "gone", f"Slurm has not known it for {lasted_s:.0f} s and it left no result: how it ended is unknown"
     )

@@ -9,7 +9,7 @@ from snakemake_executor_plugin_submitit.errors import RequestError
 
 
 def count(resources: Mapping[str, Any], name: str, least: int = 1) -> int | None:
-    """A whole number; None where it is not set."""
+    """A whole number; None if it is not set."""
     value = resources.get(name)
     if value is None:
         return None
@@ -19,14 +19,9 @@ def count(resources: Mapping[str, Any], name: str, least: int = 1) -> int | None
 
 
 def text(resources: Mapping[str, Any], name: str) -> str:
-    """One line; empty where it is not set."""
+    """One line; empty if it is not set."""
     value = resources.get(name)
-    return "" if value is None else _one_line(name, str(value))
-
-
-def _one_line(name: str, value: str) -> str:
-    """RequestError for control characters: in a batch script a new line would be a new option."""
-    line = value.strip()
-    if not line.isprintable():
+    line = "" if value is None else str(value).strip()
+    if not line.isprintable():  # in a batch script a new line would be a new option
         raise RequestError(f"{name}={line!r} holds a control character: write it on one plain line")
     return line

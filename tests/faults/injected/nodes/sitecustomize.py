@@ -1,4 +1,4 @@
-"""Each node of the rig is a host of its own to the Python that runs on it, as on a real cluster."""
+"""Each node of the rig is a separate host to the Python that runs on it, as on a real cluster."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ if node := os.environ.get("SLURMD_NODENAME"):
     read_text = Path.read_text
 
     def of_this_node(path, *arguments, **more):
-        """Its kernel has a boot id of its own, too."""
+        """Its kernel has its own boot id, too."""
         text = read_text(path, *arguments, **more)
         return f"boot-of-{node}" if str(path) == "/proc/sys/kernel/random/boot_id" else text
 

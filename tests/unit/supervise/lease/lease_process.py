@@ -75,7 +75,7 @@ class Supervisor:
         self.process.wait()
 
     def suspend(self) -> None:
-        """SIGSTOP; returns once it stands still."""
+        """SIGSTOP; returns once it is stopped."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
@@ -108,7 +108,7 @@ class _Serving:
     def guard(self) -> dict[str, Any]:
         assert self.lease
         self.lease.guard()
-        return {"mine": self.lease.still_mine()}
+        return {"mine": self.lease.lost is None}
 
     def lost(self) -> dict[str, Any]:
         assert self.lease

@@ -15,14 +15,14 @@ from trainrelay.errors import Interrupted, Refusal, UserError
 from trainrelay.supervise.lease import Claim, Lease, acquire
 from trainrelay.supervise.lease.claim import Beat
 from trainrelay.supervise.lease.folder import add_claim, parsed_beat, read_beat, read_claim, write_beat
-from trainrelay.supervise.lease.rules import NOTICE_BEATS, STALE_BEATS, SURE_BEATS, Answer
+from trainrelay.supervise.lease.rules import NOTICE_BEATS, STALE_BEATS, SURE_BEATS, SlurmAnswer
 from trainrelay.system.alive import stat
 
 JOB = "991"
 SLOW_BEAT_S = 0.3  # of processes that must be seen to live, on a busy machine as well
 
 
-def knows_nothing(job: str) -> Answer:
+def knows_nothing(job: str) -> SlurmAnswer:
     return "unknown"
 
 
@@ -32,7 +32,7 @@ def take(
     *,
     said: list[str] | None = None,
     stop: Callable[[], bool] = lambda: False,
-    ask_slurm: Callable[[str], Answer] = knows_nothing,
+    ask_slurm: Callable[[str], SlurmAnswer] = knows_nothing,
 ) -> Lease:
     """The lease, for this very process; `host`: it believes to run there."""
     say = print if said is None else said.append
@@ -63,8 +63,8 @@ def counter(stage_dir: Path, token: int) -> int:
     return beat.counter if beat else 0
 
 
-def answers(answer: Answer, asked: list[str]) -> Callable[[str], Answer]:
-    def ask(job: str) -> Answer:
+def answers(answer: SlurmAnswer, asked: list[str]) -> Callable[[str], SlurmAnswer]:
+    def ask(job: str) -> SlurmAnswer:
         asked.append(job)
         return answer
 
@@ -90,7 +90,7 @@ def test_of_two_that_start_at_the_same_moment_exactly_one_wins(tmp_path: Path, f
             assert len(won) == len(lost) == 1
             (answer, winner), refusal = won[0], lost[0]
             assert (answer["token"], answer["from"]) == (1 if fresh else number + 1, None)
-            assert refusal["error"] == "Held"
+            assert refusal["error"] == "LivingOwner"
             assert f"pid {winner.pid}" in refusal["message"]
             winner.tell("release")
 
@@ -169,8 +169,8 @@ def test_silent_owner_of_another_host_is_taken_over_after_watching_it(tmp_path: 
         took_s = time.monotonic() - began_s
         assert (lease.token, lease.taken_from) == (2, former)
     assert took_s >= (STALE_BEATS + NOTICE_BEATS) * BEAT_S
-    assert "taken over if its counter stands still" in said[0]
-    assert "must have noticed" in said[-1]
+    assert "taken over if its counter does not move" in said[0]
+    assert "so that the supervisor" in said[-1]
 
 
 @pytest.mark.process
@@ -213,7 +213,7 @@ def test_of_two_hosts_that_watch_the_same_silent_owner_one_takes_over(tmp_path: 
             supervisor.begin("acquire", tmp_path, 0)
         found = [one.answer(), other.answer()]
         assert sorted("token" in answer for answer in found) == [False, True]
-        assert [answer["error"] for answer in found if "error" in answer] == ["Held"]
+        assert [answer["error"] for answer in found if "error" in answer] == ["LivingOwner"]
         assert [answer["from"] for answer in found if "token" in answer] == ["node1"]
 
 
@@ -230,7 +230,7 @@ def test_suspended_observer_begins_again(tmp_path: Path) -> None:
         observer.resume()
         time.sleep(0.2)
         owner.resume()
-        assert observer.answer()["error"] == "Held"
+        assert observer.answer()["error"] == "LivingOwner"
         assert owner.tell("guard") == {"mine": True}
 
 
@@ -248,7 +248,9 @@ def test_stop_after_the_takeover_keeps_the_former_owner_known(tmp_path: Path) ->
     former = left_behind(tmp_path)
     said: list[str] = []
     with pytest.raises(Interrupted):
-        take(tmp_path, "node2", said=said, stop=lambda: any("must have noticed" in text for text in said))
+        take(
+            tmp_path, "node2", said=said, stop=lambda: any("so that the supervisor" in text for text in said)
+        )
     with take(tmp_path, "node3") as heir:
         assert (heir.token, heir.taken_from) == (3, former)
         heir.begin()
@@ -341,7 +343,7 @@ def test_torn_claim_stops_everybody(tmp_path: Path) -> None:
     left_behind(tmp_path)
     claim = tmp_path / "lease" / "000001.json"
     claim.write_bytes(b"")
-    with pytest.raises(UserError, match=r"not a sound claim.*type: mv "):
+    with pytest.raises(UserError, match=r"not a valid claim.*run: mv "):
         take(tmp_path, "node2")
     claim.rename(claim.with_name("000001.json.broken"))
     with take(tmp_path, "node2") as lease:

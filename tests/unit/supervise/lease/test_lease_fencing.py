@@ -77,10 +77,10 @@ def test_guard_looks_before_the_next_beat(tmp_path: Path, lease: Lease) -> None:
     """Between two beats only a look of its own can tell; once lost, the lease stays lost."""
     lease.guard()
     rival(tmp_path, 2)
-    assert lease.still_mine()
+    assert lease.lost is None
     with pytest.raises(Fenced, match=r"node9 \(pid 4711, Slurm job 12\) took this stage over"):
         lease.guard()
-    assert not lease.still_mine()
+    assert lease.lost is not None
     (tmp_path / "lease" / "000002.json").unlink()
     with pytest.raises(Fenced):
         lease.guard()
@@ -130,7 +130,7 @@ def test_full_disk_does_not_cost_the_lease(
         write_beat(*arguments)  # type: ignore[arg-type]
 
     lease = acquire(tmp_path, "run/stage", said.append, lambda: False, beat_s=BEAT_S)
-    monkeypatch.setattr("trainrelay.supervise.lease.held.write_beat", sometimes)
+    monkeypatch.setattr("trainrelay.supervise.lease.lease.write_beat", sometimes)
     eventually(lambda: said)
     time.sleep(3 * BEAT_S)
     assert len(said) == 1

@@ -10,13 +10,13 @@ from trainrelay.supervise.lease.rules import (
     GAP_BEATS,
     STALE_BEATS,
     SURE_BEATS,
-    Answer,
+    BeatHistory,
     Conclusion,
     Look,
-    Watched,
+    SlurmAnswer,
+    after_look,
     conclude,
     may_live,
-    watched,
 )
 from trainrelay.system.alive import Fate
 
@@ -33,21 +33,21 @@ FORMER = Claim(
 CLAIM = FORMER.model_copy(update={"token": 7, "owner": "a" * 32, "place": Place(host="node7")})
 
 
-def looks(beats: list[bytes | None], every_s: float = 1.0, owner: Claim = CLAIM) -> Watched:
+def looks(beats: list[bytes | None], every_s: float = 1.0, owner: Claim = CLAIM) -> BeatHistory:
     """The observation of these beats, one look each `every_s`."""
-    seen: Watched | None = None
+    seen: BeatHistory | None = None
     for number, beat in enumerate(beats):
-        seen = watched(seen, Look(owner, beat, number * every_s, number * every_s))
+        seen = after_look(seen, Look(owner, beat, number * every_s, number * every_s))
     assert seen
     return seen
 
 
-def judged(seen: Watched, fate: Fate = "elsewhere", slurm: Answer = "unknown") -> Conclusion:
+def judged(seen: BeatHistory, fate: Fate = "elsewhere", slurm: SlurmAnswer = "unknown") -> Conclusion:
     return conclude(CLAIM, None, seen, fate, slurm)
 
 
-def quiet(beats: float) -> Watched:
-    return Watched(CLAIM.owner, b"1", since_s=0, last_s=beats * BEAT_S, quiet_s=beats * BEAT_S)
+def quiet(beats: float) -> BeatHistory:
+    return BeatHistory(CLAIM.owner, b"1", since_s=0, last_s=beats * BEAT_S, quiet_s=beats * BEAT_S)
 
 
 def test_counter_that_stands_still_is_dead_only_after_several_beats() -> None:
@@ -59,7 +59,7 @@ def test_counter_that_stands_still_is_dead_only_after_several_beats() -> None:
 
 
 def test_owner_that_never_beat_is_watched_as_long() -> None:
-    """Killed between its claim and its first beat: no beat is a counter that stands still."""
+    """Killed between its claim and its first beat: no beat is a counter that does not move."""
     assert judged(looks([None] * 60)).kind == "unsure"
     assert judged(looks([None] * 61)).kind == "dead"
 
@@ -75,27 +75,27 @@ def test_gap_of_the_observer_begins_the_observation_again() -> None:
     """An observer that was suspended has seen nothing meanwhile, neither silence nor a move."""
     seen = looks([b"5"] * 50)
     away_s = seen.last_s + GAP_BEATS * BEAT_S + 1
-    after = watched(seen, Look(CLAIM, b"5", away_s, away_s))
+    after = after_look(seen, Look(CLAIM, b"5", away_s, away_s))
     assert (after.quiet_s, after.moved) == (0.0, False)
-    assert not watched(seen, Look(CLAIM, b"9", away_s, away_s)).moved
+    assert not after_look(seen, Look(CLAIM, b"9", away_s, away_s)).moved
     in_time_s = away_s - 1
-    assert watched(seen, Look(CLAIM, b"5", in_time_s, in_time_s)).quiet_s == in_time_s
+    assert after_look(seen, Look(CLAIM, b"5", in_time_s, in_time_s)).quiet_s == in_time_s
 
 
 def test_another_owner_begins_the_observation_again() -> None:
     """What was seen of one owner says nothing about the next one."""
-    after = watched(looks([b"5"] * 50), Look(FORMER, b"1", 49.5, 49.5))
+    after = after_look(looks([b"5"] * 50), Look(FORMER, b"1", 49.5, 49.5))
     assert (after.owner, after.quiet_s, after.moved) == (FORMER.owner, 0.0, False)
 
 
 def test_what_a_slow_read_took_is_not_silence() -> None:
     """Silence counts from the end of the first look to the beginning of the last."""
-    first = watched(None, Look(CLAIM, b"5", 0, 9))
-    assert watched(first, Look(CLAIM, b"5", 12, 19)).quiet_s == 3
+    first = after_look(None, Look(CLAIM, b"5", 0, 9))
+    assert after_look(first, Look(CLAIM, b"5", 12, 19)).quiet_s == 3
 
 
 @pytest.mark.parametrize("seen", [quiet(0), quiet(100), looks([b"1", b"2"])])
-def test_process_on_this_host_decides_at_once(seen: Watched) -> None:
+def test_process_on_this_host_decides_at_once(seen: BeatHistory) -> None:
     """Neither silence nor a counter matters where the process itself can be seen; suspended is alive."""
     assert judged(seen, "runs").kind == "alive"
     assert judged(seen, "stopped").kind == "alive"
@@ -118,7 +118,7 @@ def test_released_is_free_for_everybody() -> None:
 @pytest.mark.parametrize(
     ("fate", "slurm"), [("elsewhere", "gone"), ("rebooted", "unknown"), ("rebooted", "gone")]
 )
-def test_told_that_it_is_gone_a_short_look_is_enough(fate: Fate, slurm: Answer) -> None:
+def test_told_that_it_is_gone_a_short_look_is_enough(fate: Fate, slurm: SlurmAnswer) -> None:
     """Its death counts as proven after a short silence, unless its counter moves all the same."""
     assert judged(quiet(SURE_BEATS - 0.1), fate, slurm).kind == "unsure"
     dead = judged(quiet(SURE_BEATS), fate, slurm)
@@ -142,7 +142,7 @@ def test_owner_whose_job_slurm_gave_up_is_taken_over_though_it_lives(fate: Fate)
 
 
 def test_owner_that_is_gone_with_a_job_that_slurm_gave_up_writes_nothing() -> None:
-    """Neither where its process is known to be gone, nor where its host was started anew and it is silent."""
+    """Neither where its process is known to be gone, nor where its host was restarted."""
     assert not judged(quiet(0), "gone", "lost").may_live
     assert not judged(quiet(SURE_BEATS), "rebooted", "lost").may_live
 

@@ -14,10 +14,10 @@ FIRST = {"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "a", "SLURM_JOB_NUM_NODES": "2"
     [
         (
             dict.fromkeys(FIRST),
-            "is 2, and this is not a node of a Slurm job; type: snakemake --profile slurm",
+            "is 2, and this is not a node of a Slurm job; run: snakemake --profile slurm",
         ),
         ({"SLURMD_NODENAME": None}, "is 2, and this is not a node of a Slurm job;"),  # salloc on a login node
-        ({"SLURM_JOB_NUM_NODES": "1"}, "this Slurm job holds 1; end it and type: snakemake --profile slurm"),
+        ({"SLURM_JOB_NUM_NODES": "1"}, "this Slurm job holds 1; end it and run: snakemake --profile slurm"),
         ({"SLURM_JOB_NUM_NODES": "²"}, "this Slurm job holds ²;"),
         ({"SLURM_NODEID": "1"}, "this is not the first node of its Slurm job;"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainrelay.supervise.probe.results import RankSeen, is_over, judge, rank_seen, where
+from trainrelay.supervise.probe.results import RankProgress, is_over, judge, rank_progress, where
 
 # Two ranks on one GPU, as torch 2.x and torch 1.12 tell it.
 DUPLICATE_NEW = """DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:2006,\
@@ -27,16 +27,16 @@ WARNED_OLD = [
 ]
 
 
-def rank(number: int, *lines: dict[str, Any]) -> RankSeen:
-    return rank_seen(number, "".join(json.dumps(line) + "\n" for line in lines))
+def rank(number: int, *lines: dict[str, Any]) -> RankProgress:
+    return rank_progress(number, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def done(number: int, **speeds: float) -> RankSeen:
+def done(number: int, **speeds: float) -> RankProgress:
     said = {size.removeprefix("mb"): speed for size, speed in speeds.items()}
     return rank(number, {"phase": "import torch"}, {"phase": "done", "gb_per_s": said})
 
 
-def failed(number: int, error: str, at_s: float = 1.0) -> RankSeen:
+def failed(number: int, error: str, at_s: float = 1.0) -> RankProgress:
     return rank(number, {"phase": "all_reduce 25 MB", "error": error, "at_s": at_s})
 
 
@@ -133,7 +133,7 @@ def test_a_launcher_that_never_came_to_its_ranks_is_quoted(lines: list[str], wan
     ],
 )
 def test_a_broken_file_of_a_rank_is_no_error_of_ours(text: str) -> None:
-    seen = rank_seen(0, text)
+    seen = rank_progress(0, text)
     assert seen.error is None
     assert seen.gb_per_s == {}
 

@@ -304,7 +304,7 @@ def test_a_clock_that_is_called_seldom_still_ends() -> None:
             lambda course: course.paced(20).step(1000),
             True,
             "no progress for 2 h since epoch 1, iteration 1000; around the end of an epoch 30 min are"
-            " allowed, and 2 h where it goes on printing",
+            " allowed, and 2 h if it keeps printing",
         ),
         (
             90.0,

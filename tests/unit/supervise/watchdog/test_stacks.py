@@ -17,7 +17,7 @@ from support.supervising import eventually
 from trainrelay.supervise.process import end_all, start
 from trainrelay.supervise.watchdog import StackFile, collect, described, stacks, with_stack_dumps
 from trainrelay.supervise.watchdog.dumps import STACK_SIGNAL
-from trainrelay.supervise.watchdog.processes import ProcessSeen
+from trainrelay.supervise.watchdog.processes import ProcessSnapshot
 from trainrelay.system.alive import Kin, find
 
 pytestmark = pytest.mark.process
@@ -257,7 +257,7 @@ def test_attempt_without_processes_has_no_stacks(tmp_path: Path, tag: str) -> No
 def at(
     rank: int | None, frame: str | None, waits_in: str | None = None, *, is_rank: bool = True
 ) -> StackFile:
-    process = ProcessSeen(
+    process = ProcessSnapshot(
         pid=100 + (rank or 0),
         name="python",
         rank=rank,

@@ -1,4 +1,4 @@
-"""Data loaders: batches of one group, the same number of them on every rank, shuffled anew each epoch."""
+"""Data loaders: batches of one group, the same number of them on every rank, reshuffled each epoch."""
 
 import math
 import random

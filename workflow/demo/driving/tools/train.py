@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 warnings.filterwarnings("ignore")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout: the plugin lies there
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout: the plugin is there
 
 from driving.detector import DETECTORS  # noqa: E402
 from driving.scenes import DATASETS  # noqa: E402
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a driving model")
     parser.add_argument("config")
     parser.add_argument("--work-dir", help="where logs and checkpoints go")
-    parser.add_argument("--resume-from", help="a checkpoint to go on from; ignored if there is no such file")
+    parser.add_argument("--resume-from", help="a checkpoint to resume from; ignored if there is no such file")
     parser.add_argument("--no-validate", action="store_true", help="no evaluation during training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--deterministic", action="store_true")

@@ -33,7 +33,7 @@ def load(path: str) -> dict[str, Any]:
 
 
 def resume(path: str, parts: dict[str, Any]) -> int:
-    """Put every part back where it was; the epoch to go on with."""
+    """Put every part back where it was; the epoch to continue with."""
     state = load(path)
     for name, part in parts.items():
         part.load_state_dict(state[name])

@@ -45,7 +45,7 @@ def build_loaders(args: argparse.Namespace, rank: int, world_size: int) -> tuple
 def build_loader(
     args: argparse.Namespace, indices: range, rank: int, world_size: int, train: bool
 ) -> DataLoader:
-    """A training's sampler wants `set_epoch` to shuffle anew; its last batch is left out if incomplete."""
+    """A training's sampler needs `set_epoch` to reshuffle; its last batch is left out if incomplete."""
     dataset = Scenes(indices, args.image_size, args.cls_tokens)
     sampler = DistributedSampler(dataset, world_size, rank, shuffle=train, seed=args.seed)
     batches = BatchSampler(sampler, args.batch_size, drop_last=train)

@@ -13,7 +13,7 @@ BOS = len(TOKENS)  # the input of the first step
 
 
 def cell_centres(height: int, width: int) -> Tensor:
-    """Where the cells of a feature map lie in the image: (H * W, 2) x, y in 0..1."""
+    """Where the cells of a feature map are in the image: (H * W, 2) x, y in 0..1."""
     y, x = torch.meshgrid(
         (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij"
     )

@@ -1,4 +1,4 @@
-"""PCK, the percentage of correct keypoints (here a share): how many lie where they should."""
+"""PCK, the percentage of correct keypoints (here a share): how many are where they should."""
 
 import math
 

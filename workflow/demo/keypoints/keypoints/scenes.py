@@ -1,6 +1,6 @@
 """Synthetic images of 1 to 3 figures with keypoints at their corners, drawn from (seed, index) alone.
 
-Lengths are in image sides: x to the right, y down, both in 0..1. Figures stand in different quarters of the
+Lengths are in image sides: x to the right, y down, both in 0..1. Figures are in different quarters of the
 image and are listed in reading order; a figure's keypoints go clockwise from its first corner.
 """
 
@@ -46,7 +46,7 @@ def make_scene(index: int, seed: int = 0) -> list[Figure]:
 
 
 def covered(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which points of a grid, x (W,) and y (H, 1), lie in a polygon (K, 2), by the even-odd rule: (H, W)."""
+    """Which points of a grid, x (W,) and y (H, 1), are in a polygon (K, 2), by the even-odd rule: (H, W)."""
     inside = np.zeros((len(y), len(x)), dtype=bool)
     for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, 0), strict=True):
         if ay != by:

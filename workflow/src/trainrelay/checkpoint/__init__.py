@@ -1,11 +1,11 @@
-"""Checkpoints: read without running code from them, judged, and handed on.
+"""Checkpoints: read without running code from them, judged, and promoted.
 
 This is the one public door; torch is not needed and never imported.
 """
 
 from trainrelay.checkpoint.inspection import Glance, Inspection, examine, glance, inspect
 from trainrelay.checkpoint.promotion import check_target, promote
-from trainrelay.checkpoint.soundness import newest_sound, verify
+from trainrelay.checkpoint.validity import newest_valid, verify
 
 __all__ = [
     "Glance",
@@ -14,7 +14,7 @@ __all__ = [
     "examine",
     "glance",
     "inspect",
-    "newest_sound",
+    "newest_valid",
     "promote",
     "verify",
 ]

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from trainrelay.checkpoint.problems import Broken, shown
+from trainrelay.checkpoint.problems import BrokenFile, shown
 from trainrelay.system.files import CHUNK_BYTES
 
 MOST_PICKLE_BYTES = 256 * 1024 * 1024
@@ -29,7 +29,7 @@ _ENTRY = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _LOCATOR = struct.Struct("<4sIQI")  # signature, disk, offset of the next, disks
 _END64 = struct.Struct("<4sQ2H2I4Q")  # signature, bytes that follow, two versions, then as in _END
-_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF  # stand for a number that does not fit
+_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF  # mean a number that does not fit
 _DESCRIBED, _UTF8 = 0x8, 0x800  # the flags that torch sets; any other changes how a member is read
 _FOLDER = 0x10  # in the attributes: torch then reads nothing
 
@@ -55,10 +55,10 @@ class Archive:
         self._prefix = self._find_prefix()
 
     def pickle(self) -> tuple[IO[bytes], int]:
-        """The file, at the start of the pickle that says how everything hangs together, and its last byte."""
+        """The file, at the start of the pickle that says what belongs where, and its last byte."""
         name = f"{self._prefix}data.pkl"
         if self._members[name].size > MOST_PICKLE_BYTES:
-            raise Broken("holds a pickle that is larger than any checkpoint's")
+            raise BrokenFile("holds a pickle that is larger than any checkpoint's")
         for _ in self.chunks(name):
             pass
         stop = self._file.tell()
@@ -70,7 +70,7 @@ class Archive:
         return f"{self._prefix}data/{key}"
 
     def size(self, name: str) -> int | None:
-        """Bytes of a member, None where there is none."""
+        """Bytes of a member, None if there is none."""
         member = self._members.get(name)
         return None if member is None else member.size
 
@@ -92,7 +92,7 @@ class Archive:
             crc = zlib.crc32(chunk, crc)
             yield chunk
         if crc != member.crc:
-            raise Broken(f"is damaged (Bad CRC-32 for file {shown(name)!r})")
+            raise BrokenFile(f"is damaged (Bad CRC-32 for file {shown(name)!r})")
 
     def _find_prefix(self) -> str:
         """torch looks below the folder of the first member."""
@@ -102,21 +102,23 @@ class Archive:
         if len({member.name.lower() for member in self._members.values()}) < len(self._members):
             raise _odd("two members whose names differ in case alone")
         if f"{prefix}data.pkl" not in self._members:
-            raise Broken("is a zip file but not a checkpoint: it holds no data.pkl")
+            raise BrokenFile("is a zip file but not a checkpoint: it holds no data.pkl")
         if f"{prefix}constants.pkl" in self._members:
-            raise Broken("is a TorchScript program, not a checkpoint")
+            raise BrokenFile("is a TorchScript program, not a checkpoint")
         return prefix
 
 
-def _odd(what: str) -> Broken:
-    return Broken(f"has {what}, which torch.save never writes: torch could load other data than was checked")
+def _odd(what: str) -> BrokenFile:
+    return BrokenFile(
+        f"has {what}, which torch.save never writes: torch could load other data than was checked"
+    )
 
 
 def _read(file: IO[bytes], at: int, size: int) -> bytes:
     file.seek(at)
     data = file.read(size)
     if len(data) != size:
-        raise Broken(_CUT)
+        raise BrokenFile(_CUT)
     return data
 
 
@@ -137,7 +139,7 @@ def _directory(file: IO[bytes], size: int) -> tuple[int, int, int]:
     """How many entries the directory has, where it starts and stops; what follows it must say just that."""
     tail = _read(file, max(size - _FULL16, 0), min(size, _FULL16))
     if not 0 <= tail.rfind(b"PK\5\6") <= len(tail) - _END.size or size < 98:
-        raise Broken(_CUT)
+        raise BrokenFile(_CUT)
     *_, count, length, start, _ = _END.unpack(tail[-_END.size :])
     after = b""
     if tail[-42:-38] == b"PK\6\7":
@@ -149,7 +151,7 @@ def _directory(file: IO[bytes], size: int) -> tuple[int, int, int]:
     if not count or not tail.endswith(after) or start + length + len(after) != size:
         raise _odd("a zip comment or a second directory")
     if count > _MOST_MEMBERS or length > _MOST_DIRECTORY_BYTES:
-        raise Broken("holds more members than any checkpoint does")
+        raise BrokenFile("holds more members than any checkpoint does")
     return count, start, start + length
 
 
@@ -163,7 +165,7 @@ def _entry(directory: bytes, at: int) -> tuple[Member, int]:
     extra_at = at + _ENTRY.size + name_bytes
     name, extra = directory[at + _ENTRY.size : extra_at], directory[extra_at : extra_at + extra_bytes]
     if method:
-        raise Broken("is a compressed zip file, which torch.save never writes")
+        raise BrokenFile("is a compressed zip file, which torch.save never writes")
     packed, size = numbers
     size, packed, first = _widened((size, packed, first), extra)
     if (magic, packed, comment, disk, len(extra)) != (b"PK\1\2", size, 0, 0, extra_bytes):
@@ -212,11 +214,11 @@ def _start(file: IO[bytes], member: Member) -> int:
 def _refuse_other_formats(file: IO[bytes], size: int) -> None:
     head = file.read(2)
     if size == 0:
-        raise Broken("is empty")
+        raise BrokenFile("is empty")
     if head[:1] == b"\x80":
-        raise Broken(_legacy_or_pickle(file))
+        raise BrokenFile(_legacy_or_pickle(file))
     if head != b"PK":
-        raise Broken("is not a checkpoint: it is no zip file")
+        raise BrokenFile("is not a checkpoint: it is no zip file")
 
 
 def _legacy_or_pickle(file: IO[bytes]) -> str:

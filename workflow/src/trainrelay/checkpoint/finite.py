@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_Bad = Callable[[npt.NDArray[np.generic]], npt.NDArray[np.bool_]]
+_Test = Callable[[npt.NDArray[np.generic]], npt.NDArray[np.bool_]]
 _Runs = npt.NDArray[np.int64]  # shape (runs, 3): first byte, byte after the last, what they are
 _FINE, _INFINITE, _NAN = np.int8(0), np.int8(1), np.int8(2)
 _MOST_RUNS = 8192  # of one chunk; where there are more, those between the first and the last count as bad
@@ -20,11 +20,11 @@ _MOST_RUNS = 8192  # of one chunk; where there are more, those between the first
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How one component of a number lies in memory, and which values of it are not finite."""
+    """How one component of a number is stored, and which values of it are not finite."""
 
     code: str
-    bad: _Bad
-    infinite: _Bad
+    bad: _Test
+    infinite: _Test
     minus: float = -np.inf  # the infinity of masks
 
 
@@ -33,12 +33,12 @@ def _not_finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
     return ~finite
 
 
-def _ones(mask: int, wanted: int) -> _Bad:
+def _ones(mask: int, wanted: int) -> _Test:
     """Bit patterns of a type that numpy does not have."""
     return lambda values: np.bitwise_and(values, mask) == wanted
 
 
-def _exactly(*patterns: int) -> _Bad:
+def _exactly(*patterns: int) -> _Test:
     return lambda values: np.isin(values, patterns)
 
 
@@ -90,7 +90,7 @@ class Scan:
         self._read += len(chunk)
 
     def spans(self) -> Spans | None:
-        """What was found, None where everything is finite."""
+        """What was found, None if everything is finite."""
         is_mask = self._is_mask and len(self._other) > 0 and not self._kind.bad(self._other)[0]
         return Spans(np.concatenate(self._runs), is_mask) if self._runs else None
 

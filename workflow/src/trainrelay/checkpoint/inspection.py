@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import Archive
-from trainrelay.checkpoint.layout import Contents, Place, contents_of, name_of, tensors_in
+from trainrelay.checkpoint.layout import Contents, KeyPath, contents_of, name_of, tensors_in
 from trainrelay.checkpoint.machine import unpickle
-from trainrelay.checkpoint.problems import Broken, Unsafe, escaped, shown
+from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile, escaped, shown
 from trainrelay.checkpoint.stepped import stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
 
 _MOST_INFINITE = 1000  # weights with infinities; more are no masks
-Bad = dict[tuple[str, str], "Spans"]
+BadSpans = dict[tuple[str, str], "Spans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Inspection:
 
 
 def inspect(path: Path, epoch_base: int = 0, first: Path | None = None) -> CheckpointFacts:
-    """The facts of a checkpoint; CheckpointError where it cannot be read, or not safely."""
+    """The facts of a checkpoint; CheckpointError if it cannot be read, or not safely."""
     return examine(path, epoch_base, first).facts
 
 
@@ -67,7 +67,7 @@ def examine(path: Path, epoch_base: int = 0, first: Path | None = None) -> Inspe
         inspection = _examined(Archive(file, digest.size), digest, epoch_base, first)
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise Broken("changed while it was read")
+            raise BrokenFile("changed while it was read")
     return inspection
 
 
@@ -97,9 +97,9 @@ def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     try:
         with reading(path) as file:
             contents = _contents(Archive(file, os.fstat(file.fileno()).st_size))
-    except Unsafe as wish:
+    except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
-    except (Broken, UserError, OSError) as error:
+    except (BrokenFile, UserError, OSError) as error:
         return Glance(stamp, problem=escaped(error))
     lost = contents.number is None and contents.optimizer is not None
     problem = f"lacks {' and '.join(contents.missing)}" if lost else None
@@ -124,7 +124,7 @@ def _examined(archive: Archive, digest: FileDigest, epoch_base: int, first: Path
     return Inspection(facts, contents.missing, state)
 
 
-def _judged(contents: Contents, bad: Bad, first: Path | None) -> tuple[str | None, str | None]:
+def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str | None, str | None]:
     """The first weight that diverged, else the first whose infinities are constant, as in a mask.
 
     Those of a weight that no optimizer steps are, and those that the first checkpoint had in the same places.
@@ -147,8 +147,8 @@ def _judged(contents: Contents, bad: Bad, first: Path | None) -> tuple[str | Non
 
 
 def _infinite_in(path: Path) -> dict[str, int] | None:
-    """Where weights of another checkpoint are infinite, as in `_found`; None where it cannot be read."""
-    with suppress(Broken, Unsafe, UserError, OSError), reading(path) as file:
+    """Where weights of another checkpoint are infinite, as in `_found`; None if it cannot be read."""
+    with suppress(BrokenFile, UnsafeFile, UserError, OSError), reading(path) as file:
         archive = Archive(file, os.fstat(file.fileno()).st_size)
         weights = _contents(archive).weights
         found = itertools.islice(_found(weights, _bad_spans(archive, _tensors(weights))), _MOST_INFINITE)
@@ -160,26 +160,26 @@ def _contents(archive: Archive) -> Contents:
     stream, stop = archive.pickle()
     root = unpickle(stream, lambda said: _storage(archive, said))
     if stream.tell() > stop:
-        raise Broken("holds a damaged pickle (it does not end)")
+        raise BrokenFile("holds a damaged pickle (it does not end)")
     return contents_of(root)
 
 
 def _storage(archive: Archive, said: object) -> Storage:
-    """What a persistent id stands for: ("storage", type, key, location, number of elements)."""
+    """What a persistent id means: ("storage", type, key, location, number of elements)."""
     match said:
         case ("storage", Global() as kind, str(key), _, int(count)) if kind.last in STORAGE_DTYPE:
             dtype = STORAGE_DTYPE[kind.last]
         case _:
-            raise Broken("refers to a storage in a way that torch does not")
+            raise BrokenFile("refers to a storage in a way that torch does not")
     size = archive.size(archive.storage_name(key))
     if size is None:
-        raise Broken(f"lacks the tensor data {shown(key)}")
+        raise BrokenFile(f"lacks the tensor data {shown(key)}")
     if size != count * ITEM_BYTES[dtype]:
-        raise Broken(f"declares a size for the tensor data {shown(key)} that is not its size")
+        raise BrokenFile(f"declares a size for the tensor data {shown(key)} that is not its size")
     return Storage(key, dtype, size)
 
 
-def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> Bad:
+def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> BadSpans:
     """Reads every member once, so that every checksum is compared, and scans those with numbers."""
     from trainrelay.checkpoint import finite  # numpy takes a tenth of a second to import  # noqa: PLC0415
 
@@ -187,7 +187,7 @@ def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> Bad:
     for tensor in tensors:
         if finite.can_be_bad(tensor.dtype):
             wanted[archive.storage_name(tensor.storage.key)].add(tensor.dtype)
-    found: Bad = {}
+    found: BadSpans = {}
     big_endian = archive.big_endian()
     for name in archive.names():
         scans = {dtype: finite.Scan(dtype, big_endian) for dtype in wanted.get(name, ())}
@@ -198,7 +198,7 @@ def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> Bad:
     return {(name.rpartition("/data/")[2], dtype): spans for (name, dtype), spans in found.items()}
 
 
-def _found(root: object, bad: Bad) -> Iterator[tuple[Place, Tensor, int, bool]]:
+def _found(root: object, bad: BadSpans) -> Iterator[tuple[KeyPath, Tensor, int, bool]]:
     """The tensors below a value that are not finite: where, hashed, and whether a NaN is there."""
     for place, tensor in tensors_in(root):
         spans = bad.get((tensor.storage.key, tensor.dtype))
@@ -218,13 +218,13 @@ def _problems_named(path: Path) -> Iterator[None]:
     name, typed = escaped(path), shlex.quote(escaped(path))
     try:
         yield
-    except Unsafe as wish:
+    except UnsafeFile as wish:
         raise CheckpointError(
             f"{name} is unsafe: it wants to {wish} when torch loads it; nothing of it was run; "
-            f"type: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save it "
+            f"run: mv {typed} {typed}.unsafe and take the checkpoint from where it was trained, or save it "
             "there again with nothing but tensors, numbers and text in it"
         ) from None
-    except Broken as problem:
+    except BrokenFile as problem:
         raise CheckpointError(f"{name} {problem}; {_remedy(str(problem), typed)}") from problem
     except UserError as error:
         raise CheckpointError(escaped(error)) from error
@@ -237,8 +237,8 @@ def _remedy(problem: str, typed: str) -> str:
         code = shlex.quote(
             "import sys, torch; p = sys.argv[1]; torch.save(torch.load(p, weights_only=True), p)"
         )
-        return f"type: python -c {code} {typed}"
+        return f"run: python -c {code} {typed}"
     return (
-        f"type: mv {typed} {typed}.broken and put a sound one in its place, or start the workflow again: "
+        f"run: mv {typed} {typed}.broken and put a valid one in its place, or start the workflow again: "
         "training resumes from the checkpoint before it"
     )

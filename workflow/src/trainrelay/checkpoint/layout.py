@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.checkpoint.problems import Broken, shown
+from trainrelay.checkpoint.problems import BrokenFile, shown
 from trainrelay.checkpoint.values import Opaque, Tensor
 
 _MOST_ITERATIONS = 2**53
@@ -21,7 +21,7 @@ class Contents:
     """The parts of a checkpoint; `missing` names those that a resume needs and that are not there.
 
     `weights` are those of all models, a student's and its teacher's, `model` those of the first. `number` is
-    the epoch as it was saved; what a trainer counts with it, no file tells.
+    the epoch as it was saved; what a trainer counts with it, no file says.
     """
 
     weights: object
@@ -35,13 +35,13 @@ class Contents:
 def contents_of(root: object) -> Contents:
     """The parts of a checkpoint, or of a bare dictionary of weights."""
     if not isinstance(root, dict):
-        raise Broken("holds no dictionary of weights")
+        raise BrokenFile("holds no dictionary of weights")
     if models := {key: value for key, value in root.items() if _is_model(key, value)}:
         return _parts(root, models)
     if any(_tensor_names(root)) and not any(isinstance(value, dict) for value in root.values()):
         return Contents(root, root, None, None, None, ("epoch", "optimizer"))
     looked = f"looked under {', '.join(_WEIGHTS)} and for a dictionary with a tensor named ..weight"
-    raise Broken(f"holds no weights ({looked}); its keys: {_keys(root)}")
+    raise BrokenFile(f"holds no weights ({looked}); its keys: {_keys(root)}")
 
 
 def _is_model(key: object, value: object) -> bool:
@@ -85,16 +85,16 @@ def _count(root: object, path: tuple[str, ...]) -> int | None:
     return root if is_count else None  # type: ignore[return-value]
 
 
-Place = tuple["Place", object] | None
-"""A key, and the place of what it is in; names are made only of places that are told."""
+KeyPath = tuple["KeyPath", object] | None
+"""A key, and the place of what it is in; names are made only of places that are shown."""
 
 
-def tensors_in(root: object) -> Iterator[tuple[Place, Tensor]]:
+def tensors_in(root: object) -> Iterator[tuple[KeyPath, Tensor]]:
     """Every tensor below a value and its place, in order; shared containers are entered once.
 
     Not recursive, because a hostile file can nest as deep as it is long.
     """
-    waiting: list[tuple[Place, Iterator[tuple[object, object]]]] = [(None, _children(root))]
+    waiting: list[tuple[KeyPath, Iterator[tuple[object, object]]]] = [(None, _children(root))]
     entered: set[int] = set()
     while waiting:
         place, children = waiting[-1]
@@ -105,12 +105,12 @@ def tensors_in(root: object) -> Iterator[tuple[Place, Tensor]]:
             yield (place, key), value
         elif isinstance(value, dict | list | tuple | Opaque) and id(value) not in entered:
             if len(entered) == _MOST_CONTAINERS:
-                raise Broken("holds more objects than any checkpoint does")
+                raise BrokenFile("holds more objects than any checkpoint does")
             entered.add(id(value))
             waiting.append(((place, key), _children(value)))
 
 
-def name_of(place: Place) -> str:
+def name_of(place: KeyPath) -> str:
     """The dotted name, its end if it is long."""
     keys = []
     while place is not None:

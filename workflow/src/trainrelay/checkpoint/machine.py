@@ -17,7 +17,7 @@ from sys import getsizeof
 from typing import IO, Any
 
 from trainrelay.checkpoint.allowed import is_allowed, today
-from trainrelay.checkpoint.problems import Broken, Unsafe, shown
+from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile, shown
 from trainrelay.checkpoint.rebuild import called, constructed, fill, set_state
 from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
 
@@ -33,7 +33,7 @@ LoadStorage = Callable[[object], object]
 
 
 def unpickle(stream: IO[bytes], load_storage: LoadStorage) -> object:
-    """The data of a pickle; `load_storage` answers its persistent ids. Raises Broken or Unsafe."""
+    """The data of a pickle; `load_storage` answers its persistent ids. Raises BrokenFile or UnsafeFile."""
     machine, source = _Machine(load_storage), _Stream(stream)
     try:
         for opcode, argument in _opcodes(source):
@@ -44,7 +44,7 @@ def unpickle(stream: IO[bytes], load_storage: LoadStorage) -> object:
                 machine.step(opcode, argument)
         return machine.pop()
     except (ValueError, OverflowError, MemoryError, OSError) as error:
-        raise Broken(f"holds a damaged pickle ({shown(str(error))})") from error
+        raise BrokenFile(f"holds a damaged pickle ({shown(str(error))})") from error
 
 
 class _TooLong(Exception):
@@ -75,11 +75,11 @@ class _Stream:
 
 
 def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
-    """Each opcode with what stands beside it, to the end."""
+    """Each opcode with its argument, to the end."""
     for _ in range(MOST_OPCODES):
         code = _CODES.get(stream.read(1))
         if code is None:
-            raise Broken("holds a damaged pickle (it does not end)")
+            raise BrokenFile("holds a damaged pickle (it does not end)")
         try:
             argument = code.arg.reader(stream) if code.arg else None
         except _TooLong:
@@ -87,14 +87,14 @@ def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
         if code.name == "STOP":
             return
         yield code.name, argument
-    raise Broken(_TOO_MUCH)
+    raise BrokenFile(_TOO_MUCH)
 
 
 def global_named(module: str, name: str) -> Global:
-    """The stand-in for a global of the allow-list; Unsafe for every other one."""
+    """The stand-in for a global of the allow-list; UnsafeFile for every other one."""
     module, name = today(module, name)
     if not is_allowed(module, name):
-        raise Unsafe(f"call {shown(f'{module}.{name}')}")
+        raise UnsafeFile(f"call {shown(f'{module}.{name}')}")
     return Global(f"{module}.{name}")
 
 
@@ -109,32 +109,32 @@ class _Machine:
         self.bytes = 0
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Runs one opcode; `argument` is what stands beside it in the pickle."""
+        """Runs one opcode; `argument` is what follows it in the pickle."""
         if opcode in _IGNORED:
             return
         if opcode in _LITERALS:
             self.push(argument)
         elif opcode in _CONSTANTS:
-            self.again(_CONSTANTS[opcode])
+            self.push_counted(_CONSTANTS[opcode])
         elif opcode in _EMPTY:
             self.push(_EMPTY[opcode]())
         elif opcode in _ACTIONS:
             _ACTIONS[opcode](self, argument)
         else:
-            raise Broken(f"uses the pickle opcode {opcode}, which no checkpoint needs")
+            raise BrokenFile(f"uses the pickle opcode {opcode}, which no checkpoint needs")
 
     def spend(self, count: int) -> None:
         """Counts bytes that are about to be made; the stack and its marks count as they are now."""
         self.bytes += count
         if self.bytes + 16 * (len(self.stack) + 4 * len(self.marks)) > MOST_BYTES:
-            raise Broken(_TOO_MUCH)
+            raise BrokenFile(_TOO_MUCH)
 
     def push(self, value: object) -> None:
         """Puts a new value on the stack."""
         self.spend(getsizeof(value) + _INSIDE.get(type(value), 0))
         self.stack.append(value)
 
-    def again(self, value: object) -> None:
+    def push_counted(self, value: object) -> None:
         """Puts a value on the stack that was counted before."""
         self.spend(0)
         self.stack.append(value)
@@ -145,16 +145,16 @@ class _Machine:
         return value
 
     def top(self) -> object:
-        if self.bare():
-            raise Broken("holds a damaged pickle (its stack is empty)")
+        if self.nothing_above_mark():
+            raise BrokenFile("holds a damaged pickle (its stack is empty)")
         return self.stack[-1]
 
-    def bare(self) -> bool:
+    def nothing_above_mark(self) -> bool:
         """Whether nothing is above the last mark."""
         return len(self.stack) <= (self.marks[-1] if self.marks else 0)
 
     def is_list_on_top(self) -> bool:
-        return not self.bare() and isinstance(self.stack[-1], list)
+        return not self.nothing_above_mark() and isinstance(self.stack[-1], list)
 
     def mark(self) -> None:
         self.spend(0)
@@ -162,7 +162,7 @@ class _Machine:
 
     def pop_to_mark(self) -> list[object]:
         if not self.marks:
-            raise Broken("holds a damaged pickle (a mark is missing)")
+            raise BrokenFile("holds a damaged pickle (a mark is missing)")
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
@@ -176,7 +176,7 @@ class _Machine:
 
 
 def _pop(machine: _Machine, _: Any) -> None:
-    if machine.bare():
+    if machine.nothing_above_mark():
         machine.pop_to_mark()
     else:
         machine.stack.pop()
@@ -190,7 +190,7 @@ def _extend(machine: _Machine, items: list[object]) -> None:
     elif isinstance(target, list):
         target.extend(items)
     else:
-        raise Broken("adds items to something that is not a list")
+        raise BrokenFile("adds items to something that is not a list")
 
 
 def _set(machine: _Machine, pairs: list[object]) -> None:
@@ -201,7 +201,7 @@ def _set(machine: _Machine, pairs: list[object]) -> None:
     elif isinstance(target, dict):
         fill(target, pairs)
     else:
-        raise Broken("sets items of something that is not a dictionary")
+        raise BrokenFile("sets items of something that is not a dictionary")
 
 
 def _dict(machine: _Machine, _: Any) -> None:
@@ -214,15 +214,15 @@ def _remember(machine: _Machine, index: Any) -> None:
     """Every pickler numbers what it stores one after the other."""
     place = len(machine.memo) if index is None else index
     if not isinstance(place, int) or not 0 <= place <= len(machine.memo):
-        raise Broken("holds a damaged pickle (it stores out of order)")
+        raise BrokenFile("holds a damaged pickle (it stores out of order)")
     machine.spend(_SLOT)
     machine.memo[place : place + 1] = [machine.top()]
 
 
 def _recall(machine: _Machine, index: Any) -> None:
     if not isinstance(index, int) or not 0 <= index < len(machine.memo):
-        raise Broken("holds a damaged pickle (it recalls what it never stored)")
-    machine.again(machine.memo[index])
+        raise BrokenFile("holds a damaged pickle (it recalls what it never stored)")
+    machine.push_counted(machine.memo[index])
 
 
 def _global(machine: _Machine, named: Any) -> None:
@@ -233,7 +233,7 @@ def _global(machine: _Machine, named: Any) -> None:
 def _stack_global(machine: _Machine, _: Any) -> None:
     module, name = machine.pop_many(2)
     if not isinstance(module, str) or not isinstance(name, str):
-        raise Broken("names a global that is not text")
+        raise BrokenFile("names a global that is not text")
     machine.push(global_named(module, name))
 
 
@@ -274,7 +274,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "MARK": lambda machine, _: machine.mark(),
     "POP": _pop,
     "POP_MARK": lambda machine, _: machine.pop_to_mark(),
-    "DUP": lambda machine, _: machine.again(machine.top()),
+    "DUP": lambda machine, _: machine.push_counted(machine.top()),
     "LIST": lambda machine, _: machine.push(machine.pop_to_mark()),
     "FROZENSET": lambda machine, _: machine.push(machine.pop_to_mark()),
     "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_to_mark())),

@@ -8,11 +8,11 @@ from __future__ import annotations
 _LONGEST = 160
 
 
-class Broken(Exception):
+class BrokenFile(Exception):
     """Not a checkpoint that can be read; the message is the rest of a sentence about the file."""
 
 
-class Unsafe(Exception):
+class UnsafeFile(Exception):
     """It asks for something outside the allow-list; the message names that."""
 
 

@@ -1,7 +1,7 @@
-"""Hands a checkpoint on: the verified copy at the place from which the next stage loads it.
+"""Promotes a checkpoint: copies it, verified, to where the next stage loads it.
 
-At every moment the target is the old file or the new one, whole; the old one stays as `.previous`, and
-what we did not write is never the price of keeping it.
+At every moment the target is the old file or the new one, whole; the old one stays as `.previous`, which
+never replaces a file that we did not write.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.records import FileDigest
 from trainrelay.system.files import copy_durably, remove_left_overs, sha256_of, sync_folder, temporary_beside
 
-_OR_TRAIN_ANEW = (
+_OR_RETRAIN = (
     "or move the stage's folder under the output folder away (mv FOLDER FOLDER.old) and start the workflow "
-    "again to train it anew"
+    "again to train it from scratch"
 )
 
 
 def promote(
     source: Path, target: Path | None, *, expected_sha256: str, overwrite: bool, owned: Collection[str]
 ) -> FileDigest:
-    """Copies `source`, whose content must still be `expected_sha256`, to `target`; returns what lies there.
+    """Copies `source`, whose content must still be `expected_sha256`, to `target`; returns what is there.
 
     `owned` is the sha256 of all that we ever promoted there: another file is only replaced with `overwrite`.
     A target that holds the expected content already is not touched; None: nothing is copied, only checked.
     """
     if target is None:
-        return _checked(_source_digest(source), source, expected_sha256)
+        _refuse_no_source(source)
+        return _checked(sha256_of(source), source, expected_sha256)
     there = check_target(target, expected_sha256=expected_sha256, overwrite=overwrite, owned=owned)
     _make_folder(target.parent)
     remove_left_overs(target)
@@ -45,16 +46,16 @@ def promote(
 def check_target(
     target: Path, *, expected_sha256: str | None, overwrite: bool, owned: Collection[str]
 ) -> FileDigest | None:
-    """What lies at the target, None for nothing; Refusal where `promote` must not replace it.
+    """What is at the target, None for nothing; Refusal if `promote` must not replace it.
 
-    Changes nothing. `expected_sha256` is None where the checkpoint is not trained yet.
+    Changes nothing. `expected_sha256` is None if the checkpoint is not trained yet.
     """
     _refuse_what_is_no_file(target)
     if not target.exists():
         return None
     there = sha256_of(target)
     if there.sha256 != expected_sha256:
-        _refuse_foreign(target, there.sha256, owned, overwrite)
+        _refuse_not_ours(target, there.sha256, owned, overwrite)
     return there
 
 
@@ -68,14 +69,9 @@ def _copy(source: Path, target: Path, expected_sha256: str, owned: Collection[st
     return copy_durably(source, target, before_replace)
 
 
-def _source_digest(source: Path) -> FileDigest:
-    _refuse_no_source(source)
-    return sha256_of(source)
-
-
 def _refuse_no_source(source: Path) -> None:
     if not source.is_file():
-        raise CheckpointError(f"{escaped(source)} is gone: put it back, {_OR_TRAIN_ANEW}")
+        raise CheckpointError(f"{escaped(source)} is gone: put it back, {_OR_RETRAIN}")
 
 
 def _checked(digest: FileDigest, source: Path, expected_sha256: str) -> FileDigest:
@@ -83,7 +79,7 @@ def _checked(digest: FileDigest, source: Path, expected_sha256: str) -> FileDige
         raise CheckpointError(
             f"{escaped(source)} fails the check sha256: it changed since its training ended "
             f"({digest.sha256[:12]}, recorded was {expected_sha256[:12]}); "
-            f"put the recorded file back, {_OR_TRAIN_ANEW}"
+            f"put the recorded file back, {_OR_RETRAIN}"
         )
     return digest
 
@@ -94,7 +90,7 @@ def _refuse_what_is_no_file(target: Path) -> None:
         link = shlex.quote(name)
         raise Refusal(
             f"{name} is a symbolic link to {escaped(target.readlink())}: that would replace the link; "
-            f"type: rm {link} or name another target under this stage's promotion in the config"
+            f"run: rm {link} or name another target under this stage's promotion in the config"
         )
     if target.exists() and not target.is_file():
         kind = "a folder" if target.is_dir() else "not a regular file"
@@ -113,14 +109,14 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _refuse_foreign(target: Path, found: str, owned: Collection[str], overwrite: bool) -> None:
+def _refuse_not_ours(target: Path, found: str, owned: Collection[str], overwrite: bool) -> None:
     if overwrite or found in owned:
         return
     name = escaped(target)
     typed, kept = shlex.quote(name), escaped(_kept_as(target, owned).name)
     raise Refusal(
-        f"{name} was not written by trainrelay and would be replaced: type `overwrite: true` under this "
-        f"stage's promotion in the config (it is then kept as {kept}), or move it: "
+        f"{name} was not written by trainrelay and would be replaced: set `overwrite: true` under this "
+        f"stage's promotion in the config (it is then kept as {kept}), or move it with: "
         f"mv {typed} {typed}.mine"
     )
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS, STORAGE_DTYPE
-from trainrelay.checkpoint.problems import Broken, Unsafe
+from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile
 from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
 
 _MOST_ELEMENTS = 2**40  # of one tensor; an expanded view may declare more than the file holds
@@ -29,13 +29,13 @@ def called(function: object, args: object, spend: Callable[[int], None]) -> obje
         if len(args) < 3:
             return Opaque(function, args)
         if any(map(_replaces_data, args[3:])):
-            raise Unsafe("give a tensor other data than are checked")
+            raise UnsafeFile("give a tensor other data than are checked")
         function, args = args[0], args[2]  # of (function, class, arguments, state)
         if isinstance(function, Global) and not function.path.startswith(("torch._utils.", _SUBCLASS)):
-            raise Unsafe(f"call {function.path} as if it made a tensor")
+            raise UnsafeFile(f"call {function.path} as if it made a tensor")
         spend(8)
     if not isinstance(function, Global) or not isinstance(args, tuple):
-        raise Broken("calls something that is not a function")
+        raise BrokenFile("calls something that is not a function")
     _refuse_other_forms(function, args)
     spend(8 * len(args))
     if function.path in MAPPINGS:
@@ -47,7 +47,7 @@ def called(function: object, args: object, spend: Callable[[int], None]) -> obje
 def constructed(cls: object, args: object) -> object:
     """The value of `cls.__new__(cls, *args)`."""
     if not isinstance(cls, Global) or not isinstance(args, tuple):
-        raise Broken("makes an object of something that is not a class")
+        raise BrokenFile("makes an object of something that is not a class")
     _refuse_other_forms(cls, args)
     return {} if cls.path in MAPPINGS else Opaque(cls, args)
 
@@ -56,7 +56,7 @@ def _refuse_other_forms(function: Global, args: tuple[object, ...]) -> None:
     """Picklers give these the data themselves; a number or a range would become more than any file holds."""
     known = not args or args[0] is None or isinstance(args[0], _FORMS.get(function.last, object))
     if not known or (function.last == "_reconstruct" and args[1:2] != ((0,),)):  # an array is empty at first
-        raise Unsafe(f"call {function.path} with what no checkpoint gives it")
+        raise UnsafeFile(f"call {function.path} with what no checkpoint gives it")
 
 
 _FORMS: dict[str, type | tuple[type, ...]] = {
@@ -70,9 +70,9 @@ _FORMS: dict[str, type | tuple[type, ...]] = {
 def set_state(target: object, state: object) -> None:
     """What `__setstate__` or `__dict__.update` would do; only stand-ins remember it."""
     if isinstance(target, Global):
-        raise Unsafe(f"change {target.path}")
+        raise UnsafeFile(f"change {target.path}")
     if isinstance(target, Tensor) or _replaces_data(state):
-        raise Unsafe("give a tensor other data than are checked")
+        raise UnsafeFile("give a tensor other data than are checked")
     if isinstance(target, Opaque):
         if target.maker.path == "numpy.dtype":
             _refuse_dtype_state(target, state)
@@ -80,7 +80,7 @@ def set_state(target: object, state: object) -> None:
             _refuse_array_state(state)
         target.state = state
     elif not isinstance(target, dict):
-        raise Broken("sets a state on something that has none")
+        raise BrokenFile("sets a state on something that has none")
 
 
 def _replaces_data(state: object) -> bool:
@@ -97,7 +97,7 @@ def _refuse_dtype_state(dtype: Opaque, state: object) -> None:
     flags = (63,) if isinstance(code, str) and code.lstrip("<>|=").startswith("O") else (0, 8)  # 8: of texts
     plain = isinstance(state, tuple) and len(state) >= 8 and state[2:5] == (None, None, None)
     if not plain or state[7] not in flags:  # type: ignore[index]
-        raise Unsafe("make a numpy type of fields, or with flags of another one")
+        raise UnsafeFile("make a numpy type of fields, or with flags of another one")
 
 
 def _refuse_array_state(state: object) -> None:
@@ -110,7 +110,7 @@ def _refuse_array_state(state: object) -> None:
                 len(one) if isinstance(one, range) else 1 for one in objects
             ):
                 return
-    raise Unsafe("make a numpy array of objects that are not there")
+    raise UnsafeFile("make a numpy array of objects that are not there")
 
 
 def as_key(value: object) -> object:
@@ -119,7 +119,7 @@ def as_key(value: object) -> object:
     What is called to make a text would be the same key as that text, for torch alone.
     """
     if isinstance(value, Opaque) and value.maker.last in _TEXTS:
-        raise Unsafe("name a part twice")
+        raise UnsafeFile("name a part twice")
     if isinstance(value, _EXACT) or (isinstance(value, int) and abs(value) < _MOST_KEY):
         return value
     return Opaque(_KEY, value)
@@ -128,7 +128,7 @@ def as_key(value: object) -> object:
 def fill(mapping: dict[object, object], pairs: list[object]) -> None:
     """Adds [key, value, key, value, ..] to a dictionary."""
     if len(pairs) % 2:
-        raise Broken("holds a dictionary with a key that has no value")
+        raise BrokenFile("holds a dictionary with a key that has no value")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         mapping[as_key(key)] = value
 
@@ -144,7 +144,7 @@ def _mapping(args: tuple[object, ...], spend: Callable[[int], None]) -> dict[obj
         elif isinstance(source, list | tuple):
             for pair in source:
                 if not isinstance(pair, list | tuple) or len(pair) != 2:
-                    raise Broken("holds a dictionary with a key that has no value")
+                    raise BrokenFile("holds a dictionary with a key that has no value")
                 made[as_key(pair[0])] = pair[1]
     return made
 
@@ -155,25 +155,25 @@ def _mapping(args: tuple[object, ...], spend: Callable[[int], None]) -> dict[obj
 def _tensor(function: Global, args: tuple[object, ...]) -> Tensor:
     """(storage, offset, size, stride, ..), in elements of the storage's type, or of the seventh argument."""
     if len(args) < 4 or not isinstance(args[0], Storage):
-        raise Broken("holds a tensor without a storage")
+        raise BrokenFile("holds a tensor without a storage")
     storage, offset, size, stride = args[0], _natural(args[1]), _naturals(args[2]), _naturals(args[3])
     (kind,) = args[6:7] or (None,) if function.last.endswith("_v3") else (Global(storage.dtype),)
     if not isinstance(kind, Global) or kind.last not in ITEM_BYTES:
-        raise Broken("holds a tensor of no type that torch has")
+        raise BrokenFile("holds a tensor of no type that torch has")
     if len(size) != len(stride):
-        raise Broken("holds a tensor whose size and stride do not match")
+        raise BrokenFile("holds a tensor whose size and stride do not match")
     numel = math.prod(size)
     reach = sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1 if numel else 0
     item = ITEM_BYTES[kind.last]
     start, stop = offset * item, (offset + reach) * item
     if numel > _MOST_ELEMENTS or (numel and stop > storage.size):
-        raise Broken("holds a tensor that reaches past the end of its storage")
+        raise BrokenFile("holds a tensor that reaches past the end of its storage")
     return Tensor(storage, kind.last, start, stop, tuple(size), numel)
 
 
 def _natural(value: object) -> int:
     if not isinstance(value, int) or not 0 <= value < 2**62:
-        raise Broken("holds a tensor with a size that is not a number")
+        raise BrokenFile("holds a tensor with a size that is not a number")
     return value
 
 
@@ -181,14 +181,14 @@ def _naturals(value: object) -> list[int]:
     if isinstance(value, Opaque) and value.maker.path == "torch.Size" and isinstance(value.args, tuple):
         value = value.args[0] if value.args else ()
     if not isinstance(value, tuple | list) or len(value) > 64:
-        raise Broken("holds a tensor with a size that is not a list of numbers")
+        raise BrokenFile("holds a tensor with a size that is not a list of numbers")
     return [_natural(number) for number in value]
 
 
 def _wrapped(function: Global, args: tuple[object, ...]) -> object:
     """A parameter is its data; anything else that is wrapped stays as it is."""
     if any(map(_replaces_data, args)):
-        raise Unsafe("give a tensor other data than are checked")
+        raise UnsafeFile("give a tensor other data than are checked")
     return args[0] if args and isinstance(args[0], Tensor) else Opaque(function, args)
 
 
@@ -202,7 +202,7 @@ def _encoded(_: Global, args: tuple[object, ...]) -> object:
             return long
         case (str(text), "latin1" | "latin-1" | "iso-8859-1"):
             return text.encode("latin1")
-    raise Broken("encodes text in a way that no checkpoint needs")
+    raise BrokenFile("encodes text in a way that no checkpoint needs")
 
 
 def _bytes(function: Global, args: tuple[object, ...]) -> object:
@@ -213,7 +213,7 @@ def _dtype(function: Global, args: tuple[object, ...]) -> object:
     """A plain type by its code; one of fields may hold objects."""
     code = args[0] if args else None
     if not isinstance(code, Global) and not (isinstance(code, str) and _DTYPE.fullmatch(code)):
-        raise Unsafe("make a numpy type of fields")
+        raise UnsafeFile("make a numpy type of fields")
     return Opaque(function, args)
 
 
@@ -241,7 +241,7 @@ def _method(_: Global, args: tuple[object, ...]) -> object:
         case (Opaque(maker=Global(path=path)) | Global(path=path), "_annealing_cos" | "_annealing_linear"):
             if path == "torch.optim.lr_scheduler.OneCycleLR":
                 return args
-    raise Unsafe("call builtins.getattr")
+    raise UnsafeFile("call builtins.getattr")
 
 
 _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {

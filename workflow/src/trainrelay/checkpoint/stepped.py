@@ -17,7 +17,7 @@ _MOST_KEPT = 16  # numbers for one weight
 
 
 def stepped_sizes(optimizer: object, weights: Iterable[Tensor]) -> Collection[Size] | None:
-    """The sizes of all weights that are stepped; None where the optimizer's state does not prove that."""
+    """The sizes of all weights that are stepped; None if the optimizer's state does not prove that."""
     if not isinstance(optimizer, dict) or _leaves_no_trace(optimizer.get("param_groups")):
         return None
     state = optimizer.get("state")

@@ -59,7 +59,7 @@ def _checkpoint(config: Config, facts: state.Facts) -> CheckpointFacts:
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
     if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
         return final_checkpoint(config, facts)
-    found, skipped = checkpoint.newest_sound(facts.checkpoints, facts.work_dirs.epoch_base)
+    found, skipped = checkpoint.newest_valid(facts.checkpoints, facts.work_dirs.epoch_base)
     if found is None:
         raise UserError("; ".join([f"{name}: there is no valid checkpoint", *skipped]))
     return found

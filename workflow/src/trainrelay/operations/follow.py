@@ -11,7 +11,7 @@ from rich.console import Console
 from trainrelay.config import Config
 from trainrelay.errors import Interrupted
 from trainrelay.operations.outcome import ending
-from trainrelay.supervise import Claim, Held, Observer, display, owner_of, stop_requests
+from trainrelay.supervise import Claim, LivingOwner, Observer, display, owner_of, stop_requests
 from trainrelay.system.say import say
 from trainrelay.trainers import StepSeen
 from trainrelay.training import state
@@ -21,7 +21,7 @@ _LOOK_S = 0.5
 _PROGRESS_S = 5.0  # between two looks at the training itself, which cost more
 
 
-def may_follow(held: Held) -> bool:
+def may_follow(held: LivingOwner) -> bool:
     """Whether to wait for the owner's end: not with GPUs of our own, nor for one that is suspended."""
     return held.fate != "stopped" and "SLURM_JOB_ID" not in os.environ
 
@@ -41,7 +41,7 @@ def follow(config: Config, run: str, stage: str, owner: Claim) -> None:
         watch, observer = StageWatch(config, run, stage), Observer(facts.paths.supervision)
         looked_s, step = float("-inf"), None
         while (seen := observer.look()) is not None and seen.claim.owner == owner.owner:
-            if stop.wanted:
+            if stop.requested:
                 raise Interrupted(f"{name}: no longer followed; {owner_of(owner)} trains on")
             if seen.concluded.kind == "released":
                 return _ended(config, run, stage)

@@ -38,7 +38,7 @@ def probe_rungs(config: Config, run_name: str, stage: str, rungs: Sequence[Rung]
         for one in rungs:
             say(f"probing {one.name} with {ranks} ranks; {deadline_s:g} s at most")
             log = _logs(config, run_name, stage) / f"{one.name}.log"
-            found = probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.wanted)
+            found = probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.requested)
             results.append(found)
     return results
 

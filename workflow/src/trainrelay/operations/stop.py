@@ -9,7 +9,15 @@ from trainrelay import supervise
 from trainrelay.config import Config, stage_paths
 from trainrelay.errors import Interrupted, Refusal, UserError
 from trainrelay.operations.train import held_lease, stage_job
-from trainrelay.supervise import Event, Observer, Seen, ask_to_stop, order_file, owner_of, read_events
+from trainrelay.supervise import (
+    LastOwner,
+    Observer,
+    StageEvent,
+    ask_to_stop,
+    order_file,
+    owner_of,
+    read_events,
+)
 from trainrelay.system.say import say
 from trainrelay.training import state
 from trainrelay.training.attempts import left_running
@@ -54,7 +62,7 @@ class _Stopping:
             return True
         return self._ended_orphan()
 
-    def _ask(self, seen: Seen) -> None:
+    def _ask(self, seen: LastOwner) -> None:
         ask_to_stop(self._supervision, seen.claim.owner)
         say(f"{self.name}: asked {owner_of(seen.claim)} to stop; it ends the trainer, then itself")
         self._sign_s = self._said_s = time.monotonic()
@@ -90,7 +98,7 @@ class _Stopping:
             self._sign_s = self._said_s = time.monotonic()
         self._told = events[-1:]
 
-    def _be_patient(self, seen: Seen) -> None:
+    def _be_patient(self, seen: LastOwner) -> None:
         now_s = time.monotonic()
         if now_s - self._sign_s >= self._reacts_within_s:
             raise UserError(
@@ -102,7 +110,7 @@ class _Stopping:
             self._said_s = now_s
             say(f"{self.name}: still waiting: {seen.concluded.reason}")
 
-    def _left_alone(self, seen: Seen) -> None:
+    def _left_alone(self, seen: LastOwner) -> None:
         """Its supervisor died while we waited."""
         if seen.process != "gone":
             raise UserError(
@@ -140,7 +148,7 @@ class _Stopping:
         return False
 
 
-def _position(events: list[Event], told: list[Event]) -> int:
+def _position(events: list[StageEvent], told: list[StageEvent]) -> int:
     """Where the events begin that were not told yet."""
     return next((place + 1 for place in reversed(range(len(events))) if [events[place]] == told), 0)
 

@@ -23,7 +23,7 @@ from trainrelay.operations.report import tell
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
-from trainrelay.supervise import Done, Held, Lease, Outcome, StageJob, acquire, stop_requests
+from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, acquire, stop_requests
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
@@ -43,7 +43,7 @@ def train_stage(config: Config, run_name: str, stage: str) -> None:
     while _trainable(config, run_name, stage):
         try:
             return _train_alone(config, run_name, stage)
-        except Held as held:
+        except LivingOwner as held:
             if not may_follow(held):
                 raise
             follow(config, run_name, stage, held.owner)
@@ -51,7 +51,7 @@ def train_stage(config: Config, run_name: str, stage: str) -> None:
 
 
 def _train_alone(config: Config, run_name: str, stage: str) -> None:
-    """As the one supervisor of the stage; Held where another is."""
+    """As the one supervisor of the stage; LivingOwner if another is."""
     _refuse_unstartable(config, state.read(config, run_name, stage))
     facts = state.read(config, run_name, stage)
     search = partial(supervise.refuse_beside_living, facts.paths.folder, f"{run_name}/{stage}")
@@ -95,7 +95,7 @@ def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: No
     folder, name = facts.paths.supervision, f"{facts.run}/{facts.stage}"
     folder.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop:
-        lease = acquire(folder, name, say, lambda: stop.wanted, before_claim=before_claim)
+        lease = acquire(folder, name, say, lambda: stop.requested, before_claim=before_claim)
     with lease:
         yield lease
 
@@ -191,7 +191,7 @@ def _owned(config: Config, facts: state.Facts, identity: Identity) -> state.Fact
 def _refuse_other_checkpoint(facts: state.Facts) -> None:
     """Refusal where the training would resume from a checkpoint that is not the one that was recorded."""
     if any(attempt.final_checkpoint for attempt in facts.attempts):
-        newest, _ = checkpoint.newest_sound(facts.checkpoints, facts.work_dirs.epoch_base)
+        newest, _ = checkpoint.newest_valid(facts.checkpoints, facts.work_dirs.epoch_base)
         if newest and (refusal := state.not_as_recorded(facts, newest)):
             raise Refusal(refusal)
 
@@ -310,7 +310,7 @@ def stage_job(config: Config, facts: state.Facts) -> StageJob:
 def _conclude(config: Config, before: state.Facts, outcome: Outcome) -> None:
     """train.json for a complete training; else the analysis and the report, and the reason raised."""
     facts = state.read(config, before.run, before.stage)
-    if isinstance(outcome.step, Done):
+    if isinstance(outcome.step, Finish):
         write_train_record(config, facts)
         return
     _explain(config, facts)

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from trainrelay.records import HostName, Record
 from trainrelay.supervise.lease.claim import OwnerId
-from trainrelay.supervise.small import last_bytes
+from trainrelay.supervise.shared_files import last_bytes
 from trainrelay.system.alive import here
 from trainrelay.system.files import write_json
 
@@ -23,7 +23,7 @@ _MAX_BYTES = 4096
 
 
 class StopOrder(Record):
-    """stop.json: who is asked to stop, and from where; the time, Unix seconds, is only told."""
+    """stop.json: who is asked to stop, and from where. The time (Unix seconds) is for display only."""
 
     owner: OwnerId
     host: HostName
@@ -31,26 +31,26 @@ class StopOrder(Record):
 
 
 def order_file(supervision: Path) -> Path:
-    """Where a stage's stop request lies."""
+    """The file of a stage's stop request."""
     return supervision / "stop.json"
 
 
 def ask_to_stop(supervision: Path, owner: str) -> None:
-    """Asks the supervisor that holds the lease as `owner` to stop; UserError where it cannot be written."""
+    """Asks the supervisor that holds the lease as `owner` to stop; UserError if it cannot be written."""
     order = StopOrder(owner=owner, host=here().host, at_s=time.time())
     write_json(order_file(supervision), order)
 
 
 def read_order(supervision: Path) -> StopOrder | None:
-    """The request that lies there; None where there is none, or what lies there is not one."""
+    """The request in the file; None if there is none, or the file holds something else."""
     try:
         return StopOrder.model_validate_json(last_bytes(order_file(supervision), _MAX_BYTES))
     except ValidationError:
         return None
 
 
-class Asked:
-    """Whether a request for one owner came in, looked for at most once per second; it is told once."""
+class StopOrderWatch:
+    """Whether a request for one owner came in, looked for at most once per second and shown once."""
 
     def __init__(
         self,
@@ -73,4 +73,4 @@ class Asked:
         order = read_order(self._supervision)
         if order is not None and order.owner == self._owner:
             self._came = True
-            self._say(f"asked to stop from {order.host}")
+            self._say(f"stop requested from {order.host}")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from trainrelay.errors import Fenced, Interrupted, UserError
 from trainrelay.records import AttemptRecord, EndClass, EpochBases, ProbeResult, ResumePoint
 from trainrelay.supervise import slurm_run
-from trainrelay.supervise.attempts import Taken, folder, next_number, open_attempt, write_attempt
+from trainrelay.supervise.attempts import NumberTaken, folder, next_number, open_attempt, write_attempt
 from trainrelay.supervise.counting import Counting
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.job import StageJob
@@ -54,7 +54,7 @@ class Guard(Protocol):
         ...
 
     def guard(self) -> None:
-        """To be called before each write; raises Fenced."""
+        """Call it before each write; raises Fenced."""
         ...
 
 
@@ -72,9 +72,9 @@ def attempt(
 ) -> AttemptRecord:
     """Runs one attempt on a rung, which `probes` led to; its record, `end` and `reason` filled in.
 
-    Raises Refusal where a training of this stage may still run or would be lost, Interrupted where we were
-    asked to stop before the trainer was started, UserError where it could not be started. Call it from the
-    main thread. When it returns or raises, no process of the attempt is left.
+    Raises Refusal if a training of this stage may still run or would be lost, Interrupted if a stop was
+    requested before the trainer was started, UserError if it could not be started. Call it from the main
+    thread. When it returns or raises, no process of the attempt is left.
     """
     record = _opened(job, rung, around, probes)
     with recorded_whatever_happens(job, record, around) as kept:
@@ -85,7 +85,7 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     """Follows a trainer whose supervisor died to its end; nobody sees its exit status."""
     around.lease.guard()
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
-    what = f"attempt {record.number} goes on though its supervisor died"
+    what = f"attempt {record.number} continues though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
     with recorded_whatever_happens(job, record, around) as kept:
         return _followed(job, record, Orphans(kept.roll, job.request.entry), around, kept)
@@ -99,15 +99,15 @@ def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Pr
         settle(job, shown.note)
         point, skipped = resume_point(job)
         for sentence in skipped:
-            # What to type about it is for starts that it stops; this one passes it over.
-            shown.note(f"not resumed from: {sentence.partition('; type:')[0]}; it is passed over")
-        if around.stop.wanted:
+            # The command that fixes it is for starts that it stops; this one skips it.
+            shown.note(f"not resumed from: {sentence.partition('; run:')[0]}; it is skipped")
+        if around.stop.requested:
             raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
         record = _record(job, rung, number, point, probes)
         around.lease.guard()
         try:
             open_attempt(job.stage_dir, record)
-        except Taken:
+        except NumberTaken:
             continue
         shown.note(_beginning(record))
         return record
@@ -115,9 +115,9 @@ def _opened(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Pr
 
 def _beginning(record: AttemptRecord) -> str:
     point = record.resumed_from
-    # Whoever expects it to go on where the last one ended is told why it does not.
-    anew = "starts from the beginning" + (": there is no checkpoint yet" if record.number > 1 else "")
-    where = f"resumes after epoch {point.epoch} from {point.path}" if point else anew
+    # You may expect it to resume where the last one ended: say why it does not.
+    scratch = "starts from the beginning" + (": there is no checkpoint yet" if record.number > 1 else "")
+    where = f"resumes after epoch {point.epoch} from {point.path}" if point else scratch
     return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
 
 
@@ -167,21 +167,23 @@ class NotStarted(UserError):
     """The trainer could not be started at all."""
 
 
-class _Kept(NamedTuple):
-    """Of a running attempt: who belongs to it, and copies of what it writes over."""
+class _RollAndKeeper(NamedTuple):
+    """Of a running attempt: who belongs to it, and copies of what it overwrites."""
 
     roll: Roll
     keeper: Keeper
 
 
 @contextlib.contextmanager
-def recorded_whatever_happens(job: StageJob, record: AttemptRecord, around: Surroundings) -> Iterator[_Kept]:
+def recorded_whatever_happens(
+    job: StageJob, record: AttemptRecord, around: Surroundings
+) -> Iterator[_RollAndKeeper]:
     lease, keeper = around.lease, Keeper(job, around.shown.note, around.lease.guard)
     keeper.start()
     # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
     roll = Roll(job.stage_dir, record, lease.guard)
     try:
-        yield _Kept(roll, keeper)
+        yield _RollAndKeeper(roll, keeper)
     except BaseException as error:
         roll.look(now=True)
         keeper.end(roll.kin, 0.0 if lease.lost else job.stop_grace_s)
@@ -197,7 +199,7 @@ def recorded_whatever_happens(job: StageJob, record: AttemptRecord, around: Surr
 
 
 def _followed(
-    job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings, kept: _Kept
+    job: StageJob, record: AttemptRecord, trainer: Launcher, around: Surroundings, kept: _RollAndKeeper
 ) -> AttemptRecord:
     """Follow, end, judge and record one attempt."""
     stop, lease, shown, (roll, keeper) = around.stop, around.lease, around.shown, kept
@@ -210,14 +212,14 @@ def _followed(
         nonlocal record
         if lease.lost is None and counting.bases != record.epoch_bases:
             record = _learned(job, record, counting.bases, lease)
-        return stop.wanted or lease.lost is not None
+        return stop.requested or lease.lost is not None
 
     with contextlib.closing(Tail(Path(record.log))) as tail:
         ended = follow(trainer, tail, watch, stopping)
-        if stop.wanted:
+        if stop.requested:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
         hang = _described(job, record, roll, watch.hang) if watch.hang else None
-        # What did not resume, or is another's now, must not write over the checkpoints that are there.
+        # A trainer that did not resume, or lost the lease, must not overwrite the checkpoints that are there.
         grace_s = 0.0 if watch.not_resumed or lease.lost else job.stop_grace_s
         roll.look(now=True)
         # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
@@ -235,7 +237,7 @@ def _followed(
         counted(record, counting.bases),
         watch,
         trainer.status(),
-        stop_requested=stop.wanted,
+        stop_requested=stop.requested,
         stopped_by_slurm=why,
         hang=hang,
     )
@@ -252,10 +254,10 @@ def _learned(job: StageJob, record: AttemptRecord, bases: EpochBases, lease: Gua
 
 
 def _described(job: StageJob, record: AttemptRecord, roll: Roll, hang: Hang) -> str:
-    """The hang in a sentence, with where each process stood; their stacks are kept."""
+    """The hang in a sentence, with where each process was; their stacks are kept."""
     stacks = folder(job.stage_dir, record.number) / "stacks"
     found = described(collect(roll.kin, stacks))
-    hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage where that is normal"
+    hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage if that is normal"
     return f"{hang.reason}; {found}; stacks: {stacks}{hint}"
 
 
@@ -267,7 +269,7 @@ def _started(record: AttemptRecord, roll: Roll) -> Child:
         place = error.filename or record.argv[0]
         raise NotStarted(
             f"cannot start the trainer: {place}: {error.strerror or error};"
-            f" look at the trainer's `interpreter` and `root` in config.yaml"
+            f" check the trainer's `interpreter` and `root` in config.yaml"
         ) from error
 
 
@@ -275,6 +277,6 @@ def _tell(ending: Ending, shown: Display, *, launcher_was_gone: bool) -> None:
     if launcher_was_gone and ending.ended:
         shown.note(f"the launcher had ended; {len(ending.ended)} processes that it left were ended")
     if ending.left:
-        shown.note(f"these processes do not end even by SIGKILL: {ending.stuck}")
+        shown.note(f"these processes survived SIGKILL: {ending.stuck}")
     if ending.steps_left:
         shown.note(f"may still have processes on another node: {', '.join(ending.steps_left)}")

@@ -16,14 +16,14 @@ from trainrelay.training.attempts import list_attempts
 RECORD = "attempt.json"
 
 
-class Taken(Exception):
+class NumberTaken(Exception):
     """Another supervisor opened the attempt of this number first."""
 
 
 def next_number(stage_dir: Path) -> int:
     """The number that the next attempt will have.
 
-    To be asked before the attempts are read: then an attempt that another supervisor opens in between either
+    Call it before the attempts are read: then an attempt that another supervisor opens in between either
     is among those read, or has this number, and `open_attempt` notices.
     """
     with explained(stage_dir):
@@ -32,7 +32,7 @@ def next_number(stage_dir: Path) -> int:
 
 
 def newest_number(stage_dir: Path) -> int | None:
-    """The number of the newest attempt, None where there is none; OSError where that cannot be seen."""
+    """The number of the newest attempt, None if there is none; OSError if that cannot be seen."""
     try:
         names = [path.name for path in (stage_dir / "attempts").iterdir()]
     except FileNotFoundError:
@@ -41,12 +41,12 @@ def newest_number(stage_dir: Path) -> int | None:
 
 
 def folder(stage_dir: Path, number: int) -> Path:
-    """Where an attempt's files lie."""
+    """The folder of an attempt's files."""
     return stage_dir / "attempts" / f"{number:03d}"
 
 
 def open_attempt(stage_dir: Path, record: AttemptRecord) -> None:
-    """Makes an attempt's folder, its record already inside, in one step; Taken if there is one."""
+    """Makes an attempt's folder, its record already inside, in one step; NumberTaken if there is one."""
     aside = stage_dir / f".attempt-{secrets.token_hex(6)}"
     target = folder(stage_dir, record.number)
     try:
@@ -64,7 +64,7 @@ def _rename_exclusively(source: Path, target: Path) -> None:
         source.rename(target)
     except OSError:
         if target.is_dir():
-            raise Taken from None
+            raise NumberTaken from None
         raise
 
 
@@ -75,7 +75,7 @@ def write_attempt(stage_dir: Path, record: AttemptRecord) -> AttemptRecord:
 
 
 def open_attempts(stage_dir: Path) -> list[AttemptRecord]:
-    """Attempts without an end; UserError where a record is damaged."""
+    """Attempts without an end; UserError if a record is damaged."""
     return [attempt for attempt in list_attempts(stage_dir) if attempt.end is None]
 
 

@@ -1,11 +1,11 @@
-"""What the text of a failure speaks of (pure); spellings of torch 1.9 to 2.13."""
+"""What the text of a failure is about (pure); spellings of torch 1.9 to 2.13."""
 
 from __future__ import annotations
 
 import re
 
 from trainrelay.records import EndClass
-from trainrelay.supervise.tracebacks import Raised
+from trainrelay.supervise.tracebacks import LoggedError
 
 _COMM = re.compile(
     r"NCCL|nccl[A-Z]|gloo/|Gloo |EADDRINUSE|DistNetworkError|DistStoreError|DistBackendError|TCPStore"
@@ -19,7 +19,7 @@ _COMM_IF_DISTRIBUTED = re.compile(
 )
 _DISTRIBUTED = re.compile(r"torch/distributed/|torch/lib/c10d")
 _PORT = re.compile(r"EADDRINUSE|address already in use|failed to (bind|listen)", re.IGNORECASE)
-# What a rung without shared memory cures is a matter of the rung, not of the host's memory.
+# A rung without shared memory cures this: it is a failure of the rung, not of the host's memory.
 _NCCL_SHARED_MEMORY = re.compile(r"/shm/nccl-")
 
 _CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
@@ -65,14 +65,14 @@ _STOPS_AT_NAN = re.compile(
 
 
 def class_of(text: str) -> EndClass | None:
-    """The class of a failure that is not communication; None where the text names no known cause."""
+    """The class of a failure that is not communication; None if the text names no known cause."""
     if _NCCL_SHARED_MEMORY.search(text):
         return None
     return next((kind for kind, pattern in _CAUSES if pattern.search(text)), None)
 
 
-def is_comm(error: Raised) -> bool:
-    """Whether an exception speaks of communication between ranks."""
+def is_comm(error: LoggedError) -> bool:
+    """Whether an exception is about communication between ranks."""
     if class_of(error.text) in ("oom-gpu", "oom-host", "disk-full"):
         return False
     if _COMM.search(error.text):
@@ -80,7 +80,7 @@ def is_comm(error: Raised) -> bool:
     return bool(_COMM_IF_DISTRIBUTED.search(error.text) and _DISTRIBUTED.search(error.frames))
 
 
-def is_port(error: Raised) -> bool:
+def is_port(error: LoggedError) -> bool:
     """Whether an exception says that the ranks could not meet because their port was taken."""
     return is_comm(error) and bool(_PORT.search(error.text))
 

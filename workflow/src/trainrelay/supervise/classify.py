@@ -15,8 +15,17 @@ from typing import NamedTuple
 from trainrelay.progress.overflow import not_finite
 from trainrelay.records import CheckpointFacts, EndClass
 from trainrelay.supervise.causes import class_of, is_comm, is_port, stops_at_nan
-from trainrelay.supervise.slurm_run import Why
-from trainrelay.supervise.tracebacks import UNNAMED, DeadRank, Raised, dead_ranks, ended_or_closed, raised
+from trainrelay.supervise.slurm_run import SlurmStop
+from trainrelay.supervise.tracebacks import (
+    CONSEQUENCE,
+    UNNAMED,
+    DeadRank,
+    LoggedError,
+    dead_ranks,
+    ended_or_closed,
+    logged_errors,
+    signal_name,
+)
 from trainrelay.system.text import quoted
 from trainrelay.trainers import StepSeen
 
@@ -36,7 +45,7 @@ class Evidence:
     lines: Sequence[str] = ()
     local_ranks: int | None = None  # that the launcher of this log started
     stop_requested: bool = False
-    stopped_by_slurm: Why | None = None  # where it was Slurm that asked
+    stopped_by_slurm: SlurmStop | None = None  # where it was Slurm that asked
     last_step: StepSeen | None = None
     final_checkpoint: CheckpointFacts | None = None
     final_problem: str | None = None
@@ -55,16 +64,16 @@ class End(NamedTuple):
 
 def classify(evidence: Evidence) -> End:
     """The end of an attempt; how the trainer of a finished training ended is a warning."""
-    told, final = _told(evidence), evidence.final_checkpoint
+    told, final = _ended_by_us(evidence), evidence.final_checkpoint
     if final is None or (told and told.kind in ("not-resumed", "diverged")):
-        return told or _seen(evidence)
+        return told or _from_log(evidence)
     ended_well = told is None and evidence.exit_status == 0 and not evidence.stop_requested
-    warning = evidence.unproved if ended_well else (told or _seen(evidence)).reason
+    warning = evidence.unproved if ended_well else (told or _from_log(evidence)).reason
     return finished_end(final, evidence.epochs, warning)
 
 
-def _told(evidence: Evidence) -> End | None:
-    """What those who ended the attempt say of it; nothing that its log shows then counts."""
+def _ended_by_us(evidence: Evidence) -> End | None:
+    """Why the supervisor ended the attempt; nothing that its log shows then counts."""
     told: tuple[tuple[EndClass, str | None], ...] = (
         ("not-resumed", evidence.not_resumed),
         ("diverged", evidence.diverged),
@@ -73,7 +82,7 @@ def _told(evidence: Evidence) -> End | None:
     return next((End(kind, said) for kind, said in told if said), None)
 
 
-def _seen(evidence: Evidence) -> End:
+def _from_log(evidence: Evidence) -> End:
     if evidence.stop_requested:
         return _stopped(evidence)
     return _unfinished(evidence) if evidence.exit_status == 0 else _failed(evidence)
@@ -83,11 +92,11 @@ def _stopped(evidence: Evidence) -> End:
     where, why = _where(evidence.last_step), evidence.stopped_by_slurm
     if why is None:
         return End("interrupted", f"stopped on request {where}")
-    return End(why.end, f"stopped {where}: {why.words}")
+    return End(why.end, f"stopped {where}: {why.text}")
 
 
 def finished_end(final: CheckpointFacts, epochs: int, warning: str | None) -> End:
-    """The end of a finished training; `warning` tells how its trainer ended, if not well."""
+    """The end of a finished training; `warning` says how its trainer ended, if not well."""
     if not final.finite:
         what = final.first_non_finite or "a weight"
         return End("diverged", f"{final.file.path}: {what} is not finite")
@@ -110,9 +119,8 @@ def _where(step: StepSeen | None) -> str:
 
 _WORKER_LOST = re.compile(r"^(ConnectionResetError|EOFError|BrokenPipeError|ConnectionRefusedError)")
 _WORKER_FRAMES = re.compile(r"torch/utils/data/|torch/multiprocessing/")
-_CONSEQUENCE = re.compile(r"ChildFailedError$|CalledProcessError$|SystemExit$")
 _WEIGHTS_ONLY = (
-    "torch 2.6 and later load nothing but weights unless told: if the file is the trainer's own, set"
+    "torch 2.6 and later load only weights by default: if the file is the trainer's own, set"
     " `env: {TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: '1'}` for the trainer in the config"
 )
 _OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2})
@@ -122,7 +130,7 @@ def _failed(evidence: Evidence) -> End:
     """The steps of the decision, in the order in which they are believed."""
     if said := next(filter(stops_at_nan, evidence.lines), None):
         return End("diverged", quoted(said))
-    exceptions = [error for error in raised(evidence.lines) if not _CONSEQUENCE.search(error.name)]
+    exceptions = [error for error in logged_errors(evidence.lines) if not CONSEQUENCE.search(error.name)]
     dead, own = dead_ranks(evidence.lines), _own_failure(exceptions)
     if own and own is exceptions[0]:
         return _of_exception(own, evidence.last_step)
@@ -133,7 +141,7 @@ def _failed(evidence: Evidence) -> End:
     return _of_comm(evidence, exceptions) if exceptions else _without_exception(evidence)
 
 
-def _own_failure(exceptions: Iterable[Raised]) -> Raised | None:
+def _own_failure(exceptions: Iterable[LoggedError]) -> LoggedError | None:
     """The earliest exception that communication did not bring about.
 
     Not always the earliest of all: a rank that fails may let go of the others before it says why.
@@ -147,14 +155,14 @@ def _own_failure(exceptions: Iterable[Raised]) -> Raised | None:
     return None
 
 
-def _follows(error: Raised, cut_off: set[str]) -> bool:
+def _follows(error: LoggedError, cut_off: set[str]) -> bool:
     """Whether an exception may come of the communication that broke before it."""
     same_rank = error.rank != UNNAMED and error.rank in cut_off
     return same_rank or bool(cut_off and _WORKER_LOST.match(error.text))
 
 
-def _of_comm(evidence: Evidence, exceptions: Sequence[Raised]) -> End:
-    """Nobody failed before communication did; but the others may have left, or never have met."""
+def _of_comm(evidence: Evidence, exceptions: Sequence[LoggedError]) -> End:
+    """No rank failed before communication did; but the others may have left, or never have met."""
     first = exceptions[0]
     if left := _left_early(evidence):
         said = (
@@ -173,7 +181,7 @@ def _left_early(evidence: Evidence) -> int:
     return max(0, evidence.local_ranks - len(seen)) if evidence.local_ranks and seen else 0
 
 
-def _of_exception(error: Raised, last_step: StepSeen | None) -> End:
+def _of_exception(error: LoggedError, last_step: StepSeen | None) -> End:
     said = f"{error.rank}: {quoted(error.text)}"
     if _WORKER_LOST.match(error.text) and _WORKER_FRAMES.search(error.frames):
         return End("killed", f"a data worker vanished; {said}")
@@ -191,7 +199,7 @@ def _not_finite(step: StepSeen | None) -> str | None:
     return f"{what} {_where(step)}" if what else None
 
 
-def _ended_by_itself(rank: DeadRank, exceptions: Iterable[Raised]) -> bool:
+def _ended_by_itself(rank: DeadRank, exceptions: Iterable[LoggedError]) -> bool:
     # Status 1 is what Python gives an exception, so it says nothing beyond the log; SIGABRT is how NCCL's
     # watchdog ends a rank: one that said so, or that may have where the log does not name ranks.
     if rank.status == -signal.SIGABRT:
@@ -206,16 +214,12 @@ def _of_dead_rank(rank: DeadRank) -> End:
 
 
 def _of_signal(who: str, number: int) -> End:
-    name = _signal_name(number)
+    name = signal_name(number)
     if number == signal.SIGKILL:
-        return End("killed", f"{who} was ended by SIGKILL (by a person, or by the kernel for lack of memory)")
+        return End("killed", f"{who} was ended by SIGKILL (by a user, or by the kernel for lack of memory)")
     if number in _OUTSIDE:
         return End("killed", f"{who} was ended by {name}")
     return End("trainer-bug", f"{who} crashed with {name}")
-
-
-def _signal_name(number: int) -> str:
-    return next((known.name for known in signal.Signals if known == number), f"signal {number}")
 
 
 def _without_exception(evidence: Evidence) -> End:

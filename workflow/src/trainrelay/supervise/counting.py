@@ -79,7 +79,7 @@ class Counting:
             return
         done = self._epoch is None and self._resumed == newest  # it had nothing left to train
         if done or newest == 0 or newest - 1 in numbers:  # it saves every epoch, so this is the last one's
-            trained = epochs if self._epoch is None else self._epoch  # no line told, or all did
+            trained = epochs if self._epoch is None else self._epoch  # no line showed it, or all did
             self._votes.update({trained - newest} & {0, 1} if self.learns else ())
 
     def _vote(self, number: int | None) -> None:

@@ -17,15 +17,15 @@ from trainrelay.records import ENDS, STOPPED, Decision, EndClass
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What lies in the work dir where nothing in it can be resumed from."""
+class Leftovers:
+    """What is in a work dir that holds nothing to resume from."""
 
     unrecognised: bool  # files among it look like checkpoints, and a start from scratch could overwrite them
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastAttempt:
     """One ended attempt of this launch."""
 
     end: EndClass
@@ -34,21 +34,21 @@ class Past:
     new_checkpoint: bool  # it left a checkpoint of a later epoch than was there before
     port_fixed: bool  # the config names the port
     epochs_brought: int = 0  # by which its newest checkpoint is later than the one before
-    left: Left | None = None  # None: there is a checkpoint to resume from, and nothing puzzling
+    left: Leftovers | None = None  # None: there is a checkpoint to resume from, and nothing puzzling
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Finish:
     """The training is complete."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """Somebody asked us to stop; a relaunch goes on."""
+class StopResumably:
+    """A stop was requested; a relaunch resumes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Retry:
     """Another attempt on `rung`; with `probe_first`, what `after_probe` says comes before it."""
 
     rung: str
@@ -57,49 +57,49 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class NeedsDecision:
     """You decide: what happened, where to look and what to run."""
 
     reason: str
     what_to_do: str
 
 
-Step = Done | Stop | Again | Final
+Step = Finish | StopResumably | Retry | NeedsDecision
 
 
-def next_step(past: Sequence[Past], ladder: Sequence[str], most_without_checkpoint: int) -> Step:
+def next_step(past: Sequence[PastAttempt], ladder: Sequence[str], most_without_checkpoint: int) -> Step:
     """What follows the last of `past`, the attempts of this launch in order; at least one.
 
     `ladder` is best first and holds every rung of `past`.
     """
-    step, barren, left = _by_end(past, ladder), len(_barren(past)), past[-1].left
-    if not isinstance(step, Again):
+    step, in_a_row, left = _by_end(past, ladder), len(_without_checkpoint(past)), past[-1].left
+    if not isinstance(step, Retry):
         return step
     if left is not None and (past[-1].end == "unfinished" or left.unrecognised):
         return nothing_to_resume_from(left, after_exit_0=past[-1].end == "unfinished")
-    return _no_progress(past[-1].end, barren) if barren >= most_without_checkpoint else step
+    return _no_progress(past[-1].end, in_a_row) if in_a_row >= most_without_checkpoint else step
 
 
-def in_vain(past: Sequence[Past], most_without_checkpoint: int) -> Final | None:
-    """Why no job that Slurm requeues may retry; None where one may. `past` may be empty."""
-    barren = len(_barren(past))
-    return _no_progress(past[-1].end, barren) if barren >= most_without_checkpoint else None
+def out_of_attempts(past: Sequence[PastAttempt], most_without_checkpoint: int) -> NeedsDecision | None:
+    """Why no job that Slurm requeues may retry; None if one may. `past` may be empty."""
+    in_a_row = len(_without_checkpoint(past))
+    return _no_progress(past[-1].end, in_a_row) if in_a_row >= most_without_checkpoint else None
 
 
-def after_probe(step: Again, works: bool, ladder: Sequence[str]) -> Again | Final:
+def after_probe(step: Retry, works: bool, ladder: Sequence[str]) -> Retry | NeedsDecision:
     """What follows once the rung of `step` was probed: the attempt, or the rung below, to be probed too."""
     if works:
         return replace(step, probe_first=False, reason=f"{step.reason}; the probe of {step.rung} works")
-    return _below(step.rung, ladder, f"{step.reason}; the probe of {step.rung} fails")
+    return _rung_below(step.rung, ladder, f"{step.reason}; the probe of {step.rung} fails")
 
 
-def _by_end(past: Sequence[Past], ladder: Sequence[str]) -> Step:  # noqa: PLR0911 (the rows of a table)
+def _by_end(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:  # noqa: PLR0911 (the rows of a table)
     last = past[-1]
     match ENDS[last.end].follows:
         case "done":
-            return Done()
+            return Finish()
         case "stop":
-            return Stop()
+            return StopResumably()
         case "final":
             return _final(last.end)
         case "memory":
@@ -107,7 +107,7 @@ def _by_end(past: Sequence[Past], ladder: Sequence[str]) -> Step:  # noqa: PLR09
         case "port":
             return _final("port") if last.port_fixed else _again(last, "another port is taken")
         case "doubt":
-            return _doubt(past, ladder)
+            return _rung_in_doubt(past, ladder)
         case "bug":
             startup = not (last.steps or last.new_checkpoint)
             return _STARTUP_ERROR if startup else _again(last, "the trainer failed after it had trained")
@@ -118,41 +118,41 @@ def _by_end(past: Sequence[Past], ladder: Sequence[str]) -> Step:  # noqa: PLR09
     assert_never(ENDS[last.end].follows)
 
 
-def _ends_itself(past: Sequence[Past]) -> bool:
+def _ends_itself(past: Sequence[PastAttempt]) -> bool:
     """Whether the trainer exits 0 again after one epoch at most, as where it stops early each time."""
     return [one.end for one in past[-2:]] == ["unfinished"] * 2 and past[-1].epochs_brought <= 1
 
 
-def _again(last: Past, why: str, *, probe_first: bool = False) -> Again:
-    return Again(last.rung, probe_first, f"{last.end}: {why}")
+def _again(last: PastAttempt, why: str, *, probe_first: bool = False) -> Retry:
+    return Retry(last.rung, probe_first, f"{last.end}: {why}")
 
 
-def _barren(past: Sequence[Past]) -> list[Past]:
+def _without_checkpoint(past: Sequence[PastAttempt]) -> list[PastAttempt]:
     """The attempts since the one that saved the newest checkpoint."""
     return list(takewhile(lambda attempt: not attempt.new_checkpoint, reversed(past)))
 
 
-def _host_memory(past: Sequence[Past]) -> Step:
-    if sum(attempt.end == "oom-host" for attempt in _barren(past)) > 1:
+def _host_memory(past: Sequence[PastAttempt]) -> Step:
+    if sum(attempt.end == "oom-host" for attempt in _without_checkpoint(past)) > 1:
         return _final("oom-host")
     return _again(past[-1], "memory may have been short this once")
 
 
-def _doubt(past: Sequence[Past], ladder: Sequence[str]) -> Step:
-    """Communication failed, or stood still: is it the rung? On the last one only barren attempts count."""
+def _rung_in_doubt(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:
+    """Communication failed or hung: is it the rung? On the last one, new checkpoints reset the count."""
     last = past[-1]
     is_last = last.rung == ladder[-1]
-    counted = _barren(past) if is_last else past
+    counted = _without_checkpoint(past) if is_last else past
     if sum((attempt.end, attempt.rung) == (last.end, last.rung) for attempt in counted) > 1:
-        return _below(last.rung, ladder, f"{last.end} for the second time on {last.rung}")
+        return _rung_below(last.rung, ladder, f"{last.end} for the second time on {last.rung}")
     return _again(last, f"{last.rung} is in doubt", probe_first=True)
 
 
-def _below(rung: str, ladder: Sequence[str], why: str) -> Again | Final:
+def _rung_below(rung: str, ladder: Sequence[str], why: str) -> Retry | NeedsDecision:
     lower = ladder[ladder.index(rung) + 1 :]
     if not lower:
-        return Final(f"{why}, and the ladder has no rung below", _RANKS_CANNOT_TALK)
-    return Again(lower[0], probe_first=True, reason=why)
+        return NeedsDecision(f"{why}, and the ladder has no rung below", _RANKS_CANNOT_TALK)
+    return Retry(lower[0], probe_first=True, reason=why)
 
 
 # ---------------------------------------------------------------------- what you read
@@ -161,12 +161,12 @@ _RANKS_CANNOT_TALK = (
     "check in the log which communication error came first, and the probe result of each backend; fix the"
     " network or add a backend to the stage's `backends` in the config"
 )
-_STARTUP_ERROR = Final(
+_STARTUP_ERROR = NeedsDecision(
     "the trainer failed before its first training step, and a retry would fail the same way",
     "check the exception in the log and fix the trainer or its config",
 )
-_ENDS_ITSELF = Final(
-    "the trainer exits 0 by itself before its last epoch, and did so again after one epoch more at most",
+_ENDS_ITSELF = NeedsDecision(
+    "the trainer exits 0 by itself before its last epoch, and did so again after at most one more epoch",
     "check in the log why (early stopping?); set epochs to what it trains, or its patience, or promote the"
     " newest checkpoint as it is with trainrelay accept",
 )
@@ -177,33 +177,33 @@ _NOT_UNDERSTOOD = (
 )
 
 
-def _final(end: EndClass) -> Final:
-    return Final(ENDS[end].reason, ENDS[end].what_to_do)
+def _final(end: EndClass) -> NeedsDecision:
+    return NeedsDecision(ENDS[end].reason, ENDS[end].what_to_do)
 
 
-def _no_progress(end: EndClass, barren: int) -> Final:
-    attempts = "an attempt" if barren == 1 else f"{barren} attempts in a row"
-    return Final(
+def _no_progress(end: EndClass, in_a_row: int) -> NeedsDecision:
+    attempts = "an attempt" if in_a_row == 1 else f"{in_a_row} attempts in a row"
+    return NeedsDecision(
         f"{attempts} saved no new checkpoint, the last one ended: {end}",
         (end in STOPPED and ENDS[end].what_to_do) or "check the ends of their logs and fix the cause",
     )
 
 
-def nothing_to_resume_from(left: Left, *, after_exit_0: bool = False) -> Final:
+def nothing_to_resume_from(left: Leftovers, *, after_exit_0: bool = False) -> NeedsDecision:
     """Why no attempt starts from scratch, or repeats what was not understood."""
     what = "the trainer exited 0 without a last checkpoint that is understood" if after_exit_0 else _NO_RESUME
-    return Final(f"{what}: {left.words}", _NOT_UNDERSTOOD)
+    return NeedsDecision(f"{what}: {left.text}", _NOT_UNDERSTOOD)
 
 
 def recorded(step: Step) -> Decision:
     """A step as an attempt's record keeps it."""
     match step:
-        case Done():
+        case Finish():
             return Decision(step="done")
-        case Stop():
+        case StopResumably():
             return Decision(step="stop")
-        case Again():
+        case Retry():
             return Decision(step="again", reason=step.reason)
-        case Final():
+        case NeedsDecision():
             return Decision(step="final", reason=step.reason, what_to_do=step.what_to_do)
     assert_never(step)

@@ -1,4 +1,4 @@
-"""What a person sees while a training runs: a bar on a terminal, plain lines elsewhere."""
+"""What you see while a training runs: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Display(Protocol):
         """A progress line of the trainer."""
 
     def note(self, sentence: str) -> None:
-        """A sentence for the person, from any source: it is made printable here."""
+        """A sentence for the user, from any source: it is made printable here."""
 
     def close(self) -> None:
         """The end of the training."""
@@ -31,11 +31,11 @@ class Display(Protocol):
 def display(console: Console, name: str, epochs: int, clock: Callable[[], float]) -> Display:
     """A bar if the console is a terminal, else plain lines; `clock` in seconds, never going back."""
     if console.is_terminal:
-        return Bar(console, name, epochs, clock)
-    return Lines(console, name, epochs, clock)
+        return TerminalBar(console, name, epochs, clock)
+    return PlainLines(console, name, epochs, clock)
 
 
-class Lines:
+class PlainLines:
     """The first step, then one at most every 30 s, and the last one of each epoch."""
 
     def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
@@ -67,8 +67,8 @@ class Lines:
         self._unsaid, self._said_s = None, self._clock()
 
 
-class Bar:
-    """One line that moves; notes scroll above it. Refreshed by hand, so that no thread is needed."""
+class TerminalBar:
+    """One line that moves; notes scroll above it. Refreshed manually, so that no thread is needed."""
 
     def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
         self._name, self._epochs, self._speed = name, epochs, Speed(clock)
@@ -82,7 +82,7 @@ class Bar:
             redirect_stderr=False,
         )
         self._task: TaskID = self._progress.add_task(printable(name), total=None, said="starting")
-        self._drawn = _unread_is_no_harm(self._progress.start)
+        self._drawn = _try_to_write(self._progress.start)
 
     def step(self, seen: StepSeen) -> None:
         """Moves the bar."""
@@ -99,17 +99,17 @@ class Bar:
         say(self._progress.console, f"{self._name}: {sentence}")
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Leaves the bar as it is."""
         self._draw(self._progress.refresh)
         self._draw(self._progress.stop)
 
     def _draw(self, how: Callable[[], None]) -> None:
         # rich is not fit for use again after a failed write, so the first one ends the bar.
-        self._drawn = self._drawn and _unread_is_no_harm(how)
+        self._drawn = self._drawn and _try_to_write(how)
 
 
 class Speed:
-    """Iterations per second between the last two progress lines, smoothed; a new epoch starts afresh."""
+    """Iterations per second smoothed over about three progress lines; a new epoch starts again."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -160,10 +160,10 @@ def duration(seconds: float) -> str:
 def say(console: Console, sentence: str) -> None:
     """One line, whatever it holds: no markup, no terminal escapes, no wrapping."""
     text = Text(printable(sentence))
-    _unread_is_no_harm(lambda: console.print(text, soft_wrap=True, highlight=False))
+    _try_to_write(lambda: console.print(text, soft_wrap=True, highlight=False))
 
 
-def _unread_is_no_harm(write: Callable[[], None]) -> bool:
+def _try_to_write(write: Callable[[], None]) -> bool:
     """Whether the write went well: a terminal that went away must not end the training."""
     try:
         write()

@@ -1,4 +1,4 @@
-"""When numbers that stay NaN end a training early (pure): the hours after it would be for nothing."""
+"""When numbers that stay NaN end a training early (pure): the hours after it would be wasted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Diverging:
 
 
 def _loss_hides(seen: StepSeen) -> bool:
-    """Whether the norm alone tells."""
+    """Whether the norm alone shows it."""
     return seen.loss is None or math.isfinite(seen.loss)
 
 

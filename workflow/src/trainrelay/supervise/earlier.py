@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise, takewhile
 
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise.decide import Past
+from trainrelay.supervise.decide import PastAttempt
 
 
 def earlier(
     attempts: Iterable[AttemptRecord], launch: str | None, newest_epoch: int, ladder: Sequence[str]
-) -> list[Past]:
+) -> list[PastAttempt]:
     """The newest attempts that share the name of the launch, in order; none where it has no name.
 
     `newest_epoch` is that of the newest checkpoint at this moment.
@@ -22,9 +22,9 @@ def earlier(
     return [past(*one, ladder) for one in zip(reversed(known), brought, strict=True)]
 
 
-def past(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[str]) -> Past:
-    """An attempt as its record tells it."""
-    return Past(
+def past(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[str]) -> PastAttempt:
+    """An attempt as its record shows it."""
+    return PastAttempt(
         end=attempt.end or "lost",
         rung=attempt.backend if attempt.backend in ladder else ladder[0],
         steps=attempt.last_epoch is not None,

@@ -1,4 +1,4 @@
-"""events.jsonl: what the supervisors of a stage said, a line each, for who looks from another machine."""
+"""events.jsonl: what the supervisors of a stage said, one message per line, to be read on any machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import Record
 from trainrelay.supervise.display import Display
-from trainrelay.supervise.small import last_bytes
+from trainrelay.supervise.shared_files import last_bytes
 from trainrelay.system.text import printable
 from trainrelay.trainers import StepSeen
 
@@ -23,7 +23,7 @@ _MOST_CHARS = 2000  # of one event
 _READ_BYTES = 64 * 1024
 
 
-class Event(Record):
+class StageEvent(Record):
     """One line of events.jsonl. `at_s` is Unix time by the supervisor's clock; `attempt` was the newest."""
 
     at_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)
@@ -32,31 +32,31 @@ class Event(Record):
 
 
 def events_file(supervision: Path) -> Path:
-    """Where a stage's events lie."""
+    """The file of a stage's events."""
     return supervision / "events.jsonl"
 
 
-def read_events(supervision: Path) -> list[Event]:
+def read_events(supervision: Path) -> list[StageEvent]:
     """The last events, in order, their text printable; lines that are none are left out."""
     lines = last_bytes(events_file(supervision), _READ_BYTES).split(b"\n")
     return [event for line in lines if line and (event := _event(line))]
 
 
 def add_event(supervision: Path, sentence: str, attempt: int | None) -> None:
-    """One more event; OSError where the disk does not take it."""
+    """One more event; OSError if the disk does not take it."""
     said = printable(sentence)[:_MOST_CHARS]
-    _append(events_file(supervision), Event(at_s=time.time(), attempt=attempt, text=said))
+    _append(events_file(supervision), StageEvent(at_s=time.time(), attempt=attempt, text=said))
 
 
-def _event(line: bytes) -> Event | None:
+def _event(line: bytes) -> StageEvent | None:
     try:
-        event = Event.model_validate_json(line)
+        event = StageEvent.model_validate_json(line)
     except ValidationError:
         return None
     return event.model_copy(update={"text": printable(event.text[:_MOST_CHARS])})
 
 
-class Kept:
+class RecordedDisplay:
     """A display whose notes are kept as events, as long as `may_write` does not raise."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Kept:
         self._shown.close()
 
 
-def _append(path: Path, event: Event) -> None:
+def _append(path: Path, event: StageEvent) -> None:
     _make_room(path)
     line = orjson.dumps(event.model_dump()) + b"\n"
     # In one write: two writers, were there ever two, do not mix their lines.

@@ -17,7 +17,7 @@ class StageJob:
 
     `request` is a template: the rung, the port and the resume point are filled in per attempt. `ladder` holds
     the communication backends, best first. `port` None: a free one is chosen per attempt.
-    `most_without_checkpoint` attempts in a row that bring no new checkpoint end the launch. `hang_timeout_s`
+    `most_without_checkpoint` attempts in a row that save no new checkpoint end the launch. `hang_timeout_s`
     None: it follows the measured pace. `probe`: a ladder of several rungs is probed before the first attempt.
     """
 
@@ -25,7 +25,7 @@ class StageJob:
     stage: str
     stage_dir: Path
     work_dirs: WorkDirs  # absolute
-    supervision: Path  # what stays when the training is set aside: the lease, requests to stop, events
+    supervision: Path  # what stays when the training is archived: the lease, requests to stop, events
     epochs: int
     world_size: int
     ladder: tuple[Rung, ...]
@@ -47,7 +47,7 @@ class StageJob:
         return replace(self.work_dirs, attempts=tuple({one.number: one for one in recorded}.values()))
 
     def checkpoints(self, *newest: AttemptRecord) -> list[tuple[int, Path]]:
-        """Epochs and files that are there now, newest epoch first; whether they are sound is not judged."""
+        """Epochs and files that are there now, newest epoch first; whether they are valid is not judged."""
         return self.dirs(*newest).checkpoints(self.trainer)
 
     def unrecognised(self) -> list[tuple[Path, str]]:
@@ -64,5 +64,5 @@ class StageJob:
 
     @property
     def name(self) -> str:
-        """As a person types it: RUN/STAGE."""
+        """As you type it: RUN/STAGE."""
         return f"{self.run}/{self.stage}"

@@ -1,4 +1,4 @@
-"""A trainer that writes over its one checkpoint has none while it does: it may finish, and a copy is kept."""
+"""A trainer that overwrites its only checkpoint has none meanwhile: the write may finish, a copy is kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from trainrelay.checkpoint import newest_sound
+from trainrelay.checkpoint import newest_valid
 from trainrelay.errors import Fenced, UserError
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import end_everywhere, steps_of
@@ -21,21 +21,23 @@ from trainrelay.supervise.process import Ending
 from trainrelay.system.alive import Kin, Process, find
 from trainrelay.system.files import copy_durably, remove_left_overs
 
-Seen = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
+FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
 
 # Also under the name that it has until it is put in place.
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
 _NUMBER = re.compile(r"\d")
 _LOOK_S = 0.5
+_END_LOOK_S = 0.05  # the next write must not begin between its end and our SIGTERM
+_LAST_COPY_S = 30.0  # some gigabytes; a copy that takes longer is given up
 
 
 class Keeper(threading.Thread):
-    """A thread that copies what will be written over: gigabytes delay neither the watchdog nor a stop."""
+    """A thread that copies what will be overwritten: gigabytes delay neither the watchdog nor a stop."""
 
     def __init__(self, job: StageJob, say: Callable[[str], None], guard: Callable[[], object] = bool) -> None:
         super().__init__(daemon=True)
         self._job, self._say, self._guard = job, say, guard
-        self._before, self._seen = Seen(), Seen()  # at the last two looks
+        self._before, self._seen = FileStates(), FileStates()  # at the last two looks
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
         self._closed = threading.Event()
 
@@ -55,15 +57,15 @@ class Keeper(threading.Thread):
             # Not every writer is seen: it may be on another node, or in a container.
             both = ((one, before[one], seen[one]) for one in before.keys() & seen.keys())
             grown = (one for one, was, now in both if was[0] == now[0] and was[1] < now[1])
-            held = _held(folder, members)
+            held = _open_for_writing(folder, members)
             if not (name := held or next(grown, None)):
                 break
             if not written:
                 self._say(f"waiting for the write of {name} to end")
             written = name
             # Once it is closed, the next write must not begin: that it grew until then is no reason to wait.
-            seen = Seen() if held else seen
-            time.sleep(0.05 if held else _LOOK_S)
+            seen = FileStates() if held else seen
+            time.sleep(_END_LOOK_S if held else _LOOK_S)
         if written:
             self._say(f"the write of {written} {'did not end in time' if over() else 'has ended'}")
 
@@ -76,7 +78,7 @@ class Keeper(threading.Thread):
     def close(self) -> None:
         """The copy that is being made is the last one."""
         self._closed.set()
-        self.join(30.0)
+        self.join(_LAST_COPY_S)
 
     def look(self) -> None:
         """Copies what was written since the last look; a disk that does not take it ends no training."""
@@ -110,13 +112,13 @@ class Keeper(threading.Thread):
         remove_left_overs(aside)
         copy_durably(path, aside)
         same = _files(path.parent).get(path.name) == self._seen.get(path.name)
-        if same and newest_sound([(epoch, aside)])[0]:
+        if same and newest_valid([(epoch, aside)])[0]:
             self._guard()
             aside.replace(target)
         aside.unlink(missing_ok=True)
 
 
-def _held(folder: Path, members: Sequence[Process]) -> str | None:
+def _open_for_writing(folder: Path, members: Sequence[Process]) -> str | None:
     """A checkpoint that one of the processes has open for writing."""
     for member in members:
         with suppress(psutil.Error, OSError):  # it has ended, or is another user's
@@ -127,7 +129,7 @@ def _held(folder: Path, members: Sequence[Process]) -> str | None:
     return None
 
 
-def _files(folder: Path) -> Seen:
+def _files(folder: Path) -> FileStates:
     with suppress(OSError), os.scandir(folder) as entries:
         plain = (entry for entry in entries if _CHECKPOINT.search(entry.name) and not entry.is_symlink())
         found = ((entry.name, entry.stat()) for entry in plain)

@@ -1,4 +1,4 @@
-"""What the supervisor waits for: a launcher of its own, or the processes that a dead supervisor left."""
+"""What the supervisor waits for: its own launcher, or the processes that a dead supervisor left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Launcher(Protocol):
         ...
 
     def status(self) -> int | None:
-        """Its exit status, negative for a signal, once it has ended; UNSEEN where nobody can know it."""
+        """Its exit status, negative for a signal, once it has ended; UNSEEN if nobody can know it."""
         ...
 
 

@@ -10,7 +10,7 @@ from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass, EpochBa
 from trainrelay.supervise.classify import Evidence, classify, finished_end
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import UNSEEN
-from trainrelay.supervise.slurm_run import Why
+from trainrelay.supervise.slurm_run import SlurmStop
 from trainrelay.supervise.watch import Watch
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.finished import final_candidate, finished
@@ -25,7 +25,7 @@ def judged(
     status: int | None,
     *,
     stop_requested: bool,
-    stopped_by_slurm: Why | None = None,
+    stopped_by_slurm: SlurmStop | None = None,
     hang: str | None,
 ) -> AttemptRecord:
     """The record with its end: what was seen, the last epoch's checkpoint, and why it ended.

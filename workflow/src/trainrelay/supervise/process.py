@@ -1,6 +1,6 @@
 """The processes of one attempt: started with a tag in their environment, ended wherever they are.
 
-torch gives each rank a session of its own and data workers may be reparented, so neither the parent nor the
+torch gives each rank its own session and data workers may be reparented, so neither the parent nor the
 process group says who belongs to an attempt. Every process inherits its environment, so the tag does;
 for those whose environment was cleared there is the roll.
 """
@@ -37,14 +37,14 @@ class Ending:
 
     @property
     def stuck(self) -> str:
-        """The processes left, by name; empty where there are none."""
+        """The processes left, by name; empty if there are none."""
         return ", ".join(map(str, self.left))
 
 
 def start(
     argv: Sequence[str], added_env: Mapping[str, str], cwd: str, log: Path, tag: str
 ) -> subprocess.Popen[bytes]:
-    """Starts a launcher in a session of its own, both outputs into the file `log`; OSError if it cannot.
+    """Starts a launcher in its own session, both outputs into the file `log`; OSError if it cannot.
 
     The output is a file and not a pipe, because a pipe would block or kill the trainer once the supervisor
     is gone. Call it from the main thread.
@@ -78,9 +78,9 @@ def end_all(
 ) -> Ending:
     """Ends every process of an attempt, each by its own pid: SIGTERM, after `grace_s` SIGKILL.
 
-    Goes on until none is found, because processes may be born meanwhile. `hurry` is asked all along; once it
-    says yes, the grace is over. Stopped processes are continued so that they can hear the SIGTERM. `told`: it
-    has been sent already.
+    Repeats until none is found, because processes may be born meanwhile. `hurry` is asked all along; once it
+    says yes, the grace is over. Stopped processes are continued so that they get the SIGTERM. `told`: it has
+    been sent already.
     """
     grace_until = time.monotonic() + grace_s
     give_up_at = grace_until + _UNKILLABLE_S

@@ -11,7 +11,7 @@ _MAX_LINE_CHARS = 4000
 class Recent:
     """The lines since the last progress line but one.
 
-    What stands before was survived. One progress line back, because a rank may print its progress after
+    What comes before was survived. One progress line back, because a rank may print its progress after
     another rank's exception.
     """
 

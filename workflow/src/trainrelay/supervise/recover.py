@@ -1,4 +1,4 @@
-"""What an earlier supervisor left open: a trainer that goes on is found; what nobody follows is ended."""
+"""What an earlier supervisor left open: a trainer that still runs is found; what nobody follows is ended."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from trainrelay.records import AttemptRecord
 from trainrelay.supervise.attempts import open_attempts, write_attempt
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.keeping import Keeper
+from trainrelay.supervise.lease.lease import Say
 from trainrelay.supervise.roll import Roll
 from trainrelay.system.alive import supervisor_fate
 from trainrelay.training.attempts import held_open, last_seen_s, living, still_run
-
-Say = Callable[[str], None]
 
 _PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
 _LOOK_S = 2.0
 
 
 def orphaned(job: StageJob) -> AttemptRecord | None:
-    """The attempt on this host whose supervisor died and whose trainer goes on."""
+    """The attempt on this host whose supervisor died and whose trainer still runs."""
     here = [attempt for attempt in open_attempts(job.stage_dir) if _is_here(attempt)]
     newest = here[-1] if here else None
     if newest is None or supervisor_fate(newest) != "gone":
@@ -35,7 +34,7 @@ def _is_here(attempt: AttemptRecord) -> bool:
 
 
 def refuse_beside_living(stage_dir: Path, name: str) -> None:
-    """Refusal where processes of the stage live that no start here follows or ends.
+    """Refusal if processes of the stage live that no start here follows or ends.
 
     They are of attempts that ended, of another pid namespace of this machine, or without a record.
     """
@@ -63,7 +62,7 @@ def let_die(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> None:
 
 
 def settle(job: StageJob, say: Say) -> None:
-    """Closes every attempt that has no end yet; Refusal where one may still be training here."""
+    """Closes every attempt that has no end yet; Refusal if one may still be training here."""
     for attempt in filter(_is_here, open_attempts(job.stage_dir)):
         _settle_here(job, attempt, say)
     refuse_beside_living(job.stage_dir, job.name)
@@ -77,7 +76,7 @@ def settle_elsewhere(stage_dir: Path, say: Say) -> None:
     """
     for attempt in open_attempts(stage_dir):
         if not _is_here(attempt):
-            reason = f"its supervisor on {attempt.host} is gone or silent, and the stage was taken over"
+            reason = f"its supervisor on {attempt.host} is gone or unreachable, and the stage was taken over"
             _mark_lost(stage_dir, attempt, reason, say)
 
 
@@ -91,9 +90,9 @@ def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
     ending = Keeper(job, say).end(Roll(job.stage_dir, attempt).kin, job.stop_grace_s)
     if ending.left:
         raise Refusal(
-            f"attempt {attempt.number} of {job.name} left processes that not even SIGKILL ends, because they"
-            f" wait inside the kernel: {ending.stuck}; look at this host's GPUs and file systems, then start"
-            " again"
+            f"attempt {attempt.number} of {job.name} left processes that survived SIGKILL, because they wait"
+            f" inside the kernel: {ending.stuck}; check this host's GPUs and file systems; then run the same"
+            " command again"
         )
     how = f"; {len(ending.ended)} processes that it left were ended" if ending.ended else ""
     _mark_lost(job.stage_dir, attempt, f"the supervisor (pid {pid}) died{how}", say)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import newest_sound
+from trainrelay.checkpoint import newest_valid
 from trainrelay.errors import Refusal
 from trainrelay.records import Identity, ResumePoint
 from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.left import left
+from trainrelay.supervise.leftovers import leftovers
 from trainrelay.system.files import read_record
 from trainrelay.system.text import printable
 from trainrelay.trainers import Observation, ResumeSeen, StepSeen
@@ -20,10 +20,10 @@ from trainrelay.training.whose import given_up, gone
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
-    """The newest valid checkpoint of this stage, None where it has none, and what was passed over.
+    """The newest valid checkpoint of this stage, None if it has none, and what was passed over.
 
-    Refusal where checkpoints exist but none is valid, or none is understood: starting from scratch would lose
-    the work in silence.
+    Refusal if checkpoints exist but none is valid, or none is understood: starting from scratch would lose
+    the work silently.
     """
     candidates = job.checkpoints()
     damaged = [f"{printable(str(path))} {why}" for path, why in job.unrecognised()]
@@ -33,9 +33,9 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
         if lost := _gone(job):
             raise Refusal(f"{job.name}: {lost}")
         return None, []
-    facts, skipped = newest_sound(candidates, job.work_dirs.epoch_base)
+    facts, skipped = newest_valid(candidates, job.work_dirs.epoch_base)
     if facts is None:
-        raise Refusal(_none_sound(job, candidates, skipped))
+        raise Refusal(_none_valid(job, candidates, skipped))
     assert facts.epoch is not None, "a valid checkpoint knows its epoch"
     point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
     saved = max((one.newest_saved for one in job.dirs().attempts), default=0)
@@ -44,7 +44,7 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     return point, [*skipped, *damaged]
 
 
-def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
+def _none_valid(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:
     folders = dict.fromkeys(path.parent for _, path in candidates)
     return (
         f"{job.name}: none of the {len(candidates)} checkpoints in {', '.join(map(str, folders))} is valid"
@@ -54,7 +54,7 @@ def _none_sound(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: 
 
 
 def _none_understood(job: StageJob) -> str:
-    nothing = nothing_to_resume_from(left(job, next(reversed(list_attempts(job.stage_dir)), None)))
+    nothing = nothing_to_resume_from(leftovers(job, next(reversed(list_attempts(job.stage_dir)), None)))
     return f"{job.name}: {nothing.reason}; {nothing.what_to_do}"
 
 
@@ -66,7 +66,7 @@ def _gone(job: StageJob) -> str | None:
 class ResumeProof:
     """Whether the trainer's own words prove the resume that it was asked for.
 
-    A trainer can ignore a resume in silence and start from zero; then its first progress line comes without
+    A trainer can ignore a resume silently and start from zero; then its first progress line comes without
     the line that says where it resumed, or, for trainers that have no such line (`by_epoch`), is of another
     epoch than the one after the resume point; also the next one, as long as the `epoch_base` is not known.
     """

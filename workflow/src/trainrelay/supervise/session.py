@@ -16,29 +16,29 @@ from rich.console import Console
 
 from trainrelay.errors import NoProgress
 from trainrelay.records import AttemptRecord, ProbeResult
-from trainrelay.supervise.ask import Asked
+from trainrelay.supervise.ask import StopOrderWatch
 from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
 from trainrelay.supervise.attempts import newest_number, write_attempt
 from trainrelay.supervise.decide import (
-    Again,
-    Final,
-    Left,
-    Past,
+    Leftovers,
+    NeedsDecision,
+    PastAttempt,
+    Retry,
     Step,
-    Stop,
+    StopResumably,
     after_probe,
-    in_vain,
     next_step,
+    out_of_attempts,
     recorded,
 )
 from trainrelay.supervise.display import display
 from trainrelay.supervise.earlier import earlier, past
-from trainrelay.supervise.events import Kept
+from trainrelay.supervise.events import RecordedDisplay
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.left import left
+from trainrelay.supervise.leftovers import leftovers
 from trainrelay.supervise.nodes import wait_for_nodes
 from trainrelay.supervise.outcome import finished_unseen
-from trainrelay.supervise.probe import climb, probe_rung, told
+from trainrelay.supervise.probe import climb, probe_rung, text_of
 from trainrelay.supervise.recover import let_die, orphaned, settle
 from trainrelay.supervise.roll import adopt_orphans
 from trainrelay.supervise.stop import stop_requests
@@ -65,13 +65,13 @@ def train(job: StageJob, console: Console, lease: Guard) -> Outcome:
 
     The lease must be held; where it is lost, the trainer is ended at once and Fenced raised.
 
-    Raises Refusal where a training of this stage may still run or would be lost, Interrupted where we were
-    asked to stop before a trainer was started, UserError where it could not be started. Call it from the main
+    Raises Refusal if a training of this stage may still run or would be lost, Interrupted if a stop was
+    requested before a trainer was started, UserError if it could not be started. Call it from the main
     thread. When it returns or raises, no process of an attempt is left.
     """
     bare = display(console, job.name, job.epochs, time.monotonic)
-    shown = Kept(bare, job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
-    asked = Asked(job.supervision, lease.owner, shown.note)
+    shown = RecordedDisplay(bare, job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
+    asked = StopOrderWatch(job.supervision, lease.owner, shown.note)
     adopt_orphans()
     with stop_requests(asked) as stop, contextlib.closing(shown):
         return _Launch(job, Surroundings(shown, stop, lease)).run()
@@ -83,7 +83,9 @@ class _Launch:
     def __init__(self, job: StageJob, around: Surroundings) -> None:
         self._job, self._around, self._shown, self._stop = job, around, around.shown, around.stop
         self._ladder = [rung.name for rung in job.ladder]
-        self._past: list[Past] = []  # attempts of this call of Snakemake, those of jobs before ours included
+        self._past: list[
+            PastAttempt
+        ] = []  # attempts of this call of Snakemake, those of jobs before ours included
         self._probes: list[ProbeResult] = []  # since the last attempt
 
     def run(self) -> Outcome:
@@ -92,10 +94,10 @@ class _Launch:
         while True:
             self._shown.note(f"attempt {record.number} ended: {record.end} ({record.reason})")
             step = self._next()
-            if isinstance(step, Again) and self._stop.wanted:
-                step = Stop()
+            if isinstance(step, Retry) and self._stop.requested:
+                step = StopResumably()
             record = self._recorded(record, step)
-            if not isinstance(step, Again):
+            if not isinstance(step, Retry):
                 return Outcome(record, step)
             self._shown.note(f"retrying on {step.rung} ({step.reason})")
             record = self._attempt(step.rung)
@@ -113,17 +115,17 @@ class _Launch:
         return self._attempt(self._best())
 
     def _remember(self, orphan: AttemptRecord | None) -> None:
-        """What jobs before ours tried; NoProgress where that was in vain too often."""
+        """What jobs before ours tried; NoProgress if too many saved no new checkpoint."""
         attempts = list_attempts(self._job.stage_dir)
         ours = [attempt for attempt in attempts if orphan is None or attempt.tag != orphan.tag]
         self._past = earlier(ours, os.environ.get(LAUNCH_VARIABLE), self._newest(), self._ladder)
-        if final := in_vain(self._past, self._job.most_without_checkpoint):
+        if final := out_of_attempts(self._past, self._job.most_without_checkpoint):
             self._recorded(ours[-1], final)
             raise NoProgress(f"{self._job.name}: {final.reason}; {final.what_to_do}")
 
     def _recorded(self, record: AttemptRecord, step: Step) -> AttemptRecord:
-        """What was concluded goes into the attempt's record, for all who ask how the stage stands."""
-        if isinstance(step, Final):
+        """What was concluded goes into the attempt's record, where the stage's status is read."""
+        if isinstance(step, NeedsDecision):
             self._shown.note(f"stopped, needs your decision: {step.reason}")
         self._around.lease.guard()
         return write_attempt(self._job.stage_dir, record.model_copy(update={"decision": recorded(step)}))
@@ -131,9 +133,9 @@ class _Launch:
     def _next(self) -> Step:
         """The next step, every probe that it asks for done."""
         step = next_step(self._past, self._ladder, self._job.most_without_checkpoint)
-        while isinstance(step, Again) and step.probe_first and not self._stop.wanted:
+        while isinstance(step, Retry) and step.probe_first and not self._stop.requested:
             result = self._probe(self._job.rung(step.rung))
-            self._shown.note(told(result))
+            self._shown.note(text_of(result))
             step = after_probe(step, result.outcome == "works", self._ladder)
         return step
 
@@ -145,17 +147,16 @@ class _Launch:
         results = climb(job.ladder, self._probe, self._shown.note)
         if results[-1].outcome == "works":
             return results[-1].rung
-        tried = "; ".join(told(result) for result in results)
+        tried = "; ".join(text_of(result) for result in results)
         raise NoProgress(
             f"{job.name}: no backend of the ladder works on this machine: {tried}; {_FIX_LADDER}"
         )
 
     def _probe(self, rung: Rung) -> ProbeResult:
         log = self._job.stage_dir / "probe" / f"{rung.name}.log"
-        deadline_s = self._job.probe_timeout_s
-        wanted = self._job.request
+        deadline_s, request = self._job.probe_timeout_s, self._job.request
         self._wait_for_nodes()
-        result = probe_rung(wanted, rung, log, deadline_s=deadline_s, stopped=lambda: self._stop.wanted)
+        result = probe_rung(request, rung, log, deadline_s=deadline_s, stopped=lambda: self._stop.requested)
         self._probes.append(result)
         return result
 
@@ -163,7 +164,7 @@ class _Launch:
         """One attempt, noted for the next step."""
         self._wait_for_nodes()
         if self._past:
-            let_die(self._job.stage_dir, self._shown.note, lambda: self._stop.wanted)
+            let_die(self._job.stage_dir, self._shown.note, lambda: self._stop.requested)
         before = self._newest()
         probes, self._probes = self._probes, []
         record = attempt(self._job, self._job.rung(rung), self._around, probes)
@@ -171,16 +172,16 @@ class _Launch:
         return record
 
     def _adopt(self, orphan: AttemptRecord) -> AttemptRecord:
-        """The attempt of a dead supervisor, whose trainer goes on, followed to its end."""
+        """The attempt of a dead supervisor, whose trainer still runs, followed to its end."""
         before = self._newest()
         record = adopt(self._job, orphan, self._around)
         self._past.append(self._seen(record, before))
         return record
 
     def _wait_for_nodes(self) -> None:
-        wait_for_nodes(self._job.request, self._shown.note, lambda: self._stop.wanted)
+        wait_for_nodes(self._job.request, self._shown.note, lambda: self._stop.requested)
 
-    def _seen(self, record: AttemptRecord, newest_before: int) -> Past:
+    def _seen(self, record: AttemptRecord, newest_before: int) -> PastAttempt:
         base = self._job.work_dirs.epoch_base
         self._job = self._job.counting(record.epoch_bases)
         newest_before += self._job.work_dirs.epoch_base - base if newest_before else 0
@@ -189,13 +190,13 @@ class _Launch:
             past(record, brought > 0, self._ladder),
             epochs_brought=brought,
             port_fixed=self._job.port is not None,
-            left=self._left(record),
+            left=self._leftovers(record),
         )
 
-    def _left(self, record: AttemptRecord) -> Left | None:
+    def _leftovers(self, record: AttemptRecord) -> Leftovers | None:
         """Where nothing can be resumed from, or a trainer that exited 0 left what is not understood."""
         puzzling = record.end == "unfinished" and self._job.unrecognised()
-        return left(self._job, record) if puzzling or self._newest() < 0 else None
+        return leftovers(self._job, record) if puzzling or self._newest() < 0 else None
 
     def _newest(self) -> int:
         """The newest epoch with a checkpoint, -1 for none: until it is known how they count, one may be 0.

@@ -17,11 +17,11 @@ _FIELD = re.compile(r"\b(JobState|Restarts|RunTime|TimeLimit|PreemptTime)=(\S+)"
 _TIME = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 
-class Why(NamedTuple):
+class SlurmStop(NamedTuple):
     """A stop that Slurm asked for, as the class of an attempt's end, and in words."""
 
     end: EndClass
-    words: str
+    text: str
     left_s: int = 0  # until Slurm ends the job itself, as far as known
 
 
@@ -34,8 +34,8 @@ def here(environment: Mapping[str, str]) -> SlurmRun | None:
     return SlurmRun(job_id=job, restarts=int(restarts) if restarts.isdecimal() else 0, nodes=nodes[:200])
 
 
-def why_stopped(run: SlurmRun) -> Why | None:
-    """What Slurm says at this moment; None where it has nothing against the job, or does not answer."""
+def why_stopped(run: SlurmRun) -> SlurmStop | None:
+    """What Slurm says at this moment; None if it does not end the job, or does not answer."""
     argv = ["scontrol", "--oneliner", "show", "job", run.job_id]
     try:
         done = subprocess.run(
@@ -48,22 +48,23 @@ def why_stopped(run: SlurmRun) -> Why | None:
     return read(done.stdout.decode("utf-8", errors="replace"), run.restarts)
 
 
-def read(line: str, restarts: int = 0) -> Why | None:
+def read(line: str, restarts: int = 0) -> SlurmStop | None:
     """Why Slurm ends the run of a job, from one line of `scontrol show job` (pure)."""
-    # What the user wrote (a comment, a command) comes after these fields and must not stand for them.
+    # What the user wrote (a comment, a command) comes after these fields and must not be taken for them.
     found: dict[str, str] = {}
     for name, text in _FIELD.findall(line):
         found.setdefault(name, text)
     if re.match(r"\d", found.get("PreemptTime", "")):
-        return Why("preempted", "its job was preempted")
+        return SlurmStop("preempted", "its job was preempted")
     if found.get("JobState") == "CANCELLED":
-        return Why("interrupted", "its job was cancelled")
+        return SlurmStop("interrupted", "its job was cancelled")
     if found.get("Restarts", "").isdecimal() and int(found["Restarts"]) > restarts:
-        return Why("interrupted", "its job was requeued")
+        return SlurmStop("interrupted", "its job was requeued")
     left_s = _left_s(found)
     if left_s is None or left_s > _NEAR_S:
         return None
-    return Why("time-limit", f"{max(left_s, 0)} s before its job's time limit ({found['TimeLimit']})", left_s)
+    text = f"{max(left_s, 0)} s before its job's time limit ({found['TimeLimit']})"
+    return SlurmStop("time-limit", text, left_s)
 
 
 def _left_s(found: Mapping[str, str]) -> int | None:

@@ -1,4 +1,4 @@
-"""The wish to stop, as signals and requests over files express it."""
+"""A requested stop, by a signal or through a file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ from types import FrameType
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def _never() -> bool:
-    return False
-
-
 class StopRequest:
-    """Which signals asked us to stop. The handler only notes them: waiting inside one can deadlock.
+    """Which signals requested a stop. The handler only notes them: waiting inside one can deadlock.
 
     `asked` says whether a request came in another way; it counts as one SIGTERM.
     """
 
-    def __init__(self, asked: Callable[[], bool] = _never) -> None:
+    def __init__(self, asked: Callable[[], bool] = bool) -> None:
         self.signals: list[signal.Signals] = []
         self._asked = asked
 
     @property
-    def wanted(self) -> bool:
+    def requested(self) -> bool:
         """Stop, with the grace that the trainer is due."""
         return bool(self.signals) or self._asked()
 
@@ -40,7 +36,7 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests(asked: Callable[[], bool] = _never) -> Iterator[StopRequest]:
+def stop_requests(asked: Callable[[], bool] = bool) -> Iterator[StopRequest]:
     """Counts SIGINT, SIGTERM and SIGHUP while the block runs; what was ignored (nohup) stays ignored."""
     request = StopRequest(asked)
     before = {signum: signal.getsignal(signum) for signum in _STOP_SIGNALS}

@@ -6,9 +6,11 @@ The spellings are those of torch 1.12 (no rank in front of a line) and 2.13 (`[r
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+CONSEQUENCE = re.compile(r"ChildFailedError$|CalledProcessError$|SystemExit$")  # of a rank's own failure
 UNNAMED = "a process"  # a rank whose number the log does not say
 
 _RANK = re.compile(r"^\[(?:default|rank)?(\d+)\]:\s?")
@@ -30,7 +32,7 @@ _TABLE_EXIT = re.compile(r"^\s+exitcode\s+: (-?\d+) \(pid: (\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class LoggedError:
     """One exception that ended something: the first of its chain. `frames` is its traceback's text."""
 
     rank: str  # "rank 1", or UNNAMED
@@ -52,7 +54,7 @@ class DeadRank:
     status: int
 
 
-def raised(lines: Sequence[str]) -> list[Raised]:
+def logged_errors(lines: Sequence[str]) -> list[LoggedError]:
     """Every exception of a log, in the order in which they began."""
     streams: dict[str, list[tuple[int, str]]] = {}
     for number, line in enumerate(lines):
@@ -63,7 +65,7 @@ def raised(lines: Sequence[str]) -> list[Raised]:
     return [exception for _, exception in sorted(found, key=lambda item: item[0])]
 
 
-def _of_stream(rank: str, stream: Sequence[tuple[int, str]]) -> Iterator[tuple[int, Raised]]:
+def _of_stream(rank: str, stream: Sequence[tuple[int, str]]) -> Iterator[tuple[int, LoggedError]]:
     """The exceptions of one rank: a small state machine over its lines, clearer in one piece."""
     frames: list[str] | None = None  # not None: inside a traceback
     chained = ignored = False
@@ -80,7 +82,7 @@ def _of_stream(rank: str, stream: Sequence[tuple[int, str]]) -> Iterator[tuple[i
         elif exception := _exception(line, inside=frames is not None):
             name, message = exception
             if not (chained or ignored or message.startswith(_WORKER_REPORT)):
-                yield began if frames else number, Raised(rank, name, message, "\n".join(frames or ()))
+                yield began if frames else number, LoggedError(rank, name, message, "\n".join(frames or ()))
             frames, chained, ignored = None, False, False
 
 
@@ -104,6 +106,11 @@ def dead_ranks(lines: Sequence[str]) -> list[DeadRank]:
 def ended_or_closed(lines: Sequence[str]) -> set[str]:
     """Process ids of every rank that the launcher saw end badly, or ended itself."""
     return _closed(lines) | _ended(lines).keys()
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL`, for a real-time signal `signal 62`."""
+    return next((known.name for known in signal.Signals if known == number), f"signal {number}")
 
 
 def _closed(lines: Sequence[str]) -> set[str]:

@@ -57,11 +57,11 @@ class Watch:
 
     @property
     def must_end(self) -> bool:
-        """Whether nothing good can come of this attempt any more."""
+        """Whether this attempt is to be ended: continuing cannot help."""
         return any((self.not_resumed, self.diverged, self.hang))
 
     def look(self, tail: Tail) -> None:
-        """Takes in what the log says now, and how long it has said nothing."""
+        """Takes in what the log says now, and how long there has been no output."""
         before, now_s = tail.read_bytes, time.monotonic()
         self.watchdog.tick(now_s)
         self.read(tail.lines(), tail)
@@ -88,7 +88,7 @@ class Watch:
         if tail is not None and tail.bar != self._bar:
             self._bar = tail.bar
             self._see(self._bar)
-        # Lines that come together (a log that is read again) tell no speed, so the last of them is shown.
+        # Lines that come together (a log that is read again) show no speed, so only the last one is shown.
         if self.last_step is not None and self.last_step is not before:
             self.display.step(self.last_step)
 
@@ -105,7 +105,7 @@ class Watch:
             self.recent.progressed()
 
     def _saves(self, now_s: float) -> bool:
-        """Whether a checkpoint grew, which is looked for as long as no line tells progress."""
+        """Whether a checkpoint grew, which is looked for as long as no line shows progress."""
         if self.last_step is not None or now_s < self._next_s:
             return False
         before, self._files, self._next_s = self._files, _sizes(self.work_dir), now_s + SAVES_EVERY_S
@@ -114,7 +114,7 @@ class Watch:
     def _say_unknown(self) -> None:
         self._unknown_said = True
         lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]
-        shown = "; ".join(map(_sample, lines[-_SAMPLES:]))
+        shown = "; ".join(printable(line.strip()[:_SAMPLE_CHARS]) for line in lines[-_SAMPLES:])
         said = "alive, progress unknown: no line of the trainer's output is understood as progress"
         self.display.note(f"{said}; the last ones: {shown}" if shown else said)
 
@@ -123,10 +123,6 @@ def _sizes(folder: Path) -> set[tuple[str, int]]:
     with suppress(OSError):
         return {(path.name, path.stat().st_size) for path in checkpoint_files(folder)}
     return set()
-
-
-def _sample(line: str) -> str:
-    return printable(line.strip()[:_SAMPLE_CHARS])
 
 
 def follow(launcher: Launcher, tail: Tail, watch: Watch, stopping: Callable[[], bool]) -> bool:

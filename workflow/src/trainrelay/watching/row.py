@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Event, left_s, printable
+from trainrelay.supervise import StageEvent, left_s, printable
 from trainrelay.trainers import StepSeen
 from trainrelay.training.state import Facts
 from trainrelay.watching.standing import Label, Standing
@@ -82,7 +82,7 @@ def row(
     sampled: Sampled,
     *,
     lost: int,
-    event: Event | None,
+    event: StageEvent | None,
     now_s: float,
 ) -> StageRow:
     """What is shown of a stage; `now_s` is Unix time, for the age of its last event alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trainrelay.supervise import Seen
+from trainrelay.supervise import LastOwner
 from trainrelay.training.state import StateKind
 
 QUIET_BEATS = 2  # an owner that was seen silent for so long is called so
@@ -27,7 +27,7 @@ class Standing:
     silent_s: float | None = None
 
 
-def standing(kind: StateKind, seen: Seen | None) -> Standing:
+def standing(kind: StateKind, seen: LastOwner | None) -> Standing:
     """The word for a stage whose lease was `seen` so."""
     if seen is None or seen.concluded.kind == "released":
         return Standing("running?", None) if kind == "running" else Standing(kind, False)
@@ -40,7 +40,7 @@ def standing(kind: StateKind, seen: Seen | None) -> Standing:
     return Standing("running?", None)
 
 
-def _alive(kind: StateKind, seen: Seen) -> Standing:
+def _alive(kind: StateKind, seen: LastOwner) -> Standing:
     if seen.process == "stopped":
         return Standing("suspended", True)
     return Standing("running" if kind == "running" else "supervised", True)

@@ -1,4 +1,4 @@
-"""What lies in a lease folder. It may be damaged or hostile, so every field is bounded."""
+"""What is in a lease folder. It may be damaged or hostile, so every field is bounded."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Claim(Record):
     """NNNNNN.json: one supervisor's claim on the stage; never changed once it is there."""
 
     token: int = Field(ge=1, lt=MAX_TOKEN)
-    owner: OwnerId  # random: the same number can be given again where a person moved files
+    owner: OwnerId  # random: the same number can be given again if you moved files
     place: Place
     pid: int = Field(ge=1, lt=2**31)
     started_ticks: int = Field(ge=0)  # of the process, in the kernel's ticks since boot
     slurm_job: Digits | None = None
     slurm_restarts: int = Field(default=0, ge=0, le=10**6)  # how often that job had been requeued by then
     beat_s: float = Field(gt=0, le=600, allow_inf_nan=False)
-    since_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)  # Unix time by the owner's clock; only told
+    since_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)  # Unix time by the owner's clock; shown only
     taken_from: Claim | None = None  # who may still live; see Beat.began
 
 

@@ -1,7 +1,7 @@
 """The files of a lease folder: claims made exclusively, beats replaced, both read without trust in them.
 
 A claim is written aside, synced and linked to its name: it appears complete or not at all, and only one of
-two writers gets the name, also over NFS. The folder is listed anew for each question, because opening a
+two writers gets the name, also over NFS. The folder is listed again for each question, because opening a
 folder makes an NFS client ask the server, while looking for a missing name may be answered from its cache.
 """
 
@@ -27,7 +27,7 @@ from trainrelay.system.files import json_bytes, sync, sync_folder
 
 R = TypeVar("R", bound=Record)
 
-KEPT = 8  # claims left lying below the highest one, for people who look what happened
+KEPT = 8  # claims kept below the highest one, so that you can see later what happened
 
 _CLAIM = re.compile(r"([0-9]{6,12})\.json")
 _OURS = re.compile(r"\.?([0-9]{6,12})\.(?:json|beat|[0-9a-f]{16}\.tmp)")
@@ -37,12 +37,12 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def claim_file(folder: Path, token: int) -> Path:
-    """Where the claim with this token lies."""
+    """The file of the claim with this token."""
     return folder / f"{token:06d}.json"
 
 
 def beat_file(folder: Path, token: int) -> Path:
-    """Where the beat of the claim with this token lies."""
+    """The file of the beat of the claim with this token."""
     return folder / f"{token:06d}.beat"
 
 
@@ -50,7 +50,7 @@ def beat_file(folder: Path, token: int) -> Path:
 
 
 def highest(folder: Path) -> int:
-    """The highest token that was ever given, 0 where none was; UserError where the folder is unreadable."""
+    """The highest token that was ever given, 0 where none was; UserError if the folder is unreadable."""
     with _read_or_explained(folder):
         try:
             names = {path.name for path in folder.iterdir()}
@@ -61,33 +61,35 @@ def highest(folder: Path) -> int:
 
 
 def read_claim(folder: Path, token: int) -> Claim | None:
-    """A claim, None where there is none; UserError where it is damaged."""
+    """A claim, None if there is none; UserError if it is damaged."""
     path = claim_file(folder, token)
     data = _content(path)
     if data is None:
         return None
     claim = _parsed(data, Claim)
     if claim is None or claim.token != token:
-        raise UserError(_damaged(path, "is not a sound claim"))
+        raise UserError(_damaged(path, "is not a valid claim"))
     return claim
 
 
 def top_claim(folder: Path) -> Claim | None:
-    """The claim with the highest token, None where there is none."""
-    for _ in range(_TRIES):  # a claim can only vanish by a person's hand
+    """The claim with the highest token, None if there is none."""
+    for _ in range(_TRIES):  # a claim only vanishes if you remove it
         token = highest(folder)
         if token == 0 or (claim := read_claim(folder, token)) is not None:
             return claim if token else None
-    raise UserError(f"the claims in {folder} vanish while they are read; start again when nobody moves files")
+    raise UserError(
+        f"the claims in {folder} vanish while they are read; leave them, then run the command again"
+    )
 
 
 def read_beat(folder: Path, token: int) -> bytes | None:
-    """The bytes of a beat, None where there is none; a torn one is bytes like any others."""
+    """The bytes of a beat, None if there is none; a torn one is bytes like any others."""
     return _content(beat_file(folder, token))
 
 
 def parsed_beat(data: bytes | None) -> Beat | None:
-    """A beat that can be understood; None where there is none or a power cut tore it."""
+    """A beat that can be understood; None if there is none or a power cut tore it."""
     return None if data is None else _parsed(data, Beat)
 
 
@@ -113,7 +115,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _bytes(path: Path) -> bytes:
-    # Neither a pipe nor a link to a device may hold us up.
+    # Neither a pipe nor a link to a device may block us.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -131,15 +133,15 @@ def _read_or_explained(path: Path) -> Iterator[None]:
         if error.errno == errno.ELOOP:
             raise UserError(_damaged(path, "is a symbolic link")) from None
         raise UserError(
-            f"cannot read {path}: {error.strerror or error}; mend that, then start again"
+            f"cannot read {path}: {error.strerror or error}; fix that, then run the same command again"
         ) from error
 
 
 def _damaged(path: Path, what: str) -> str:
     name = shlex.quote(str(path))
     return (
-        f"{path} {what}, so nobody can tell who holds this stage; once you are sure that nothing trains it,"
-        f" type: mv {name} {name}.broken"
+        f"{path} {what}, so it is unknown who holds this stage; once you are sure that nothing trains it,"
+        f" run: mv {name} {name}.broken"
     )
 
 
@@ -147,7 +149,7 @@ def _damaged(path: Path, what: str) -> str:
 
 
 def add_claim(folder: Path, claim: Claim) -> bool:
-    """Makes a claim under its token; False where another has that token. OSError where it cannot."""
+    """Makes a claim under its token; False if another has that token. OSError if it cannot."""
     aside, target = _aside(folder, claim.token), claim_file(folder, claim.token)
     try:
         with aside.open("xb") as file:
@@ -185,7 +187,7 @@ def _no_links(folder: Path) -> str:
 
 
 def write_beat(folder: Path, token: int, beat: Beat) -> None:
-    """Replaces a beat; OSError where it cannot be written.
+    """Replaces a beat; OSError if it cannot be written.
 
     Not synced: it must be seen by others, not outlive a power cut that ends its owner as well, and a sync may
     take long while a trainer writes checkpoints.
@@ -201,9 +203,9 @@ def write_beat(folder: Path, token: int, beat: Beat) -> None:
 
 
 def tidy(folder: Path, token: int) -> None:
-    """Removes what belongs to claims far below `token`, which is the highest; what stays is no harm.
+    """Removes what belongs to claims far below `token`, which is the highest; what stays does no harm.
 
-    Nobody asks for them: an owner so old finds a higher token, and who comes late and makes a claim under
+    They are never needed: an owner so old finds a higher token, and who comes late and makes a claim under
     such a token looks for a higher one before it does anything.
     """
     with suppress(OSError):

@@ -10,15 +10,15 @@ from pathlib import Path
 from trainrelay.records import Place
 from trainrelay.supervise.lease.claim import Claim
 from trainrelay.supervise.lease.folder import parsed_beat, read_beat, top_claim
-from trainrelay.supervise.lease.rules import Conclusion, Look, Watched, conclude, watched
+from trainrelay.supervise.lease.rules import BeatHistory, Conclusion, Look, after_look, conclude
 from trainrelay.system.alive import Fate, fate, here
 
-QUIET_BEATS = 2  # a counter that moved and stood still for so long: it is no longer known to move
+QUIET_BEATS = 2  # a counter that moved, then did not for so long: it is no longer known to move
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What is known of a lease's last owner. `quiet_s`: how long its counter was seen to stand still."""
+class LastOwner:
+    """What is known of a lease's last owner. `quiet_s`: how long its counter was seen not to move."""
 
     claim: Claim
     process: Fate
@@ -27,7 +27,7 @@ class Seen:
 
 
 def look(folder: Path, clock: Callable[[], float] = time.monotonic) -> Look | None:
-    """One look at the highest claim of a lease folder, None where there is none."""
+    """One look at the highest claim of a lease folder, None if there is none."""
     began_s, claim = clock(), top_claim(folder)
     if claim is None:
         return None
@@ -41,21 +41,21 @@ class Observer:
         self, stage_dir: Path, place: Place | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._folder, self._place, self._clock = stage_dir / "lease", place or here(), clock
-        self._seen: Watched | None = None
+        self._seen: BeatHistory | None = None
 
-    def look(self) -> Seen | None:
-        """What is known now; None where nobody ever held it. UserError where the files are damaged."""
+    def look(self) -> LastOwner | None:
+        """What is known now; None if nobody ever held it. UserError if the files are damaged."""
         found = look(self._folder, self._clock)
         if found is None:
             return None
-        self._seen = watched(self._seen, found)
+        self._seen = after_look(self._seen, found)
         claim = found.claim
         process = fate(claim.pid, claim.started_ticks, claim.place, self._place)
         concluded = conclude(claim, parsed_beat(found.beat), self._now(claim), process, "unknown")
-        return Seen(claim, process, concluded, self._seen.quiet_s)
+        return LastOwner(claim, process, concluded, self._seen.quiet_s)
 
-    def _now(self, claim: Claim) -> Watched:
-        # The rules are for who looks until it is certain; this observer goes on looking.
+    def _now(self, claim: Claim) -> BeatHistory:
+        # The rules are for an observer that stops once it is certain; this one keeps looking.
         assert self._seen is not None
         moves = self._seen.moved and self._seen.quiet_s <= QUIET_BEATS * claim.beat_s
         return replace(self._seen, moved=moves)

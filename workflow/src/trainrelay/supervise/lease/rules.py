@@ -13,10 +13,10 @@ from trainrelay.system.alive import Fate
 
 # Of Slurm, about the owner's job. lost: it was given up, with its node or for a later run of the same job,
 # which ends no process that Slurm cannot reach.
-Answer = Literal["running", "gone", "lost", "unknown"]
+SlurmAnswer = Literal["running", "gone", "lost", "unknown"]
 
 # All in beats of the owner.
-STALE_BEATS = 6  # a counter that stood still for so long: nobody beats any more
+STALE_BEATS = 6  # a counter that did not move for so long: nobody beats any more
 SURE_BEATS = 2  # the same, where Slurm or a reboot says that the process is gone
 GAP_BEATS = 2  # two looks further apart: the observer itself was away, and begins again
 NOTICE_BEATS = 2  # within which a fenced owner that still lives notices: one beat, and one to spare
@@ -24,7 +24,7 @@ NOTICE_BEATS = 2  # within which a fenced owner that still lives notices: one be
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at the highest claim. `beat` is the file's bytes, None where there is none yet."""
+    """One look at the highest claim. `beat` is the file's bytes, None if there is none yet."""
 
     claim: Claim
     beat: bytes | None
@@ -33,8 +33,8 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """What uninterrupted looks at one owner amount to. `quiet_s`: for how long its counter stood still."""
+class BeatHistory:
+    """What uninterrupted looks at one owner amount to. `quiet_s`: for how long its counter did not move."""
 
     owner: str
     beat: bytes | None
@@ -44,26 +44,26 @@ class Watched:
     moved: bool = False
 
 
-def watched(before: Watched | None, look: Look) -> Watched:
+def after_look(before: BeatHistory | None, look: Look) -> BeatHistory:
     """The observation after one more look; another owner or a gap begins it again."""
     if before is None or before.owner != look.claim.owner or _gap(before, look):
-        return Watched(look.claim.owner, look.beat, since_s=look.ended_s, last_s=look.ended_s)
+        return BeatHistory(look.claim.owner, look.beat, since_s=look.ended_s, last_s=look.ended_s)
     if before.beat != look.beat:
-        return Watched(look.claim.owner, look.beat, look.ended_s, look.ended_s, moved=True)
+        return BeatHistory(look.claim.owner, look.beat, look.ended_s, look.ended_s, moved=True)
     # From the end of the first look to the beginning of this one: what a slow read took does not count.
     return replace(before, last_s=look.ended_s, quiet_s=max(0.0, look.began_s - before.since_s))
 
 
-def _gap(before: Watched, look: Look) -> bool:
+def _gap(before: BeatHistory, look: Look) -> bool:
     # Who was suspended together with the owner saw nothing, however much time has passed.
     return look.ended_s - before.last_s > GAP_BEATS * look.claim.beat_s
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What is concluded, and why. `wait_s`: how much longer the counter must stand still.
+    """What is concluded, and why. `wait_s`: how much longer the counter must not move.
 
-    `may_live`: dead only by its silence, so a process may still be there that writes when it comes back.
+    `may_live`: dead only because its counter stopped, so a process may come back and write.
     """
 
     kind: Literal["alive", "released", "dead", "unsure"]
@@ -79,8 +79,10 @@ _BY_PROCESS: dict[Fate, Conclusion] = {
 }
 
 
-def conclude(claim: Claim, beat: Beat | None, seen: Watched, fate: Fate, slurm: Answer) -> Conclusion:
-    """Whether the owner of a claim still holds it. What nobody can say is never taken for an answer."""
+def conclude(
+    claim: Claim, beat: Beat | None, seen: BeatHistory, fate: Fate, slurm: SlurmAnswer
+) -> Conclusion:
+    """Whether the owner of a claim still holds it. No answer is never taken for its end."""
     if beat is not None and beat.released and beat.owner == claim.owner:
         return Conclusion("released", "it released the lease")
     if slurm == "lost" and fate in ("runs", "stopped", "elsewhere"):
@@ -95,20 +97,20 @@ def conclude(claim: Claim, beat: Beat | None, seen: Watched, fate: Fate, slurm: 
     return _by_silence(claim, seen, told_gone=_told_gone(fate, slurm))
 
 
-def _told_gone(fate: Fate, slurm: Answer) -> str | None:
+def _told_gone(fate: Fate, slurm: SlurmAnswer) -> str | None:
     if fate == "rebooted":
-        return "its host has been started anew"
+        return "its host was restarted"
     return "Slurm says that its job has ended" if slurm == "gone" else None
 
 
-def _by_silence(claim: Claim, seen: Watched, told_gone: str | None) -> Conclusion:
-    # Slurm may end the job of a lost node while its processes go on: so even then a short look.
+def _by_silence(claim: Claim, seen: BeatHistory, told_gone: str | None) -> Conclusion:
+    # Slurm may end the job of a lost node while its processes still run: so even then a short look.
     needed_s = (SURE_BEATS if told_gone else STALE_BEATS) * claim.beat_s
     if seen.quiet_s < needed_s:
         return Conclusion("unsure", told_gone or "nothing is known of it yet", needed_s - seen.quiet_s)
     if told_gone:
         return Conclusion("dead", told_gone)
-    return Conclusion("dead", f"its counter stood still for {needed_s:g} s", may_live=True)
+    return Conclusion("dead", f"its counter did not move for {needed_s:g} s", may_live=True)
 
 
 def may_live(claim: Claim, beat: Beat | None, concluded: Conclusion) -> Claim | None:

@@ -1,4 +1,4 @@
-"""Taking the lease: at once, after watching a silent owner of another host, or not at all."""
+"""Taking the lease: at once, after watching an owner on another host that stopped beating, or not at all."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from trainrelay.supervise.attempts import explained
 from trainrelay.supervise.lease import slurm
 from trainrelay.supervise.lease.claim import Claim
 from trainrelay.supervise.lease.folder import add_claim, highest, parsed_beat, tidy
-from trainrelay.supervise.lease.held import Lease, Say
+from trainrelay.supervise.lease.lease import Lease, Say
+from trainrelay.supervise.lease.messages import letting_notice, refused, taken_over, waiting
 from trainrelay.supervise.lease.observe import look
 from trainrelay.supervise.lease.rules import (
     NOTICE_BEATS,
-    Answer,
+    BeatHistory,
     Conclusion,
-    Watched,
+    SlurmAnswer,
+    after_look,
     conclude,
     may_live,
-    watched,
 )
-from trainrelay.supervise.lease.words import letting_notice, refused, taken_over, waiting
 from trainrelay.system.alive import Fate, fate, here, stat
 
 BEAT_S = 10.0
 
-_LOOK_S = 0.5  # between two looks at a silent owner, at most
+_LOOK_S = 0.5  # between two looks at an owner, at most
 _SAY_S = 20.0  # between two sentences about it
 _ASK_BEATS = 3  # between two questions to Slurm
 
-AskSlurm = Callable[[str], Answer]
+AskSlurm = Callable[[str], SlurmAnswer]
 
 
-class Held(Refusal):
+class LivingOwner(Refusal):
     """A living owner has the lease."""
 
     def __init__(self, message: str, owner: Claim, fate: Fate) -> None:
@@ -62,11 +62,11 @@ def acquire(
 
     `before_claim` is called once nobody holds it, before it is taken; what it raises leaves all as it is.
 
-    Where it has a `taken_from`, the caller writes that down and calls `begin`.
+    If it has a `taken_from`, the caller writes that down and calls `begin`.
 
-    An owner on this host is judged at once; the silence of one on another host is watched, which takes up to
-    a minute. Raises Held naming a living owner and what to type, Interrupted once `stop` says yes,
-    UserError for damaged lease files or a folder that does not take ours.
+    An owner on this host is judged at once, the beat of one on another host is watched, up to
+    a minute. Raises LivingOwner, which says what to run, Interrupted once `stop` says yes, UserError for
+    damaged lease files or a folder that does not take ours.
     """
     taking = _Taking(stage_dir / "lease", name, say, stop, ask_slurm, place or here(), beat_s, before_claim)
     with explained(taking.folder):
@@ -97,8 +97,8 @@ class _Taking:
     before_claim: Callable[[], None]
     slurm_job: str | None = field(default_factory=lambda: _slurm_job(os.environ.get("SLURM_JOB_ID", "")))
     slurm_restarts: int = field(default_factory=lambda: _count(os.environ.get("SLURM_RESTART_COUNT", "")))
-    seen: Watched | None = None
-    answer: tuple[str, float, Answer] | None = None  # of Slurm: about which owner, when, what
+    seen: BeatHistory | None = None
+    answer: tuple[str, float, SlurmAnswer] | None = None  # of Slurm: about which owner, when, what
     said_s: float = float("-inf")
 
     def run(self) -> Lease:
@@ -130,16 +130,16 @@ class _Taking:
         while (seen := look(self.folder)) is not None:
             owner, beat = seen.claim, parsed_beat(seen.beat)
             process = fate(owner.pid, owner.started_ticks, owner.place, self.place)
-            self.seen = watched(self.seen, seen)
+            self.seen = after_look(self.seen, seen)
             concluded = conclude(owner, beat, self.seen, process, self._slurm_says(owner, process))
             if concluded.kind == "alive":
-                raise Held(refused(self.name, owner, concluded, process), owner, process)
+                raise LivingOwner(refused(self.name, owner, concluded, process), owner, process)
             if concluded.kind != "unsure":
                 return _Free(owner.token, may_live(owner, beat, concluded), taken_over(owner, concluded))
             self._wait(owner, concluded)
         return _Free(0)
 
-    def _slurm_says(self, owner: Claim, process: Fate) -> Answer:
+    def _slurm_says(self, owner: Claim, process: Fate) -> SlurmAnswer:
         """Of a requeued job Slurm knows only that it runs, and that is us: the owner was a former run."""
         if owner.slurm_job is None:
             return "unknown"
@@ -147,12 +147,10 @@ class _Taking:
             return "lost" if owner.slurm_restarts < self.slurm_restarts else "unknown"
         if process not in ("elsewhere", "rebooted"):
             return "unknown"
-        if not self.answer or self.answer[0] != owner.owner or self._is_old(self.answer[1], owner):
+        fresh_from_s = time.monotonic() - _ASK_BEATS * owner.beat_s
+        if not self.answer or self.answer[0] != owner.owner or self.answer[1] < fresh_from_s:
             self.answer = (owner.owner, time.monotonic(), self.ask_slurm(owner.slurm_job))
         return self.answer[2]
-
-    def _is_old(self, asked_s: float, owner: Claim) -> bool:
-        return time.monotonic() - asked_s > _ASK_BEATS * owner.beat_s
 
     def _wait(self, owner: Claim, concluded: Conclusion) -> None:
         if time.monotonic() - self.said_s >= _SAY_S:

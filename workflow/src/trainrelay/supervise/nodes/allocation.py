@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_TYPE = "type: snakemake --profile slurm"
+_TYPE = "run: snakemake --profile slurm"
 
 
 def nodes_missing(nodes: int, environment: Mapping[str, str]) -> str | None:
-    """Why a training over `nodes` nodes cannot be started from here, and what to type; None: it can.
+    """Why a training over `nodes` nodes cannot be started from here, and what to run; None: it can.
 
     The supervisor must run on a node of the job itself, since the ranks meet where it runs.
     """

@@ -1,7 +1,7 @@
 """Whether every node of a job answers: only then is a start over all of them worth an attempt.
 
-When a node is lost its ranks vanish at once, and Slurm notices minutes later. Attempts in between would be in
-vain, and count as such.
+When a node is lost its ranks vanish at once, and Slurm notices minutes later. Attempts in between would save
+no new checkpoint, and count as such.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainrelay.trainers import LaunchRequest, srun
 _ANSWER_S = 60.0  # a node that is there answers in a second
 _AGAIN_S = 5.0
 _LOOK_S = 0.2
-# Slurm gives up a silent node after SlurmdTimeout, 5 minutes unless the site says otherwise.
+# Slurm gives up a node that does not respond after SlurmdTimeout, 5 minutes unless the site says otherwise.
 _PATIENCE_S = 1200.0
 
 
@@ -29,7 +29,7 @@ def wait_for_nodes(request: LaunchRequest, say: Callable[[str], None], stopped: 
     `stopped` says so, or where nothing has happened after 20 minutes.
     """
     until_s, silent = time.monotonic() + _PATIENCE_S, None
-    while request.nodes > 1 and (found := _silent(request)):
+    while request.nodes > 1 and (found := _why_no_answer(request)):
         if silent is None:
             say(f"warning: {found}; waiting for it, or for Slurm to start this job again without it")
         silent = found
@@ -46,8 +46,8 @@ def _pause(stopped: Callable[[], bool]) -> None:
         time.sleep(_LOOK_S)
 
 
-def _silent(request: LaunchRequest) -> str | None:
-    """What a step over all nodes came to; None where it ran on each of them."""
+def _why_no_answer(request: LaunchRequest) -> str | None:
+    """Why a step over all nodes failed; None if it ran on each of them."""
     steps = steps_of(request)
     if steps is not None and (left := steps.kill(_AGAIN_S)):
         return f"an earlier step does not end: {', '.join(left)}"
@@ -68,4 +68,4 @@ def _silent(request: LaunchRequest) -> str | None:
 
 def _complaint(said: str) -> str:
     errors = [line for line in said.splitlines() if "error:" in line]
-    return quoted((errors or ["srun failed without a word"])[0])
+    return quoted((errors or ["srun failed without a message"])[0])

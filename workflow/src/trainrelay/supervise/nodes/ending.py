@@ -15,7 +15,7 @@ _GONE_WITHIN_S = 30.0  # a step whose node does not answer stays until Slurm giv
 def end_everywhere(
     steps: Steps | None, kin: Kin, grace_s: float, hurry: Callable[[], bool] = lambda: False
 ) -> Ending:
-    """As `end_all`; where there are other nodes, through the steps that their processes belong to, too.
+    """As `end_all`; on other nodes through the Slurm steps that their processes belong to.
 
     The local srun ends when the last process of its step has, so waiting for it is waiting for all nodes.
     """

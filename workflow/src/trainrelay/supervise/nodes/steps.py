@@ -1,7 +1,7 @@
 """The Slurm steps of one stage inside this job: what its launchers and ranks are on other nodes.
 
-A process on another node cannot be seen in /proc. Its step can be asked for, by its name, which is the
-stage's: so a supervisor also finds the step that one before it left.
+A process on another node cannot be seen in /proc. Slurm finds its step by name, which is the stage's: so a
+supervisor also finds the step that one before it left.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Steps:
         return [step for step, _, name in found if name == self.name and _STEP.fullmatch(step)]
 
     def terminate(self) -> bool:
-        """SIGTERM to all of them, on every node; False where Slurm could not be asked to."""
+        """SIGTERM to all of them, on every node; False if Slurm could not be asked to."""
         try:
             self._cancel(self.ids(), "--signal=TERM")
         except UnansweredError:

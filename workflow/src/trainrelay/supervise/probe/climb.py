@@ -1,4 +1,4 @@
-"""Down a ladder to the first rung that works; each fallback is said."""
+"""Down a ladder to the first rung that works; each fallback is reported."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ def climb(
     for number, rung in enumerate(rungs, start=1):
         result = probe_one(rung)
         results.append(result)
+        text = text_of(result)
         if result.outcome == "works":
-            say(f"warning: falls back to {result.rung}: {told(result)}" if number > 1 else told(result))
+            say(f"warning: falls back to {result.rung}: {text}" if number > 1 else text)
             break
         following = f"trying {rungs[number].name}" if number < len(rungs) else "no other rung is left"
-        say(f"warning: {told(result)}; {following}; log: {result.log}")
+        say(f"warning: {text}; {following}; log: {result.log}")
     return results
 
 
-def told(result: ProbeResult) -> str:
+def text_of(result: ProbeResult) -> str:
     """A result in words: `nccl works here, all_reduce at 21.5 GB/s (256 MB)`."""
     if result.error is not None:
         return f"{result.rung} {result.outcome} here: {result.error}"

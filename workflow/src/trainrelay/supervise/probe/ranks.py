@@ -1,4 +1,4 @@
-"""Lets the ranks of a training talk as DistributedDataParallel does, and checks what they hear.
+"""Lets the ranks of a training talk as DistributedDataParallel does, and checks what they receive.
 
 The trainer's own interpreter runs this file, so it imports nothing of trainrelay and holds for Python 3.8 and
 torch 1.9. Either torch's launcher starts it once per rank, or it forks its node's ranks itself (`--fork`).
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Let the ranks talk, and check what they hear.")
+    parser = argparse.ArgumentParser(description="Let the ranks talk, and check what they receive.")
     parser.add_argument("--backend", required=True)
     parser.add_argument("--device", required=True, choices=("cpu", "cuda"))
     parser.add_argument("--sizes-mb", type=int, nargs="+", required=True)
@@ -63,11 +63,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# ---------------------------------------------------------------------- a launcher of our own
+# ---------------------------------------------------------------------- our own launcher
 
 
 def _forked(arguments: argparse.Namespace) -> int:
-    """Imports torch once for all ranks, which costs more than all that they say on a CPU."""
+    """Imports torch once for all ranks, which costs more than all their communication on a CPU."""
     first = arguments.node_rank * arguments.fork
     ranks = range(first, first + arguments.fork)
     for rank in ranks:
@@ -95,7 +95,7 @@ def _fork(arguments: argparse.Namespace, rank: int) -> int:
 
 
 def _reaped(pids: dict[int, int]) -> int:
-    """Tells of a rank that failed in the words of torch's launcher; its exit status as 0 or 1."""
+    """Reports a rank that failed as torch's launcher does; its exit status as 0 or 1."""
     pid, status = os.wait()
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     if code:
@@ -107,7 +107,7 @@ def _reaped(pids: dict[int, int]) -> int:
 
 
 class _Notes:
-    """What a rank tells; each line is on its way to the reader before the phase begins."""
+    """What a rank reports; each line is on its way to the reader before the phase begins."""
 
     def __init__(self, folder: Path | None, rank: int) -> None:
         self._folder, self._rank = folder, rank
@@ -124,7 +124,7 @@ class _Notes:
         self._write({"phase": "done", "gb_per_s": gb_per_s})
 
     def failed(self, error: BaseException) -> None:
-        """The rank cannot go on."""
+        """The rank cannot continue."""
         text = f"{type(error).__name__}: {error}"
         self._write({"phase": self._phase, "error": text, "at_s": time.time()})
 
@@ -187,7 +187,7 @@ class WrongValuesError(Exception):
 
 
 class Ranks:
-    """The collectives of this rank; each checks what it hears, and raises WrongValuesError."""
+    """The collectives of this rank; each checks what it receives, and raises WrongValuesError."""
 
     def __init__(self, torch: Any, dist: Any, device: Any, rank: int, world_size: int) -> None:
         self._torch, self._dist, self._device = torch, dist, device

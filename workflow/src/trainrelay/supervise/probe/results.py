@@ -7,10 +7,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from signal import SIGABRT, Signals
+from signal import SIGABRT
 from typing import Any, Literal
 
-from trainrelay.supervise.tracebacks import Raised, dead_ranks, raised
+from trainrelay.supervise.tracebacks import CONSEQUENCE, LoggedError, dead_ranks, logged_errors, signal_name
 from trainrelay.system.text import quoted
 
 NOT_STARTED = "not started"
@@ -18,11 +18,10 @@ _DONE = "done"
 _NCCL_LAST = re.compile(r"Last error:\s*\n?\s*(\S.*)")
 _NCCL_WARNING = re.compile(r"NCCL WARN\s+(\S.*)")
 _NCCL_CLASS = re.compile(r"^\s*(nccl\w+: .*)", re.MULTILINE)
-_CONSEQUENCE = re.compile(r"ChildFailedError$|CalledProcessError$|SystemExit$")
 
 
 @dataclass(frozen=True, slots=True)
-class RankSeen:
+class RankProgress:
     """How far one rank came. `gb_per_s` by size in MB."""
 
     rank: int
@@ -33,13 +32,13 @@ class RankSeen:
 
     @property
     def done(self) -> bool:
-        """Whether it heard every value as it was sent."""
+        """Whether it received every value as it was sent."""
         return self.phase == _DONE and self.error is None
 
 
-def rank_seen(rank: int, text: str) -> RankSeen:
+def rank_progress(rank: int, text: str) -> RankProgress:
     """A rank from the lines of its file; what is no line of ours, the half of one too, counts for nothing."""
-    seen = RankSeen(rank)
+    seen = RankProgress(rank)
     for line in text.splitlines():
         said = _object(line)
         if isinstance(said.get("phase"), str) and not seen.done:
@@ -47,10 +46,10 @@ def rank_seen(rank: int, text: str) -> RankSeen:
     return seen
 
 
-def rank_told(rank: int, log: Sequence[str]) -> RankSeen:
+def logged_progress(rank: int, log: Sequence[str]) -> RankProgress:
     """A rank from what it printed among all else."""
     mark = f"trainrelay {rank}: "
-    return rank_seen(rank, "\n".join(line[len(mark) :] for line in log if line.startswith(mark)))
+    return rank_progress(rank, "\n".join(line[len(mark) :] for line in log if line.startswith(mark)))
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -61,9 +60,9 @@ def _object(line: str) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _after(seen: RankSeen, said: Mapping[str, Any]) -> RankSeen:
+def _after(seen: RankProgress, said: Mapping[str, Any]) -> RankProgress:
     error, at_s, speeds = said.get("error"), said.get("at_s"), said.get("gb_per_s")
-    return RankSeen(
+    return RankProgress(
         rank=seen.rank,
         phase=quoted(said["phase"]),
         error=error if isinstance(error, str) else None,
@@ -80,13 +79,13 @@ def _speeds(said: Mapping[str, Any]) -> dict[int, float]:
     }
 
 
-def is_over(ranks: Sequence[RankSeen]) -> bool:
+def is_over(ranks: Sequence[RankProgress]) -> bool:
     """Whether nothing more can change the outcome: every rank is done, or one failed."""
     return all(rank.done for rank in ranks) or any(rank.error for rank in ranks)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ProbeVerdict:
     """What became of a rung, and why."""
 
     outcome: Literal["works", "fails", "hangs"]
@@ -94,22 +93,24 @@ class Verdict:
     gb_per_s: Mapping[int, float] = field(default_factory=dict)
 
 
-def judge(ranks: Sequence[RankSeen], lines: Sequence[str], status: int | None, took_s: float) -> Verdict:
-    """`status` is the launcher's, None where it had to be ended; `lines` are the log's."""
+def judge(
+    ranks: Sequence[RankProgress], lines: Sequence[str], status: int | None, took_s: float
+) -> ProbeVerdict:
+    """`status` is the launcher's, None if it had to be ended; `lines` are the log's."""
     if all(rank.done for rank in ranks):
-        return Verdict("works", gb_per_s=_slowest(ranks))
+        return ProbeVerdict("works", gb_per_s=_slowest(ranks))
     if status is not None or any(rank.error for rank in ranks):
-        return Verdict("fails", quoted(_failure(ranks, lines, status)))
-    return Verdict("hangs", quoted(f"no end after {took_s:.0f} s: {where(ranks)}"))
+        return ProbeVerdict("fails", quoted(_failure(ranks, lines, status)))
+    return ProbeVerdict("hangs", quoted(f"no end after {took_s:.0f} s: {where(ranks)}"))
 
 
-def _slowest(ranks: Sequence[RankSeen]) -> dict[int, float]:
+def _slowest(ranks: Sequence[RankProgress]) -> dict[int, float]:
     """A collective is as fast as its slowest rank."""
     sizes = set.intersection(*(set(rank.gb_per_s) for rank in ranks))
     return {size: min(rank.gb_per_s[size] for rank in ranks) for size in sorted(sizes)}
 
 
-def where(ranks: Sequence[RankSeen]) -> str:
+def where(ranks: Sequence[RankProgress]) -> str:
     """Where each rank is: `ranks 0-2 in all_reduce 25 MB, rank 3 not started`."""
     phases: dict[str, list[int]] = {}
     for rank in ranks:
@@ -135,24 +136,24 @@ def _named(numbers: Sequence[int]) -> str:
 # ---------------------------------------------------------------------- the first line that matters
 
 
-def _failure(ranks: Sequence[RankSeen], lines: Sequence[str], status: int | None) -> str:
+def _failure(ranks: Sequence[RankProgress], lines: Sequence[str], status: int | None) -> str:
     """What came first: what follows it is ranks that lost the one that failed."""
     dead = next((dead for dead in dead_ranks(lines) if dead.status < 0), None)
     failed = [rank for rank in ranks if rank.error]
     # By SIGABRT NCCL ends a rank that has said why.
     if dead and not (failed and dead.status == -SIGABRT):
-        return f"{dead.rank} ended by {_signal(-dead.status)}: {where(ranks)}"
+        return f"{dead.rank} ended by {signal_name(-dead.status)}: {where(ranks)}"
     if failed:
         first = min(failed, key=lambda rank: rank.error_at_s)
         return _line_that_matters(first.error or "", lines)
-    if error := _first_exception(raised(lines)):
+    if error := _first_exception(logged_errors(lines)):
         return _line_that_matters(error.text, lines)
     last = next((line for line in reversed(lines) if line.strip()), "the launcher printed nothing")
     return f"the launcher exited with status {status}: {last.strip()}"
 
 
-def _first_exception(errors: Iterable[Raised]) -> Raised | None:
-    return next((error for error in errors if not _CONSEQUENCE.search(error.name)), None)
+def _first_exception(errors: Iterable[LoggedError]) -> LoggedError | None:
+    return next((error for error in errors if not CONSEQUENCE.search(error.name)), None)
 
 
 def _line_that_matters(error: str, lines: Sequence[str]) -> str:
@@ -163,8 +164,4 @@ def _line_that_matters(error: str, lines: Sequence[str]) -> str:
         warned = next((found[1] for line in lines if (found := _NCCL_WARNING.search(line))), None)
         named = _NCCL_CLASS.search(error)
         return warned or (named[1] if named else error.splitlines()[0])
-    return next((line for line in error.splitlines() if line.strip()), "an error without words")
-
-
-def _signal(number: int) -> str:
-    return next((known.name for known in Signals if known == number), f"signal {number}")
+    return next((line for line in error.splitlines() if line.strip()), "an error without a message")

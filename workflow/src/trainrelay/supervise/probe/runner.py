@@ -18,7 +18,7 @@ from trainrelay.errors import Interrupted, UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.launcher import Child
 from trainrelay.supervise.nodes import end_everywhere, steps_of
-from trainrelay.supervise.probe.results import RankSeen, is_over, judge, rank_seen, rank_told
+from trainrelay.supervise.probe.results import RankProgress, is_over, judge, logged_progress, rank_progress
 from trainrelay.supervise.process import start
 from trainrelay.system.alive import Kin, stat
 from trainrelay.system.ports import free_port
@@ -49,14 +49,14 @@ def probe_rung(
 ) -> ProbeResult:
     """Whether the ranks of a stage can talk on a rung, and how fast; their output replaces the file `log`.
 
-    Raises Interrupted as soon as `stopped` says so, UserError where nothing can be started. No process of the
+    Raises Interrupted as soon as `stopped` says so, UserError if nothing can be started. No process of the
     probe is left. Call it from the main thread.
     """
-    # A step of its own name, so that ending it ends nothing else.
+    # A separate step name, so that ending it ends nothing else.
     step = f"{request.step_name}:probe-{uuid.uuid4().hex[:8]}"
     probe = _Probe(replace(request, rung=rung, step_name=step), log, deadline_s, stopped, clock)
     result = probe.run()
-    # Somebody took the port between our look and the start: that says nothing of the rung.
+    # Another process took the port between our look and the start: that says nothing about the rung.
     return probe.run() if _PORT_TAKEN.search(result.error or "") else result
 
 
@@ -100,7 +100,7 @@ class _Probe:
         except OSError as error:
             place = error.filename or launch.argv[0]
             raise UserError(
-                f"cannot probe {self.request.rung.name}: {place}: {error.strerror or error}; look at the"
+                f"cannot probe {self.request.rung.name}: {place}: {error.strerror or error}; check the"
                 " trainer's `interpreter` and `root` in config.yaml"
             ) from error
 
@@ -116,19 +116,19 @@ class _Probe:
         return spent_s
 
     def _hear_out(self, child: Child, folder: Path) -> None:
-        """After a rank's error: its launcher may be about to tell that another rank crashed before."""
+        """After a rank's error: its launcher may be about to report that another rank crashed before."""
         for _ in range(_LAST_LOOKS if any(rank.error for rank in self._ranks(folder)) else 0):
             if not child.running() or self.stopped():
                 return
             time.sleep(_LOOK_S)
 
-    def _ranks(self, folder: Path) -> list[RankSeen]:
+    def _ranks(self, folder: Path) -> list[RankProgress]:
         numbers = range(self.request.nproc_per_node * self.request.nodes)
         if self.request.nodes > 1:
             lines = _lines(self.log)
-            return [rank_told(rank, lines) for rank in numbers]
+            return [logged_progress(rank, lines) for rank in numbers]
         return [
-            rank_seen(rank, _head(folder / f"rank-{rank}.jsonl", _LARGEST_RANK_BYTES)) for rank in numbers
+            rank_progress(rank, _head(folder / f"rank-{rank}.jsonl", _LARGEST_RANK_BYTES)) for rank in numbers
         ]
 
 

@@ -1,4 +1,4 @@
-"""Hangs: when a trainer counts as hung, and where each of its processes stood."""
+"""Hangs: when a trainer counts as hung, and where each of its processes was."""
 
 from trainrelay.supervise.watchdog.dumps import with_stack_dumps
 from trainrelay.supervise.watchdog.policy import Hang, Watchdog

@@ -31,11 +31,11 @@ def with_stack_dumps(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def dumped(pid: int, until_s: float) -> str:
-    """The stacks of all threads of a process as it prints them itself; empty where it cannot.
+    """The stacks of all threads of a process as it prints them itself; empty if it cannot.
 
     `until_s` on the monotonic clock. A process that would not survive the signal does not get it.
     """
-    memory = _memory(pid)
+    memory = _memory_file(pid) if _catches(pid) else None
     if memory is None:
         return ""
     try:
@@ -49,10 +49,6 @@ def dumped(pid: int, until_s: float) -> str:
         return ""
 
 
-def _memory(pid: int) -> Path | None:
-    return _held(pid) if _catches(pid) else None
-
-
 def _catches(pid: int) -> bool:
     for line in proc_text(pid, "status").splitlines():
         if line.startswith("SigCgt:"):
@@ -60,7 +56,7 @@ def _catches(pid: int) -> bool:
     return False
 
 
-def _held(pid: int) -> Path | None:
+def _memory_file(pid: int) -> Path | None:
     try:
         opened = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:

@@ -4,22 +4,22 @@
 more than 5 s. A supervisor that was away (SIGSTOP, a suspended job, a laptop asleep) therefore adds next to
 nothing, however long it was away, while a trainer that is stopped alone is not excused.
 
-**Progress** is a progress line that goes on from the last one (see Course). Lines within 1 s count as
+**Progress** is a progress line that continues the last one (see ProgressTracker). Lines within 1 s count as
 one. The pace is the longest wait between two of them within an epoch, among the last 20; waits across the end
 of an epoch are kept apart. What is read just after the supervisor was away, or just began, measures nothing,
 because nobody saw when it was written.
 
-**How long without progress is allowed**, unless a person fixed it:
+**How long without progress is allowed**, unless `hang_timeout_s` sets it:
 
 - in the midst of an epoch: 5 times the pace, and no less than 10 min;
-- before a pace is known (start-up), and once the next line would lie in the next epoch (evaluation, saving,
+- before a pace is known (start-up), and once the next line would be in the next epoch (evaluation, saving,
   new data workers): 30 min, as gloo allows a collective; more where 5 times the pace or twice the longest end
   of an epoch so far is more. Never less after short epoch ends: an evaluation may come every fourth epoch
   only.
 
-**Other output** (evaluation lines, progress bars) is a sign of life that starts this time anew, but only up
-to 4 times of it: what is hung may go on complaining. Where no line of the attempt was ever understood, no
-progress could be seen: output, and a checkpoint that grows, then start this time anew without a bound.
+**Other output** (evaluation lines, progress bars) is a sign of life that restarts this time, but only up to
+4 times of it: what is hung may keep complaining. If no line of the attempt was ever understood, no progress
+could be seen: output, and a checkpoint that grows, then restart this time without a bound.
 
 So a trainer whose progress was seen and stops is hung at the latest after 4 times the allowed time, and after
 1 time where it prints nothing. A fixed limit holds for everything, start-up and evaluation too, whatever is
@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from trainrelay.supervise.course import Course
+from trainrelay.supervise.progress_tracker import ProgressTracker
 from trainrelay.trainers import StepSeen
 
 MOST_PER_CALL_S = 5.0
@@ -69,12 +69,12 @@ class Watchdog:
         self._fixed_s = fixed_s
         self._now_s: float | None = None  # the supervisor's clock at the last call
         self._clock_s = 0.0  # the trainer's
-        self._prompt_from_s = 0.0  # lines read before this were written nobody knows when
+        self._prompt_from_s = 0.0  # it is unknown when lines read before this were written
         self._stepped_s = self._said_s = 0.0
         self._first_said_s = float("inf")
         self._mark_s: float | None = None  # where the wait that is being measured began
         self._stride: int | None = None
-        self._course = Course()
+        self._course = ProgressTracker()
         self._waits_s: deque[float] = deque(maxlen=WAITS)
         self._longest_epoch_end_s = 0.0
 
@@ -132,7 +132,7 @@ class Watchdog:
             return None
         reason = f"no progress for {_spelled(waited_s)} {self._since()}; {allowed.because}"
         if talked:
-            reason += f", and {_spelled(limit_s)} where it goes on printing"
+            reason += f", and {_spelled(limit_s)} if it keeps printing"
         return Hang(reason, waited_s, limit_s, self.last_step)
 
     def _measure(self, *, same_epoch: bool) -> None:

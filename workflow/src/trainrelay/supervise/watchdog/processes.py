@@ -1,4 +1,4 @@
-"""What /proc tells of the processes of an attempt: which ranks there are, and how each is doing."""
+"""What /proc shows of the processes of an attempt: which ranks there are, and how each is doing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MOST_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessSeen:
+class ProcessSnapshot:
     """A process of an attempt at one moment.
 
-    `rank` and `local_rank` stand in its environment, which data workers inherit; `is_rank` tells the rank
+    `rank` and `local_rank` are in its environment, which data workers inherit; `is_rank` tells the rank
     itself from them. `waits_in` is the kernel function that its main thread waits in.
     """
 
@@ -36,11 +36,11 @@ class ProcessSeen:
 
     @property
     def stopped(self) -> bool:
-        """Whether it would hear a signal only once somebody continues it."""
+        """Whether it would get a signal only once it is continued."""
         return self.state in (psutil.STATUS_STOPPED, _STATES[psutil.STATUS_TRACING_STOP])
 
 
-def processes(kin: Kin) -> list[ProcessSeen]:
+def processes(kin: Kin) -> list[ProcessSnapshot]:
     """Every process of an attempt on this host, the ranks first, in order."""
     members = sorted(find(kin), key=lambda member: (member.ticks, member.pid))
     numbers = {member.pid: _environment_number(member.pid, "RANK") for member in members}
@@ -55,18 +55,18 @@ def processes(kin: Kin) -> list[ProcessSeen]:
     return sorted(filter(None, seen), key=_order)
 
 
-def _order(process: ProcessSeen) -> tuple[bool, bool, int, int]:
+def _order(process: ProcessSnapshot) -> tuple[bool, bool, int, int]:
     return not process.is_rank, process.rank is None, process.rank or 0, process.pid
 
 
-def _seen(member: Process, rank: int | None, oldest: bool) -> ProcessSeen | None:
+def _seen(member: Process, rank: int | None, oldest: bool) -> ProcessSnapshot | None:
     try:
         process = psutil.Process(member.pid)
         with process.oneshot():
             status, times = process.status(), process.cpu_times()
     except psutil.Error:
         return None
-    return ProcessSeen(
+    return ProcessSnapshot(
         pid=member.pid,
         name=member.name,
         rank=rank,
@@ -92,7 +92,7 @@ def _waits_in(pid: int) -> str | None:
 
 
 def proc_text(pid: int, name: str) -> str:
-    """A file of /proc/PID; empty where the process is gone or the file is not for us."""
+    """A file of /proc/PID; empty if the process is gone or the file is not for us."""
     try:
         return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
     except OSError:

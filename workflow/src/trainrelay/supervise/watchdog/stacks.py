@@ -1,8 +1,8 @@
-"""Where every process of an attempt stands: a file each with its Python stacks, before a hung one is ended.
+"""Where every process of an attempt is: one file per process with its stacks, before a hung one is ended.
 
-Three ways, the first that works: the process prints them itself (dumps.py); py-spy, where it is installed,
-reads them from outside, also of a stopped process; else what the kernel tells must do, which stands in every
-file. Nothing is ended, stopped or continued by looking.
+Three ways, the first that works: the process prints them itself (dumps.py); py-spy, if it is installed, reads
+them from outside, also of a stopped process; else what the kernel shows must do, which is in every file.
+Nothing is ended, stopped or continued by looking.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay.supervise.watchdog.dumps import dumped
-from trainrelay.supervise.watchdog.processes import ProcessSeen, proc_text, processes
+from trainrelay.supervise.watchdog.processes import ProcessSnapshot, proc_text, processes
 from trainrelay.system.alive import Kin
 from trainrelay.system.text import printable, quoted
 
@@ -39,18 +39,18 @@ _SPY_MAIN = re.compile(r'^Thread .*"MainThread".*\n\s+(\S.*)$', re.MULTILINE)
 class StackFile:
     """What was found out about one process.
 
-    `frame` is where its main thread is, as `function (file:line)`; `path` is None where no file could be
+    `frame` is where its main thread is, as `function (file:line)`; `path` is None if no file could be
     written.
     """
 
-    process: ProcessSeen
+    process: ProcessSnapshot
     source: Source
     frame: str | None
     path: Path | None
 
 
 def collect(kin: Kin, folder: Path, within_s: float = WITHIN_S) -> list[StackFile]:
-    """Looks at every process of an attempt on this host, the ranks first, and writes a file each.
+    """Looks at every process of an attempt on this host, the ranks first, and writes one file per process.
 
     Returns after `within_s` at the latest with what there is by then; never raises.
     """
@@ -73,7 +73,7 @@ def _look(kin: Kin, folder: Path, until_s: float, found: list[StackFile]) -> Non
         found.append(_saved(process, folder, until_s))
 
 
-def _saved(process: ProcessSeen, folder: Path, until_s: float) -> StackFile:
+def _saved(process: ProcessSnapshot, folder: Path, until_s: float) -> StackFile:
     source, stacks = _stacks(process, until_s)
     path: Path | None = folder / f"{_file_name(process)}.txt"
     try:
@@ -83,14 +83,14 @@ def _saved(process: ProcessSeen, folder: Path, until_s: float) -> StackFile:
     return StackFile(process, source, _frame(source, stacks), path)
 
 
-def _file_name(process: ProcessSeen) -> str:
+def _file_name(process: ProcessSnapshot) -> str:
     if process.rank is None:
         return f"pid-{process.pid}"
     return f"rank-{process.rank}" if process.is_rank else f"rank-{process.rank}-pid-{process.pid}"
 
 
-def _stacks(process: ProcessSeen, until_s: float) -> tuple[Source, str]:
-    # A stopped process would print its stacks only when somebody continues it.
+def _stacks(process: ProcessSnapshot, until_s: float) -> tuple[Source, str]:
+    # A stopped process would print its stacks only when it is continued.
     if not process.stopped and (text := dumped(process.pid, until_s)):
         return "faulthandler", text
     spied, text = _spied(process.pid, until_s)
@@ -119,7 +119,7 @@ def _spied(pid: int, until_s: float) -> tuple[bool, str]:
     return True, done.stdout.decode("utf-8", errors="replace")
 
 
-def _page(process: ProcessSeen, source: Source, stacks: str) -> str:
+def _page(process: ProcessSnapshot, source: Source, stacks: str) -> str:
     who = f"rank {process.rank}" if process.is_rank else f"not a rank itself (RANK={process.rank})"
     head = [
         f"{process.name}, pid {process.pid}, {who}, host {socket.gethostname()}",
@@ -144,8 +144,8 @@ def _frame(source: Source, stacks: str) -> str | None:
 
 
 def described(stacks: Sequence[StackFile]) -> str:
-    """Where the ranks stand, in one line; those that differ from the others come first."""
-    groups: dict[str, list[ProcessSeen]] = {}
+    """Where the ranks are, in one line; those that differ from the others come first."""
+    groups: dict[str, list[ProcessSnapshot]] = {}
     for stack in stacks:
         if stack.process.is_rank:
             groups.setdefault(_doing(stack), []).append(stack.process)
@@ -164,7 +164,7 @@ def _doing(stack: StackFile) -> str:
     return f"{process.state}, in the kernel's {process.waits_in}" if process.waits_in else process.state
 
 
-def _names(ranks: Sequence[ProcessSeen]) -> str:
+def _names(ranks: Sequence[ProcessSnapshot]) -> str:
     if len(ranks) == 1:
         return f"rank {ranks[0].rank} (pid {ranks[0].pid})"
     return "ranks " + ", ".join(str(process.rank) for process in ranks)

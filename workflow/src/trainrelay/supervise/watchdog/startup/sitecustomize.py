@@ -9,7 +9,7 @@ Runs inside the trainer (Python >= 3.8), before its first line, and must not be 
   upon, no file system to hang on. Data workers made by fork inherit both.
 - It takes nobody's place: the sitecustomize that Python would have found without it is run, and is the one
   that `import sitecustomize` gives. sys.path is left as it would have been.
-- Whatever goes wrong here is left undone, in silence; only what the other sitecustomize raises is raised.
+- Whatever goes wrong here is left undone, silently; only what the other sitecustomize raises is raised.
 """
 
 import faulthandler

@@ -27,9 +27,9 @@ def refused(name: str, claim: Claim, conclusion: Conclusion, fate: Fate) -> str:
 
 
 def what_to_type(claim: Claim, fate: Fate) -> str:
-    """What a person can do about an owner that does not hear a request to stop."""
+    """What to run about an owner that does not answer a request to stop."""
     if fate == "stopped":
-        return f"let it go on with: kill -CONT {claim.pid}"
+        return f"let it continue with: kill -CONT {claim.pid}"
     if fate == "runs":
         return f"wait for it, or stop it with: kill {claim.pid}"
     if claim.slurm_job:
@@ -40,13 +40,13 @@ def what_to_type(claim: Claim, fate: Fate) -> str:
 def waiting(claim: Claim, conclusion: Conclusion) -> str:
     """What is waited for while an owner is observed."""
     return (
-        f"{owner_of(claim)} holds the lease, {conclusion.reason}; taken over if its counter stands still for"
+        f"{owner_of(claim)} holds the lease, {conclusion.reason}; taken over if its counter does not move for"
         f" {conclusion.wait_s:.0f} s more"
     )
 
 
 def taken_over(claim: Claim, conclusion: Conclusion) -> str:
-    """That the lease passes on, and why; empty where its owner gave it back."""
+    """That the lease was taken over, and why; empty if its owner released it."""
     if conclusion.kind == "released":
         return ""
     return f"took the lease over from {owner_of(claim)}: {conclusion.reason}"
@@ -54,21 +54,21 @@ def taken_over(claim: Claim, conclusion: Conclusion) -> str:
 
 def letting_notice(claim: Claim, wait_s: float) -> str:
     """Why the new owner does not begin at once."""
-    return f"waits {wait_s:.0f} s: {owner_of(claim)} must have noticed by then, should it still live"
+    return f"waiting {wait_s:.0f} s so that {owner_of(claim)} notices, if it is still alive"
 
 
 def overtaken(name: str, mine: int, taker: Claim | None) -> str:
-    """What a fenced owner is told."""
+    """The message to a fenced owner."""
     who = owner_of(taker) if taker else "another supervisor"
     return (
-        f"{name}: {who} took this stage over while this supervisor (lease {mine}) was silent or its job was"
-        " given up by Slurm, so this one writes nothing more; the training goes on there, look at it with:"
-        " trainrelay plan"
+        f"{name}: {who} took this stage over while this supervisor (lease {mine}) did not respond or its"
+        " job was given up by Slurm, so this one writes nothing more; the training continues there, check it"
+        " with: trainrelay plan"
     )
 
 
 def displaced(name: str, claim_file: Path) -> str:
-    """What an owner is told whose claim is gone."""
+    """The message to an owner whose claim is gone."""
     return (
         f"{name}: {claim_file}, the lease of this supervisor, was moved, deleted or replaced, so it writes"
         " nothing more; start again with: snakemake"

@@ -10,7 +10,7 @@ from types import TracebackType
 from trainrelay.errors import Fenced, UserError
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import claim_file, highest, read_claim, write_beat
-from trainrelay.supervise.lease.words import displaced, overtaken
+from trainrelay.supervise.lease.messages import displaced, overtaken
 
 Say = Callable[[str], None]
 
@@ -20,10 +20,10 @@ _LAST_BEAT_S = 10.0  # for a beat that is being written while the lease is relea
 class Lease:
     """The right to train a stage, from `acquire` to `release` or until another supervisor takes it over.
 
-    It beats in a thread of its own, because a beat says that this process is there, whatever its main thread
+    It beats in its own thread, because a beat says that this process is there, whatever its main thread
     is busy with: reading a checkpoint, a probe, a trainer's grace. A process that is suspended beats no more.
     `taken_from` is the former owner where it may still live: then its work dir must not be written to.
-    The caller writes that down and calls `begin`, because the next supervisor is not told again.
+    The caller writes that down and calls `begin`, because the next supervisor does not learn it.
     """
 
     def __init__(self, folder: Path, claim: Claim, name: str, say: Say) -> None:
@@ -41,7 +41,7 @@ class Lease:
         self._beater.start()
 
     def begin(self) -> None:
-        """What a former owner may do is written down; raises Fenced where the lease is lost already."""
+        """What a former owner may do is written down; raises Fenced if the lease is lost already."""
         self.guard()
         self._began = True
         self._beat()
@@ -56,12 +56,8 @@ class Lease:
         """Why this process must write nothing more; None while the lease is ours, as of the last beat."""
         return self._lost
 
-    def still_mine(self) -> bool:
-        """Whether the lease is ours, as of the last beat: costs nothing."""
-        return self._lost is None
-
     def guard(self) -> None:
-        """To be called before each write: looks now, and raises Fenced where the lease is lost."""
+        """Call it before each write: looks now, and raises Fenced if the lease is lost."""
         self._look()
         if self._lost is not None:
             raise Fenced(self._lost)
@@ -83,14 +79,14 @@ class Lease:
         self.release()
 
     def _beat_on(self) -> None:
-        while not self._ended.wait(self._claim.beat_s) and self.still_mine():
+        while not self._ended.wait(self._claim.beat_s) and self._lost is None:
             self._beat()
 
     def _beat(self, *, released: bool = False) -> None:
         # A disk that is full or away for a while does not cost the lease: only a claim of another does.
         try:
             self._look()
-            if self.still_mine():
+            if self._lost is None:
                 write_beat(self._folder, self.token, self._next(released=released))
             self._trouble = False
         except (OSError, UserError) as error:
@@ -103,7 +99,7 @@ class Lease:
     def _tell_once(self, error: Exception) -> None:
         if not self._trouble:
             self._trouble = True
-            self._say(f"warning: the lease cannot say that this supervisor lives: {error}; it goes on trying")
+            self._say(f"warning: cannot renew the lease: {error}; retrying")
 
     def _look(self) -> None:
         """Notes whether the lease is lost, which it then stays."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def last_bytes(path: Path, most: int) -> bytes:
-    """The end of a regular file; empty where there is none, or none that can be read."""
+    """The end of a regular file; empty if there is none, or none that can be read."""
     if path.name not in _names(path.parent):
         return b""
     try:
-        # Neither a pipe nor a link to a device may hold us up.
+        # Neither a pipe nor a link to a device may block us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return b""

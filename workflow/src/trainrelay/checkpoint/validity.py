@@ -11,7 +11,7 @@ from trainrelay.errors import CheckpointError
 from trainrelay.records import CheckpointFacts
 
 
-def newest_sound(
+def newest_valid(
     candidates: Sequence[tuple[int, Path]], epoch_base: int = 0
 ) -> tuple[CheckpointFacts | None, list[str]]:
     """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
@@ -25,14 +25,14 @@ def newest_sound(
         except CheckpointError as error:
             skipped.append(str(error))
             continue
-        problem = _unsound(inspection, epoch)
+        problem = _why_invalid(inspection, epoch)
         if problem is None:
             return inspection.facts, skipped
         skipped.append(f"{escaped(path)} {problem}")
     return None, skipped
 
 
-def _unsound(inspection: Inspection, epoch: int) -> str | None:
+def _why_invalid(inspection: Inspection, epoch: int) -> str | None:
     """Why no training may resume from it; the rest of a sentence about the file."""
     facts = inspection.facts
     if inspection.missing:
@@ -51,7 +51,7 @@ def _unsound(inspection: Inspection, epoch: int) -> str | None:
 def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> None:
     """CheckpointError unless it is finite and was saved after `epochs` epochs and `iterations` steps.
 
-    `iterations` None: not known, not compared; so is an epoch that the file does not tell.
+    `iterations` None: not known, not compared; nor is an epoch that the file does not hold.
     """
     name = escaped(facts.file.path)
     if not facts.finite:
@@ -61,18 +61,18 @@ def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> No
         )
     if facts.epoch not in (None, epochs):
         raise CheckpointError(
-            f"{name} fails the check epoch: it was saved after epoch {_told(facts.epoch)}, not {epochs}; "
+            f"{name} fails the check epoch: it was saved after epoch {_number(facts.epoch)}, not {epochs}; "
             f"start the workflow again to train the rest, or {_ANOTHER}"
         )
     if iterations is not None and facts.iteration != iterations:
         raise CheckpointError(
-            f"{name} fails the check iteration: it was saved after iteration {_told(facts.iteration)}, not "
+            f"{name} fails the check iteration: it was saved after iteration {_number(facts.iteration)}, not "
             f"{iterations}, so part of an epoch was skipped; {_ANOTHER}, or train again"
         )
 
 
-_ANOTHER = "type `checkpoint: {epoch: N}` for this stage in the config to promote another epoch"
+_ANOTHER = "set `checkpoint: {epoch: N}` for this stage in the config to promote another epoch"
 
 
-def _told(number: int | None) -> str:
+def _number(number: int | None) -> str:
     return "unknown" if number is None else str(number)

@@ -1,15 +1,15 @@
-"""How far a trainer is by its progress lines, a single one of which may be false (pure)."""
+"""How far a trainer is by its progress lines, any single one of which may be false (pure)."""
 
 from __future__ import annotations
 
 from trainrelay.trainers import StepSeen
 
 
-class Course:
-    """Follows progress lines; `last` is the newest that is believed, `before` the one that it goes on from.
+class ProgressTracker:
+    """Follows progress lines; `last` is the newest that is believed, `before` the one that it continues.
 
-    A line is believed that goes on from the last one: further in its epoch, or in the next epoch. Any other
-    (a copy of another rank, a jump, a step back) is doubted until the next line goes on from it. So a false
+    A line is believed that continues the last one: further in its epoch, or in the next epoch. Any other
+    (a copy of another rank, a jump, a step back) is doubted until the next line continues it. So a false
     line misleads for one line at most, and a trainer that begins again is followed from its second line on.
     """
 
@@ -21,9 +21,9 @@ class Course:
     def further(self, seen: StepSeen) -> bool:
         """Takes a line; whether it is believed and is progress."""
         last, doubted = self.last, self._doubted
-        if last is None or _goes_on(last, seen):
+        if last is None or _continues(last, seen):
             self.before = last
-        elif doubted and (_goes_on(doubted, seen) or seen.epoch > doubted.epoch > last.epoch):
+        elif doubted and (_continues(doubted, seen) or seen.epoch > doubted.epoch > last.epoch):
             self.before = doubted
         else:
             if _place(seen) == _place(last):  # a progress bar shows newer numbers at the same place
@@ -35,7 +35,7 @@ class Course:
         return True
 
 
-def _goes_on(last: StepSeen, seen: StepSeen) -> bool:
+def _continues(last: StepSeen, seen: StepSeen) -> bool:
     if seen.epoch == last.epoch:
         return seen.iteration > last.iteration and seen.iters_per_epoch == last.iters_per_epoch
     return seen.epoch == last.epoch + 1

@@ -1,4 +1,4 @@
-"""What a failed job said last: the reason is usually there, and not in the cluster's own log."""
+"""The last line of a failed job's logs: the reason is usually there, and not in the cluster's own log."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _TAIL_BYTES = 8192
 _LONGEST_CHARS = 600
 
 
-def last_words(logs: Iterable[Path]) -> Iterator[str]:
-    """The last line of each log that has one, printable and not endless."""
+def last_lines(logs: Iterable[Path]) -> Iterator[str]:
+    """The last line of each log that has one, printable and bounded."""
     for path in logs:
         try:
             with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What lies in the work dir where nothing can be resumed from: which files and lines were not understood."""
+"""What is in a work dir that holds nothing to resume from: which files and lines were not understood."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainrelay.checkpoint import glance
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise.decide import Left
+from trainrelay.supervise.decide import Leftovers
 from trainrelay.supervise.job import StageJob
 from trainrelay.system.text import quoted
 from trainrelay.trainers import Trainer, checkpoint_files
@@ -19,7 +19,7 @@ _LINE_CHARS = 120
 _HEAD_BYTES = 256 * 1024  # of the log
 
 
-def left(job: StageJob, record: AttemptRecord | None) -> Left:
+def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     """The files that were not understood, what was looked for, and the first lines of the log."""
     files = job.unrecognised()
     alone = [(path, _ALONE) for path in checkpoint_files(job.work_dirs.current) if _is_weights_alone(path)]
@@ -31,7 +31,7 @@ def left(job: StageJob, record: AttemptRecord | None) -> Left:
     holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like one'}{more}"
     words = f"{holds}; looked for: {job.trainer.looked_for}"
     log = attempt_log(job.stage_dir, record) if record else None
-    return Left(unrecognised, f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words)
+    return Leftovers(unrecognised, f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words)
 
 
 def _is_weights_alone(path: Path) -> bool:
