@@ -33,6 +33,7 @@ from bench.section import machine, write_section
 from support.project import CONFIG, Project, make_project
 from trainrelay import dag
 from trainrelay.config import Config, load_config
+from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores
 
 SECTION = "What a plan of many stages costs"
@@ -56,8 +57,12 @@ CONFIG = SimpleNamespace(
 CONFIG_FILE, COMMAND, OUT = TABLE["config_file"], TABLE["command"], TABLE["out"]
 
 
-def cores(_, run, stage):
-    return TABLE["stages"][f"{run}/{stage}"]["cores"]
+def StageContext(_, run, stage):
+    return f"{run}/{stage}"
+
+
+def cores(at):
+    return TABLE["stages"][at]["cores"]
 
 
 class dag:
@@ -138,7 +143,7 @@ def table(config: Config) -> dict[str, Any]:
         wildcards = SimpleNamespace(run=run)
         asked = {key: ask(wildcards) for key, ask in resources[stage].items()}
         return {
-            "cores": cores(config, run, stage),
+            "cores": cores(StageContext(config, run, stage)),
             "earlier": dag.earlier(config, run, stage),
             "promoted_to": dag.promoted_to(config, run, stage),
             "params": [param(wildcards) for param in params[stage]],

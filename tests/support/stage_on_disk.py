@@ -15,6 +15,7 @@ from support.mmcv_logs import write_mmcv_log
 from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.records import AttemptRecord, CheckpointFacts, FileDigest, Identity
 from trainrelay.system.files import read_record, write_json
+from trainrelay.training.context import StageContext
 from trainrelay.training.signature import ingredients
 
 EPOCHS, RANKS = 2, 8
@@ -75,7 +76,7 @@ class OnDisk:
 
     def identify(self) -> None:
         """stage.json says that what lies here was trained from the checkout as it is now."""
-        parts = ingredients(self.config(), "r", "s")
+        parts = ingredients(StageContext(self.config(), "r", "s"))
         before = read_record(self.paths.identity, Identity)
         owner = before.owner if before else None
         identity = Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None, owner=owner)

@@ -16,6 +16,7 @@ from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
 from trainrelay.trainers import TRAINERS, Launch, LaunchRequest
+from trainrelay.training.context import StageContext
 
 EPOCHS = 3
 
@@ -74,10 +75,10 @@ class ToyProject:
         return stage_paths(self.config(**stage), "r", "s")
 
     def train(self, **stage: Any) -> None:
-        train_stage(self.config(**stage), "r", "s")
+        train_stage(StageContext(self.config(**stage), "r", "s"))
 
     def promote(self, **stage: Any) -> None:
-        promote_stage(self.config(**stage), "r", "s")
+        promote_stage(StageContext(self.config(**stage), "r", "s"))
 
     @property
     def target(self) -> Path:

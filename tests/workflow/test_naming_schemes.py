@@ -19,6 +19,7 @@ from trainrelay.config import Config, parse, stage_paths
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
 from trainrelay.training.attempts import list_attempts
+from trainrelay.training.context import StageContext
 
 PRINTS, MASK = "tqdm", True
 EPOCHS, PHASES = 3, ("within", "before-save", "after-save")
@@ -41,8 +42,8 @@ def config_of(folder: Path, options: dict[str, Any], ranks: int, **trainer: Any)
 
 def trained(config: Config, stage: str, epochs: int, base: int) -> Path:
     """Trained and promoted; the file that is promoted."""
-    train_stage(config, "k", stage)
-    promote_stage(config, "k", stage)
+    train_stage(StageContext(config, "k", stage))
+    promote_stage(StageContext(config, "k", stage))
     record = json.loads(stage_paths(config, "k", stage).checkpoint.read_text())
     path = Path(record["target"] or record["source"]["file"]["path"])
     whole = torch.load(path, weights_only=False)

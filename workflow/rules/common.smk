@@ -8,6 +8,7 @@ if "runs" not in config:
 from trainrelay import dag
 from trainrelay.training import launch_id
 from trainrelay.config import save_snapshot
+from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores
 
 launch_id.begin(workflow.configfiles)

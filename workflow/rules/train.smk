@@ -16,7 +16,7 @@ for stage_name in CONFIG.stage_names:
             run=dag.one_of(CONFIG.runs_with(stage_name)),
         conda:
             "../../envs/controller.yaml"
-        threads: lambda w, s=stage_name: cores(CONFIG, w.run, s)
+        threads: lambda w, s=stage_name: cores(StageContext(CONFIG, w.run, s))
         resources:
             **PLANS.resources(stage_name),
         params:

@@ -15,6 +15,7 @@ from trainrelay.operations.report import write_report
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.records import FileDigest, Identity
 from trainrelay.system.files import read_record, write_json
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
 from trainrelay.training.state import read
 
@@ -37,7 +38,7 @@ def accepted(
 
 def test_what_nothing_blocks_needs_no_word(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.train()
-    write_train_record(disk.config(), read(disk.config(), "r", "s"))
+    write_train_record(read(StageContext(disk.config(), "r", "s")))
     with pytest.raises(UserError, match="nothing is blocked, so there is nothing to accept"):
         accepted(disk, monkeypatch)
     assert not disk.paths.accepted.exists()
@@ -45,7 +46,7 @@ def test_what_nothing_blocks_needs_no_word(disk: OnDisk, monkeypatch: pytest.Mon
 
 def test_a_blocked_checkpoint_is_accepted(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.train()
-    write_train_record(disk.config(), read(disk.config(), "r", "s"))
+    write_train_record(read(StageContext(disk.config(), "r", "s")))
     (disk.paths.folder / "attempts/001/trainer.log").unlink()  # without its log nothing speaks for it
     accepted(disk, monkeypatch)
     assert disk.paths.accepted.exists()
@@ -55,7 +56,7 @@ def test_what_lies_set_aside_may_be_trained_once_more(disk: OnDisk, monkeypatch:
     disk.train()
     disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
     accepted(disk, monkeypatch, retrain=True)
-    assert stage_plan(disk.config(), "r", "s").action == "train"
+    assert stage_plan(StageContext(disk.config(), "r", "s")).action == "train"
 
 
 CHANGED = {"options": {"optimizer.lr": 0.2}}
@@ -64,14 +65,14 @@ CHANGED = {"options": {"optimizer.lr": 0.2}}
 def test_both_kinds_stand_beside_each_other(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint is accepted, a change is accepted and reverted: the checkpoint still is."""
     disk.train()
-    write_train_record(disk.config(), read(disk.config(), "r", "s"))
+    write_train_record(read(StageContext(disk.config(), "r", "s")))
     (disk.paths.folder / "attempts/001/trainer.log").unlink()
     accepted(disk, monkeypatch)
     changed = disk.config(guard_gpu_h=0.0, **CHANGED)
-    assert stage_plan(changed, "r", "s").action == "refuse"
+    assert stage_plan(StageContext(changed, "r", "s")).action == "refuse"
     accepted(disk, monkeypatch, retrain=True, config=changed)
-    assert stage_plan(changed, "r", "s").action == "retrain"
-    assert "taken as it is" in stage_plan(disk.config(), "r", "s").reason
+    assert stage_plan(StageContext(changed, "r", "s")).action == "retrain"
+    assert "taken as it is" in stage_plan(StageContext(disk.config(), "r", "s")).reason
 
 
 def test_an_earlier_version_wrote_both_to_one_file(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,8 +80,8 @@ def test_an_earlier_version_wrote_both_to_one_file(disk: OnDisk, monkeypatch: py
     changed = disk.config(guard_gpu_h=0.0, **CHANGED)
     accepted(disk, monkeypatch, retrain=True, config=changed)
     disk.paths.may_retrain.rename(disk.paths.accepted)
-    assert stage_plan(changed, "r", "s").action == "retrain"
-    assert stage_plan(disk.config(), "r", "s").reason == "2 of 2 epochs trained"
+    assert stage_plan(StageContext(changed, "r", "s")).action == "retrain"
+    assert stage_plan(StageContext(disk.config(), "r", "s")).reason == "2 of 2 epochs trained"
 
 
 def test_a_retraining_of_what_has_not_changed_is_not_accepted(
@@ -129,7 +130,7 @@ def test_the_checkpoint_of_a_training_that_is_not_asked_for_is_not_accepted(
 ) -> None:
     """Its train.json is there, though."""
     disk.train()
-    write_train_record(disk.config(), read(disk.config(), "r", "s"))
+    write_train_record(read(StageContext(disk.config(), "r", "s")))
     (disk.paths.folder / "attempts/001/trainer.log").unlink()
     with pytest.raises(UserError, match=r"r/s is not the training that the config asks for now \(.*0\.2"):
         accepted(disk, monkeypatch, config=disk.config(**CHANGED))

@@ -13,6 +13,7 @@ from trainrelay.errors import Refusal
 from trainrelay.operations import train
 from trainrelay.supervise import StageJob
 from trainrelay.training.checkout import code
+from trainrelay.training.context import StageContext
 
 pytestmark = pytest.mark.process
 
@@ -53,7 +54,7 @@ def change(disk: OnDisk) -> None:
 
 def test_the_same_code_says_nothing(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Started):
-        train.train_stage(disk.config(epochs=3), "r", "s")
+        train.train_stage(StageContext(disk.config(epochs=3), "r", "s"))
     assert "code" not in capsys.readouterr().err
 
 
@@ -62,7 +63,7 @@ def test_other_code_is_warned_about_recorded_and_its_changes_kept(
 ) -> None:
     change(disk)
     with pytest.raises(Started, match=r"^[0-9a-f]{40} with changes [0-9a-f]{12}$"):
-        train.train_stage(disk.config(epochs=3), "r", "s")
+        train.train_stage(StageContext(disk.config(epochs=3), "r", "s"))
     assert "warning: r/s: the trainer's code was" in capsys.readouterr().err
     (kept,) = disk.paths.folder.glob("code-*.diff")
     assert "+print('changed')" in kept.read_text()
@@ -72,7 +73,7 @@ def test_other_code_is_refused_where_the_config_says_so(disk: OnDisk) -> None:
     change(disk)
     config = disk.config(epochs=3).model_copy(update={"on_code_change": "refuse"})
     with pytest.raises(Refusal, match="on_code_change: warn"):
-        train.train_stage(config, "r", "s")
+        train.train_stage(StageContext(config, "r", "s"))
 
 
 def test_a_folder_without_git_has_no_code_state(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from trainrelay.errors import NoProgress
 from trainrelay.operations.analyze import analyze_stage
 from trainrelay.records import Analysis, Finding
 from trainrelay.trainers import Launch, LaunchRequest
+from trainrelay.training.context import StageContext
 
 LAUNCH = ToyByRate.launch
 pytestmark = pytest.mark.process
@@ -33,7 +34,7 @@ def analysed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *habits: str) -> t
         monkeypatch.setattr(ToyByRate, "launch", launch)
         with suppress(NoProgress):
             project.train()
-    analysis = analyze_stage(project.config(), "r", "s")
+    analysis = analyze_stage(StageContext(project.config(), "r", "s"))
     (finding,) = (one for one in analysis.findings if one.check == "attempts")
     return analysis, finding
 

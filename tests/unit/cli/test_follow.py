@@ -14,6 +14,7 @@ from support.supervising import eventually
 from trainrelay.errors import Interrupted, Refusal
 from trainrelay.operations import train
 from trainrelay.supervise import acquire
+from trainrelay.training.context import StageContext
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_training_that_another_completes_is_complete_here_too(
     disk: OnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with another(disk, capsys, disk.train):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
     assert disk.paths.train.exists()
 
 
@@ -66,7 +67,7 @@ def test_a_training_that_another_ends_early_is_not_started_again_here(
         pytest.raises(Interrupted, match=r"followed has ended: .*Run the same command again"),
         another(disk, capsys, lambda: None),
     ):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
 
 
 def test_inside_an_allocation_it_refuses_so_that_no_gpus_idle(
@@ -78,4 +79,4 @@ def test_inside_an_allocation_it_refuses_so_that_no_gpus_idle(
         acquire(disk.paths.supervision, "r/s", print, lambda: False),
         pytest.raises(Refusal, match=r"r/s is training already: .*trainrelay stop r/s"),
     ):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))

@@ -16,6 +16,7 @@ from trainrelay.system.files import read_record, write_json
 from trainrelay.trainers import TRAINERS
 from trainrelay.training import state
 from trainrelay.training.attempts import list_attempts
+from trainrelay.training.context import StageContext
 from trainrelay.training.owners import owner_of
 from trainrelay.training.plan import stage_plan
 
@@ -90,7 +91,7 @@ class TestGone:
         before = sorted(toy.checkout.rglob("*"))
         said = refusal(toy)
         assert f"{work_dir} held the checkpoint of epoch 3 and does not now; put it back" in said
-        assert stage_plan(toy.config(**MORE), "r", "s").action == "refuse"
+        assert stage_plan(StageContext(toy.config(**MORE), "r", "s")).action == "refuse"
         assert sorted(toy.checkout.rglob("*")) == before
         shutil.rmtree(work_dir, ignore_errors=True)
         work_dir.with_name("on another disk").rename(work_dir)
@@ -105,7 +106,9 @@ class TestGone:
     ) -> None:
         away(toy.paths().work_dir)
         command = "mv " + refusal(toy).rpartition(": mv ")[2]
-        assert stage_plan(toy.config(), "r", "s").action == "nothing"  # complete as it was asked for before
+        assert (
+            stage_plan(StageContext(toy.config(), "r", "s")).action == "nothing"
+        )  # complete as it was asked for before
         subprocess.run(command, shell=True, check=True)
         toy.train(**MORE)
         assert (newest(toy).number, newest(toy).resumed_from, newest(toy).end) == (1, None, "done")
@@ -174,7 +177,7 @@ class TestNested:
             Refusal, match=r"s/sub is inside of the work dir of another training.*set another"
         ):
             other.train()
-        assert stage_plan(other.config(), "r", "s").action == "refuse"
+        assert stage_plan(StageContext(other.config(), "r", "s")).action == "refuse"
         assert not other.paths().work_dir.exists()
         (toy.checkout / "owner.json").write_text('{"owner": "of something else"}')
         ToyProject(toy.checkout, other.out, "work_dirs/other").train()
@@ -196,7 +199,7 @@ class TestNested:
         toy.train(options={"optimizer.lr": 0.2})
         assert ours.with_name("s.old-1").is_dir()
         moved = ToyProject(toy.checkout, other.out, "work_dirs/s.sub")
-        assert state.current(moved.config(), "r", "s").kind == "complete"
+        assert state.current(StageContext(moved.config(), "r", "s")).kind == "complete"
         moved.train(**MORE)
         assert newest(moved).resumed_from
 
@@ -206,7 +209,7 @@ def test_a_launch_does_not_start_from_scratch_where_its_work_dir_vanishes_meanwh
     from trainrelay.operations.train import stage_job  # noqa: PLC0415
     from trainrelay.supervise.resume import resume_point  # noqa: PLC0415
 
-    job = stage_job(toy.config(**MORE), state.read(toy.config(**MORE), "r", "s"))
+    job = stage_job(state.read(StageContext(toy.config(**MORE), "r", "s")))
     assert read_record(toy.paths().identity, Identity)
     looks_empty(toy.paths().work_dir)
     with pytest.raises(Refusal, match="held the checkpoint of epoch 3 and does not now"):

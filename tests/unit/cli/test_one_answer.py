@@ -24,6 +24,7 @@ from trainrelay.operations.train import train_stage
 from trainrelay.records import AttemptRecord, EpochBases, Identity
 from trainrelay.system.files import write_json
 from trainrelay.training import state
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
 from trainrelay.training.signature import ingredients
 
@@ -78,29 +79,29 @@ class OneFile:
             "final_checkpoint": inspect(final, 1) if final else None,
         }
         write_json(folder / "attempt.json", AttemptRecord.model_validate({**record, **changes}))
-        parts = ingredients(self.config(), "r", "s")
+        parts = ingredients(StageContext(self.config(), "r", "s"))
         write_json(
             self.paths.identity, Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None)
         )
 
     def refused(self, config: Config) -> str:
         """The sentence that all three say."""
-        said = state.current(config, "r", "s")
+        said = state.current(StageContext(config, "r", "s"))
         assert said.kind == "refused", said
-        assert stage_plan(config, "r", "s").reason == said.reason
+        assert stage_plan(StageContext(config, "r", "s")).reason == said.reason
         for verb in (train_stage, promote_stage):
             with pytest.raises(Refusal) as refused:
-                verb(config, "r", "s")
+                verb(StageContext(config, "r", "s"))
             assert str(refused.value) == f"r/s: {said.reason}"
         return said.reason
 
     def completes(self, config: Config) -> int | None:
         """The epoch that all three agree on and that is promoted."""
-        train_stage(config, "r", "s")
-        assert state.current(config, "r", "s").kind == "complete"
-        assert stage_plan(config, "r", "s").action == "nothing"
-        promote_stage(config, "r", "s")
-        facts = state.read(config, "r", "s")
+        train_stage(StageContext(config, "r", "s"))
+        assert state.current(StageContext(config, "r", "s")).kind == "complete"
+        assert stage_plan(StageContext(config, "r", "s")).action == "nothing"
+        promote_stage(StageContext(config, "r", "s"))
+        facts = state.read(StageContext(config, "r", "s"))
         assert facts.train
         return facts.train.final_checkpoint.epoch
 
@@ -131,7 +132,7 @@ def test_raised_and_lowered_again_where_the_one_file_is_written_over(
     further(stage)
     said = stage.refused(stage.config())
     assert "epochs is 3, but 4 epochs are trained and epoch 3 has no checkpoint; set epochs: 4" in said
-    assert state.current(stage.config(epochs=4), "r", "s").kind == "resumable"
+    assert state.current(StageContext(stage.config(epochs=4), "r", "s")).kind == "resumable"
     accepted(stage.config(), monkeypatch)
     assert stage.completes(stage.config()) == 4
 
@@ -141,10 +142,10 @@ def test_lowered_while_it_trains_towards_more(stage: OneFile) -> None:
     """Nobody saw it finish 3 epochs, as it was killed after the fourth: no start says that it did."""
     stage.save(4)
     stage.attempt(1, 5)
-    said = state.current(stage.config(), "r", "s")
+    said = state.current(StageContext(stage.config(), "r", "s"))
     assert said.kind == "refused"
     with pytest.raises(Refusal, match="set epochs: 4, or take what is there as it is"):
-        train_stage(stage.config(), "r", "s")
+        train_stage(StageContext(stage.config(), "r", "s"))
     assert stage.completes(stage.config(epochs=4)) == 4
 
 
@@ -153,7 +154,10 @@ def test_a_trainer_that_went_past_what_it_was_asked_for_is_finished(stage: OneFi
     assert stage.completes(stage.config()) == 4
     stage.attempt(2, 6)  # raised and killed before it saved
     assert stage.completes(stage.config()) == 4
-    assert "epochs raised from 4 to 6" not in state.current(stage.config(epochs=6), "r", "s").reason
+    assert (
+        "epochs raised from 4 to 6"
+        not in state.current(StageContext(stage.config(epochs=6), "r", "s")).reason
+    )
 
 
 def test_what_is_promoted_stays_complete_when_its_files_are_deleted(stage: OneFile) -> None:
@@ -197,4 +201,4 @@ def test_a_promotion_says_that_the_training_is_not_finished_as_train_does(stage:
     """train.json is there from before."""
     further(stage)
     with pytest.raises(Refusal, match=r"r/s is resumable: .*; run: snakemake --forcerun train_s"):
-        promote_stage(stage.config(epochs=5), "r", "s")
+        promote_stage(StageContext(stage.config(epochs=5), "r", "s"))

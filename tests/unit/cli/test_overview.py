@@ -17,6 +17,7 @@ from trainrelay.operations import train
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import NeedsDecision, Outcome, StageJob
 from trainrelay.system.files import read_record
+from trainrelay.training.context import StageContext
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
 
     monkeypatch.setattr(train.supervise, "train", crash)
     with pytest.raises(TrainrelayError, match="crashed"):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
     assert pages(disk) == {"index.html", "r/report.html"}
     assert "Something failed" in (disk.base / "runs/index.html").read_text(encoding="utf-8")
 

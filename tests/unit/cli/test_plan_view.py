@@ -19,6 +19,7 @@ from trainrelay.errors import SlurmError
 from trainrelay.records import AttemptRecord
 from trainrelay.slurm import Start
 from trainrelay.system.files import write_json
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan, stage_plan
 
 NOW = datetime(2026, 1, 31, 10, 0, 0)
@@ -42,19 +43,22 @@ def measured(disk: OnDisk) -> None:
 
 def test_a_stage_that_was_measured_is_priced_with_its_reckoning(disk: OnDisk) -> None:
     measured(disk)
-    planned = stage_plan(disk.config(epochs=4), "r", "s")
+    planned = stage_plan(StageContext(disk.config(epochs=4), "r", "s"))
     assert view.price(planned) == ("16.0 GPU-hours (2 epochs x 100 iterations x 36 s x 8; 16.0 so far)")
 
 
 def test_a_stage_that_was_not_is_unknown_and_the_line_says_how_to_learn_it(disk: OnDisk) -> None:
-    said = view.price(stage_plan(disk.config(), "r", "s"))
+    said = view.price(stage_plan(StageContext(disk.config(), "r", "s")))
     assert said.startswith("unknown GPU-hours until the first attempt has run; ")
     assert "trainrelay watch r/s" in said
 
 
 def test_a_complete_stage_costs_nothing_more(disk: OnDisk) -> None:
     measured(disk)
-    assert view.price(stage_plan(disk.config(), "r", "s")) == "nothing more now; 16.0 so far (GPU-hours)"
+    assert (
+        view.price(stage_plan(StageContext(disk.config(), "r", "s")))
+        == "nothing more now; 16.0 so far (GPU-hours)"
+    )
 
 
 def two_stages(disk: OnDisk, **trainer: Any) -> Config:
@@ -127,7 +131,7 @@ def test_sentences_are_broken_at_a_terminals_edge_and_commands_never(
     path = written(disk, disk.config())
     assert main(["plan", "--configfile", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    planned = stage_plan(disk.config(), "r", "s")
+    planned = stage_plan(StageContext(disk.config(), "r", "s"))
     assert f"  sbatch   {shlex.join(planned.sbatch)}" in lines
     argv = shlex.join(planned.launch.argv)
     assert any(line.startswith("  command  ") and line.endswith(argv) for line in lines)

@@ -19,6 +19,7 @@ from trainrelay.operations import probe
 from trainrelay.records import ProbeResult
 from trainrelay.trainers import LaunchRequest, Rung
 from trainrelay.training import state
+from trainrelay.training.context import StageContext
 
 ERROR = "RuntimeError: Distributed package doesn't have NCCL built in"
 SPEEDS = {"nccl-no-p2p": {25: 11.0, 256: 12.345}, "gloo": {25: 1.5, 256: 2.0}, "own": {25: 3.0, 256: 4.0}}
@@ -174,4 +175,4 @@ def test_a_real_probe_leaves_a_log_and_the_stage_as_fresh_as_it_was(
     assert typed(path) == 0
     assert "gloo  works" in capsys.readouterr().out
     assert "all_reduce" in (path.parent / "runs/r/s/probe/gloo.log").read_text()
-    assert state.judge(state.read(load_config(path), "r", "s")).kind == "fresh"
+    assert state.judge(state.read(StageContext(load_config(path), "r", "s"))).kind == "fresh"

@@ -20,6 +20,7 @@ from trainrelay.operations.train import train_stage
 from trainrelay.records import Acceptance, AttemptRecord, CheckpointRecord, Promotions, TrainRecord
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training import state
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
 
 NAN_LOSS = {"metrics": {"loss": lambda step: math.nan if step >= 150 else 5.0}}
@@ -45,45 +46,45 @@ def accepted(disk: OnDisk) -> str | None:
 
 def test_a_healthy_training_is_handed_on(disk: OnDisk) -> None:
     disk.train()
-    train_stage(disk.config(), "r", "s")
-    promote_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
+    promote_stage(StageContext(disk.config(), "r", "s"))
     assert target(disk).read_bytes() == WEIGHTS
     assert accepted(disk) is None
 
 
 def test_a_blocking_finding_keeps_the_checkpoint_where_it_is(disk: OnDisk) -> None:
     disk.train(log=NAN_LOSS)
-    train_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
     with pytest.raises(Refusal, match=r"non-finite: loss is NaN(?s:.*)trainrelay accept r/s --reason"):
-        promote_stage(disk.config(), "r", "s")
+        promote_stage(StageContext(disk.config(), "r", "s"))
     assert not target(disk).exists()
     assert not disk.paths.checkpoint.exists()
 
 
 def test_a_person_hands_on_this_checkpoint_in_spite_of_findings_and_no_other(disk: OnDisk) -> None:
     disk.train(log=NAN_LOSS)
-    train_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
     word = Acceptance(kind="gate", subject="another sha256", reason="looks good", at_s=9e9)
     write_json(disk.paths.accepted, word)
     with pytest.raises(Refusal):
-        promote_stage(disk.config(), "r", "s")
+        promote_stage(StageContext(disk.config(), "r", "s"))
     sha256 = disk.facts().file.sha256
     write_json(disk.paths.accepted, word.model_copy(update={"subject": sha256}))
-    promote_stage(disk.config(), "r", "s")
+    promote_stage(StageContext(disk.config(), "r", "s"))
     assert (target(disk).read_bytes(), accepted(disk)) == (WEIGHTS, "looks good")
 
 
 def test_without_a_gate_findings_do_not_stop_the_promotion_and_that_is_recorded(disk: OnDisk) -> None:
     disk.train(log=NAN_LOSS)
-    train_stage(disk.config(), "r", "s")
-    promote_stage(disk.config(gate=False), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
+    promote_stage(StageContext(disk.config(gate=False), "r", "s"))
     assert (target(disk).read_bytes(), accepted(disk)) == (WEIGHTS, "gate: off")
 
 
 def trained_and_promoted(disk: OnDisk, weights: bytes = WEIGHTS, **stage: Any) -> None:
     disk.train(weights=weights)
-    train_stage(disk.config(**stage), "r", "s")
-    promote_stage(disk.config(**stage), "r", "s")
+    train_stage(StageContext(disk.config(**stage), "r", "s"))
+    promote_stage(StageContext(disk.config(**stage), "r", "s"))
 
 
 def set_aside(disk: OnDisk, name: str) -> None:
@@ -137,7 +138,7 @@ def test_what_a_promotion_killed_before_its_end_has_written_is_still_ours(
 
 def test_the_history_names_every_copy_once_in_order(disk: OnDisk) -> None:
     trained_and_promoted(disk)
-    promote_stage(disk.config(), "r", "s")
+    promote_stage(StageContext(disk.config(), "r", "s"))
     trained = read_record(disk.paths.train, TrainRecord)
     assert trained is not None
     disk.checkpoint.write_bytes(b"trained further")
@@ -145,7 +146,7 @@ def test_the_history_names_every_copy_once_in_order(disk: OnDisk) -> None:
     write_json(disk.paths.train, trained.model_copy(update=further))
     attempt = disk.paths.folder / "attempts/001/attempt.json"
     write_json(attempt, read_record(attempt, AttemptRecord).model_copy(update=further))  # type: ignore[union-attr]
-    promote_stage(disk.config(), "r", "s")
+    promote_stage(StageContext(disk.config(), "r", "s"))
     record = read_record(disk.paths.promoted, Promotions)
     assert record is not None
     expected = [disk.facts(weights).file.sha256 for weights in (WEIGHTS, b"trained further")]
@@ -158,12 +159,12 @@ def test_a_foreign_target_is_refused_before_the_training_as_it_would_be_after(di
     target(disk).parent.mkdir(parents=True)
     target(disk).write_bytes(b"somebody's weights")
     with pytest.raises(Refusal) as before:
-        refuse_foreign_target(disk.config(), state.read(disk.config(), "r", "s"))
+        refuse_foreign_target(state.read(StageContext(disk.config(), "r", "s")))
     with pytest.raises(Refusal) as after:
         trained_and_promoted(disk)
     assert str(before.value) == str(after.value)
     overwriting = disk.config(promotion={"target": "ckpts/s.pth", "overwrite": True})
-    refuse_foreign_target(overwriting, state.read(overwriting, "r", "s"))
+    refuse_foreign_target(state.read(StageContext(overwriting, "r", "s")))
 
 
 @pytest.mark.parametrize("link", [True, False])
@@ -174,21 +175,21 @@ def test_a_target_that_is_no_file_is_refused_before_the_training(disk: OnDisk, l
     else:
         target(disk).mkdir()
     with pytest.raises(Refusal, match="symbolic link" if link else "is a folder"):
-        refuse_foreign_target(disk.config(), state.read(disk.config(), "r", "s"))
+        refuse_foreign_target(state.read(StageContext(disk.config(), "r", "s")))
 
 
 def test_our_own_target_no_target_or_none_at_all_does_not_stop_a_training(disk: OnDisk) -> None:
-    refuse_foreign_target(disk.config(), state.read(disk.config(), "r", "s"))
+    refuse_foreign_target(state.read(StageContext(disk.config(), "r", "s")))
     without = disk.config(promotion=None)
-    refuse_foreign_target(without, state.read(without, "r", "s"))
+    refuse_foreign_target(state.read(StageContext(without, "r", "s")))
     trained_and_promoted(disk)
     set_aside(disk, "s.old-1")
-    refuse_foreign_target(disk.config(), state.read(disk.config(), "r", "s"))
+    refuse_foreign_target(state.read(StageContext(disk.config(), "r", "s")))
 
 
 def without_logs(disk: OnDisk) -> None:
     disk.train()
-    train_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
     for log in disk.paths.folder.glob("attempts/*/*.log"):
         log.unlink()
 
@@ -196,17 +197,17 @@ def without_logs(disk: OnDisk) -> None:
 def test_deleted_logs_are_a_finding_that_closes_the_gate(disk: OnDisk) -> None:
     without_logs(disk)
     with pytest.raises(Refusal, match=r"  logs: (?s:.*)trainrelay accept r/s --reason"):
-        promote_stage(disk.config(), "r", "s")
+        promote_stage(StageContext(disk.config(), "r", "s"))
     assert not target(disk).exists()
 
 
 def test_deleted_logs_do_not_stop_an_accepted_or_ungated_checkpoint(disk: OnDisk) -> None:
     without_logs(disk)
-    promote_stage(disk.config(gate=False), "r", "s")
+    promote_stage(StageContext(disk.config(gate=False), "r", "s"))
     assert (target(disk).read_bytes(), accepted(disk)) == (WEIGHTS, "gate: off")
     subject = disk.facts().file.sha256
     write_json(disk.paths.accepted, Acceptance(kind="gate", subject=subject, reason="seen", at_s=9e9))
-    promote_stage(disk.config(), "r", "s")
+    promote_stage(StageContext(disk.config(), "r", "s"))
     assert accepted(disk) == "seen"
 
 
@@ -220,26 +221,26 @@ def test_epochs_lowered_below_what_is_kept_is_one_answer_from_plan_train_and_pro
 ) -> None:
     """And each of the two ways out that it names works."""
     disk.train()
-    train_stage(disk.config(), "r", "s")
-    said = state.current(lowered(disk), "r", "s").reason
+    train_stage(StageContext(disk.config(), "r", "s"))
+    said = state.current(StageContext(lowered(disk), "r", "s")).reason
     assert "epochs is 1, but 2 epochs are trained and epoch 1 has no checkpoint; set epochs: 2" in said
-    assert stage_plan(lowered(disk), "r", "s").action == "refuse"
-    assert said in stage_plan(lowered(disk), "r", "s").message()
+    assert stage_plan(StageContext(lowered(disk), "r", "s")).action == "refuse"
+    assert said in stage_plan(StageContext(lowered(disk), "r", "s")).message()
     for verb in (train_stage, promote_stage):
         with pytest.raises(Refusal, match=re.escape(said)):
-            verb(lowered(disk), "r", "s")
+            verb(StageContext(lowered(disk), "r", "s"))
     monkeypatch.setattr(accept, "configured", lambda _: lowered(disk))
     accept.run(argparse.Namespace(where="r/s", reason="I want it as it is", retrain=False))
-    train_stage(lowered(disk), "r", "s")
-    promote_stage(lowered(disk), "r", "s")
+    train_stage(StageContext(lowered(disk), "r", "s"))
+    promote_stage(StageContext(lowered(disk), "r", "s"))
     assert target(disk).read_bytes() == WEIGHTS
 
 
 def test_a_log_without_its_last_line_does_not_keep_a_finished_training_from_promotion(disk: OnDisk) -> None:
     """The checkpoint says that the last epoch is done; a trainer may print every Nth iteration only."""
     disk.train(log={"stop": (2, 40)})
-    train_stage(disk.config(), "r", "s")
-    promote_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
+    promote_stage(StageContext(disk.config(), "r", "s"))
     assert target(disk).read_bytes() == WEIGHTS
 
 
@@ -250,7 +251,7 @@ def test_a_log_of_no_known_format_is_a_warning_of_a_finished_training(
     disk.train()
     (log,) = disk.paths.folder.glob("attempts/*/*.log")
     log.write_text("step one\nstep two\n")
-    train_stage(disk.config(), "r", "s")
-    promote_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
+    promote_stage(StageContext(disk.config(), "r", "s"))
     assert target(disk).read_bytes() == WEIGHTS
     assert "warning: its numbers are not judged, only its checkpoint" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from trainrelay.supervise import acquire
 from trainrelay.system.files import read_record, sha256_of, write_json
 from trainrelay.trainers import TRAINERS
 from trainrelay.training import archiving, state
+from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.plan import stage_plan
 
@@ -74,7 +75,7 @@ def final(toy: ToyProject) -> Path:
 
 
 def kind(toy: ToyProject, **stage: object) -> str:
-    return state.current(toy.config(**stage), "r", "s").kind
+    return state.current(StageContext(toy.config(**stage), "r", "s")).kind
 
 
 def put_there(toy: ToyProject, rate: float) -> None:
@@ -101,8 +102,8 @@ class TestRevertedByHand:
         with pytest.raises(UserError):
             reverted.promote()
         assert not reverted.target.exists()
-        restore.restore_stage(reverted.config(), "r", "s", 2)
-        restore.restore_stage(reverted.config(), "r", "s")
+        restore.restore_stage(StageContext(reverted.config(), "r", "s"), 2)
+        restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         reverted.train()
         reverted.promote()
         assert sha256_of(reverted.target).sha256 == weights(reverted, 0.1)
@@ -131,7 +132,7 @@ class TestAnotherFile:
     def test_that_train_json_tells_of_is_not_promoted(self, toy: ToyProject) -> None:
         """train.json as an earlier version wrote it, from the file that was there."""
         put_there(toy, 0.2)
-        facts = state.read(toy.config(), "r", "s")
+        facts = state.read(StageContext(toy.config(), "r", "s"))
         assert facts.train
         file = facts.train.final_checkpoint.file.model_copy(update={"sha256": weights(toy, 0.2)})
         found = facts.train.final_checkpoint.model_copy(update={"file": file})
@@ -170,7 +171,7 @@ def test_a_next_stage_does_not_start_from_what_is_not_recorded(toy: ToyProject) 
     record = toy.paths().folder / "attempts/001/attempt.json"
     record.write_text(record.read_text().replace(weights(toy, 0.1), weights(toy, 0.2)))
     with pytest.raises(Refusal, match=r"r/s: .* is not the checkpoint that was recorded"):
-        train.train_stage(chain, "r", "t")
+        train.train_stage(StageContext(chain, "r", "t"))
     assert not (toy.out / "r/t/stage.json").exists()
 
 
@@ -190,9 +191,9 @@ class TestRestore:
     def test_brings_folder_and_work_dir_back_together(
         self, reverted: ToyProject, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        planned = stage_plan(reverted.config(), "r", "s")
+        planned = stage_plan(StageContext(reverted.config(), "r", "s"))
         assert "run: trainrelay restore r/s 1;" in planned.reason
-        restore.restore_stage(reverted.config(), "r", "s")
+        restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         said, told = capsys.readouterr()
         assert f"restored {reverted.paths().folder}.old-1 (what the config asks for now)" in said
         assert said.count(" -> ") == 4
@@ -203,9 +204,9 @@ class TestRestore:
 
     def test_and_back_again(self, reverted: ToyProject) -> None:
         before = snapshot(reverted)
-        restore.restore_stage(reverted.config(), "r", "s")
+        restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         assert kind(reverted, **CHANGED) == "changed"
-        restore.restore_stage(reverted.config(**CHANGED), "r", "s")
+        restore.restore_stage(StageContext(reverted.config(**CHANGED), "r", "s"))
         assert kind(reverted, **CHANGED) == "complete"
         assert sorted(before.values()) == sorted(snapshot(reverted).values())
 
@@ -215,7 +216,7 @@ class TestRestore:
         toy = ToyProject(make_checkout(tmp_path, monkeypatch, 0.1, 0.2), tmp_path / "runs", work_dir=None)
         toy.train()
         toy.train(**CHANGED)
-        restore.restore_stage(toy.config(), "r", "s")
+        restore.restore_stage(StageContext(toy.config(), "r", "s"))
         toy.train()
         assert sha256_of(final(toy)).sha256 == weights(toy, 0.1)
 
@@ -232,7 +233,7 @@ class TestRestore:
         toy.train(**CHANGED)
         names = sorted(path.name for path in paths.work_dir.parent.iterdir())
         assert names == ["s.old-1", "s.taken-2", "s.taken-2.old-1"]
-        restore.restore_stage(toy.config(), "r", "s")
+        restore.restore_stage(StageContext(toy.config(), "r", "s"))
         names = sorted(path.name for path in paths.work_dir.parent.iterdir())
         assert names == ["s", "s.taken-2", "s.taken-2.old-2"]
         toy.train()
@@ -244,7 +245,7 @@ class TestRestore:
         shutil.copy(final(reverted), archived)
         before = snapshot(reverted)
         with pytest.raises(Refusal, match=r"is not the recorded final checkpoint of .*nothing was moved"):
-            restore.restore_stage(reverted.config(), "r", "s")
+            restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         assert snapshot(reverted) == before
 
     def test_nothing_moves_while_something_trains(self, reverted: ToyProject) -> None:
@@ -253,7 +254,7 @@ class TestRestore:
             acquire(reverted.paths().supervision, "r/s", print, lambda: False),
             pytest.raises(Refusal, match="r/s"),
         ):
-            restore.restore_stage(reverted.config(), "r", "s")
+            restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         assert snapshot(reverted) == before
 
     @pytest.mark.parametrize("number", [1, 2, 3, 4])
@@ -263,7 +264,7 @@ class TestRestore:
         before = snapshot(reverted)
         monkeypatch.setattr(Path, "rename", failing(number, OSError(5, "Input/output error")))
         with pytest.raises(UserError, match="Input/output error; everything is where it was"):
-            restore.restore_stage(reverted.config(), "r", "s")
+            restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         assert snapshot(reverted) == before
 
     @pytest.mark.parametrize("number", [1, 2, 3, 4])
@@ -273,11 +274,13 @@ class TestRestore:
         with monkeypatch.context() as patched:
             patched.setattr(Path, "rename", failing(number, Killed()))
             with pytest.raises(Killed):
-                restore.restore_stage(reverted.config(), "r", "s")
+                restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         for _ in range(3):
-            told = stage_plan(reverted.config(), "r", "s").reason.partition("trainrelay restore r/s ")[2]
+            told = stage_plan(StageContext(reverted.config(), "r", "s")).reason.partition(
+                "trainrelay restore r/s "
+            )[2]
             if told:
-                restore.restore_stage(reverted.config(), "r", "s", int(told[0]))
+                restore.restore_stage(StageContext(reverted.config(), "r", "s"), int(told[0]))
         assert sha256_of(final(reverted)).sha256 == weights(reverted, 0.1)
         assert kind(reverted) == "complete"
 
@@ -286,16 +289,16 @@ class TestRestore:
     ) -> None:
         """And nothing tells Snakemake that it is promoted, or it would have nothing to do."""
         reverted.promote(**CHANGED)
-        restore.restore_stage(reverted.config(**CHANGED), "r", "s", 1)
+        restore.restore_stage(StageContext(reverted.config(**CHANGED), "r", "s"), 1)
         said = "is not the training that the config asks for now (config: optimizer.lr: 0.1 -> 0.2)"
         undo = "revert that, or run: trainrelay restore r/s 2"
         assert f"r/s {said}; {undo}" in capsys.readouterr().err
-        restore.restore_stage(reverted.config(**CHANGED), "r", "s", 2)
+        restore.restore_stage(StageContext(reverted.config(**CHANGED), "r", "s"), 2)
         assert not reverted.paths().checkpoint.exists()
 
     def test_names_what_there_is(self, fresh: ToyProject) -> None:
         with pytest.raises(UserError, match="r/s: no training of this stage is archived"):
-            restore.restore_stage(fresh.config(), "r", "s")
+            restore.restore_stage(StageContext(fresh.config(), "r", "s"))
 
 
 class Killed(BaseException):
@@ -340,10 +343,10 @@ class TestArchiving:
         with monkeypatch.context() as patched:
             patched.setattr(Path, "rename", failing(2, Killed()))
             with pytest.raises(Killed):
-                archiving.carry_out(archiving.moves_away(state.read(toy.config(), "r", "s")))
+                archiving.carry_out(archiving.moves_away(state.read(StageContext(toy.config(), "r", "s"))))
         with pytest.raises(Refusal, match=r"belongs to the archived .*run: trainrelay restore r/s 1"):
             toy.train(**CHANGED)
-        restore.restore_stage(toy.config(**CHANGED), "r", "s", 1)
+        restore.restore_stage(StageContext(toy.config(**CHANGED), "r", "s"), 1)
         toy.train(**CHANGED)
         assert sha256_of(final(toy)).sha256 == weights(toy, 0.2)
 
@@ -353,7 +356,7 @@ class TestArchiving:
         work_dir = fresh.paths().work_dir
         (work_dir / "dataset").mkdir(parents=True)
         fresh.train()
-        planned = stage_plan(fresh.config(**CHANGED), "r", "s")
+        planned = stage_plan(StageContext(fresh.config(**CHANGED), "r", "s"))
         assert (planned.action, "was in use before this training" in planned.reason) == ("refuse", True)
         with pytest.raises(Refusal, match="set another work_dir"):
             fresh.train(**CHANGED)
@@ -363,7 +366,7 @@ class TestArchiving:
         fresh.train(**CHANGED, **other)
         assert (work_dir / "dataset").is_dir()
         assert (work_dir / "epoch_4.pth").exists()
-        restore.restore_stage(fresh.config(epochs=4), "r", "s")
+        restore.restore_stage(StageContext(fresh.config(epochs=4), "r", "s"))
         assert kind(fresh, epochs=4) == "complete"
 
     @pytest.mark.long
@@ -373,7 +376,7 @@ class TestArchiving:
         fresh.train()
         work_dir.rename(work_dir.with_name("s.old-1"))
         fresh.train(**CHANGED)
-        restore.restore_stage(fresh.config(), "r", "s")
+        restore.restore_stage(StageContext(fresh.config(), "r", "s"))
         assert kind(fresh) == "complete"
 
     def test_an_owner_of_before_is_unknown_outside_of_the_stage_folder(self, toy: ToyProject) -> None:
@@ -466,6 +469,6 @@ class TestOwner:
 
 
 def test_restore_typed_twice_does_not_swap_the_trainings_again(reverted: ToyProject) -> None:
-    restore.restore_stage(reverted.config(), "r", "s")
+    restore.restore_stage(StageContext(reverted.config(), "r", "s"))
     with pytest.raises(UserError, match=r"is in place is the one that the config asks for.* restore r/s N"):
-        restore.restore_stage(reverted.config(), "r", "s")
+        restore.restore_stage(StageContext(reverted.config(), "r", "s"))

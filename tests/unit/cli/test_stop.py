@@ -22,10 +22,11 @@ from trainrelay.records import AttemptRecord, Place
 from trainrelay.supervise import acquire, order_file
 from trainrelay.supervise.ask import read_order
 from trainrelay.system.files import read_record, write_json
+from trainrelay.training.context import StageContext
 
 
 def stop(config: Config, where: str = "r/s", **options: Any) -> None:
-    stop_stage(config, *where.split("/"), **options)
+    stop_stage(StageContext(config, *where.split("/")), **options)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from trainrelay.supervise.lease.folder import add_claim, highest, write_beat
 from trainrelay.system.alive import TAG_VARIABLE, here
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training.attempts import PROCESSES
+from trainrelay.training.context import StageContext
 from trainrelay.training.state import read
 
 pytestmark = pytest.mark.process
@@ -59,7 +60,7 @@ def trained_one_epoch_on(disk: OnDisk, host: str) -> None:
 
 def launched(disk: OnDisk) -> None:
     with pytest.raises(InterruptedError):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_it_writes_to_a_work_dir_of_its_own_and_reads_the_old_one(
     identity = read_record(disk.paths.identity, Identity)
     assert identity
     assert [one and one.id for one in owners] == [identity.owner, identity.owner]
-    assert read(disk.config(), "r", "s").attempts[0].end == "lost"
+    assert read(StageContext(disk.config(), "r", "s")).attempts[0].end == "lost"
 
 
 def test_nothing_is_taken_over_while_the_trainer_of_a_container_can_be_seen_from_here(
@@ -93,18 +94,18 @@ def test_nothing_is_taken_over_while_the_trainer_of_a_container_can_be_seen_from
     trained_one_epoch_on(disk, "node9")
     silent_owner(disk)
     place = here().model_copy(update={"pid_namespace": "1"})
-    (record,) = read(disk.config(), "r", "s").attempts
+    (record,) = read(StageContext(disk.config(), "r", "s")).attempts
     attempt = disk.paths.folder / "attempts/001"
     write_json(attempt / "attempt.json", record.model_copy(update={"place": place, "supervisor_ticks": 1}))
     write_json(attempt / PROCESSES, Processes(tag="of r/s", place=place, known=((os.getpid(), 1),)))
     argv = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, env={TAG_VARIABLE: "of r/s"}) as trainer:
         with pytest.raises(Refusal, match=rf"\(pid {trainer.pid}\).* run: kill {trainer.pid}\b"):
-            train.train_stage(disk.config(), "r", "s")
+            train.train_stage(StageContext(disk.config(), "r", "s"))
         assert trainer.stdin
         trainer.stdin.close()
     assert highest(disk.paths.supervision / "lease") == 1
-    assert read(disk.config(), "r", "s").attempts[0].end is None
+    assert read(StageContext(disk.config(), "r", "s")).attempts[0].end is None
     launched(disk)
 
 
@@ -115,7 +116,7 @@ def test_a_later_launch_goes_on_in_that_work_dir(disk: OnDisk, started: list[Sta
     launched(disk)
     assert started[0].work_dirs == started[1].work_dirs
     (disk.paths.work_dir / "epoch_2.pth").write_bytes(b"of the old owner, who came back")
-    assert [epoch for epoch, _ in read(disk.config(), "r", "s").checkpoints] == [1]
+    assert [epoch for epoch, _ in read(StageContext(disk.config(), "r", "s")).checkpoints] == [1]
 
 
 def test_an_owner_that_released_its_lease_leaves_its_work_dir_to_the_next(
@@ -144,7 +145,7 @@ def test_a_changed_training_is_set_aside_with_all_its_work_dirs(
     launched(disk)
     (started[0].work_dirs.current / "epoch_2.pth").write_bytes(b"weights")
     with pytest.raises(InterruptedError):
-        train.train_stage(disk.config(guard_gpu_h=1e9, seed=7), "r", "s")
+        train.train_stage(StageContext(disk.config(guard_gpu_h=1e9, seed=7), "r", "s"))
     assert started[1].checkpoints() == []
     aside = disk.paths.folder.with_name("s.old-1")
     assert (aside / "work_dir/epoch_1.pth").exists()
@@ -158,7 +159,7 @@ def test_who_lost_the_lease_while_it_trained_writes_nothing_more(
 
     def train_and_lose(_job: StageJob, _console: Any, lease: Any) -> Outcome:
         disk.train()
-        attempt = read(disk.config(), "r", "s").attempts[0]
+        attempt = read(StageContext(disk.config(), "r", "s")).attempts[0]
         folder = disk.paths.supervision / "lease"
         place = Place(host="node9", machine="m", boot="b", pid_namespace="1")
         assert add_claim(
@@ -177,5 +178,5 @@ def test_who_lost_the_lease_while_it_trained_writes_nothing_more(
 
     monkeypatch.setattr(train.supervise, "train", train_and_lose)
     with pytest.raises(Fenced):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
     assert not disk.paths.train.exists()

@@ -14,6 +14,7 @@ from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.operations import train
 from trainrelay.preflight import too_few_gpus
 from trainrelay.supervise import StageJob
+from trainrelay.training.context import StageContext
 
 
 class Started(Exception):
@@ -34,14 +35,14 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
 @pytest.mark.process
 def test_a_fresh_stage_is_started(disk: OnDisk) -> None:
     with pytest.raises(Started):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
 
 
 def test_a_complete_stage_has_its_train_json_written_again_and_is_not_started(disk: OnDisk) -> None:
     disk.train()
-    train.train_stage(disk.config(), "r", "s")
+    train.train_stage(StageContext(disk.config(), "r", "s"))
     written = disk.paths.train.read_bytes()
-    train.train_stage(disk.config(), "r", "s")
+    train.train_stage(StageContext(disk.config(), "r", "s"))
     assert disk.paths.train.read_bytes() == written
 
 
@@ -54,7 +55,7 @@ def test_an_epoch_that_the_trainer_did_not_keep_is_named_with_those_that_it_did(
     for epoch in gone:
         disk.paths.work_dir.joinpath(f"epoch_{epoch}.pth").unlink()
     with pytest.raises(UserError, match=r"no checkpoint of epoch 1 is in .*/work_dir") as refused:
-        train.train_stage(disk.config(checkpoint={"epoch": 1}), "r", "s")
+        train.train_stage(StageContext(disk.config(checkpoint={"epoch": 1}), "r", "s"))
     assert there in str(refused.value)
     assert "epoch_1" not in str(refused.value)
 
@@ -63,7 +64,7 @@ def test_an_epoch_that_the_trainer_did_not_keep_is_named_with_those_that_it_did(
 def test_a_changed_training_is_set_aside_before_another_is_started(disk: OnDisk) -> None:
     disk.train()
     with pytest.raises(Started):
-        train.train_stage(disk.config(seed=7), "r", "s")
+        train.train_stage(StageContext(disk.config(seed=7), "r", "s"))
     assert not disk.checkpoint.exists()
     aside = disk.paths.folder.with_name("s.old-1")
     assert (aside / "work_dir/epoch_2.pth").read_bytes() == WEIGHTS
@@ -73,7 +74,7 @@ def test_a_changed_training_is_set_aside_before_another_is_started(disk: OnDisk)
 def test_a_changed_training_that_cost_more_than_the_guard_stays_where_it_is(disk: OnDisk) -> None:
     disk.train(hours=2.0)
     with pytest.raises(Refusal, match=r"16\.0 GPU-hours"):
-        train.train_stage(disk.config(seed=7), "r", "s")
+        train.train_stage(StageContext(disk.config(seed=7), "r", "s"))
     assert disk.checkpoint.read_bytes() == WEIGHTS
 
 
@@ -87,7 +88,7 @@ def test_a_copy_of_a_training_that_is_gone_is_not_resumed_from(disk: OnDisk) -> 
     shutil.rmtree(disk.paths.folder / "attempts")
     disk.paths.identity.unlink()
     with pytest.raises(Started):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
     assert not kept.exists()
     (aside,) = disk.paths.folder.glob("kept.old-*")
     assert (aside / disk.checkpoint.name).read_bytes() == WEIGHTS
@@ -98,7 +99,7 @@ def test_a_foreign_work_dir_is_refused_and_left_alone(disk: OnDisk) -> None:
     disk.paths.identity.unlink()
     shutil.rmtree(disk.paths.folder / "attempts")
     with pytest.raises(Refusal, match="which was not created by trainrelay"):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
     assert disk.checkpoint.read_bytes() == WEIGHTS
 
 
@@ -108,7 +109,7 @@ def test_what_lies_set_aside_is_not_trained_once_more_without_a_persons_word(dis
     with pytest.raises(
         Refusal, match=r"s\.old-1 holds exactly this training; to restore it, run: trainrelay restore r/s 1; "
     ):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
 
 
 @pytest.mark.process
@@ -121,7 +122,7 @@ def test_a_launch_that_a_person_must_mend_leaves_a_report(
 
     monkeypatch.setattr(train.supervise, "train", fail)
     with pytest.raises(type(error)):
-        train.train_stage(disk.config(), "r", "s")
+        train.train_stage(StageContext(disk.config(), "r", "s"))
     assert (disk.base / "runs/r/report.html").exists()
 
 
@@ -132,7 +133,7 @@ def test_a_stage_over_two_nodes_is_refused_outside_of_slurm_with_what_to_type(
     config = disk.config(resources={"gpu": 8, "nodes": 2})
     said = "is 2, and this is not a node of a Slurm job; run: snakemake --profile slurm"
     with pytest.raises(UserError, match=rf"^r/s: resources\.nodes {said}$"):
-        train.train_stage(config, "r", "s")
+        train.train_stage(StageContext(config, "r", "s"))
     assert not disk.paths.folder.exists()
 
 
@@ -142,7 +143,7 @@ def test_a_stage_over_two_nodes_is_started_on_the_first_of_them(
 ) -> None:
     FakeSlurm(disk.base / "slurm").install(monkeypatch)
     with pytest.raises(Started):
-        train.train_stage(disk.config(resources={"gpu": 8, "nodes": 2}), "r", "s")
+        train.train_stage(StageContext(disk.config(resources={"gpu": 8, "nodes": 2}), "r", "s"))
 
 
 def test_a_machine_with_fewer_gpus_than_ranks_is_refused_before_anything_moves(
@@ -152,10 +153,10 @@ def test_a_machine_with_fewer_gpus_than_ranks_is_refused_before_anything_moves(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     disk.train()
     with pytest.raises(UserError, match=r"^r/s: 8 ranks need a GPU each, and this machine shows [012] "):
-        train.train_stage(disk.config(seed=7), "r", "s")
+        train.train_stage(StageContext(disk.config(seed=7), "r", "s"))
     assert disk.checkpoint.read_bytes() == WEIGHTS
     # A complete stage trains nothing, so it needs no GPU.
-    train.train_stage(disk.config(), "r", "s")
+    train.train_stage(StageContext(disk.config(), "r", "s"))
 
 
 @pytest.mark.process
@@ -164,5 +165,5 @@ def test_fewer_cores_than_a_job_asked_for_are_said_and_refused_nowhere(
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with pytest.raises(Started):
-        train.train_stage(disk.config(resources={"gpu": 8, "cpus_per_gpu": 100_000}), "r", "s")
+        train.train_stage(StageContext(disk.config(resources={"gpu": 8, "cpus_per_gpu": 100_000}), "r", "s"))
     assert "800000 were asked for: data loading may be slow" in capsys.readouterr().err

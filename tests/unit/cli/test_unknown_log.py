@@ -18,6 +18,7 @@ from trainrelay.operations import analyze, report
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
 from trainrelay.trainers import Launch
+from trainrelay.training.context import StageContext
 
 UNKNOWN = "step 1 -> 0.75\nstep 2 -> \x1b[31m0.50\nstep 3 -> 0.25\n"
 
@@ -42,7 +43,7 @@ def empty(disk: OnDisk) -> None:
 def test_the_analysis_ends_0_and_says_that_nothing_was_judged(
     disk: OnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
     assert cli.main(["analyze", "--stage", "r/s"]) == 0
     assert "r/s: not judged: " in capsys.readouterr().err
     written = orjson.loads(disk.paths.analysis.read_bytes())
@@ -56,7 +57,7 @@ def test_the_analysis_ends_0_and_says_that_nothing_was_judged(
 @pytest.mark.process
 def test_the_report_shows_it(disk: OnDisk) -> None:
     """As it was written, read back from analysis.json."""
-    train_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
     assert cli.main(["analyze", "--stage", "r/s"]) == 0
     page = report.write_report(disk.config(), "r").read_text()
     assert "Not judged" in page
@@ -67,16 +68,16 @@ def test_a_trainer_that_prints_nothing_is_promoted_and_not_judged(
     disk: OnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty(disk)
-    train_stage(disk.config(), "r", "s")
+    train_stage(StageContext(disk.config(), "r", "s"))
     assert cli.main(["analyze", "--stage", "r/s"]) == 0
-    promote_stage(disk.config(), "r", "s")
+    promote_stage(StageContext(disk.config(), "r", "s"))
     assert "warning: its numbers are not judged, only its checkpoint" in capsys.readouterr().err
 
 
 def test_a_training_that_is_not_finished_has_no_such_verdict(disk: OnDisk) -> None:
     """Its first progress line may be yet to come."""
     with pytest.raises(LogError, match="no line of a known format"):
-        analyze.analyze_stage(disk.config(), "r", "s")
+        analyze.analyze_stage(StageContext(disk.config(), "r", "s"))
     assert not disk.paths.analysis.exists()
 
 

@@ -10,6 +10,7 @@ import pytest
 from trainrelay.config import Config, parse
 from trainrelay.errors import ConfigError
 from trainrelay.trainers import TRAINERS, TrainerConfig
+from trainrelay.training.context import StageContext
 from trainrelay.training.request import ladder, launch_request
 
 OWN: Mapping[str, Any] = {"one-network": {"backend": "nccl", "env": {"NCCL_SOCKET_IFNAME": "eth0"}}}
@@ -28,15 +29,14 @@ def problems(data: dict[str, Any]) -> list[str]:
 
 
 def first_launch(config: Config) -> tuple[list[str], dict[str, str]]:
-    request = launch_request(config, "r", "a", TrainerConfig(), None)
+    request = launch_request(StageContext(config, "r", "a"), TrainerConfig(), None)
     launch = TRAINERS["mmcv"].launch(request, {})
     return list(launch.argv), dict(launch.env)
 
 
 def test_a_rung_of_ones_own_is_a_name_for_backends() -> None:
     config = parse(data(backends=["one-network", "gloo"]))
-    stage = config.stage("r", "a")
-    assert [(rung.name, rung.backend) for rung in ladder(config, stage)] == [
+    assert [(rung.name, rung.backend) for rung in ladder(StageContext(config, "r", "a"))] == [
         ("one-network", "nccl"),
         ("gloo", "gloo"),
     ]

@@ -16,6 +16,7 @@ from trainrelay.records import Identity
 from trainrelay.supervise import read_events
 from trainrelay.system.files import write_json
 from trainrelay.training.attempts import list_attempts
+from trainrelay.training.context import StageContext
 from trainrelay.training.signature import ingredients
 from trainrelay.watching import StageWatch, remarks
 
@@ -33,7 +34,7 @@ def toy_config(folder: Path) -> Config:
     identity = Identity(
         run="toy",
         stage="stage1",
-        ingredients=ingredients(config, "toy", "stage1"),
+        ingredients=ingredients(StageContext(config, "toy", "stage1")),
         initial_checkpoint=None,
         work_dir=str(folder / "work dir ü"),
     )
@@ -49,7 +50,7 @@ def test_a_running_training_ends_resumably_and_the_way_on_is_told(
     boss = supervisor(tmp_path, templates, "waits-in-epoch-2", launch=True, leased=True)
     eventually(lambda: "Epoch [2]" in log_text(tmp_path))
     (running,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
-    stop_stage(config, "toy", "stage1")
+    stop_stage(StageContext(config, "toy", "stage1"))
     out, err = capsys.readouterr()
     assert not carrying(running.tag)
     assert "interrupted (stopped on request after epoch 2" in out
@@ -66,7 +67,7 @@ def test_a_trainer_whose_supervisor_died_on_this_host_is_ended_by_stop_itself(
     boss = supervisor(tmp_path, templates, "waits-in-epoch-2", launch=True, leased=True)
     eventually(lambda: "Epoch [2]" in log_text(tmp_path))
     (running,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
-    watched = StageWatch(config, "toy", "stage1")
+    watched = StageWatch(StageContext(config, "toy", "stage1"))
     assert watched.look().label != "orphaned"
     boss.send_signal(signal.SIGKILL)
     boss.communicate()
@@ -76,7 +77,7 @@ def test_a_trainer_whose_supervisor_died_on_this_host_is_ended_by_stop_itself(
     assert re.search(
         r"what it started still runs here: .*trainrelay stop toy/stage1", "\n".join(remarks([row]))
     )
-    stop_stage(config, "toy", "stage1")
+    stop_stage(StageContext(config, "toy", "stage1"))
     assert not carrying(running.tag)
     (ended,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
     assert ended.end == "lost"

@@ -13,6 +13,7 @@ from trainrelay.config import load_config, save_snapshot
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.system.hints import TYPED_VARIABLE, with_configfile
 from trainrelay.system.say import Teller
+from trainrelay.training.context import StageContext
 from trainrelay.training.launch_id import LAUNCH_VARIABLE, begin
 from trainrelay.training.state import read
 
@@ -38,7 +39,7 @@ def typed_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     disk = OnDisk(tmp_path)
     disk.make_checkout()
     disk.train()
-    write_train_record(disk.config(), read(disk.config(), "r", "s"))
+    write_train_record(read(StageContext(disk.config(), "r", "s")))
     (disk.paths.folder / "attempts/001/trainer.log").unlink()
     (tmp_path / "my.yaml").write_text(json.dumps(disk.config().model_dump(mode="json", by_alias=True)))
     return Path("my.yaml")

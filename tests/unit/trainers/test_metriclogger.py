@@ -19,8 +19,9 @@ from trainrelay.errors import UserError
 from trainrelay.records import EpochBases
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, StepSeen, Switch, TrainerConfig
 from trainrelay.trainers.argparse_config import read_arguments
+from trainrelay.training.context import StageContext
 from trainrelay.training.request import launch_request
-from trainrelay.training.signature import ingredients, trainer_config
+from trainrelay.training.signature import ingredients
 from trainrelay.training.state import epoch_bases
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -123,13 +124,13 @@ def test_a_script_that_cannot_be_read_is_a_problem_in_words(
 
 
 def test_a_changed_default_changes_what_the_training_is_and_a_comment_does_not(checkout: Path) -> None:
-    before = ingredients(config_of(checkout), "k", "train")
+    before = ingredients(StageContext(config_of(checkout), "k", "train"))
     (checkout / "main.py").write_text(SCRIPT.replace("parser = ", "parser =  # the arguments\\\n    ", 0))
-    assert ingredients(config_of(checkout), "k", "train") == before
+    assert ingredients(StageContext(config_of(checkout), "k", "train")) == before
     (checkout / "main.py").write_text(
         f"# a comment\n{SCRIPT}".replace("default=1e-4, type=float", "default=2e-4")
     )
-    after = ingredients(config_of(checkout), "k", "train")
+    after = ingredients(StageContext(config_of(checkout), "k", "train"))
     assert {key for key in after if after[key] != before[key]} == {"config: lr", "config: weight_decay"}
 
 
@@ -151,14 +152,16 @@ def test_a_changed_default_changes_what_the_training_is_and_a_comment_does_not(c
 def test_an_option_that_says_what_the_script_says_changes_nothing(
     checkout: Path, options: dict[str, Any]
 ) -> None:
-    assert ingredients(config_of(checkout, options=options), "k", "train") == ingredients(
-        config_of(checkout), "k", "train"
+    assert ingredients(StageContext(config_of(checkout, options=options), "k", "train")) == ingredients(
+        StageContext(config_of(checkout), "k", "train")
     )
 
 
 def test_two_texts_are_two_settings_though_they_are_one_number(checkout: Path) -> None:
     first, second = (
-        ingredients(config_of(checkout, options={"backbone": value}), "k", "train")["config: backbone"]
+        ingredients(StageContext(config_of(checkout, options={"backbone": value}), "k", "train"))[
+            "config: backbone"
+        ]
         for value in ("1.10", "1.1")
     )
     assert (first, second) == ("1.10", "1.1")
@@ -166,18 +169,18 @@ def test_two_texts_are_two_settings_though_they_are_one_number(checkout: Path) -
 
 def test_the_scripts_own_seed_is_the_stages_seed(checkout: Path) -> None:
     silent, said = config_of(checkout), config_of(checkout, seed=42)
-    assert ingredients(silent, "k", "train") == ingredients(said, "k", "train")
-    assert ingredients(config_of(checkout, seed=43), "k", "train")["seed"] == "43"
+    assert ingredients(StageContext(silent, "k", "train")) == ingredients(StageContext(said, "k", "train"))
+    assert ingredients(StageContext(config_of(checkout, seed=43), "k", "train"))["seed"] == "43"
 
 
 @pytest.mark.parametrize("key", ["output_dir", "resume", "epochs", "start_epoch", "dist_backend", "finetune"])
 def test_what_leaves_the_weights_alone_is_not_in_the_identity(checkout: Path, key: str) -> None:
-    assert f"config: {key}" not in ingredients(config_of(checkout), "k", "train")
+    assert f"config: {key}" not in ingredients(StageContext(config_of(checkout), "k", "train"))
 
 
 def test_an_option_stands_over_the_scripts_default(checkout: Path) -> None:
     config = config_of(checkout, options={"finetune": "weights.pth", "lr": 0.5})
-    facts = trainer_config(config, "k", "train")
+    facts = StageContext(config, "k", "train").trainer_config
     assert facts.literals["lr"] == 0.5
     assert KIND.config_initial_checkpoint(facts) == "weights.pth"
 
@@ -245,7 +248,9 @@ def test_the_scripts_own_parser_takes_the_command_line(checkout: Path) -> None:
 
 def test_the_request_of_a_config_tells_cpu_backend_and_the_earlier_stage(checkout: Path) -> None:
     config = config_of(checkout)
-    request = launch_request(config, "k", "next", trainer_config(config, "k", "next"), "ckpts/a.pth")
+    request = launch_request(
+        StageContext(config, "k", "next"), StageContext(config, "k", "next").trainer_config, "ckpts/a.pth"
+    )
     argv = list(KIND.launch(request, {}).argv)
     assert argv[argv.index("--device") + 1] == "cpu"
     assert argv[argv.index("--dist_backend") + 1] == "gloo"
@@ -473,16 +478,16 @@ def test_the_config_says_how_epochs_count_else_the_newest_attempt_else_nobody_kn
     first = an_attempt(1, epoch_bases=EpochBases(printed=0, saved=1))
     second = an_attempt(2, epoch_bases=EpochBases(printed=1, saved=0))
     config = counted_config(checkout)
-    assert epoch_bases(config, "k", ()) == EpochBases()
-    assert epoch_bases(config, "k", (first, second)) == EpochBases(printed=1, saved=0)
+    assert epoch_bases(StageContext(config, "k", "train"), ()) == EpochBases()
+    assert epoch_bases(StageContext(config, "k", "train"), (first, second)) == EpochBases(printed=1, saved=0)
     told = counted_config(checkout, epoch_base=1)
-    assert epoch_bases(told, "k", (first, second)) == EpochBases(printed=1, saved=1)
-    assert ingredients(told, "k", "train") == ingredients(config, "k", "train")
+    assert epoch_bases(StageContext(told, "k", "train"), (first, second)) == EpochBases(printed=1, saved=1)
+    assert ingredients(StageContext(told, "k", "train")) == ingredients(StageContext(config, "k", "train"))
 
 
 def test_kind_mmcv_counts_in_one_way_and_refuses_another(checkout: Path) -> None:
     mmcv = counted_config(checkout, kind="mmcv")
-    assert epoch_bases(mmcv, "k", (an_attempt(1),)) == EpochBases(printed=0, saved=0)
+    assert epoch_bases(StageContext(mmcv, "k", "train"), (an_attempt(1),)) == EpochBases(printed=0, saved=0)
     with pytest.raises(UserError, match=r"runs\.k\.trainer\.epoch_base: kind mmcv needs none"):
         counted_config(checkout, kind="mmcv", epoch_base=0)
 

@@ -17,9 +17,9 @@ import pytest
 from support.supervising import eventually
 from trainrelay.config import load_config
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, node, several_nodes
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import initial_checkpoint
 from trainrelay.training.request import launch_request
-from trainrelay.training.signature import trainer_config
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -27,9 +27,8 @@ SCRIPT = Path(node.__file__)
 
 
 def request_of(**changes: object) -> LaunchRequest:
-    config = load_config(ROOT / "config.yaml")
-    facts = trainer_config(config, "uniad", "stage2")
-    request = launch_request(config, "uniad", "stage2", facts, initial_checkpoint(config, "uniad", "stage2"))
+    at = StageContext(load_config(ROOT / "config.yaml"), "uniad", "stage2")
+    request = launch_request(at, at.trainer_config, initial_checkpoint(at))
     return replace(request, nodes=2, **changes)  # type: ignore[arg-type]
 
 

@@ -18,6 +18,7 @@ from trainrelay.records import RULES, Acceptance, Identity
 from trainrelay.supervise import StageJob
 from trainrelay.system.files import read_record
 from trainrelay.training import state
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan, retrain_accepted
 from trainrelay.training.signature import signature
 
@@ -63,25 +64,25 @@ def test_a_complete_training_is_left_as_it_is_and_asks_for_no_gpu(old: Project) 
     old.configure(lambda data: driving(data)["stage1"]["resources"].update(gpu=2))
     config = config_of(old)
     assert dag.Plans(config, []).resources("stage1")["gpu"](SimpleNamespace(run="driving")) == 0
-    train.train_stage(config, "driving", "stage1")
+    train.train_stage(StageContext(config, "driving", "stage1"))
     assert old.attempts() == {"stage1": 1, "stage2": 1, "pose": 1}
     assert planned(old) == WAITING
 
 
 def test_the_record_of_a_complete_training_holds_under_the_rules_of_its_time(old: Project) -> None:
-    facts = state.read(config_of(old), "driving", "stage1")
+    facts = state.read(StageContext(config_of(old), "driving", "stage1"))
     assert facts.train is not None
     assert facts.train.signature in facts.signatures
     assert facts.train.signature != signature(facts.ingredients, facts.epochs)
 
 
 def test_a_retraining_that_was_accepted_before_the_upgrade_stays_accepted(old: Project) -> None:
-    facts = state.read(config_of(old), "driving", "stage1")
+    facts = state.read(StageContext(config_of(old), "driving", "stage1"))
     assert facts.by_rules_1 is not None
     subject = signature(facts.by_rules_1, facts.epochs)
     accepted = Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0)
     facts.paths.accepted.write_text(accepted.model_dump_json())
-    assert retrain_accepted(state.read(config_of(old), "driving", "stage1"))
+    assert retrain_accepted(state.read(StageContext(config_of(old), "driving", "stage1")))
 
 
 class Started(Exception):
@@ -106,8 +107,8 @@ def test_a_half_trained_one_goes_on_and_its_record_counts_by_the_rules_of_today(
 ) -> None:
     run, stage = where.split("/")
     with pytest.raises(Started):
-        train.train_stage(config_of(not_started), run, stage)
-    facts = state.read(config_of(not_started), run, stage)
+        train.train_stage(StageContext(config_of(not_started), run, stage))
+    facts = state.read(StageContext(config_of(not_started), run, stage))
     assert facts.identity is not None
     assert facts.identity.format == RULES
     assert facts.identity.ingredients == facts.ingredients
@@ -123,10 +124,10 @@ def test_a_changed_old_training_keeps_the_record_of_its_rules_when_it_is_archive
     """What its work dir held before is not known, so that one stays where it is."""
     not_started.configure(lambda data: driving(data)["stage2"].update(seed=7))
     with pytest.raises(Refusal, match=r"may have been in use before .*set another work_dir in the config"):
-        train.train_stage(config_of(not_started), "driving", "stage2")
+        train.train_stage(StageContext(config_of(not_started), "driving", "stage2"))
     not_started.configure(lambda data: driving(data)["stage2"].update(work_dir="work_dirs/other"))
     with pytest.raises(Started):
-        train.train_stage(config_of(not_started), "driving", "stage2")
+        train.train_stage(StageContext(config_of(not_started), "driving", "stage2"))
     formats = [
         identity.format
         for name in ("stage2.old-1", "stage2")
@@ -134,7 +135,7 @@ def test_a_changed_old_training_keeps_the_record_of_its_rules_when_it_is_archive
     ]
     assert formats == [1, RULES]
     not_started.configure(lambda data: driving(data)["stage2"].pop("seed"))
-    twin = state.archived_twin(state.read(config_of(not_started), "driving", "stage2"))
+    twin = state.archived_twin(state.read(StageContext(config_of(not_started), "driving", "stage2")))
     assert twin is not None
     assert twin.folder.name == "stage2.old-1"
 
@@ -144,7 +145,7 @@ def test_once_it_went_on_what_says_the_inherited_value_is_no_change(
     not_started: Project,
 ) -> None:
     with pytest.raises(Started):
-        train.train_stage(config_of(not_started), "driving", "stage2")
+        train.train_stage(StageContext(config_of(not_started), "driving", "stage2"))
     config = not_started.folder / "workflow/demo/driving/projects/configs/stage2_e2e/e2e.py"
     config.write_text(config.read_text() + "data = dict(samples_per_gpu=4, train=dict(seed=0))\n")
     assert planned(not_started)["driving/stage2"] == "resume"

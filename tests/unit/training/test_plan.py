@@ -12,6 +12,7 @@ from trainrelay.dag import Plans
 from trainrelay.records import Acceptance, AttemptRecord
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training import state
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
 from trainrelay.training.signature import signature
 
@@ -25,7 +26,7 @@ def disk(tmp_path: Path) -> OnDisk:
 
 
 def action(disk: OnDisk, guard_gpu_h: float = 8.0, **stage: object) -> str:
-    return stage_plan(disk.config(guard_gpu_h, **stage), "r", "s").action
+    return stage_plan(StageContext(disk.config(guard_gpu_h, **stage), "r", "s")).action
 
 
 def test_a_complete_training_asks_for_nothing(disk: OnDisk) -> None:
@@ -38,13 +39,13 @@ def test_more_gpu_hours_than_the_guard_are_not_set_aside(disk: OnDisk) -> None:
 
 
 def test_the_refusal_names_the_price_the_limit_and_what_to_type(disk: OnDisk) -> None:
-    reason = stage_plan(disk.config(seed=7), "r", "s").reason
+    reason = stage_plan(StageContext(disk.config(seed=7), "r", "s")).reason
     assert "16.0 GPU-hours (retrain_guard_gpu_h: 8)" in reason
     assert 'trainrelay accept r/s --retrain --reason "..."' in reason
 
 
 def test_a_persons_word_holds_for_this_change_and_no_other(disk: OnDisk) -> None:
-    facts = state.read(disk.config(seed=7), "r", "s")
+    facts = state.read(StageContext(disk.config(seed=7), "r", "s"))
     subject = signature(facts.ingredients, facts.epochs)
     write_json(disk.paths.accepted, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
     assert action(disk, seed=7) == "retrain"
@@ -52,19 +53,19 @@ def test_a_persons_word_holds_for_this_change_and_no_other(disk: OnDisk) -> None
 
 
 def test_raised_epochs_go_on_from_the_newest_checkpoint(disk: OnDisk) -> None:
-    planned = stage_plan(disk.config(epochs=4), "r", "s")
+    planned = stage_plan(StageContext(disk.config(epochs=4), "r", "s"))
     assert (planned.action, planned.doing) == ("extend", "continues from epoch 2 to 4")
     assert str(disk.checkpoint) in " ".join(planned.launch.argv)
 
 
 def test_the_room_that_a_kept_copy_takes_is_in_the_plan(disk: OnDisk) -> None:
     """Its size is the trainer's own file's, so it is known once there is one."""
-    assert stage_plan(disk.config(epochs=4), "r", "s").notes == ()
+    assert stage_plan(StageContext(disk.config(epochs=4), "r", "s")).notes == ()
     kept = disk.paths.folder / "kept/epoch_1.pth"
     kept.parent.mkdir()
     with kept.open("wb") as file:
         file.truncate(1_500_000_000)
-    notes = stage_plan(disk.config(epochs=4), "r", "s").notes
+    notes = stage_plan(StageContext(disk.config(epochs=4), "r", "s")).notes
     assert notes == ("keeps a copy of epoch_1.pth, which the trainer overwrites: 1.5 GB",)
 
 
@@ -72,10 +73,10 @@ def test_more_epochs_of_a_schedule_over_all_epochs_are_warned_about(disk: OnDisk
     config = disk.base / "checkout/a.py"
     config.write_text(config.read_text() + "lr_config = dict(policy='step')\n")
     disk.identify()
-    assert "warning" not in stage_plan(disk.config(epochs=3), "r", "s").reason
+    assert "warning" not in stage_plan(StageContext(disk.config(epochs=3), "r", "s")).reason
     config.write_text(config.read_text().replace("step", "CosineAnnealing"))
     disk.identify()
-    planned = stage_plan(disk.config(epochs=3), "r", "s")
+    planned = stage_plan(StageContext(disk.config(epochs=3), "r", "s"))
     assert planned.action == "extend"
     assert "warning: CosineAnnealing spans all epochs" in planned.reason
 
@@ -84,7 +85,7 @@ def test_a_change_that_is_taken_back_finds_the_training_that_was_set_aside(disk:
     folder = disk.paths.folder
     aside = folder.with_name("s.old-1")
     folder.rename(aside)
-    planned = stage_plan(disk.config(), "r", "s")
+    planned = stage_plan(StageContext(disk.config(), "r", "s"))
     assert planned.action == "refuse"
     assert (
         f"{aside} holds exactly this training; to restore it, run: trainrelay restore r/s 1" in planned.reason
@@ -96,7 +97,7 @@ def test_a_change_that_is_taken_back_finds_the_training_that_was_set_aside(disk:
 
 def test_a_person_may_train_it_once_more_all_the_same(disk: OnDisk) -> None:
     disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
-    facts = state.read(disk.config(), "r", "s")
+    facts = state.read(StageContext(disk.config(), "r", "s"))
     subject = signature(facts.ingredients, facts.epochs)
     disk.paths.folder.mkdir()
     write_json(disk.paths.accepted, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
@@ -105,7 +106,7 @@ def test_a_person_may_train_it_once_more_all_the_same(disk: OnDisk) -> None:
 
 def test_a_trainer_config_that_cannot_be_read_is_noted(disk: OnDisk) -> None:
     (disk.base / "checkout/a.py").write_text("optimizer = dict(")
-    planned = stage_plan(disk.config(100.0, seed=7), "r", "s")
+    planned = stage_plan(StageContext(disk.config(100.0, seed=7), "r", "s"))
     assert any("a.py cannot be read: " in note for note in planned.notes)
 
 
@@ -146,8 +147,8 @@ def test_a_time_limit_is_not_judged_where_nothing_was_measured(disk: OnDisk) -> 
 
 def test_a_plan_over_two_nodes_shows_the_command_its_flags_and_what_it_costs(disk: OnDisk) -> None:
     """An hour of one node's 8 GPUs becomes an hour of 16; where it is planned there need be no Slurm."""
-    before = stage_plan(disk.config(epochs=4), "r", "s")
-    planned = stage_plan(disk.config(epochs=4, resources={"gpu": 8, "nodes": 2}), "r", "s")
+    before = stage_plan(StageContext(disk.config(epochs=4), "r", "s"))
+    planned = stage_plan(StageContext(disk.config(epochs=4, resources={"gpu": 8, "nodes": 2}), "r", "s"))
     assert planned.launch.argv[:2] == ("srun", "--nodes=2")
     assert "--master_addr=first-node" in planned.launch.argv
     assert {"--nodes=2", "--ntasks-per-node=1"} <= set(planned.sbatch)

@@ -15,6 +15,7 @@ from bench.planning import sweep
 from support.project import REPOSITORY
 from trainrelay.config import Config, parse
 from trainrelay.dag import Plans
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan
 from trainrelay.training.request import cores
 
@@ -108,7 +109,7 @@ def all_that_rules_ask(stages: int) -> Callable[[], object]:
         for name in config.stage_names:
             asks = [*plans.signature_params(name), *plans.resources(name).values()]
             for run in config.runs_with(name):
-                cores(config, run, name)
+                cores(StageContext(config, run, name))
                 assert all(one(SimpleNamespace(run=run)) is not None for one in asks)
 
     return ask

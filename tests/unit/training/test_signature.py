@@ -9,6 +9,7 @@ import pytest
 
 from trainrelay.config import Config, parse
 from trainrelay.trainers import option_text
+from trainrelay.training.context import StageContext
 from trainrelay.training.signature import UNREADABLE, differences, ingredients, signature
 
 
@@ -31,7 +32,7 @@ def config_of(
 
 
 def parts(checkout: Path, stage: str = "a", **changes: Any) -> dict[str, str]:
-    return ingredients(config_of(checkout, **changes), "r", stage)
+    return ingredients(StageContext(config_of(checkout, **changes), "r", stage))
 
 
 @pytest.mark.parametrize(

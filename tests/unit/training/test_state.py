@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from trainrelay.config import StagePaths
+from trainrelay.config import parse
 from trainrelay.errors import UserError
 from trainrelay.records import (
     Acceptance,
@@ -25,6 +25,7 @@ from trainrelay.records import (
 from trainrelay.system.files import write_json
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, list_attempts, rank_hours, supervisor_may_live
+from trainrelay.training.context import StageContext
 from trainrelay.training.signature import UNREADABLE, signature
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -57,11 +58,19 @@ def attempt(number: int = 1, **changes: Any) -> AttemptRecord:
     return AttemptRecord(**{**values, **changes})
 
 
+CONFIG = parse(
+    {
+        "runs": {
+            "r": {
+                "trainer": {"kind": "mmcv", "nproc_per_node": 8},
+                "stages": {"s": {"config": "a.py", "epochs": 6, "work_dir": "/w", "resources": {"gpu": 8}}},
+            }
+        }
+    }
+)
 FRESH = state.Facts(
-    run="r",
-    stage="s",
+    at=StageContext(CONFIG, "r", "s"),
     epochs=6,
-    paths=StagePaths(Path("runs/r/s"), Path("/w"), None),
     ingredients=PARTS,
     parent=None,
     work_dirs=WorkDirs(Path("/w")),
@@ -201,9 +210,7 @@ def test_a_word_given_for_so_many_epochs_does_not_hold_for_more() -> None:
 
 
 def test_a_training_that_lies_elsewhere_is_neither_left_nor_overwritten() -> None:
-    elsewhere = replace(
-        TRAINED, elsewhere=WorkDirs(Path("/old dir")), paths=StagePaths(Path("r"), Path("/w"), None)
-    )
+    elsewhere = replace(TRAINED, elsewhere=WorkDirs(Path("/old dir")))
     assert kind(elsewhere) == "complete"
     judged = state.judge(replace(elsewhere, epochs=8))
     assert judged.kind == "foreign"

@@ -14,6 +14,7 @@ from trainrelay.supervise.lease.folder import add_claim, write_beat
 from trainrelay.system.files import read_record, write_json
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
+from trainrelay.training.context import StageContext
 from trainrelay.watching import StageWatch, remarks
 from trainrelay.watching import log as log_module
 from trainrelay.watching.log import LogSamples
@@ -62,7 +63,7 @@ def beat(disk: OnDisk, counter: int, released: bool = False) -> None:
 
 
 def watch(disk: OnDisk, clock: Clock) -> StageWatch:
-    return StageWatch(disk.config(), "r", "s", clock=clock, now=lambda: 0.0)
+    return StageWatch(StageContext(disk.config(), "r", "s"), clock=clock, now=lambda: 0.0)
 
 
 def test_an_attempt_of_another_host_is_live_only_while_its_beat_moves(disk: OnDisk) -> None:

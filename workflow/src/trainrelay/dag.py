@@ -16,6 +16,7 @@ from trainrelay.errors import TrainrelayError
 from trainrelay.slurm import slurm_resources
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.system.hints import typed, with_configfile
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan
 from trainrelay.training.state import current
 
@@ -105,7 +106,7 @@ class Plans:
             for key in keys
         }
         # At submission, when the jobs before have ended: a complete stage must not queue for GPUs.
-        found["gpu"] = lambda w: 0 if _is_complete(config, w.run, stage) else runs[w.run]["gpu"]
+        found["gpu"] = lambda w: 0 if _is_complete(StageContext(config, w.run, stage)) else runs[w.run]["gpu"]
         return found
 
     def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
@@ -129,10 +130,9 @@ class Plans:
         return with_configfile("\n".join(lines), self._configfile)
 
 
-def _is_complete(config: Config, run: str, stage: str) -> bool:
+def _is_complete(at: StageContext) -> bool:
     # Without an identity it is not, and nothing more need be read.
-    begun = stage_paths(config, run, stage).identity.exists()
-    return begun and current(config, run, stage).kind == "complete"
+    return at.paths.identity.exists() and current(at).kind == "complete"
 
 
 def at_once(config: Config, groups: Mapping[tuple[str, str], Any]) -> list[str]:

@@ -12,9 +12,8 @@ from trainrelay.training import state
 
 def run(arguments: argparse.Namespace) -> None:
     """Write down what is accepted and say what it now allows."""
-    config = configured(arguments)
-    facts = state.read(config, *named_stage(config, arguments.where))
+    facts = state.read(named_stage(configured(arguments), arguments.where))
     if not arguments.reason.strip():
         raise UserError('give a reason: trainrelay accept RUN/STAGE --reason "..."')
-    allows = (accept_retraining if arguments.retrain else accept_checkpoint)(config, facts, arguments.reason)
-    print(f"{facts.run}/{facts.stage}: {allows}. Now run the snakemake command again.")
+    allows = (accept_retraining if arguments.retrain else accept_checkpoint)(facts, arguments.reason)
+    print(f"{facts.name}: {allows}. Now run the snakemake command again.")

@@ -22,8 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     if bool(arguments.logs) == bool(arguments.stage):
         raise UserError("run: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)")
     if arguments.stage:
-        config = configured(arguments)
-        analysis = analyze_stage(config, *named_stage(config, arguments.stage))
+        analysis = analyze_stage(named_stage(configured(arguments), arguments.stage))
         say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
     else:
         _print(arguments.logs, as_json=arguments.json)

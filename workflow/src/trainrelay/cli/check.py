@@ -8,7 +8,8 @@ from datetime import datetime
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.config import Config
 from trainrelay.errors import UserError
-from trainrelay.operations.check import Where, checks
+from trainrelay.operations.check import checks
+from trainrelay.training.context import StageContext
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -24,5 +25,5 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{count} (see above); then run the same command again")
 
 
-def every_stage(config: Config) -> list[Where]:
-    return [(name, stage) for name in config.runs for stage in config.in_order(name)]
+def every_stage(config: Config) -> list[StageContext]:
+    return [StageContext(config, name, stage) for name in config.runs for stage in config.in_order(name)]

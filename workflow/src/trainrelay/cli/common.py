@@ -6,6 +6,7 @@ import argparse
 
 from trainrelay.cli.arguments import run_and_stage
 from trainrelay.config import Config, load_config
+from trainrelay.training.context import StageContext
 
 
 def configured(arguments: argparse.Namespace) -> Config:
@@ -13,6 +14,7 @@ def configured(arguments: argparse.Namespace) -> Config:
     return load_config(arguments.configfile)
 
 
-def named_stage(config: Config, where: str) -> tuple[str, str]:
+def named_stage(config: Config, where: str) -> StageContext:
     """RUN/STAGE of the command line."""
-    return run_and_stage(where, {run: list(config.runs[run].stages) for run in config.runs})
+    known = {run: list(config.runs[run].stages) for run in config.runs}
+    return StageContext(config, *run_and_stage(where, known))

@@ -15,11 +15,10 @@ from trainrelay.records import ProbeResult
 
 def run(arguments: argparse.Namespace) -> None:
     """Print what each rung does here, and which one the stage would use; UserError where none works."""
-    config = configured(arguments)
-    where = named_stage(config, arguments.where)
-    results = probe_rungs(config, *where, rungs_asked(config, *where, arguments.rung))
+    at = named_stage(configured(arguments), arguments.where)
+    results = probe_rungs(at, rungs_asked(at, arguments.rung))
     print(_json(arguments.where, results) if arguments.json else "\n".join(_table(results)))
-    said = would_use(config, *where, results)
+    said = would_use(at, results)
     if not arguments.json:
         print(said)
 

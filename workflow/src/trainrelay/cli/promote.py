@@ -10,5 +10,4 @@ from trainrelay.operations.promote import promote_stage
 
 def run(arguments: argparse.Namespace) -> None:
     """Promote a stage's checkpoint."""
-    config = configured(arguments)
-    promote_stage(config, *named_stage(config, arguments.where))
+    promote_stage(named_stage(configured(arguments), arguments.where))

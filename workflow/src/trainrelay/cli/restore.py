@@ -10,5 +10,4 @@ from trainrelay.operations.restore import restore_stage
 
 def run(arguments: argparse.Namespace) -> None:
     """Move it back, or nothing."""
-    config = configured(arguments)
-    restore_stage(config, *named_stage(config, arguments.where), arguments.number)
+    restore_stage(named_stage(configured(arguments), arguments.where), arguments.number)

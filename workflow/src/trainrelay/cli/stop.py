@@ -10,5 +10,4 @@ from trainrelay.operations.stop import stop_stage
 
 def run(arguments: argparse.Namespace) -> None:
     """Ask for the stop and wait for it; UserError where nobody does it."""
-    config = configured(arguments)
-    stop_stage(config, *named_stage(config, arguments.where))
+    stop_stage(named_stage(configured(arguments), arguments.where))

@@ -10,5 +10,4 @@ from trainrelay.operations.train import train_stage
 
 def run(arguments: argparse.Namespace) -> None:
     """Train what is not trained yet; every end but a complete training raises."""
-    config = configured(arguments)
-    train_stage(config, *named_stage(config, arguments.where))
+    train_stage(named_stage(configured(arguments), arguments.where))

@@ -23,6 +23,7 @@ from trainrelay.errors import UserError
 from trainrelay.slurm import Queue, Waiting, job_name
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import say
+from trainrelay.training.context import StageContext
 from trainrelay.watching import Column, StageRow, StageWatch, chosen, figures, queued, remarks
 
 # A slower observer would sleep through the silence of an owner.
@@ -48,7 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Show the stages until Ctrl-C, or once if the output is no terminal."""
     every_s = _checked_pace(arguments.every_s)
     config = configured(arguments)
-    watched = _Watched([StageWatch(config, *where) for where in _named(config, arguments.which)], Queue())
+    watched = _Watched(
+        [StageWatch(StageContext(config, *where)) for where in _named(config, arguments.which)], Queue()
+    )
     console = Console()
     if arguments.json:
         rows = [figures(row) for row in watched.look()]

@@ -5,7 +5,7 @@ to one place.
 """
 
 from trainrelay.config.file import load_config, load_plain, save_snapshot
-from trainrelay.config.models import Config, Resources, Run, Stage
+from trainrelay.config.models import Config, Resources, Run, Stage, TrainerSettings
 from trainrelay.config.parse import parse, schema
 from trainrelay.config.places import StagePaths, overview, report, root, stage_paths
 from trainrelay.config.site import Controller, Site, load_site
@@ -18,6 +18,7 @@ __all__ = [
     "Site",
     "Stage",
     "StagePaths",
+    "TrainerSettings",
     "load_config",
     "load_plain",
     "load_site",

@@ -30,7 +30,7 @@ class Model(BaseModel):
     )
 
 
-class Trainer(Model):
+class TrainerSettings(Model):
     """How the trainer of a run is started."""
 
     kind: Literal["mmcv", "metriclogger"]
@@ -158,7 +158,7 @@ class Stage(Model):
 class Run(Model):
     """A named set of stages trained by one trainer."""
 
-    trainer: Trainer
+    trainer: TrainerSettings
     stages: Mapping[StageName, Stage] = Field(min_length=1)
 
 

@@ -6,7 +6,6 @@ import time
 from contextlib import suppress
 
 from trainrelay import checkpoint
-from trainrelay.config import Config
 from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.operations.promote import gate
 from trainrelay.operations.train import starts_from_another
@@ -18,12 +17,14 @@ from trainrelay.training.finished import epochs_trained
 from trainrelay.training.signature import signature
 
 
-def accept_retraining(config: Config, facts: state.Facts, reason: str) -> str:
-    planned = next(one for one in plan.plan(config) if (one.run, one.stage) == (facts.run, facts.stage))
+def accept_retraining(facts: state.Facts, reason: str) -> str:
+    planned = next(
+        one for one in plan.plan(facts.at.config) if (one.run, one.stage) == (facts.run, facts.stage)
+    )
     archived = planned.archived_to if facts.identity else state.archived_twin(facts)
-    if not archived and not (facts.identity and planned.trains and starts_from_another(config, facts)):
+    if not archived and not (facts.identity and planned.trains and starts_from_another(facts)):
         judged = state.judge(facts)
-        what = f"{facts.run}/{facts.stage} is {judged.kind} ({judged.reason}): nothing would be archived"
+        what = f"{facts.name} is {judged.kind} ({judged.reason}): nothing would be archived"
         raise UserError(f"{what}, so there is nothing to accept")
     subject = signature(facts.ingredients, facts.epochs)
     given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
@@ -32,12 +33,12 @@ def accept_retraining(config: Config, facts: state.Facts, reason: str) -> str:
     return f"{facts.gpu_h:.1f} GPU-hours may be archived (they are kept)"
 
 
-def accept_checkpoint(config: Config, facts: state.Facts, reason: str) -> str:
-    found = _checkpoint(config, facts)
+def accept_checkpoint(facts: state.Facts, reason: str) -> str:
+    found = _checkpoint(facts)
     if state.judge(facts).kind == "complete" and not state.not_as_recorded(facts, found):
         with suppress(CheckpointError, Refusal):
-            gate(config, facts, found)
-            raise UserError(f"{facts.run}/{facts.stage}: nothing is blocked, so there is nothing to accept")
+            gate(facts, found)
+            raise UserError(f"{facts.name}: nothing is blocked, so there is nothing to accept")
     given = Acceptance(
         kind="gate",
         subject=found.file.sha256,
@@ -50,15 +51,15 @@ def accept_checkpoint(config: Config, facts: state.Facts, reason: str) -> str:
     return f"{found.file.path} (epoch {found.epoch}) is promoted as it is"
 
 
-def _checkpoint(config: Config, facts: state.Facts) -> CheckpointFacts:
+def _checkpoint(facts: state.Facts) -> CheckpointFacts:
     """What would be promoted: the finished training's checkpoint, else the newest valid one."""
-    name, judged = f"{facts.run}/{facts.stage}", state.judge(facts)
+    name, judged = facts.name, state.judge(facts)
     if judged.kind == "running":
         raise UserError(f"{name}: it is being trained now; stop it first")
     if judged.kind in ("changed", "foreign"):
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
     if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
-        return final_checkpoint(config, facts)
+        return final_checkpoint(facts)
     found, skipped = checkpoint.newest_valid(facts.checkpoints, facts.work_dirs.epoch_base)
     if found is None:
         raise UserError("; ".join([f"{name}: there is no valid checkpoint", *skipped]))

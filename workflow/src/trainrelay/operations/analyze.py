@@ -13,44 +13,44 @@ from trainrelay.system.files import write_bytes, write_json
 from trainrelay.trainers import RUNGS
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
+from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained
 from trainrelay.training.plan import initial_checkpoint
 from trainrelay.training.request import rung
-from trainrelay.training.signature import trainer_config, trainer_of
 
 
-def analyze_stage(config: Config, run_name: str, stage: str) -> Analysis:
+def analyze_stage(at: StageContext) -> Analysis:
     """Read and judge all attempts of a stage; writes analysis.json and analysis.md."""
-    facts = state.read(config, run_name, stage)
-    analysis = judge_stage(config, facts)
+    facts = state.read(at)
+    analysis = judge_stage(facts)
     write_json(facts.paths.analysis, to_json(analysis, curves=True))
-    text = analysis_markdown(f"{run_name}/{stage}", analysis)
+    text = analysis_markdown(at.name, analysis)
     write_bytes(facts.paths.analysis_text, text.encode())
     return analysis
 
 
-def judge_stage(config: Config, facts: state.Facts) -> Analysis:
+def judge_stage(facts: state.Facts) -> Analysis:
     """What the logs of a stage say, held against what the workflow knows of it."""
     logs = [attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
     there = [log for log in logs if log.is_file()]
     if not there:
-        raise LogError(f"{facts.run}/{facts.stage}: no attempt has written a log yet; train it first")
+        raise LogError(f"{facts.name}: no attempt has written a log yet; train it first")
     try:
-        return analyze(read(there), _expectation(config, facts))
+        return analyze(read(there), _expectation(facts))
     except UnknownLogError as error:
         if facts.train is None:  # a line that is understood may yet come
             raise
         return not_judged(map(str, there), str(error))
 
 
-def _expectation(config: Config, facts: state.Facts) -> Expectation:
-    settings = config.stage(facts.run, facts.stage)
+def _expectation(facts: state.Facts) -> Expectation:
+    settings = facts.at.settings
     accepted = state.taken_as_is(facts)
     return Expectation(
         # Of a training that still runs, nobody expects the last epoch yet.
         epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
-        backend=_backend(config, facts.attempts[-1].backend),
-        initial_checkpoint=_initial(config, facts),
+        backend=_backend(facts.at.config, facts.attempts[-1].backend),
+        initial_checkpoint=_initial(facts),
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
         failed=_failed(facts),
@@ -73,11 +73,9 @@ def _backend(config: Config, rung_name: str) -> str | None:
     return rung(config, rung_name).backend if known else None
 
 
-def _initial(config: Config, facts: state.Facts) -> str | None:
+def _initial(facts: state.Facts) -> str | None:
     """What the first attempt had to load: the earlier stage's checkpoint, else the trainer config's own."""
     started = facts.identity.initial_checkpoint if facts.identity else None
     if started is not None:
         return started.path
-    initial = initial_checkpoint(config, facts.run, facts.stage)
-    known = trainer_config(config, facts.run, facts.stage)
-    return initial or trainer_of(config, facts.run).config_initial_checkpoint(known)
+    return initial_checkpoint(facts.at) or facts.at.trainer.config_initial_checkpoint(facts.at.trainer_config)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from trainrelay.config import Config, load_site, root, stage_paths
+from trainrelay.config import Config, load_site
 from trainrelay.errors import SlurmError
 from trainrelay.preflight import (
     Found,
@@ -30,24 +30,21 @@ from trainrelay.slurm import installed, nodes, partitions
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import plan, state
 from trainrelay.training.checkout import missing
+from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores, launch_request, unsupported
-from trainrelay.training.signature import trainer_config, trainer_of
 
 _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network file system takes a minute
 
-Where = tuple[str, str]
 
-
-def checks(config: Config, where: Sequence[Where], now: datetime) -> Iterator[tuple[str, Found]]:
+def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iterator[tuple[str, Found]]:
     """Each finding and what it is about; "": all of it."""
-    yield from _interpreters(config, where)
-    plans = [plan.stage_plan(config, *one) for one in where]
-    for planned in plans:
-        label = f"{planned.run}/{planned.stage}"
-        yield from ((label, found) for found in _stage(config, planned))
+    yield from _interpreters(where)
+    plans = [(at, plan.stage_plan(at)) for at in where]
+    for at, planned in plans:
+        yield from ((at.name, found) for found in _stage(at, planned))
     if installed():
         yield from (("", found) for found in folder_checks(_folders(config, where), mounts()))
-        yield from _slurm(config, plans, now)
+        yield from _slurm(plans, now)
     else:
         yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
 
@@ -55,49 +52,47 @@ def checks(config: Config, where: Sequence[Where], now: datetime) -> Iterator[tu
 # ---------------------------------------------------------------------- the trainer
 
 
-def _interpreters(config: Config, where: Sequence[Where]) -> Iterator[tuple[str, Found]]:
+def _interpreters(where: Sequence[StageContext]) -> Iterator[tuple[str, Found]]:
     """Runs that ask the same of the same Python are asked for together."""
-    asked: dict[Needs, tuple[LaunchRequest, list[str]]] = {}
-    for name in dict.fromkeys(name for name, _ in where if root(config, name).is_dir()):
-        request = _request(config, name, next(stage for run_name, stage in where if run_name == name))
-        asked.setdefault(Needs.of(request), (request, []))[1].append(name)
-    for request, names in asked.values():
-        trainer = trainer_of(config, names[0])
-        yield ", ".join(names), interpreter_check(request, trainer, _INTERPRETER_DEADLINE_S)
+    asked: dict[Needs, tuple[LaunchRequest, list[StageContext]]] = {}
+    first_of_run = {at.run: at for at in reversed(where) if at.root.is_dir()}
+    for at in reversed(first_of_run.values()):
+        request = _request(at)
+        asked.setdefault(Needs.of(request), (request, []))[1].append(at)
+    for request, ats in asked.values():
+        found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
+        yield ", ".join(at.run for at in ats), found
 
 
-def _request(config: Config, run_name: str, stage: str) -> LaunchRequest:
-    known = trainer_config(config, run_name, stage)
-    return launch_request(config, run_name, stage, known, plan.initial_checkpoint(config, run_name, stage))
+def _request(at: StageContext) -> LaunchRequest:
+    return launch_request(at, at.trainer_config, plan.initial_checkpoint(at))
 
 
-def _stage(config: Config, planned: plan.StagePlan) -> Iterator[Found]:
+def _stage(at: StageContext, planned: plan.StagePlan) -> Iterator[Found]:
     """Its files, and room for its checkpoints."""
     if planned.action == "nothing":
         yield ok("complete, so nothing of it is checked")
         return
-    request = _request(config, planned.run, planned.stage)
-    problems = [*_missing(config, planned, request)]
-    problems += unsupported(config, planned.run, planned.stage, request)
+    request = _request(at)
+    problems = [*_missing(at, request), *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
         problems = [planned.reason]
     yield from (Found("fix", problem) for problem in problems)
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
-        yield _space(config, planned)
+        yield _space(state.read(at))
 
 
-def _missing(config: Config, planned: plan.StagePlan, request: LaunchRequest) -> Iterator[str]:
+def _missing(at: StageContext, request: LaunchRequest) -> Iterator[str]:
     """What a start would not find; the interpreter has its own check."""
-    initial, parent = None, config.stage(planned.run, planned.stage).init_from
+    initial, parent = None, at.settings.init_from
     if parent is None:
-        said = trainer_of(config, planned.run).config_initial_checkpoint(request.facts)
+        said = at.trainer.config_initial_checkpoint(request.facts)
         initial = Path(request.root) / said if said and "://" not in said else None
     return missing(replace(request, interpreter=sys.executable), initial, parent)
 
 
-def _space(config: Config, planned: plan.StagePlan) -> Found:
-    facts = state.read(config, planned.run, planned.stage)
+def _space(facts: state.Facts) -> Found:
     newest = facts.checkpoints[0][1] if facts.checkpoints else None
     size_bytes = newest.stat().st_size if newest and newest.is_file() else None
     return space_check(facts.paths.work_dir, size_bytes, max(facts.epochs - facts.epochs_done, 1))
@@ -106,16 +101,18 @@ def _space(config: Config, planned: plan.StagePlan) -> Found:
 # ---------------------------------------------------------------------- Slurm
 
 
-def _folders(config: Config, where: Sequence[Where]) -> dict[str, Path]:
+def _folders(config: Config, where: Sequence[StageContext]) -> dict[str, Path]:
     """What the nodes must find where it is here, by what it is for."""
     folders = {"this folder": Path.cwd(), "out": Path(config.out).absolute()}
-    for name, stage in where:
-        folders[f"checkout of {name}"] = root(config, name)
-        folders[f"work dir of {name}/{stage}"] = stage_paths(config, name, stage).work_dir
+    for at in where:
+        folders[f"checkout of {at.run}"] = at.root
+        folders[f"work dir of {at.name}"] = at.paths.work_dir
     return folders
 
 
-def _slurm(config: Config, plans: Sequence[plan.StagePlan], now: datetime) -> Iterator[tuple[str, Found]]:
+def _slurm(
+    plans: Sequence[tuple[StageContext, plan.StagePlan]], now: datetime
+) -> Iterator[tuple[str, Found]]:
     answers = answers_check()
     yield "", answers
     if answers.kind != "ok":
@@ -127,10 +124,9 @@ def _slurm(config: Config, plans: Sequence[plan.StagePlan], now: datetime) -> It
     except SlurmError as error:
         yield "", fix(f"Slurm does not show its partitions ({error})", "ask those who run the cluster")
         return
-    for planned in plans:
-        if planned.action == "nothing":
-            continue
-        resources = config.stage(planned.run, planned.stage).resources
-        asked = asked_of(resources, load_site(), cores(config, planned.run, planned.stage))
-        found = [*partition_checks(asked, known, machines), request_check(planned.sbatch, now)]
-        yield from ((f"{planned.run}/{planned.stage}", one) for one in found)
+    site = load_site()
+    for at, planned in plans:
+        if planned.action != "nothing":
+            asked = asked_of(at.settings.resources, site, cores(at))
+            found = [*partition_checks(asked, known, machines), request_check(planned.sbatch, now)]
+            yield from ((at.name, one) for one in found)

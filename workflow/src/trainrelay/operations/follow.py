@@ -8,13 +8,13 @@ import time
 
 from rich.console import Console
 
-from trainrelay.config import Config
 from trainrelay.errors import Interrupted
 from trainrelay.operations.outcome import ending
 from trainrelay.supervise import Claim, LivingOwner, Observer, display, owner_of, stop_requests
 from trainrelay.system.say import say
 from trainrelay.trainers import StepSeen
 from trainrelay.training import state
+from trainrelay.training.context import StageContext
 from trainrelay.watching import StageRow, StageWatch
 
 _LOOK_S = 0.5
@@ -26,25 +26,25 @@ def may_follow(held: LivingOwner) -> bool:
     return held.fate != "stopped" and "SLURM_JOB_ID" not in os.environ
 
 
-def follow(config: Config, run: str, stage: str, owner: Claim) -> None:
+def follow(at: StageContext, owner: Claim) -> None:
     """Shows the training of a living owner; returns once it is complete or the owner died.
 
     Raises Interrupted where the owner ended it otherwise, or where a stop of the following was requested.
     """
-    name, facts = f"{run}/{stage}", state.read(config, run, stage)
+    name, facts = at.name, state.read(at)
     say(
         f"{name}: {owner_of(owner)} trains it already, so this start follows it; Ctrl-C ends the following"
         f" alone, trainrelay stop {name} the training"
     )
     shown = display(Console(stderr=True), name, facts.epochs, time.monotonic)
     with contextlib.closing(shown), stop_requests() as stop:
-        watch, observer = StageWatch(config, run, stage), Observer(facts.paths.supervision)
+        watch, observer = StageWatch(at), Observer(facts.paths.supervision)
         looked_s, step = float("-inf"), None
         while (seen := observer.look()) is not None and seen.claim.owner == owner.owner:
             if stop.requested:
                 raise Interrupted(f"{name}: no longer followed; {owner_of(owner)} trains on")
             if seen.concluded.kind == "released":
-                return _ended(config, run, stage)
+                return _ended(at)
             if seen.concluded.kind == "dead":
                 return None
             if time.monotonic() - looked_s >= _PROGRESS_S:
@@ -61,13 +61,13 @@ def _step(row: StageRow) -> StepSeen | None:
     return StepSeen(row.epoch, row.iteration, row.iterations_per_epoch, row.loss, row.eta_s)
 
 
-def _ended(config: Config, run: str, stage: str) -> None:
-    facts = state.read(config, run, stage)
+def _ended(at: StageContext) -> None:
+    facts = state.read(at)
     judged = state.judge(facts)
     if judged.kind == "stopped":
         raise ending(facts, facts.attempts[-1])
     if judged.kind != "complete":
         raise Interrupted(
-            f"{run}/{stage}: the supervisor that was followed has ended: {judged.reason}."
+            f"{at.name}: the supervisor that was followed has ended: {judged.reason}."
             " Run the same command again to resume."
         )

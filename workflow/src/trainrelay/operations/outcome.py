@@ -10,7 +10,7 @@ from trainrelay.training.state import Facts, relative
 
 def ending(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
     """The error that says how the newest attempt ended, where to look and what to run, by its record."""
-    what = f"{facts.run}/{facts.stage}: attempt {attempt.number} ended: {attempt.end} ({attempt.reason})."
+    what = f"{facts.name}: attempt {attempt.number} ended: {attempt.end} ({attempt.reason})."
     log = f"Log: {relative(attempt_log(facts.paths.folder, attempt).absolute())}."
     decision = attempt.decision
     if decision is not None and decision.step == "final" and attempt.end is not None:

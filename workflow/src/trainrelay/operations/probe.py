@@ -8,60 +8,60 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.config import Config, stage_paths
 from trainrelay.errors import UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise import nodes_missing, probe_rung, stop_requests
 from trainrelay.system.say import say
 from trainrelay.trainers import RUNGS, Rung, TrainerConfig
+from trainrelay.training.context import StageContext
 from trainrelay.training.request import ladder, launch_request, rung
 
 
-def rungs_asked(config: Config, run_name: str, stage: str, name: str | None) -> tuple[Rung, ...]:
+def rungs_asked(at: StageContext, name: str | None) -> tuple[Rung, ...]:
     if name is None:
-        return ladder(config, config.stage(run_name, stage))
-    known = [*RUNGS, *config.rungs]
+        return ladder(at)
+    known = [*RUNGS, *at.config.rungs]
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
         raise UserError(f"--rung {name}: no such rung; use one of: {', '.join(known)}{meant}")
-    return (rung(config, name),)
+    return (rung(at.config, name),)
 
 
-def probe_rungs(config: Config, run_name: str, stage: str, rungs: Sequence[Rung]) -> list[ProbeResult]:
-    request = launch_request(config, run_name, stage, TrainerConfig(), None)
+def probe_rungs(at: StageContext, rungs: Sequence[Rung]) -> list[ProbeResult]:
+    request = launch_request(at, TrainerConfig(), None)
     if nodes := nodes_missing(request.nodes, os.environ):
-        raise UserError(f"{run_name}/{stage}: {nodes}")
-    deadline_s = config.stage(run_name, stage).probe_timeout_s
+        raise UserError(f"{at.name}: {nodes}")
+    deadline_s = at.settings.probe_timeout_s
     results, ranks = [], request.nproc_per_node * request.nodes
     with stop_requests() as stop:
         for one in rungs:
             say(f"probing {one.name} with {ranks} ranks; {deadline_s:g} s at most")
-            log = _logs(config, run_name, stage) / f"{one.name}.log"
+            log = _logs(at) / f"{one.name}.log"
             found = probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.requested)
             results.append(found)
     return results
 
 
-def _logs(config: Config, run_name: str, stage: str) -> Path:
-    return stage_paths(config, run_name, stage).folder / "probe"
+def _logs(at: StageContext) -> Path:
+    return at.paths.folder / "probe"
 
 
 def first_working(results: Sequence[ProbeResult]) -> str | None:
     return next((result.rung for result in results if result.outcome == "works"), None)
 
 
-def would_use(config: Config, run_name: str, stage: str, results: Sequence[ProbeResult]) -> str:
+def would_use(at: StageContext, results: Sequence[ProbeResult]) -> str:
     """What the stage would use, in a sentence; UserError where nothing works."""
-    settings, works, host = config.stage(run_name, stage), first_working(results), socket.gethostname()
+    settings, works, host = at.settings, first_working(results), socket.gethostname()
     if works is None:
         tried = ", ".join(f"{result.rung} {result.outcome}" for result in results)
         raise UserError(
-            f"{run_name}/{stage} cannot train on {host}: {tried}; read the logs in"
-            f" {_logs(config, run_name, stage)}, then set `backends` in the config to what works"
+            f"{at.name} cannot train on {host}: {tried}; read the logs in"
+            f" {_logs(at)}, then set `backends` in the config to what works"
         )
     if works not in settings.backends:
-        return f"{works} works on {host}; add it to `backends` of {run_name}/{stage} to have it used"
+        return f"{works} works on {host}; add it to `backends` of {at.name} to have it used"
     if not settings.probe:
-        return f"{run_name}/{stage} uses {settings.backends[0]} anyway: its `probe` is off"
-    return f"{run_name}/{stage} would use {works} on {host}"
+        return f"{at.name} uses {settings.backends[0]} anyway: its `probe` is off"
+    return f"{at.name} would use {works} on {host}"

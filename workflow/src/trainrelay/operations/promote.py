@@ -5,31 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainrelay import checkpoint
-from trainrelay.config import Config, Stage, StagePaths
+from trainrelay.config import Stage, StagePaths
 from trainrelay.errors import LogError, Refusal, UserError
 from trainrelay.operations.analyze import judge_stage
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
 from trainrelay.training import state
-from trainrelay.training.signature import trainer_of
+from trainrelay.training.context import StageContext
 
 
-def promote_stage(config: Config, run_name: str, stage: str) -> None:
+def promote_stage(at: StageContext) -> None:
     """Write the promotion target and checkpoint.json, or refuse with what to run."""
-    facts = state.read(config, run_name, stage)
+    facts = state.read(at)
     if facts.train is None:
-        raise UserError(f"{run_name}/{stage}: {facts.paths.train} is missing; run: snakemake")
+        raise UserError(f"{at.name}: {facts.paths.train} is missing; run: snakemake")
     if (judged := state.judge(facts)).kind in state.REFUSED:
-        raise Refusal(f"{run_name}/{stage}: {judged.reason}")
-    settings, source = config.stage(run_name, stage), facts.train.final_checkpoint
+        raise Refusal(f"{at.name}: {judged.reason}")
+    settings, source = at.settings, facts.train.final_checkpoint
     refuse_other_training(facts, source)
     if judged.kind != "complete":
-        what = f"{run_name}/{stage} is {judged.kind}: {judged.reason}"
-        raise Refusal(f"{what}; run: snakemake --forcerun train_{stage}")
+        what = f"{at.name} is {judged.kind}: {judged.reason}"
+        raise Refusal(f"{what}; run: snakemake --forcerun train_{at.stage}")
     accepted = _accepted(settings, facts, source)
     if accepted is None:
-        gate(config, facts, source)
+        gate(facts, source)
     target = facts.paths.target
     if target is not None:
         _announce(facts.paths, source.file.model_copy(update={"path": str(target)}))
@@ -43,8 +43,8 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     write_json(
         facts.paths.checkpoint,
         CheckpointRecord(
-            run=run_name,
-            stage=stage,
+            run=at.run,
+            stage=at.stage,
             source=source,
             target=str(target) if target else None,
             accepted=accepted,
@@ -52,7 +52,7 @@ def promote_stage(config: Config, run_name: str, stage: str) -> None:
     )
     past = (source.epoch or 0) > settings.epochs and accepted is None
     warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
-    say(f"{run_name}/{stage}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
+    say(f"{at.name}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
 
 
 def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = None) -> None:
@@ -62,14 +62,14 @@ def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = N
         raise Refusal(refusal)
 
 
-def refuse_foreign_target(config: Config, facts: state.Facts) -> None:
+def refuse_foreign_target(facts: state.Facts) -> None:
     """The Refusal with which a promotion would end, before GPU-hours are spent on its checkpoint."""
     if facts.paths.target is None:
         return
     checkpoint.check_target(
         facts.paths.target,
         expected_sha256=facts.train.final_checkpoint.file.sha256 if facts.train else None,
-        overwrite=_overwrite(config.stage(facts.run, facts.stage)),
+        overwrite=_overwrite(facts.at.settings),
         owned=_owned(facts.paths),
     )
 
@@ -82,9 +82,9 @@ def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> s
     return given.reason if given and given.subject == source.file.sha256 else None
 
 
-def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
+def _blocking(facts: state.Facts) -> list[Finding]:
     try:
-        analysis = judge_stage(config, facts)
+        analysis = judge_stage(facts)
     except LogError as error:
         # Without its logs nothing shows that the training is good, but you may know.
         return [Finding(check="logs", severity="critical", message=str(error), blocking=True)]
@@ -93,21 +93,21 @@ def _blocking(config: Config, facts: state.Facts) -> list[Finding]:
     return [finding for finding in analysis.findings if finding.blocking]
 
 
-def gate(config: Config, facts: state.Facts, source: CheckpointFacts) -> None:
+def gate(facts: state.Facts, source: CheckpointFacts) -> None:
     """Refusal or CheckpointError where a checkpoint's log or content shows that it is not good."""
-    if blocking := _blocking(config, facts):
+    if blocking := _blocking(facts):
         listed = "\n".join(f"  {finding.check}: {finding.message}" for finding in blocking)
         raise Refusal(
-            f"{facts.run}/{facts.stage}: {source.file.path} is not promoted:\n{listed}\n"
-            f'To promote it anyway, run: trainrelay accept {facts.run}/{facts.stage} --reason "..."'
+            f"{facts.name}: {source.file.path} is not promoted:\n{listed}\n"
+            f'To promote it anyway, run: trainrelay accept {facts.name} --reason "..."'
         )
-    epoch = state.promoted_epoch(config.stage(facts.run, facts.stage), facts)
-    checkpoint.verify(source, epochs=epoch, iterations=_iterations(config, facts, source))
+    epoch = state.promoted_epoch(facts)
+    checkpoint.verify(source, epochs=epoch, iterations=_iterations(facts, source))
 
 
-def _iterations(config: Config, facts: state.Facts, source: CheckpointFacts) -> int | None:
+def _iterations(facts: state.Facts, source: CheckpointFacts) -> int | None:
     """The iteration that the checkpoint must say, where it says one and an epoch's length was seen."""
-    if not trainer_of(config, facts.run).saves_iteration:
+    if not facts.at.trainer.saves_iteration:
         return None
     per_epoch = facts.attempts[-1].iters_per_epoch if facts.attempts else None
     return per_epoch * source.epoch if per_epoch and source.epoch else None

@@ -21,6 +21,7 @@ from trainrelay.system.files import write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
 from trainrelay.training.checkout import code
+from trainrelay.training.context import StageContext
 from trainrelay.training.plan import retrain_accepted
 
 
@@ -60,15 +61,15 @@ def _write(path: Path, page: str) -> Path:
 
 
 def _stages(config: Config, run_name: str) -> tuple[StageReport, ...]:
-    return tuple(_stage(config, run_name, stage) for stage in config.in_order(run_name))
+    return tuple(_stage(StageContext(config, run_name, stage)) for stage in config.in_order(run_name))
 
 
-def _stage(config: Config, run_name: str, stage: str) -> StageReport:
-    settings = config.stage(run_name, stage)
-    facts = state.read(config, run_name, stage)
+def _stage(at: StageContext) -> StageReport:
+    settings = at.settings
+    facts = state.read(at)
     judged = state.judge(facts)
     return StageReport(
-        name=stage,
+        name=at.stage,
         state=judged.kind,
         state_reason=judged.reason,
         epochs=settings.epochs,
@@ -79,18 +80,18 @@ def _stage(config: Config, run_name: str, stage: str) -> StageReport:
         attempts=facts.attempts,
         train=facts.train,
         checkpoint=facts.promoted,
-        analysis=_analysis(config, facts),
+        analysis=_analysis(facts),
         acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
 
 
-def _analysis(config: Config, facts: state.Facts) -> Analysis | None:
+def _analysis(facts: state.Facts) -> Analysis | None:
     """As it was written at the end; of a training that still runs, or ended unseen, from its logs now."""
     path = facts.paths.analysis
     if path.exists() and not facts.alive:
         return _read(path)
     try:
-        return judge_stage(config, facts)
+        return judge_stage(facts)
     except LogError:
         return None
 

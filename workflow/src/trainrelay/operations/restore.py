@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from trainrelay import supervise
-from trainrelay.config import Config
 from trainrelay.errors import Refusal, UserError
 from trainrelay.operations.train import held_lease, stage_job
 from trainrelay.system.say import say
 from trainrelay.training import archiving, state, whose
-from trainrelay.training.signature import trainer_of
+from trainrelay.training.context import StageContext
 
 
-def restore_stage(config: Config, run_name: str, stage: str, number: int | None = None) -> None:
+def restore_stage(at: StageContext, number: int | None = None) -> None:
     """Bring the archived training of this number back; what is there now is archived."""
-    name, trainer = f"{run_name}/{stage}", trainer_of(config, run_name)
-    with held_lease(state.read(config, run_name, stage)) as lease:
-        job = stage_job(config, state.read(config, run_name, stage))
+    name = at.name
+    with held_lease(state.read(at)) as lease:
+        job = stage_job(state.read(at))
         if lease.taken_from is not None or supervise.orphaned(job):
             raise Refusal(f"{name} may still be trained, so nothing was moved; run: trainrelay stop {name}")
         supervise.settle(job, say)
-        facts = state.read(config, run_name, stage)
+        facts = state.read(at)
         wanted, why = _wanted(facts, number)
-        moves = archiving.moves_back(facts, wanted, trainer)
+        moves = archiving.moves_back(facts, wanted, at.trainer)
         lease.guard()
         archiving.carry_out(moves)
         # The promotion target may hold another training's: Snakemake promotes this one, or prints why not.
         facts.paths.checkpoint.unlink(missing_ok=True)
     print(f"{name}: restored {wanted.folder} ({why}). Moved:")
     print("\n".join(f"  {source} -> {target}" for source, target in moves))
-    facts = state.read(config, run_name, stage)
+    facts = state.read(at)
     after = state.judge(facts)
     on = f"{name} is now {after.kind}: {after.reason}. To continue, run the snakemake command again."
     say(state.not_as_asked(facts) or on)
@@ -39,7 +38,7 @@ def _wanted(facts: state.Facts, number: int | None) -> tuple[whose.Archived, str
     found = whose.archived(facts.paths)
     if number is None and (twin := state.archived_twin(facts)):
         return twin, "what the config asks for now"
-    name, numbers = f"{facts.run}/{facts.stage}", ", ".join(str(one.number) for one in found)
+    name, numbers = facts.name, ", ".join(str(one.number) for one in found)
     if not found:
         raise UserError(f"{name}: no training of this stage is archived")
     if number is None and facts.identity is not None and not state.identity_changes(facts, facts.identity):

@@ -6,7 +6,6 @@ import time
 from contextlib import suppress
 
 from trainrelay import supervise
-from trainrelay.config import Config, stage_paths
 from trainrelay.errors import Interrupted, Refusal, UserError
 from trainrelay.operations.train import held_lease, stage_job
 from trainrelay.supervise import (
@@ -21,15 +20,16 @@ from trainrelay.supervise import (
 from trainrelay.system.say import say
 from trainrelay.training import state
 from trainrelay.training.attempts import left_running
+from trainrelay.training.context import StageContext
 
 _LOOK_S = 0.5
 _SAY_S = 10.0  # between two lines that it still waits
 _REACTS_WITHIN_S = 90.0  # the grace of its trainer, and as much again to look and to write
 
 
-def stop_stage(config: Config, run_name: str, stage: str, reacts_within_s: float = _REACTS_WITHIN_S) -> None:
+def stop_stage(at: StageContext, reacts_within_s: float = _REACTS_WITHIN_S) -> None:
     """End what trains a stage, wherever it is, and print its state then."""
-    stopping = _Stopping(config, run_name, stage, reacts_within_s)
+    stopping = _Stopping(at, reacts_within_s)
     if stopping.stopped():
         print(_stands(stopping.facts()))
     else:
@@ -41,10 +41,8 @@ def stop_stage(config: Config, run_name: str, stage: str, reacts_within_s: float
 class _Stopping:
     """One stop, from the first look at the lease to the end of who holds it."""
 
-    def __init__(self, config: Config, run_name: str, stage: str, reacts_within_s: float) -> None:
-        self._config, self._run, self._stage = config, run_name, stage
-        self.name = f"{run_name}/{stage}"
-        self._supervision = stage_paths(config, run_name, stage).supervision
+    def __init__(self, at: StageContext, reacts_within_s: float) -> None:
+        self._at, self.name, self._supervision = at, at.name, at.paths.supervision
         self._reacts_within_s = reacts_within_s
         self._observer = Observer(self._supervision)
         self._told = read_events(self._supervision)[-1:]
@@ -52,7 +50,7 @@ class _Stopping:
 
     def facts(self) -> state.Facts:
         """The stage as it is on disk now."""
-        return state.read(self._config, self._run, self._stage)
+        return state.read(self._at)
 
     def stopped(self) -> bool:
         """Whether something was stopped; False where nothing ran."""
@@ -133,7 +131,7 @@ class _Stopping:
                 supervise.add_event(self._supervision, sentence, number)
 
         with held_lease(facts):
-            supervise.settle(stage_job(self._config, facts), tell)
+            supervise.settle(stage_job(facts), tell)
         return True
 
     def _nothing_open(self, facts: state.Facts) -> bool:
@@ -155,7 +153,7 @@ def _position(events: list[StageEvent], told: list[StageEvent]) -> int:
 
 def _stands(facts: state.Facts) -> str:
     """The state of a stage after the stop, and what to run to resume."""
-    judged, name = state.judge(facts), f"{facts.run}/{facts.stage}"
+    judged, name = state.judge(facts), facts.name
     if judged.kind == "complete":
         return f"{name} was complete before it was to stop: {judged.reason}"
     if judged.kind not in ("resumable", "fresh"):

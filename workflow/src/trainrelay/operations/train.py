@@ -13,7 +13,6 @@ from pathlib import Path
 from rich.console import Console
 
 from trainrelay import checkpoint, supervise
-from trainrelay.config import Config, root
 from trainrelay.errors import LogError, NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.operations.analyze import analyze_stage
 from trainrelay.operations.follow import follow, may_follow
@@ -30,69 +29,67 @@ from trainrelay.system.say import say
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import archiving, plan, state
 from trainrelay.training.checkout import code, missing
+from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, ladder, launch_request, unsupported
-from trainrelay.training.signature import trainer_config, trainer_of
 from trainrelay.training.work_dirs import WorkDirs
 
 _STOP_GRACE_S = 30.0
 
 
-def train_stage(config: Config, run_name: str, stage: str) -> None:
+def train_stage(at: StageContext) -> None:
     """Bring one stage to its last epoch, or raise what you need to know."""
-    while _trainable(config, run_name, stage):
+    while facts := _unfinished(at):
         try:
-            return _train_alone(config, run_name, stage)
+            return _train_alone(facts)
         except LivingOwner as held:
             if not may_follow(held):
                 raise
-            follow(config, run_name, stage, held.owner)
+            follow(at, held.owner)
     return None
 
 
-def _train_alone(config: Config, run_name: str, stage: str) -> None:
+def _train_alone(facts: state.Facts) -> None:
     """As the one supervisor of the stage; LivingOwner if another is."""
-    _refuse_unstartable(config, state.read(config, run_name, stage))
-    facts = state.read(config, run_name, stage)
-    search = partial(supervise.refuse_beside_living, facts.paths.folder, f"{run_name}/{stage}")
+    _refuse_unstartable(facts)
+    search = partial(supervise.refuse_beside_living, facts.paths.folder, facts.name)
     with held_lease(facts, before_claim=search) as lease:
-        _take_over(state.read(config, run_name, stage), lease)
+        _take_over(state.read(facts.at), lease)
         # Another supervisor may have trained while we waited for the lease.
-        if not _trainable(config, run_name, stage):
-            return
-        facts = state.read(config, run_name, stage)
-        _refuse_this_machine(config, facts)
-        facts = _ready(config, facts, state.judge(facts), lease)
-        outcome = _outcome(config, facts, lease)
-        lease.guard()
-        _conclude(config, facts, outcome)
+        if now := _unfinished(facts.at):
+            _refuse_this_machine(now)
+            ready = _ready(now, state.judge(now), lease)
+            outcome = _outcome(ready, lease)
+            lease.guard()
+            _conclude(ready, outcome)
 
 
-def _outcome(config: Config, facts: state.Facts, lease: Lease) -> Outcome:
+def _outcome(facts: state.Facts, lease: Lease) -> Outcome:
     try:
-        return supervise.train(stage_job(config, facts), Console(stderr=True), lease)
+        return supervise.train(stage_job(facts), Console(stderr=True), lease)
     except (NoProgress, UserError):  # no rung works, no checkpoint is valid, ...: it needs your decision
         lease.guard()
-        _explain(config, state.read(config, facts.run, facts.stage))
+        _explain(state.read(facts.at))
         raise
 
 
-def _trainable(config: Config, run_name: str, stage: str) -> bool:
-    """Whether there is something to train; train.json of a complete training is written again."""
-    facts = state.read(config, run_name, stage)
+def _unfinished(at: StageContext) -> state.Facts | None:
+    """What is on disk if there is something to train; train.json of a complete one is written again."""
+    facts = state.read(at)
     judged = state.judge(facts)
     if judged.kind in state.REFUSED:
-        raise Refusal(f"{run_name}/{stage}: {judged.reason}")
-    if judged.kind == "complete":
-        say(f"{run_name}/{stage}: {judged.reason}; trains nothing")
-        write_train_record(config, facts)
-    return judged.kind != "complete"
+        raise Refusal(f"{at.name}: {judged.reason}")
+    if judged.kind != "complete":
+        return facts
+    say(f"{at.name}: {judged.reason}; trains nothing")
+    write_train_record(facts)
+    return None
 
 
 @contextmanager
 def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: None) -> Iterator[Lease]:
     """The one writer's right to this stage, given back at the end."""
-    folder, name = facts.paths.supervision, f"{facts.run}/{facts.stage}"
+    folder, name = facts.paths.supervision, facts.name
     folder.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop:
         lease = acquire(folder, name, say, lambda: stop.requested, before_claim=before_claim)
@@ -100,33 +97,33 @@ def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: No
         yield lease
 
 
-def _refuse_unstartable(config: Config, facts: state.Facts) -> None:
+def _refuse_unstartable(facts: state.Facts) -> None:
     """UserError where something is missing without which the trainer need not be started."""
-    request = _request(config, facts)
-    initial = _initial_path(config, facts, request)
-    parent = config.stage(facts.run, facts.stage).init_from
-    problems = [*missing(request, initial, parent), *unsupported(config, facts.run, facts.stage, request)]
+    request = _request(facts)
+    initial = _initial_path(facts, request)
+    parent = facts.at.settings.init_from
+    problems = [*missing(request, initial, parent), *unsupported(facts.at, request)]
     if nodes := supervise.nodes_missing(request.nodes, os.environ):
         problems.append(nodes)
     if problems:
-        raise UserError(f"{facts.run}/{facts.stage}: " + "; ".join(problems))
-    refuse_foreign_target(config, facts)
+        raise UserError(f"{facts.name}: " + "; ".join(problems))
+    refuse_foreign_target(facts)
 
 
-def _refuse_this_machine(config: Config, facts: state.Facts) -> None:
+def _refuse_this_machine(facts: state.Facts) -> None:
     """UserError where the ranks could not run here; a sentence where they would be slow."""
     if not sees_itself():
         raise UserError(
-            f"{facts.run}/{facts.stage}: /proc is that of another pid namespace, so that processes cannot be"
+            f"{facts.name}: /proc is that of another pid namespace, so that processes cannot be"
             " followed; mount that of this one (unshare: --mount-proc)"
         )
-    request = _request(config, facts)
+    request = _request(facts)
     environment = {**os.environ, **request.env}
     if request.device == "cuda" and (why := too_few_gpus(request.nproc_per_node, environment)):
-        raise UserError(f"{facts.run}/{facts.stage}: {why}")
-    asked = cores(config, facts.run, facts.stage)
+        raise UserError(f"{facts.name}: {why}")
+    asked = cores(facts.at)
     if "SLURM_JOB_ID" in os.environ and (remark := too_few_cores(asked)):
-        say(f"{facts.run}/{facts.stage}: {remark}")
+        say(f"{facts.name}: {remark}")
 
 
 def _take_over(facts: state.Facts, lease: Lease) -> None:
@@ -144,17 +141,17 @@ def _taken(facts: state.Facts, identity: Identity, lease: Lease) -> Identity:
     return identity.model_copy(update={"takeovers": (*identity.takeovers, mine)})
 
 
-def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
+def _ready(facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
     """The identity on disk, an old training of another identity archived."""
-    digest = _initial_digest(config, facts, _initial_path(config, facts, _request(config, facts)))
+    digest = _initial_digest(facts, _initial_path(facts, _request(facts)))
     takeovers = _takeovers(facts, lease)
     lease.guard()
     if judged.kind == "changed" or _other_start(facts, digest):
-        facts = _archive(config, facts)
+        facts = _archive(facts)
         # The folders have moved, so nothing of the old training is there to be read.
         takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
     elif facts.identity is None and (refusal := plan.trained_before(facts)):
-        raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+        raise Refusal(f"{facts.name}: {refusal}")
     else:
         _refuse_other_checkpoint(facts)
     kept = facts.work_dirs.kept
@@ -172,19 +169,19 @@ def _ready(config: Config, facts: state.Facts, judged: state.State, lease: Lease
         owner=(facts.identity and facts.identity.owner) or secrets.token_hex(16),
     )
     write_json(facts.paths.identity, identity)
-    _check_code(config, facts)
-    return _owned(config, facts, identity)
+    _check_code(facts)
+    return _owned(facts, identity)
 
 
-def _owned(config: Config, facts: state.Facts, identity: Identity) -> state.Facts:
+def _owned(facts: state.Facts, identity: Identity) -> state.Facts:
     """The work dirs made known as those of this training; Refusal where another was first."""
     dirs = WorkDirs(facts.paths.work_dir, identity.takeovers)
     for folder in dirs.all:
         if folder == dirs.current or folder.is_dir():
             claim(folder, identity.owner or "", facts.paths.folder)
-    facts = state.read(config, facts.run, facts.stage)
+    facts = state.read(facts.at)
     if facts.not_ours:
-        raise Refusal(f"{facts.run}/{facts.stage}: {facts.not_ours}")
+        raise Refusal(f"{facts.name}: {facts.not_ours}")
     return facts
 
 
@@ -203,45 +200,43 @@ def _takeovers(facts: state.Facts, lease: Lease) -> tuple[Takeover, ...]:
     return (Takeover(token=lease.token, after_epoch=0),) if lease.taken_from else ()
 
 
-def _request(config: Config, facts: state.Facts) -> LaunchRequest:
-    known = trainer_config(config, facts.run, facts.stage)
-    initial = plan.initial_checkpoint(config, facts.run, facts.stage)
-    request = launch_request(config, facts.run, facts.stage, known, initial)
+def _request(facts: state.Facts) -> LaunchRequest:
+    initial = plan.initial_checkpoint(facts.at)
+    request = launch_request(facts.at, facts.at.trainer_config, initial)
     # As the config spells it, unless a takeover began another one.
     own = facts.work_dirs.current if facts.work_dirs.takeovers else None
     return replace(request, work_dir=str(own)) if own else request
 
 
-def _initial_path(config: Config, facts: state.Facts, request: LaunchRequest) -> Path | None:
+def _initial_path(facts: state.Facts, request: LaunchRequest) -> Path | None:
     """The file that the trainer will start from: the earlier stage's, else the trainer config's own."""
-    said = plan.initial_checkpoint(config, facts.run, facts.stage)
+    said = plan.initial_checkpoint(facts.at)
     if said is None:
-        known = trainer_config(config, facts.run, facts.stage)
-        said = trainer_of(config, facts.run).config_initial_checkpoint(known)
+        said = facts.at.trainer.config_initial_checkpoint(facts.at.trainer_config)
     # "torchvision://resnet50" and the like name no file.
     return Path(request.root) / said if said and "://" not in said else None
 
 
-def _initial_digest(config: Config, facts: state.Facts, initial: Path | None) -> FileDigest | None:
+def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | None:
     """What the training starts from, by content; it must be what the earlier stage promoted."""
     if initial is None:
         return None
-    digest, parent = sha256_of(initial), config.stage(facts.run, facts.stage).init_from
+    digest, parent = sha256_of(initial), facts.at.parent
     if parent:
-        refuse_other_training(state.read(config, facts.run, parent))
-    if facts.parent and facts.parent.sha256 != digest.sha256:
+        refuse_other_training(state.read(parent))
+    if parent and facts.parent and facts.parent.sha256 != digest.sha256:
         raise UserError(
-            f"{facts.run}/{facts.stage}: {initial} is not what {parent} promoted (sha256 "
+            f"{facts.name}: {initial} is not what {parent.stage} promoted (sha256 "
             f"{digest.sha256[:12]}, expected {facts.parent.sha256[:12]}); "
-            f"run: snakemake --forcerun promote_{parent}"
+            f"run: snakemake --forcerun promote_{parent.stage}"
         )
     return digest
 
 
-def starts_from_another(config: Config, facts: state.Facts) -> bool:
+def starts_from_another(facts: state.Facts) -> bool:
     """Whether a start would find another initial checkpoint than that of the training on disk."""
-    path = _initial_path(config, facts, _request(config, facts))
-    return _other_start(facts, _initial_digest(config, facts, path))
+    path = _initial_path(facts, _request(facts))
+    return _other_start(facts, _initial_digest(facts, path))
 
 
 def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
@@ -250,41 +245,41 @@ def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
     return old is not None and digest is not None and old.sha256 != digest.sha256
 
 
-def _archive(config: Config, facts: state.Facts) -> state.Facts:
+def _archive(facts: state.Facts) -> state.Facts:
     """The old training moves as it is."""
-    if refusal := plan.trained_before(facts) or plan.guard(config, facts):
-        raise Refusal(f"{facts.run}/{facts.stage}: {refusal}")
+    if refusal := plan.trained_before(facts) or plan.guard(facts):
+        raise Refusal(f"{facts.name}: {refusal}")
     moves = archiving.moves_away(facts)
     # What a dead supervisor left running would continue to write to the place that becomes free.
-    supervise.settle(stage_job(config, facts), say)
+    supervise.settle(stage_job(facts), say)
     archiving.carry_out(moves)
-    name, archive = f"{facts.run}/{facts.stage}", moves[0][1]
+    name, archive = facts.name, moves[0][1]
     say(f"{name}: the training's identity has changed; the old training is archived in {archive}")
-    return state.read(config, facts.run, facts.stage)
+    return state.read(facts.at)
 
 
-def _check_code(config: Config, facts: state.Facts) -> None:
+def _check_code(facts: state.Facts) -> None:
     """The code of a training that is resumed should be the code that began it; its changes are kept."""
-    now = code(root(config, facts.run))
+    now = code(facts.at.root)
     if now is None:
         return
     before = facts.attempts[-1].code if facts.attempts else None
     if before not in (None, now.name):
-        _changed_code(config, f"{facts.run}/{facts.stage}: the trainer's code was {before}, is {now.name}")
+        _changed_code(facts, f"{facts.name}: the trainer's code was {before}, is {now.name}")
     if now.changes:
         write_bytes(facts.paths.folder / f"code-{now.digest}.diff", now.changes)
 
 
-def _changed_code(config: Config, what: str) -> None:
-    if config.on_code_change == "refuse":
+def _changed_code(facts: state.Facts, what: str) -> None:
+    if facts.at.config.on_code_change == "refuse":
         raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
     say(f"warning: {what}")
 
 
-def stage_job(config: Config, facts: state.Facts) -> StageJob:
+def stage_job(facts: state.Facts) -> StageJob:
     """What the supervisor of a stage is asked to do."""
-    settings, trainer = config.stage(facts.run, facts.stage), trainer_of(config, facts.run)
-    request, now = _request(config, facts), code(root(config, facts.run))
+    settings, trainer = facts.at.settings, facts.at.trainer
+    request, now = _request(facts), code(facts.at.root)
     return StageJob(
         run=facts.run,
         stage=facts.stage,
@@ -293,12 +288,12 @@ def stage_job(config: Config, facts: state.Facts) -> StageJob:
         supervision=facts.paths.supervision,
         epochs=settings.epochs,
         world_size=request.nproc_per_node * request.nodes,
-        ladder=ladder(config, settings),
+        ladder=ladder(facts.at),
         hang_timeout_s=settings.hang_timeout_s,
         probe=settings.probe,
         probe_timeout_s=settings.probe_timeout_s,
         trainer=trainer,
-        learns_base=trainer.epoch_bases is None and config.runs[facts.run].trainer.epoch_base is None,
+        learns_base=trainer.epoch_bases is None and facts.at.trainer_settings.epoch_base is None,
         request=request,
         port=settings.master_port,
         stop_grace_s=_STOP_GRACE_S,
@@ -307,21 +302,21 @@ def stage_job(config: Config, facts: state.Facts) -> StageJob:
     )
 
 
-def _conclude(config: Config, before: state.Facts, outcome: Outcome) -> None:
+def _conclude(before: state.Facts, outcome: Outcome) -> None:
     """train.json for a complete training; else the analysis and the report, and the reason raised."""
-    facts = state.read(config, before.run, before.stage)
+    facts = state.read(before.at)
     if isinstance(outcome.step, Finish):
-        write_train_record(config, facts)
+        write_train_record(facts)
         return
-    _explain(config, facts)
+    _explain(facts)
     raise ending(facts, outcome.attempt)
 
 
-def _explain(config: Config, facts: state.Facts) -> None:
+def _explain(facts: state.Facts) -> None:
     """A training that ended early still gets its analysis and its report; neither may hide its end."""
     try:
         with suppress(LogError):  # none that is understood: the report says how it ended
-            analyze_stage(config, facts.run, facts.stage)
-        tell(config, facts.run)
+            analyze_stage(facts.at)
+        tell(facts.at.config, facts.run)
     except TrainrelayError as error:
         say(f"no report: {error}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from trainrelay.checkpoint import inspect
-from trainrelay.config import Config
 from trainrelay.errors import Refusal, UserError
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.system.files import sha256_of, write_json
@@ -14,7 +13,7 @@ from trainrelay.training.signature import signature
 from trainrelay.training.state import Facts
 
 
-def write_train_record(config: Config, facts: Facts) -> None:
+def write_train_record(facts: Facts) -> None:
     """Write train.json of a complete training, from what its attempts recorded."""
     seconds = sum((attempt.ended_s or attempt.started_s) - attempt.started_s for attempt in facts.attempts)
     write_json(
@@ -24,10 +23,10 @@ def write_train_record(config: Config, facts: Facts) -> None:
             stage=facts.stage,
             epochs=facts.epochs,
             signature=signature(facts.ingredients, facts.epochs),
-            final_checkpoint=_final(config, facts),
+            final_checkpoint=_final(facts),
             attempts=len(facts.attempts),
             train_s=round(seconds, 1),
-            gpu_h=round(facts.gpu_h, 3) if config.stage(facts.run, facts.stage).resources.gpu else 0.0,
+            gpu_h=round(facts.gpu_h, 3) if facts.at.settings.resources.gpu else 0.0,
             backend=facts.attempts[-1].backend if facts.attempts else "",
             legs=legs(facts.attempts),
             log_files=[str(attempt_log(facts.paths.folder, attempt)) for attempt in facts.attempts],
@@ -35,21 +34,21 @@ def write_train_record(config: Config, facts: Facts) -> None:
     )
 
 
-def _final(config: Config, facts: Facts) -> CheckpointFacts:
+def _final(facts: Facts) -> CheckpointFacts:
     """The checkpoint that is promoted; Refusal where the file is not the one that was recorded."""
-    found = final_checkpoint(config, facts)
+    found = final_checkpoint(facts)
     if refusal := state.not_as_recorded(facts, found):
         raise Refusal(refusal)
     return found
 
 
-def final_checkpoint(config: Config, facts: Facts) -> CheckpointFacts:
+def final_checkpoint(facts: Facts) -> CheckpointFacts:
     """The last epoch's, or the one that the user took instead; read if the file is not as recorded."""
-    settings = config.stage(facts.run, facts.stage)
+    settings = facts.at.settings
     if settings.checkpoint_epoch == facts.epochs and (promoted := state.promoted_as_asked(facts)):
         return promoted
     taken = state.taken_as_is(facts) if settings.checkpoint == "latest" else None
-    epoch = state.promoted_epoch(settings, facts)
+    epoch = state.promoted_epoch(facts)
     recorded = taken or state.recorded(facts.attempts, epoch)
     wanted = taken.epoch if taken and taken.epoch else epoch
     path = next((path for epoch, path in facts.checkpoints if epoch == wanted), None)
@@ -61,7 +60,7 @@ def final_checkpoint(config: Config, facts: Facts) -> CheckpointFacts:
     if recorded is None:
         kept = ", ".join(map(str, sorted({epoch for epoch, _ in facts.checkpoints}))) or "none"
         raise UserError(
-            f"{facts.run}/{facts.stage}: no checkpoint of epoch {wanted} is in {facts.work_dirs.current}"
+            f"{facts.name}: no checkpoint of epoch {wanted} is in {facts.work_dirs.current}"
             f" (epochs there: {kept}); put it back, or set `checkpoint: {{epoch: N}}` to one that is there,"
             " then run the same command again; a trainer that deletes older ones must be told to keep it"
         )

@@ -36,7 +36,7 @@ def next_archive(facts: Facts) -> Path:
 def moves_away(facts: Facts) -> list[Move]:
     """What archives the training on disk; Refusal where that would move what was there before it."""
     if problem := not_archived(facts):
-        raise Refusal(f"{facts.run}/{facts.stage}: {problem}")
+        raise Refusal(f"{facts.name}: {problem}")
     there, suffix = [facts.paths.folder, *_outside(facts)], next_archive(facts).suffix
     return [(path, path.with_name(path.name + suffix)) for path in there if path.exists()]
 

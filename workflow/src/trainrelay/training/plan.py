@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from trainrelay.config import Config, Stage, load_site, stage_paths
+from trainrelay.config import Config, load_site
 from trainrelay.slurm import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.checkout import missing
+from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, checkpoint_s, price
 from trainrelay.training.request import cores, launch_request, unsupported
-from trainrelay.training.signature import Difference, trainer_config, trainer_of
+from trainrelay.training.signature import Difference
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
 TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
@@ -78,53 +79,52 @@ def plan(config: Config) -> list[StagePlan]:
     for run in config.runs:
         trained: dict[str, bool] = {}
         for stage in config.in_order(run):
-            parent = config.stage(run, stage).init_from
-            planned = stage_plan(config, run, stage, parent if parent and trained[parent] else None)
+            at = StageContext(config, run, stage)
+            parent = at.settings.init_from
+            planned = stage_plan(at, parent if parent and trained[parent] else None)
             trained[stage] = planned.trains
             plans.append(planned)
     return plans
 
 
 @one_reading()
-def stage_plan(config: Config, run: str, stage: str, training_parent: str | None = None) -> StagePlan:
+def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePlan:
     """One stage; `training_parent` names the earlier stage where that one trains first."""
-    facts = state.read(config, run, stage)
-    judged, settings = state.judge(facts), config.stage(run, stage)
-    action, reason = _action(config, judged, facts, training_parent)
+    facts = state.read(at)
+    judged, settings = state.judge(facts), at.settings
+    action, reason = _action(judged, facts, training_parent)
     archived_to = next_archive(facts) if action == "retrain" else None
-    request, trainer = _request(config, facts, action), trainer_of(config, run)
-    if action in TRAINS and (
-        refusal := _refusal(config, facts, action, unsupported(config, run, stage, request))
-    ):
+    request = _request(facts, action)
+    if action in TRAINS and (refusal := _refusal(facts, action, unsupported(at, request))):
         action, reason = "refuse", refusal
-    too_short = _too_short(config, facts) if action in TRAINS else None
+    too_short = _too_short(facts) if action in TRAINS else None
     return StagePlan(
-        run=run,
-        stage=stage,
+        run=at.run,
+        stage=at.stage,
         state=judged.kind,
         action=action,
         reason=reason,
         doing=_doing(action, facts, archived_to),
         differences=judged.differences,
         runtime_min=settings.resources.runtime_min,
-        devices=_devices(config, run, settings),
+        devices=_devices(at),
         trained_with=(
             f"{settings.epochs} epochs, config {settings.config}, backends {' > '.join(settings.backends)}"
         ),
-        launch=trainer.launch(request, {}),
+        launch=at.trainer.launch(request, {}),
         archived_to=archived_to,
         gpu_h=facts.gpu_h,
-        price=_price(config, facts, action),
-        on_gpus=config.runs[run].trainer.device == "cuda",
-        sbatch=sbatch_flags(settings.resources, read_once(load_site), cores(config, run, stage)),
-        notes=(*_notes(config, facts, request), *filter(None, [too_short])) if action in TRAINS else (),
+        price=_price(facts, action),
+        on_gpus=at.trainer_settings.device == "cuda",
+        sbatch=sbatch_flags(settings.resources, read_once(load_site), cores(at)),
+        notes=(*_notes(facts, request), *filter(None, [too_short])) if action in TRAINS else (),
         ingredients=facts.ingredients,
         too_short=too_short,
     )
 
 
-def _notes(config: Config, facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
-    settings = config.stage(facts.run, facts.stage)
+def _notes(facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
+    settings = facts.at.settings
     yield from missing(request, None, settings.init_from)
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
@@ -132,12 +132,11 @@ def _notes(config: Config, facts: state.Facts, request: LaunchRequest) -> Iterat
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
 
 
-def _too_short(config: Config, facts: state.Facts) -> str | None:
+def _too_short(facts: state.Facts) -> str | None:
     """Each job would train for nothing, one after the other: known before anything is submitted."""
-    settings, trainer = config.stage(facts.run, facts.stage), trainer_of(config, facts.run)
+    settings = facts.at.settings
     limit_min = settings.resources.runtime_min
-    known = trainer_config(config, facts.run, facts.stage)
-    interval = trainer.checkpoint_interval(known, settings.options)
+    interval = facts.at.trainer.checkpoint_interval(facts.at.trainer_config, settings.options)
     needed_s = checkpoint_s(facts.attempts, interval) if interval else None
     if not limit_min or needed_s is None or needed_s <= limit_min * 60:
         return None
@@ -148,23 +147,23 @@ def _too_short(config: Config, facts: state.Facts) -> str | None:
     )
 
 
-def _price(config: Config, facts: state.Facts, action: Action) -> Price | None:
+def _price(facts: state.Facts, action: Action) -> Price | None:
     """What would still be spent on a stage that is to be trained."""
-    settings = config.stage(facts.run, facts.stage)
+    settings = facts.at.settings
     if action not in TRAINS:
         return None
     done = facts.epochs_done if action in ("resume", "extend") else 0
-    ranks = config.runs[facts.run].trainer.nproc_per_node * settings.resources.nodes
+    ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     return price(facts.attempts, max(0, settings.epochs - done), ranks)
 
 
-def _refusal(config: Config, facts: state.Facts, action: Action, problems: list[str]) -> str | None:
+def _refusal(facts: state.Facts, action: Action, problems: list[str]) -> str | None:
     """Why nothing may be submitted although something would be trained."""
     from_scratch = action == "retrain" or (action == "train" and facts.identity is None)
     return (
         "; ".join(problems)
         or (trained_before(facts) if from_scratch else None)
-        or ((not_archived(facts) or guard(config, facts)) if action == "retrain" else None)
+        or ((not_archived(facts) or guard(facts)) if action == "retrain" else None)
     )
 
 
@@ -173,7 +172,7 @@ def trained_before(facts: state.Facts) -> str | None:
     twin = state.archived_twin(facts)
     if twin is None or retrain_accepted(facts):
         return None
-    name = f"{facts.run}/{facts.stage}"
+    name = facts.name
     return (
         f"{twin.folder} holds exactly this training; to restore it, run: trainrelay restore {name}"
         f" {twin.number}; to"
@@ -181,9 +180,7 @@ def trained_before(facts: state.Facts) -> str | None:
     )
 
 
-def _action(
-    config: Config, judged: state.State, facts: state.Facts, training_parent: str | None
-) -> tuple[Action, str]:
+def _action(judged: state.State, facts: state.Facts, training_parent: str | None) -> tuple[Action, str]:
     if judged.kind in ("complete", "resumable", "stopped") and training_parent:
         return "retrain", f"{training_parent} trains first, so this stage's initial checkpoint changes"
     actions: Mapping[state.StateKind, Action] = {
@@ -199,14 +196,13 @@ def _action(
     if not facts.checkpoints:
         return "train", f"{judged.reason}; there is no checkpoint to resume from"
     if facts.attempts and facts.attempts[-1].end == "done":
-        return "extend", judged.reason + _stretched(config, facts)
+        return "extend", judged.reason + _stretched(facts)
     return "resume", judged.reason
 
 
-def _stretched(config: Config, facts: state.Facts) -> str:
+def _stretched(facts: state.Facts) -> str:
     """A warning where more epochs change the learning rate of those already trained."""
-    known = trainer_config(config, facts.run, facts.stage)
-    schedule = trainer_of(config, facts.run).schedule_over_all_epochs(known)
+    schedule = facts.at.trainer.schedule_over_all_epochs(facts.at.trainer_config)
     if schedule is None:
         return ""
     return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where training continues"
@@ -229,14 +225,14 @@ def _doing(action: Action, facts: state.Facts, archive: Path | None) -> str:
     return words[action]
 
 
-def guard(config: Config, facts: state.Facts) -> str | None:
+def guard(facts: state.Facts) -> str | None:
     """Why a training may not be archived without your override; None: it may."""
-    if facts.gpu_h <= config.retrain_guard_gpu_h or retrain_accepted(facts):
+    if facts.gpu_h <= facts.at.config.retrain_guard_gpu_h or retrain_accepted(facts):
         return None
     return (
         f"training from scratch would archive {facts.gpu_h:.1f} GPU-hours "
-        f"(retrain_guard_gpu_h: {config.retrain_guard_gpu_h:g}); "
-        f'to do so, run: trainrelay accept {facts.run}/{facts.stage} --retrain --reason "..."'
+        f"(retrain_guard_gpu_h: {facts.at.config.retrain_guard_gpu_h:g}); "
+        f'to do so, run: trainrelay accept {facts.name} --retrain --reason "..."'
     )
 
 
@@ -245,33 +241,30 @@ def retrain_accepted(facts: state.Facts) -> bool:
     return facts.may_retrain is not None and facts.may_retrain.subject in facts.signatures
 
 
-def _devices(config: Config, run: str, settings: Stage) -> str:
-    resources, ranks = settings.resources, config.runs[run].trainer.nproc_per_node
+def _devices(at: StageContext) -> str:
+    resources, ranks = at.settings.resources, at.trainer_settings.nproc_per_node
     nodes = f" on each of {resources.nodes} nodes" if resources.nodes > 1 else ""
     if resources.gpu:
         return f"{resources.gpu} x {resources.gpu_model or 'GPU'}{nodes}"
     return f"{ranks} CPU processes{nodes}"
 
 
-def initial_checkpoint(config: Config, run: str, stage: str) -> str | None:
+def initial_checkpoint(at: StageContext) -> str | None:
     """What a stage starts from, as the trainer reads it: the promotion target, else the saved file."""
-    parent = config.stage(run, stage).init_from
+    parent = at.parent
     if parent is None:
         return None
-    settings = config.stage(run, parent)
-    if settings.promotion is not None:
-        return settings.promotion.target
-    if promoted := state.promoted_file(config, run, stage):
+    if parent.settings.promotion is not None:
+        return parent.settings.promotion.target
+    if promoted := state.promoted_file(at):
         return promoted.path
-    work_dir = state.work_dirs(stage_paths(config, run, parent)).current
-    return str(trainer_of(config, run).checkpoint_path(work_dir, settings.checkpoint_epoch))
+    work_dir = state.work_dirs(parent.paths).current
+    return str(at.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
 
 
-def _request(config: Config, facts: state.Facts, action: Action) -> LaunchRequest:
+def _request(facts: state.Facts, action: Action) -> LaunchRequest:
     """The start of what would be done; of a finished stage, the one that trains it from the beginning."""
-    run, stage = facts.run, facts.stage
-    known = trainer_config(config, run, stage)
-    request = launch_request(config, run, stage, known, initial_checkpoint(config, run, stage))
+    request = launch_request(facts.at, facts.at.trainer_config, initial_checkpoint(facts.at))
     if action in ("resume", "extend"):
         return replace(request, resume_from=str(facts.checkpoints[0][1]))
     return request

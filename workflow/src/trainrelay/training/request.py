@@ -5,32 +5,30 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from trainrelay.config import Config, Stage, root, stage_paths
+from trainrelay.config import Config
 from trainrelay.trainers import RUNGS, LaunchRequest, Rung, TrainerConfig
-from trainrelay.training.signature import trainer_of
+from trainrelay.training.context import StageContext
 
 
-def launch_request(
-    config: Config, run: str, stage: str, facts: TrainerConfig, initial: str | None
-) -> LaunchRequest:
+def launch_request(at: StageContext, facts: TrainerConfig, initial: str | None) -> LaunchRequest:
     """One start of a stage from its beginning, on the ladder's first rung.
 
     `initial` is the checkpoint to start from where the stage has an `init_from`.
     """
-    settings, how = config.stage(run, stage), config.runs[run].trainer
+    settings, how = at.settings, at.trainer_settings
     return LaunchRequest(
-        root=str(root(config, run)),
-        interpreter=_interpreter(config, run),
+        root=str(at.root),
+        interpreter=_interpreter(at),
         launch_module=how.launch,
         entry=how.entry,
         config=settings.config,
-        work_dir=settings.work_dir or str(stage_paths(config, run, stage).work_dir),
+        work_dir=settings.work_dir or str(at.paths.work_dir),
         nproc_per_node=how.nproc_per_node,
         nodes=settings.resources.nodes,
-        rung=ladder(config, settings)[0],
+        rung=ladder(at)[0],
         master_port=settings.master_port,
         epochs=settings.epochs,
-        step_name=f"trainrelay:{run}/{stage}",
+        step_name=f"trainrelay:{at.name}",
         device=how.device,
         deterministic=settings.deterministic,
         validate=settings.validate_,
@@ -48,27 +46,25 @@ def rung(config: Config, name: str) -> Rung:
     return Rung(name, own.backend, own.env) if own else RUNGS[name]
 
 
-def ladder(config: Config, stage: Stage) -> tuple[Rung, ...]:
+def ladder(at: StageContext) -> tuple[Rung, ...]:
     """The rungs of a stage, best first."""
-    return tuple(rung(config, name) for name in stage.backends)
+    return tuple(rung(at.config, name) for name in at.settings.backends)
 
 
-def cores(config: Config, run: str, stage: str) -> int:
+def cores(at: StageContext) -> int:
     """CPU cores of one training on its node."""
-    return config.runs[run].trainer.nproc_per_node * config.stage(run, stage).resources.cpus_per_gpu
+    return at.trainer_settings.nproc_per_node * at.settings.resources.cpus_per_gpu
 
 
-def unsupported(config: Config, run: str, stage: str, request: LaunchRequest) -> list[str]:
+def unsupported(at: StageContext, request: LaunchRequest) -> list[str]:
     """Why the trainer cannot be asked for what the config wants, on any rung of its ladder; once each."""
-    trainer = trainer_of(config, run)
-    rungs = ladder(config, config.stage(run, stage))
-    said = (trainer.unsupported(replace(request, rung=one)) for one in rungs)
+    said = (at.trainer.unsupported(replace(request, rung=one)) for one in ladder(at))
     return list(dict.fromkeys(sentence for sentences in said for sentence in sentences))
 
 
-def _interpreter(config: Config, run: str) -> str:
+def _interpreter(at: StageContext) -> str:
     """A path is meant from the checkout, where the trainer is started; a bare name is looked up."""
-    said = config.runs[run].trainer.interpreter
+    said = at.trainer_settings.interpreter
     if said is None:
         return sys.executable
-    return str(root(config, run) / said) if "/" in said else said
+    return str(at.root / said) if "/" in said else said

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from trainrelay.config import Config, Stage, root
 from trainrelay.records import RULES
-from trainrelay.system.files import read_once
-from trainrelay.trainers import TRAINERS, Trainer, TrainerConfig
+from trainrelay.training.context import StageContext
 
 # The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
 UNREADABLE = "trainer config not readable"
@@ -32,27 +30,15 @@ class Difference:
         return f"{self.key}: {self.before or '(absent)'} -> {self.now or '(absent)'}"
 
 
-def trainer_of(config: Config, run: str) -> Trainer:
-    """The trainer kind of a run."""
-    return TRAINERS[config.runs[run].trainer.kind]
-
-
-def trainer_config(config: Config, run: str, stage: str) -> TrainerConfig:
-    """The facts of a stage's trainer config, from the checkout; the stage's options win over its literals."""
-    settings = config.stage(run, stage)
-    facts = read_once(trainer_of(config, run).read_config, root(config, run), settings.config, RULES)
-    return replace(facts, literals={**facts.literals, **settings.options})
-
-
-def ingredients(config: Config, run: str, stage: str, rules: int = RULES) -> dict[str, str]:
+def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
     """The readable ingredients of one stage by a record's rules; the earlier stage's as their digest."""
-    settings, trainer = config.stage(run, stage), trainer_of(config, run)
-    facts = read_once(trainer.read_config, root(config, run), settings.config, rules)
+    settings, trainer = at.settings, at.trainer
+    facts = at.trainer_file if rules == RULES else at.read_trainer_file(rules)
     stated = trainer.stated(facts, settings.options, rules)
     seed = trainer.default_seed(facts) if settings.seed is None else settings.seed
     parts = {
         "trainer kind": trainer.kind,
-        "world size": str(config.runs[run].trainer.nproc_per_node * settings.resources.nodes),
+        "world size": str(at.trainer_settings.nproc_per_node * settings.resources.nodes),
         "seed": "the trainer's default" if seed is None else str(seed),
         "deterministic": str(settings.deterministic),
     }
@@ -61,17 +47,12 @@ def ingredients(config: Config, run: str, stage: str, rules: int = RULES) -> dic
     }
     if facts.problem:
         parts[UNREADABLE] = facts.problem
-    return {**parts, **_inherited(config, run, settings, rules)}
-
-
-def _inherited(config: Config, run: str, settings: Stage, rules: int) -> dict[str, str]:
-    if settings.init_from is None:
-        return {}
-    parent = config.stage(run, settings.init_from)
+    if at.parent is None:
+        return parts
     # The epoch that is promoted, not how many follow it; not the stage's name either.
-    parts = ingredients(config, run, settings.init_from, rules)
-    digest = signature(parts, parent.checkpoint_epoch)
-    return {"init_from": f"epoch {parent.checkpoint_epoch} of the training {digest[:12]}"}
+    epoch = at.parent.settings.checkpoint_epoch
+    digest = signature(ingredients(at.parent, rules), epoch)
+    return {**parts, "init_from": f"epoch {epoch} of the training {digest[:12]}"}
 
 
 def signature(parts: Mapping[str, str], epochs: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from trainrelay.config import Config, Stage, StagePaths, stage_paths
+from trainrelay.config import StagePaths
 from trainrelay.records import (
     RULES,
     Acceptance,
@@ -30,6 +30,7 @@ from trainrelay.records import (
 from trainrelay.system.alive import supervisor_fate
 from trainrelay.system.files import read_record
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live
+from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained, why_not_lowered
 from trainrelay.training.owners import owner_of
 from trainrelay.training.signature import (
@@ -38,7 +39,6 @@ from trainrelay.training.signature import (
     differences,
     ingredients,
     signature,
-    trainer_of,
 )
 from trainrelay.training.whose import Archived, archived, elsewhere, gone, not_ours, unknown
 from trainrelay.training.work_dirs import WorkDirs
@@ -56,10 +56,8 @@ _LEFT = "its supervisor died; if its trainer still runs, the next start follows 
 class Facts:
     """What is on disk for one stage, and what the config asks of it now."""
 
-    run: str
-    stage: str
+    at: StageContext
     epochs: int
-    paths: StagePaths
     ingredients: dict[str, str]
     parent: FileDigest | None  # the checkpoint that the earlier stage has promoted
     work_dirs: WorkDirs
@@ -79,6 +77,24 @@ class Facts:
     by_rules_1: dict[str, str] | None = (
         None  # the ingredients as counted by records of format 1 that are here
     )
+
+    @property
+    def run(self) -> str:
+        return self.at.run
+
+    @property
+    def stage(self) -> str:
+        return self.at.stage
+
+    @property
+    def name(self) -> str:
+        """RUN/STAGE."""
+        return self.at.name
+
+    @property
+    def paths(self) -> StagePaths:
+        """The stage's files."""
+        return self.at.paths
 
     @property
     def signatures(self) -> set[str]:
@@ -105,38 +121,36 @@ class State:
     differences: tuple[Difference, ...] = ()
 
 
-def read(config: Config, run: str, stage: str) -> Facts:
+def read(at: StageContext) -> Facts:
     """Everything that is on disk for a stage; UserError names a file of ours that is damaged."""
-    paths = stage_paths(config, run, stage)
-    attempts, trainer = list_attempts(paths.folder), trainer_of(config, run)
-    identity, bases = read_record(paths.identity, Identity), epoch_bases(config, run, attempts)
+    at = replace(at)  # the trainer's files as they are now
+    paths, attempts = at.paths, list_attempts(at.paths.folder)
+    identity, bases = read_record(paths.identity, Identity), epoch_bases(at, attempts)
     dirs = replace(work_dirs(paths), bases=bases, attempts=attempts)
     owners = {folder: owner_of(folder) for folder in dirs.all}
     # Earlier versions wrote both kinds to the first.
     words = [read_record(path, Acceptance) for path in (paths.accepted, paths.may_retrain)]
     accepted = {word.kind: word for word in words if word}
     return Facts(
-        run=run,
-        stage=stage,
-        epochs=config.stage(run, stage).epochs,
-        paths=paths,
-        ingredients=ingredients(config, run, stage),
-        parent=promoted_file(config, run, stage),
+        at=at,
+        epochs=at.settings.epochs,
+        ingredients=ingredients(at),
+        parent=promoted_file(at),
         identity=identity,
         attempts=attempts,
         work_dirs=dirs,
-        checkpoints=tuple(dirs.checkpoints(trainer)),
-        left_behind=tuple(trainer.left_behind(paths.work_dir)),
+        checkpoints=tuple(dirs.checkpoints(at.trainer)),
+        left_behind=tuple(at.trainer.left_behind(paths.work_dir)),
         elsewhere=elsewhere(identity, paths, owners[paths.work_dir]),
         owners=owners,
         not_ours=not_ours(identity, paths, owners),
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
-        epoch_base=config.runs[run].trainer.epoch_base,
+        epoch_base=at.trainer_settings.epoch_base,
         accepted=accepted.get("gate"),
         may_retrain=accepted.get("retrain"),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
-        by_rules_1=ingredients(config, run, stage, rules=1) if _any_of_format_1(identity, paths) else None,
+        by_rules_1=ingredients(at, rules=1) if _any_of_format_1(identity, paths) else None,
     )
 
 
@@ -151,12 +165,12 @@ def work_dirs(paths: StagePaths) -> WorkDirs:
     return WorkDirs(paths.work_dir, identity.takeovers if identity else (), kept)
 
 
-def epoch_bases(config: Config, run: str, attempts: tuple[AttemptRecord, ...]) -> EpochBases:
+def epoch_bases(at: StageContext, attempts: tuple[AttemptRecord, ...]) -> EpochBases:
     """How a trainer counts epochs: as its kind does, as the config says, as the newest attempt knows."""
-    if (fixed := trainer_of(config, run).epoch_bases) is not None:
+    if (fixed := at.trainer.epoch_bases) is not None:
         return fixed
     known = attempts[-1].epoch_bases if attempts else EpochBases()
-    set_to = config.runs[run].trainer.epoch_base
+    set_to = at.trainer_settings.epoch_base
     return known if set_to is None else known.model_copy(update={"saved": set_to})
 
 
@@ -226,7 +240,7 @@ def recorded(attempts: Sequence[AttemptRecord], epoch: int) -> CheckpointFacts |
 
 def not_as_recorded(facts: Facts, found: CheckpointFacts) -> str | None:
     """Why a checkpoint is not the one that was trained, unless the user accepted it as it is."""
-    name, given = f"{facts.run}/{facts.stage}", facts.accepted
+    name, given = facts.name, facts.accepted
     known = recorded(facts.attempts, found.epoch or 0)
     accepted = given is not None and given.subject == found.file.sha256
     if known is None or accepted or known.file.sha256 == found.file.sha256:
@@ -242,15 +256,15 @@ def not_as_asked(facts: Facts) -> str | None:
     """Why a training is not the one that the config asks for now, with the difference."""
     if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
         return None
-    name, twin = f"{facts.run}/{facts.stage}", archived_twin(facts)
+    name, twin = facts.name, archived_twin(facts)
     verb = f"trainrelay restore {name} {twin.number}" if twin else f"snakemake --forcerun train_{facts.stage}"
     listed = "; ".join(map(str, changes))
     return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
 
 
-def current(config: Config, run: str, stage: str) -> State:
+def current(at: StageContext) -> State:
     """The state of a stage at this moment."""
-    return judge(read(config, run, stage))
+    return judge(read(at))
 
 
 def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
@@ -262,20 +276,18 @@ def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
     return found if found.epoch == facts.epochs and found.file.sha256 == done.source.file.sha256 else None
 
 
-def promoted_epoch(stage: Stage, facts: Facts) -> int:
+def promoted_epoch(facts: Facts) -> int:
     """The epoch that is promoted: a later one where the trainer went past it and kept only that."""
-    asked, there = stage.checkpoint_epoch, {epoch for epoch, _ in facts.checkpoints}
-    if stage.checkpoint != "latest" or asked in there or promoted_as_asked(facts):
+    settings = facts.at.settings
+    asked, there = settings.checkpoint_epoch, {epoch for epoch, _ in facts.checkpoints}
+    if settings.checkpoint != "latest" or asked in there or promoted_as_asked(facts):
         return asked
     return max(asked, epochs_trained(facts.attempts))
 
 
-def promoted_file(config: Config, run: str, stage: str) -> FileDigest | None:
+def promoted_file(at: StageContext) -> FileDigest | None:
     """The checkpoint that a stage starts from, as the earlier stage promoted it; None before that."""
-    parent = config.stage(run, stage).init_from
-    if parent is None:
-        return None
-    record = read_record(stage_paths(config, run, parent).checkpoint, CheckpointRecord)
+    record = read_record(at.parent.paths.checkpoint, CheckpointRecord) if at.parent else None
     return record.source.file if record else None
 
 
@@ -323,7 +335,7 @@ def _complete(facts: Facts) -> State | None:
     ended = trained >= facts.epochs
     why = why_not_lowered(facts.attempts, facts.epochs, there)
     if why := why or (_counted_otherwise(facts) if ended else None):
-        accept = f'trainrelay accept {facts.run}/{facts.stage} --reason "..."'
+        accept = f'trainrelay accept {facts.name} --reason "..."'
         return State("refused", f"{why}, or take what is there as it is: {accept}")
     past = f"; warning: the trainer continued to epoch {trained}" if trained > facts.epochs else ""
     return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{past}") if ended else None

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from trainrelay.config import Config, stage_paths
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import Observer, read_events
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, left_running
-from trainrelay.training.signature import trainer_of
+from trainrelay.training.context import StageContext
 from trainrelay.training.state import Facts
 from trainrelay.watching.log import LogSamples
 from trainrelay.watching.lost import Reached, iterations_lost, reached
@@ -24,9 +23,7 @@ from trainrelay.watching.standing import Standing, standing
 class StageWatch:
     """One observer of one stage. `clock` is monotonic, for what moves; `now` tells Unix time."""
 
-    config: Config
-    run: str
-    stage: str
+    at: StageContext
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     observer: Observer = field(init=False)
@@ -35,23 +32,22 @@ class StageWatch:
     _ends: dict[str, Reached] = field(default_factory=dict)  # of ended attempts, by tag
 
     def __post_init__(self) -> None:
-        supervision = stage_paths(self.config, self.run, self.stage).supervision
-        self.observer = Observer(supervision, clock=self.clock)
+        self.observer = Observer(self.at.paths.supervision, clock=self.clock)
 
     def look(self) -> StageRow:
         """The stage at this moment; its row names damaged files."""
         try:
             return self._look()
         except UserError as error:
-            return unreadable(self.run, self.stage, str(error))
+            return unreadable(self.at.run, self.at.stage, str(error))
 
     def _look(self) -> StageRow:
-        facts = state.read(self.config, self.run, self.stage)
+        facts = state.read(self.at)
         judged = state.judge(facts)
         reason, shown = judged.reason, standing(judged.kind, self.observer.look())
         if not shown.live and (left := left_running(facts.paths.folder, facts.attempts)):
             what = f"its supervisor died, but what it started still runs here: {', '.join(map(str, left))}"
-            how = f"to end it, run: trainrelay stop {facts.run}/{facts.stage}"
+            how = f"to end it, run: trainrelay stop {facts.name}"
             reason = f"{what}; the next start follows it if it trains; {how}"
             shown = Standing("orphaned", live=False)
         lost = iterations_lost(facts.attempts, self._known_ends(facts))
@@ -76,7 +72,7 @@ class StageWatch:
 
     def _samples_of(self, facts: Facts, attempt: AttemptRecord) -> LogSamples:
         log = attempt_log(facts.paths.folder, attempt)
-        return LogSamples(log, trainer_of(self.config, self.run), self.clock)
+        return LogSamples(log, self.at.trainer, self.clock)
 
     def _known_ends(self, facts: Facts) -> dict[int, Reached]:
         """Where each attempt but the newest ended, by number; one whose end nobody saw is asked its log."""

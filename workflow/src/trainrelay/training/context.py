@@ -1,0 +1,75 @@
+"""One stage of one run, as the config asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from trainrelay.config import Config, Stage, StagePaths, TrainerSettings, root, stage_paths
+from trainrelay.records import RULES
+from trainrelay.system.files import read_once
+from trainrelay.trainers import TRAINERS, Trainer, TrainerConfig
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What the config and the trainer's files say of a stage; what is on disk is read by `state.read`.
+
+    The trainer's files are read once: a phase that must see them as they are by then makes another context.
+    """
+
+    config: Config
+    run: str
+    stage: str
+
+    @property
+    def name(self) -> str:
+        """RUN/STAGE."""
+        return f"{self.run}/{self.stage}"
+
+    @property
+    def settings(self) -> Stage:
+        """The stage's section of the config."""
+        return self.config.stage(self.run, self.stage)
+
+    @property
+    def trainer_settings(self) -> TrainerSettings:
+        """The section `trainer` of its run."""
+        return self.config.runs[self.run].trainer
+
+    @property
+    def trainer(self) -> Trainer:
+        """Its trainer kind."""
+        return TRAINERS[self.trainer_settings.kind]
+
+    @property
+    def root(self) -> Path:
+        """The trainer's checkout, absolute."""
+        return root(self.config, self.run)
+
+    @cached_property
+    def paths(self) -> StagePaths:
+        """Its files."""
+        return stage_paths(self.config, self.run, self.stage)
+
+    @property
+    def parent(self) -> StageContext | None:
+        """The stage whose promoted checkpoint it starts from."""
+        earlier = self.settings.init_from
+        return None if earlier is None else StageContext(self.config, self.run, earlier)
+
+    @cached_property
+    def trainer_file(self) -> TrainerConfig:
+        """The facts of the trainer's config, from the checkout."""
+        return self.read_trainer_file(RULES)
+
+    def read_trainer_file(self, rules: int) -> TrainerConfig:
+        """The same by the rules of a record."""
+        return read_once(self.trainer.read_config, self.root, self.settings.config, rules)
+
+    @cached_property
+    def trainer_config(self) -> TrainerConfig:
+        """The facts of the trainer's config; the stage's options win over its literals."""
+        facts = self.trainer_file
+        return replace(facts, literals={**facts.literals, **self.settings.options})
