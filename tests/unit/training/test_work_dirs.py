@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from trainrelay.records import Takeover
+from trainrelay.records import AttemptRecord, Takeover
 from trainrelay.trainers import TRAINERS
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -59,3 +60,37 @@ def test_our_copy_comes_after_the_trainers_own_file_of_the_same_epoch(tmp_path: 
     saved(tmp_path / "kept", 3)
     dirs = WorkDirs(tmp_path / "w", kept=tmp_path / "kept")
     assert [path.relative_to(tmp_path).parts[0] for _, path in dirs.checkpoints(MMCV)] == ["w", "kept", "w"]
+
+
+def begun(*started_s: float) -> tuple[AttemptRecord, ...]:
+    """Attempts whose end nobody saw, each of them on another host."""
+    return tuple(
+        AttemptRecord.model_construct(
+            started_s=at_s, epochs=3, last_epoch=None, end="lost", resumed_from=None, saved_epoch=None
+        )
+        for at_s in started_s
+    )
+
+
+class TestClocks:
+    """An hour apart: each file below was saved a minute after the attempt that saved it had begun."""
+
+    NOW_S, HOUR_S = 1_800_000_000.0, 3600.0
+
+    def counted(self, folder: Path, owned_s: float, saved_s: float, *started_s: float) -> bool:
+        saved(folder, 2)
+        (folder / "owner.json").touch()
+        os.utime(folder / "owner.json", (owned_s, owned_s))
+        os.utime(folder / "epoch_2.pth", (saved_s, saved_s))
+        return bool(WorkDirs(folder, attempts=begun(*started_s)).checkpoints(MMCV))
+
+    def test_the_first_attempts_host_is_ahead(self, tmp_path: Path) -> None:
+        ahead_s = self.NOW_S + self.HOUR_S
+        assert self.counted(tmp_path, ahead_s, self.NOW_S + 60, ahead_s, self.NOW_S)
+
+    def test_the_file_server_is_behind(self, tmp_path: Path) -> None:
+        behind_s = self.NOW_S - self.HOUR_S
+        assert self.counted(tmp_path, behind_s, behind_s + 60, self.NOW_S)
+
+    def test_a_file_from_before_is_known_by_either_clock(self, tmp_path: Path) -> None:
+        assert not self.counted(tmp_path, self.NOW_S, self.NOW_S - self.HOUR_S, self.NOW_S)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainrelay.records import AttemptRecord, EpochBases, Takeover
 from trainrelay.trainers import Trainer, hidden
+from trainrelay.training.owners import NAME as OWNER
 
 _SKEW_S = 60.0  # by which the clock of a file server may be behind
 
@@ -56,7 +57,7 @@ class WorkDirs:
         others = [(path, self._not_saved_here(epoch, path)) for epoch, path in self._counted(trainer)]
         found += [(path, why) for path, why in others if why]
         if self.attempts and all(why for _, why in others):
-            found += [one for folder in self.all for one in hidden(folder, self.attempts[0].started_s)]
+            found += [one for folder in self.all for one in hidden(folder, self._began_s)]
         return found
 
     def _not_saved_here(self, epoch: int, path: Path) -> str | None:
@@ -67,11 +68,7 @@ class WorkDirs:
         printed = self._newest_printed()
         if not self.attempts or (printed is not None and epoch <= printed + 1):
             return None
-        try:
-            is_older = path.stat().st_mtime < self.attempts[0].started_s - _SKEW_S
-        except OSError:
-            return None
-        if is_older:
+        if self._is_from_before(path):
             return (
                 f"is of epoch {epoch} and older than the first attempt (if it is of this training: touch it)"
             )
@@ -79,6 +76,23 @@ class WorkDirs:
         if printed is None or epoch <= asked + 1:
             return None
         return f"is of epoch {epoch}, but only {asked} were asked for and {printed} begun"
+
+    @property
+    def _began_s(self) -> float:
+        """By the clock that is furthest behind: what was saved since is no older by its own host's clock."""
+        return min(one.started_s for one in self.attempts)
+
+    def _is_from_before(self, path: Path) -> bool:
+        """Older than the first attempt, and than owner.json, whose time is of the file server's clock, too."""
+        try:
+            saved_s = path.stat().st_mtime
+        except OSError:
+            return False
+        try:
+            owned_s = (path.parent / OWNER).stat().st_mtime
+        except OSError:  # of an earlier version, which had none
+            owned_s = self._began_s
+        return saved_s < min(self._began_s - _SKEW_S, owned_s)
 
     def _newest_printed(self) -> int | None:
         """The last epoch that the attempts printed or resumed from; None where it is not known."""
