@@ -83,7 +83,7 @@ class WorkDirs:
         return min(one.started_s for one in self.attempts)
 
     def _is_from_before(self, path: Path) -> bool:
-        """Older than the first attempt, and than owner.json, whose time is of the file server's clock, too."""
+        """Older than the first attempt, and than owner.json, which has the file server's time."""
         try:
             saved_s = path.stat().st_mtime
         except OSError:
