@@ -343,8 +343,9 @@ def _winner(seen: dict[str, Any]) -> int:
 
 def _came_late(seen: dict[str, Any]) -> bool:
     """Whether the winner was done when the loser looked: no race, on a machine that was busy just then."""
-    loser = 1 - _winner(seen)
-    return "trains nothing" in seen["said"][loser] and seen["statuses"][loser] == 0
+    winner = _winner(seen)
+    said, pid = seen["said"][1 - winner], seen["pids"][winner]
+    return "trains nothing" in said and f"(pid {pid}" not in said
 
 
 def _one_won(number: int, seen: dict[str, Any]) -> float:
