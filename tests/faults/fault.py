@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class FaultResult:
-    """One line of docs/faults.json. `missed`: why it is not as required; None if it is.
+    """One line of results.json. `missed`: why it is not as required; None if it is.
 
     The figures are None if a miss kept them from being measured.
     """

@@ -1,4 +1,4 @@
-"""The results, as data in docs/faults.json and as a page in docs/FAULTS.md."""
+"""The results, as data in results.json and as the page docs/FAULTS.md."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ is left, and that no rank started while one of another attempt was alive.
   controller reports it. A controller asks squeue every 2 s here.
 - *Redone*: iterations trained a second time. *Left*: processes of the fault still alive at its end.
 """
+RESULTS = Path(__file__).with_name("results.json")
+PAGE = Path(__file__).resolve().parents[2] / "docs/FAULTS.md"
 COLUMNS = (
     ("fault", "---"),
     ("injected", "---"),
@@ -79,8 +81,8 @@ def merged(before: Sequence[FaultResult], row: FaultResult, order: Mapping[str, 
     return [known[name] for name in order if name in known]
 
 
-def write_rows(folder: Path, rows: Sequence[FaultResult]) -> None:
-    """faults.json and FAULTS.md in a folder."""
+def write_rows(rows: Sequence[FaultResult], results: Path = RESULTS, page: Path = PAGE) -> None:
+    """The data and the page."""
     data = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
-    write_bytes(folder / "faults.json", data.encode())
-    write_bytes(folder / "FAULTS.md", render(rows).encode())
+    write_bytes(results, data.encode())
+    write_bytes(page, render(rows).encode())

@@ -1,7 +1,7 @@
 """Plays faults: `make faults`, or python tests/faults/run.py [--list] [--write] [--on-rig] [NAME...].
 
 Exits 1 if a result is not as required, 2 for an unknown name. With --write each row goes into
-docs/faults.json and docs/FAULTS.md as soon as it is known, so that an interrupt loses one row. A project in
+results.json and docs/FAULTS.md as soon as it is known, so that an interrupt loses one row. A project in
 which a fault missed is kept. Rows that need a real Slurm are skipped with a message if there can be none,
 which on a CI machine (CI=true) is a miss.
 """
@@ -21,12 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import faults.rows  # noqa: F401 (fills FAULTS)
 from faults.fault import FAULTS, Fault, FaultResult
-from faults.page import merged, read_rows, write_rows
+from faults.page import RESULTS, merged, read_rows, write_rows
 from faults.play import play
 from slurm.rig import Rig, why_no_rig
 from support.signals import as_a_terminal_leaves_them
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,7 +57,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="these alone")
     parser.add_argument("--list", action="store_true", help="name every fault and play none")
     parser.add_argument("--on-rig", action="store_true", help="those alone that need a real Slurm")
-    parser.add_argument("--write", action="store_true", help="write docs/faults.json and docs/FAULTS.md")
+    parser.add_argument("--write", action="store_true", help="write results.json and docs/FAULTS.md")
     return parser.parse_args(argv)
 
 
@@ -85,7 +83,7 @@ def _all(chosen: Sequence[Fault], *, write: bool) -> list[FaultResult]:
             say(f"[{number}/{len(chosen)}] {fault.name}: {fault.injected}")
             rows.append(_one(fault, rig))
             if write:
-                write_rows(DOCS, merged(read_rows(DOCS / "faults.json"), rows[-1], FAULTS))
+                write_rows(merged(read_rows(RESULTS), rows[-1], FAULTS))
     return rows
 
 

@@ -16,11 +16,10 @@ import faults.rows  # noqa: F401 (fills FAULTS)
 from faults import run
 from faults.bench import INJECTED, MARK, Bench
 from faults.fault import FAULTS, Fault, FaultResult, Measurement, Row
-from faults.page import merged, read_rows, render, write_rows
+from faults.page import PAGE, RESULTS, merged, read_rows, render, write_rows
 from faults.play import play
 from faults.stamps import Stamps, read_stamps
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 SEEN = Measurement(1.0, "killed", "attempt 2", "completes")
 PLAYED = FaultResult(
     "a", "A", "how", "must", 1.25, "hang", "next", 2, 4, 0, "completes", 9.0, "2 cores", None
@@ -211,12 +210,12 @@ def test_an_attempt_that_a_row_knows_to_train_apart_does_not_count_as_one_beside
 
 
 def test_the_page_is_what_was_measured() -> None:
-    """docs/FAULTS.md is made from docs/faults.json and nothing else."""
-    assert (DOCS / "FAULTS.md").read_text(encoding="utf-8") == render(read_rows(DOCS / "faults.json"))
+    """docs/FAULTS.md is made from results.json and nothing else."""
+    assert PAGE.read_text(encoding="utf-8") == render(read_rows(RESULTS))
 
 
 def test_the_page_shows_every_fault_as_it_must_be() -> None:
-    rows = read_rows(DOCS / "faults.json")
+    rows = read_rows(RESULTS)
     assert [row.name for row in rows] == list(FAULTS)
     assert [row.name for row in rows if row.missed] == []
 
@@ -239,9 +238,10 @@ def test_a_row_takes_its_place_and_what_is_no_fault_any_more_goes() -> None:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    write_rows(tmp_path, [PLAYED])
-    assert read_rows(tmp_path / "faults.json") == [PLAYED]
-    assert (tmp_path / "FAULTS.md").read_text() == render([PLAYED])
+    results, page = tmp_path / "results.json", tmp_path / "FAULTS.md"
+    write_rows([PLAYED], results, page)
+    assert read_rows(results) == [PLAYED]
+    assert page.read_text() == render([PLAYED])
 
 
 # ---------------------------------------------------------------------- the command
