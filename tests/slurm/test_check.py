@@ -66,7 +66,7 @@ def _live(rig: Rig) -> list[str]:
         ({"gpu_model": "h100"}, "partition gpu has no nodes with 8 x h100"),
         (
             {"partition": "gpuu"},
-            "there is no partition gpuu: set it (resources.partition, site.yaml) to one of:",
+            "there is no partition gpuu; set it (resources.partition, site.yaml) to one of:",
         ),
         ({"account": "nobody"}, "Slurm refuses the request (sbatch: Invalid account or account/partition"),
         ({"qos": "none"}, "Slurm refuses the request (sbatch: Invalid qos specification)"),
@@ -106,6 +106,6 @@ def test_the_plan_says_when_each_stage_could_start(clean_rig: Rig, project: Proj
         clean_rig.scancel(str(busy))
     asks(project, account="nobody")
     assert (
-        "when     cannot start as it is asked for: sbatch: Invalid account"
+        "when     Slurm refuses the request: sbatch: Invalid account"
         in project.trainrelay("plan", "--when").stdout
     )

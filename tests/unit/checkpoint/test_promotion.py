@@ -174,7 +174,7 @@ def test_overwrite_replaces_a_foreign_target_and_keeps_it(place: Place) -> None:
 def test_a_source_that_changed_since_its_training_is_refused_and_nothing_changes(place: Place) -> None:
     place.hold(OLD)
     place.source.write_bytes(NEW[:-1] + b"X")
-    changed = "changed since its training ended.*put the recorded file back, or move the stage's folder"
+    changed = "changed since its training ended.*put the recorded file back, or, to train from scratch, move"
     with pytest.raises(CheckpointError, match=changed):
         place.promote(owned={sha(OLD)})
     assert place.target.read_bytes() == OLD
@@ -192,7 +192,8 @@ def test_without_a_target_the_source_is_only_checked(place: Place) -> None:
 def test_a_source_that_is_gone_is_one_sentence(place: Place, target: bool) -> None:
     place.source.unlink()
     with pytest.raises(
-        CheckpointError, match=r"epoch_6\.pth is gone: put it back, or move the stage's folder"
+        CheckpointError,
+        match=r"epoch_6\.pth is gone: put it back, or, to train from scratch, move the stage's folder",
     ):
         promote(
             place.source,
@@ -213,7 +214,9 @@ def test_a_symbolic_link_as_target_is_refused_and_stays(place: Place) -> None:
 
 def test_a_folder_or_a_pipe_as_target_is_refused(place: Place) -> None:
     place.target.mkdir(parents=True)
-    with pytest.raises(Refusal, match="is a folder"):
+    with pytest.raises(
+        Refusal, match=r"is a folder; set promotion\.target of this stage in config\.yaml to a file"
+    ):
         place.promote(overwrite=True)
     place.target.rmdir()
     os.mkfifo(place.target)

@@ -140,7 +140,7 @@ def test_a_slurm_that_does_not_answer_is_asked_nothing_more(
     slurm["ping"] = fix("Slurm does not answer", "try again later")
     assert typed() == 2
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "fix   Slurm does not answer: try again later",
+        "fix   Slurm does not answer; try again later",
         "note  the other checks of Slurm are left out",
     ]
 

@@ -44,12 +44,13 @@ def measured(disk: OnDisk) -> None:
 def test_a_stage_that_was_measured_is_priced_with_its_reckoning(disk: OnDisk) -> None:
     measured(disk)
     planned = stage_plan(StageContext(disk.config(epochs=4), "r", "s"))
-    assert view.price(planned) == ("16.0 GPU-hours (2 epochs x 100 iterations x 36 s x 8; 16.0 so far)")
+    how = "2 epochs x 100 iterations x 36 s x 8 ranks; 16.0 spent so far"
+    assert view.price(planned) == f"16.0 GPU-hours ({how})"
 
 
 def test_a_stage_that_was_not_is_unknown_and_the_line_says_how_to_learn_it(disk: OnDisk) -> None:
     said = view.price(stage_plan(StageContext(disk.config(), "r", "s")))
-    assert said.startswith("unknown GPU-hours until the first attempt has run; ")
+    assert said.startswith("GPU-hours unknown until the first attempt has run; ")
     assert "trainrelay watch r/s" in said
 
 
@@ -57,7 +58,7 @@ def test_a_complete_stage_costs_nothing_more(disk: OnDisk) -> None:
     measured(disk)
     assert (
         view.price(stage_plan(StageContext(disk.config(), "r", "s")))
-        == "nothing more now; 16.0 so far (GPU-hours)"
+        == "nothing more now; 16.0 spent so far (GPU-hours)"
     )
 
 
@@ -109,7 +110,7 @@ def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytes
     config = disk.config()
     monkeypatch.setattr(view, "could_start", refused)
     monkeypatch.setattr(view, "installed", lambda: True)
-    said = "cannot start as it is asked for: sbatch: Invalid account"
+    said = "Slurm refuses the request: sbatch: Invalid account"
     assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
     monkeypatch.setattr(view, "installed", lambda: False)
     said = "unknown: there is no sbatch on this machine"
@@ -119,7 +120,7 @@ def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytes
 def test_a_complete_stage_is_not_to_be_started(disk: OnDisk) -> None:
     measured(disk)
     config = disk.config()
-    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): "not to be started"}
+    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): "starts nothing"}
 
 
 @pytest.mark.parametrize("columns", [20, 60, 200])

@@ -248,6 +248,18 @@ class TestRestore:
             restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         assert snapshot(reverted) == before
 
+    def test_a_work_dir_that_is_not_found_is_named_by_its_place(self, reverted: ToyProject) -> None:
+        archived = final(reverted).parent.with_name("s.old-1")
+        archived.rename(archived.with_name("away"))
+        with pytest.raises(UserError, match=r"was not found at \S+/s\.old-1, so .* back to that place$"):
+            restore.restore_stage(StageContext(reverted.config(), "r", "s"))
+        file = reverted.paths().folder.with_name("s.old-1") / reverted.paths().identity.name
+        identity = read_record(file, Identity)
+        assert identity
+        write_json(file, identity.model_copy(update={"work_dir": "/else/s"}))
+        with pytest.raises(UserError, match=r"to that place, or set work_dir .* was trained: /else/s$"):
+            restore.restore_stage(StageContext(reverted.config(), "r", "s"))
+
     def test_nothing_moves_while_something_trains(self, reverted: ToyProject) -> None:
         before = snapshot(reverted)
         with (
@@ -470,5 +482,8 @@ class TestOwner:
 
 def test_restore_typed_twice_does_not_swap_the_trainings_again(reverted: ToyProject) -> None:
     restore.restore_stage(StageContext(reverted.config(), "r", "s"))
-    with pytest.raises(UserError, match=r"is in place is the one that the config asks for.* restore r/s N"):
+    with pytest.raises(
+        UserError,
+        match=r"r/s: nothing to restore: the training that is in place is .* restore r/s N \(archived: ",
+    ):
         restore.restore_stage(StageContext(reverted.config(), "r", "s"))

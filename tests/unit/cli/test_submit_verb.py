@@ -95,6 +95,10 @@ def test_a_live_controller_is_named_instead_of_a_second_one(
     assert "job 9 runs the workflow of this folder already (RUNNING, on n1); nothing was submitted" in said
     assert "runs/controller-9.log" in said
     assert "stop: scancel 9" in said
+    monkeypatch.setattr(submit, "live_jobs", lambda _comment: [Job("9", "PENDING", "Priority")])
+    assert main(["submit"]) == 2
+    said = capsys.readouterr().err
+    assert "job 9 waits to run the workflow of this folder (PENDING: Priority); nothing was submitted" in said
     assert not asked
 
 

@@ -13,7 +13,7 @@ from support.toy_project import ToyByRate, ToyProject, make_checkout
 from trainrelay import cli
 from trainrelay.cli import analyze as cli_analyze
 from trainrelay.cli import report as cli_report
-from trainrelay.errors import LogError, NoProgress
+from trainrelay.errors import LogError, NoProgress, UserError
 from trainrelay.operations import analyze, report
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
@@ -62,6 +62,15 @@ def test_the_report_shows_it(disk: OnDisk) -> None:
     page = report.write_report(disk.config(), "r").read_text()
     assert "Not judged" in page
     assert "step 1 -&gt; 0.75" in page
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{"])
+def test_the_report_names_a_damaged_analysis_and_what_to_run(disk: OnDisk, content: str) -> None:
+    disk.paths.analysis.write_text(content)
+    with pytest.raises(
+        UserError, match=r"r/s/analysis\.json is damaged .*; run: rm \S+/analysis\.json, then"
+    ):
+        report.write_report(disk.config(), "r")
 
 
 def test_a_trainer_that_prints_nothing_is_promoted_and_not_judged(

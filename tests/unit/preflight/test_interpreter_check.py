@@ -85,7 +85,7 @@ def test_a_torch_without_the_runs_launcher_is_told() -> None:
 def test_what_hangs_and_what_dies_is_named() -> None:
     begun = replace(GOOD, importing="mmcv", ended=False, last_line="Bus error")
     assert judged(begun, status=None).what.startswith(
-        "/env/bin/python: import mmcv has not come back after 120 s; it said: Bus error: try it yourself"
+        "/env/bin/python: import mmcv has not come back after 120 s; it said: Bus error; try it yourself"
     )
     assert "ended in import mmcv with signal 11" in judged(begun, status=-11).what
     assert "ended in its start with exit status 1" in judged(Told(), status=1).what

@@ -29,7 +29,7 @@ def test_another_type_or_number_of_gpus_is_told_with_what_there_is() -> None:
     (line,) = lines(replace(ASKED, gpu=9), A40, A40, H100)
     assert line == (
         "fix   partition gpu has no nodes with 9 x a40, 1 asked for; it has 8 x a40 on 2 nodes, 4 x h100 on 1"
-        " node: set resources.gpu, gpu_model or partition"
+        " node; set resources.gpu, gpu_model or partition"
     )
     assert lines(replace(ASKED, gpu_model="A40"), A40)[0].startswith("fix   partition gpu has no nodes")
     assert lines(replace(ASKED, nodes=2), A40)[0].startswith("fix   partition gpu has 1 node with 8 x a40, 2")
@@ -47,7 +47,7 @@ def test_a_type_that_a_site_calls_a_feature_is_looked_for_there() -> None:
 def test_a_node_that_is_too_small_is_told_with_its_size() -> None:
     assert lines(replace(ASKED, cpus=65), A40) == [
         "fix   65 cores and 240000 MB are asked for, the nodes of partition gpu have 64 cores and 256000"
-        " MB at most: lower cpus_per_gpu or mem_gb"
+        " MB at most; lower cpus_per_gpu or mem_gb"
     ]
     assert lines(replace(ASKED, mem_mb=256_001), A40)[0].startswith("fix")
     assert lines(replace(ASKED, mem_mb=None), A40)[0].startswith("ok")
@@ -56,7 +56,7 @@ def test_a_node_that_is_too_small_is_told_with_its_size() -> None:
 def test_a_limit_that_is_too_short_is_told_with_what_to_set() -> None:
     first, second = lines(replace(ASKED, partition="short"), A40)
     assert first.startswith(
-        "fix   partition short allows 60 min, runtime_min asks for 10080: set runtime_min: 60"
+        "fix   partition short allows 60 min, runtime_min asks for 10080; set runtime_min: 60"
     )
     assert second.startswith("ok")
     assert len(lines(replace(ASKED, partition="short", runtime_min=60), A40)) == 1
@@ -68,7 +68,7 @@ def test_of_several_partitions_the_best_counts() -> None:
 
 def test_a_partition_that_is_not_there_is_told_with_those_that_are() -> None:
     assert lines(replace(ASKED, partition="gpuu"), A40) == [
-        "fix   there is no partition gpuu: set it (resources.partition, site.yaml) to one of: gpu, short"
+        "fix   there is no partition gpuu; set it (resources.partition, site.yaml) to one of: gpu, short"
     ]
 
 
@@ -84,7 +84,9 @@ def test_without_a_partition_the_default_one_is_looked_at() -> None:
 
 def test_nodes_that_are_hidden_or_down_are_no_mistake() -> None:
     assert lines(ASKED)[0].startswith("note  the nodes of partition gpu cannot be seen")
-    assert lines(ASKED, replace(A40, usable=False))[0].startswith("note  partition gpu: 1 node with 8 x a40")
+    (down,) = lines(ASKED, replace(A40, usable=False))
+    assert down.startswith("note  partition gpu: 1 node with 8 x a40")
+    assert "but only 0 of them can be used now" in down
     closed = replace(GPU, up=False)
     assert lines(ASKED, A40, partitions=(closed,))[0].startswith("fix   partition gpu is not up")
 

@@ -127,7 +127,9 @@ def test_trainer_that_cannot_start_is_one_sentence(tmp_path: Path, templates: Pa
     """A missing interpreter is named; the attempt is closed, so that a relaunch is not refused."""
     job = toy_job(tmp_path, templates)
     missing = replace(job, request=replace(job.request, interpreter=str(tmp_path / "no python")))
-    with pytest.raises(UserError, match=r"cannot start the trainer: .*no python.*No such file"):
+    with pytest.raises(
+        UserError, match=r"cannot start the trainer: .*no python.*No such file.* or that path's permissions"
+    ):
         run(missing)
     assert list_attempts(job.stage_dir)[0].end == "trainer-bug"
     assert run(job)[0].end == "done"

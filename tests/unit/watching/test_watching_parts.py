@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import orjson
@@ -15,6 +16,7 @@ from trainrelay.records import AttemptRecord, ResumePoint
 from trainrelay.watching import StageRow, chosen, figures, remarks
 from trainrelay.watching.lost import iterations_lost, reached
 from trainrelay.watching.spark import sparkline
+from trainrelay.watching.standing import Label
 from trainrelay.watching.table import GAP_CHARS, ago
 
 
@@ -137,11 +139,19 @@ def test_stage_and_state_stay_on_the_narrowest_terminal() -> None:
 
 def test_remarks_tell_what_fits_no_column() -> None:
     failed = replace(FRESH, label="stopped", reason="attempt 3: diverged")
-    assert list(remarks([RUNNING, failed, FRESH])) == [
+    silent = replace(FRESH, label="silent", reason="attempt 1 on a")
+    assert list(remarks([RUNNING, failed, silent, FRESH])) == [
         "driving/stage1: ↓ gloo is a fallback from nccl",
         "driving/stage1, 2 min ago: attempt 2 resumes after epoch 1",
         "driving/stage2: attempt 3: diverged",
+        "driving/stage2: its supervisor gives no sign of life; attempt 1 on a",
     ]
+
+
+@pytest.mark.parametrize("label", ["suspended", "supervised", "running?"])
+def test_a_label_that_does_not_explain_itself_is_explained(label: Label) -> None:
+    (told,) = remarks([replace(FRESH, label=label, reason="attempt 1 on a")])
+    assert re.fullmatch(r"driving/stage2: .*its supervisor .*; attempt 1 on a", told)
 
 
 def test_ages_are_readable() -> None:

@@ -43,10 +43,7 @@ def from_json(found: Mapping[str, Any]) -> Analysis:
         plain["curves"] = _without_gaps(found.get("curves", {}))
         return _adapter().validate_python(plain)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise LogError(
-            f"this is not an analysis that trainrelay wrote ({_why(error)}); delete the file and run"
-            " `snakemake` to write it again"
-        ) from error
+        raise LogError(f"not an analysis that trainrelay wrote ({_why(error)})") from error
 
 
 @cache

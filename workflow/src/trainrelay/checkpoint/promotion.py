@@ -19,8 +19,8 @@ from trainrelay.records import FileDigest
 from trainrelay.system.files import copy_durably, remove_left_overs, sha256_of, sync_folder, temporary_beside
 
 _OR_RETRAIN = (
-    "or move the stage's folder under the output folder away (mv FOLDER FOLDER.old) and start the workflow "
-    "again to train it from scratch"
+    "or, to train from scratch, move the stage's folder (runs/RUN/STAGE) and its work dir away and run "
+    "snakemake again"
 )
 
 
@@ -94,9 +94,7 @@ def _refuse_what_is_no_file(target: Path) -> None:
         )
     if target.exists() and not target.is_file():
         kind = "a folder" if target.is_dir() else "not a regular file"
-        raise Refusal(
-            f"{name} is {kind}: name a file as the target under this stage's promotion in the config"
-        )
+        raise Refusal(f"{name} is {kind}; set promotion.target of this stage in config.yaml to a file")
 
 
 def _make_folder(folder: Path) -> None:

@@ -55,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _configured(verb: argparse.ArgumentParser, module: str) -> None:
-    verb.add_argument("--configfile", type=Path, default=Path("config.yaml"), metavar="FILE")
+    about = "the config (default: config.yaml)"
+    verb.add_argument("--configfile", type=Path, default=Path("config.yaml"), metavar="FILE", help=about)
     verb.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
     verb.set_defaults(verb=_verb(module))
 
@@ -87,7 +88,8 @@ def _submit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _controlling(verb: argparse.ArgumentParser, module: str) -> None:
-    verb.add_argument("--time-min", type=int, metavar="MIN", help="minutes between two starts of that job")
+    limit = "time limit of that job in minutes; it requeues itself then"
+    verb.add_argument("--time-min", type=int, metavar="MIN", help=limit)
     verb.add_argument("--partition", metavar="NAME", help="a partition for CPU jobs")
     verb.add_argument("--mem-gb", type=float, metavar="GB", help="memory of that job")
     verb.add_argument("snakemake", nargs="*", metavar="-- SNAKEMAKE_ARG", help="default: --profile slurm")
@@ -99,7 +101,8 @@ def _analyze(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb = verbs.add_parser("analyze", help=about, description=about)
     verb.add_argument("logs", nargs="*", type=Path, metavar="LOG")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")
-    verb.add_argument("--stage", metavar="RUN/STAGE", help="a stage's own logs, into its folder")
+    own = "read this stage's logs and write the analysis into its folder"
+    verb.add_argument("--stage", metavar="RUN/STAGE", help=own)
     _configured(verb, "analyze")
 
 
@@ -111,13 +114,12 @@ def _explain(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _accept(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    about = "override one refused step; your reason is recorded"
+    about = "promote a checkpoint despite findings, or allow a retraining; your reason is recorded"
     verb = verbs.add_parser("accept", help=about, description=about)
     verb.add_argument("where", metavar="RUN/STAGE")
     verb.add_argument("--reason", required=True, help="why; shown in the report")
-    verb.add_argument(
-        "--retrain", action="store_true", help="archive the old training and train from scratch"
-    )
+    retrain = "allow the next snakemake to archive the old training and train from scratch"
+    verb.add_argument("--retrain", action="store_true", help=retrain)
     _configured(verb, "accept")
 
 
@@ -134,7 +136,7 @@ def _probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     about = "try every rung of a stage's ladder of communication backends on this machine"
     verb = verbs.add_parser("probe", help=about, description=about)
     verb.add_argument("where", metavar="RUN/STAGE")
-    verb.add_argument("--rung", metavar="NAME", help="this one alone, of the ladder or not")
+    verb.add_argument("--rung", metavar="NAME", help="only this rung, even if it is not in the ladder")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     _configured(verb, "probe")
 
@@ -151,7 +153,7 @@ def _watch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("watch", help=about, description=about)
     verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
     verb.add_argument("--json", action="store_true", help="one JSON object, once")
-    verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between two looks")
+    verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between updates")
     _configured(verb, "watch")
 
 

@@ -88,17 +88,18 @@ def _wrapped(title: str, text: str, width_chars: int | None) -> list[str]:
 
 def price(planned: StagePlan) -> str:
     """What a stage would still cost, what it has cost, and how to learn what is not known yet."""
-    unit, so_far = _unit(planned), f"{planned.gpu_h:.1f} so far"
+    unit, so_far = _unit(planned), f"{planned.gpu_h:.1f} spent so far"
     if not planned.trains:
         return f"nothing more now; {so_far} ({unit})" if planned.gpu_h else "nothing now"
     if planned.price is None:
         spent = f" ({so_far})" if planned.gpu_h else ""
         watch = f"trainrelay watch {planned.run}/{planned.stage}"
-        return f"unknown {unit}{spent} until the first attempt has run; {watch} then shows the time left"
+        return f"{unit} unknown{spent} until the first attempt has run; {watch} then shows the time left"
     spent = f"; {so_far}" if planned.gpu_h else ""
     left = planned.price
-    how = f"{left.epochs} epochs x {left.iters_per_epoch} iterations x {left.s_per_iter:.3g} s x {left.ranks}"
-    return f"{left.gpu_h:.1f} {unit} ({how}{spent})"
+    how = f"{left.epochs} epochs x {left.iters_per_epoch} iterations x {left.s_per_iter:.3g} s"
+    ranks = "1 rank" if left.ranks == 1 else f"{left.ranks} ranks"
+    return f"{left.gpu_h:.1f} {unit} ({how} x {ranks}{spent})"
 
 
 def _unit(planned: StagePlan) -> str:
@@ -133,7 +134,7 @@ def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict
 def _waiting(planned: StagePlan, waits_for: str | None) -> str | None:
     """Why Slurm is not asked; None: it is."""
     if not planned.trains:
-        return {"wait": "it trains now"}.get(planned.action, "not to be started")
+        return {"wait": "it trains now"}.get(planned.action, "starts nothing")
     return f"after {waits_for} has been promoted; then Slurm decides" if waits_for else None
 
 
@@ -143,7 +144,7 @@ def _asked(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
     try:
         return could_start(flags).words(now)
     except SlurmError as error:
-        return f"cannot start as it is asked for: {error}"
+        return f"Slurm refuses the request: {error}"
 
 
 def _typed(planned: StagePlan) -> str:

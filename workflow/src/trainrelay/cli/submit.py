@@ -61,8 +61,9 @@ def _refuse_second(config: Config) -> None:
 
 
 def _at_it(job: Job) -> str:
-    where = f"on {job.nodes}" if job.nodes else f"waiting: {job.reason}"
-    return f"job {job.job_id} runs the workflow of this folder already ({job.state}, {where})"
+    if not job.nodes:
+        return f"job {job.job_id} waits to run the workflow of this folder ({job.state}: {job.reason})"
+    return f"job {job.job_id} runs the workflow of this folder already ({job.state}, on {job.nodes})"
 
 
 def _told(job_id: str, config: Config, configfile: Path) -> Iterator[str]:

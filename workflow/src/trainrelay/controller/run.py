@@ -96,8 +96,8 @@ def _free_the_folder(arguments: Sequence[str], job_id: str, say: Say) -> None:
     another = locks.locked_by_another(job_id, live)
     if another:
         raise Refusal(
-            "a snakemake that trainrelay submit did not start has locked this folder; if none runs any more,"
-            " run: snakemake --unlock"
+            "a snakemake that trainrelay submit did not start has locked this folder, so this job ends; if"
+            " none runs any more, run: snakemake --unlock, then trainrelay submit again"
         )
     if another is False:
         say("an earlier run of the controller left Snakemake's lock; removing it")

@@ -33,8 +33,8 @@ def follow(at: StageContext, owner: Claim) -> None:
     """
     name, facts = at.name, state.read(at)
     say(
-        f"{name}: {owner_of(owner)} trains it already, so this start follows it; Ctrl-C ends the following"
-        f" alone, trainrelay stop {name} the training"
+        f"{name}: {owner_of(owner)} trains it already, so this start follows it; Ctrl-C ends only"
+        f" the following; to stop the training, run: trainrelay stop {name}"
     )
     shown = display(Console(stderr=True), name, facts.epochs, time.monotonic)
     with contextlib.closing(shown), stop_requests() as stop:

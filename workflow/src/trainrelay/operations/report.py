@@ -99,7 +99,7 @@ def _analysis(facts: state.Facts) -> Analysis | None:
 def _read(path: Path) -> Analysis:
     try:
         return from_json(orjson.loads(path.read_bytes()))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LogError) as error:
         raise UserError(f"{path} is damaged ({error}); run: rm {path}, then: snakemake") from None
 
 

@@ -43,8 +43,8 @@ def _wanted(facts: state.Facts, number: int | None) -> tuple[whose.Archived, str
         raise UserError(f"{name}: no training of this stage is archived")
     if number is None and facts.identity is not None and not state.identity_changes(facts, facts.identity):
         raise UserError(
-            f"{name}: the training that is in place is the one that the config asks for; to bring another one"
-            f" back, run: trainrelay restore {name} N (N: {numbers})"
+            f"{name}: nothing to restore: the training that is in place is the one that the config asks for;"
+            f" to bring an archived one back, run: trainrelay restore {name} N (archived: {numbers})"
         )
     named = [one for one in found if number in (None, one.number)]
     if not named:

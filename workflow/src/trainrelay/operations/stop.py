@@ -78,8 +78,8 @@ class _Stopping:
             self._relay()
             if seen.claim.owner != owner:
                 raise Refusal(
-                    f"{self.name}: {owner_of(seen.claim)} has taken it over meanwhile; to stop that one, too,"
-                    f" run: trainrelay stop {self.name}"
+                    f"{self.name}: not stopped: {owner_of(seen.claim)} took the stage over meanwhile; to stop"
+                    f" that one, run: trainrelay stop {self.name}"
                 )
             if seen.concluded.kind == "dead":
                 return self._left_alone(seen)
@@ -113,7 +113,8 @@ class _Stopping:
         if seen.process != "gone":
             raise UserError(
                 f"{self.name}: {owner_of(seen.claim)} cannot be heard: {seen.concluded.reason}; the stop"
-                " request stays in place in case it returns; if it is gone, the next start takes over"
+                " request stays, so it stops if it comes back; if it does not, the next snakemake takes the"
+                " stage over"
             )
         self._ended_orphan()
 

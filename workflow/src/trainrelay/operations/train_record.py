@@ -62,6 +62,7 @@ def final_checkpoint(facts: Facts) -> CheckpointFacts:
         raise UserError(
             f"{facts.name}: no checkpoint of epoch {wanted} is in {facts.work_dirs.current}"
             f" (epochs there: {kept}); put it back, or set `checkpoint: {{epoch: N}}` to one that is there,"
-            " then run the same command again; a trainer that deletes older ones must be told to keep it"
+            " then run the same command again; if the trainer deletes older checkpoints, set it to keep this"
+            " one"
         )
     return recorded

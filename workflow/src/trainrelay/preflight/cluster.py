@@ -130,7 +130,7 @@ def _nodes(asked: Asked, name: str, members: Sequence[Node]) -> Found:
     what = f"partition {name}: {_count(len(fitting))} with {asked.devices}"
     usable = sum(node.usable for node in fitting)
     if usable < asked.nodes:
-        return note(f"{what}, but {usable} of them can be used now (others are down or drained)")
+        return note(f"{what}, but only {usable} of them can be used now (others are down or drained)")
     return ok(what)
 
 

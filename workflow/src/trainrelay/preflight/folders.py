@@ -96,7 +96,7 @@ def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) ->
     except OSError as error:
         return fix(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
     if not os.access(place, os.W_OK | os.X_OK):
-        return fix(f"{place} may not be written to", "set another work_dir, or have its rights changed")
+        return fix(f"{place} is not writable for you", "set another work_dir, or change its permissions")
     return _space(folder, free_bytes, checkpoint_bytes, checkpoints)
 
 

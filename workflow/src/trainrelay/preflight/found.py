@@ -31,4 +31,4 @@ def note(what: str) -> Found:
 
 def fix(what: str, how: str) -> Found:
     """What is wrong, and what to run or to set."""
-    return Found("fix", f"{what}: {how}")
+    return Found("fix", f"{what}; {how}")

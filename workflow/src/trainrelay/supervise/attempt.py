@@ -269,7 +269,7 @@ def _started(record: AttemptRecord, roll: Roll) -> Child:
         place = error.filename or record.argv[0]
         raise NotStarted(
             f"cannot start the trainer: {place}: {error.strerror or error};"
-            f" check the trainer's `interpreter` and `root` in config.yaml"
+            " check the trainer's `interpreter` and `root` in config.yaml, or that path's permissions"
         ) from error
 
 

@@ -20,7 +20,8 @@ def free_port() -> int:
         if is_free(port):
             return port
     raise UserError(
-        f"no free TCP port between {_FIRST} and {_LAST} on this host; set `master_port` in config.yaml"
+        f"none of {_TRIES} TCP ports tried between {_FIRST} and {_LAST} is free on this host; set"
+        " `master_port` in config.yaml to a free port"
     )
 
 

@@ -110,9 +110,11 @@ def _places(facts: Facts, wanted: Archived) -> dict[Path, Path]:
             if (owner and owner.id) == wanted.identity.owner:
                 places[home] = place
     if not places:
+        trained = wanted.identity.work_dir
+        other = f", or set work_dir in the config to where it was trained: {trained}"
         raise UserError(
-            f"the work dir of {wanted.folder} is not beside {facts.paths.work_dir}, so nothing was moved;"
-            f" set work_dir in the config to {wanted.identity.work_dir}, or move it back there"
+            f"the work dir of {wanted.folder} was not found at {names[-1]}, so nothing was moved; move it"
+            f" back to that place{other if trained not in (None, str(facts.paths.work_dir)) else ''}"
         )
     return places
 

@@ -319,7 +319,7 @@ def _without_identity(facts: Facts) -> State:
 
 def _running(facts: Facts) -> State:
     attempt = facts.attempts[-1]
-    what = f"attempt {attempt.number} on {attempt.host}, pid {attempt.supervisor_pid}"
+    what = f"attempt {attempt.number} on {attempt.host}, supervisor pid {attempt.supervisor_pid}"
     over = "; if that host is gone, the next start takes it over"
     return State("running", what + over if supervisor_fate(attempt) == "elsewhere" else what)
 

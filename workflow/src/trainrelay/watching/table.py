@@ -14,10 +14,14 @@ UNKNOWN = "-"
 
 _MOST_SPARK_CHARS = 40
 _LEAST_NAME_CHARS = 10
-_TOLD = (
-    *("queued", "stopped", "changed", "foreign", "refused", "unreadable", "silent", "suspended"),
-    *("running?", "orphaned"),
-)
+# Labels whose reason is shown, and what comes before it where neither of them says it.
+_TOLD = {
+    **dict.fromkeys(("queued", "stopped", "changed", "foreign", "refused", "unreadable", "orphaned"), ""),
+    "silent": "its supervisor gives no sign of life; ",
+    "suspended": "its supervisor process is suspended (SIGSTOP); ",
+    "supervised": "its supervisor works, no trainer runs (probe, checks, report); ",
+    "running?": "not known whether its supervisor lives; ",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
     """One line per stage for what does not fit a column: the reason of its state, and the last event."""
     for row in rows:
         if row.label in _TOLD:
-            yield f"{row.name}: {row.reason}"
+            yield f"{row.name}: {_TOLD[row.label]}{row.reason}"
         if row.fallback_from and row.going_on:
             yield f"{row.name}: ↓ {row.backend} is a fallback from {row.fallback_from}"
         if row.event is not None and row.event_ago_s is not None:

@@ -101,7 +101,7 @@ class _Probe:
             place = error.filename or launch.argv[0]
             raise UserError(
                 f"cannot probe {self.request.rung.name}: {place}: {error.strerror or error}; check the"
-                " trainer's `interpreter` and `root` in config.yaml"
+                " trainer's `interpreter` and `root` in config.yaml, or that path's permissions"
             ) from error
 
     def _wait(self, child: Child, folder: Path) -> float:
