@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 
 
 def analysed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *habits: str) -> tuple[Analysis, Finding]:
-    """A stage that is trained with a habit per start of ours, and what is said of its attempts."""
+    """A stage that is trained with a habit per start, and what its attempts report."""
     project = ToyProject(make_checkout(tmp_path, monkeypatch, 0.1), tmp_path / "out")
     for habit in habits:
 
