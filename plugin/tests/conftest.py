@@ -1,4 +1,4 @@
-"""What every test of the plugin starts from; nothing but the plugin is used, so they run where that alone is."""
+"""What every test of the plugin starts from. Nothing but the plugin is used: they run where that is alone."""
 
 from __future__ import annotations
 
