@@ -39,7 +39,7 @@ PARTS: dict[str, set[str]] = {
     "dag": {"config", "slurm", "system", "training"},
     "preflight": {"config", "slurm", "trainers"},
     "report": {"analysis"},
-    "supervise": {"checkpoint", "progress", "system", "trainers", "training"},
+    "supervise": {"checkpoint", "progress", "slurm", "system", "trainers", "training"},
     "watching": {"config", "supervise", "trainers", "training"},
     "operations": {
         "analysis",

@@ -631,7 +631,7 @@ DEFECTS = (
         "former-run-keeps-the-lease",
         "A training on a node that Slurm lost keeps out the requeued job that is to go on with it.",
         f"{LIBRARY}/supervise/lease/taking.py",
-        'return "lost" if owner.slurm_restarts < self.slurm_restarts else "unknown"',
+        'return "lost" if owner.slurm_restarts < self.own.restarts else "unknown"',
         'return "unknown"',
         "tests/unit/supervise/lease/test_lease_acquire.py"
         "::test_later_run_of_a_requeued_job_takes_over_from_the_former_run",

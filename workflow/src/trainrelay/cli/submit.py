@@ -11,9 +11,9 @@ from pathlib import Path
 
 from trainrelay.cli.common import configured
 from trainrelay.config import Config, Controller, load_site
-from trainrelay.controller import Order, comment_of, job_script, locked_by_another, log_name, sbatch_argv
+from trainrelay.controller import Order, comment_of, job_script, locked_by_another, log_name, sbatch_options
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import Job, ask, installed, live_jobs, partitions, scrubbed
+from trainrelay.slurm import QueueRow, installed, live_jobs, partitions, submit
 from trainrelay.system.say import say
 
 _LEAST_MIN = 5  # Slurm warns up to two minutes before the limit
@@ -60,7 +60,7 @@ def _refuse_second(config: Config) -> None:
         )
 
 
-def _at_it(job: Job) -> str:
+def _at_it(job: QueueRow) -> str:
     if not job.nodes:
         return f"job {job.job_id} waits to run the workflow of this folder ({job.state}: {job.reason})"
     return f"job {job.job_id} runs the workflow of this folder already ({job.state}, on {job.nodes})"
@@ -89,11 +89,7 @@ def submitted(order: Order) -> str:
         say(
             f"note: {', '.join(unseen)} of your environment is not used; site.yaml says what the jobs ask for"
         )
-    said = ask(sbatch_argv(order), text=job_script(order), environment=scrubbed(os.environ))
-    job_id = said.split("\n")[0].split(";")[0].strip()
-    if not job_id.isdigit():
-        raise SlurmError(f"sbatch gave no job number: {said.strip()[:200]}")
-    return job_id
+    return submit(sbatch_options(order), job_script(order))
 
 
 def order_of(arguments: argparse.Namespace, after: str | None = None) -> Order:

@@ -1,4 +1,4 @@
-"""The sbatch command line of the controller's job (pure)."""
+"""The options of sbatch and the script of the controller's job (pure)."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def comment_of(workdir: str) -> str:
     )
 
 
-def sbatch_argv(order: Order) -> list[str]:
-    """The command line of sbatch; the script is its input."""
+def sbatch_options(order: Order) -> list[str]:
+    """Its options for sbatch; the script is the input."""
     chosen = {
         "partition": order.partition,
         "account": order.account,
@@ -43,7 +43,7 @@ def sbatch_argv(order: Order) -> list[str]:
         "dependency": f"afterany:{order.after}" if order.after else None,
     }
     return [
-        *("sbatch", "--parsable", "--job-name=trainrelay", f"--comment={comment_of(order.workdir)}"),
+        *("--job-name=trainrelay", f"--comment={comment_of(order.workdir)}"),
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(order.mem_gb * 1000)}M"),
         # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
         *(f"--time={order.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),

@@ -22,6 +22,7 @@ from trainrelay.operations.report import tell
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
+from trainrelay.slurm import own_run
 from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, acquire, stop_requests
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
@@ -122,7 +123,7 @@ def _refuse_this_machine(facts: state.Facts) -> None:
     if request.device == "cuda" and (why := too_few_gpus(request.nproc_per_node, environment)):
         raise UserError(f"{facts.name}: {why}")
     asked = cores(facts.at)
-    if "SLURM_JOB_ID" in os.environ and (remark := too_few_cores(asked)):
+    if own_run(os.environ).job_id and (remark := too_few_cores(asked)):
         say(f"{facts.name}: {remark}")
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from trainrelay.config import Resources, Site
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.found import Found, fix, note, ok
-from trainrelay.slurm import Node, Partition, ask, could_start
+from trainrelay.slurm import Node, Partition, could_start, ping, try_accounting
 
 _SHOWN_KINDS = 6
 
@@ -43,7 +43,7 @@ def asked_of(resources: Resources, site: Site, cpus: int) -> Asked:
         gpu_model=resources.gpu_model,
         model_is_feature=site.gpu_dialect == "gres-constraint",
         cpus=cpus,
-        mem_mb=round(resources.mem_gb * 1000) if resources.mem_gb else None,
+        mem_mb=resources.mem_mb,
         runtime_min=resources.runtime_min,
     )
 
@@ -51,10 +51,9 @@ def asked_of(resources: Resources, site: Site, cpus: int) -> Asked:
 def answers_check() -> Found:
     """Whether slurmctld answers."""
     try:
-        said = ask(["scontrol", "ping"], deadline_s=30.0)
+        first = ping()
     except SlurmError as error:
         return fix(f"Slurm does not answer ({error})", "try again later, or ask those who run the cluster")
-    first = next((line.strip() for line in said.splitlines() if " is UP" in line), None)
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")
     return ok(f"Slurm answers: {first}")
@@ -63,7 +62,7 @@ def answers_check() -> Found:
 def account_check() -> Found:
     """Whether ended jobs are remembered; the workflow does without."""
     try:
-        ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])
+        try_accounting()
     except SlurmError as error:
         return note(f"no accounting ({error}); jobs are followed with squeue and their result files alone")
     return ok("Slurm's accounting answers (sacct)")

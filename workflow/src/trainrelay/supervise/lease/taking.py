@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from trainrelay.errors import Interrupted, Refusal
 from trainrelay.records import Place
+from trainrelay.slurm import OwnRun, own_run
 from trainrelay.supervise.attempts import explained
 from trainrelay.supervise.lease import slurm
 from trainrelay.supervise.lease.claim import Claim
@@ -95,8 +95,7 @@ class _Taking:
     place: Place
     beat_s: float
     before_claim: Callable[[], None]
-    slurm_job: str | None = field(default_factory=lambda: _slurm_job(os.environ.get("SLURM_JOB_ID", "")))
-    slurm_restarts: int = field(default_factory=lambda: _count(os.environ.get("SLURM_RESTART_COUNT", "")))
+    own: OwnRun = field(default_factory=lambda: own_run(os.environ))
     seen: BeatHistory | None = None
     answer: tuple[str, float, SlurmAnswer] | None = None  # of Slurm: about which owner, when, what
     said_s: float = float("-inf")
@@ -118,8 +117,8 @@ class _Taking:
             place=self.place,
             pid=os.getpid(),
             started_ticks=stat(os.getpid()).ticks,
-            slurm_job=self.slurm_job,
-            slurm_restarts=self.slurm_restarts,
+            slurm_job=self.own.job_id or None,
+            slurm_restarts=self.own.restarts,
             beat_s=self.beat_s,
             since_s=time.time(),
             taken_from=free.former,
@@ -143,8 +142,8 @@ class _Taking:
         """Of a requeued job Slurm knows only that it runs, and that is us: the owner was a former run."""
         if owner.slurm_job is None:
             return "unknown"
-        if owner.slurm_job == self.slurm_job:
-            return "lost" if owner.slurm_restarts < self.slurm_restarts else "unknown"
+        if owner.slurm_job == self.own.job_id:
+            return "lost" if owner.slurm_restarts < self.own.restarts else "unknown"
         if process not in ("elsewhere", "rebooted"):
             return "unknown"
         fresh_from_s = time.monotonic() - _ASK_BEATS * owner.beat_s
@@ -189,11 +188,3 @@ class _Taking:
         until_s = time.monotonic() + wait_s
         while time.monotonic() < until_s:
             self._pause(min(_LOOK_S, former.beat_s / 4))
-
-
-def _count(said: str) -> int:
-    return int(said) if re.fullmatch(r"[0-9]{1,6}", said) else 0
-
-
-def _slurm_job(said: str) -> str | None:
-    return said if re.fullmatch(r"[0-9]{1,18}", said) else None
