@@ -1,4 +1,4 @@
-"""What `trainrelay plan` shows is what `snakemake --profile slurm` submits, as Slurm itself shows the jobs."""
+"""What `trainrelay plan` shows is what `snakemake --profile slurm` submits, as Slurm shows the jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 # Of one job alone: its number, name and files, its times and its place in the queue.
 _ITS_OWN = re.compile(
-    r"^(JobId|JobName|Comment|WCKey|Command|WorkDir|Std\w+|Priority|\w+Time|LastSchedEval|Scheduler|Reason)$"
+    r"^(AllocNode:Sid|JobId|JobName|Comment|WCKey|Command|WorkDir|Std\w+|Priority|\w+Time|LastSchedEval|Scheduler|Reason)$"
 )
 _FIELD = re.compile(r"(?:^|\s)([A-Z][\w/:]*)=(\S*)")
 
@@ -28,10 +28,12 @@ _FIELD = re.compile(r"(?:^|\s)([A-Z][\w/:]*)=(\S*)")
 def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     for name, value in clean_rig.environment().items():
         monkeypatch.setenv(name, value)
-    clean_rig.scontrol("update", f"NodeName={clean_rig.booted().nodes[0]}", "AvailableFeatures=ib,a40")
+    clean_rig.scontrol("update", f"NodeName={clean_rig.booted().nodes[0]}", "AvailableFeatures=ib,roce,a40")
     yield make_project(tmp_path / "my project")
     clean_rig.heal()
-    clean_rig.scontrol("update", f"NodeName={clean_rig.booted().nodes[0]}", "AvailableFeatures=")
+    clean_rig.scontrol(
+        "update", f"NodeName={clean_rig.booted().nodes[0]}", "AvailableFeatures=", "ActiveFeatures="
+    )
 
 
 def shown(rig: Rig, job: str) -> dict[str, str]:
@@ -39,6 +41,12 @@ def shown(rig: Rig, job: str) -> dict[str, str]:
     fields = dict(_FIELD.findall(rig.scontrol("--oneliner", "show", "job", job)))
     limit = {"TimeLimit": fields["TimeLimit"]}
     return {name: value for name, value in fields.items() if not _ITS_OWN.match(name)} | limit
+
+
+def submission(project: Project, controller: subprocess.Popen[bytes]) -> re.Match[str] | None:
+    said = (project.folder / "snakemake.log").read_text()
+    assert controller.poll() is None, said
+    return re.search(r"job (\d+) submitted", said)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +79,7 @@ def test_a_job_in_the_queue_is_the_one_that_the_plan_shows(
         cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     try:
-        said = project.folder / "snakemake.log"
-        found = wait_for(lambda: re.search(r"job (\d+) submitted", said.read_text()), "the submission")
+        found = wait_for(lambda: submission(project, controller), "the submission")
         typed = str(clean_rig.sbatch(*planned, "--output=/dev/null", "--wrap=true"))
         assert shown(clean_rig, found[1]) == shown(clean_rig, typed)
         clean_rig.scancel(found[1], typed)

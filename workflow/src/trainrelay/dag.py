@@ -96,17 +96,15 @@ class Plans:
         parts = {**self._plans[run, stage].ingredients, **promoted}
         return {key: f"{key} = {value}" for key, value in parts.items()}
 
-    def resources(self, stage: str) -> dict[str, Callable[[Any], Any] | None]:
+    def resources(self, stage: str) -> dict[str, Callable[[Any], Any]]:
         """Resources of a train rule: those that some run's stage of this name sets."""
         config, names = self._config, self._config.runs_with(stage)
         runs = {run: slurm_resources(config.stage(run, stage).resources, self._site) for run in names}
         keys = dict.fromkeys(key for values in runs.values() for key in values)
-        found: dict[str, Callable[[Any], Any] | None] = {
+        found: dict[str, Callable[[Any], Any]] = {
             key: lambda w, key=key: runs[w.run].get(key)  # type: ignore[misc]
             for key in keys
         }
-        if "mem_mb" not in found:
-            found["mem"] = None  # unset, else Snakemake would ask for 1000 MB instead of the site's default
         # At submission, when the jobs before have ended: a complete stage must not queue for GPUs.
         found["gpu"] = lambda w: 0 if _is_complete(StageContext(config, w.run, stage)) else runs[w.run]["gpu"]
         return found
