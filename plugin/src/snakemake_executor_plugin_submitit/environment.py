@@ -46,6 +46,6 @@ def for_asking(environment: Mapping[str, str]) -> dict[str, str]:
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
     """Without Slurm's variables, except where its configuration is; a job's devices go with the job."""
-    away = _JOB if "SLURM_JOB_ID" in environment else ("SLURM_", "SLURMD_")
+    away = _JOB if own_run(environment).job_id else ("SLURM_", "SLURMD_")
     kept = for_asking(environment).items()
     return {name: value for name, value in kept if name == "SLURM_CONF" or not name.startswith(away)}

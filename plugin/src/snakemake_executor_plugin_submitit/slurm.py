@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from snakemake_executor_plugin_submitit.environment import for_asking, scrubbed
+from snakemake_executor_plugin_submitit.environment import for_asking, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 
 _DEADLINE_S = 90.0
@@ -157,7 +157,7 @@ def inherited(environment: Mapping[str, str]) -> set[str]:
 
     Outside of an allocation SBATCH_ACCOUNT and the like are a user's own defaults and stay.
     """
-    return environment.keys() - scrubbed(environment) if "SLURM_JOB_ID" in environment else set()
+    return environment.keys() - scrubbed(environment) if own_run(environment).job_id else set()
 
 
 @contextmanager

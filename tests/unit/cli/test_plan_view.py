@@ -105,12 +105,12 @@ def test_a_stage_that_waits_for_another_is_not_asked_for(
 
 def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_flags: tuple[str, ...]) -> Start:
-        raise SlurmError("sbatch: Invalid account")
+        raise SlurmError("Invalid account")
 
     config = disk.config()
     monkeypatch.setattr(view, "could_start", refused)
     monkeypatch.setattr(view, "installed", lambda: True)
-    said = "Slurm refuses the request: sbatch: Invalid account"
+    said = "Slurm refuses the request: Invalid account"
     assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
     monkeypatch.setattr(view, "installed", lambda: False)
     said = "unknown: there is no sbatch on this machine"
