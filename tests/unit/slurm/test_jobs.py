@@ -8,6 +8,8 @@ import pytest
 
 from trainrelay.slurm import live_jobs, states_of
 
+pytestmark = pytest.mark.process
+
 QUEUE = """\
 11|RUNNING|None|n1|trainrelay-controller/a
 9|PENDING|BeginTime||trainrelay-controller/a
@@ -20,7 +22,6 @@ rubbish
 """
 
 
-@pytest.mark.process
 def test_live_jobs_with_the_comment_are_found_the_oldest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,6 @@ from trainrelay.preflight import (
     Needs,
     account_check,
     answers_check,
-    asked_of,
     fix,
     folder_checks,
     interpreter_check,
@@ -26,7 +25,7 @@ from trainrelay.preflight import (
     request_check,
     space_check,
 )
-from trainrelay.slurm import installed, nodes, partitions
+from trainrelay.slurm import installed, nodes, partitions, request_of
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import plan, state
 from trainrelay.training.checkout import missing
@@ -127,6 +126,6 @@ def _slurm(
     site = load_site()
     for at, planned in plans:
         if planned.action != "nothing":
-            asked = asked_of(at.settings.resources, site, cores(at))
+            asked = request_of(at.settings.resources, site, cores(at))
             found = [*partition_checks(asked, known, machines), request_check(planned.sbatch, now)]
             yield from ((at.name, one) for one in found)

@@ -3,7 +3,6 @@
 from trainrelay.preflight.cluster import (
     account_check,
     answers_check,
-    asked_of,
     partition_checks,
     request_check,
 )
@@ -17,7 +16,6 @@ __all__ = [
     "Needs",
     "account_check",
     "answers_check",
-    "asked_of",
     "fix",
     "folder_checks",
     "interpreter_check",

@@ -1,6 +1,7 @@
 """Slurm: asked, read and given orders through the executor plugin's own modules; nobody else asks it."""
 
 from snakemake_executor_plugin_submitit.environment import OwnRun, own_run, scrubbed
+from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
 from trainrelay.slurm.ask import (
@@ -13,7 +14,7 @@ from trainrelay.slurm.ask import (
     submit,
     try_accounting,
 )
-from trainrelay.slurm.flags import sbatch_flags, slurm_resources
+from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
 from trainrelay.slurm.jobs import live_jobs, shown_job, states_of
 from trainrelay.slurm.queue import Queue, Waiting, job_name
@@ -30,6 +31,7 @@ __all__ = [
     "Partition",
     "Queue",
     "QueueRow",
+    "Request",
     "Start",
     "Steps",
     "Waiting",
@@ -45,6 +47,7 @@ __all__ = [
     "ping",
     "process_tracking",
     "records",
+    "request_of",
     "requeue",
     "sbatch_flags",
     "scrubbed",

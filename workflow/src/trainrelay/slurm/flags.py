@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from snakemake_executor_plugin_submitit import resources
 from snakemake_executor_plugin_submitit.errors import RequestError
-from snakemake_executor_plugin_submitit.resources import request_of
-from snakemake_executor_plugin_submitit.resources import sbatch_flags as flags_of
+from snakemake_executor_plugin_submitit.resources import Request
 from trainrelay.config import Resources, Site
 from trainrelay.errors import UserError
 
@@ -28,9 +28,14 @@ def slurm_resources(asked: Resources, site: Site) -> dict[str, int | str]:
     return {key: value for key, value in named.items() if value is not None}
 
 
-def sbatch_flags(asked: Resources, site: Site, cpus: int) -> tuple[str, ...]:
-    """The flags that the executor plugin submits one training with; `cpus` cores per node."""
+def request_of(asked: Resources, site: Site, cpus: int) -> Request:
+    """What the executor plugin submits one training with; `cpus` cores per node. UserError."""
     try:
-        return flags_of(request_of(slurm_resources(asked, site), cpus), site.gpu_dialect)
+        return resources.request_of(slurm_resources(asked, site), cpus)
     except RequestError as error:
         raise UserError(f"resources of a stage, or site.yaml: {error}") from None
+
+
+def sbatch_flags(asked: Resources, site: Site, cpus: int) -> tuple[str, ...]:
+    """The same as flags of sbatch. UserError."""
+    return resources.sbatch_flags(request_of(asked, site, cpus), site.gpu_dialect)

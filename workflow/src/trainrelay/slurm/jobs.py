@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from snakemake_executor_plugin_submitit.slurm import QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED
 from trainrelay.errors import SlurmError
@@ -20,15 +22,12 @@ def states_of(job_id: str, deadline_s: float) -> set[str]:
 
     Empty where neither knows the job or answers.
     """
-    try:
+    with suppress(SlurmError):  # squeue fails for a job that it has forgotten
         if rows := queue(f"--jobs={job_id}", deadline_s):
             return {row.state for row in rows.values()}
-    except SlurmError:
-        pass  # squeue fails for a job that it has forgotten
-    try:
+    with suppress(SlurmError):
         return set(accounting([job_id], deadline_s).values()) - {""}
-    except SlurmError:
-        return set()
+    return set()
 
 
 def shown_job(job_id: str, deadline_s: float) -> dict[str, str]:
