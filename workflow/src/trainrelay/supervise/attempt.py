@@ -66,8 +66,8 @@ def attempt(
     thread. When it returns or raises, no process of the attempt is left.
     """
     record = _open(job, rung, around, probes)
-    with recorded_whatever_happens(job, record, around) as kept:
-        return _follow(job, record, _start(record, kept[0]), around, kept)
+    with recorded_whatever_happens(job, record, around) as (processes, keeper):
+        return _follow(job, record, _start(record, processes), around, (processes, keeper))
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -76,8 +76,9 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
     what = f"attempt {record.number} continues though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
-    with recorded_whatever_happens(job, record, around) as kept:
-        return _follow(job, record, Orphans(kept[0], job.request.entry), around, kept)
+    with recorded_whatever_happens(job, record, around) as (processes, keeper):
+        orphans = Orphans(processes, job.request.entry)
+        return _follow(job, record, orphans, around, (processes, keeper))
 
 
 def _open(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]) -> AttemptRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 
 from trainrelay.supervise.process_list import ProcessList
 from trainrelay.system.alive import Process, lives
@@ -41,17 +40,17 @@ class Child:
 class Orphans:
     """The launcher and the ranks of an attempt whose supervisor died."""
 
-    def __init__(self, listed: ProcessList, script: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._listed, self._script, self._clock = listed, script, clock
+    def __init__(self, listed: ProcessList, script: str) -> None:
+        self._listed, self._script = listed, script
         self._members: list[Process] = []
         self._scanned_s = float("-inf")
 
     def running(self) -> bool:
         """Whether any of them lives."""
-        fresh = self._clock() - self._scanned_s < _RESCAN_S
+        fresh = time.monotonic() - self._scanned_s < _RESCAN_S
         if fresh and any(lives(*member.key) for member in self._members):
             return True
-        self._members, self._scanned_s = self._listed.trainers(self._script), self._clock()
+        self._members, self._scanned_s = self._listed.trainers(self._script), time.monotonic()
         return bool(self._members)
 
     def status(self) -> int | None:

@@ -33,7 +33,7 @@ from collections import deque
 from trainrelay.supervise.believed_progress import BelievedProgress
 from trainrelay.trainers import StepSeen
 
-# Why each of these is what it is: above.
+# What each of these is for: above.
 MOST_PER_CALL_S = 5.0
 WAITS = 20
 PACE_FACTOR = 5.0

@@ -128,7 +128,6 @@ class _Acquisition:
 
     def _when_free(self) -> _Free:
         """Returns once nobody holds the lease."""
-        said = ""
         while (seen := look(self.folder)) is not None:
             owner, beat = seen.claim, parsed_beat(seen.beat)
             process = fate(owner.pid, owner.started_ticks, owner.place, self.place)
@@ -137,8 +136,8 @@ class _Acquisition:
             if concluded.kind == "alive":
                 raise LivingOwner(refused(self.name, owner, concluded, process), owner, process)
             if concluded.kind != "unsure":
-                if concluded.kind == "dead":
-                    said = f"took the lease over from {owner_of(owner)}: {concluded.reason}"
+                took = f"took the lease over from {owner_of(owner)}: {concluded.reason}"
+                said = "" if concluded.kind == "released" else took
                 return _Free(owner.token, may_live(owner, beat, concluded), said)
             self._wait(owner, concluded)
         return _Free(0)
