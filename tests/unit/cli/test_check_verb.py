@@ -13,7 +13,7 @@ import yaml
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import main
-from trainrelay.cli.check import every_stage
+from trainrelay.cli.common import every_stage
 from trainrelay.config import parse
 from trainrelay.errors import SlurmError
 from trainrelay.operations import check

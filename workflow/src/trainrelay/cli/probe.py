@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from trainrelay.cli.common import configured, named_stage
+from trainrelay.cli.common import stage_of
 from trainrelay.operations.probe import first_working, probe_rungs, rungs_asked, would_use
 from trainrelay.records import ProbeResult
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print what each rung does here, and which one the stage would use; UserError where none works."""
-    at = named_stage(configured(arguments), arguments.where)
+    at = stage_of(arguments)
     results = probe_rungs(at, rungs_asked(at, arguments.rung))
     print(_json(arguments.where, results) if arguments.json else "\n".join(_table(results)))
     said = would_use(at, results)

@@ -25,7 +25,7 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.plan import retrain_accepted
 
 
-def tell(config: Config, *runs: str) -> None:
+def write_reports(config: Config, *runs: str) -> None:
     """Write the reports of these runs, then the overview, and say where they are."""
     for run_name in runs:
         say(f"report: {write_report(config, run_name)}")

@@ -18,7 +18,7 @@ from trainrelay.operations.analyze import analyze_stage
 from trainrelay.operations.follow import follow, may_follow
 from trainrelay.operations.outcome import ending
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training
-from trainrelay.operations.report import tell
+from trainrelay.operations.report import write_reports
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
@@ -317,6 +317,6 @@ def _explain(facts: state.Facts) -> None:
     try:
         with suppress(LogError):  # none that is understood: the report says how it ended
             analyze_stage(facts.at)
-        tell(facts.at.config, facts.run)
+        write_reports(facts.at.config, facts.run)
     except TrainrelayError as error:
         say(f"no report: {error}")
