@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 from pathlib import Path
+from typing import TypeAlias
 
 from trainrelay.system.hints import DEFAULT_CONFIGFILE
 
-_Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def parser() -> argparse.ArgumentParser:
