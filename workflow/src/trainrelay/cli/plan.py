@@ -55,14 +55,14 @@ def _lines(planned: StagePlan, starts: Starts, width_chars: int | None) -> Itera
         yield from _wrapped(title, text, width_chars)
     # Never broken by us, so that they can be copied.
     yield _titled("sbatch", shlex.join(planned.sbatch))
-    yield _titled("folder", planned.launch.cwd)
+    yield _titled("cwd", planned.launch.cwd)
     yield _titled("command", _typed(planned))
 
 
 def _sentences(planned: StagePlan, starts: Starts) -> Iterator[tuple[str, str]]:
     yield "state", f"{planned.state}: {planned.reason}"
     yield from (("changed", str(difference)) for difference in planned.differences)
-    yield "asks", planned.asks()
+    yield "request", planned.asks()
     yield "costs", price(planned)
     if when := starts.get((planned.run, planned.stage)):
         yield "when", when
@@ -114,8 +114,8 @@ def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
         return
     unknown = [f"{one.run}/{one.stage}" for one in training if one.price is None]
     units = dict.fromkeys(_unit(planned) for planned in training)
-    without = f", without {', '.join(unknown)}" if unknown else ""
-    yield f"in all {sum(known):.1f} {' and '.join(units)} still to spend{without}"
+    apart = f"; not counting {', '.join(unknown)}, whose cost is unknown" if unknown else ""
+    yield f"in all {sum(known):.1f} {' and '.join(units)} still to spend{apart}"
 
 
 def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict[tuple[str, str], str]:
@@ -164,7 +164,7 @@ def _plain(planned: StagePlan, starts: Starts) -> dict[str, Any]:
         "doing": planned.doing,
         "differences": [str(difference) for difference in planned.differences],
         "notes": list(planned.notes),
-        "asks": planned.asks(),
+        "request": planned.asks(),
         "argv": list(planned.launch.argv),
         "env": dict(planned.launch.env),
         "cwd": planned.launch.cwd,

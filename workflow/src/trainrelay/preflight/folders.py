@@ -84,7 +84,7 @@ def _listed(folders: Mapping[str, Path]) -> str:
 def _shared(mount: Mount, whats: str) -> Found:
     if not mount.local:
         return ok(f"on a file system of type {mount.type} (mounted at {mount.point}): {whats}")
-    why = f"{whats}: on {mount.type} (mounted at {mount.point}), as a rule this machine's own"
+    why = f"{whats}: on {mount.type} (mounted at {mount.point}), usually only on this machine"
     return note(f"{why}; unless every node sees it, likely a mistake: move it to a shared file system")
 
 
