@@ -80,7 +80,9 @@ def written(disk: OnDisk, config: Config) -> Path:
 def test_the_sum_names_what_is_not_in_it(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
     measured(disk)
     assert main(["plan", "--configfile", str(written(disk, two_stages(disk)))]) == 0
-    assert capsys.readouterr().out.endswith("\n\nin all 8.0 GPU-hours still to spend; not counting r/t, whose cost is unknown\n")
+    assert capsys.readouterr().out.endswith(
+        "\n\nin all 8.0 GPU-hours still to spend; not counting r/t, whose cost is unknown\n"
+    )
 
 
 def test_a_stage_that_waits_for_another_is_not_asked_for(

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add(verbs: _Verbs, name: str, about: str, module: str = "") -> argparse.ArgumentParser:
-    """A verb: `run` of its own module of cli/, or the function of its name in another one."""
+    """A verb: `run` of cli/NAME.py, or the function NAME of cli/MODULE.py."""
     verb = verbs.add_parser(name, help=about, description=about)
 
     def call(arguments: argparse.Namespace) -> None:

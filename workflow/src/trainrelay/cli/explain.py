@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.analysis import analyze, explain_words, read
-from trainrelay.cli.markdown import show
+from trainrelay.cli.printing import print_markdown
 from trainrelay.errors import LogError, UserError
 from trainrelay.records import Log
 from trainrelay.report import explanation_markdown
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     if logs and len(logs) < len(asked):
         word = next(name for name in asked if name not in logs)
         raise UserError(f"{word} is not a file, but {logs[0]} is one; give logs only, or metrics only")
-    show(_logs([Path(name) for name in logs]) if logs else _words(asked))
+    print_markdown(_logs([Path(name) for name in logs]) if logs else _words(asked))
 
 
 def _is_log(name: str) -> bool:

@@ -12,20 +12,27 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import orjson
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from trainrelay.cli.common import configured, every_stage
+from trainrelay.cli.printing import print_json
 from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.slurm import Queue, Waiting, job_name
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import say
 from trainrelay.training.context import StageContext
-from trainrelay.watching import Column, StageRow, StageWatch, chosen, figures, queued, remarks
+from trainrelay.watching import (
+    Column,
+    StageRow,
+    StageWatch,
+    fitting_columns,
+    remarks,
+    with_queued_job,
+)
 
 # A slower observer would sleep through the silence of an owner.
 _EVERY_S = (0.2, 10.0)
@@ -56,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     stages = [StageWatch(at) for at in _named(configured(arguments), arguments.which)]
     look, console = partial(_look, stages, Queue()), Console()
     if arguments.json:
-        print(orjson.dumps({"stages": [figures(row) for row in look()]}, option=orjson.OPT_INDENT_2).decode())
+        print_json({"stages": [row.as_json() for row in look()]})
     elif console.is_terminal:
         _live(look, console, arguments.every_s)
     else:
@@ -73,7 +80,7 @@ def _look(stages: Sequence[StageWatch], queue: Queue) -> list[StageRow]:
 def _with_job(row: StageRow, jobs: Mapping[str, Waiting]) -> StageRow:
     row = replace(row, reason=with_configfile(row.reason, say.configfile))
     job = jobs.get(job_name(row.run, row.stage))
-    return queued(row, job.job_id, job.reason) if job else row
+    return with_queued_job(row, job.job_id, job.reason) if job else row
 
 
 def _named(config: Config, which: Sequence[str]) -> list[StageContext]:
@@ -89,7 +96,7 @@ def _named(config: Config, which: Sequence[str]) -> list[StageContext]:
 def _once(rows: Sequence[StageRow]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a locale may have no blocks and arrows
-    for line in _lines(chosen(rows, None)):
+    for line in _lines(fitting_columns(rows, None)):
         print(line.rstrip())
     for remark in remarks(rows):
         print(remark)
@@ -117,7 +124,7 @@ def _live(look: Callable[[], list[StageRow]], console: Console, every_s: float) 
 def _view(rows: Sequence[StageRow], width_chars: int) -> Group:
     """The table and the remarks, no line wider than the terminal."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    columns = chosen(rows, width_chars)
+    columns = fitting_columns(rows, width_chars)
     for column in columns:
         table.add_column(
             column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"

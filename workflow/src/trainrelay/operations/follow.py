@@ -9,7 +9,7 @@ import time
 from rich.console import Console
 
 from trainrelay.errors import Interrupted
-from trainrelay.operations.outcome import ending
+from trainrelay.operations.end_error import end_error
 from trainrelay.supervise import Claim, LivingOwner, Observer, display, owner_of, stop_requests
 from trainrelay.system.say import say
 from trainrelay.trainers import StepSeen
@@ -65,7 +65,7 @@ def _ended(at: StageContext) -> None:
     facts = state.read(at)
     judged = state.judge(facts)
     if judged.kind == "stopped":
-        raise ending(facts, facts.attempts[-1])
+        raise end_error(facts, facts.attempts[-1])
     if judged.kind != "complete":
         raise Interrupted(
             f"{at.name}: the supervisor that was followed has ended: {judged.reason}."

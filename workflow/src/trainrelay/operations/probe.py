@@ -17,7 +17,7 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.request import ladder, launch_request, rung
 
 
-def rungs_asked(at: StageContext, name: str | None) -> tuple[Rung, ...]:
+def rungs_to_probe(at: StageContext, name: str | None) -> tuple[Rung, ...]:
     if name is None:
         return ladder(at)
     known = [*RUNGS, *at.config.rungs]

@@ -15,8 +15,8 @@ from rich.console import Console
 from trainrelay import checkpoint, supervise
 from trainrelay.errors import LogError, NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.operations.analyze import analyze_stage
+from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow, may_follow
-from trainrelay.operations.outcome import ending
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training
 from trainrelay.operations.report import write_reports
 from trainrelay.operations.train_record import write_train_record
@@ -309,7 +309,7 @@ def _conclude(before: state.Facts, outcome: Outcome) -> None:
         write_train_record(facts)
         return
     _explain(facts)
-    raise ending(facts, outcome.attempt)
+    raise end_error(facts, outcome.attempt)
 
 
 def _explain(facts: state.Facts) -> None:

@@ -16,7 +16,7 @@ MOST_LOSSES = 40
 _FIRST_READ_BYTES = 2_000_000  # of a log that is already there, its end
 
 
-class LogSamples:
+class LogSampler:
     """The last progress lines of a log: the last step, losses, speed."""
 
     def __init__(self, log: Path, trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:

@@ -15,7 +15,7 @@ UNKNOWN = "-"
 _MOST_SPARK_CHARS = 40
 _LEAST_NAME_CHARS = 10
 # Labels whose reason is shown, and what comes before it where neither of them says it.
-_TOLD = {
+_REMARKED = {
     **dict.fromkeys(("queued", "stopped", "changed", "foreign", "refused", "unreadable", "orphaned"), ""),
     "silent": "its supervisor gives no sign of life; ",
     "suspended": "its supervisor process is suspended (SIGSTOP); ",
@@ -39,7 +39,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _ColumnSpec:
     title: str
     cell: Callable[[StageRow], str]
     right: bool = False
@@ -49,7 +49,7 @@ class _Kind:
 _LEFT_OUT = ("it/s", "lost", "attempt", "backend", "last losses", "iteration", "loss", "ETA", "epoch")
 
 
-def chosen(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
+def fitting_columns(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
     """The columns that fit a width, None for any; at last the stage's name is cut."""
     columns = {kind.title: _column(kind, rows) for kind in _KINDS}
     if width_chars is None:
@@ -62,7 +62,7 @@ def chosen(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
     return [_cut(columns["stage"], width_chars - columns["state"].width - GAP_CHARS), columns["state"]]
 
 
-def _column(kind: _Kind, rows: Sequence[StageRow]) -> Column:
+def _column(kind: _ColumnSpec, rows: Sequence[StageRow]) -> Column:
     return Column(kind.title, tuple(kind.cell(row) for row in rows), kind.right)
 
 
@@ -118,26 +118,28 @@ def _backend(row: StageRow) -> str:
 
 # In the order of a line, from left to right.
 _KINDS = (
-    _Kind("stage", lambda row: row.name),
-    _Kind("state", _state),
-    _Kind("epoch", lambda row: _of(row.epoch, row.epochs), right=True),
-    _Kind("iteration", lambda row: _of(row.iteration, row.iterations_per_epoch), right=True),
-    _Kind("loss", lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}", right=True),
-    _Kind("last losses", lambda row: sparkline(row.losses, _MOST_SPARK_CHARS)),
-    _Kind("ETA", lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s), right=True),
-    _Kind("it/s", lambda row: _speed(row.iterations_per_s), right=True),
-    _Kind("backend", _backend),
-    _Kind("attempt", lambda row: str(row.attempt or UNKNOWN), right=True),
-    _Kind("lost", lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN, right=True),
+    _ColumnSpec("stage", lambda row: row.name),
+    _ColumnSpec("state", _state),
+    _ColumnSpec("epoch", lambda row: _of(row.epoch, row.epochs), right=True),
+    _ColumnSpec("iteration", lambda row: _of(row.iteration, row.iterations_per_epoch), right=True),
+    _ColumnSpec("loss", lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}", right=True),
+    _ColumnSpec("last losses", lambda row: sparkline(row.losses, _MOST_SPARK_CHARS)),
+    _ColumnSpec("ETA", lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s), right=True),
+    _ColumnSpec("it/s", lambda row: _speed(row.iterations_per_s), right=True),
+    _ColumnSpec("backend", _backend),
+    _ColumnSpec("attempt", lambda row: str(row.attempt or UNKNOWN), right=True),
+    _ColumnSpec(
+        "lost", lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN, right=True
+    ),
 )
 
 
 def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
     """One line per stage for what does not fit a column: the reason of its state, and the last event."""
     for row in rows:
-        if row.label in _TOLD:
-            yield f"{row.name}: {_TOLD[row.label]}{row.reason}"
-        if row.fallback_from and row.going_on:
+        if row.label in _REMARKED:
+            yield f"{row.name}: {_REMARKED[row.label]}{row.reason}"
+        if row.fallback_from and row.attempt_open:
             yield f"{row.name}: ↓ {row.backend} is a fallback from {row.fallback_from}"
         if row.event is not None and row.event_ago_s is not None:
             yield f"{row.name}, {ago(row.event_ago_s)} ago: {row.event}"

@@ -40,8 +40,8 @@ def what_to_type(claim: Claim, fate: Fate) -> str:
 def waiting(claim: Claim, conclusion: Conclusion) -> str:
     """What is waited for while an owner is observed."""
     return (
-        f"{owner_of(claim)} holds the lease, {conclusion.reason}; taken over if its heartbeat does not change for"
-        f" {conclusion.wait_s:.0f} s more"
+        f"{owner_of(claim)} holds the lease, {conclusion.reason}; taken over if its heartbeat does not change"
+        f" for {conclusion.wait_s:.0f} s more"
     )
 
 

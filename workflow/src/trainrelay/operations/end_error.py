@@ -8,7 +8,7 @@ from trainrelay.training.attempts import attempt_log
 from trainrelay.training.state import Facts, relative
 
 
-def ending(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
+def end_error(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
     """The error that says how the newest attempt ended, where to look and what to run, by its record."""
     what = f"{facts.name}: attempt {attempt.number} ended: {attempt.end} ({attempt.reason})."
     log = f"Log: {relative(attempt_log(facts.paths.folder, attempt).absolute())}."
