@@ -12,7 +12,7 @@ from trainrelay.errors import LogError, UserError
 from trainrelay.records import Log
 from trainrelay.report import explanation_markdown
 
-FILE_LIKE = (".log", ".txt", ".json", ".out")
+FILE_LIKE = (".log", ".txt", ".json", ".out")  # what logs are called
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ from trainrelay.watching import (
     with_queued_job,
 )
 
-# A slower observer would sleep through the silence of an owner.
+# The time between two beats of an owner: a slower observer would sleep through its silence.
 _EVERY_S = (0.2, 10.0)
 _STYLES = {
     "running": "green",

@@ -14,12 +14,8 @@ def end_error(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
     log = f"Log: {relative(attempt_log(facts.paths.folder, attempt).absolute())}."
     decision = attempt.decision
     if decision is not None and decision.step == "final" and attempt.end is not None:
-        said = f"{what} {_capital(decision.reason)}. {log} {_capital(decision.what_to_do)}."
-        return ENDS[attempt.end].error(f"{said} Then run the same command again.")
+        why, how = (text[0].upper() + text[1:] for text in (decision.reason, decision.what_to_do))
+        return ENDS[attempt.end].error(f"{what} {why}. {log} {how}. Then run the same command again.")
     done = facts.epochs_done
     where = f"resume after epoch {done}" if done else "start from scratch"
     return Interrupted(f"{what} {log} Run the same command again to {where}.")
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

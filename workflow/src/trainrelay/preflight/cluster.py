@@ -11,7 +11,7 @@ from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Node, Partition, ask, could_start
 
-_SHOWN_KINDS = 6
+_SHOWN_KINDS = 6  # fit into one sentence
 
 
 @dataclass(frozen=True, slots=True)

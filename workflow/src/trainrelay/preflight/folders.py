@@ -17,7 +17,7 @@ _LOCAL = {
     *("tmpfs", "ramfs", "overlay", "aufs", "squashfs", "devtmpfs"),
     *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "bcachefs", "vfat", "ntfs"),
 }
-_GB = 1e9
+_GB = 1e9  # bytes, as disks are sold
 _LEAST = 2  # checkpoints: the newest and the one that is being written
 
 

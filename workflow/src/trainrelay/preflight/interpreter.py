@@ -18,7 +18,7 @@ from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import LaunchRequest, Trainer, environment
 
 _SCRIPT = Path(__file__).with_name("interpreter_script.py")
-_LONGEST_SAID_BYTES = 256 * 1024
+_LONGEST_SAID_BYTES = 256 * 1024  # more than the answers and many warnings of imports
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainrelay.supervise import duration
+from trainrelay.watching.log import MOST_LOSSES
 from trainrelay.watching.row import StageRow
 from trainrelay.watching.spark import sparkline
 
-GAP_CHARS = 2
+GAP_CHARS = 2  # between two columns
 UNKNOWN = "-"
 
-_MOST_SPARK_CHARS = 40
-_LEAST_NAME_CHARS = 10
+_LEAST_NAME_CHARS = 10  # some letters of the run and of the stage
 # Labels whose reason is shown, and what comes before it where neither of them says it.
 _REMARKED = {
     **dict.fromkeys(("queued", "stopped", "changed", "foreign", "refused", "unreadable", "orphaned"), ""),
@@ -123,7 +123,7 @@ _KINDS = (
     _ColumnSpec("epoch", lambda row: _of(row.epoch, row.epochs), right=True),
     _ColumnSpec("iteration", lambda row: _of(row.iteration, row.iterations_per_epoch), right=True),
     _ColumnSpec("loss", lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}", right=True),
-    _ColumnSpec("last losses", lambda row: sparkline(row.losses, _MOST_SPARK_CHARS)),
+    _ColumnSpec("last losses", lambda row: sparkline(row.losses, MOST_LOSSES)),
     _ColumnSpec("ETA", lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s), right=True),
     _ColumnSpec("it/s", lambda row: _speed(row.iterations_per_s), right=True),
     _ColumnSpec("backend", _backend),
