@@ -51,8 +51,8 @@ def slurm(monkeypatch: pytest.MonkeyPatch, typed: Typed) -> dict[str, CheckResul
     """A Slurm whose answers may be changed."""
     answers = {"ping": ok("Slurm answers"), "request": ok("Slurm accepts the request")}
     monkeypatch.setattr(check, "installed", lambda: True)
-    monkeypatch.setattr(check, "answers_check", lambda: answers["ping"])
-    monkeypatch.setattr(check, "account_check", lambda: ok("accounting"))
+    monkeypatch.setattr(check, "slurmctld_check", lambda: answers["ping"])
+    monkeypatch.setattr(check, "accounting_check", lambda: ok("accounting"))
     monkeypatch.setattr(check, "request_check", lambda *_: answers["request"])
     monkeypatch.setattr(check, "partitions", lambda: [Partition("gpu", True, True, None)])
     monkeypatch.setattr(check, "nodes", lambda: [NODE])

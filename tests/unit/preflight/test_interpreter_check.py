@@ -10,7 +10,7 @@ import pytest
 
 from support.project import REPOSITORY
 from trainrelay.preflight import CheckResult, interpreter_check
-from trainrelay.preflight.interpreter import PythonAnswers, PythonNeeds, judge, read_answers
+from trainrelay.preflight.interpreter import PythonAnswers, PythonNeeds, judge_answers, read_answers
 from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest
 
@@ -39,7 +39,7 @@ def request_for(root: Path, interpreter: str = sys.executable) -> LaunchRequest:
 
 
 def judged(answers: PythonAnswers, needs: PythonNeeds = NEEDS, status: int | None = 0) -> CheckResult:
-    return judge(needs, MMCV, answers, status, 120.0)
+    return judge_answers(needs, MMCV, answers, status, 120.0)
 
 
 def with_versions(**versions: str) -> PythonAnswers:

@@ -2,21 +2,20 @@
 
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
-    account_check,
-    answers_check,
+    accounting_check,
     node_request,
     partition_checks,
     request_check,
+    slurmctld_check,
 )
 from trainrelay.preflight.folders import folder_checks, mounts, space_check
 from trainrelay.preflight.interpreter import PythonNeeds, interpreter_check
-from trainrelay.preflight.node import too_few_cores, too_few_gpus, visible_gpus
+from trainrelay.preflight.node import too_few_cores, too_few_gpus
 
 __all__ = [
     "CheckResult",
     "PythonNeeds",
-    "account_check",
-    "answers_check",
+    "accounting_check",
     "fix",
     "folder_checks",
     "interpreter_check",
@@ -26,8 +25,8 @@ __all__ = [
     "ok",
     "partition_checks",
     "request_check",
+    "slurmctld_check",
     "space_check",
     "too_few_cores",
     "too_few_gpus",
-    "visible_gpus",
 ]

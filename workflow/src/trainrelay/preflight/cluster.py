@@ -48,7 +48,7 @@ def node_request(resources: Resources, site: Site, cpus: int) -> NodeRequest:
     )
 
 
-def answers_check() -> CheckResult:
+def slurmctld_check() -> CheckResult:
     """Whether slurmctld answers."""
     try:
         said = ask(["scontrol", "ping"], deadline_s=30.0)
@@ -60,7 +60,7 @@ def answers_check() -> CheckResult:
     return ok(f"Slurm answers: {first}")
 
 
-def account_check() -> CheckResult:
+def accounting_check() -> CheckResult:
     """Whether ended jobs are remembered; the workflow does without."""
     try:
         ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])

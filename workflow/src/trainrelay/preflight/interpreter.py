@@ -56,13 +56,13 @@ def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: floa
     if shutil.which(name) is None:
         return fix(f"the interpreter {name} was not found", "set trainer.interpreter to the trainer's Python")
     try:
-        status, said = _said(request, trainer, deadline_s)
+        status, said = _ask(request, trainer, deadline_s)
     except OSError as error:
         return fix(f"{name} cannot be started: {error.strerror or error}", "set trainer.interpreter")
-    return judge(PythonNeeds.of(request), trainer, read_answers(said), status, deadline_s)
+    return judge_answers(PythonNeeds.of(request), trainer, read_answers(said), status, deadline_s)
 
 
-def _said(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[int | None, str]:
+def _ask(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[int | None, str]:
     """Exit status, None where it had to be ended, and all that it printed."""
     modules = [*trainer.imports, "--", request.launch_module, *trainer.compiled]
     argv = [request.interpreter, "-c", _SCRIPT.read_text(encoding="utf-8"), *modules]
@@ -77,12 +77,12 @@ def _said(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        status = _status(child, deadline_s)
+        status = _exit_status(child, deadline_s)
         output.seek(0)
         return status, output.read(_LONGEST_SAID_BYTES).decode(errors="replace")
 
 
-def _status(child: subprocess.Popen[bytes], deadline_s: float) -> int | None:
+def _exit_status(child: subprocess.Popen[bytes], deadline_s: float) -> int | None:
     try:
         return child.wait(deadline_s)
     except subprocess.TimeoutExpired:
@@ -120,7 +120,7 @@ def _answer(line: str) -> dict[str, object] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def judge(
+def judge_answers(
     needs: PythonNeeds,
     trainer: Trainer,
     answers: PythonAnswers,
@@ -130,27 +130,29 @@ def judge(
     """What the answers amount to; `status` None: it did not end within `deadline_s`."""
     name = needs.interpreter
     if not answers.ended:
-        doing = f"import {answers.importing}" if answers.importing else "its start"
-        return _unended(name, doing, status, deadline_s, answers.last_line)
+        return _hung_or_died(needs.interpreter, answers, status, deadline_s)
     if answers.errors:
         module, error = next(iter(answers.errors.items()))
         typed = f"install it for {name}, or set trainer.interpreter; try: {name} -c 'import {module}'"
         return fix(f"{name} does not import {module} ({error})", typed)
-    if problems := [*_of_torch(needs, answers), *trainer.incompatible(answers.versions)]:
+    if problems := [*_torch_problems(needs, answers), *trainer.incompatible(answers.versions)]:
         return fix(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that has them")
-    return ok(f"{name}: Python {answers.versions['python']} with {', '.join(_shown(trainer, answers))}")
+    return ok(
+        f"{name}: Python {answers.versions['python']} with {', '.join(_versions_found(trainer, answers))}"
+    )
 
 
-def _unended(name: str, doing: str, status: int | None, deadline_s: float, last_line: str) -> CheckResult:
-    said = f"; it said: {last_line[:200]}" if last_line else ""
+def _hung_or_died(name: str, answers: PythonAnswers, status: int | None, deadline_s: float) -> CheckResult:
+    doing = f"import {answers.importing}" if answers.importing else "its start"
+    said = f"; it said: {answers.last_line[:200]}" if answers.last_line else ""
     if status is None:
-        typed = f"try it yourself: {name} -c '{doing if doing.startswith('import') else 'pass'}'"
-        return fix(f"{name}: {doing} has not come back after {deadline_s:.0f} s{said}", typed)
+        try_it = f"try it yourself: {name} -c '{doing if answers.importing else 'pass'}'"
+        return fix(f"{name}: {doing} has not come back after {deadline_s:.0f} s{said}", try_it)
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
     return fix(f"{name} ended in {doing} with {how}{said}", "set trainer.interpreter to a Python that works")
 
 
-def _of_torch(needs: PythonNeeds, answers: PythonAnswers) -> Sequence[str]:
+def _torch_problems(needs: PythonNeeds, answers: PythonAnswers) -> Sequence[str]:
     problems = []
     if not answers.there.get(needs.launch_module, False):
         problems.append(f"its torch {answers.versions.get('torch', '?')} has no {needs.launch_module}")
@@ -159,7 +161,7 @@ def _of_torch(needs: PythonNeeds, answers: PythonAnswers) -> Sequence[str]:
     return problems
 
 
-def _shown(trainer: Trainer, answers: PythonAnswers) -> list[str]:
+def _versions_found(trainer: Trainer, answers: PythonAnswers) -> list[str]:
     cuda = answers.versions.get("cuda")
     shown = [f"torch {answers.versions['torch']}{f' (CUDA {cuda})' if cuda else ''}"]
     shown += [f"{name} {answers.versions[name]}".rstrip() for name in trainer.imports if name != "torch"]

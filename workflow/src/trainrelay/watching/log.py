@@ -11,7 +11,7 @@ from pathlib import Path
 from trainrelay.supervise import ProgressTracker, Speed, Tail
 from trainrelay.trainers import StepSeen, Trainer
 
-MOST_LOSSES = 40  # a character each in the sparkline, the widest column of a terminal
+MOST_LOSSES = 40  # a character each: the sparkline at its widest
 
 _FIRST_READ_BYTES = 2_000_000  # the end of a log that is already there: more than 40 lines of any trainer
 

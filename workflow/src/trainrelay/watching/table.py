@@ -38,20 +38,15 @@ class Column:
         return max(map(len, (self.title, *self.cells)))
 
 
-@dataclass(frozen=True, slots=True)
-class _ColumnSpec:
-    title: str
-    cell: Callable[[StageRow], str]
-    right: bool = False
-
-
 # Left out where the width does not do, the first one first; stage and state always stay.
 _LEFT_OUT = ("it/s", "lost", "attempt", "backend", "last losses", "iteration", "loss", "ETA", "epoch")
 
 
 def fitting_columns(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
     """The columns that fit a width, None for any; at last the stage's name is cut."""
-    columns = {kind.title: _column(kind, rows) for kind in _KINDS}
+    columns = {
+        title: Column(title, tuple(map(cell, rows)), title in _NUMBERS) for title, cell in _CELLS.items()
+    }
     if width_chars is None:
         return list(columns.values())
     columns["stage"] = _cut(columns["stage"], width_chars // 3)
@@ -60,10 +55,6 @@ def fitting_columns(rows: Sequence[StageRow], width_chars: int | None) -> list[C
         if (too_wide := _total(columns) - width_chars) <= _spare(columns):
             return [_narrowed(column, too_wide, rows) for column in columns.values()]
     return [_cut(columns["stage"], width_chars - columns["state"].width - GAP_CHARS), columns["state"]]
-
-
-def _column(kind: _ColumnSpec, rows: Sequence[StageRow]) -> Column:
-    return Column(kind.title, tuple(kind.cell(row) for row in rows), kind.right)
 
 
 def _total(columns: dict[str, Column]) -> int:
@@ -102,10 +93,6 @@ def _of(value: int | None, total: int | None) -> str:
     return f"{value}/{total}" if total is not None else str(value)
 
 
-def _speed(iterations_per_s: float | None) -> str:
-    return UNKNOWN if iterations_per_s is None else f"{iterations_per_s:.2f}"
-
-
 def _state(row: StageRow) -> str:
     return row.label if row.silent_s is None else f"{row.label} {ago(row.silent_s)}"
 
@@ -117,21 +104,20 @@ def _backend(row: StageRow) -> str:
 
 
 # In the order of a line, from left to right.
-_KINDS = (
-    _ColumnSpec("stage", lambda row: row.name),
-    _ColumnSpec("state", _state),
-    _ColumnSpec("epoch", lambda row: _of(row.epoch, row.epochs), right=True),
-    _ColumnSpec("iteration", lambda row: _of(row.iteration, row.iterations_per_epoch), right=True),
-    _ColumnSpec("loss", lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}", right=True),
-    _ColumnSpec("last losses", lambda row: sparkline(row.losses, MOST_LOSSES)),
-    _ColumnSpec("ETA", lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s), right=True),
-    _ColumnSpec("it/s", lambda row: _speed(row.iterations_per_s), right=True),
-    _ColumnSpec("backend", _backend),
-    _ColumnSpec("attempt", lambda row: str(row.attempt or UNKNOWN), right=True),
-    _ColumnSpec(
-        "lost", lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN, right=True
-    ),
-)
+_CELLS: dict[str, Callable[[StageRow], str]] = {
+    "stage": lambda row: row.name,
+    "state": _state,
+    "epoch": lambda row: _of(row.epoch, row.epochs),
+    "iteration": lambda row: _of(row.iteration, row.iterations_per_epoch),
+    "loss": lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}",
+    "last losses": lambda row: sparkline(row.losses, MOST_LOSSES),
+    "ETA": lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s),
+    "it/s": lambda row: UNKNOWN if row.iterations_per_s is None else f"{row.iterations_per_s:.2f}",
+    "backend": _backend,
+    "attempt": lambda row: str(row.attempt or UNKNOWN),
+    "lost": lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN,
+}
+_NUMBERS = ("epoch", "iteration", "loss", "ETA", "it/s", "attempt", "lost")
 
 
 def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
