@@ -67,7 +67,7 @@ def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:
     for key, value in stage.options.items():
         if refusal := trainer.refused_option(key, value):
             yield f"{where}.options.{key}: {refusal}"
-        elif stage.init_from and trainer.starts_from(key):
+        elif stage.init_from and key in trainer.start_options:
             yield f"{where}.options.{key}: not beside init_from: {stage.init_from}, which sets it already"
 
 

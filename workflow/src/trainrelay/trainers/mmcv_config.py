@@ -1,7 +1,7 @@
 """mmcv trainer configs, read as syntax trees and never executed.
 
 A config is Python; running it to learn what it says would run whatever it holds. Its syntax tree has no
-comments and no formatting, so two files that differ only in those have equal facts.
+comments and no formatting, so two files that differ only in those say the same.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.trainers.base import TrainerConfig
 from trainrelay.trainers.mmcv_values import flat, merged
-from trainrelay.trainers.python_values import Computed, Names, bounded, cut, entries, holds, inside
+from trainrelay.trainers.python_values import Names, SourceText, bounded, cut, entries, holds, inside
 
 _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 
 
 def read_config(root: Path, config: str, rules: int = RULES) -> TrainerConfig:
-    """The facts of `config` (relative to `root`) and its `_base_` chain, later files winning."""
+    """What `config` says (relative to `root`) with its `_base_` chain, later files winning."""
     try:
         own = (root / config).resolve()
         return _by_rules_1(own) if rules == 1 else _effective(own, root)
@@ -43,7 +43,7 @@ def _effective(own: Path, root: Path) -> TrainerConfig:
         values = merged({k: v for k, v in said.items() if k != "_base_" and k[:2] != "__"}, values)
     known = {key: inside(values, key) for key, _ in flat(values)}
     return TrainerConfig(
-        literals={key: value for key, value in known.items() if not holds(value, Computed)}, values=values
+        literals={key: value for key, value in known.items() if not holds(value, SourceText)}, values=values
     )
 
 

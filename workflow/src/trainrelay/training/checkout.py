@@ -23,8 +23,8 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     for what, name, key in (("script", request.entry, "trainer.entry"), ("config", request.config, "config")):
         if not (root / name).is_file():
             yield f"the training {what} {root / name} does not exist; set {key} in the config"
-    if request.facts.problem and (root / request.config).is_file():
-        why = f"{request.facts.problem}; write it so that it can be read without running it"
+    if request.trainer_config.problem and (root / request.config).is_file():
+        why = f"{request.trainer_config.problem}; write it so that it can be read without running it"
         yield f"the training config {root / request.config} cannot be read: {why}"
     if shutil.which(request.interpreter) is None:
         yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"

@@ -61,7 +61,7 @@ class StageContext:
 
     @cached_property
     def trainer_file(self) -> TrainerConfig:
-        """The facts of the trainer's config, from the checkout."""
+        """What the trainer's config says, from the checkout."""
         return self.read_trainer_file(RULES)
 
     def read_trainer_file(self, rules: int) -> TrainerConfig:
@@ -70,6 +70,6 @@ class StageContext:
 
     @cached_property
     def trainer_config(self) -> TrainerConfig:
-        """The facts of the trainer's config; the stage's options win over its literals."""
-        facts = self.trainer_file
-        return replace(facts, literals={**facts.literals, **self.settings.options})
+        """What it says; the stage's options win over its literals."""
+        literals = {**self.trainer_file.literals, **self.settings.options}
+        return replace(self.trainer_file, literals=literals)

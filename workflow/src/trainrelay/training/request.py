@@ -10,7 +10,7 @@ from trainrelay.trainers import RUNGS, LaunchRequest, Rung, TrainerConfig
 from trainrelay.training.context import StageContext
 
 
-def launch_request(at: StageContext, facts: TrainerConfig, initial: str | None) -> LaunchRequest:
+def launch_request(at: StageContext, trainer_config: TrainerConfig, initial: str | None) -> LaunchRequest:
     """One start of a stage from its beginning, on the ladder's first rung.
 
     `initial` is the checkpoint to start from where the stage has an `init_from`.
@@ -36,7 +36,7 @@ def launch_request(at: StageContext, facts: TrainerConfig, initial: str | None) 
         env=how.env,
         seed=settings.seed,
         load_from=initial,
-        facts=facts,
+        trainer_config=trainer_config,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.records import AttemptRecord, EpochBases, Takeover
-from trainrelay.trainers import Trainer, hidden
+from trainrelay.trainers import Trainer, misplaced_checkpoints
 from trainrelay.training.owners import NAME as OWNER
 
 _SKEW_S = 60.0  # by which the clock of a file server may be behind
@@ -57,7 +57,7 @@ class WorkDirs:
         others = [(path, self._not_saved_here(epoch, path)) for epoch, path in self._counted(trainer)]
         found += [(path, why) for path, why in others if why]
         if self.attempts and all(why for _, why in others):
-            found += [one for folder in self.all for one in hidden(folder, self._began_s)]
+            found += [one for folder in self.all for one in misplaced_checkpoints(folder, self._began_s)]
         return found
 
     def _not_saved_here(self, epoch: int, path: Path) -> str | None:
