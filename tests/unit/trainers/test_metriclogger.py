@@ -420,7 +420,7 @@ def test_weights_and_optimizer_are_found_under_the_names_that_trainers_use(
 ) -> None:
     save(tmp_path / "x.pth", 2, weights, optimizer)
     assert listed(tmp_path, 1) == [(3, "x.pth")]
-    assert examine(tmp_path / "x.pth", 1).complete
+    assert not examine(tmp_path / "x.pth", 1).missing
 
 
 def test_of_one_epoch_what_is_not_written_over_comes_first_then_the_newest(tmp_path: Path) -> None:

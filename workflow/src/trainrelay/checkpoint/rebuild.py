@@ -205,10 +205,6 @@ def _encoded(_: Global, args: tuple[object, ...]) -> object:
     raise BrokenFile("encodes text in a way that no checkpoint needs")
 
 
-def _bytes(function: Global, args: tuple[object, ...]) -> object:
-    return Opaque(function, args) if args else b""
-
-
 def _dtype(function: Global, args: tuple[object, ...]) -> object:
     """A plain type by its code; one of fields may hold objects."""
     code = args[0] if args else None
@@ -253,7 +249,7 @@ _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "torch._utils._rebuild_parameter_with_state": _wrapped,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,
     "_codecs.encode": _encoded,
-    "builtins.bytes": _bytes,
+    "builtins.bytes": lambda function, args: Opaque(function, args) if args else b"",
     "builtins.getattr": _method,
     "copyreg._reconstructor": _reconstructor,
     "numpy.dtype": _dtype,
