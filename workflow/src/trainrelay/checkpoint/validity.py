@@ -67,8 +67,8 @@ def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> No
     if iterations is not None and facts.iteration != iterations:
         found = "unknown" if facts.iteration is None else facts.iteration
         raise CheckpointError(
-            f"{name} fails the check iteration: it was saved after iteration {found}, not {iterations}, so part"
-            f" of an epoch was skipped; {_ANOTHER}, or train again"
+            f"{name} fails the check iteration: it was saved after iteration {found}, not {iterations}, so"
+            f" part of an epoch was skipped; {_ANOTHER}, or train again"
         )
 
 
