@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.config.models import Config, OwnRung, Run, Stage, ancestry
-from trainrelay.config.places import root, stage_paths
+from trainrelay.config.places import stage_paths, trainer_root
+from trainrelay.system.text import did_you_mean
 from trainrelay.trainers import RUNGS, TRAINERS, Rung
 
 
@@ -46,10 +46,8 @@ def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
     for number, name in enumerate(stage.backends):
         place = f"{where}.backends.{number}"
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
             allowed = f"{', '.join(known)}, or one that you define under `rungs`"
-            yield f"{place}: unknown backend '{name}'; allowed: {allowed}{meant}"
+            yield f"{place}: unknown backend '{name}'; allowed: {allowed}{did_you_mean(name, known)}"
         elif name in stage.backends[:number]:
             yield f"{place}: '{name}' is listed twice; remove one"
 
@@ -137,7 +135,7 @@ def _lineage(path: Path) -> tuple[Path, ...]:
 def _others(config: Config, run: str) -> dict[str, Path]:
     """What no work dir may take along."""
     return {
-        "the trainer's checkout": root(config, run),
+        "the trainer's checkout": trainer_root(config, run),
         "out": Path(config.out),
         "its run's folder": Path(config.out, run),
         "this folder": Path(),

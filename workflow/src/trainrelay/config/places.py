@@ -56,17 +56,17 @@ class StagePaths:
         return self.folder / "promoted.json"
 
 
-def root(config: Config, run: str) -> Path:
+def trainer_root(config: Config, run: str) -> Path:
     """The trainer's checkout, absolute."""
-    return Path(os.path.abspath(config.runs[run].trainer.root))  # noqa: PTH100 (normalises ..)
+    return _absolute(Path(config.runs[run].trainer.root))
 
 
-def report(config: Config, run: str) -> Path:
+def report_path(config: Config, run: str) -> Path:
     """The run's report."""
     return Path(config.out) / run / "report.html"
 
 
-def overview(config: Config) -> Path:
+def overview_path(config: Config) -> Path:
     """The page of all runs."""
     return Path(config.out) / "index.html"
 
@@ -75,7 +75,7 @@ def stage_paths(config: Config, run: str, stage: str) -> StagePaths:
     """The files of one stage."""
     settings = config.stage(run, stage)
     folder = Path(config.out) / run / stage
-    base = root(config, run)
+    base = trainer_root(config, run)
     work_dir = base / settings.work_dir if settings.work_dir else folder / "work_dir"
     target = base / settings.promotion.target if settings.promotion else None
     return StagePaths(folder, _absolute(work_dir), _absolute(target) if target else None)

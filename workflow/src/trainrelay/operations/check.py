@@ -29,9 +29,8 @@ from trainrelay.preflight import (
 from trainrelay.slurm import installed, nodes, partitions
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import plan, state
-from trainrelay.training.checkout import missing
 from trainrelay.training.context import StageContext
-from trainrelay.training.request import cores, launch_request, unsupported
+from trainrelay.training.request import cores, launch_request, missing, unsupported
 
 _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network file system takes a minute
 

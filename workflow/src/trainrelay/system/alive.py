@@ -165,7 +165,7 @@ def _hidden(pid: int) -> bool:
 # ---------------------------------------------------------------------- many processes
 
 
-def table() -> dict[int, Process]:
+def all_processes() -> dict[int, Process]:
     """Every process that can be seen here."""
     seen = {}
     for path in Path("/proc").iterdir():
@@ -177,13 +177,13 @@ def table() -> dict[int, Process]:
 
 def find(*kin: Kin) -> list[Process]:
     """Every living process of attempts, and their descendants; never this process itself."""
-    seen, words = table(), {f"{TAG_VARIABLE}={one.tag}".encode() for one in kin}
+    seen, words = all_processes(), {f"{TAG_VARIABLE}={one.tag}".encode() for one in kin}
     tagged = {pid for pid in seen if _carries(pid, words)}
-    found = family(seen, tagged, (key for one in kin for key in one.known))
+    found = with_descendants(seen, tagged, (key for one in kin for key in one.known))
     return [one for one in found if one.pid != os.getpid()]
 
 
-def runs(one: Process, script: str) -> bool:
+def started_with(one: Process, script: str) -> bool:
     """Whether a process was started with this word among its arguments, a fork of such a one not; True also
     where that cannot be seen."""
     try:
@@ -193,7 +193,7 @@ def runs(one: Process, script: str) -> bool:
     return not one.is_fork and script.encode() in words
 
 
-def family(
+def with_descendants(
     seen: Mapping[int, Process], pids: Iterable[int], known: Iterable[tuple[int, int]]
 ) -> list[Process]:
     """Of these processes, by pid or by pid and start, and all that descends from them, those that live."""

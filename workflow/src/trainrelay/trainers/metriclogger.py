@@ -7,7 +7,6 @@ that the script declares.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from trainrelay.checkpoint import Glance, glance
 from trainrelay.progress.bars import training_bar
 from trainrelay.records import RULES
+from trainrelay.system.text import did_you_mean
 from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.trainers.base import (
     Launch,
@@ -269,9 +269,8 @@ def _undeclared(request: LaunchRequest) -> Iterator[str]:
     for name, value in request.options.items():
         switch = _switch(request.trainer_config, name)
         if switch is None:
-            near = difflib.get_close_matches(name, request.trainer_config.switches, 1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            yield f"options.{name}: {request.config} declares no such argument{meant}"
+            near = did_you_mean(name, request.trainer_config.switches)
+            yield f"options.{name}: {request.config} declares no such argument{near}"
         elif switch.sets is not None and not isinstance(value, bool):
             yield f"options.{name}: got {value!r}; {switch.flag} is a switch: use true or false"
         elif switch.sets is None and isinstance(value, bool):

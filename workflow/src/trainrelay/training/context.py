@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from trainrelay.config import Config, Stage, StagePaths, TrainerSettings, root, stage_paths
+from trainrelay.config import Config, Stage, StagePaths, TrainerSettings, stage_paths, trainer_root
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.trainers import TRAINERS, Trainer, TrainerConfig
@@ -46,7 +46,7 @@ class StageContext:
     @property
     def root(self) -> Path:
         """The trainer's checkout, absolute."""
-        return root(self.config, self.run)
+        return trainer_root(self.config, self.run)
 
     @cached_property
     def paths(self) -> StagePaths:
