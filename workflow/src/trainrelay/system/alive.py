@@ -72,7 +72,7 @@ class Process(NamedTuple):
 def here() -> Place:
     """The place of this process."""
     return Place(
-        host=_host_name(socket.gethostname()),
+        host=re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).lstrip(".-")[:255] or "unknown",
         machine=_word(_text("/etc/machine-id")),
         boot=_word(_text("/proc/sys/kernel/random/boot_id")),
         pid_namespace=re.sub(r"\D", "", _link("/proc/self/ns/pid")),
@@ -238,10 +238,6 @@ def _carries(pid: int, words: set[bytes]) -> bool:
         return bool(words.intersection(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")))
     except OSError:
         return False
-
-
-def _host_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")[:255] or "unknown"
 
 
 def _word(text: str) -> str:

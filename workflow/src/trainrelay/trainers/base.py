@@ -43,6 +43,12 @@ def printed_number(text: str) -> float | None:
         return None
 
 
+def number_in(line: str, pattern: re.Pattern[str], start: int = 0) -> float | None:
+    """The printed number that a pattern finds in a line; None if there is none."""
+    found = pattern.search(line, start)
+    return printed_number(found[1]) if found else None
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
     """An argument that a trainer declares, as its command line spells it.

@@ -26,6 +26,7 @@ from trainrelay.trainers.base import (
     Switch,
     Trainer,
     TrainerConfig,
+    number_in,
     printed_number,
 )
 from trainrelay.trainers.saved_files import checkpoint_files, could_be_overwritten, not_understood
@@ -126,15 +127,8 @@ class MetricLogger(Trainer):
         step = _STEP.search(line) if "Epoch: [" in line else None
         if step is None:
             return _observed(line)
-        loss, grad_norm = _LOSS.search(line, step.end()), _GRAD_NORM.search(line, step.end())
-        return StepSeen(
-            int(step[1]) + 1,
-            int(step[2]) + 1,
-            int(step[3]),
-            printed_number(loss[1]) if loss else None,
-            None,
-            printed_number(grad_norm[1]) if grad_norm else None,
-        )
+        loss, grad_norm = number_in(line, _LOSS, step.end()), number_in(line, _GRAD_NORM, step.end())
+        return StepSeen(int(step[1]) + 1, int(step[2]) + 1, int(step[3]), loss, None, grad_norm)
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Every file that says after which epoch it was saved, whatever its name. Of one epoch, copies

@@ -21,8 +21,8 @@ from trainrelay.trainers.base import (
     Trainer,
     TrainerConfig,
     canonical_text,
+    number_in,
     option_text,
-    printed_number,
 )
 from trainrelay.trainers.mmcv_config import read_config
 from trainrelay.trainers.mmcv_values import flat, with_options
@@ -153,7 +153,7 @@ class Mmcv(Trainer):
     def observe(self, line: str) -> Observation | None:
         """Progress and the proof of a resume; every other line is None."""
         if "Epoch [" in line and (step := _STEP.search(line)):
-            loss, grad_norm = _value(_LOSS, line), _value(_GRAD_NORM, line)
+            loss, grad_norm = number_in(line, _LOSS), number_in(line, _GRAD_NORM)
             return StepSeen(int(step[1]), int(step[2]), int(step[3]), loss, _eta_s(line), grad_norm)
         if "resumed epoch" in line and (resumed := _RESUMED.search(line)):
             return ResumeSeen(int(resumed[1]), int(resumed[2]))
@@ -209,11 +209,6 @@ def load_from(request: LaunchRequest) -> str | None:
 def _epochs_said(config: TrainerConfig) -> int | None:
     epochs = config.literals.get("runner.max_epochs", config.literals.get("total_epochs"))
     return epochs if isinstance(epochs, int) else None
-
-
-def _value(pattern: re.Pattern[str], line: str) -> float | None:
-    found = pattern.search(line)
-    return printed_number(found[1]) if found else None
 
 
 def _eta_s(line: str) -> float | None:

@@ -102,15 +102,12 @@ def _chain(
 
 
 def _bases(tree: ast.Module) -> list[str]:
-    value = _literals(tree).get("_base_", None if _assigned(tree, "_base_") else [])
+    is_named = any(isinstance(node, ast.Name) and node.id == "_base_" for node in ast.walk(tree))
+    value = _literals(tree).get("_base_", None if is_named else [])
     bases = [value] if isinstance(value, str) else value
     if not isinstance(bases, list | tuple) or not all(isinstance(base, str) for base in bases):
         raise ValueError("_base_ is not a plain list of file names")
     return list(bases)
-
-
-def _assigned(tree: ast.Module, name: str) -> bool:
-    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
 
 
 def _settings(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,8 @@ def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:
     try:
         found = [read_record(path, AttemptRecord) for path in stage_folder.glob("attempts/*/attempt.json")]
     except UserError as error:
-        raise beside_living(error, stage_folder) from None
+        running = living(stage_folder)
+        raise UserError(f"{error}; but first: {still_run(running)}") if running else error from None
     return tuple(sorted((record for record in found if record), key=lambda record: record.number))
 
 
@@ -98,12 +99,6 @@ def kin_of(attempt: Path) -> Kin | None:
     if found is None or found.place.boot != now.boot:
         return None
     return Kin(found.tag, found.known if same_host(found.place, now) else ())
-
-
-def beside_living(error: UserError, stage_folder: Path) -> UserError:
-    """The error; where processes of the stage live, with what comes before its advice."""
-    found = living(stage_folder)
-    return UserError(f"{error}; but first: {still_run(found)}") if found else error
 
 
 def still_run(found: Collection[Process]) -> str:
