@@ -61,7 +61,7 @@ class NoProgress(TrainrelayError):
 class Interrupted(TrainrelayError):
     """Ended before its last epoch, with something to resume from; a relaunch resumes."""
 
-    exit_code = 75
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 class Fenced(TrainrelayError):

@@ -87,7 +87,7 @@ def glance(path: Path) -> Glance:
     return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # more than the checkpoints of one work dir
 def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     try:
         with reading(path) as file:

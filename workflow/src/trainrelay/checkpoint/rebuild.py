@@ -226,11 +226,6 @@ def _scalar(function: Global, args: tuple[object, ...]) -> object:
 _STRUCT = {"i2": "h", "i4": "i", "i8": "q", "u2": "H", "u4": "I", "u8": "Q", "f2": "e", "f4": "f", "f8": "d"}
 
 
-def _reconstructor(_: Global, args: tuple[object, ...]) -> object:
-    """(class, base, state): how protocols 0 and 1 make objects."""
-    return constructed(args[0] if args else None, args[2:])
-
-
 def _method(_: Global, args: tuple[object, ...]) -> object:
     """(scheduler, name): the formula of torch's OneCycleLR, in a form with which nothing can be done."""
     match args:
@@ -251,7 +246,8 @@ _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "_codecs.encode": _encoded,
     "builtins.bytes": lambda function, args: Opaque(function, args) if args else b"",
     "builtins.getattr": _method,
-    "copyreg._reconstructor": _reconstructor,
+    # (class, base, state): how protocols 0 and 1 make objects.
+    "copyreg._reconstructor": lambda _, args: constructed(args[0] if args else None, args[2:]),
     "numpy.dtype": _dtype,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,

@@ -24,8 +24,7 @@ def contradictions(config: Config) -> Iterator[str]:
         for name, stage in run.stages.items():
             where = f"runs.{run_name}.stages.{name}"
             yield from _stage_contradictions(where, run, name, stage)
-            yield from _bad_ladder(where, config, stage)
-            yield from _gpus_missing(where, config, run, stage)
+            yield from _bad_ladder(where, config, run, stage)
     yield from _memory_said_by_some(config)
     yield from _shared_places(config)
 
@@ -41,8 +40,8 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
         yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
 
 
-def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
-    known = {**RUNGS, **config.rungs}
+def _bad_ladder(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
+    known: Mapping[str, Rung | OwnRung] = {**RUNGS, **config.rungs}
     for number, name in enumerate(stage.backends):
         place = f"{where}.backends.{number}"
         if name not in known:
@@ -50,10 +49,6 @@ def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
             yield f"{place}: unknown backend '{name}'; allowed: {allowed}{did_you_mean(name, known)}"
         elif name in stage.backends[:number]:
             yield f"{place}: '{name}' is listed twice; remove one"
-
-
-def _gpus_missing(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
-    known: Mapping[str, Rung | OwnRung] = {**RUNGS, **config.rungs}
     nccl = {name for name, rung in known.items() if rung.backend == "nccl"}
     # A ladder with another rung finds by its probe that this one does not work.
     if run.trainer.device == "cpu" and nccl.issuperset(stage.backends):

@@ -27,9 +27,9 @@ TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
 # elsewhere: nobody here can tell.
 Fate = Literal["runs", "stopped", "gone", "rebooted", "elsewhere"]
 
-_FIRST_PID_NAMESPACE = "4026531836"  # on every Linux: not inside a container
+_FIRST_PID_NAMESPACE = "4026531836"  # PROC_PID_INIT_INO of every Linux: not inside a container
 _IN_MEMORY_OR_POOLED = ("tmpfs", "ramfs", "overlay", "btrfs", "zfs")
-_GONE = ("Z", "X", "x")
+_GONE = ("Z", "X", "x")  # states in /proc/PID/stat, as proc(5) lists them
 _STOPPED = ("T", "t")
 _FORKED = 0x40  # PF_FORKNOEXEC
 _SAME_START_S = 2.0  # the wall clock, by which records once named a start, may be stepped by a little

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-MAX_EVIDENCE_CHARS = 300
+MAX_EVIDENCE_CHARS = 300  # three lines of a terminal, so that the sentence around it is still seen
 
 
 def printable(text: str) -> str:

@@ -126,14 +126,10 @@ class Part(NamedTuple):
 
 def files_read(code: Iterable[ast.AST], folders: Folders, wanted: set[str]) -> str:
     """The files that some code uses, with the digests of what it uses, as the end of a text; or nothing."""
-    files = [digested(part.path, part.used) for part in imported(code, folders, wanted) if part.used]
+    parts = [part for part in imported(code, folders, wanted) if part.used]
+    # Of the code as a tree: comments and formatting say nothing.
+    files = [f"{one.path.name} {_digest(ast.unparse(ast.Module(one.used, [])))}" for one in parts]
     return f" which reads {cut(', '.join(files))}" if files else ""
-
-
-def digested(path: Path, code: list[ast.stmt]) -> str:
-    """A file's name and the digest of code in it; comments and formatting say nothing."""
-    text = ast.unparse(ast.Module(code, []))
-    return f"{path.name} (sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"
 
 
 def imported(
@@ -295,4 +291,8 @@ def cut(text: str) -> str:
     """A text, or the beginning of a long one and its digest."""
     if len(text) <= _LONGEST:
         return text
-    return f"{text[:_LONGEST]}... (sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"
+    return f"{text[:_LONGEST]}... {_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return f"(sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"

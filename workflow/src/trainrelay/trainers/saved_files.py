@@ -16,7 +16,7 @@ _OTHER = re.compile(
     r"\.(h5|keras|pdparams|distcp)$|(ckpt|checkpoint|weights|model).*\.(pkl|npz|msgpack)$", re.I
 )
 _FOLDER = re.compile(r"(global_?step|checkpoint|ckpt)[-_]?\d", re.I)
-_HEAD_BYTES = 4096
+_HEAD_BYTES = 4096  # one page: the first member's name, or the imports with which a pickle begins
 
 
 def checkpoint_files(work_dir: Path) -> list[Path]:

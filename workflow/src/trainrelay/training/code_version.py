@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-_GIT_TIMEOUT_S = 60
+_GIT_TIMEOUT_S = 60  # git diff looks at each file; a file system that hangs must not stop a start
 
 
 @dataclass(frozen=True, slots=True)

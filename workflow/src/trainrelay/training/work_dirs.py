@@ -16,7 +16,7 @@ from trainrelay.trainers import Trainer, misplaced_checkpoints
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
 
-_SKEW_S = 60.0  # by which the clock of a file server may be behind
+_SKEW_S = 60.0  # by which the clock of a file server may be behind; with NTP it is less than a second
 
 
 @dataclass(frozen=True, slots=True)
