@@ -265,6 +265,7 @@ def test_no_child_process_is_started_through_a_shell() -> None:
     shells = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
     for path in [
         *sorted((ROOT / "workflow/src").rglob("*.py")),
+        *sorted((ROOT / "plugin/src").rglob("*.py")),
         *sorted((ROOT / "workflow/demo").rglob("*.py")),
     ]:
         for node in ast.walk(parse(path)):

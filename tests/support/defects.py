@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LIBRARY = "workflow/src/trainrelay"
-EXECUTOR = "workflow/src/snakemake_executor_plugin_submitit"
+EXECUTOR = "plugin/src/snakemake_executor_plugin_submitit"
 
 
 @dataclass(frozen=True)
@@ -724,7 +724,7 @@ DEFECTS = (
         f"{EXECUTOR}/status.py",
         'return JobVerdict("failed", "Slurm calls it COMPLETED, but it left no result")',
         'return JobVerdict("success", "")',
-        "tests/plugin/test_status.py::test_nothing_that_slurm_says_is_a_success",
+        "plugin/tests/test_status.py::test_nothing_that_slurm_says_is_a_success",
     ),
     Defect(
         "sacct-outvotes-squeue",
@@ -732,7 +732,7 @@ DEFECTS = (
         f"{EXECUTOR}/status.py",
         "if seen.queue.state and seen.queue.state not in ENDED:",
         'if seen.queue.state == "RUNNING":',
-        "tests/plugin/test_status.py::test_sacct_shows_the_former_run_of_a_requeued_job",
+        "plugin/tests/test_status.py::test_sacct_shows_the_former_run_of_a_requeued_job",
     ),
     Defect(
         "finished-is-requeued",
@@ -740,7 +740,7 @@ DEFECTS = (
         f"{EXECUTOR}/command.py",
         "    if code == 0:\n",
         "    if code == 0 and not stopped:\n",
-        "tests/plugin/test_command.py::test_what_was_finished_all_the_same_is_done",
+        "plugin/tests/test_command.py::test_what_was_finished_all_the_same_is_done",
     ),
     Defect(
         "requeued-before-the-trainer-ended",
@@ -748,7 +748,7 @@ DEFECTS = (
         f"{EXECUTOR}/command.py",
         "        stop.wait()\n",
         "",
-        "tests/plugin/test_command.py::test_a_trainer_that_outlives_its_snakemake_is_waited_for",
+        "plugin/tests/test_command.py::test_a_trainer_that_outlives_its_snakemake_is_waited_for",
     ),
     Defect(
         "live-job-not-found",
@@ -756,7 +756,7 @@ DEFECTS = (
         f"{EXECUTOR}/identity.py",
         "known.digest == digest",
         "known.digest is digest",
-        "tests/plugin/test_identity.py::test_the_live_job_with_the_same_digest_is_found",
+        "plugin/tests/test_identity.py::test_the_live_job_with_the_same_digest_is_found",
     ),
     Defect(
         "a-person-may-not-try-again",

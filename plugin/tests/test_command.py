@@ -21,7 +21,7 @@ import pytest
 from snakemake_executor_plugin_submitit.command import decide
 from snakemake_executor_plugin_submitit.slurm import OwnStatus
 
-SOURCES = Path(__file__).resolve().parents[2] / "workflow/src"
+SOURCES = Path(__file__).resolve().parents[1] / "src"
 
 JOB = """\
 import json, sys

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-PLUGIN = Path(__file__).resolve().parents[2] / "workflow/src/snakemake_executor_plugin_submitit"
+PLUGIN = Path(__file__).resolve().parents[1] / "src/snakemake_executor_plugin_submitit"
 
 WORK = """\
 import signal, sys, time
