@@ -188,9 +188,8 @@ def _ours(request: LaunchRequest) -> dict[str, Option]:
         if value is not None and known and defaults.get(name) != value:
             said[name] = value
     if request.load_from is not None:
-        said[_from(request.trainer_config) or _FROM[0]] = os.path.normpath(
-            Path(request.root) / request.load_from
-        )
+        name = _from(request.trainer_config) or _FROM[0]
+        said[name] = os.path.normpath(Path(request.root) / request.load_from)
     if request.resume_from is not None:
         said["resume"] = request.resume_from
     return said

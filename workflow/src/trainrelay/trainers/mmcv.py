@@ -81,16 +81,10 @@ class Mmcv(Trainer):
         if rules != 1:
             values = flat(with_options(config.values, options))
             return {f"config: {key}": cut(repr(value)) for key, value in values}
-        said = config.literals
-        same = {
-            key
-            for key, value in options.items()
-            if key in said and canonical_text(said[key]) == canonical_text(value)
-        }
-        return {
-            **{f"option {key}": canonical_text(options[key]) for key in options.keys() - same},
-            **config.settings,
-        }
+        said = {key: canonical_text(value) for key, value in config.literals.items()}
+        asked = {key: canonical_text(value) for key, value in options.items()}
+        changed = {f"option {key}": text for key, text in asked.items() if said.get(key) != text}
+        return {**changed, **config.settings}
 
     def refused_option(self, key: str, value: Option, /) -> str | None:
         """What has its own key, and text that mmcv would misread."""
