@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance, glance
-from trainrelay.progress.bars import training_bar
+from trainrelay.progress_lines.bars import training_bar
 from trainrelay.records import RULES
 from trainrelay.system.text import did_you_mean
 from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
