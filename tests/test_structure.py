@@ -198,11 +198,10 @@ SHELVES = {"operations", "progress_lines", "system", "training"}
     ids=lambda path: path.parent.name,
 )
 def test_a_package_has_one_public_door(door: Path) -> None:
-    """A package offers what its `__init__.py` imports or makes, and the others import nothing else of it."""
+    """A package offers what its `__init__.py` imports or sets, and the others import nothing else of it."""
     package = door.parent.name
     offered = {name.split(".")[-1] for name in imported(door)}
-    made = (getattr(node, "id", None) or getattr(node, "name", None) for node in ast.walk(parse(door)))
-    offered |= {name for name in made if name}
+    offered |= {node.id for node in ast.walk(parse(door)) if isinstance(node, ast.Name)}
     assert offered, f"{package}/__init__.py offers nothing"
     for path in modules():
         if part_of(path) != package:
