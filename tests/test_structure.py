@@ -198,16 +198,22 @@ SHELVES = {"operations", "progress_lines", "system", "training"}
     ids=lambda path: path.parent.name,
 )
 def test_a_package_has_one_public_door(door: Path) -> None:
-    """A package offers what its `__init__.py` imports or sets, and the others import nothing else of it."""
-    package = door.parent.name
-    offered = {name.split(".")[-1] for name in imported(door)}
-    offered |= {node.id for node in ast.walk(parse(door)) if isinstance(node, ast.Name)}
-    assert offered, f"{package}/__init__.py offers nothing"
+    """A package lists what it offers in `__all__`, and the others import nothing else of it."""
+    tree, package = parse(door), door.parent.name
+    offered: list[str] = next(
+        (ast.literal_eval(node.value) for node in tree.body if assigns_all(node)),  # type: ignore[attr-defined]
+        [],
+    )
+    assert offered, f"{package}/__init__.py has no __all__"
     for path in modules():
         if part_of(path) != package:
             used = {name for name in imported(path) if name.startswith(f"{package}.")}
             hidden = used - {f"{package}.{name}" for name in offered}
             assert not hidden, f"{path.name} goes past the door of {package}: {sorted(hidden)}"
+
+
+def assigns_all(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
 
 
 def loaded_by(module: str) -> set[str]:

@@ -17,9 +17,8 @@ from trainrelay.checkpoint import examine, inspection
 from trainrelay.config import Config, parse
 from trainrelay.errors import UserError
 from trainrelay.records import EpochBases
-from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, StepSeen, TrainerConfig
+from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, StepSeen, Switch, TrainerConfig
 from trainrelay.trainers.argparse_config import read_arguments
-from trainrelay.trainers.base import Switch
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import launch_request
 from trainrelay.training.signature import ingredients

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trainrelay.config import Config, parse
-from trainrelay.trainers.base import option_text
+from trainrelay.trainers import option_text
 from trainrelay.training.context import StageContext
 from trainrelay.training.signature import UNREADABLE, differences, ingredients, signature
 

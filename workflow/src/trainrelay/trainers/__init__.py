@@ -9,8 +9,11 @@ from trainrelay.trainers.base import (
     Option,
     ResumeSeen,
     StepSeen,
+    Switch,
     Trainer,
     TrainerConfig,
+    canonical_text,
+    option_text,
 )
 from trainrelay.trainers.ladder import RUNGS, Rung
 from trainrelay.trainers.metriclogger import MetricLogger
@@ -19,3 +22,26 @@ from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoi
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node, srun
 
 TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger())}
+
+__all__ = [
+    "RUNGS",
+    "TRAINERS",
+    "Launch",
+    "LaunchRequest",
+    "Observation",
+    "Option",
+    "ResumeSeen",
+    "Rung",
+    "StepSeen",
+    "Switch",
+    "Trainer",
+    "TrainerConfig",
+    "canonical_text",
+    "checkpoint_files",
+    "environment",
+    "launcher",
+    "misplaced_checkpoints",
+    "on_each_node",
+    "option_text",
+    "srun",
+]
