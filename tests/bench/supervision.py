@@ -148,9 +148,9 @@ def section(share: Supervised, pairs: Sequence[tuple[float, float]]) -> str:
             "|---|---|---|---|",
             *rows,
             "",
-            f"Median: {_median(pairs):.2f} s added (the benchmark fails above {MOST_ADDED_S:g} s): Python's start,"
-            " reading the config, the lease, looking for processes that were left, and reading the last"
-            " checkpoint.",
+            f"Median: {_median(pairs):.2f} s added (the benchmark fails above {MOST_ADDED_S:g} s): Python's"
+            " start, reading the config, the lease, looking for processes that were left, and reading the"
+            " last checkpoint.",
             "",
         ]
     )

@@ -24,7 +24,8 @@ def _verb(module: str) -> Verb:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
-        prog="trainrelay", description="Multi-stage deep-learning training as a Snakemake DAG."
+        prog="trainrelay",
+        description="Trains deep-learning models in several stages, as a workflow of Snakemake.",
     )
     verbs = top.add_subparsers(required=True, metavar="VERB")
     _plan(verbs)
@@ -133,16 +134,18 @@ def _restore(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    about = "try every rung of a stage's ladder of communication backends on this machine"
+    about = "try each of a stage's communication backends on this machine"
     verb = verbs.add_parser("probe", help=about, description=about)
     verb.add_argument("where", metavar="RUN/STAGE")
-    verb.add_argument("--rung", metavar="NAME", help="only this rung, even if it is not in the ladder")
+    verb.add_argument(
+        "--rung", metavar="NAME", help="only this backend, even if it is not one of the stage's"
+    )
     verb.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     _configured(verb, "probe")
 
 
 def _stop(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    about = "end a running training resumably, from any machine that shares its folder"
+    about = "end a running training so that it can be resumed, from any machine that shares its folder"
     verb = verbs.add_parser("stop", help=about, description=about)
     verb.add_argument("where", metavar="RUN/STAGE")
     _configured(verb, "stop")

@@ -18,6 +18,7 @@ import orjson
 from trainrelay.cli.common import configured
 from trainrelay.config import Config
 from trainrelay.errors import SlurmError
+from trainrelay.preflight import answers_check
 from trainrelay.slurm import could_start, installed
 from trainrelay.system.hints import with_configfile
 from trainrelay.training.plan import StagePlan, plan
@@ -144,7 +145,8 @@ def _asked(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
     try:
         return could_start(flags).words(now)
     except SlurmError as error:
-        return f"Slurm refuses the request: {error}"
+        answers = answers_check()
+        return f"Slurm refuses the request: {error}" if answers.kind == "ok" else answers.what
 
 
 def _typed(planned: StagePlan) -> str:

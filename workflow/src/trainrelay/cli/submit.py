@@ -48,7 +48,11 @@ def _refuse_without_snakefile(given: Sequence[str]) -> None:
 
 
 def _refuse_second(config: Config) -> None:
-    live = live_jobs(comment_of(str(Path.cwd())))
+    try:
+        live = live_jobs(comment_of(str(Path.cwd())))
+    except SlurmError as error:
+        advice = "run trainrelay check, try again later, or train here with snakemake --profile local"
+        raise SlurmError(f"Slurm does not answer ({error}); nothing was submitted: {advice}") from None
     if live:
         raise Refusal(
             f"{_at_it(live[0])}; nothing was submitted. {'; '.join(_hints(live[0].job_id, config))}"

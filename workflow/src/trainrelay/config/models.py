@@ -77,9 +77,9 @@ class Resources(Model):
     cpus_per_gpu: int = Field(default=1, ge=1)
     """CPU cores per rank (per GPU, or per process on cpu): data workers + 1 is a good value."""
     mem_gb: float | None = Field(default=None, gt=0)
-    """Host memory per node in GB; null: the site's default."""
+    """Host memory per node in GB; null: the partition's default."""
     runtime_min: int | None = Field(default=None, ge=1)
-    """Walltime in minutes; null: the site's default."""
+    """Walltime in minutes; null: the partition's default."""
     partition: NonEmpty | None = None
     """Slurm partition; null: the site's default."""
     account: NonEmpty | None = None

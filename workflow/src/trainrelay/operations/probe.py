@@ -24,7 +24,7 @@ def rungs_asked(at: StageContext, name: str | None) -> tuple[Rung, ...]:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"--rung {name}: no such rung; use one of: {', '.join(known)}{meant}")
+        raise UserError(f"--rung {name}: no such backend; use one of: {', '.join(known)}{meant}")
     return (rung(at.config, name),)
 
 

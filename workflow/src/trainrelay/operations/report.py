@@ -100,7 +100,8 @@ def _read(path: Path) -> Analysis:
     try:
         return from_json(orjson.loads(path.read_bytes()))
     except (ValueError, LogError) as error:
-        raise UserError(f"{path} is damaged ({error}); run: rm {path}, then: snakemake") from None
+        what = f"{path} is damaged ({error}); run: rm {path}, then: snakemake --profile local"
+        raise UserError(what) from None
 
 
 def _written(config: Config, run_name: str = "") -> dict[str, str]:

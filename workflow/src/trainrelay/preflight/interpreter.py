@@ -131,7 +131,7 @@ def judge(needs: Needs, trainer: Trainer, told: Told, status: int | None, deadli
         typed = f"install it for {name}, or set trainer.interpreter; try: {name} -c 'import {module}'"
         return fix(f"{name} does not import {module} ({error})", typed)
     if problems := [*_of_torch(needs, told), *trainer.incompatible(told.versions)]:
-        return fix(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that has them")
+        return fix(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that fits")
     return ok(f"{name}: Python {told.versions['python']} with {', '.join(_shown(trainer, told))}")
 
 
@@ -149,7 +149,7 @@ def _of_torch(needs: Needs, told: Told) -> Sequence[str]:
     if not told.there.get(needs.launch_module, False):
         problems.append(f"its torch {told.versions.get('torch', '?')} has no {needs.launch_module}")
     if needs.device == "cuda" and not told.versions.get("cuda"):
-        problems.append("its torch is built for the CPU alone, and the run's device is cuda")
+        problems.append("its torch is built for the CPU alone, and device cuda needs one that has CUDA")
     return problems
 
 

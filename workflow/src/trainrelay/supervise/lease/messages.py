@@ -71,5 +71,5 @@ def displaced(name: str, claim_file: Path) -> str:
     """The message to an owner whose claim is gone."""
     return (
         f"{name}: {claim_file}, the lease of this supervisor, was moved, deleted or replaced, so it writes"
-        " nothing more; start again with: snakemake"
+        " nothing more; start again with: snakemake --profile local"
     )
