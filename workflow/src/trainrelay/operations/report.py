@@ -100,8 +100,7 @@ def _read(path: Path) -> Analysis:
     try:
         return from_json(orjson.loads(path.read_bytes()))
     except (ValueError, LogError) as error:
-        what = f"{path} is damaged ({error}); run: rm {path}, then: snakemake --profile local"
-        raise UserError(what) from None
+        raise UserError(f"{path} is damaged ({error}); run: rm {path} && snakemake --profile local") from None
 
 
 def _written(config: Config, run_name: str = "") -> dict[str, str]:
