@@ -9,8 +9,7 @@ from pathlib import Path
 
 TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a workflow, which read a snapshot
 PROFILE_VARIABLE = "TRAINRELAY_PROFILE"  # that of Snakemake's command line, for its jobs
-_DEFAULT = Path("config.yaml")
-_PROFILE = "--profile local"  # as messages spell it, for wherever the one in use is not known
+DEFAULT_CONFIGFILE = Path("config.yaml")
 _COMMAND = re.compile(
     r"(trainrelay plan\b|trainrelay (?:accept|stop|watch|restore|probe) [\w-]+/\w+(?: \d+\b)?"
     r"|snakemake (?:--unlock|--profile [^\s;,)]+(?: --forcerun \w+)?))"
@@ -28,7 +27,7 @@ def typed(configfile: Path | None) -> Path | None:
 def with_configfile(text: str, configfile: Path | None) -> str:
     """The commands in a message name the profile in use and the config that the message is about."""
     if profile := os.environ.get(PROFILE_VARIABLE):
-        text = text.replace(_PROFILE, f"--profile {shlex.quote(profile)}")
-    if configfile is None or configfile == _DEFAULT:
+        text = text.replace("--profile local", f"--profile {shlex.quote(profile)}")
+    if configfile is None or configfile == DEFAULT_CONFIGFILE:
         return text
     return _COMMAND.sub(lambda found: f"{found[1]} --configfile {shlex.quote(str(configfile))}", text)

@@ -20,10 +20,9 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     if not root.is_dir():
         yield f"the trainer's checkout {root} does not exist; clone it there, or set trainer.root to yours"
         return
-    scripts = ("script", request.entry, "trainer.entry"), ("config", request.config, "the stage's config")
-    for what, name, key in scripts:
+    for what, name, key in (("script", request.entry, "trainer.entry"), ("config", request.config, "config")):
         if not (root / name).is_file():
-            yield f"the training {what} {root / name} does not exist; set {key} to a file that exists"
+            yield f"the training {what} {root / name} does not exist; set `{key}` to a file that exists"
     if request.facts.problem and (root / request.config).is_file():
         why = f"{request.facts.problem}; write it so that it can be read without running it"
         yield f"the training config {root / request.config} cannot be read: {why}"
