@@ -7,7 +7,9 @@ the job requeued under its own id.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,10 +20,10 @@ from types import FrameType
 from typing import Literal
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.environment import own_run
+from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
-from snakemake_executor_plugin_submitit.results import Result
+from snakemake_executor_plugin_submitit.results import Result, ResultEnd
 from snakemake_executor_plugin_submitit.status import RUNNING
 
 CANCEL_FILE = "cancel"
@@ -57,9 +59,18 @@ class Command:
         code, stop = self._run(heard)
         return self._end(code, stop).as_plain()
 
+    @property
+    def _exclude_file(self) -> Path:
+        return Path(self.folder).absolute() / "exclude"
+
     def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:
         stop = StopForwarder(Path(self.folder) / CANCEL_FILE)
-        with subprocess.Popen(["/bin/sh", "-c", _SHIELD + self.line], cwd=self.workdir) as child:
+        line, env, asked = _SHIELD + self.line, dict(os.environ), nodes_to_exclude(self._exclude_file)
+        self._exclude_file.unlink(missing_ok=True)
+        # Whose wish was not granted may not ask again: it would never run.
+        if self.cluster == "slurm" and own_run(env).nodes not in asked:
+            env[EXCLUDE_VARIABLE] = str(self._exclude_file)
+        with subprocess.Popen(["/bin/sh", "-c", line], cwd=self.workdir, env=env) as child:
             while (code := child.poll()) is None:
                 stop.look(child.pid, heard)
                 time.sleep(_LOOK_S)
@@ -68,7 +79,8 @@ class Command:
 
     def _end(self, code: int, stop: StopForwarder) -> Result:
         own = self._standing() if code else None
-        match decide(code, bool(stop.heard), stop.cancelled, own, own_run(os.environ).restarts):
+        again = bool(stop.heard or nodes_to_exclude(self._exclude_file))
+        match decide(code, again, stop.cancelled, own, own_run(os.environ).restarts):
             case "done":
                 return Result("done", "")
             case "cancelled":
@@ -91,30 +103,38 @@ class Command:
             return None
 
     def _requeue(self, stop: StopForwarder) -> Result:
-        why = f"stopped by {', '.join(signum.name for signum in dict.fromkeys(stop.heard))}"
+        nodes = nodes_to_exclude(self._exclude_file)
+        signals = ", ".join(signum.name for signum in dict.fromkeys(stop.heard))
+        why = f"stopped by {signals}" if signals else f"ended to be run again without {nodes}"
         if self.cluster == "local" and signal.SIGUSR2 in stop.heard:
             raise SystemExit(_LOCAL_REQUEUE)
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:
             _requeue_once_reachable(own_run(os.environ).job_id)
+            # Until this process ends the job is COMPLETING and cannot start; held, it might stay so for ever.
+            with contextlib.suppress(RefusedError, UnreachableError):
+                slurm.exclude(own_run(os.environ).job_id, nodes)
         except RefusedError as error:
-            return Result("interrupted", f"{why}, and Slurm does not requeue it: {error}")
+            # As a new job it could get these nodes again.
+            end: ResultEnd = "failed" if nodes else "interrupted"
+            return Result(end, f"{why}, and Slurm does not requeue it: {error}")
         _say(f"{why}; requeued")
         raise SystemExit(1)
 
 
-def decide(
-    code: int, stopped: bool, cancelled: bool, own: slurm.OwnStatus | None, restarts: int
-) -> NextAction:
-    """What follows on the command's end. `own`: how Slurm sees the job now; `restarts`: of this very run."""
+def decide(code: int, again: bool, cancelled: bool, own: slurm.OwnStatus | None, restarts: int) -> NextAction:
+    """What follows on the end of a command, which was stopped or asks to run `again`.
+
+    `own`: how Slurm sees the job now; `restarts`: of this very run.
+    """
     if code == 0:
         return "done"
     if own is not None and (own.restarts > restarts or own.state == "PENDING"):
         return "leave"  # the job runs elsewhere by now: the result file is the other run's
     if cancelled:
         return "cancelled"
-    if not stopped:
+    if not again:
         return "failed"
     if own is not None and own.state not in RUNNING:
         return "leave"  # Slurm is ending it: by scancel, or it requeues the job itself
@@ -185,6 +205,12 @@ def _requeue_once_reachable(job_id: str) -> None:
         except UnreachableError as error:
             _say(f"{error}; retrying")
             time.sleep(_AGAIN_S)
+
+
+def nodes_to_exclude(file: Path) -> str:
+    """The nodes without which a job's command asked to run again; empty: none, or what is no list."""
+    nodes = file.read_text(errors="replace").strip() if file.is_file() else ""
+    return nodes if re.fullmatch(r"[\w.,\[\]-]{1,4000}", nodes, re.ASCII) else ""
 
 
 def _remove_torn_results(folder: Path) -> None:

@@ -16,6 +16,8 @@ _JOB = (
     *("SLURM_", "SLURMD_", "SUBMITIT_"),
     *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
 )
+# A command that writes nodes there (gpu03,gpu04) and fails is run again in a job without them.
+EXCLUDE_VARIABLE = "SUBMITIT_EXECUTOR_EXCLUDE"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 

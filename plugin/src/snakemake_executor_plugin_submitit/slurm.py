@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -106,6 +107,14 @@ def cancel(ids: Iterable[str], *options: str, deadline_s: float = _DEADLINE_S) -
 def requeue(job_id: str) -> None:
     """RefusedError if Slurm does not let this job be requeued; UnreachableError."""
     ask(["scontrol", "requeue", job_id])
+
+
+def exclude(job_id: str, nodes: str) -> None:
+    """Keeps a job that waits from these nodes, too; none: nothing. RefusedError; UnreachableError."""
+    if nodes:
+        shown = ask(["scontrol", "--oneliner", "show", "job", job_id])
+        before = re.findall(r"\sExcNodeList=([^\s()]+)", shown)
+        ask(["scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join([*before, nodes])}"])
 
 
 def ask(

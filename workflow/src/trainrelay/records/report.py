@@ -180,6 +180,7 @@ class StageReport:
     checkpoint: CheckpointRecord | None = None
     analysis: Analysis | None = None
     acceptance: Acceptance | None = None
+    bad_nodes: tuple[str, ...] = ()  # a sentence each, of a stage that is not complete
 
 
 @dataclass(frozen=True, slots=True)
