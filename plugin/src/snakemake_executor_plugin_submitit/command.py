@@ -112,7 +112,7 @@ class Command:
             return Result("failed", f"its command was {why}")
         try:
             _requeue_once_reachable(own_run(os.environ).job_id)
-            # Until this process ends the job is COMPLETING and cannot start; held, it might stay so for ever.
+            # Until this process ends the job is COMPLETING and cannot start; held, it might stay so.
             with contextlib.suppress(RefusedError, UnreachableError):
                 slurm.exclude(own_run(os.environ).job_id, nodes)
         except RefusedError as error:

@@ -180,7 +180,7 @@ class StageReport:
     checkpoint: CheckpointRecord | None = None
     analysis: Analysis | None = None
     acceptance: Acceptance | None = None
-    bad_nodes: tuple[str, ...] = ()  # a sentence each, of a stage that is not complete
+    bad_nodes: tuple[str, ...] = ()  # sentences; of a complete stage none
 
 
 @dataclass(frozen=True, slots=True)

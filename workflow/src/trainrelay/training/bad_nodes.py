@@ -47,7 +47,7 @@ def of_run(at: StageContext, site: Site) -> dict[str, str]:
     attempts: list[AttemptRecord] = []
     for stage in at.config.in_order(at.run):
         with suppress(UserError):
-            attempts += list_attempts(stage_paths(at.config, at.run, stage).folder)
+            attempts += read_once(list_attempts, stage_paths(at.config, at.run, stage).folder)
     return bad_nodes(attempts, time.time(), site.nodes_avoid_h)
 
 
@@ -64,7 +64,7 @@ def to_exclude(at: StageContext, site: Site) -> tuple[Sequence[str], Sequence[st
 
 
 def leave(at: StageContext) -> None:
-    """Interrupted where this job is on such a node, and its executor is told to run it elsewhere."""
+    """Interrupted where this job is on such a node, and asks its executor for a run elsewhere."""
     if request := os.environ.get(EXCLUDE_VARIABLE):
         names, sentences = to_exclude(at, load_site())
         if own_run(os.environ).nodes in names:

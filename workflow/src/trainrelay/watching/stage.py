@@ -10,7 +10,6 @@ from trainrelay.config import load_site
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import Observer, printable, read_events
-from trainrelay.system.files import read_once
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, left_running
 from trainrelay.training.bad_nodes import of_run
@@ -56,7 +55,7 @@ class StageWatch:
         lost = iterations_lost(facts.attempts, self._known_ends(facts))
         event = next(reversed(read_events(facts.paths.supervision)), None)
         row = stage_row(facts, reason, shown, self._sample(facts), lost=lost, event=event, now_s=self.now())
-        bad = {} if shown.label == "complete" else of_run(self.at, read_once(load_site))
+        bad = {} if shown.label == "complete" else of_run(self.at, load_site())
         return replace(row, bad_nodes=tuple(map(printable, bad.values())))
 
     def _sample(self, facts: Facts) -> LogSample:
