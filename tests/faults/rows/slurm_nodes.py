@@ -21,7 +21,7 @@ def _ran_on(bench: SlurmBench) -> list[tuple[str | None, str]]:
     "slurm-gpu-fails-twice",
     "a GPU of one node fails twice",
     injected="torch's uncorrectable ECC error in epoch 2, iteration 3, on the first node, each time",
-    must="two attempts there, then the same job runs on the other node; plan and watch name the node; completes",
+    must="two attempts there, then the same job runs on the other node; plan and watch tell of it; completes",
     on_rig=True,
 )
 def gpu_fails_twice(bench: SlurmBench) -> Measurement:
@@ -39,7 +39,7 @@ def gpu_fails_twice(bench: SlurmBench) -> Measurement:
     (planned,) = json.loads(bench.ended("trainrelay", "plan", "--json").text)
     assert f"--exclude={first}" in planned["sbatch"], planned
     assert any(first in note and "failed there twice" in note for note in planned["notes"]), planned
-    watched = bench.ended("trainrelay", "watch", "--once").text
+    watched = bench.ended("trainrelay", "watch").text
     assert f"{first} is avoided until" in watched, watched
     assert failed.ended_s is not None
     return Measurement(
@@ -72,8 +72,8 @@ def gpu_fails_on_the_only_node(bench: SlurmBench) -> Measurement:
 @fault(
     "slurm-node-lost-twice",
     "a node is lost twice",
-    injected="SIGKILL to the slurmd of the first node in epoch 2, iteration 3, and in epoch 3, iteration 1; the other"
-    " node is down until then; both are back when the job is queued the second time",
+    injected="SIGKILL to the slurmd of the first node in epoch 2, iteration 3, and epoch 3, iteration 1; the"
+    " other node is down until then; both are back when the job is queued the second time",
     must="the third leg runs on the other node; completes",
     on_rig=True,
 )

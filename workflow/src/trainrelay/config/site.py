@@ -80,7 +80,7 @@ class Site(Model):
         return " ".join((*mail, *self.sbatch)) or None
 
     def without(self, nodes: Sequence[str]) -> Site:
-        """The same without these nodes, beside those of an --exclude in `sbatch`, of which the last one counts."""
+        """The same without these nodes, beside those of the last --exclude in `sbatch`."""
         own = [str(value) for name, value in options(self.slurm_extra() or "") if name == "exclude"]
         exclude = [f"--exclude={','.join([*own[-1:], *nodes])}"] if nodes else []
         return self.model_copy(update={"sbatch": (*self.sbatch, *exclude)})
