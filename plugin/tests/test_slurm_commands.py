@@ -98,6 +98,15 @@ def test_an_allocation_is_not_handed_on_to_a_job_that_is_submitted_in_it(
     assert dict(os.environ) == before
 
 
-def test_a_users_defaults_outside_of_an_allocation_stay() -> None:
-    """SBATCH_ACCOUNT in a login shell is meant."""
-    assert slurm.inherited({"SBATCH_ACCOUNT": "me", "SLURM_CONF": "conf"}) == set()
+def test_a_users_defaults_change_no_job_and_are_named() -> None:
+    """A job asks for what its resources say; where Slurm is and who asks stays."""
+    mine = {"SBATCH_GRES": "gpu:1", "SLURM_HINT": "x", "SRUN_CONTAINER": "y"}
+    stays = {"SLURM_CONF": "c", "SLURM_JWT": "t", "CUDA_VISIBLE_DEVICES": "0", "SQUEUE_FORMAT": "%i"}
+    assert slurm.unused({**mine, **stays}) == mine.keys()
+    assert slurm.own_defaults({**mine, **stays}) == sorted(mine)
+
+
+def test_inside_of_an_allocation_what_slurm_set_itself_is_not_named() -> None:
+    inside = {**ALLOCATION, "SBATCH_CPU_BIND": "quiet", "SLURM_CONF": "c"}
+    assert slurm.unused(inside) == inside.keys() - {"SLURM_CONF"}
+    assert slurm.own_defaults(inside) == ["SBATCH_PARTITION"]

@@ -13,6 +13,10 @@ from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableE
 _TIMEOUT_S = 90
 _QUEUE_FORMAT = "%A|%T|%r|%N|%k"  # the comment last: it alone may hold anything
 
+# What sbatch, and srun inside the job, take for options; but not where Slurm is, who asks, and how it prints.
+_INPUT = ("SBATCH_", "SLURM_", "SRUN_")
+_STAYS = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_TIME_FORMAT"}
+
 # How Slurm's commands say that they could not ask, as opposed to: asked, and the answer is no.
 _UNREACHABLE = (
     "unable to contact slurm controller",
@@ -135,14 +139,21 @@ def _without_defaults(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def inherited(environment: Mapping[str, str]) -> set[str]:
-    """Names of what a surrounding allocation set: a job submitted there must not get its tasks or memory.
+    """Names of what a surrounding allocation set: a job submitted there must not get its tasks or memory."""
+    return unused(environment) if "SLURM_JOB_ID" in environment else set()
 
-    Outside of an allocation SBATCH_ACCOUNT and the like are a user's own defaults and stay.
-    """
-    if "SLURM_JOB_ID" not in environment:
-        return set()
-    ours = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
-    return {key for key in environment if key.startswith(ours)} - {"SLURM_CONF"}
+
+def unused(environment: Mapping[str, str]) -> set[str]:
+    """Names of what would change a submitted job: the allocation around us, a user's defaults for sbatch."""
+    devices = ("SUBMITIT_", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
+    away = (*_INPUT, *(devices if "SLURM_JOB_ID" in environment else ()))
+    return {key for key in environment if key.startswith(away)} - _STAYS
+
+
+def own_defaults(environment: Mapping[str, str]) -> list[str]:
+    """Of those, the ones that a user set; inside of an allocation Slurm sets the others itself."""
+    ours = ("SBATCH_",) if "SLURM_JOB_ID" in environment else _INPUT
+    return sorted(key for key in unused(environment) if key.startswith(ours) and "_BIND" not in key)
 
 
 @contextmanager

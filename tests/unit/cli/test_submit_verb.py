@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 
 from trainrelay.cli import main, submit
 from trainrelay.cli.arguments import parser
+from trainrelay.config import load_config, save_snapshot
 from trainrelay.controller import Order, locks
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.slurm import Job, Partition
+from trainrelay.system.hints import TYPED_VARIABLE
 
 CONFIG = """\
 runs:
@@ -72,7 +75,9 @@ def test_the_job_its_log_and_what_to_type_are_told(
     assert (folder / "runs").is_dir()
     (call,) = asked
     assert f"--chdir={folder}" in call["argv"]
-    assert call["text"].endswith(" -m trainrelay control --configfile config.yaml --\n")
+    snapshot = save_snapshot(load_config(folder / "config.yaml"))
+    assert call["text"].endswith(f" -m trainrelay control --configfile {snapshot} --\n")
+    assert call["environment"][TYPED_VARIABLE] == "config.yaml"
 
 
 def test_the_job_sees_nothing_of_an_allocation_it_is_typed_in(
@@ -150,7 +155,7 @@ def test_an_answer_without_a_number_is_no_job(
 ) -> None:
     monkeypatch.setattr(submit, "ask", lambda *_, **__: said)
     with pytest.raises(SlurmError, match="gave no job number"):
-        submit.submitted(order())
+        submit.submitted(arguments())
 
 
 def test_what_is_typed_goes_before_the_section_controller_and_that_before_the_site(folder: Path) -> None:
@@ -170,7 +175,7 @@ def test_what_is_typed_goes_before_the_section_controller_and_that_before_the_si
     assert typed.again[:6] == (
         "control",
         "--configfile",
-        "config.yaml",
+        str(save_snapshot(load_config(folder / "config.yaml"))),
         "--time-min=60",
         "--partition=x",
         "--mem-gb=2.0",
@@ -195,3 +200,27 @@ def test_another_config_is_snakemakes_config_too(folder: Path) -> None:
     assert submit.snakemake_arguments(arguments(*other)) == ["--profile", "slurm", *other]
     given = ["--configfile", "mine.yaml"]
     assert submit.snakemake_arguments(arguments(*other, "--", *given)) == given
+
+
+def test_the_job_and_its_next_runs_read_the_config_that_was_submitted(
+    folder: Path, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit waits for the next `trainrelay submit`, also where the controller submits itself again."""
+    before = load_config(folder / "config.yaml")
+    assert main(["submit"]) == 0
+    (folder / "config.yaml").write_text("runs: {half")
+    again = shlex.split(asked[0]["text"].splitlines()[-1])
+    job = parser().parse_args(again[again.index("control") :])
+    *_, configfile = submit.snakemake_arguments(job)
+    assert load_config(Path(configfile)) == before
+    monkeypatch.setenv(TYPED_VARIABLE, asked[0]["environment"][TYPED_VARIABLE])
+    submit.submitted(job, after="12")
+    assert asked[1]["text"] == asked[0]["text"]
+    assert asked[1]["environment"][TYPED_VARIABLE] == "config.yaml"
+
+
+def test_a_config_behind_two_dashes_is_read_again_and_the_user_hears_it(
+    folder: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", "--", "--configfile=config.yaml"]) == 0
+    assert "the --configfile behind -- is read again at each start of this job" in capsys.readouterr().out

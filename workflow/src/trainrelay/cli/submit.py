@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainrelay.cli.common import configured
-from trainrelay.config import Config, Controller, load_site
+from trainrelay.config import Config, Controller, load_site, save_snapshot
 from trainrelay.controller import Order, comment_of, job_script, locked_by_another, log_name, sbatch_argv
 from trainrelay.errors import Refusal, SlurmError, UserError
 from trainrelay.slurm import Job, ask, installed, live_jobs, partitions, scrubbed
+from trainrelay.system.hints import TYPED_VARIABLE
 from trainrelay.system.say import say
 
 _LEAST_MIN = 5  # Slurm warns up to two minutes before the limit
@@ -35,10 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
     _refuse_without_snakefile(arguments.snakemake)
     _refuse_second(config)
-    order = order_of(arguments)
     Path(config.out).mkdir(parents=True, exist_ok=True)
-    job_id = submitted(order)
-    print("\n".join(_told(job_id, config, arguments.configfile)))
+    job_id = submitted(arguments)
+    print("\n".join(_told(job_id, config, arguments)))
 
 
 def _refuse_without_snakefile(given: Sequence[str]) -> None:
@@ -66,9 +66,12 @@ def _at_it(job: Job) -> str:
     return f"job {job.job_id} runs the workflow of this folder already ({job.state}, on {job.nodes})"
 
 
-def _told(job_id: str, config: Config, configfile: Path) -> Iterator[str]:
+def _told(job_id: str, config: Config, arguments: argparse.Namespace) -> Iterator[str]:
+    configfile = arguments.configfile
     yield f"job {job_id} runs the workflow; it requeues itself at its time limit"
     named = [] if configfile == _DEFAULT_CONFIG else ["--configfile", str(configfile)]
+    if _names_a_config(arguments):
+        yield "  note    the --configfile behind -- is read again at each start of this job"
     yield f"  log     {log_of(config, job_id)}"
     yield f"  follow  {shlex.join(['trainrelay', 'watch', *named])}"
     yield f"  stop    scancel {job_id}   (the trainings save and end; submit again to resume)"
@@ -83,13 +86,15 @@ def log_of(config: Config, job_id: str) -> str:
     return str(Path(config.out) / log_name(job_id))
 
 
-def submitted(order: Order) -> str:
+def submitted(arguments: argparse.Namespace, after: str | None = None) -> str:
     """The new job's id; SlurmError says why there is none."""
+    order = order_of(arguments, after)
     if unseen := [name for name in _OWN_DEFAULTS if name in os.environ]:
         say(
             f"note: {', '.join(unseen)} of your environment is not used; site.yaml says what the jobs ask for"
         )
-    said = ask(sbatch_argv(order), text=job_script(order), environment=scrubbed(os.environ))
+    environment = {TYPED_VARIABLE: str(arguments.configfile), **scrubbed(os.environ)}
+    said = ask(sbatch_argv(order), text=job_script(order), environment=environment)
     job_id = said.split("\n")[0].split(";")[0].strip()
     if not job_id.isdigit():
         raise SlurmError(f"sbatch gave no job number: {said.strip()[:200]}")
@@ -98,14 +103,15 @@ def submitted(order: Order) -> str:
 
 def order_of(arguments: argparse.Namespace, after: str | None = None) -> Order:
     """The job as the command line and site.yaml want it; UserError for what makes no sense."""
-    site = load_site()
+    site, config = load_site(), configured(arguments)
     mine = site.controller
     partition = arguments.partition or mine.partition or site.partition
     return Order(
         workdir=str(Path.cwd()),
         python=sys.executable,
-        log_folder=configured(arguments).out,
-        again=("control", *_options(arguments), "--", *arguments.snakemake),
+        log_folder=config.out,
+        # What is submitted now, also for the runs after a requeue.
+        again=("control", *_options(arguments, save_snapshot(config)), "--", *arguments.snakemake),
         time_min=_time_min(arguments.time_min, mine, partition),
         mem_gb=_positive(arguments.mem_gb or mine.mem_gb or _MEM_GB),
         partition=partition,
@@ -116,9 +122,9 @@ def order_of(arguments: argparse.Namespace, after: str | None = None) -> Order:
     )
 
 
-def _options(arguments: argparse.Namespace) -> Iterator[str]:
-    """As they were typed, for the job's own command line."""
-    yield from ("--configfile", str(arguments.configfile))
+def _options(arguments: argparse.Namespace, config: Path) -> Iterator[str]:
+    """As they were typed, for the job's own command line, with another config file."""
+    yield from ("--configfile", str(config))
     for name in ("time_min", "partition", "mem_gb"):
         if (value := getattr(arguments, name)) is not None:
             yield f"--{name.replace('_', '-')}={value}"
@@ -127,8 +133,12 @@ def _options(arguments: argparse.Namespace) -> Iterator[str]:
 def snakemake_arguments(arguments: argparse.Namespace) -> list[str]:
     """What was typed behind --, else the profile slurm; the config that trainrelay was given goes with it."""
     given = list(arguments.snakemake) or ["--profile", "slurm"]
-    own = arguments.configfile != _DEFAULT_CONFIG and "--configfile" not in given
+    own = arguments.configfile != _DEFAULT_CONFIG and not _names_a_config(arguments)
     return [*given, *(["--configfile", str(arguments.configfile)] if own else [])]
+
+
+def _names_a_config(arguments: argparse.Namespace) -> bool:
+    return any(word.startswith("--configfile") for word in arguments.snakemake)
 
 
 def _time_min(typed: int | None, mine: Controller, partition: str | None) -> int:
