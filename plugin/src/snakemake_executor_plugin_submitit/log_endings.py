@@ -8,7 +8,7 @@ from pathlib import Path
 
 _TAIL_BYTES = 8192
 _LONGEST_CHARS = 600
-_SUBMITIT = re.compile(r"submitit [A-Z]+ \(")  # of its own it tells how it loads and stores
+_SUBMITIT = re.compile(r"submitit [A-Z]+ \(")  # how it loads and stores is no reason
 
 
 def last_lines(logs: Iterable[Path]) -> Iterator[str]:
