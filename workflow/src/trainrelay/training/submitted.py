@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from trainrelay.config import SNAPSHOTS, Config
 from trainrelay.errors import Refusal
 from trainrelay.records import RULES, Record
@@ -57,7 +55,7 @@ def of_this_job() -> Submitted | None:
         return None
     try:
         found = Submitted.model_validate(json.loads(_content(digest) or b""))
-    except (ValueError, ValidationError):
+    except ValueError:
         raise Refusal(
             f"{_path(digest)}, which says what this job was submitted for, is missing or damaged, so nothing"
             " is started; run: snakemake"
