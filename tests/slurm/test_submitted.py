@@ -1,97 +1,90 @@
-"""A job that waits trains what was submitted, or says in the controller's own words why it does not."""
+"""What `trainrelay plan` shows is what `snakemake --profile slurm` submits, as Slurm shows the jobs."""
 
 from __future__ import annotations
 
 import re
-import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from slurm.rig import Rig, wait_for
-from slurm.test_workflow import live, on_eight_gpus, said, started
 from support.project import Project, make_project
 
 pytestmark = pytest.mark.slow
 
-CHANGED = r"config: optimizer.lr: \S+ -> 0.5"
-RATE = re.compile(r"lr=[^,]+,")
-TRAINER_CONFIG = "workflow/demo/driving/projects/configs/stage1_track_map/track_map.py"
+# Of one job alone: its number, name and files, its times and its place in the queue.
+_ITS_OWN = re.compile(
+    r"^(AllocNode:Sid|JobId|JobName|Comment|WCKey|Command|WorkDir|Std\w+|Priority|\w+Time|LastSchedEval|Scheduler|Reason)$"
+)
+_FIELD = re.compile(r"(?:^|\s)([A-Z][\w/:]*)=(\S*)")
 
 
 @pytest.fixture
 def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     for name, value in clean_rig.environment().items():
         monkeypatch.setenv(name, value)
-    project = make_project(tmp_path / "my project")
-    project.configure(on_eight_gpus)
-    yield project
+    clean_rig.scontrol("update", f"NodeName={clean_rig.booted().nodes[0]}", "AvailableFeatures=ib,roce,a40")
+    yield make_project(tmp_path / "my project")
     clean_rig.heal()
+    clean_rig.scontrol(
+        "update", f"NodeName={clean_rig.booted().nodes[0]}", "AvailableFeatures=", "ActiveFeatures="
+    )
 
 
-def message(project: Project) -> str:
-    """What the controller of a job that waits and is let go says of its end."""
-    return " ".join(re.findall(r"message: .*", said(project)))
+def shown(rig: Rig, job: str) -> dict[str, str]:
+    """What a job asks for, as scontrol shows it."""
+    fields = dict(_FIELD.findall(rig.scontrol("--oneliner", "show", "job", job)))
+    limit = {"TimeLimit": fields["TimeLimit"]}
+    return {name: value for name, value in fields.items() if not _ITS_OWN.match(name)} | limit
 
 
-class Queue:
-    """The GPUs are taken until it is left."""
-
-    def __init__(self, rig: Rig, project: Project) -> None:
-        self._rig, self._project = rig, project
-
-    def __enter__(self) -> None:
-        self._holder = self._rig.sbatch("--gres=gpu:a40:8", "--output=/dev/null", "--wrap=sleep 600")
-        self.controller = started(self._project)
-        wait_for(lambda: "is PENDING" in said(self._project), "a job that waits")
-
-    def __exit__(self, *_: object) -> None:
-        self._rig.scancel(str(self._holder))
+def submission(project: Project, controller: subprocess.Popen[bytes]) -> re.Match[str] | None:
+    said = (project.folder / "snakemake.log").read_text()
+    assert controller.poll() is None, said
+    return re.search(r"job (\d+) submitted", said)
 
 
-def test_a_checkout_that_changes_while_the_job_waits_trains_nothing(clean_rig: Rig, project: Project) -> None:
-    queue = Queue(clean_rig, project)
-    with queue:
-        path = project.folder / TRAINER_CONFIG
-        path.write_text(RATE.sub("lr=0.5,", path.read_text(), count=1))
-    assert queue.controller.wait() != 0
-    assert re.search(rf"nothing is trained \({CHANGED}\)", message(project)), said(project)
-    assert sorted(file.name for file in project.stage("stage1").iterdir()) == ["train.log"]
-
-
-@pytest.mark.long
-def test_a_job_without_what_was_submitted_says_so_in_the_controller(clean_rig: Rig, project: Project) -> None:
-    queue = Queue(clean_rig, project)
-    with queue:
-        for path in (project.folder / ".snakemake/trainrelay").glob("submitted-*"):
-            path.unlink()
-    assert queue.controller.wait() != 0
-    assert "which says what this job was submitted for, is missing or damaged" in message(project)
-    assert project.attempts() == {}
-
-
-@pytest.mark.long
-def test_a_controller_with_another_config_does_not_take_the_training_for_its_own(
-    clean_rig: Rig, project: Project
+@pytest.mark.parametrize(
+    ("site", "resources"),
+    [
+        (
+            "gpu_dialect: gres-constraint\nconstraint: ib|roce\nsbatch: [--hold, --nice=5]\n",
+            {"gpu": 8, "gpu_model": "a40", "runtime_min": 15, "mem_gb": "all", "cpus_per_gpu": 2},
+        ),
+        ("sbatch: [-H]\n", {"gpu": 8, "runtime_min": 2, "nodes": 2, "partition": "both"}),
+    ],
+    ids=["a node's whole memory and a feature", "the site's memory, two nodes"],
+)
+def test_a_job_in_the_queue_is_the_one_that_the_plan_shows(
+    clean_rig: Rig, project: Project, site: str, resources: dict[str, Any]
 ) -> None:
-    first = started(project)
-    wait_for((project.stage("stage1") / "work_dir/epoch_1.pth").exists, "the first epoch")
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    (project.folder / "site.yaml").write_text(site)
+    ranks = {"nproc_per_node": 1} if "nodes" in resources else {}
 
-    def faster(data: dict[str, Any]) -> None:
-        data["runs"]["driving"]["stages"]["stage1"]["options"]["optimizer.lr"] = 0.5
+    def asks(data: dict[str, Any]) -> None:
+        data["runs"]["driving"]["trainer"].update(ranks)
+        for stage in data["runs"]["driving"]["stages"].values():
+            stage["resources"] = resources
 
-    project.configure(faster)
-    assert project.run("snakemake", "--unlock").returncode == 0
-    planned = project.succeed("-n")
-    assert "driving/stage1: trains nothing: it is being trained now" in planned
-    assert re.search(CHANGED, planned)
-    assert started(project).wait() != 0
-    assert "found alive; following it" in said(project)
-    assert re.search(rf"not the training that the config asks for now \({CHANGED}\)", said(project))
-    assert not (project.stage("stage1") / "checkpoint.json").exists()
-    assert project.attempts() == {"stage1": 1}
-    assert not live(clean_rig)
+    project.configure(asks)
+    planned = orjson.loads(project.trainrelay("plan", "--json").stdout)[0]["sbatch"]
+    log = (project.folder / "snakemake.log").open("w")
+    controller = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm"],
+        cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        found = wait_for(lambda: submission(project, controller), "the submission")
+        typed = str(clean_rig.sbatch(*planned, "--output=/dev/null", "--wrap=true"))
+        assert shown(clean_rig, found[1]) == shown(clean_rig, typed)
+        clean_rig.scancel(found[1], typed)
+        controller.wait(timeout=60)
+    finally:
+        if controller.poll() is None:
+            controller.kill()
+            controller.wait()

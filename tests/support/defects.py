@@ -831,7 +831,7 @@ DEFECTS = (
         "users-environment-reaches-sbatch",
         "SBATCH_GRES of a login shell gives a job other GPUs than the plan says.",
         f"{EXECUTOR}/clusters.py",
-        'sbatch = ["env", *(f"--unset={name}" for name in slurm.unused(os.environ)), "sbatch"]',
+        'sbatch = ["env", *(f"--unset={name}" for name in unused), "sbatch"]',
         'sbatch = ["sbatch"]',
         "plugin/tests/test_submission.py"
         "::test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job",

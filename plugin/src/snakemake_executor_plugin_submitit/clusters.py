@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
 import signal
 import threading
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.command import Command
+from snakemake_executor_plugin_submitit.environment import scrubbed
 from snakemake_executor_plugin_submitit.errors import RefusedError, RequestError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import kill_tree
 from snakemake_executor_plugin_submitit.resources import (
@@ -142,7 +144,8 @@ class SlurmCluster:
         executor = submitit.SlurmExecutor(order.folder)
         executor.update_parameters(**self._parameters(order))
         # In sbatch's environment alone: other threads read ours.
-        sbatch = ["env", *(f"--unset={name}" for name in slurm.unused(os.environ)), "sbatch"]
+        unused = os.environ.keys() - scrubbed(os.environ)
+        sbatch = ["env", *(f"--unset={name}" for name in unused), "sbatch"]
         executor._make_submission_command = lambda submission_file_path: [  # type: ignore[method-assign]
             *sbatch,
             str(submission_file_path),
@@ -156,16 +159,13 @@ class SlurmCluster:
     def _why_not(self, order: Submission, error: RefusedError | UnreachableError) -> Exception:
         if isinstance(error, UnreachableError):
             return error
-        flags = sbatch_flags(order.request, self._options(order.request))
-        return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {flags}")
-
-    def _options(self, request: Request) -> dict[str, str | bool]:
-        return sbatch_options(request, request.gpu_dialect or self._settings.gpu_dialect)
+        flags = sbatch_flags(order.request, self._settings.gpu_dialect, self._settings.signal_delay_s)
+        return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {shlex.join(flags)}")
 
     def _parameters(self, order: Submission) -> dict[str, Any]:
         delay_s = self._settings.signal_delay_s
         named = submitit_parameters(order.request, order.name, order.comment, delay_s)
-        options = self._options(order.request)
+        options = sbatch_options(order.request, self._settings.gpu_dialect)
         lines = [*self._settings.setup, *filter(None, [order.request.setup])]
         # With --export=NONE srun would keep from submitit what the script says.
         setup = ["unset SLURM_EXPORT_ENV", *checked_setup(lines)]

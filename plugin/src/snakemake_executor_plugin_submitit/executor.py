@@ -29,6 +29,7 @@ from snakemake_executor_plugin_submitit.clusters import (
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
+from snakemake_executor_plugin_submitit.environment import own_defaults
 from snakemake_executor_plugin_submitit.errors import SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_job, new_token, slug
 from snakemake_executor_plugin_submitit.log_endings import last_lines
@@ -89,7 +90,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._trouble = ""
         self._answered = False
         self._known_rows: dict[str, slurm.QueueRow] | None = None
-        if self._settings.cluster == "slurm" and (names := slurm.own_defaults(os.environ)):
+        if self._settings.cluster == "slurm" and (names := own_defaults(os.environ)):
             self.logger.info(f"{', '.join(names)}: not used, each job asks for what its resources say")
 
     # ------------------------------------------------------------------ submission

@@ -15,7 +15,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Ends as Snakemake does."""
 
     def resubmit(job_id: str) -> str:
-        return submit(job_of(arguments, after=job_id), arguments.configfile)
+        return submit(job_of(arguments, after=job_id))
 
     if status := control(snakemake_arguments(arguments), resubmit, say):
         sys.exit(status)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 
 from trainrelay.cli.common import configured
 from trainrelay.config import save_snapshot
 from trainrelay.controller import ControllerJob
 from trainrelay.operations.submit import controller_job
-from trainrelay.system.hints import DEFAULT_CONFIGFILE
+from trainrelay.system.hints import DEFAULT_CONFIGFILE, TYPED_VARIABLE, typed
 
 
 def job_of(arguments: argparse.Namespace, after: str | None = None) -> ControllerJob:
@@ -19,7 +21,9 @@ def job_of(arguments: argparse.Namespace, after: str | None = None) -> Controlle
     config = configured(arguments)
     # What is submitted now, also for the runs after a requeue.
     command = ["control", "--configfile", str(save_snapshot(config)), *given, "--", *arguments.snakemake]
-    return controller_job(config, command, **how, after=after)
+    job = controller_job(config, command, **how, after=after)
+    name = f"export {TYPED_VARIABLE}={shlex.quote(str(typed(arguments.configfile)))}"
+    return replace(job, setup=(name, *job.setup))
 
 
 def snakemake_arguments(arguments: argparse.Namespace) -> list[str]:

@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_submission(config, arguments.snakemake)
     job = job_of(arguments)
     Path(config.out).mkdir(parents=True, exist_ok=True)
-    job_id = submit(job, configfile)
+    job_id = submit(job)
     named = [] if configfile == DEFAULT_CONFIGFILE else ["--configfile", str(configfile)]
     print(f"job {job_id} runs the workflow; it requeues itself at its time limit")
     if names_a_config(arguments.snakemake):
