@@ -75,7 +75,7 @@ def about(knowledge: Knowledge, name: str) -> list[LabelledText]:
 def _unit(knowledge: Knowledge, name: str, meaning: Meaning) -> str:
     """A scaled loss has the unit of its unscaled twin, times its coefficient."""
     twin, argument = knowledge.known(name + UNSCALED), knowledge.coefficients.get(split(name).base)
-    if meaning.unit or twin is None or twin is meaning or not argument:
+    if meaning.unit or twin is None or twin.pattern == meaning.pattern or not argument:
         return meaning.unit
     return f"{twin.unit}, times {argument}"
 

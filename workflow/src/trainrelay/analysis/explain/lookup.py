@@ -113,5 +113,6 @@ def _with_group(word: str) -> list[str]:
 def _names() -> list[str]:
     """What may have been meant: names of metrics and of fields."""
     fields = [field.name for knowledge in packaged() for field in knowledge.progress]
-    metrics = [name for knowledge in packaged() for meaning in knowledge.metrics for name in meaning.examples]
-    return list(dict.fromkeys([*metrics, *fields]))
+    metrics = [meaning for knowledge in packaged() for meaning in knowledge.metrics]
+    names = [name for meaning in metrics for name in meaning.examples or [meaning.pattern]]
+    return list(dict.fromkeys([*names, *fields]))

@@ -45,12 +45,13 @@ class Typical(_Frozen):
 
 
 class Meaning(_Frozen):
-    """What a family of metrics means. `examples` are names that `pattern` matches, as a log prints them."""
+    """What a family of metrics means. `examples` are names that `pattern` matches, as a log prints them; none
+    are given where it is a name itself. A metric that is given no `family` is one by itself."""
 
     pattern: str
     examples: tuple[str, ...] = ()
     group: str
-    family: str
+    family: str = ""
     label: str
     meaning: str = ""
     unit: str = ""
@@ -190,11 +191,10 @@ class Knowledge(_Frozen):
 
 
 def _filled(meaning: Meaning, match: re.Match[str]) -> Meaning:
-    """`map.loss_{1}` with what the pattern's first group matched."""
-    if not match.re.groups:
-        return meaning
-    texts = {key: getattr(meaning, key).replace("{1}", match[1] or "") for key in ("family", "label")}
-    return meaning.model_copy(update=texts)
+    """With a family, and what the pattern's first group matched in place of `{1}`."""
+    first = (match[1] or "") if match.re.groups else ""
+    family, label = (text.replace("{1}", first) for text in (meaning.family or match[0], meaning.label))
+    return meaning.model_copy(update={"family": family, "label": label})
 
 
 _CROSS_ENTROPY = re.compile(r"(^|[._])(b?ce|xent|cross_?entropy)([._]|$)", re.IGNORECASE)
