@@ -1,18 +1,34 @@
-"""Python tracebacks in a console log, which no logger stamps or bounds."""
+"""What a console log says between its numbers: phrases of a trainer, and Python tracebacks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.events import MarkerSeen
+from trainrelay.analysis.readers.events import Event, MarkerSeen
 
 LINE_LIMIT = 1_000
 
 _ERROR = re.compile(
     r"(?:\[[a-z]+\d+\]:\s?)?(?!(?:WARNING|INFO|ERROR|DEBUG|NOTE)\b)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:: .*)?)$"
 )
+
+
+class Phrase(NamedTuple):
+    """What a trainer says in one line. `words` are in each such line, and are found faster than `pattern`."""
+
+    words: str
+    pattern: str
+    events: Callable[[re.Match[str]], Iterable[Event]]
+
+
+def said(line: str, phrases: Iterable[Phrase]) -> Iterator[Event]:
+    """The events of all phrases that a line holds."""
+    for phrase in phrases:
+        if phrase.words in line and (match := re.search(phrase.pattern, line)):
+            yield from phrase.events(match)
 
 
 class Tracebacks:
