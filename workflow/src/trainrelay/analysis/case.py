@@ -88,7 +88,7 @@ class Case:
         known = self.knowledge.known(name)
         if known is not None:
             return known
-        family = earlier_layers(name, self._there)
+        family = earlier_layers(name, self.names)
         label = {"family": family, "label": f"{split(name).base}, earlier layers"} if family else {}
         return self.knowledge.of(name).model_copy(update=label)
 
@@ -101,10 +101,6 @@ class Case:
         return [
             Family(self.meanings[names[0]], tuple(names), self.row_means(names)) for names in found.values()
         ]
-
-    @cached_property
-    def _there(self) -> frozenset[str]:
-        return frozenset(self.names)
 
     @cached_property
     def losses(self) -> tuple[str, ...]:

@@ -48,6 +48,11 @@ def text(value: float) -> str:
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
+def count(amount: int, noun: str) -> str:
+    """An amount and its noun in the right number."""
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+
+
 def percent(share: float) -> str:
     """55% of 0.546; one digit after the point below 1%."""
     return f"{100 * share:.0f}%" if abs(share) >= 0.01 or share == 0 else f"{100 * share:.1g}%"

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
-from trainrelay.analysis import grouped
+from trainrelay.analysis import count, grouped
 from trainrelay.records import (
     STOPPED,
     Analysis,
@@ -19,7 +19,7 @@ from trainrelay.records import (
     StageReport,
 )
 from trainrelay.report.card import Tone
-from trainrelay.report.formatting import count, duration, file_size, utc
+from trainrelay.report.formatting import duration, file_size, utc
 
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",

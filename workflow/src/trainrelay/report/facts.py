@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.analysis import naming
+from trainrelay.analysis import count, naming
 from trainrelay.records import MetricSummary, StageReport
-from trainrelay.report.formatting import change, count, duration, gpu_hours, number, place, utc
+from trainrelay.report.formatting import change, duration, gpu_hours, number, place, utc
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from trainrelay.analysis import group_titles
 from trainrelay.records import Analysis, Finding, MetricSummary
 
 # UniAD-like trainers pass losses through nan_to_num, which turns +inf into float32's largest number.
@@ -132,11 +131,6 @@ def gpu_hours(hours: float) -> str:
     )
 
 
-def count(amount: int, noun: str) -> str:
-    """An amount and its noun in the right number."""
-    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
-
-
 def value(thing: Any) -> str:
     """Evidence of any type as short text."""
     if isinstance(thing, bool) or thing is None:
@@ -169,12 +163,6 @@ def capital(text: str) -> str:
     """The text with a capital at its start, unless it starts with the name of something."""
     first = text.split(" ", 1)[0]
     return text[:1].upper() + text[1:] if first.rstrip(",;:").isalpha() else text
-
-
-def group_title(group: str) -> str:
-    """The title of a group of metrics, as in "Tracking losses"; of an unknown one by its name."""
-    own = "Component" if group in ("", "other") else group
-    return group_titles().get(group, f"{own} losses")
 
 
 def check_title(check: str) -> str:

@@ -6,14 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from trainrelay.analysis import grouped, naming
+from trainrelay.analysis import count, group_title, grouped, naming
 from trainrelay.records import Analysis, Finding, MetricSummary, Milestone
 from trainrelay.report.escape import code, text
 from trainrelay.report.formatting import (
     capital,
     check_title,
-    count,
-    group_title,
     is_usable,
     learning_rate,
     number,

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from trainrelay.analysis import grouped, naming
+from trainrelay.analysis import group_title, grouped, naming
 from trainrelay.records import Analysis, Phase
-from trainrelay.report.formatting import group_title, is_usable
+from trainrelay.report.formatting import is_usable
 
 MOST_LINES = 8  # as many as there are colours that can be told apart
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from trainrelay.analysis.naming import UNSCALED, split
 from trainrelay.analysis.numbers import text
@@ -25,12 +25,6 @@ class Typical(_Frozen):
     high: float | None = None
     text: str = ""
     source: str
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Typical:
-        if (self.low is None) != (self.high is None) or (self.low is None and not self.text):
-            raise ValueError("give low and high, or text")
-        return self
 
     def words(self) -> str:
         """As people read it, with its source."""
@@ -63,25 +57,6 @@ class Meaning(_Frozen):
     loss: bool = True
     typical: Typical | None = None
     source: str = ""
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        re.compile(pattern)
-        return pattern
-
-    @model_validator(mode="after")
-    def _switch_is_named(self) -> Meaning:
-        if (self.zero == "switch") != bool(self.switch):
-            raise ValueError("zero: switch needs the name of the switch, and only it does")
-        return self
-
-    @model_validator(mode="after")
-    def _examples_match(self) -> Meaning:
-        for name in self.examples:
-            if not re.fullmatch(self.pattern, name):
-                raise ValueError(f"{name} is no example of {self.pattern}, which does not match it")
-        return self
 
 
 class Group(_Frozen):
@@ -125,12 +100,6 @@ class KnownSign(_Frozen):
     falls: tuple[str, ...] = ()
     about: str = ""
     stage: Literal["any", "stage 1"] = "any"
-
-    @model_validator(mode="after")
-    def _can_be_judged(self) -> KnownSign:
-        if not self.checks or (self.judge == "falls") != bool(self.falls):
-            raise ValueError("a sign names its check, and the metrics that fall where that judges it")
-        return self
 
 
 class Knowledge(_Frozen):
