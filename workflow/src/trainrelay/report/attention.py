@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.records import STOPPED, Finding, RunReport, StageReport
-from trainrelay.report.card import Tone, accepted_reason, findings_of
+from trainrelay.report.card import Tone, accepted_reason, alarms, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
 from trainrelay.report.formatting import check_title, sentence, shown_evidence, utc
@@ -77,11 +77,6 @@ def _failed_attempts(stage: StageReport) -> Iterator[Notice]:
             yield Notice("warn", f"Attempt {attempt.number} ended: {attempt.end}", reason, place)
 
 
-def _is_only_unfinished(finding: Finding, stage: StageReport) -> bool:
-    """That a running stage is not finished needs no notice."""
-    return finding.check == "progress" and stage.state == "running"
-
-
 def _consequence(finding: Finding, stage: StageReport) -> str:
     if not finding.blocking:
         return ""
@@ -91,9 +86,6 @@ def _consequence(finding: Finding, stage: StageReport) -> str:
 
 
 def _alarms(stage: StageReport) -> list[Notice]:
-    alarming = (each for each in findings_of(stage) if each.severity != "info")
-    findings = [each for each in alarming if not _is_only_unfinished(each, stage)]
-    findings.sort(key=lambda finding: finding.severity != "critical")
     return [
         Notice(
             SEVERITY_TONES[each.severity],
@@ -105,5 +97,5 @@ def _alarms(stage: StageReport) -> list[Notice]:
             "" if (metric := each.metric or "") in each.message else metric,
             _consequence(each, stage),
         )
-        for each in findings
+        for each in sorted(alarms(stage), key=lambda finding: finding.severity != "critical")
     ]

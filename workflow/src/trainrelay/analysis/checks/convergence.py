@@ -10,12 +10,12 @@ way back.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.cross_entropy import negative
 from trainrelay.analysis.numbers import best_level, finite, head_level, percent, reduction, tail_level, text
-from trainrelay.records import Finding
+from trainrelay.records import Finding, Severity
 
 EPOCHS_TO_JUDGE = 3
 
@@ -90,8 +90,8 @@ def convergence(case: Case) -> Iterator[Finding]:
     if found is None or found.diverged:
         return
     if found.points < found.few:
-        few = _finding(found, "info", f"{_dropped(found)} (only {found.points} points to judge by).")
-        yield replace(few, evidence={**few.evidence, "enough": False})
+        few = f"{_dropped(found)} (only {found.points} points to judge by)."
+        yield _finding(found, "info", few, enough=False)
     elif reduction(found.start, found.now) < 0.01:
         advice = (
             "The learning rate may be too low, or the data wrong: check both, and that the right weights were"
@@ -106,8 +106,7 @@ def convergence(case: Case) -> Iterator[Finding]:
         message = f"The total loss rises again: {text(found.best)} at best, {text(found.now)} now."
         yield _finding(found, "warning", message, advice)
     elif bad := case.non_finite(found.metric):
-        spoiled = _finding(found, "info", f"{_dropped(found)}{bad}.")
-        yield replace(spoiled, evidence={**spoiled.evidence, "enough": False})
+        yield _finding(found, "info", f"{_dropped(found)}{bad}.", enough=False)
     elif negative(case):
         message = f"The total loss went from ~{text(found.first)} to ~{text(found.now)}"
         yield _finding(found, "info", f"{message}, which shows little: it contains a negative cross-entropy.")
@@ -123,10 +122,10 @@ def _dropped(found: Levels) -> str:
     return f"the total loss {change}"
 
 
-def _finding(found: Levels, severity: str, message: str, advice: str = "") -> Finding:
+def _finding(found: Levels, severity: Severity, message: str, advice: str = "", **more: object) -> Finding:
     message = message[0].upper() + message[1:]
-    evidence = _evidence(found)
-    return Finding("convergence", severity, message, found.metric, None, evidence, advice)  # type: ignore[arg-type]
+    evidence = {**_evidence(found), **more}
+    return Finding("convergence", severity, message, found.metric, None, evidence, advice)
 
 
 def _evidence(found: Levels) -> dict[str, object]:

@@ -36,11 +36,8 @@ def grad_norm(case: Case) -> Iterator[Finding]:
 def _course(values: list[float]) -> tuple[Severity, str, str]:
     before, now = head_level(values[: max(1, len(values) // 2)]), tail_level(values)
     if len(values) >= POINTS_TO_JUDGE and now > EXPLODED * before:
-        return (
-            "warning",
-            f"but grew from {text(before)} to {text(now)}",
-            "Lower the learning rate or the clip value.",
-        )
+        advice = "Lower the learning rate or the clip value."
+        return "warning", f"but grew from {text(before)} to {text(now)}", advice
     if len(values) >= POINTS_TO_JUDGE and now < VANISHED * before:
         advice = "Check that the loss still reaches the weights and that none of them is frozen by mistake."
         return "warning", f"but vanished from {text(before)} to {text(now)}", advice

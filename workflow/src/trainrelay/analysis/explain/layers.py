@@ -32,11 +32,8 @@ def _layers(found: Layers) -> Explained:
     if found.epochs > 1:
         fell = f"does not decrease: {', '.join(stuck)}" if stuck else _fell(found)
         facts.append(("over epochs", fell))
-    return Explained(
-        f"{found.names[0]} to {found.names[-2]}",
-        f"{count} layers with {found.base}, the last one",
-        tuple(facts),
-    )
+    name = f"{found.names[0]} to {found.names[-2]}"
+    return Explained(name, f"{count} layers with {found.base}, the last one", tuple(facts))
 
 
 def _fell(found: Layers) -> str:

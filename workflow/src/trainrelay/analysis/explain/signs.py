@@ -35,26 +35,18 @@ def _sign(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Sign:
 
 def _by_findings(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
     """A warning or critical finding makes a warning sign, and unmakes a good one."""
-    found = [one for one in findings if one.check in sign.checks and _about(sign, one)]
+    about = re.compile(sign.about or ".*", re.DOTALL)
+    found = [one for one in findings if one.check in sign.checks and about.fullmatch(one.metric or "")]
     warnings = [one for one in found if one.severity != "info"]
     if warnings:
         more = f" ({len(warnings) - 1} more)" if len(warnings) > 1 else ""
         return sign.kind == "warning", warnings[0].message + more
-    if undecided := _undecided(found):
-        return None, undecided
+    if undecided := [one.message for one in found if one.evidence.get("enough") is False]:
+        return None, undecided[0]  # too few points to judge
     quiet = _overall(case, sign) or [one.message for one in found] or _without_findings(case, sign.checks)
     if not quiet:
         return None, UNKNOWN.get(sign.checks[0], "This log does not show it.")
     return sign.kind == "good", quiet[0]
-
-
-def _about(sign: KnownSign, finding: Finding) -> bool:
-    return not sign.about or re.fullmatch(sign.about, finding.metric or "") is not None
-
-
-def _undecided(found: Sequence[Finding]) -> str:
-    """The message of a check that has too few points to judge."""
-    return next((one.message for one in found if one.evidence.get("enough") is False), "")
 
 
 def _overall(case: Case, sign: KnownSign) -> list[str]:

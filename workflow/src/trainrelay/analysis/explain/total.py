@@ -85,10 +85,9 @@ def _sum_of(values: list[float | None]) -> float | None:
 
 
 def _place(case: Case, row: Row) -> str:
-    what = "mean" if row.phase == "epoch" or case.log.epochs_only else "line"
-    return (
-        f"Here, from the {what} of epoch {row.epoch}:" if what == "mean" else f"Here, at {case.where(row)}:"
-    )
+    if row.phase == "epoch" or case.log.epochs_only:
+        return f"Here, from the mean of epoch {row.epoch}:"
+    return f"Here, at {case.where(row)}:"
 
 
 def _sum(case: Case, row: Row, parts: list[LossPart]) -> str:
@@ -97,10 +96,8 @@ def _sum(case: Case, row: Row, parts: list[LossPart]) -> str:
     if not parts:
         return f"The total is {_four(logged)}; this log does not show its parts."
     written = " + ".join(_four(part.recomputed) for part in parts[:6]) + (" + ..." if len(parts) > 6 else "")
-    verdict = (
-        f"{written} = {_four(recomputed)}; logged: {_four(logged)}; difference {_four(recomputed - logged)}."
-    )
-    return f"{verdict} {_judged(case, row)}"
+    difference = f"logged: {_four(logged)}; difference {_four(recomputed - logged)}."
+    return f"{written} = {_four(recomputed)}; {difference} {_judged(case, row)}"
 
 
 def _judged(case: Case, row: Row) -> str:
