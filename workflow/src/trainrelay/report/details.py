@@ -31,15 +31,10 @@ PHASE_TITLES: dict[Phase, str] = {
 def restart_steps(stage: StageReport) -> tuple[int, ...]:
     """The steps at which attempts resumed, as far as they are known."""
     points = [attempt.resumed_from for attempt in stage.attempts if attempt.resumed_from]
-    per_epoch = steps_per_epoch(stage.analysis) if stage.analysis else None
-    if per_epoch == 1:
-        steps = [point.epoch for point in points]
-    else:
-        steps = [
-            point.iteration if point.iteration is not None else point.epoch * (per_epoch or 0)
-            for point in points
-        ]
-    return tuple(sorted({step for step in steps if step > 0}))
+    per_epoch = (steps_per_epoch(stage.analysis) if stage.analysis else None) or 0
+    by_epoch = [point.epoch * per_epoch for point in points if point.iteration is None or per_epoch == 1]
+    known = [point.iteration for point in points if point.iteration is not None and per_epoch != 1]
+    return tuple(sorted({step for step in by_epoch + known if step > 0}))
 
 
 def steps_per_epoch(analysis: Analysis) -> int | None:
@@ -128,10 +123,8 @@ def provenance(stage: StageReport) -> Iterator[tuple[str, str]]:
         yield "promoted to", stage.checkpoint.target
     if stage.analysis:
         read = ", ".join(stage.analysis.sources) or "no file"
-        yield (
-            "analysis read",
-            f"{read} ({stage.analysis.format}, {count(stage.analysis.segments, 'segment')})",
-        )
+        segments = count(stage.analysis.segments, "segment")
+        yield "analysis read", f"{read} ({stage.analysis.format}, {segments})"
 
 
 def _checkpoint(name: str, found: CheckpointFacts) -> Iterator[tuple[str, str]]:

@@ -126,9 +126,9 @@ def file_size(size: float) -> str:
 
 def gpu_hours(hours: float) -> str:
     """GPU-hours with one decimal where that matters."""
-    return (
-        f"{hours:.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 0.1 or hours == 0 else f"{hours:.3f}"
-    )
+    if hours >= 100:
+        return f"{hours:.0f}"
+    return f"{hours:.1f}" if hours >= 0.1 or hours == 0 else f"{hours:.3f}"
 
 
 def value(thing: Any) -> str:

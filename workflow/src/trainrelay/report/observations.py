@@ -99,14 +99,7 @@ def _convergence(analysis: Analysis) -> list[Observation]:
     fell = summary is not None and summary.last < summary.first
     title = "Healthy convergence" if healthy and fell else "Convergence"
     sentences = [_said(found, title) or _fall(summary), _steepest(analysis.progression)]
-    return [
-        Observation(
-            title,
-            summary=" ".join(filter(None, sentences)),
-            lines=_alarms(found),
-            findings=tuple(found),
-        )
-    ]
+    return [Observation(title, "", " ".join(filter(None, sentences)), _alarms(found), tuple(found))]
 
 
 def _components(analysis: Analysis) -> list[Observation]:
@@ -192,11 +185,9 @@ def _fall(summary: MetricSummary | None) -> str:
     if summary is None:
         return ""
     change = relative_change(summary.first, summary.last)
-    size = (
-        f", a ~{abs(change) * 100:.0f}% {'reduction' if change <= 0 else 'rise'}"
-        if change is not None
-        else ""
-    )
+    size = ""
+    if change is not None:
+        size = f", a ~{abs(change) * 100:.0f}% {'reduction' if change <= 0 else 'rise'}"
     way = "dropped" if summary.last <= summary.first else "rose"
     return f"The total loss {way} from {number(summary.first)} to {number(summary.last)}{size}."
 

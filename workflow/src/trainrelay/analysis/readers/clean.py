@@ -42,6 +42,14 @@ def records(line: str, beginning: re.Pattern[str] | None) -> Iterator[tuple[str,
             yield line[start:end], cut or end < len(line)
 
 
+def number(text: str) -> float | None:
+    """The number that a text is."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def as_float(value: object) -> float | None:
     """A number of a JSON object; None of all else."""
     if isinstance(value, bool) or not isinstance(value, int | float):

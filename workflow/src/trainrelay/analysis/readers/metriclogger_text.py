@@ -92,14 +92,10 @@ class _File:
                 case MarkerSeen(kind="started"):
                     self._starts.started(self._at, "started", event)
                 case MarkerSeen(kind="loaded"):
-                    self._loaded(event)
+                    if self._starts.open:  # what is loaded after training, to be evaluated, begins none
+                        self._starts.started(self._at, "loaded", event)
                 case _:
                     self._note(event)
-
-    def _loaded(self, marker: MarkerSeen) -> None:
-        """What is loaded after training, to be evaluated, begins no training."""
-        if self._starts.open:
-            self._starts.started(self._at, "loaded", marker)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, MarkerSeen) and event.kind == "error":
