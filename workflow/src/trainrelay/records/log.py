@@ -32,11 +32,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A line that says something about the training besides numbers."""
+    """A line that says something about the training besides numbers; `text` of a `loaded` one is the path."""
 
     kind: Literal["started", "resumed", "loaded", "saved", "mismatch", "error"]
     text: str
-    segment: int
+    segment: int = 0
     epoch: int | None = None
     iteration: int | None = None
 
@@ -66,13 +66,6 @@ class Log:
     epochs_only: bool = False
     setup: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-
-    def series(self, metric: str, phase: Phase = "train") -> tuple[list[int], list[float]]:
-        """Steps and values of one metric, in order."""
-        pairs = [
-            (row.step, row.values[metric]) for row in self.rows if row.phase == phase and metric in row.values
-        ]
-        return [step for step, _ in pairs], [value for _, value in pairs]
 
     def metrics(self, phase: Phase = "train") -> list[str]:
         """Every metric of a phase, in the order of first appearance."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -131,8 +130,16 @@ def _spread_notes(analysis: Analysis) -> dict[str, str]:
     """Over how many frames and decoder layers a group's families go, where they go over frames."""
     train = analysis.metrics.get("train", {})
     moving = {naming.split(name).family for name, each in train.items() if not each.min == each.max == 0}
-    groups = grouped(name for name in train if naming.is_component(name, analysis.total))
-    return {group: _spread_note(group, families, moving) for group, families in groups.items()}
+    notes: dict[str, str] = {}
+    for group, families in grouped(
+        name for name in train if naming.is_component(name, analysis.total)
+    ).items():
+        framed = [each for names in families.values() for each in map(naming.split, names) if each.frame]
+        frames = count(len({each.frame for each in framed}), "frame")
+        layers = count(len({each.layer for each in framed} - {None}), "decoder layer")
+        said = (f.removeprefix(f"{group}.").removeprefix("loss_") for f in families if f in moving)
+        notes[group] = f"{' + '.join(said)} across {frames}, {layers}" if framed else ""
+    return notes
 
 
 def _validation(analysis: Analysis) -> list[Observation]:
@@ -170,15 +177,6 @@ def _checked(analysis: Analysis, check: str, plain: str = "") -> list[Observatio
 
 
 # ------------------------------------------------------------------ words
-
-
-def _spread_note(group: str, families: Mapping[str, list[str]], moving: Collection[str]) -> str:
-    members = [naming.split(name) for names in families.values() for name in names]
-    frames = {each.frame for each in members if each.frame}
-    layers = {each.layer for each in members if each.frame and each.layer is not None}
-    said = " + ".join(f.removeprefix(f"{group}.").removeprefix("loss_") for f in families if f in moving)
-    across = f"{said} across {count(len(frames), 'frame')}, {count(len(layers), 'decoder layer')}"
-    return across if frames else ""
 
 
 def _fall(summary: MetricSummary | None) -> str:

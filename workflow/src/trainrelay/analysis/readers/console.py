@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.events import Event, MarkerSeen
+from trainrelay.analysis.readers.events import Event
+from trainrelay.records import Marker
 
 LINE_LIMIT = 1_000
 
@@ -37,7 +38,7 @@ class Tracebacks:
     def __init__(self) -> None:
         self._left = 0
 
-    def line(self, text: str) -> Iterator[MarkerSeen]:
+    def line(self, text: str) -> Iterator[Marker]:
         """The first line after the words that is not indented and names an exception."""
         if "Traceback (most recent call last)" in text:
             self._left = LINE_LIMIT
@@ -45,4 +46,4 @@ class Tracebacks:
             self._left -= 1
             if match := _ERROR.match(text):
                 self._left = 0
-                yield MarkerSeen("error", clean(match[1]))
+                yield Marker("error", clean(match[1]))

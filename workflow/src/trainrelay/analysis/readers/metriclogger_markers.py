@@ -8,8 +8,9 @@ from typing import Any, TypeGuard
 
 from trainrelay.analysis.readers.clean import clean
 from trainrelay.analysis.readers.console import Phrase, Tracebacks, said
-from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, SetupSeen, TrainingEnded
+from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen, TrainingEnded
 from trainrelay.analysis.readers.namespaces import OPENING, NamespaceReader
+from trainrelay.records import Marker
 
 _RANK = re.compile(r"\| distributed init \(rank (\d{1,6})\)")
 _PHRASES = (
@@ -17,7 +18,7 @@ _PHRASES = (
         "Start training",
         r"\bStart training(?: for (\d{1,9}) epochs)?\s*$",
         lambda match: [
-            MarkerSeen("started", clean(match[0])),
+            Marker("started", clean(match[0])),
             SetupSeen(max_epochs=int(match[1]) if match[1] else None),
         ],
     ),
@@ -30,12 +31,12 @@ _PHRASES = (
     Phrase(
         "checkpoint from",
         r"\b[Ll]oad(?:ed|ing)? (?:pre-trained )?checkpoint from:? (\S.*)",
-        lambda match: [MarkerSeen("loaded", clean(match[1]))],
+        lambda match: [Marker("loaded", clean(match[1]))],
     ),
     Phrase(
         ", stopping training",
         r"Loss is \S{1,40}, stopping training",
-        lambda match: [MarkerSeen("error", clean(match[0]))],
+        lambda match: [Marker("error", clean(match[0]))],
     ),
     Phrase("Training time ", r"\bTraining time (\d.{0,40})", lambda match: [TrainingEnded(clean(match[1]))]),
 )

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from trainrelay.analysis.readers import environment, trainer_config
 from trainrelay.analysis.readers.clean import clean
 from trainrelay.analysis.readers.console import Phrase, Tracebacks, said
-from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, SetupSeen
+from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen
+from trainrelay.records import Marker
 
 BLOCK_LINE_LIMIT = 50_000
 
@@ -16,30 +17,30 @@ _PHRASES = (
     Phrase(
         "Saving checkpoint at ",
         r"Saving checkpoint at (\d{1,12}) epochs",
-        lambda match: [MarkerSeen("saved", clean(match[0]), epoch=int(match[1]))],
+        lambda match: [Marker("saved", clean(match[0]), epoch=int(match[1]))],
     ),
     Phrase(
         "Saving checkpoint at ",
         r"Saving checkpoint at (\d{1,12}) iterations",
-        lambda match: [MarkerSeen("saved", clean(match[0]), iteration=int(match[1]))],
+        lambda match: [Marker("saved", clean(match[0]), iteration=int(match[1]))],
     ),
     Phrase(
         "resumed ",
         r"resumed (?:from )?epoch:? (\d{1,9}), iter (\d{1,12})",
-        lambda match: [MarkerSeen("resumed", clean(match[0]), int(match[1]), int(match[2]))],
+        lambda match: [Marker("resumed", clean(match[0]), epoch=int(match[1]), iteration=int(match[2]))],
     ),
     Phrase(
         "Start running, host: ",
         r"Start running, host: (.*?), work_dir: (.*)",
         lambda match: [
-            MarkerSeen("started", clean(match[0])),
+            Marker("started", clean(match[0])),
             SetupSeen(setup={"host": clean(match[1]), "work_dir": clean(match[2])}),
         ],
     ),
     Phrase(
         "load checkpoint from ",
         r"load checkpoint from (?:[\w.-]+ path: )?(\S.*)",
-        lambda match: [MarkerSeen("loaded", clean(match[1]))],
+        lambda match: [Marker("loaded", clean(match[1]))],
     ),
     Phrase(
         "workflow: ",
@@ -103,7 +104,7 @@ def _mismatch(block: list[str]) -> Iterator[Event]:
     unexpected = _listed(block, "unexpected key in source state_dict: ")
     sizes = sum(line.startswith("size mismatch for ") for line in block)
     counts = f"{missing} missing, {unexpected} unexpected, {sizes} of another size"
-    yield MarkerSeen("mismatch", f"{_MISMATCH}: {counts}")
+    yield Marker("mismatch", f"{_MISMATCH}: {counts}")
 
 
 def _listed(block: list[str], words: str) -> int:

@@ -9,7 +9,6 @@ from trainrelay.analysis.readers.events import (
     EpochsCounted,
     Event,
     LineSkipped,
-    MarkerSeen,
     ProcessStarted,
     RowSeen,
     SetupSeen,
@@ -75,7 +74,7 @@ class Collector:
         match event:
             case RowSeen():
                 self._add_row(event)
-            case MarkerSeen():
+            case Marker():
                 self._add_marker(event)
             case SetupSeen():
                 self._add_facts(event)
@@ -125,7 +124,7 @@ class Collector:
         if row.key is not None:
             self._first_of[row.key] = self.segments[-1]
 
-    def _add_marker(self, seen: MarkerSeen) -> None:
+    def _add_marker(self, seen: Marker) -> None:
         current = self.segments[-1]
         begins = seen.kind in ("started", "resumed", "loaded")
         if begins and (current.rows or (seen.kind != "loaded" and seen.kind in current.said)):
@@ -159,12 +158,11 @@ class Collector:
         return [segment for segment in kept if segment.rows or segment.markers]
 
 
-def _placed(seen: MarkerSeen, segment: Segment) -> Marker:
-    """The marker; errors and mismatches get the place of the row before them."""
-    epoch, iteration = seen.epoch, seen.iteration
-    if seen.kind in ("error", "mismatch") and segment.at != (0, 0):
-        epoch, iteration = segment.at
-    return Marker(seen.kind, seen.text, 0, epoch, iteration)
+def _placed(seen: Marker, segment: Segment) -> Marker:
+    """Errors and mismatches get the place of the row before them."""
+    if seen.kind not in ("error", "mismatch") or segment.at == (0, 0):
+        return seen
+    return replace(seen, epoch=segment.at[0], iteration=segment.at[1])
 
 
 def _merge_markers(copy: Segment, original: Segment) -> None:
