@@ -177,11 +177,10 @@ class Case:
 
     def validation_means(self, metric: str) -> Means:
         """A validation metric by epoch (by step where epochs are not counted); the last one of an epoch."""
-        found = {self._when(row): value for row, value in self.points(metric, "val")}
+        found = {
+            row.step if self.by_iteration else row.epoch: value for row, value in self.points(metric, "val")
+        }
         return sorted(found.items())
-
-    def _when(self, row: Row) -> int:
-        return row.step if self.by_iteration else row.epoch
 
     @property
     def medians(self) -> bool:
@@ -194,7 +193,7 @@ class Case:
         return self.log.format.startswith("metriclogger")
 
     @property
-    def few(self) -> int:
+    def points_to_judge(self) -> int:
         """With how many points a course can be judged: an epoch's mean weighs more than a line."""
         return 3 if self.log.epochs_only else 10
 

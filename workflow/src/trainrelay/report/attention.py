@@ -30,7 +30,7 @@ class Notice:
 
 def notices(stage: StageReport) -> tuple[Notice, ...]:
     """Acceptance, failures, fallbacks and findings above info, the gravest kind first."""
-    return (*accepted(stage), *_fallback(stage), *_failed_attempts(stage), *_alarms(stage))
+    return (*acceptances(stage), *_fallback(stage), *_failed_attempts(stage), *_alarms(stage))
 
 
 def needing_attention(report: RunReport) -> int:
@@ -43,7 +43,7 @@ def info_findings(stage: StageReport) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings_of(stage) if finding.severity == "info")
 
 
-def accepted(stage: StageReport) -> Iterator[Notice]:
+def acceptances(stage: StageReport) -> Iterator[Notice]:
     """What was accepted despite a finding, and the reason that was given."""
     reason = accepted_reason(stage)
     if reason:

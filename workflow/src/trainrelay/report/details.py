@@ -54,7 +54,6 @@ def tables(analysis: Analysis) -> list[tuple[str, Mapping[str, MetricSummary], l
 def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     """Everything worth knowing of one start of the trainer, as rows."""
     resumed = attempt.resumed_from
-    final = attempt.final_checkpoint
     yield "started", utc(attempt.started_s)
     yield "ended", utc(attempt.ended_s) if attempt.ended_s is not None else "not yet, or not recorded"
     yield "host", attempt.host
@@ -63,16 +62,14 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     yield "backend", f"{attempt.backend}, {count(attempt.world_size, 'rank')}"
     for probe in attempt.probes:
         yield f"probe of {probe.rung}", _probed(probe)
-    if resumed:
-        yield "resumed from", f"{resumed.path} (epoch {resumed.epoch})"
-    else:
-        yield "resumed from", "nothing; it started at epoch 1"
+    nothing = "nothing; it started at epoch 1"
+    yield "resumed from", f"{resumed.path} (epoch {resumed.epoch})" if resumed else nothing
     if attempt.exit_status is not None:
         yield "exit status", str(attempt.exit_status)
     if attempt.ended_s is not None:
         yield "last seen", last_seen(attempt) or "no iteration"
-    if final:
-        yield "final checkpoint", final.file.path
+    if attempt.final_checkpoint:
+        yield "final checkpoint", attempt.final_checkpoint.file.path
     if attempt.code:
         yield "trainer code", attempt.code
     yield "log", attempt.log

@@ -62,7 +62,7 @@ def _loss(stage: StageReport) -> Fact:
 def _validation(stage: StageReport) -> Iterator[Fact]:
     metrics = stage.analysis.metrics if stage.analysis else {}
     val = metrics.get("val", {})
-    name = naming.overall_score(naming.measured(metrics.get("train", {}), val))
+    name = naming.overall_score(naming.validation_scores(metrics.get("train", {}), val))
     if name is not None:
         yield Fact(name, _ends(val[name]), f"in {count(val[name].count, 'validation')}")
 

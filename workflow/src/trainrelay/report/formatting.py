@@ -12,7 +12,7 @@ from trainrelay.records import Analysis, Finding, MetricSummary
 
 # UniAD-like trainers pass losses through nan_to_num, which turns +inf into float32's largest number.
 FLOAT32_INF = 3.4e38
-LONGEST_VALUE = 300
+LONGEST_VALUE = 300  # characters of one piece of evidence: about three lines of the page
 CHECKS = {  # titles that are not the check's name in words
     "negative-cross-entropy": "Negative cross-entropy",
     "balance": "Balance of the losses",

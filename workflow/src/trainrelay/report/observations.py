@@ -23,7 +23,7 @@ from trainrelay.report.formatting import (
 SEVERITY_WORDS = {"warning": "Warning", "critical": "Critical"}
 # Good news of these checks belongs in the last paragraph, as reassurance.
 REASSURING = ("non-finite", "spikes", "sum-identity", "backend")
-MOST_VALIDATION_METRICS = 8
+MOST_VALIDATION_METRICS = 8  # lines that one reads; the page has a table of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _validation(analysis: Analysis) -> list[Observation]:
 def _validation_lines(analysis: Analysis) -> list[str]:
     """What only a validation measures, then its losses, of the last decoder layer each: first -> last."""
     val = analysis.metrics.get("val", {})
-    scores = naming.measured(analysis.metrics.get("train", {}), val)
+    scores = naming.validation_scores(analysis.metrics.get("train", {}), val)
     names = list(dict.fromkeys([*scores, *naming.without_twins(filter(naming.is_component, val))]))
     earlier = {name for layers in naming.layered(names).values() for name in layers[:-1]}
     shown = [name for name in names if name not in earlier][:MOST_VALIDATION_METRICS]

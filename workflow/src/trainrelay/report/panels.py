@@ -74,7 +74,7 @@ def _total(analysis: Analysis) -> Panel:
 
 def _validation(analysis: Analysis) -> Panel:
     curves = analysis.curves.get("val", {})
-    names = naming.measured(analysis.curves.get("train", {}), curves)
+    names = naming.validation_scores(analysis.curves.get("train", {}), curves)
     return _highest_lines("Validation metrics", [Line(name, curves[name]) for name in names if curves[name]])
 
 

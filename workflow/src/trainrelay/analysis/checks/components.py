@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from trainrelay.analysis.case import Case, Family
-from trainrelay.analysis.numbers import head_level, percent, reduction, tail_level, text
+from trainrelay.analysis.numbers import NOTICEABLE, head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding, Row, Severity
 
-RISE = 0.1  # of the start, above which a component has risen
+RISE = 0.1  # of the start: a term may give way to others by less
 WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
+# From which share of the start on a fall is called what.
 PRAISE = ((0.5, ", strong improvement"), (0.2, ", steady decrease"), (0.05, ", slower but steady"))
-NOTICEABLE = 0.01  # logs print four decimals: smaller values may round to zero
 
 
 def components(case: Case) -> Iterator[Finding]:
@@ -29,7 +29,7 @@ def components(case: Case) -> Iterator[Finding]:
 def _zero(case: Case, family: Family) -> Finding:
     zero, evidence = case.zero(family.meaning), {"first": 0.0, "now": 0.0}
     name = f"{family.meaning.group}: {family.meaning.label}"
-    if zero == "never" and len(family.values) >= case.few:
+    if zero == "never" and len(family.values) >= case.points_to_judge:
         message = f"{name} is exactly 0.0 from the start, where a value is expected."
         advice = "Check that the term is switched on; torch.nan_to_num turns NaN into exactly 0.0."
         return _finding(family, "warning", message, evidence, advice)
@@ -44,7 +44,7 @@ def _course(case: Case, family: Family) -> Finding:
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
     rose = family.meaning.direction == "down" and now - start > max(NOTICEABLE, RISE * abs(start))
-    if rose and len(family.values) >= case.few:
+    if rose and len(family.values) >= case.points_to_judge:
         up = percent(-reduction(start, now))
         message = f"{course}, up {up} from its level at the start ({text(start)})."
         advice = "See whether the total loss falls at this component's cost, and check its weight."

@@ -8,9 +8,12 @@ from trainrelay.analysis.case import Case
 from trainrelay.analysis.numbers import finite, head_level, percent, quantile, tail_level, text
 from trainrelay.records import Finding, Severity
 
-EXPLODED = 10.0  # times its level before
-VANISHED = 1e-3
-POINTS_TO_JUDGE = 10
+EXPLODED = 10.0  # times its level before: meant to be above how single norms vary
+VANISHED = 1e-3  # of its level before: meant to be below what a falling loss does
+POINTS_TO_JUDGE = 10  # as many lines as `Case.points_to_judge` asks of a loss
+EVERY_STEP_CLIPPED = (
+    "With every step clipped, the clip value sets the step's length; common for UniAD, no need to act."
+)
 
 
 def grad_norm(case: Case) -> Iterator[Finding]:
@@ -29,7 +32,7 @@ def grad_norm(case: Case) -> Iterator[Finding]:
         f"The gradient norm settled around {_range(low, high)}, {course}{_clipped(clip, share)}.",
         metric="grad_norm",
         evidence={"low": low, "high": high, "now": tail_level(values), "clip": clip, "clipped": share},
-        advice=advice or _clip_advice(share),
+        advice=advice or (EVERY_STEP_CLIPPED if share == 1 else ""),
     )
 
 
@@ -59,9 +62,3 @@ def _clipped(clip: float | None, share: float | None) -> str:
         return ""
     steps = "every logged step was" if share == 1 else f"{percent(share)} of the logged steps were"
     return f"; {steps} clipped at {text(clip)}"
-
-
-def _clip_advice(share: float | None) -> str:
-    if share is None or share < 1:
-        return ""
-    return "With every step clipped, the clip value sets the step's length; common for UniAD, no need to act."

@@ -15,7 +15,7 @@ ROUNDED = {
     "metriclogger-text": ("it prints six decimals", 6e-7, 1e-3),
 }
 OTHERWISE = ("", 1e-12, 1e-3)  # text logs print four significant digits
-ROWS_TO_MIND = 2
+ROWS_TO_MIND = 2  # a single one may be a line that was cut
 
 # Arguments of timm, torchvision and the like; with one of them the rate follows another rule than DETR's.
 OTHER_SCHEDULES = ("sched", "scheduler", "lr_scheduler", "warmup_epochs", "warmup_iters", "lr_drop_epochs")
@@ -31,18 +31,14 @@ def learning_rate(case: Case) -> Iterator[Finding]:
     if all(seen == 0.0 for _, seen in points):
         yield _rounded_away(case)
         return
-    judged = _since_last_start(points)
+    # The config that is known is the last start's: raised epochs had another schedule before.
+    judged = [point for point in points if point[0].segment == points[-1][0].segment]
     schedules = _stepped(case, judged) if case.from_zero else _schedules(case)
     mismatches = min((_mismatches(case, judged, one) for one in schedules), key=len, default=[])
     if len(mismatches) >= ROWS_TO_MIND:
         yield _mismatch(case, mismatches, len(judged))
     else:
         yield _course(case, points, schedules[0] if schedules else None)
-
-
-def _since_last_start(points: list[tuple[Row, float]]) -> list[tuple[Row, float]]:
-    """The config that is known is the last start's: raised epochs had another schedule before."""
-    return [point for point in points if point[0].segment == points[-1][0].segment]
 
 
 def _rounded_away(case: Case) -> Finding:

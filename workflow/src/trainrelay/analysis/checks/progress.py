@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
+from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import percent
-from trainrelay.analysis.reached import reached
 from trainrelay.records import STOPPED, Finding, Marker, Progress, Severity
 
 
 def progress(case: Case) -> Iterator[Finding]:
     """Unfinished is critical if the workflow expects an end; else its severity depends on errors."""
-    came = reached(case)
+    came = how_far(case)
     if not case.train:
         yield _no_rows(case, came)
     elif came.finished:
-        yield Finding("progress", "info", _all_trained(case, came), evidence=_evidence(came))
+        all_of_it = f"{came.iters_per_epoch} iterations" if case.by_iteration else f"{came.epochs} epochs"
+        yield Finding("progress", "info", f"All {all_of_it} were trained.", evidence=_evidence(came))
     else:
         yield _unfinished(case, came)
-
-
-def _all_trained(case: Case, came: Progress) -> str:
-    if case.by_iteration:
-        return f"All {came.iters_per_epoch} iterations were trained."
-    return f"All {came.epochs} epochs were trained."
 
 
 def _no_rows(case: Case, came: Progress) -> Finding:

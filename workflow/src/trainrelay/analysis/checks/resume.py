@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
+from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import count
-from trainrelay.analysis.reached import reached
 from trainrelay.records import Finding, ResumePoint
 
 
@@ -83,7 +83,7 @@ def _proof(case: Case, point: ResumePoint) -> str:
 def _again(case: Case) -> Finding:
     """A warning where the run before looks like this training and one of them is short of the end."""
     superseded, redone = case.log.superseded, case.log.redone_iterations
-    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not reached(case).finished))
+    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not how_far(case).finished))
     runs = f"{count(superseded, 'earlier run')} {'is' if superseded == 1 else 'are'}"
     again = f"; {_redone(case)} done again" if cut_off else ""
     return Finding(

@@ -11,11 +11,11 @@ from trainrelay.analysis.case import Case
 from trainrelay.analysis.numbers import count, text
 from trainrelay.records import Finding, Row
 
-WINDOW = 25
+WINDOW = 25  # values before a place: few enough to follow the descent
 FEWEST = 5  # values before a place, to know what is usual there
 HEIGHT = 2.0  # times the median before
 SPREAD = 10.0  # times the median distance from that median
-MANY = 3
+MANY = 3  # one or two are worth a note only
 
 Spike = tuple[Row, float, float]  # where, value, what was usual
 

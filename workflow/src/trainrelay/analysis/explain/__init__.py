@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.explain.groups import groups
-from trainrelay.analysis.explain.layers import auxiliary, scaled
+from trainrelay.analysis.explain.layers import auxiliary_losses, scaled_losses
 from trainrelay.analysis.explain.lookup import explain_words
 from trainrelay.analysis.explain.progress_line import progress_line
 from trainrelay.analysis.explain.signs import signs
@@ -30,8 +30,8 @@ def _sections(case: Case, findings: Sequence[Finding]) -> Iterator[Section]:
     yield progress_line(case)
     yield from total(case)
     yield from groups(case)
-    yield from auxiliary(case)
-    yield from scaled(case)
+    yield from auxiliary_losses(case)
+    yield from scaled_losses(case)
     for concept in case.knowledge.concepts:
         if concept.key not in SPECIAL and (section := _concept(concept, findings)):
             yield section

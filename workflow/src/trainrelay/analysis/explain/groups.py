@@ -13,7 +13,7 @@ from trainrelay.analysis.numbers import text
 from trainrelay.records import Explained, Section
 
 DIRECTIONS = {"down": "lower is better", "up": "higher is better", None: ""}
-MOST_VALIDATION_METRICS = 12
+MOST_VALIDATION_METRICS = 12  # as many as COCO's evaluation has
 
 LabelledText = tuple[str, str]
 

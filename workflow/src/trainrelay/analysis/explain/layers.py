@@ -12,7 +12,7 @@ from trainrelay.analysis.numbers import text
 from trainrelay.records import Explained, Section
 
 
-def auxiliary(case: Case) -> Iterator[Section]:
+def auxiliary_losses(case: Case) -> Iterator[Section]:
     """An item per loss that is logged per layer; nothing where none is."""
     concept = case.knowledge.concept("auxiliary")
     found = layers_of(case)
@@ -41,7 +41,7 @@ def _fell(found: Layers) -> str:
     return f"{lower} of {len(found.names)} layers are lower than at first"
 
 
-def scaled(case: Case) -> Iterator[Section]:
+def scaled_losses(case: Case) -> Iterator[Section]:
     """An item per loss with an unscaled twin; nothing where no loss has one."""
     concept = case.knowledge.concept("scaled")
     found = [one for one in scales(case) if split(one.name).layer is None]

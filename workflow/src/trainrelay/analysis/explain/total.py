@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
-from trainrelay.analysis.checks.scaling import LARGE_ENOUGH
 from trainrelay.analysis.checks.sum_identity import holds, rows_of_means
 from trainrelay.analysis.naming import UNSCALED, split
-from trainrelay.analysis.numbers import percent, text
+from trainrelay.analysis.numbers import NOTICEABLE, percent, text
 from trainrelay.records import Explained, Row, Section
 
 TITLE = "Total loss"
@@ -74,7 +73,7 @@ def _part(case: Case, row: Row, name: str, terms: list[str]) -> LossPart:
     coefficient, source = None, ""
     if configured := case.coefficient(name):
         coefficient, source = configured[1], f"{configured[0]} in the log's Namespace"
-    elif unscaled is not None and abs(unscaled) > LARGE_ENOUGH:
+    elif unscaled is not None and abs(unscaled) > NOTICEABLE:
         coefficient, source = scaled / unscaled, "the ratio of scaled to unscaled"
     return LossPart(name, tuple(terms), scaled, unscaled, coefficient, source)
 

@@ -10,7 +10,7 @@ from trainrelay.analysis.readers.clean import clean
 from trainrelay.analysis.readers.events import Event
 from trainrelay.records import Marker
 
-LINE_LIMIT = 1_000
+LINE_LIMIT = 1_000  # as deep as Python recurses; what follows is no traceback
 
 _ERROR = re.compile(
     r"(?:\[[a-z]+\d+\]:\s?)?(?!(?:WARNING|INFO|ERROR|DEBUG|NOTE)\b)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:: .*)?)$"
@@ -25,7 +25,7 @@ class Phrase(NamedTuple):
     events: Callable[[re.Match[str]], Iterable[Event]]
 
 
-def said(line: str, phrases: Iterable[Phrase]) -> Iterator[Event]:
+def phrase_events(line: str, phrases: Iterable[Phrase]) -> Iterator[Event]:
     """The events of all phrases that a line holds."""
     for phrase in phrases:
         if phrase.words in line and (match := re.search(phrase.pattern, line)):

@@ -18,7 +18,7 @@ from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen, Setu
 from trainrelay.records import Phase
 
 VALUE_LIMIT = 5_000  # numbers of one object
-LIST_LIMIT = 100
+LIST_LIMIT = 100  # of one list; COCO's evaluation has 12
 _PREFIXES: Mapping[str, Phase] = {"train_": "epoch", "test_": "val", "val_": "val"}
 _ELSEWHERE = ('"mode"', '"iter"')  # mmcv and mmengine say these
 

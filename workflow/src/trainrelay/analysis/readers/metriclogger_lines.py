@@ -20,7 +20,7 @@ from trainrelay.analysis.readers.clean import metric_name, number, records, stri
 from trainrelay.progress.bars import Bar, training_bar
 
 VALUE_LIMIT = 5_000  # metrics of one line
-HEADER_LIMIT = 120
+HEADER_LIMIT = 120  # characters before the place of a line; its pattern takes at most about as many
 
 _PLACE = re.compile(r"\[ {0,9}(\d{1,9})/(\d{1,9})\][ \t]{1,9}eta: ")
 _HEADER = re.compile(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.console import Phrase, Tracebacks, said
+from trainrelay.analysis.readers.console import Phrase, Tracebacks, phrase_events
 from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen, TrainingEnded
 from trainrelay.analysis.readers.namespaces import OPENING, NamespaceReader
 from trainrelay.records import Marker
@@ -60,7 +60,7 @@ class MetricLoggerMarkers:
         text = line.rstrip()
         yield from self._tracebacks.line(text)
         yield from self._arguments(line)
-        yield from said(text, _PHRASES)
+        yield from phrase_events(text, _PHRASES)
         if match := _RANK.search(text):
             self._ranks = max(self._ranks, int(match[1]) + 1)
             yield ProcessStarted(int(match[1]))

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 from trainrelay.analysis.readers import environment, trainer_config
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.console import Phrase, Tracebacks, said
+from trainrelay.analysis.readers.console import Phrase, Tracebacks, phrase_events
 from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen
 from trainrelay.records import Marker
 
-BLOCK_LINE_LIMIT = 50_000
+BLOCK_LINE_LIMIT = 50_000  # more than any config has
 
 _MISMATCH = "The model and loaded state dict do not match exactly"
 _PHRASES = (
@@ -71,7 +71,7 @@ class MmcvMarkers:
         if not stamped and self._close is not None and len(self._block) < BLOCK_LINE_LIMIT:
             self._block.append(text)
         yield from self._tracebacks.line(text)
-        yield from said(text, _PHRASES)
+        yield from phrase_events(text, _PHRASES)
         self._open(text, stamped)
 
     def ended(self) -> Iterator[Event]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrelay.errors import LogError
 
-PROBE_BYTES = 65536
+PROBE_BYTES = 65536  # in which a binary file shows a byte that no text has
 # A longer line is cut, so that a file without line ends cannot fill the memory. The longest real one
 # is the first line of a JSON log (32 kB).
 LINE_LIMIT = 1 << 20

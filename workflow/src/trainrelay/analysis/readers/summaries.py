@@ -15,8 +15,8 @@ from typing import Literal
 
 from trainrelay.analysis.readers.clean import metric_name, number
 
-LINE_LIMIT = 2_000
-BLOCK_LINE_LIMIT = 200
+LINE_LIMIT = 2_000  # characters; a longer line is no summary for people
+BLOCK_LINE_LIMIT = 200  # lines under one head: a line per term is far less
 
 _HEAD = re.compile(r"\bEpoch:? \[?(\d{1,9})(?:/\d{1,9})?\]?( Summary)?\s{0,9}[:,|-]?\s")
 _PAIR = re.compile(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w* = ")
-_DEPTH_LIMIT = 40
+_DEPTH_LIMIT = 40  # of brackets, more than any config nests
 _TRIM_LIMIT = 40  # lines of other processes that may trail a statement in a console log
 
 
