@@ -43,20 +43,14 @@ def _by_findings(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Ju
         return sign.kind == "warning", warnings[0].message + more
     if undecided := [one.message for one in found if one.evidence.get("enough") is False]:
         return None, undecided[0]  # too few points to judge
-    quiet = _overall(case, sign) or [one.message for one in found] or _without_findings(case, sign.checks)
+    messages = [one.message for one in found]
+    unfound = [seen for check in sign.checks if (seen := _without_finding(case, check))]
+    # Components have one finding per family: one sentence for all, if the sign is about all.
+    about_all = sign.checks[0] == "components" and not sign.about
+    quiet = unfound or messages if about_all else messages or unfound
     if not quiet:
         return None, UNKNOWN.get(sign.checks[0], "This log does not show it.")
     return sign.kind == "good", quiet[0]
-
-
-def _overall(case: Case, sign: KnownSign) -> list[str]:
-    """Components have one finding per family: one sentence for all, if the sign is about all."""
-    return _without_findings(case, sign.checks) if sign.checks[0] == "components" and not sign.about else []
-
-
-def _without_findings(case: Case, checks: Sequence[str]) -> list[str]:
-    """What a check that found nothing has looked at."""
-    return [shown for check in checks if (shown := _without_finding(case, check))]
 
 
 def _falls(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
@@ -108,9 +102,6 @@ JUDGES: Mapping[str, Callable[[Case, Sequence[Finding], KnownSign], Judged]] = {
     "falls": _falls,
     "steepest": _steepest,
 }
-
-
-# ---------------------------------------------------------------------- what no finding means
 
 
 def _without_finding(case: Case, check: str) -> str:
