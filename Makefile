@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test quick test-long test-slurm check mutants faults faults-slurm bench bench-slurm bench-plan slurm-rig slurm-rig-down slurm-rig-status system-packages clean
+.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan slurm-rig slurm-rig-down slurm-rig-status system-packages clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -44,7 +44,11 @@ test-long: setup  ## the tests that make test has no time for: whole matrices, S
 
 test-slurm: setup  ## every test of the Slurm executor and on a real Slurm, the long ones too
 	@scripts/system-packages.sh
-	@$(PY) -m pytest -m "" tests/plugin tests/slurm $(ARGS)
+	@$(PY) -m pytest -m "" plugin/tests tests/slurm $(ARGS)
+
+test-plugin:  ## the executor plugin's own tests, where it alone is installed (.venv-plugin)
+	@scripts/setup.sh plugin
+	@cd plugin && ../.venv-plugin/bin/python -m pytest $(ARGS)
 
 check: setup  ## ruff, mypy, snakefmt, snakemake --lint; shellcheck where it is installed
 	$(PY) -m ruff check .
@@ -86,6 +90,6 @@ system-packages:  ## install the Debian packages that some tests use (chromium, 
 	@scripts/system-packages.sh --install
 
 clean:  ## remove .venv and caches; trainings (runs/, .snakemake/) stay
-	rm -rf .venv .venv-slurm-native .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-slurm-native .venv-plugin .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find tests workflow -type d -name __pycache__ -prune -exec rm -rf {} +
 	@echo "clean: runs/ and .snakemake/ are kept, they hold trainings and how these were made"

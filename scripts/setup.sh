@@ -2,15 +2,16 @@
 # Makes .venv from nothing: the workflow, its tools and the demo trainers, in the versions of constraints.txt.
 # Does nothing where that was done already, and starts again from nothing where it was interrupted, the
 # pins changed or the folder was moved. `setup.sh slurm-native` makes .venv-slurm-native instead, with Snakemake's
-# official Slurm executor: every Snakemake loads each executor that is installed beside it.
+# official Slurm executor: every Snakemake loads each executor that is installed beside it. `setup.sh plugin` makes
+# .venv-plugin, with our executor plugin and what its tests need, without trainrelay.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python=${PYTHON:-python3}
 what=${1:-all}
 venv=.venv
-if [[ $what == slurm-native ]]; then
-  venv=.venv-slurm-native
+if [[ $what != all ]]; then
+  venv=.venv-$what
 fi
 stamp=$venv/.ready
 
@@ -40,7 +41,7 @@ ingredients() {
 import sys, tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))
 print(sys.version, sys.base_prefix, project["build-system"], project["project"], project["tool"]["hatch"])'
-  cat constraints.txt scripts/setup.sh
+  cat constraints.txt scripts/setup.sh plugin/pyproject.toml
 }
 
 # The constraints bind what builds a package as well as what is installed, which pip tells apart since
@@ -55,7 +56,8 @@ pip_install() {
 # file, and an umlaut there stops Python 3.11 wherever the locale is C; a relative path is plain ASCII.
 install_trainrelay() {
   pip_install -e ".[$1]"
-  echo ../../../../workflow/src | tee "$venv"/lib/python*/site-packages/_editable_impl_trainrelay.pth >/dev/null
+  printf '../../../../%s\n' workflow/src plugin/src |
+    tee "$venv"/lib/python*/site-packages/_editable_impl_trainrelay.pth >/dev/null
 }
 
 step() {
@@ -72,6 +74,14 @@ if [[ $what == slurm-native ]]; then
   echo "set-up: making $venv for Snakemake's official Slurm executor"
   "$python" -m venv --clear "$venv"
   install_trainrelay slurm-native
+  echo "$wanted" >"$stamp"
+  exit 0
+fi
+
+if [[ $what == plugin ]]; then
+  echo "set-up: making $venv with the executor plugin alone"
+  "$python" -m venv --clear "$venv"
+  pip_install "./plugin[test]"
   echo "$wanted" >"$stamp"
   exit 0
 fi

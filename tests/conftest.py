@@ -13,7 +13,7 @@ import pytest
 from support.signals import as_a_terminal_leaves_them
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}  # Python's audit events
-WITH_PROCESSES = {"faults", "plugin", "slurm", "workflow"}  # folders whose tests all start some
+WITH_PROCESSES = {"faults", "slurm", "workflow"}  # folders whose tests all start some
 
 _running: list[str] = []  # the test that may start no process; none: any may
 
@@ -34,9 +34,9 @@ def _refuse_processes(event: str, _: object) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    root = Path(__file__).parent
+    folders = [Path(__file__).parent / name for name in WITH_PROCESSES]
     for item in items:
-        if item.path.relative_to(root).parts[0] in WITH_PROCESSES:
+        if any(item.path.is_relative_to(folder) for folder in folders):
             item.add_marker("process")
 
 

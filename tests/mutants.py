@@ -157,7 +157,11 @@ def run_test(copy: Path, test: str) -> Ran:
 def environment(copy: Path, mark: str) -> dict[str, str]:
     """Ours, with the copy's library before the installed one, and pytest as a person would start it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    paths = [str(copy / "workflow/src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [
+        str(copy / "workflow/src"),
+        str(copy / "plugin/src"),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), MARK: mark}
 
 

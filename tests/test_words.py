@@ -61,6 +61,8 @@ def texts() -> Iterator[Path]:
     for pattern in (
         *(
             "workflow/src/**/*.py",
+            "plugin/src/**/*.py",
+            "plugin/*.md",
             "workflow/src/**/*.yaml",
             "workflow/src/**/*.html*",
             "workflow/rules/*.smk",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slurm.rig import Rig, wait_for
 
-SOURCES = Path(__file__).resolve().parents[2] / "workflow/src"
+PLUGIN = Path(__file__).resolve().parents[2] / "plugin/src"
 
 WORK = """\
 import os, signal, sys, time
@@ -88,7 +88,7 @@ class Toy:
             *("--submitit-poll-interval-s", "3", "--latency-wait", "20"),
             *("--default-resources", "slurm_partition=gpu", *self.options, *more),
         ]
-        path = os.pathsep.join([str(SOURCES), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        path = os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         with (self.folder / "controller.log").open("ab") as log:
             controller = subprocess.Popen(
                 command,

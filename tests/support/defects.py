@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LIBRARY = "workflow/src/trainrelay"
-EXECUTOR = "workflow/src/snakemake_executor_plugin_submitit"
+EXECUTOR = "plugin/src/snakemake_executor_plugin_submitit"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ DEFECTS = (
     Defect(
         "nan-norm-before-a-crash-ignored",
         "A crash after a gradient norm that was NaN is the trainer's bug, and is tried again.",
-        f"{LIBRARY}/progress/overflow.py",
+        f"{LIBRARY}/progress_lines/not_finite.py",
         "if grad_norm is not None and math.isnan(grad_norm) else None",
         "if grad_norm is not None and math.isnan(grad_norm) and loss is None else None",
         "tests/unit/supervise/test_classify.py::test_crash_after_a_nan_gradient_norm_is_diverged",
@@ -129,8 +129,8 @@ DEFECTS = (
     Defect(
         "silence-about-the-resume-believed",
         "A log that says nothing at all of the resume counts as its proof.",
-        f"{LIBRARY}/supervise/outcome.py",
-        "unproved=watch.proof.missing(),",
+        f"{LIBRARY}/supervise/attempt_end.py",
+        "unproved=monitor.proof.missing(),",
         "unproved=None,",
         "tests/unit/supervise/test_train.py::test_resume_without_a_word_is_a_warning_of_a_finished_training",
     ),
@@ -295,16 +295,16 @@ DEFECTS = (
         "launcher-not-written-down",
         "A trainer whose environment was cleared is not found again after its supervisor's SIGKILL.",
         f"{LIBRARY}/supervise/launcher.py",
-        "roll.began(process.pid)",
-        "roll.look()",
+        "listed.began(process.pid)",
+        "listed.look()",
         "tests/unit/supervise/test_one_trainer.py::test_a_trainer_whose_environment_was_cleared_is_followed",
     ),
     Defect(
         "attempt-beside-what-does-not-end",
         "An attempt begins while a process of the one before waits inside the kernel or is frozen.",
         f"{LIBRARY}/supervise/recover.py",
-        "    refuse_beside_living(job.stage_dir, job.name)\n    settle_elsewhere",
-        "    settle_elsewhere",
+        "    refuse_beside_living(job.stage_dir, job.name)\n    close_attempts_elsewhere",
+        "    close_attempts_elsewhere",
         "tests/unit/supervise/test_one_trainer.py"
         "::test_no_attempt_follows_while_a_process_of_the_last_one_does_not_end",
     ),
@@ -319,7 +319,7 @@ DEFECTS = (
     Defect(
         "record-written-only-at-the-end",
         "A supervisor that dies leaves no word of the attempt whose trainer still runs.",
-        f"{LIBRARY}/supervise/attempts.py",
+        f"{LIBRARY}/supervise/attempt_folders.py",
         "write_json(aside / RECORD, record)",
         "pass",
         "tests/unit/supervise/test_train.py::test_record_lies_on_disk_before_the_trainer_starts",
@@ -497,18 +497,18 @@ DEFECTS = (
     Defect(
         "saved-in-the-next-epoch-votes",
         "A file that was saved while the next epoch began shows how a trainer counts: an epoch too many.",
-        f"{LIBRARY}/supervise/counting.py",
+        f"{LIBRARY}/supervise/epoch_counting.py",
         "(self._whole and self._epoch == began):",
         "self._whole:",
-        "tests/unit/supervise/test_counting.py::test_a_save_next_to_the_next_epochs_first_line_votes_for_nothing",
+        "tests/unit/supervise/test_epoch_counting.py::test_a_save_next_to_the_next_epochs_first_line_votes_for_nothing",
     ),
     Defect(
         "any-newest-number-is-the-last-epochs",
         "A trainer that saves every second epoch seems to count from 0, and is promoted one epoch short.",
-        f"{LIBRARY}/supervise/counting.py",
+        f"{LIBRARY}/supervise/epoch_counting.py",
         "if done or newest == 0 or newest - 1 in numbers:",
         "if True:",
-        "tests/unit/supervise/test_counting.py"
+        "tests/unit/supervise/test_epoch_counting.py"
         "::test_a_last_epoch_that_was_not_saved_is_not_taken_for_one_that_was",
     ),
     Defect(
@@ -566,8 +566,8 @@ DEFECTS = (
         "crash-loop-without-end",
         "Attempts that bring nothing go on for as long as the allocation lasts.",
         f"{LIBRARY}/supervise/decide.py",
-        "if in_a_row >= most_without_checkpoint else step",
-        "if in_a_row > 10 * most_without_checkpoint else step",
+        "out_of_attempts(past, most_without_checkpoint) or step",
+        "out_of_attempts(past, 10 * most_without_checkpoint) or step",
         "tests/unit/supervise/test_session.py::test_a_crash_loop_without_a_new_checkpoint_ends_after_k_attempts",
     ),
     Defect(
@@ -599,14 +599,14 @@ DEFECTS = (
         "token-not-checked-before-a-write",
         "A fenced owner writes until its next beat.",
         f"{LIBRARY}/supervise/lease/lease.py",
-        "        self._look()\n        if self._lost is not None:\n            raise Fenced(self._lost)",
-        "        if self._lost is not None:\n            raise Fenced(self._lost)",
+        "        self._look()\n        if self.lost is not None:\n            raise Fenced(self.lost)",
+        "        if self.lost is not None:\n            raise Fenced(self.lost)",
         "tests/unit/supervise/lease/test_lease_fencing.py::test_guard_looks_before_the_next_beat",
     ),
     Defect(
         "claim-below-the-highest-is-a-lease",
         "Who was suspended on its way to the lease believes to have it beside the owner.",
-        f"{LIBRARY}/supervise/lease/taking.py",
+        f"{LIBRARY}/supervise/lease/acquisition.py",
         " and highest(self.folder) == claim.token:",
         ":",
         "tests/unit/supervise/lease/test_lease_fencing.py::test_late_claim_below_the_highest_is_no_lease",
@@ -630,8 +630,8 @@ DEFECTS = (
     Defect(
         "former-run-keeps-the-lease",
         "A training on a node that Slurm lost keeps out the requeued job that is to go on with it.",
-        f"{LIBRARY}/supervise/lease/taking.py",
-        'return "lost" if owner.slurm_restarts < self.slurm_restarts else "unknown"',
+        f"{LIBRARY}/supervise/lease/acquisition.py",
+        'return "lost" if owner.slurm_restarts < self.slurm.restarts else "unknown"',
         'return "unknown"',
         "tests/unit/supervise/lease/test_lease_acquire.py"
         "::test_later_run_of_a_requeued_job_takes_over_from_the_former_run",
@@ -655,43 +655,43 @@ DEFECTS = (
     Defect(
         "watchdog-counts-its-own-sleep",
         "A suspended job is ended as hung when it comes back.",
-        f"{LIBRARY}/supervise/watchdog/policy.py",
+        f"{LIBRARY}/supervise/hangs/detector.py",
         "passed_s = min(passed_s, MOST_PER_CALL_S)",
         "passed_s = max(passed_s, MOST_PER_CALL_S)",
-        "tests/unit/supervise/watchdog/test_hang_policy.py::test_an_absent_supervisor_never_causes_a_hang",
+        "tests/unit/supervise/hangs/test_detector.py::test_an_absent_supervisor_never_causes_a_hang",
     ),
     Defect(
         "one-false-line-is-believed",
         "One absurd progress line makes every real one after it no progress, and the trainer is ended.",
-        f"{LIBRARY}/supervise/progress_tracker.py",
+        f"{LIBRARY}/supervise/believed_progress.py",
         "        if last is None or _continues(last, seen):\n",
         "        if last is None or seen.epoch > last.epoch or _continues(last, seen):\n",
-        "tests/unit/supervise/test_trainer_watch.py::test_an_absurd_last_line_is_not_where_the_training_ended",
+        "tests/unit/supervise/test_monitor.py::test_an_absurd_last_line_is_not_where_the_training_ended",
     ),
     Defect(
         "what-is-not-understood-is-hung",
         "A trainer whose lines are not understood is ended every two hours, though it trains.",
-        f"{LIBRARY}/supervise/watchdog/policy.py",
+        f"{LIBRARY}/supervise/hangs/detector.py",
         "        waited_s = quiet_s if blind else waited_s\n",
         "",
-        "tests/unit/supervise/test_trainer_watch.py"
+        "tests/unit/supervise/test_monitor.py"
         "::test_a_trainer_whose_lines_are_not_understood_is_not_hung_while_it_prints",
     ),
     Defect(
         "bars-of-evaluations-are-training",
         "The bar of an evaluation counts as progress of the training, and its losses as the training's.",
-        f"{LIBRARY}/progress/bars.py",
+        f"{LIBRARY}/progress_lines/bars.py",
         "(match := _BAR.match(line))",
         "(match := _BAR.search(line))",
-        "tests/unit/progress/test_bars.py::test_other_bars_and_torn_ones_are_none",
+        "tests/unit/progress_lines/test_bars.py::test_other_bars_and_torn_ones_are_none",
     ),
     Defect(
         "stack-signal-without-a-look",
         "The signal that asks for stacks ends a process that does not catch it.",
-        f"{LIBRARY}/supervise/watchdog/dumps.py",
+        f"{LIBRARY}/supervise/hangs/dumps.py",
         "_memory_file(pid) if _catches(pid) else None",
         "_memory_file(pid)",
-        "tests/unit/supervise/watchdog/test_stacks.py::test_process_that_took_the_handler_away_survives",
+        "tests/unit/supervise/hangs/test_stacks.py::test_process_that_took_the_handler_away_survives",
     ),
     Defect(
         "launcher-dies-of-sigusr2",
@@ -705,17 +705,17 @@ DEFECTS = (
         "orphaned-trainer-is-ended",
         "A trainer that goes on although its supervisor died is killed and started again.",
         f"{LIBRARY}/supervise/session.py",
-        "orphan := orphaned(self._job)",
+        "orphan := orphaned_attempt(self._job)",
         "orphan := None",
         "tests/unit/supervise/test_session.py::test_a_trainer_whose_supervisor_died_is_followed_to_its_end",
     ),
     Defect(
         "fallback-is-silent",
         "A slower backend is used without a message.",
-        f"{LIBRARY}/supervise/probe/climb.py",
+        f"{LIBRARY}/supervise/probe/ladder.py",
         'say(f"warning: falls back to {result.rung}: {text}" if number > 1 else text)',
         "say(text)",
-        "tests/unit/supervise/probe/test_climb.py::test_a_fallback_is_said_with_its_reason_and_its_log",
+        "tests/unit/supervise/probe/test_probe_ladder.py::test_a_fallback_is_said_with_its_reason_and_its_log",
     ),
     # ------------------------------------------------------------------ jobs of Slurm
     Defect(
@@ -724,7 +724,7 @@ DEFECTS = (
         f"{EXECUTOR}/status.py",
         'return JobVerdict("failed", "Slurm calls it COMPLETED, but it left no result")',
         'return JobVerdict("success", "")',
-        "tests/plugin/test_status.py::test_nothing_that_slurm_says_is_a_success",
+        "plugin/tests/test_status.py::test_nothing_that_slurm_says_is_a_success",
     ),
     Defect(
         "sacct-outvotes-squeue",
@@ -732,7 +732,7 @@ DEFECTS = (
         f"{EXECUTOR}/status.py",
         "if seen.queue.state and seen.queue.state not in ENDED:",
         'if seen.queue.state == "RUNNING":',
-        "tests/plugin/test_status.py::test_sacct_shows_the_former_run_of_a_requeued_job",
+        "plugin/tests/test_status.py::test_sacct_shows_the_former_run_of_a_requeued_job",
     ),
     Defect(
         "finished-is-requeued",
@@ -740,7 +740,7 @@ DEFECTS = (
         f"{EXECUTOR}/command.py",
         "    if code == 0:\n",
         "    if code == 0 and not stopped:\n",
-        "tests/plugin/test_command.py::test_what_was_finished_all_the_same_is_done",
+        "plugin/tests/test_command.py::test_what_was_finished_all_the_same_is_done",
     ),
     Defect(
         "requeued-before-the-trainer-ended",
@@ -748,7 +748,7 @@ DEFECTS = (
         f"{EXECUTOR}/command.py",
         "        stop.wait()\n",
         "",
-        "tests/plugin/test_command.py::test_a_trainer_that_outlives_its_snakemake_is_waited_for",
+        "plugin/tests/test_command.py::test_a_trainer_that_outlives_its_snakemake_is_waited_for",
     ),
     Defect(
         "live-job-not-found",
@@ -756,15 +756,15 @@ DEFECTS = (
         f"{EXECUTOR}/identity.py",
         "known.digest == digest",
         "known.digest is digest",
-        "tests/plugin/test_identity.py::test_the_live_job_with_the_same_digest_is_found",
+        "plugin/tests/test_identity.py::test_the_live_job_with_the_same_digest_is_found",
     ),
     Defect(
         "a-person-may-not-try-again",
         "Attempts of earlier calls count, so a relaunch by a person gives up at once.",
-        f"{LIBRARY}/supervise/earlier.py",
+        f"{LIBRARY}/supervise/past_attempts.py",
         "launch and attempt.launch == launch",
         "launch",
-        "tests/unit/supervise/test_earlier.py::test_only_the_newest_attempts_of_the_same_launch_count",
+        "tests/unit/supervise/test_past_attempts.py::test_only_the_newest_attempts_of_the_same_launch_count",
     ),
     Defect(
         "legs-in-vain-go-on",
@@ -795,17 +795,17 @@ DEFECTS = (
     Defect(
         "stops-do-not-wait-for-a-write",
         "A stop in the midst of a write leaves half a checkpoint, the only one.",
-        f"{LIBRARY}/supervise/keeping.py",
+        f"{LIBRARY}/supervise/checkpoint_keeper.py",
         "if grace_s > 0 and (members := find(kin)):",
         "if grace_s < 0 and (members := find(kin)):",
-        "tests/unit/supervise/test_keeping.py::test_a_stop_waits_for_the_checkpoint_that_is_being_written",
+        "tests/unit/supervise/test_checkpoint_keeper.py::test_a_stop_waits_for_the_checkpoint_that_is_being_written",
     ),
     Defect(
         "half-a-checkpoint-is-kept",
         "What is cut short replaces the copy of the epoch before.",
-        f"{LIBRARY}/supervise/keeping.py",
+        f"{LIBRARY}/supervise/checkpoint_keeper.py",
         "if same and newest_valid([(epoch, aside)])[0]:",
         "if same:",
-        "tests/unit/supervise/test_keeping.py::test_a_checkpoint_that_is_not_finite_is_not_kept",
+        "tests/unit/supervise/test_checkpoint_keeper.py::test_a_checkpoint_that_is_not_finite_is_not_kept",
     ),
 )

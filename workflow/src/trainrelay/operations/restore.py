@@ -15,9 +15,9 @@ def restore_stage(at: StageContext, number: int | None = None) -> None:
     name = at.name
     with held_lease(state.read(at)) as lease:
         job = stage_job(state.read(at))
-        if lease.taken_from is not None or supervise.orphaned(job):
+        if lease.taken_from is not None or supervise.orphaned_attempt(job):
             raise Refusal(f"{name} may still be trained, so nothing was moved; run: trainrelay stop {name}")
-        supervise.settle(job, say)
+        supervise.close_open_attempts(job, say)
         facts = state.read(at)
         wanted, why = _wanted(facts, number)
         moves = archiving.moves_back(facts, wanted, at.trainer)

@@ -102,7 +102,7 @@ class _Stopping:
             raise UserError(
                 f"{self.name}: {owner_of(seen.claim)} has not reacted for {now_s - self._sign_s:.0f} s"
                 f" ({seen.concluded.reason}); the stop request stays;"
-                f" {supervise.what_to_type(seen.claim, seen.process)}"
+                f" {supervise.what_to_run(seen.claim, seen.process)}"
             )
         if now_s - self._said_s >= _SAY_S:
             self._said_s = now_s
@@ -132,7 +132,7 @@ class _Stopping:
                 supervise.add_event(self._supervision, sentence, number)
 
         with held_lease(facts):
-            supervise.settle(stage_job(facts), tell)
+            supervise.close_open_attempts(stage_job(facts), tell)
         return True
 
     def _nothing_open(self, facts: state.Facts) -> bool:

@@ -129,7 +129,7 @@ def _refuse_this_machine(facts: state.Facts) -> None:
 def _take_over(facts: state.Facts, lease: Lease) -> None:
     """What an owner before us left open is closed; one that may still live keeps its work dir for itself."""
     lease.guard()
-    supervise.settle_elsewhere(facts.paths.folder, say)
+    supervise.close_attempts_elsewhere(facts.paths.folder, say)
     if lease.taken_from is not None:
         if facts.identity is not None:
             write_json(facts.paths.identity, _taken(facts, facts.identity, lease))
@@ -251,7 +251,7 @@ def _archive(facts: state.Facts) -> state.Facts:
         raise Refusal(f"{facts.name}: {refusal}")
     moves = archiving.moves_away(facts)
     # What a dead supervisor left running would continue to write to the place that becomes free.
-    supervise.settle(stage_job(facts), say)
+    supervise.close_open_attempts(stage_job(facts), say)
     archiving.carry_out(moves)
     name, archive = facts.name, moves[0][1]
     say(f"{name}: the training's identity has changed; the old training is archived in {archive}")

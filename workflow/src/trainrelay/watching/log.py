@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.supervise import ProgressTracker, Speed, Tail
+from trainrelay.supervise import BelievedProgress, Speed, Tail
 from trainrelay.trainers import StepSeen, Trainer
 
 MOST_LOSSES = 40
@@ -21,7 +21,7 @@ class LogSamples:
 
     def __init__(self, log: Path, trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
         self._trainer, self._tail = trainer, Tail(log, last_bytes=_FIRST_READ_BYTES)
-        self._speed, self._course = Speed(clock), ProgressTracker()
+        self._speed, self._course = Speed(clock), BelievedProgress()
         self.losses: deque[float] = deque(maxlen=MOST_LOSSES)
 
     @property

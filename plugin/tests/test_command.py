@@ -1,0 +1,284 @@
+"""What runs on the node: signals go to the trainer, and the job is requeued once it has ended.
+
+The job's process and what it starts are real; squeue and scontrol are small scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from snakemake_executor_plugin_submitit.command import decide
+from snakemake_executor_plugin_submitit.slurm import OwnStatus
+
+SOURCES = Path(__file__).resolve().parents[1] / "src"
+
+JOB = """\
+import json, sys
+from snakemake_executor_plugin_submitit.command import Command
+print(json.dumps(Command(*sys.argv[1:])()))
+"""
+
+# Named like Snakemake, it waits for its rule's shell whatever signal comes, as Snakemake does.
+SNAKEMAKE = """\
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, lambda *_: None)
+sys.exit(1 if subprocess.call(["bash", "-c", sys.argv[1]]) else 0)
+"""
+
+TRAINER = """\
+import os, signal, sys, time
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+print("ready", flush=True, file=open("events", "a"))
+end_s = time.monotonic() + 60
+while not stopped and time.monotonic() < end_s:
+    time.sleep(0.05)
+open("stopping", "w").close()
+time.sleep(0.5)
+print("saved", file=open("events", "a"))
+sys.exit(int(sys.argv[1]))
+"""
+
+SQUEUE = """\
+#!/bin/sh
+[ "$*" = "--noheader --states=all --Format=State:.30,RestartCnt:.12 --jobs 7" ] || exit 9
+cat standing
+"""
+
+SCONTROL = """\
+#!/bin/sh
+[ "$*" = "requeue 7" ] || exit 9
+[ -e refuse ] && { echo "Requested operation is presently disabled for job 7" >&2; exit 1; }
+[ -e away ] && { rm away; echo "Unable to contact slurm controller (connect failure)" >&2; exit 1; }
+echo requeued >> events
+"""
+
+
+@dataclass
+class Node:
+    """A folder on a node of Slurm in which one job runs."""
+
+    folder: Path
+    standing: str = "RUNNING 0"
+    restarts: str = "0"
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, rule: str, cluster: str = "slurm") -> subprocess.Popen[str]:
+        """Submitit's process, running a Snakemake that runs this shell line."""
+        for name, text in {"squeue": SQUEUE, "scontrol": SCONTROL}.items():
+            (self.folder / name).write_text(text, encoding="utf-8")
+            (self.folder / name).chmod(0o755)
+        for name, text in {"snakemake": SNAKEMAKE, "trainer.py": TRAINER}.items():
+            (self.folder / name).write_text(text, encoding="utf-8")
+        (self.folder / "standing").write_text(self.standing, encoding="utf-8")
+        line = f'"{sys.executable}" snakemake "{rule}"'
+        env = {
+            **os.environ,
+            "PATH": f"{self.folder}:{os.environ['PATH']}",
+            "PYTHONPATH": str(SOURCES),
+            "SLURM_JOB_ID": "7",
+            "SLURM_RESTART_COUNT": self.restarts,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", JOB, line, str(self.folder), str(self.folder), cluster],
+            cwd=self.folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def trains(self, rule: str, cluster: str = "slurm") -> subprocess.Popen[str]:
+        """The same, once the trainer is ready."""
+        process = self.start(rule, cluster)
+        while "ready" not in self.events():
+            assert process.poll() is None
+            time.sleep(0.05)
+        return process
+
+    def events(self) -> list[str]:
+        path = self.folder / "events"
+        return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    for process in node.processes:
+        process.kill()
+
+
+def end_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """The result's end and reason; `left` and the exit status where there is no result."""
+    out, _ = process.communicate(timeout=60)
+    if process.returncode:
+        return "left", str(process.returncode)
+    result = json.loads(out)
+    return result["end"], result["reason"]
+
+
+def trainer(status: int = 75) -> str:
+    return f"exec {sys.executable} trainer.py {status}"
+
+
+def test_a_command_that_ends_well_is_done(node: Node) -> None:
+    """Nothing is asked of Slurm."""
+    assert end_of(node.start("true")) == ("done", "")
+
+
+def test_a_command_that_fails_by_itself_has_failed(node: Node) -> None:
+    """It is not requeued."""
+    assert end_of(node.start("exit 3")) == ("failed", "its command ended with exit status 1")
+    assert node.events() == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGUSR2, signal.SIGTERM])
+@pytest.mark.parametrize("rule", [trainer(), f"{sys.executable} trainer.py 75; echo after; exit 1"])
+def test_a_warning_reaches_the_trainer_and_the_requeue_waits_for_its_end(
+    node: Node, signum: signal.Signals, rule: str
+) -> None:
+    """Also where the rule's shell is still there between Snakemake and the trainer."""
+    process = node.trains(rule)
+    process.send_signal(signum)
+    assert end_of(process) == ("left", "1")
+    assert node.events() == ["ready", "saved", "requeued"]
+
+
+def test_a_signal_to_every_process_of_the_job_saves_too(node: Node) -> None:
+    """Where Slurm does not single out submitit's process, Snakemake and our shell must not die of it."""
+    process = node.trains(trainer())
+    below = psutil.Process(process.pid).children(recursive=True)
+    for signum in (signal.SIGUSR2, signal.SIGTERM):
+        for child in below[:-1]:  # our shell and Snakemake; the trainer hears it from us
+            child.send_signal(signum)
+    process.send_signal(signal.SIGTERM)
+    assert end_of(process) == ("left", "1")
+    assert node.events() == ["ready", "saved", "requeued"]
+
+
+def test_a_trainer_that_outlives_its_snakemake_is_waited_for(node: Node) -> None:
+    """A requeued job must not train beside its own former run."""
+    process = node.trains(trainer())
+    snakemake = psutil.Process(process.pid).children(recursive=True)[1]
+    process.send_signal(signal.SIGUSR2)
+    while not (node.folder / "stopping").exists():
+        time.sleep(0.01)
+    snakemake.kill()
+    assert end_of(process) == ("left", "1")
+    assert node.events() == ["ready", "saved", "requeued"]
+
+
+def test_a_shell_script_with_a_trap_hears_the_signal_itself(node: Node) -> None:
+    """Its own handler saves; the command that it waits for is not ended behind its back."""
+    script = "trap 'echo saved >> events; kill $!; exit 75' TERM\necho ready >> events\nsleep 60 & wait\n"
+    (node.folder / "train.sh").write_text(script, encoding="utf-8")
+    process = node.trains("bash train.sh")
+    process.send_signal(signal.SIGTERM)
+    assert end_of(process) == ("left", "1")
+    assert node.events() == ["ready", "saved", "requeued"]
+
+
+def test_what_was_finished_all_the_same_is_done(node: Node) -> None:
+    """Exit 0 after a signal needs no requeue."""
+    process = node.trains(trainer(status=0))
+    process.send_signal(signal.SIGUSR2)
+    assert end_of(process) == ("done", "")
+    assert node.events() == ["ready", "saved"]
+
+
+def test_a_refused_requeue_is_told_to_the_controller(node: Node) -> None:
+    """It submits the job again; the reason is Slurm's."""
+    (node.folder / "refuse").touch()
+    process = node.trains(trainer())
+    process.send_signal(signal.SIGUSR2)
+    end, reason = end_of(process)
+    assert end == "interrupted"
+    assert "SIGUSR2" in reason
+    assert "presently disabled" in reason
+
+
+def test_a_requeue_is_asked_for_until_slurm_answers(node: Node) -> None:
+    """A slurmctld that is away for a moment does not cost the job."""
+    (node.folder / "away").touch()
+    process = node.trains(trainer())
+    process.send_signal(signal.SIGUSR2)
+    assert end_of(process) == ("left", "1")
+    assert node.events()[-1] == "requeued"
+
+
+@pytest.mark.parametrize("with_signal", [True, False])
+def test_a_cancelled_job_saves_and_is_not_requeued(node: Node, with_signal: bool) -> None:
+    """The cancel file alone is enough, should the signal get lost."""
+    process = node.trains(trainer())
+    (node.folder / "cancel").touch()
+    if with_signal:
+        process.send_signal(signal.SIGUSR2)
+    assert end_of(process)[0] == "cancelled"
+    assert node.events() == ["ready", "saved"]
+
+
+def test_a_job_that_slurm_is_ending_leaves_the_decision_to_slurm(node: Node) -> None:
+    """An outside scancel must not come back by a requeue of ours."""
+    node.standing = "COMPLETING 0"
+    process = node.trains(trainer())
+    process.send_signal(signal.SIGTERM)
+    assert end_of(process) == ("left", "1")
+    assert node.events() == ["ready", "saved"]
+
+
+def test_an_old_run_on_a_lost_node_leaves_no_result(node: Node) -> None:
+    """The job runs elsewhere by now, and the result file would be taken for the new run's."""
+    node.standing = "RUNNING 1"
+    assert end_of(node.start("exit 3")) == ("left", "1")
+
+
+def test_submitits_local_controller_starts_a_warned_job_again(node: Node) -> None:
+    """By the exit status that it looks for."""
+    process = node.trains(trainer(), cluster="local")
+    process.send_signal(signal.SIGUSR2)
+    assert end_of(process) == ("left", "144")
+
+
+RUNNING = OwnStatus("RUNNING", 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "stopped", "cancelled", "own", "expected"),
+    [
+        (0, True, True, RUNNING, "done"),
+        (1, False, False, RUNNING, "failed"),
+        (1, False, False, None, "failed"),
+        (1, True, False, RUNNING, "requeue"),
+        (1, True, False, None, "requeue"),
+        (1, True, True, RUNNING, "cancelled"),
+        (1, True, False, OwnStatus("COMPLETING", 0), "leave"),
+        (1, True, False, OwnStatus("PENDING", 0), "leave"),
+        (1, True, True, OwnStatus("RUNNING", 1), "leave"),
+        (1, True, False, OwnStatus("SUSPENDED", 0), "requeue"),
+    ],
+)
+def test_what_follows_on_an_end(
+    code: int, stopped: bool, cancelled: bool, own: OwnStatus | None, expected: str
+) -> None:
+    """Exit 0 is done; after a signal anything else is a requeue, unless Slurm or the controller decided."""
+    assert decide(code, stopped, cancelled, own, restarts=0) == expected
+
+
+def test_the_fakes_refuse_what_they_do_not_know(node: Node) -> None:
+    """Or a wrong question would pass for a right one."""
+    node.start("true").communicate(timeout=60)
+    for command in (["squeue", "--all"], ["scontrol", "requeue", "8"]):
+        assert subprocess.call([str(node.folder / command[0]), *command[1:]], cwd=node.folder) == 9

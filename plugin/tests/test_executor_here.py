@@ -1,0 +1,184 @@
+"""The executor without a cluster: jobs on this machine, and an sbatch that refuses.
+
+Each Snakemake runs with a path that holds the plugin alone; trainrelay cannot be imported there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PLUGIN = Path(__file__).resolve().parents[1] / "src/snakemake_executor_plugin_submitit"
+
+WORK = """\
+import signal, sys, time
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+print("ready", flush=True, file=open("events", "a"))
+while not stopped:
+    time.sleep(0.05)
+time.sleep(2)
+print("saved", file=open("events", "a"))
+sys.exit(75)
+"""
+
+SNAKEFILE = """\
+import sys
+rule all:
+    input: "good.out"
+rule good:
+    output: "good.out"
+    resources: gpu=0, runtime=10
+    shell: "touch {output}"
+rule bad:
+    output: "bad.out"
+    shell: "exit 3"
+rule long:
+    output: "long.out"
+    shell: "{sys.executable} work.py"
+rule misspelt:
+    output: "misspelt.out"
+    resources: gpus=8, gpu_model="a40"
+    shell: "touch {output}"
+"""
+
+# A Slurm whose sbatch says no and whose squeue knows no job.
+SBATCH = """\
+#!/bin/sh
+echo "sbatch: error: invalid partition specified: nowhere" >&2
+echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2
+exit 1
+"""
+
+
+@dataclass
+class Here:
+    """A folder with a workflow, and a path with the plugin alone."""
+
+    folder: Path
+    path: Path
+
+    def start(self, *arguments: str, cluster: str = "local") -> subprocess.Popen[str]:
+        command = [
+            *(sys.executable, "-m", "snakemake", "--executor", "submitit", "--submitit-cluster", cluster),
+            *("--jobs", "2", "--latency-wait", "5", *arguments),
+        ]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.path), "PATH": f"{self.path}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, cluster: str = "local") -> tuple[int, str]:
+        """Exit status and what was printed."""
+        process = self.start(*arguments, cluster=cluster)
+        out, _ = process.communicate(timeout=120)
+        return process.returncode, out
+
+    def events(self) -> list[str]:
+        path = self.folder / "events"
+        return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    folder, path = tmp_path / "a folder", tmp_path / "path"
+    folder.mkdir()
+    path.mkdir()
+    (path / PLUGIN.name).symlink_to(PLUGIN)
+    (path / "trainrelay.py").write_text("raise ImportError('not here')", encoding="utf-8")
+    (folder / "Snakefile").write_text(SNAKEFILE, encoding="utf-8")
+    (folder / "work.py").write_text(WORK, encoding="utf-8")
+    return Here(folder, path)
+
+
+def put(here: Here, name: str, text: str) -> None:
+    (here.path / name).write_text(text, encoding="utf-8")
+    (here.path / name).chmod(0o755)
+
+
+def test_the_plugin_works_alone_in_a_folder_with_a_blank(here: Here) -> None:
+    """A job runs, and its log stays while submitit's own files go."""
+    status, said = here.run()
+    assert status == 0, said
+    assert (here.folder / "good.out").exists()
+    files = [path for path in (here.folder / ".snakemake/submitit/good").rglob("*") if path.is_file()]
+    assert [path.name.split("_", 1)[1] for path in files] == ["0_log.out"]
+
+
+def test_a_failed_command_is_reported_with_its_log(here: Here) -> None:
+    """The reason, and where to read on."""
+    status, said = here.run("bad.out")
+    assert status == 1
+    assert "bad (job " in said
+    assert "its command ended with exit status 1" in said
+    assert "_log.out" in said
+
+
+def test_a_misspelt_request_is_one_sentence_and_starts_nothing(here: Here) -> None:
+    """No traceback."""
+    status, said = here.run("misspelt.out")
+    assert status == 1
+    assert "misspelt: gpus=8 would not ask Slurm for these GPUs: write gpu=8, gpu_model=a40" in said
+    assert "Traceback" not in said
+    assert not (here.folder / "misspelt.out").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_lets_the_job_save_and_leaves_no_process(here: Here, signum: signal.Signals) -> None:
+    """On a terminal Ctrl-C reaches the whole group: the job's own end must still be waited for."""
+    process = here.start("long.out")
+    while not here.events():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signum) if signum == signal.SIGINT else process.send_signal(signum)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert here.events() == ["ready", "saved"], out
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -> None:
+    """Slurm's own words, and no traceback."""
+    put(here, "sbatch", SBATCH)
+    for name in ("squeue", "scancel", "srun"):
+        put(here, name, "#!/bin/sh\n")
+    status, said = here.run("good.out", "bad.out", "--keep-going", cluster="slurm")
+    assert status == 1
+    for rule in ("good", "bad"):
+        assert (
+            f"{rule}: sbatch refuses it: Batch job submission failed: Invalid partition name specified"
+            in said
+        )
+    assert said.count("Invalid partition name specified; invalid partition specified: nowhere; change") == 2
+    assert "sbatch: error" not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "right"),
+    [
+        (("--submitit-poll-interval-s", "0"), "--submitit-poll-interval-s 0: must be at least 1"),
+        (("--submitit-gpu-dialect", "gpus"), "choose gres, gpus-per-node, gres-constraint"),
+        (("--submitit-cluster", "pbs"), "choose slurm, local, debug"),
+        (("--submitit-folder", "logs/%j"), "set another --submitit-folder"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(here: Here, arguments: tuple[str, ...], right: str) -> None:
+    """No traceback."""
+    status, said = here.run(*arguments)
+    assert status == 1
+    assert right in said
+    assert "Traceback" not in said
