@@ -228,8 +228,8 @@ DEFECTS = (
         "changed-training-not-set-aside",
         "A changed training starts in the old one's folder and writes over it.",
         f"{LIBRARY}/operations/train.py",
-        'if judged.kind == "changed" or _other_start(facts, digest):',
-        "if _other_start(facts, digest):",
+        'if judged.kind == "changed" or _started_from_another(facts, digest):',
+        "if _started_from_another(facts, digest):",
         "tests/unit/cli/test_train_stage.py::test_a_changed_training_is_set_aside_before_another_is_started",
     ),
     Defect(
@@ -251,7 +251,7 @@ DEFECTS = (
     Defect(
         "work-dir-of-another-training",
         "Two working copies train into one work dir.",
-        f"{LIBRARY}/training/whose.py",
+        f"{LIBRARY}/training/work_dir_problems.py",
         "if owner is None or owner.id == ours:",
         "if owner is None or owner.id:",
         "tests/unit/cli/test_reverted_change.py::TestOwner"
@@ -648,8 +648,8 @@ DEFECTS = (
         "takeover-shares-the-work-dir",
         "Two trainers write into one work dir where an owner that was believed dead still lives.",
         f"{LIBRARY}/operations/train.py",
-        "            write_json(facts.paths.identity, _taken(facts, facts.identity, lease))\n",
-        "            _taken(facts, facts.identity, lease)\n",
+        "takeovers = (*facts.identity.takeovers, mine)",
+        "takeovers = facts.identity.takeovers",
         "tests/unit/cli/test_takeover.py::test_it_writes_to_a_work_dir_of_its_own_and_reads_the_old_one",
     ),
     Defect(
@@ -786,7 +786,7 @@ DEFECTS = (
     Defect(
         "legs-of-one-job-are-one",
         "train.json tells a job that was requeued as one leg.",
-        f"{LIBRARY}/training/legs.py",
+        f"{LIBRARY}/training/attempts.py",
         "key=lambda attempt: attempt.slurm",
         "key=lambda attempt: attempt.slurm and attempt.slurm.job_id",
         "tests/unit/training/test_legs.py::test_each_run_of_a_job_is_a_leg_with_all_its_attempts",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.project import Project, make_project
-from support.tables import series
+from support.series import series
 from trainrelay.analysis import read
 from trainrelay.records import Log
 

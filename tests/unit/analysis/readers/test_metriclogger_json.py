@@ -8,7 +8,7 @@ import math
 import pytest
 
 from support.metriclogger_logs import Training, write_metriclogger_json
-from support.tables import series
+from support.series import series
 from trainrelay.analysis.readers import read
 from trainrelay.errors import LogError
 

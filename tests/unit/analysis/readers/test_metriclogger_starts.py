@@ -7,7 +7,7 @@ import random
 import pytest
 
 from support.metriclogger_logs import in_chunks, interleaved, metriclogger_text
-from support.tables import series
+from support.series import series
 from trainrelay.analysis.readers import read
 
 EPOCHS = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.metriclogger_logs import Training, metriclogger_text, write_metriclogger_log
-from support.tables import series
+from support.series import series
 from trainrelay.analysis.readers import read
 
 LINE = (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from support.mmcv_logs import mmcv_text
-from support.tables import series
+from support.series import series
 from trainrelay.analysis.readers import read
 
 STARTED = datetime(2024, 5, 1, 12, tzinfo=UTC)

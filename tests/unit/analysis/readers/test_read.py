@@ -6,7 +6,7 @@ import pytest
 
 from support.metriclogger_logs import metriclogger_text, write_metriclogger_json, write_metriclogger_log
 from support.mmcv_logs import mmcv_text, write_mmcv_json_log, write_mmcv_log
-from support.tables import series
+from support.series import series
 from trainrelay.analysis.readers import read
 from trainrelay.errors import LogError
 

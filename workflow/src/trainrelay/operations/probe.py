@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import socket
 from collections.abc import Sequence
@@ -12,19 +11,19 @@ from trainrelay.errors import UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise import nodes_missing, probe_rung, stop_requests
 from trainrelay.system.say import say
+from trainrelay.system.text import did_you_mean
 from trainrelay.trainers import RUNGS, Rung, TrainerConfig
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import ladder, launch_request, rung
 
 
-def rungs_asked(at: StageContext, name: str | None) -> tuple[Rung, ...]:
+def rungs_to_probe(at: StageContext, name: str | None) -> tuple[Rung, ...]:
     if name is None:
         return ladder(at)
     known = [*RUNGS, *at.config.rungs]
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"--rung {name}: no such rung; use one of: {', '.join(known)}{meant}")
+        near = did_you_mean(name, known)
+        raise UserError(f"--rung {name}: no such rung; use one of: {', '.join(known)}{near}")
     return (rung(at.config, name),)
 
 
@@ -37,13 +36,14 @@ def probe_rungs(at: StageContext, rungs: Sequence[Rung]) -> list[ProbeResult]:
     with stop_requests() as stop:
         for one in rungs:
             say(f"probing {one.name} with {ranks} ranks; {deadline_s:g} s at most")
-            log = _logs(at) / f"{one.name}.log"
-            found = probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.requested)
-            results.append(found)
+            log = _log_folder(at) / f"{one.name}.log"
+            results.append(
+                probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.requested)
+            )
     return results
 
 
-def _logs(at: StageContext) -> Path:
+def _log_folder(at: StageContext) -> Path:
     return at.paths.folder / "probe"
 
 
@@ -58,7 +58,7 @@ def would_use(at: StageContext, results: Sequence[ProbeResult]) -> str:
         tried = ", ".join(f"{result.rung} {result.outcome}" for result in results)
         raise UserError(
             f"{at.name} cannot train on {host}: {tried}; read the logs in"
-            f" {_logs(at)}, then set `backends` in the config to what works"
+            f" {_log_folder(at)}, then set `backends` in the config to what works"
         )
     if works not in settings.backends:
         return f"{works} works on {host}; add it to `backends` of {at.name} to have it used"

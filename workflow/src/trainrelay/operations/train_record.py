@@ -7,14 +7,16 @@ from trainrelay.errors import Refusal, UserError
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.system.files import sha256_of, write_json
 from trainrelay.training import state
-from trainrelay.training.attempts import attempt_log
-from trainrelay.training.legs import legs
+from trainrelay.training.attempts import attempt_log, legs
 from trainrelay.training.signature import signature
 from trainrelay.training.state import Facts
 
 
 def write_train_record(facts: Facts) -> None:
-    """Write train.json of a complete training, from what its attempts recorded."""
+    """Write train.json of a complete training; Refusal if its checkpoint is not the recorded one."""
+    found = final_checkpoint(facts)
+    if refusal := state.not_as_recorded(facts, found):
+        raise Refusal(refusal)
     seconds = sum((attempt.ended_s or attempt.started_s) - attempt.started_s for attempt in facts.attempts)
     write_json(
         facts.paths.train,
@@ -23,7 +25,7 @@ def write_train_record(facts: Facts) -> None:
             stage=facts.stage,
             epochs=facts.epochs,
             signature=signature(facts.ingredients, facts.epochs),
-            final_checkpoint=_final(facts),
+            final_checkpoint=found,
             attempts=len(facts.attempts),
             train_s=round(seconds, 1),
             gpu_h=round(facts.gpu_h, 3) if facts.at.settings.resources.gpu else 0.0,
@@ -32,14 +34,6 @@ def write_train_record(facts: Facts) -> None:
             log_files=[str(attempt_log(facts.paths.folder, attempt)) for attempt in facts.attempts],
         ),
     )
-
-
-def _final(facts: Facts) -> CheckpointFacts:
-    """The checkpoint that is promoted; Refusal where the file is not the one that was recorded."""
-    found = final_checkpoint(facts)
-    if refusal := state.not_as_recorded(facts, found):
-        raise Refusal(refusal)
-    return found
 
 
 def final_checkpoint(facts: Facts) -> CheckpointFacts:

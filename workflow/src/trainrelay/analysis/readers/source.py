@@ -23,14 +23,14 @@ def check(path: Path, reads: str) -> None:
     """Refuses what cannot be a text log. Raises LogError; `reads` names the formats."""
     try:
         if not path.is_file():
-            other = "is a folder, not a log" if path.is_dir() else "is not a regular file"
-            raise LogError(f"{path}: {other if path.exists() else 'not found'}; {how(reads)}")
+            other = " is a folder, not a log" if path.is_dir() else " is not a regular file"
+            raise LogError(f"{path}{other if path.exists() else ': not found'}; {how(reads)}")
         with path.open("rb") as file:
             head = file.read(PROBE_BYTES)
     except OSError as error:
-        raise LogError(f"{path}: cannot be read ({error.strerror}); {how(reads)}") from error
+        raise LogError(f"{path} cannot be read ({error.strerror}); {how(reads)}") from error
     if b"\0" in head and _is_binary(head):
-        raise LogError(f"{path}: is a binary file, not a log; {how(reads)}")
+        raise LogError(f"{path} is a binary file, not a log; {how(reads)}")
 
 
 def lines(path: Path) -> Iterator[str]:

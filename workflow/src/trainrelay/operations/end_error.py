@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from trainrelay.errors import Interrupted, TrainrelayError
 from trainrelay.records import ENDS, AttemptRecord
 from trainrelay.training.attempts import attempt_log
-from trainrelay.training.state import Facts, relative
+from trainrelay.training.state import Facts
 
 
-def ending(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
+def end_error(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
     """The error that says how the newest attempt ended, where to look and what to run, by its record."""
     what = f"{facts.name}: attempt {attempt.number} ended: {attempt.end} ({attempt.reason})."
-    log = f"Log: {relative(attempt_log(facts.paths.folder, attempt).absolute())}."
+    path = attempt_log(facts.paths.folder, attempt).absolute()
+    log = f"Log: {os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path}."
     decision = attempt.decision
     if decision is not None and decision.step == "final" and attempt.end is not None:
-        said = f"{what} {_capital(decision.reason)}. {log} {_capital(decision.what_to_do)}."
-        return ENDS[attempt.end].error(f"{said} Then run the same command again.")
+        why, how = (text[0].upper() + text[1:] for text in (decision.reason, decision.what_to_do))
+        return ENDS[attempt.end].error(f"{what} {why}. {log} {how}. Then run the same command again.")
     done = facts.epochs_done
     where = f"resume after epoch {done}" if done else "start from scratch"
     return Interrupted(f"{what} {log} Run the same command again to {where}.")
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
