@@ -12,8 +12,8 @@ from trainrelay.supervise.lease.rules import GAP_BEATS
 
 pytestmark = pytest.mark.process
 
-SQUEUE = "--noheader --states=all --jobs=42 --format=%T"
-SACCT = "--noheader --parsable2 --allocations --jobs=42 --format=State"
+SQUEUE = "--jobs=42 --noheader --states=all --format=%A|%T|%r|%N|%k"
+SACCT = "-X --noheader --parsable2 --format=JobIDRaw,State --jobs 42"
 
 
 def fake(folder: Path, name: str, expected: str, does: str) -> None:
@@ -45,19 +45,19 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_squeue_is_asked_first(commands: Path, state: str, answer: str) -> None:
     """A requeued job proves nothing about the processes, and with a lost node they may live."""
-    fake(commands, "squeue", SQUEUE, f"echo {state}")
-    fake(commands, "sacct", SACCT, "echo COMPLETED")
+    fake(commands, "squeue", SQUEUE, f"echo '42|{state}|None|n|'")
+    fake(commands, "sacct", SACCT, "echo '42|COMPLETED'")
     assert slurm.ask("42") == answer
 
 
 def test_job_that_squeue_has_forgotten_is_asked_of_sacct(commands: Path) -> None:
     """squeue knows a job for some minutes after its end only."""
     fake(commands, "squeue", SQUEUE, "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1")
-    fake(commands, "sacct", SACCT, "echo CANCELLED by 0")
+    fake(commands, "sacct", SACCT, "echo '42|CANCELLED by 0'")
     assert slurm.ask("42") == "gone"
 
 
-@pytest.mark.parametrize("does", ["exit 0", "echo RUNNING; exit 1", "printf '\\377\\n'"])
+@pytest.mark.parametrize("does", ["exit 0", "echo '42|RUNNING|None|n|'; exit 1", "printf '\\377\\n'"])
 def test_no_answer_is_unknown(commands: Path, does: str) -> None:
     """An empty, failed or unreadable answer says nothing."""
     fake(commands, "squeue", SQUEUE, does)
@@ -86,11 +86,15 @@ def test_silence_is_observed_on_while_slurm_does_not_answer() -> None:
     assert 2 * slurm._TIMEOUT_S < GAP_BEATS * BEAT_S
 
 
+def parts(*states: str) -> str:
+    return "; ".join(f"echo '{job}|{state}|None|n|'" for job, state in enumerate(states, 42))
+
+
 def test_any_part_of_a_job_that_runs_counts(commands: Path) -> None:
     """A job of several parts lives until the last one has ended."""
-    fake(commands, "squeue", SQUEUE, "echo COMPLETED; echo RUNNING")
+    fake(commands, "squeue", SQUEUE, parts("COMPLETED", "RUNNING"))
     assert slurm.ask("42") == "running"
-    fake(commands, "squeue", SQUEUE, "echo COMPLETED; echo NODE_FAIL")
+    fake(commands, "squeue", SQUEUE, parts("COMPLETED", "NODE_FAIL"))
     assert slurm.ask("42") == "lost"
-    fake(commands, "squeue", SQUEUE, "echo PENDING; echo NODE_FAIL")
+    fake(commands, "squeue", SQUEUE, parts("PENDING", "NODE_FAIL"))
     assert slurm.ask("42") == "unknown"
