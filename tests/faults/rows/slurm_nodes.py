@@ -73,14 +73,14 @@ def gpu_fails_on_the_only_node(bench: SlurmBench) -> Measurement:
     "slurm-node-lost-twice",
     "a node is lost twice",
     injected="SIGKILL to the slurmd of the first node in epoch 2, iteration 3, and epoch 3, iteration 1; the"
-    " other node is down until then; both are back when the job is queued the second time",
+    " other node is drained until then; both are back when the job is queued the second time",
     must="the third leg runs on the other node; completes",
     on_rig=True,
 )
 def node_lost_twice(bench: SlurmBench) -> Measurement:
     first, second = bench.rig.booted().nodes
     bench.ask_for(partition="both")
-    bench.rig.scontrol("update", f"NodeName={second}", "State=DOWN", "Reason=fault")
+    bench.rig.scontrol("update", f"NodeName={second}", "State=DRAIN", "Reason=fault")
     launch, job = bench.held_in_job(*STAGE1, later=((3, 1),))
     bench.injected_now("slurmd-sigkilled")
     _lose(bench, first, job)
