@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from trainrelay.progress_lines.not_finite import not_finite
 from trainrelay.records import CheckpointFacts, EndClass
-from trainrelay.supervise.causes import class_of, is_comm, is_failed_gpu, is_port, stops_at_nan
+from trainrelay.supervise.causes import class_of, is_comm, is_port, stops_at_nan
 from trainrelay.supervise.slurm_run import SlurmStop
 from trainrelay.supervise.tracebacks import (
     CONSEQUENCE,
@@ -130,7 +130,7 @@ def _failed(evidence: Evidence) -> End:
     """The steps of the decision, in the order in which they are believed."""
     if said := next(filter(stops_at_nan, evidence.lines), None):
         return End("diverged", quoted(said))
-    if said := next(filter(is_failed_gpu, evidence.lines), None):
+    if said := next((line for line in evidence.lines if class_of(line) == "node"), None):
         return End("node", quoted(said))
     exceptions = [error for error in logged_errors(evidence.lines) if not CONSEQUENCE.search(error.name)]
     dead, own = dead_ranks(evidence.lines), _own_failure(exceptions)
