@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,6 +88,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._trouble = ""
         self._answered = False
         self._known_rows: dict[str, slurm.QueueRow] | None = None
+        self._waiting_said = False
 
     # ------------------------------------------------------------------ submission
 
@@ -272,18 +273,25 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         """
         with self._submitting:
             self._cancelling = True
-        try:
-            with contextlib.suppress(KeyboardInterrupt):
-                self._find_submitted()
-                self._stop()
-                self._wait()
-            self._cluster.kill(self._living())
-        except UnreachableError as error:
-            ids = " ".join(self._job_ids())
-            todo = (
-                f"the jobs could not be cancelled, so run: scancel {ids}" if ids else "no job was submitted"
-            )
-            self.logger.error(f"{todo} ({error})")
+        with contextlib.suppress(KeyboardInterrupt):
+            self._save_and_end()
+        self._end_now()
+
+    def _save_and_end(self) -> None:
+        """Known jobs are told before anything is asked: Slurm may be ending this controller, too."""
+        end_s = time.monotonic() + self._settings.signal_delay_s
+        living, told, searched = dict.fromkeys(self._job_ids(), ""), set[str](), False
+        while (living or not searched) and time.monotonic() < end_s:
+            try:
+                self._stop(living, told)
+                if not searched:
+                    self._find_submitted()
+                    searched = True
+            except UnreachableError as error:
+                self._say_trouble(str(error))
+            self._say_living(living := self._living())
+            if living:
+                time.sleep(_CANCEL_LOOK_S)
 
     def _find_submitted(self) -> None:
         """A Ctrl-C during sbatch may leave a job whose id was never read."""
@@ -292,30 +300,50 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             if not followed.job_id:
                 self._follows_live_job(followed)
 
-    def _stop(self) -> None:
+    def _stop(self, living: Mapping[str, str], told: set[str]) -> None:
+        """Each once; but one that waits, because Slurm has just requeued it, may be told again."""
         for followed in self._followed.values():
             if followed.job_id:
-                (followed.order.folder / CANCEL_FILE).touch()
-        self._cluster.stop(self._living())
+                # Without the file, its folder is gone or the disk is full, it requeues itself and then waits.
+                with contextlib.suppress(OSError):
+                    followed.order.folder.mkdir(parents=True, exist_ok=True)
+                    (followed.order.folder / CANCEL_FILE).touch()
+        new = [job_id for job_id, state in living.items() if job_id not in told or state == "PENDING"]
+        if new:
+            self._cluster.stop(new)
+            told.update(new)
 
-    def _wait(self) -> None:
-        end_s = time.monotonic() + self._settings.signal_delay_s
-        told = False
-        while (living := self._living()) and time.monotonic() < end_s:
-            if not told:
-                self.logger.info(
-                    f"Waiting up to {self._settings.signal_delay_s} s for jobs to save and end:"
-                    f" {', '.join(living)}. Ctrl-C again ends them at once."
-                )
-                told = True
-            time.sleep(_CANCEL_LOOK_S)
+    def _say_living(self, living: Mapping[str, str]) -> None:
+        """Once, of those that there are then."""
+        if living and not self._waiting_said:
+            self._waiting_said = True
+            self.logger.info(
+                f"Waiting up to {self._settings.signal_delay_s} s for jobs to save and end:"
+                f" {', '.join(living)}. Ctrl-C again ends them at once."
+            )
 
-    def _living(self) -> list[str]:
+    def _end_now(self) -> None:
+        """What is left; whether that helped, squeue says."""
+        trouble = ""
+        try:
+            self._cluster.kill(self._living())
+        except UnreachableError as error:
+            trouble = f" ({error})"
+        if left := [job_id for job_id, state in self._living().items() if state != "COMPLETING"]:
+            ids = " ".join(left)
+            self.logger.error(f"jobs that may not have ended: {ids}; run: scancel {ids}{trouble}")
+
+    def _living(self) -> dict[str, str]:
+        """The states of the jobs that have not ended; empty ones where Slurm does not answer."""
         unended = [one.job_id for one in self._followed.values() if one.job_id and _result(one) is None]
-        snapshot = self._cluster.look(unended) if unended else Snapshot({}, None)
+        if not unended:
+            return {}
+        snapshot = self._cluster.look(unended)
+        self._say_trouble(snapshot.trouble)
         if snapshot.queue is None:
-            return unended
-        return [job_id for job_id in unended if snapshot.queue.get(job_id, _ENDED).state not in ENDED]
+            return dict.fromkeys(unended, "")
+        states = {job_id: snapshot.queue.get(job_id, _ENDED).state for job_id in unended}
+        return {job_id: state for job_id, state in states.items() if state not in ENDED}
 
     def shutdown(self) -> None:
         """Stops asking. Jobs that still run continue."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from snakemake_executor_plugin_submitit.environment import for_asking, own_run, scrubbed
@@ -98,9 +98,13 @@ def standing(job_id: str, deadline_s: float = _DEADLINE_S) -> OwnStatus | None:
 
 
 def cancel(ids: Iterable[str], *options: str, deadline_s: float = _DEADLINE_S) -> None:
-    """scancel of jobs or steps, without an error for those that have ended already. UnreachableError."""
+    """scancel of jobs or steps; UnreachableError.
+
+    It fails for one that has ended and acts on the others: what it has ended, squeue says.
+    """
     if given := sorted(ids):
-        ask(["scancel", "--quiet", *options, *given], deadline_s=deadline_s)
+        with suppress(RefusedError):
+            ask(["scancel", "--quiet", *options, *given], deadline_s=deadline_s)
 
 
 def requeue(job_id: str) -> None:
@@ -139,7 +143,7 @@ def failure(program: str, stderr: str) -> RefusedError | UnreachableError:
     """What a failed command of Slurm meant; its last line says it, the lines before why."""
     lines = [line for line in (_plain(program, line) for line in stderr.splitlines()) if line]
     said = "; ".join(reversed(lines[-3:]))[:_LONGEST_CHARS] or "no reason given"
-    if program not in {"scontrol", "sbatch"}:
+    if program not in {"scancel", "scontrol", "sbatch"}:
         return UnreachableError(f"{program} failed: {said}")
     known = any(sign in said.lower() for sign in _UNREACHABLE)
     return UnreachableError(f"{program}: {said}") if known else RefusedError(said)
