@@ -45,6 +45,7 @@ PARTS: dict[str, set[str]] = {
         "analysis",
         "checkpoint",
         "config",
+        "controller",
         "preflight",
         "report",
         "slurm",
@@ -177,6 +178,17 @@ def test_nobody_imports_the_command_line() -> None:
         part_of(path) for path in modules() if "cli" in {name.split(".")[0] for name in imported(path)}
     }
     assert importers <= {"__main__", "cli"}
+
+
+def test_no_verb_imports_another_verb() -> None:
+    """What two verbs share is in one of these modules of the command line, or in operations."""
+    shared = {"arguments", "common", "controller_job", "printing"}
+    verbs = {path.stem for path in LIBRARY.glob("cli/*.py")} - shared - {"__init__"}
+    assert {"plan", "stage", "submit"} <= verbs
+    for verb in verbs:
+        names = imported(LIBRARY / f"cli/{verb}.py")
+        used = {name.split(".")[1] for name in names if name.startswith("cli.")}
+        assert used <= shared, f"cli/{verb}.py imports {sorted(used - shared)}"
 
 
 # Of these each module is a door of its own: who asks for one of them does not load the others.

@@ -228,8 +228,8 @@ DEFECTS = (
         "changed-training-not-set-aside",
         "A changed training starts in the old one's folder and writes over it.",
         f"{LIBRARY}/operations/train.py",
-        'if judged.kind == "changed" or _other_start(facts, digest):',
-        "if _other_start(facts, digest):",
+        'if judged.kind == "changed" or _started_from_another(facts, digest):',
+        "if _started_from_another(facts, digest):",
         "tests/unit/cli/test_train_stage.py::test_a_changed_training_is_set_aside_before_another_is_started",
     ),
     Defect(
@@ -648,8 +648,8 @@ DEFECTS = (
         "takeover-shares-the-work-dir",
         "Two trainers write into one work dir where an owner that was believed dead still lives.",
         f"{LIBRARY}/operations/train.py",
-        "            write_json(facts.paths.identity, _taken(facts, facts.identity, lease))\n",
-        "            _taken(facts, facts.identity, lease)\n",
+        "takeovers = (*facts.identity.takeovers, mine)",
+        "takeovers = facts.identity.takeovers",
         "tests/unit/cli/test_takeover.py::test_it_writes_to_a_work_dir_of_its_own_and_reads_the_old_one",
     ),
     Defect(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import ask, ping, process_tracking, submit
+from trainrelay.slurm import ask, ping, process_tracking, sbatch
 
 pytestmark = pytest.mark.process
 
@@ -55,7 +55,7 @@ def test_a_job_that_is_submitted_sees_nothing_of_the_one_around(
     monkeypatch.chdir(program)
     for name in ("SLURM_JOB_ID", "SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_EXPORT"):
         monkeypatch.setenv(name, "x")
-    assert submit(["--time=5"], "#!/bin/sh\ntrue\n") == "12"
+    assert sbatch(["--time=5"], "#!/bin/sh\ntrue\n") == "12"
     assert (program / "script").read_text() == "#!/bin/sh\ntrue\n"
     assert (program / "flags").read_text() == "--parsable --time=5\n"
     assert (program / "env").read_text() == "SLURM_CONF=x\n"
@@ -65,4 +65,4 @@ def test_a_job_that_is_submitted_sees_nothing_of_the_one_around(
 def test_an_answer_without_a_number_is_no_job(program: Path, said: str) -> None:
     write(program / "sbatch", f"printf '{said}'")
     with pytest.raises(SlurmError, match="gave no job number"):
-        submit([], "")
+        sbatch([], "")

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from trainrelay.errors import SlurmError
-from trainrelay.preflight.found import Found, fix, note, ok
+from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Node, Partition, Request, could_start, ping, try_accounting
 
-_SHOWN_KINDS = 6
+_SHOWN_KINDS = 6  # fit into one sentence
 
 
-def answers_check() -> Found:
+def slurmctld_check() -> CheckResult:
     """Whether slurmctld answers."""
     try:
         first = ping()
@@ -23,7 +23,7 @@ def answers_check() -> Found:
     return ok(f"Slurm answers: {first}")
 
 
-def account_check() -> Found:
+def accounting_check() -> CheckResult:
     """Whether ended jobs are remembered; the workflow does without."""
     try:
         try_accounting()
@@ -32,7 +32,7 @@ def account_check() -> Found:
     return ok("Slurm's accounting answers (sacct)")
 
 
-def request_check(flags: Sequence[str], now: datetime) -> Found:
+def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
     """Whether Slurm accepts a request with these flags of sbatch, as it would a submission."""
     try:
         start = could_start(flags)
@@ -41,7 +41,9 @@ def request_check(flags: Sequence[str], now: datetime) -> Found:
     return ok(f"Slurm accepts the request; it could start {start.words(now)}")
 
 
-def partition_checks(asked: Request, partitions: Sequence[Partition], nodes: Sequence[Node]) -> list[Found]:
+def partition_checks(
+    asked: Request, partitions: Sequence[Partition], nodes: Sequence[Node]
+) -> list[CheckResult]:
     """Limits and nodes of the partition that a stage goes to; of several, the best."""
     known = {partition.name: partition for partition in partitions}
     names = asked.partition.split(",") if asked.partition else [one.name for one in partitions if one.default]
@@ -59,19 +61,19 @@ def partition_checks(asked: Request, partitions: Sequence[Partition], nodes: Seq
     return min(found, key=lambda checks: sum(check.kind == "fix" for check in checks))
 
 
-def _of_partition(asked: Request, partition: Partition, nodes: Sequence[Node]) -> list[Found]:
+def _of_partition(asked: Request, partition: Partition, nodes: Sequence[Node]) -> list[CheckResult]:
     members = [node for node in nodes if partition.name in node.partitions]
     time = _time(asked, partition)
     return [*([] if partition.up else [_closed(partition)]), *time, _nodes(asked, partition.name, members)]
 
 
-def _closed(partition: Partition) -> Found:
+def _closed(partition: Partition) -> CheckResult:
     return fix(
         f"partition {partition.name} is not up", "set another one (resources.partition, site.yaml), or wait"
     )
 
 
-def _time(asked: Request, partition: Partition) -> list[Found]:
+def _time(asked: Request, partition: Partition) -> list[CheckResult]:
     most_min = partition.max_time_min
     if most_min is None or asked.runtime_min is None or asked.runtime_min <= most_min:
         return []
@@ -79,7 +81,7 @@ def _time(asked: Request, partition: Partition) -> list[Found]:
     return [fix(what, f"set runtime_min: {most_min}; a longer training continues in a follow-up job")]
 
 
-def _nodes(asked: Request, name: str, members: Sequence[Node]) -> Found:
+def _nodes(asked: Request, name: str, members: Sequence[Node]) -> CheckResult:
     if not members:
         return note(f"the nodes of partition {name} cannot be seen, so they are not checked")
     with_gpus = [node for node in members if _has_gpus(node, asked)]

@@ -1,6 +1,6 @@
 """Slurm: asked, read and given orders through the executor plugin's own modules; nobody else asks it."""
 
-from snakemake_executor_plugin_submitit.environment import OwnRun, own_run, scrubbed
+from snakemake_executor_plugin_submitit.environment import own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
@@ -11,7 +11,7 @@ from trainrelay.slurm.ask import (
     ping,
     process_tracking,
     requeue,
-    submit,
+    sbatch,
     try_accounting,
 )
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
@@ -26,7 +26,6 @@ __all__ = [
     "ENDED",
     "RUNNING",
     "Node",
-    "OwnRun",
     "OwnStatus",
     "Partition",
     "Queue",
@@ -49,12 +48,12 @@ __all__ = [
     "records",
     "request_of",
     "requeue",
+    "sbatch",
     "sbatch_flags",
     "scrubbed",
     "seconds",
     "shown_job",
     "slurm_resources",
     "states_of",
-    "submit",
     "try_accounting",
 ]

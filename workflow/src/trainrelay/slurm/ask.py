@@ -49,7 +49,7 @@ def process_tracking(deadline_s: float) -> str:
     return next((line[2] for line in words if len(line) == 3 and line[0] == "ProctrackType"), "")
 
 
-def submit(flags: list[str], script: str) -> str:
+def sbatch(flags: list[str], script: str) -> str:
     """The new job's id; the job is no part of one that we may be in. SlurmError says why there is none."""
     said = ask(["sbatch", "--parsable", *flags], text=script, outside=True)
     job_id = said.split("\n")[0].split(";")[0].strip()

@@ -11,12 +11,12 @@ from pathlib import Path
 from trainrelay.supervise import BelievedProgress, Speed, Tail
 from trainrelay.trainers import StepSeen, Trainer
 
-MOST_LOSSES = 40
+MOST_LOSSES = 40  # a character each: the sparkline at its widest
 
-_FIRST_READ_BYTES = 2_000_000  # of a log that is already there, its end
+_FIRST_READ_BYTES = 2_000_000  # the end of a log that is already there: more than 40 lines of any trainer
 
 
-class LogSamples:
+class LogSampler:
     """The last progress lines of a log: the last step, losses, speed."""
 
     def __init__(self, log: Path, trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:

@@ -159,8 +159,8 @@ class _Acquisition:
         if time.monotonic() - self.said_s >= _SAY_S:
             self.said_s = time.monotonic()
             self.say(
-                f"{owner_of(owner)} holds the lease, {concluded.reason}; taken over if its counter does not"
-                f" move for {concluded.wait_s:.0f} s more"
+                f"{owner_of(owner)} holds the lease, {concluded.reason}; taken over if its heartbeat does not"
+                f" change for {concluded.wait_s:.0f} s more"
             )
         self._pause(min(_LOOK_S, owner.beat_s / 4))
 

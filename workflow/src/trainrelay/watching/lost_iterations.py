@@ -7,22 +7,22 @@ from itertools import pairwise
 
 from trainrelay.records import AttemptRecord
 
-Reached = tuple[int, int, int | None]  # epoch, iteration in it, iterations per epoch where known
+LastStep = tuple[int, int, int | None]  # epoch, iteration in it, iterations per epoch where known
 
 
-def reached(attempt: AttemptRecord) -> Reached | None:
+def recorded_last_step(attempt: AttemptRecord) -> LastStep | None:
     """The last step that an attempt's record tells of."""
     if attempt.last_epoch is None or attempt.last_iteration is None:
         return None
     return attempt.last_epoch, attempt.last_iteration, attempt.iters_per_epoch
 
 
-def iterations_lost(attempts: Sequence[AttemptRecord], ends: Mapping[int, Reached]) -> int:
+def iterations_lost(attempts: Sequence[AttemptRecord], ends: Mapping[int, LastStep]) -> int:
     """Iterations past the checkpoint that the next attempt began with; `ends` by number of the attempt."""
     return sum(_lost(ends[one.number], after) for one, after in pairwise(attempts) if one.number in ends)
 
 
-def _lost(end: Reached, after: AttemptRecord) -> int:
+def _lost(end: LastStep, after: AttemptRecord) -> int:
     epoch, iteration, per_epoch = end
     point = after.resumed_from
     if point is None:

@@ -20,7 +20,7 @@ def tell(**said: object) -> None:
     sys.stdout.flush()
 
 
-def imported(name: str) -> None:
+def tell_import(name: str) -> None:
     """Imports a module and tells its version, or why it does not import."""
     tell(importing=name)
     try:
@@ -33,7 +33,7 @@ def imported(name: str) -> None:
         tell(name="cuda", version=str(module.version.cuda or getattr(module.version, "hip", None) or ""))
 
 
-def there(name: str) -> None:
+def tell_presence(name: str) -> None:
     """Tells whether a module could be imported."""
     try:
         found = importlib.util.find_spec(name) is not None
@@ -47,9 +47,9 @@ def main(words: "list[str]") -> None:
     tell(name="python", version=platform.python_version())
     split = words.index("--")
     for word in words[:split]:
-        imported(word)
+        tell_import(word)
     for word in words[split + 1 :]:
-        there(word)
+        tell_presence(word)
     tell(name="end", version="")
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CheckResult:
     """`fix`: nothing should start before; `note`: worth knowing, or a check had to be left out."""
 
     kind: Literal["ok", "note", "fix"]
@@ -19,16 +19,16 @@ class Found:
         return f"{self.kind:4}  " + "".join(char if char.isprintable() else " " for char in text)
 
 
-def ok(what: str) -> Found:
+def ok(what: str) -> CheckResult:
     """All is as it should be."""
-    return Found("ok", what)
+    return CheckResult("ok", what)
 
 
-def note(what: str) -> Found:
+def note(what: str) -> CheckResult:
     """Worth knowing."""
-    return Found("note", what)
+    return CheckResult("note", what)
 
 
-def fix(what: str, how: str) -> Found:
+def fix(what: str, how: str) -> CheckResult:
     """What is wrong, and what to run or to set."""
-    return Found("fix", f"{what}; {how}")
+    return CheckResult("fix", f"{what}; {how}")

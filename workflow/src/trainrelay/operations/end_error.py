@@ -8,18 +8,14 @@ from trainrelay.training.attempts import attempt_log
 from trainrelay.training.state import Facts, relative
 
 
-def ending(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
+def end_error(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
     """The error that says how the newest attempt ended, where to look and what to run, by its record."""
     what = f"{facts.name}: attempt {attempt.number} ended: {attempt.end} ({attempt.reason})."
     log = f"Log: {relative(attempt_log(facts.paths.folder, attempt).absolute())}."
     decision = attempt.decision
     if decision is not None and decision.step == "final" and attempt.end is not None:
-        said = f"{what} {_capital(decision.reason)}. {log} {_capital(decision.what_to_do)}."
-        return ENDS[attempt.end].error(f"{said} Then run the same command again.")
+        why, how = (text[0].upper() + text[1:] for text in (decision.reason, decision.what_to_do))
+        return ENDS[attempt.end].error(f"{what} {why}. {log} {how}. Then run the same command again.")
     done = facts.epochs_done
     where = f"resume after epoch {done}" if done else "start from scratch"
     return Interrupted(f"{what} {log} Run the same command again to {where}.")
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

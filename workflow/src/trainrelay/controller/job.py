@@ -11,13 +11,13 @@ WARNING_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One controller job. `again` is the command line of `trainrelay control`, without the program."""
+class ControllerJob:
+    """`command` is the command line of `trainrelay control`, without the program."""
 
     workdir: str
     python: str
     log_folder: str  # relative to workdir, or absolute
-    again: tuple[str, ...]
+    command: tuple[str, ...]
     time_min: int
     mem_gb: float
     partition: str | None = None
@@ -29,25 +29,24 @@ class Order:
 
 def comment_of(workdir: str) -> str:
     """By what a live controller of a folder is found again."""
-    return (
-        f"trainrelay-controller/{hashlib.sha256(workdir.encode(errors='surrogateescape')).hexdigest()[:32]}"
-    )
+    digest = hashlib.sha256(workdir.encode(errors="surrogateescape")).hexdigest()
+    return f"trainrelay-controller/{digest[:32]}"
 
 
-def sbatch_options(order: Order) -> list[str]:
+def sbatch_options(job: ControllerJob) -> list[str]:
     """Its options for sbatch; the script is the input."""
     chosen = {
-        "partition": order.partition,
-        "account": order.account,
-        "qos": order.qos,
-        "dependency": f"afterany:{order.after}" if order.after else None,
+        "partition": job.partition,
+        "account": job.account,
+        "qos": job.qos,
+        "dependency": f"afterany:{job.after}" if job.after else None,
     }
     return [
-        *("--job-name=trainrelay", f"--comment={comment_of(order.workdir)}"),
-        *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(order.mem_gb * 1000)}M"),
+        *("--job-name=trainrelay", f"--comment={comment_of(job.workdir)}"),
+        *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(job.mem_gb * 1000)}M"),
         # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
-        *(f"--time={order.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),
-        *("--export=ALL", f"--chdir={order.workdir}", f"--output={_log_pattern(order.log_folder)}"),
+        *(f"--time={job.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),
+        *("--export=ALL", f"--chdir={job.workdir}", f"--output={_log_pattern(job.log_folder)}"),
         *(f"--{name}={value}" for name, value in chosen.items() if value),
     ]
 
@@ -62,8 +61,8 @@ def _log_pattern(folder: str) -> str:
     return f"{folder.replace('%', '%%')}/{log_name('%j')}"
 
 
-def job_script(order: Order) -> str:
+def job_script(job: ControllerJob) -> str:
     """What Slurm keeps and runs at each start."""
-    command = shlex.join([order.python, "-m", "trainrelay", *order.again])
+    command = shlex.join([job.python, "-m", "trainrelay", *job.command])
     # A warning that comes before Python listens must not end the job.
-    return "\n".join(["#!/bin/bash", "trap '' USR2", *order.setup, f"exec {command}", ""])
+    return "\n".join(["#!/bin/bash", "trap '' USR2", *job.setup, f"exec {command}", ""])

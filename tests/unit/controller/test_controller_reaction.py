@@ -6,7 +6,7 @@ from signal import SIGINT, SIGTERM, SIGUSR2, Signals
 
 import pytest
 
-from trainrelay.controller.run import Next, meaning
+from trainrelay.controller.run import Reaction, reaction
 from trainrelay.slurm import OwnStatus
 
 
@@ -36,6 +36,6 @@ def own(state: str, reason: str = "None", restarts: int = 0) -> OwnStatus:
     ],
 )
 def test_trainings_end_only_where_the_job_was_cancelled(
-    heard: list[Signals], job: OwnStatus | None, restarts: int, wanted: Next
+    heard: list[Signals], job: OwnStatus | None, restarts: int, wanted: Reaction
 ) -> None:
-    assert meaning(heard, job, restarts) == wanted
+    assert reaction(heard, job, restarts) == wanted

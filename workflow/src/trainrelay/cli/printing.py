@@ -1,13 +1,21 @@
-"""Markdown: rendered on a terminal, as it is everywhere else."""
+"""What verbs print: JSON, or Markdown that is rendered on a terminal."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+import orjson
 
 MOST_COLUMNS = 110  # wider lines of text are hard to read
 
 
-def show(text: str) -> None:
+def print_json(value: Any) -> None:
+    """Indented; what is not finite is null."""
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+
+
+def print_markdown(text: str) -> None:
     """Rendered on a terminal; the text itself into a pipe or a file."""
     if not sys.stdout.isatty():
         print(text, end="")
