@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
 
 _TIMEOUT_S = 90
-_QUEUE_FORMAT = "%A|%T|%r|%N|%k"  # the comment last: it alone may hold anything
+_SEPARATOR = "\x1f"  # paths and comments may hold anything else
+_QUEUE_COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command")
+_QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
+
+# The limits that pass when other jobs end, by Slurm's names; those on a job's size or time never do.
+_JOB_LIMIT = re.compile(r"\b(Assoc|QOS|Max)\w*SubmitJob\w*|\bMaxSubmitJob\w*")
 
 # How Slurm's commands say that they could not ask, as opposed to: asked, and the answer is no.
 _UNREACHABLE = (
@@ -34,13 +41,15 @@ _UNREACHABLE = (
 
 @dataclass(frozen=True)
 class QueueRow:
-    """One job as squeue lists it."""
+    """One job as squeue lists it. `output`, `script`: paths; a pattern in them may be filled in or not."""
 
     job_id: str
     state: str
     reason: str
     nodes: str
     comment: str
+    output: str
+    script: str
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,8 @@ class OwnStatus:
 
 def parse_queue(output: str) -> dict[str, QueueRow]:
     """By job id. Lines of another shape are left out."""
-    rows = (line.strip().split("|", 4) for line in output.splitlines())
-    return {row[0]: QueueRow(*row) for row in rows if len(row) == 5 and row[0].isdigit()}
+    rows = (line.split(_SEPARATOR)[:-1] for line in output.split("\n"))
+    return {row[0]: QueueRow(*row) for row in rows if len(row) == len(_QUEUE_COLUMNS) and row[0].isdigit()}
 
 
 def parse_accounting(output: str) -> dict[str, str]:
@@ -73,7 +82,7 @@ def parse_standing(output: str) -> OwnStatus | None:
 
 def queue() -> dict[str, QueueRow]:
     """Every job of this user, by id, the ones that ended a while ago among them. UnreachableError."""
-    return parse_queue(_ask(["squeue", "--me", "--noheader", "--states=all", f"--format={_QUEUE_FORMAT}"]))
+    return parse_queue(_ask(["squeue", "--me", "--noheader", "--states=all", f"--Format={_QUEUE_FORMAT}"]))
 
 
 def accounting(job_ids: Iterable[str]) -> dict[str, str]:
@@ -97,6 +106,21 @@ def cancel(job_ids: Iterable[str], *options: str) -> None:
         _ask(["scancel", "--quiet", *options, *ids])
 
 
+def put_comment(job_id: str, comment: str) -> None:
+    """RefusedError, UnreachableError."""
+    _ask(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
+
+
+@functools.cache
+def message_timeout_s() -> int:
+    """How long Slurm's commands wait for an answer; Slurm's default if it is not shown. UnreachableError."""
+    try:
+        shown = re.search(r"^MessageTimeout\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
+    except RefusedError:
+        shown = None
+    return int(shown[1]) if shown else 10
+
+
 def requeue(job_id: str) -> None:
     """RefusedError if Slurm does not let this job be requeued; UnreachableError."""
     _ask(["scontrol", "requeue", job_id])
@@ -115,12 +139,14 @@ def _ask(command: list[str]) -> str:
     return asked.stdout
 
 
-def failure(program: str, stderr: str) -> RefusedError | UnreachableError:
+def failure(program: str, stderr: str) -> RefusedError | LimitError | UnreachableError:
     """What a failed command of Slurm meant; its last line says it, the lines before why."""
     lines = [_plain(program, line) for line in stderr.splitlines() if line.strip()]
     said = "; ".join(reversed(lines[-3:])) or "no reason given"
     if program not in {"scontrol", "sbatch"}:
         return UnreachableError(f"{program} failed: {said}")
+    if limit := _JOB_LIMIT.search(said):
+        return LimitError(limit[0])
     known = any(sign in said.lower() for sign in _UNREACHABLE)
     return UnreachableError(f"{program}: {said}") if known else RefusedError(said)
 
