@@ -23,7 +23,7 @@ REFUSED = "do return slurm.ERROR end"
 LOST = (
     "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
 )
-# The first submission alone, or each one while the file is there.
+# The first submission alone.
 FIRST = 'mkdir "$HERE/first" 2>/dev/null'
 
 
@@ -32,7 +32,7 @@ def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
     """In a folder whose name is as hostile as a path may be here."""
     folder = tmp_path / "a |b  'ü,x"
     folder.mkdir()
-    toy = Toy(clean_rig, folder, seconds=3)
+    toy = Toy(clean_rig, folder, seconds=1)
     yield toy
     toy.end()
     clean_rig.heal()
@@ -138,7 +138,7 @@ def test_ctrl_c_before_the_job_appears_leaves_no_job(toy: Toy) -> None:
 
 def killed(toy: Toy) -> int:
     """The first training's job, whose controller was killed with SIGKILL."""
-    toy.seconds = 8
+    toy.seconds = 6
     controller = toy.write().start()
     job = toy.first_training()
     os.killpg(controller.pid, signal.SIGKILL)
@@ -204,6 +204,7 @@ def held_job(rig: Rig) -> int:
     return rig.sbatch("--hold", "--output=/dev/null", "--chdir=/", "--wrap=true")
 
 
+@pytest.mark.long
 def test_a_limit_on_jobs_is_waited_for(toy: Toy) -> None:
     """One line says so; the job is submitted once the limit allows it, and the workflow completes."""
     held = held_job(toy.rig)
