@@ -26,12 +26,12 @@ SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci/run"]
 NOUNS = {"errors", "records"}
 PARTS: dict[str, set[str]] = {
     "errors": set(),
-    "progress": set(),
+    "progress_lines": set(),
     "records": set(),
-    "analysis": {"progress"},
+    "analysis": {"progress_lines"},
     "system": set(),
     "checkpoint": {"system"},
-    "trainers": {"checkpoint", "progress", "system"},
+    "trainers": {"checkpoint", "progress_lines", "system"},
     "config": {"system", "trainers"},
     "slurm": {"config"},
     "training": {"config", "slurm", "system", "trainers"},
@@ -39,12 +39,13 @@ PARTS: dict[str, set[str]] = {
     "dag": {"config", "slurm", "system", "training"},
     "preflight": {"config", "slurm", "trainers"},
     "report": {"analysis"},
-    "supervise": {"checkpoint", "progress", "system", "trainers", "training"},
+    "supervise": {"checkpoint", "progress_lines", "system", "trainers", "training"},
     "watching": {"config", "supervise", "trainers", "training"},
     "operations": {
         "analysis",
         "checkpoint",
         "config",
+        "controller",
         "preflight",
         "report",
         "slurm",
@@ -176,8 +177,19 @@ def test_nobody_imports_the_command_line() -> None:
     assert importers <= {"__main__", "cli"}
 
 
+def test_no_verb_imports_another_verb() -> None:
+    """What two verbs share is in one of these modules of the command line, or in operations."""
+    shared = {"arguments", "common", "controller_job", "printing"}
+    verbs = {path.stem for path in LIBRARY.glob("cli/*.py")} - shared - {"__init__"}
+    assert {"plan", "stage", "submit"} <= verbs
+    for verb in verbs:
+        names = imported(LIBRARY / f"cli/{verb}.py")
+        used = {name.split(".")[1] for name in names if name.startswith("cli.")}
+        assert used <= shared, f"cli/{verb}.py imports {sorted(used - shared)}"
+
+
 # Of these each module is a door of its own: who asks for one of them does not load the others.
-SHELVES = {"operations", "progress", "system", "training"}
+SHELVES = {"operations", "progress_lines", "system", "training"}
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,8 @@ def table(config: Config) -> dict[str, Any]:
         asked = {key: ask(wildcards) for key, ask in resources[stage].items()}
         return {
             "cores": cores(StageContext(config, run, stage)),
-            "earlier": dag.earlier(config, run, stage),
-            "promoted_to": dag.promoted_to(config, run, stage),
+            "earlier": dag.train_input(config, run, stage),
+            "promoted_to": dag.promotion_param(config, run, stage),
             "params": [param(wildcards) for param in params[stage]],
             "resources": asked,
             "message": plans.message(run, stage, asked),
@@ -155,7 +155,7 @@ def table(config: Config) -> dict[str, Any]:
         "runs": {name: list(run.stages) for name, run in config.runs.items()},
         "params": {stage: len(asked) for stage, asked in params.items()},
         "resources": {stage: list(asked) for stage, asked in resources.items()},
-        "reported": {run: dag.reported(config, run) for run in config.runs},
+        "reported": {run: dag.report_input(config, run) for run in config.runs},
         "stages": {
             f"{name}/{stage}": answers(name, stage)
             for name, run in config.runs.items()

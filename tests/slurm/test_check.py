@@ -11,7 +11,7 @@ import pytest
 from slurm.rig import Rig
 from support.project import Project, make_project
 from trainrelay.config import Resources, Site
-from trainrelay.preflight import asked_of, partition_checks, request_check
+from trainrelay.preflight import node_request, partition_checks, request_check
 from trainrelay.slurm import nodes, partitions
 from trainrelay.slurm.flags import sbatch_flags
 
@@ -82,7 +82,7 @@ def test_what_it_has_not_is_to_be_problems(
         monkeypatch.setenv(name, value)
     asked = Resources(**{"gpu": 8, "gpu_model": "a40", "runtime_min": 15, **resources})
     found = [
-        *partition_checks(asked_of(asked, Site(), 2), partitions(), nodes()),
+        *partition_checks(node_request(asked, Site(), 2), partitions(), nodes()),
         request_check(sbatch_flags(asked, Site(), 2), datetime.now()),
     ]
     problems = [one.line() for one in found if one.kind == "fix"]

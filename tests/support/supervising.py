@@ -22,7 +22,7 @@ from rich.console import Console
 
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord, EpochBases
-from trainrelay.supervise import Lease, StageJob, acquire, process, recover, roll, train
+from trainrelay.supervise import Lease, StageJob, acquire, process, process_list, recover, train
 from trainrelay.supervise.attempt import Surroundings, attempt
 from trainrelay.supervise.display import display
 from trainrelay.supervise.stop import stop_requests
@@ -114,7 +114,8 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
     )
     job = replace(job, **changes)
     # DETR's way to count is taken as told, unless a test wants it learned.
-    return job if job.learns_base else job.counting(job.trainer.epoch_bases or EpochBases(printed=0, saved=1))
+    bases = job.trainer.epoch_bases or EpochBases(printed=0, saved=1)
+    return job if job.learns_base else job.with_bases(bases)
 
 
 def cleared(job: StageJob) -> StageJob:
@@ -138,11 +139,11 @@ def trainers(folder: Path) -> list[int]:
     return found
 
 
-class Alone:
+class Alone(Lease):
     """The lease of a supervisor that nobody competes with."""
 
-    owner = "0" * 32
-    lost: str | None = None
+    def __init__(self) -> None:
+        self.owner, self.lost = "0" * 32, None
 
     def guard(self) -> None:
         """Nobody took it over."""
@@ -214,7 +215,7 @@ def _main() -> None:
     spec = json.loads(sys.argv[1])
     spec_launch, leased = spec.pop("launch", False), spec.pop("leased", False)
     wrapped, beat_s = spec.pop("cleared", False), spec.pop("beat_s", 10.0)
-    roll._LOOK_S = spec.pop("look_s", roll._LOOK_S)
+    process_list._LOOK_S = spec.pop("look_s", process_list._LOOK_S)
     recover._LOOK_S = 0.1
     if spec.pop("kills_nothing", False):  # in place of a frozen cgroup
         process._send = lambda *_: None

@@ -24,7 +24,7 @@ rule analyze:
 
 rule report:
     input:
-        lambda w: dag.reported(CONFIG, w.run),
+        lambda w: dag.report_input(CONFIG, w.run),
     output:
         report(
             f"{OUT}/{{run}}/report.html",

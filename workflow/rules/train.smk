@@ -7,7 +7,7 @@ for stage_name in CONFIG.stage_names:
         name:
             f"train_{stage_name}"
         input:
-            lambda w, s=stage_name: dag.earlier(CONFIG, w.run, s),
+            lambda w, s=stage_name: dag.train_input(CONFIG, w.run, s),
         output:
             f"{OUT}/{{run}}/{stage_name}/train.json",
         log:
@@ -52,7 +52,7 @@ for stage_name in CONFIG.stage_names:
         conda:
             "../../envs/controller.yaml"
         params:
-            lambda w, s=stage_name: dag.promoted_to(CONFIG, w.run, s),
+            lambda w, s=stage_name: dag.promotion_param(CONFIG, w.run, s),
             where=f"{{run}}/{stage_name}",
             command=lambda w, input: COMMAND,
             config=lambda w, input: CONFIG_FILE,

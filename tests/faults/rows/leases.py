@@ -52,7 +52,7 @@ def _refused(bench: Bench, **env: str) -> float:
     text = f"it said:\n{launch.text}"
     assert launch.process.returncode == 2, f"exit status {launch.process.returncode}; {text}"
     pid, last = bench.attempts()[0].supervisor_pid, launch.text.strip().splitlines()[-1]
-    said = rf"trainrelay: {STAGE} is training already: the supervisor on node9 \(pid {pid}\b.* counter moves;"
+    said = rf"trainrelay: {STAGE} is training already: the supervisor on node9 \(pid {pid}\b.* changes;"
     assert re.match(said, last), f"its last line does not name the owner and why it lives; {text}"
     assert last.endswith(f"trainrelay stop {STAGE}"), f"its last line does not say what to run; {text}"
     assert not re.search(TAKES_OVER, launch.text), text

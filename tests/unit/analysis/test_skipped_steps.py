@@ -11,7 +11,7 @@ from support.metriclogger_logs import write_metriclogger_json, write_metriclogge
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.analysis import analyze
 from trainrelay.analysis.readers import read
-from trainrelay.progress.overflow import LINES
+from trainrelay.progress_lines.not_finite import LOST_AFTER_LINES
 
 FP16 = "fp16 = dict(loss_scale='dynamic')\n"
 INVALID = "ValueError: matrix contains invalid numeric entries"
@@ -65,7 +65,7 @@ def test_a_switch_that_is_off_is_no_mixed_precision(tmp_path, config):
 @pytest.mark.parametrize("config", ["", FP16])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_one_that_stays_so_to_the_end_blocks(tmp_path, config, value):
-    last = range(STEPS - 10 * LINES + 10, STEPS + 1)
+    last = range(STEPS - 10 * LOST_AFTER_LINES + 10, STEPS + 1)
     finding, analysis = told(tmp_path, at(last, value), config)
     assert (finding.severity, finding.blocking, analysis.verdict.kind) == ("critical", True, "failed")
     assert "stays so to the end" in finding.message
@@ -73,7 +73,7 @@ def test_one_that_stays_so_to_the_end_blocks(tmp_path, config, value):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_few_last_lines_are_a_warning_only_where_a_scaler_is_known_to_skip(tmp_path, value):
-    last = range(STEPS - 10 * LINES + 20, STEPS + 1)
+    last = range(STEPS - 10 * LOST_AFTER_LINES + 20, STEPS + 1)
     known = told(tmp_path, at(last, value), FP16)[0]
     assert (known.severity, known.blocking) == ("warning", False)
     skipped_before = told(tmp_path, at({50, *last}, value))[0]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.stage_on_disk import OnDisk
-from trainrelay.cli import accept
+from trainrelay.cli import common
+from trainrelay.cli.stage import accept
 from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.operations.report import write_report
@@ -31,9 +32,9 @@ def accepted(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch, retrain: bool = False, config: Config | None = None
 ) -> None:
     config = config or disk.config()
-    monkeypatch.setattr(accept, "configured", lambda _: config)
+    monkeypatch.setattr(common, "configured", lambda _: config)
     said = {"where": "r/s", "reason": "I know", "retrain": retrain}
-    accept.run(argparse.Namespace(**said))
+    accept(argparse.Namespace(**said))
 
 
 def test_what_nothing_blocks_needs_no_word(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:

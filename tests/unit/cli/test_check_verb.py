@@ -13,11 +13,11 @@ import yaml
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import main
-from trainrelay.cli.check import every_stage
+from trainrelay.cli.common import every_stage
 from trainrelay.config import parse
 from trainrelay.errors import SlurmError
 from trainrelay.operations import check
-from trainrelay.preflight import Found, fix, ok
+from trainrelay.preflight import CheckResult, fix, ok
 from trainrelay.slurm import Node, Partition
 
 NODE = Node("n1", frozenset({"gpu"}), {"a40": 8}, frozenset(), 64, 256_000, True)
@@ -47,12 +47,12 @@ def typed(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> Typed:
 
 
 @pytest.fixture
-def slurm(monkeypatch: pytest.MonkeyPatch, typed: Typed) -> dict[str, Found]:
+def slurm(monkeypatch: pytest.MonkeyPatch, typed: Typed) -> dict[str, CheckResult]:
     """A Slurm whose answers may be changed."""
     answers = {"ping": ok("Slurm answers"), "request": ok("Slurm accepts the request")}
     monkeypatch.setattr(check, "installed", lambda: True)
-    monkeypatch.setattr(check, "answers_check", lambda: answers["ping"])
-    monkeypatch.setattr(check, "account_check", lambda: ok("accounting"))
+    monkeypatch.setattr(check, "slurmctld_check", lambda: answers["ping"])
+    monkeypatch.setattr(check, "accounting_check", lambda: ok("accounting"))
     monkeypatch.setattr(check, "request_check", lambda *_: answers["request"])
     monkeypatch.setattr(check, "partitions", lambda: [Partition("gpu", True, True, None)])
     monkeypatch.setattr(check, "nodes", lambda: [NODE])
@@ -107,7 +107,7 @@ def test_an_initial_checkpoint_of_the_trainers_own_config_is_looked_for(
 
 
 def test_a_complete_stage_needs_no_check(
-    typed: Typed, disk: OnDisk, slurm: dict[str, Found], capsys: pytest.CaptureFixture[str]
+    typed: Typed, disk: OnDisk, slurm: dict[str, CheckResult], capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk.train()
     slurm["request"] = fix("refused", "x")
@@ -124,7 +124,7 @@ def test_what_would_be_refused_by_the_plan_is_to_be_fixed(
 
 
 def test_with_slurm_folders_partition_and_request_are_checked(
-    typed: Typed, slurm: dict[str, Found], capsys: pytest.CaptureFixture[str]
+    typed: Typed, slurm: dict[str, CheckResult], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert typed(resources={"gpu": 8, "gpu_model": "a40"}) == 0
     out = capsys.readouterr().out
@@ -135,7 +135,7 @@ def test_with_slurm_folders_partition_and_request_are_checked(
 
 
 def test_a_slurm_that_does_not_answer_is_asked_nothing_more(
-    typed: Typed, slurm: dict[str, Found], capsys: pytest.CaptureFixture[str]
+    typed: Typed, slurm: dict[str, CheckResult], capsys: pytest.CaptureFixture[str]
 ) -> None:
     slurm["ping"] = fix("Slurm does not answer", "try again later")
     assert typed() == 2
@@ -146,7 +146,10 @@ def test_a_slurm_that_does_not_answer_is_asked_nothing_more(
 
 
 def test_partitions_that_cannot_be_seen_are_one_line(
-    typed: Typed, slurm: dict[str, Found], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    typed: Typed,
+    slurm: dict[str, CheckResult],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def hidden() -> list[Partition]:
         raise SlurmError("scontrol: Access/permission denied")
@@ -168,7 +171,7 @@ def test_runs_with_the_same_python_are_asked_for_together(
 ) -> None:
     asked: list[str] = []
 
-    def interpreter_check(request: Any, *_: object) -> Found:
+    def interpreter_check(request: Any, *_: object) -> CheckResult:
         asked.append(request.interpreter)
         return ok("imports torch")
 

@@ -59,7 +59,7 @@ def test_what_is_no_log_is_refused_with_advice_to_explain_another(name, said, tm
     (tmp_path / "prose.log").write_text("hello\n")
     assert main(["explain", name]) == 2
     caught = capsys.readouterr()
-    assert f"{name}: " in caught.err + caught.out
+    assert f"trainrelay: {name}" in caught.err + caught.out
     assert said in caught.err + caught.out
     assert "run `trainrelay explain LOG" in caught.err + caught.out
     assert "analyze" not in caught.err + caught.out

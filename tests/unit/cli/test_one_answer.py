@@ -16,7 +16,8 @@ from support import detr_like
 from support.mmcv_logs import write_mmcv_log
 from support.toy_project import arguments
 from trainrelay.checkpoint import inspect
-from trainrelay.cli import accept
+from trainrelay.cli import common
+from trainrelay.cli.stage import accept
 from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.errors import Refusal
 from trainrelay.operations.promote import promote_stage
@@ -113,8 +114,8 @@ def stage(tmp_path: Path) -> OneFile:
 
 
 def accepted(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accept, "configured", lambda _: config)
-    accept.run(arguments(reason="as it is", retrain=False))
+    monkeypatch.setattr(common, "configured", lambda _: config)
+    accept(arguments(reason="as it is", retrain=False))
 
 
 def further(stage: OneFile) -> None:

@@ -80,7 +80,9 @@ def written(disk: OnDisk, config: Config) -> Path:
 def test_the_sum_names_what_is_not_in_it(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
     measured(disk)
     assert main(["plan", "--configfile", str(written(disk, two_stages(disk)))]) == 0
-    assert capsys.readouterr().out.endswith("\n\nin all 8.0 GPU-hours still to spend, without r/t\n")
+    assert capsys.readouterr().out.endswith(
+        "\n\nin all 8.0 GPU-hours still to spend; not counting r/t, whose cost is unknown\n"
+    )
 
 
 def test_a_stage_that_waits_for_another_is_not_asked_for(
@@ -137,7 +139,7 @@ def test_sentences_are_broken_at_a_terminals_edge_and_commands_never(
     argv = shlex.join(planned.launch.argv)
     assert any(line.startswith("  command  ") and line.endswith(argv) for line in lines)
     widest = max(columns, 40)
-    sentences = [line for line in lines if not line.startswith(("  sbatch", "  folder", "  command"))]
+    sentences = [line for line in lines if not line.startswith(("  sbatch", "  cwd", "  command"))]
     assert all(len(line) <= widest or " " not in line[11:].strip() for line in sentences)
     assert any(line.startswith(" " * 11) for line in lines) == (columns < 200)
 

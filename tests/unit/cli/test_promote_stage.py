@@ -12,7 +12,8 @@ import pytest
 
 from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay import checkpoint
-from trainrelay.cli import accept
+from trainrelay.cli import common
+from trainrelay.cli.stage import accept
 from trainrelay.config import Config
 from trainrelay.errors import Refusal
 from trainrelay.operations.promote import promote_stage, refuse_foreign_target
@@ -229,8 +230,8 @@ def test_epochs_lowered_below_what_is_kept_is_one_answer_from_plan_train_and_pro
     for verb in (train_stage, promote_stage):
         with pytest.raises(Refusal, match=re.escape(said)):
             verb(StageContext(lowered(disk), "r", "s"))
-    monkeypatch.setattr(accept, "configured", lambda _: lowered(disk))
-    accept.run(argparse.Namespace(where="r/s", reason="I want it as it is", retrain=False))
+    monkeypatch.setattr(common, "configured", lambda _: lowered(disk))
+    accept(argparse.Namespace(where="r/s", reason="I want it as it is", retrain=False))
     train_stage(StageContext(lowered(disk), "r", "s"))
     promote_stage(StageContext(lowered(disk), "r", "s"))
     assert target(disk).read_bytes() == WEIGHTS

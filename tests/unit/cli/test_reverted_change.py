@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.toy_project import ToyByRate, ToyProject, arguments, make_checkout
-from trainrelay.cli import accept
+from trainrelay.cli import common
+from trainrelay.cli.stage import accept
 from trainrelay.errors import Refusal, UserError
 from trainrelay.operations import restore, train
 from trainrelay.records import Identity, Owner, Takeover
@@ -144,8 +145,8 @@ class TestAnotherFile:
         self, toy: ToyProject, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put_there(toy, 0.2)
-        monkeypatch.setattr(accept, "configured", lambda _: toy.config())
-        accept.run(arguments(reason="it is the better one", retrain=False))
+        monkeypatch.setattr(common, "configured", lambda _: toy.config())
+        accept(arguments(reason="it is the better one", retrain=False))
         toy.train()
         toy.promote()
         assert sha256_of(toy.target).sha256 == weights(toy, 0.2)
@@ -154,8 +155,8 @@ class TestAnotherFile:
         self, toy: ToyProject, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put_there(toy, 0.2)
-        monkeypatch.setattr(accept, "configured", lambda _: toy.config())
-        accept.run(arguments(reason="good enough", retrain=False))
+        monkeypatch.setattr(common, "configured", lambda _: toy.config())
+        accept(arguments(reason="good enough", retrain=False))
         toy.train(epochs=4)
         toy.promote(epochs=4)
         assert sha256_of(toy.target).sha256 == weights(toy, 0.1, epoch=4)

@@ -20,7 +20,7 @@ from trainrelay.errors import Interrupted, UserError
 from trainrelay.operations.stop import stop_stage
 from trainrelay.records import AttemptRecord, Place
 from trainrelay.supervise import acquire, order_file
-from trainrelay.supervise.ask import read_order
+from trainrelay.supervise.stop_file import read_order
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training.context import StageContext
 
@@ -121,7 +121,7 @@ def test_a_silent_owner_on_another_host_is_told_as_what_is_known(disk: OnDisk) -
     lease._beater.join()
     with pytest.raises(
         UserError,
-        match=r"the supervisor on node7 .* cannot be heard: its counter did not move.*; the stop request"
+        match=r"the supervisor on node7 .* cannot be heard: its heartbeat did not change.*; the stop request"
         " stays, so it stops if it comes back; if it does not, the next snakemake takes the stage over",
     ):
         stop(disk.config())

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from trainrelay.cli import main, submit
+from trainrelay.cli import controller_job, main
 from trainrelay.cli.arguments import parser
-from trainrelay.controller import Order, locks
+from trainrelay.controller import ControllerJob, locks
 from trainrelay.errors import SlurmError, UserError
+from trainrelay.operations import submit
 from trainrelay.slurm import Job, Partition
 
 CONFIG = """\
@@ -51,8 +52,8 @@ def asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
     return calls
 
 
-def order(*words: str) -> Order:
-    return submit.order_of(parser().parse_args(["submit", *words]))
+def job(*words: str) -> ControllerJob:
+    return controller_job.job_of(parser().parse_args(["submit", *words]))
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -110,7 +111,7 @@ def test_a_folder_that_a_person_works_in_is_left_alone(
     lock.write_text("x")
     assert main(["submit"]) == 2
     assert "run: snakemake --unlock" in capsys.readouterr().err
-    locks.write_note("5", locks.found())  # a controller job that is no more held it
+    locks.write_note("5", locks.lock_files())  # a controller job that is no more held it
     assert main(["submit"]) == 0
     assert len(asked) == 1
 
@@ -150,24 +151,24 @@ def test_an_answer_without_a_number_is_no_job(
 ) -> None:
     monkeypatch.setattr(submit, "ask", lambda *_, **__: said)
     with pytest.raises(SlurmError, match="gave no job number"):
-        submit.submitted(order())
+        submit.submit(job())
 
 
 def test_what_is_typed_goes_before_the_section_controller_and_that_before_the_site(folder: Path) -> None:
-    assert (order().partition, order().time_min, order().mem_gb) == (None, 600, 4.0)
+    assert (job().partition, job().time_min, job().mem_gb) == (None, 600, 4.0)
     (folder / "site.yaml").write_text("partition: gpu\naccount: me\nqos: high\nsetup: [module load x]\n")
-    plain = order()
+    plain = job()
     assert (plain.partition, plain.account, plain.qos) == ("gpu", "me", "high")
     assert (plain.time_min, plain.setup) == (600, ("module load x",))
     site = (folder / "site.yaml").read_text()
     (folder / "site.yaml").write_text(
         site + "controller: {partition: cpu, qos: low, time_min: 30, mem_gb: 1.5}\n"
     )
-    own = order()
+    own = job()
     assert (own.partition, own.account, own.qos, own.time_min, own.mem_gb) == ("cpu", "me", "low", 30, 1.5)
-    typed = order("--partition", "x", "--time-min", "60", "--mem-gb", "2")
+    typed = job("--partition", "x", "--time-min", "60", "--mem-gb", "2")
     assert (typed.partition, typed.time_min, typed.mem_gb) == ("x", 60, 2.0)
-    assert typed.again[:6] == (
+    assert typed.command[:6] == (
         "control",
         "--configfile",
         "config.yaml",
@@ -180,18 +181,18 @@ def test_what_is_typed_goes_before_the_section_controller_and_that_before_the_si
 @pytest.mark.parametrize("words", [("--time-min", "4"), ("--mem-gb", "-1"), ("--mem-gb", "nan")])
 def test_what_makes_no_sense_is_refused(folder: Path, words: tuple[str, str]) -> None:
     with pytest.raises(UserError, match=words[0]):
-        order(*words)
+        job(*words)
 
 
 def test_snakemakes_own_arguments_stand_behind_two_dashes(folder: Path) -> None:
-    assert submit.snakemake_arguments(arguments()) == ["--profile", "slurm"]
+    assert controller_job.snakemake_arguments(arguments()) == ["--profile", "slurm"]
     words = ["--profile", "slurm-chain", "--until", "train_s", "-n"]
-    assert submit.snakemake_arguments(arguments("--", *words)) == words
-    assert order("--", *words).again[-6:] == ("--", *words)
+    assert controller_job.snakemake_arguments(arguments("--", *words)) == words
+    assert job("--", *words).command[-6:] == ("--", *words)
 
 
 def test_another_config_is_snakemakes_config_too(folder: Path) -> None:
     other = ("--configfile", "demo.yaml")
-    assert submit.snakemake_arguments(arguments(*other)) == ["--profile", "slurm", *other]
+    assert controller_job.snakemake_arguments(arguments(*other)) == ["--profile", "slurm", *other]
     given = ["--configfile", "mine.yaml"]
-    assert submit.snakemake_arguments(arguments(*other, "--", *given)) == given
+    assert controller_job.snakemake_arguments(arguments(*other, "--", *given)) == given

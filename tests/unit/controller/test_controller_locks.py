@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.controller import locked_by_another, locks
+from trainrelay.controller import lock_state, locks
 
 LOCK = ".snakemake/locks/0.output.lock"
 
@@ -19,43 +19,43 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_no_lock_needs_nothing(folder: Path) -> None:
-    assert locked_by_another("7", ["7"]) is None
+    assert lock_state("7", ["7"]) == "none"
     (folder / ".snakemake/locks").rmdir()
-    assert locked_by_another("7", ["7"]) is None
+    assert lock_state("7", ["7"]) == "none"
 
 
 def test_a_lock_of_a_person_stays(folder: Path) -> None:
     (folder / LOCK).write_text("x")
-    assert locked_by_another("7", ["7"]) is True
+    assert lock_state("7", ["7"]) == "held"
 
 
 def test_our_own_lock_of_an_earlier_run_is_taken_away(folder: Path) -> None:
     (folder / LOCK).write_text("x")
-    locks.write_note("7", locks.found())
-    assert locked_by_another("7", ["7"]) is False
+    locks.write_note("7", locks.lock_files())
+    assert lock_state("7", ["7"]) == "stale"
 
 
 def test_the_lock_of_a_job_that_is_no_more_is_taken_away_and_of_a_live_one_never(folder: Path) -> None:
     (folder / LOCK).write_text("x")
-    locks.write_note("6", locks.found())
-    assert locked_by_another("7", ["7"]) is False
-    assert locked_by_another("7", ["6", "7"]) is True
+    locks.write_note("6", locks.lock_files())
+    assert lock_state("7", ["7"]) == "stale"
+    assert lock_state("7", ["6", "7"]) == "held"
 
 
 def test_a_lock_that_a_person_made_after_our_job_died_stays(folder: Path) -> None:
     (folder / LOCK).write_text("x")
-    locks.write_note("6", locks.found())
+    locks.write_note("6", locks.lock_files())
     (folder / LOCK).unlink()
     (folder / "other").touch()  # so that the new file is not given the old one's inode
     (folder / LOCK).write_text("x")
-    assert locked_by_another("7", ["7"]) is True
+    assert lock_state("7", ["7"]) == "held"
 
 
 def test_a_second_lock_beside_ours_keeps_both(folder: Path) -> None:
     (folder / LOCK).write_text("x")
-    locks.write_note("6", locks.found())
+    locks.write_note("6", locks.lock_files())
     (folder / ".snakemake/locks/1.output.lock").write_text("y")
-    assert locked_by_another("7", ["7"]) is True
+    assert lock_state("7", ["7"]) == "held"
 
 
 def test_what_ended_well_leaves_no_note(folder: Path) -> None:

@@ -17,7 +17,7 @@ from trainrelay.slurm import Job
 pytestmark = pytest.mark.process
 
 NAP = "import time; time.sleep(600)"
-Watch = Callable[..., run._Watch]
+Watch = Callable[..., run._SnakemakeRun]
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> W
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "_LAST_WORDS_S", 0.0)
 
-    def make(code: str, *heard: signal.Signals) -> run._Watch:
+    def make(code: str, *heard: signal.Signals) -> run._SnakemakeRun:
         child = subprocess.Popen([sys.executable, "-c", code])
-        return run._Watch(child, "7", run.Heard(list(heard)), lambda _job: "8", said.append)
+        return run._SnakemakeRun(child, "7", run.ReceivedSignals(list(heard)), lambda _job: "8", said.append)
 
     return make
 
@@ -121,7 +121,7 @@ def test_the_lock_is_noted_while_it_is_held_and_forgotten_with_it(watch: Watch, 
     (tmp_path / ".snakemake/locks").rmdir()
     assert watch(code.format("os.kill(os.getpid(), 9)")).to_its_end() == 137
     assert note.exists()
-    assert locks.locked_by_another("8", []) is False
+    assert locks.lock_state("8", []) == "stale"
 
 
 def test_it_runs_only_as_a_job_and_only_where_no_older_one_does(

@@ -40,7 +40,7 @@ def test_a_shared_folder_is_ok_and_a_local_one_likely_a_mistake() -> None:
     folders = {"out": Path("/home/me/runs"), "this folder": Path("/home/me"), "checkout": Path("/opt/uniad")}
     assert [found.line() for found in folder_checks(folders, KNOWN)] == [
         "ok    on a file system of type nfs4 (mounted at /home): this folder /home/me",
-        "note  checkout /opt/uniad: on overlay (mounted at /), as a rule this machine's own; unless every"
+        "note  checkout /opt/uniad: on overlay (mounted at /), usually only on this machine; unless every"
         " node sees it, likely a mistake: move it to a shared file system",
     ]
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from support.project import REPOSITORY
-from trainrelay.preflight import Found, interpreter_check
-from trainrelay.preflight.inside import MARK
-from trainrelay.preflight.interpreter import Needs, Told, judge, read_told
+from trainrelay.preflight import CheckResult, interpreter_check
+from trainrelay.preflight.interpreter import PythonAnswers, PythonNeeds, judge_answers, read_answers
+from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest
 
 MMCV, METRICLOGGER = TRAINERS["mmcv"], TRAINERS["metriclogger"]
-NEEDS = Needs("/env/bin/python", "torch.distributed.run", "cuda", "/uniad")
+NEEDS = PythonNeeds("/env/bin/python", "torch.distributed.run", "cuda", "/uniad")
 VERSIONS = {"python": "3.8.20", "torch": "1.9.1+cu111", "cuda": "11.1", "mmcv": "1.4.0"}
 THERE = {"torch.distributed.run": True, "mmcv._ext": True}
-GOOD = Told(VERSIONS, {}, THERE, ended=True)
+GOOD = PythonAnswers(VERSIONS, {}, THERE, ended=True)
 
 
 def request_for(root: Path, interpreter: str = sys.executable) -> LaunchRequest:
@@ -38,11 +38,11 @@ def request_for(root: Path, interpreter: str = sys.executable) -> LaunchRequest:
     )
 
 
-def judged(told: Told, needs: Needs = NEEDS, status: int | None = 0) -> Found:
-    return judge(needs, MMCV, told, status, 120.0)
+def judged(answers: PythonAnswers, needs: PythonNeeds = NEEDS, status: int | None = 0) -> CheckResult:
+    return judge_answers(needs, MMCV, answers, status, 120.0)
 
 
-def with_versions(**versions: str) -> Told:
+def with_versions(**versions: str) -> PythonAnswers:
     return replace(GOOD, versions={**VERSIONS, **versions})
 
 
@@ -88,7 +88,7 @@ def test_what_hangs_and_what_dies_is_named() -> None:
         "/env/bin/python: import mmcv has not come back after 120 s; it said: Bus error; try it yourself"
     )
     assert "ended in import mmcv with signal 11" in judged(begun, status=-11).what
-    assert "ended in its start with exit status 1" in judged(Told(), status=1).what
+    assert "ended in its start with exit status 1" in judged(PythonAnswers(), status=1).what
 
 
 def test_only_whole_answers_behind_the_mark_count() -> None:
@@ -96,8 +96,8 @@ def test_only_whole_answers_behind_the_mark_count() -> None:
         f'{MARK}{{"name": "python", "version": "3.8"}}\n{MARK}{{"importing": "torch"}}\n'
         f'{MARK}not json\n{MARK}[1]\n  a trainer\'s own words \n{MARK}{{"importing": 3'
     )
-    told = read_told(said)
-    assert told == Told({"python": "3.8"}, {}, {}, "torch", False, "a trainer's own words")
+    told = read_answers(said)
+    assert told == PythonAnswers({"python": "3.8"}, {}, {}, "torch", False, "a trainer's own words")
 
 
 @pytest.mark.process
@@ -135,8 +135,8 @@ def test_an_interpreter_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 def test_the_script_speaks_the_oldest_python_that_a_trainer_may_run() -> None:
-    source = (REPOSITORY / "workflow/src/trainrelay/preflight/inside.py").read_text()
-    compile(source, "inside.py", "exec")
+    source = (REPOSITORY / "workflow/src/trainrelay/preflight/interpreter_script.py").read_text()
+    compile(source, "interpreter_script.py", "exec")
     import ast  # noqa: PLC0415
 
     ast.parse(source, feature_version=(3, 8))

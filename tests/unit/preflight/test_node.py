@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.preflight import too_few_cores, too_few_gpus, visible_gpus
+from trainrelay.preflight.node import too_few_cores, too_few_gpus, visible_gpus
 
 Driver = Callable[[str, int], None]
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 
 from trainrelay.config import Resources, Site
-from trainrelay.preflight.cluster import Asked, asked_of, partition_checks
+from trainrelay.preflight.cluster import NodeRequest, node_request, partition_checks
 from trainrelay.slurm import Node, Partition
 
-ASKED = Asked("gpu", 1, 8, "a40", False, 40, 240_000, 10080)
+ASKED = NodeRequest("gpu", 1, 8, "a40", False, 40, 240_000, 10080)
 GPU = Partition("gpu", True, True, None)
 SHORT = Partition("short", False, True, 60)
 A40 = Node("n1", frozenset({"gpu", "short"}), {"a40": 8}, frozenset({"a40"}), 64, 256_000, True)
 H100 = replace(A40, name="n2", gpus={"h100": 4})
 
 
-def lines(asked: Asked, *nodes: Node, partitions: tuple[Partition, ...] = (GPU, SHORT)) -> list[str]:
+def lines(asked: NodeRequest, *nodes: Node, partitions: tuple[Partition, ...] = (GPU, SHORT)) -> list[str]:
     return [found.line() for found in partition_checks(asked, partitions, nodes)]
 
 
@@ -99,6 +99,6 @@ def test_a_name_with_escapes_reaches_no_terminal() -> None:
 
 def test_the_site_fills_what_a_stage_leaves_open() -> None:
     site = Site(partition="all", gpu_dialect="gres-constraint")
-    asked = asked_of(Resources(gpu=8, gpu_model="a40", mem_gb=240.0), site, 40)
-    assert asked == Asked("all", 1, 8, "a40", True, 40, 240_000, None)
-    assert asked_of(Resources(partition="mine"), site, 1).partition == "mine"
+    asked = node_request(Resources(gpu=8, gpu_model="a40", mem_gb=240.0), site, 40)
+    assert asked == NodeRequest("all", 1, 8, "a40", True, 40, 240_000, None)
+    assert node_request(Resources(partition="mine"), site, 1).partition == "mine"

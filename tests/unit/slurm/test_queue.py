@@ -12,7 +12,7 @@ from snakemake_executor_plugin_submitit.identity import slug
 from trainrelay.errors import SlurmError
 from trainrelay.slurm import Queue, Waiting, job_name
 from trainrelay.slurm.queue import read_waiting
-from trainrelay.watching import StageRow, queued
+from trainrelay.watching import StageRow, with_queued_job
 
 JOB = Waiting("17", "Priority", "train_stage1_run=uniad_", "/data/my | project")
 
@@ -48,10 +48,10 @@ def test_slurm_is_asked_now_and_then_and_its_silence_is_no_answer() -> None:
 def test_only_a_stage_that_nobody_trains_is_called_queued() -> None:
     """A job that was requeued may be listed as waiting while its former run is still followed."""
     fresh = StageRow("uniad", "stage1", "fresh", "nothing trained yet")
-    row = queued(fresh, "17", "Priority")
+    row = with_queued_job(fresh, "17", "Priority")
     assert (row.label, row.reason) == (
         "queued",
         "job 17 waits in Slurm's queue (Priority); nothing trained yet",
     )
     running = replace(fresh, label="running")
-    assert queued(running, "17", "Priority") is running
+    assert with_queued_job(running, "17", "Priority") is running

@@ -20,8 +20,8 @@ from trainrelay.supervise.decide import (
     Step,
     StopResumably,
     after_probe,
+    decision_of,
     next_step,
-    recorded,
 )
 
 LADDER = ("nccl", "nccl-no-p2p", "gloo")
@@ -54,7 +54,7 @@ def shape(step: Step) -> tuple[object, ...]:
         case StopResumably():
             return ("stop",)
         case _:
-            return (recorded(step).step,)
+            return (decision_of(step).step,)
 
 
 AT_ONCE = ("again", "nccl", "at once")

@@ -118,8 +118,8 @@ def test_what_the_config_says_is_taken_and_proves_the_resume(tmp_path: Path, num
     """Said to count finished epochs, a trainer that counts from 0 is found to have resumed elsewhere."""
     job = job_of(tmp_path, numbered, saved=1, die="after-save:2")
     told = replace(job, learns_base=False)
-    right = told.counting(EpochBases(saved=1))
-    wrong = told.counting(EpochBases(saved=0))
+    right = told.with_bases(EpochBases(saved=1))
+    wrong = told.with_bases(EpochBases(saved=0))
     outcome, _, _ = trained(replace(wrong, stage_dir=tmp_path / "other"))
     assert outcome.attempt.end == "not-resumed"
     for path in job.work_dirs.current.iterdir():

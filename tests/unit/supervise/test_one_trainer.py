@@ -29,7 +29,7 @@ from support.supervising import (
     trainers,
 )
 from trainrelay.errors import Refusal, UserError
-from trainrelay.supervise import Finish, Outcome, StageJob, orphaned, train
+from trainrelay.supervise import Finish, Outcome, StageJob, orphaned_attempt, train
 from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
@@ -89,7 +89,7 @@ def test_a_renamed_host_is_the_same_host(
     left_behind(tmp_path, templates, "waits")
     monkeypatch.setattr("socket.gethostname", lambda: "renamed")
     job = toy_job(tmp_path, templates)
-    assert orphaned(job) == list_attempts(job.stage_dir)[0]
+    assert orphaned_attempt(job) == list_attempts(job.stage_dir)[0]
 
 
 def test_what_was_seen_is_found_when_its_launcher_is_gone_too(tmp_path: Path, templates: Path) -> None:

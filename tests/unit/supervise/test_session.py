@@ -14,7 +14,7 @@ from rich.console import Console
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
 from trainrelay.errors import NoProgress, Refusal
 from trainrelay.supervise import Finish, NeedsDecision, Outcome, StageJob, train
-from trainrelay.supervise.attempts import write_attempt
+from trainrelay.supervise.attempt_folders import write_attempt
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 

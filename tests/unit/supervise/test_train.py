@@ -17,7 +17,7 @@ from support.supervising import Toy, carrying, eventually, log_text, once, super
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob
-from trainrelay.supervise.outcome import final_checkpoint
+from trainrelay.supervise.attempt_end import final_checkpoint
 from trainrelay.trainers import Launch, LaunchRequest, StepSeen
 from trainrelay.training.attempts import list_attempts
 

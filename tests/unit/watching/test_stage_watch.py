@@ -17,7 +17,7 @@ from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.training.context import StageContext
 from trainrelay.watching import StageWatch, remarks
 from trainrelay.watching import log as log_module
-from trainrelay.watching.log import LogSamples
+from trainrelay.watching.log import LogSampler
 
 OWNER = "a" * 32
 
@@ -126,7 +126,7 @@ def test_what_an_attempt_lost_is_read_from_its_log_where_its_record_does_not_tel
     assert first is not None
     write_json(second / "attempt.json", first.model_copy(update={"number": 2, "tag": "another"}))
     before = watch(disk, Clock()).look()
-    one = LogSamples(disk.paths.folder / "attempts/001/trainer.log", Mmcv())
+    one = LogSampler(disk.paths.folder / "attempts/001/trainer.log", Mmcv())
     one.look()
     assert one.step is not None
     assert one.step.iters_per_epoch is not None
@@ -153,7 +153,7 @@ LINE = "2022-06-19 13:40:00,011 - mmdet - INFO - Epoch [1][{}/900]\tlr: 1e-4, et
 
 def test_a_log_is_read_on_from_where_the_last_look_ended(tmp_path: Path) -> None:
     log = tmp_path / "trainer.log"
-    samples = LogSamples(log, Mmcv(), Clock())
+    samples = LogSampler(log, Mmcv(), Clock())
     samples.look()
     assert samples.step is None
     log.write_text(LINE.format(1, 5.0) + LINE.format(2, 4.0)[:30])
@@ -170,7 +170,7 @@ def test_of_a_long_log_the_end_alone_is_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(log_module, "_FIRST_READ_BYTES", 250)
     log = tmp_path / "trainer.log"
     log.write_text("".join(LINE.format(number, number) for number in range(1, 500)))
-    samples = LogSamples(log, Mmcv(), Clock())
+    samples = LogSampler(log, Mmcv(), Clock())
     samples.look()
     assert list(samples.losses) == [498.0, 499.0]
 
@@ -179,7 +179,7 @@ def test_speed_is_measured_between_looks_alone(tmp_path: Path) -> None:
     """What was there at the first look came at times that nobody saw."""
     log, clock = tmp_path / "trainer.log", Clock()
     log.write_text("".join(LINE.format(number, 1.0) for number in range(1, 100)))
-    samples = LogSamples(log, Mmcv(), clock)
+    samples = LogSampler(log, Mmcv(), clock)
     samples.look()
     assert samples.iterations_per_s is None
     clock.now_s += 10
@@ -193,7 +193,7 @@ def test_hostile_log_text_breaks_nothing(tmp_path: Path) -> None:
     log = tmp_path / "trainer.log"
     hostile = b"\x1b[2J\xff" * 100_000 + b"\n" + b"Epoch [" + b"9" * 5000 + b"][1/2]\tloss: 1\n"
     log.write_bytes(hostile + LINE.format(3, "nan").encode())
-    samples = LogSamples(log, Mmcv(), Clock())
+    samples = LogSampler(log, Mmcv(), Clock())
     samples.look()
     assert samples.step is not None
     assert samples.step.iteration == 3
@@ -203,7 +203,7 @@ def test_a_view_goes_on_over_truncations_false_lines_and_bars(tmp_path: Path) ->
     """What one look shows is corrected by the next ones."""
     log = tmp_path / "trainer.log"
     log.write_text(LINE.format(1, 5.0) + LINE.replace("Epoch [1]", "Epoch [20]").format(900, 7.0))
-    samples = LogSamples(log, Mmcv(), Clock())
+    samples = LogSampler(log, Mmcv(), Clock())
     samples.look()
     assert samples.step is not None
     assert samples.step.epoch == 1
@@ -215,7 +215,7 @@ def test_a_view_goes_on_over_truncations_false_lines_and_bars(tmp_path: Path) ->
 
 def test_a_view_shows_a_bar_that_ends_no_line(tmp_path: Path) -> None:
     log = tmp_path / "trainer.log"
-    samples = LogSamples(log, MetricLogger(), Clock())
+    samples = LogSampler(log, MetricLogger(), Clock())
     for done in (1, 2):
         with log.open("a") as file:
             file.write(f"\rEpoch 0: {10 * done:3d}%|#  | {done}/10 [00:01<00:09,  1.00it/s, loss={done}]")

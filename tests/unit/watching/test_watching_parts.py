@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainrelay.records import AttemptRecord, ResumePoint
-from trainrelay.watching import StageRow, chosen, figures, remarks
-from trainrelay.watching.lost import iterations_lost, reached
+from trainrelay.watching import StageRow, fitting_columns, remarks
+from trainrelay.watching.lost_iterations import iterations_lost, recorded_last_step
 from trainrelay.watching.spark import sparkline
-from trainrelay.watching.standing import Label
+from trainrelay.watching.status import Label
 from trainrelay.watching.table import GAP_CHARS, ago
 
 
@@ -60,7 +60,9 @@ def attempt(number: int, after_epoch: int | None, last: tuple[int, int] | None =
 
 
 def lost(*attempts: AttemptRecord) -> int:
-    return iterations_lost(attempts, {one.number: end for one in attempts if (end := reached(one))})
+    return iterations_lost(
+        attempts, {one.number: end for one in attempts if (end := recorded_last_step(one))}
+    )
 
 
 def test_iterations_past_the_next_attempts_checkpoint_are_lost() -> None:
@@ -105,12 +107,12 @@ FRESH = StageRow("driving", "stage2", "fresh", "nothing trained yet", epochs=20)
 
 
 def width(rows: list[StageRow], width_chars: int | None) -> int:
-    columns = chosen(rows, width_chars)
+    columns = fitting_columns(rows, width_chars)
     return sum(column.width for column in columns) + GAP_CHARS * (len(columns) - 1)
 
 
 def test_a_wide_terminal_shows_everything() -> None:
-    columns = {column.title: column.cells for column in chosen([RUNNING, FRESH], 140)}
+    columns = {column.title: column.cells for column in fitting_columns([RUNNING, FRESH], 140)}
     assert columns["stage"] == ("driving/stage1", "driving/stage2")
     assert columns["epoch"] == ("2/6", "-")
     assert columns["iteration"] == ("610/3517", "-")
@@ -122,7 +124,7 @@ def test_a_wide_terminal_shows_everything() -> None:
 
 
 def test_80_columns_keep_state_place_loss_and_eta() -> None:
-    titles = [column.title for column in chosen([RUNNING, FRESH], 80)]
+    titles = [column.title for column in fitting_columns([RUNNING, FRESH], 80)]
     assert titles == ["stage", "state", "epoch", "iteration", "loss", "last losses", "ETA"]
 
 
@@ -134,7 +136,7 @@ def test_no_line_is_wider_than_the_terminal(width_chars: int) -> None:
 
 
 def test_stage_and_state_stay_on_the_narrowest_terminal() -> None:
-    assert [column.title for column in chosen([RUNNING], 10)] == ["stage", "state"]
+    assert [column.title for column in fitting_columns([RUNNING], 10)] == ["stage", "state"]
 
 
 def test_remarks_tell_what_fits_no_column() -> None:
@@ -165,7 +167,7 @@ def test_ages_are_readable() -> None:
 
 
 def test_figures_are_json_with_null_for_what_is_not_finite() -> None:
-    shown = json.loads(orjson.dumps(figures(replace(RUNNING, loss=math.nan, losses=(math.inf,)))))
+    shown = json.loads(orjson.dumps(replace(RUNNING, loss=math.nan, losses=(math.inf,)).as_json()))
     assert shown["loss"] is None
     assert shown["last_losses"] == [None]
     assert (shown["eta_s"], shown["iterations_lost"], shown["last_event_ago_s"]) == (193607.0, 1234, 125.0)

@@ -24,14 +24,14 @@ from trainrelay.training.state import current
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     """The config as Snakemake merged it; its files are read again for duplicate keys."""
     names = list(files)
-    with _mistakes_end_in_a_sentence():
+    with _exit_without_traceback():
         for name in names:
             load_plain(Path(name))
         return parse(data, names[-1] if names else "--config")
 
 
 @contextmanager
-def _mistakes_end_in_a_sentence() -> Iterator[None]:
+def _exit_without_traceback() -> Iterator[None]:
     # An exception that comes through a Snakefile is printed with our own lines of code.
     try:
         yield
@@ -54,19 +54,19 @@ def one_of(names: Iterable[str]) -> str:
     return "|".join(re.escape(name) for name in names)
 
 
-def earlier(config: Config, run: str, stage: str) -> list[str]:
+def train_input(config: Config, run: str, stage: str) -> list[str]:
     """The input of train: the earlier stage's promoted checkpoint."""
     parent = config.stage(run, stage).init_from
     return [str(stage_paths(config, run, parent).checkpoint)] if parent else []
 
 
-def reported(config: Config, run: str) -> list[str]:
+def report_input(config: Config, run: str) -> list[str]:
     """The input of report: every stage's analysis and promoted checkpoint."""
     paths = [stage_paths(config, run, stage) for stage in config.in_order(run)]
     return [str(file) for stage in paths for file in (stage.analysis, stage.checkpoint)]
 
 
-def promoted_to(config: Config, run: str, stage: str) -> str:
+def promotion_param(config: Config, run: str, stage: str) -> str:
     """A param of promote: another target is written again."""
     promotion = config.stage(run, stage).promotion
     return f"promotion target = {promotion.target if promotion else None}"
@@ -78,19 +78,19 @@ class Plans:
     def __init__(self, config: Config, files: Iterable[str]) -> None:
         self._config = config
         self._configfile = typed(next((Path(name) for name in reversed(list(files))), None))
-        with _mistakes_end_in_a_sentence(), one_reading():
+        with _exit_without_traceback(), one_reading():
             self._site = read_once(load_site)
             self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
         gc.freeze()  # all of this stays, and Snakemake makes so many objects that it would be looked at often
 
     def signature_params(self, stage: str) -> list[Callable[[Any], str]]:
         """One param per ingredient of any run's stage of this name, so that Snakemake prints what changed."""
-        parts = {run: self._readable(run, stage) for run in self._config.runs_with(stage)}
+        parts = {run: self._ingredients(run, stage) for run in self._config.runs_with(stage)}
         keys = dict.fromkeys(key for readable in parts.values() for key in readable)
         # Snakemake compares the set of values: what a run does not have repeats one that it has.
         return [lambda w, key=key: parts[w.run].get(key, parts[w.run]["epochs"]) for key in keys]  # type: ignore[misc]
 
-    def _readable(self, run: str, stage: str) -> dict[str, str]:
+    def _ingredients(self, run: str, stage: str) -> dict[str, str]:
         settings = self._config.stage(run, stage)
         promoted = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
         parts = {**self._plans[run, stage].ingredients, **promoted}
@@ -140,8 +140,8 @@ def at_once(config: Config, groups: Mapping[tuple[str, str], Any]) -> list[str]:
     begun: dict[tuple[Any, Any], list[str]] = {}
     for where, group in groups.items():
         if group is not None:
-            before = _before(config, *where)
-            within = before if before and groups.get(before) is group else None
+            before = where[0], config.stage(*where).init_from or ""
+            within = before if groups.get(before) is group else None
             begun.setdefault((group, within), []).append("/".join(where))
     return [
         f"{' and '.join(names)} would train at once in one job, on the same GPUs: only a chain can be one"
@@ -149,8 +149,3 @@ def at_once(config: Config, groups: Mapping[tuple[str, str], Any]) -> list[str]:
         for names in begun.values()
         if len(names) > 1
     ]
-
-
-def _before(config: Config, run: str, stage: str) -> tuple[str, str] | None:
-    parent = config.stage(run, stage).init_from
-    return (run, parent) if parent else None

@@ -169,7 +169,7 @@ def test_silent_owner_of_another_host_is_taken_over_after_watching_it(tmp_path: 
         took_s = time.monotonic() - began_s
         assert (lease.token, lease.taken_from) == (2, former)
     assert took_s >= (STALE_BEATS + NOTICE_BEATS) * BEAT_S
-    assert "taken over if its counter does not move" in said[0]
+    assert "taken over if its heartbeat does not change" in said[0]
     assert "so that the supervisor" in said[-1]
 
 
@@ -188,7 +188,7 @@ def test_clock_of_the_other_host_does_not_matter(tmp_path: Path, off_s: float) -
         owner.acquire(tmp_path)
         for path in (tmp_path / "lease").glob("*.json"):
             os.utime(path, (time.time() + off_s,) * 2)
-        with pytest.raises(Refusal, match="its counter moves"):
+        with pytest.raises(Refusal, match="its heartbeat changes"):
             take(tmp_path, "node2")
 
 
@@ -199,7 +199,7 @@ def test_owner_of_another_host_whose_counter_moves_is_never_taken_over(tmp_path:
         owner.acquire(tmp_path)
         until_s = time.monotonic() + 1.5 * STALE_BEATS * SLOW_BEAT_S
         while time.monotonic() < until_s:
-            with pytest.raises(Refusal, match=r"node1.*its counter moves.*trainrelay stop run/stage"):
+            with pytest.raises(Refusal, match=r"node1.*its heartbeat changes.*trainrelay stop run/stage"):
                 take(tmp_path, "node2")
         assert owner.tell("guard") == {"mine": True}
 

@@ -166,7 +166,7 @@ def test_late_claim_below_the_highest_is_no_lease(tmp_path: Path, monkeypatch: p
             rival(tmp_path, 5)
         return add_claim(folder, claim)
 
-    monkeypatch.setattr("trainrelay.supervise.lease.taking.add_claim", after_others)
+    monkeypatch.setattr("trainrelay.supervise.lease.acquisition.add_claim", after_others)
     with acquire(tmp_path, "run/stage", print, lambda: False, beat_s=BEAT_S, place=node("node2")) as lease:
         assert lease.token == 6
         assert lease.taken_from is not None

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from trainrelay.supervise.lease import slurm
+from trainrelay.supervise.lease.acquisition import BEAT_S
 from trainrelay.supervise.lease.rules import GAP_BEATS
-from trainrelay.supervise.lease.taking import BEAT_S
 
 pytestmark = pytest.mark.process
 

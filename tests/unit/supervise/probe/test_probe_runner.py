@@ -74,8 +74,8 @@ def test_a_sum_that_arrives_wrong_fails(asked: LaunchRequest, log: Path) -> None
     result = probed(asked, habit("corrupts"), log)
     assert result.outcome == "fails"
     assert result.error == (
-        "WrongValuesError: all_reduce of 1 MB: 1 of 262144 values are wrong; the first, at 7, is 25 and"
-        " should be 24"
+        "WrongValuesError: all_reduce of 1 MB: 1 of 262144 values are wrong; the first, at position 7 of the"
+        " tensor, is 25 and should be 24"
     )
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
-
-import orjson
 
 from trainrelay.analysis import analyze, read, to_json
 from trainrelay.cli.common import configured, named_stage
-from trainrelay.cli.markdown import show
+from trainrelay.cli.printing import print_json, print_markdown
 from trainrelay.errors import UserError
 from trainrelay.operations.analyze import analyze_stage
 from trainrelay.report import analysis_markdown
@@ -25,12 +21,8 @@ def run(arguments: argparse.Namespace) -> None:
         analysis = analyze_stage(named_stage(configured(arguments), arguments.stage))
         say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
     else:
-        _print(arguments.logs, as_json=arguments.json)
-
-
-def _print(logs: Sequence[Path], *, as_json: bool) -> None:
-    analysis = analyze(read(logs))
-    if as_json:
-        print(orjson.dumps(to_json(analysis), option=orjson.OPT_INDENT_2).decode())
-    else:
-        show(analysis_markdown(logs[-1].name, analysis))
+        analysis = analyze(read(arguments.logs))
+        if arguments.json:
+            print_json(to_json(analysis))
+        else:
+            print_markdown(analysis_markdown(arguments.logs[-1].name, analysis))

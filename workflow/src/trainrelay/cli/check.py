@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 
-from trainrelay.cli.common import configured, named_stage
-from trainrelay.config import Config
+from trainrelay.cli.common import configured, every_stage, named_stage
 from trainrelay.errors import UserError
 from trainrelay.operations.check import checks
-from trainrelay.training.context import StageContext
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -23,7 +21,3 @@ def run(arguments: argparse.Namespace) -> None:
     if problems:
         count = f"{problems} problem{'s' * (problems > 1)} to fix"
         raise UserError(f"{count} (see above); then run the same command again")
-
-
-def every_stage(config: Config) -> list[StageContext]:
-    return [StageContext(config, name, stage) for name in config.runs for stage in config.in_order(name)]

@@ -1,11 +1,11 @@
-"""What several verbs need: the config of the command line, and the stage it names."""
+"""What several verbs need: the config of the command line, and the stages it names."""
 
 from __future__ import annotations
 
 import argparse
 
-from trainrelay.cli.arguments import run_and_stage
 from trainrelay.config import Config, load_config
+from trainrelay.errors import UserError
 from trainrelay.training.context import StageContext
 
 
@@ -14,7 +14,19 @@ def configured(arguments: argparse.Namespace) -> Config:
     return load_config(arguments.configfile)
 
 
+def stage_of(arguments: argparse.Namespace) -> StageContext:
+    """The stage that the command line names as RUN/STAGE."""
+    return named_stage(configured(arguments), arguments.where)
+
+
 def named_stage(config: Config, where: str) -> StageContext:
-    """RUN/STAGE of the command line."""
-    known = {run: list(config.runs[run].stages) for run in config.runs}
-    return StageContext(config, *run_and_stage(where, known))
+    """RUN/STAGE, which must be in the config."""
+    stages = {at.name: at for at in every_stage(config)}
+    if where not in stages:
+        raise UserError(f"{where}: no such stage in the config; use one of: {', '.join(stages)}")
+    return stages[where]
+
+
+def every_stage(config: Config) -> list[StageContext]:
+    """All stages of all runs, each after the one it starts from."""
+    return [StageContext(config, run, stage) for run in config.runs for stage in config.in_order(run)]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trainrelay.cli.submit import order_of, snakemake_arguments, submitted
+from trainrelay.cli.controller_job import job_of, snakemake_arguments
 from trainrelay.controller import control
+from trainrelay.operations.submit import submit
 from trainrelay.system.say import say
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Ends as Snakemake does."""
-    status = control(
-        snakemake_arguments(arguments), lambda job_id: submitted(order_of(arguments, after=job_id)), say
-    )
-    if status:
+
+    def resubmit(job_id: str) -> str:
+        return submit(job_of(arguments, after=job_id))
+
+    if status := control(snakemake_arguments(arguments), resubmit, say):
         sys.exit(status)

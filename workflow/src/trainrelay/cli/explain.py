@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.analysis import analyze, explain_words, read
-from trainrelay.cli.markdown import show
+from trainrelay.cli.printing import print_markdown
 from trainrelay.errors import LogError, UserError
 from trainrelay.records import Log
 from trainrelay.report import explanation_markdown
 
-FILE_LIKE = (".log", ".txt", ".json", ".out")
+FILE_LIKE = (".log", ".txt", ".json", ".out")  # what logs are called
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -21,8 +21,8 @@ def run(arguments: argparse.Namespace) -> None:
     logs = [name for name in asked if _is_log(name)]
     if logs and len(logs) < len(asked):
         word = next(name for name in asked if name not in logs)
-        raise UserError(f"{word}: is no file, but {logs[0]} is one; give logs only, or metrics only")
-    show(_logs([Path(name) for name in logs]) if logs else _words(asked))
+        raise UserError(f"{word} is not a file, but {logs[0]} is one; give logs only, or metrics only")
+    print_markdown(_logs([Path(name) for name in logs]) if logs else _words(asked))
 
 
 def _is_log(name: str) -> bool:
@@ -34,7 +34,7 @@ def _logs(paths: Sequence[Path]) -> str:
     found = analyze(_read(paths)).explanation
     if found is None:
         raise UserError(
-            f"{paths[-1]}: has no training line yet, so there is nothing to explain; for a single metric,"
+            f"{paths[-1]} has no training line yet, so there is nothing to explain; for a single metric,"
             " run: trainrelay explain METRIC"
         )
     return explanation_markdown(paths[-1].name, found)

@@ -13,16 +13,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from trainrelay.cli.common import configured
+from trainrelay.cli.printing import print_json
 from trainrelay.config import Config
 from trainrelay.errors import SlurmError
 from trainrelay.slurm import could_start, installed
 from trainrelay.system.hints import with_configfile
 from trainrelay.training.plan import StagePlan, plan
 
-_NARROWEST_CHARS = 40
+_NARROWEST_CHARS = 40  # a narrower terminal would get a word a line
 _TITLE_CHARS = 11  # "  state    "
 
 Starts = Mapping[tuple[str, str], str]  # by run and stage: when it could start
@@ -34,35 +33,33 @@ def run(arguments: argparse.Namespace) -> None:
     plans = [replace(p, reason=with_configfile(p.reason, arguments.configfile)) for p in plan(config)]
     starts = starts_of(config, plans, datetime.now()) if arguments.when else {}
     if arguments.json:
-        found = [_plain(planned, starts) for planned in plans]
-        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        print_json([_as_json(planned, starts) for planned in plans])
         return
-    width = _width_chars()
-    parts = ["\n".join(_lines(planned, starts, width)) for planned in plans]
+    # Sentences are broken at the terminal's edge, and nowhere if it is no terminal.
+    edge = max(shutil.get_terminal_size().columns, _NARROWEST_CHARS) if sys.stdout.isatty() else None
+    parts = ["\n".join(_lines(planned, starts, edge)) for planned in plans]
     print("\n\n".join([*parts, *_total(plans)]))
-
-
-def _width_chars() -> int | None:
-    """Where sentences are to be broken: at the terminal's edge; None if it is no terminal."""
-    if not sys.stdout.isatty():
-        return None
-    return max(shutil.get_terminal_size().columns, _NARROWEST_CHARS)
 
 
 def _lines(planned: StagePlan, starts: Starts, width_chars: int | None) -> Iterator[str]:
     yield f"{planned.run}/{planned.stage}  {planned.doing}"
-    for title, text in _sentences(planned, starts):
-        yield from _wrapped(title, text, width_chars)
+    lines = [_titled(title, text) for title, text in _sentences(planned, starts)]
+    if width_chars is not None:
+        wrapper = textwrap.TextWrapper(width_chars, break_long_words=False, break_on_hyphens=False)
+        wrapper.subsequent_indent = " " * _TITLE_CHARS
+        lines = [part for line in lines for part in wrapper.wrap(line)]
+    yield from lines
     # Never broken by us, so that they can be copied.
+    env = [f"{name}={shlex.quote(value)}" for name, value in planned.launch.env.items()]
     yield _titled("sbatch", shlex.join(planned.sbatch))
-    yield _titled("folder", planned.launch.cwd)
-    yield _titled("command", _typed(planned))
+    yield _titled("cwd", planned.launch.cwd)
+    yield _titled("command", " ".join([*env, shlex.join(planned.launch.argv)]))
 
 
 def _sentences(planned: StagePlan, starts: Starts) -> Iterator[tuple[str, str]]:
     yield "state", f"{planned.state}: {planned.reason}"
     yield from (("changed", str(difference)) for difference in planned.differences)
-    yield "asks", planned.asks()
+    yield "request", planned.asks()
     yield "costs", price(planned)
     if when := starts.get((planned.run, planned.stage)):
         yield "when", when
@@ -71,19 +68,6 @@ def _sentences(planned: StagePlan, starts: Starts) -> Iterator[tuple[str, str]]:
 
 def _titled(title: str, text: str) -> str:
     return f"  {title:<{_TITLE_CHARS - 2}}{text}"
-
-
-def _wrapped(title: str, text: str, width_chars: int | None) -> list[str]:
-    if width_chars is None:
-        return [_titled(title, text)]
-    return textwrap.wrap(
-        text,
-        width_chars,
-        initial_indent=_titled(title, ""),
-        subsequent_indent=" " * _TITLE_CHARS,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def price(planned: StagePlan) -> str:
@@ -114,31 +98,33 @@ def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
         return
     unknown = [f"{one.run}/{one.stage}" for one in training if one.price is None]
     units = dict.fromkeys(_unit(planned) for planned in training)
-    without = f", without {', '.join(unknown)}" if unknown else ""
-    yield f"in all {sum(known):.1f} {' and '.join(units)} still to spend{without}"
+    apart = f"; not counting {', '.join(unknown)}, whose cost is unknown" if unknown else ""
+    yield f"in all {sum(known):.1f} {' and '.join(units)} still to spend{apart}"
 
 
 def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict[tuple[str, str], str]:
     """When each stage could start now, as Slurm says; nothing is submitted."""
     here = installed()
     open_ones = {(one.run, one.stage) for one in plans if one.action != "nothing"}
-    ask = functools.cache(lambda flags: _asked(flags, now, here=here))  # equal requests are asked for once
+    ask = functools.cache(
+        lambda flags: _slurms_answer(flags, now, here=here)
+    )  # equal requests are asked for once
     found = {}
     for planned in plans:
         parent = config.stage(planned.run, planned.stage).init_from
         waits = parent if parent and (planned.run, parent) in open_ones else None
-        found[planned.run, planned.stage] = _waiting(planned, waits) or ask(planned.sbatch)
+        found[planned.run, planned.stage] = _why_not_asked(planned, waits) or ask(planned.sbatch)
     return found
 
 
-def _waiting(planned: StagePlan, waits_for: str | None) -> str | None:
+def _why_not_asked(planned: StagePlan, waits_for: str | None) -> str | None:
     """Why Slurm is not asked; None: it is."""
     if not planned.trains:
         return {"wait": "it trains now"}.get(planned.action, "starts nothing")
     return f"after {waits_for} has been promoted; then Slurm decides" if waits_for else None
 
 
-def _asked(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
+def _slurms_answer(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
     if not here:
         return "unknown: there is no sbatch on this machine"
     try:
@@ -147,13 +133,7 @@ def _asked(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
         return f"Slurm refuses the request: {error}"
 
 
-def _typed(planned: StagePlan) -> str:
-    """The command as you would type it."""
-    env = [f"{name}={shlex.quote(value)}" for name, value in planned.launch.env.items()]
-    return " ".join([*env, shlex.join(planned.launch.argv)])
-
-
-def _plain(planned: StagePlan, starts: Starts) -> dict[str, Any]:
+def _as_json(planned: StagePlan, starts: Starts) -> dict[str, Any]:
     return {
         "run": planned.run,
         "stage": planned.stage,
@@ -164,7 +144,7 @@ def _plain(planned: StagePlan, starts: Starts) -> dict[str, Any]:
         "doing": planned.doing,
         "differences": [str(difference) for difference in planned.differences],
         "notes": list(planned.notes),
-        "asks": planned.asks(),
+        "request": planned.asks(),
         "argv": list(planned.launch.argv),
         "env": dict(planned.launch.env),
         "cwd": planned.launch.cwd,

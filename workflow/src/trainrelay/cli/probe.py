@@ -6,31 +6,25 @@ import argparse
 import socket
 from collections.abc import Iterator, Sequence
 
-import orjson
-
-from trainrelay.cli.common import configured, named_stage
-from trainrelay.operations.probe import first_working, probe_rungs, rungs_asked, would_use
+from trainrelay.cli.common import stage_of
+from trainrelay.cli.printing import print_json
+from trainrelay.operations.probe import first_working, probe_rungs, rungs_to_probe, would_use
 from trainrelay.records import ProbeResult
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print what each rung does here, and which one the stage would use; UserError where none works."""
-    at = named_stage(configured(arguments), arguments.where)
-    results = probe_rungs(at, rungs_asked(at, arguments.rung))
-    print(_json(arguments.where, results) if arguments.json else "\n".join(_table(results)))
+    at = stage_of(arguments)
+    results = probe_rungs(at, rungs_to_probe(at, arguments.rung))
+    if arguments.json:
+        found = [result.model_dump(mode="json") for result in results]
+        host, works = socket.gethostname(), first_working(results)
+        print_json({"stage": at.name, "host": host, "works": works, "results": found})
+    else:
+        print("\n".join(_table(results)))
     said = would_use(at, results)
     if not arguments.json:
         print(said)
-
-
-def _json(where: str, results: Sequence[ProbeResult]) -> str:
-    found = {
-        "stage": where,
-        "host": socket.gethostname(),
-        "works": first_working(results),
-        "results": [result.model_dump(mode="json") for result in results],
-    }
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _table(results: Sequence[ProbeResult]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`trainrelay report`."""
+"""`trainrelay report` and `trainrelay overview`: the page of one run, and that of all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from trainrelay.cli.common import configured
 from trainrelay.errors import UserError
-from trainrelay.operations.report import tell, write_report
+from trainrelay.operations.report import write_overview, write_report, write_reports
 from trainrelay.system.say import say
 
 
@@ -14,9 +14,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the report of one run; without a name, every run's report and the overview."""
     config = configured(arguments)
     if arguments.run is None:
-        tell(config, *config.runs)
+        write_reports(config, *config.runs)
     elif arguments.run in config.runs:
         say(f"report: {write_report(config, arguments.run)}")
     else:
         names = ", ".join(config.runs)
         raise UserError(f"{arguments.run}: no such run in the config; use one of: {names}")
+
+
+def overview(arguments: argparse.Namespace) -> None:
+    """Write the overview."""
+    say(f"overview: {write_overview(configured(arguments))}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 
+from trainrelay.cli.printing import print_json
 from trainrelay.config import schema
 
 
 def run(_: argparse.Namespace) -> None:
     """Print the JSON schema of config.yaml."""
-    print(json.dumps(schema(), indent=2))
+    print_json(schema())

@@ -7,26 +7,34 @@ import io
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import orjson
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainrelay.cli.common import configured
+from trainrelay.cli.common import configured, every_stage
+from trainrelay.cli.printing import print_json
 from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.slurm import Queue, Waiting, job_name
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import say
 from trainrelay.training.context import StageContext
-from trainrelay.watching import Column, StageRow, StageWatch, chosen, figures, queued, remarks
+from trainrelay.watching import (
+    Column,
+    StageRow,
+    StageWatch,
+    fitting_columns,
+    remarks,
+    with_queued_job,
+)
 
-# A slower observer would sleep through the silence of an owner.
+# The time between two beats of an owner: a slower observer would sleep through its silence.
 _EVERY_S = (0.2, 10.0)
 _STYLES = {
     "running": "green",
@@ -47,66 +55,48 @@ _STYLES = {
 
 def run(arguments: argparse.Namespace) -> None:
     """Show the stages until Ctrl-C, or once if the output is no terminal."""
-    every_s = _checked_pace(arguments.every_s)
-    config = configured(arguments)
-    watched = _Watched(
-        [StageWatch(StageContext(config, *where)) for where in _named(config, arguments.which)], Queue()
-    )
-    console = Console()
+    least_s, most_s = _EVERY_S
+    if not least_s <= arguments.every_s <= most_s:
+        raise UserError(
+            f"--every-s {arguments.every_s:g}: use a number of seconds from {least_s:g} to {most_s:g}"
+        )
+    stages = [StageWatch(at) for at in _named(configured(arguments), arguments.which)]
+    look, console = partial(_look, stages, Queue()), Console()
     if arguments.json:
-        rows = [figures(row) for row in watched.look()]
-        print(orjson.dumps({"stages": rows}, option=orjson.OPT_INDENT_2).decode())
+        print_json({"stages": [row.as_json() for row in look()]})
     elif console.is_terminal:
-        _live(watched, console, every_s)
+        _live(look, console, arguments.every_s)
     else:
-        _once(watched.look())
+        _once(look())
 
 
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    """The stages, and the queue in which their jobs may wait."""
-
-    stages: Sequence[StageWatch]
-    queue: Queue
-
-    def look(self) -> list[StageRow]:
-        """Their state at this moment."""
-        folder = os.path.realpath(Path.cwd())
-        here = [job for job in self.queue.waiting() if os.path.realpath(job.workdir) == folder]
-        jobs = {job.name: job for job in here}
-        return [_with_job(stage.look(), jobs) for stage in self.stages]
+def _look(stages: Sequence[StageWatch], queue: Queue) -> list[StageRow]:
+    """The stages at this moment, and whether their jobs of this folder wait in the queue."""
+    folder = os.path.realpath(Path.cwd())
+    jobs = {job.name: job for job in queue.waiting() if os.path.realpath(job.workdir) == folder}
+    return [_with_job(stage.look(), jobs) for stage in stages]
 
 
 def _with_job(row: StageRow, jobs: Mapping[str, Waiting]) -> StageRow:
     row = replace(row, reason=with_configfile(row.reason, say.configfile))
     job = jobs.get(job_name(row.run, row.stage))
-    return queued(row, job.job_id, job.reason) if job else row
+    return with_queued_job(row, job.job_id, job.reason) if job else row
 
 
-def _checked_pace(every_s: float) -> float:
-    least, most = _EVERY_S
-    if not least <= every_s <= most:
-        raise UserError(f"--every-s {every_s:g}: use a number of seconds from {least:g} to {most:g}")
-    return every_s
-
-
-def _named(config: Config, which: Sequence[str]) -> list[tuple[str, str]]:
-    """The stages meant, each once, in the config's order."""
-    known = [(run, stage) for run in config.runs for stage in config.in_order(run)]
-    meant: set[tuple[str, str]] = set()
+def _named(config: Config, which: Sequence[str]) -> list[StageContext]:
+    """The stages meant by RUN or RUN/STAGE, each once, in the config's order; all if none is named."""
+    known = every_stage(config)
     for word in which:
-        found = {(run, stage) for run, stage in known if word in (run, f"{run}/{stage}")}
-        if not found:
-            names = ", ".join([*config.runs, *(f"{run}/{stage}" for run, stage in known)])
+        if not any(word in (at.run, at.name) for at in known):
+            names = ", ".join([*config.runs, *(at.name for at in known)])
             raise UserError(f"{word}: no such run or stage in the config; use one of: {names}")
-        meant |= found
-    return [where for where in known if not which or where in meant]
+    return [at for at in known if not which or {at.run, at.name}.intersection(which)]
 
 
 def _once(rows: Sequence[StageRow]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a locale may have no blocks and arrows
-    for line in _lines(chosen(rows, None)):
+    for line in _lines(fitting_columns(rows, None)):
         print(line.rstrip())
     for remark in remarks(rows):
         print(remark)
@@ -121,11 +111,11 @@ def _padded(column: Column, text: str) -> str:
     return text.rjust(column.width) if column.right else text.ljust(column.width)
 
 
-def _live(watched: _Watched, console: Console, every_s: float) -> None:
+def _live(look: Callable[[], list[StageRow]], console: Console, every_s: float) -> None:
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(_view(watched.look(), console.width), refresh=True)
+                live.update(_view(look(), console.width), refresh=True)
                 time.sleep(every_s)
     except KeyboardInterrupt:
         pass
@@ -134,7 +124,7 @@ def _live(watched: _Watched, console: Console, every_s: float) -> None:
 def _view(rows: Sequence[StageRow], width_chars: int) -> Group:
     """The table and the remarks, no line wider than the terminal."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    columns = chosen(rows, width_chars)
+    columns = fitting_columns(rows, width_chars)
     for column in columns:
         table.add_column(
             column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"

@@ -111,7 +111,7 @@ class Stage(Model):
 
     config: NonEmpty
     """The trainer's config file, relative to its root; for metriclogger the script that declares its
-    arguments, as a rule the entry itself."""
+    arguments, usually the entry itself."""
     epochs: int = Field(ge=1)
     """Epochs to train; if raised later, the training continues from its last checkpoint."""
     init_from: StageName | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Literal
 
 from trainrelay.records import Record
 from trainrelay.system.files import read_record, write_json
@@ -15,18 +16,16 @@ from trainrelay.system.files import read_record, write_json
 _LOCKS = Path(".snakemake/locks")
 _NOTE = Path(".snakemake/trainrelay/controller.json")
 
-Locks = Mapping[str, str]  # file name -> what tells one file of this name from another
 
-
-class Note(Record):
+class LockNote(Record):
     """controller.json: the job that holds, or held, the lock."""
 
     job: str
     locks: dict[str, str]
 
 
-def found(folder: Path = _LOCKS) -> dict[str, str]:
-    """The lock files that are there now."""
+def lock_files(folder: Path = _LOCKS) -> dict[str, str]:
+    """The lock files that are there now: name -> what tells one file of this name from another."""
     try:
         return {path.name: _which(path) for path in folder.iterdir()}
     except OSError:
@@ -38,10 +37,10 @@ def _which(path: Path) -> str:
     return f"{seen.st_ino}-{seen.st_mtime_ns}"
 
 
-def write_note(job: str, locks: Locks) -> None:
+def write_note(job: str, locks: Mapping[str, str]) -> None:
     """Notes the lock as this job's."""
     _NOTE.parent.mkdir(parents=True, exist_ok=True)
-    write_json(_NOTE, Note(job=job, locks=dict(locks)))
+    write_json(_NOTE, LockNote(job=job, locks=dict(locks)))
 
 
 def remove_note() -> None:
@@ -49,16 +48,15 @@ def remove_note() -> None:
     _NOTE.unlink(missing_ok=True)
 
 
-def left_behind(locks: Locks, note: Note | None, mine: str, live: Collection[str]) -> bool:
-    """Whether all these are the lock of a controller job that has ended, or of our own job's earlier run."""
-    if note is None or (note.job != mine and note.job in live):
-        return False
-    return all(note.locks.get(name) == which for name, which in locks.items())
+def lock_state(mine: str, live: Collection[str]) -> Literal["none", "stale", "held"]:
+    """Whether the folder is locked; stale: by a controller job that has ended, or by our own earlier run.
 
-
-def locked_by_another(mine: str, live: Collection[str]) -> bool | None:
-    """None: there is no lock. False: there is one, to be removed. True: another's."""
-    locks = found()
+    `mine` is our job, and `live` are the controller jobs of this folder that have not ended.
+    """
+    locks, note = lock_files(), read_record(_NOTE, LockNote)
     if not locks:
-        return None
-    return not left_behind(locks, read_record(_NOTE, Note), mine, live)
+        return "none"
+    if note is None or (note.job != mine and note.job in live):
+        return "held"
+    known = all(note.locks.get(name) == which for name, which in locks.items())
+    return "stale" if known else "held"

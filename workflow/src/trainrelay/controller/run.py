@@ -19,24 +19,24 @@ from types import FrameType
 from typing import Literal, TypeVar
 
 from trainrelay.controller import locks
-from trainrelay.controller.order import comment_of
+from trainrelay.controller.job import comment_of
 from trainrelay.errors import Refusal, SlurmError, UserError
 from trainrelay.slurm import Job, ask, live_jobs, own_job, scrubbed
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
-_LOOK_S = 0.2
-_AGAIN_S = 5.0
-_LAST_WORDS_S = 60.0  # after a requeue Slurm ends this process
-_ASK_IN_A_HURRY_S = 10.0
+_LOOK_S = 0.2  # between two looks at Snakemake and its lock: short beside any job of it
+_AGAIN_S = 5.0  # spares a slurmctld that does not answer
+_LAST_WORDS_S = 60.0  # after a requeue Slurm ends this process: twice the default KillWait
+_ASK_IN_A_HURRY_S = 10.0  # Slurm's KillWait leaves 30 s (its default) after a signal
 
 Say = Callable[[str], None]
 Answer = TypeVar("Answer")
 # cancel: pass it to Snakemake; requeue: continue as a new run of this job; leave: Slurm sees to that itself.
-Next = Literal["cancel", "requeue", "leave"]
+Reaction = Literal["cancel", "requeue", "leave"]
 
 
 @dataclass
-class Heard:
+class ReceivedSignals:
     """The signals so far, in order; taken note of, never acted on inside a handler."""
 
     signals: list[signal.Signals] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Heard:
         self.signals.append(signal.Signals(signum))
 
 
-def meaning(heard: Sequence[signal.Signals], own: Job | None, restarts: int) -> Next:
+def reaction(heard: Sequence[signal.Signals], own: Job | None, restarts: int) -> Reaction:
     """What the signals want (pure). `own`: how Slurm sees this job now; `restarts`: of this very run."""
     if signal.SIGUSR2 in heard:
         return "requeue"
@@ -67,16 +67,16 @@ def control(arguments: Sequence[str], resubmit: Callable[[str], str], say: Say) 
     `resubmit` submits a job like this one, to start after the job that it is given, and names it. Refusal
     where another controller works in this folder.
     """
-    heard = Heard()
+    heard = ReceivedSignals()
     heard.listen()
     job_id = os.environ.get("SLURM_JOB_ID", "")
     if not job_id.isdigit():
         raise UserError("trainrelay control runs inside a Slurm job; run: trainrelay submit")
-    _free_the_folder(arguments, job_id, say)
+    _unlock_folder(arguments, job_id, say)
     child = subprocess.Popen(
         _snakemake(*arguments, "--rerun-incomplete"), env=_env(job_id), start_new_session=True
     )
-    return _Watch(child, job_id, heard, resubmit, say).to_its_end()
+    return _SnakemakeRun(child, job_id, heard, resubmit, say).to_its_end()
 
 
 def _snakemake(*arguments: str) -> list[str]:
@@ -89,17 +89,17 @@ def _env(job_id: str) -> dict[str, str]:
     return {**scrubbed(os.environ), **launch, "PYTHONUNBUFFERED": "1"}
 
 
-def _free_the_folder(arguments: Sequence[str], job_id: str, say: Say) -> None:
+def _unlock_folder(arguments: Sequence[str], job_id: str, say: Say) -> None:
     live = [job.job_id for job in _answered(lambda: live_jobs(comment_of(str(Path.cwd()))), say)]
     if older := [one for one in live if int(one) < int(job_id)]:
         raise Refusal(f"job {older[0]} runs the workflow in this folder already; this one ends")
-    another = locks.locked_by_another(job_id, live)
-    if another:
+    lock = locks.lock_state(job_id, live)
+    if lock == "held":
         raise Refusal(
             "a snakemake that trainrelay submit did not start has locked this folder, so this job ends; if"
             " none runs any more, run: snakemake --unlock, then trainrelay submit again"
         )
-    if another is False:
+    if lock == "stale":
         say("an earlier run of the controller left Snakemake's lock; removing it")
         subprocess.run(_snakemake(*arguments, "--unlock"), env=_env(job_id), check=False)
 
@@ -115,12 +115,12 @@ def _answered(question: Callable[[], Answer], say: Say) -> Answer:
 
 
 @dataclass
-class _Watch:
-    """Over one Snakemake."""
+class _SnakemakeRun:
+    """One Snakemake, watched over until its end."""
 
     child: subprocess.Popen[bytes]
     job_id: str
-    heard: Heard
+    heard: ReceivedSignals
     resubmit: Callable[[str], str]
     say: Say
     noted: dict[str, str] = field(default_factory=dict)
@@ -131,29 +131,29 @@ class _Watch:
         while (status := self.child.poll()) is None:
             self._note_locks()
             if self.heard.signals and not self.told:
-                what = self._meant()
+                what = self._reaction()
                 if what != "cancel":
                     return self._hand_over(what)
                 self._cancel()
             time.sleep(_LOOK_S)
-        if not locks.found():
+        if not locks.lock_files():
             locks.remove_note()
         return status if status >= 0 else 128 - status
 
     def _note_locks(self) -> None:
-        now = locks.found()
+        now = locks.lock_files()
         if now and now != self.noted:
             self.noted = now
             locks.write_note(self.job_id, now)
 
-    def _meant(self) -> Next:
+    def _reaction(self) -> Reaction:
         own = None
         if signal.SIGUSR2 not in self.heard.signals:
             try:
                 own = own_job(self.job_id, _ASK_IN_A_HURRY_S)
             except SlurmError as error:
                 self.say(f"{error}; the trainings keep running")
-        return meaning(self.heard.signals, own, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
+        return reaction(self.heard.signals, own, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
 
     def _cancel(self) -> None:
         self.told = True
@@ -161,7 +161,7 @@ class _Watch:
         if not _reaches_children():
             self.child.send_signal(signal.SIGINT)
 
-    def _hand_over(self, what: Next) -> int:
+    def _hand_over(self, what: Reaction) -> int:
         """Ends Snakemake without a signal to it first, and this run of the job."""
         self.child.kill()
         self.child.wait()

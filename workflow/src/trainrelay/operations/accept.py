@@ -27,8 +27,8 @@ def accept_retraining(facts: state.Facts, reason: str) -> str:
         what = f"{facts.name} is {judged.kind} ({judged.reason}): nothing would be archived"
         raise UserError(f"{what}, so there is nothing to accept")
     subject = signature(facts.ingredients, facts.epochs)
-    given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
+    given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
     write_json(facts.paths.may_retrain, given)
     return f"{facts.gpu_h:.1f} GPU-hours may be archived (they are kept)"
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from trainrelay.config import Config, load_site
 from trainrelay.errors import SlurmError
 from trainrelay.preflight import (
-    Found,
-    Needs,
-    account_check,
-    answers_check,
-    asked_of,
+    CheckResult,
+    PythonNeeds,
+    accounting_check,
     fix,
     folder_checks,
     interpreter_check,
     mounts,
+    node_request,
     note,
     ok,
     partition_checks,
     request_check,
+    slurmctld_check,
     space_check,
 )
 from trainrelay.slurm import installed, nodes, partitions
@@ -36,15 +36,15 @@ from trainrelay.training.request import cores, launch_request, unsupported
 _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network file system takes a minute
 
 
-def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iterator[tuple[str, Found]]:
+def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iterator[tuple[str, CheckResult]]:
     """Each finding and what it is about; "": all of it."""
-    yield from _interpreters(where)
+    yield from _interpreter_checks(where)
     plans = [(at, plan.stage_plan(at)) for at in where]
     for at, planned in plans:
-        yield from ((at.name, found) for found in _stage(at, planned))
+        yield from ((at.name, found) for found in _stage_checks(at, planned))
     if installed():
         yield from (("", found) for found in folder_checks(_folders(config, where), mounts()))
-        yield from _slurm(plans, now)
+        yield from _slurm_checks(plans, now)
     else:
         yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
 
@@ -52,13 +52,13 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
 # ---------------------------------------------------------------------- the trainer
 
 
-def _interpreters(where: Sequence[StageContext]) -> Iterator[tuple[str, Found]]:
+def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResult]]:
     """Runs that ask the same of the same Python are asked for together."""
-    asked: dict[Needs, tuple[LaunchRequest, list[StageContext]]] = {}
+    asked: dict[PythonNeeds, tuple[LaunchRequest, list[StageContext]]] = {}
     first_of_run = {at.run: at for at in reversed(where) if at.root.is_dir()}
     for at in reversed(first_of_run.values()):
         request = _request(at)
-        asked.setdefault(Needs.of(request), (request, []))[1].append(at)
+        asked.setdefault(PythonNeeds.of(request), (request, []))[1].append(at)
     for request, ats in asked.values():
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
         yield ", ".join(at.run for at in ats), found
@@ -68,7 +68,7 @@ def _request(at: StageContext) -> LaunchRequest:
     return launch_request(at, at.trainer_config, plan.initial_checkpoint(at))
 
 
-def _stage(at: StageContext, planned: plan.StagePlan) -> Iterator[Found]:
+def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckResult]:
     """Its files, and room for its checkpoints."""
     if planned.action == "nothing":
         yield ok("complete, so nothing of it is checked")
@@ -77,10 +77,10 @@ def _stage(at: StageContext, planned: plan.StagePlan) -> Iterator[Found]:
     problems = [*_missing(at, request), *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
         problems = [planned.reason]
-    yield from (Found("fix", problem) for problem in problems)
+    yield from (CheckResult("fix", problem) for problem in problems)
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
-        yield _space(state.read(at))
+        yield _space_check(state.read(at))
 
 
 def _missing(at: StageContext, request: LaunchRequest) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _missing(at: StageContext, request: LaunchRequest) -> Iterator[str]:
     return missing(replace(request, interpreter=sys.executable), initial, parent)
 
 
-def _space(facts: state.Facts) -> Found:
+def _space_check(facts: state.Facts) -> CheckResult:
     newest = facts.checkpoints[0][1] if facts.checkpoints else None
     size_bytes = newest.stat().st_size if newest and newest.is_file() else None
     return space_check(facts.paths.work_dir, size_bytes, max(facts.epochs - facts.epochs_done, 1))
@@ -110,15 +110,15 @@ def _folders(config: Config, where: Sequence[StageContext]) -> dict[str, Path]:
     return folders
 
 
-def _slurm(
+def _slurm_checks(
     plans: Sequence[tuple[StageContext, plan.StagePlan]], now: datetime
-) -> Iterator[tuple[str, Found]]:
-    answers = answers_check()
+) -> Iterator[tuple[str, CheckResult]]:
+    answers = slurmctld_check()
     yield "", answers
     if answers.kind != "ok":
         yield "", note("the other checks of Slurm are left out")
         return
-    yield "", account_check()
+    yield "", accounting_check()
     try:
         known, machines = partitions(), nodes()
     except SlurmError as error:
@@ -127,6 +127,6 @@ def _slurm(
     site = load_site()
     for at, planned in plans:
         if planned.action != "nothing":
-            asked = asked_of(at.settings.resources, site, cores(at))
+            asked = node_request(at.settings.resources, site, cores(at))
             found = [*partition_checks(asked, known, machines), request_check(planned.sbatch, now)]
             yield from ((at.name, one) for one in found)

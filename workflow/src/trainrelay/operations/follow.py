@@ -9,16 +9,16 @@ import time
 from rich.console import Console
 
 from trainrelay.errors import Interrupted
-from trainrelay.operations.outcome import ending
+from trainrelay.operations.end_error import end_error
 from trainrelay.supervise import Claim, LivingOwner, Observer, display, owner_of, stop_requests
 from trainrelay.system.say import say
 from trainrelay.trainers import StepSeen
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
-from trainrelay.watching import StageRow, StageWatch
+from trainrelay.watching import StageWatch
 
-_LOOK_S = 0.5
-_PROGRESS_S = 5.0  # between two looks at the training itself, which cost more
+_LOOK_S = 0.5  # a beat comes every 10 s: its end is seen soon enough
+_PROGRESS_S = 5.0  # between two looks at the training itself, which reads its log and records
 
 
 def may_follow(held: LivingOwner) -> bool:
@@ -44,28 +44,25 @@ def follow(at: StageContext, owner: Claim) -> None:
             if stop.requested:
                 raise Interrupted(f"{name}: no longer followed; {owner_of(owner)} trains on")
             if seen.concluded.kind == "released":
-                return _ended(at)
+                return _judge_end(at)
             if seen.concluded.kind == "dead":
                 return None
             if time.monotonic() - looked_s >= _PROGRESS_S:
-                looked_s, before, step = time.monotonic(), step, _step(watch.look())
+                looked_s, before, row = time.monotonic(), step, watch.look()
+                if row.epoch is not None and row.iteration is not None:
+                    per_epoch = row.iterations_per_epoch
+                    step = StepSeen(row.epoch, row.iteration, per_epoch, row.loss, row.eta_s)
                 if step is not None and step != before:
                     shown.step(step)
             time.sleep(_LOOK_S)
     return None
 
 
-def _step(row: StageRow) -> StepSeen | None:
-    if row.epoch is None or row.iteration is None:
-        return None
-    return StepSeen(row.epoch, row.iteration, row.iterations_per_epoch, row.loss, row.eta_s)
-
-
-def _ended(at: StageContext) -> None:
+def _judge_end(at: StageContext) -> None:
     facts = state.read(at)
     judged = state.judge(facts)
     if judged.kind == "stopped":
-        raise ending(facts, facts.attempts[-1])
+        raise end_error(facts, facts.attempts[-1])
     if judged.kind != "complete":
         raise Interrupted(
             f"{at.name}: the supervisor that was followed has ended: {judged.reason}."

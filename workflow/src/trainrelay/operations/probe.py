@@ -17,7 +17,7 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.request import ladder, launch_request, rung
 
 
-def rungs_asked(at: StageContext, name: str | None) -> tuple[Rung, ...]:
+def rungs_to_probe(at: StageContext, name: str | None) -> tuple[Rung, ...]:
     if name is None:
         return ladder(at)
     known = [*RUNGS, *at.config.rungs]
@@ -37,13 +37,14 @@ def probe_rungs(at: StageContext, rungs: Sequence[Rung]) -> list[ProbeResult]:
     with stop_requests() as stop:
         for one in rungs:
             say(f"probing {one.name} with {ranks} ranks; {deadline_s:g} s at most")
-            log = _logs(at) / f"{one.name}.log"
-            found = probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.requested)
-            results.append(found)
+            log = _log_folder(at) / f"{one.name}.log"
+            results.append(
+                probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.requested)
+            )
     return results
 
 
-def _logs(at: StageContext) -> Path:
+def _log_folder(at: StageContext) -> Path:
     return at.paths.folder / "probe"
 
 
@@ -58,7 +59,7 @@ def would_use(at: StageContext, results: Sequence[ProbeResult]) -> str:
         tried = ", ".join(f"{result.rung} {result.outcome}" for result in results)
         raise UserError(
             f"{at.name} cannot train on {host}: {tried}; read the logs in"
-            f" {_logs(at)}, then set `backends` in the config to what works"
+            f" {_log_folder(at)}, then set `backends` in the config to what works"
         )
     if works not in settings.backends:
         return f"{works} works on {host}; add it to `backends` of {at.name} to have it used"

@@ -27,18 +27,18 @@ def promote_stage(at: StageContext) -> None:
     if judged.kind != "complete":
         what = f"{at.name} is {judged.kind}: {judged.reason}"
         raise Refusal(f"{what}; run: snakemake --forcerun train_{at.stage}")
-    accepted = _accepted(settings, facts, source)
+    accepted = _why_accepted(settings, facts, source)
     if accepted is None:
         gate(facts, source)
     target = facts.paths.target
     if target is not None:
-        _announce(facts.paths, source.file.model_copy(update={"path": str(target)}))
+        _note_promotion(facts.paths, source.file.model_copy(update={"path": str(target)}))
     checkpoint.promote(
         Path(source.file.path),
         target,
         expected_sha256=source.file.sha256,
         overwrite=_overwrite(settings),
-        owned=_owned(facts.paths),
+        owned=_written_by_us(facts.paths),
     )
     write_json(
         facts.paths.checkpoint,
@@ -70,11 +70,11 @@ def refuse_foreign_target(facts: state.Facts) -> None:
         facts.paths.target,
         expected_sha256=facts.train.final_checkpoint.file.sha256 if facts.train else None,
         overwrite=_overwrite(facts.at.settings),
-        owned=_owned(facts.paths),
+        owned=_written_by_us(facts.paths),
     )
 
 
-def _accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> str | None:
+def _why_accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) -> str | None:
     """Why you promote this very checkpoint despite findings."""
     if not settings.gate:
         return "gate: off"
@@ -117,14 +117,14 @@ def _overwrite(settings: Stage) -> bool:
     return settings.promotion is not None and settings.promotion.overwrite
 
 
-def _announce(paths: StagePaths, digest: FileDigest) -> None:
+def _note_promotion(paths: StagePaths, digest: FileDigest) -> None:
     """Records a copy before it is made: killed right after it, its file must not count as another's."""
     written = _promotions(paths.promoted)
     if digest not in written:
         write_json(paths.promoted, Promotions(written=(*written, digest)))
 
 
-def _owned(paths: StagePaths) -> set[str]:
+def _written_by_us(paths: StagePaths) -> set[str]:
     """The sha256 of all that we wrote to the target, also by trainings that have been archived since."""
     # `.old*`: also a folder that you moved to FOLDER.old; no stage's name has a dot.
     asides = paths.folder.parent.glob(f"{paths.folder.name}.old*/{paths.promoted.name}")

@@ -25,7 +25,7 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.plan import retrain_accepted
 
 
-def tell(config: Config, *runs: str) -> None:
+def write_reports(config: Config, *runs: str) -> None:
     """Write the reports of these runs, then the overview, and say where they are."""
     for run_name in runs:
         say(f"report: {write_report(config, run_name)}")
@@ -37,7 +37,7 @@ def write_report(config: Config, run_name: str) -> Path:
     written = RunReport(
         run=run_name,
         stages=_stages(config, run_name),
-        provenance={**_written(config, run_name), **_trainer(config, run_name)},
+        provenance={**_provenance(config, run_name), **_trainer(config, run_name)},
         overview=f"../{overview(config).name}" if len(config.runs) > 1 else None,
     )
     return _write(report(config, run_name), run_html(written))
@@ -46,12 +46,9 @@ def write_report(config: Config, run_name: str) -> Path:
 def write_overview(config: Config) -> Path:
     """Write index.html from the files of every run's stages; returns its path."""
     runs = tuple(RunReport(run=name, stages=_stages(config, name), provenance={}) for name in config.runs)
-    return _write(overview(config), overview_html(Overview(runs, _written(config), _others(config))))
-
-
-def _others(config: Config) -> tuple[str, ...]:
     pages = overview(config).parent.glob(f"*/{report(config, next(iter(config.runs))).name}")
-    return tuple(sorted(page.parent.name for page in pages if page.parent.name not in config.runs))
+    others = tuple(sorted(page.parent.name for page in pages if page.parent.name not in config.runs))
+    return _write(overview(config), overview_html(Overview(runs, _provenance(config), others)))
 
 
 def _write(path: Path, page: str) -> Path:
@@ -89,21 +86,21 @@ def _analysis(facts: state.Facts) -> Analysis | None:
     """As it was written at the end; of a training that still runs, or ended unseen, from its logs now."""
     path = facts.paths.analysis
     if path.exists() and not facts.alive:
-        return _read(path)
+        return _analysis_on_disk(path)
     try:
         return judge_stage(facts)
     except LogError:
         return None
 
 
-def _read(path: Path) -> Analysis:
+def _analysis_on_disk(path: Path) -> Analysis:
     try:
         return from_json(orjson.loads(path.read_bytes()))
     except (ValueError, LogError) as error:
         raise UserError(f"{path} is damaged ({error}); run: rm {path}, then: snakemake") from None
 
 
-def _written(config: Config, run_name: str = "") -> dict[str, str]:
+def _provenance(config: Config, run_name: str = "") -> dict[str, str]:
     """When a page was written, by what, and where the results are that it shows."""
     return {
         "written at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),

@@ -15,11 +15,11 @@ def restore_stage(at: StageContext, number: int | None = None) -> None:
     name = at.name
     with held_lease(state.read(at)) as lease:
         job = stage_job(state.read(at))
-        if lease.taken_from is not None or supervise.orphaned(job):
+        if lease.taken_from is not None or supervise.orphaned_attempt(job):
             raise Refusal(f"{name} may still be trained, so nothing was moved; run: trainrelay stop {name}")
-        supervise.settle(job, say)
+        supervise.close_open_attempts(job, say)
         facts = state.read(at)
-        wanted, why = _wanted(facts, number)
+        wanted, why = _choose(facts, number)
         moves = archiving.moves_back(facts, wanted, at.trainer)
         lease.guard()
         archiving.carry_out(moves)
@@ -33,7 +33,7 @@ def restore_stage(at: StageContext, number: int | None = None) -> None:
     say(state.not_as_asked(facts) or on)
 
 
-def _wanted(facts: state.Facts, number: int | None) -> tuple[whose.Archived, str]:
+def _choose(facts: state.Facts, number: int | None) -> tuple[whose.Archived, str]:
     """Which one, and why."""
     found = whose.archived(facts.paths)
     if number is None and (twin := state.archived_twin(facts)):

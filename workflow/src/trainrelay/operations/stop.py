@@ -22,23 +22,23 @@ from trainrelay.training import state
 from trainrelay.training.attempts import left_running
 from trainrelay.training.context import StageContext
 
-_LOOK_S = 0.5
-_SAY_S = 10.0  # between two lines that it still waits
+_LOOK_S = 0.5  # what you wait at a terminal
+_SAY_S = 10.0  # between two lines that it still waits: you see that it lives, and the screen does not fill
 _REACTS_WITHIN_S = 90.0  # the grace of its trainer, and as much again to look and to write
 
 
 def stop_stage(at: StageContext, reacts_within_s: float = _REACTS_WITHIN_S) -> None:
     """End what trains a stage, wherever it is, and print its state then."""
-    stopping = _Stopping(at, reacts_within_s)
-    if stopping.stopped():
-        print(_stands(stopping.facts()))
+    stop = _Stop(at, reacts_within_s)
+    if stop.stopped():
+        print(_state_after(stop.facts()))
     else:
-        facts = stopping.facts()
+        facts = stop.facts()
         judged = state.judge(facts)
-        print(f"nothing to stop: {stopping.name} is {judged.kind}: {judged.reason}")
+        print(f"nothing to stop: {stop.name} is {judged.kind}: {judged.reason}")
 
 
-class _Stopping:
+class _Stop:
     """One stop, from the first look at the lease to the end of who holds it."""
 
     def __init__(self, at: StageContext, reacts_within_s: float) -> None:
@@ -91,7 +91,7 @@ class _Stopping:
     def _relay(self) -> None:
         """Says what the supervisor said since the last time."""
         events = read_events(self._supervision)
-        for event in events[_position(events, self._told) :]:
+        for event in events[_first_new(events, self._told) :]:
             say(f"{self.name}: {event.text}")
             self._sign_s = self._said_s = time.monotonic()
         self._told = events[-1:]
@@ -102,7 +102,7 @@ class _Stopping:
             raise UserError(
                 f"{self.name}: {owner_of(seen.claim)} has not reacted for {now_s - self._sign_s:.0f} s"
                 f" ({seen.concluded.reason}); the stop request stays;"
-                f" {supervise.what_to_type(seen.claim, seen.process)}"
+                f" {supervise.what_to_run(seen.claim, seen.process)}"
             )
         if now_s - self._said_s >= _SAY_S:
             self._said_s = now_s
@@ -119,10 +119,20 @@ class _Stopping:
         self._ended_orphan()
 
     def _ended_orphan(self) -> bool:
-        """Ends a trainer on this host whose supervisor died; False if there is none."""
+        """Ends a trainer on this host whose supervisor died; False if there is none.
+
+        UserError where a supervisor that holds no lease, or one of another host, may be at work.
+        """
         facts = self.facts()
         if not left_running(facts.paths.folder, facts.attempts):
-            return self._nothing_open(facts)
+            if not facts.alive:
+                return False
+            attempt = facts.attempts[-1]
+            raise UserError(
+                f"{self.name}: nobody holds its lease, so nobody would read a request, but attempt"
+                f" {attempt.number} is open on {attempt.host}; if it still runs there, run on that host:"
+                f" kill {attempt.supervisor_pid}; if not, the next start takes the stage over"
+            )
         number = facts.attempts[-1].number
         say(f"{self.name}: the supervisor of attempt {number} died; ending the trainer that it left")
 
@@ -132,27 +142,16 @@ class _Stopping:
                 supervise.add_event(self._supervision, sentence, number)
 
         with held_lease(facts):
-            supervise.settle(stage_job(facts), tell)
+            supervise.close_open_attempts(stage_job(facts), tell)
         return True
 
-    def _nothing_open(self, facts: state.Facts) -> bool:
-        """False; UserError where a supervisor that holds no lease, or one of another host, may be at work."""
-        if facts.alive:
-            attempt = facts.attempts[-1]
-            raise UserError(
-                f"{self.name}: nobody holds its lease, so nobody would read a request, but attempt"
-                f" {attempt.number} is open on {attempt.host}; if it still runs there, run on that host:"
-                f" kill {attempt.supervisor_pid}; if not, the next start takes the stage over"
-            )
-        return False
 
-
-def _position(events: list[StageEvent], told: list[StageEvent]) -> int:
+def _first_new(events: list[StageEvent], told: list[StageEvent]) -> int:
     """Where the events begin that were not told yet."""
     return next((place + 1 for place in reversed(range(len(events))) if [events[place]] == told), 0)
 
 
-def _stands(facts: state.Facts) -> str:
+def _state_after(facts: state.Facts) -> str:
     """The state of a stage after the stop, and what to run to resume."""
     judged, name = state.judge(facts), facts.name
     if judged.kind == "complete":

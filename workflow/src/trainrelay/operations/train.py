@@ -15,10 +15,10 @@ from rich.console import Console
 from trainrelay import checkpoint, supervise
 from trainrelay.errors import LogError, NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.operations.analyze import analyze_stage
+from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow, may_follow
-from trainrelay.operations.outcome import ending
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training
-from trainrelay.operations.report import tell
+from trainrelay.operations.report import write_reports
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
@@ -34,7 +34,7 @@ from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, ladder, launch_request, unsupported
 from trainrelay.training.work_dirs import WorkDirs
 
-_STOP_GRACE_S = 30.0
+_STOP_GRACE_S = 30.0  # as long as Slurm's default KillWait
 
 
 def train_stage(at: StageContext) -> None:
@@ -58,13 +58,13 @@ def _train_alone(facts: state.Facts) -> None:
         # Another supervisor may have trained while we waited for the lease.
         if now := _unfinished(facts.at):
             _refuse_this_machine(now)
-            ready = _ready(now, state.judge(now), lease)
-            outcome = _outcome(ready, lease)
+            prepared = _prepare(now, state.judge(now), lease)
+            outcome = _supervise(prepared, lease)
             lease.guard()
-            _conclude(ready, outcome)
+            _conclude(prepared, outcome)
 
 
-def _outcome(facts: state.Facts, lease: Lease) -> Outcome:
+def _supervise(facts: state.Facts, lease: Lease) -> Outcome:
     try:
         return supervise.train(stage_job(facts), Console(stderr=True), lease)
     except (NoProgress, UserError):  # no rung works, no checkpoint is valid, ...: it needs your decision
@@ -121,32 +121,28 @@ def _refuse_this_machine(facts: state.Facts) -> None:
     environment = {**os.environ, **request.env}
     if request.device == "cuda" and (why := too_few_gpus(request.nproc_per_node, environment)):
         raise UserError(f"{facts.name}: {why}")
-    asked = cores(facts.at)
-    if "SLURM_JOB_ID" in os.environ and (remark := too_few_cores(asked)):
+    if "SLURM_JOB_ID" in os.environ and (remark := too_few_cores(cores(facts.at))):
         say(f"{facts.name}: {remark}")
 
 
 def _take_over(facts: state.Facts, lease: Lease) -> None:
     """What an owner before us left open is closed; one that may still live keeps its work dir for itself."""
     lease.guard()
-    supervise.settle_elsewhere(facts.paths.folder, say)
+    supervise.close_attempts_elsewhere(facts.paths.folder, say)
     if lease.taken_from is not None:
         if facts.identity is not None:
-            write_json(facts.paths.identity, _taken(facts, facts.identity, lease))
+            mine = Takeover(token=lease.token, after_epoch=facts.epochs_done)
+            takeovers = (*facts.identity.takeovers, mine)
+            write_json(facts.paths.identity, facts.identity.model_copy(update={"takeovers": takeovers}))
         lease.begin()
 
 
-def _taken(facts: state.Facts, identity: Identity, lease: Lease) -> Identity:
-    mine = Takeover(token=lease.token, after_epoch=facts.epochs_done)
-    return identity.model_copy(update={"takeovers": (*identity.takeovers, mine)})
-
-
-def _ready(facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
+def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
     """The identity on disk, an old training of another identity archived."""
     digest = _initial_digest(facts, _initial_path(facts, _request(facts)))
     takeovers = _takeovers(facts, lease)
     lease.guard()
-    if judged.kind == "changed" or _other_start(facts, digest):
+    if judged.kind == "changed" or _started_from_another(facts, digest):
         facts = _archive(facts)
         # The folders have moved, so nothing of the old training is there to be read.
         takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
@@ -170,10 +166,10 @@ def _ready(facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts
     )
     write_json(facts.paths.identity, identity)
     _check_code(facts)
-    return _owned(facts, identity)
+    return _claim_work_dirs(facts, identity)
 
 
-def _owned(facts: state.Facts, identity: Identity) -> state.Facts:
+def _claim_work_dirs(facts: state.Facts, identity: Identity) -> state.Facts:
     """The work dirs made known as those of this training; Refusal where another was first."""
     dirs = WorkDirs(facts.paths.work_dir, identity.takeovers)
     for folder in dirs.all:
@@ -235,11 +231,11 @@ def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | No
 
 def starts_from_another(facts: state.Facts) -> bool:
     """Whether a start would find another initial checkpoint than that of the training on disk."""
-    path = _initial_path(facts, _request(facts))
-    return _other_start(facts, _initial_digest(facts, path))
+    digest = _initial_digest(facts, _initial_path(facts, _request(facts)))
+    return _started_from_another(facts, digest)
 
 
-def _other_start(facts: state.Facts, digest: FileDigest | None) -> bool:
+def _started_from_another(facts: state.Facts, digest: FileDigest | None) -> bool:
     """Whether the training on disk started from another checkpoint than this one would."""
     old = facts.identity.initial_checkpoint if facts.identity else None
     return old is not None and digest is not None and old.sha256 != digest.sha256
@@ -251,10 +247,9 @@ def _archive(facts: state.Facts) -> state.Facts:
         raise Refusal(f"{facts.name}: {refusal}")
     moves = archiving.moves_away(facts)
     # What a dead supervisor left running would continue to write to the place that becomes free.
-    supervise.settle(stage_job(facts), say)
+    supervise.close_open_attempts(stage_job(facts), say)
     archiving.carry_out(moves)
-    name, archive = facts.name, moves[0][1]
-    say(f"{name}: the training's identity has changed; the old training is archived in {archive}")
+    say(f"{facts.name}: the training's identity has changed; the old training is archived in {moves[0][1]}")
     return state.read(facts.at)
 
 
@@ -265,15 +260,12 @@ def _check_code(facts: state.Facts) -> None:
         return
     before = facts.attempts[-1].code if facts.attempts else None
     if before not in (None, now.name):
-        _changed_code(facts, f"{facts.name}: the trainer's code was {before}, is {now.name}")
+        what = f"{facts.name}: the trainer's code was {before}, is {now.name}"
+        if facts.at.config.on_code_change == "refuse":
+            raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
+        say(f"warning: {what}")
     if now.changes:
         write_bytes(facts.paths.folder / f"code-{now.digest}.diff", now.changes)
-
-
-def _changed_code(facts: state.Facts, what: str) -> None:
-    if facts.at.config.on_code_change == "refuse":
-        raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
-    say(f"warning: {what}")
 
 
 def stage_job(facts: state.Facts) -> StageJob:
@@ -309,7 +301,7 @@ def _conclude(before: state.Facts, outcome: Outcome) -> None:
         write_train_record(facts)
         return
     _explain(facts)
-    raise ending(facts, outcome.attempt)
+    raise end_error(facts, outcome.attempt)
 
 
 def _explain(facts: state.Facts) -> None:
@@ -317,6 +309,6 @@ def _explain(facts: state.Facts) -> None:
     try:
         with suppress(LogError):  # none that is understood: the report says how it ended
             analyze_stage(facts.at)
-        tell(facts.at.config, facts.run)
+        write_reports(facts.at.config, facts.run)
     except TrainrelayError as error:
         say(f"no report: {error}")

@@ -14,7 +14,10 @@ from trainrelay.training.state import Facts
 
 
 def write_train_record(facts: Facts) -> None:
-    """Write train.json of a complete training, from what its attempts recorded."""
+    """Write train.json of a complete training; Refusal if its checkpoint is not the recorded one."""
+    found = final_checkpoint(facts)
+    if refusal := state.not_as_recorded(facts, found):
+        raise Refusal(refusal)
     seconds = sum((attempt.ended_s or attempt.started_s) - attempt.started_s for attempt in facts.attempts)
     write_json(
         facts.paths.train,
@@ -23,7 +26,7 @@ def write_train_record(facts: Facts) -> None:
             stage=facts.stage,
             epochs=facts.epochs,
             signature=signature(facts.ingredients, facts.epochs),
-            final_checkpoint=_final(facts),
+            final_checkpoint=found,
             attempts=len(facts.attempts),
             train_s=round(seconds, 1),
             gpu_h=round(facts.gpu_h, 3) if facts.at.settings.resources.gpu else 0.0,
@@ -32,14 +35,6 @@ def write_train_record(facts: Facts) -> None:
             log_files=[str(attempt_log(facts.paths.folder, attempt)) for attempt in facts.attempts],
         ),
     )
-
-
-def _final(facts: Facts) -> CheckpointFacts:
-    """The checkpoint that is promoted; Refusal where the file is not the one that was recorded."""
-    found = final_checkpoint(facts)
-    if refusal := state.not_as_recorded(facts, found):
-        raise Refusal(refusal)
-    return found
 
 
 def final_checkpoint(facts: Facts) -> CheckpointFacts:

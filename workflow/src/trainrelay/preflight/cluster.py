@@ -8,14 +8,14 @@ from datetime import datetime
 
 from trainrelay.config import Resources, Site
 from trainrelay.errors import SlurmError
-from trainrelay.preflight.found import Found, fix, note, ok
+from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Node, Partition, ask, could_start
 
-_SHOWN_KINDS = 6
+_SHOWN_KINDS = 6  # fit into one sentence
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NodeRequest:
     """What one training asks of each of its nodes. `partition` may name several, with commas."""
 
     partition: str | None
@@ -34,9 +34,9 @@ class Asked:
         return f"{gpus}at least {self.cpus} cores"
 
 
-def asked_of(resources: Resources, site: Site, cpus: int) -> Asked:
+def node_request(resources: Resources, site: Site, cpus: int) -> NodeRequest:
     """Of a stage; the site fills what it leaves open."""
-    return Asked(
+    return NodeRequest(
         partition=resources.partition or site.partition,
         nodes=resources.nodes,
         gpu=resources.gpu,
@@ -48,7 +48,7 @@ def asked_of(resources: Resources, site: Site, cpus: int) -> Asked:
     )
 
 
-def answers_check() -> Found:
+def slurmctld_check() -> CheckResult:
     """Whether slurmctld answers."""
     try:
         said = ask(["scontrol", "ping"], deadline_s=30.0)
@@ -60,7 +60,7 @@ def answers_check() -> Found:
     return ok(f"Slurm answers: {first}")
 
 
-def account_check() -> Found:
+def accounting_check() -> CheckResult:
     """Whether ended jobs are remembered; the workflow does without."""
     try:
         ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])
@@ -69,7 +69,7 @@ def account_check() -> Found:
     return ok("Slurm's accounting answers (sacct)")
 
 
-def request_check(flags: Sequence[str], now: datetime) -> Found:
+def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
     """Whether Slurm accepts a request with these flags of sbatch, as it would a submission."""
     try:
         start = could_start(flags)
@@ -78,7 +78,9 @@ def request_check(flags: Sequence[str], now: datetime) -> Found:
     return ok(f"Slurm accepts the request; it could start {start.words(now)}")
 
 
-def partition_checks(asked: Asked, partitions: Sequence[Partition], nodes: Sequence[Node]) -> list[Found]:
+def partition_checks(
+    asked: NodeRequest, partitions: Sequence[Partition], nodes: Sequence[Node]
+) -> list[CheckResult]:
     """Limits and nodes of the partition that a stage goes to; of several, the best."""
     known = {partition.name: partition for partition in partitions}
     names = asked.partition.split(",") if asked.partition else [one.name for one in partitions if one.default]
@@ -96,19 +98,19 @@ def partition_checks(asked: Asked, partitions: Sequence[Partition], nodes: Seque
     return min(found, key=lambda checks: sum(check.kind == "fix" for check in checks))
 
 
-def _of_partition(asked: Asked, partition: Partition, nodes: Sequence[Node]) -> list[Found]:
+def _of_partition(asked: NodeRequest, partition: Partition, nodes: Sequence[Node]) -> list[CheckResult]:
     members = [node for node in nodes if partition.name in node.partitions]
     time = _time(asked, partition)
     return [*([] if partition.up else [_closed(partition)]), *time, _nodes(asked, partition.name, members)]
 
 
-def _closed(partition: Partition) -> Found:
+def _closed(partition: Partition) -> CheckResult:
     return fix(
         f"partition {partition.name} is not up", "set another one (resources.partition, site.yaml), or wait"
     )
 
 
-def _time(asked: Asked, partition: Partition) -> list[Found]:
+def _time(asked: NodeRequest, partition: Partition) -> list[CheckResult]:
     most_min = partition.max_time_min
     if most_min is None or asked.runtime_min is None or asked.runtime_min <= most_min:
         return []
@@ -116,7 +118,7 @@ def _time(asked: Asked, partition: Partition) -> list[Found]:
     return [fix(what, f"set runtime_min: {most_min}; a longer training continues in a follow-up job")]
 
 
-def _nodes(asked: Asked, name: str, members: Sequence[Node]) -> Found:
+def _nodes(asked: NodeRequest, name: str, members: Sequence[Node]) -> CheckResult:
     if not members:
         return note(f"the nodes of partition {name} cannot be seen, so they are not checked")
     with_gpus = [node for node in members if _has_gpus(node, asked)]
@@ -134,7 +136,7 @@ def _nodes(asked: Asked, name: str, members: Sequence[Node]) -> Found:
     return ok(what)
 
 
-def _has_gpus(node: Node, asked: Asked) -> bool:
+def _has_gpus(node: Node, asked: NodeRequest) -> bool:
     if not asked.gpu:
         return True
     if asked.gpu_model is None or asked.model_is_feature:
@@ -143,11 +145,11 @@ def _has_gpus(node: Node, asked: Asked) -> bool:
     return node.gpus.get(asked.gpu_model, 0) >= asked.gpu
 
 
-def _has_room(node: Node, asked: Asked) -> bool:
+def _has_room(node: Node, asked: NodeRequest) -> bool:
     return node.cpus >= asked.cpus and node.mem_mb >= (asked.mem_mb or 0)
 
 
-def _too_small(asked: Asked, name: str, nodes: Sequence[Node]) -> str:
+def _too_small(asked: NodeRequest, name: str, nodes: Sequence[Node]) -> str:
     cpus, mem_mb = max(node.cpus for node in nodes), max(node.mem_mb for node in nodes)
     wants = f"{asked.cpus} cores" + (f" and {asked.mem_mb} MB" if asked.mem_mb else "")
     return f"{wants} are asked for, the nodes of partition {name} have {cpus} cores and {mem_mb} MB at most"

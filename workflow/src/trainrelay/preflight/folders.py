@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainrelay.preflight.found import Found, fix, note, ok
+from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 # File systems of one machine. What is not listed here may be shared, and is called by its name.
@@ -17,7 +17,7 @@ _LOCAL = {
     *("tmpfs", "ramfs", "overlay", "aufs", "squashfs", "devtmpfs"),
     *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "bcachefs", "vfat", "ntfs"),
 }
-_GB = 1e9
+_GB = 1e9  # bytes, as disks are sold
 _LEAST = 2  # checkpoints: the newest and the one that is being written
 
 
@@ -63,7 +63,7 @@ def mount_of(path: Path, known: Sequence[Mount]) -> Mount | None:
     return max(over, key=lambda mount: len(Path(mount.point).parts), default=None)
 
 
-def folder_checks(folders: Mapping[str, Path], known: Sequence[Mount]) -> list[Found]:
+def folder_checks(folders: Mapping[str, Path], known: Sequence[Mount]) -> list[CheckResult]:
     """Whether other nodes can see the folders, by what they are for; one line per mount."""
     on: dict[Mount, dict[str, Path]] = {}
     for what, folder in folders.items():
@@ -81,14 +81,14 @@ def _listed(folders: Mapping[str, Path]) -> str:
     return ", ".join(f"{what} {folder}" for folder, what in outer.items())
 
 
-def _shared(mount: Mount, whats: str) -> Found:
+def _shared(mount: Mount, whats: str) -> CheckResult:
     if not mount.local:
         return ok(f"on a file system of type {mount.type} (mounted at {mount.point}): {whats}")
-    why = f"{whats}: on {mount.type} (mounted at {mount.point}), as a rule this machine's own"
+    why = f"{whats}: on {mount.type} (mounted at {mount.point}), usually only on this machine"
     return note(f"{why}; unless every node sees it, likely a mistake: move it to a shared file system")
 
 
-def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) -> Found:
+def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) -> CheckResult:
     """Whether so many checkpoints fit where the trainer writes them; their size may not be known yet."""
     place = nearest(folder)
     try:
@@ -105,7 +105,7 @@ def nearest(folder: Path) -> Path:
     return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
 
 
-def _space(folder: Path, free_bytes: int, checkpoint_bytes: int | None, checkpoints: int) -> Found:
+def _space(folder: Path, free_bytes: int, checkpoint_bytes: int | None, checkpoints: int) -> CheckResult:
     free = f"{free_bytes / _GB:.1f} GB free for {folder}"
     if checkpoint_bytes is None:
         return ok(f"{free}; a checkpoint's size is not known before the first one (nor is a quota seen here)")

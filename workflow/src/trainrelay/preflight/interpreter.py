@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.preflight.found import Found, fix, ok
-from trainrelay.preflight.inside import MARK
+from trainrelay.preflight.check_result import CheckResult, fix, ok
+from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import LaunchRequest, Trainer, environment
 
-_SCRIPT = Path(__file__).with_name("inside.py")
-_LONGEST_SAID_BYTES = 256 * 1024
+_SCRIPT = Path(__file__).with_name("interpreter_script.py")
+_LONGEST_SAID_BYTES = 256 * 1024  # more than the answers and many warnings of imports
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PythonAnswers:
     """What the trainer's Python said. `importing` names the import that it did not come back from."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class PythonNeeds:
     """What a run asks of its Python; equal ones are asked for once."""
 
     interpreter: str
@@ -44,25 +44,25 @@ class Needs:
     env: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
-    def of(request: LaunchRequest) -> Needs:
+    def of(request: LaunchRequest) -> PythonNeeds:
         """Of one start of a trainer."""
         env = tuple(sorted(request.env.items()))
-        return Needs(request.interpreter, request.launch_module, request.device, request.root, env)
+        return PythonNeeds(request.interpreter, request.launch_module, request.device, request.root, env)
 
 
-def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> Found:
+def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> CheckResult:
     """Asks the trainer's own Python, in one process that is ended after `deadline_s`; its root exists."""
     name = request.interpreter
     if shutil.which(name) is None:
         return fix(f"the interpreter {name} was not found", "set trainer.interpreter to the trainer's Python")
     try:
-        status, said = _said(request, trainer, deadline_s)
+        status, said = _ask(request, trainer, deadline_s)
     except OSError as error:
         return fix(f"{name} cannot be started: {error.strerror or error}", "set trainer.interpreter")
-    return judge(Needs.of(request), trainer, read_told(said), status, deadline_s)
+    return judge_answers(PythonNeeds.of(request), trainer, read_answers(said), status, deadline_s)
 
 
-def _said(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[int | None, str]:
+def _ask(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[int | None, str]:
     """Exit status, None where it had to be ended, and all that it printed."""
     modules = [*trainer.imports, "--", request.launch_module, *trainer.compiled]
     argv = [request.interpreter, "-c", _SCRIPT.read_text(encoding="utf-8"), *modules]
@@ -77,12 +77,12 @@ def _said(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        status = _status(child, deadline_s)
+        status = _exit_status(child, deadline_s)
         output.seek(0)
         return status, output.read(_LONGEST_SAID_BYTES).decode(errors="replace")
 
 
-def _status(child: subprocess.Popen[bytes], deadline_s: float) -> int | None:
+def _exit_status(child: subprocess.Popen[bytes], deadline_s: float) -> int | None:
     try:
         return child.wait(deadline_s)
     except subprocess.TimeoutExpired:
@@ -94,13 +94,13 @@ def _status(child: subprocess.Popen[bytes], deadline_s: float) -> int | None:
             child.wait()
 
 
-def read_told(said: str) -> Told:
+def read_answers(said: str) -> PythonAnswers:
     """From all that the process printed; lines that only look like answers are left out."""
     answers = [found for line in said.splitlines() if (found := _answer(line)) is not None]
     others = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(MARK)]
     named = {str(answer["name"]): answer for answer in answers if "name" in answer}
     begun = [str(answer["importing"]) for answer in answers if "importing" in answer]
-    return Told(
+    return PythonAnswers(
         versions={name: str(answer["version"]) for name, answer in named.items() if "version" in answer},
         errors={name: str(answer["error"]) for name, answer in named.items() if "error" in answer},
         there={name: answer["there"] is True for name, answer in named.items() if "there" in answer},
@@ -120,42 +120,50 @@ def _answer(line: str) -> dict[str, object] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def judge(needs: Needs, trainer: Trainer, told: Told, status: int | None, deadline_s: float) -> Found:
+def judge_answers(
+    needs: PythonNeeds,
+    trainer: Trainer,
+    answers: PythonAnswers,
+    status: int | None,
+    deadline_s: float,
+) -> CheckResult:
     """What the answers amount to; `status` None: it did not end within `deadline_s`."""
     name = needs.interpreter
-    if not told.ended:
-        doing = f"import {told.importing}" if told.importing else "its start"
-        return _unended(name, doing, status, deadline_s, told.last_line)
-    if told.errors:
-        module, error = next(iter(told.errors.items()))
+    if not answers.ended:
+        return _hung_or_died(needs.interpreter, answers, status, deadline_s)
+    if answers.errors:
+        module, error = next(iter(answers.errors.items()))
         typed = f"install it for {name}, or set trainer.interpreter; try: {name} -c 'import {module}'"
         return fix(f"{name} does not import {module} ({error})", typed)
-    if problems := [*_of_torch(needs, told), *trainer.incompatible(told.versions)]:
+    if problems := [*_torch_problems(needs, answers), *trainer.incompatible(answers.versions)]:
         return fix(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that has them")
-    return ok(f"{name}: Python {told.versions['python']} with {', '.join(_shown(trainer, told))}")
+    return ok(
+        f"{name}: Python {answers.versions['python']} with {', '.join(_versions_found(trainer, answers))}"
+    )
 
 
-def _unended(name: str, doing: str, status: int | None, deadline_s: float, last_line: str) -> Found:
-    said = f"; it said: {last_line[:200]}" if last_line else ""
+def _hung_or_died(name: str, answers: PythonAnswers, status: int | None, deadline_s: float) -> CheckResult:
+    doing = f"import {answers.importing}" if answers.importing else "its start"
+    said = f"; it said: {answers.last_line[:200]}" if answers.last_line else ""
     if status is None:
-        typed = f"try it yourself: {name} -c '{doing if doing.startswith('import') else 'pass'}'"
-        return fix(f"{name}: {doing} has not come back after {deadline_s:.0f} s{said}", typed)
+        try_it = f"try it yourself: {name} -c '{doing if answers.importing else 'pass'}'"
+        return fix(f"{name}: {doing} has not come back after {deadline_s:.0f} s{said}", try_it)
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
     return fix(f"{name} ended in {doing} with {how}{said}", "set trainer.interpreter to a Python that works")
 
 
-def _of_torch(needs: Needs, told: Told) -> Sequence[str]:
+def _torch_problems(needs: PythonNeeds, answers: PythonAnswers) -> Sequence[str]:
     problems = []
-    if not told.there.get(needs.launch_module, False):
-        problems.append(f"its torch {told.versions.get('torch', '?')} has no {needs.launch_module}")
-    if needs.device == "cuda" and not told.versions.get("cuda"):
+    if not answers.there.get(needs.launch_module, False):
+        problems.append(f"its torch {answers.versions.get('torch', '?')} has no {needs.launch_module}")
+    if needs.device == "cuda" and not answers.versions.get("cuda"):
         problems.append("its torch is built for the CPU alone, and the run's device is cuda")
     return problems
 
 
-def _shown(trainer: Trainer, told: Told) -> list[str]:
-    cuda = told.versions.get("cuda")
-    shown = [f"torch {told.versions['torch']}{f' (CUDA {cuda})' if cuda else ''}"]
-    shown += [f"{name} {told.versions[name]}".rstrip() for name in trainer.imports if name != "torch"]
-    missing = [name for name in trainer.compiled if not told.there.get(name)]
+def _versions_found(trainer: Trainer, answers: PythonAnswers) -> list[str]:
+    cuda = answers.versions.get("cuda")
+    shown = [f"torch {answers.versions['torch']}{f' (CUDA {cuda})' if cuda else ''}"]
+    shown += [f"{name} {answers.versions[name]}".rstrip() for name in trainer.imports if name != "torch"]
+    missing = [name for name in trainer.compiled if not answers.there.get(name)]
     return [*shown, *(f"no compiled {name}" for name in missing)]

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
-_DEADLINE_S = 30.0
+_DEADLINE_S = 30.0  # without persistence mode nvidia-smi first loads the driver
 
 
 def too_few_gpus(needed: int, environment: Mapping[str, str]) -> str | None:

@@ -1,6 +1,6 @@
 """One stage's training: started, watched, tried again where that helps, ended and recorded."""
 
-from trainrelay.supervise.ask import ask_to_stop, order_file
+from trainrelay.supervise.believed_progress import BelievedProgress
 from trainrelay.supervise.decide import Finish, NeedsDecision, StopResumably
 from trainrelay.supervise.display import Speed, display, duration, left_s
 from trainrelay.supervise.events import StageEvent, add_event, read_events
@@ -13,18 +13,24 @@ from trainrelay.supervise.lease import (
     Observer,
     acquire,
     owner_of,
-    what_to_type,
+    what_to_run,
 )
 from trainrelay.supervise.nodes import nodes_missing
 from trainrelay.supervise.probe import probe_rung
-from trainrelay.supervise.progress_tracker import ProgressTracker
-from trainrelay.supervise.recover import orphaned, refuse_beside_living, settle, settle_elsewhere
+from trainrelay.supervise.recover import (
+    close_attempts_elsewhere,
+    close_open_attempts,
+    orphaned_attempt,
+    refuse_beside_living,
+)
 from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
+from trainrelay.supervise.stop_file import ask_to_stop, order_file
 from trainrelay.system.tail import Tail
 from trainrelay.system.text import printable
 
 __all__ = [
+    "BelievedProgress",
     "Claim",
     "Finish",
     "LastOwner",
@@ -33,7 +39,6 @@ __all__ = [
     "NeedsDecision",
     "Observer",
     "Outcome",
-    "ProgressTracker",
     "Speed",
     "StageEvent",
     "StageJob",
@@ -42,20 +47,20 @@ __all__ = [
     "acquire",
     "add_event",
     "ask_to_stop",
+    "close_attempts_elsewhere",
+    "close_open_attempts",
     "display",
     "duration",
     "left_s",
     "nodes_missing",
     "order_file",
-    "orphaned",
+    "orphaned_attempt",
     "owner_of",
     "printable",
     "probe_rung",
     "read_events",
     "refuse_beside_living",
-    "settle",
-    "settle_elsewhere",
     "stop_requests",
     "train",
-    "what_to_type",
+    "what_to_run",
 ]

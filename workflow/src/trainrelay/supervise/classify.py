@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trainrelay.progress.overflow import not_finite
+from trainrelay.progress_lines.not_finite import not_finite
 from trainrelay.records import CheckpointFacts, EndClass
 from trainrelay.supervise.causes import class_of, is_comm, is_port, stops_at_nan
 from trainrelay.supervise.slurm_run import SlurmStop

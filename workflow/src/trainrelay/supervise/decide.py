@@ -72,18 +72,24 @@ def next_step(past: Sequence[PastAttempt], ladder: Sequence[str], most_without_c
 
     `ladder` is best first and holds every rung of `past`.
     """
-    step, in_a_row, left = _by_end(past, ladder), len(_without_checkpoint(past)), past[-1].left
+    step, left = _by_end(past, ladder), past[-1].left
     if not isinstance(step, Retry):
         return step
     if left is not None and (past[-1].end == "unfinished" or left.unrecognised):
         return nothing_to_resume_from(left, after_exit_0=past[-1].end == "unfinished")
-    return _no_progress(past[-1].end, in_a_row) if in_a_row >= most_without_checkpoint else step
+    return out_of_attempts(past, most_without_checkpoint) or step
 
 
 def out_of_attempts(past: Sequence[PastAttempt], most_without_checkpoint: int) -> NeedsDecision | None:
-    """Why no job that Slurm requeues may retry; None if one may. `past` may be empty."""
+    """Why neither this job nor one that Slurm requeues may retry; None if one may. `past` may be empty."""
     in_a_row = len(_without_checkpoint(past))
-    return _no_progress(past[-1].end, in_a_row) if in_a_row >= most_without_checkpoint else None
+    if in_a_row < most_without_checkpoint:
+        return None
+    attempts, end = "an attempt" if in_a_row == 1 else f"{in_a_row} attempts in a row", past[-1].end
+    return NeedsDecision(
+        f"{attempts} saved no new checkpoint, the last one ended: {end}",
+        (end in STOPPED and ENDS[end].what_to_do) or "check the ends of their logs and fix the cause",
+    )
 
 
 def after_probe(step: Retry, works: bool, ladder: Sequence[str]) -> Retry | NeedsDecision:
@@ -181,21 +187,13 @@ def _final(end: EndClass) -> NeedsDecision:
     return NeedsDecision(ENDS[end].reason, ENDS[end].what_to_do)
 
 
-def _no_progress(end: EndClass, in_a_row: int) -> NeedsDecision:
-    attempts = "an attempt" if in_a_row == 1 else f"{in_a_row} attempts in a row"
-    return NeedsDecision(
-        f"{attempts} saved no new checkpoint, the last one ended: {end}",
-        (end in STOPPED and ENDS[end].what_to_do) or "check the ends of their logs and fix the cause",
-    )
-
-
 def nothing_to_resume_from(left: Leftovers, *, after_exit_0: bool = False) -> NeedsDecision:
     """Why no attempt starts from scratch, or repeats what was not understood."""
     what = "the trainer exited 0 without a last checkpoint that is understood" if after_exit_0 else _NO_RESUME
     return NeedsDecision(f"{what}: {left.text}", _NOT_UNDERSTOOD)
 
 
-def recorded(step: Step) -> Decision:
+def decision_of(step: Step) -> Decision:
     """A step as an attempt's record keeps it."""
     match step:
         case Finish():

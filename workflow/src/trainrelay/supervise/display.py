@@ -12,7 +12,7 @@ from rich.text import Text
 from trainrelay.system.text import printable
 from trainrelay.trainers import StepSeen
 
-PLAIN_EVERY_S = 30.0
+PLAIN_EVERY_S = 30.0  # under 3000 lines a day
 
 
 class Display(Protocol):

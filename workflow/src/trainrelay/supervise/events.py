@@ -18,9 +18,9 @@ from trainrelay.supervise.shared_files import last_bytes
 from trainrelay.system.text import printable
 from trainrelay.trainers import StepSeen
 
-_MOST_BYTES = 1_000_000  # then the file becomes the old one
-_MOST_CHARS = 2000  # of one event
-_READ_BYTES = 64 * 1024
+_MOST_BYTES = 1_000_000  # thousands of events; then the file becomes the old one
+_MOST_CHARS = 2000  # of one event: it quotes a few texts of 300 characters at most
+_READ_BYTES = 64 * 1024  # hundreds of events, more than a screen shows
 
 
 class StageEvent(Record):
@@ -44,8 +44,17 @@ def read_events(supervision: Path) -> list[StageEvent]:
 
 def add_event(supervision: Path, sentence: str, attempt: int | None) -> None:
     """One more event; OSError if the disk does not take it."""
-    said = printable(sentence)[:_MOST_CHARS]
-    _append(events_file(supervision), StageEvent(at_s=time.time(), attempt=attempt, text=said))
+    event = StageEvent(at_s=time.time(), attempt=attempt, text=printable(sentence)[:_MOST_CHARS])
+    path = events_file(supervision)
+    if path.exists() and path.stat().st_size >= _MOST_BYTES:
+        path.replace(path.with_name("events.old.jsonl"))
+    # In one write: two writers, were there ever two, do not mix their lines.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        os.write(descriptor, orjson.dumps(event.model_dump()) + b"\n")
+    finally:
+        os.close(descriptor)
 
 
 def _event(line: bytes) -> StageEvent | None:
@@ -83,20 +92,3 @@ class RecordedDisplay:
     def close(self) -> None:
         """Closes what is shown."""
         self._shown.close()
-
-
-def _append(path: Path, event: StageEvent) -> None:
-    _make_room(path)
-    line = orjson.dumps(event.model_dump()) + b"\n"
-    # In one write: two writers, were there ever two, do not mix their lines.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
-
-
-def _make_room(path: Path) -> None:
-    if path.exists() and path.stat().st_size >= _MOST_BYTES:
-        path.replace(path.with_name("events.old.jsonl"))

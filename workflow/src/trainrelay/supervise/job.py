@@ -54,7 +54,7 @@ class StageJob:
         """Files that look like checkpoints and are none to resume from, each with why."""
         return self.dirs().unrecognised(self.trainer)
 
-    def counting(self, bases: EpochBases) -> StageJob:
+    def with_bases(self, bases: EpochBases) -> StageJob:
         """The same job, with what is known by now of how its trainer counts epochs."""
         return replace(self, work_dirs=replace(self.work_dirs, bases=bases))
 

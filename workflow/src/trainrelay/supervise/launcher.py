@@ -5,10 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from typing import Protocol
 
-from trainrelay.supervise.roll import Roll
+from trainrelay.supervise.process_list import ProcessList
 from trainrelay.system.alive import Process, lives
 
 UNSEEN = None  # the exit status of a trainer that was not our child
@@ -17,34 +15,22 @@ _REAP_S = 5.0  # for the exit status of a launcher that has ended
 _RESCAN_S = 5.0  # a scan reads the environment of every process, so it is not done at each look
 
 
-class Launcher(Protocol):
-    """A running trainer."""
-
-    def running(self) -> bool:
-        """Whether it has not ended yet."""
-        ...
-
-    def status(self) -> int | None:
-        """Its exit status, negative for a signal, once it has ended; UNSEEN if nobody can know it."""
-        ...
-
-
 class Child:
     """A launcher that we started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], roll: Roll | None = None) -> None:
-        self._process, self._roll = process, roll
-        if roll:
-            roll.began(process.pid)
+    def __init__(self, process: subprocess.Popen[bytes], listed: ProcessList | None = None) -> None:
+        self._process, self._listed = process, listed
+        if listed:
+            listed.began(process.pid)
 
     def running(self) -> bool:
         """Whether it has not ended yet."""
-        if self._roll:
-            self._roll.look()
+        if self._listed:
+            self._listed.look()
         return self._process.poll() is None
 
     def status(self) -> int | None:
-        """Its exit status; that of a SIGKILL where it is stuck inside the kernel."""
+        """Its exit status, negative for a signal; that of a SIGKILL where it is stuck inside the kernel."""
         try:
             return self._process.wait(timeout=_REAP_S)
         except subprocess.TimeoutExpired:
@@ -54,19 +40,22 @@ class Child:
 class Orphans:
     """The launcher and the ranks of an attempt whose supervisor died."""
 
-    def __init__(self, roll: Roll, script: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._roll, self._script, self._clock = roll, script, clock
+    def __init__(self, listed: ProcessList, script: str) -> None:
+        self._listed, self._script = listed, script
         self._members: list[Process] = []
         self._scanned_s = float("-inf")
 
     def running(self) -> bool:
         """Whether any of them lives."""
-        fresh = self._clock() - self._scanned_s < _RESCAN_S
+        fresh = time.monotonic() - self._scanned_s < _RESCAN_S
         if fresh and any(lives(*member.key) for member in self._members):
             return True
-        self._members, self._scanned_s = self._roll.trainers(self._script), self._clock()
+        self._members, self._scanned_s = self._listed.trainers(self._script), time.monotonic()
         return bool(self._members)
 
     def status(self) -> int | None:
         """Only a parent sees it."""
         return UNSEEN
+
+
+Launcher = Child | Orphans

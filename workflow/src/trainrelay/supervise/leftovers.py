@@ -13,10 +13,10 @@ from trainrelay.system.text import quoted
 from trainrelay.trainers import Trainer, checkpoint_files
 from trainrelay.training.attempts import attempt_log
 
-_MOST = 3
+_MOST = 3  # files, and lines of each kind: enough to recognise them, and one sentence
 _ALONE = "holds weights without an epoch or an optimizer"
-_LINE_CHARS = 120
-_HEAD_BYTES = 256 * 1024  # of the log
+_LINE_CHARS = 120  # about a terminal's line
+_HEAD_BYTES = 256 * 1024  # of the log: thousands of lines
 
 
 def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:

@@ -2,7 +2,7 @@
 
 torch gives each rank its own session and data workers may be reparented, so neither the parent nor the
 process group says who belongs to an attempt. Every process inherits its environment, so the tag does;
-for those whose environment was cleared there is the roll.
+for those whose environment was cleared there is the ProcessList.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainrelay.errors import UserError
 from trainrelay.system.alive import TAG_VARIABLE, Kin, Process, find, lives
 
-_CHECK_S = 0.05
+_CHECK_S = 0.05  # an end is noticed at once, and a look reads one small file of /proc per process
 _RESCAN_S = 1.0  # a scan reads the environment of every process, so it is not done at each check
 _SRUN_S = 15.0  # before we give up, an srun that still waits for its nodes is killed, too
 _UNKILLABLE_S = 30.0  # after SIGKILL; only a process stuck inside the kernel takes longer
+
+
+class NotStarted(UserError):
+    """A launcher could not be started at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,18 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+@contextmanager
+def start_explained(what: str, program: str) -> Iterator[None]:
+    """Turns what the operating system says about a start into one sentence (NotStarted)."""
+    try:
+        yield
+    except OSError as error:
+        raise NotStarted(
+            f"cannot {what}: {error.filename or program}: {error.strerror or error}; check the trainer's"
+            " `interpreter` and `root` in config.yaml, or that path's permissions"
+        ) from error
 
 
 @contextmanager

@@ -8,25 +8,25 @@ from pathlib import Path
 
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise.attempts import open_attempts, write_attempt
+from trainrelay.supervise.attempt_folders import open_attempts, write_attempt
+from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.keeping import Keeper
 from trainrelay.supervise.lease.lease import Say
-from trainrelay.supervise.roll import Roll
+from trainrelay.supervise.process_list import ProcessList
 from trainrelay.system.alive import supervisor_fate
 from trainrelay.training.attempts import held_open, last_seen_s, living, still_run
 
 _PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
-_LOOK_S = 2.0
+_LOOK_S = 2.0  # a scan of every process, for as long as minutes
 
 
-def orphaned(job: StageJob) -> AttemptRecord | None:
+def orphaned_attempt(job: StageJob) -> AttemptRecord | None:
     """The attempt on this host whose supervisor died and whose trainer still runs."""
     here = [attempt for attempt in open_attempts(job.stage_dir) if _is_here(attempt)]
     newest = here[-1] if here else None
     if newest is None or supervisor_fate(newest) != "gone":
         return None
-    return newest if Roll(job.stage_dir, newest).trainers(job.request.entry) else None
+    return newest if ProcessList(job.stage_dir, newest).trainers(job.request.entry) else None
 
 
 def _is_here(attempt: AttemptRecord) -> bool:
@@ -51,7 +51,7 @@ def refuse_beside_living(stage_dir: Path, name: str) -> None:
         )
 
 
-def let_die(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> None:
+def wait_for_killed(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> None:
     """Returns once nothing of the stage lives that was killed; at the latest after 10 minutes."""
     until_s = time.monotonic() + _PATIENCE_S
     if found := living(stage_dir):
@@ -61,15 +61,15 @@ def let_die(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> None:
         found = living(stage_dir)
 
 
-def settle(job: StageJob, say: Say) -> None:
+def close_open_attempts(job: StageJob, say: Say) -> None:
     """Closes every attempt that has no end yet; Refusal if one may still be training here."""
     for attempt in filter(_is_here, open_attempts(job.stage_dir)):
-        _settle_here(job, attempt, say)
+        _close_here(job, attempt, say)
     refuse_beside_living(job.stage_dir, job.name)
-    settle_elsewhere(job.stage_dir, say)
+    close_attempts_elsewhere(job.stage_dir, say)
 
 
-def settle_elsewhere(stage_dir: Path, say: Say) -> None:
+def close_attempts_elsewhere(stage_dir: Path, say: Say) -> None:
     """Closes the open attempts of other hosts, whose owners are gone or fenced: the caller holds the lease.
 
     Where one of them may still live, its work dir is left to it.
@@ -80,14 +80,14 @@ def settle_elsewhere(stage_dir: Path, say: Say) -> None:
             _mark_lost(stage_dir, attempt, reason, say)
 
 
-def _settle_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
+def _close_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
     pid = attempt.supervisor_pid
     if supervisor_fate(attempt) != "gone":
         raise Refusal(
             f"{job.name} is training already: attempt {attempt.number}, supervisor pid {pid} on this host;"
             f" wait for it, or stop it with: kill {pid}"
         )
-    ending = Keeper(job, say).end(Roll(job.stage_dir, attempt).kin, job.stop_grace_s)
+    ending = CheckpointKeeper(job, say).end(ProcessList(job.stage_dir, attempt).kin, job.stop_grace_s)
     if ending.left:
         raise Refusal(
             f"attempt {attempt.number} of {job.name} left processes that survived SIGKILL, because they wait"

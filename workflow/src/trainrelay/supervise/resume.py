@@ -13,7 +13,7 @@ from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.leftovers import leftovers
 from trainrelay.system.files import read_record
 from trainrelay.system.text import printable
-from trainrelay.trainers import Observation, ResumeSeen, StepSeen
+from trainrelay.trainers import Observation, ResumeSeen
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.owners import owner_of
 from trainrelay.training.whose import given_up, gone
@@ -29,8 +29,12 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     damaged = [f"{printable(str(path))} {why}" for path, why in job.unrecognised()]
     if not candidates:
         if damaged:
-            raise Refusal(_none_understood(job))
-        if lost := _gone(job):
+            newest = next(reversed(list_attempts(job.stage_dir)), None)
+            nothing = nothing_to_resume_from(leftovers(job, newest))
+            raise Refusal(f"{job.name}: {nothing.reason}; {nothing.what_to_do}")
+        owners = {folder: owner_of(folder) for folder in job.work_dirs.all}
+        identity = read_record(job.stage_dir / "stage.json", Identity)
+        if lost := gone(job.stage_dir, identity, job.dirs(), owners):
             raise Refusal(f"{job.name}: {lost}")
         return None, []
     facts, skipped = newest_valid(candidates, job.work_dirs.epoch_base)
@@ -53,16 +57,6 @@ def _none_valid(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: 
     )
 
 
-def _none_understood(job: StageJob) -> str:
-    nothing = nothing_to_resume_from(leftovers(job, next(reversed(list_attempts(job.stage_dir)), None)))
-    return f"{job.name}: {nothing.reason}; {nothing.what_to_do}"
-
-
-def _gone(job: StageJob) -> str | None:
-    owners = {folder: owner_of(folder) for folder in job.work_dirs.all}
-    return gone(job.stage_dir, read_record(job.stage_dir / "stage.json", Identity), job.dirs(), owners)
-
-
 class ResumeProof:
     """Whether the trainer's own words prove the resume that it was asked for.
 
@@ -81,27 +75,19 @@ class ResumeProof:
         """The sentence that says what is wrong, once something is."""
         if not self._pending or self._asked is None:
             return None
+        asked = f"asked to resume after epoch {self._asked.epoch}"
         if isinstance(seen, ResumeSeen):
             self._pending = False
-            return None if seen.epoch == self._asked.epoch else _other(self._asked, seen)
+            other = f"{asked}, but resumed after epoch {seen.epoch} ({self._asked.path})"
+            return None if seen.epoch == self._asked.epoch else other
         if self._by_epoch and 1 <= seen.epoch - self._asked.epoch <= self._most:
             self._pending = False
             return None
-        return _from_zero(self._asked, seen)
+        trained = f"epoch {seen.epoch}, iteration {seen.iteration}"
+        return f"{asked} from {self._asked.path}, but trained {trained} without having resumed"
 
     def missing(self) -> str | None:
         """For the end of a training that went well: that the proof never came."""
         if not self._pending or self._asked is None:
             return None
         return f"asked to resume from {self._asked.path}, but its log never says that it resumed"
-
-
-def _other(asked: ResumePoint, seen: ResumeSeen) -> str:
-    return f"asked to resume after epoch {asked.epoch}, but resumed after epoch {seen.epoch} ({asked.path})"
-
-
-def _from_zero(asked: ResumePoint, seen: StepSeen) -> str:
-    return (
-        f"asked to resume after epoch {asked.epoch} from {asked.path}, but trained epoch {seen.epoch},"
-        f" iteration {seen.iteration} without having resumed"
-    )

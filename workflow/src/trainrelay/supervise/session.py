@@ -10,38 +10,39 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from rich.console import Console
 
 from trainrelay.errors import NoProgress
 from trainrelay.records import AttemptRecord, ProbeResult
-from trainrelay.supervise.ask import StopOrderWatch
-from trainrelay.supervise.attempt import Guard, Surroundings, adopt, attempt
-from trainrelay.supervise.attempts import newest_number, write_attempt
+from trainrelay.supervise.attempt import Surroundings, adopt, attempt
+from trainrelay.supervise.attempt_end import finished_unseen
+from trainrelay.supervise.attempt_folders import newest_number, write_attempt
 from trainrelay.supervise.decide import (
-    Leftovers,
     NeedsDecision,
     PastAttempt,
     Retry,
     Step,
     StopResumably,
     after_probe,
+    decision_of,
     next_step,
     out_of_attempts,
-    recorded,
 )
 from trainrelay.supervise.display import display
-from trainrelay.supervise.earlier import earlier, past
 from trainrelay.supervise.events import RecordedDisplay
 from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.lease import Lease
 from trainrelay.supervise.leftovers import leftovers
 from trainrelay.supervise.nodes import wait_for_nodes
-from trainrelay.supervise.outcome import finished_unseen
-from trainrelay.supervise.probe import climb, probe_rung, text_of
-from trainrelay.supervise.recover import let_die, orphaned, settle
-from trainrelay.supervise.roll import adopt_orphans
+from trainrelay.supervise.past_attempts import past_attempt, past_attempts
+from trainrelay.supervise.probe import probe_ladder, probe_rung, result_text
+from trainrelay.supervise.process_list import adopt_orphans
+from trainrelay.supervise.recover import close_open_attempts, orphaned_attempt, wait_for_killed
 from trainrelay.supervise.stop import stop_requests
+from trainrelay.supervise.stop_file import StopOrderWatch
 from trainrelay.trainers import Rung
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
@@ -60,7 +61,7 @@ class Outcome:
     step: Step
 
 
-def train(job: StageJob, console: Console, lease: Guard) -> Outcome:
+def train(job: StageJob, console: Console, lease: Lease) -> Outcome:
     """Trains a stage until it is complete or nothing more can be tried; progress goes to `console`.
 
     The lease must be held; where it is lost, the trainer is ended at once and Fenced raised.
@@ -83,71 +84,70 @@ class _Launch:
     def __init__(self, job: StageJob, around: Surroundings) -> None:
         self._job, self._around, self._shown, self._stop = job, around, around.shown, around.stop
         self._ladder = [rung.name for rung in job.ladder]
-        self._past: list[
-            PastAttempt
-        ] = []  # attempts of this call of Snakemake, those of jobs before ours included
+        # Of this call of Snakemake, those of jobs before ours included.
+        self._past: list[PastAttempt] = []
         self._probes: list[ProbeResult] = []  # since the last attempt
 
     def run(self) -> Outcome:
         """Attempts until a step says that none follows."""
-        record = self._first()
+        record = self._first_attempt()
         while True:
             self._shown.note(f"attempt {record.number} ended: {record.end} ({record.reason})")
-            step = self._next()
+            step = self._next_step()
             if isinstance(step, Retry) and self._stop.requested:
                 step = StopResumably()
-            record = self._recorded(record, step)
+            record = self._record_decision(record, step)
             if not isinstance(step, Retry):
                 return Outcome(record, step)
             self._shown.note(f"retrying on {step.rung} ({step.reason})")
-            record = self._attempt(step.rung)
+            record = self._new_attempt(step.rung)
 
-    def _first(self) -> AttemptRecord:
+    def _first_attempt(self) -> AttemptRecord:
         """What a dead supervisor left, trainer or finished training; else a new attempt."""
-        if orphan := orphaned(self._job):
-            self._remember(orphan)
-            return self._adopt(orphan)
-        settle(self._job, self._shown.note)
+        if orphan := orphaned_attempt(self._job):
+            self._take_up_past(orphan)
+            return self._followed(lambda: adopt(self._job, orphan, self._around))
+        close_open_attempts(self._job, self._shown.note)
         if found := finished_unseen(self._job):
-            self._past.append(self._seen(found, self._newest()))
+            self._past.append(self._past_attempt(found, self._newest_epoch()))
             return found
-        self._remember(None)
-        return self._attempt(self._best())
+        self._take_up_past(None)
+        return self._new_attempt(self._best_rung())
 
-    def _remember(self, orphan: AttemptRecord | None) -> None:
+    def _take_up_past(self, orphan: AttemptRecord | None) -> None:
         """What jobs before ours tried; NoProgress if too many saved no new checkpoint."""
         attempts = list_attempts(self._job.stage_dir)
         ours = [attempt for attempt in attempts if orphan is None or attempt.tag != orphan.tag]
-        self._past = earlier(ours, os.environ.get(LAUNCH_VARIABLE), self._newest(), self._ladder)
+        self._past = past_attempts(ours, os.environ.get(LAUNCH_VARIABLE), self._newest_epoch(), self._ladder)
         if final := out_of_attempts(self._past, self._job.most_without_checkpoint):
-            self._recorded(ours[-1], final)
+            self._record_decision(ours[-1], final)
             raise NoProgress(f"{self._job.name}: {final.reason}; {final.what_to_do}")
 
-    def _recorded(self, record: AttemptRecord, step: Step) -> AttemptRecord:
+    def _record_decision(self, record: AttemptRecord, step: Step) -> AttemptRecord:
         """What was concluded goes into the attempt's record, where the stage's status is read."""
         if isinstance(step, NeedsDecision):
             self._shown.note(f"stopped, needs your decision: {step.reason}")
         self._around.lease.guard()
-        return write_attempt(self._job.stage_dir, record.model_copy(update={"decision": recorded(step)}))
+        return write_attempt(self._job.stage_dir, record.model_copy(update={"decision": decision_of(step)}))
 
-    def _next(self) -> Step:
+    def _next_step(self) -> Step:
         """The next step, every probe that it asks for done."""
         step = next_step(self._past, self._ladder, self._job.most_without_checkpoint)
         while isinstance(step, Retry) and step.probe_first and not self._stop.requested:
             result = self._probe(self._job.rung(step.rung))
-            self._shown.note(text_of(result))
+            self._shown.note(result_text(result))
             step = after_probe(step, result.outcome == "works", self._ladder)
         return step
 
-    def _best(self) -> str:
+    def _best_rung(self) -> str:
         """The first rung of the ladder that works here; a ladder of one rung has nothing to choose."""
         job = self._job
         if not job.probe or len(job.ladder) == 1:
             return self._ladder[0]
-        results = climb(job.ladder, self._probe, self._shown.note)
+        results = probe_ladder(job.ladder, self._probe, self._shown.note)
         if results[-1].outcome == "works":
             return results[-1].rung
-        tried = "; ".join(text_of(result) for result in results)
+        tried = "; ".join(result_text(result) for result in results)
         raise NoProgress(
             f"{job.name}: no backend of the ladder works on this machine: {tried}; {_FIX_LADDER}"
         )
@@ -160,45 +160,38 @@ class _Launch:
         self._probes.append(result)
         return result
 
-    def _attempt(self, rung: str) -> AttemptRecord:
-        """One attempt, noted for the next step."""
+    def _new_attempt(self, rung: str) -> AttemptRecord:
+        """One new attempt."""
         self._wait_for_nodes()
         if self._past:
-            let_die(self._job.stage_dir, self._shown.note, lambda: self._stop.requested)
-        before = self._newest()
+            wait_for_killed(self._job.stage_dir, self._shown.note, lambda: self._stop.requested)
         probes, self._probes = self._probes, []
-        record = attempt(self._job, self._job.rung(rung), self._around, probes)
-        self._past.append(self._seen(record, before))
-        return record
+        return self._followed(lambda: attempt(self._job, self._job.rung(rung), self._around, probes))
 
-    def _adopt(self, orphan: AttemptRecord) -> AttemptRecord:
-        """The attempt of a dead supervisor, whose trainer still runs, followed to its end."""
-        before = self._newest()
-        record = adopt(self._job, orphan, self._around)
-        self._past.append(self._seen(record, before))
+    def _followed(self, to_its_end: Callable[[], AttemptRecord]) -> AttemptRecord:
+        """An attempt's record, noted for the next step."""
+        before = self._newest_epoch()
+        record = to_its_end()
+        self._past.append(self._past_attempt(record, before))
         return record
 
     def _wait_for_nodes(self) -> None:
         wait_for_nodes(self._job.request, self._shown.note, lambda: self._stop.requested)
 
-    def _seen(self, record: AttemptRecord, newest_before: int) -> PastAttempt:
+    def _past_attempt(self, record: AttemptRecord, newest_before: int) -> PastAttempt:
         base = self._job.work_dirs.epoch_base
-        self._job = self._job.counting(record.epoch_bases)
+        self._job = self._job.with_bases(record.epoch_bases)
         newest_before += self._job.work_dirs.epoch_base - base if newest_before else 0
-        brought = self._newest() - newest_before
+        brought = self._newest_epoch() - newest_before
+        puzzling = record.end == "unfinished" and self._job.unrecognised()
         return replace(
-            past(record, brought > 0, self._ladder),
+            past_attempt(record, brought > 0, self._ladder),
             epochs_brought=brought,
             port_fixed=self._job.port is not None,
-            left=self._leftovers(record),
+            left=leftovers(self._job, record) if puzzling or self._newest_epoch() < 0 else None,
         )
 
-    def _leftovers(self, record: AttemptRecord) -> Leftovers | None:
-        """Where nothing can be resumed from, or a trainer that exited 0 left what is not understood."""
-        puzzling = record.end == "unfinished" and self._job.unrecognised()
-        return leftovers(self._job, record) if puzzling or self._newest() < 0 else None
-
-    def _newest(self) -> int:
+    def _newest_epoch(self) -> int:
         """The newest epoch with a checkpoint, -1 for none: until it is known how they count, one may be 0.
 
         Whether it is valid is judged when it is resumed from.

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a workflow, which read a snapshot
-_DEFAULT = Path("config.yaml")
+DEFAULT_CONFIGFILE = Path("config.yaml")
 _COMMAND = re.compile(r"(trainrelay (?:accept|stop|watch|restore) [\w-]+/\w+(?: \d+\b)?)")
 
 
@@ -22,6 +22,6 @@ def typed(configfile: Path | None) -> Path | None:
 
 def with_configfile(text: str, configfile: Path | None) -> str:
     """The commands in a message name the config that the message is about."""
-    if configfile is None or configfile == _DEFAULT:
+    if configfile is None or configfile == DEFAULT_CONFIGFILE:
         return text
     return _COMMAND.sub(lambda found: f"{found[1]} --configfile {shlex.quote(str(configfile))}", text)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay.checkpoint import Glance, glance
-from trainrelay.progress.bars import training_bar
+from trainrelay.progress_lines.bars import training_bar
 from trainrelay.records import RULES, EpochBases
 from trainrelay.trainers import torchrun
 from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text

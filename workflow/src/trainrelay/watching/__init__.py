@@ -1,8 +1,7 @@
 """The state of all stages, seen over the shared files alone, from any machine."""
 
-from trainrelay.watching.figures import figures
-from trainrelay.watching.row import StageRow, queued
+from trainrelay.watching.row import StageRow, with_queued_job
 from trainrelay.watching.stage import StageWatch
-from trainrelay.watching.table import Column, chosen, remarks
+from trainrelay.watching.table import Column, fitting_columns, remarks
 
-__all__ = ["Column", "StageRow", "StageWatch", "chosen", "figures", "queued", "remarks"]
+__all__ = ["Column", "StageRow", "StageWatch", "fitting_columns", "remarks", "with_queued_job"]

@@ -8,20 +8,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.supervise import ProgressTracker, Speed, Tail
+from trainrelay.supervise import BelievedProgress, Speed, Tail
 from trainrelay.trainers import StepSeen, Trainer
 
-MOST_LOSSES = 40
+MOST_LOSSES = 40  # a character each: the sparkline at its widest
 
-_FIRST_READ_BYTES = 2_000_000  # of a log that is already there, its end
+_FIRST_READ_BYTES = 2_000_000  # the end of a log that is already there: more than 40 lines of any trainer
 
 
-class LogSamples:
+class LogSampler:
     """The last progress lines of a log: the last step, losses, speed."""
 
     def __init__(self, log: Path, trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
         self._trainer, self._tail = trainer, Tail(log, last_bytes=_FIRST_READ_BYTES)
-        self._speed, self._course = Speed(clock), ProgressTracker()
+        self._speed, self._course = Speed(clock), BelievedProgress()
         self.losses: deque[float] = deque(maxlen=MOST_LOSSES)
 
     @property

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageEvent, left_s, printable
 from trainrelay.trainers import StepSeen
 from trainrelay.training.state import Facts
-from trainrelay.watching.standing import Label, Standing
+from trainrelay.watching.status import Label, StageStatus
 
-_GOING_ON = ("running", "running?", "orphaned", "suspended", "silent")
+_JSON_KEYS = {
+    "label": "state",
+    "live": "supervisor_lives",
+    "epochs_done": "epochs_with_checkpoint",
+    "losses": "last_losses",
+    "fallback_from": "backend_is_fallback_from",
+    "attempt": "attempt_number",
+    "event": "last_event",
+    "event_ago_s": "last_event_ago_s",
+}
+_ATTEMPT_OPEN = ("running", "running?", "orphaned", "suspended", "silent")
 _TIMED = ("running", "running?", "orphaned")
 _WAITS = ("fresh", "resumable", "stopped", "changed")
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class LogSample:
     """What an attempt's log says."""
 
     step: StepSeen | None = None
@@ -57,17 +68,23 @@ class StageRow:
         return f"{self.run}/{self.stage}"
 
     @property
-    def going_on(self) -> bool:
+    def attempt_open(self) -> bool:
         """Whether an attempt is open, as far as is known."""
-        return self.label in _GOING_ON
+        return self.label in _ATTEMPT_OPEN
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, each figure with its unit in its key; the sparkline's points are `last_losses`."""
+        times = ("silent_s", "eta_s", "event_ago_s")
+        rounded = {key: round(seconds, 1) for key in times if (seconds := getattr(self, key))}
+        return {_JSON_KEYS.get(key, key): value for key, value in (asdict(self) | rounded).items()}
 
 
-def unreadable(run: str, stage: str, problem: str) -> StageRow:
+def unreadable_row(run: str, stage: str, problem: str) -> StageRow:
     """The row of a stage whose files are damaged."""
     return StageRow(run, stage, "unreadable", printable(problem))
 
 
-def queued(row: StageRow, job_id: str, reason: str) -> StageRow:
+def with_queued_job(row: StageRow, job_id: str, reason: str) -> StageRow:
     """A stage that nobody trains now, whose job waits."""
     if row.label not in _WAITS:
         return row
@@ -75,11 +92,11 @@ def queued(row: StageRow, job_id: str, reason: str) -> StageRow:
     return replace(row, label="queued", reason=said)
 
 
-def row(
+def stage_row(
     facts: Facts,
     reason: str,
-    standing: Standing,
-    sampled: Sampled,
+    status: StageStatus,
+    sample: LogSample,
     *,
     lost: int,
     event: StageEvent | None,
@@ -87,24 +104,25 @@ def row(
 ) -> StageRow:
     """What is shown of a stage; `now_s` is Unix time, for the age of its last event alone."""
     attempt = facts.attempts[-1] if facts.attempts else None
-    epoch, iteration, per_epoch = _place(facts, attempt, sampled.step)
-    timed = standing.label in _TIMED
+    step = sample.step
+    epoch, iteration, per_epoch = _place(facts, attempt, step)
+    timed = status.label in _TIMED
     return StageRow(
         run=facts.run,
         stage=facts.stage,
-        label=standing.label,
+        label=status.label,
         reason=printable(reason),
         epochs=facts.epochs,
         epochs_done=facts.epochs_done,
-        live=standing.live,
-        silent_s=standing.silent_s,
+        live=status.live,
+        silent_s=status.silent_s,
         epoch=epoch,
         iteration=iteration,
         iterations_per_epoch=per_epoch,
-        loss=sampled.step.loss if sampled.step else None,
-        losses=sampled.losses,
-        eta_s=_eta_s(facts, sampled) if timed else None,
-        iterations_per_s=sampled.iterations_per_s if timed else None,
+        loss=step.loss if step else None,
+        losses=sample.losses,
+        eta_s=left_s(step, facts.epochs, sample.iterations_per_s) if timed and step else None,
+        iterations_per_s=sample.iterations_per_s if timed else None,
         backend=printable(attempt.backend) if attempt else None,
         fallback_from=_fallback_from(attempt) if attempt else None,
         attempt=attempt.number if attempt else None,
@@ -125,12 +143,6 @@ def _place(
     if attempt is not None and attempt.last_epoch is not None:
         return attempt.last_epoch, attempt.last_iteration, attempt.iters_per_epoch
     return (facts.epochs_done or None), None, None
-
-
-def _eta_s(facts: Facts, sampled: Sampled) -> float | None:
-    if sampled.step is None:
-        return None
-    return left_s(sampled.step, facts.epochs, sampled.iterations_per_s)
 
 
 def _fallback_from(attempt: AttemptRecord) -> str | None:

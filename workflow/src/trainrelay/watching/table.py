@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainrelay.supervise import duration
+from trainrelay.watching.log import MOST_LOSSES
 from trainrelay.watching.row import StageRow
 from trainrelay.watching.spark import sparkline
 
-GAP_CHARS = 2
+GAP_CHARS = 2  # between two columns
 UNKNOWN = "-"
 
-_MOST_SPARK_CHARS = 40
-_LEAST_NAME_CHARS = 10
+_LEAST_NAME_CHARS = 10  # some letters of the run and of the stage
 # Labels whose reason is shown, and what comes before it where neither of them says it.
-_TOLD = {
+_REMARKED = {
     **dict.fromkeys(("queued", "stopped", "changed", "foreign", "refused", "unreadable", "orphaned"), ""),
     "silent": "its supervisor gives no sign of life; ",
     "suspended": "its supervisor process is suspended (SIGSTOP); ",
@@ -38,20 +38,15 @@ class Column:
         return max(map(len, (self.title, *self.cells)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    title: str
-    cell: Callable[[StageRow], str]
-    right: bool = False
-
-
 # Left out where the width does not do, the first one first; stage and state always stay.
 _LEFT_OUT = ("it/s", "lost", "attempt", "backend", "last losses", "iteration", "loss", "ETA", "epoch")
 
 
-def chosen(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
+def fitting_columns(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
     """The columns that fit a width, None for any; at last the stage's name is cut."""
-    columns = {kind.title: _column(kind, rows) for kind in _KINDS}
+    columns = {
+        title: Column(title, tuple(map(cell, rows)), title in _NUMBERS) for title, cell in _CELLS.items()
+    }
     if width_chars is None:
         return list(columns.values())
     columns["stage"] = _cut(columns["stage"], width_chars // 3)
@@ -60,10 +55,6 @@ def chosen(rows: Sequence[StageRow], width_chars: int | None) -> list[Column]:
         if (too_wide := _total(columns) - width_chars) <= _spare(columns):
             return [_narrowed(column, too_wide, rows) for column in columns.values()]
     return [_cut(columns["stage"], width_chars - columns["state"].width - GAP_CHARS), columns["state"]]
-
-
-def _column(kind: _Kind, rows: Sequence[StageRow]) -> Column:
-    return Column(kind.title, tuple(kind.cell(row) for row in rows), kind.right)
 
 
 def _total(columns: dict[str, Column]) -> int:
@@ -102,10 +93,6 @@ def _of(value: int | None, total: int | None) -> str:
     return f"{value}/{total}" if total is not None else str(value)
 
 
-def _speed(iterations_per_s: float | None) -> str:
-    return UNKNOWN if iterations_per_s is None else f"{iterations_per_s:.2f}"
-
-
 def _state(row: StageRow) -> str:
     return row.label if row.silent_s is None else f"{row.label} {ago(row.silent_s)}"
 
@@ -117,27 +104,28 @@ def _backend(row: StageRow) -> str:
 
 
 # In the order of a line, from left to right.
-_KINDS = (
-    _Kind("stage", lambda row: row.name),
-    _Kind("state", _state),
-    _Kind("epoch", lambda row: _of(row.epoch, row.epochs), right=True),
-    _Kind("iteration", lambda row: _of(row.iteration, row.iterations_per_epoch), right=True),
-    _Kind("loss", lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}", right=True),
-    _Kind("last losses", lambda row: sparkline(row.losses, _MOST_SPARK_CHARS)),
-    _Kind("ETA", lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s), right=True),
-    _Kind("it/s", lambda row: _speed(row.iterations_per_s), right=True),
-    _Kind("backend", _backend),
-    _Kind("attempt", lambda row: str(row.attempt or UNKNOWN), right=True),
-    _Kind("lost", lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN, right=True),
-)
+_CELLS: dict[str, Callable[[StageRow], str]] = {
+    "stage": lambda row: row.name,
+    "state": _state,
+    "epoch": lambda row: _of(row.epoch, row.epochs),
+    "iteration": lambda row: _of(row.iteration, row.iterations_per_epoch),
+    "loss": lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}",
+    "last losses": lambda row: sparkline(row.losses, MOST_LOSSES),
+    "ETA": lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s),
+    "it/s": lambda row: UNKNOWN if row.iterations_per_s is None else f"{row.iterations_per_s:.2f}",
+    "backend": _backend,
+    "attempt": lambda row: str(row.attempt or UNKNOWN),
+    "lost": lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN,
+}
+_NUMBERS = ("epoch", "iteration", "loss", "ETA", "it/s", "attempt", "lost")
 
 
 def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
     """One line per stage for what does not fit a column: the reason of its state, and the last event."""
     for row in rows:
-        if row.label in _TOLD:
-            yield f"{row.name}: {_TOLD[row.label]}{row.reason}"
-        if row.fallback_from and row.going_on:
+        if row.label in _REMARKED:
+            yield f"{row.name}: {_REMARKED[row.label]}{row.reason}"
+        if row.fallback_from and row.attempt_open:
             yield f"{row.name}: ↓ {row.backend} is a fallback from {row.fallback_from}"
         if row.event is not None and row.event_ago_s is not None:
             yield f"{row.name}, {ago(row.event_ago_s)} ago: {row.event}"

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.numbers import text
-from trainrelay.progress.overflow import LINES, NORM_ITERATIONS, not_finite
+from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import Finding, Phase, Row, Severity
 
 # torch.nan_to_num turns +inf into 3.4e38; a mean over the logging interval may divide it by 1000.
@@ -66,7 +66,7 @@ def _norm(case: Case, bad: list[RowValue], phase: Phase) -> tuple[Severity, str]
         return "critical", f", and then the trainer failed with `{error.text}`"
     mean = phase == "epoch" or case.log.epochs_only  # a single skipped step spoils it
     covered = last[0][0].step - last[-1][0].step + (case.log.interval or 1)
-    few = len(last) < LINES or covered < NORM_ITERATIONS
+    few = len(last) < LOST_AFTER_LINES or covered < LOST_AFTER_ITERATIONS
     if mean or (few and (named or case.medians or len(last) < len(bad))):
         return "warning", ", the last line included: perhaps skipped by the loss scaler"
     return "critical", ", and it stays so to the end"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from trainrelay.analysis.readers.clean import metric_name, records, strip_escapes
-from trainrelay.progress.bars import Bar, training_bar
+from trainrelay.progress_lines.bars import Bar, training_bar
 
 VALUE_LIMIT = 5_000  # metrics of one line
 HEADER_LIMIT = 120

@@ -48,7 +48,7 @@ def _common_format(paths: Sequence[Path]) -> Format:
     for path, form in known.items():
         if form is not known[first]:
             raise LogError(
-                f"{path}: is {form.title}, but {first} is {known[first].title}; "
+                f"{path} is {form.title}, but {first} is {known[first].title}; "
                 "give logs of one format at a time"
             )
     return known[first]

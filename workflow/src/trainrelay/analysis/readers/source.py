@@ -25,9 +25,9 @@ def check(path: Path, reads: str) -> None:
         with _regular(path, reads).open("rb") as file:
             head = file.read(PROBE_BYTES)
     except OSError as error:
-        raise LogError(f"{path}: cannot be read ({error.strerror}); {how(reads)}") from error
+        raise LogError(f"{path} cannot be read ({error.strerror}); {how(reads)}") from error
     if b"\0" in head and _is_binary(head):
-        raise LogError(f"{path}: is a binary file, not a log; {how(reads)}")
+        raise LogError(f"{path} is a binary file, not a log; {how(reads)}")
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _regular(path: Path, reads: str) -> Path:
     if not path.exists():
         raise LogError(f"{path}: not found; {how(reads)}")
     if path.is_dir():
-        raise LogError(f"{path}: is a folder, not a log; {how(reads)}")
+        raise LogError(f"{path} is a folder, not a log; {how(reads)}")
     if not path.is_file():
-        raise LogError(f"{path}: is not a regular file; {how(reads)}")
+        raise LogError(f"{path} is not a regular file; {how(reads)}")
     return path

@@ -11,7 +11,7 @@ from trainrelay.records import Place, Record
 Digits = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 OwnerId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
-MAX_TOKEN = 999_999_999_999
+MAX_TOKEN = 999_999_999_999  # the 12 digits that the name of a claim may have
 
 
 class Claim(Record):

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from trainrelay.errors import UserError
 from trainrelay.records import Record
 from trainrelay.supervise.lease.claim import Beat, Claim
+from trainrelay.supervise.shared_files import open_safely
 from trainrelay.system.files import json_bytes, sync, sync_folder
 
 R = TypeVar("R", bound=Record)
@@ -31,8 +32,8 @@ KEPT = 8  # claims kept below the highest one, so that you can see later what ha
 
 _CLAIM = re.compile(r"([0-9]{6,12})\.json")
 _OURS = re.compile(r"\.?([0-9]{6,12})\.(?:json|beat|[0-9a-f]{16}\.tmp)")
-_MAX_BYTES = 16 * 1024
-_TRIES = 5
+_MAX_BYTES = 16 * 1024  # every field of a claim is bounded: none of ours comes near
+_TRIES = 5  # what changes while it is read was changed by a rename, so the next try finds it whole
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -115,14 +116,10 @@ def _content(path: Path) -> bytes | None:
 
 
 def _bytes(path: Path) -> bytes:
-    # Neither a pipe nor a link to a device may block us.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
+    with open_safely(path) as descriptor:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise UserError(_damaged(path, "is not a regular file"))
         return os.read(descriptor, _MAX_BYTES)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -174,16 +171,12 @@ def _linked(aside: Path, target: Path, claim: Claim) -> bool:
         return False
     except OSError as error:
         if error.errno in _NO_LINKS:
-            raise UserError(_no_links(target.parent)) from error
+            raise UserError(
+                f"the file system of {target.parent} makes no hard links, without which two supervisors"
+                " cannot be kept apart; set `out` in config.yaml to a folder on another file system"
+            ) from error
         raise
     return True
-
-
-def _no_links(folder: Path) -> str:
-    return (
-        f"the file system of {folder} makes no hard links, without which two supervisors cannot be kept"
-        " apart; set `out` in config.yaml to a folder on another file system"
-    )
 
 
 def write_beat(folder: Path, token: int, beat: Beat) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from trainrelay.errors import Fenced, UserError
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import claim_file, highest, read_claim, write_beat
-from trainrelay.supervise.lease.messages import displaced, overtaken
+from trainrelay.supervise.lease.messages import owner_of
 
 Say = Callable[[str], None]
 
@@ -22,15 +23,17 @@ class Lease:
 
     It beats in its own thread, because a beat says that this process is there, whatever its main thread
     is busy with: reading a checkpoint, a probe, a trainer's grace. A process that is suspended beats no more.
-    `taken_from` is the former owner where it may still live: then its work dir must not be written to.
-    The caller writes that down and calls `begin`, because the next supervisor does not learn it.
+    `owner` is the id of the claim, which a request to stop names; `lost` says why this process must write
+    nothing more, None while the lease is ours, as of the last beat. `taken_from` is the former owner where it
+    may still live: then its work dir must not be written to. The caller writes that down and calls `begin`,
+    because the next supervisor does not learn it.
     """
 
     def __init__(self, folder: Path, claim: Claim, name: str, say: Say) -> None:
-        self.token, self.taken_from = claim.token, claim.taken_from
+        self.token, self.owner, self.taken_from = claim.token, claim.owner, claim.taken_from
         self._folder, self._claim, self._name, self._say = folder, claim, name, say
         self._counter, self._began = 0, False
-        self._lost: str | None = None
+        self.lost: str | None = None
         self._trouble = False
         self._ended = threading.Event()
         self._beater = threading.Thread(target=self._beat_on, name="lease", daemon=True)
@@ -46,21 +49,11 @@ class Lease:
         self._began = True
         self._beat()
 
-    @property
-    def owner(self) -> str:
-        """The id of this claim: a request to stop names it."""
-        return self._claim.owner
-
-    @property
-    def lost(self) -> str | None:
-        """Why this process must write nothing more; None while the lease is ours, as of the last beat."""
-        return self._lost
-
     def guard(self) -> None:
         """Call it before each write: looks now, and raises Fenced if the lease is lost."""
         self._look()
-        if self._lost is not None:
-            raise Fenced(self._lost)
+        if self.lost is not None:
+            raise Fenced(self.lost)
 
     def release(self) -> None:
         """Tells the next supervisor that it need not wait; a lost lease is left alone. Never raises."""
@@ -79,44 +72,39 @@ class Lease:
         self.release()
 
     def _beat_on(self) -> None:
-        while not self._ended.wait(self._claim.beat_s) and self._lost is None:
+        while not self._ended.wait(self._claim.beat_s) and self.lost is None:
             self._beat()
 
     def _beat(self, *, released: bool = False) -> None:
         # A disk that is full or away for a while does not cost the lease: only a claim of another does.
         try:
             self._look()
-            if self._lost is None:
-                write_beat(self._folder, self.token, self._next(released=released))
+            if self.lost is None:
+                self._counter += 1
+                beat = Beat(owner=self.owner, counter=self._counter, began=self._began, released=released)
+                write_beat(self._folder, self.token, beat)
             self._trouble = False
         except (OSError, UserError) as error:
-            self._tell_once(error)
-
-    def _next(self, *, released: bool) -> Beat:
-        self._counter += 1
-        return Beat(owner=self._claim.owner, counter=self._counter, began=self._began, released=released)
-
-    def _tell_once(self, error: Exception) -> None:
-        if not self._trouble:
-            self._trouble = True
-            self._say(f"warning: cannot renew the lease: {error}; retrying")
+            if not self._trouble:
+                self._trouble = True
+                self._say(f"warning: cannot renew the lease: {error}; retrying")
 
     def _look(self) -> None:
         """Notes whether the lease is lost, which it then stays."""
-        if self._lost is not None:
+        if self.lost is not None:
             return
         top = highest(self._folder)
         if top > self.token:
-            self._lost = overtaken(self._name, self.token, self._taker(top))
-        elif not self._is_there():
-            self._lost = displaced(self._name, claim_file(self._folder, self.token))
-
-    def _is_there(self) -> bool:
-        claim = read_claim(self._folder, self.token)
-        return claim is not None and claim.owner == self._claim.owner
-
-    def _taker(self, token: int) -> Claim | None:
-        try:
-            return read_claim(self._folder, token)
-        except UserError:
-            return None
+            who = "another supervisor"
+            with suppress(UserError):
+                who = owner_of(taker) if (taker := read_claim(self._folder, top)) else who
+            self.lost = (
+                f"{self._name}: {who} took this stage over while this supervisor (lease {self.token}) did not"
+                " respond or its job was given up by Slurm, so this one writes nothing more; the training"
+                " continues there, check it with: trainrelay plan"
+            )
+        elif (claim := read_claim(self._folder, self.token)) is None or claim.owner != self.owner:
+            self.lost = (
+                f"{self._name}: {claim_file(self._folder, self.token)}, the lease of this supervisor, was"
+                " moved, deleted or replaced, so it writes nothing more; start again with: snakemake"
+            )

@@ -50,12 +50,9 @@ class Observer:
             return None
         self._seen = after_look(self._seen, found)
         claim = found.claim
-        process = fate(claim.pid, claim.started_ticks, claim.place, self._place)
-        concluded = conclude(claim, parsed_beat(found.beat), self._now(claim), process, "unknown")
-        return LastOwner(claim, process, concluded, self._seen.quiet_s)
-
-    def _now(self, claim: Claim) -> BeatHistory:
         # The rules are for an observer that stops once it is certain; this one keeps looking.
-        assert self._seen is not None
         moves = self._seen.moved and self._seen.quiet_s <= QUIET_BEATS * claim.beat_s
-        return replace(self._seen, moved=moves)
+        seen = replace(self._seen, moved=moves)
+        process = fate(claim.pid, claim.started_ticks, claim.place, self._place)
+        concluded = conclude(claim, parsed_beat(found.beat), seen, process, "unknown")
+        return LastOwner(claim, process, concluded, self._seen.quiet_s)

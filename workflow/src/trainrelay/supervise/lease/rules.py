@@ -91,7 +91,7 @@ def conclude(
     if certain := _BY_PROCESS.get(fate):
         return certain
     if seen.moved:
-        return Conclusion("alive", "its counter moves")
+        return Conclusion("alive", "its heartbeat changes")
     if slurm == "running":
         return Conclusion("alive", "Slurm says that its job runs")
     return _by_silence(claim, seen, told_gone=_told_gone(fate, slurm))
@@ -110,7 +110,7 @@ def _by_silence(claim: Claim, seen: BeatHistory, told_gone: str | None) -> Concl
         return Conclusion("unsure", told_gone or "nothing is known of it yet", needed_s - seen.quiet_s)
     if told_gone:
         return Conclusion("dead", told_gone)
-    return Conclusion("dead", f"its counter did not move for {needed_s:g} s", may_live=True)
+    return Conclusion("dead", f"its heartbeat did not change for {needed_s:g} s", may_live=True)
 
 
 def may_live(claim: Claim, beat: Beat | None, concluded: Conclusion) -> Claim | None:

@@ -234,8 +234,8 @@ class Ranks:
         if count:
             first = int(wrong.nonzero()[0])
             raise WrongValuesError(
-                f"{what} of {size_mb} MB: {count} of {got.numel()} values are wrong; the first, at {first},"
-                f" is {got[first].item():g} and should be {wanted[first].item():g}"
+                f"{what} of {size_mb} MB: {count} of {got.numel()} values are wrong; the first, at position"
+                f" {first} of the tensor, is {got[first].item():g} and should be {wanted[first].item():g}"
             )
 
 

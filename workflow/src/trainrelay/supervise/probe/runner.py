@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainrelay.errors import Interrupted, UserError
+from trainrelay.errors import Interrupted
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.launcher import Child
 from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.probe.results import RankProgress, is_over, judge, logged_progress, rank_progress
-from trainrelay.supervise.process import start
+from trainrelay.supervise.process import start, start_explained
 from trainrelay.system.alive import Kin, stat
 from trainrelay.system.ports import free_port
 from trainrelay.trainers import Launch, LaunchRequest, Rung, environment, launcher, on_each_node
@@ -30,10 +30,11 @@ _SCRIPT = Path(__file__).resolve().with_name("ranks.py")
 # and 4 MB goes out in pieces, as gloo sends 1 MB at once; both together take a tenth of a second.
 _SIZES_MB: Mapping[str, tuple[int, ...]] = {"cuda": (25, 256), "cpu": (1, 4)}
 _STACKS_AT = 0.8  # of the deadline: late enough to be a hang, early enough to be written
-_LOOK_S = 0.05
-_LAST_LOOKS = 40  # after the first error
+_LOOK_S = 0.05  # on a CPU the ranks need a tenth of a second: waiting must not take longer
+_LAST_LOOKS = 40  # 2 s after the first error: torch's launcher looks every 0.1 s (--monitor_interval)
 _LONGEST_LOOK_S = 5.0  # what is longer is a gap of ours (a suspended job), and the ranks had it, too
 _PORT_TAKEN = re.compile(r"EADDRINUSE|address already in use", re.IGNORECASE)
+# What is read of files that the ranks write: NCCL_DEBUG=INFO prints much, a rank's notes are a few lines.
 _LARGEST_LOG_BYTES = 16 * 1024 * 1024
 _LARGEST_RANK_BYTES = 64 * 1024
 
@@ -93,16 +94,10 @@ class _Probe:
         )
 
     def _start(self, launch: Launch, tag: str) -> subprocess.Popen[bytes]:
-        try:
+        with start_explained(f"probe {self.request.rung.name}", launch.argv[0]):
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.log.unlink(missing_ok=True)
             return start(launch.argv, launch.env, launch.cwd, self.log, tag)
-        except OSError as error:
-            place = error.filename or launch.argv[0]
-            raise UserError(
-                f"cannot probe {self.request.rung.name}: {place}: {error.strerror or error}; check the"
-                " trainer's `interpreter` and `root` in config.yaml, or that path's permissions"
-            ) from error
 
     def _wait(self, child: Child, folder: Path) -> float:
         """Until the outcome is clear or the deadline is over; the seconds that it took."""

@@ -1,0 +1,43 @@
+"""Verbs that do one thing with one stage: `trainrelay accept`, `promote`, `restore`, `stop`, `train`."""
+
+from __future__ import annotations
+
+import argparse
+
+from trainrelay.cli.common import stage_of
+from trainrelay.errors import UserError
+from trainrelay.operations.accept import accept_checkpoint, accept_retraining
+from trainrelay.operations.promote import promote_stage
+from trainrelay.operations.restore import restore_stage
+from trainrelay.operations.stop import stop_stage
+from trainrelay.operations.train import train_stage
+from trainrelay.training import state
+
+
+def accept(arguments: argparse.Namespace) -> None:
+    """Write down what is accepted and say what it now allows."""
+    facts = state.read(stage_of(arguments))
+    if not arguments.reason.strip():
+        raise UserError('give a reason: trainrelay accept RUN/STAGE --reason "..."')
+    allows = (accept_retraining if arguments.retrain else accept_checkpoint)(facts, arguments.reason)
+    print(f"{facts.name}: {allows}. Now run the snakemake command again.")
+
+
+def promote(arguments: argparse.Namespace) -> None:
+    """Promote a stage's checkpoint."""
+    promote_stage(stage_of(arguments))
+
+
+def restore(arguments: argparse.Namespace) -> None:
+    """Move an archived training back, or nothing."""
+    restore_stage(stage_of(arguments), arguments.number)
+
+
+def stop(arguments: argparse.Namespace) -> None:
+    """Ask for the stop and wait for it; UserError where nobody does it."""
+    stop_stage(stage_of(arguments))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train what is not trained yet; every end but a complete training raises."""
+    train_stage(stage_of(arguments))

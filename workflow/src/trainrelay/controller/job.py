@@ -1,0 +1,68 @@
+"""The sbatch command line of the controller's job (pure)."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+
+WARNING_S = 60
+"""Seconds before its time limit at which the job is warned; Slurm may warn a minute earlier than asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerJob:
+    """`command` is the command line of `trainrelay control`, without the program."""
+
+    workdir: str
+    python: str
+    log_folder: str  # relative to workdir, or absolute
+    command: tuple[str, ...]
+    time_min: int
+    mem_gb: float
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    setup: tuple[str, ...] = ()  # shell lines of site.yaml
+    after: str | None = None  # a job that must have ended before
+
+
+def comment_of(workdir: str) -> str:
+    """By what a live controller of a folder is found again."""
+    digest = hashlib.sha256(workdir.encode(errors="surrogateescape")).hexdigest()
+    return f"trainrelay-controller/{digest[:32]}"
+
+
+def sbatch_argv(job: ControllerJob) -> list[str]:
+    """The command line of sbatch; the script is its input."""
+    chosen = {
+        "partition": job.partition,
+        "account": job.account,
+        "qos": job.qos,
+        "dependency": f"afterany:{job.after}" if job.after else None,
+    }
+    return [
+        *("sbatch", "--parsable", "--job-name=trainrelay", f"--comment={comment_of(job.workdir)}"),
+        *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(job.mem_gb * 1000)}M"),
+        # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
+        *(f"--time={job.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),
+        *("--export=ALL", f"--chdir={job.workdir}", f"--output={_log_pattern(job.log_folder)}"),
+        *(f"--{name}={value}" for name, value in chosen.items() if value),
+    ]
+
+
+def log_name(job_id: str) -> str:
+    """The file name of a controller job's log."""
+    return f"controller-{job_id}.log"
+
+
+def _log_pattern(folder: str) -> str:
+    # sbatch reads % as the start of a pattern.
+    return f"{folder.replace('%', '%%')}/{log_name('%j')}"
+
+
+def job_script(job: ControllerJob) -> str:
+    """What Slurm keeps and runs at each start."""
+    command = shlex.join([job.python, "-m", "trainrelay", *job.command])
+    # A warning that comes before Python listens must not end the job.
+    return "\n".join(["#!/bin/bash", "trap '' USR2", *job.setup, f"exec {command}", ""])

@@ -1,0 +1,112 @@
+"""`trainrelay submit`: the Snakemake controller as a small job, for login nodes that end long processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainrelay.config import Config, load_site
+from trainrelay.controller import ControllerJob, comment_of, job_script, lock_state, log_name, sbatch_argv
+from trainrelay.errors import Refusal, SlurmError, UserError
+from trainrelay.slurm import ask, installed, live_jobs, partitions, scrubbed
+from trainrelay.system.say import say
+
+_LEAST_MIN = 5  # Slurm warns up to two minutes before the limit
+_DAY_MIN = 1440  # any limit would do: at it the job requeues itself
+# Snakemake took 0.1 GB for the demo (measured); promote, analyze and report run beside it.
+_MEM_GB = 4.0
+_SNAKEFILES = ("Snakefile", "workflow/Snakefile")
+# A user's defaults for sbatch; the controller's job and the trainings it submits do not see them.
+_OWN_DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS")
+
+
+def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
+    """UserError where a job could not run Snakemake with these arguments; Refusal where one does already."""
+    if not installed():
+        raise UserError(
+            "there is no sbatch on this machine: run the same command on a login node of the cluster, or"
+            " train here with snakemake --profile local"
+        )
+    named = any(word.startswith(("-s", "--snakefile")) for word in snakemake)
+    if not named and not any(Path(path).is_file() for path in _SNAKEFILES):
+        raise UserError("no Snakefile in this folder; run the same command where you would run snakemake")
+    if live := live_jobs(comment_of(str(Path.cwd()))):
+        job = live[0]
+        what = f"job {job.job_id} waits to run the workflow of this folder ({job.state}: {job.reason})"
+        if job.nodes:
+            what = f"job {job.job_id} runs the workflow of this folder already ({job.state}, on {job.nodes})"
+        raise Refusal(
+            f"{what}; nothing was submitted. its log: {log_of(config, job.job_id)}; follow: trainrelay watch;"
+            f" stop: scancel {job.job_id}"
+        )
+    if lock_state("", ()) == "held":
+        raise Refusal(
+            "a snakemake has locked this folder, so nothing was submitted; if none runs any more, run:"
+            " snakemake --unlock"
+        )
+
+
+def log_of(config: Config, job_id: str) -> str:
+    """Where a controller job's log is."""
+    return str(Path(config.out) / log_name(job_id))
+
+
+def submit(job: ControllerJob) -> str:
+    """The new job's id; SlurmError says why there is none."""
+    if unseen := [name for name in _OWN_DEFAULTS if name in os.environ]:
+        say(
+            f"note: {', '.join(unseen)} of your environment is not used; site.yaml says what the jobs ask for"
+        )
+    said = ask(sbatch_argv(job), text=job_script(job), environment=scrubbed(os.environ))
+    job_id = said.split("\n")[0].split(";")[0].strip()
+    if not job_id.isdigit():
+        raise SlurmError(f"sbatch gave no job number: {said.strip()[:200]}")
+    return job_id
+
+
+def controller_job(
+    config: Config,
+    command: Sequence[str],
+    *,
+    time_min: int | None,
+    partition: str | None,
+    mem_gb: float | None,
+    after: str | None,
+) -> ControllerJob:
+    """The job that runs `trainrelay` with `command`; what is None is set by site.yaml or by a default."""
+    site = load_site()
+    own = site.controller
+    partition = partition or own.partition or site.partition
+    if mem_gb is not None and not mem_gb > 0:
+        raise UserError(f"--mem-gb {mem_gb:g}: use a number of GB above 0")
+    return ControllerJob(
+        workdir=str(Path.cwd()),
+        python=sys.executable,
+        log_folder=config.out,
+        command=tuple(command),
+        time_min=_time_min(time_min if time_min is not None else own.time_min, partition),
+        mem_gb=mem_gb or own.mem_gb or _MEM_GB,
+        partition=partition,
+        account=site.account,
+        qos=own.qos or site.qos,
+        setup=site.setup,
+        after=after,
+    )
+
+
+def _time_min(wanted: int | None, partition: str | None) -> int:
+    """The time limit that is wanted; else a day, or the partition's own limit as far as we can see it."""
+    if wanted is not None:
+        if wanted < _LEAST_MIN:
+            raise UserError(
+                f"--time-min {wanted}: use at least {_LEAST_MIN}, the job needs time to start again"
+            )
+        return wanted
+    try:
+        known = partitions()
+    except SlurmError:
+        return _DAY_MIN
+    limit = next((p.max_time_min for p in known if (p.name == partition if partition else p.default)), None)
+    return min(_DAY_MIN, limit or _DAY_MIN)

@@ -1,0 +1,45 @@
+"""Progress bars of a training, as tqdm prints them (pure).
+
+    Epoch 0:  33%|###3      | 1/3 [00:01<00:02,  1.20s/it, loss=28.5, lr=0.0001]
+
+Bars of an evaluation or a download, and those that name no epoch, are none of a training.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_BAR = re.compile(
+    r"(?:\[[a-z]+\d+\]:\s?)?(?:train(?:ing)?:? )?epoch:? ?\[?(\d{1,9})(?:/(\d{1,9}))?\]?:?"
+    r"(?: [\[(]?train(?:ing)?[\])]?)?:? +(\d{1,3})%(?:\|[^|]{0,500}\|)? (\d{1,9})/(\d{1,9}) \[\d[\d:]*<",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r", ?([A-Za-z_][^\s=,]*)=([^\s,\]]+)(?=[,\]])")
+
+_MOST_NUMBERS = 200  # in one line, which may be made to fill the memory
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A state of a bar. `epoch` and `epochs` as printed; `rest`: what follows it in its line."""
+
+    epoch: int
+    epochs: int | None
+    done: int
+    total: int
+    numbers: Mapping[str, str]
+    rest: str
+
+
+def training_bar(line: str) -> Bar | None:
+    """The state with which a line begins; None if there is none, or it was torn."""
+    if (match := _BAR.match(line)) is None:
+        return None
+    percent, done, total = map(int, match.group(3, 4, 5))
+    if not total or done > total or abs(100 * done / total - percent) > 1:
+        return None
+    said, closed, rest = line[match.end() :].partition("]")
+    epochs = int(match[2]) if match[2] else None
+    return Bar(int(match[1]), epochs, done, total, dict(_NUMBER.findall(said + closed)[:_MOST_NUMBERS]), rest)

@@ -1,0 +1,99 @@
+"""The end of an attempt: what it left behind, judged and put into its record."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from trainrelay.checkpoint import inspect
+from trainrelay.errors import UserError
+from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass, EpochBases
+from trainrelay.supervise.classify import Evidence, classify, finished_end
+from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.launcher import UNSEEN
+from trainrelay.supervise.monitor import TrainerMonitor
+from trainrelay.supervise.slurm_run import SlurmStop
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.finished import final_candidate, finished
+
+_UNSEEN_FAILURE = 1  # what Python gives an exception: says nothing beyond the log
+
+
+def judge_end(
+    job: StageJob,
+    record: AttemptRecord,
+    monitor: TrainerMonitor,
+    status: int | None,
+    *,
+    stop_requested: bool,
+    stopped_by_slurm: SlurmStop | None = None,
+    hang: str | None,
+) -> AttemptRecord:
+    """The record with its end: what was seen, the last epoch's checkpoint, and why it ended.
+
+    Of a trainer whose exit status nobody saw, the last epoch's checkpoint decides whether it went well.
+    """
+    if step := monitor.last_step:
+        update = {"last_epoch": step.epoch, "last_iteration": step.iteration}
+        record = record.model_copy(update={**update, "iters_per_epoch": step.iters_per_epoch})
+    final, problem = final_checkpoint(job, status, record)
+    status = (0 if final else _UNSEEN_FAILURE) if status is UNSEEN else status
+    end, reason = classify(
+        Evidence(
+            exit_status=status,
+            epochs=job.epochs,
+            lines=monitor.recent.lines(),
+            stop_requested=stop_requested,
+            stopped_by_slurm=stopped_by_slurm,
+            last_step=step,
+            final_checkpoint=final,
+            final_problem=problem,
+            not_resumed=monitor.not_resumed,
+            unproved=monitor.proof.missing(),
+            hang=hang,
+            diverged=None if status == 0 else monitor.diverged,
+            local_ranks=job.request.nproc_per_node if job.request.nodes == 1 else None,
+        )
+    )
+    saved = max((epoch for epoch, _ in job.checkpoints(record)), default=None)
+    return close_record(record, end, reason, saved_epoch=saved, exit_status=status, final_checkpoint=final)
+
+
+def final_checkpoint(
+    job: StageJob, status: int | None, *newest: AttemptRecord
+) -> tuple[CheckpointFacts | None, str | None]:
+    """The checkpoint that finishes the training, or what is wrong with it; (None, None): there is none."""
+    found = job.checkpoints(*newest)
+    path = final_candidate(found, job.epochs)
+    if path is None:
+        return None, None
+    try:
+        facts = inspect(path, job.work_dirs.epoch_base, found[-1][1])
+    except UserError as error:
+        return None, str(error)
+    if not finished(facts, job.epochs, status):
+        return None, f"{path} was saved after epoch {facts.epoch}"
+    return facts, None
+
+
+def finished_unseen(job: StageJob) -> AttemptRecord | None:
+    """The newest attempt as done, where it finished the training and nobody saw it; all have ended."""
+    attempts, (facts, _) = list_attempts(job.stage_dir), final_checkpoint(job, UNSEEN)
+    if not attempts or facts is None or not facts.finite:
+        return None
+    newest = attempts[-1]
+    end, reason = finished_end(facts, job.epochs, f"the attempt ended: {newest.end} ({newest.reason})")
+    found = {"final_checkpoint": facts, "epoch_bases": job.work_dirs.bases}
+    return newest.model_copy(update={"end": end, "reason": reason, **found})
+
+
+def with_bases(record: AttemptRecord, bases: EpochBases) -> AttemptRecord:
+    """The record with what is known by now, the epoch that it resumed from counted alike."""
+    shift, point = (bases.saved or 0) - (record.epoch_bases.saved or 0), record.resumed_from
+    moved = point.model_copy(update={"epoch": point.epoch + shift}) if point else None
+    return record.model_copy(update={"epoch_bases": bases, "resumed_from": moved})
+
+
+def close_record(record: AttemptRecord, end: EndClass, reason: str, **found: Any) -> AttemptRecord:
+    """The record, closed at this moment, with what else was found."""
+    return record.model_copy(update={"end": end, "reason": reason, "ended_s": time.time(), **found})

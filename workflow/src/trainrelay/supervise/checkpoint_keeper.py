@@ -1,0 +1,137 @@
+"""A trainer that overwrites its only checkpoint has none meanwhile: the write may finish, a copy is kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from trainrelay.checkpoint import newest_valid
+from trainrelay.errors import Fenced, UserError
+from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.nodes import end_everywhere, steps_of
+from trainrelay.supervise.process import Ending
+from trainrelay.system.alive import Kin, Process, find
+from trainrelay.system.files import copy_durably, remove_left_overs
+
+FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
+
+# Also under the name that it has until it is put in place.
+_CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
+_NUMBER = re.compile(r"\d")
+_LOOK_S = 0.5  # a listing of the work dir, which may be on a network file system
+_END_LOOK_S = 0.05  # the next write must not begin between its end and our SIGTERM
+_LAST_COPY_S = 30.0  # some gigabytes; a copy that takes longer is given up
+
+
+class CheckpointKeeper(threading.Thread):
+    """A thread that copies what will be overwritten: gigabytes delay neither a look nor a stop."""
+
+    def __init__(self, job: StageJob, say: Callable[[str], None], guard: Callable[[], object] = bool) -> None:
+        super().__init__(daemon=True)
+        self._job, self._say, self._guard = job, say, guard
+        self._before, self._seen = FileStates(), FileStates()  # at the last two looks
+        self._epochs: dict[Path, int] = {}  # of each file when it was seen first
+        self._closed = threading.Event()
+
+    def end(self, kin: Kin, grace_s: float, hurry: Callable[[], bool] = bool, write_s: float = 0.0) -> Ending:
+        """As `end_everywhere`, but Python dies of a SIGTERM: before it a write may end, within the grace or
+        `write_s`."""
+        now_s = time.monotonic()
+        until_s, written_s = now_s + grace_s, now_s + max(grace_s, write_s)
+        if grace_s > 0 and (members := find(kin)):
+            self._wait(members, lambda: hurry() or time.monotonic() >= written_s)
+        return end_everywhere(steps_of(self._job.request), kin, max(until_s - time.monotonic(), 0.0), hurry)
+
+    def _wait(self, members: Sequence[Process], over: Callable[[], bool]) -> None:
+        folder, seen, written = self._job.work_dirs.current, self._before, ""
+        while not over():
+            before, seen = seen, _files(folder)
+            # Not every writer is seen: it may be on another node, or in a container.
+            both = ((one, before[one], seen[one]) for one in before.keys() & seen.keys())
+            grown = (one for one, was, now in both if was[0] == now[0] and was[1] < now[1])
+            held = _open_for_writing(folder, members)
+            if not (name := held or next(grown, None)):
+                break
+            if not written:
+                self._say(f"waiting for the write of {name} to end")
+            written = name
+            # Once it is closed, the next write must not begin: that it grew until then is no reason to wait.
+            seen = FileStates() if held else seen
+            time.sleep(_END_LOOK_S if held else _LOOK_S)
+        if written:
+            self._say(f"the write of {written} {'did not end in time' if over() else 'has ended'}")
+
+    def run(self) -> None:
+        """Copies until it is closed, or the stage is another's."""
+        with suppress(Fenced):
+            while not self._closed.wait(_LOOK_S):
+                self.look()
+
+    def close(self) -> None:
+        """The copy that is being made is the last one."""
+        self._closed.set()
+        self.join(_LAST_COPY_S)
+
+    def look(self) -> None:
+        """Copies what was written since the last look; a disk that does not take it ends no training."""
+        self._before, self._seen = self._seen, _files(self._job.work_dirs.current)
+        try:
+            if self._before != self._seen:
+                self._copy_newest()
+        except (OSError, UserError) as error:
+            self._say(f"warning: no copy of the newest checkpoint: {str(error).partition(';')[0]}")
+
+    def _copy_newest(self) -> None:
+        trainer, dirs = self._job.trainer, self._job.work_dirs
+        if dirs.kept is None or not (found := trainer.checkpoints(dirs.current)):
+            return
+        (epoch, path), *others = found
+        numbered = {saved for saved, other in others if _NUMBER.search(other.name)}
+        overwritten = not _NUMBER.search(path.name) or self._epochs.setdefault(path, epoch) != epoch
+        if not overwritten or numbered & {epoch - 1, epoch}:
+            return
+        # A training that began again does not cost the copy.
+        least = max((saved for saved, _ in trainer.checkpoints(dirs.kept)), default=0)
+        if epoch >= least and self._before.get(path.name) != self._seen.get(path.name):
+            self._keep(epoch, path, dirs.kept / path.name)
+
+    def _keep(self, epoch: int, path: Path, target: Path) -> None:
+        """A copy that is not valid, or of what changed meanwhile, does not replace the one before."""
+        aside, size = target.with_name(f"{target.name}.new"), path.stat().st_size
+        target.parent.mkdir(exist_ok=True)
+        if shutil.disk_usage(target.parent).free < 2 * size:  # the trainer's next write comes first
+            raise OSError(f"{target.parent} has too little room")
+        remove_left_overs(aside)
+        copy_durably(path, aside)
+        same = _files(path.parent).get(path.name) == self._seen.get(path.name)
+        if same and newest_valid([(epoch, aside)])[0]:
+            self._guard()
+            aside.replace(target)
+        aside.unlink(missing_ok=True)
+
+
+def _open_for_writing(folder: Path, members: Sequence[Process]) -> str | None:
+    """A checkpoint that one of the processes has open for writing."""
+    for member in members:
+        with suppress(psutil.Error, OSError):  # it has ended, or is another user's
+            for file in psutil.Process(member.pid).open_files():
+                path = Path(file.path)
+                if file.mode != "r" and _CHECKPOINT.search(path.name) and path.parent.samefile(folder):
+                    return path.name
+    return None
+
+
+def _files(folder: Path) -> FileStates:
+    with suppress(OSError), os.scandir(folder) as entries:
+        plain = (entry for entry in entries if _CHECKPOINT.search(entry.name) and not entry.is_symlink())
+        found = ((entry.name, entry.stat()) for entry in plain)
+        return {name: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found}
+    return {}

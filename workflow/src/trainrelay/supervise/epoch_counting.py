@@ -1,0 +1,90 @@
+"""How a trainer counts epochs, learned from what it prints around its saves (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainrelay.checkpoint import Glance
+from trainrelay.records import AttemptRecord, EpochBases
+from trainrelay.trainers import StepSeen
+
+
+class EpochCounting:
+    """Votes of what an attempt shows; the lowest counts, with what was known before.
+
+    A resume votes by the epoch that it begins with. A file that is written after an epoch's last line, while
+    no other begins, was saved after that epoch; so was one with that very number, as no more can have been
+    finished.
+    """
+
+    def __init__(self, begun: AttemptRecord, *, learns: bool) -> None:
+        known, point, self.learns = begun.epoch_bases, begun.resumed_from, learns
+        self._printed, self._resumed = known.printed, point.epoch if point else None
+        self._votes: set[int] = set() if known.saved is None else {known.saved}
+        self._open = not self._votes
+        self._epoch: int | None = None
+        self._iteration, self._whole = 0, False  # of it; whether no more of it is to come
+        self._files: Mapping[Path, Glance] | None = None
+        self._writing: dict[Path, int | None] = {}  # what changed last; the epoch when that began
+        self._before: int | None = None  # the epoch at the last look
+
+    @property
+    def bases(self) -> EpochBases:
+        """What is known by now."""
+        saved = min(self._votes) if self._votes else None
+        return EpochBases.model_validate({"printed": self._printed, "saved": saved})
+
+    @property
+    def doubt(self) -> str | None:
+        """A sentence where checkpoints were seen and votes are missing, or differ."""
+        if not self.learns or not self._files or len(self._votes) == 1:
+            return None
+        return (
+            "its output does not show whether its checkpoints hold the number of finished epochs or one less;"
+            " the lower count is used; to choose, set epoch_base in config.yaml"
+        )
+
+    def step(self, seen: StepSeen) -> StepSeen:
+        """A progress line, its epoch counted from 1."""
+        if self._epoch is None:
+            if self._resumed is None and self._printed is None and seen.epoch in (1, 2):
+                self._printed = 0 if seen.epoch == 1 else 1
+            elif self._resumed is not None and self._open:
+                self._epoch = seen.counted(self.bases).epoch - 1
+                self._vote(self._resumed)
+        counted = seen.counted(self.bases)
+        stride = max(1, seen.iteration - self._iteration) if counted.epoch == self._epoch else 1
+        self._whole = seen.iters_per_epoch is None or seen.iteration + stride > seen.iters_per_epoch
+        self._epoch, self._iteration = counted.epoch, seen.iteration
+        return counted
+
+    def look(self, files: Mapping[Path, Glance]) -> None:
+        """The files that are there, once all that was printed has been read."""
+        before = files if self._files is None else self._files
+        for path, began in self._writing.items():
+            if self._epoch == before[path].number or (self._whole and self._epoch == began):
+                self._vote(before[path].number)
+        changed = [path for path, seen in files.items() if before.get(path) != seen]
+        self._writing = {path: self._writing.get(path, self._before) for path in changed}
+        self._files, self._before = files, self._epoch
+
+    def finish(self, files: Mapping[Path, Glance], epochs: int | None) -> None:
+        """The files at the end; `epochs` where the trainer exited 0, so that all of them are trained."""
+        self.look(files)
+        self.look(files)
+        numbers = {seen.number for seen in files.values() if seen.number is not None}
+        newest = max(numbers, default=-1)
+        if epochs is None or self._votes:
+            return
+        done = self._epoch is None and self._resumed == newest  # it had nothing left to train
+        if done or newest == 0 or newest - 1 in numbers:  # it saves every epoch, so this is the last one's
+            trained = epochs if self._epoch is None else self._epoch  # no line showed it, or all did
+            self._votes.update({trained - newest} & {0, 1} if self.learns else ())
+
+    def _vote(self, number: int | None) -> None:
+        """A file with this number was saved after the epoch printed last."""
+        if number is None or self._epoch is None or self._printed is None or not self.learns:
+            return
+        if (base := self._epoch - number) in (0, 1):
+            self._votes.add(base)

@@ -1,0 +1,170 @@
+"""Where every process of an attempt is: one file per process with its stacks, before a hung one is ended.
+
+Three ways, the first that works: the process prints them itself (dumps.py); py-spy, if it is installed, reads
+them from outside, also of a stopped process; else what the kernel shows must do, which is in every file.
+Nothing is ended, stopped or continued by looking.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainrelay.supervise.hangs.dumps import stack_dump
+from trainrelay.supervise.hangs.snapshots import ProcessSnapshot, proc_text, snapshots
+from trainrelay.system.alive import Kin
+from trainrelay.system.text import printable, quoted
+
+WITHIN_S = 20.0  # for all processes of a node: a hung training has minutes behind it already
+Source = Literal["faulthandler", "py-spy", "kernel"]
+
+_PY_SPY_S = 5.0  # for one process: what does not answer must not use up the time of all
+_MOST_GROUPS = 8  # of ranks at one place: those of a node of 8 GPUs, even if each is elsewhere
+_THREAD = "(most recent call first):"
+_FRAME = re.compile(r'\s+File "(?:[^"]*/)?([^"/]*)", line (\d+) in (.*)')
+_SPY_MAIN = re.compile(r'^Thread .*"MainThread".*\n\s+(\S.*)$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class StackFile:
+    """What was found out about one process.
+
+    `frame` is where its main thread is, as `function (file:line)`; `path` is None if no file could be
+    written.
+    """
+
+    process: ProcessSnapshot
+    source: Source
+    frame: str | None
+    path: Path | None
+
+
+def save_stacks(kin: Kin, folder: Path, within_s: float = WITHIN_S) -> list[StackFile]:
+    """Looks at every process of an attempt on this host, the ranks first, and writes one file per process.
+
+    Returns after `within_s` at the latest with what there is by then; never raises.
+    """
+    found: list[StackFile] = []
+    # A thread, because even reading /proc can block on a process that is stuck inside the kernel.
+    looking = threading.Thread(
+        target=_look, args=(kin, folder, time.monotonic() + within_s, found), daemon=True
+    )
+    looking.start()
+    looking.join(within_s)
+    return list(found)
+
+
+def _look(kin: Kin, folder: Path, until_s: float, found: list[StackFile]) -> None:
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    for process in snapshots(kin):
+        if time.monotonic() >= until_s:
+            return
+        found.append(_saved(process, folder, until_s))
+
+
+def _saved(process: ProcessSnapshot, folder: Path, until_s: float) -> StackFile:
+    source, stacks = _stacks(process, until_s)
+    path, found = folder / f"{_file_name(process)}.txt", _frame(source, stacks)
+    try:
+        path.write_text(_page(process, source, stacks), encoding="utf-8")
+    except OSError:
+        return StackFile(process, source, found, None)
+    return StackFile(process, source, found, path)
+
+
+def _file_name(process: ProcessSnapshot) -> str:
+    if process.rank is None:
+        return f"pid-{process.pid}"
+    return f"rank-{process.rank}" if process.is_rank else f"rank-{process.rank}-pid-{process.pid}"
+
+
+def _stacks(process: ProcessSnapshot, until_s: float) -> tuple[Source, str]:
+    # A stopped process would print its stacks only when it is continued.
+    if not process.stopped and (text := stack_dump(process.pid, until_s)):
+        return "faulthandler", text
+    spied, text = _spied(process.pid, until_s)
+    return ("py-spy" if spied else "kernel"), text
+
+
+def _spied(pid: int, until_s: float) -> tuple[bool, str]:
+    """Whether py-spy could read the stacks; they, or why not."""
+    program = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
+    if program is None:
+        return False, "py-spy is not installed\n"
+    # Without pausing, so that a process is not left paused should py-spy be ended.
+    argv = [program, "dump", "--nonblocking", "--pid", str(pid)]
+    left_s = max(0.1, min(_PY_SPY_S, until_s - time.monotonic()))
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=left_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"py-spy took longer than {left_s:.1f} s\n"
+    except OSError as error:
+        return False, f"py-spy: {error.strerror or error}\n"
+    if done.returncode:
+        said = done.stderr.decode("utf-8", errors="replace").strip()
+        return False, f"py-spy: {quoted(said or f'exit status {done.returncode}')}\n"
+    return True, done.stdout.decode("utf-8", errors="replace")
+
+
+def _page(process: ProcessSnapshot, source: Source, stacks: str) -> str:
+    who = f"rank {process.rank}" if process.is_rank else f"not a rank itself (RANK={process.rank})"
+    head = [
+        f"{process.name}, pid {process.pid}, {who}, host {socket.gethostname()}",
+        f"state: {process.state}; CPU time: {process.cpu_s:.1f} s",
+        f"the kernel waits in: {process.waits_in or 'nothing'}",
+        f"Python's stacks ({source}):" if source != "kernel" else "no Python stacks:",
+    ]
+    lines = [*head, *stacks.splitlines()]
+    if kernel := proc_text(process.pid, "stack"):  # readable for root only
+        lines += ["the kernel's stack of the main thread:", *kernel.splitlines()]
+    return "\n".join(map(printable, lines)) + "\n"
+
+
+def _frame(source: Source, stacks: str) -> str | None:
+    if source == "py-spy":
+        found = _SPY_MAIN.search(stacks)
+        return quoted(found[1]) if found else None
+    # faulthandler prints the main thread last.
+    _, thread, frames = stacks.rpartition(_THREAD)
+    found = _FRAME.match(frames) if thread else None
+    return quoted(f"{found[3]} ({found[1]}:{found[2]})") if found else None
+
+
+def describe_stacks(stacks: Sequence[StackFile]) -> str:
+    """Where the ranks are, in one line; those that differ from the others come first."""
+    groups: dict[str, list[ProcessSnapshot]] = {}
+    for stack in stacks:
+        if stack.process.is_rank:
+            groups.setdefault(_doing(stack), []).append(stack.process)
+    if not groups:
+        return f"no rank was found on host {socket.gethostname()}"
+    parts = sorted(groups.items(), key=lambda item: len(item[1]))
+    said = [f"{_names(ranks)} {doing}" for doing, ranks in parts[:_MOST_GROUPS]]
+    said += [f"and {len(parts) - _MOST_GROUPS} more"] if len(parts) > _MOST_GROUPS else []
+    return f"on host {socket.gethostname()}: " + "; ".join(said)
+
+
+def _doing(stack: StackFile) -> str:
+    process = stack.process
+    if stack.frame:
+        return f"{process.state} in {stack.frame}"
+    return f"{process.state}, in the kernel's {process.waits_in}" if process.waits_in else process.state
+
+
+def _names(ranks: Sequence[ProcessSnapshot]) -> str:
+    if len(ranks) == 1:
+        return f"rank {ranks[0].rank} (pid {ranks[0].pid})"
+    return "ranks " + ", ".join(str(process.rank) for process in ranks)

@@ -1,0 +1,139 @@
+"""One running trainer: its log followed, its resume proved, its progress shown, its hangs noticed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainrelay.checkpoint import Glance, glance
+from trainrelay.supervise.display import Display
+from trainrelay.supervise.divergence import Divergence
+from trainrelay.supervise.epoch_counting import EpochCounting
+from trainrelay.supervise.hangs import HangDetector
+from trainrelay.supervise.launcher import Launcher
+from trainrelay.supervise.recent_lines import RecentLines
+from trainrelay.supervise.resume import ResumeProof
+from trainrelay.system.tail import Tail
+from trainrelay.system.text import printable
+from trainrelay.trainers import StepSeen, Trainer, checkpoint_files
+
+POLL_S = 0.2  # a stop is felt at once, and a look at a log without news costs a system call
+SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
+_SAMPLES = 3  # lines that show what a log holds
+_SAMPLE_CHARS = 160  # of each: together they fit into one event
+
+
+@dataclass(slots=True)
+class TrainerMonitor:
+    """What has been seen of a trainer so far.
+
+    As long as no line is understood, a checkpoint in `work_dir` that grows is a sign of life.
+    """
+
+    trainer: Trainer
+    proof: ResumeProof
+    display: Display
+    hangs: HangDetector
+    counting: EpochCounting
+    work_dir: Path
+    recent: RecentLines = field(default_factory=RecentLines)
+    diverging: Divergence = field(default_factory=Divergence)
+    not_resumed: str | None = None
+    diverged: str | None = None
+    hang: str | None = None
+    _bar: str = ""
+    _files: set[tuple[str, int]] | None = None
+    _next_s: float = float("-inf")
+    _looked_s: float = float("-inf")
+    _unknown_said: bool = False
+
+    @property
+    def last_step(self) -> StepSeen | None:
+        """The newest progress line that later ones do not contradict."""
+        return self.hangs.last_step
+
+    @property
+    def must_end(self) -> bool:
+        """Whether this attempt is to be ended: continuing cannot help."""
+        return any((self.not_resumed, self.diverged, self.hang))
+
+    def look(self, tail: Tail) -> None:
+        """Takes in what the log says now, and how long there has been no output."""
+        before, now_s = tail.read_bytes, time.monotonic()
+        self.hangs.tick(now_s)
+        self.read(tail.lines(), tail)
+        if tail.read_bytes > before or self._checkpoint_grew(now_s):
+            self.hangs.said(now_s)
+        if self.hangs.unknown and not self._unknown_said:
+            self._unknown_said = True
+            self._say_unknown()
+        self.hang = self.hangs.hung(now_s)
+        if self.counting.bases.saved is None or now_s - self._looked_s >= SAVES_EVERY_S:
+            self._looked_s = now_s
+            self.counting.look(self.glances())
+
+    def glances(self) -> dict[Path, Glance]:
+        """What the files say that look like checkpoints; none where nothing is to be learned from them."""
+        files = checkpoint_files(self.work_dir) if self.counting.learns else ()
+        return {path: glance(path) for path in files}
+
+    def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:
+        """Takes in new lines of the log, and the state of a progress bar that ends no line yet."""
+        before = self.last_step
+        for line in lines:
+            self.recent.add(line)
+            self._see(line)
+        if tail is not None and tail.bar != self._bar:
+            self._bar = tail.bar
+            self._see(self._bar)
+        # Lines that come together (a log that is read again) show no speed, so only the last one is shown.
+        if self.last_step is not None and self.last_step is not before:
+            self.display.step(self.last_step)
+
+    def _see(self, line: str) -> None:
+        """Takes in what a line says."""
+        if (seen := self.trainer.observe(line)) is None:
+            return
+        if isinstance(seen, StepSeen):
+            seen = self.counting.step(seen)
+        self.not_resumed = self.not_resumed or self.proof.see(seen)
+        # What a progress bar or another rank says again is no further line.
+        if isinstance(seen, StepSeen) and self.hangs.stepped(time.monotonic(), seen):
+            self.diverged = self.diverged or self.diverging.see(seen)
+            self.recent.progressed()
+
+    def _checkpoint_grew(self, now_s: float) -> bool:
+        """Whether a checkpoint grew, which is looked for as long as no line shows progress."""
+        if self.last_step is not None or now_s < self._next_s:
+            return False
+        before, self._files, self._next_s = self._files, _sizes(self.work_dir), now_s + SAVES_EVERY_S
+        return before is not None and not self._files <= before
+
+    def _say_unknown(self) -> None:
+        lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]
+        shown = "; ".join(printable(line.strip()[:_SAMPLE_CHARS]) for line in lines[-_SAMPLES:])
+        said = "alive, progress unknown: no line of the trainer's output is understood as progress"
+        self.display.note(f"{said}; the last ones: {shown}" if shown else said)
+
+
+def _sizes(folder: Path) -> set[tuple[str, int]]:
+    with suppress(OSError):
+        return {(path.name, path.stat().st_size) for path in checkpoint_files(folder)}
+    return set()
+
+
+def follow_to_end(
+    launcher: Launcher, tail: Tail, monitor: TrainerMonitor, stopping: Callable[[], bool]
+) -> bool:
+    """Watches until the launcher has ended (True) or must be ended (False)."""
+    while True:
+        running = launcher.running()
+        monitor.look(tail)
+        if not running:
+            return True
+        if stopping() or monitor.must_end:
+            return False
+        time.sleep(POLL_S)
