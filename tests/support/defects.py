@@ -251,7 +251,7 @@ DEFECTS = (
     Defect(
         "work-dir-of-another-training",
         "Two working copies train into one work dir.",
-        f"{LIBRARY}/training/whose.py",
+        f"{LIBRARY}/training/work_dir_problems.py",
         "if owner is None or owner.id == ours:",
         "if owner is None or owner.id:",
         "tests/unit/cli/test_reverted_change.py::TestOwner"
@@ -802,7 +802,7 @@ DEFECTS = (
     Defect(
         "legs-of-one-job-are-one",
         "train.json tells a job that was requeued as one leg.",
-        f"{LIBRARY}/training/legs.py",
+        f"{LIBRARY}/training/attempts.py",
         "key=lambda attempt: attempt.slurm",
         "key=lambda attempt: attempt.slurm and attempt.slurm.job_id",
         "tests/unit/training/test_legs.py::test_each_run_of_a_job_is_a_leg_with_all_its_attempts",

@@ -30,7 +30,7 @@ class ToyByRate(Toy):
         self._templates = templates
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
-        rate = request.options.get("optimizer.lr", request.facts.literals.get("optimizer.lr"))
+        rate = request.options.get("optimizer.lr", request.trainer_config.literals.get("optimizer.lr"))
         argv = [request.interpreter, "-u", str(TOY), "--work-dir", request.work_dir]
         argv += ["--templates", str(self._templates / str(rate)), "--epochs", str(request.epochs)]
         argv += ["--resume-from", request.resume_from] if request.resume_from else []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.project import Project, make_project
+from support.series import series
 from trainrelay.analysis import read
 from trainrelay.records import Log
 
@@ -30,7 +31,7 @@ def log_of(project: Project, stage: str) -> Log:
 
 
 def ends(log: Log, metric: str) -> tuple[float, float]:
-    _, values = log.series(metric)
+    _, values = series(log, metric)
     return values[0], values[-1]
 
 
@@ -63,8 +64,8 @@ def test_stage_2_starts_clearly_below_where_stage_1_started(demo: Project, group
 
 def test_past_trajectories_are_learned_in_stage_2_only(demo: Project) -> None:
     key = "track.frame_0_loss_past_trajs_5"
-    assert set(log_of(demo, "stage1").series(key)[1]) == {0.0}
-    assert min(log_of(demo, "stage2").series(key)[1]) > 0
+    assert set(series(log_of(demo, "stage1"), key)[1]) == {0.0}
+    assert min(series(log_of(demo, "stage2"), key)[1]) > 0
 
 
 @pytest.mark.parametrize("group", ["motion.loss_traj", "occ.loss_dice", "planning.loss_ade"])
@@ -96,8 +97,8 @@ def keypoints(project: Project) -> Path:
 def test_the_keypoint_runs_coordinate_loss_at_least_halves_and_its_pck_rises(demo: Project) -> None:
     log = read([keypoints(demo) / "attempts/001/trainer.log"])
     assert log.format == "metriclogger-text"
-    _, losses = log.series("loss_coords", "epoch")
-    _, pck = log.series("pck@0.1", "val")
+    _, losses = series(log, "loss_coords", "epoch")
+    _, pck = series(log, "pck@0.1", "val")
     assert len(losses) == len(pck) == 6
     assert losses[-1] <= losses[0] / 2
     assert pck[-1] > pck[0]
@@ -109,8 +110,8 @@ def test_its_console_and_its_json_log_say_the_same(demo: Project) -> None:
     rows = read([keypoints(demo) / "work_dir/log.txt"])
     assert rows.epochs_only
     for metric, phase in (("loss", "epoch"), ("loss_ce_3", "epoch"), ("pck@0.1", "val"), ("loss", "val")):
-        printed = text.series(metric, phase)[1]  # type: ignore[arg-type]
-        exact = rows.series(metric, "train" if phase == "epoch" else "val")[1]
+        printed = series(text, metric, phase)[1]  # type: ignore[arg-type]
+        exact = series(rows, metric, "train" if phase == "epoch" else "val")[1]
         assert printed == pytest.approx(exact, abs=1e-4)
 
 
@@ -118,9 +119,9 @@ def test_no_cross_entropy_is_negative_and_none_without_cls_tokens_is_more_than_z
     log = read([keypoints(demo) / "attempts/001/trainer.log"])
     for metric in log.metrics():
         if metric.startswith("loss_ce"):
-            assert min(log.series(metric)[1]) >= 0.0
+            assert min(series(log, metric)[1]) >= 0.0
         if metric.startswith("loss_ce_room"):
-            assert set(log.series(metric)[1]) == {0.0}
+            assert set(series(log, metric)[1]) == {0.0}
 
 
 def test_there_is_a_report_for_each_run_and_a_page_of_all(demo: Project) -> None:

@@ -57,7 +57,7 @@ def test_a_checkpoint_of_mmcv_itself_is_read_whole(
     assert facts.parameters == sum(value.numel() for value in model.state_dict().values())
     assert facts.finite
     assert facts.first_non_finite is None
-    assert whole.complete
+    assert not whole.missing
     assert facts.file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert facts.file.size == path.stat().st_size
 
@@ -77,7 +77,7 @@ def test_the_detr_layout_counts_epochs_from_zero_and_facts_count_finished_ones(
     torch.save(parts | {"lr_scheduler": schedule.state_dict(), "args": argparse.Namespace(lr=1e-4)}, path)
     assert (inspect(path, 1).epoch, inspect(path, 1).tensors) == (4, len(model.state_dict()))
     assert inspect(path).epoch == 3
-    assert examine(path).complete
+    assert not examine(path).missing
 
 
 def test_bare_weights_are_read_but_are_not_complete(tmp_path: Path, trained: tuple[Any, Any]) -> None:
@@ -86,7 +86,7 @@ def test_bare_weights_are_read_but_are_not_complete(tmp_path: Path, trained: tup
     whole = examine(path)
     assert whole.facts.tensors == 7
     assert whole.facts.epoch is None
-    assert not whole.complete
+    assert whole.missing
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_weights_are_known_by_what_they_are(tmp_path: Path, trained: tuple[Any, 
         parts = {one: state, steps: optimizer.state_dict(), "epoch": 3, "best": metrics}
         torch.save({**parts, other: state, "dino_loss": {"center": torch.zeros(1, 4)}}, path)
         whole = examine(path, 1)
-        assert (whole.complete, whole.facts.epoch, whole.facts.tensors) == (True, 4, len(state))
+        assert (whole.missing, whole.facts.epoch, whole.facts.tensors) == ((), 4, len(state))
         assert whole.facts.finite
         torch.save({**parts, other: bad}, path)
         assert inspect(path).first_non_finite == f"{other}.1.bias"
@@ -426,7 +426,7 @@ def test_each_of_several_optimizers_is_looked_at(tmp_path: Path, trained: tuple[
     model, optimizer = trained
     steps = {f"optim_{name}": optimizer.state_dict() for name in "GD"}
     torch.save({"netG": model.state_dict(), "epoch": 1, **steps}, tmp_path / "x.pth")
-    assert examine(tmp_path / "x.pth").complete
+    assert not examine(tmp_path / "x.pth").missing
     steps["optim_D"]["state"] = {0: {"exp_avg": torch.tensor(float("inf"))}}
     torch.save({"netG": model.state_dict(), "epoch": 1, **steps}, tmp_path / "x.pth")
     assert examine(tmp_path / "x.pth").first_non_finite_state == "optim_D.state.0.exp_avg"

@@ -12,7 +12,7 @@ from support.stage_on_disk import OnDisk
 from trainrelay.errors import Refusal
 from trainrelay.operations import train
 from trainrelay.supervise import StageJob
-from trainrelay.training.checkout import code
+from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 
 pytestmark = pytest.mark.process
@@ -42,7 +42,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
     root = tmp_path / "checkout"
     for arguments in (["init"], ["add", "."], ["commit", "-m", "first"]):
         git(root, *arguments)
-    now = code(root)
+    now = code_version(root)
     assert now is not None
     disk.train(code=now.name)
     return disk
@@ -77,4 +77,4 @@ def test_other_code_is_refused_where_the_config_says_so(disk: OnDisk) -> None:
 
 
 def test_a_folder_without_git_has_no_code_state(tmp_path: Path) -> None:
-    assert code(tmp_path) is None
+    assert code_version(tmp_path) is None

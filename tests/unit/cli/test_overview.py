@@ -11,7 +11,7 @@ import yaml
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import main
-from trainrelay.config import load_config, overview
+from trainrelay.config import load_config, overview_path
 from trainrelay.errors import TrainrelayError
 from trainrelay.operations import train
 from trainrelay.records import AttemptRecord
@@ -101,7 +101,7 @@ def test_a_report_leads_back_to_the_overview_where_there_are_several_runs(
 
 def test_the_link_of_a_report_and_the_overviews_place_are_one(disk: OnDisk) -> None:
     config = load_config(configfile(disk, "fresh"))
-    assert (disk.base / "runs/r" / "../index.html").resolve() == overview(config)
+    assert (disk.base / "runs/r" / "../index.html").resolve() == overview_path(config)
 
 
 @pytest.mark.process

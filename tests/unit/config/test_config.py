@@ -105,7 +105,7 @@ def test_all_problems_come_at_once() -> None:
         ({"log": "../x.log"}, "runs.r.stages.a.log: got '../x.log'; expected a file name ending in .log"),
         ({"options": {"x": {}}}, "runs.r.stages.a.options.x: got {}; allowed: true, false"),
         ({"master_port": 0}, "runs.r.stages.a.master_port: got 0; expected greater than or equal to 1"),
-        ({"backends": []}, "runs.r.stages.a.backends: got (); expected at least 1 entry"),
+        ({"backends": []}, "runs.r.stages.a.backends: got []; expected at least 1 entry"),
         (
             {"init_from": "b"},
             "init_from: got 'b', no stage of this run; allowed: none, there is no other",

@@ -25,7 +25,7 @@ def stated(root: Path, config: str, *, rules: int = RULES, **options: Any) -> di
     trainer = TRAINERS["metriclogger" if config.startswith("main") else "mmcv"]
     facts = trainer.read_config(root, config, rules)
     assert facts.problem is None
-    return trainer.stated(facts, options, rules)
+    return trainer.effective_settings(facts, options, rules)
 
 
 def changes(root: Path, config: str, name: str, old: str, new: str) -> set[str]:

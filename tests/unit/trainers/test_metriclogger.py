@@ -86,7 +86,7 @@ def request_of(checkout: Path, **changes: Any) -> LaunchRequest:
         master_port=29511,
         epochs=50,
         options={"lr": 2e-4, "batch_size": 4},
-        facts=facts_of(checkout),
+        trainer_config=facts_of(checkout),
     )
     return replace(request, **changes)
 
@@ -214,7 +214,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         }
     },
     "unreadable_script": {
-        "facts": TrainerConfig(problem="main.py: No such file"),
+        "trainer_config": TrainerConfig(problem="main.py: No such file"),
         "options": {"x_y": 1, "z": True},
     },
     "nasty_paths": {
@@ -315,7 +315,10 @@ def test_a_script_may_count_epochs_from_0_or_from_1(checkout: Path, first: int |
 def test_a_plain_start_can_be_said_and_an_unreadable_script_is_not_judged(checkout: Path) -> None:
     assert KIND.unsupported(request_of(checkout)) == []
     assert (
-        KIND.unsupported(request_of(checkout, facts=TrainerConfig(problem="gone"), options={"lrr": 1})) == []
+        KIND.unsupported(
+            request_of(checkout, trainer_config=TrainerConfig(problem="gone"), options={"lrr": 1})
+        )
+        == []
     )
 
 
@@ -417,7 +420,7 @@ def test_weights_and_optimizer_are_found_under_the_names_that_trainers_use(
 ) -> None:
     save(tmp_path / "x.pth", 2, weights, optimizer)
     assert listed(tmp_path, 1) == [(3, "x.pth")]
-    assert examine(tmp_path / "x.pth", 1).complete
+    assert not examine(tmp_path / "x.pth", 1).missing
 
 
 def test_of_one_epoch_what_is_not_written_over_comes_first_then_the_newest(tmp_path: Path) -> None:

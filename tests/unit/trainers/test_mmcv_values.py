@@ -33,7 +33,7 @@ def counted(checkout: Path, own: str = OWN, rules: int = RULES) -> Mapping[str, 
     trainer = TRAINERS["mmcv"]
     facts = trainer.read_config(checkout, "own.py", rules)
     assert facts.problem is None
-    return trainer.stated(facts, {}, rules)
+    return trainer.effective_settings(facts, {}, rules)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_after_code_that_may_have_changed_it_a_value_is_not_known_anymore(checko
     (checkout / "own.py").write_text(own)
     trainer = TRAINERS["mmcv"]
     facts = trainer.read_config(checkout, "own.py")
-    without = trainer.stated(facts, {}, RULES)
-    assert trainer.stated(facts, {"optimizer.lr": 2e-4}, RULES) != without
+    without = trainer.effective_settings(facts, {}, RULES)
+    assert trainer.effective_settings(facts, {"optimizer.lr": 2e-4}, RULES) != without
     (checkout / "base.py").write_text(own)
     child = "_base_ = 'base.py'\n"
     assert counted(checkout, child + "optimizer = dict(lr=2e-4)\n") != counted(checkout, child)
@@ -167,7 +167,9 @@ def test_an_option_that_says_what_stands_below_a_computed_value_is_a_change(chec
     trainer = TRAINERS["mmcv"]
     (checkout / "own.py").write_text(OWN + "optimizer = make()\n")
     facts = trainer.read_config(checkout, "own.py")
-    assert trainer.stated(facts, {"optimizer.lr": 2e-4}, RULES) != trainer.stated(facts, {}, RULES)
+    assert trainer.effective_settings(facts, {"optimizer.lr": 2e-4}, RULES) != trainer.effective_settings(
+        facts, {}, RULES
+    )
 
 
 def test_the_order_of_code_counts(checkout: Path) -> None:

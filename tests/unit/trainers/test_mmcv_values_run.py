@@ -11,7 +11,7 @@ import pytest
 
 from trainrelay.records import RULES
 from trainrelay.trainers import TRAINERS
-from trainrelay.trainers.python_values import Computed
+from trainrelay.trainers.python_values import SourceText
 
 NAMES = "abcd"
 
@@ -91,7 +91,7 @@ def merged(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 
 
 def agree(claimed: Any, real: Any) -> bool:
-    if isinstance(claimed, Computed):
+    if isinstance(claimed, SourceText):
         return True
     if isinstance(claimed, dict):
         if claimed.keys() & {"_base_", "_code_", "_own_"}:
@@ -140,7 +140,7 @@ def test_no_change_of_one_value_that_changes_what_running_it_gives_is_missed(
 def stated(folder: Path, base: str, own: str) -> dict[str, str]:
     (folder / "base.py").write_text(base)
     (folder / "own.py").write_text(f"_base_ = 'base.py'\n{own}")
-    return TRAINERS["mmcv"].stated(TRAINERS["mmcv"].read_config(folder, "own.py"), {}, RULES)
+    return TRAINERS["mmcv"].effective_settings(TRAINERS["mmcv"].read_config(folder, "own.py"), {}, RULES)
 
 
 @pytest.mark.parametrize("seed", range(8))

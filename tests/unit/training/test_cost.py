@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainrelay.records import AttemptRecord, ResumePoint
-from trainrelay.training.cost import checkpoint_s, iterations_trained, price, seconds_per_iteration
+from trainrelay.training.cost import checkpoint_s, iterations_trained, price
 
 
 def attempt(**changes: Any) -> AttemptRecord:
@@ -35,9 +35,9 @@ def attempt(**changes: Any) -> AttemptRecord:
 
 
 def test_the_rest_of_a_training_costs_what_its_iterations_took() -> None:
-    assert seconds_per_iteration([attempt()]) == pytest.approx(2.0)
     left = price([attempt()], 5, 8)
     assert left is not None
+    assert left.s_per_iter == pytest.approx(2.0)
     assert left.gpu_h == pytest.approx(5 * 3517 * 2.0 * 8 / 3600)
 
 
@@ -55,7 +55,9 @@ def test_nothing_is_guessed_where_nothing_was_measured() -> None:
 def test_the_newest_measured_attempt_counts() -> None:
     slower = attempt(number=2, ended_s=1000.0 + 4 * 3517)
     died_at_once = attempt(number=3, last_epoch=None)
-    assert seconds_per_iteration([attempt(), slower, died_at_once]) == pytest.approx(4.0)
+    left = price([attempt(), slower, died_at_once], 1, 1)
+    assert left is not None
+    assert left.s_per_iter == pytest.approx(4.0)
 
 
 def test_the_time_between_two_checkpoints_is_that_of_their_epochs() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.attempts import an_attempt
 from trainrelay.records import AttemptRecord, EndClass, SlurmRun
-from trainrelay.training.legs import legs
+from trainrelay.training.attempts import legs
 
 
 def attempt(number: int, run: SlurmRun | None, end: EndClass, resumed_epoch: int = 0) -> AttemptRecord:

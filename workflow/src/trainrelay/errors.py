@@ -1,17 +1,5 @@
 """What can go wrong, and the exit code by which people and tests know it.
 
-TrainrelayError
-├── UserError            exit 2: something you can fix; one clear sentence that says what to run
-│   ├── ConfigError      the configuration: all its problems at once
-│   ├── LogError         a log that cannot be read as one
-│   ├── CheckpointError  a checkpoint that is missing, broken, invalid or unsafe
-│   ├── SlurmError       a command of Slurm that refused, or gave no answer
-│   └── Refusal          possible, but refused without your override
-├── Diverged             exit 3: the loss or the weights became NaN or Inf
-├── NoProgress           exit 4: attempts saved no new checkpoint
-├── Interrupted          exit 75: ended before its last epoch; a relaunch resumes it
-└── Fenced               exit 75: another supervisor took the stage over; this one writes nothing more
-
 Anything else that reaches the command line is a bug in trainrelay: traceback and exit 1.
 """
 
@@ -25,7 +13,7 @@ class TrainrelayError(Exception):
 
 
 class UserError(TrainrelayError):
-    """Something you can fix; the message says what to run."""
+    """Something you can fix; one clear sentence that says what to run."""
 
 
 class ConfigError(UserError):
@@ -73,7 +61,7 @@ class NoProgress(TrainrelayError):
 class Interrupted(TrainrelayError):
     """Ended before its last epoch, with something to resume from; a relaunch resumes."""
 
-    exit_code = 75
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 class Fenced(TrainrelayError):

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from support.metriclogger_logs import Training, write_metriclogger_json
+from support.series import series
 from trainrelay.analysis.readers import read
 from trainrelay.errors import LogError
 
@@ -71,35 +72,35 @@ def test_training_and_evaluation_in_two_objects_are_one_epoch(tmp_path):
 def test_a_run_appended_to_another_wins(tmp_path):
     log = log_of(tmp_path, *[row(epoch, 9.0) for epoch in (0, 1)], *[row(epoch, 1.0) for epoch in (0, 1, 2)])
     assert (log.segments, log.redone_iterations) == (2, 2)
-    assert log.series("loss") == ([1, 2, 3], [1.0, 1.0, 1.0])
+    assert series(log, "loss") == ([1, 2, 3], [1.0, 1.0, 1.0])
 
 
 def test_a_resume_that_trained_an_epoch_again_wins_from_there_on(tmp_path):
     log = log_of(tmp_path, row(0, 9.0), row(1, 9.0), row(2, 9.0), row(1, 1.0), row(2, 1.0), row(3, 1.0))
-    assert log.series("loss") == ([1, 2, 3, 4], [9.0, 1.0, 1.0, 1.0])
+    assert series(log, "loss") == ([1, 2, 3, 4], [9.0, 1.0, 1.0, 1.0])
     assert (log.segments, log.redone_iterations) == (2, 2)
 
 
 def test_the_same_epoch_twice_in_one_place_only_was_trained_again(tmp_path):
     log = log_of(tmp_path, row(0), row(1, 9.0), row(1, 1.0), row(2))
-    assert (log.segments, log.series("loss")[1]) == (2, [1.0, 1.0, 1.0])
+    assert (log.segments, series(log, "loss")[1]) == (2, [1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("copies", [2, 4])
 def test_every_epoch_as_often_is_a_copy_per_rank(tmp_path, copies):
     log = log_of(tmp_path, *[row(epoch, 1.0 + rank) for epoch in range(3) for rank in range(copies)])
-    assert (log.segments, log.series("loss")) == (1, ([1, 2, 3], [1.0, 1.0, 1.0]))
+    assert (log.segments, series(log, "loss")) == (1, ([1, 2, 3], [1.0, 1.0, 1.0]))
     assert log.setup["ranks printing"] == str(copies)
 
 
 def test_the_copies_of_the_last_epoch_may_be_missing(tmp_path):
     log = log_of(tmp_path, row(0), row(0), row(1), row(1), row(2))
-    assert (log.segments, log.series("loss")[0]) == (1, [1, 2, 3])
+    assert (log.segments, series(log, "loss")[0]) == (1, [1, 2, 3])
 
 
 def test_ranks_that_resume_are_two_segments(tmp_path):
     log = log_of(tmp_path, *[row(epoch) for epoch in (0, 0, 1, 1, 1, 1, 2, 2)])
-    assert (log.segments, log.redone_iterations, log.series("loss")[0]) == (2, 1, [1, 2, 3])
+    assert (log.segments, log.redone_iterations, series(log, "loss")[0]) == (2, 1, [1, 2, 3])
 
 
 @pytest.mark.parametrize(("numbers", "epochs"), [((0, 1), [1, 2]), ((1, 2), [1, 2]), ((2, 3), [3, 4])])

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from support.metriclogger_logs import in_chunks, interleaved, metriclogger_text
+from support.series import series
 from trainrelay.analysis.readers import read
 
 EPOCHS = 4
@@ -70,7 +71,7 @@ def test_two_runs_in_one_file_are_two_segments_and_the_later_one_wins(tmp_path):
     assert_complete(log)
     assert (log.segments, log.redone_iterations) == (2, 100)
     assert {row.segment for row in log.rows} == {1}
-    assert set(log.series("loss")[1]) == {1.0}
+    assert set(series(log, "loss")[1]) == {1.0}
     assert "ranks printing" not in log.setup
 
 

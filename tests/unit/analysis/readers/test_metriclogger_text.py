@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.metriclogger_logs import Training, metriclogger_text, write_metriclogger_log
+from support.series import series
 from trainrelay.analysis.readers import read
 
 LINE = (
@@ -279,7 +280,7 @@ def test_summaries_that_begin_again_are_another_run(tmp_path):
         f"Epoch {epoch}: Train Loss: {loss}\n" for epoch, loss in ((1, 9), (2, 8), (1, 7), (2, 6), (3, 5))
     ]
     log = log_of(tmp_path, "".join(lines))
-    assert (log.segments, log.series("loss")) == (2, ([1, 2, 3], [7, 6, 5]))
+    assert (log.segments, series(log, "loss")) == (2, ([1, 2, 3], [7, 6, 5]))
 
 
 def test_a_document_that_quotes_lines_is_read(tmp_path):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from support.mmcv_logs import mmcv_text
+from support.series import series
 from trainrelay.analysis.readers import read
 
 STARTED = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -62,7 +63,7 @@ def test_two_processes_that_print_into_one_file_are_no_restarts(tmp_path):
     second = mmcv_text(**options, started=later, metrics={"loss": lambda step: 2.0})
     log = log_of(tmp_path, in_turns(first, second))
     assert (log.segments, log.redone_iterations) == (1, 0)
-    assert log.series("loss") == (list(range(10, 201, 10)), [1.0] * 20)
+    assert series(log, "loss") == (list(range(10, 201, 10)), [1.0] * 20)
     assert [m.kind for m in log.markers] == ["loaded", "started", "saved", "saved"]
 
 
@@ -90,4 +91,4 @@ def test_a_start_that_logs_the_same_iteration_again_is_a_segment_of_its_own(tmp_
 def test_a_time_stamp_that_is_no_time_is_survived(tmp_path):
     text = mmcv_text(epochs=1)
     wrong = text.replace("2024-05-01", "2024-13-41")
-    assert log_of(tmp_path, wrong).series("loss") == log_of(tmp_path, text).series("loss")
+    assert series(log_of(tmp_path, wrong), "loss") == series(log_of(tmp_path, text), "loss")

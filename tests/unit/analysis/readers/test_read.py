@@ -6,6 +6,7 @@ import pytest
 
 from support.metriclogger_logs import metriclogger_text, write_metriclogger_json, write_metriclogger_log
 from support.mmcv_logs import mmcv_text, write_mmcv_json_log, write_mmcv_log
+from support.series import series
 from trainrelay.analysis.readers import read
 from trainrelay.errors import LogError
 
@@ -75,7 +76,7 @@ def test_after_a_resume_the_later_rows_win_and_the_redone_iterations_are_counted
     first = write_mmcv_log(tmp_path / "1.log", epochs=3, stop=(2, 40), metrics={"loss": lambda step: 1.0})
     second = write_mmcv_log(tmp_path / "2.log", epochs=3, resumed=1, metrics={"loss": lambda step: 2.0})
     log = read([first, second])
-    steps, losses = log.series("loss")
+    steps, losses = series(log, "loss")
     assert steps == list(range(10, 301, 10))
     assert losses == [1.0] * 10 + [2.0] * 20
     assert (log.segments, log.redone_iterations) == (2, 40)
@@ -104,7 +105,7 @@ def test_a_start_from_zero_that_ended_early_is_no_ancestor_of_a_later_resume(tmp
     zero = write_mmcv_log(tmp_path / "2.log", epochs=3, stop=(1, 20), iters_per_epoch=100, warmup_iters=40)
     third = write_mmcv_log(tmp_path / "3.log", epochs=3, resumed=2, metrics={"loss": lambda step: 3.0})
     log = read([first, zero, third])
-    assert log.series("loss")[1] == [1.0] * 20 + [3.0] * 10
+    assert series(log, "loss")[1] == [1.0] * 20 + [3.0] * 10
     assert (log.segments, log.redone_iterations) == (3, 20)
 
 

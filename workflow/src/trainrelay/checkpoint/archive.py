@@ -15,10 +15,9 @@ from typing import IO, NamedTuple
 from trainrelay.checkpoint.problems import BrokenFile, shown
 from trainrelay.system.files import CHUNK_BYTES
 
-MOST_PICKLE_BYTES = 256 * 1024 * 1024
-_MOST_MEMBERS = 40_000
-_MOST_DIRECTORY_BYTES = 4 * 1024 * 1024
-_LEGACY = "is in the format of torch before 1.6"
+MOST_PICKLE_BYTES = 256 * 1024 * 1024  # about 90 for each tensor; the rest is for histories of every loss
+_MOST_MEMBERS = 40_000  # one for each tensor: 13,000 weights with Adam's two moments
+_MOST_DIRECTORY_BYTES = 4 * 1024 * 1024  # 100 for each member; torch writes about 65
 _CUT = "is cut short: whatever wrote it was stopped while it was saving"
 
 # signature, version, flags, method, time, date, checksum, packed size, size, bytes of: name, extra
@@ -216,14 +215,11 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
     if size == 0:
         raise BrokenFile("is empty")
     if head[:1] == b"\x80":
-        raise BrokenFile(_legacy_or_pickle(file))
+        if _LEGACY_MAGIC in file.read(64):
+            raise BrokenFile("is in the format of torch before 1.6")
+        raise BrokenFile("is a plain pickle, not a checkpoint of torch.save")
     if head != b"PK":
         raise BrokenFile("is not a checkpoint: it is no zip file")
 
 
-def _legacy_or_pickle(file: IO[bytes]) -> str:
-    start = file.read(64)
-    return _LEGACY if _LEGACY_MAGIC in start else "is a plain pickle, not a checkpoint of torch.save"
-
-
-_LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+_LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # MAGIC_NUMBER of torch.serialization

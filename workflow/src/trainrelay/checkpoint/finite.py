@@ -6,7 +6,7 @@ it touches meets one. So a storage's unused rest may hold anything, as it does a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,8 @@ def _exactly(*patterns: int) -> _Test:
     return lambda values: np.isin(values, patterns)
 
 
-_KINDS: dict[str, _Kind] = {
+# By torch dtype; those that are not here have no value that is not finite.
+KINDS: dict[str, _Kind] = {
     **dict.fromkeys(["float64", "double", "complex128", "cdouble"], _Kind("f8", _not_finite, np.isinf)),
     **dict.fromkeys(["float32", "float", "complex64", "cfloat"], _Kind("f4", _not_finite, np.isinf)),
     **dict.fromkeys(["float16", "half", "complex32", "chalf"], _Kind("f2", _not_finite, np.isinf)),
@@ -54,11 +55,6 @@ _KINDS: dict[str, _Kind] = {
 }
 
 
-def can_be_bad(dtype: str) -> bool:
-    """Whether a torch dtype has values that are not finite."""
-    return dtype in _KINDS
-
-
 class Scan:
     """The runs of bad bytes of one storage, read as one dtype, found chunk by chunk.
 
@@ -66,7 +62,7 @@ class Scan:
     """
 
     def __init__(self, dtype: str, big_endian: bool) -> None:
-        self._kind = _KINDS[dtype]
+        self._kind = KINDS[dtype]
         self._type = np.dtype(self._kind.code).newbyteorder(">" if big_endian else "<")
         self._runs: list[_Runs] = []
         self._read = 0
@@ -120,11 +116,3 @@ def _runs(marks: npt.NDArray[np.int8]) -> _Runs:
     runs = np.column_stack([edges[:-1], edges[1:], marks[edges[:-1]]])
     bad: _Runs = runs[runs[:, 2] != _FINE]
     return bad
-
-
-def feed_all(scans: Iterable[Scan], chunks: Iterable[bytes]) -> None:
-    """Reads a member once for all scans of it, to its end even without any."""
-    scans = list(scans)
-    for chunk in chunks:
-        for scan in scans:
-            scan.feed(chunk)

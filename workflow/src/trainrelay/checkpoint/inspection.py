@@ -42,11 +42,6 @@ class Inspection:
     missing: tuple[str, ...]
     first_non_finite_state: str | None  # of the optimizer
 
-    @property
-    def complete(self) -> bool:
-        """Whether a training can resume from it."""
-        return not self.missing
-
 
 def inspect(path: Path, epoch_base: int = 0, first: Path | None = None) -> CheckpointFacts:
     """The facts of a checkpoint; CheckpointError if it cannot be read, or not safely."""
@@ -92,7 +87,7 @@ def glance(path: Path) -> Glance:
     return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # more than the checkpoints of one work dir
 def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     try:
         with reading(path) as file:
@@ -185,13 +180,15 @@ def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> BadSpans:
 
     wanted: dict[str, set[str]] = defaultdict(set)
     for tensor in tensors:
-        if finite.can_be_bad(tensor.dtype):
+        if tensor.dtype in finite.KINDS:
             wanted[archive.storage_name(tensor.storage.key)].add(tensor.dtype)
     found: BadSpans = {}
     big_endian = archive.big_endian()
     for name in archive.names():
         scans = {dtype: finite.Scan(dtype, big_endian) for dtype in wanted.get(name, ())}
-        finite.feed_all(scans.values(), archive.chunks(name))
+        for chunk in archive.chunks(name):  # of every member: its checksum is compared at its end
+            for scan in scans.values():
+                scan.feed(chunk)
         for dtype, scan in scans.items():
             if spans := scan.spans():
                 found[name, dtype] = spans

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from trainrelay.checkpoint.problems import BrokenFile, shown
 from trainrelay.checkpoint.values import Opaque, Tensor
 
-_MOST_ITERATIONS = 2**53
-_MOST_KEYS = 20  # of a file that is not understood, to be shown
-_MOST_CONTAINERS = 40_000
+_MOST_ITERATIONS = 2**53  # what readers of JSON hold exactly
+_MOST_KEYS = 20  # of a file that is not understood, to be shown: a few lines
+_MOST_CONTAINERS = 40_000  # one for each tensor that a file may have; optimizers need one for each weight
 _END = object()
 _WEIGHTS = ("state_dict", "model", "model_state", "model_state_dict", "net", "module")
 _OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")

@@ -225,11 +225,6 @@ def _recall(machine: _Machine, index: Any) -> None:
     machine.push_counted(machine.memo[index])
 
 
-def _global(machine: _Machine, named: Any) -> None:
-    module, _, name = named.partition(" ")
-    machine.push(global_named(module, name))
-
-
 def _stack_global(machine: _Machine, _: Any) -> None:
     module, name = machine.pop_many(2)
     if not isinstance(module, str) or not isinstance(name, str):
@@ -245,11 +240,6 @@ def _reduce(machine: _Machine, _: Any) -> None:
 def _build(machine: _Machine, _: Any) -> None:
     state = machine.pop()
     set_state(machine.top(), state)
-
-
-def _newobj(machine: _Machine, _: Any) -> None:
-    cls, args = machine.pop_many(2)
-    machine.push(constructed(cls, args))
 
 
 def _newobj_ex(machine: _Machine, _: Any) -> None:
@@ -288,11 +278,11 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "SETITEMS": lambda machine, _: _set(machine, machine.pop_to_mark()),
     **dict.fromkeys(["PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"], _remember),
     **dict.fromkeys(["GET", "BINGET", "LONG_BINGET"], _recall),
-    "GLOBAL": _global,
+    "GLOBAL": lambda machine, named: machine.push(global_named(*named.split(" ", 1))),
     "STACK_GLOBAL": _stack_global,
     "REDUCE": _reduce,
     "BUILD": _build,
-    "NEWOBJ": _newobj,
+    "NEWOBJ": lambda machine, _: machine.push(constructed(*machine.pop_many(2))),
     "NEWOBJ_EX": _newobj_ex,
     "BINPERSID": lambda machine, _: machine.push(machine.load_storage(machine.pop())),
 }

@@ -5,7 +5,7 @@ They stay inside the package: `inspection` turns each into one CheckpointError.
 
 from __future__ import annotations
 
-_LONGEST = 160
+_LONGEST = 160  # characters of one text; the dotted names of weights are shorter
 
 
 class BrokenFile(Exception):

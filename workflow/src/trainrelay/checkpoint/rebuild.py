@@ -205,10 +205,6 @@ def _encoded(_: Global, args: tuple[object, ...]) -> object:
     raise BrokenFile("encodes text in a way that no checkpoint needs")
 
 
-def _bytes(function: Global, args: tuple[object, ...]) -> object:
-    return Opaque(function, args) if args else b""
-
-
 def _dtype(function: Global, args: tuple[object, ...]) -> object:
     """A plain type by its code; one of fields may hold objects."""
     code = args[0] if args else None
@@ -230,11 +226,6 @@ def _scalar(function: Global, args: tuple[object, ...]) -> object:
 _STRUCT = {"i2": "h", "i4": "i", "i8": "q", "u2": "H", "u4": "I", "u8": "Q", "f2": "e", "f4": "f", "f8": "d"}
 
 
-def _reconstructor(_: Global, args: tuple[object, ...]) -> object:
-    """(class, base, state): how protocols 0 and 1 make objects."""
-    return constructed(args[0] if args else None, args[2:])
-
-
 def _method(_: Global, args: tuple[object, ...]) -> object:
     """(scheduler, name): the formula of torch's OneCycleLR, in a form with which nothing can be done."""
     match args:
@@ -253,9 +244,10 @@ _REBUILDS: dict[str, Callable[[Global, tuple[object, ...]], object]] = {
     "torch._utils._rebuild_parameter_with_state": _wrapped,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,
     "_codecs.encode": _encoded,
-    "builtins.bytes": _bytes,
+    "builtins.bytes": lambda function, args: Opaque(function, args) if args else b"",
     "builtins.getattr": _method,
-    "copyreg._reconstructor": _reconstructor,
+    # (class, base, state): how protocols 0 and 1 make objects.
+    "copyreg._reconstructor": lambda _, args: constructed(args[0] if args else None, args[2:]),
     "numpy.dtype": _dtype,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,

@@ -13,7 +13,7 @@ from itertools import islice
 from trainrelay.checkpoint.values import Tensor
 
 Size = tuple[int, ...]
-_MOST_KEPT = 16  # numbers for one weight
+_MOST_KEPT = 16  # values for one weight; Adam keeps three, with amsgrad four
 
 
 def stepped_sizes(optimizer: object, weights: Iterable[Tensor]) -> Collection[Size] | None:

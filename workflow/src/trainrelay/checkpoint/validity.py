@@ -61,18 +61,15 @@ def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> No
         )
     if facts.epoch not in (None, epochs):
         raise CheckpointError(
-            f"{name} fails the check epoch: it was saved after epoch {_number(facts.epoch)}, not {epochs}; "
+            f"{name} fails the check epoch: it was saved after epoch {facts.epoch}, not {epochs}; "
             f"start the workflow again to train the rest, or {_ANOTHER}"
         )
     if iterations is not None and facts.iteration != iterations:
+        found = "unknown" if facts.iteration is None else facts.iteration
         raise CheckpointError(
-            f"{name} fails the check iteration: it was saved after iteration {_number(facts.iteration)}, not "
-            f"{iterations}, so part of an epoch was skipped; {_ANOTHER}, or train again"
+            f"{name} fails the check iteration: it was saved after iteration {found}, not {iterations}, so"
+            f" part of an epoch was skipped; {_ANOTHER}, or train again"
         )
 
 
 _ANOTHER = "set `checkpoint: {epoch: N}` for this stage in the config to promote another epoch"
-
-
-def _number(number: int | None) -> str:
-    return "unknown" if number is None else str(number)

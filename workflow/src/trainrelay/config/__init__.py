@@ -5,16 +5,15 @@ to one place.
 """
 
 from trainrelay.config.file import load_config, load_plain, save_snapshot
-from trainrelay.config.models import Config, Resources, Run, Stage, TrainerSettings
+from trainrelay.config.models import Config, Resources, Stage, TrainerSettings
 from trainrelay.config.parse import parse, schema
-from trainrelay.config.places import StagePaths, overview, report, root, stage_paths
+from trainrelay.config.places import StagePaths, overview_path, report_path, stage_paths, trainer_root
 from trainrelay.config.site import Controller, Site, load_site
 
 __all__ = [
     "Config",
     "Controller",
     "Resources",
-    "Run",
     "Site",
     "Stage",
     "StagePaths",
@@ -22,11 +21,11 @@ __all__ = [
     "load_config",
     "load_plain",
     "load_site",
-    "overview",
+    "overview_path",
     "parse",
-    "report",
-    "root",
+    "report_path",
     "save_snapshot",
     "schema",
     "stage_paths",
+    "trainer_root",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.config.models import Config, OwnRung, Run, Stage, ancestry
-from trainrelay.config.places import root, stage_paths
+from trainrelay.config.places import stage_paths, trainer_root
+from trainrelay.system.text import did_you_mean
 from trainrelay.trainers import RUNGS, TRAINERS, Rung
 
 
@@ -24,8 +24,7 @@ def contradictions(config: Config) -> Iterator[str]:
         for name, stage in run.stages.items():
             where = f"runs.{run_name}.stages.{name}"
             yield from _stage_contradictions(where, run, name, stage)
-            yield from _bad_ladder(where, config, stage)
-            yield from _gpus_missing(where, config, run, stage)
+            yield from _bad_ladder(where, config, run, stage)
     yield from _memory_said_by_some(config)
     yield from _shared_places(config)
 
@@ -41,21 +40,15 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
         yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
 
 
-def _bad_ladder(where: str, config: Config, stage: Stage) -> Iterator[str]:
-    known = {**RUNGS, **config.rungs}
+def _bad_ladder(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
+    known: Mapping[str, Rung | OwnRung] = {**RUNGS, **config.rungs}
     for number, name in enumerate(stage.backends):
         place = f"{where}.backends.{number}"
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
             allowed = f"{', '.join(known)}, or one that you define under `rungs`"
-            yield f"{place}: unknown backend '{name}'; allowed: {allowed}{meant}"
+            yield f"{place}: unknown backend '{name}'; allowed: {allowed}{did_you_mean(name, known)}"
         elif name in stage.backends[:number]:
             yield f"{place}: '{name}' is listed twice; remove one"
-
-
-def _gpus_missing(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
-    known: Mapping[str, Rung | OwnRung] = {**RUNGS, **config.rungs}
     nccl = {name for name, rung in known.items() if rung.backend == "nccl"}
     # A ladder with another rung finds by its probe that this one does not work.
     if run.trainer.device == "cpu" and nccl.issuperset(stage.backends):
@@ -67,7 +60,7 @@ def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:
     for key, value in stage.options.items():
         if refusal := trainer.refused_option(key, value):
             yield f"{where}.options.{key}: {refusal}"
-        elif stage.init_from and trainer.starts_from(key):
+        elif stage.init_from and key in trainer.start_options:
             yield f"{where}.options.{key}: not beside init_from: {stage.init_from}, which sets it already"
 
 
@@ -137,7 +130,7 @@ def _lineage(path: Path) -> tuple[Path, ...]:
 def _others(config: Config, run: str) -> dict[str, Path]:
     """What no work dir may take along."""
     return {
-        "the trainer's checkout": root(config, run),
+        "the trainer's checkout": trainer_root(config, run),
         "out": Path(config.out),
         "its run's folder": Path(config.out, run),
         "this folder": Path(),

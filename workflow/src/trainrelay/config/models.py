@@ -23,7 +23,7 @@ NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f
 
 
 class Model(BaseModel):
-    """Frozen, strict about types, unknown keys refused."""
+    """Frozen, unknown keys refused, strict about types; tuples take YAML's lists (strict=False)."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -134,7 +134,7 @@ class Stage(Model):
     promotion: Promotion | None = None
     """Where it is copied to; null: the next stage loads it from the work dir."""
     resources: Resources = Resources()
-    backends: tuple[RungName, ...] = Field(default=("nccl", "gloo"), min_length=1)
+    backends: tuple[RungName, ...] = Field(default=("nccl", "gloo"), min_length=1, strict=False)
     """The ladder of communication backends, best first: nccl, nccl-no-p2p, nccl-no-ib, nccl-no-shm, gloo, or
     names of the top-level rungs. The first that works on the node is used."""
     probe: bool = True

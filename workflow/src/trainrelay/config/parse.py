@@ -18,7 +18,7 @@ def parse(data: Any, source: str = "config.yaml") -> Config:
     if not isinstance(data, Mapping):
         raise ConfigError(source, [f"is {type(data).__name__}, not a mapping; it needs `runs:`"])
     try:
-        config = Config.model_validate(_tuples(data))
+        config = Config.model_validate(data)
     except ValidationError as error:
         raise ConfigError(source, describe(error, data, Config)) from None
     if problems := list(contradictions(config)):
@@ -33,10 +33,3 @@ def schema() -> dict[str, Any]:
         "title": "trainrelay config.yaml",
         **Config.model_json_schema(by_alias=True),
     }
-
-
-def _tuples(value: Any, key: str = "") -> Any:
-    """YAML lists become tuples where the model wants one (strict mode tells them apart)."""
-    if isinstance(value, Mapping):
-        return {k: _tuples(v, str(k)) for k, v in value.items()}
-    return tuple(value) if key == "backends" and isinstance(value, list) else value

@@ -16,57 +16,28 @@ class StagePaths:
     folder: Path
     work_dir: Path
     target: Path | None
-
-    @property
-    def identity(self) -> Path:
-        return self.folder / "stage.json"
-
-    @property
-    def train(self) -> Path:
-        return self.folder / "train.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.json"
-
-    @property
-    def analysis(self) -> Path:
-        return self.folder / "analysis.json"
-
-    @property
-    def analysis_text(self) -> Path:
-        return self.folder / "analysis.md"
-
-    @property
-    def accepted(self) -> Path:
-        return self.folder / "accepted.json"
-
-    @property
-    def may_retrain(self) -> Path:
-        return self.folder / "accepted-retrain.json"
-
-    @property
-    def supervision(self) -> Path:
-        """What stays when the training is archived: the lease."""
-        return self.folder.with_name(f".{self.folder.name}")
-
-    @property
-    def promoted(self) -> Path:
-        """All that we ever wrote to the promotion target (undeclared, so it outlives a re-run)."""
-        return self.folder / "promoted.json"
+    identity: Path
+    train: Path
+    checkpoint: Path
+    promoted: Path  # all that we ever wrote to the promotion target (undeclared, so it outlives a re-run)
+    analysis: Path
+    analysis_text: Path
+    accepted: Path
+    may_retrain: Path
+    supervision: Path  # what stays when the training is archived: the lease
 
 
-def root(config: Config, run: str) -> Path:
+def trainer_root(config: Config, run: str) -> Path:
     """The trainer's checkout, absolute."""
-    return Path(os.path.abspath(config.runs[run].trainer.root))  # noqa: PTH100 (normalises ..)
+    return _absolute(Path(config.runs[run].trainer.root))
 
 
-def report(config: Config, run: str) -> Path:
+def report_path(config: Config, run: str) -> Path:
     """The run's report."""
     return Path(config.out) / run / "report.html"
 
 
-def overview(config: Config) -> Path:
+def overview_path(config: Config) -> Path:
     """The page of all runs."""
     return Path(config.out) / "index.html"
 
@@ -75,10 +46,23 @@ def stage_paths(config: Config, run: str, stage: str) -> StagePaths:
     """The files of one stage."""
     settings = config.stage(run, stage)
     folder = Path(config.out) / run / stage
-    base = root(config, run)
+    base = trainer_root(config, run)
     work_dir = base / settings.work_dir if settings.work_dir else folder / "work_dir"
     target = base / settings.promotion.target if settings.promotion else None
-    return StagePaths(folder, _absolute(work_dir), _absolute(target) if target else None)
+    return StagePaths(
+        folder=folder,
+        work_dir=_absolute(work_dir),
+        target=_absolute(target) if target else None,
+        identity=folder / "stage.json",
+        train=folder / "train.json",
+        checkpoint=folder / "checkpoint.json",
+        promoted=folder / "promoted.json",
+        analysis=folder / "analysis.json",
+        analysis_text=folder / "analysis.md",
+        accepted=folder / "accepted.json",
+        may_retrain=folder / "accepted-retrain.json",
+        supervision=folder.with_name(f".{stage}"),
+    )
 
 
 def _absolute(path: Path) -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from trainrelay.system.text import did_you_mean
 
 _WANTED = {
     "string_type": "text (in quotes)",
@@ -88,7 +89,7 @@ def _allowed(detail: ErrorDetails) -> str:
         return f"expected {_WANTED[kind]}"
     if kind == "literal_error":
         quoted = re.findall(r"'([^']*)'", context["expected"])
-        return f"allowed: {context['expected']}{_did_you_mean(detail['input'], quoted)}"
+        return f"allowed: {context['expected']}{did_you_mean(detail['input'], quoted)}"
     if kind == "string_pattern_mismatch":
         return f"expected {_PATTERNS.get(context['pattern'], context['pattern'])}"
     if kind == "too_short":
@@ -103,15 +104,9 @@ def _got(detail: ErrorDetails) -> str:
     return "is empty" if detail["input"] is None else f"got {shown}"
 
 
-def _did_you_mean(got: Any, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(got), known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def _suggestion(path: Sequence[int | str], model: type[BaseModel]) -> str:
     known = list(_fields(_model_at(path[:-1], model)))
-    hint = _did_you_mean(path[-1], known)
-    return hint or (f"; allowed: {', '.join(known)}" if known else "")
+    return did_you_mean(path[-1], known) or (f"; allowed: {', '.join(known)}" if known else "")
 
 
 def _meaning(path: Sequence[int | str], model: type[BaseModel]) -> str:

@@ -47,9 +47,9 @@ class Site(Model):
     gpu_dialect: Literal["gres", "gpus-per-node", "gres-constraint"] = "gres"
     """How GPUs are asked for: gres (--gres=gpu:a40:8), gpus-per-node (--gpus-per-node=a40:8) or
     gres-constraint (--gres=gpu:8 --constraint=a40)."""
-    sbatch: tuple[NonEmpty, ...] = ()
+    sbatch: tuple[NonEmpty, ...] = Field(default=(), strict=False)
     """Other options of sbatch, as one would type them, e.g. --reservation=deep."""
-    setup: tuple[NonEmpty, ...] = ()
+    setup: tuple[NonEmpty, ...] = Field(default=(), strict=False)
     """Shell lines that every job runs first, e.g. module load cuda/11.8."""
     controller: Controller = Controller()
     """What the job of `trainrelay submit` asks for instead."""
@@ -68,7 +68,6 @@ def load_site(path: Path = SITE_FILE) -> Site:
     if not isinstance(data, Mapping):
         raise ConfigError(str(path), [f"is {type(data).__name__}, not a mapping; see site.example.yaml"])
     try:
-        typed = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-        return Site.model_validate(typed)
+        return Site.model_validate(data)
     except ValidationError as error:
         raise ConfigError(str(path), describe(error, data, Site)) from None

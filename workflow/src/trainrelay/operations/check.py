@@ -29,9 +29,8 @@ from trainrelay.preflight import (
 from trainrelay.slurm import installed, nodes, partitions
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import plan, state
-from trainrelay.training.checkout import missing
 from trainrelay.training.context import StageContext
-from trainrelay.training.request import cores, launch_request, unsupported
+from trainrelay.training.request import cores, launch_request, missing, unsupported
 
 _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network file system takes a minute
 
@@ -87,7 +86,7 @@ def _missing(at: StageContext, request: LaunchRequest) -> Iterator[str]:
     """What a start would not find; the interpreter has its own check."""
     initial, parent = None, at.settings.init_from
     if parent is None:
-        said = at.trainer.config_initial_checkpoint(request.facts)
+        said = at.trainer.config_initial_checkpoint(request.trainer_config)
         initial = Path(request.root) / said if said and "://" not in said else None
     return missing(replace(request, interpreter=sys.executable), initial, parent)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from trainrelay.errors import Interrupted, TrainrelayError
 from trainrelay.records import ENDS, AttemptRecord
 from trainrelay.training.attempts import attempt_log
-from trainrelay.training.state import Facts, relative
+from trainrelay.training.state import Facts
 
 
 def end_error(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
     """The error that says how the newest attempt ended, where to look and what to run, by its record."""
     what = f"{facts.name}: attempt {attempt.number} ended: {attempt.end} ({attempt.reason})."
-    log = f"Log: {relative(attempt_log(facts.paths.folder, attempt).absolute())}."
+    path = attempt_log(facts.paths.folder, attempt).absolute()
+    log = f"Log: {os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path}."
     decision = attempt.decision
     if decision is not None and decision.step == "final" and attempt.end is not None:
         why, how = (text[0].upper() + text[1:] for text in (decision.reason, decision.what_to_do))

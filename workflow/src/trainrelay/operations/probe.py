@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import socket
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from trainrelay.errors import UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise import nodes_missing, probe_rung, stop_requests
 from trainrelay.system.say import say
+from trainrelay.system.text import did_you_mean
 from trainrelay.trainers import RUNGS, Rung, TrainerConfig
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import ladder, launch_request, rung
@@ -22,9 +22,8 @@ def rungs_to_probe(at: StageContext, name: str | None) -> tuple[Rung, ...]:
         return ladder(at)
     known = [*RUNGS, *at.config.rungs]
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"--rung {name}: no such rung; use one of: {', '.join(known)}{meant}")
+        near = did_you_mean(name, known)
+        raise UserError(f"--rung {name}: no such rung; use one of: {', '.join(known)}{near}")
     return (rung(at.config, name),)
 
 

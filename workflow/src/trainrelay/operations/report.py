@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from trainrelay.analysis import from_json
-from trainrelay.config import Config, overview, report, root
+from trainrelay.config import Config, overview_path, report_path, trainer_root
 from trainrelay.errors import LogError, UserError
 from trainrelay.operations.analyze import judge_stage
 from trainrelay.records import Analysis, Overview, RunReport, StageReport
@@ -20,7 +20,7 @@ from trainrelay.report import overview_html, run_html
 from trainrelay.system.files import write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
-from trainrelay.training.checkout import code
+from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import retrain_accepted
 
@@ -38,17 +38,17 @@ def write_report(config: Config, run_name: str) -> Path:
         run=run_name,
         stages=_stages(config, run_name),
         provenance={**_provenance(config, run_name), **_trainer(config, run_name)},
-        overview=f"../{overview(config).name}" if len(config.runs) > 1 else None,
+        overview=f"../{overview_path(config).name}" if len(config.runs) > 1 else None,
     )
-    return _write(report(config, run_name), run_html(written))
+    return _write(report_path(config, run_name), run_html(written))
 
 
 def write_overview(config: Config) -> Path:
     """Write index.html from the files of every run's stages; returns its path."""
     runs = tuple(RunReport(run=name, stages=_stages(config, name), provenance={}) for name in config.runs)
-    pages = overview(config).parent.glob(f"*/{report(config, next(iter(config.runs))).name}")
+    pages = overview_path(config).parent.glob(f"*/{report_path(config, next(iter(config.runs))).name}")
     others = tuple(sorted(page.parent.name for page in pages if page.parent.name not in config.runs))
-    return _write(overview(config), overview_html(Overview(runs, _provenance(config), others)))
+    return _write(overview_path(config), overview_html(Overview(runs, _provenance(config), others)))
 
 
 def _write(path: Path, page: str) -> Path:
@@ -113,9 +113,9 @@ def _provenance(config: Config, run_name: str = "") -> dict[str, str]:
 
 
 def _trainer(config: Config, run_name: str) -> dict[str, str]:
-    trainer, held = config.runs[run_name].trainer, code(root(config, run_name))
+    trainer, held = config.runs[run_name].trainer, code_version(trainer_root(config, run_name))
     return {
-        "trainer": f"{trainer.kind}, {root(config, run_name)}",
+        "trainer": f"{trainer.kind}, {trainer_root(config, run_name)}",
         "trainer code": held.name if held else "not under git",
         "trainer interpreter": trainer.interpreter or sys.executable,
     }

@@ -6,7 +6,8 @@ from trainrelay import supervise
 from trainrelay.errors import Refusal, UserError
 from trainrelay.operations.train import held_lease, stage_job
 from trainrelay.system.say import say
-from trainrelay.training import archiving, state, whose
+from trainrelay.training import archiving, state
+from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.context import StageContext
 
 
@@ -33,9 +34,9 @@ def restore_stage(at: StageContext, number: int | None = None) -> None:
     say(state.not_as_asked(facts) or on)
 
 
-def _choose(facts: state.Facts, number: int | None) -> tuple[whose.Archived, str]:
+def _choose(facts: state.Facts, number: int | None) -> tuple[ArchivedTraining, str]:
     """Which one, and why."""
-    found = whose.archived(facts.paths)
+    found = archived_trainings(facts.paths)
     if number is None and (twin := state.archived_twin(facts)):
         return twin, "what the config asks for now"
     name, numbers = facts.name, ", ".join(str(one.number) for one in found)

@@ -28,10 +28,10 @@ from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import archiving, plan, state
-from trainrelay.training.checkout import code, missing
+from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
-from trainrelay.training.request import cores, ladder, launch_request, unsupported
+from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
 from trainrelay.training.work_dirs import WorkDirs
 
 _STOP_GRACE_S = 30.0  # as long as Slurm's default KillWait
@@ -255,7 +255,7 @@ def _archive(facts: state.Facts) -> state.Facts:
 
 def _check_code(facts: state.Facts) -> None:
     """The code of a training that is resumed should be the code that began it; its changes are kept."""
-    now = code(facts.at.root)
+    now = code_version(facts.at.root)
     if now is None:
         return
     before = facts.attempts[-1].code if facts.attempts else None
@@ -271,7 +271,7 @@ def _check_code(facts: state.Facts) -> None:
 def stage_job(facts: state.Facts) -> StageJob:
     """What the supervisor of a stage is asked to do."""
     settings, trainer = facts.at.settings, facts.at.trainer
-    request, now = _request(facts), code(facts.at.root)
+    request, now = _request(facts), code_version(facts.at.root)
     return StageJob(
         run=facts.run,
         stage=facts.stage,

@@ -7,8 +7,7 @@ from trainrelay.errors import Refusal, UserError
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.system.files import sha256_of, write_json
 from trainrelay.training import state
-from trainrelay.training.attempts import attempt_log
-from trainrelay.training.legs import legs
+from trainrelay.training.attempts import attempt_log, legs
 from trainrelay.training.signature import signature
 from trainrelay.training.state import Facts
 

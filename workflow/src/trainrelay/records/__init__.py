@@ -1,6 +1,6 @@
 """The nouns that the parts share, in memory and in files; nothing here reads or writes anything."""
 
-from trainrelay.records.ends import ENDS, STOPPED, EndRule, gave_up
+from trainrelay.records.ends import ENDS, STOPPED, gave_up
 from trainrelay.records.files import (
     RULES,
     Acceptance,
@@ -24,7 +24,6 @@ from trainrelay.records.files import (
     SlurmRun,
     Takeover,
     TrainRecord,
-    Word,
 )
 from trainrelay.records.log import Log, Marker, Phase, Row
 from trainrelay.records.report import (
@@ -43,7 +42,6 @@ from trainrelay.records.report import (
     Sign,
     StageReport,
     Verdict,
-    VerdictKind,
 )
 
 __all__ = [
@@ -57,7 +55,6 @@ __all__ = [
     "CheckpointRecord",
     "Decision",
     "EndClass",
-    "EndRule",
     "EpochBases",
     "Expectation",
     "Explained",
@@ -91,7 +88,5 @@ __all__ = [
     "Takeover",
     "TrainRecord",
     "Verdict",
-    "VerdictKind",
-    "Word",
     "gave_up",
 ]

@@ -67,13 +67,6 @@ class Log:
     setup: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    def series(self, metric: str, phase: Phase = "train") -> tuple[list[int], list[float]]:
-        """Steps and values of one metric, in order."""
-        pairs = [
-            (row.step, row.values[metric]) for row in self.rows if row.phase == phase and metric in row.values
-        ]
-        return [step for step, _ in pairs], [value for _, value in pairs]
-
     def metrics(self, phase: Phase = "train") -> list[str]:
         """Every metric of a phase, in the order of first appearance."""
         seen: dict[str, None] = {}

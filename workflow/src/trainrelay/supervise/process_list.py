@@ -17,7 +17,16 @@ from pathlib import Path
 from trainrelay.errors import Fenced, UserError
 from trainrelay.records import AttemptRecord, Processes
 from trainrelay.supervise.attempt_folders import attempt_folder
-from trainrelay.system.alive import Kin, Process, family, find, here, runs, stat, table
+from trainrelay.system.alive import (
+    Kin,
+    Process,
+    all_processes,
+    find,
+    here,
+    started_with,
+    stat,
+    with_descendants,
+)
 from trainrelay.system.files import write_json
 from trainrelay.training.attempts import PROCESSES, kin_of
 
@@ -52,15 +61,15 @@ class ProcessList:
     def trainers(self, script: str) -> list[Process]:
         """Living launchers and ranks, no helper of theirs; this may wait for a stuck process."""
         self._take(found := find(self.kin))
-        return [one for one in found if runs(one, script)]
+        return [one for one in found if started_with(one, script)]
 
     def look(self, *, now: bool = False) -> None:
         """Writes down who lives, at most every 5 s, by what costs little; buries those left to us."""
         if now or time.monotonic() - self._looked_s >= _LOOK_S:
-            self._looked_s, seen = time.monotonic(), table()
+            self._looked_s, seen = time.monotonic(), all_processes()
             young = [one for one in seen.values() if one.ticks >= self._launcher.ticks]
             adopted = [one for one in young if one.parent == os.getpid()]
-            self._take(family(seen, (one.pid for one in adopted), self.kin.known))
+            self._take(with_descendants(seen, (one.pid for one in adopted), self.kin.known))
             for one in adopted:
                 if one.gone and one.pid != self._launcher.pid:  # of the launcher Popen takes care
                     with suppress(ChildProcessError):

@@ -16,7 +16,7 @@ from trainrelay.system.text import printable
 from trainrelay.trainers import Observation, ResumeSeen
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.owners import owner_of
-from trainrelay.training.whose import given_up, gone
+from trainrelay.training.work_dir_problems import given_up, gone
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:

@@ -27,9 +27,9 @@ TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
 # elsewhere: nobody here can tell.
 Fate = Literal["runs", "stopped", "gone", "rebooted", "elsewhere"]
 
-_FIRST_PID_NAMESPACE = "4026531836"  # on every Linux: not inside a container
+_FIRST_PID_NAMESPACE = "4026531836"  # PROC_PID_INIT_INO of every Linux: not inside a container
 _IN_MEMORY_OR_POOLED = ("tmpfs", "ramfs", "overlay", "btrfs", "zfs")
-_GONE = ("Z", "X", "x")
+_GONE = ("Z", "X", "x")  # states in /proc/PID/stat, as proc(5) lists them
 _STOPPED = ("T", "t")
 _FORKED = 0x40  # PF_FORKNOEXEC
 _SAME_START_S = 2.0  # the wall clock, by which records once named a start, may be stepped by a little
@@ -72,7 +72,7 @@ class Process(NamedTuple):
 def here() -> Place:
     """The place of this process."""
     return Place(
-        host=_host_name(socket.gethostname()),
+        host=re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).lstrip(".-")[:255] or "unknown",
         machine=_word(_text("/etc/machine-id")),
         boot=_word(_text("/proc/sys/kernel/random/boot_id")),
         pid_namespace=re.sub(r"\D", "", _link("/proc/self/ns/pid")),
@@ -165,7 +165,7 @@ def _hidden(pid: int) -> bool:
 # ---------------------------------------------------------------------- many processes
 
 
-def table() -> dict[int, Process]:
+def all_processes() -> dict[int, Process]:
     """Every process that can be seen here."""
     seen = {}
     for path in Path("/proc").iterdir():
@@ -177,13 +177,13 @@ def table() -> dict[int, Process]:
 
 def find(*kin: Kin) -> list[Process]:
     """Every living process of attempts, and their descendants; never this process itself."""
-    seen, words = table(), {f"{TAG_VARIABLE}={one.tag}".encode() for one in kin}
+    seen, words = all_processes(), {f"{TAG_VARIABLE}={one.tag}".encode() for one in kin}
     tagged = {pid for pid in seen if _carries(pid, words)}
-    found = family(seen, tagged, (key for one in kin for key in one.known))
+    found = with_descendants(seen, tagged, (key for one in kin for key in one.known))
     return [one for one in found if one.pid != os.getpid()]
 
 
-def runs(one: Process, script: str) -> bool:
+def started_with(one: Process, script: str) -> bool:
     """Whether a process was started with this word among its arguments, a fork of such a one not; True also
     where that cannot be seen."""
     try:
@@ -193,7 +193,7 @@ def runs(one: Process, script: str) -> bool:
     return not one.is_fork and script.encode() in words
 
 
-def family(
+def with_descendants(
     seen: Mapping[int, Process], pids: Iterable[int], known: Iterable[tuple[int, int]]
 ) -> list[Process]:
     """Of these processes, by pid or by pid and start, and all that descends from them, those that live."""
@@ -238,10 +238,6 @@ def _carries(pid: int, words: set[bytes]) -> bool:
         return bool(words.intersection(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")))
     except OSError:
         return False
-
-
-def _host_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")[:255] or "unknown"
 
 
 def _word(text: str) -> str:

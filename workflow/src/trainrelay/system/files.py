@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 _reader: ContextVar[Callable[..., Any]] = ContextVar("reader", default=operator.call)
 
-CHUNK_BYTES = 4 * 1024 * 1024
-_MOST_ENTRIES = 1000  # of a folder that is only looked into
+CHUNK_BYTES = 4 * 1024 * 1024  # 256 reads for a GiB, and little memory
+_MOST_ENTRIES = 1000  # of a folder that is only looked into: one with a data set in it costs little time
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _JSON_OPTIONS = (
     orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE

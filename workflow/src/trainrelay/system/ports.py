@@ -10,7 +10,7 @@ from trainrelay.errors import UserError
 # Below the range from which systems take the ports of outgoing connections, so that none of those can
 # take the port between our look and the launcher's start.
 _FIRST, _LAST = 20_000, 32_000
-_TRIES = 200
+_TRIES = 200  # even if half of the ports were taken, all of these would be once in 2^200
 
 
 def free_port() -> int:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-MAX_LINE_BYTES = 64 * 1024
-_CHUNK_BYTES = 256 * 1024
-_KNOWN_BYTES = 64
+MAX_LINE_BYTES = 64 * 1024  # lines of progress have hundreds; what never ends a line must not fill the memory
+_CHUNK_BYTES = 256 * 1024  # four of the longest lines
+_KNOWN_BYTES = 64  # read last, a line or so: where others are there now, the file was written again
 
 
 class Tail:

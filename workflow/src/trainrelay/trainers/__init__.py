@@ -12,14 +12,14 @@ from trainrelay.trainers.base import (
     Switch,
     Trainer,
     TrainerConfig,
-    meant,
+    canonical_text,
     option_text,
 )
 from trainrelay.trainers.ladder import RUNGS, Rung
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
-from trainrelay.trainers.several_nodes import on_each_node, srun
-from trainrelay.trainers.torchrun import checkpoint_files, environment, hidden, launcher
+from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints
+from trainrelay.trainers.torchrun import environment, launcher, on_each_node, srun
 
 TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger())}
 
@@ -36,11 +36,11 @@ __all__ = [
     "Switch",
     "Trainer",
     "TrainerConfig",
+    "canonical_text",
     "checkpoint_files",
     "environment",
-    "hidden",
     "launcher",
-    "meant",
+    "misplaced_checkpoints",
     "on_each_node",
     "option_text",
     "srun",

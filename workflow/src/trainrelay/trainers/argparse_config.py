@@ -16,15 +16,15 @@ from typing import Any, Literal
 from trainrelay.records import RULES
 from trainrelay.trainers.base import Switch, TrainerConfig
 from trainrelay.trainers.python_values import (
-    Computed,
     Names,
     Part,
+    SourceText,
     cut,
     depended_on,
+    files_read,
     holds,
     imported,
     names_in,
-    reading,
     targets,
 )
 
@@ -65,9 +65,9 @@ class _Call:
             yield from (given | starred).items()
         elif argument is None and not (self.node.args and isinstance(self.node.args[0], ast.Constant)):
             name = ", ".join(map(ast.unparse, self.node.args)) or "**"
-            yield name, Computed([*map(self.value, [*self.node.args, *words.values()])])
+            yield name, SourceText([*map(self.value, [*self.node.args, *words.values()])])
         elif argument is not None and argument.default is None and more is not None:
-            yield argument.name, Computed(self.value(more))
+            yield argument.name, SourceText(self.value(more))
         elif argument is not None:
             yield argument.name, self.value(argument.default) if argument.default else argument.unsaid
 
@@ -76,16 +76,16 @@ class _Call:
         names = names_in(node)
         code = [*self._around()] if names else []
         if isinstance(node, ast.Name) and any(getattr(one, "name", None) == node.id for one in code):
-            return Computed(node.id)  # a function: code, as all that is done with the arguments
+            return SourceText(node.id)  # a function: code, as all that is done with the arguments
         code = [one for one in code if not (isinstance(one, ast.Expr) and _declares(one.value))]
         made_from = depended_on(code, names)
         value = Names(self.part.path.name, made_from, self.part.folders).value(node)
         is_set = [name for one in made_from for name in targets(one)]
         # What is set twice may be set after this call.
-        if not holds(value, Computed) and len(set(is_set)) == len(is_set):
+        if not holds(value, SourceText) and len(set(is_set)) == len(is_set):
             return value
         told = "; ".join(map(ast.unparse, [node, *made_from]))
-        return Computed(told + reading([node, *made_from], self.part.folders, set()))
+        return SourceText(told + files_read([node, *made_from], self.part.folders, set()))
 
     def _around(self) -> Iterator[ast.stmt]:
         """The code of the module and the functions, and of those that call them: what they give counts as
@@ -106,7 +106,7 @@ class _Call:
 
 
 def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig:
-    """The facts of a script (relative to `root`): each argument's default, and how it is spelled."""
+    """What a script (relative to `root`) declares: each argument's default, and how it is spelled."""
     try:
         path = root / script
         tree = ast.parse(path.read_bytes(), filename=script)
@@ -124,7 +124,7 @@ def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig
         settings={
             f"config: {name}": cut(typed_text(said, kinds.get(name))) for name, said in defaults.items()
         },
-        literals={name: said for name, said in defaults.items() if not holds(said, Computed)},
+        literals={name: said for name, said in defaults.items() if not holds(said, SourceText)},
         switches=switches,
         problem=None if switches else f"{script}: {_NONE}",
     )
@@ -177,7 +177,8 @@ def _defaults(calls: Sequence[_Call]) -> dict[str, Any]:
             said[name] = [*([] if over else before), (parser, value)]
     found = {name: {repr(value): value for _, value in all_of} for name, all_of in said.items()}
     return {
-        name: one.popitem()[1] if len(one) == 1 else Computed(" or ".join(one)) for name, one in found.items()
+        name: one.popitem()[1] if len(one) == 1 else SourceText(" or ".join(one))
+        for name, one in found.items()
     }
 
 

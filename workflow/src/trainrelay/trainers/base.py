@@ -26,13 +26,27 @@ def option_text(value: Option) -> str:
     return str(value)
 
 
-def meant(value: Any) -> str:
+def canonical_text(value: Any) -> str:
     """The text of what a value means, however it is spelled: 2e-4 (which YAML takes for text) is 0.0002."""
     if isinstance(value, list | tuple):
-        return "[" + ",".join(meant(item) for item in value) + "]"
+        return "[" + ",".join(canonical_text(item) for item in value) + "]"
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return str(float(value)) if set(value) & set(".eE") else str(int(value))
     return str(value)
+
+
+def printed_number(text: str) -> float | None:
+    """A printed number, also as a tensor prints; None where it is none."""
+    try:
+        return float(text.removeprefix("tensor(").rstrip(",)"))
+    except ValueError:
+        return None
+
+
+def number_in(line: str, pattern: re.Pattern[str], start: int = 0) -> float | None:
+    """The printed number that a pattern finds in a line; None if there is none."""
+    found = pattern.search(line, start)
+    return printed_number(found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,7 @@ class LaunchRequest:
     """Everything that one start of a trainer needs to know; paths as the config spells them.
 
     Relative paths are relative to `root`, the trainer's checkout, which is its working directory. What the
-    trainer config (`facts`) sets itself need not be passed again: each kind decides that.
+    trainer config sets itself need not be passed again: each kind decides that.
     """
 
     root: str
@@ -96,7 +110,7 @@ class LaunchRequest:
     seed: int | None = None
     load_from: str | None = None  # the earlier stage's checkpoint
     resume_from: str | None = None
-    facts: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer_config: TrainerConfig = field(default_factory=TrainerConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,88 +160,70 @@ class Trainer(Protocol):
     # What proves a resume: a line that says so, or the number of the first epoch that is trained.
     resume_proof: Literal["line", "epoch"]
     # Whether its checkpoints hold the number of iterations, so that a skipped part of an epoch shows.
-    saves_iteration: bool
+    saves_iteration: bool = False
     # How every trainer of this kind counts epochs; None: that is learned from each training, or set.
-    epoch_bases: EpochBases | None
+    epoch_bases: EpochBases | None = None
     # Keys of a stage for which this kind's command line has no switch.
-    lacks: frozenset[str]
+    lacks: frozenset[str] = frozenset()
+    # Options that name the checkpoint to start from, as an `init_from` does.
+    start_options: tuple[str, ...] = ()
     # The checkpoints that it reads, in words.
     looked_for: str
     # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
     imports: tuple[str, ...]
-    compiled: tuple[str, ...]
+    compiled: tuple[str, ...] = ()
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
-        """The facts of a trainer config by a record's rules; an unreadable one carries its problem."""
-        ...
+        """What a trainer config says, by a record's rules; an unreadable one carries its problem."""
 
     def changes_weights(self, setting: str) -> bool:
         """Whether a setting of the config (or an option) is part of the training's identity."""
-        ...
 
-    def stated(self, facts: TrainerConfig, options: Mapping[str, Option], rules: int, /) -> dict[str, str]:
+    def effective_settings(
+        self, config: TrainerConfig, options: Mapping[str, Option], rules: int, /
+    ) -> dict[str, str]:
         """The settings that a training runs with, config and options together, by name and as text.
 
         Under a record's `rules`. An option that says what the config says already changes nothing.
         """
-        ...
 
-    def default_seed(self, facts: TrainerConfig) -> int | None:
+    def default_seed(self, config: TrainerConfig) -> int | None:  # noqa: ARG002
         """The seed where the stage names none; None: it is not known."""
-        ...
+        return None
 
     def refused_option(self, key: str, value: Option, /) -> str | None:
         """Why a stage may not set this option: the rest of a sentence about it. None: it may."""
-        ...
 
-    def starts_from(self, key: str) -> bool:
-        """Whether this option names the checkpoint to start from, which an `init_from` says already."""
-        ...
-
-    def config_epochs(self, facts: TrainerConfig) -> int | None:
-        """The epochs that the trainer config itself asks for; None where it cannot be known."""
-        ...
-
-    def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
+    def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """The name of a learning-rate schedule that another number of epochs would stretch; else None."""
-        ...
 
-    def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
+    def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
         """The checkpoint that the trainer config itself starts from, as spelled there."""
-        ...
 
-    def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
+    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
         """Epochs from one checkpoint to the next; None where it cannot be known."""
-        ...
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """The command line of one start; `inherited` is the environment it will be added to."""
-        ...
 
-    def incompatible(self, versions: Mapping[str, str]) -> list[str]:
+    def incompatible(self, versions: Mapping[str, str]) -> list[str]:  # noqa: ARG002
         """A sentence for each pair of versions of `imports` that is known not to work together."""
-        ...
+        return []
 
     def unsupported(self, request: LaunchRequest) -> list[str]:
         """One sentence for each part of a request that this trainer's command line cannot express."""
-        ...
 
     def observe(self, line: str) -> Observation | None:
         """What one line of output says, or None."""
-        ...
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Those with an epoch, as (that + the base, path), the newest epoch first, symlinks left out."""
-        ...
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are not understood, with why as the rest of a sentence."""
-        ...
 
     def left_behind(self, work_dir: Path) -> list[str]:
         """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
-        ...
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """Where the checkpoint of an epoch will be, as the kind's trainers name it."""
-        ...

@@ -7,17 +7,15 @@ that the script declares.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from trainrelay.checkpoint import Glance, glance
 from trainrelay.progress_lines.bars import training_bar
-from trainrelay.records import RULES, EpochBases
-from trainrelay.trainers import torchrun
+from trainrelay.records import RULES
+from trainrelay.system.text import did_you_mean
 from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.trainers.base import (
     Launch,
@@ -26,9 +24,13 @@ from trainrelay.trainers.base import (
     Option,
     StepSeen,
     Switch,
+    Trainer,
     TrainerConfig,
+    number_in,
+    printed_number,
 )
-from trainrelay.trainers.torchrun import checkpoint_files, environment, launcher, number
+from trainrelay.trainers.saved_files import checkpoint_files, could_be_overwritten, not_understood
+from trainrelay.trainers.torchrun import environment, launcher
 
 # Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
 # start from is judged by its content, the epochs and the seed by the stage's own keys.
@@ -56,18 +58,16 @@ _GRAD_NORM = re.compile(r"\bgrad_norm: ([^,\s]+)")
 _LOG = "log.txt"  # appended to, a line per epoch
 
 
-class MetricLogger:
+class MetricLogger(Trainer):
     """How a script of DETR's family is started, what it prints, which files it leaves."""
 
     kind = "metriclogger"
     looked_for = "files of torch.save with weights and an epoch in them, whatever their names"
     # None of them says that it resumed: the first epoch that it trains does.
-    resume_proof: Literal["line", "epoch"] = "epoch"
-    saves_iteration = False
-    epoch_bases: EpochBases | None = None
+    resume_proof = "epoch"
     lacks = frozenset({"deterministic", "validate"})
-    imports: tuple[str, ...] = ("torch",)
-    compiled: tuple[str, ...] = ()
+    start_options = _FROM
+    imports = ("torch",)
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
         """The defaults and the spelling of the script's arguments."""
@@ -77,14 +77,16 @@ class MetricLogger:
         """False for paths, logging, evaluation, workers and how the ranks meet."""
         return _NOT_WEIGHTS.match(setting) is None
 
-    def stated(self, facts: TrainerConfig, options: Mapping[str, Option], _: int, /) -> dict[str, str]:
+    def effective_settings(
+        self, config: TrainerConfig, options: Mapping[str, Option], _: int, /
+    ) -> dict[str, str]:
         """Every argument with the option's value, else its default."""
-        said = {f"config: {_name(facts, key)}": _typed(facts, key, value) for key, value in options.items()}
-        return {**facts.settings, **{key: text for key, text in said.items() if text is not None}}
+        said = {f"config: {_name(config, key)}": _typed(config, key, value) for key, value in options.items()}
+        return {**config.settings, **{key: text for key, text in said.items() if text is not None}}
 
-    def default_seed(self, facts: TrainerConfig) -> int | None:
+    def default_seed(self, config: TrainerConfig) -> int | None:
         """The default of `--seed`."""
-        seed = facts.literals.get("seed")
+        seed = config.literals.get("seed")
         return seed if isinstance(seed, int) else None
 
     def refused_option(self, key: str, _value: Option, /) -> str | None:
@@ -93,27 +95,18 @@ class MetricLogger:
             return f"write it as {key.replace('-', '_')}, the name that it has in the script"
         return f"not as an option; set {_RESERVED[key]}" if key in _RESERVED else None
 
-    def starts_from(self, key: str) -> bool:
-        """`finetune` and its like."""
-        return key in _FROM
-
-    def config_epochs(self, facts: TrainerConfig) -> int | None:
-        """The default of `--epochs`."""
-        epochs = facts.literals.get("epochs")
-        return epochs if isinstance(epochs, int) else None
-
-    def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
+    def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """timm's and torchvision's cosine schedules; DETR's own steps at fixed epochs."""
-        named = (facts.literals.get(key) for key in ("sched", "lr_scheduler", "scheduler"))
+        named = (config.literals.get(key) for key in ("sched", "lr_scheduler", "scheduler"))
         return next((name for name in named if isinstance(name, str) and "cos" in name.lower()), None)
 
-    def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:  # noqa: ARG002
+    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:  # noqa: ARG002
         """DETR's family writes checkpoint.pth after each epoch."""
         return 1
 
-    def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
+    def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
         """What `finetune` or its like names, by default or among the stage's options."""
-        named = (facts.literals.get(key) for key in _FROM)
+        named = (config.literals.get(key) for key in _FROM)
         return next((path for path in named if isinstance(path, str) and path), None)
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
@@ -121,32 +114,21 @@ class MetricLogger:
         argv = [*launcher(request)]
         # The old launcher else passes --local_rank, which these scripts do not know.
         old = request.launch_module == "torch.distributed.launch"
-        argv += ["--use_env"] if old and "local_rank" not in request.facts.switches else []
+        argv += ["--use_env"] if old and "local_rank" not in request.trainer_config.switches else []
         argv += [request.entry, *_arguments(request)]
         return Launch(tuple(argv), environment(request, inherited), request.root)
 
-    def incompatible(self, versions: Mapping[str, str]) -> list[str]:  # noqa: ARG002
-        """It needs torch alone."""
-        return []
-
     def unsupported(self, request: LaunchRequest) -> list[str]:
         """What the script does not declare, or declares otherwise than DETR does."""
-        return [] if request.facts.problem else list(_unsupported(request))
+        return [] if request.trainer_config.problem else list(_unsupported(request))
 
     def observe(self, line: str) -> Observation | None:
         """Progress of training; `Test:` and every other line is None."""
         step = _STEP.search(line) if "Epoch: [" in line else None
         if step is None:
             return _observed(line)
-        loss, grad_norm = _LOSS.search(line, step.end()), _GRAD_NORM.search(line, step.end())
-        return StepSeen(
-            int(step[1]) + 1,
-            int(step[2]) + 1,
-            int(step[3]),
-            number(loss[1]) if loss else None,
-            None,
-            number(grad_norm[1]) if grad_norm else None,
-        )
+        loss, grad_norm = number_in(line, _LOSS, step.end()), number_in(line, _GRAD_NORM, step.end())
+        return StepSeen(int(step[1]) + 1, int(step[2]) + 1, int(step[3]), loss, None, grad_norm)
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Every file that says after which epoch it was saved, whatever its name. Of one epoch, copies
@@ -158,11 +140,11 @@ class MetricLogger:
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """What is damaged, or holds other keys."""
-        return torchrun.not_understood(checkpoint_files(work_dir))
+        return not_understood(checkpoint_files(work_dir))
 
     def left_behind(self, work_dir: Path) -> list[str]:
         """All that looks like a checkpoint, and the log.txt that a start would append to."""
-        return torchrun.could_be_overwritten(work_dir, _LOG)
+        return could_be_overwritten(work_dir, _LOG)
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """DETR's name for it."""
@@ -179,21 +161,21 @@ def _observed(line: str) -> StepSeen | None:
     bar = training_bar(line)
     if bar is None or not bar.done:
         return None
-    loss = number(bar.numbers["loss"]) if "loss" in bar.numbers else None
+    loss = printed_number(bar.numbers["loss"]) if "loss" in bar.numbers else None
     return StepSeen(bar.epoch + 1, bar.done, bar.total, loss, None)
 
 
 def _arguments(request: LaunchRequest) -> Iterator[str]:
     """Ours first, so that the stage's options are at the end of the line, where you look for them."""
     for name, value in _ours(request).items():
-        yield from _spelled(request.facts, name, value)
+        yield from _spelled(request.trainer_config, name, value)
     for name, option in request.options.items():
-        yield from _spelled(request.facts, name, option)
+        yield from _spelled(request.trainer_config, name, option)
 
 
 def _ours(request: LaunchRequest) -> dict[str, Option]:
     """What the workflow says; what the script's defaults say already is left out."""
-    defaults, declared = request.facts.literals, request.facts.switches
+    defaults, declared = request.trainer_config.literals, request.trainer_config.switches
     said: dict[str, Option] = {"output_dir": request.work_dir}
     wanted: dict[str, Option] = {
         "epochs": request.epochs,
@@ -202,25 +184,26 @@ def _ours(request: LaunchRequest) -> dict[str, Option]:
         "dist_backend": request.rung.backend,
     }
     for name, value in wanted.items():
-        known = request.facts.problem is not None or name in declared
+        known = request.trainer_config.problem is not None or name in declared
         if value is not None and known and defaults.get(name) != value:
             said[name] = value
     if request.load_from is not None:
-        said[_from(request.facts) or _FROM[0]] = os.path.normpath(Path(request.root) / request.load_from)
+        name = _from(request.trainer_config) or _FROM[0]
+        said[name] = os.path.normpath(Path(request.root) / request.load_from)
     if request.resume_from is not None:
         said["resume"] = request.resume_from
     return said
 
 
-def _from(facts: TrainerConfig) -> str | None:
-    return next((name for name in _FROM if name in facts.switches), None)
+def _from(config: TrainerConfig) -> str | None:
+    return next((name for name in _FROM if name in config.switches), None)
 
 
-def _spelled(facts: TrainerConfig, name: str, value: Option) -> Iterator[str]:
+def _spelled(config: TrainerConfig, name: str, value: Option) -> Iterator[str]:
     """An argument as the script declares it; null is left out."""
-    switch = _switch(facts, name) or Switch(f"--{name}", True if isinstance(value, bool) else None)
+    switch = _switch(config, name) or Switch(f"--{name}", True if isinstance(value, bool) else None)
     if switch.sets is not None:
-        wanted = switch.sets if name in facts.switches else True
+        wanted = switch.sets if name in config.switches else True
         yield from [switch.flag] if value is wanted else []
     elif isinstance(value, list):
         yield from (switch.flag, *map(str, value))
@@ -230,58 +213,57 @@ def _spelled(facts: TrainerConfig, name: str, value: Option) -> Iterator[str]:
         yield from [] if str(value).startswith("-") else [str(value)]
 
 
-def _switch(facts: TrainerConfig, name: str) -> Switch | None:
+def _switch(config: TrainerConfig, name: str) -> Switch | None:
     """By the name in the trainer's code, else by the flag: aux_loss: false is no_aux_loss: true."""
-    by_flag = (s for s in facts.switches.values() if s.flag.lstrip("-").replace("-", "_") == name)
-    return facts.switches.get(name) or next(by_flag, None)
+    by_flag = (s for s in config.switches.values() if s.flag.lstrip("-").replace("-", "_") == name)
+    return config.switches.get(name) or next(by_flag, None)
 
 
 def _unsupported(request: LaunchRequest) -> Iterator[str]:
-    facts, script = request.facts, request.config
+    config, script = request.trainer_config, request.config
     for name in ("output_dir", "resume", "epochs"):
-        if name not in facts.switches:
+        if name not in config.switches:
             yield f"{script} declares no --{name}, which kind metriclogger needs; is it the right `config`?"
-    if (first := facts.literals.get("start_epoch")) not in (None, 0, 1):
+    if (first := config.literals.get("start_epoch")) not in (None, 0, 1):
         yield f"{script} starts at epoch {first} by default; kind metriclogger needs a start at epoch 0 or 1"
     ranks = request.nodes * request.nproc_per_node
-    if ranks > 1 and request.rung.backend != "nccl" and "dist_backend" not in facts.switches:
+    if ranks > 1 and request.rung.backend != "nccl" and "dist_backend" not in config.switches:
         yield (
             f"{script} declares no --dist_backend, so it cannot use {request.rung.backend};"
             " declare it and give it to init_process_group, or set backends: [nccl]"
         )
-    if request.device != "cuda" and "device" not in facts.switches:
+    if request.device != "cuda" and "device" not in config.switches:
         yield f"{script} declares no --device, so it cannot train on {request.device}"
-    if request.seed is not None and "seed" not in facts.switches:
+    if request.seed is not None and "seed" not in config.switches:
         yield f"{script} declares no --seed; leave the stage's seed out"
-    if request.load_from is not None and _from(facts) is None:
+    if request.load_from is not None and _from(config) is None:
         yield f"{script} declares no --{' or --'.join(_FROM)}, so it cannot start from another stage"
     yield from _undeclared(request)
 
 
-def _name(facts: TrainerConfig, key: str) -> str:
+def _name(config: TrainerConfig, key: str) -> str:
     """The name in the trainer's code of an option that may be called by its flag."""
-    switch = _switch(facts, key)
-    return next((name for name, known in facts.switches.items() if known == switch), key)
+    switch = _switch(config, key)
+    return next((name for name, known in config.switches.items() if known == switch), key)
 
 
-def _typed(facts: TrainerConfig, key: str, value: Option) -> str | None:
+def _typed(config: TrainerConfig, key: str, value: Option) -> str | None:
     """The value as the script's parser makes it; None where it leaves the default as it is."""
-    switch = _switch(facts, key)
+    switch = _switch(config, key)
     if value is None:
         return None
     if switch is not None and switch.sets is not None:
-        by_name = key in facts.switches
+        by_name = key in config.switches
         return str(bool(value) if by_name else switch.sets is bool(value))
     return typed_text(value, switch.type if switch else None)
 
 
 def _undeclared(request: LaunchRequest) -> Iterator[str]:
     for name, value in request.options.items():
-        switch = _switch(request.facts, name)
+        switch = _switch(request.trainer_config, name)
         if switch is None:
-            near = difflib.get_close_matches(name, request.facts.switches, 1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            yield f"options.{name}: {request.config} declares no such argument{meant}"
+            near = did_you_mean(name, request.trainer_config.switches)
+            yield f"options.{name}: {request.config} declares no such argument{near}"
         elif switch.sets is not None and not isinstance(value, bool):
             yield f"options.{name}: got {value!r}; {switch.flag} is a switch: use true or false"
         elif switch.sets is None and isinstance(value, bool):

@@ -9,10 +9,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from trainrelay.records import RULES, EpochBases
-from trainrelay.trainers import torchrun
 from trainrelay.trainers.base import (
     Launch,
     LaunchRequest,
@@ -20,14 +18,17 @@ from trainrelay.trainers.base import (
     Option,
     ResumeSeen,
     StepSeen,
+    Trainer,
     TrainerConfig,
-    meant,
+    canonical_text,
+    number_in,
     option_text,
 )
 from trainrelay.trainers.mmcv_config import read_config
 from trainrelay.trainers.mmcv_values import flat, with_options
 from trainrelay.trainers.python_values import cut
-from trainrelay.trainers.torchrun import checkpoint_files, environment, launcher, number
+from trainrelay.trainers.saved_files import checkpoint_files, could_be_overwritten, not_understood
+from trainrelay.trainers.torchrun import environment, launcher
 
 # Settings that change where, how fast or how loudly a model is trained, but not its weights. `load_from` is
 # judged by the checkpoint's content, and the epochs by the stage's own `epochs`.
@@ -53,39 +54,37 @@ _RESERVED = {
 }
 
 
-class Mmcv:
+class Mmcv(Trainer):
     """How an mmcv 1.x trainer is started, what it prints, which files it leaves."""
 
     kind = "mmcv"
     looked_for = "epoch_N.pth"
-    resume_proof: Literal["line", "epoch"] = "line"
+    resume_proof = "line"
     saves_iteration = True
-    epoch_bases: EpochBases | None = EpochBases(printed=0, saved=0)
-    lacks: frozenset[str] = frozenset()
-    imports: tuple[str, ...] = ("torch", kind)
-    compiled: tuple[str, ...] = ("mmcv._ext",)
+    epoch_bases = EpochBases(printed=0, saved=0)
+    imports = ("torch", kind)
+    compiled = ("mmcv._ext",)
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
-        """The facts of a config and its `_base_` chain."""
+        """What a config says with its `_base_` chain."""
         return read_config(root, config, rules)
 
     def changes_weights(self, setting: str) -> bool:
         """False for logging, evaluation, workers, paths and the backend."""
         return _NOT_WEIGHTS.search(setting) is None
 
-    def stated(self, facts: TrainerConfig, options: Mapping[str, Option], rules: int, /) -> dict[str, str]:
+    def effective_settings(
+        self, config: TrainerConfig, options: Mapping[str, Option], rules: int, /
+    ) -> dict[str, str]:
         """The values that the config's chain and the options merge to; by the rules of format 1, each
         statement, and the options that say something else than its literals."""
         if rules != 1:
-            values = flat(with_options(facts.values, options))
+            values = flat(with_options(config.values, options))
             return {f"config: {key}": cut(repr(value)) for key, value in values}
-        said = facts.literals
-        same = {key for key, value in options.items() if key in said and meant(said[key]) == meant(value)}
-        return {**{f"option {key}": meant(options[key]) for key in options.keys() - same}, **facts.settings}
-
-    def default_seed(self, facts: TrainerConfig) -> int | None:  # noqa: ARG002
-        """mmcv draws one."""
-        return None
+        said = {key: canonical_text(value) for key, value in config.literals.items()}
+        asked = {key: canonical_text(value) for key, value in options.items()}
+        changed = {f"option {key}": text for key, text in asked.items() if said.get(key) != text}
+        return {**changed, **config.settings}
 
     def refused_option(self, key: str, value: Option, /) -> str | None:
         """What has its own key, and text that mmcv would misread."""
@@ -95,27 +94,19 @@ class Mmcv:
             return f"got {value!r}; mmcv deletes the spaces of an option: use none"
         return None
 
-    def starts_from(self, key: str) -> bool:
-        """`load_from`, which is never an option."""
-        return key == "load_from"
-
-    def config_epochs(self, facts: TrainerConfig) -> int | None:
-        """`runner.max_epochs`, else the older `total_epochs`."""
-        return _epochs_said(facts)
-
-    def schedule_over_all_epochs(self, facts: TrainerConfig) -> str | None:
+    def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """mmcv's policies that are computed from max_epochs."""
-        policy = facts.literals.get("lr_config.policy")
+        policy = config.literals.get("lr_config.policy")
         return policy if policy in _STRETCHED else None
 
-    def config_initial_checkpoint(self, facts: TrainerConfig) -> str | None:
+    def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
         """`load_from`."""
-        path = facts.literals.get("load_from")
+        path = config.literals.get("load_from")
         return path if isinstance(path, str) else None
 
-    def checkpoint_interval(self, facts: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
+    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
         """`checkpoint_config.interval`, unless it counts iterations."""
-        said = {**facts.literals, **options}
+        said = {**config.literals, **options}
         interval = said.get("checkpoint_config.interval")
         by_epoch = said.get("checkpoint_config.by_epoch", True) is True
         return interval if by_epoch and type(interval) is int and interval > 0 else None
@@ -156,7 +147,7 @@ class Mmcv:
     def observe(self, line: str) -> Observation | None:
         """Progress and the proof of a resume; every other line is None."""
         if "Epoch [" in line and (step := _STEP.search(line)):
-            loss, grad_norm = _value(_LOSS, line), _value(_GRAD_NORM, line)
+            loss, grad_norm = number_in(line, _LOSS), number_in(line, _GRAD_NORM)
             return StepSeen(int(step[1]), int(step[2]), int(step[3]), loss, _eta_s(line), grad_norm)
         if "resumed epoch" in line and (resumed := _RESUMED.search(line)):
             return ResumeSeen(int(resumed[1]), int(resumed[2]))
@@ -169,12 +160,12 @@ class Mmcv:
 
     def left_behind(self, work_dir: Path) -> list[str]:
         """All that looks like a checkpoint: CheckpointHook writes through links and replaces latest.pth."""
-        return torchrun.could_be_overwritten(work_dir)
+        return could_be_overwritten(work_dir)
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """What is not mmcv's; where there is no epoch_N.pth, all that has another name."""
         others = [path for path in checkpoint_files(work_dir) if not _CHECKPOINT.match(path.name)]
-        bad = torchrun.not_understood(others)
+        bad = not_understood(others)
         if self.checkpoints(work_dir):
             return bad
         # A start from scratch would save over what these were made of.
@@ -189,7 +180,7 @@ def _options(request: LaunchRequest) -> Iterator[str]:
     for key, value in request.options.items():
         yield f"{key}={option_text(value)}"
     yield f"dist_params.backend={request.rung.backend}"
-    if not request.facts.problem and _epochs_said(request.facts) != request.epochs:
+    if not request.trainer_config.problem and _epochs_said(request.trainer_config) != request.epochs:
         yield f"runner.max_epochs={request.epochs}"
         yield f"total_epochs={request.epochs}"
     if (path := load_from(request)) is not None:
@@ -201,22 +192,17 @@ def load_from(request: LaunchRequest) -> str | None:
 
     mmcv deletes the spaces of an option, so a path below a folder with one is relative to the checkout.
     """
-    if request.load_from is None or request.facts.problem:
+    if request.load_from is None or request.trainer_config.problem:
         return None
-    base, said = Path(request.root), request.facts.literals.get("load_from")
+    base, said = Path(request.root), request.trainer_config.literals.get("load_from")
     wanted = os.path.normpath(base / request.load_from)
     same = isinstance(said, str) and os.path.normpath(base / said) == wanted
     return None if same else os.path.relpath(wanted, base)
 
 
-def _epochs_said(facts: TrainerConfig) -> int | None:
-    epochs = facts.literals.get("runner.max_epochs", facts.literals.get("total_epochs"))
+def _epochs_said(config: TrainerConfig) -> int | None:
+    epochs = config.literals.get("runner.max_epochs", config.literals.get("total_epochs"))
     return epochs if isinstance(epochs, int) else None
-
-
-def _value(pattern: re.Pattern[str], line: str) -> float | None:
-    found = pattern.search(line)
-    return number(found[1]) if found else None
 
 
 def _eta_s(line: str) -> float | None:

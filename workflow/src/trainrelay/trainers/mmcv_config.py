@@ -1,7 +1,7 @@
 """mmcv trainer configs, read as syntax trees and never executed.
 
 A config is Python; running it to learn what it says would run whatever it holds. Its syntax tree has no
-comments and no formatting, so two files that differ only in those have equal facts.
+comments and no formatting, so two files that differ only in those say the same.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.trainers.base import TrainerConfig
 from trainrelay.trainers.mmcv_values import flat, merged
-from trainrelay.trainers.python_values import Computed, Names, bounded, cut, entries, holds, inside
+from trainrelay.trainers.python_values import Names, SourceText, bounded, cut, entries, holds, inside
 
 _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 
 
 def read_config(root: Path, config: str, rules: int = RULES) -> TrainerConfig:
-    """The facts of `config` (relative to `root`) and its `_base_` chain, later files winning."""
+    """What `config` says (relative to `root`) with its `_base_` chain, later files winning."""
     try:
         own = (root / config).resolve()
         return _by_rules_1(own) if rules == 1 else _effective(own, root)
@@ -43,7 +43,7 @@ def _effective(own: Path, root: Path) -> TrainerConfig:
         values = merged({k: v for k, v in said.items() if k != "_base_" and k[:2] != "__"}, values)
     known = {key: inside(values, key) for key, _ in flat(values)}
     return TrainerConfig(
-        literals={key: value for key, value in known.items() if not holds(value, Computed)}, values=values
+        literals={key: value for key, value in known.items() if not holds(value, SourceText)}, values=values
     )
 
 
@@ -102,15 +102,12 @@ def _chain(
 
 
 def _bases(tree: ast.Module) -> list[str]:
-    value = _literals(tree).get("_base_", None if _assigned(tree, "_base_") else [])
+    is_named = any(isinstance(node, ast.Name) and node.id == "_base_" for node in ast.walk(tree))
+    value = _literals(tree).get("_base_", None if is_named else [])
     bases = [value] if isinstance(value, str) else value
     if not isinstance(bases, list | tuple) or not all(isinstance(base, str) for base in bases):
         raise ValueError("_base_ is not a plain list of file names")
     return list(bases)
-
-
-def _assigned(tree: ast.Module, name: str) -> bool:
-    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
 
 
 def _settings(tree: ast.Module) -> Iterator[tuple[str, str]]:

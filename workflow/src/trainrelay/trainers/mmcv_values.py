@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any
 
-from trainrelay.trainers.base import Option, meant
-from trainrelay.trainers.python_values import Computed, inside
+from trainrelay.trainers.base import Option, canonical_text
+from trainrelay.trainers.python_values import SourceText, inside
 
 
 def merged(over: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,9 +23,9 @@ def _onto(value: Any, before: Any) -> Any:
     """A child's value on the base's; where only running them tells, both are kept."""
     kept = before if isinstance(before, dict) and "_own_" not in before else {"_base_": before}
     how = value.get("_code_", value.get("_delete_", False)) if isinstance(value, dict) else value
-    if isinstance(how, Computed) and value != before:
-        if isinstance(before, Computed):
-            return Computed(f"{value} over {before}")
+    if isinstance(how, SourceText) and value != before:
+        if isinstance(before, SourceText):
+            return SourceText(f"{value} over {before}")
         if isinstance(before, dict) or " before code#" in how:  # merged, or put in its place, or not there
             return {**kept, "_own_": value}
     if not isinstance(value, dict):
@@ -33,7 +33,7 @@ def _onto(value: Any, before: Any) -> Any:
     if isinstance(before, list) and _is_by_index(value, before):
         return [_onto(value[str(i)], entry) if str(i) in value else entry for i, entry in enumerate(before)]
     over = {key: entry for key, entry in value.items() if key != "_delete_"}
-    if how or not isinstance(before, dict | Computed):
+    if how or not isinstance(before, dict | SourceText):
         return over
     return merged(over, kept)
 
@@ -47,7 +47,7 @@ def with_options(values: Mapping[str, Any], options: Mapping[str, Option]) -> di
     """The values after a stage's options; one that means what is there already leaves it as it is."""
     for key, option in options.items():
         found = inside(values, key)
-        if isinstance(found, dict | Computed) or meant(found) != meant(option):
+        if isinstance(found, dict | SourceText) or canonical_text(found) != canonical_text(option):
             steps = reversed(key.split("."))
             values = merged(reduce(lambda inner, step: {step: inner}, steps, _typed(option)), values)
     return dict(values)
@@ -56,7 +56,7 @@ def with_options(values: Mapping[str, Any], options: Mapping[str, Option]) -> di
 def _typed(option: Option) -> Any:
     """An option as mmcv takes it from its command line."""
     try:
-        return ast.literal_eval(meant(option))
+        return ast.literal_eval(canonical_text(option))
     except (ValueError, SyntaxError):
         return option
 

@@ -27,14 +27,14 @@ _PURE = frozenset(
 Folders = Sequence[Path]
 
 
-class Computed(str):
+class SourceText(str):
     """A value that only running the code would tell, as text."""
 
     __slots__ = ()
     __repr__ = str.__str__
 
 
-ABSENT = Computed("(absent)")
+ABSENT = SourceText("(absent)")
 
 
 class Names:
@@ -63,7 +63,7 @@ class Names:
     def _assign(self, names: list[str], value: Any) -> None:
         for name in names:
             before = self.held.get(name)
-            if any(isinstance(part, Computed) and part.endswith(self._file) for part in _parts(before)):
+            if any(isinstance(part, SourceText) and part.endswith(self._file) for part in _parts(before)):
                 self.held[f"{name}{self._number()}"] = before  # what running it did may last
             self.held[name] = value
 
@@ -81,7 +81,7 @@ class Names:
         self.held |= {**before, **made_from, place: self._text(ast.unparse(statement), statement)}
 
     def _changeable(self, names: set[str]) -> bool:
-        return any(holds(self.held.get(name), dict, list, Computed) for name in names)
+        return any(holds(self.held.get(name), dict, list, SourceText) for name in names)
 
     def value(self, node: ast.expr) -> Any:
         """What an expression gives after the code."""
@@ -103,16 +103,16 @@ class Names:
                 found = {name: self.value(entry) for name, entry in plain.items()}
         return bounded(found, f"line {node.lineno}")
 
-    def _computed(self, node: ast.AST) -> Computed:
+    def _computed(self, node: ast.AST) -> SourceText:
         used = names_in(node) - _PURE
         held = sorted(used & self.held.keys())
         made_from = ", ".join(f"{name} = {cut(repr(self.held[name]))}" for name in held)
         told = ast.unparse(node) + (f" with {made_from}" if made_from else "")
         return self._text(told, node, placed=len(held) < len(used))
 
-    def _text(self, told: str, node: ast.AST, *, placed: bool = True) -> Computed:
-        files = reading([node], self._folders, self._wanted)
-        return Computed(told + files + (f" in {self._file}" if placed else ""))
+    def _text(self, told: str, node: ast.AST, *, placed: bool = True) -> SourceText:
+        files = files_read([node], self._folders, self._wanted)
+        return SourceText(told + files + (f" in {self._file}" if placed else ""))
 
 
 class Part(NamedTuple):
@@ -124,16 +124,12 @@ class Part(NamedTuple):
     folders: Folders
 
 
-def reading(code: Iterable[ast.AST], folders: Folders, wanted: set[str]) -> str:
+def files_read(code: Iterable[ast.AST], folders: Folders, wanted: set[str]) -> str:
     """The files that some code uses, with the digests of what it uses, as the end of a text; or nothing."""
-    files = [digested(part.path, part.used) for part in imported(code, folders, wanted) if part.used]
+    parts = [part for part in imported(code, folders, wanted) if part.used]
+    # Of the code as a tree: comments and formatting say nothing.
+    files = [f"{one.path.name} {_digest(ast.unparse(ast.Module(one.used, [])))}" for one in parts]
     return f" which reads {cut(', '.join(files))}" if files else ""
-
-
-def digested(path: Path, code: list[ast.stmt]) -> str:
-    """A file's name and the digest of code in it; comments and formatting say nothing."""
-    text = ast.unparse(ast.Module(code, []))
-    return f"{path.name} (sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"
 
 
 def imported(
@@ -260,8 +256,8 @@ def _before(place: str, value: Any) -> Any:
     """What a value was before code that may have changed it."""
     if isinstance(value, dict):
         spoilt = {key: _before(place, entry) for key, entry in value.items()}
-        return {**spoilt, "_code_": Computed(f" before {place}")}
-    return Computed(f"{value!r} before {place}")
+        return {**spoilt, "_code_": SourceText(f" before {place}")}
+    return SourceText(f"{value!r} before {place}")
 
 
 def _parts(value: Any) -> Iterator[Any]:
@@ -295,4 +291,8 @@ def cut(text: str) -> str:
     """A text, or the beginning of a long one and its digest."""
     if len(text) <= _LONGEST:
         return text
-    return f"{text[:_LONGEST]}... (sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"
+    return f"{text[:_LONGEST]}... {_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return f"(sha256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"

@@ -16,10 +16,10 @@ from pathlib import Path
 from trainrelay.errors import Refusal, UserError
 from trainrelay.system.files import first_below, sha256_of, sync_folder
 from trainrelay.trainers import Trainer
+from trainrelay.training.archive import ArchivedTraining
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.owners import NAME, owner_of
 from trainrelay.training.state import Facts
-from trainrelay.training.whose import Archived
 from trainrelay.training.work_dirs import WorkDirs
 
 Move = tuple[Path, Path]
@@ -82,7 +82,7 @@ def _nested(work_dir: Path, facts: Facts) -> Path | None:
     return None
 
 
-def moves_back(facts: Facts, wanted: Archived, trainer: Trainer) -> list[Move]:
+def moves_back(facts: Facts, wanted: ArchivedTraining, trainer: Trainer) -> list[Move]:
     """What brings an archived training back and archives the one that is there; nothing is moved yet.
 
     UserError where its work dir is not found, or its final checkpoint is not as recorded.
@@ -97,7 +97,7 @@ def moves_back(facts: Facts, wanted: Archived, trainer: Trainer) -> list[Move]:
     return [*away, *back, (wanted.folder, facts.paths.folder)]
 
 
-def _places(facts: Facts, wanted: Archived) -> dict[Path, Path]:
+def _places(facts: Facts, wanted: ArchivedTraining) -> dict[Path, Path]:
     """Each of its work dirs that is there: where it was, and where it is now."""
     places, folder = {}, facts.paths.folder.absolute()
     for home in WorkDirs(facts.paths.work_dir, wanted.identity.takeovers).all:
@@ -119,7 +119,7 @@ def _places(facts: Facts, wanted: Archived) -> dict[Path, Path]:
     return places
 
 
-def _verify(wanted: Archived, places: Mapping[Path, Path], trainer: Trainer) -> None:
+def _verify(wanted: ArchivedTraining, places: Mapping[Path, Path], trainer: Trainer) -> None:
     attempts = reversed(list_attempts(wanted.folder))
     final = next((one.final_checkpoint for one in attempts if one.final_checkpoint), None)
     found = [path for place in places.values() for _, path in trainer.checkpoints(place)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 from trainrelay.errors import UserError
-from trainrelay.records import AttemptRecord, Processes
+from trainrelay.records import AttemptRecord, Leg, Processes
 from trainrelay.system.alive import Kin, Process, find, here, same_host, supervisor_fate, written_to
 from trainrelay.system.files import read_record
 
@@ -19,7 +20,8 @@ def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:
     try:
         found = [read_record(path, AttemptRecord) for path in stage_folder.glob("attempts/*/attempt.json")]
     except UserError as error:
-        raise beside_living(error, stage_folder) from None
+        running = living(stage_folder)
+        raise UserError(f"{error}; but first: {still_run(running)}") if running else error from None
     return tuple(sorted((record for record in found if record), key=lambda record: record.number))
 
 
@@ -44,6 +46,27 @@ def last_seen_s(stage_folder: Path, attempt: AttemptRecord) -> float:
 def rank_hours(attempt: AttemptRecord, stage_folder: Path) -> float:
     """GPU-hours (rank-hours on cpu) of one attempt."""
     return (last_seen_s(stage_folder, attempt) - attempt.started_s) / 3600 * attempt.world_size
+
+
+def legs(attempts: Iterable[AttemptRecord]) -> tuple[Leg, ...]:
+    """What each run of a Slurm job did for a training, in order; none for what ran outside of Slurm."""
+    runs = groupby(attempts, key=lambda attempt: attempt.slurm)
+    return tuple(_leg(list(members)) for run, members in runs if run is not None)
+
+
+def _leg(attempts: list[AttemptRecord]) -> Leg:
+    first, last = attempts[0], attempts[-1]
+    assert first.slurm is not None
+    reached = [attempt.last_epoch for attempt in attempts if attempt.last_epoch is not None]
+    return Leg(
+        slurm=first.slurm,
+        attempts=tuple(attempt.number for attempt in attempts),
+        epochs_before=first.resumed_from.epoch if first.resumed_from else 0,
+        last_epoch=max(reached, default=None),
+        seconds=round((last.ended_s or last.started_s) - first.started_s, 1),
+        end=last.end or "lost",
+        reason=last.reason or "",
+    )
 
 
 def living(stage_folder: Path, but: Collection[str] = ()) -> list[Process]:
@@ -76,12 +99,6 @@ def kin_of(attempt: Path) -> Kin | None:
     if found is None or found.place.boot != now.boot:
         return None
     return Kin(found.tag, found.known if same_host(found.place, now) else ())
-
-
-def beside_living(error: UserError, stage_folder: Path) -> UserError:
-    """The error; where processes of the stage live, with what comes before its advice."""
-    found = living(stage_folder)
-    return UserError(f"{error}; but first: {still_run(found)}") if found else error
 
 
 def still_run(found: Collection[Process]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from trainrelay.config import Config, Stage, StagePaths, TrainerSettings, root, stage_paths
+from trainrelay.config import Config, Stage, StagePaths, TrainerSettings, stage_paths, trainer_root
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.trainers import TRAINERS, Trainer, TrainerConfig
@@ -46,7 +46,7 @@ class StageContext:
     @property
     def root(self) -> Path:
         """The trainer's checkout, absolute."""
-        return root(self.config, self.run)
+        return trainer_root(self.config, self.run)
 
     @cached_property
     def paths(self) -> StagePaths:
@@ -61,7 +61,7 @@ class StageContext:
 
     @cached_property
     def trainer_file(self) -> TrainerConfig:
-        """The facts of the trainer's config, from the checkout."""
+        """What the trainer's config says, from the checkout."""
         return self.read_trainer_file(RULES)
 
     def read_trainer_file(self, rules: int) -> TrainerConfig:
@@ -70,6 +70,6 @@ class StageContext:
 
     @cached_property
     def trainer_config(self) -> TrainerConfig:
-        """The facts of the trainer's config; the stage's options win over its literals."""
-        facts = self.trainer_file
-        return replace(facts, literals={**facts.literals, **self.settings.options})
+        """What it says; the stage's options win over its literals."""
+        literals = {**self.trainer_file.literals, **self.settings.options}
+        return replace(self.trainer_file, literals=literals)

@@ -8,14 +8,6 @@ from dataclasses import dataclass
 from trainrelay.records import AttemptRecord
 
 
-def seconds_per_iteration(attempts: Iterable[AttemptRecord]) -> float | None:
-    """Wall seconds per iteration of the newest attempt that trained enough; None where none did.
-
-    Start-up, evaluation and saving are in it, so it prices the whole training, not its steps alone.
-    """
-    return next((pace for attempt in reversed(list(attempts)) if (pace := _pace_s(attempt))), None)
-
-
 def checkpoint_s(attempts: Iterable[AttemptRecord], interval: int) -> float | None:
     """Seconds from one checkpoint to the next, `interval` epochs later; None where it is not known well.
 
@@ -29,6 +21,7 @@ def checkpoint_s(attempts: Iterable[AttemptRecord], interval: int) -> float | No
 
 
 def _pace_s(attempt: AttemptRecord) -> float | None:
+    """Wall seconds per iteration: start-up, evaluation and saving are in it."""
     iterations, ended_s = iterations_trained(attempt), attempt.ended_s
     if ended_s is None or iterations <= 0:
         return None
@@ -60,10 +53,10 @@ class Price:
 
 
 def price(attempts: Iterable[AttemptRecord], epochs_left: int, ranks: int) -> Price | None:
-    """Of so many more epochs on so many ranks; None where nothing was measured yet."""
-    known = list(attempts)
-    pace_s = seconds_per_iteration(known)
-    length = next((one.iters_per_epoch for one in reversed(known) if one.iters_per_epoch), None)
+    """Of so many more epochs, by the newest attempts; None where nothing was measured yet."""
+    newest_first = list(attempts)[::-1]
+    pace_s = next(filter(None, map(_pace_s, newest_first)), None)
+    length = next((one.iters_per_epoch for one in newest_first if one.iters_per_epoch), None)
     if pace_s is None or length is None:
         return None
     return Price(epochs_left, length, pace_s, ranks)

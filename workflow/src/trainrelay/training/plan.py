@@ -13,10 +13,9 @@ from trainrelay.system.files import one_reading, read_once
 from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
-from trainrelay.training.checkout import missing
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, checkpoint_s, price
-from trainrelay.training.request import cores, launch_request, unsupported
+from trainrelay.training.request import cores, launch_request, missing, unsupported
 from trainrelay.training.signature import Difference
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]

@@ -1,16 +1,19 @@
-"""Config + stage -> everything that one start of its trainer needs (pure)."""
+"""Config + stage -> everything that one start of its trainer needs, and what of that is not there."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from trainrelay.config import Config
 from trainrelay.trainers import RUNGS, LaunchRequest, Rung, TrainerConfig
 from trainrelay.training.context import StageContext
 
 
-def launch_request(at: StageContext, facts: TrainerConfig, initial: str | None) -> LaunchRequest:
+def launch_request(at: StageContext, trainer_config: TrainerConfig, initial: str | None) -> LaunchRequest:
     """One start of a stage from its beginning, on the ladder's first rung.
 
     `initial` is the checkpoint to start from where the stage has an `init_from`.
@@ -36,7 +39,7 @@ def launch_request(at: StageContext, facts: TrainerConfig, initial: str | None) 
         env=how.env,
         seed=settings.seed,
         load_from=initial,
-        facts=facts,
+        trainer_config=trainer_config,
     )
 
 
@@ -68,3 +71,23 @@ def _interpreter(at: StageContext) -> str:
     if said is None:
         return sys.executable
     return str(at.root / said) if "/" in said else said
+
+
+def missing(request: LaunchRequest, initial: Path | None, parent: str | None) -> Iterator[str]:
+    """One sentence for each thing a start needs and does not find, saying what to run."""
+    root = Path(request.root)
+    if not root.is_dir():
+        yield f"the trainer's checkout {root} does not exist; clone it there, or set trainer.root to yours"
+        return
+    for what, name, key in (("script", request.entry, "trainer.entry"), ("config", request.config, "config")):
+        if not (root / name).is_file():
+            yield f"the training {what} {root / name} does not exist; set {key} in the config"
+    if request.trainer_config.problem and (root / request.config).is_file():
+        why = f"{request.trainer_config.problem}; write it so that it can be read without running it"
+        yield f"the training config {root / request.config} cannot be read: {why}"
+    if shutil.which(request.interpreter) is None:
+        yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
+    if initial is not None and not initial.is_file():
+        typed = f"run: snakemake --forcerun promote_{parent}"
+        own = "put it there, or name another in the trainer config"
+        yield f"the initial checkpoint {initial} does not exist; {typed if parent else own}"

@@ -33,9 +33,9 @@ class Difference:
 def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
     """The readable ingredients of one stage by a record's rules; the earlier stage's as their digest."""
     settings, trainer = at.settings, at.trainer
-    facts = at.trainer_file if rules == RULES else at.read_trainer_file(rules)
-    stated = trainer.stated(facts, settings.options, rules)
-    seed = trainer.default_seed(facts) if settings.seed is None else settings.seed
+    config = at.trainer_file if rules == RULES else at.read_trainer_file(rules)
+    effective = trainer.effective_settings(config, settings.options, rules)
+    seed = trainer.default_seed(config) if settings.seed is None else settings.seed
     parts = {
         "trainer kind": trainer.kind,
         "world size": str(at.trainer_settings.nproc_per_node * settings.resources.nodes),
@@ -43,10 +43,10 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         "deterministic": str(settings.deterministic),
     }
     parts |= {
-        key: text for key, text in stated.items() if trainer.changes_weights(key.removeprefix("option "))
+        key: text for key, text in effective.items() if trainer.changes_weights(key.removeprefix("option "))
     }
-    if facts.problem:
-        parts[UNREADABLE] = facts.problem
+    if config.problem:
+        parts[UNREADABLE] = config.problem
     if at.parent is None:
         return parts
     # The epoch that is promoted, not how many follow it; not the stage's name either.

@@ -6,7 +6,6 @@ the answer; nothing else looks into a training directory to decide what to do.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,27 +28,19 @@ from trainrelay.records import (
 )
 from trainrelay.system.alive import supervisor_fate
 from trainrelay.system.files import read_record
+from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained, why_not_lowered
 from trainrelay.training.owners import owner_of
-from trainrelay.training.signature import (
-    UNREADABLE,
-    Difference,
-    differences,
-    ingredients,
-    signature,
-)
-from trainrelay.training.whose import Archived, archived, elsewhere, gone, not_ours, unknown
-from trainrelay.training.work_dirs import WorkDirs
+from trainrelay.training.signature import UNREADABLE, Difference, differences, ingredients, signature
+from trainrelay.training.work_dir_problems import gone, not_ours, unknown
+from trainrelay.training.work_dirs import WorkDirs, work_dirs_elsewhere
 
 # stopped: its supervisor gave up and needs your decision; a start tries again anyway. refused: nothing can be
 # trained or promoted as the config asks.
 StateKind = Literal["fresh", "running", "resumable", "complete", "stopped", "changed", "foreign", "refused"]
 REFUSED: frozenset[StateKind] = frozenset({"foreign", "refused"})
-
-
-_LEFT = "its supervisor died; if its trainer still runs, the next start follows it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +132,7 @@ def read(at: StageContext) -> Facts:
         work_dirs=dirs,
         checkpoints=tuple(dirs.checkpoints(at.trainer)),
         left_behind=tuple(at.trainer.left_behind(paths.work_dir)),
-        elsewhere=elsewhere(identity, paths, owners[paths.work_dir]),
+        elsewhere=work_dirs_elsewhere(identity, paths, owners[paths.work_dir]),
         owners=owners,
         not_ours=not_ours(identity, paths, owners),
         train=read_record(paths.train, TrainRecord),
@@ -155,7 +146,7 @@ def read(at: StageContext) -> Facts:
 
 
 def _any_of_format_1(identity: Identity | None, paths: StagePaths) -> bool:
-    records = [identity, *(one.identity for one in archived(paths))]
+    records = [identity, *(one.identity for one in archived_trainings(paths))]
     return any(record.format == 1 for record in records if record)
 
 
@@ -210,9 +201,9 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
     return changes
 
 
-def archived_twin(facts: Facts) -> Archived | None:
+def archived_twin(facts: Facts) -> ArchivedTraining | None:
     """An archived training that is exactly the one that the config asks for now."""
-    for one in archived(facts.paths):
+    for one in archived_trainings(facts.paths):
         trained = any(attempt.last_epoch or attempt.end == "done" for attempt in list_attempts(one.folder))
         if trained and not identity_changes(facts, one.identity):
             return one
@@ -357,7 +348,8 @@ def _unfinished(facts: Facts) -> State:
     ):
         return State("refused", lost)
     last = facts.attempts[-1] if facts.attempts else None
-    how = f"attempt {last.number}: {last.end or _LEFT}" if last else "not started"
+    left = "its supervisor died; if its trainer still runs, the next start follows it"
+    how = f"attempt {last.number}: {last.end or left}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
     where = f"{facts.epochs_done} of {facts.epochs} epochs trained; {how}{why}"
     if last is not None and (decision := gave_up(last)):
@@ -367,8 +359,3 @@ def _unfinished(facts: Facts) -> State:
     if last is not None and last.end == "done":
         return State("resumable", f"epochs raised from {epochs_trained(facts.attempts)} to {facts.epochs}")
     return State("resumable", where)
-
-
-def relative(path: Path) -> str:
-    """A path as you would type it from here."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainrelay.records import AttemptRecord, EpochBases, Takeover
-from trainrelay.trainers import Trainer, hidden
+from trainrelay.config import StagePaths
+from trainrelay.records import AttemptRecord, EpochBases, Identity, Owner, Takeover
+from trainrelay.trainers import Trainer, misplaced_checkpoints
 from trainrelay.training.owners import NAME as OWNER
+from trainrelay.training.owners import owner_of
 
-_SKEW_S = 60.0  # by which the clock of a file server may be behind
+_SKEW_S = 60.0  # by which the clock of a file server may be behind; with NTP it is less than a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class WorkDirs:
         others = [(path, self._not_saved_here(epoch, path)) for epoch, path in self._counted(trainer)]
         found += [(path, why) for path, why in others if why]
         if self.attempts and all(why for _, why in others):
-            found += [one for folder in self.all for one in hidden(folder, self._began_s)]
+            found += [one for folder in self.all for one in misplaced_checkpoints(folder, self._began_s)]
         return found
 
     def _not_saved_here(self, epoch: int, path: Path) -> str | None:
@@ -109,3 +111,15 @@ class WorkDirs:
                     yield epoch, path
         if self.kept is not None:
             yield from trainer.checkpoints(self.kept, self.epoch_base)
+
+
+def work_dirs_elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:
+    """The work dirs of the training, where they are not the config's; those that you moved are found."""
+    if identity is None or identity.work_dir is None or identity.work_dir == str(paths.work_dir):
+        return None
+    old, new = WorkDirs(Path(identity.work_dir), identity.takeovers), paths.work_dir
+    moved = here is not None and here.id == identity.owner
+    if moved or not old.first.is_dir() or (new.is_dir() and new.samefile(old.first)):
+        return None
+    there = owner_of(old.first)
+    return old if there is None or there.id == identity.owner else None

@@ -1,4 +1,4 @@
-"""Whose a work dir is, what is not there any more, and what to run where it cannot be used."""
+"""Why a work dir cannot be used: it is another's, or gone; and what to run then."""
 
 from __future__ import annotations
 
@@ -6,43 +6,12 @@ import itertools
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from trainrelay.config import StagePaths
 from trainrelay.records import Identity, Owner
-from trainrelay.system.files import read_record
-from trainrelay.training.owners import owner_above, owner_of
+from trainrelay.training.archive import archived_trainings
+from trainrelay.training.owners import owner_above
 from trainrelay.training.work_dirs import WorkDirs
-
-
-class Archived(NamedTuple):
-    """A training of this stage that was moved aside, to `stage.old-NUMBER`."""
-
-    number: int
-    folder: Path
-    identity: Identity
-
-
-def archived(paths: StagePaths) -> list[Archived]:
-    """The archived trainings of a stage, newest first."""
-    found = []
-    for path in paths.folder.parent.glob(f"{paths.folder.name}.old-*"):
-        identity, number = read_record(path / paths.identity.name, Identity), path.suffix[5:]
-        if identity is not None and number.isdecimal():
-            found.append(Archived(int(number), path, identity))
-    return sorted(found, reverse=True, key=lambda one: one.number)
-
-
-def elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:
-    """The work dirs of the training, where they are not the config's; those that you moved are found."""
-    if identity is None or identity.work_dir is None or identity.work_dir == str(paths.work_dir):
-        return None
-    old, new = WorkDirs(Path(identity.work_dir), identity.takeovers), paths.work_dir
-    moved = here is not None and here.id == identity.owner
-    if moved or not old.first.is_dir() or (new.is_dir() and new.samefile(old.first)):
-        return None
-    there = owner_of(old.first)
-    return old if there is None or there.id == identity.owner else None
 
 
 def not_ours(identity: Identity | None, paths: StagePaths, owners: Mapping[Path, Owner | None]) -> str | None:
@@ -51,7 +20,7 @@ def not_ours(identity: Identity | None, paths: StagePaths, owners: Mapping[Path,
     for folder, owner in owners.items():
         if owner is None or owner.id == ours:
             continue
-        for one in archived(paths):
+        for one in archived_trainings(paths):
             if one.identity.owner == owner.id:
                 verb = f"trainrelay restore {paths.folder.parent.name}/{paths.folder.name} {one.number}"
                 return f"{folder} belongs to the archived {one.folder}; run: {verb}"

@@ -1,0 +1,75 @@
+"""The files of a work dir that are checkpoints, or look like some."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from trainrelay.checkpoint import glance
+from trainrelay.errors import UserError
+from trainrelay.system.files import first_below, reading
+
+_PLAIN = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
+# What other frameworks save, and the folders in which DeepSpeed, transformers and others do.
+_OTHER = re.compile(
+    r"\.(h5|keras|pdparams|distcp)$|(ckpt|checkpoint|weights|model).*\.(pkl|npz|msgpack)$", re.I
+)
+_FOLDER = re.compile(r"(global_?step|checkpoint|ckpt)[-_]?\d", re.I)
+_HEAD_BYTES = 4096  # one page: the first member's name, or the imports with which a pickle begins
+
+
+def checkpoint_files(work_dir: Path) -> list[Path]:
+    """Plain files whose names say that they are checkpoints; none where the folder does not exist."""
+    found = work_dir.iterdir() if work_dir.is_dir() else ()
+    return [path for path in found if _is_named_so(path) and path.is_file() and not path.is_symlink()]
+
+
+def not_understood(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Those of the files that are no checkpoints, each with why; weights alone are understood."""
+    return [(path, why) for path in sorted(paths) if (why := glance(path).problem)]
+
+
+def misplaced_checkpoints(work_dir: Path, since_s: float) -> list[tuple[Path, str]]:
+    """What looks like a checkpoint and was written since then, but is no plain file in the work dir itself.
+
+    Links, other endings, and what is up to two folders down; of folders with thousands of files not all.
+    """
+    plain = set(checkpoint_files(work_dir))
+    others = (path for path in first_below(work_dir, 2) if path not in plain)
+    return [(path, why) for path in others if (why := _why_hidden(path, since_s))]
+
+
+def _why_hidden(path: Path, since_s: float) -> str | None:
+    try:
+        is_alias = path.is_symlink() and path.resolve().parent == path.parent.resolve()
+        if is_alias or path.lstat().st_mtime < since_s:
+            return None
+        if path.is_dir():
+            return "is a folder, named as one of checkpoints" if _FOLDER.match(path.name) else None
+        if not (_is_named_so(path) or _OTHER.search(path.name) or _holds_tensors(path)):
+            return None
+    except (OSError, UserError):
+        return None
+    seen = glance(path)
+    alone = seen.number is None and seen.problem is None
+    return None if alone else seen.problem or f"is no file that ends in {', '.join(_PLAIN)} in the work dir"
+
+
+def _holds_tensors(path: Path) -> bool:
+    """Whether a file begins as those of torch.save do, or as a pickle with something of torch in it."""
+    with reading(path) as file:
+        head = file.read(_HEAD_BYTES)
+    return (head.startswith(b"PK") and b"/data.pkl" in head) or (
+        head.startswith(b"\x80") and b"torch" in head
+    )
+
+
+def could_be_overwritten(work_dir: Path, *others: str) -> list[str]:
+    """Names of all that looks like a checkpoint, links too, and of `others`."""
+    found = work_dir.iterdir() if work_dir.is_dir() else ()
+    return sorted(path.name for path in found if _is_named_so(path) or path.name in others)
+
+
+def _is_named_so(path: Path) -> bool:
+    return path.name.lower().endswith(_PLAIN)
