@@ -13,14 +13,20 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.command import Command
-from snakemake_executor_plugin_submitit.errors import RefusedError, RequestError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import (
+    LimitError,
+    RefusedError,
+    RequestError,
+    SubmititError,
+    UnreachableError,
+)
 from snakemake_executor_plugin_submitit.processes import kill_tree
 from snakemake_executor_plugin_submitit.resources import (
     Request,
@@ -59,6 +65,7 @@ class Snapshot:
     queue: Mapping[str, Answer] | None  # None: no answer
     accounting: Mapping[str, Answer] | None  # None: not asked, or no answer
     trouble: str = ""  # why there was no answer
+    rows: Mapping[str, slurm.QueueRow] | None = None  # every job of this user
 
     def queue_answer(self, job_id: str) -> Answer | None:
         """None if squeue gave no answer."""
@@ -73,7 +80,7 @@ class Cluster(Protocol):
     """What the executor needs of a cluster."""
 
     def submit(self, order: Submission) -> str:
-        """The job's id. SubmititError, of which UnreachableError means: try again later."""
+        """The job's id. SubmititError, of which LimitError and UnreachableError mean: try again later."""
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
         """One question for all of them."""
@@ -135,6 +142,7 @@ class SlurmCluster:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._comments: dict[str, str] = {}  # of jobs, by id, that were not read back yet
 
     def submit(self, order: Submission) -> str:
         """One sbatch. What it prints is shown once, in the exception."""
@@ -144,12 +152,14 @@ class SlurmCluster:
         executor.update_parameters(**self._parameters(order))
         try:
             with slurm.outside_of_allocation(), redirect_stderr(io.StringIO()):
-                return str(executor.submit(order.command).job_id)
+                job_id = str(executor.submit(order.command).job_id)
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise self._why_not(order, slurm.failure("sbatch", str(error))) from None
+        self._comments[job_id] = order.comment
+        return job_id
 
-    def _why_not(self, order: Submission, error: RefusedError | UnreachableError) -> Exception:
-        if isinstance(error, UnreachableError):
+    def _why_not(self, order: Submission, error: SubmititError) -> Exception:
+        if isinstance(error, LimitError | UnreachableError):
             return error
         flags = sbatch_flags(order.request, self._settings.gpu_dialect, self._settings.signal_delay_s)
         return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {shlex.join(flags)}")
@@ -173,8 +183,17 @@ class SlurmCluster:
             for row in rows.values()
             if row.job_id in asked
         }
+        self._put_back_comments(rows)
         forgotten = asked - queue.keys()
-        return Snapshot(queue, _accounted(forgotten))
+        return Snapshot(queue, _accounted(forgotten), rows=rows)
+
+    def _put_back_comments(self, rows: Mapping[str, slurm.QueueRow]) -> None:
+        """A site may have rewritten them; whether it allows this or not, a job is known without."""
+        for job_id in self._comments.keys() & rows.keys():
+            comment = self._comments.pop(job_id)
+            if rows[job_id].comment != comment:
+                with suppress(SubmititError):
+                    slurm.put_comment(job_id, comment)
 
     def stop(self, job_ids: Iterable[str]) -> None:
         """Waiting jobs are cancelled; the others get the signal that warns them."""

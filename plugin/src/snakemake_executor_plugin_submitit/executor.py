@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import threading
 import time
@@ -28,13 +29,20 @@ from snakemake_executor_plugin_submitit.clusters import (
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
-from snakemake_executor_plugin_submitit.errors import SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_job, new_token, slug
+from snakemake_executor_plugin_submitit.errors import (
+    LimitError,
+    RefusedError,
+    SubmititError,
+    UnreachableError,
+)
+from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_jobs, new_token, slug
+from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
+from snakemake_executor_plugin_submitit.submissions import gives_pickle
 
 _LOOK_S = 0.5  # between two looks at the result files
 _CANCEL_LOOK_S = 1.0
@@ -63,6 +71,7 @@ class TrackedJob:
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
     said: str = ""  # the state that the user was shown last
+    lost_s: float | None = None  # when a submission ended without an answer: it may still become a job
 
     def log(self) -> Path:
         """Of the present submission."""
@@ -87,7 +96,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._asked_s = time.monotonic()
         self._trouble = ""
         self._answered = False
-        self._known_rows: dict[str, slurm.QueueRow] | None = None
+        self._known_rows: Mapping[str, slurm.QueueRow] | None = None
+        self._known_s = 0.0  # when they were asked for
+        self._limit = LimitPause()
+        self._limits_said: set[str] = set()
         self._waiting_said = False
 
     # ------------------------------------------------------------------ submission
@@ -121,36 +133,69 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         return TrackedJob(info, _name(job), digest, Submission(slug(_name(job)), "", command, request))
 
     def _submit_or_follow(self, followed: TrackedJob) -> None:
-        """RefusedError; where Slurm cannot be reached the job stays unsubmitted, to be tried again."""
+        """RefusedError; where Slurm cannot take it now the job stays unsubmitted, to be tried again."""
         try:
-            if not self._follows_live_job(followed):
+            if not (
+                self._follows_live_job(followed)
+                or self._may_appear(followed)
+                or self._limit.holds(time.monotonic())
+            ):
                 self._submit(followed)
         except UnreachableError as error:
             self._say_trouble(str(error))
+        except LimitError as error:
+            self._limit.refused(time.monotonic())
+            self._say_limit(followed, str(error))
 
     def _follows_live_job(self, followed: TrackedJob) -> bool:
         if not isinstance(self._cluster, SlurmCluster):
             return False
         if self._known_rows is None:
-            self._known_rows = slurm.queue()
-        if (found := live_job(followed.digest, self._known_rows.values())) is None:
+            self._known_s, self._known_rows = time.monotonic(), slurm.queue()
+        for row, identity in live_jobs(followed.digest, self._known_rows.values()):
+            order = self._order(followed, identity)
+            if not order.folder.exists() and row.state != "COMPLETING":
+                raise RefusedError(_not_ours(row.job_id, order.folder))
+            # With a result it has ended, Slurm is about to notice; without a pickle it runs nothing.
+            if _result_in(order.folder, row.job_id) is None and gives_pickle(order.folder, row.job_id):
+                followed.order = order
+                lost = followed.lost_s is not None
+                how = "sbatch gave no answer, but it was submitted" if lost else "found alive; following it"
+                self._started(followed, row.job_id, how)
+                return True
+        return False
+
+    def _may_appear(self, followed: TrackedJob) -> bool:
+        """Whether a submission without an answer, of which squeue knew no job, may still become one."""
+        if followed.lost_s is None:
             return False
-        row, identity = found
-        del self._known_rows[row.job_id]
-        order = self._order(followed, identity)
-        if read_result(result_file(order.folder, row.job_id)) is not None:
-            return False  # it has ended, Slurm is about to notice
-        followed.order = order
-        self._started(followed, row.job_id, "found alive; following it")
-        return True
+        if self._known_s < followed.lost_s + 2 * slurm.message_timeout_s():
+            return True
+        self._forget(followed)
+        return False
+
+    def _forget(self, followed: TrackedJob) -> None:
+        """A submission that came to nothing. Without its folder a job of it would end at once."""
+        followed.lost_s = None
+        shutil.rmtree(followed.order.folder, ignore_errors=True)
 
     def _submit(self, followed: TrackedJob) -> None:
         with self._submitting:
             if self._cancelling:
                 return
-            followed.order = self._order(followed, JobIdentity(followed.digest, new_token()))
+            token = new_token(followed.digest)
+            followed.order = self._order(followed, JobIdentity(followed.digest, token))
             followed.order.folder.mkdir(parents=True)
-            self._started(followed, self._cluster.submit(followed.order), "submitted")
+            try:
+                job_id = self._cluster.submit(followed.order)
+            except (UnreachableError, KeyboardInterrupt):
+                followed.lost_s = time.monotonic()
+                raise
+            except LimitError:
+                self._forget(followed)
+                raise
+            self._limit.eased()
+            self._started(followed, job_id, "submitted")
 
     def _order(self, followed: TrackedJob, identity: JobIdentity) -> Submission:
         folder = self._settings.folder / followed.order.name / identity.token
@@ -158,7 +203,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         return replace(followed.order, command=command, comment=identity.comment)
 
     def _started(self, followed: TrackedJob, job_id: str, how: str) -> None:
-        followed.job_id, followed.memory, followed.said = job_id, Memory(), ""
+        followed.job_id, followed.memory, followed.said, followed.lost_s = job_id, Memory(), "", None
         followed.info.external_jobid = job_id
         self.logger.info(f"{followed.name}: job {job_id} {how}; log: {followed.log()}")
 
@@ -184,6 +229,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             return None
         snapshot, self._asked = self._asked.result(), None
         self._say_trouble(snapshot.trouble)
+        if snapshot.rows is not None:
+            self._known_s, self._known_rows = self._asked_s, snapshot.rows
         return snapshot
 
     def _interval_s(self) -> float:
@@ -194,7 +241,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _concluded(self, followed: TrackedJob, snapshot: Snapshot | None) -> bool:
         if not followed.job_id:
-            # It could not be submitted: once squeue answers again.
+            # It could not be submitted, or was without an answer: once squeue answers again.
             return snapshot is not None and snapshot.queue is not None and self._resubmitted(followed)
         self._say_state(followed, snapshot)
         followed.memory, verdict = judge(followed.memory, self._sighting(followed, snapshot))
@@ -229,6 +276,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _report(self, followed: TrackedJob, verdict: JobVerdict) -> bool:
         self._followed.pop(id(followed.info), None)
+        self._limit.eased()
         if verdict.kind == "success":
             _remove_pickles(followed)
             self.report_job_success(followed.info)
@@ -254,6 +302,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             self.logger.info("Slurm answers again")
         self._trouble = trouble
         self._answered = self._answered or not trouble
+
+    def _say_limit(self, followed: TrackedJob, limit: str) -> None:
+        """Once for each limit."""
+        if limit not in self._limits_said:
+            self._limits_said.add(limit)
+            self.logger.warning(
+                f"{followed.name}: Slurm takes no more jobs for now ({limit}); each job is submitted when"
+                " that limit allows it. Ctrl-C ends the wait."
+            )
 
     def _say_state(self, followed: TrackedJob, snapshot: Snapshot | None) -> None:
         answer = snapshot.queue_answer(followed.job_id) if snapshot else None
@@ -294,11 +351,26 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
                 time.sleep(_CANCEL_LOOK_S)
 
     def _find_submitted(self) -> None:
-        """A Ctrl-C during sbatch may leave a job whose id was never read."""
-        self._known_rows = None
-        for followed in self._followed.values():
-            if not followed.job_id:
-                self._follows_live_job(followed)
+        """A Ctrl-C during sbatch may leave a job whose id was never read, or that appears a little later."""
+        told = False
+        while True:
+            self._known_rows = None
+            awaited = [one.name for one in self._followed.values() if not one.job_id and self._awaits(one)]
+            if not awaited:
+                return
+            if not told:
+                self.logger.info(
+                    "sbatch gave no answer, so waiting for jobs that may still appear:"
+                    f" {', '.join(awaited)}. Ctrl-C again ends this at once."
+                )
+            told = True
+            time.sleep(_CANCEL_LOOK_S)
+
+    def _awaits(self, followed: TrackedJob) -> bool:
+        try:
+            return not self._follows_live_job(followed) and self._may_appear(followed)
+        except RefusedError:
+            return False  # that job is not ours
 
     def _stop(self, living: Mapping[str, str], told: set[str]) -> None:
         """Each once; but one that waits, because Slurm has just requeued it, may be told again."""
@@ -332,6 +404,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if left := [job_id for job_id, state in self._living().items() if state != "COMPLETING"]:
             ids = " ".join(left)
             self.logger.error(f"jobs that may not have ended: {ids}; run: scancel {ids}{trouble}")
+        if lost := [one.name for one in self._followed.values() if one.lost_s is not None]:
+            self.logger.error(f"sbatch gave no answer for {', '.join(lost)}: look with squeue --me")
 
     def _living(self) -> dict[str, str]:
         """The states of the jobs that have not ended; empty ones where Slurm does not answer."""
@@ -363,7 +437,18 @@ def _log_files(followed: TrackedJob) -> list[Path]:
 
 
 def _result(followed: TrackedJob) -> Result | None:
-    return read_result(result_file(followed.order.folder, followed.job_id))
+    return _result_in(followed.order.folder, followed.job_id)
+
+
+def _result_in(folder: Path, job_id: str) -> Result | None:
+    return read_result(result_file(folder, job_id))
+
+
+def _not_ours(job_id: str, folder: Path) -> str:
+    return (
+        f"job {job_id} does this work already, but its folder {folder} is gone: was the working folder"
+        f" moved, or that one removed? Wait until the job has ended, or run: scancel {job_id}"
+    )
 
 
 def _remove_pickles(followed: TrackedJob) -> None:
