@@ -43,6 +43,7 @@ from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
 from snakemake_executor_plugin_submitit.submissions import gives_pickle
+from snakemake_executor_plugin_submitit.waits import help_for
 
 _LOOK_S = 0.5  # between two looks at the result files
 _CANCEL_LOOK_S = 1.0
@@ -71,6 +72,7 @@ class TrackedJob:
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
     said: str = ""  # the state that the user was shown last
+    helped: str = ""  # what the user was told to do last
     lost_s: float | None = None  # when a submission ended without an answer: it may still become a job
 
     def log(self) -> Path:
@@ -319,7 +321,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         state = f"{answer.state} ({answer.reason})" if answer.reason not in ("", "None") else answer.state
         if state != followed.said:
             self.logger.info(f"{followed.name}: job {followed.job_id} is {state}")
+        elif answer.state == "PENDING":
+            self._say_what_helps(followed, help_for(answer.reason, followed.job_id))
         followed.said = state
+
+    def _say_what_helps(self, followed: TrackedJob, what: str) -> None:
+        """Once, when two answers in a row gave a reason that does not pass by itself."""
+        if what and what != followed.helped:
+            followed.helped = what
+            self.logger.warning(f"{followed.name}: job {followed.job_id} does not start: {what}")
 
     # ------------------------------------------------------------------ the end
 
