@@ -3,6 +3,7 @@
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
     accounting_check,
+    chain_limit,
     partition_checks,
     request_check,
     slurmctld_check,
@@ -15,6 +16,7 @@ __all__ = [
     "CheckResult",
     "PythonNeeds",
     "accounting_check",
+    "chain_limit",
     "fix",
     "folder_checks",
     "interpreter_check",
