@@ -55,7 +55,10 @@ class Command:
         # In debug the process is Snakemake itself, whose signals are its own.
         heard = [] if self.cluster == "debug" else hear_signals()
         code, stop = self._run(heard)
-        return self._end(code, stop).as_plain()
+        end = self._end(code, stop)
+        # Where the result goes; somebody may have removed .snakemake since the start.
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        return end.as_plain()
 
     def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:
         stop = StopForwarder(Path(self.folder) / CANCEL_FILE)

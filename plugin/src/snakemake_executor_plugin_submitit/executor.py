@@ -123,6 +123,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _prepared(self, info: SubmittedJobInfo) -> TrackedJob:
         job = info.job
+        # Each job waits for this folder; somebody may have removed .snakemake since the start.
+        Path(self.tmpdir).mkdir(parents=True, exist_ok=True)
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
         digest = digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
@@ -355,7 +357,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         """A Ctrl-C during sbatch may leave a job whose id was never read; True while one may still appear."""
         self._known_rows = None
         unknown = [followed for followed in self._followed.values() if not followed.job_id]
-        return any([not self._follows_live_job(one) and self._may_appear(one) for one in unknown])  # each
+        late = [one for one in unknown if not self._follows_live_job(one) and self._may_appear(one)]
+        return bool(late)
 
     def _stop(self, living: Mapping[str, str], told: set[str]) -> None:
         """Each once; but one that waits, because Slurm has just requeued it, may be told again."""
