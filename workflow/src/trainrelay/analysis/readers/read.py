@@ -20,7 +20,7 @@ from trainrelay.records import Log
 
 # A further format is one more module and one more entry here.
 FORMATS: tuple[Format, ...] = (MmcvText(), MmcvJson(), MetricLoggerText(), MetricLoggerJson())
-CLAIMS = 3  # lines that settle it
+CLAIMS = 3  # lines that settle it: fewer may be a quotation
 _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
 READS = ", ".join(form.title for form in FORMATS)
 
@@ -70,5 +70,6 @@ def detect(path: Path) -> Format | None:
 def _unknown(path: Path) -> str:
     shown = (f"`{clean(line, _LINE_CHARS)}`" for line in source.lines(path) if line.strip())
     first = " | ".join(islice(shown, _SHOWN))
-    what = f"it begins: {first}; {source.how(READS)}" if first else source.how(READS)
+    begins = f"it begins: {first}; {source.how(READS)}; if this is it, its numbers cannot be read"
+    what = begins if first else source.how(READS)
     return f"{path}: {'has no line of a known format' if path.stat().st_size else 'is empty'}; {what}"
