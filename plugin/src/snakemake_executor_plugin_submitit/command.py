@@ -56,7 +56,7 @@ class Command:
         heard = [] if self.cluster == "debug" else hear_signals()
         code, stop = self._run(heard)
         end = self._end(code, stop)
-        # Where the result goes; somebody may have removed .snakemake since the start.
+        # Where the result goes; .snakemake may have been removed since the start.
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         return end.as_plain()
 

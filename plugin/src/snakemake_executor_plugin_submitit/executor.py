@@ -67,7 +67,7 @@ class TrackedJob:
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
     said: str = ""  # the state that the user was shown last
-    helped: str = ""  # what the user was told to do last
+    helped: str = ""  # the advice that the user was shown last
     lost_s: float | None = None  # when a submission ended without an answer: it may still become a job
 
     def log(self) -> Path:
@@ -123,7 +123,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _prepared(self, info: SubmittedJobInfo) -> TrackedJob:
         job = info.job
-        # Each job waits for this folder; somebody may have removed .snakemake since the start.
+        # Each job waits for this folder; .snakemake may have been removed since the start.
         Path(self.tmpdir).mkdir(parents=True, exist_ok=True)
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
@@ -339,7 +339,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._end_now()
 
     def _save_and_end(self) -> None:
-        """Known jobs are told before anything is asked: Slurm may be ending this controller, too."""
+        """Known jobs are stopped before anything is asked: Slurm may be ending this controller, too."""
         end_s = time.monotonic() + self._settings.signal_delay_s
         living, told, late = dict.fromkeys(self._job_ids(), ""), set[str](), True
         while (living or late) and time.monotonic() < end_s:

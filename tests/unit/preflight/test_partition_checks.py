@@ -8,7 +8,7 @@ import pytest
 
 from snakemake_executor_plugin_submitit.gpus import Gpus
 from trainrelay.config import Resources, Site
-from trainrelay.preflight.cluster import chain_limit, partition_checks
+from trainrelay.preflight.cluster import chain_limit, conf_check, partition_checks
 from trainrelay.slurm import Node, Partition, Request, request_of
 
 ASKED = Request(Gpus(8, "a40"), 40, mem_mb=240_000, runtime_min=10080, partition="gpu")
@@ -137,3 +137,9 @@ def test_the_time_of_a_chain_is_the_sum_of_its_trainings(
     asked = [replace(ASKED, partition=partition, runtime_min=one) for one in runtimes_min]
     found = chain_limit(asked, (GPU, SHORT))
     assert found.startswith(said) if said else found == ""
+
+
+def test_a_configuration_that_the_official_executor_does_not_pass_on_is_told() -> None:
+    (found,) = conf_check({"SLURM_CONF": "/opt/slurm.conf"})
+    assert found.line().startswith("note  SLURM_CONF is /opt/slurm.conf, and jobs of --profile slurm-native")
+    assert conf_check({}) == conf_check({"SLURM_CONF": "/etc/slurm/slurm.conf"}) == []

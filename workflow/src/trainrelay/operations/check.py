@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from trainrelay.preflight import (
     PythonNeeds,
     accounting_check,
     chain_limit,
+    conf_check,
     fix,
     folder_checks,
     interpreter_check,
@@ -118,6 +120,7 @@ def _slurm_checks(
         yield "", note("the other checks of Slurm are left out")
         return
     yield "", accounting_check()
+    yield from (("", found) for found in conf_check(os.environ))
     try:
         known, machines = partitions(), nodes()
     except SlurmError as error:

@@ -4,6 +4,7 @@ from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
     accounting_check,
     chain_limit,
+    conf_check,
     partition_checks,
     request_check,
     slurmctld_check,
@@ -17,6 +18,7 @@ __all__ = [
     "PythonNeeds",
     "accounting_check",
     "chain_limit",
+    "conf_check",
     "fix",
     "folder_checks",
     "interpreter_check",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Node, Partition, Request, could_start, ping, try_accounting
 
+_SYSTEM_CONF = Path("/etc/slurm/slurm.conf")  # where Slurm's commands look without SLURM_CONF
 _SHOWN_KINDS = 6  # fit into one sentence
 
 
@@ -31,6 +33,15 @@ def accounting_check() -> CheckResult:
     except SlurmError as error:
         return note(f"no accounting ({error}); jobs are followed with squeue and their result files alone")
     return ok("Slurm's accounting answers (sacct)")
+
+
+def conf_check(environment: Mapping[str, str]) -> list[CheckResult]:
+    """Whether the official executor's jobs find Slurm's configuration: it keeps SLURM_CONF from them."""
+    conf = environment.get("SLURM_CONF", "")
+    if not conf or Path(conf).resolve() == _SYSTEM_CONF.resolve():
+        return []
+    what = f"SLURM_CONF is {conf}, and jobs of --profile slurm-native would look for {_SYSTEM_CONF} instead"
+    return [note(f"{what}: use --profile slurm")]
 
 
 def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
