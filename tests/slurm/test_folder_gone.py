@@ -44,3 +44,19 @@ def test_and_the_controller_killed(toy: Toy) -> None:
     print(toy.said())
     assert toy.job_ids() == [str(job)]
     assert status != 0
+
+
+def test_a_moved_folder_and_its_live_job(toy: Toy) -> None:
+    """Nothing is trained beside it, and the sentence says what to run."""
+    inside = toy.folder / "inside"
+    inside.mkdir()
+    toy.folder = inside
+    controller = toy.write().start()
+    job = toy.first_training()
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.wait()
+    toy.folder = inside.rename(inside.with_name("moved"))
+    toy.unlock()
+    assert toy.run() != 0
+    assert toy.job_ids() == [str(job)]
+    assert f"job {job} does this work already; it was submitted from {inside}, which is gone" in toy.said()

@@ -57,7 +57,8 @@ class Command:
         code, stop = self._run(heard)
         end = self._end(code, stop)
         # Where the result goes; .snakemake may have been removed since the start.
-        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        if Path(self.workdir).is_dir():  # not moved
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
         return end.as_plain()
 
     def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:

@@ -7,9 +7,10 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,20 @@ from snakemake_executor_plugin_submitit.clusters import (
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
-from snakemake_executor_plugin_submitit.errors import LimitError, SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_jobs, new_token, slug
+from snakemake_executor_plugin_submitit.errors import (
+    LimitError,
+    RefusedError,
+    SubmititError,
+    UnreachableError,
+)
+from snakemake_executor_plugin_submitit.identity import (
+    JobIdentity,
+    digest_of,
+    jobs_of_other_folders,
+    live_jobs,
+    new_token,
+    slug,
+)
 from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
 from snakemake_executor_plugin_submitit.resources import request_of
@@ -127,7 +140,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         Path(self.tmpdir).mkdir(parents=True, exist_ok=True)
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
-        digest = digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
+        digest = _digest_of(job, workdir)
         command = Command(self.format_job_exec(job), workdir, "", self._settings.cluster)
         return TrackedJob(info, _name(job), digest, Submission(slug(_name(job)), "", command, request))
 
@@ -159,7 +172,19 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
                 how = "sbatch gave no answer, but it was submitted" if lost else "found alive; following it"
                 self._started(followed, row.job_id, how)
                 return True
+        if not self._cancelling:
+            self._refuse_beside_moved(followed, self._known_rows.values())
         return False
+
+    def _refuse_beside_moved(self, followed: TrackedJob, rows: Iterable[slurm.QueueRow]) -> None:
+        """Its processes are in this folder now, whatever the folder is called."""
+        digest_in, workdir = partial(_digest_of, followed.info.job), followed.order.command.workdir
+        for job_id, other in jobs_of_other_folders(digest_in, workdir, str(self._settings.folder), rows):
+            if not Path(other).exists():
+                raise RefusedError(
+                    f"job {job_id} does this work already; it was submitted from {other}, which is gone: was"
+                    f" it moved here? Wait until the job has ended, or run: scancel {job_id}"
+                )
 
     def _may_appear(self, followed: TrackedJob) -> bool:
         """Whether a submission without an answer, of which squeue knew no job, may still become one."""
@@ -417,6 +442,10 @@ def _name(job: Any) -> str:
     wildcards = getattr(job, "wildcards_dict", None) or {}
     named = ",".join(f"{key}={value}" for key, value in wildcards.items())
     return f"{job.name}[{named}]" if named else str(job.name)
+
+
+def _digest_of(job: Any, workdir: str) -> str:
+    return digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
 
 
 def _log_files(followed: TrackedJob) -> list[Path]:
