@@ -39,7 +39,7 @@ PARTS: dict[str, set[str]] = {
     "dag": {"config", "slurm", "system", "training"},
     "preflight": {"config", "slurm", "trainers"},
     "report": {"analysis"},
-    "supervise": {"checkpoint", "progress_lines", "system", "trainers", "training"},
+    "supervise": {"checkpoint", "progress_lines", "slurm", "system", "trainers", "training"},
     "watching": {"config", "supervise", "trainers", "training"},
     "operations": {
         "analysis",
@@ -59,7 +59,10 @@ PARTS: dict[str, set[str]] = {
 VIEWS = {"cli", "__main__", "__init__"}  # these may import everything, and nobody imports them
 
 # What the Snakefile imports is parsed again by every job, so these stay out of it.
-HEAVY = {"torch", "mmcv", "cv2", "numpy", "pandas", "matplotlib", "submitit", "rich", "snakemake"}
+HEAVY = {
+    *("torch", "mmcv", "cv2", "numpy", "pandas", "matplotlib", "submitit", "rich"),
+    *("snakemake", "snakemake_interface_common", "snakemake_interface_executor_plugins"),
+}
 LATE = HEAVY - {"numpy", "rich"}  # stay out of `trainrelay --help` too
 
 # Put together here, so that this file does not hold them itself.
@@ -289,6 +292,56 @@ def test_no_child_process_is_started_through_a_shell() -> None:
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in shells, f"{path}:{node.lineno}"
                 assert not any(key.arg == "shell" for key in node.keywords), f"{path}:{node.lineno}"
+
+
+PLUGIN = ROOT / "plugin/src/snakemake_executor_plugin_submitit"
+SLURM_COMMANDS = {
+    *("sbatch", "srun", "salloc", "squeue", "sacct", "sacctmgr", "scancel", "scontrol", "sinfo"),
+    *("sprio", "sstat", "sattach", "sbcast", "sdiag", "sshare"),
+}
+# The launcher's own command line, which starts a training on several nodes.
+LAUNCHER = LIBRARY / "trainers/torchrun.py"
+
+
+def test_only_the_room_slurm_and_the_plugin_call_slurms_commands() -> None:
+    """There one function starts them all, with a deadline and without a user's SQUEUE_PARTITION."""
+    others = [path for path in modules() if part_of(path) != "slurm" and path != LAUNCHER]
+    begun = [f"{path.relative_to(LIBRARY)}:{node.lineno}" for path in others for node in commands_of(path)]
+    assert not begun, "ask through trainrelay.slurm"
+    starters = [path for path in LIBRARY.glob("slurm/*.py") if "subprocess" in path.read_text()]
+    assert not starters, "slurm/ asks through the plugin's slurm.ask"
+
+
+def commands_of(path: Path) -> Iterator[ast.List | ast.Tuple]:
+    """Word lists that begin with a command of Slurm."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.List | ast.Tuple) and node.elts:
+            first = node.elts[0]
+            if isinstance(first, ast.Constant) and first.value in SLURM_COMMANDS:
+                yield node
+
+
+def test_one_place_reads_the_job_that_a_process_is_part_of() -> None:
+    """SLURM_JOB_ID and the number of restarts; everybody else asks own_run."""
+    readers = {
+        path.name
+        for path in [*modules(), *PLUGIN.glob("*.py")]
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Constant) and node.value in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")
+    }
+    assert readers == {"environment.py"}
+
+
+def test_the_plugins_modules_are_imported_where_slurm_is_at_home() -> None:
+    """By slurm/, and by site.yaml's model, which knows the options that the plugin refuses."""
+    package = PLUGIN.name
+    importers = {
+        path.relative_to(LIBRARY).as_posix()
+        for path in modules()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package
+    }
+    assert {name for name in importers if not name.startswith("slurm/")} == {"config/site.py"}
 
 
 # ---------------------------------------------------------------------- files

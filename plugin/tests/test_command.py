@@ -52,7 +52,7 @@ sys.exit(int(sys.argv[1]))
 
 SQUEUE = """\
 #!/bin/sh
-[ "$*" = "--noheader --states=all --Format=State:.30,RestartCnt:.12 --jobs 7" ] || exit 9
+[ "$*" = "--noheader --states=all --Format=State:.30,RestartCnt:.12,Reason:.40 --jobs 7" ] || exit 9
 cat standing
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_submitit import slurm
+from snakemake_executor_plugin_submitit.environment import OwnRun, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
 
 ALLOCATION = {
@@ -44,12 +45,46 @@ def test_a_cancelled_job_is_cancelled_by_whomever() -> None:
 
 
 def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQUEUE_PARTITION would; SLURM_CONF must stay."""
-    row = line("1", "RUNNING", "${SQUEUE_PARTITION-none}", "n", "$SLURM_CONF", "", "")
+    """SQUEUE_PARTITION would; SLURM_CONF must stay, and what a step of the job around needs."""
+    of_tools = "SBATCH_|SALLOC_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|SINFO_|SCONTROL_|SLURM_TIME"
+    row = line("1", "RUNNING", f'$(env | grep -cE "^({of_tools})")', "$SLURM_JOB_ID", "$SLURM_CONF", "", "")
     fake(tmp_path, monkeypatch, "squeue", f'echo "{row}"')
-    monkeypatch.setenv("SQUEUE_PARTITION", "cpu")
-    monkeypatch.setenv("SLURM_CONF", "conf")
-    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "none", "n", "conf", "", "")
+    for prefix in of_tools.removesuffix("|SLURM_TIME").split("|"):
+        monkeypatch.setenv(f"{prefix}PARTITION", "cpu")
+    for name, value in {"SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "conf", "SLURM_JOB_ID": "7"}.items():
+        monkeypatch.setenv(name, value)
+    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "")
+
+
+def test_all_that_a_command_prints_is_the_answer_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sbatch --test-only` answers on standard error. Its input is the text given."""
+    fake(tmp_path, monkeypatch, "sbatch", "read -r line; echo $line; echo to start at >&2")
+    assert slurm.ask(["sbatch"], text="a b\n") == "a b\n"
+    assert slurm.ask(["sbatch"], text="a b\n", errors_too=True) == "a b\nto start at\n"
+
+
+def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, monkeypatch, "squeue", "exec sleep 600")
+    with pytest.raises(UnreachableError, match=r"squeue gave no answer within 0.2 s"):
+        slurm.queue(deadline_s=0.2)
+
+
+def test_a_failure_is_one_bounded_sentence_without_escapes() -> None:
+    """The last line tells what, those before it why."""
+    said = "sbatch: error: \x1b[31mwhy\nallocation failure: what\n"
+    assert str(slurm.failure("sbatch", said)) == "what;  [31mwhy"
+    assert len(str(slurm.failure("sbatch", "x" * 10000))) == 300
+
+
+def test_a_run_is_known_by_its_job_and_how_many_times_that_was_requeued() -> None:
+    """The number of restarts is absent in a job's first run; what is no number is no job."""
+    first = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "gpu[03-04]"}
+    assert own_run(first) == OwnRun("17", 0, "gpu[03-04]")
+    assert own_run({**first, "SLURM_RESTART_COUNT": "2"}).restarts == 2
+    for job in ("", "x", "1;2", "-1", "٣", "9" * 19):
+        assert own_run({"SLURM_JOB_ID": job}) == OwnRun("", 0, "")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +129,7 @@ def test_a_limit_on_jobs_passes(limit: str) -> None:
     """Slurm's names of all five, in the line before the one that would be a refusal."""
     error = slurm.failure("sbatch", f"sbatch: error: {limit}\n{POLICY}\n")
     assert type(error) is LimitError
-    assert str(error) == limit
+    assert str(error) == f"Slurm takes no more jobs for now ({limit})"
 
 
 @pytest.mark.parametrize("limit", ["QOSMaxWallDurationPerJobLimit", "QOSMaxGRESPerJob", ""])
@@ -127,7 +162,7 @@ def test_a_command_that_is_missing_or_fails_says_nothing_about_jobs(
     with pytest.raises(UnreachableError, match="whatever"):
         slurm.queue()
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
-    with pytest.raises(UnreachableError, match="squeue did not answer"):
+    with pytest.raises(UnreachableError, match="squeue cannot be started"):
         slurm.queue()
 
 
@@ -147,3 +182,9 @@ def test_an_allocation_is_not_handed_on_to_a_job_that_is_submitted_in_it(
 def test_a_users_defaults_outside_of_an_allocation_stay() -> None:
     """SBATCH_ACCOUNT in a login shell is meant."""
     assert slurm.inherited({"SBATCH_ACCOUNT": "me", "SLURM_CONF": "conf"}) == set()
+
+
+def test_of_an_allocation_stays_where_slurm_is_configured_and_outside_of_one_a_users_devices() -> None:
+    assert scrubbed({**ALLOCATION, "SLURM_CONF": "c", "HOME": "/h"}) == {"SLURM_CONF": "c", "HOME": "/h"}
+    login = {"SBATCH_ACCOUNT": "me", "SQUEUE_FORMAT": "%i", "SLURM_CONF": "c", "CUDA_VISIBLE_DEVICES": "1"}
+    assert scrubbed(login) == {"SLURM_CONF": "c", "CUDA_VISIBLE_DEVICES": "1"}

@@ -11,9 +11,8 @@ import pytest
 from slurm.rig import Rig
 from support.project import Project, make_project
 from trainrelay.config import Resources, Site
-from trainrelay.preflight import node_request, partition_checks, request_check
-from trainrelay.slurm import nodes, partitions
-from trainrelay.slurm.flags import sbatch_flags
+from trainrelay.preflight import partition_checks, request_check
+from trainrelay.slurm import nodes, partitions, request_of, sbatch_flags
 
 
 @pytest.fixture
@@ -68,9 +67,9 @@ def _live(rig: Rig) -> list[str]:
             {"partition": "gpuu"},
             "there is no partition gpuu; set it (resources.partition, site.yaml) to one of:",
         ),
-        ({"account": "nobody"}, "Slurm refuses the request (sbatch: Invalid account or account/partition"),
-        ({"qos": "none"}, "Slurm refuses the request (sbatch: Invalid qos specification)"),
-        ({"constraint": "x"}, "Slurm refuses the request (sbatch: Invalid feature specification)"),
+        ({"account": "nobody"}, "Slurm refuses the request (Invalid account or account/partition"),
+        ({"qos": "none"}, "Slurm refuses the request (Invalid qos specification)"),
+        ({"constraint": "x"}, "Slurm refuses the request (Invalid feature specification)"),
         ({"mem_gb": 257.0}, "the nodes of partition gpu have 64 cores and 256000 MB at most"),
         ({"nodes": 3, "partition": "both"}, "partition both has 2 nodes with 8 x a40, 3 asked for"),
     ],
@@ -82,7 +81,7 @@ def test_what_it_has_not_is_to_be_problems(
         monkeypatch.setenv(name, value)
     asked = Resources(**{"gpu": 8, "gpu_model": "a40", "runtime_min": 15, **resources})
     found = [
-        *partition_checks(node_request(asked, Site(), 2), partitions(), nodes()),
+        *partition_checks(request_of(asked, Site(), 2), partitions(), nodes()),
         request_check(sbatch_flags(asked, Site(), 2), datetime.now()),
     ]
     problems = [one.line() for one in found if one.kind == "fix"]
@@ -106,6 +105,5 @@ def test_the_plan_says_when_each_stage_could_start(clean_rig: Rig, project: Proj
         clean_rig.scancel(str(busy))
     asks(project, account="nobody")
     assert (
-        "when     Slurm refuses the request: sbatch: Invalid account"
-        in project.trainrelay("plan", "--when").stdout
+        "when     Slurm refuses the request: Invalid account" in project.trainrelay("plan", "--when").stdout
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import shutil
 import signal
 import threading
@@ -181,16 +182,13 @@ class SlurmCluster:
     def _why_not(self, order: Submission, error: SubmititError) -> Exception:
         if not isinstance(error, RefusedError):
             return error
-        flags = sbatch_flags(order.request, self._options(order.request))
-        return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {flags}")
-
-    def _options(self, request: Request) -> dict[str, str | bool]:
-        return sbatch_options(request, request.gpu_dialect or self._settings.gpu_dialect)
+        flags = sbatch_flags(order.request, self._settings.gpu_dialect, self._settings.signal_delay_s)
+        return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {shlex.join(flags)}")
 
     def _parameters(self, order: Submission) -> dict[str, Any]:
         delay_s = self._settings.signal_delay_s
         named = submitit_parameters(order.request, order.name, order.comment, delay_s)
-        options = self._options(order.request)
+        options = sbatch_options(order.request, self._settings.gpu_dialect)
         setup = checked_setup([*self._settings.setup, *filter(None, [order.request.setup])])
         return {**named, "additional_parameters": options, "setup": setup}
 

@@ -18,9 +18,11 @@ from types import FrameType
 from typing import Literal
 
 from snakemake_executor_plugin_submitit import slurm
+from snakemake_executor_plugin_submitit.environment import own_run
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
 from snakemake_executor_plugin_submitit.results import Result
+from snakemake_executor_plugin_submitit.status import RUNNING
 
 CANCEL_FILE = "cancel"
 """In the job's folder: its controller requests its end, without a requeue."""
@@ -66,7 +68,7 @@ class Command:
 
     def _end(self, code: int, stop: StopForwarder) -> Result:
         own = self._standing() if code else None
-        match decide(code, bool(stop.heard), stop.cancelled, own, _restarts()):
+        match decide(code, bool(stop.heard), stop.cancelled, own, own_run(os.environ).restarts):
             case "done":
                 return Result("done", "")
             case "cancelled":
@@ -83,7 +85,7 @@ class Command:
         if self.cluster != "slurm":
             return None
         try:
-            return slurm.standing(os.environ["SLURM_JOB_ID"])
+            return slurm.standing(own_run(os.environ).job_id)
         except UnreachableError as error:
             _say(str(error))
             return None
@@ -95,7 +97,7 @@ class Command:
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:
-            _requeue_once_reachable(os.environ["SLURM_JOB_ID"])
+            _requeue_once_reachable(own_run(os.environ).job_id)
         except RefusedError as error:
             return Result("interrupted", f"{why}, and Slurm does not requeue it: {error}")
         _say(f"{why}; requeued")
@@ -114,7 +116,7 @@ def decide(
         return "cancelled"
     if not stopped:
         return "failed"
-    if own is not None and own.state not in ("RUNNING", "SUSPENDED", "STOPPED"):
+    if own is not None and own.state not in RUNNING:
         return "leave"  # Slurm is ending it: by scancel, or it requeues the job itself
     return "requeue"
 
@@ -183,10 +185,6 @@ def _requeue_once_reachable(job_id: str) -> None:
         except UnreachableError as error:
             _say(f"{error}; retrying")
             time.sleep(_AGAIN_S)
-
-
-def _restarts() -> int:
-    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 def _remove_torn_results(folder: Path) -> None:

@@ -36,7 +36,7 @@ _SHORT = {
 _FLAGS = {"hold", "no-kill"}  # short options that take no value
 
 # Options that this executor sets itself, and what their value belongs to instead.
-_ELSEWHERE = {
+ELSEWHERE = {
     "account": "the resource slurm_account",
     "constraint": "the resource constraint",
     "cpus-per-task": "the resource cpus_per_task",
@@ -52,7 +52,7 @@ _ELSEWHERE = {
     "time": "the resource runtime, in minutes",
     "signal": "--submitit-signal-delay-s; the signal itself is this executor's own",
 }
-_OURS = {
+OURS = {
     "array", "chdir", "clusters", "comment", "error", "job-name", "ntasks", "ntasks-per-gpu",
     "ntasks-per-node", "open-mode", "output", "parsable", "wait", "wrap",
 }  # fmt: skip
@@ -64,10 +64,17 @@ def extra_options(given: str) -> dict[str, str | bool]:
     `given`: a printable line.
     """
     try:
-        words = shlex.split(given)
+        return {name: _allowed(name, value) for name, value in options(given)}
+    except RequestError as error:
+        raise RequestError(f"slurm_extra: {error}") from None
+
+
+def options(given: str) -> list[tuple[str, str | bool]]:
+    """The options of a line in their order, allowed or not; RequestError for what is none."""
+    try:
+        return list(_pairs(shlex.split(given)))
     except ValueError as error:
-        raise RequestError(f"slurm_extra={given!r} cannot be read as options: {error}") from None
-    return {name: _allowed(name, value) for name, value in _pairs(words)}
+        raise RequestError(f"{given!r} cannot be read as options: {error}") from None
 
 
 def _pairs(words: list[str]) -> Iterator[tuple[str, str | bool]]:
@@ -88,12 +95,12 @@ def _option(word: str) -> tuple[str, str | None]:
         return name, value if equals else None
     if word.startswith("-") and word[1:2] in _SHORT:
         return _SHORT[word[1]], word[2:] or None
-    raise RequestError(f"slurm_extra: {word} is not an option of sbatch: write it as --NAME=VALUE")
+    raise RequestError(f"{word} is not an option of sbatch: write it as --NAME=VALUE")
 
 
 def _allowed(name: str, value: str | bool) -> str | bool:
-    if name in _ELSEWHERE:
-        raise RequestError(f"slurm_extra: --{name} is set elsewhere: use {_ELSEWHERE[name]}")
-    if name in _OURS:
-        raise RequestError(f"slurm_extra: --{name} is set by this executor: leave it out")
+    if name in ELSEWHERE:
+        raise RequestError(f"--{name} is set elsewhere: use {ELSEWHERE[name]}")
+    if name in OURS:
+        raise RequestError(f"--{name} is set by this executor: leave it out")
     return value

@@ -11,6 +11,7 @@ from snakemake_executor_plugin_submitit.extra import extra_options
 from snakemake_executor_plugin_submitit.gpus import GpuDialect, Gpus, dialect_of, gpus_of
 from snakemake_executor_plugin_submitit.values import count, text
 
+SIGNAL_DELAY_S = 120  # unless a setting says otherwise
 _LEAST_DELAY_S = 10
 
 
@@ -92,25 +93,34 @@ def delay_within(runtime_min: int | None, signal_delay_s: int) -> int:
 
 
 def sbatch_options(request: Request, dialect: GpuDialect) -> dict[str, str | bool]:
-    """The other options of sbatch, long and without dashes."""
-    gpu_flags = request.gpus.flags(dialect)
+    """The other options of sbatch, long and without dashes; `dialect`: where the job names none."""
+    gpu_flags = request.gpus.flags(request.gpu_dialect or dialect)
     plain: dict[str, str | bool] = {
         "partition": request.partition,
         "account": request.account,
         "qos": request.qos,
         **gpu_flags,
         "constraint": _both(request.constraint, gpu_flags.get("constraint", "")),
-        "mem": f"{request.mem_mb}M" if request.mem_mb is not None else "",
+        "mem": f"{request.mem_mb}M" if request.mem_mb else "" if request.mem_mb is None else "0",
         "mem-per-cpu": f"{request.mem_mb_per_cpu}M" if request.mem_mb_per_cpu else "",
         "requeue": "no-requeue" not in request.extra,
     }
     return {**{name: value for name, value in plain.items() if value}, **request.extra}
 
 
-def sbatch_flags(request: Request, options: Mapping[str, str | bool]) -> str:
-    """The same as you would type them, for a sentence."""
-    asked = {"nodes": str(request.nodes), "time": str(request.runtime_min or ""), **options}
-    return " ".join(
+def sbatch_flags(
+    request: Request, dialect: GpuDialect, signal_delay_s: int = SIGNAL_DELAY_S
+) -> tuple[str, ...]:
+    """The same with submitit's own, as you would type them; without what names a job and its files."""
+    asked: dict[str, str | bool | int | None] = {
+        "nodes": request.nodes,
+        "ntasks-per-node": 1,
+        "cpus-per-task": request.cpus_per_task,
+        "time": request.runtime_min,
+        "signal": f"USR2@{delay_within(request.runtime_min, signal_delay_s)}",
+        **sbatch_options(request, dialect),
+    }
+    return tuple(
         f"--{name}" if value is True else f"--{name}={value}" for name, value in asked.items() if value
     )
 

@@ -10,6 +10,7 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from snakemake_executor_plugin_submitit.errors import RequestError
 from snakemake_executor_plugin_submitit.gpus import GpuDialect
+from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S
 
 _CLUSTERS = ("slurm", "local", "debug")
 _DIALECTS = get_args(GpuDialect)
@@ -35,7 +36,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # the inter
         metadata=_help("Folder for job logs and results, seen by all nodes."),
     )
     signal_delay_s: Optional[int] = field(
-        default=120,
+        default=SIGNAL_DELAY_S,
         metadata=_help("How many seconds before its time limit a job is warned, so that it can save."),
     )
     poll_interval_s: Optional[int] = field(
@@ -75,7 +76,7 @@ def checked(given: ExecutorSettings) -> Settings:
     return Settings(
         cluster=_one_of("cluster", given.cluster or "slurm", _CLUSTERS),
         folder=Path(given.folder or ".snakemake/submitit").expanduser().absolute(),
-        signal_delay_s=_at_least("signal-delay-s", given.signal_delay_s, 120, 10),
+        signal_delay_s=_at_least("signal-delay-s", given.signal_delay_s, SIGNAL_DELAY_S, 10),
         poll_interval_s=_at_least("poll-interval-s", given.poll_interval_s, 15, 1),
         gpu_dialect=cast(GpuDialect, _one_of("gpu-dialect", given.gpu_dialect or "gres", _DIALECTS)),
         setup=tuple((given.setup or "").splitlines()),

@@ -6,13 +6,15 @@ import functools
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from snakemake_executor_plugin_submitit.environment import for_asking, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
 
-_TIMEOUT_S = 90
+_DEADLINE_S = 90.0
+_LONGEST_CHARS = 300
 _SEPARATOR = "\x1f"  # paths and comments may hold anything else
 _QUEUE_COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command")
 _QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
@@ -48,8 +50,8 @@ class QueueRow:
     reason: str
     nodes: str
     comment: str
-    output: str
-    script: str
+    output: str = ""
+    script: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class OwnStatus:
 
     state: str
     restarts: int
+    reason: str = ""
 
 
 def parse_queue(output: str) -> dict[str, QueueRow]:
@@ -74,48 +77,51 @@ def parse_accounting(output: str) -> dict[str, str]:
 
 def parse_standing(output: str) -> OwnStatus | None:
     """None for a job that squeue does not list."""
-    words = output.split()
+    words = output.split(maxsplit=2)
     if len(words) < 2 or not words[1].isdigit():
         return None
-    return OwnStatus(words[0], int(words[1]))
+    return OwnStatus(words[0], int(words[1]), words[2].strip() if len(words) > 2 else "")
 
 
-def queue() -> dict[str, QueueRow]:
-    """Every job of this user, by id, the ones that ended a while ago among them. UnreachableError."""
-    return parse_queue(_ask(["squeue", "--me", "--noheader", "--states=all", f"--Format={_QUEUE_FORMAT}"]))
+def queue(of: str = "--me", deadline_s: float = _DEADLINE_S) -> dict[str, QueueRow]:
+    """Every job of this user, by id, the ones that ended a while ago among them. UnreachableError.
+
+    `of`: the option of squeue that says which jobs instead.
+    """
+    command = ["squeue", of, "--noheader", "--states=all", f"--Format={_QUEUE_FORMAT}"]
+    return parse_queue(ask(command, deadline_s=deadline_s))
 
 
-def accounting(job_ids: Iterable[str]) -> dict[str, str]:
+def accounting(job_ids: Iterable[str], deadline_s: float = _DEADLINE_S) -> dict[str, str]:
     """The states that the accounting database knows. UnreachableError, also if there is none."""
     ids = ",".join(sorted(job_ids))
-    columns = "--format=JobIDRaw,State"
-    return parse_accounting(_ask(["sacct", "-X", "--noheader", "--parsable2", columns, "--jobs", ids]))
+    command = ["sacct", "-X", "--noheader", "--parsable2", "--format=JobIDRaw,State", "--jobs", ids]
+    return parse_accounting(ask(command, deadline_s=deadline_s))
 
 
-def standing(job_id: str) -> OwnStatus | None:
+def standing(job_id: str, deadline_s: float = _DEADLINE_S) -> OwnStatus | None:
     """How Slurm sees a job. UnreachableError."""
-    columns = "--Format=State:.30,RestartCnt:.12"
+    columns = "--Format=State:.30,RestartCnt:.12,Reason:.40"
     command = ["squeue", "--noheader", "--states=all", columns, "--jobs", job_id]
-    return parse_standing(_ask(command))
+    return parse_standing(ask(command, deadline_s=deadline_s))
 
 
-def cancel(job_ids: Iterable[str], *options: str) -> None:
-    """scancel, without an error for jobs that have ended already. UnreachableError."""
-    ids = sorted(job_ids)
-    if ids:
-        _ask(["scancel", "--quiet", *options, *ids])
+def cancel(ids: Iterable[str], *options: str, deadline_s: float = _DEADLINE_S) -> None:
+    """scancel of jobs or steps, without an error for those that have ended already. UnreachableError."""
+    if given := sorted(ids):
+        ask(["scancel", "--quiet", *options, *given], deadline_s=deadline_s)
 
 
 def put_comment(job_id: str, comment: str) -> None:
     """RefusedError, UnreachableError."""
-    _ask(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
+    ask(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
 
 
 @functools.cache
 def message_timeout_s() -> int:
     """How long Slurm's commands wait for an answer; Slurm's default if it is not shown. UnreachableError."""
     try:
-        shown = re.search(r"^MessageTimeout\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
+        shown = re.search(r"^MessageTimeout\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.MULTILINE)
     except RefusedError:
         shown = None
     return int(shown[1]) if shown else 10
@@ -123,41 +129,53 @@ def message_timeout_s() -> int:
 
 def requeue(job_id: str) -> None:
     """RefusedError if Slurm does not let this job be requeued; UnreachableError."""
-    _ask(["scontrol", "requeue", job_id])
+    ask(["scontrol", "requeue", job_id])
 
 
-def _ask(command: list[str]) -> str:
+def ask(
+    command: Sequence[str],
+    *,
+    text: str = "",
+    deadline_s: float = _DEADLINE_S,
+    outside: bool = False,
+    errors_too: bool = False,
+) -> str:
+    """What a command of Slurm prints, with its standard error behind it if asked for; `text` is its input.
+
+    `outside`: as if no job were around this process. RefusedError; UnreachableError, also at the deadline.
+    """
+    env = scrubbed(os.environ) if outside else for_asking(os.environ)
     try:
         asked = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False,
-            env=_without_defaults(os.environ), stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UnreachableError(f"{command[0]} did not answer: {error}") from None
+            list(command), input=text.encode(), capture_output=True, timeout=deadline_s, check=False, env=env
+        )
+    except subprocess.TimeoutExpired:
+        raise UnreachableError(f"{command[0]} gave no answer within {deadline_s:g} s") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a surrogate in a word
+        raise UnreachableError(f"{command[0]} cannot be started: {error}") from None
+    said, errors = (told.decode(errors="replace") for told in (asked.stdout, asked.stderr))
     if asked.returncode:
-        raise failure(command[0], asked.stderr)
-    return asked.stdout
+        raise failure(command[0], errors or said)
+    return said + errors if errors_too else said
 
 
 def failure(program: str, stderr: str) -> RefusedError | LimitError | UnreachableError:
     """What a failed command of Slurm meant; its last line says it, the lines before why."""
-    lines = [_plain(program, line) for line in stderr.splitlines() if line.strip()]
-    said = "; ".join(reversed(lines[-3:])) or "no reason given"
+    lines = [line for line in (_plain(program, line) for line in stderr.splitlines()) if line]
+    said = "; ".join(reversed(lines[-3:]))[:_LONGEST_CHARS] or "no reason given"
     if program not in {"scontrol", "sbatch"}:
         return UnreachableError(f"{program} failed: {said}")
     if limit := _JOB_LIMIT.search(said):
-        return LimitError(limit[0])
+        return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
     known = any(sign in said.lower() for sign in _UNREACHABLE)
     return UnreachableError(f"{program}: {said}") if known else RefusedError(said)
 
 
 def _plain(program: str, line: str) -> str:
-    return line.strip().removeprefix(f"{program}: ").removeprefix("error: ")
-
-
-def _without_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """A user's SQUEUE_PARTITION or SACCT_FORMAT would hide jobs or change columns."""
-    return {key: value for key, value in environment.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
+    printable = "".join(char if char.isprintable() else " " for char in line).strip()
+    for prefix in (f"{program}: ", "error: ", "fatal: ", "allocation failure: "):
+        printable = printable.removeprefix(prefix)
+    return printable
 
 
 def inherited(environment: Mapping[str, str]) -> set[str]:
@@ -165,10 +183,7 @@ def inherited(environment: Mapping[str, str]) -> set[str]:
 
     Outside of an allocation SBATCH_ACCOUNT and the like are a user's own defaults and stay.
     """
-    if "SLURM_JOB_ID" not in environment:
-        return set()
-    ours = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
-    return {key for key in environment if key.startswith(ours)} - {"SLURM_CONF"}
+    return environment.keys() - scrubbed(environment) if own_run(environment).job_id else set()
 
 
 @contextmanager

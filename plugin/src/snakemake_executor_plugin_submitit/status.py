@@ -19,6 +19,8 @@ _CANCELLED = {"CANCELLED"}
 # Ended through no fault of the command: it will be resubmitted.
 _INTERRUPTED = {"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL"}
 ENDED = _ENDED_WELL | _ENDED_BADLY | _CANCELLED | _INTERRUPTED
+# Its processes are on their nodes.
+RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
 
 Kind = Literal["running", "success", "failed", "interrupted", "gone"]
 

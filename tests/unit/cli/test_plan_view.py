@@ -16,6 +16,7 @@ from trainrelay.cli import main
 from trainrelay.cli import plan as view
 from trainrelay.config import Config, parse
 from trainrelay.errors import SlurmError
+from trainrelay.preflight import fix, ok
 from trainrelay.records import AttemptRecord
 from trainrelay.slurm import Start
 from trainrelay.system.files import write_json
@@ -107,12 +108,16 @@ def test_a_stage_that_waits_for_another_is_not_asked_for(
 
 def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_flags: tuple[str, ...]) -> Start:
-        raise SlurmError("sbatch: Invalid account")
+        raise SlurmError("Invalid account")
 
     config = disk.config()
     monkeypatch.setattr(view, "could_start", refused)
     monkeypatch.setattr(view, "installed", lambda: True)
-    said = "Slurm refuses the request: sbatch: Invalid account"
+    monkeypatch.setattr(view, "slurmctld_check", lambda: ok("Slurm answers"))
+    said = "Slurm refuses the request: Invalid account"
+    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
+    monkeypatch.setattr(view, "slurmctld_check", lambda: fix("Slurm does not answer (no)", "try again later"))
+    said = "Slurm does not answer (no); try again later"
     assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
     monkeypatch.setattr(view, "installed", lambda: False)
     said = "unknown: there is no sbatch on this machine"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
-from trainrelay.controller import ControllerJob, comment_of, job_script, sbatch_argv
+from trainrelay.controller import ControllerJob, comment_of, job_script, sbatch_options
 
 JOB = ControllerJob(
     workdir="/home/me/my runs",
@@ -18,8 +18,8 @@ JOB = ControllerJob(
 
 
 def test_the_job_is_small_is_warned_in_time_and_may_be_requeued() -> None:
-    assert sbatch_argv(JOB) == [
-        *("sbatch", "--parsable", "--job-name=trainrelay", f"--comment={comment_of('/home/me/my runs')}"),
+    assert sbatch_options(JOB) == [
+        *("--job-name=trainrelay", f"--comment={comment_of('/home/me/my runs')}"),
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", "--mem=1500M", "--time=720"),
         *("--signal=B:USR2@60", "--requeue", "--open-mode=append", "--export=ALL"),
         *("--chdir=/home/me/my runs", "--output=runs/controller-%j.log"),
@@ -28,13 +28,13 @@ def test_the_job_is_small_is_warned_in_time_and_may_be_requeued() -> None:
 
 def test_what_the_site_wants_is_asked_for() -> None:
     job = replace(JOB, partition="cpu", account="me", qos="long", after="7")
-    assert sbatch_argv(job)[-4:] == [
+    assert sbatch_options(job)[-4:] == [
         *("--partition=cpu", "--account=me", "--qos=long", "--dependency=afterany:7")
     ]
 
 
 def test_a_per_cent_sign_in_the_folder_is_no_pattern() -> None:
-    argv = sbatch_argv(replace(JOB, log_folder="/data/50%j"))
+    argv = sbatch_options(replace(JOB, log_folder="/data/50%j"))
     assert "--output=/data/50%%j/controller-%j.log" in argv
 
 

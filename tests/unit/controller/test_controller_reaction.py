@@ -7,11 +7,11 @@ from signal import SIGINT, SIGTERM, SIGUSR2, Signals
 import pytest
 
 from trainrelay.controller.run import Reaction, reaction
-from trainrelay.slurm import Job
+from trainrelay.slurm import OwnStatus
 
 
-def own(state: str, reason: str = "None", restarts: int = 0) -> Job:
-    return Job("7", state, reason, restarts=restarts)
+def own(state: str, reason: str = "None", restarts: int = 0) -> OwnStatus:
+    return OwnStatus(state, restarts, reason)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,6 @@ def own(state: str, reason: str = "None", restarts: int = 0) -> Job:
     ],
 )
 def test_trainings_end_only_where_the_job_was_cancelled(
-    heard: list[Signals], job: Job | None, restarts: int, wanted: Reaction
+    heard: list[Signals], job: OwnStatus | None, restarts: int, wanted: Reaction
 ) -> None:
     assert reaction(heard, job, restarts) == wanted

@@ -12,7 +12,7 @@ import pytest
 
 from trainrelay.controller import control, locks, run
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import Job
+from trainrelay.slurm import OwnStatus, QueueRow
 
 pytestmark = pytest.mark.process
 
@@ -48,34 +48,29 @@ def test_at_its_limit_snakemake_is_dead_before_the_job_is_requeued(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     watching = watch(NAP, signal.SIGUSR2)
-    asked: list[tuple[list[str], int | None]] = []
-
-    def ask(argv: list[str]) -> str:
-        asked.append((argv, watching.child.poll()))
-        return ""
-
-    monkeypatch.setattr(run, "ask", ask)
+    asked: list[tuple[str, int | None]] = []
+    monkeypatch.setattr(run, "requeue", lambda job: asked.append((job, watching.child.poll())))
     assert watching.to_its_end() == 1
-    assert asked == [(["scontrol", "requeue", "7"], -signal.SIGKILL)]
+    assert asked == [("7", -signal.SIGKILL)]
     assert "requeued, the trainings keep running" in said[0]
 
 
 def test_where_it_cannot_be_requeued_a_new_job_goes_on(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
-    def refused(_argv: list[str]) -> str:
-        raise SlurmError("scontrol: Requested operation is presently disabled")
+    def refused(_job: str) -> None:
+        raise SlurmError("Requested operation is presently disabled")
 
-    monkeypatch.setattr(run, "ask", refused)
+    monkeypatch.setattr(run, "requeue", refused)
     assert watch(NAP, signal.SIGUSR2).to_its_end() == 1
-    assert said[0].endswith("(scontrol: Requested operation is presently disabled); job 8 continues")
+    assert said[0].endswith("(Requested operation is presently disabled); job 8 continues")
 
 
 def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(run, "own_job", lambda *_: Job("7", "COMPLETING", "None"))
-    monkeypatch.setattr(run, "ask", lambda *_, **__: "ProctrackType           = proctrack/cgroup\n")
+    monkeypatch.setattr(run, "own_job", lambda *_: OwnStatus("COMPLETING", 0))
+    monkeypatch.setattr(run, "process_tracking", lambda _: "proctrack/cgroup")
     code = (
         "import signal, time; heard = []; signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
         "open('ready', 'w').close()\n"
@@ -92,15 +87,15 @@ def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
 def test_where_scancel_reaches_snakemake_itself_it_is_not_told_twice(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "own_job", lambda *_: Job("7", "COMPLETING", "None"))
-    monkeypatch.setattr(run, "ask", lambda *_, **__: "ProctrackType           = proctrack/linuxproc\n")
+    monkeypatch.setattr(run, "own_job", lambda *_: OwnStatus("COMPLETING", 0))
+    monkeypatch.setattr(run, "process_tracking", lambda _: "proctrack/linuxproc")
     assert watch("import time; time.sleep(1)", signal.SIGTERM).to_its_end() == 0
 
 
 def test_a_slurm_that_does_not_answer_ends_no_training(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
-    def silent(*_: object) -> Job:
+    def silent(*_: object) -> OwnStatus:
         raise SlurmError("squeue gave no answer within 10 s")
 
     monkeypatch.setattr(run, "own_job", silent)
@@ -134,7 +129,9 @@ def test_it_runs_only_as_a_job_and_only_where_no_older_one_does(
         with pytest.raises(UserError, match="run: trainrelay submit"):
             control([], lambda _job: "8", said.append)
         monkeypatch.setenv("SLURM_JOB_ID", "10")
-        monkeypatch.setattr(run, "live_jobs", lambda _comment: [Job("9", "PENDING", "BeginTime")])
+        monkeypatch.setattr(
+            run, "live_jobs", lambda _comment: [QueueRow("9", "PENDING", "BeginTime", "", "")]
+        )
         with pytest.raises(Refusal, match="job 9 runs the workflow in this folder already"):
             control([], lambda _job: "8", said.append)
     finally:

@@ -6,18 +6,19 @@ from dataclasses import replace
 
 import pytest
 
+from snakemake_executor_plugin_submitit.gpus import Gpus
 from trainrelay.config import Resources, Site
-from trainrelay.preflight.cluster import NodeRequest, node_request, partition_checks
-from trainrelay.slurm import Node, Partition
+from trainrelay.preflight.cluster import partition_checks
+from trainrelay.slurm import Node, Partition, Request, request_of
 
-ASKED = NodeRequest("gpu", 1, 8, "a40", False, 40, 240_000, 10080)
+ASKED = Request(Gpus(8, "a40"), 40, mem_mb=240_000, runtime_min=10080, partition="gpu")
 GPU = Partition("gpu", True, True, None)
 SHORT = Partition("short", False, True, 60)
 A40 = Node("n1", frozenset({"gpu", "short"}), {"a40": 8}, frozenset({"a40"}), 64, 256_000, True)
 H100 = replace(A40, name="n2", gpus={"h100": 4})
 
 
-def lines(asked: NodeRequest, *nodes: Node, partitions: tuple[Partition, ...] = (GPU, SHORT)) -> list[str]:
+def lines(asked: Request, *nodes: Node, partitions: tuple[Partition, ...] = (GPU, SHORT)) -> list[str]:
     return [found.line() for found in partition_checks(asked, partitions, nodes)]
 
 
@@ -26,26 +27,27 @@ def test_a_partition_that_has_it_is_ok() -> None:
 
 
 def test_another_type_or_number_of_gpus_is_told_with_what_there_is() -> None:
-    (line,) = lines(replace(ASKED, gpu=9), A40, A40, H100)
+    (line,) = lines(replace(ASKED, gpus=Gpus(9, "a40")), A40, A40, H100)
     assert line == (
         "fix   partition gpu has no nodes with 9 x a40, 1 asked for; it has 8 x a40 on 2 nodes, 4 x h100 on 1"
         " node; set resources.gpu, gpu_model or partition"
     )
-    assert lines(replace(ASKED, gpu_model="A40"), A40)[0].startswith("fix   partition gpu has no nodes")
+    assert lines(replace(ASKED, gpus=Gpus(8, "A40")), A40)[0].startswith("fix   partition gpu has no nodes")
     assert lines(replace(ASKED, nodes=2), A40)[0].startswith("fix   partition gpu has 1 node with 8 x a40, 2")
 
 
 def test_a_type_that_a_site_calls_a_feature_is_looked_for_there() -> None:
     untyped = replace(A40, gpus={"": 8})
-    assert lines(replace(ASKED, model_is_feature=True), untyped)[0].startswith("ok")
+    assert lines(replace(ASKED, gpu_dialect="gres-constraint"), untyped)[0].startswith("ok")
     assert lines(ASKED, untyped)[0].startswith("fix")
     assert (
-        lines(replace(ASKED, model_is_feature=True), replace(untyped, features=frozenset()))[0][:4] == "fix "
+        lines(replace(ASKED, gpu_dialect="gres-constraint"), replace(untyped, features=frozenset()))[0][:4]
+        == "fix "
     )
 
 
 def test_a_node_that_is_too_small_is_told_with_its_size() -> None:
-    assert lines(replace(ASKED, cpus=65), A40) == [
+    assert lines(replace(ASKED, cpus_per_task=65), A40) == [
         "fix   65 cores and 240000 MB are asked for, the nodes of partition gpu have 64 cores and 256000"
         " MB at most; lower cpus_per_gpu or mem_gb"
     ]
@@ -74,12 +76,12 @@ def test_a_partition_that_is_not_there_is_told_with_those_that_are() -> None:
 
 @pytest.mark.parametrize("partitions", [(), (SHORT,)])
 def test_without_a_partition_and_a_default_slurm_chooses(partitions: tuple[Partition, ...]) -> None:
-    (line,) = lines(replace(ASKED, partition=None), A40, partitions=partitions)
+    (line,) = lines(replace(ASKED, partition=""), A40, partitions=partitions)
     assert line.startswith("note")
 
 
 def test_without_a_partition_the_default_one_is_looked_at() -> None:
-    assert lines(replace(ASKED, partition=None), A40)[0].startswith("ok    partition gpu")
+    assert lines(replace(ASKED, partition=""), A40)[0].startswith("ok    partition gpu")
 
 
 def test_nodes_that_are_hidden_or_down_are_no_mistake() -> None:
@@ -99,6 +101,7 @@ def test_a_name_with_escapes_reaches_no_terminal() -> None:
 
 def test_the_site_fills_what_a_stage_leaves_open() -> None:
     site = Site(partition="all", gpu_dialect="gres-constraint")
-    asked = node_request(Resources(gpu=8, gpu_model="a40", mem_gb=240.0), site, 40)
-    assert asked == NodeRequest("all", 1, 8, "a40", True, 40, 240_000, None)
-    assert node_request(Resources(partition="mine"), site, 1).partition == "mine"
+    asked = request_of(Resources(gpu=8, gpu_model="a40", mem_gb=240.0), site, 40)
+    assert (asked.partition, asked.gpus, asked.cpus_per_task) == ("all", Gpus(8, "a40"), 40)
+    assert (asked.mem_mb, asked.gpu_dialect) == (240_000, "gres-constraint")
+    assert request_of(Resources(partition="mine"), site, 1).partition == "mine"

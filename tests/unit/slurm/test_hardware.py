@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainrelay.slurm.hardware import gpus_of, minutes, read_nodes, read_partitions
+from trainrelay.slurm import seconds
+from trainrelay.slurm.hardware import gpus_of, read_nodes, read_partitions
 
 # As Slurm 22.05 prints them, shortened.
 PARTITIONS = (
@@ -71,11 +72,13 @@ def test_gpus_are_counted_by_type(gres: str, found: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("7-00:00:00", 10080),
-        ("1-06", 1800),
-        ("02:30:00", 150),
-        ("30:00", 30),
-        ("45", 45),
+        ("7-00:00:00", 7 * 86400),
+        ("1-06", 30 * 3600),
+        ("1-00:00:03", 86403),
+        ("02:30:00", 9000),
+        ("30:00", 1800),
+        ("00:07", 7),
+        ("45", 2700),
         ("UNLIMITED", None),
         ("NONE", None),
         ("", None),
@@ -83,5 +86,5 @@ def test_gpus_are_counted_by_type(gres: str, found: dict[str, int]) -> None:
         ("1:2:3:4", None),
     ],
 )
-def test_a_limit_is_read_in_minutes(text: str, wanted: int | None) -> None:
-    assert minutes(text) == wanted
+def test_a_time_is_read_in_seconds(text: str, wanted: int | None) -> None:
+    assert seconds(text) == wanted

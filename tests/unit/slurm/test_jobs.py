@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from trainrelay.slurm.jobs import Job, read_jobs, read_own
+from pathlib import Path
 
-QUEUE = (
-    "11|RUNNING|None|n1|trainrelay-controller/a\n"
-    "9|PENDING|BeginTime||trainrelay-controller/a\n"
-    "10|COMPLETED|None|n1|trainrelay-controller/a\n"
-    "12|RUNNING|None|n2|trainrelay-controller/b\n"
-    "13|RUNNING|None|n2|a | comment of a person\n"
-    "14_1|RUNNING|None|n2|trainrelay-controller/a\n"
-    "rubbish\n"
-)
+import pytest
+
+from trainrelay.slurm import live_jobs, states_of
+
+pytestmark = pytest.mark.process
+
+QUEUE = """\
+11|RUNNING|None|n1|trainrelay-controller/a
+9|PENDING|BeginTime||trainrelay-controller/a
+10|COMPLETED|None|n1|trainrelay-controller/a
+12|RUNNING|None|n2|trainrelay-controller/b
+13|RUNNING|None|n2|a comment of a person
+14_1|RUNNING|None|n2|trainrelay-controller/a
+15|LAUNCH_FAILED|None|n2|trainrelay-controller/a
+rubbish
+"""
 
 
-def test_live_jobs_with_the_comment_are_found_the_oldest_first() -> None:
-    assert read_jobs(QUEUE, "trainrelay-controller/a") == [
-        Job("9", "PENDING", "BeginTime", ""),
-        Job("11", "RUNNING", "None", "n1"),
-    ]
+def test_live_jobs_with_the_comment_are_found_the_oldest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue").write_text(QUEUE.replace("|", "\x1f").replace("\n", "\x1f" * 3 + "\n"))
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\ncat '{tmp_path}/queue'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = [(job.job_id, job.state, job.reason, job.nodes) for job in live_jobs("trainrelay-controller/a")]
+    assert found == [("9", "PENDING", "BeginTime", ""), ("11", "RUNNING", "None", "n1")]
 
 
-def test_ones_own_job_is_read_with_its_restarts() -> None:
-    said = f"{'20':<20}{'COMPLETING':<30}{'1':<12}{'None':<40}\n"
-    assert read_own(said) == Job("20", "COMPLETING", "None", restarts=1)
-    assert read_own("slurm_load_jobs error\n") is None
-    assert read_own("") is None
+def test_where_nobody_answers_no_state_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert states_of("7", 1.0) == set()

@@ -1,63 +1,68 @@
-"""One question to Slurm, and how its failure is told; with small programs in the place of Slurm's."""
+"""Questions to Slurm through the plugin's asker; with small programs in the place of Slurm's."""
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
 import pytest
 
 from trainrelay.errors import SlurmError
-from trainrelay.slurm.ask import ask, sentence
-from trainrelay.slurm.environment import for_asking, scrubbed
+from trainrelay.slurm import ask, ping, process_tracking, sbatch
 
-LOGIN = {"PATH": "/bin", "SLURM_CONF": "/c", "SBATCH_ACCOUNT": "me", "SQUEUE_FORMAT": "%i", "HOME": "/h"}
-JOB = {**LOGIN, "SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1", "SRUN_X": "1", "CUDA_VISIBLE_DEVICES": ""}
+pytestmark = pytest.mark.process
 
 
-@pytest.mark.process
-def test_all_that_a_command_prints_is_the_answer() -> None:
-    code = "import sys; print('out'); print('to start at', file=sys.stderr)"
-    assert ask([sys.executable, "-c", code]) == "out\nto start at\n"
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The first one on PATH."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
 
 
-@pytest.mark.process
-def test_its_input_is_the_text_given() -> None:
-    assert ask([sys.executable, "-c", "print(input())"], text="a b\n") == "a b\n"
+def write(path: Path, does: str) -> None:
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
 
 
-@pytest.mark.process
-def test_a_failure_is_one_sentence_without_escapes() -> None:
-    said = "sbatch: error: \x1b[31mwhy\nallocation failure: what"
-    code = f"import sys; sys.exit({said!r})"
-    with pytest.raises(SlurmError, match=r": what; sbatch: error:  \[31mwhy$"):
-        ask([sys.executable, "-c", code])
-
-
-@pytest.mark.process
-def test_a_command_that_hangs_is_ended() -> None:
-    with pytest.raises(SlurmError, match="gave no answer within 0 s"):
-        ask([sys.executable, "-c", "import time; time.sleep(600)"], deadline_s=0.2)
-
-
-@pytest.mark.process
-def test_a_command_that_is_not_there_is_named() -> None:
+def test_a_failure_is_one_sentence(program: Path) -> None:
+    write(program / "sbatch", "echo 'sbatch: error: why' >&2; echo 'sbatch: error: what' >&2; exit 1")
+    with pytest.raises(SlurmError, match=r"^what; why$"):
+        ask(["sbatch"])
     with pytest.raises(SlurmError, match="no-such-program cannot be started"):
         ask(["no-such-program"])
 
 
-def test_the_last_line_tells_what_and_those_before_why() -> None:
-    said = "sbatch: error: invalid partition specified: x\nsbatch: error: Batch job submission failed: no\n"
-    assert sentence("sbatch", said) == "Batch job submission failed: no; invalid partition specified: x"
-    assert sentence("sbatch", "\n \n") == "it failed and gave no reason"
-    assert len(sentence("sbatch", "x" * 10000)) == 300
+def test_the_first_controller_that_is_up_answers(program: Path) -> None:
+    write(program / "scontrol", "echo 'Slurmctld(primary) at a is DOWN'; echo 'Slurmctld(backup) at b is UP'")
+    assert ping() == "Slurmctld(backup) at b is UP"
+    write(program / "scontrol", "echo 'Slurmctld(primary) at a is DOWN'")
+    assert ping() is None
 
 
-def test_nothing_of_an_allocation_is_handed_on_but_where_slurm_is_configured() -> None:
-    assert scrubbed(JOB) == {"PATH": "/bin", "SLURM_CONF": "/c", "HOME": "/h"}
-    assert for_asking(JOB) == scrubbed(JOB)
+def test_how_slurm_tracks_processes_is_read(program: Path) -> None:
+    write(program / "scontrol", "echo 'ProctrackType           = proctrack/cgroup'")
+    assert process_tracking(5.0) == "proctrack/cgroup"
+    write(program / "scontrol", "echo nothing")
+    assert process_tracking(5.0) == ""
 
 
-def test_outside_of_one_a_users_own_devices_stay_and_defaults_are_asked_with() -> None:
-    login = {**LOGIN, "CUDA_VISIBLE_DEVICES": "1"}
-    assert scrubbed(login) == {"PATH": "/bin", "SLURM_CONF": "/c", "HOME": "/h", "CUDA_VISIBLE_DEVICES": "1"}
-    assert for_asking(login) == {name: value for name, value in login.items() if name != "SQUEUE_FORMAT"}
+def test_a_job_that_is_submitted_sees_nothing_of_the_one_around(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        program / "sbatch", "cat >script; echo $* >flags; env | grep -E '^(SLURM|SBATCH)' >env; echo '12;c'"
+    )
+    monkeypatch.chdir(program)
+    for name in ("SLURM_JOB_ID", "SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_EXPORT"):
+        monkeypatch.setenv(name, "x")
+    assert sbatch(["--time=5"], "#!/bin/sh\ntrue\n") == "12"
+    assert (program / "script").read_text() == "#!/bin/sh\ntrue\n"
+    assert (program / "flags").read_text() == "--parsable --time=5\n"
+    assert (program / "env").read_text() == "SLURM_CONF=x\n"
+
+
+@pytest.mark.parametrize("said", ["", "Submitted batch job", "\\033[2J"])
+def test_an_answer_without_a_number_is_no_job(program: Path, said: str) -> None:
+    write(program / "sbatch", f"printf '{said}'")
+    with pytest.raises(SlurmError, match="gave no job number"):
+        sbatch([], "")

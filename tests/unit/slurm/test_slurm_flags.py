@@ -1,32 +1,120 @@
-"""What a training asks of Slurm, with and without a site file."""
+"""What a training asks of Slurm: the plan's flags are those that the executor plugin submits it with."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from trainrelay.config import Resources, Site, load_site
-from trainrelay.errors import ConfigError
-from trainrelay.slurm.flags import sbatch_flags, slurm_resources
+from snakemake_executor_plugin_submitit.clusters import SlurmCluster, Submission
+from snakemake_executor_plugin_submitit.command import Command
+from snakemake_executor_plugin_submitit.extra import ELSEWHERE, OURS
+from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, request_of
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
+from trainrelay.config import Resources, Site, load_plain, load_site
+from trainrelay.config.site import INSTEAD
+from trainrelay.errors import ConfigError, UserError
+from trainrelay.slurm import sbatch_flags, slurm_resources
 
+ROOT = Path(__file__).resolve().parents[3]
 UNIAD = Resources(gpu=8, gpu_model="a40", cpus_per_gpu=5, mem_gb=240.0, runtime_min=10080)
+# What names a job and its files, not what it asks for; the key that submitit adds by itself.
+NAMES = {"job-name", "comment", "output", "open-mode", "wckey"}
+
+
+def submitted(resources: dict[str, Any], threads: int) -> set[str]:
+    """The options in the script that submitit would give to sbatch, without those that name the job."""
+    from submitit.slurm.slurm import _make_sbatch_string  # noqa: PLC0415
+
+    request = request_of(resources, threads)
+    order = Submission("name", "comment", Command("true", "/w", "/f", "slurm"), request)
+    parameters = SlurmCluster(checked(ExecutorSettings()))._parameters(order)
+    script = _make_sbatch_string("true", "/f", **parameters)
+    lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
+    words = [word for line in lines for word in shlex.split(line)]
+    return {word for word in words if word[2:].partition("=")[0] not in NAMES}
+
+
+name = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,9}", fullmatch=True)
+maybe = st.none() | name
+constraint = st.none() | st.sampled_from(["ib", "ib|roce", "ib&ssd", "[rack1|rack2]", "(a|b)&c", "x*2"])
+count = st.integers(1, 64)
+option = st.sampled_from(
+    [
+        "--exclusive",
+        "--no-requeue",
+        "--nice=5",
+        "-w node7",
+        "--reservation='the one'",
+        "--mail-type=END",
+        "-H",
+    ]
+)
+sites = st.builds(
+    Site,
+    partition=maybe,
+    account=maybe,
+    qos=maybe,
+    constraint=constraint,
+    mail_user=st.none() | st.just("me@example.org"),
+    gpu_dialect=st.sampled_from(["gres", "gpus-per-node", "gres-constraint"]),
+    sbatch=st.lists(option, max_size=3).map(tuple),
+    setup=st.lists(st.just("module load x"), max_size=2).map(tuple),
+)
+resources = st.builds(
+    Resources,
+    nodes=count,
+    gpu=st.integers(0, 16),
+    gpu_model=maybe,
+    mem_gb=st.none() | st.just("all") | st.floats(1e-6, 4000, allow_nan=False),
+    runtime_min=st.none() | st.integers(1, 100000),
+    partition=maybe,
+    account=maybe,
+    qos=maybe,
+    constraint=constraint,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(resources, sites, st.integers(1, 128))
+def test_what_the_plan_shows_is_what_is_submitted(asked: Resources, site: Site, cpus: int) -> None:
+    assert not site.refused_options()
+    assert set(sbatch_flags(asked, site, cpus)) == submitted(slurm_resources(asked, site), cpus)
+
+
+def test_the_profile_warns_as_early_as_the_plan_says() -> None:
+    profile = load_plain(ROOT / "profiles/slurm/config.yaml")
+    assert profile["submitit-signal-delay-s"] == SIGNAL_DELAY_S
 
 
 @pytest.mark.parametrize(
     ("dialect", "wanted"),
     [
-        ("gres", ["--gres=gpu:a40:8"]),
-        ("gpus-per-node", ["--gpus-per-node=a40:8"]),
-        ("gres-constraint", ["--gres=gpu:8", "--constraint=a40"]),
+        ("gres", ["--gres=gpu:a40:8", "--constraint=ib|roce"]),
+        ("gpus-per-node", ["--gpus-per-node=a40:8", "--constraint=ib|roce"]),
+        ("gres-constraint", ["--gres=gpu:8", "--constraint=(ib|roce)&a40"]),
     ],
 )
 def test_gpus_are_asked_for_as_the_site_says(dialect: str, wanted: list[str]) -> None:
-    flags = sbatch_flags(UNIAD, Site.model_validate({"gpu_dialect": dialect}), 40)
+    site = Site.model_validate({"gpu_dialect": dialect, "constraint": "ib|roce"})
+    flags = sbatch_flags(UNIAD, site, 40)
     assert [flag for flag in flags if "gpu" in flag or "constraint" in flag] == wanted
     assert "--cpus-per-task=40" in flags
     assert "--mem=240000M" in flags
     assert "--time=10080" in flags
+
+
+@pytest.mark.parametrize(
+    ("mem_gb", "wanted"), [("all", ["--mem=0"]), (0.0001, ["--mem=1M"]), (None, []), (1.5, ["--mem=1500M"])]
+)
+def test_memory_is_asked_for_and_all_of_a_nodes_too(mem_gb: Any, wanted: list[str]) -> None:
+    """Never 0 by rounding: that is all of it."""
+    flags = sbatch_flags(Resources(mem_gb=mem_gb), Site(), 1)
+    assert [flag for flag in flags if flag.startswith("--mem")] == wanted
 
 
 def test_a_stages_own_words_go_before_the_sites() -> None:
@@ -50,7 +138,7 @@ def test_without_a_site_file_nothing_is_said(tmp_path: Path) -> None:
 
 
 def test_the_example_is_a_valid_site_file_with_every_key(tmp_path: Path) -> None:
-    example = Path(__file__).resolve().parents[3] / "site.example.yaml"
+    example = ROOT / "site.example.yaml"
     site = load_site(example)
     assert site.setup == ("module load cuda/11.8",)
     assert all(f"\n{key}:" in example.read_text() for key in Site.model_fields)
@@ -65,3 +153,32 @@ def test_a_mistake_names_its_place_and_what_is_allowed(tmp_path: Path) -> None:
         "gpu_dialect: got 'typo'; allowed: 'gres', 'gpus-per-node' or 'gres-constraint'",
         "acount: unknown key; did you mean account?",
     ]
+
+
+def test_what_no_line_of_a_job_script_may_hold_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"a stage, or site\.yaml: constraint=.* control character"):
+        sbatch_flags(UNIAD, Site(constraint="a\u2028b"), 40)
+
+
+def test_an_option_that_a_job_cannot_be_given_is_refused_with_the_key_to_use(tmp_path: Path) -> None:
+    """All of them at once, in the words of config.yaml and site.yaml."""
+    path = tmp_path / "site.yaml"
+    path.write_text("sbatch: [--mem=0, --time=2-0, --array=1-2, --output=x, -p gpu, --nice=5]\n")
+    with pytest.raises(ConfigError) as raised:
+        load_site(path)
+    assert raised.value.problems == [
+        "sbatch: --mem belongs to another key: mem_gb of the stage's resources;"
+        " mem_gb: all is the whole node's",
+        "sbatch: --time belongs to another key: runtime_min of the stage's resources",
+        "sbatch: --array is set by trainrelay; leave it out",
+        "sbatch: --output is set by trainrelay; leave it out",
+        "sbatch: --partition belongs to another key: partition",
+    ]
+    path.write_text("sbatch: [nonsense]\n")
+    with pytest.raises(ConfigError, match="sbatch: nonsense is not an option of sbatch"):
+        load_site(path)
+
+
+def test_every_option_that_the_plugin_refuses_has_its_key_here() -> None:
+    assert INSTEAD.keys() == ELSEWHERE.keys()
+    assert not INSTEAD.keys() & OURS

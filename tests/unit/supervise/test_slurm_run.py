@@ -7,13 +7,19 @@ from pathlib import Path
 import pytest
 
 from trainrelay.records import SlurmRun
-from trainrelay.supervise.slurm_run import here, read, why_stopped
+from trainrelay.slurm import records
+from trainrelay.supervise.slurm_run import SlurmStop, here, why_stopped
+from trainrelay.supervise.slurm_run import read as read_shown
 
 # As Slurm 22.05 prints it, shortened.
 RUNNING = (
     "JobId=1 JobName=train Requeue=1 Restarts=0 JobState=RUNNING Reason=None RunTime=00:00:04 "
     "TimeLimit=365-00:00:00 PreemptEligibleTime=2026-11-23T13:31:39 PreemptTime=None Partition=gpu"
 )
+
+
+def read(line: str, restarts: int = 0) -> SlurmStop | None:
+    return read_shown(records(line)[0], restarts)
 
 
 def test_a_run_is_known_by_its_job_and_how_often_that_was_requeued() -> None:

@@ -12,8 +12,9 @@ from trainrelay.supervise.lease.rules import GAP_BEATS
 
 pytestmark = pytest.mark.process
 
-SQUEUE = "--noheader --states=all --jobs=42 --format=%T"
-SACCT = "--noheader --parsable2 --allocations --jobs=42 --format=State"
+COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command")
+SQUEUE = "--jobs=42 --noheader --states=all --Format=" + ",".join(f"{column}:\x1f" for column in COLUMNS)
+SACCT = "-X --noheader --parsable2 --format=JobIDRaw,State --jobs 42"
 
 
 def fake(folder: Path, name: str, expected: str, does: str) -> None:
@@ -22,6 +23,12 @@ def fake(folder: Path, name: str, expected: str, does: str) -> None:
     script = f'#!/bin/sh\n[ "$*" = "{expected}" ] || exit 64\n{does}\n'
     (folder / name).write_text(script)
     (folder / name).chmod(0o755)
+
+
+def parts(*states: str) -> str:
+    """What squeue prints of the parts of a job."""
+    rows = (f"{job}|{state}|None|n||||".replace("|", "\x1f") for job, state in enumerate(states, 42))
+    return "; ".join(f"echo '{row}'" for row in rows)
 
 
 @pytest.fixture
@@ -45,19 +52,19 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_squeue_is_asked_first(commands: Path, state: str, answer: str) -> None:
     """A requeued job proves nothing about the processes, and with a lost node they may live."""
-    fake(commands, "squeue", SQUEUE, f"echo {state}")
-    fake(commands, "sacct", SACCT, "echo COMPLETED")
+    fake(commands, "squeue", SQUEUE, parts(state))
+    fake(commands, "sacct", SACCT, "echo '42|COMPLETED'")
     assert slurm.ask("42") == answer
 
 
 def test_job_that_squeue_has_forgotten_is_asked_of_sacct(commands: Path) -> None:
     """squeue knows a job for some minutes after its end only."""
     fake(commands, "squeue", SQUEUE, "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1")
-    fake(commands, "sacct", SACCT, "echo CANCELLED by 0")
+    fake(commands, "sacct", SACCT, "echo '42|CANCELLED by 0'")
     assert slurm.ask("42") == "gone"
 
 
-@pytest.mark.parametrize("does", ["exit 0", "echo RUNNING; exit 1", "printf '\\377\\n'"])
+@pytest.mark.parametrize("does", ["exit 0", parts("RUNNING") + "; exit 1", "printf '\\377\\n'"])
 def test_no_answer_is_unknown(commands: Path, does: str) -> None:
     """An empty, failed or unreadable answer says nothing."""
     fake(commands, "squeue", SQUEUE, does)
@@ -88,9 +95,9 @@ def test_silence_is_observed_on_while_slurm_does_not_answer() -> None:
 
 def test_any_part_of_a_job_that_runs_counts(commands: Path) -> None:
     """A job of several parts lives until the last one has ended."""
-    fake(commands, "squeue", SQUEUE, "echo COMPLETED; echo RUNNING")
+    fake(commands, "squeue", SQUEUE, parts("COMPLETED", "RUNNING"))
     assert slurm.ask("42") == "running"
-    fake(commands, "squeue", SQUEUE, "echo COMPLETED; echo NODE_FAIL")
+    fake(commands, "squeue", SQUEUE, parts("COMPLETED", "NODE_FAIL"))
     assert slurm.ask("42") == "lost"
-    fake(commands, "squeue", SQUEUE, "echo PENDING; echo NODE_FAIL")
+    fake(commands, "squeue", SQUEUE, parts("PENDING", "NODE_FAIL"))
     assert slurm.ask("42") == "unknown"

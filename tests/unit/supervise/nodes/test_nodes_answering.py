@@ -28,14 +28,14 @@ def test_a_node_that_comes_back_is_waited_for_and_both_are_told(
     told: list[str] = []
     wait_for_nodes(two_nodes, told.append, lambda: False)
     assert len(told) == 2
-    assert told[0].startswith("warning: srun: error: Task launch for StepId=4711.2 failed on node node2")
+    assert told[0].startswith("warning: srun failed: Task launch for StepId=4711.2 failed on node node2")
     assert told[1] == "all 2 nodes answer again"
 
 
 def test_a_request_to_stop_ends_the_waiting(slurm: FakeSlurm, two_nodes: LaunchRequest) -> None:
     slurm.lose_a_node()
     told: list[str] = []
-    with pytest.raises(Interrupted, match="not every node of this job answers: srun: error: Task launch"):
+    with pytest.raises(Interrupted, match="not every node of this job answers: srun failed: Task launch"):
         wait_for_nodes(two_nodes, told.append, lambda: bool(told))
 
 

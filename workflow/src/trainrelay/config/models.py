@@ -17,6 +17,7 @@ RungName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$")]
 OptionKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+GpuModel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
 # Snakemake reads {..} in a file name as a wildcard.
 Folder = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f{}]+$")]
 NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
@@ -72,14 +73,14 @@ class Resources(Model):
     """Number of nodes; what else is asked for is per node. More than one is for Slurm alone."""
     gpu: int = Field(default=0, ge=0)
     """GPUs per node."""
-    gpu_model: NonEmpty | None = None
+    gpu_model: GpuModel | None = None
     """GPU type as Slurm names it, e.g. a40; null: any."""
     cpus_per_gpu: int = Field(default=1, ge=1)
     """CPU cores per rank (per GPU, or per process on cpu): data workers + 1 is a good value."""
-    mem_gb: float | None = Field(default=None, gt=0)
-    """Host memory per node in GB; null: the site's default."""
+    mem_gb: Literal["all"] | Annotated[float, Field(gt=0)] | None = None
+    """Host memory per node in GB; all: the whole node's; null: the partition's default."""
     runtime_min: int | None = Field(default=None, ge=1)
-    """Walltime in minutes; null: the site's default."""
+    """Walltime in minutes; null: the partition's default."""
     partition: NonEmpty | None = None
     """Slurm partition; null: the site's default."""
     account: NonEmpty | None = None
@@ -88,6 +89,13 @@ class Resources(Model):
     """Slurm quality of service; null: the site's default."""
     constraint: NonEmpty | None = None
     """Slurm constraint (node features); null: none."""
+
+    @property
+    def mem_mb(self) -> int | None:
+        """As Slurm wants it: 0 is all of the node's."""
+        if self.mem_gb == "all":
+            return 0
+        return max(1, round(self.mem_gb * 1000)) if self.mem_gb else None
 
 
 class Epoch(Model):

@@ -32,6 +32,7 @@ _PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
     r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$": "a file name ending in .log, without a folder",
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "a key of the trainer config, e.g. data.workers_per_gpu or batch_size",
+    r"^[A-Za-z0-9_.-]+$": "the type of a GPU as Slurm names it, e.g. a40",
     r"^[^\x00-\x1f]+$": "text without control characters",
     r"^[^\x00-\x1f{}]+$": "a folder's name without control characters and { }",
 }

@@ -8,12 +8,30 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from snakemake_executor_plugin_submitit.errors import RequestError
+from snakemake_executor_plugin_submitit.extra import OURS, options
 from trainrelay.config.file import load_plain
 from trainrelay.config.models import Model, NonEmpty
 from trainrelay.config.problems import describe
 from trainrelay.errors import ConfigError
 
 SITE_FILE = Path("site.yaml")
+
+# What belongs to another key than `sbatch`.
+_GPUS = "gpu and gpu_model of the stage's resources; gpu_dialect is how they are asked for"
+INSTEAD = {
+    "account": "account",
+    "constraint": "constraint",
+    "cpus-per-task": "cpus_per_gpu of the stage's resources",
+    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task", "gres"), _GPUS),
+    "mem": "mem_gb of the stage's resources; mem_gb: all is the whole node's",
+    "mem-per-cpu": "mem_gb of the stage's resources",
+    "nodes": "nodes of the stage's resources",
+    "partition": "partition",
+    "qos": "qos",
+    "time": "runtime_min of the stage's resources",
+    "signal": "submitit-signal-delay-s of the profile; the signal itself is the executor's",
+}
 
 
 class Controller(Model):
@@ -59,6 +77,16 @@ class Site(Model):
         mail = (f"--mail-user={self.mail_user}", f"--mail-type={self.mail_type}") if self.mail_user else ()
         return " ".join((*mail, *self.sbatch)) or None
 
+    def refused_options(self) -> list[str]:
+        """A sentence for each of its sbatch options that no job may be given this way."""
+        try:
+            names = [name for name, _ in options(self.slurm_extra() or "")]
+        except RequestError as error:
+            return [f"sbatch: {error}"]
+        others = {name: f"belongs to another key: {key}" for name, key in INSTEAD.items()}
+        refused = dict.fromkeys(OURS, "is set by trainrelay; leave it out") | others
+        return [f"sbatch: --{name} {refused[name]}" for name in names if name in refused]
+
 
 def load_site(path: Path = SITE_FILE) -> Site:
     """The site file's content, an empty one if there is none; ConfigError lists every problem."""
@@ -66,8 +94,11 @@ def load_site(path: Path = SITE_FILE) -> Site:
     if data is None:
         return Site()
     if not isinstance(data, Mapping):
-        raise ConfigError(str(path), [f"is {type(data).__name__}, not a mapping; see site.example.yaml"])
+        raise ConfigError(str(path), ["is not a mapping (key: value lines); see site.example.yaml"])
     try:
-        return Site.model_validate(data)
+        site = Site.model_validate(data)
     except ValidationError as error:
         raise ConfigError(str(path), describe(error, data, Site)) from None
+    if refused := site.refused_options():
+        raise ConfigError(str(path), refused)
+    return site

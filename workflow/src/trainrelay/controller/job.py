@@ -1,4 +1,4 @@
-"""The sbatch command line of the controller's job (pure)."""
+"""The options of sbatch and the script of the controller's job (pure)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def comment_of(workdir: str) -> str:
     return f"trainrelay-controller/{digest[:32]}"
 
 
-def sbatch_argv(job: ControllerJob) -> list[str]:
-    """The command line of sbatch; the script is its input."""
+def sbatch_options(job: ControllerJob) -> list[str]:
+    """Its options for sbatch; the script is the input."""
     chosen = {
         "partition": job.partition,
         "account": job.account,
@@ -42,7 +42,7 @@ def sbatch_argv(job: ControllerJob) -> list[str]:
         "dependency": f"afterany:{job.after}" if job.after else None,
     }
     return [
-        *("sbatch", "--parsable", "--job-name=trainrelay", f"--comment={comment_of(job.workdir)}"),
+        *("--job-name=trainrelay", f"--comment={comment_of(job.workdir)}"),
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(job.mem_gb * 1000)}M"),
         # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
         *(f"--time={job.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),

@@ -21,7 +21,16 @@ from typing import Literal, TypeVar
 from trainrelay.controller import locks
 from trainrelay.controller.job import comment_of
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import Job, ask, live_jobs, own_job, scrubbed
+from trainrelay.slurm import (
+    RUNNING,
+    OwnStatus,
+    live_jobs,
+    own_job,
+    own_run,
+    process_tracking,
+    requeue,
+    scrubbed,
+)
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
 _LOOK_S = 0.2  # between two looks at Snakemake and its lock: short beside any job of it
@@ -50,13 +59,13 @@ class ReceivedSignals:
         self.signals.append(signal.Signals(signum))
 
 
-def reaction(heard: Sequence[signal.Signals], own: Job | None, restarts: int) -> Reaction:
+def reaction(heard: Sequence[signal.Signals], own: OwnStatus | None, restarts: int) -> Reaction:
     """What the signals want (pure). `own`: how Slurm sees this job now; `restarts`: of this very run."""
     if signal.SIGUSR2 in heard:
         return "requeue"
     if own is None or own.restarts > restarts or own.state == "PENDING":
         return "leave"  # requeued by another; or nobody knows, and the trainings keep running
-    if own.state in ("RUNNING", "SUSPENDED") or own.reason == "TimeLimit":
+    if own.state in RUNNING or own.reason == "TimeLimit":
         return "requeue"  # Slurm wants its node, or its time is up
     return "cancel"
 
@@ -69,8 +78,8 @@ def control(arguments: Sequence[str], resubmit: Callable[[str], str], say: Say) 
     """
     heard = ReceivedSignals()
     heard.listen()
-    job_id = os.environ.get("SLURM_JOB_ID", "")
-    if not job_id.isdigit():
+    job_id = own_run(os.environ).job_id
+    if not job_id:
         raise UserError("trainrelay control runs inside a Slurm job; run: trainrelay submit")
     _unlock_folder(arguments, job_id, say)
     child = subprocess.Popen(
@@ -153,7 +162,7 @@ class _SnakemakeRun:
                 own = own_job(self.job_id, _ASK_IN_A_HURRY_S)
             except SlurmError as error:
                 self.say(f"{error}; the trainings keep running")
-        return reaction(self.heard.signals, own, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
+        return reaction(self.heard.signals, own, own_run(os.environ).restarts)
 
     def _cancel(self) -> None:
         self.told = True
@@ -175,7 +184,7 @@ class _SnakemakeRun:
 
     def _requeue(self) -> None:
         try:
-            ask(["scontrol", "requeue", self.job_id])
+            requeue(self.job_id)
             self.say("the time of this run is up; requeued, the trainings keep running")
         except SlurmError as error:
             new = self.resubmit(self.job_id)
@@ -185,7 +194,6 @@ class _SnakemakeRun:
 def _reaches_children() -> bool:
     """Whether scancel signals every process of a job here: a second Ctrl-C would end trainings at once."""
     try:
-        said = ask(["scontrol", "show", "config"], deadline_s=_ASK_IN_A_HURRY_S)
+        return process_tracking(_ASK_IN_A_HURRY_S) == "proctrack/linuxproc"
     except SlurmError:
         return False
-    return any(line.split() == ["ProctrackType", "=", "proctrack/linuxproc"] for line in said.splitlines())

@@ -18,7 +18,6 @@ from trainrelay.preflight import (
     folder_checks,
     interpreter_check,
     mounts,
-    node_request,
     note,
     ok,
     partition_checks,
@@ -26,7 +25,7 @@ from trainrelay.preflight import (
     slurmctld_check,
     space_check,
 )
-from trainrelay.slurm import installed, nodes, partitions
+from trainrelay.slurm import installed, nodes, partitions, request_of
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import plan, state
 from trainrelay.training.context import StageContext
@@ -126,6 +125,6 @@ def _slurm_checks(
     site = load_site()
     for at, planned in plans:
         if planned.action != "nothing":
-            asked = node_request(at.settings.resources, site, cores(at))
+            asked = request_of(at.settings.resources, site, cores(at))
             found = [*partition_checks(asked, known, machines), request_check(planned.sbatch, now)]
             yield from ((at.name, one) for one in found)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from trainrelay.errors import Interrupted
 from trainrelay.operations.end_error import end_error
+from trainrelay.slurm import own_run
 from trainrelay.supervise import Claim, LivingOwner, Observer, display, owner_of, stop_requests
 from trainrelay.system.say import say
 from trainrelay.trainers import StepSeen
@@ -23,7 +24,7 @@ _PROGRESS_S = 5.0  # between two looks at the training itself, which reads its l
 
 def may_follow(held: LivingOwner) -> bool:
     """Whether to wait for the owner's end: not with GPUs of our own, nor for one that is suspended."""
-    return held.fate != "stopped" and "SLURM_JOB_ID" not in os.environ
+    return held.fate != "stopped" and not own_run(os.environ).job_id
 
 
 def follow(at: StageContext, owner: Claim) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.config import Config, load_site
-from trainrelay.controller import ControllerJob, comment_of, job_script, lock_state, log_name, sbatch_argv
+from trainrelay.controller import ControllerJob, comment_of, job_script, lock_state, log_name, sbatch_options
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import ask, installed, live_jobs, partitions, scrubbed
+from trainrelay.slurm import installed, live_jobs, partitions, sbatch
 from trainrelay.system.say import say
 
 _LEAST_MIN = 5  # Slurm warns up to two minutes before the limit
@@ -32,7 +32,12 @@ def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
     named = any(word.startswith(("-s", "--snakefile")) for word in snakemake)
     if not named and not any(Path(path).is_file() for path in _SNAKEFILES):
         raise UserError("no Snakefile in this folder; run the same command where you would run snakemake")
-    if live := live_jobs(comment_of(str(Path.cwd()))):
+    try:
+        live = live_jobs(comment_of(str(Path.cwd())))
+    except SlurmError as error:
+        advice = "run trainrelay check, try again later, or train here with snakemake --profile local"
+        raise SlurmError(f"Slurm does not answer ({error}); nothing was submitted: {advice}") from None
+    if live:
         job = live[0]
         what = f"job {job.job_id} waits to run the workflow of this folder ({job.state}: {job.reason})"
         if job.nodes:
@@ -59,11 +64,7 @@ def submit(job: ControllerJob) -> str:
         say(
             f"note: {', '.join(unseen)} of your environment is not used; site.yaml says what the jobs ask for"
         )
-    said = ask(sbatch_argv(job), text=job_script(job), environment=scrubbed(os.environ))
-    job_id = said.split("\n")[0].split(";")[0].strip()
-    if not job_id.isdigit():
-        raise SlurmError(f"sbatch gave no job number: {said.strip()[:200]}")
-    return job_id
+    return sbatch(sbatch_options(job), job_script(job))
 
 
 def controller_job(

@@ -22,6 +22,7 @@ from trainrelay.operations.report import write_reports
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
+from trainrelay.slurm import own_run
 from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, acquire, stop_requests
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
@@ -121,7 +122,7 @@ def _refuse_this_machine(facts: state.Facts) -> None:
     environment = {**os.environ, **request.env}
     if request.device == "cuda" and (why := too_few_gpus(request.nproc_per_node, environment)):
         raise UserError(f"{facts.name}: {why}")
-    if "SLURM_JOB_ID" in os.environ and (remark := too_few_cores(cores(facts.at))):
+    if own_run(os.environ).job_id and (remark := too_few_cores(cores(facts.at))):
         say(f"{facts.name}: {remark}")
 
 
@@ -224,7 +225,7 @@ def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | No
         raise UserError(
             f"{facts.name}: {initial} is not what {parent.stage} promoted (sha256 "
             f"{digest.sha256[:12]}, expected {facts.parent.sha256[:12]}); "
-            f"run: snakemake --forcerun promote_{parent.stage}"
+            f"run: snakemake --profile local --forcerun promote_{parent.stage}"
         )
     return digest
 

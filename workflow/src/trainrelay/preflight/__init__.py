@@ -3,7 +3,6 @@
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
     accounting_check,
-    node_request,
     partition_checks,
     request_check,
     slurmctld_check,
@@ -20,7 +19,6 @@ __all__ = [
     "folder_checks",
     "interpreter_check",
     "mounts",
-    "node_request",
     "note",
     "ok",
     "partition_checks",

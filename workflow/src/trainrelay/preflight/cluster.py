@@ -3,58 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from trainrelay.config import Resources, Site
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
-from trainrelay.slurm import Node, Partition, ask, could_start
+from trainrelay.slurm import Node, Partition, Request, could_start, ping, try_accounting
 
 _SHOWN_KINDS = 6  # fit into one sentence
-
-
-@dataclass(frozen=True, slots=True)
-class NodeRequest:
-    """What one training asks of each of its nodes. `partition` may name several, with commas."""
-
-    partition: str | None
-    nodes: int
-    gpu: int
-    gpu_model: str | None
-    model_is_feature: bool  # the site's way to ask for GPUs
-    cpus: int
-    mem_mb: int | None
-    runtime_min: int | None
-
-    @property
-    def devices(self) -> str:
-        """In words, e.g. "8 x a40 and at least 40 cores"."""
-        gpus = f"{self.gpu} x {self.gpu_model or 'GPU'} and " if self.gpu else ""
-        return f"{gpus}at least {self.cpus} cores"
-
-
-def node_request(resources: Resources, site: Site, cpus: int) -> NodeRequest:
-    """Of a stage; the site fills what it leaves open."""
-    return NodeRequest(
-        partition=resources.partition or site.partition,
-        nodes=resources.nodes,
-        gpu=resources.gpu,
-        gpu_model=resources.gpu_model,
-        model_is_feature=site.gpu_dialect == "gres-constraint",
-        cpus=cpus,
-        mem_mb=round(resources.mem_gb * 1000) if resources.mem_gb else None,
-        runtime_min=resources.runtime_min,
-    )
 
 
 def slurmctld_check() -> CheckResult:
     """Whether slurmctld answers."""
     try:
-        said = ask(["scontrol", "ping"], deadline_s=30.0)
+        first = ping()
     except SlurmError as error:
         return fix(f"Slurm does not answer ({error})", "try again later, or ask those who run the cluster")
-    first = next((line.strip() for line in said.splitlines() if " is UP" in line), None)
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")
     return ok(f"Slurm answers: {first}")
@@ -63,7 +26,7 @@ def slurmctld_check() -> CheckResult:
 def accounting_check() -> CheckResult:
     """Whether ended jobs are remembered; the workflow does without."""
     try:
-        ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])
+        try_accounting()
     except SlurmError as error:
         return note(f"no accounting ({error}); jobs are followed with squeue and their result files alone")
     return ok("Slurm's accounting answers (sacct)")
@@ -79,7 +42,7 @@ def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
 
 
 def partition_checks(
-    asked: NodeRequest, partitions: Sequence[Partition], nodes: Sequence[Node]
+    asked: Request, partitions: Sequence[Partition], nodes: Sequence[Node]
 ) -> list[CheckResult]:
     """Limits and nodes of the partition that a stage goes to; of several, the best."""
     known = {partition.name: partition for partition in partitions}
@@ -98,7 +61,7 @@ def partition_checks(
     return min(found, key=lambda checks: sum(check.kind == "fix" for check in checks))
 
 
-def _of_partition(asked: NodeRequest, partition: Partition, nodes: Sequence[Node]) -> list[CheckResult]:
+def _of_partition(asked: Request, partition: Partition, nodes: Sequence[Node]) -> list[CheckResult]:
     members = [node for node in nodes if partition.name in node.partitions]
     time = _time(asked, partition)
     return [*([] if partition.up else [_closed(partition)]), *time, _nodes(asked, partition.name, members)]
@@ -110,7 +73,7 @@ def _closed(partition: Partition) -> CheckResult:
     )
 
 
-def _time(asked: NodeRequest, partition: Partition) -> list[CheckResult]:
+def _time(asked: Request, partition: Partition) -> list[CheckResult]:
     most_min = partition.max_time_min
     if most_min is None or asked.runtime_min is None or asked.runtime_min <= most_min:
         return []
@@ -118,40 +81,45 @@ def _time(asked: NodeRequest, partition: Partition) -> list[CheckResult]:
     return [fix(what, f"set runtime_min: {most_min}; a longer training continues in a follow-up job")]
 
 
-def _nodes(asked: NodeRequest, name: str, members: Sequence[Node]) -> CheckResult:
+def _nodes(asked: Request, name: str, members: Sequence[Node]) -> CheckResult:
     if not members:
         return note(f"the nodes of partition {name} cannot be seen, so they are not checked")
     with_gpus = [node for node in members if _has_gpus(node, asked)]
     if len(with_gpus) < asked.nodes:
-        wants = f"{asked.gpu} x {asked.gpu_model or 'GPU'}, {asked.nodes} asked for"
+        wants = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'}, {asked.nodes} asked for"
         what = f"partition {name} has {_count(len(with_gpus))} with {wants}"
         return fix(f"{what}; it has {_kinds(members)}", "set resources.gpu, gpu_model or partition")
     fitting = [node for node in with_gpus if _has_room(node, asked)]
     if len(fitting) < asked.nodes:
         return fix(_too_small(asked, name, with_gpus), "lower cpus_per_gpu or mem_gb")
-    what = f"partition {name}: {_count(len(fitting))} with {asked.devices}"
+    what = f"partition {name}: {_count(len(fitting))} with {_devices(asked)}"
     usable = sum(node.usable for node in fitting)
     if usable < asked.nodes:
         return note(f"{what}, but only {usable} of them can be used now (others are down or drained)")
     return ok(what)
 
 
-def _has_gpus(node: Node, asked: NodeRequest) -> bool:
-    if not asked.gpu:
+def _has_gpus(node: Node, asked: Request) -> bool:
+    if not asked.gpus.number:
         return True
-    if asked.gpu_model is None or asked.model_is_feature:
-        model = asked.gpu_model is None or asked.gpu_model in node.features
-        return model and sum(node.gpus.values()) >= asked.gpu
-    return node.gpus.get(asked.gpu_model, 0) >= asked.gpu
+    if not asked.gpus.model or asked.gpu_dialect == "gres-constraint":
+        model = not asked.gpus.model or asked.gpus.model in node.features
+        return model and sum(node.gpus.values()) >= asked.gpus.number
+    return node.gpus.get(asked.gpus.model, 0) >= asked.gpus.number
 
 
-def _has_room(node: Node, asked: NodeRequest) -> bool:
-    return node.cpus >= asked.cpus and node.mem_mb >= (asked.mem_mb or 0)
+def _devices(asked: Request) -> str:
+    gpus = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'} and " if asked.gpus.number else ""
+    return f"{gpus}at least {asked.cpus_per_task} cores"
 
 
-def _too_small(asked: NodeRequest, name: str, nodes: Sequence[Node]) -> str:
+def _has_room(node: Node, asked: Request) -> bool:
+    return node.cpus >= asked.cpus_per_task and node.mem_mb >= (asked.mem_mb or 0)
+
+
+def _too_small(asked: Request, name: str, nodes: Sequence[Node]) -> str:
     cpus, mem_mb = max(node.cpus for node in nodes), max(node.mem_mb for node in nodes)
-    wants = f"{asked.cpus} cores" + (f" and {asked.mem_mb} MB" if asked.mem_mb else "")
+    wants = f"{asked.cpus_per_task} cores" + (f" and {asked.mem_mb} MB" if asked.mem_mb else "")
     return f"{wants} are asked for, the nodes of partition {name} have {cpus} cores and {mem_mb} MB at most"
 
 

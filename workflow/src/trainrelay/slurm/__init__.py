@@ -1,32 +1,59 @@
-"""Slurm, asked: its own commands with formats and deadlines of ours, their answers as values."""
+"""Slurm: asked, read and given orders through the executor plugin's own modules; nobody else asks it."""
 
-from trainrelay.slurm.ask import ask, installed
-from trainrelay.slurm.environment import scrubbed
-from trainrelay.slurm.flags import sbatch_flags, slurm_resources
-from trainrelay.slurm.hardware import Node, Partition, gpus_of, minutes, nodes, partitions
-from trainrelay.slurm.jobs import Job, live_jobs, own_job
+from snakemake_executor_plugin_submitit.environment import own_run, scrubbed
+from snakemake_executor_plugin_submitit.resources import Request
+from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
+from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
+from trainrelay.slurm.ask import (
+    ask,
+    installed,
+    own_job,
+    ping,
+    process_tracking,
+    requeue,
+    sbatch,
+    try_accounting,
+)
+from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
+from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
+from trainrelay.slurm.jobs import live_jobs, shown_job, states_of
 from trainrelay.slurm.queue import Queue, Waiting, job_name
-from trainrelay.slurm.starts import Start, could_start, start_of
+from trainrelay.slurm.reading import records, seconds
+from trainrelay.slurm.starts import Start, could_start
+from trainrelay.slurm.steps import Steps
 
 __all__ = [
-    "Job",
+    "ENDED",
+    "RUNNING",
     "Node",
+    "OwnStatus",
     "Partition",
     "Queue",
+    "QueueRow",
+    "Request",
     "Start",
+    "Steps",
     "Waiting",
     "ask",
     "could_start",
-    "gpus_of",
     "installed",
     "job_name",
     "live_jobs",
-    "minutes",
     "nodes",
     "own_job",
+    "own_run",
     "partitions",
+    "ping",
+    "process_tracking",
+    "records",
+    "request_of",
+    "requeue",
+    "sbatch",
     "sbatch_flags",
     "scrubbed",
+    "seconds",
+    "shown_job",
     "slurm_resources",
-    "start_of",
+    "states_of",
+    "try_accounting",
 ]

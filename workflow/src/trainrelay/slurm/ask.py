@@ -1,17 +1,30 @@
-"""One question to Slurm: a command as an argv list, with a deadline, its failure as one sentence."""
+"""Slurm's commands as the executor plugin asks them; their failures as SlurmError."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from snakemake_executor_plugin_submitit import slurm
+from snakemake_executor_plugin_submitit.errors import SubmititError
 from trainrelay.errors import SlurmError
-from trainrelay.slurm.environment import for_asking
 
-_DEADLINE_S = 60.0
-_LONGEST_CHARS = 300
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except SubmititError as error:
+        raise SlurmError(str(error)) from None
+
+
+ask = _told()(slurm.ask)
+queue = _told()(slurm.queue)
+accounting = _told()(slurm.accounting)
+own_job = _told()(slurm.standing)
+cancel = _told()(slurm.cancel)
+requeue = _told()(slurm.requeue)
 
 
 def installed() -> bool:
@@ -19,38 +32,27 @@ def installed() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def ask(
-    argv: Sequence[str],
-    *,
-    text: str = "",
-    environment: Mapping[str, str] | None = None,
-    deadline_s: float = _DEADLINE_S,
-) -> str:
-    """All that a command of Slurm prints, errors last; `text` is its input. SlurmError where it fails."""
-    env = for_asking(os.environ) if environment is None else dict(environment)
-    try:
-        done = subprocess.run(
-            list(argv), input=text.encode(), capture_output=True, timeout=deadline_s, check=False, env=env
-        )
-    except subprocess.TimeoutExpired:
-        raise SlurmError(f"{argv[0]} gave no answer within {deadline_s:.0f} s") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in a word
-        raise SlurmError(f"{argv[0]} cannot be started: {error}") from None
-    said = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    if done.returncode:
-        raise SlurmError(f"{argv[0]}: {sentence(argv[0], said[1] or said[0])}")
-    return "".join(said)
+def ping() -> str | None:
+    """The first slurmctld that is up, as scontrol names it; None: all are down. SlurmError."""
+    said = ask(["scontrol", "ping"], deadline_s=30.0)
+    return next((line.strip() for line in said.splitlines() if " is UP" in line), None)
 
 
-def sentence(program: str, said: str) -> str:
-    """What a failed command said, on one line: the last line tells what, those before it why."""
-    lines = [_plain(program, line) for line in said.splitlines()]
-    told = "; ".join(reversed([line for line in lines if line][-3:])) or "it failed and gave no reason"
-    return told if len(told) <= _LONGEST_CHARS else told[: _LONGEST_CHARS - 1] + "…"
+def try_accounting() -> None:
+    """SlurmError if ended jobs are not remembered."""
+    ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])
 
 
-def _plain(program: str, line: str) -> str:
-    printable = "".join(char if char.isprintable() else " " for char in line).strip()
-    for prefix in (f"{program}: ", "error: ", "fatal: ", "allocation failure: "):
-        printable = printable.removeprefix(prefix)
-    return printable
+def process_tracking(deadline_s: float) -> str:
+    """Slurm's ProctrackType; empty if it does not say. SlurmError."""
+    words = (line.split() for line in ask(["scontrol", "show", "config"], deadline_s=deadline_s).splitlines())
+    return next((line[2] for line in words if len(line) == 3 and line[0] == "ProctrackType"), "")
+
+
+def sbatch(flags: list[str], script: str) -> str:
+    """The new job's id; the job is no part of one that we may be in. SlurmError says why there is none."""
+    said = ask(["sbatch", "--parsable", *flags], text=script, outside=True)
+    job_id = said.split("\n")[0].split(";")[0].strip()
+    if not job_id.isdigit():
+        raise SlurmError(f"sbatch gave no job number: {said.strip()[:200]}")
+    return job_id

@@ -1,7 +1,4 @@
-"""Partitions and nodes as `scontrol show ... --oneliner` prints them.
-
-A line is key=value words whose values may hold spaces, and free text (a reason, a comment).
-"""
+"""Partitions and nodes as `scontrol show ... --oneliner` prints them."""
 
 from __future__ import annotations
 
@@ -10,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trainrelay.slurm.ask import ask
+from trainrelay.slurm.reading import records, seconds
 
-_KEY = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
-_TIME = re.compile(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,2}))?(?::(\d{1,2}))?")
 _COUNT = re.compile(r"\d{1,6}")
 # Flags of a node's state; POWERED_DOWN is none of them, such a node is started for a job.
 _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR", "UNKNOWN", "FUTURE"}
@@ -51,31 +47,18 @@ def nodes() -> list[Node]:
     return read_nodes(ask(["scontrol", "show", "node", "--oneliner"]))
 
 
-def records(text: str) -> list[dict[str, str]]:
-    """The key=value words of each line; of a duplicate key, the first."""
-    return [_record(line) for line in text.splitlines() if line.strip()]
-
-
-def _record(line: str) -> dict[str, str]:
-    found = list(_KEY.finditer(line))
-    ends = [match.start() for match in found[1:]] + [len(line)]
-    record: dict[str, str] = {}
-    for match, end in zip(found, ends, strict=False):
-        record.setdefault(match[1], line[match.end() : end].strip())
-    return record
-
-
 def read_partitions(text: str) -> list[Partition]:
     """From scontrol's lines; others are left out."""
     return [_partition(record) for record in records(text) if record.get("PartitionName")]
 
 
 def _partition(record: Mapping[str, str]) -> Partition:
+    most_s = seconds(record.get("MaxTime", ""))
     return Partition(
         name=record["PartitionName"],
         default=record.get("Default") == "YES",
         up=record.get("State", "UP") == "UP",
-        max_time_min=minutes(record.get("MaxTime", "")),
+        max_time_min=most_s // 60 if most_s is not None else None,
     )
 
 
@@ -112,17 +95,6 @@ def gpus_of(gres: str) -> dict[str, int]:
             kind = words[1] if len(words) > 2 else ""
             found[kind] = found.get(kind, 0) + int(words[-1])
     return found
-
-
-def minutes(text: str) -> int | None:
-    """A limit such as 7-00:00:00 or 30:00; None for UNLIMITED, and for what is no time."""
-    found = _TIME.fullmatch(text.strip())
-    if found is None:
-        return None
-    days, first, second, third = (int(part) if part else None for part in found.groups())
-    if days is not None or third is not None:  # days-hours[:minutes[:seconds]], hours:minutes:seconds
-        return (days or 0) * 1440 + (first or 0) * 60 + (second or 0)
-    return first  # minutes[:seconds]
 
 
 def _number(text: str) -> int:

@@ -1,53 +1,36 @@
-"""This user's jobs, found by their comment; one squeue call, no registry."""
+"""Single jobs: this user's by their comment, any by its number."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
 
-from trainrelay.slurm.ask import ask
-
-_FORMAT = "%A|%T|%r|%N|%k"  # the comment last: it alone may hold anything
-_OWN = "JobID:.20,State:.30,RestartCnt:.12,Reason:.40"
-_ENDED = {
-    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
-    *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
-}
+from snakemake_executor_plugin_submitit.slurm import QueueRow
+from snakemake_executor_plugin_submitit.status import ENDED
+from trainrelay.errors import SlurmError
+from trainrelay.slurm.ask import accounting, ask, queue
+from trainrelay.slurm.reading import records
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as squeue lists it. `nodes` is empty for one that waits; `reason` says what it waits for."""
-
-    job_id: str
-    state: str
-    reason: str
-    nodes: str = ""
-    restarts: int = 0
-
-
-def live_jobs(comment: str) -> list[Job]:
+def live_jobs(comment: str) -> list[QueueRow]:
     """This user's jobs with this comment that have not ended, the oldest first; SlurmError."""
-    said = ask(["squeue", "--me", "--noheader", "--states=all", f"--format={_FORMAT}"])
-    return read_jobs(said, comment)
+    ours = [row for row in queue().values() if row.comment == comment and row.state not in ENDED]
+    return sorted(ours, key=lambda row: int(row.job_id))
 
 
-def read_jobs(said: str, comment: str) -> list[Job]:
-    """From squeue's lines; those of another shape are left out."""
-    rows = [line.strip().split("|", 4) for line in said.splitlines()]
-    ours = [row for row in rows if len(row) == 5 and row[0].isdigit() and row[4] == comment]
-    jobs = [Job(row[0], row[1], row[2], row[3]) for row in ours if row[1] not in _ENDED]
-    return sorted(jobs, key=lambda job: int(job.job_id))
+def states_of(job_id: str, deadline_s: float) -> set[str]:
+    """The states of a job's parts, from squeue, else from sacct, which remembers longer; each has a deadline.
+
+    Empty where neither knows the job or answers.
+    """
+    with suppress(SlurmError):  # squeue fails for a job that it has forgotten
+        if rows := queue(f"--jobs={job_id}", deadline_s):
+            return {row.state for row in rows.values()}
+    with suppress(SlurmError):
+        return set(accounting([job_id], deadline_s).values()) - {""}
+    return set()
 
 
-def own_job(job_id: str, deadline_s: float) -> Job | None:
-    """A job as Slurm sees it now; None for one that it does not know. SlurmError."""
-    argv = ["squeue", "--noheader", "--states=all", f"--Format={_OWN}", f"--jobs={job_id}"]
-    return read_own(ask(argv, deadline_s=deadline_s))
-
-
-def read_own(said: str) -> Job | None:
-    """From one line of squeue's."""
-    words = said.split(maxsplit=3)
-    if len(words) < 3 or not words[2].isdigit():
-        return None
-    return Job(words[0], words[1], words[3].strip() if len(words) > 3 else "", restarts=int(words[2]))
+def shown_job(job_id: str, deadline_s: float) -> dict[str, str]:
+    """What `scontrol show job` says of a job, by its names; SlurmError, also for one that is not known."""
+    said = ask(["scontrol", "--oneliner", "show", "job", job_id], deadline_s=deadline_s)
+    return next(iter(records(said)), {})

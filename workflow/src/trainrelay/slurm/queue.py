@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from snakemake_executor_plugin_submitit.identity import slug
 from trainrelay.errors import SlurmError
 from trainrelay.slurm.ask import ask, installed
 
@@ -62,4 +62,4 @@ def read_waiting(said: str) -> list[Waiting]:
 
 def job_name(run: str, stage: str) -> str:
     """What the submitit executor calls the job of a training."""
-    return re.sub(r"[^A-Za-z0-9.+=_-]", "_", f"train_{stage}[run={run}]").lstrip(".-")[:80]
+    return slug(f"train_{stage}[run={run}]")

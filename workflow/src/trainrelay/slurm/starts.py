@@ -43,7 +43,7 @@ class Start:
 
 def could_start(flags: Sequence[str]) -> Start:
     """When a job with these flags of sbatch could start; SlurmError with its reason where never."""
-    return start_of(ask(["sbatch", "--test-only", *flags, "--wrap=true"]))
+    return start_of(ask(["sbatch", "--test-only", *flags, "--wrap=true"], outside=True, errors_too=True))
 
 
 def start_of(said: str) -> Start:

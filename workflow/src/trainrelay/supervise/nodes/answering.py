@@ -6,13 +6,12 @@ no new checkpoint, and count as such.
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 
-from trainrelay.errors import Interrupted
-from trainrelay.supervise.nodes.steps import steps_of
-from trainrelay.system.text import quoted
+from trainrelay.errors import Interrupted, SlurmError
+from trainrelay.slurm import ask
+from trainrelay.supervise.nodes.allocation import steps_of
 from trainrelay.trainers import LaunchRequest, srun
 
 _ANSWER_S = 60.0  # a node that is there answers in a second
@@ -52,20 +51,7 @@ def _why_no_answer(request: LaunchRequest) -> str | None:
     if steps is not None and (left := steps.kill(_AGAIN_S)):
         return f"an earlier step does not end: {', '.join(left)}"
     try:
-        done = subprocess.run(
-            [*srun(request), "true"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ANSWER_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"srun did not reach every node within {_ANSWER_S:g} s"
-    except OSError as error:
-        return f"srun: {error.strerror or error}"
-    return _complaint(done.stderr.decode("utf-8", errors="replace")) if done.returncode else None
-
-
-def _complaint(said: str) -> str:
-    errors = [line for line in said.splitlines() if "error:" in line]
-    return quoted((errors or ["srun failed without a message"])[0])
+        ask([*srun(request), "true"], deadline_s=_ANSWER_S)
+    except SlurmError as error:
+        return str(error)
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from trainrelay.supervise.nodes.steps import Steps
+from trainrelay.slurm import Steps
 from trainrelay.supervise.process import Ending, end_all
 from trainrelay.system.alive import Kin
 

@@ -1,0 +1,51 @@
+"""What Slurm's variables in an environment say, and environments without them (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# A user's own defaults for Slurm's commands: SQUEUE_PARTITION hides jobs, SACCT_FORMAT changes columns.
+DEFAULTS = (
+    *("SBATCH_", "SALLOC_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SCONTROL_"),
+    "SLURM_TIME_FORMAT",
+)
+# What a job gives its processes: a job submitted there must not get its tasks, memory or devices.
+_JOB = (
+    *("SLURM_", "SLURMD_", "SUBMITIT_"),
+    *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+)
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class OwnRun:
+    """A run of a Slurm job, as the job's own environment tells it."""
+
+    job_id: str  # empty: outside of Slurm
+    restarts: int  # its requeues until then
+    nodes: str  # as Slurm writes them: gpu[03-04]
+
+
+def own_run(environment: Mapping[str, str]) -> OwnRun:
+    """The run that a process with this environment belongs to."""
+    job_id, restarts = environment.get("SLURM_JOB_ID", ""), environment.get("SLURM_RESTART_COUNT", "")
+    nodes = environment.get("SLURM_JOB_NODELIST") or environment.get("SLURMD_NODENAME", "")
+    return OwnRun(
+        job_id if _NUMBER.fullmatch(job_id) else "",
+        int(restarts) if _NUMBER.fullmatch(restarts) else 0,
+        nodes[:200],
+    )
+
+
+def for_asking(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without a user's defaults; what the job around gives stays, srun starts its steps there."""
+    return {name: value for name, value in environment.items() if not name.startswith(DEFAULTS)}
+
+
+def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without Slurm's variables, except where its configuration is; a job's devices go with the job."""
+    away = _JOB if own_run(environment).job_id else ("SLURM_", "SLURMD_")
+    kept = for_asking(environment).items()
+    return {name: value for name, value in kept if name == "SLURM_CONF" or not name.startswith(away)}

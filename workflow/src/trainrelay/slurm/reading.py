@@ -1,0 +1,33 @@
+"""What `scontrol show ... --oneliner` prints: key=value words, and times as Slurm writes them (pure)."""
+
+from __future__ import annotations
+
+import re
+
+_KEY = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
+_TIME = re.compile(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,2}))?(?::(\d{1,2}))?")
+
+
+def records(text: str) -> list[dict[str, str]]:
+    """The key=value words of each line; of a duplicate key the first, since free text comes last."""
+    return [_record(line) for line in text.splitlines() if line.strip()]
+
+
+def _record(line: str) -> dict[str, str]:
+    found = list(_KEY.finditer(line))
+    ends = [match.start() for match in found[1:]] + [len(line)]
+    record: dict[str, str] = {}
+    for match, end in zip(found, ends, strict=False):
+        record.setdefault(match[1], line[match.end() : end].strip())
+    return record
+
+
+def seconds(text: str) -> int | None:
+    """A time such as 7-00:00:00, 30:00 or 45 (minutes); None for UNLIMITED, and for what is no time."""
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        return None
+    days, first, second, third = (int(part) if part else None for part in found.groups())
+    if days is not None or third is not None:  # days-hours[:minutes[:seconds]], hours:minutes:seconds
+        return (((days or 0) * 24 + (first or 0)) * 60 + (second or 0)) * 60 + (third or 0)
+    return (first or 0) * 60 + (second or 0)  # minutes[:seconds]
