@@ -329,8 +329,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if limit not in self._limits_said:
             self._limits_said.add(limit)
             self.logger.warning(
-                f"{followed.name}: Slurm takes no more jobs for now ({limit}); each job is submitted when"
-                " that limit allows it. Ctrl-C ends the wait."
+                f"{followed.name}: {limit}; each job is submitted when that allows it. Ctrl-C ends the wait."
             )
 
     def _say_state(self, followed: TrackedJob, snapshot: Snapshot | None) -> None:
