@@ -408,14 +408,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _end_now(self) -> None:
         """What is left; whether that helped, squeue says."""
-        trouble = ""
-        try:
+        with contextlib.suppress(UnreachableError):
             self._cluster.kill(self._living())
-        except UnreachableError as error:
-            trouble = f" ({error})"
         if left := [job_id for job_id, state in self._living().items() if state != "COMPLETING"]:
             ids = " ".join(left)
-            self.logger.error(f"jobs that may not have ended: {ids}; run: scancel {ids}{trouble}")
+            self.logger.error(f"jobs that may not have ended: {ids}; run: scancel {ids}")
         if lost := [one.name for one in self._followed.values() if one.lost_s is not None]:
             self.logger.error(f"sbatch gave no answer for {', '.join(lost)}: look with squeue --me")
 

@@ -106,7 +106,7 @@ def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
 def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict[tuple[str, str], str]:
     """When each stage could start now, as Slurm says; nothing is submitted."""
     here, site = installed(), load_site()
-    known = _partitions() if here else []
+    known = _partitions() if here and any(planned.trains for planned in plans) else []
     open_ones = {(one.run, one.stage) for one in plans if one.action != "nothing"}
     ask = functools.cache(
         lambda flags: _slurms_answer(flags, now, here=here)
@@ -115,9 +115,8 @@ def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict
     chains: dict[str, list[Request]] = {}
     for planned in plans:
         settings = config.stage(planned.run, planned.stage)
-        parent = settings.init_from
+        parent, asked = settings.init_from, request_of(settings.resources, site, 1)
         waits = parent if parent and (planned.run, parent) in open_ones else None
-        asked = request_of(settings.resources, site, 1)
         if planned.trains:
             chains.setdefault(planned.run, []).append(asked)
         never = [one.what for one in partition_checks(asked, known, ()) if known and one.kind == "fix"]
