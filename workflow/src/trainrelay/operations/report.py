@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from trainrelay.analysis import from_json
-from trainrelay.config import Config, load_site, overview_path, report_path, trainer_root
+from trainrelay.config import Config, overview_path, report_path, trainer_root
 from trainrelay.errors import LogError, UserError
 from trainrelay.operations.analyze import judge_stage
 from trainrelay.records import Analysis, Overview, RunReport, StageReport
@@ -79,7 +79,7 @@ def _stage(at: StageContext) -> StageReport:
         train=facts.train,
         checkpoint=facts.promoted,
         analysis=_analysis(facts),
-        bad_nodes=() if facts.train else tuple(of_run(at, load_site()).values()),
+        bad_nodes=() if facts.train else tuple(of_run(at).values()),
         acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
 

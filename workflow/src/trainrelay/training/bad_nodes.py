@@ -42,9 +42,11 @@ def _sentence(nodes: str, until_s: float, why: str) -> str:
     return f"{nodes} is avoided until {until}: this run failed there twice ({why})"
 
 
-def of_run(at: StageContext, site: Site) -> dict[str, str]:
-    """By the attempts of every stage of a run; a damaged record is reported where its stage is read."""
-    attempts: list[AttemptRecord] = []
+def of_run(at: StageContext) -> dict[str, str]:
+    """By the attempts of every stage of a run; damaged records and site.yaml are reported by who needs them."""
+    attempts, site = list[AttemptRecord](), Site()
+    with suppress(UserError):
+        site = read_once(load_site)
     for stage in at.config.in_order(at.run):
         with suppress(UserError):
             attempts += read_once(list_attempts, stage_paths(at.config, at.run, stage).folder)
@@ -53,7 +55,7 @@ def of_run(at: StageContext, site: Site) -> dict[str, str]:
 
 def to_exclude(at: StageContext, site: Site) -> tuple[Sequence[str], Sequence[str]]:
     """What a stage's next job excludes, nothing if it could not start then; a sentence on each bad node."""
-    bad = of_run(at, site)
+    bad = of_run(at)
     try:
         if bad and installed():
             read_once(could_start, sbatch_flags(at.settings.resources, site.without(list(bad)), cores(at)))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from trainrelay.config import load_site
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import Observer, printable, read_events
@@ -55,7 +54,7 @@ class StageWatch:
         lost = iterations_lost(facts.attempts, self._known_ends(facts))
         event = next(reversed(read_events(facts.paths.supervision)), None)
         row = stage_row(facts, reason, shown, self._sample(facts), lost=lost, event=event, now_s=self.now())
-        bad = {} if shown.label == "complete" else of_run(self.at, load_site())
+        bad = {} if shown.label == "complete" else of_run(self.at)
         return replace(row, bad_nodes=tuple(map(printable, bad.values())))
 
     def _sample(self, facts: Facts) -> LogSample:
