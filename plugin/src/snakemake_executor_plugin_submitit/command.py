@@ -7,13 +7,13 @@ the job requeued under its own id.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,9 +21,9 @@ from typing import Literal
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run
-from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
-from snakemake_executor_plugin_submitit.results import Result, ResultEnd
+from snakemake_executor_plugin_submitit.results import Result
 from snakemake_executor_plugin_submitit.status import RUNNING
 
 CANCEL_FILE = "cancel"
@@ -83,8 +83,9 @@ class Command:
 
     def _end(self, code: int, stop: StopForwarder) -> Result:
         own = self._standing() if code else None
-        again = bool(stop.heard or nodes_to_exclude(self._exclude_file))
-        match decide(code, again, stop.cancelled, own, own_run(os.environ).restarts):
+        # Who asks for other nodes has stopped by itself.
+        stopped = bool(stop.heard or nodes_to_exclude(self._exclude_file))
+        match decide(code, stopped, stop.cancelled, own, own_run(os.environ).restarts):
             case "done":
                 return Result("done", "")
             case "cancelled":
@@ -117,28 +118,27 @@ class Command:
         try:
             _requeue_once_reachable(own_run(os.environ).job_id)
             # Until this process ends the job is COMPLETING and cannot start; held, it might stay so.
-            with contextlib.suppress(RefusedError, UnreachableError):
+            with suppress(SubmititError):
                 slurm.exclude(own_run(os.environ).job_id, nodes)
         except RefusedError as error:
             # As a new job it could get these nodes again.
-            end: ResultEnd = "failed" if nodes else "interrupted"
-            return Result(end, f"{why}, and Slurm does not requeue it: {error}")
+            said = f"{why}, and Slurm does not requeue it: {error}"
+            return Result("failed" if nodes else "interrupted", said)
         _say(f"{why}; requeued")
         raise SystemExit(1)
 
 
-def decide(code: int, again: bool, cancelled: bool, own: slurm.OwnStatus | None, restarts: int) -> NextAction:
-    """What follows on the end of a command, which was stopped or asks to run `again`.
-
-    `own`: how Slurm sees the job now; `restarts`: of this very run.
-    """
+def decide(
+    code: int, stopped: bool, cancelled: bool, own: slurm.OwnStatus | None, restarts: int
+) -> NextAction:
+    """What follows on the command's end. `own`: how Slurm sees the job now; `restarts`: of this very run."""
     if code == 0:
         return "done"
     if own is not None and (own.restarts > restarts or own.state == "PENDING"):
         return "leave"  # the job runs elsewhere by now: the result file is the other run's
     if cancelled:
         return "cancelled"
-    if not again:
+    if not stopped:
         return "failed"
     if own is not None and own.state not in RUNNING:
         return "leave"  # Slurm is ending it: by scancel, or it requeues the job itself

@@ -64,6 +64,7 @@ def test_a_node_is_forgotten_after_its_last_failure() -> None:
     assert found(*both, now_s=250 + HOUR_S - 1, avoid_h=1) == ["gpu03"]
     assert found(*both, now_s=250 + HOUR_S, avoid_h=1) == []
     assert found(*both, avoid_h=0) == []
+    assert found(*both, attempt(3, ended_s=1e300)) == []
 
 
 def test_a_probe_that_hangs_counts_only_where_it_works_on_another_node() -> None:

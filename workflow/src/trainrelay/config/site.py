@@ -67,7 +67,7 @@ class Site(Model):
     gres-constraint (--gres=gpu:8 --constraint=a40)."""
     sbatch: tuple[NonEmpty, ...] = Field(default=(), strict=False)
     """Other options of sbatch, as one would type them, e.g. --reservation=deep."""
-    nodes_avoid_h: float = Field(default=24.0, ge=0)
+    nodes_avoid_h: float = Field(default=24.0, ge=0, le=8760)
     """Hours without a node on which a run's trainings failed twice for a reason of the node's; 0: none."""
     setup: tuple[NonEmpty, ...] = Field(default=(), strict=False)
     """Shell lines that every job runs first, e.g. module load cuda/11.8."""

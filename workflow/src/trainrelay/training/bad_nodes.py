@@ -21,6 +21,8 @@ from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores
 
+_MOST_S = 1e9  # what is later was read from a damaged record
+
 
 def bad_nodes(attempts: Iterable[AttemptRecord], now_s: float, avoid_h: float) -> dict[str, str]:
     """By the attempts of a run, each with a sentence; forgotten `avoid_h` after the last failure (pure)."""
@@ -34,7 +36,11 @@ def bad_nodes(attempts: Iterable[AttemptRecord], now_s: float, avoid_h: float) -
             failures.setdefault(nodes, []).append((attempt.ended_s or attempt.started_s, why))
     twice = sorted((nodes, *max(found)) for nodes, found in failures.items() if len(found) > 1)
     until = [(nodes, at_s + avoid_h * 3600, why) for nodes, at_s, why in twice]
-    return {nodes: _sentence(nodes, until_s, why) for nodes, until_s, why in until if until_s > now_s}
+    return {
+        nodes: _sentence(nodes, until_s, why)
+        for nodes, until_s, why in until
+        if now_s < until_s < now_s + _MOST_S
+    }
 
 
 def _sentence(nodes: str, until_s: float, why: str) -> str:
@@ -43,7 +49,7 @@ def _sentence(nodes: str, until_s: float, why: str) -> str:
 
 
 def of_run(at: StageContext) -> dict[str, str]:
-    """By the attempts of every stage of a run; damaged records and site.yaml are reported by who needs them."""
+    """By the attempts of every stage of a run; a damaged record or site.yaml is reported where it is used."""
     attempts, site = list[AttemptRecord](), Site()
     with suppress(UserError):
         site = read_once(load_site)
