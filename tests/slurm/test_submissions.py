@@ -147,6 +147,7 @@ def killed(toy: Toy) -> int:
     return job
 
 
+@pytest.mark.long
 def test_a_job_is_known_again_without_its_comment(toy: Toy) -> None:
     """A site rewrites each and lets nobody change it: the next controller follows the live job."""
     with toy.rig.site_lua(SITE, REFUSED):

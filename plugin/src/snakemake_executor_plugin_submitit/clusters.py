@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import re
 import shutil
 import signal
 import threading
@@ -21,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.errors import (
-    LimitError,
     RefusedError,
     RequestError,
     SubmititError,
@@ -34,12 +34,14 @@ from snakemake_executor_plugin_submitit.resources import (
     sbatch_options,
     submitit_parameters,
 )
+from snakemake_executor_plugin_submitit.results import read_result
 from snakemake_executor_plugin_submitit.settings import Settings
 from snakemake_executor_plugin_submitit.status import Answer
 
 if TYPE_CHECKING:
     import submitit
 
+_UNNAMED = re.compile(r"[0-9a-f]{32}")  # submitit names a pickle after its job once sbatch has answered
 _PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
 
 
@@ -122,6 +124,25 @@ def log_file(folder: Path, job_id: str) -> Path:
     return Path(_paths(folder, job_id).stdout)
 
 
+def can_be_followed(folder: Path, row: slurm.QueueRow) -> bool:
+    """Whether a live job is at its work: with a result it has ended, and without a pickle it runs nothing.
+
+    The pickle gets the job's name if sbatch's answer was lost. RefusedError if the folder is gone.
+    """
+    if not folder.exists() and row.state != "COMPLETING":
+        raise RefusedError(
+            f"job {row.job_id} does this work already, but its folder {folder} is gone: was the working"
+            f" folder moved, or that one removed? Wait until the job has ended, or run: scancel {row.job_id}"
+        )
+    if read_result(result_file(folder, row.job_id)) is not None:
+        return False
+    named = Path(_paths(folder, row.job_id).submitted_pickle)
+    unnamed = [path for path in folder.glob("*.pkl") if _UNNAMED.fullmatch(path.stem)]
+    if not named.exists() and len(unnamed) == 1:
+        unnamed[0].rename(named)
+    return named.exists()
+
+
 def _paths(folder: Path, job_id: str) -> submitit.core.utils.JobPaths:
     from submitit.core.utils import JobPaths  # noqa: PLC0415
 
@@ -159,7 +180,7 @@ class SlurmCluster:
         return job_id
 
     def _why_not(self, order: Submission, error: SubmititError) -> Exception:
-        if isinstance(error, LimitError | UnreachableError):
+        if not isinstance(error, RefusedError):
             return error
         flags = sbatch_flags(order.request, self._settings.gpu_dialect, self._settings.signal_delay_s)
         return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {shlex.join(flags)}")

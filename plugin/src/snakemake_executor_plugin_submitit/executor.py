@@ -24,17 +24,13 @@ from snakemake_executor_plugin_submitit.clusters import (
     SlurmCluster,
     Snapshot,
     Submission,
+    can_be_followed,
     cluster_of,
     log_file,
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
-from snakemake_executor_plugin_submitit.errors import (
-    LimitError,
-    RefusedError,
-    SubmititError,
-    UnreachableError,
-)
+from snakemake_executor_plugin_submitit.errors import LimitError, SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_jobs, new_token, slug
 from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
@@ -42,7 +38,6 @@ from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
-from snakemake_executor_plugin_submitit.submissions import gives_pickle
 
 _LOOK_S = 0.5  # between two looks at the result files
 _CANCEL_LOOK_S = 1.0
@@ -135,11 +130,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
     def _submit_or_follow(self, followed: TrackedJob) -> None:
         """RefusedError; where Slurm cannot take it now the job stays unsubmitted, to be tried again."""
         try:
-            if not (
-                self._follows_live_job(followed)
-                or self._may_appear(followed)
-                or self._limit.holds(time.monotonic())
-            ):
+            if self._follows_live_job(followed) or self._may_appear(followed):
+                return
+            if not self._limit.holds(time.monotonic()):
                 self._submit(followed)
         except UnreachableError as error:
             self._say_trouble(str(error))
@@ -154,10 +147,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             self._known_s, self._known_rows = time.monotonic(), slurm.queue()
         for row, identity in live_jobs(followed.digest, self._known_rows.values()):
             order = self._order(followed, identity)
-            if not order.folder.exists() and row.state != "COMPLETING":
-                raise RefusedError(_not_ours(row.job_id, order.folder))
-            # With a result it has ended, Slurm is about to notice; without a pickle it runs nothing.
-            if _result_in(order.folder, row.job_id) is None and gives_pickle(order.folder, row.job_id):
+            if self._cancelling and not order.folder.exists():
+                continue
+            if can_be_followed(order.folder, row):
                 followed.order = order
                 lost = followed.lost_s is not None
                 how = "sbatch gave no answer, but it was submitted" if lost else "found alive; following it"
@@ -167,7 +159,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _may_appear(self, followed: TrackedJob) -> bool:
         """Whether a submission without an answer, of which squeue knew no job, may still become one."""
-        if followed.lost_s is None:
+        if followed.lost_s is None or not isinstance(self._cluster, SlurmCluster):
             return False
         if self._known_s < followed.lost_s + 2 * slurm.message_timeout_s():
             return True
@@ -183,8 +175,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         with self._submitting:
             if self._cancelling:
                 return
-            token = new_token(followed.digest)
-            followed.order = self._order(followed, JobIdentity(followed.digest, token))
+            identity = JobIdentity(followed.digest, new_token(followed.digest))
+            followed.order = self._order(followed, identity)
             followed.order.folder.mkdir(parents=True)
             try:
                 job_id = self._cluster.submit(followed.order)
@@ -351,26 +343,18 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
                 time.sleep(_CANCEL_LOOK_S)
 
     def _find_submitted(self) -> None:
-        """A Ctrl-C during sbatch may leave a job whose id was never read, or that appears a little later."""
         told = False
-        while True:
-            self._known_rows = None
-            awaited = [one.name for one in self._followed.values() if not one.job_id and self._awaits(one)]
-            if not awaited:
-                return
+        while self._finds_submitted():
             if not told:
-                self.logger.info(
-                    "sbatch gave no answer, so waiting for jobs that may still appear:"
-                    f" {', '.join(awaited)}. Ctrl-C again ends this at once."
-                )
+                self.logger.info("Waiting for a job that sbatch may have submitted. Ctrl-C again ends this.")
             told = True
             time.sleep(_CANCEL_LOOK_S)
 
-    def _awaits(self, followed: TrackedJob) -> bool:
-        try:
-            return not self._follows_live_job(followed) and self._may_appear(followed)
-        except RefusedError:
-            return False  # that job is not ours
+    def _finds_submitted(self) -> bool:
+        """A Ctrl-C during sbatch may leave a job whose id was never read; True while one may still appear."""
+        self._known_rows = None
+        unknown = [followed for followed in self._followed.values() if not followed.job_id]
+        return any(not self._follows_live_job(one) and self._may_appear(one) for one in unknown)
 
     def _stop(self, living: Mapping[str, str], told: set[str]) -> None:
         """Each once; but one that waits, because Slurm has just requeued it, may be told again."""
@@ -437,18 +421,7 @@ def _log_files(followed: TrackedJob) -> list[Path]:
 
 
 def _result(followed: TrackedJob) -> Result | None:
-    return _result_in(followed.order.folder, followed.job_id)
-
-
-def _result_in(folder: Path, job_id: str) -> Result | None:
-    return read_result(result_file(folder, job_id))
-
-
-def _not_ours(job_id: str, folder: Path) -> str:
-    return (
-        f"job {job_id} does this work already, but its folder {folder} is gone: was the working folder"
-        f" moved, or that one removed? Wait until the job has ended, or run: scancel {job_id}"
-    )
+    return read_result(result_file(followed.order.folder, followed.job_id))
 
 
 def _remove_pickles(followed: TrackedJob) -> None:

@@ -1,7 +1,4 @@
-"""How a job is recognised in squeue: by its comment, and by where its output and its script are.
-
-A site may rewrite comments. The other two are in the submission's folder, whose name tells the work, too.
-"""
+"""How a job is recognised: by its comment, or, if a site rewrote that, by where its output or script is."""
 
 from __future__ import annotations
 

@@ -10,10 +10,7 @@ _MOST_S = 300.0
 
 @dataclass
 class LimitPause:
-    """Between two submissions while such a limit holds; twice as long each time.
-
-    Times in seconds on a clock that never jumps.
-    """
+    """Between two submissions while such a limit holds; twice as long each time. The clock never jumps."""
 
     _until_s: float = 0.0
     _next_s: float = _FIRST_S
@@ -23,7 +20,7 @@ class LimitPause:
         return now_s < self._until_s
 
     def refused(self, now_s: float) -> None:
-        """The limit was met once more."""
+        """The limit was met."""
         self._until_s, self._next_s = now_s + self._next_s, min(2 * self._next_s, _MOST_S)
 
     def eased(self) -> None:
