@@ -300,7 +300,7 @@ SLURM_COMMANDS = {
     *("sprio", "sstat", "sattach", "sbcast", "sdiag", "sshare"),
 }
 # The launcher's own command line, which starts a training on several nodes.
-LAUNCHER = LIBRARY / "trainers/several_nodes.py"
+LAUNCHER = LIBRARY / "trainers/torchrun.py"
 
 
 def test_only_the_room_slurm_and_the_plugin_call_slurms_commands() -> None:

@@ -244,8 +244,9 @@ def section(measured: Mapping[int, Measured]) -> str:
             "|---:|---:|---:|---:|",
             *rows,
             "",
-            f"At {MANY:,} stages at most {MOST_OF_BARE:g} times the bare one. What is added is reading"
-            " config.yaml (by Snakemake and by trainrelay), checking it, and a look at each stage's folder.",
+            f"The benchmark fails at {MANY:,} stages above {MOST_OF_BARE:g} times the bare one. What is added"
+            " is reading config.yaml (by Snakemake and by trainrelay), checking it, and a look at each"
+            " stage's folder.",
             "",
         ]
     )

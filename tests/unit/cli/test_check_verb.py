@@ -86,7 +86,7 @@ def test_problems_to_fix_end_2_and_are_counted(
     assert typed(config="b.py") == 2
     out, err = capsys.readouterr()
     assert starts(out) == ["ok", "fix", "fix", "note"]
-    assert "train.py does not exist; set trainer.entry in the config" in out
+    assert "train.py does not exist; set `trainer.entry` to a file that exists" in out
     assert err.startswith("trainrelay: 2 problems to fix (see above)")
 
 
@@ -120,7 +120,7 @@ def test_what_would_be_refused_by_the_plan_is_to_be_fixed(
 ) -> None:
     disk.train(hours=10.0)
     assert typed(seed=7) == 2
-    assert "fix   r/s: training from scratch would archive 80.0 GPU-hours" in capsys.readouterr().out
+    assert "; refused: training from scratch would archive 80.0 GPU-hours" in capsys.readouterr().out
 
 
 def test_with_slurm_folders_partition_and_request_are_checked(

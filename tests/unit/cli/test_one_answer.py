@@ -201,5 +201,7 @@ def test_another_epoch_base_than_the_one_that_counted_it_to_its_end(
 def test_a_promotion_says_that_the_training_is_not_finished_as_train_does(stage: OneFile) -> None:
     """train.json is there from before."""
     further(stage)
-    with pytest.raises(Refusal, match=r"r/s is resumable: .*; run: snakemake --forcerun train_s"):
+    with pytest.raises(
+        Refusal, match=r"r/s is resumable: .*; run: snakemake --profile local --forcerun train_s"
+    ):
         promote_stage(StageContext(stage.config(epochs=5), "r", "s"))

@@ -16,6 +16,7 @@ from trainrelay.cli import main
 from trainrelay.cli import plan as view
 from trainrelay.config import Config, parse
 from trainrelay.errors import SlurmError
+from trainrelay.preflight import fix, ok
 from trainrelay.records import AttemptRecord
 from trainrelay.slurm import Start
 from trainrelay.system.files import write_json
@@ -112,7 +113,11 @@ def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytes
     config = disk.config()
     monkeypatch.setattr(view, "could_start", refused)
     monkeypatch.setattr(view, "installed", lambda: True)
+    monkeypatch.setattr(view, "slurmctld_check", lambda: ok("Slurm answers"))
     said = "Slurm refuses the request: Invalid account"
+    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
+    monkeypatch.setattr(view, "slurmctld_check", lambda: fix("Slurm does not answer (no)", "try again later"))
+    said = "Slurm does not answer (no); try again later"
     assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
     monkeypatch.setattr(view, "installed", lambda: False)
     said = "unknown: there is no sbatch on this machine"

@@ -61,6 +61,19 @@ def arguments(*words: str) -> argparse.Namespace:
     return parser().parse_args(["submit", *words])
 
 
+def test_a_slurm_that_does_not_answer_is_told_with_what_else_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def live_jobs(_comment: str) -> list[QueueRow]:
+        raise SlurmError("squeue: Unable to contact slurm controller")
+
+    monkeypatch.setattr(submit, "live_jobs", live_jobs)
+    assert main(["submit"]) == 2
+    err = capsys.readouterr().err
+    assert "does not answer (squeue: Unable to contact slurm controller); nothing was submitted: run " in err
+    assert err.endswith("or train here with snakemake --profile local\n")
+
+
 def test_the_job_its_log_and_what_to_type_are_told(
     folder: Path, asked: list[Asked], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,7 +68,7 @@ def test_the_report_shows_it(disk: OnDisk) -> None:
 def test_the_report_names_a_damaged_analysis_and_what_to_run(disk: OnDisk, content: str) -> None:
     disk.paths.analysis.write_text(content)
     with pytest.raises(
-        UserError, match=r"r/s/analysis\.json is damaged .*; run: rm \S+/analysis\.json, then"
+        UserError, match=r"r/s/analysis\.json is damaged .*; run: rm \S+/analysis\.json, then snakemake"
     ):
         report.write_report(disk.config(), "r")
 

@@ -111,7 +111,10 @@ def test_all_problems_come_at_once() -> None:
             "init_from: got 'b', no stage of this run; allowed: none, there is no other",
         ),
         ({"init_from": "a"}, "runs.r.stages.a.init_from: a cycle: a -> a"),
-        ({"checkpoint": {"epoch": 3}}, "runs.r.stages.a.checkpoint.epoch: got 3; at most epochs, 2"),
+        (
+            {"checkpoint": {"epoch": 3}},
+            "runs.r.stages.a.checkpoint.epoch: got 3; it trains 2 epochs",
+        ),
         ({"work_dir": "a\nb"}, "text without control characters"),
         ({"work_dir": "."}, "is or holds the trainer's checkout"),
         ({"work_dir": ".."}, "is or holds the trainer's checkout"),
@@ -240,7 +243,8 @@ def test_stages_come_after_the_one_they_start_from() -> None:
 
 @pytest.mark.parametrize("data", [None, [], "text", 3])
 def test_anything_but_a_mapping_is_refused(data: Any) -> None:
-    assert "not a mapping" in problems(data)[0]
+    assert f"is {'empty' if data is None else 'not a mapping'}" in problems(data)[0]
+    assert problems(data)[0].endswith("; begin with `runs:`")
 
 
 @pytest.mark.parametrize(
@@ -250,6 +254,7 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
         ("out: a\nout: b\n", "line 1, column 1: duplicate key 'out' (lines 1 and 2)"),
         ("a: !!python/object/apply:os.system [touch /tmp/x]\n", "could not determine a constructor"),
         ("\x00", "not YAML"),
+        ("a: 1\n\tb: 2\n", "line 2, column 1: a tab; YAML indents with spaces"),
         ("a: 1\nb: *c\n", "line 2, column 4: found undefined alias 'c'"),
         ("a:\n  b: 1\n c: 2\n", "line 3, column 2: expected <block end>"),
     ],

@@ -127,7 +127,7 @@ def test_last_rung_is_given_up_only_without_progress() -> None:
     assert shape(after(saved, fell)) == again
     step = after(saved, fell, fell)
     assert isinstance(step, NeedsDecision)
-    assert "no rung below" in step.reason
+    assert "has no other after it" in step.reason
     assert "backends" in step.what_to_do
 
 
@@ -165,6 +165,10 @@ def test_exit_0_without_a_checkpoint_is_never_followed_by_another_attempt() -> N
     step = after(past("unfinished", left=Leftovers(False, "work_dir holds no file that looks like one")))
     assert isinstance(step, NeedsDecision)
     assert "work_dir holds no file that looks like one" in step.reason
+    assert "move these files away" in step.what_to_do
+    empty = after(past("unfinished", left=Leftovers(False, "work_dir holds no file", any_file=False)))
+    assert isinstance(empty, NeedsDecision)
+    assert "move" not in empty.what_to_do
     assert shape(after(past("unfinished"))) == AT_ONCE
     assert shape(after(past("killed", left=Leftovers(False, "nothing")))) == AT_ONCE
 

@@ -11,7 +11,7 @@ from support.stage_on_disk import OnDisk
 from trainrelay import cli
 from trainrelay.config import load_config, save_snapshot
 from trainrelay.operations.train_record import write_train_record
-from trainrelay.system.hints import TYPED_VARIABLE, with_configfile
+from trainrelay.system.hints import PROFILE_VARIABLE, TYPED_VARIABLE, with_configfile
 from trainrelay.system.say import Teller
 from trainrelay.training.context import StageContext
 from trainrelay.training.launch_id import LAUNCH_VARIABLE, begin
@@ -29,6 +29,37 @@ def test_a_command_names_a_config_that_is_not_the_default(verb: str) -> None:
 def test_a_number_after_the_stage_stays_with_it() -> None:
     said = with_configfile("run: trainrelay restore uniad/stage1 12; or wait", Path("my.yaml"))
     assert said == "run: trainrelay restore uniad/stage1 12 --configfile my.yaml; or wait"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("run: snakemake --profile local; or", "run: snakemake --profile local --configfile my.yaml; or"),
+        (
+            "run: snakemake --profile /home/p/cluster.yaml --forcerun promote_s",
+            "run: snakemake --profile /home/p/cluster.yaml --forcerun promote_s --configfile my.yaml",
+        ),
+        ("run: snakemake --unlock", "run: snakemake --unlock --configfile my.yaml"),
+        ("(snakemake --profile slurm)", "(snakemake --profile slurm --configfile my.yaml)"),
+        ("trainrelay plan shows where", "trainrelay plan --configfile my.yaml shows where"),
+        ("run the snakemake command again", "run the snakemake command again"),
+    ],
+)
+def test_a_command_without_a_stage_names_it_too(said: str, expected: str) -> None:
+    assert with_configfile(said, Path("my.yaml")) == expected
+
+
+@pytest.mark.parametrize("typed", ["--profile slurm", "--profile=slurm", "-n --profile slurm --quiet"])
+def test_a_job_names_the_profile_of_its_snakemake(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in (PROFILE_VARIABLE, LAUNCH_VARIABLE):
+        monkeypatch.setenv(variable, "")  # put back at the end
+        monkeypatch.delenv(variable)
+    said = "run: snakemake --profile local --forcerun train_s"
+    assert with_configfile(said, None) == said
+    for words in (f"snakemake {typed}", "snakemake --profile other"):  # the second one inside the job
+        monkeypatch.setattr("sys.argv", words.split())
+        begin()
+    assert with_configfile(said, None) == "run: snakemake --profile slurm --forcerun train_s"
 
 
 @pytest.fixture

@@ -325,7 +325,10 @@ def test_a_plain_start_can_be_said_and_an_unreadable_script_is_not_judged(checko
 @pytest.mark.parametrize(
     ("stage", "words"),
     [
-        ({"options": {"resume": "x.pth"}}, "stages.train.options.resume: not as an option; set nothing"),
+        (
+            {"options": {"resume": "x.pth"}},
+            "stages.train.options.resume: not as an option; leave it out: trainrelay resumes by itself",
+        ),
         ({"options": {"epochs": 3}}, "stages.train.options.epochs: not as an option; set the stage's epochs"),
         (
             {"options": {"output-dir": "x"}},

@@ -114,7 +114,7 @@ def test_the_row_tells_place_loss_eta_and_fallback(disk: OnDisk) -> None:
     assert shown.loss == shown.losses[-1]
     assert len(shown.losses) > 1
     assert (shown.backend, shown.fallback_from) == ("gloo", "nccl")
-    assert "r/s: ↓ gloo is a fallback from nccl" in list(remarks([shown]))
+    assert "r/s: gloo is a fallback from nccl" in list(remarks([shown]))
 
 
 def test_what_an_attempt_lost_is_read_from_its_log_where_its_record_does_not_tell(disk: OnDisk) -> None:

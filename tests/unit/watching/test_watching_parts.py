@@ -118,7 +118,7 @@ def test_a_wide_terminal_shows_everything() -> None:
     assert columns["iteration"] == ("610/3517", "-")
     assert columns["loss"] == ("66.16", "-")
     assert columns["ETA"] == ("2 d 05:46", "-")
-    assert columns["backend"] == ("gloo ↓", "-")
+    assert columns["backend"] == ("gloo (fallback)", "-")
     assert columns["attempt"] == ("2", "-")
     assert columns["lost"] == ("1234 it", "-")
 
@@ -143,7 +143,7 @@ def test_remarks_tell_what_fits_no_column() -> None:
     failed = replace(FRESH, label="stopped", reason="attempt 3: diverged")
     silent = replace(FRESH, label="silent", reason="attempt 1 on a")
     assert list(remarks([RUNNING, failed, silent, FRESH])) == [
-        "driving/stage1: ↓ gloo is a fallback from nccl",
+        "driving/stage1: gloo is a fallback from nccl",
         "driving/stage1, 2 min ago: attempt 2 resumes after epoch 1",
         "driving/stage2: attempt 3: diverged",
         "driving/stage2: its supervisor gives no sign of life; attempt 1 on a",

@@ -106,7 +106,7 @@ def test_stage_folder_that_was_moved_fences(tmp_path: Path) -> None:
     stage_dir = tmp_path / "stage"
     with acquire(stage_dir, "run/stage", print, lambda: False, beat_s=600) as lease:
         stage_dir.rename(tmp_path / "stage.old-1")
-        with pytest.raises(Fenced, match=r"000001\.json.*was moved, deleted or replaced.*start again"):
+        with pytest.raises(Fenced, match=r"000001\.json.*was moved, deleted or replaced.*run: snakemake"):
             lease.guard()
     assert not stage_dir.exists()
     with acquire(stage_dir, "run/stage", print, lambda: False, beat_s=600) as second:

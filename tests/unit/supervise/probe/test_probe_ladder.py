@@ -48,7 +48,7 @@ def test_a_fallback_is_said_with_its_reason_and_its_log() -> None:
 def test_a_ladder_of_which_nothing_works_says_so() -> None:
     outcomes, said = climbed({rung.name: "no" for rung in LADDER})
     assert outcomes == ["nccl fails", "nccl-no-p2p fails", "gloo fails"]
-    assert said[-1] == "warning: gloo fails here: no; no other rung is left; log: gloo.log"
+    assert said[-1] == "warning: gloo fails here: no; no other backend is left; log: gloo.log"
 
 
 @pytest.mark.parametrize("start", [1, 2])

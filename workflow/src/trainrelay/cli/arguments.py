@@ -14,9 +14,8 @@ _Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="trainrelay", description="Multi-stage deep-learning training as a Snakemake DAG."
-    )
+    about = "Trains deep-learning models in several stages, as a workflow of Snakemake."
+    top = argparse.ArgumentParser(prog="trainrelay", description=about)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     _typed_by_you(verbs)
     _called_by_the_workflow(verbs)
@@ -70,7 +69,7 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
     verb.add_argument("--json", action="store_true", help="one JSON object, once")
     verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between updates")
-    stops = "end a running training resumably, from any machine that shares its folder"
+    stops = "end a running training so that it can be resumed, from any machine that shares its folder"
     _add_for_stage(verbs, "stop", stops)
     verb = _add(verbs, "analyze", "read and judge training logs: those of one training, oldest first")
     verb.add_argument("logs", nargs="*", type=Path, metavar="LOG")
@@ -89,9 +88,9 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb = _add_for_stage(verbs, "restore", restores)
     which = "the N of STAGE.old-N; default: the one that the config asks for now, else the newest"
     verb.add_argument("number", nargs="?", type=int, metavar="N", help=which)
-    probes = "try every rung of a stage's ladder of communication backends on this machine"
+    probes = "try each of a stage's communication backends on this machine"
     verb = _add_for_stage(verbs, "probe", probes, module="")
-    verb.add_argument("--rung", metavar="NAME", help="only this rung, even if it is not in the ladder")
+    verb.add_argument("--rung", metavar="NAME", help="only this backend, even if not one of the stage's")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     _add(verbs, "schema", "print the JSON schema of config.yaml")
 

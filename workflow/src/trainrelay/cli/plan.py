@@ -17,6 +17,7 @@ from trainrelay.cli.common import configured
 from trainrelay.cli.printing import print_json
 from trainrelay.config import Config
 from trainrelay.errors import SlurmError
+from trainrelay.preflight import slurmctld_check
 from trainrelay.slurm import could_start, installed
 from trainrelay.system.hints import with_configfile
 from trainrelay.training.plan import StagePlan, plan
@@ -130,7 +131,8 @@ def _slurms_answer(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
     try:
         return could_start(flags).words(now)
     except SlurmError as error:
-        return f"Slurm refuses the request: {error}"
+        answers = slurmctld_check()
+        return f"Slurm refuses the request: {error}" if answers.kind == "ok" else answers.what
 
 
 def _as_json(planned: StagePlan, starts: Starts) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _table(results: Sequence[ProbeResult]) -> Iterator[str]:
     sizes = sorted({size for result in results for size in result.gb_per_s})
-    head = ["rung", "result", *(f"GB/s at {size} MB" for size in sizes), "error"]
+    head = ["backend", "result", *(f"GB/s at {size} MB" for size in sizes), "error"]
     rows = [head, *(_row(result, sizes) for result in results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -34,10 +34,11 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     yield from _refused_options(where, run, stage)
     yield from _words_it_lacks(where, run, stage)
     if stage.checkpoint_epoch > stage.epochs:
-        yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; at most epochs, {stage.epochs}"
+        yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
     gpu, ranks = stage.resources.gpu, run.trainer.nproc_per_node
     if run.trainer.device == "cuda" and gpu != ranks:
-        yield f"{where}.resources.gpu: got {gpu}; device cuda with nproc_per_node {ranks} needs {ranks}"
+        got = f"got {gpu}" if gpu else "not set"
+        yield f"{where}.resources.gpu: {got}; device cuda with nproc_per_node {ranks} needs {ranks}"
 
 
 def _bad_ladder(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:

@@ -69,6 +69,7 @@ def _plain(path: Path) -> Any:
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     what = getattr(error, "problem", None) or str(error)
+    what = "a tab; YAML indents with spaces" if "'\\t' that cannot start any token" in what else what
     return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else f"not YAML: {what}"
 
 

@@ -78,9 +78,9 @@ class Resources(Model):
     cpus_per_gpu: int = Field(default=1, ge=1)
     """CPU cores per rank (per GPU, or per process on cpu): data workers + 1 is a good value."""
     mem_gb: Literal["all"] | Annotated[float, Field(gt=0)] | None = None
-    """Host memory per node in GB; all: the whole node's; null: the site's default."""
+    """Host memory per node in GB; all: the whole node's; null: the partition's default."""
     runtime_min: int | None = Field(default=None, ge=1)
-    """Walltime in minutes; null: the site's default."""
+    """Walltime in minutes; null: the partition's default."""
     partition: NonEmpty | None = None
     """Slurm partition; null: the site's default."""
     account: NonEmpty | None = None

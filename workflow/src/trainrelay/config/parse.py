@@ -16,7 +16,8 @@ from trainrelay.errors import ConfigError
 def parse(data: Any, source: str = "config.yaml") -> Config:
     """Config from plain data; ConfigError lists every problem with its path, value and remedy."""
     if not isinstance(data, Mapping):
-        raise ConfigError(source, [f"is {type(data).__name__}, not a mapping; it needs `runs:`"])
+        what = "empty" if data is None else "not a mapping (key: value lines)"
+        raise ConfigError(source, [f"is {what}; begin with `runs:`"])
     try:
         config = Config.model_validate(data)
     except ValidationError as error:

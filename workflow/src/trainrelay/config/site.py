@@ -94,7 +94,7 @@ def load_site(path: Path = SITE_FILE) -> Site:
     if data is None:
         return Site()
     if not isinstance(data, Mapping):
-        raise ConfigError(str(path), [f"is {type(data).__name__}, not a mapping; see site.example.yaml"])
+        raise ConfigError(str(path), ["is not a mapping (key: value lines); see site.example.yaml"])
     try:
         site = Site.model_validate(data)
     except ValidationError as error:

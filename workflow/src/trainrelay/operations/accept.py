@@ -62,5 +62,6 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
         return final_checkpoint(facts)
     found, skipped = checkpoint.newest_valid(facts.checkpoints, facts.work_dirs.epoch_base)
     if found is None:
-        raise UserError("; ".join([f"{name}: there is no valid checkpoint", *skipped]))
+        what = f"{name}: there is no valid checkpoint; train it first, or see its state: trainrelay plan"
+        raise UserError("; ".join([what, *skipped]))
     return found

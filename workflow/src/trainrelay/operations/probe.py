@@ -23,7 +23,7 @@ def rungs_to_probe(at: StageContext, name: str | None) -> tuple[Rung, ...]:
     known = [*RUNGS, *at.config.rungs]
     if name not in known:
         near = did_you_mean(name, known)
-        raise UserError(f"--rung {name}: no such rung; use one of: {', '.join(known)}{near}")
+        raise UserError(f"--rung {name}: no such backend; use one of: {', '.join(known)}{near}")
     return (rung(at.config, name),)
 
 

@@ -19,14 +19,14 @@ def promote_stage(at: StageContext) -> None:
     """Write the promotion target and checkpoint.json, or refuse with what to run."""
     facts = state.read(at)
     if facts.train is None:
-        raise UserError(f"{at.name}: {facts.paths.train} is missing; run: snakemake")
+        raise UserError(f"{at.name}: {facts.paths.train} is missing; run: snakemake --profile local")
     if (judged := state.judge(facts)).kind in state.REFUSED:
         raise Refusal(f"{at.name}: {judged.reason}")
     settings, source = at.settings, facts.train.final_checkpoint
     refuse_other_training(facts, source)
     if judged.kind != "complete":
         what = f"{at.name} is {judged.kind}: {judged.reason}"
-        raise Refusal(f"{what}; run: snakemake --forcerun train_{at.stage}")
+        raise Refusal(f"{what}; run: snakemake --profile local --forcerun train_{at.stage}")
     accepted = _why_accepted(settings, facts, source)
     if accepted is None:
         gate(facts, source)

@@ -97,7 +97,9 @@ def _analysis_on_disk(path: Path) -> Analysis:
     try:
         return from_json(orjson.loads(path.read_bytes()))
     except (ValueError, LogError) as error:
-        raise UserError(f"{path} is damaged ({error}); run: rm {path}, then: snakemake") from None
+        raise UserError(
+            f"{path} is damaged ({error}); run: rm {path}, then snakemake --profile local"
+        ) from None
 
 
 def _provenance(config: Config, run_name: str = "") -> dict[str, str]:

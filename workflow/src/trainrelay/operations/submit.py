@@ -32,7 +32,12 @@ def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
     named = any(word.startswith(("-s", "--snakefile")) for word in snakemake)
     if not named and not any(Path(path).is_file() for path in _SNAKEFILES):
         raise UserError("no Snakefile in this folder; run the same command where you would run snakemake")
-    if live := live_jobs(comment_of(str(Path.cwd()))):
+    try:
+        live = live_jobs(comment_of(str(Path.cwd())))
+    except SlurmError as error:
+        advice = "run trainrelay check, try again later, or train here with snakemake --profile local"
+        raise SlurmError(f"Slurm does not answer ({error}); nothing was submitted: {advice}") from None
+    if live:
         job = live[0]
         what = f"job {job.job_id} waits to run the workflow of this folder ({job.state}: {job.reason})"
         if job.nodes:

@@ -225,7 +225,7 @@ def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | No
         raise UserError(
             f"{facts.name}: {initial} is not what {parent.stage} promoted (sha256 "
             f"{digest.sha256[:12]}, expected {facts.parent.sha256[:12]}); "
-            f"run: snakemake --forcerun promote_{parent.stage}"
+            f"run: snakemake --profile local --forcerun promote_{parent.stage}"
         )
     return digest
 

@@ -136,7 +136,7 @@ def judge_answers(
         typed = f"install it for {name}, or set trainer.interpreter; try: {name} -c 'import {module}'"
         return fix(f"{name} does not import {module} ({error})", typed)
     if problems := [*_torch_problems(needs, answers), *trainer.incompatible(answers.versions)]:
-        return fix(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that has them")
+        return fix(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that fits")
     return ok(
         f"{name}: Python {answers.versions['python']} with {', '.join(_versions_found(trainer, answers))}"
     )
@@ -157,7 +157,7 @@ def _torch_problems(needs: PythonNeeds, answers: PythonAnswers) -> Sequence[str]
     if not answers.there.get(needs.launch_module, False):
         problems.append(f"its torch {answers.versions.get('torch', '?')} has no {needs.launch_module}")
     if needs.device == "cuda" and not answers.versions.get("cuda"):
-        problems.append("its torch is built for the CPU alone, and the run's device is cuda")
+        problems.append("its torch is built for the CPU alone, and device cuda needs one that has CUDA")
     return problems
 
 

@@ -106,7 +106,7 @@ def finished_end(final: CheckpointFacts, epochs: int, warning: str | None) -> En
 
 def _unfinished(evidence: Evidence) -> End:
     missing = evidence.final_problem or f"the checkpoint of epoch {evidence.epochs} is missing"
-    return End("unfinished", f"the trainer exited 0 {_where(evidence.last_step)}, but {missing}")
+    return End("unfinished", f"the trainer exited 0 {_where(evidence.last_step)}, and {missing}")
 
 
 def _where(step: StepSeen | None) -> str:
@@ -171,8 +171,8 @@ def _of_comm(evidence: Evidence, exceptions: Sequence[LoggedError]) -> End:
         return End("unfinished", f"{said} failed: {quoted(first.text)}")
     taken = next(filter(is_port, exceptions), None)
     if taken and evidence.last_step is None:
-        return End("port", f"{taken.rank}: {quoted(taken.text)}")
-    return End("comm", f"{first.rank}: {quoted(first.text)}")
+        return End("port", _said(taken))
+    return End("comm", _said(first))
 
 
 def _left_early(evidence: Evidence) -> int:
@@ -182,7 +182,7 @@ def _left_early(evidence: Evidence) -> int:
 
 
 def _of_exception(error: LoggedError, last_step: StepSeen | None) -> End:
-    said = f"{error.rank}: {quoted(error.text)}"
+    said = _said(error)
     if _WORKER_LOST.match(error.text) and _WORKER_FRAMES.search(error.frames):
         return End("killed", f"a data worker vanished; {said}")
     if kind := class_of(error.text):
@@ -192,6 +192,10 @@ def _of_exception(error: LoggedError, last_step: StepSeen | None) -> End:
     return End(
         "trainer-bug", f"{said}; {_WEIGHTS_ONLY}" if "Weights only load failed" in error.text else said
     )
+
+
+def _said(error: LoggedError) -> str:
+    return ": ".join(filter(None, [error.rank, quoted(error.text)]))
 
 
 def _not_finite(step: StepSeen | None) -> str | None:

@@ -22,6 +22,7 @@ class Leftovers:
 
     unrecognised: bool  # files among it look like checkpoints, and a start from scratch could overwrite them
     text: str
+    any_file: bool = True  # one that looks like a checkpoint, or holds weights alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ def _rung_in_doubt(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:
 def _rung_below(rung: str, ladder: Sequence[str], why: str) -> Retry | NeedsDecision:
     lower = ladder[ladder.index(rung) + 1 :]
     if not lower:
-        return NeedsDecision(f"{why}, and the ladder has no rung below", _RANKS_CANNOT_TALK)
+        return NeedsDecision(f"{why}, and `backends` has no other after it", _RANKS_CANNOT_TALK)
     return Retry(lower[0], probe_first=True, reason=why)
 
 
@@ -177,10 +178,8 @@ _ENDS_ITSELF = NeedsDecision(
     " newest checkpoint as it is with trainrelay accept",
 )
 _NO_RESUME = "there is no checkpoint to resume from"
-_NOT_UNDERSTOOD = (
-    "check where and in which form the trainer saves its checkpoints and fix that, or move these files away"
-    " to train from scratch"
-)
+_NOT_UNDERSTOOD = "check where and in which form the trainer saves its checkpoints and fix that"
+_MOVE_AWAY = ", or move these files away to train from scratch"
 
 
 def _final(end: EndClass) -> NeedsDecision:
@@ -190,7 +189,7 @@ def _final(end: EndClass) -> NeedsDecision:
 def nothing_to_resume_from(left: Leftovers, *, after_exit_0: bool = False) -> NeedsDecision:
     """Why no attempt starts from scratch, or repeats what was not understood."""
     what = "the trainer exited 0 without a last checkpoint that is understood" if after_exit_0 else _NO_RESUME
-    return NeedsDecision(f"{what}: {left.text}", _NOT_UNDERSTOOD)
+    return NeedsDecision(f"{what}: {left.text}", _NOT_UNDERSTOOD + (_MOVE_AWAY if left.any_file else ""))
 
 
 def decision_of(step: Step) -> Decision:

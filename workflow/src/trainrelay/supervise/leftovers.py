@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from trainrelay.checkpoint import glance
@@ -17,6 +18,7 @@ _MOST = 3  # files, and lines of each kind: enough to recognise them, and one se
 _ALONE = "holds weights without an epoch or an optimizer"
 _LINE_CHARS = 120  # about a terminal's line
 _HEAD_BYTES = 256 * 1024  # of the log: thousands of lines
+_BANNER = re.compile(r"torch[./]distributed[./]run|^\*+$|^Setting OMP_NUM_THREADS")  # torch's own first lines
 
 
 def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
@@ -28,10 +30,11 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
         f"{os.path.relpath(path, job.work_dirs.current)} ({quoted(why)})" for path, why in files[:_MOST]
     )
     more = f" and {len(files) - _MOST} more" if len(files) > _MOST else ""
-    holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like one'}{more}"
+    holds = f"{job.work_dirs.current} holds {listed or 'no file that looks like a checkpoint'}{more}"
     words = f"{holds}; looked for: {job.trainer.looked_for}"
     log = attempt_log(job.stage_dir, record) if record else None
-    return Leftovers(unrecognised, f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words)
+    words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
+    return Leftovers(unrecognised, words, any_file=bool(files))
 
 
 def _is_weights_alone(path: Path) -> bool:
@@ -45,7 +48,7 @@ def _lines(trainer: Trainer, log: Path) -> str:
         head = file.read(_HEAD_BYTES).decode(errors="replace").replace("\r", "\n")
     understood: list[str] = []
     others: list[str] = []
-    for line in filter(str.strip, head.split("\n")):
+    for line in (line for line in head.split("\n") if line.strip() and not _BANNER.search(line)):
         (understood if trainer.observe(line) else others).append(quoted(line[:_LINE_CHARS]))
     return f"output understood: {_first(understood)}; not understood: {_first(others)}"
 

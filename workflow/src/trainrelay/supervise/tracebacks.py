@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 CONSEQUENCE = re.compile(r"ChildFailedError$|CalledProcessError$|SystemExit$")  # of a rank's own failure
-UNNAMED = "a process"  # a rank whose number the log does not say
+UNNAMED = ""  # a rank whose number the log does not say
 
 _RANK = re.compile(r"^\[(?:default|rank)?(\d+)\]:\s?")
 _HEADER = "Traceback (most recent call last):"

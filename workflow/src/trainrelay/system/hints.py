@@ -8,8 +8,12 @@ import shlex
 from pathlib import Path
 
 TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a workflow, which read a snapshot
+PROFILE_VARIABLE = "TRAINRELAY_PROFILE"  # that of Snakemake's command line, for its jobs
 DEFAULT_CONFIGFILE = Path("config.yaml")
-_COMMAND = re.compile(r"(trainrelay (?:accept|stop|watch|restore) [\w-]+/\w+(?: \d+\b)?)")
+_COMMAND = re.compile(
+    r"(trainrelay plan\b|trainrelay (?:accept|stop|watch|restore|probe) [\w-]+/\w+(?: \d+\b)?"
+    r"|snakemake (?:--unlock|--profile [^\s;,)]+(?: --forcerun \w+)?))"
+)
 
 
 def typed(configfile: Path | None) -> Path | None:
@@ -21,7 +25,9 @@ def typed(configfile: Path | None) -> Path | None:
 
 
 def with_configfile(text: str, configfile: Path | None) -> str:
-    """The commands in a message name the config that the message is about."""
+    """The commands in a message name the profile in use and the config that the message is about."""
+    if profile := os.environ.get(PROFILE_VARIABLE):
+        text = text.replace("--profile local", f"--profile {shlex.quote(profile)}")
     if configfile is None or configfile == DEFAULT_CONFIGFILE:
         return text
     return _COMMAND.sub(lambda found: f"{found[1]} --configfile {shlex.quote(str(configfile))}", text)

@@ -43,13 +43,13 @@ _NOT_WEIGHTS = re.compile(
 # The argument that names weights to start from, by the families that have one (MAE and DeiT; Raster2Seq).
 _FROM = ("finetune", "start_from_checkpoint")
 _RESERVED = {
-    "epochs": "the stage's epochs",
-    "seed": "the stage's seed",
-    "output_dir": "the stage's work_dir",
-    "resume": "nothing: a relaunch resumes automatically",
-    "start_epoch": "nothing: a relaunch resumes automatically",
-    "dist_backend": "the stage's backends",
-    "device": "the trainer's device",
+    "epochs": "set the stage's epochs",
+    "seed": "set the stage's seed",
+    "output_dir": "set the stage's work_dir",
+    "resume": "leave it out: trainrelay resumes by itself",
+    "start_epoch": "leave it out: trainrelay resumes by itself",
+    "dist_backend": "set the stage's backends",
+    "device": "set the trainer's device",
 }
 _TYPES = {"int": "a whole number", "float": "a number"}
 _STEP = re.compile(r"Epoch: \[(\d{1,9})(?:/\d{1,9})?\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
@@ -93,7 +93,7 @@ class MetricLogger(Trainer):
         """What has its own key, and the command line's spelling of a name."""
         if "-" in key:
             return f"write it as {key.replace('-', '_')}, the name that it has in the script"
-        return f"not as an option; set {_RESERVED[key]}" if key in _RESERVED else None
+        return f"not as an option; {_RESERVED[key]}" if key in _RESERVED else None
 
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """timm's and torchvision's cosine schedules; DETR's own steps at fixed epochs."""

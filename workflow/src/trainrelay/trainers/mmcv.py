@@ -45,12 +45,12 @@ _RESUMED = re.compile(r"resumed epoch (\d{1,9}), iter (\d{1,12})")
 _CHECKPOINT = re.compile(r"^epoch_(\d+)\.pth$")
 # What the workflow says itself; a second word would fight it.
 _RESERVED = {
-    "load_from": "the stage's init_from, or load_from in the trainer config",
-    "resume_from": "nothing: a relaunch resumes automatically",
-    "work_dir": "the stage's work_dir",
-    "total_epochs": "the stage's epochs",
-    "runner.max_epochs": "the stage's epochs",
-    "dist_params.backend": "the stage's backends",
+    "load_from": "set the stage's init_from, or load_from in the trainer config",
+    "resume_from": "leave it out: trainrelay resumes by itself",
+    "work_dir": "set the stage's work_dir",
+    "total_epochs": "set the stage's epochs",
+    "runner.max_epochs": "set the stage's epochs",
+    "dist_params.backend": "set the stage's backends",
 }
 
 
@@ -89,7 +89,7 @@ class Mmcv(Trainer):
     def refused_option(self, key: str, value: Option, /) -> str | None:
         """What has its own key, and text that mmcv would misread."""
         if key in _RESERVED:
-            return f"not as an option; set {_RESERVED[key]}"
+            return f"not as an option; {_RESERVED[key]}"
         if isinstance(value, str) and " " in value:
             return f"got {value!r}; mmcv deletes the spaces of an option: use none"
         return None

@@ -6,16 +6,20 @@ Attempts without a new checkpoint are counted over all of these; each call of sn
 from __future__ import annotations
 
 import os
+import re
+import sys
 import uuid
 from collections.abc import Iterable
 
-from trainrelay.system.hints import TYPED_VARIABLE
+from trainrelay.system.hints import PROFILE_VARIABLE, TYPED_VARIABLE
 
 LAUNCH_VARIABLE = "TRAINRELAY_LAUNCH"
 
 
 def begin(configfiles: Iterable[object] = ()) -> None:
-    """Names this call, and its config, in the environment of every job; a job keeps what it came with."""
+    """Names this call, its config and profile in every job's environment; a job keeps what it came with."""
     os.environ.setdefault(LAUNCH_VARIABLE, str(uuid.uuid4()))
     for name in list(configfiles)[-1:]:
         os.environ.setdefault(TYPED_VARIABLE, str(name))
+    if typed := re.search(r" --profile[ =](\S+)", " ".join(sys.argv)):
+        os.environ.setdefault(PROFILE_VARIABLE, typed[1])

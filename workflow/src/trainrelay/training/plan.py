@@ -61,7 +61,7 @@ class StagePlan:
     def asks(self, runtime_min: int | None = None) -> str:
         """GPUs, minutes, epochs, config and ladder in one line."""
         minutes = runtime_min or self.runtime_min
-        return f"{self.devices}, {f'{minutes} min' if minutes else 'no time limit'}, {self.trained_with}"
+        return f"{self.devices}, {f'{minutes} min' if minutes else 'no runtime_min'}, {self.trained_with}"
 
     def message(self, runtime_min: int | None = None) -> str:
         """What a dry run prints of the stage."""
@@ -95,7 +95,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     archived_to = next_archive(facts) if action == "retrain" else None
     request = _request(facts, action)
     if action in TRAINS and (refusal := _refusal(facts, action, unsupported(at, request))):
-        action, reason = "refuse", refusal
+        action, reason = "refuse", f"{reason}; refused: {refusal}"
     too_short = _too_short(facts) if action in TRAINS else None
     return StagePlan(
         run=at.run,
@@ -124,7 +124,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
 
 def _notes(facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
     settings = facts.at.settings
-    yield from missing(request, None, settings.init_from)
+    yield from (f"refused if started here: {why}" for why in missing(request, None, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):

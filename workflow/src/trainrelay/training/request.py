@@ -81,13 +81,13 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
         return
     for what, name, key in (("script", request.entry, "trainer.entry"), ("config", request.config, "config")):
         if not (root / name).is_file():
-            yield f"the training {what} {root / name} does not exist; set {key} in the config"
+            yield f"the training {what} {root / name} does not exist; set `{key}` to a file that exists"
     if request.trainer_config.problem and (root / request.config).is_file():
         why = f"{request.trainer_config.problem}; write it so that it can be read without running it"
         yield f"the training config {root / request.config} cannot be read: {why}"
     if shutil.which(request.interpreter) is None:
         yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
     if initial is not None and not initial.is_file():
-        typed = f"run: snakemake --forcerun promote_{parent}"
+        typed = f"run: snakemake --profile local --forcerun promote_{parent}"
         own = "put it there, or name another in the trainer config"
         yield f"the initial checkpoint {initial} does not exist; {typed if parent else own}"

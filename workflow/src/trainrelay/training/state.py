@@ -248,7 +248,8 @@ def not_as_asked(facts: Facts) -> str | None:
     if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
         return None
     name, twin = facts.name, archived_twin(facts)
-    verb = f"trainrelay restore {name} {twin.number}" if twin else f"snakemake --forcerun train_{facts.stage}"
+    again = f"snakemake --profile local --forcerun train_{facts.stage}"
+    verb = f"trainrelay restore {name} {twin.number}" if twin else again
     listed = "; ".join(map(str, changes))
     return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
 

@@ -100,7 +100,7 @@ def _state(row: StageRow) -> str:
 def _backend(row: StageRow) -> str:
     if row.backend is None:
         return UNKNOWN
-    return f"{row.backend} ↓" if row.fallback_from else row.backend
+    return f"{row.backend} (fallback)" if row.fallback_from else row.backend
 
 
 # In the order of a line, from left to right.
@@ -126,7 +126,7 @@ def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
         if row.label in _REMARKED:
             yield f"{row.name}: {_REMARKED[row.label]}{row.reason}"
         if row.fallback_from and row.attempt_open:
-            yield f"{row.name}: ↓ {row.backend} is a fallback from {row.fallback_from}"
+            yield f"{row.name}: {row.backend} is a fallback from {row.fallback_from}"
         if row.event is not None and row.event_ago_s is not None:
             yield f"{row.name}, {ago(row.event_ago_s)} ago: {row.event}"
 

@@ -70,5 +70,6 @@ def detect(path: Path) -> Format | None:
 def _unknown(path: Path) -> str:
     shown = (f"`{clean(line, _LINE_CHARS)}`" for line in source.lines(path) if line.strip())
     first = " | ".join(islice(shown, _SHOWN))
-    what = f"it begins: {first}; {source.how(READS)}" if first else source.how(READS)
+    begins = f"it begins: {first}; {source.how(READS)}; if this is it, its numbers cannot be read"
+    what = begins if first else source.how(READS)
     return f"{path}: {'has no line of a known format' if path.stat().st_size else 'is empty'}; {what}"

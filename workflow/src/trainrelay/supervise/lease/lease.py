@@ -106,5 +106,5 @@ class Lease:
         elif (claim := read_claim(self._folder, self.token)) is None or claim.owner != self.owner:
             self.lost = (
                 f"{self._name}: {claim_file(self._folder, self.token)}, the lease of this supervisor, was"
-                " moved, deleted or replaced, so it writes nothing more; start again with: snakemake"
+                " moved, deleted or replaced, so it writes nothing more; run: snakemake --profile local"
             )

@@ -20,7 +20,7 @@ def probe_ladder(
         if result.outcome == "works":
             say(f"warning: falls back to {result.rung}: {text}" if number > 1 else text)
             break
-        following = f"trying {rungs[number].name}" if number < len(rungs) else "no other rung is left"
+        following = f"trying {rungs[number].name}" if number < len(rungs) else "no other backend is left"
         say(f"warning: {text}; {following}; log: {result.log}")
     return results
 
