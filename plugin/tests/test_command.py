@@ -52,7 +52,8 @@ sys.exit(int(sys.argv[1]))
 
 SQUEUE = """\
 #!/bin/sh
-[ "$*" = "--noheader --states=all --Format=State:.30,RestartCnt:.12,Reason:.40 --jobs 7" ] || exit 9
+columns=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40
+[ "$*" = "--noheader --states=all --Format=$columns --jobs 7" ] || exit 9
 cat standing
 """
 
@@ -70,7 +71,7 @@ class Node:
     """A folder on a node of Slurm in which one job runs."""
 
     folder: Path
-    standing: str = "RUNNING 0"
+    standing: str = "7 RUNNING 0 N/A None"
     restarts: str = "0"
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -232,7 +233,7 @@ def test_a_cancelled_job_saves_and_is_not_requeued(node: Node, with_signal: bool
 
 def test_a_job_that_slurm_is_ending_leaves_the_decision_to_slurm(node: Node) -> None:
     """An outside scancel must not come back by a requeue of ours."""
-    node.standing = "COMPLETING 0"
+    node.standing = "7 COMPLETING 0 N/A None"
     process = node.trains(trainer())
     process.send_signal(signal.SIGTERM)
     assert end_of(process) == ("left", "1")
@@ -241,7 +242,7 @@ def test_a_job_that_slurm_is_ending_leaves_the_decision_to_slurm(node: Node) -> 
 
 def test_an_old_run_on_a_lost_node_leaves_no_result(node: Node) -> None:
     """The job runs elsewhere by now, and the result file would be taken for the new run's."""
-    node.standing = "RUNNING 1"
+    node.standing = "7 RUNNING 1 N/A None"
     assert end_of(node.start("exit 3")) == ("left", "1")
 
 
@@ -268,6 +269,10 @@ RUNNING = OwnStatus("RUNNING", 0)
         (1, True, False, OwnStatus("PENDING", 0), "leave"),
         (1, True, True, OwnStatus("RUNNING", 1), "leave"),
         (1, True, False, OwnStatus("SUSPENDED", 0), "requeue"),
+        (1, True, False, OwnStatus("RUNNING", 0, followed=True), "next"),
+        (1, True, False, OwnStatus("RUNNING", 0, preempted=True, followed=True), "requeue"),
+        (1, True, True, OwnStatus("RUNNING", 0, followed=True), "cancelled"),
+        (1, False, False, OwnStatus("RUNNING", 0, followed=True), "failed"),
     ],
 )
 def test_what_follows_on_an_end(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import re
+import shlex
 import shutil
 import signal
 import threading
@@ -27,6 +27,7 @@ from snakemake_executor_plugin_submitit.errors import (
     SubmititError,
     UnreachableError,
 )
+from snakemake_executor_plugin_submitit.legs import END_THE_REST, LINK, LOG, as_jobs
 from snakemake_executor_plugin_submitit.processes import kill_tree
 from snakemake_executor_plugin_submitit.resources import (
     Request,
@@ -115,8 +116,9 @@ def cluster_of(settings: Settings) -> Cluster:
 
 
 def result_file(folder: Path, job_id: str) -> Path:
-    """Written by submitit when the job's callable has returned."""
-    return Path(_paths(folder, job_id).result_pickle)
+    """Written by submitit when the job's callable has returned, in whichever leg."""
+    of_a_leg = next(folder.glob(f"{job_id}_*_0_result.pkl"), None)
+    return of_a_leg or Path(_paths(folder, job_id).result_pickle)
 
 
 def log_file(folder: Path, job_id: str) -> Path:
@@ -154,7 +156,8 @@ def checked_setup(lines: list[str]) -> list[str] | None:
     modules. What fails inside of a shell function that copes with it ends nothing."""
     if not lines:
         return None
-    said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2; exit 1'
+    said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2'
+    said = f"{said}; {END_THE_REST}; exit 1"
     return [f"trap '{said}' ERR", *lines, "trap - ERR"]
 
 
@@ -190,12 +193,17 @@ class SlurmCluster:
         named = submitit_parameters(order.request, order.name, order.comment, delay_s)
         options = sbatch_options(order.request, self._settings.gpu_dialect)
         setup = checked_setup([*self._settings.setup, *filter(None, [order.request.setup])])
+        if order.request.legs > 1:
+            log = str(order.folder / LOG)
+            options["output"] = log
+            named["srun_args"] += ["--output", log]
+            setup = [f"(cd {shlex.quote(str(order.folder))} && {LINK})", *(setup or [])]
         return {**named, "additional_parameters": options, "setup": setup}
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
         """One squeue; one sacct for all that squeue has forgotten."""
         try:
-            rows = slurm.queue()
+            rows = as_jobs(slurm.queue().values())
         except UnreachableError as error:
             return Snapshot(None, None, str(error))
         asked = set(job_ids)

@@ -7,6 +7,7 @@ the job requeued under its own id.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -37,7 +38,7 @@ _LOCAL_REQUEUE = 144  # submitit's local controller starts a job again that exit
 # found, and nothing below it dies of a USR2: neither bash nor Snakemake expects one.
 _SHIELD = "trap '' USR2\ntrap : TERM\n"
 
-NextAction = Literal["done", "failed", "cancelled", "requeue", "leave"]
+NextAction = Literal["done", "failed", "cancelled", "next", "requeue", "leave"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Command:
     def __call__(self) -> dict[str, str]:
         """Returns a Result as plain values; leaves by SystemExit where the job is to run again."""
         _remove_torn_results(Path(self.folder))
+        if self.cluster == "slurm" and own_run(os.environ).array_id:
+            self._look_for_end()
         # In debug the process is Snakemake itself, whose signals are its own.
         heard = [] if self.cluster == "debug" else hear_signals()
         code, stop = self._run(heard)
@@ -66,7 +69,20 @@ class Command:
         stop.wait()
         return code, stop
 
+    def _look_for_end(self) -> None:
+        """What an earlier leg concluded holds for all."""
+        if any(Path(self.folder).glob("*_result.pkl")):
+            _say("an earlier leg has ended the job")
+            _end_the_rest()
+            raise SystemExit(0)
+
     def _end(self, code: int, stop: StopForwarder) -> Result:
+        result = self._conclusion(code, stop)
+        if self.cluster == "slurm":
+            _end_the_rest()
+        return result
+
+    def _conclusion(self, code: int, stop: StopForwarder) -> Result:
         own = self._standing() if code else None
         match decide(code, bool(stop.heard), stop.cancelled, own, own_run(os.environ).restarts):
             case "done":
@@ -78,6 +94,9 @@ class Command:
             case "leave":
                 _say("Slurm has decided about this job; leaving without a result")
                 raise SystemExit(1)
+            case "next":
+                _say("stopped; the next leg continues")
+                raise SystemExit(0)
             case "requeue":
                 return self._requeue(stop)
 
@@ -85,7 +104,8 @@ class Command:
         if self.cluster != "slurm":
             return None
         try:
-            return slurm.standing(own_run(os.environ).job_id)
+            own = own_run(os.environ)
+            return slurm.standing(own.job_id, array_id=own.array_id)
         except UnreachableError as error:
             _say(str(error))
             return None
@@ -97,7 +117,7 @@ class Command:
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:
-            _requeue_once_reachable(own_run(os.environ).job_id)
+            _requeue_once_reachable(own_run(os.environ).name)
         except RefusedError as error:
             return Result("interrupted", f"{why}, and Slurm does not requeue it: {error}")
         _say(f"{why}; requeued")
@@ -118,7 +138,7 @@ def decide(
         return "failed"
     if own is not None and own.state not in RUNNING:
         return "leave"  # Slurm is ending it: by scancel, or it requeues the job itself
-    return "requeue"
+    return "next" if own is not None and own.followed and not own.preempted else "requeue"
 
 
 class StopForwarder:
@@ -176,6 +196,13 @@ def hear_signals() -> list[signal.Signals]:
     for signum in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(signum, note)
     return heard
+
+
+def _end_the_rest() -> None:
+    # Those that start anyway find the result.
+    if array_id := own_run(os.environ).array_id:
+        with contextlib.suppress(UnreachableError):
+            slurm.cancel([array_id], "--state=PENDING")
 
 
 def _requeue_once_reachable(job_id: str) -> None:

@@ -25,7 +25,8 @@ def test_a_training_is_called_as_its_executor_calls_it(run: str, stage: str) -> 
 
 
 def test_squeues_lines_are_read_whatever_a_folder_is_called() -> None:
-    said = "17|Priority|train_stage1_run=uniad_|/data/my | project\nnonsense\nx|y|z|w\n"
+    """The legs that wait for the one that runs are no waiting job."""
+    said = "17|Priority|train_stage1_run=uniad_|/data/my | project\n18|JobArrayTaskLimit|legs|/x\nnonsense\nx|y|z|w\n"
     assert read_waiting(said) == [JOB]
 
 

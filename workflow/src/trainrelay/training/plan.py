@@ -14,7 +14,7 @@ from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.context import StageContext
-from trainrelay.training.cost import Price, checkpoint_s, price
+from trainrelay.training.cost import Price, checkpoint_s, legs, price
 from trainrelay.training.request import cores, launch_request, missing, unsupported
 from trainrelay.training.signature import Difference
 
@@ -42,6 +42,7 @@ class StagePlan:
     price: Price | None = None  # of what would be trained; None: nothing was measured yet
     on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
+    legs: int = 1  # tasks of the array that trains it; 1: a job that is requeued
     notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
     ingredients: Mapping[str, str] = field(default_factory=dict)
     too_short: str | None = None  # why no job within its time limit would save a checkpoint
@@ -97,6 +98,8 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     if action in TRAINS and (refusal := _refusal(facts, action, unsupported(at, request))):
         action, reason = "refuse", f"{reason}; refused: {refusal}"
     too_short = _too_short(facts) if action in TRAINS else None
+    cost = _price(facts, action)
+    queued = _legs(facts, action, cost)
     return StagePlan(
         run=at.run,
         stage=at.stage,
@@ -113,9 +116,10 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         launch=at.trainer.launch(request, {}),
         archived_to=archived_to,
         gpu_h=facts.gpu_h,
-        price=_price(facts, action),
+        price=cost,
         on_gpus=at.trainer_settings.device == "cuda",
-        sbatch=sbatch_flags(settings.resources, read_once(load_site), cores(at)),
+        sbatch=sbatch_flags(settings.resources, read_once(load_site), cores(at), queued),
+        legs=queued,
         notes=(*_notes(facts, request), *filter(None, [too_short])) if action in TRAINS else (),
         ingredients=facts.ingredients,
         too_short=too_short,
@@ -154,6 +158,11 @@ def _price(facts: state.Facts, action: Action) -> Price | None:
     done = facts.epochs_done if action in ("resume", "extend") else 0
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     return price(facts.attempts, max(0, settings.epochs - done), ranks)
+
+
+def _legs(facts: state.Facts, action: Action, cost: Price | None) -> int:
+    asked = facts.at.settings.resources
+    return legs(cost, asked.runtime_min) if action in TRAINS and asked.legs == "array" else 1
 
 
 def _refusal(facts: state.Facts, action: Action, problems: list[str]) -> str | None:
