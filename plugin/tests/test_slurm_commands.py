@@ -54,12 +54,21 @@ ARRAY = {"12": ("PENDING", "12"), "13": ("FAILED", "12"), "14": ("RUNNING", "12"
 )
 def test_an_array_is_one_job_in_the_state_of_the_leg_that_counts(gone: str, state: str) -> None:
     legs = {task: of for task, of in ARRAY.items() if task not in gone.split()}
-    lines = [line(task, name, "None", "", "c", "", "", array) for task, (name, array) in legs.items()]
+    lines = [line(task, name, "None", "n", "c", "", "", array) for task, (name, array) in legs.items()]
     plain = line("9", "PENDING", "None", "", "c", "", "", "9")
     jobs = as_jobs(slurm.parse_queue("\n".join([*lines, plain])).values())
     assert {job: row.state for job, row in jobs.items()} == {"12": state, "9": "PENDING"}
     accounted = "".join(f"12_{task}|{name}\n" for task, (name, _) in legs.items())
     assert slurm.parse_accounting(f"{accounted}9|PENDING\n") == {"12": state, "9": "PENDING"}
+
+
+def test_of_legs_that_were_cancelled_before_they_ran_nothing_is_concluded() -> None:
+    """A leg that ends the job cancels them."""
+    rest = line("12", "CANCELLED", "None", "", "c", "", "", "12")
+    assert as_jobs(slurm.parse_queue(rest).values())["12"].state == "CANCELLED"
+    failed = line("13", "FAILED", "None", "n", "c", "", "", "12")
+    assert as_jobs(slurm.parse_queue(f"{rest}\n{failed}").values())["12"].state == "FAILED"
+    assert slurm.parse_accounting("12_1|FAILED\n12_[2-4%1]|CANCELLED by 0\n") == {"12": "FAILED"}
 
 
 def test_an_array_cancelled_as_a_whole_was_cancelled_whatever_its_legs_did_before() -> None:

@@ -28,6 +28,6 @@ def array_of(legs: int) -> str:
 
 def as_jobs(rows: Iterable[QueueRow]) -> dict[str, QueueRow]:
     """An array as one job under its own number, which runs, waits or has ended as a leg of it does."""
-    lightest_first = sorted(rows, key=lambda row: weight(row.state))
+    lightest_first = sorted(rows, key=lambda row: weight(row.state, bool(row.nodes)))
     named = (replace(row, job_id=row.array_id or row.job_id) for row in lightest_first)
     return {row.job_id: row for row in named}

@@ -76,8 +76,9 @@ def parse_queue(output: str) -> dict[str, QueueRow]:
 def parse_accounting(output: str) -> dict[str, str]:
     """States by job id, an array's by its own; `CANCELLED by 1000` is CANCELLED."""
     rows = (line.strip().split("|") for line in output.splitlines())
-    states = [(row[0].split("_")[0], (row[1].split() or [""])[0]) for row in rows if len(row) >= 2]
-    return dict(sorted(states, key=lambda pair: weight(pair[1])))
+    states = [(row[0], (row[1].split() or [""])[0]) for row in rows if len(row) >= 2]
+    lightest_first = sorted(states, key=lambda pair: weight(pair[1], "[" not in pair[0]))
+    return {task.split("_")[0]: state for task, state in lightest_first}
 
 
 def parse_standing(output: str, job_id: str) -> OwnStatus | None:

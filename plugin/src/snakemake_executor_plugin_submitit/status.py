@@ -72,8 +72,10 @@ _RUNNING = JobVerdict("running", "")
 _STOPPED_BEFORE = JobVerdict("interrupted", "it was stopped by an earlier controller")
 
 
-def weight(state: str) -> int:
-    """The state of an array is that of its heaviest task."""
+def weight(state: str, ran: bool) -> int:
+    """The state of an array is that of its heaviest task; `ran`: this one has been on a node."""
+    if state in _CANCELLED and not ran:
+        return -1  # also where a leg has cancelled the rest
     known = next((number for number, states in enumerate(_WEIGHTS) if state in states), len(_WEIGHTS))
     return known + (state in RUNNING)
 
