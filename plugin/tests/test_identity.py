@@ -7,6 +7,7 @@ import pytest
 from snakemake_executor_plugin_submitit.identity import (
     JobIdentity,
     digest_of,
+    jobs_of_other_folders,
     live_jobs,
     new_token,
     read_comment,
@@ -79,3 +80,28 @@ def test_a_name_is_safe_as_a_folder() -> None:
     assert slug("train[run=../../x y%j]") == "train_run=.._.._x_y_j_"
     assert slug("..") == "job"
     assert len(slug("x" * 300)) == 80
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        ("/old/.snakemake/submitit/first/TOKEN/7_0_log.out", [("7", "/old")]),
+        ("/new/.snakemake/submitit/first/TOKEN/7_0_log.out", []),
+        ("/old/.snakemake/submitit/first/other/7_0_log.out", []),
+        ("/old/logs/first/TOKEN/7_0_log.out", []),
+        ("/dev/null", []),
+        ("", []),
+    ],
+)
+def test_a_job_of_another_working_folder_is_known_by_its_output(
+    output: str, found: list[tuple[str, str]]
+) -> None:
+    """Its token tells the same work in the folder that the rest of the path names."""
+
+    def digest_in(workdir: str) -> str:
+        return digest_of(workdir, ["first"], ["first.out"])
+
+    path = output.replace("TOKEN", new_token(digest_in("/old")))
+    rows = [QueueRow("7", state, "None", "", "(null)", path, "(null)") for state in ("RUNNING", "COMPLETED")]
+    assert list(jobs_of_other_folders(digest_in, "/new", "/new/.snakemake/submitit", rows)) == found
+    assert list(jobs_of_other_folders(digest_in, "/new", "/scratch/submitit", rows)) == []

@@ -89,10 +89,9 @@ def test_a_task_sees_itself_and_whether_another_waits() -> None:
 def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQUEUE_PARTITION would; SLURM_CONF must stay, and what a step of the job around needs."""
     of_tools = "SBATCH_|SALLOC_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|SINFO_|SCONTROL_|SLURM_TIME"
-    row = line(
-        "1", "RUNNING", "$(env | grep -cE '^({of_tools})')", "$SLURM_JOB_ID", "$SLURM_CONF", "", "", "1"
-    )
-    fake(tmp_path, monkeypatch, "squeue", f'echo "{row}"'.replace("{of_tools}", of_tools))
+    count = f'$(env | grep -cE "^({of_tools})")'
+    row = line("1", "RUNNING", count, "$SLURM_JOB_ID", "$SLURM_CONF", "", "", "1")
+    fake(tmp_path, monkeypatch, "squeue", f'echo "{row}"')
     for prefix in of_tools.removesuffix("|SLURM_TIME").split("|"):
         monkeypatch.setenv(f"{prefix}PARTITION", "cpu")
     for name, value in {"SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "conf", "SLURM_JOB_ID": "7"}.items():
@@ -180,7 +179,7 @@ def test_a_limit_on_jobs_passes(limit: str) -> None:
     """Slurm's names of all five, in the line before the one that would be a refusal."""
     error = slurm.failure("sbatch", f"sbatch: error: {limit}\n{POLICY}\n")
     assert type(error) is LimitError
-    assert str(error) == limit
+    assert str(error) == f"Slurm takes no more jobs for now ({limit})"
 
 
 @pytest.mark.parametrize("limit", ["QOSMaxWallDurationPerJobLimit", "QOSMaxGRESPerJob", ""])

@@ -68,7 +68,6 @@ def stopped_well(toy: Toy, controller: subprocess.Popen[bytes]) -> None:
         "ends",
         "running",
     ]
-    assert "Waiting up to" in said
     assert "scancel" not in said, said
     assert "Traceback" not in said, said
     wait_for(lambda: living(toy.rig) == [], "the end of every job")
@@ -80,6 +79,7 @@ def test_jobs_in_every_state_end_with_their_controller(toy: Toy, signum: signal.
     toy.rig.scancel(toy.wait_for("ends")[1])  # it saves now
     controller.send_signal(signum)
     stopped_well(toy, controller)
+    assert "Waiting up to" in toy.said()
 
 
 @pytest.mark.long

@@ -58,7 +58,11 @@ class Command:
         # In debug the process is Snakemake itself, whose signals are its own.
         heard = [] if self.cluster == "debug" else hear_signals()
         code, stop = self._run(heard)
-        return self._end(code, stop).as_plain()
+        end = self._end(code, stop)
+        # Where the result goes; .snakemake may have been removed since the start.
+        if Path(self.workdir).is_dir():  # not moved
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
+        return end.as_plain()
 
     def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:
         stop = StopForwarder(Path(self.folder) / CANCEL_FILE)

@@ -23,7 +23,7 @@ class RefusedError(SubmititError):
 
 
 class LimitError(SubmititError):
-    """Slurm takes no more jobs for now. The text is the limit's name."""
+    """Slurm takes no more jobs for now."""
 
 
 class UnreachableError(SubmititError):

@@ -7,9 +7,10 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,20 @@ from snakemake_executor_plugin_submitit.clusters import (
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
-from snakemake_executor_plugin_submitit.errors import LimitError, SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_jobs, new_token, slug
+from snakemake_executor_plugin_submitit.errors import (
+    LimitError,
+    RefusedError,
+    SubmititError,
+    UnreachableError,
+)
+from snakemake_executor_plugin_submitit.identity import (
+    JobIdentity,
+    digest_of,
+    jobs_of_other_folders,
+    live_jobs,
+    new_token,
+    slug,
+)
 from snakemake_executor_plugin_submitit.legs import as_jobs
 from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
@@ -39,6 +52,7 @@ from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
+from snakemake_executor_plugin_submitit.waits import help_for
 
 _LOOK_S = 0.5  # between two looks at the result files
 _CANCEL_LOOK_S = 1.0
@@ -67,6 +81,7 @@ class TrackedJob:
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
     said: str = ""  # the state that the user was shown last
+    helped: str = ""  # the advice that the user was shown last
     lost_s: float | None = None  # when a submission ended without an answer: it may still become a job
 
     def log(self) -> Path:
@@ -122,9 +137,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _prepared(self, info: SubmittedJobInfo) -> TrackedJob:
         job = info.job
+        # Each job waits for this folder; .snakemake may have been removed since the start.
+        Path(self.tmpdir).mkdir(parents=True, exist_ok=True)
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
-        digest = digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
+        digest = _digest_of(job, workdir)
         command = Command(self.format_job_exec(job), workdir, "", self._settings.cluster)
         return TrackedJob(info, _name(job), digest, Submission(slug(_name(job)), "", command, request))
 
@@ -156,7 +173,19 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
                 how = "sbatch gave no answer, but it was submitted" if lost else "found alive; following it"
                 self._started(followed, row.job_id, how)
                 return True
+        if not self._cancelling:
+            self._refuse_beside_moved(followed, self._known_rows.values())
         return False
+
+    def _refuse_beside_moved(self, followed: TrackedJob, rows: Iterable[slurm.QueueRow]) -> None:
+        """Its processes are in this folder now, whatever the folder is called."""
+        digest_in, workdir = partial(_digest_of, followed.info.job), followed.order.command.workdir
+        for job_id, other in jobs_of_other_folders(digest_in, workdir, str(self._settings.folder), rows):
+            if not Path(other).exists():
+                raise RefusedError(
+                    f"job {job_id} does this work already; it was submitted from {other}, which is gone: was"
+                    f" it moved here? Wait until the job has ended, or run: scancel {job_id}"
+                )
 
     def _may_appear(self, followed: TrackedJob) -> bool:
         """Whether a submission without an answer, of which squeue knew no job, may still become one."""
@@ -301,8 +330,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if limit not in self._limits_said:
             self._limits_said.add(limit)
             self.logger.warning(
-                f"{followed.name}: Slurm takes no more jobs for now ({limit}); each job is submitted when"
-                " that limit allows it. Ctrl-C ends the wait."
+                f"{followed.name}: {limit}; each job is submitted when that allows it. Ctrl-C ends the wait."
             )
 
     def _say_state(self, followed: TrackedJob, snapshot: Snapshot | None) -> None:
@@ -312,7 +340,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         state = f"{answer.state} ({answer.reason})" if answer.reason not in ("", "None") else answer.state
         if state != followed.said:
             self.logger.info(f"{followed.name}: job {followed.job_id} is {state}")
+        elif answer.state == "PENDING":
+            self._say_what_helps(followed, help_for(answer.reason, followed.job_id))
         followed.said = state
+
+    def _say_what_helps(self, followed: TrackedJob, what: str) -> None:
+        """Once, when two answers in a row gave a reason that does not pass by itself."""
+        if what and what != followed.helped:
+            followed.helped = what
+            self.logger.warning(f"{followed.name}: job {followed.job_id} does not start: {what}")
 
     # ------------------------------------------------------------------ the end
 
@@ -328,34 +364,26 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._end_now()
 
     def _save_and_end(self) -> None:
-        """Known jobs are told before anything is asked: Slurm may be ending this controller, too."""
+        """Known jobs are stopped before anything is asked: Slurm may be ending this controller, too."""
         end_s = time.monotonic() + self._settings.signal_delay_s
-        living, told, searched = dict.fromkeys(self._job_ids(), ""), set[str](), False
-        while (living or not searched) and time.monotonic() < end_s:
+        living, told, late = dict.fromkeys(self._job_ids(), ""), set[str](), True
+        while (living or late) and time.monotonic() < end_s:
             try:
                 self._stop(living, told)
-                if not searched:
-                    self._find_submitted()
-                    searched = True
+                late = late and self._finds_submitted()
             except UnreachableError as error:
                 self._say_trouble(str(error))
-            self._say_living(living := self._living())
-            if living:
+            living = self._living()
+            if living or late:
+                self._say_waiting([*living, *(["a job that sbatch may have submitted"] if late else [])])
                 time.sleep(_CANCEL_LOOK_S)
-
-    def _find_submitted(self) -> None:
-        told = False
-        while self._finds_submitted():
-            if not told:
-                self.logger.info("Waiting for a job that sbatch may have submitted. Ctrl-C again ends this.")
-            told = True
-            time.sleep(_CANCEL_LOOK_S)
 
     def _finds_submitted(self) -> bool:
         """A Ctrl-C during sbatch may leave a job whose id was never read; True while one may still appear."""
         self._known_rows = None
         unknown = [followed for followed in self._followed.values() if not followed.job_id]
-        return any(not self._follows_live_job(one) and self._may_appear(one) for one in unknown)
+        late = [one for one in unknown if not self._follows_live_job(one) and self._may_appear(one)]
+        return bool(late)
 
     def _stop(self, living: Mapping[str, str], told: set[str]) -> None:
         """Each once; but one that waits, because Slurm has just requeued it, may be told again."""
@@ -370,25 +398,22 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             self._cluster.stop(new)
             told.update(new)
 
-    def _say_living(self, living: Mapping[str, str]) -> None:
-        """Once, of those that there are then."""
-        if living and not self._waiting_said:
+    def _say_waiting(self, jobs: list[str]) -> None:
+        """Once, for those that there are then."""
+        if not self._waiting_said:
             self._waiting_said = True
             self.logger.info(
                 f"Waiting up to {self._settings.signal_delay_s} s for jobs to save and end:"
-                f" {', '.join(living)}. Ctrl-C again ends them at once."
+                f" {', '.join(jobs)}. Ctrl-C again ends them at once."
             )
 
     def _end_now(self) -> None:
         """What is left; whether that helped, squeue says."""
-        trouble = ""
-        try:
+        with contextlib.suppress(UnreachableError):
             self._cluster.kill(self._living())
-        except UnreachableError as error:
-            trouble = f" ({error})"
         if left := [job_id for job_id, state in self._living().items() if state != "COMPLETING"]:
             ids = " ".join(left)
-            self.logger.error(f"jobs that may not have ended: {ids}; run: scancel {ids}{trouble}")
+            self.logger.error(f"jobs that may not have ended: {ids}; run: scancel {ids}")
         if lost := [one.name for one in self._followed.values() if one.lost_s is not None]:
             self.logger.error(f"sbatch gave no answer for {', '.join(lost)}: look with squeue --me")
 
@@ -414,6 +439,10 @@ def _name(job: Any) -> str:
     wildcards = getattr(job, "wildcards_dict", None) or {}
     named = ",".join(f"{key}={value}" for key, value in wildcards.items())
     return f"{job.name}[{named}]" if named else str(job.name)
+
+
+def _digest_of(job: Any, workdir: str) -> str:
+    return digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
 
 
 def _log_files(followed: TrackedJob) -> list[Path]:

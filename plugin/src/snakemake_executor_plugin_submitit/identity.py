@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -56,6 +56,24 @@ def live_jobs(digest: str, rows: Iterable[QueueRow]) -> list[tuple[QueueRow, Job
         if row.state not in ENDED and (token := _token_of(digest, row))
     ]
     return sorted(found, key=lambda pair: (pair[0].state != "RUNNING", int(pair[0].job_id)))
+
+
+def jobs_of_other_folders(
+    digest_in: Callable[[str], str], workdir: str, folder: str, rows: Iterable[QueueRow]
+) -> Iterator[tuple[str, str]]:
+    """Live jobs that do this work in another working folder: their ids and that folder.
+
+    `digest_in`: of this work in a working folder; `folder`: of all submissions.
+    """
+    below = PurePath(folder).parts[len(PurePath(workdir).parts) :]
+    if not below or not PurePath(folder).is_relative_to(workdir):
+        return
+    for row in rows:
+        submission = PurePath(row.output).parent
+        other = PurePath(*submission.parts[: -len(below) - 2])
+        elsewhere = str(other) != workdir and submission.is_relative_to(other.joinpath(*below))
+        if elsewhere and row.state not in ENDED and _names(digest_in(str(other)), submission.name):
+            yield row.job_id, str(other)
 
 
 def _token_of(digest: str, row: QueueRow) -> str | None:

@@ -51,8 +51,8 @@ class QueueRow:
     reason: str
     nodes: str
     comment: str
-    output: str
-    script: str
+    output: str = ""
+    script: str = ""
     array_id: str = ""  # its own id where it is no array's task
 
 
@@ -178,7 +178,7 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
     if program not in {"scancel", "scontrol", "sbatch"}:
         return UnreachableError(f"{program} failed: {said}")
     if limit := _JOB_LIMIT.search(said):
-        return LimitError(limit[0])
+        return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
     known = any(sign in said.lower() for sign in _UNREACHABLE)
     return UnreachableError(f"{program}: {said}") if known else RefusedError(said)
 

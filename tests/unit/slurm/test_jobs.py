@@ -10,23 +10,22 @@ from trainrelay.slurm import live_jobs, shown_job, states_of
 
 pytestmark = pytest.mark.process
 
-ROWS = [
-    ("11", "RUNNING", "None", "n1", "trainrelay-controller/a"),
-    ("9", "PENDING", "BeginTime", "", "trainrelay-controller/a"),
-    ("10", "COMPLETED", "None", "n1", "trainrelay-controller/a"),
-    ("12", "RUNNING", "None", "n2", "trainrelay-controller/b"),
-    ("13", "RUNNING", "None", "n2", "a | comment of a person"),
-    ("14_1", "RUNNING", "None", "n2", "trainrelay-controller/a"),
-    ("15", "LAUNCH_FAILED", "None", "n2", "trainrelay-controller/a"),
-    ("rubbish",),
-]
-QUEUE = "".join("".join(f"{cell}\x1f" for cell in (*row, "out", "script", row[0])) + "\n" for row in ROWS)
+QUEUE = """\
+11|RUNNING|None|n1|trainrelay-controller/a
+9|PENDING|BeginTime||trainrelay-controller/a
+10|COMPLETED|None|n1|trainrelay-controller/a
+12|RUNNING|None|n2|trainrelay-controller/b
+13|RUNNING|None|n2|a comment of a person
+14_1|RUNNING|None|n2|trainrelay-controller/a
+15|LAUNCH_FAILED|None|n2|trainrelay-controller/a
+rubbish
+"""
 
 
 def test_live_jobs_with_the_comment_are_found_the_oldest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "queue").write_text(QUEUE)
+    (tmp_path / "queue").write_text(QUEUE.replace("|", "\x1f").replace("\n", "\x1f" * 4 + "\n"))
     (tmp_path / "squeue").write_text(f"#!/bin/sh\ncat '{tmp_path}/queue'\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
