@@ -53,7 +53,7 @@ sys.exit(int(sys.argv[1]))
 SQUEUE = """\
 #!/bin/sh
 columns=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40
-[ "$*" = "--noheader --states=all --Format=$columns --jobs 7" ] || exit 9
+[ "$*" = "--noheader --states=all --Format=$columns --jobs ${SLURM_ARRAY_JOB_ID:-7}" ] || exit 9
 cat standing
 """
 
@@ -73,6 +73,7 @@ class Node:
     folder: Path
     standing: str = "7 RUNNING 0 N/A None"
     restarts: str = "0"
+    array: dict[str, str] = field(default_factory=dict)  # Slurm's variables of an array's task
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, rule: str, cluster: str = "slurm") -> subprocess.Popen[str]:
@@ -90,6 +91,7 @@ class Node:
             "PYTHONPATH": str(SOURCES),
             "SLURM_JOB_ID": "7",
             "SLURM_RESTART_COUNT": self.restarts,
+            **self.array,
         }
         process = subprocess.Popen(
             [sys.executable, "-c", JOB, line, str(self.folder), str(self.folder), cluster],
@@ -251,6 +253,46 @@ def test_submitits_local_controller_starts_a_warned_job_again(node: Node) -> Non
     process = node.trains(trainer(), cluster="local")
     process.send_signal(signal.SIGUSR2)
     assert end_of(process) == ("left", "144")
+
+
+SCANCEL = """\
+#!/bin/sh
+[ "$*" = "--quiet --state=PENDING 6" ] || exit 9
+echo cancelled-the-rest >> events
+"""
+
+
+@pytest.fixture
+def leg(node: Node) -> Node:
+    """One whose job is a task of an array."""
+    node.array = {"SLURM_ARRAY_JOB_ID": "6", "SLURM_ARRAY_TASK_ID": "1"}
+    (node.folder / "scancel").write_text(SCANCEL, encoding="utf-8")
+    (node.folder / "scancel").chmod(0o755)
+    return node
+
+
+@pytest.mark.parametrize(("rule", "end"), [("exit 0", "done"), ("exit 3", "failed")])
+def test_the_leg_that_ends_the_job_cancels_the_others(leg: Node, rule: str, end: str) -> None:
+    assert end_of(leg.start(rule))[0] == end
+    assert leg.events() == ["cancelled-the-rest"]
+
+
+def test_a_leg_leaves_the_rest_to_the_next_one(leg: Node) -> None:
+    """Without a result, and without a requeue."""
+    leg.standing = "7 RUNNING 0 N/A None\n6 PENDING 0 N/A JobArrayTaskLimit"
+    process = leg.trains(trainer())
+    process.send_signal(signal.SIGUSR2)
+    assert process.communicate(timeout=60) == ("", None)
+    assert process.returncode == 0
+    assert leg.events() == ["ready", "saved"]
+
+
+def test_a_leg_that_starts_when_the_job_has_ended_runs_nothing(leg: Node) -> None:
+    (leg.folder / "6_1_0_result.pkl").touch()
+    process = leg.start("echo ran >> events")
+    assert process.communicate(timeout=60) == ("", None)
+    assert process.returncode == 0
+    assert leg.events() == ["cancelled-the-rest"]
 
 
 RUNNING = OwnStatus("RUNNING", 0)

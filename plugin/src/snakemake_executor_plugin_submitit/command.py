@@ -102,7 +102,7 @@ class Command:
                 _say("stopped; the next leg continues")
                 raise SystemExit(0)
             case "requeue":
-                return self._requeue(stop)
+                return self._requeue(stop, followed=own is not None and own.followed)
 
     def _standing(self) -> slurm.OwnStatus | None:
         if self.cluster != "slurm":
@@ -114,7 +114,7 @@ class Command:
             _say(str(error))
             return None
 
-    def _requeue(self, stop: StopForwarder) -> Result:
+    def _requeue(self, stop: StopForwarder, *, followed: bool) -> Result:
         why = f"stopped by {', '.join(signum.name for signum in dict.fromkeys(stop.heard))}"
         if self.cluster == "local" and signal.SIGUSR2 in stop.heard:
             raise SystemExit(_LOCAL_REQUEUE)
@@ -123,6 +123,8 @@ class Command:
         try:
             _requeue_once_reachable(own_run(os.environ).name)
         except RefusedError as error:
+            if followed:
+                raise SystemExit(0) from None
             return Result("interrupted", f"{why}, and Slurm does not requeue it: {error}")
         _say(f"{why}; requeued")
         raise SystemExit(1)

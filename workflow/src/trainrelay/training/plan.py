@@ -162,7 +162,8 @@ def _price(facts: state.Facts, action: Action) -> Price | None:
 
 def _legs(facts: state.Facts, action: Action, cost: Price | None) -> int:
     asked = facts.at.settings.resources
-    return legs(cost, asked.runtime_min) if action in TRAINS and asked.legs == "array" else 1
+    trains = action not in ("nothing", "refuse")  # once what trains it now has ended, too
+    return legs(cost, asked.runtime_min) if trains and asked.legs == "array" else 1
 
 
 def _refusal(facts: state.Facts, action: Action, problems: list[str]) -> str | None:
