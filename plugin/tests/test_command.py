@@ -53,7 +53,7 @@ sys.exit(int(sys.argv[1]))
 SQUEUE = """\
 #!/bin/sh
 columns=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40
-[ "$*" = "--noheader --states=all --Format=$columns --jobs ${SLURM_ARRAY_JOB_ID:-7}" ] || exit 9
+[ "$*" = "--noheader --states=all --array --Format=$columns --jobs ${SLURM_ARRAY_JOB_ID:-7}" ] || exit 9
 cat standing
 """
 

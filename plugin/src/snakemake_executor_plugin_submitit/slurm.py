@@ -110,7 +110,8 @@ def accounting(job_ids: Iterable[str], deadline_s: float = _DEADLINE_S) -> dict[
 def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -> OwnStatus | None:
     """How Slurm sees a job, which may be a task of an array. UnreachableError."""
     columns = "--Format=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40"
-    command = ["squeue", "--noheader", "--states=all", columns, "--jobs", array_id or job_id]
+    # --array: without it a task that was requeued is in one line with those that never ran.
+    command = ["squeue", "--noheader", "--states=all", "--array", columns, "--jobs", array_id or job_id]
     return parse_standing(ask(command, deadline_s=deadline_s), job_id)
 
 
