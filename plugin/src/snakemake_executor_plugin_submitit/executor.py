@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import threading
@@ -31,6 +32,7 @@ from snakemake_executor_plugin_submitit.clusters import (
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
+from snakemake_executor_plugin_submitit.environment import own_defaults
 from snakemake_executor_plugin_submitit.errors import (
     LimitError,
     RefusedError,
@@ -112,6 +114,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._limit = LimitPause()
         self._limits_said: set[str] = set()
         self._waiting_said = False
+        if self._settings.cluster == "slurm" and (names := own_defaults(os.environ)):
+            self.logger.info(f"{', '.join(names)}: not used, each job asks for what its resources say")
 
     # ------------------------------------------------------------------ submission
 
@@ -446,8 +450,13 @@ def _digest_of(job: Any, workdir: str) -> str:
 
 
 def _log_files(followed: TrackedJob) -> list[Path]:
-    """Of its rule's `log:`; a group has none."""
-    return [Path(str(path)) for path in getattr(followed.info.job, "log", None) or ()]
+    """Of its rule's `log:`, a group has none; the job's own where none of its rules has begun to write."""
+    job = followed.info.job
+    rules = getattr(job, "jobs", [job])
+    logs = [Path(str(path)) for rule in rules for path in getattr(rule, "log", None) or ()]
+    if logs and not any(path.exists() for path in logs):
+        return [followed.log()]
+    return logs if rules == [job] else []
 
 
 def _result(followed: TrackedJob) -> Result | None:
