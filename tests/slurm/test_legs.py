@@ -56,8 +56,10 @@ def array(toy: Toy) -> str:
 
 
 def none_left(toy: Toy) -> None:
-    live = [row for row in toy.rig.squeue(fields="JobID,State") if row["State"] not in ENDED]
-    assert live == []
+    def ended() -> bool:
+        return all(row["State"] in ENDED for row in toy.rig.squeue(fields="JobID,State"))
+
+    wait_for(ended, "the end of every leg", 20)
 
 
 def starts(toy: Toy) -> list[float]:
