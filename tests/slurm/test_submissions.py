@@ -137,14 +137,24 @@ def test_ctrl_c_before_the_job_appears_leaves_no_job(toy: Toy) -> None:
 
 
 def killed(toy: Toy) -> int:
-    """The first training's job, whose controller was killed with SIGKILL."""
+    """The first training's job, whose controller was killed with SIGKILL; it is suspended, so it lives."""
     toy.seconds = 6
     controller = toy.write().start()
     job = toy.first_training()
     os.killpg(controller.pid, signal.SIGKILL)
     controller.wait()
+    toy.rig.scontrol("suspend", str(job))
     toy.unlock()
     return job
+
+
+def followed(toy: Toy, job: int) -> None:
+    """The next controller finds the job, which then goes on and completes."""
+    controller = toy.start()
+    wait_for(lambda: f"first: job {job} found alive" in toy.said(), "the job to be found", 60)
+    toy.rig.scontrol("resume", str(job))
+    assert controller.wait(timeout=120) == 0, toy.said()
+    once(toy)
 
 
 @pytest.mark.long
@@ -153,9 +163,7 @@ def test_a_job_is_known_again_without_its_comment(toy: Toy) -> None:
     with toy.rig.site_lua(SITE, REFUSED):
         job = killed(toy)
         assert toy.rig.squeue(job, "Comment")[0]["Comment"] == "site:checked"
-        assert toy.run() == 0, toy.said()
-    assert f"first: job {job} found alive" in toy.said()
-    once(toy)
+        followed(toy, job)
 
 
 @pytest.mark.long
@@ -190,12 +198,11 @@ def test_a_copy_of_a_folder_submits_its_own_jobs(toy: Toy) -> None:
     copy = Toy(toy.rig, toy.folder.with_name("copy"), seconds=1)
     shutil.copytree(toy.folder, copy.folder)
     (copy.folder / "events").unlink()
-    copy.first = "gpu=0, mem_mb=100, runtime=20, slurm_partition='both'"
+    copy.first = copy.second = "gpu=0, mem_mb=100, runtime=20, slurm_partition='both'"
     assert copy.write().run() == 0, copy.said()
     once(copy)
     assert str(job) not in copy.job_ids()
-    assert toy.run() == 0, toy.said()
-    once(toy)
+    followed(toy, job)
 
 
 # ---------------------------------------------------------------------- limits

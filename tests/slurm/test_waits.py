@@ -33,12 +33,12 @@ def waits(toy: Toy) -> str:
 
 def test_a_held_job_is_released_as_its_controller_says(toy: Toy) -> None:
     toy.first = f"{EIGHT}, slurm_extra='--hold'"
-    controller = toy.write().start()
+    toy.write().start()
     job = waits(toy)
-    time.sleep(7)  # two more polls
+    time.sleep(4)  # another poll
     assert toy.said().count(f"first: job {job} does not start: it is held; to let it start, run:") == 1
     toy.rig.scontrol("release", job)
-    assert controller.wait(timeout=120) == 0, toy.said()
+    toy.wait_for("first")
 
 
 @pytest.mark.long
