@@ -99,7 +99,7 @@ def waited_s(folder: Path, rig: Rig, legs: int, competitors: int) -> float:
         for _ in range(competitors):
             rig.sbatch("--gres=gpu:a40:8", "--chdir=/", "--output=/dev/null", f"--wrap=sleep {THEIR_S}")
         time.sleep(LEG_S)
-        rig.scancel("--signal=USR2", job)
+        rig.warn(job)
         assert controller.wait(timeout=PATIENCE_S) == 0, (folder / "log").read_text()
     finally:
         controller.kill()

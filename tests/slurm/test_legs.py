@@ -71,8 +71,7 @@ def warn(toy: Toy, leg: int) -> None:
     """As Slurm does near the time limit, once this leg trains."""
     job = toy.wait_for("first", times=2 * leg - 1)[1]
     time.sleep(1.5)
-    # Slurm 22.05's scancel says of one task, without a word, that it failed.
-    toy.rig.run("scancel", "--signal=USR2", job, check=False)
+    toy.rig.warn(job)
 
 
 def test_a_warned_leg_ends_and_the_next_one_continues(toy: Toy) -> None:

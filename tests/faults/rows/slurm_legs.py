@@ -85,7 +85,7 @@ def legs_failure(bench: SlurmBench) -> Measurement:
     launch = bench.start(*STAGE1)
     bench.wait_for("the trainer in epoch 2", lambda: launch.ended or bench.stamps().of("fired"))
     bench.injected_now("leg-warned")
-    bench.rig.scancel("--signal=USR2", bench.the_job())
+    bench.rig.warn(bench.the_job())
     assert launch.wait() != 0, f"the controller ended well:\n{launch.text}"
     assert not bench.jobs_left(), f"a leg is left: {bench.live()}"
     first, last = bench.attempts()
@@ -122,7 +122,7 @@ def legs_controller_sigkilled(bench: SlurmBench) -> Measurement:
     bench.injected_now("controller-sigkilled")
     os.killpg(killed.process.pid, signal.SIGKILL)
     killed.wait()
-    bench.rig.scancel("--signal=USR2", job)
+    bench.rig.warn(job)
     bench.wait_for("the second task", lambda: len(bench.attempts()) == 2)
     assert bench.ended("snakemake", "--unlock").process.returncode == 0, "--unlock failed"
     relaunch = bench.start(*STAGE1)
