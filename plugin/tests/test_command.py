@@ -59,7 +59,10 @@ cat standing
 
 SCONTROL = """\
 #!/bin/sh
-[ "$*" = "requeue 7" ] || exit 9
+id=${SLURM_ARRAY_JOB_ID:+6_1}; id=${id:-7}
+[ "$*" = "--oneliner show job $id" ] && { echo "JobId=7 ExcNodeList=n9 Comment=x"; exit; }
+[ "$*" = "update JobId=$id ExcNodeList=n9,n1,n[3-4]" ] && { echo excluded >> events; exit; }
+[ "$*" = "requeue $id" ] || exit 9
 [ -e refuse ] && { echo "Requested operation is presently disabled for job 7" >&2; exit 1; }
 [ -e away ] && { rm away; echo "Unable to contact slurm controller (connect failure)" >&2; exit 1; }
 echo requeued >> events
@@ -91,6 +94,7 @@ class Node:
             "PYTHONPATH": str(SOURCES),
             "SLURM_JOB_ID": "7",
             "SLURM_RESTART_COUNT": self.restarts,
+            "SLURM_JOB_NODELIST": "n1",
             **self.array,
         }
         process = subprocess.Popen(
@@ -287,12 +291,47 @@ def test_a_leg_leaves_the_rest_to_the_next_one(leg: Node) -> None:
     assert leg.events() == ["ready", "saved"]
 
 
+def test_a_leg_that_asks_for_other_nodes_is_requeued_instead_of_the_next_one(leg: Node) -> None:
+    """The next one could start on these nodes."""
+    leg.standing = "7 RUNNING 0 N/A None\n6 PENDING 0 N/A JobArrayTaskLimit"
+    assert end_of(leg.start(ELSEWHERE)) == ("left", "1")
+    assert leg.events() == ["cancelled-the-rest", "requeued", "excluded"]
+
+
 def test_a_leg_that_starts_when_the_job_has_ended_runs_nothing(leg: Node) -> None:
     (leg.folder / "6_1_0_result.pkl").touch()
     process = leg.start("echo ran >> events")
     assert process.communicate(timeout=60) == ("", None)
     assert process.returncode == 0
     assert leg.events() == ["cancelled-the-rest"]
+
+
+ELSEWHERE = "printf %s 'n1,n[3-4]' > $SUBMITIT_EXECUTOR_EXCLUDE; exit 75"
+
+
+def test_a_command_that_asks_for_other_nodes_is_requeued_without_them(node: Node) -> None:
+    """Beside those that the job excludes already; a job that may not be requeued has failed."""
+    assert end_of(node.start(ELSEWHERE)) == ("left", "1")
+    assert node.events() == ["requeued", "excluded"]
+    (node.folder / "exclude").unlink()
+    (node.folder / "refuse").touch()
+    end, reason = end_of(node.start(ELSEWHERE))
+    assert end == "failed"
+    assert "run again without n1,n[3-4], and Slurm does not requeue it: Requested" in reason
+
+
+def test_a_command_whose_wish_was_not_granted_may_not_ask_again(node: Node) -> None:
+    """It would never run; the next run may."""
+    assert end_of(node.start(ELSEWHERE)) == ("left", "1")
+    assert end_of(node.start('test -z "$SUBMITIT_EXECUTOR_EXCLUDE"')) == ("done", "")
+    assert end_of(node.start('test -n "$SUBMITIT_EXECUTOR_EXCLUDE"')) == ("done", "")
+
+
+@pytest.mark.parametrize("written", ["", "n1 n2", "$(reboot)", "n" * 5000])
+def test_what_is_no_list_of_nodes_is_not_asked_for(node: Node, written: str) -> None:
+    rule = f"printf %s '{written}' > $SUBMITIT_EXECUTOR_EXCLUDE; exit 75"
+    assert end_of(node.start(rule)) == ("failed", "its command ended with exit status 1")
+    assert node.events() == []
 
 
 RUNNING = OwnStatus("RUNNING", 0)

@@ -7,20 +7,21 @@ the job requeued under its own id.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Literal
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.environment import own_run
-from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run
+from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
 from snakemake_executor_plugin_submitit.results import Result
 from snakemake_executor_plugin_submitit.status import RUNNING
@@ -64,9 +65,18 @@ class Command:
             Path(self.folder).mkdir(parents=True, exist_ok=True)
         return end.as_plain()
 
+    @property
+    def _exclude_file(self) -> Path:
+        return Path(self.folder).absolute() / "exclude"
+
     def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:
         stop = StopForwarder(Path(self.folder) / CANCEL_FILE)
-        with subprocess.Popen(["/bin/sh", "-c", _SHIELD + self.line], cwd=self.workdir) as child:
+        line, env, asked = _SHIELD + self.line, dict(os.environ), nodes_to_exclude(self._exclude_file)
+        self._exclude_file.unlink(missing_ok=True)
+        # Whose wish was not granted may not ask again: it would never run.
+        if self.cluster == "slurm" and own_run(env).nodes not in asked:
+            env[EXCLUDE_VARIABLE] = str(self._exclude_file)
+        with subprocess.Popen(["/bin/sh", "-c", line], cwd=self.workdir, env=env) as child:
             while (code := child.poll()) is None:
                 stop.look(child.pid, heard)
                 time.sleep(_LOOK_S)
@@ -88,7 +98,10 @@ class Command:
 
     def _conclusion(self, code: int, stop: StopForwarder) -> Result:
         own = self._standing() if code else None
-        match decide(code, bool(stop.heard), stop.cancelled, own, own_run(os.environ).restarts):
+        # Who asks for other nodes has stopped by itself.
+        nodes = nodes_to_exclude(self._exclude_file)
+        stopped = bool(stop.heard or nodes)
+        match decide(code, stopped, stop.cancelled, own, own_run(os.environ).restarts):
             case "done":
                 return Result("done", "")
             case "cancelled":
@@ -98,11 +111,14 @@ class Command:
             case "leave":
                 _say("Slurm has decided about this job; leaving without a result")
                 raise SystemExit(1)
-            case "next":
+            case "next" if not nodes:
                 _say("stopped; the next leg continues")
                 raise SystemExit(0)
-            case "requeue":
-                return self._requeue(stop, followed=own is not None and own.followed)
+            case "next" | "requeue":
+                if nodes:
+                    _end_the_rest()  # it could start on these nodes
+                followed = own is not None and own.followed and not nodes
+                return self._requeue(stop, followed=followed)
 
     def _standing(self) -> slurm.OwnStatus | None:
         if self.cluster != "slurm":
@@ -115,17 +131,24 @@ class Command:
             return None
 
     def _requeue(self, stop: StopForwarder, *, followed: bool) -> Result:
-        why = f"stopped by {', '.join(signum.name for signum in dict.fromkeys(stop.heard))}"
+        nodes = nodes_to_exclude(self._exclude_file)
+        signals = ", ".join(signum.name for signum in dict.fromkeys(stop.heard))
+        why = f"stopped by {signals}" if signals else f"ended to be run again without {nodes}"
         if self.cluster == "local" and signal.SIGUSR2 in stop.heard:
             raise SystemExit(_LOCAL_REQUEUE)
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:
             _requeue_once_reachable(own_run(os.environ).name)
+            # Until this process ends the job is COMPLETING and cannot start; held, it might stay so.
+            with suppress(SubmititError):
+                slurm.exclude(own_run(os.environ).name, nodes)
         except RefusedError as error:
             if followed:
                 raise SystemExit(0) from None
-            return Result("interrupted", f"{why}, and Slurm does not requeue it: {error}")
+            # As a new job it could get these nodes again.
+            said = f"{why}, and Slurm does not requeue it: {error}"
+            return Result("failed" if nodes else "interrupted", said)
         _say(f"{why}; requeued")
         raise SystemExit(1)
 
@@ -207,7 +230,7 @@ def hear_signals() -> list[signal.Signals]:
 def _end_the_rest() -> None:
     # Those that start anyway find the result.
     if array_id := own_run(os.environ).array_id:
-        with contextlib.suppress(UnreachableError):
+        with suppress(UnreachableError):
             slurm.cancel([array_id], "--state=PENDING")
 
 
@@ -218,6 +241,12 @@ def _requeue_once_reachable(job_id: str) -> None:
         except UnreachableError as error:
             _say(f"{error}; retrying")
             time.sleep(_AGAIN_S)
+
+
+def nodes_to_exclude(file: Path) -> str:
+    """The nodes without which a job's command asked to run again; empty: none, or what is no list."""
+    nodes = file.read_text(errors="replace").strip() if file.is_file() else ""
+    return nodes if re.fullmatch(r"[\w.,\[\]-]{1,4000}", nodes, re.ASCII) else ""
 
 
 def _remove_torn_results(folder: Path) -> None:

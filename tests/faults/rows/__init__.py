@@ -27,6 +27,7 @@ ON_RIG = (
     "slurm_submissions",
     "slurm_edits",
     "slurm_daemons",
+    "slurm_nodes",
 )
 
 for _module in (*ORDER, *ON_RIG):

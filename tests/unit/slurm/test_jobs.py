@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.slurm import live_jobs, shown_job, states_of
+from trainrelay.slurm import live_jobs, node_lost, shown_job, states_of
 
 pytestmark = pytest.mark.process
 
@@ -41,6 +41,18 @@ def test_the_last_task_of_an_array_is_shown_itself(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert shown_job("2", 9.0)["JobState"] == "RUNNING"
     assert shown_job("4", 9.0) == {}
+
+
+def test_a_run_that_was_lost_with_its_node_is_told_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the accounting's row of that run; where there is none nothing is said."""
+    (tmp_path / "sacct").write_text("#!/bin/sh\nprintf 'NODE_FAIL|n1\\nREQUEUED|n2\\nRUNNING|n3\\n'\n")
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert [node_lost("7", nodes, 5.0) for nodes in ("n1", "n2", "n3", "n")] == [True, False, False, False]
+    (tmp_path / "sacct").unlink()
+    assert not node_lost("7", "n1", 5.0)
 
 
 def test_where_nobody_answers_no_state_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
