@@ -73,6 +73,7 @@ bench: setup  ## measure what supervision costs against the bare command, write 
 bench-slurm: setup  ## measure the gap between two trainings on a real Slurm, write docs/BENCHMARKS.md
 	@scripts/setup.sh slurm-native
 	@$(PY) tests/bench/slurm_gap.py --official-python .venv-slurm-native/bin/python --write $(ARGS)
+	@$(PY) tests/bench/slurm_legs.py --write
 
 bench-plan: setup  ## measure `snakemake -n` of 1,000 stages against a bare Snakefile, write docs/BENCHMARKS.md
 	@$(PY) tests/bench/planning.py --write $(ARGS)

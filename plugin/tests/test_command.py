@@ -52,15 +52,17 @@ sys.exit(int(sys.argv[1]))
 
 SQUEUE = """\
 #!/bin/sh
-[ "$*" = "--noheader --states=all --Format=State:.30,RestartCnt:.12,Reason:.40 --jobs 7" ] || exit 9
+columns=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40
+[ "$*" = "--noheader --states=all --array --Format=$columns --jobs ${SLURM_ARRAY_JOB_ID:-7}" ] || exit 9
 cat standing
 """
 
 SCONTROL = """\
 #!/bin/sh
-[ "$*" = "--oneliner show job 7" ] && { echo "JobId=7 ExcNodeList=n9 Comment=x"; exit; }
-[ "$*" = "update JobId=7 ExcNodeList=n9,n1,n[3-4]" ] && { echo excluded >> events; exit; }
-[ "$*" = "requeue 7" ] || exit 9
+id=${SLURM_ARRAY_JOB_ID:+6_1}; id=${id:-7}
+[ "$*" = "--oneliner show job $id" ] && { echo "JobId=7 ExcNodeList=n9 Comment=x"; exit; }
+[ "$*" = "update JobId=$id ExcNodeList=n9,n1,n[3-4]" ] && { echo excluded >> events; exit; }
+[ "$*" = "requeue $id" ] || exit 9
 [ -e refuse ] && { echo "Requested operation is presently disabled for job 7" >&2; exit 1; }
 [ -e away ] && { rm away; echo "Unable to contact slurm controller (connect failure)" >&2; exit 1; }
 echo requeued >> events
@@ -72,8 +74,9 @@ class Node:
     """A folder on a node of Slurm in which one job runs."""
 
     folder: Path
-    standing: str = "RUNNING 0"
+    standing: str = "7 RUNNING 0 N/A None"
     restarts: str = "0"
+    array: dict[str, str] = field(default_factory=dict)  # Slurm's variables of an array's task
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, rule: str, cluster: str = "slurm") -> subprocess.Popen[str]:
@@ -92,6 +95,7 @@ class Node:
             "SLURM_JOB_ID": "7",
             "SLURM_RESTART_COUNT": self.restarts,
             "SLURM_JOB_NODELIST": "n1",
+            **self.array,
         }
         process = subprocess.Popen(
             [sys.executable, "-c", JOB, line, str(self.folder), str(self.folder), cluster],
@@ -235,7 +239,7 @@ def test_a_cancelled_job_saves_and_is_not_requeued(node: Node, with_signal: bool
 
 def test_a_job_that_slurm_is_ending_leaves_the_decision_to_slurm(node: Node) -> None:
     """An outside scancel must not come back by a requeue of ours."""
-    node.standing = "COMPLETING 0"
+    node.standing = "7 COMPLETING 0 N/A None"
     process = node.trains(trainer())
     process.send_signal(signal.SIGTERM)
     assert end_of(process) == ("left", "1")
@@ -244,7 +248,7 @@ def test_a_job_that_slurm_is_ending_leaves_the_decision_to_slurm(node: Node) -> 
 
 def test_an_old_run_on_a_lost_node_leaves_no_result(node: Node) -> None:
     """The job runs elsewhere by now, and the result file would be taken for the new run's."""
-    node.standing = "RUNNING 1"
+    node.standing = "7 RUNNING 1 N/A None"
     assert end_of(node.start("exit 3")) == ("left", "1")
 
 
@@ -253,6 +257,53 @@ def test_submitits_local_controller_starts_a_warned_job_again(node: Node) -> Non
     process = node.trains(trainer(), cluster="local")
     process.send_signal(signal.SIGUSR2)
     assert end_of(process) == ("left", "144")
+
+
+SCANCEL = """\
+#!/bin/sh
+[ "$*" = "--quiet --state=PENDING 6" ] || exit 9
+echo cancelled-the-rest >> events
+"""
+
+
+@pytest.fixture
+def leg(node: Node) -> Node:
+    """One whose job is a task of an array."""
+    node.array = {"SLURM_ARRAY_JOB_ID": "6", "SLURM_ARRAY_TASK_ID": "1"}
+    (node.folder / "scancel").write_text(SCANCEL, encoding="utf-8")
+    (node.folder / "scancel").chmod(0o755)
+    return node
+
+
+@pytest.mark.parametrize(("rule", "end"), [("exit 0", "done"), ("exit 3", "failed")])
+def test_the_leg_that_ends_the_job_cancels_the_others(leg: Node, rule: str, end: str) -> None:
+    assert end_of(leg.start(rule))[0] == end
+    assert leg.events() == ["cancelled-the-rest"]
+
+
+def test_a_leg_leaves_the_rest_to_the_next_one(leg: Node) -> None:
+    """Without a result, and without a requeue."""
+    leg.standing = "7 RUNNING 0 N/A None\n6 PENDING 0 N/A JobArrayTaskLimit"
+    process = leg.trains(trainer())
+    process.send_signal(signal.SIGUSR2)
+    assert process.communicate(timeout=60) == ("", None)
+    assert process.returncode == 0
+    assert leg.events() == ["ready", "saved"]
+
+
+def test_a_leg_that_asks_for_other_nodes_is_requeued_instead_of_the_next_one(leg: Node) -> None:
+    """The next one could start on these nodes."""
+    leg.standing = "7 RUNNING 0 N/A None\n6 PENDING 0 N/A JobArrayTaskLimit"
+    assert end_of(leg.start(ELSEWHERE)) == ("left", "1")
+    assert leg.events() == ["cancelled-the-rest", "requeued", "excluded"]
+
+
+def test_a_leg_that_starts_when_the_job_has_ended_runs_nothing(leg: Node) -> None:
+    (leg.folder / "6_1_0_result.pkl").touch()
+    process = leg.start("echo ran >> events")
+    assert process.communicate(timeout=60) == ("", None)
+    assert process.returncode == 0
+    assert leg.events() == ["cancelled-the-rest"]
 
 
 ELSEWHERE = "printf %s 'n1,n[3-4]' > $SUBMITIT_EXECUTOR_EXCLUDE; exit 75"
@@ -299,6 +350,10 @@ RUNNING = OwnStatus("RUNNING", 0)
         (1, True, False, OwnStatus("PENDING", 0), "leave"),
         (1, True, True, OwnStatus("RUNNING", 1), "leave"),
         (1, True, False, OwnStatus("SUSPENDED", 0), "requeue"),
+        (1, True, False, OwnStatus("RUNNING", 0, followed=True), "next"),
+        (1, True, False, OwnStatus("RUNNING", 0, preempted=True, followed=True), "requeue"),
+        (1, True, True, OwnStatus("RUNNING", 0, followed=True), "cancelled"),
+        (1, False, False, OwnStatus("RUNNING", 0, followed=True), "failed"),
     ],
 )
 def test_what_follows_on_an_end(

@@ -10,6 +10,7 @@ import pytest
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.environment import OwnRun, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.legs import as_jobs
 
 ALLOCATION = {
     "SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_MEM_PER_NODE": "2000", "SBATCH_PARTITION": "cpu",
@@ -30,8 +31,8 @@ def line(*columns: str) -> str:
 
 def test_squeue_rows_are_read_whatever_a_comment_or_a_path_holds() -> None:
     """Lines that are no rows are left out."""
-    hostile = ("12", "RUNNING", "None", "node1", "a|b c", "/x |\u2028 ü/%j.out", "/x |'\"/s.sh")
-    waiting = ("13", "PENDING", "Resources", "", "(null)", " /x", "(null)")
+    hostile = ("12", "RUNNING", "None", "node1", "a|b c", "/x |\u2028 ü/%j.out", "/x |'\"/s.sh", "12")
+    waiting = ("13", "PENDING", "Resources", "", "(null)", " /x", "(null)", "13")
     rows = slurm.parse_queue("\n".join([line(*hostile), line(*waiting), "slurm_load_jobs: noise", "|||", ""]))
     assert rows == {"12": slurm.QueueRow(*hostile), "13": slurm.QueueRow(*waiting)}
 
@@ -44,16 +45,58 @@ def test_a_cancelled_job_is_cancelled_by_whomever() -> None:
     }
 
 
+ARRAY = {"12": ("PENDING", "12"), "13": ("FAILED", "12"), "14": ("RUNNING", "12"), "15": ("TIMEOUT", "12")}
+
+
+@pytest.mark.parametrize(
+    ("gone", "state"),
+    [("", "RUNNING"), ("14", "PENDING"), ("14 12", "FAILED"), ("14 12 13", "TIMEOUT")],
+)
+def test_an_array_is_one_job_in_the_state_of_the_leg_that_counts(gone: str, state: str) -> None:
+    legs = {task: of for task, of in ARRAY.items() if task not in gone.split()}
+    lines = [line(task, name, "None", "n", "c", "", "", array) for task, (name, array) in legs.items()]
+    plain = line("9", "PENDING", "None", "", "c", "", "", "9")
+    jobs = as_jobs(slurm.parse_queue("\n".join([*lines, plain])).values())
+    assert {job: row.state for job, row in jobs.items()} == {"12": state, "9": "PENDING"}
+    accounted = "".join(f"12_{task}|{name}\n" for task, (name, _) in legs.items())
+    assert slurm.parse_accounting(f"{accounted}9|PENDING\n") == {"12": state, "9": "PENDING"}
+
+
+def test_of_legs_that_were_cancelled_before_they_ran_nothing_is_concluded() -> None:
+    """A leg that ends the job cancels them."""
+    rest = line("12", "CANCELLED", "None", "", "c", "", "", "12")
+    assert as_jobs(slurm.parse_queue(rest).values())["12"].state == "CANCELLED"
+    failed = line("13", "FAILED", "None", "n", "c", "", "", "12")
+    assert as_jobs(slurm.parse_queue(f"{rest}\n{failed}").values())["12"].state == "FAILED"
+    assert slurm.parse_accounting("12_1|FAILED\n12_[2-4%1]|CANCELLED by 0\n") == {"12": "FAILED"}
+
+
+def test_an_array_cancelled_as_a_whole_was_cancelled_whatever_its_legs_did_before() -> None:
+    said = "12_1|COMPLETED\n12_2|FAILED\n12_3|CANCELLED by 0\n12_[4-5%1]|CANCELLED by 0\n"
+    assert slurm.parse_accounting(said) == {"12": "CANCELLED"}
+
+
+def test_a_task_sees_itself_and_whether_another_waits() -> None:
+    """The last task's id is that of the array, which lists all of them."""
+    of_all = "12 RUNNING 1 N/A None\n13 COMPLETED 0 N/A NonZeroExitCode\n"
+    assert slurm.parse_standing(of_all, "12") == slurm.OwnStatus("RUNNING", 1, "None")
+    waits = "12 PENDING 0 N/A JobArrayTaskLimit\n13 RUNNING 0 2026-11-29T16:43:46 None\n"
+    assert slurm.parse_standing(waits, "13") == slurm.OwnStatus("RUNNING", 0, "None", True, True)
+    assert slurm.parse_standing(waits, "14") is None
+    assert slurm.parse_standing("slurm_load_jobs error: x\n12\n", "12") is None
+
+
 def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQUEUE_PARTITION would; SLURM_CONF must stay, and what a step of the job around needs."""
     of_tools = "SBATCH_|SALLOC_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|SINFO_|SCONTROL_|SLURM_TIME"
-    row = line("1", "RUNNING", f'$(env | grep -cE "^({of_tools})")', "$SLURM_JOB_ID", "$SLURM_CONF", "", "")
+    count = f'$(env | grep -cE "^({of_tools})")'
+    row = line("1", "RUNNING", count, "$SLURM_JOB_ID", "$SLURM_CONF", "", "", "1")
     fake(tmp_path, monkeypatch, "squeue", f'echo "{row}"')
     for prefix in of_tools.removesuffix("|SLURM_TIME").split("|"):
         monkeypatch.setenv(f"{prefix}PARTITION", "cpu")
     for name, value in {"SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "conf", "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
-    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "")
+    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "", "1")
 
 
 def test_all_that_a_command_prints_is_the_answer_where_it_is_asked_for(
@@ -85,6 +128,13 @@ def test_a_run_is_known_by_its_job_and_how_many_times_that_was_requeued() -> Non
     assert own_run({**first, "SLURM_RESTART_COUNT": "2"}).restarts == 2
     for job in ("", "x", "1;2", "-1", "٣", "9" * 19):
         assert own_run({"SLURM_JOB_ID": job}) == OwnRun("", 0, "")
+
+
+def test_a_task_of_an_array_is_named_so_that_its_commands_mean_it_alone() -> None:
+    leg = {"SLURM_JOB_ID": "12", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
+    assert own_run(leg).name == "12_3"
+    for broken in ({"SLURM_ARRAY_TASK_ID": "-1"}, {"SLURM_ARRAY_JOB_ID": ""}):
+        assert own_run({**leg, **broken}).name == "12"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import planning
+from bench import planning, slurm_legs
 from bench.section import replaced
 from bench.slurm_gap import OFFICIAL, OURS, SBATCH, STAGES, Measured, Way, gaps_s, holds, section
 
@@ -66,3 +66,17 @@ def test_a_plan_holds_within_half_more_than_bare_and_in_proportion() -> None:
 
 def test_the_section_of_plans_has_the_medians_and_their_ratio() -> None:
     assert "| 1,000 | 15.00 | 10.00 | 1.50 |" in planning.section(planned(2.0, 15.0, 10.0))
+
+
+@pytest.mark.parametrize(
+    ("requeued_s", "array_s", "empty_s", "holds"),
+    [(100.0, 1.0, 2.0, True), (100.0, 60.0, 2.0, False), (100.0, 1.0, 5.0, False)],
+)
+def test_the_legs_of_an_array_are_to_pay_on_a_busy_cluster_and_cost_nothing_on_an_empty_one(
+    requeued_s: float, array_s: float, empty_s: float, holds: bool
+) -> None:
+    busy = slurm_legs.COMPETITORS
+    waits = {("requeued", 0): [2.0], ("requeued", busy): [requeued_s]}
+    waits |= {("array", 0): [empty_s], ("array", busy): [array_s]}
+    assert slurm_legs.holds(waits) is holds
+    assert f"| array | {empty_s:.1f} | {array_s:.1f} |" in slurm_legs.section(waits)

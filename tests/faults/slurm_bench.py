@@ -83,8 +83,9 @@ class SlurmBench(Bench):
         return [{**row, "State": row["State"].split()[0]} for row in ours]
 
     def live(self) -> list[str]:
-        """The jobs on the rig that have not ended."""
-        return [job["JobID"] for job in self.rig.squeue(fields="JobID,State") if job["State"] not in ENDED]
+        """The jobs on the rig that have not ended; an array is one."""
+        rows = self.rig.squeue(fields="ArrayJobID,State")
+        return list(dict.fromkeys(job["ArrayJobID"] for job in rows if job["State"] not in ENDED))
 
     def the_job(self) -> str:
         """The one job that lives."""

@@ -743,6 +743,22 @@ DEFECTS = (
         "plugin/tests/test_command.py::test_what_was_finished_all_the_same_is_done",
     ),
     Defect(
+        "preempted-leg-not-requeued",
+        "A preempted task of an array is taken for one at its time limit.",
+        f"{EXECUTOR}/command.py",
+        "own.followed and not own.preempted",
+        "own.followed",
+        "plugin/tests/test_command.py::test_what_follows_on_an_end",
+    ),
+    Defect(
+        "cancelled-rest-is-a-cancelled-job",
+        "An array whose training failed counts as cancelled from outside.",
+        f"{EXECUTOR}/status.py",
+        "if state in _CANCELLED and not ran:",
+        "if False:",
+        "plugin/tests/test_slurm_commands.py::test_of_legs_that_were_cancelled_before_they_ran_nothing_is_concluded",
+    ),
+    Defect(
         "requeued-before-the-trainer-ended",
         "A job is requeued while its trainer still writes.",
         f"{EXECUTOR}/command.py",

@@ -28,6 +28,7 @@ from snakemake_executor_plugin_submitit.errors import (
     SubmititError,
     UnreachableError,
 )
+from snakemake_executor_plugin_submitit.legs import END_THE_REST, LINK, LOG, as_jobs
 from snakemake_executor_plugin_submitit.processes import kill_tree
 from snakemake_executor_plugin_submitit.resources import (
     Request,
@@ -116,8 +117,9 @@ def cluster_of(settings: Settings) -> Cluster:
 
 
 def result_file(folder: Path, job_id: str) -> Path:
-    """Written by submitit when the job's callable has returned."""
-    return Path(_paths(folder, job_id).result_pickle)
+    """Written by submitit when the job's callable has returned, in whichever leg."""
+    of_a_leg = next(folder.glob(f"{job_id}_*_0_result.pkl"), None)
+    return of_a_leg or Path(_paths(folder, job_id).result_pickle)
 
 
 def log_file(folder: Path, job_id: str) -> Path:
@@ -155,7 +157,8 @@ def checked_setup(lines: list[str]) -> list[str]:
     modules. What fails inside of a shell function that copes with it ends nothing."""
     if not lines:
         return []
-    said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2; exit 1'
+    said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2'
+    said = f"{said}; {END_THE_REST}; exit 1"
     return [f"trap '{said}' ERR", *lines, "trap - ERR"]
 
 
@@ -200,12 +203,17 @@ class SlurmCluster:
         lines = [*self._settings.setup, *filter(None, [order.request.setup])]
         # With --export=NONE srun would keep from submitit what the script says.
         setup = ["unset SLURM_EXPORT_ENV", *checked_setup(lines)]
+        if order.request.legs > 1:
+            log = str(order.folder / LOG)
+            options["output"] = log
+            named["srun_args"] += ["--output", log]
+            setup = [f"(cd {shlex.quote(str(order.folder))} && {LINK})", *setup]
         return {**named, "additional_parameters": options, "setup": setup}
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
         """One squeue; one sacct for all that squeue has forgotten."""
         try:
-            rows = slurm.queue()
+            rows = as_jobs(slurm.queue().values())
         except UnreachableError as error:
             return Snapshot(None, None, str(error))
         asked = set(job_ids)

@@ -39,7 +39,7 @@ _LOCAL_REQUEUE = 144  # submitit's local controller starts a job again that exit
 # found, and nothing below it dies of a USR2: neither bash nor Snakemake expects one.
 _SHIELD = "trap '' USR2\ntrap : TERM\n"
 
-NextAction = Literal["done", "failed", "cancelled", "requeue", "leave"]
+NextAction = Literal["done", "failed", "cancelled", "next", "requeue", "leave"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Command:
     def __call__(self) -> dict[str, str]:
         """Returns a Result as plain values; leaves by SystemExit where the job is to run again."""
         _remove_torn_results(Path(self.folder))
+        if self.cluster == "slurm" and own_run(os.environ).array_id:
+            self._look_for_end()
         # In debug the process is Snakemake itself, whose signals are its own.
         heard = [] if self.cluster == "debug" else hear_signals()
         code, stop = self._run(heard)
@@ -81,10 +83,24 @@ class Command:
         stop.wait()
         return code, stop
 
+    def _look_for_end(self) -> None:
+        """What an earlier leg concluded holds for all."""
+        if any(Path(self.folder).glob("*_result.pkl")):
+            _say("an earlier leg has ended the job")
+            _end_the_rest()
+            raise SystemExit(0)
+
     def _end(self, code: int, stop: StopForwarder) -> Result:
+        result = self._conclusion(code, stop)
+        if self.cluster == "slurm":
+            _end_the_rest()
+        return result
+
+    def _conclusion(self, code: int, stop: StopForwarder) -> Result:
         own = self._standing() if code else None
         # Who asks for other nodes has stopped by itself.
-        stopped = bool(stop.heard or nodes_to_exclude(self._exclude_file))
+        nodes = nodes_to_exclude(self._exclude_file)
+        stopped = bool(stop.heard or nodes)
         match decide(code, stopped, stop.cancelled, own, own_run(os.environ).restarts):
             case "done":
                 return Result("done", "")
@@ -95,19 +111,26 @@ class Command:
             case "leave":
                 _say("Slurm has decided about this job; leaving without a result")
                 raise SystemExit(1)
-            case "requeue":
-                return self._requeue(stop)
+            case "next" if not nodes:
+                _say("stopped; the next leg continues")
+                raise SystemExit(0)
+            case "next" | "requeue":
+                if nodes:
+                    _end_the_rest()  # it could start on these nodes
+                followed = own is not None and own.followed and not nodes
+                return self._requeue(stop, followed=followed)
 
     def _standing(self) -> slurm.OwnStatus | None:
         if self.cluster != "slurm":
             return None
         try:
-            return slurm.standing(own_run(os.environ).job_id)
+            own = own_run(os.environ)
+            return slurm.standing(own.job_id, array_id=own.array_id)
         except UnreachableError as error:
             _say(str(error))
             return None
 
-    def _requeue(self, stop: StopForwarder) -> Result:
+    def _requeue(self, stop: StopForwarder, *, followed: bool) -> Result:
         nodes = nodes_to_exclude(self._exclude_file)
         signals = ", ".join(signum.name for signum in dict.fromkeys(stop.heard))
         why = f"stopped by {signals}" if signals else f"ended to be run again without {nodes}"
@@ -116,11 +139,13 @@ class Command:
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:
-            _requeue_once_reachable(own_run(os.environ).job_id)
+            _requeue_once_reachable(own_run(os.environ).name)
             # Until this process ends the job is COMPLETING and cannot start; held, it might stay so.
             with suppress(SubmititError):
-                slurm.exclude(own_run(os.environ).job_id, nodes)
+                slurm.exclude(own_run(os.environ).name, nodes)
         except RefusedError as error:
+            if followed:
+                raise SystemExit(0) from None
             # As a new job it could get these nodes again.
             said = f"{why}, and Slurm does not requeue it: {error}"
             return Result("failed" if nodes else "interrupted", said)
@@ -142,7 +167,7 @@ def decide(
         return "failed"
     if own is not None and own.state not in RUNNING:
         return "leave"  # Slurm is ending it: by scancel, or it requeues the job itself
-    return "requeue"
+    return "next" if own is not None and own.followed and not own.preempted else "requeue"
 
 
 class StopForwarder:
@@ -200,6 +225,13 @@ def hear_signals() -> list[signal.Signals]:
     for signum in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(signum, note)
     return heard
+
+
+def _end_the_rest() -> None:
+    # Those that start anyway find the result.
+    if array_id := own_run(os.environ).array_id:
+        with suppress(UnreachableError):
+            slurm.cancel([array_id], "--state=PENDING")
 
 
 def _requeue_once_reachable(job_id: str) -> None:

@@ -29,16 +29,26 @@ class OwnRun:
     job_id: str  # empty: outside of Slurm
     restarts: int  # its requeues until then
     nodes: str  # as Slurm writes them: gpu[03-04]
+    array_id: str = ""  # of the array that it is a task of
+    task: str = ""
+
+    @property
+    def name(self) -> str:
+        """What means this job to Slurm's commands; the id of an array's last task means all of them."""
+        return f"{self.array_id}_{self.task}" if self.array_id else self.job_id
 
 
 def own_run(environment: Mapping[str, str]) -> OwnRun:
     """The run that a process with this environment belongs to."""
     job_id, restarts = environment.get("SLURM_JOB_ID", ""), environment.get("SLURM_RESTART_COUNT", "")
+    array_id, task = environment.get("SLURM_ARRAY_JOB_ID", ""), environment.get("SLURM_ARRAY_TASK_ID", "")
+    leg = (array_id, task) if _NUMBER.fullmatch(array_id) and _NUMBER.fullmatch(task) else ("", "")
     nodes = environment.get("SLURM_JOB_NODELIST") or environment.get("SLURMD_NODENAME", "")
     return OwnRun(
         job_id if _NUMBER.fullmatch(job_id) else "",
         int(restarts) if _NUMBER.fullmatch(restarts) else 0,
         nodes[:200],
+        *leg,
     )
 
 

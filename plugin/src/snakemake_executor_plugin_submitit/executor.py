@@ -47,6 +47,7 @@ from snakemake_executor_plugin_submitit.identity import (
     new_token,
     slug,
 )
+from snakemake_executor_plugin_submitit.legs import as_jobs
 from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
 from snakemake_executor_plugin_submitit.resources import request_of
@@ -165,7 +166,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if not isinstance(self._cluster, SlurmCluster):
             return False
         if self._known_rows is None:
-            self._known_s, self._known_rows = time.monotonic(), slurm.queue()
+            self._known_s, self._known_rows = time.monotonic(), as_jobs(slurm.queue().values())
         for row, identity in live_jobs(followed.digest, self._known_rows.values()):
             order = self._order(followed, identity)
             if self._cancelling and not order.folder.exists():

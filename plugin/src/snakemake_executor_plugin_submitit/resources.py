@@ -9,6 +9,7 @@ from typing import Any
 from snakemake_executor_plugin_submitit.errors import RequestError
 from snakemake_executor_plugin_submitit.extra import extra_options
 from snakemake_executor_plugin_submitit.gpus import GpuDialect, Gpus, dialect_of, gpus_of
+from snakemake_executor_plugin_submitit.legs import array_of
 from snakemake_executor_plugin_submitit.values import count, text
 
 SIGNAL_DELAY_S = 120  # unless a setting says otherwise
@@ -31,6 +32,7 @@ class Request:
     constraint: str = ""
     extra: Mapping[str, str | bool] = field(default_factory=dict)  # sbatch's long options
     gpu_dialect: GpuDialect | None = None  # None: the setting's
+    legs: int = 1  # more: an array of so many tasks, one after the other
     setup: str = ""  # a shell line that runs first, after the setting's
 
 
@@ -52,6 +54,7 @@ def request_of(resources: Mapping[str, Any], threads: int) -> Request:
         constraint=text(resources, "constraint"),
         extra=extra_options(text(resources, "slurm_extra")),
         gpu_dialect=dialect_of(resources),
+        legs=count(resources, "slurm_legs") or 1,
         setup=text(resources, "slurm_setup"),
     )
 
@@ -103,6 +106,7 @@ def sbatch_options(request: Request, dialect: GpuDialect) -> dict[str, str | boo
         "constraint": _both(request.constraint, gpu_flags.get("constraint", "")),
         "mem": f"{request.mem_mb}M" if request.mem_mb else "" if request.mem_mb is None else "0",
         "mem-per-cpu": f"{request.mem_mb_per_cpu}M" if request.mem_mb_per_cpu else "",
+        "array": array_of(request.legs),
         "requeue": "no-requeue" not in request.extra,
     }
     return {**{name: value for name, value in plain.items() if value}, **request.extra}

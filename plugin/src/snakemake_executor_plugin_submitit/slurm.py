@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from snakemake_executor_plugin_submitit.environment import for_asking, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.status import weight
 
 _DEADLINE_S = 90.0
 _LONGEST_CHARS = 300
 _SEPARATOR = "\x1f"  # paths and comments may hold anything else
-_QUEUE_COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command")
+_QUEUE_COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command", "ArrayJobID")
 _QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
 
 # The limits that pass when other jobs end, by Slurm's names; those on a job's size or time never do.
@@ -52,6 +53,7 @@ class QueueRow:
     comment: str
     output: str = ""
     script: str = ""
+    array_id: str = ""  # its own id where it is no array's task
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class OwnStatus:
     state: str
     restarts: int
     reason: str = ""
+    preempted: bool = False
+    followed: bool = False  # by another task of its array, which waits
 
 
 def parse_queue(output: str) -> dict[str, QueueRow]:
@@ -70,17 +74,21 @@ def parse_queue(output: str) -> dict[str, QueueRow]:
 
 
 def parse_accounting(output: str) -> dict[str, str]:
-    """States by job id; `CANCELLED by 1000` is CANCELLED."""
+    """States by job id, an array's by its own; `CANCELLED by 1000` is CANCELLED."""
     rows = (line.strip().split("|") for line in output.splitlines())
-    return {row[0]: (row[1].split() or [""])[0] for row in rows if len(row) >= 2}
+    states = [(row[0], (row[1].split() or [""])[0]) for row in rows if len(row) >= 2]
+    lightest_first = sorted(states, key=lambda pair: weight(pair[1], "[" not in pair[0]))
+    return {task.split("_")[0]: state for task, state in lightest_first}
 
 
-def parse_standing(output: str) -> OwnStatus | None:
+def parse_standing(output: str, job_id: str) -> OwnStatus | None:
     """None for a job that squeue does not list."""
-    words = output.split(maxsplit=2)
-    if len(words) < 2 or not words[1].isdigit():
+    lines = [words for words in (line.split(maxsplit=4) for line in output.splitlines()) if len(words) > 3]
+    own = next((words for words in lines if words[0] == job_id and words[2].isdigit()), None)
+    if own is None:
         return None
-    return OwnStatus(words[0], int(words[1]), words[2].strip() if len(words) > 2 else "")
+    waits = any(words[0] != job_id and words[1] == "PENDING" for words in lines)
+    return OwnStatus(own[1], int(own[2]), " ".join(own[4:]).strip(), own[3][0].isdigit(), waits)
 
 
 def queue(of: str = "--me", deadline_s: float = _DEADLINE_S) -> dict[str, QueueRow]:
@@ -95,15 +103,16 @@ def queue(of: str = "--me", deadline_s: float = _DEADLINE_S) -> dict[str, QueueR
 def accounting(job_ids: Iterable[str], deadline_s: float = _DEADLINE_S) -> dict[str, str]:
     """The states that the accounting database knows. UnreachableError, also if there is none."""
     ids = ",".join(sorted(job_ids))
-    command = ["sacct", "-X", "--noheader", "--parsable2", "--format=JobIDRaw,State", "--jobs", ids]
+    command = ["sacct", "-X", "--noheader", "--parsable2", "--format=JobID,State", "--jobs", ids]
     return parse_accounting(ask(command, deadline_s=deadline_s))
 
 
-def standing(job_id: str, deadline_s: float = _DEADLINE_S) -> OwnStatus | None:
-    """How Slurm sees a job. UnreachableError."""
-    columns = "--Format=State:.30,RestartCnt:.12,Reason:.40"
-    command = ["squeue", "--noheader", "--states=all", columns, "--jobs", job_id]
-    return parse_standing(ask(command, deadline_s=deadline_s))
+def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -> OwnStatus | None:
+    """How Slurm sees a job, which may be a task of an array. UnreachableError."""
+    columns = "--Format=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40"
+    # --array: without it a task that was requeued is in one line with those that never ran.
+    command = ["squeue", "--noheader", "--states=all", "--array", columns, "--jobs", array_id or job_id]
+    return parse_standing(ask(command, deadline_s=deadline_s), job_id)
 
 
 def cancel(ids: Iterable[str], *options: str, deadline_s: float = _DEADLINE_S) -> None:

@@ -22,6 +22,9 @@ ENDED = _ENDED_WELL | _ENDED_BADLY | _CANCELLED | _INTERRUPTED
 # Its processes are on their nodes.
 RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
 
+# Of an array's tasks, the state that counts for all: the last that there is. Others have not ended.
+_WEIGHTS = (_ENDED_WELL, _INTERRUPTED, _ENDED_BADLY, _CANCELLED)
+
 Kind = Literal["running", "success", "failed", "interrupted", "gone"]
 
 
@@ -67,6 +70,14 @@ class JobVerdict:
 
 _RUNNING = JobVerdict("running", "")
 _STOPPED_BEFORE = JobVerdict("interrupted", "it was stopped by an earlier controller")
+
+
+def weight(state: str, ran: bool) -> int:
+    """The state of an array is that of its heaviest task; `ran`: this one has been on a node."""
+    if state in _CANCELLED and not ran:
+        return -1  # also where a leg has cancelled the rest
+    known = next((number for number, states in enumerate(_WEIGHTS) if state in states), len(_WEIGHTS))
+    return known + (state in RUNNING)
 
 
 def judge(memory: Memory, seen: Sighting) -> tuple[Memory, JobVerdict]:

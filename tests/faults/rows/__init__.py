@@ -23,6 +23,7 @@ ORDER = ("ranks", "hangs", "rungs", "ports", "supervisors", "leases", "checkpoin
 ON_RIG = (
     "slurm_controllers",
     "slurm_jobs",
+    "slurm_legs",
     "slurm_submissions",
     "slurm_edits",
     "slurm_daemons",

@@ -45,7 +45,7 @@ def _refused_by_the_lock(launch: Launch) -> None:
     assert "--unlock" in launch.text, f"Snakemake does not say what to run:\n{launch.text}"
 
 
-def _stopped(bench: SlurmBench, signum: signal.Signals) -> Measurement:
+def stopped(bench: SlurmBench, signum: signal.Signals) -> Measurement:
     """The training was saved and ended, no job is left, and the same command again completes it."""
     launch, _ = bench.held_in_job(*STAGE1)
     bench.injected_now("asked-to-stop")
@@ -81,7 +81,7 @@ def _first_end_s(bench: SlurmBench) -> float:
     on_rig=True,
 )
 def controller_sigterm(bench: SlurmBench) -> Measurement:
-    return _stopped(bench, signal.SIGTERM)
+    return stopped(bench, signal.SIGTERM)
 
 
 @fault(
@@ -92,7 +92,7 @@ def controller_sigterm(bench: SlurmBench) -> Measurement:
     on_rig=True,
 )
 def controller_ctrl_c(bench: SlurmBench) -> Measurement:
-    return _stopped(bench, signal.SIGINT)
+    return stopped(bench, signal.SIGINT)
 
 
 @fault(

@@ -59,6 +59,18 @@ class Clients:
     def scancel(self, *argv: str) -> None:
         self.run("scancel", *argv)
 
+    def warn(self, job: str) -> None:
+        """The signal that Slurm sends near the time limit, to a job or to the task of an array that runs.
+
+        To an array's id scancel would send it again and again while tasks wait, to the next ones, too; and
+        it exits 229 for a task that got it (both 22.05).
+        """
+        rows = self.squeue(fields="JobID,ArrayJobID,State")
+        runs = next(
+            row for row in rows if row["State"] == "RUNNING" and job in (row["JobID"], row["ArrayJobID"])
+        )
+        self.run("scancel", "--signal=USR2", runs["JobID"], check=False)
+
     def sacctmgr(self, *argv: str) -> str:
         """What `sacctmgr` prints; it asks nothing back."""
         return self.run("sacctmgr", "-i", *argv).stdout

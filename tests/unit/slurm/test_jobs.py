@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.slurm import live_jobs, node_lost, states_of
+from trainrelay.slurm import live_jobs, node_lost, shown_job, states_of
 
 pytestmark = pytest.mark.process
 
@@ -25,12 +25,22 @@ rubbish
 def test_live_jobs_with_the_comment_are_found_the_oldest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "queue").write_text(QUEUE.replace("|", "\x1f").replace("\n", "\x1f" * 3 + "\n"))
+    (tmp_path / "queue").write_text(QUEUE.replace("|", "\x1f").replace("\n", "\x1f" * 4 + "\n"))
     (tmp_path / "squeue").write_text(f"#!/bin/sh\ncat '{tmp_path}/queue'\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     found = [(job.job_id, job.state, job.reason, job.nodes) for job in live_jobs("trainrelay-controller/a")]
     assert found == [("9", "PENDING", "BeginTime", ""), ("11", "RUNNING", "None", "n1")]
+
+
+def test_the_last_task_of_an_array_is_shown_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is that of the array, of which scontrol shows every task."""
+    said = "JobId=3 ArrayJobId=2 ArrayTaskId=1 JobState=TIMEOUT\nJobId=2 ArrayJobId=2 JobState=RUNNING\n"
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert shown_job("2", 9.0)["JobState"] == "RUNNING"
+    assert shown_job("4", 9.0) == {}
 
 
 def test_a_run_that_was_lost_with_its_node_is_told_from_others(

@@ -25,8 +25,9 @@ def test_a_training_is_called_as_its_executor_calls_it(run: str, stage: str) -> 
 
 
 def test_squeues_lines_are_read_whatever_a_folder_is_called() -> None:
+    """The legs that wait for the one that runs are no waiting job."""
     said = "17|Priority|train_stage1_run=uniad_|/data/my | project\nnonsense\nx|y|z|w\n"
-    assert read_waiting(said) == [JOB]
+    assert read_waiting(f"18|JobArrayTaskLimit|train|/data\n{said}") == [JOB]
 
 
 def test_slurm_is_asked_now_and_then_and_its_silence_is_no_answer() -> None:

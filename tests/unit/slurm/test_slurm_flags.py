@@ -80,10 +80,10 @@ resources = st.builds(
 
 
 @settings(max_examples=150, deadline=None)
-@given(resources, sites, st.integers(1, 128))
-def test_what_the_plan_shows_is_what_is_submitted(asked: Resources, site: Site, cpus: int) -> None:
+@given(resources, sites, st.integers(1, 128), st.integers(1, 20))
+def test_what_the_plan_shows_is_what_is_submitted(asked: Resources, site: Site, cpus: int, legs: int) -> None:
     assert not site.refused_options()
-    assert set(sbatch_flags(asked, site, cpus)) == submitted(slurm_resources(asked, site), cpus)
+    assert set(sbatch_flags(asked, site, cpus, legs)) == submitted(slurm_resources(asked, site, legs), cpus)
 
 
 def test_the_profile_warns_as_early_as_the_plan_says() -> None:

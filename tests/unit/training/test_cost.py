@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainrelay.records import AttemptRecord, ResumePoint
-from trainrelay.training.cost import checkpoint_s, iterations_trained, price
+from trainrelay.training.cost import Price, checkpoint_s, iterations_trained, legs, price
 
 
 def attempt(**changes: Any) -> AttemptRecord:
@@ -69,3 +69,13 @@ def test_what_trained_for_less_than_half_an_epoch_does_not_tell_it() -> None:
     short = attempt(number=2, last_iteration=1700, ended_s=1000.0 + 9 * 3517)
     assert checkpoint_s([short], 1) is None
     assert checkpoint_s([attempt(), short], 1) == pytest.approx(2.0 * 3517)
+
+
+@pytest.mark.parametrize(("epochs", "jobs"), [(1, 1), (10, 1), (11, 3), (20, 3), (21, 4), (1000, 10)])
+def test_as_many_jobs_are_queued_as_the_pace_asks_for_and_one_more(epochs: int, jobs: int) -> None:
+    """A minute per epoch, jobs of ten; what one job can finish is one job."""
+    assert legs(Price(epochs, 60, 1.0, 8), 10) == jobs
+
+
+def test_of_an_unknown_pace_or_limit_as_many_jobs_are_queued_as_ever() -> None:
+    assert legs(None, 10) == legs(Price(1, 60, 1.0, 8), None) == 10

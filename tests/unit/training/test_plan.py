@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -143,6 +144,25 @@ def test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_s
 
 def test_a_time_limit_is_not_judged_where_nothing_was_measured(disk: OnDisk) -> None:
     assert refusals(disk, 1, limited=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("resources", "array"),
+    [
+        ({"runtime_min": 61, "legs": "array"}, "--array=1-3%1"),
+        ({"runtime_min": 121, "legs": "array"}, ""),
+        ({"runtime_min": 61}, ""),
+    ],
+)
+def test_a_training_longer_than_its_walltime_is_an_array_where_the_config_says_so(
+    an_hour_per_epoch: OnDisk, resources: dict[str, Any], array: str
+) -> None:
+    """Two hours are left; the rules ask for what the plan shows."""
+    config = an_hour_per_epoch.config(epochs=4, resources={"gpu": 8, **resources})
+    planned = stage_plan(StageContext(config, "r", "s"))
+    assert [flag for flag in planned.sbatch if flag.startswith("--array")] == [*filter(None, [array])]
+    asked = Plans(config, []).resources("s").get("slurm_legs", lambda _: None)
+    assert asked(SimpleNamespace(run="r")) == (planned.legs if array else None)
 
 
 def test_a_plan_over_two_nodes_shows_the_command_its_flags_and_what_it_costs(disk: OnDisk) -> None:

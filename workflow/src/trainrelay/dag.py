@@ -114,7 +114,10 @@ class Plans:
     def resources(self, stage: str) -> dict[str, Callable[[Any], Any]]:
         """Resources of a train rule: those that some run's stage of this name sets."""
         config, names = self._config, self._config.runs_with(stage)
-        runs = {run: slurm_resources(config.stage(run, stage).resources, self._site) for run in names}
+        runs = {
+            run: slurm_resources(config.stage(run, stage).resources, self._site, self._plans[run, stage].legs)
+            for run in names
+        }
         keys = dict.fromkeys(key for values in runs.values() for key in values)
         found: dict[str, Callable[[Any], Any]] = {
             key: lambda w, key=key: runs[w.run].get(key)  # type: ignore[misc]

@@ -89,6 +89,9 @@ class Resources(Model):
     """Slurm quality of service; null: the site's default."""
     constraint: NonEmpty | None = None
     """Slurm constraint (node features); null: none."""
+    legs: Literal["requeue", "array"] = "requeue"
+    """How a training longer than its walltime continues: requeue, its job queues again; array, its jobs are
+    queued at once as one array and run one after the other."""
 
     @property
     def mem_mb(self) -> int | None:

@@ -9,7 +9,7 @@ from trainrelay.config import Resources, Site
 from trainrelay.errors import UserError
 
 
-def slurm_resources(asked: Resources, site: Site) -> dict[str, int | str]:
+def slurm_resources(asked: Resources, site: Site, legs: int = 1) -> dict[str, int | str]:
     """In the names of Snakemake's executors; the site fills what a stage leaves open."""
     named: dict[str, int | str | None] = {
         "nodes": asked.nodes,
@@ -24,18 +24,19 @@ def slurm_resources(asked: Resources, site: Site) -> dict[str, int | str]:
         "gpu_dialect": site.gpu_dialect if asked.gpu else None,
         "slurm_extra": site.slurm_extra(),
         "slurm_setup": "; ".join(site.setup) or None,
+        "slurm_legs": legs if legs > 1 else None,
     }
     return {key: value for key, value in named.items() if value is not None}
 
 
-def request_of(asked: Resources, site: Site, cpus: int) -> Request:
+def request_of(asked: Resources, site: Site, cpus: int, legs: int = 1) -> Request:
     """What the executor plugin submits one training with; `cpus` cores per node. UserError."""
     try:
-        return resources.request_of(slurm_resources(asked, site), cpus)
+        return resources.request_of(slurm_resources(asked, site, legs), cpus)
     except RequestError as error:
         raise UserError(f"resources of a stage, or site.yaml: {error}") from None
 
 
-def sbatch_flags(asked: Resources, site: Site, cpus: int) -> tuple[str, ...]:
+def sbatch_flags(asked: Resources, site: Site, cpus: int, legs: int = 1) -> tuple[str, ...]:
     """The same as flags of sbatch. UserError."""
-    return resources.sbatch_flags(request_of(asked, site, cpus), site.gpu_dialect)
+    return resources.sbatch_flags(request_of(asked, site, cpus, legs), site.gpu_dialect)

@@ -41,4 +41,5 @@ def node_lost(job_id: str, nodes: str, deadline_s: float) -> bool:
 def shown_job(job_id: str, deadline_s: float) -> dict[str, str]:
     """What `scontrol show job` says of a job, by its names; SlurmError, also for one that is not known."""
     said = ask(["scontrol", "--oneliner", "show", "job", job_id], deadline_s=deadline_s)
-    return next(iter(records(said)), {})
+    # The id of an array's last task shows all of them.
+    return next((record for record in records(said) if record.get("JobId") == job_id), {})

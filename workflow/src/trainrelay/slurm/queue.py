@@ -61,9 +61,10 @@ def _waiting_jobs() -> list[Waiting]:
 
 
 def read_waiting(said: str) -> list[Waiting]:
-    """From squeue's lines; those of another shape are left out."""
+    """From squeue's lines; left out are those of another shape, and the next legs of a job that runs."""
     rows = [line.strip().split("|", 3) for line in said.splitlines()]
-    return [Waiting(*row) for row in rows if len(row) == 4 and row[0].isdigit()]
+    jobs = [Waiting(*row) for row in rows if len(row) == 4 and row[0].isdigit()]
+    return [job for job in jobs if job.reason != "JobArrayTaskLimit"]
 
 
 def job_name(run: str, stage: str) -> str:

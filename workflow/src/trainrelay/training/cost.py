@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trainrelay.records import AttemptRecord
+
+_MOST_LEGS = 10  # each counts against a user's limit on submitted jobs
 
 
 def checkpoint_s(attempts: Iterable[AttemptRecord], interval: int) -> float | None:
@@ -47,9 +50,25 @@ class Price:
     ranks: int
 
     @property
+    def seconds(self) -> float:
+        """Wall time."""
+        return self.epochs * self.iters_per_epoch * self.s_per_iter
+
+    @property
     def gpu_h(self) -> float:
         """GPU-hours; process-hours on cpu."""
-        return self.epochs * self.iters_per_epoch * self.s_per_iter * self.ranks / 3600
+        return self.seconds * self.ranks / 3600
+
+
+def legs(cost: Price | None, runtime_min: int | None) -> int:
+    """Jobs of this length to queue at once for the rest of a training: one more than its pace asks for.
+
+    The last one requeues itself if they are too few.
+    """
+    if cost is None or runtime_min is None:
+        return _MOST_LEGS
+    needed = math.ceil(cost.seconds / (runtime_min * 60))
+    return min(needed + 1, _MOST_LEGS) if needed > 1 else 1
 
 
 def price(attempts: Iterable[AttemptRecord], epochs_left: int, ranks: int) -> Price | None:

@@ -15,7 +15,7 @@ from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
-from trainrelay.training.cost import Price, checkpoint_s, price
+from trainrelay.training.cost import Price, checkpoint_s, legs, price
 from trainrelay.training.request import cores, launch_request, missing, unsupported
 from trainrelay.training.signature import Difference
 
@@ -43,6 +43,7 @@ class StagePlan:
     price: Price | None = None  # of what would be trained; None: nothing was measured yet
     on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
+    legs: int = 1  # tasks of the array that trains it; 1: a job that is requeued
     notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
     ingredients: Mapping[str, str] = field(default_factory=dict)
     too_short: str | None = None  # why no job within its time limit would save a checkpoint
@@ -98,6 +99,8 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     if action in TRAINS and (refusal := _refusal(facts, action, unsupported(at, request))):
         action, reason = "refuse", f"{reason}; refused: {refusal}"
     too_short = _too_short(facts) if action in TRAINS else None
+    cost = _price(facts, action)
+    queued = _legs(facts, action, cost)
     site = read_once(load_site)
     excluded, bad = to_exclude(at, site) if action in TRAINS else ((), ())
     return StagePlan(
@@ -116,9 +119,10 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         launch=at.trainer.launch(request, {}),
         archived_to=archived_to,
         gpu_h=facts.gpu_h,
-        price=_price(facts, action),
+        price=cost,
         on_gpus=at.trainer_settings.device == "cuda",
-        sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at)),
+        sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
+        legs=queued,
         notes=(*_notes(facts, request), *filter(None, [too_short]), *bad) if action in TRAINS else (),
         ingredients=facts.ingredients,
         too_short=too_short,
@@ -157,6 +161,12 @@ def _price(facts: state.Facts, action: Action) -> Price | None:
     done = facts.epochs_done if action in ("resume", "extend") else 0
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     return price(facts.attempts, max(0, settings.epochs - done), ranks)
+
+
+def _legs(facts: state.Facts, action: Action, cost: Price | None) -> int:
+    asked = facts.at.settings.resources
+    trains = action not in ("nothing", "refuse")  # once what trains it now has ended, too
+    return legs(cost, asked.runtime_min) if trains and asked.legs == "array" else 1
 
 
 def _refusal(facts: state.Facts, action: Action, problems: list[str]) -> str | None:
