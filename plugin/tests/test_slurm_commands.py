@@ -88,12 +88,13 @@ def test_a_task_sees_itself_and_whether_another_waits() -> None:
 
 def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQUEUE_PARTITION would; SLURM_CONF must stay, and what a step of the job around needs."""
-    of_tools = "SBATCH_|SALLOC_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|SINFO_|SCONTROL_|SLURM_TIME"
+    of_tools = "SBATCH_|SALLOC_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|SINFO_|SCONTROL_|SLURM_TIME|SLURM_CLUSTERS"
     count = f'$(env | grep -cE "^({of_tools})")'
     row = line("1", "RUNNING", count, "$SLURM_JOB_ID", "$SLURM_CONF", "", "", "1")
     fake(tmp_path, monkeypatch, "squeue", f'echo "{row}"')
-    for prefix in of_tools.removesuffix("|SLURM_TIME").split("|"):
+    for prefix in of_tools.removesuffix("|SLURM_TIME|SLURM_CLUSTERS").split("|"):
         monkeypatch.setenv(f"{prefix}PARTITION", "cpu")
+    monkeypatch.setenv("SLURM_CLUSTERS", "other")
     for name, value in {"SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "conf", "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
     assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "", "1")
@@ -231,7 +232,7 @@ def test_an_allocation_is_not_handed_on_to_a_job_that_is_submitted_in_it(
 
 def test_a_users_defaults_change_no_job_and_are_named() -> None:
     """A job asks for what its resources say; where Slurm is and who asks stays."""
-    mine = {"SBATCH_GRES": "gpu:1", "SLURM_HINT": "x", "SRUN_CONTAINER": "y"}
+    mine = {"SBATCH_GRES": "gpu:1", "SLURM_HINT": "x", "SRUN_CONTAINER": "y", "SLURM_CLUSTERS": "z"}
     shown = {"SQUEUE_FORMAT": "%i", "SLURM_TIME_FORMAT": "relative"}
     stays = {"SLURM_CONF": "c", "SLURM_JWT": "t", "CUDA_VISIBLE_DEVICES": "0"}
     assert scrubbed({**mine, **shown, **stays}) == stays

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# A user's own defaults for Slurm's commands: SQUEUE_PARTITION hides jobs, SACCT_FORMAT changes columns.
+# A user's own defaults for Slurm's commands: SQUEUE_PARTITION and SLURM_CLUSTERS hide jobs.
 DEFAULTS = (
     *("SBATCH_", "SALLOC_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SCONTROL_"),
-    "SLURM_TIME_FORMAT",
+    *("SLURM_TIME_FORMAT", "SLURM_CLUSTERS"),
 )
 # What a job gives its processes: a job submitted there must not get its tasks, memory or devices.
 _JOB = (
