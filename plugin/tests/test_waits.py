@@ -33,15 +33,38 @@ def test_what_never_starts_by_itself_has_a_sentence_that_helps(reason: str, said
 @pytest.mark.parametrize(
     "reason",
     [
-        *("", "None", "Priority", "Resources", "BeginTime", "Dependency", "JobArrayTaskLimit", "Reservation"),
         *(
-            "QOSMaxGRESPerUser",
-            "QOSMaxJobsPerUserLimit",
             "AssocGrpGRES",
-            "AssocMaxJobsLimit",
-            "QOSMaxCpuPerUserLimit",
+            "AssocGrpCPUMinutesLimit",
+            "AssocGrpMemRunMinutes",
+            "QOSGrpWallLimit",
+            "QOSGrpBilling",
         ),
-        *("AssocMaxSubmitJobLimit", "Licenses", "Cleaning", "Prolog", "{job}", "SomethingNew"),
+        *("QOSMaxGRESPerUser", "QOSMaxCpuPerUserLimit", "QOSMaxNodePerUserLimit", "MaxGRESPerAccount"),
+        *("AssociationResourceLimit", "QOSResourceLimit"),
+    ],
+)
+def test_a_limit_that_other_jobs_count_towards_may_pass_or_not(reason: str) -> None:
+    said = help_for(reason, "7")
+    assert said.startswith("it may never start: ")
+    assert "sacctmgr show assoc" in said
+    assert "sacctmgr show qos" in said
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("", "None", "Priority", "Resources", "BeginTime", "Dependency", "JobArrayTaskLimit", "Reservation"),
+        *("QOSMaxJobsPerUserLimit", "AssocMaxJobsLimit", "AssocGrpJobsLimit", "QOSGrpSubmitJobsLimit"),
+        *(
+            "AssocMaxSubmitJobLimit",
+            "MaxJobsPerAccount",
+            "Licenses",
+            "Cleaning",
+            "Prolog",
+            "{job}",
+            "SomethingNew",
+        ),
     ],
 )
 def test_what_passes_or_is_not_known_has_none(reason: str) -> None:

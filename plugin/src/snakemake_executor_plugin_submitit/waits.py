@@ -7,8 +7,8 @@ import re
 _CHANGE = "change that, then run: scancel {job}, and the same command again"
 _RELEASE = "to let it start, run: scontrol release {job}"
 
-# The names are those of Slurm 22.05's slurmctld and squeue; limits on all jobs of a user pass, so they are no
-# reason here. The first match counts.
+# The names are those of Slurm 22.05's slurmctld and squeue; limits on the number of a user's jobs
+# pass, so they are no reason here. The first match counts.
 _HELP = {
     r"JobHeldUser": f"it is held; {_RELEASE}",
     r"JobHeldAdmin": "an administrator holds it; ask those who run the cluster",
@@ -25,6 +25,9 @@ _HELP = {
     r"BadConstraints": f"no node has all that it asks for (constraint, GPUs, cores, memory); {_CHANGE}",
     r"InvalidAccount|AccountNotAllowed": f"its account may not use its partition, or is none; {_CHANGE}",
     r"InvalidQOS|QOSNotAllowed": f"its QOS may not be used by its account or partition; {_CHANGE}",
+    r"(Assoc|QOS)(Grp|Max)(?!\w*Jobs?).+|Max(?!\w*Jobs)\w+PerAccount|(Association|QOS)ResourceLimit": "it may"
+    " never start: this limit of its account or QOS is used up, or below what it asks for; see:"
+    " sacctmgr show assoc, and: sacctmgr show qos",
     r"DependencyNeverSatisfied": f"it depends on a job that did not end as demanded; {_CHANGE}",
     r"ReservationDeleted": f"its reservation is gone; {_CHANGE}",
     r"ReqNodeNotAvail.*|Nodes required for job are DOWN.*": "it waits for nodes that are down, drained or"
