@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from snakemake_executor_plugin_submitit import status
-from snakemake_executor_plugin_submitit.extra import ELSEWHERE, OURS
+from snakemake_executor_plugin_submitit.extra import ELSEWHERE, NO_JOB, OURS
 from snakemake_executor_plugin_submitit.resources import request_of, sbatch_flags
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 
@@ -67,7 +67,8 @@ def test_what_slurm_extra_refuses_is_listed_with_what_to_use() -> None:
         for names, instead in rows("not in `slurm_extra` | but")
         for name in code(names)
     }
-    assert listed == {**ELSEWHERE, **dict.fromkeys(OURS, "nothing: this executor sets them")}
+    ours = dict.fromkeys(OURS, "nothing: this executor sets them")
+    assert listed == {**ELSEWHERE, **ours, **dict.fromkeys(NO_JOB, "nothing: they submit no job")}
 
 
 def test_every_setting_is_listed_with_its_default() -> None:

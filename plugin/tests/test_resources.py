@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from snakemake_executor_plugin_submitit.errors import RequestError
+from snakemake_executor_plugin_submitit.extra import extra_options
 from snakemake_executor_plugin_submitit.resources import (
     delay_within,
     request_of,
@@ -125,3 +126,38 @@ def test_a_job_may_say_its_own_gpu_dialect_and_a_first_shell_line() -> None:
     assert (request.gpu_dialect, request.setup) == ("gpus-per-node", "a; b")
     with pytest.raises(RequestError, match="unknown gpu_dialect=gpus; choose gres"):
         request_of({"gpu": 8, "gpu_dialect": "gpus"}, 1)
+
+
+WHOLE = """
+acctg-freq batch bb bbf begin cluster-constraint container context contiguous core-spec
+cores-per-socket cpu-freq cpus-per-gpu deadline delay-boot dependency distribution exclude exclusive
+export export-file extra-node-info get-user-env gid gpu-bind gpu-freq gpus-per-socket gres-flags
+hint hold ignore-pbs input kill-on-invalid-dep licenses mail-type mail-user mcs-label mem-bind
+mem-per-gpu mincpus network nice no-kill no-requeue nodefile nodelist ntasks-per-core
+ntasks-per-socket overcommit oversubscribe power prefer priority profile propagate quiet reboot
+requeue reservation sockets-per-node spread-job switches thread-spec threads-per-core time-min tmp
+uid use-min-nodes verbose wait-all-nodes wckey
+"""
+
+
+def test_the_beginning_of_an_option_is_that_option_as_for_sbatch() -> None:
+    """No whole name of another one is such a beginning; the names are those of Slurm 22.05's sbatch."""
+    whole = WHOLE.split()
+    assert list(extra_options(" ".join(f"--{name}" for name in whole))) == whole
+    for begun, name in {
+        "arr=0-1": "array",
+        "comm x": "comment",
+        "ti=5": "time",
+        "no": "nodes",
+        "cluster": "clusters",
+    }.items():
+        with pytest.raises(RequestError, match=rf"slurm_extra: --{name} is set "):
+            extra_options(f"--{begun}")
+    for begun, name in {
+        "test-only": "test-only",
+        "test": "test-only",
+        "us": "usage",
+        "version": "version",
+    }.items():
+        with pytest.raises(RequestError, match=rf"slurm_extra: --{name} submits no job: leave it out"):
+            extra_options(f"--{begun}")

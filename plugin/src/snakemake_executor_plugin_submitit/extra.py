@@ -56,6 +56,7 @@ OURS = {
     "array", "chdir", "clusters", "comment", "error", "job-name", "ntasks", "ntasks-per-gpu",
     "ntasks-per-node", "open-mode", "output", "parsable", "wait", "wrap",
 }  # fmt: skip
+NO_JOB = {"help", "test-only", "usage", "version"}  # sbatch submits nothing with them
 
 
 def extra_options(given: str) -> dict[str, str | bool]:
@@ -92,10 +93,16 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str | bool]]:
 def _option(word: str) -> tuple[str, str | None]:
     if word.startswith("--") and len(word) > 2:
         name, equals, value = word[2:].partition("=")
-        return name, value if equals else None
+        return _in_full(name), value if equals else None
     if word.startswith("-") and word[1:2] in _SHORT:
         return _SHORT[word[1]], word[2:] or None
     raise RequestError(f"{word} is not an option of sbatch: write it as --NAME=VALUE")
+
+
+def _in_full(name: str) -> str:
+    """sbatch takes the beginning of an option for it; no option that is allowed is one of a refused one."""
+    refused = sorted({*ELSEWHERE, *OURS, *NO_JOB})
+    return next((full for full in refused if full.startswith(name)), name)
 
 
 def _allowed(name: str, value: str | bool) -> str | bool:
@@ -103,4 +110,6 @@ def _allowed(name: str, value: str | bool) -> str | bool:
         raise RequestError(f"--{name} is set elsewhere: use {ELSEWHERE[name]}")
     if name in OURS:
         raise RequestError(f"--{name} is set by this executor: leave it out")
+    if name in NO_JOB:
+        raise RequestError(f"--{name} submits no job: leave it out")
     return value

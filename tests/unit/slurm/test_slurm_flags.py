@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from snakemake_executor_plugin_submitit.clusters import SlurmCluster, Submission
 from snakemake_executor_plugin_submitit.command import Command
-from snakemake_executor_plugin_submitit.extra import ELSEWHERE, OURS
+from snakemake_executor_plugin_submitit.extra import ELSEWHERE, NO_JOB, OURS
 from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from trainrelay.config import Resources, Site, load_plain, load_site
@@ -187,6 +187,14 @@ def test_an_option_that_a_job_cannot_be_given_is_refused_with_the_key_to_use(tmp
         "sbatch: --output is set by trainrelay; leave it out",
         "sbatch: --partition belongs to another key: partition",
     ]
+    path.write_text("sbatch: [--arr=0-1, --job-nam x, --test-only]\n")
+    with pytest.raises(ConfigError) as raised:
+        load_site(path)
+    assert raised.value.problems == [
+        "sbatch: --array is set by trainrelay; leave it out",
+        "sbatch: --job-name is set by trainrelay; leave it out",
+        "sbatch: --test-only submits no job; leave it out",
+    ]
     path.write_text("sbatch: [nonsense]\n")
     with pytest.raises(ConfigError, match="sbatch: nonsense is not an option of sbatch"):
         load_site(path)
@@ -194,4 +202,4 @@ def test_an_option_that_a_job_cannot_be_given_is_refused_with_the_key_to_use(tmp
 
 def test_every_option_that_the_plugin_refuses_has_its_key_here() -> None:
     assert INSTEAD.keys() == ELSEWHERE.keys()
-    assert not INSTEAD.keys() & OURS
+    assert not INSTEAD.keys() & (OURS | NO_JOB)

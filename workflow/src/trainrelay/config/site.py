@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from snakemake_executor_plugin_submitit.errors import RequestError
-from snakemake_executor_plugin_submitit.extra import OURS, options
+from snakemake_executor_plugin_submitit.extra import NO_JOB, OURS, options
 from trainrelay.config.file import load_plain
 from trainrelay.config.models import Model, NonEmpty
 from trainrelay.config.problems import describe
@@ -93,6 +93,7 @@ class Site(Model):
             return [f"sbatch: {error}"]
         others = {name: f"belongs to another key: {key}" for name, key in INSTEAD.items()}
         refused = dict.fromkeys(OURS, "is set by trainrelay; leave it out") | others
+        refused |= dict.fromkeys(NO_JOB, "submits no job; leave it out")
         return [f"sbatch: --{name} {refused[name]}" for name in names if name in refused]
 
 
