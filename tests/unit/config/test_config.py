@@ -311,6 +311,29 @@ def test_braces_in_out_are_refused_because_snakemake_reads_them(out: str) -> Non
     assert any("without control characters and { }" in line for line in problems({**minimal(), "out": out}))
 
 
+@pytest.mark.parametrize("text", ["x\ud800", "\udcff", "x\x00y"])
+def test_text_that_nothing_can_print_is_refused(text: str) -> None:
+    """YAML's "\\ud800" is no character; no argument of a process holds NUL."""
+    allowed = "true, false, a number, printable text, a list of them"
+    assert problems(minimal(options={"a.b": text})) == [
+        f"runs.r.stages.a.options.a.b: got {text!r}; allowed: {allowed}"
+    ]
+    for place in ("r.trainer.env.A", "r.stages.a.config"):
+        data = minimal()
+        run, part, *rest = place.split(".")
+        home = data["runs"][run][part]
+        for step in rest[:-1]:
+            home = home.setdefault(step, {})
+        home[rest[-1]] = text
+        (problem,) = problems(data)
+        assert problem.startswith(f"runs.{place}: got {text!r}; expected ")
+        assert problem.isprintable()
+    (problem,) = problems(
+        {**minimal(options={"a.b": "\U0001f600\n"}), "rungs": {"u": {"backend": "gloo", "env": {"A": text}}}}
+    )
+    assert problem.startswith("rungs.u.env.A: got ")
+
+
 def test_a_number_that_is_none_is_refused() -> None:
     data = {**minimal(), "retrain_guard_gpu_h": float("inf")}
     assert problems(data) == ["retrain_guard_gpu_h: got inf; expected a finite number"]

@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from trainrelay.trainers import Option
-
 # Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -21,6 +19,9 @@ GpuModel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
 # Snakemake reads {..} in a file name as a wildcard.
 Folder = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f{}]+$")]
 NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
+# No argument of a process holds NUL or half of a surrogate pair, which a pattern refuses by itself.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+OptionValue = bool | int | float | Text | list[bool | int | float | Text] | None
 
 
 class Model(BaseModel):
@@ -49,7 +50,7 @@ class TrainerSettings(Model):
     """Ranks per node; on cuda one per GPU, so equal to every stage's resources.gpu."""
     device: Literal["cuda", "cpu"] = "cuda"
     """cpu asks for no GPU."""
-    env: Mapping[EnvName, str] = {}
+    env: Mapping[EnvName, Text] = {}
     """Environment variables of the trainer, as strings."""
     epoch_base: Literal[0, 1] | None = None
     """What is added to the epoch in a checkpoint to count finished epochs (metriclogger): 1 where that is the
@@ -62,7 +63,7 @@ class OwnRung(Model):
 
     backend: Literal["nccl", "gloo"]
     """torch's communication backend."""
-    env: Mapping[EnvName, str] = {}
+    env: Mapping[EnvName, Text] = {}
     """Environment variables that go with it, as strings; they win over the trainer's."""
 
 
@@ -127,7 +128,7 @@ class Stage(Model):
     """Epochs to train; if raised later, the training continues from its last checkpoint."""
     init_from: StageName | None = None
     """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
-    options: Mapping[OptionKey, Option] = {}
+    options: Mapping[OptionKey, OptionValue] = {}
     """Overrides of the trainer config: `--cfg-options` for mmcv, e.g. data.workers_per_gpu: 4; arguments for
     metriclogger, e.g. lr_drop: 40."""
     seed: int | None = Field(default=None, ge=0)

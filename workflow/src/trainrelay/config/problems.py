@@ -13,6 +13,7 @@ from trainrelay.system.text import did_you_mean
 
 _WANTED = {
     "string_type": "text (in quotes)",
+    "string_unicode": "printable text",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -33,6 +34,7 @@ _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$": "a file name ending in .log, without a folder",
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "a key of the trainer config, e.g. data.workers_per_gpu or batch_size",
     r"^[A-Za-z0-9_.-]+$": "the type of a GPU as Slurm names it, e.g. a40",
+    r"^[^\x00]*$": "printable text",
     r"^[^\x00-\x1f]+$": "text without control characters",
     r"^[^\x00-\x1f{}]+$": "a folder's name without control characters and { }",
 }
@@ -55,7 +57,7 @@ def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
     if "[key]" in detail["loc"]:
         return f"{where}: not allowed as a name; {_allowed(detail)}"
     if "options" in path:
-        return f"{where}: {_got(detail)}; allowed: true, false, a number, text, a list of them"
+        return f"{where}: {_got(detail)}; allowed: true, false, a number, printable text, a list of them"
     if "checkpoint" in path[-1:]:
         return f"{where}: {_got(detail)}; allowed: latest, or {{epoch: N}}"
     return f"{where}: {_got(detail)}; {_allowed(detail)}"
