@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +198,17 @@ def test_an_edit_while_a_workflow_runs_here_waits_for_the_next_one(trained: Proj
     said = (trained.stage("stage2") / "train.log").read_text()
     assert re.search(r"nothing is trained \(.*optimizer.lr: \S+ -> 0.5", said)
     assert trained.attempts() == {"stage1.old-1": 1, "stage1": 1, "stage2": 1}
+
+
+@pytest.mark.long
+def test_a_removed_folder_of_snakemake_stops_no_chain(trained: Project) -> None:
+    """What comes after the training finds the config and what was submitted."""
+    trained.configure(lambda data: data["runs"]["driving"]["stages"]["stage1"].update(seed=7, epochs=3))
+    running = started(trained)
+    wait_for(lambda: (trained.stage("stage1") / "attempts/001").exists() and ranks_of(trained))
+    shutil.rmtree(trained.folder / ".snakemake")
+    assert running.wait(timeout=TIMEOUT_S) == 0
+    assert trained.attempts() == {"stage1.old-1": 1, "stage1": 1, "stage2.old-1": 1, "stage2": 1}
 
 
 def test_a_killed_rank_costs_its_epoch_and_nothing_else(trained: Project) -> None:

@@ -15,7 +15,7 @@ rule analyze:
     params:
         where="{run}/{stage}",
         command=lambda w, input: COMMAND,
-        config=lambda w, input: CONFIG_FILE,
+        config=lambda w, input: PLANS.config_file(),
     message:
         "{params.where}: reads and judges the logs: {output.text}"
     shell:
@@ -39,7 +39,7 @@ rule report:
         "../../envs/controller.yaml"
     params:
         command=lambda w, input: COMMAND,
-        config=lambda w, input: CONFIG_FILE,
+        config=lambda w, input: PLANS.config_file(),
     message:
         "{wildcards.run}: writes the report: {output}"
     shell:
@@ -63,7 +63,7 @@ rule overview:
         "../../envs/controller.yaml"
     params:
         command=lambda w, input: COMMAND,
-        config=lambda w, input: CONFIG_FILE,
+        config=lambda w, input: PLANS.config_file(),
     message:
         "writes the page of all runs: {output}"
     shell:

@@ -1,7 +1,6 @@
 # The configuration, validated once, and what every rule needs of it.
 
 from trainrelay import dag
-from trainrelay.config import save_snapshot
 from trainrelay.training import launch_id
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores
@@ -18,7 +17,6 @@ if workflow.is_main_process:
     workflow.overwrite_configfiles.clear()
 else:
     CONFIG = dag.submitted(config)
-CONFIG_FILE = str(save_snapshot(CONFIG))
 COMMAND = dag.command()
 OUT = dag.out(CONFIG)
 PLANS = dag.Plans(CONFIG, workflow.configfiles)

@@ -28,7 +28,7 @@ for stage_name in CONFIG.stage_names:
                 w.run, s, resources
             ),
             command=lambda w, input: COMMAND,
-            config=lambda w, input: CONFIG_FILE,
+            config=lambda w, input: PLANS.config_file(),
         message:
             "{params.plan}"
         # Snakemake sets these to the job's cores, and each of its ranks would start as many threads.
@@ -55,7 +55,7 @@ for stage_name in CONFIG.stage_names:
             lambda w, s=stage_name: dag.promotion_param(CONFIG, w.run, s),
             where=f"{{run}}/{stage_name}",
             command=lambda w, input: COMMAND,
-            config=lambda w, input: CONFIG_FILE,
+            config=lambda w, input: PLANS.config_file(),
         message:
             "{params.where}: verifies and promotes the checkpoint: {output}"
         shell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,19 @@ def test_a_config_that_only_the_node_can_read_is_no_difference(toy: ToyProject) 
     assert submitted.changed_since(at) == []
     other = StageContext(toy.config(seed=7), "r", "s")
     assert [one.key for one in submitted.changed_since(other)] == ["seed"]
+
+
+def test_what_the_jobs_read_is_written_again_when_it_is_gone(toy: ToyProject) -> None:
+    """A job that starts after .snakemake was removed has both; inside of a job nothing is submitted."""
+    plans = dag.Plans(toy.config(), [])
+    assert load_config(Path(plans.config_file())) == toy.config()
+    assert SUBMITTED_VARIABLE not in os.environ
+    plans.submit()
+    before = os.environ[SUBMITTED_VARIABLE]
+    shutil.rmtree(".snakemake")
+    assert load_config(Path(plans.config_file())) == toy.config()
+    assert dag.submitted({}) == toy.config()
+    assert os.environ[SUBMITTED_VARIABLE] == before
 
 
 def test_a_damaged_snapshot_is_written_again(toy: ToyProject) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainrelay.config import Config, load_plain, load_site, parse, stage_paths
+from trainrelay.config import Config, load_plain, load_site, parse, save_snapshot, stage_paths
 from trainrelay.errors import Refusal, TrainrelayError
 from trainrelay.slurm import slurm_resources
 from trainrelay.system.files import one_reading, read_once
@@ -92,11 +92,22 @@ class Plans:
         with _exit_without_traceback(), one_reading():
             self._site = read_once(load_site)
             self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
+        self._snapshot, self._submitted = save_snapshot(config), Path()
         gc.freeze()  # all of this stays, and Snakemake makes so many objects that it would be looked at often
 
     def submit(self) -> None:
         """What the jobs of this workflow train from now on, whatever is edited until they start."""
-        submit(self._config, {f"{p.run}/{p.stage}": p.ingredients for p in self._plans.values()})
+        self._submitted = submit(
+            self._config, {f"{p.run}/{p.stage}": p.ingredients for p in self._plans.values()}
+        )
+
+    def config_file(self) -> str:
+        """What the commands of the rules read; it and what was submitted return if .snakemake was removed."""
+        if not self._submitted.exists():
+            self.submit()
+        if not self._snapshot.exists():
+            save_snapshot(self._config)
+        return str(self._snapshot)
 
     def signature_params(self, stage: str) -> list[Callable[[Any], str]]:
         """One param per ingredient of any run's stage of this name, so that Snakemake prints what changed."""

@@ -33,8 +33,8 @@ class Submitted(Record):
     ingredients: dict[str, dict[str, str]]
 
 
-def submit(config: Config, parts: Mapping[str, Mapping[str, str]]) -> None:
-    """Makes this what the jobs that start from this process train."""
+def submit(config: Config, parts: Mapping[str, Mapping[str, str]]) -> Path:
+    """Makes this what the jobs that start from this process train; the file that says so."""
     named = {"rules": RULES, "typed": os.environ.get(TYPED_VARIABLE)}
     plain = config.model_dump(mode="json", by_alias=True)
     # In the order of the config: options are passed in it.
@@ -44,6 +44,7 @@ def submit(config: Config, parts: Mapping[str, Mapping[str, str]]) -> None:
         _path(digest).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(_path(digest), data)
     os.environ[SUBMITTED_VARIABLE] = digest
+    return _path(digest)
 
 
 def of_this_job() -> Submitted | None:
