@@ -36,7 +36,9 @@ from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
 
-_LOOK_S = 0.5  # between two looks at the result files
+_LOOK_S = 0.1  # between two looks at the result files
+_LOOKS_PER_S = 200  # at most, at the folders of all jobs together
+_LOCAL_LOOK_S = 0.5
 _CANCEL_LOOK_S = 1.0
 _ENDED = Answer("COMPLETED")  # what squeue does not list
 
@@ -78,7 +80,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             self._cluster = cluster_of(self._settings)
         except SubmititError as error:
             raise WorkflowError(str(error)) from None
-        self.next_seconds_between_status_checks = _LOOK_S
         self._followed: dict[int, TrackedJob] = {}
         self._cancelling = False
         self._submitting = threading.Lock()
@@ -163,6 +164,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     # ------------------------------------------------------------------ status
 
+    @property
+    def next_seconds_between_status_checks(self) -> float:
+        """Asked from before `__post_init__` on: without an answer the first pause would be Snakemake's 10 s."""
+        return max(_LOOK_S, len(self.active_jobs) / _LOOKS_PER_S)
+
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
@@ -186,7 +192,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         return snapshot
 
     def _interval_s(self) -> float:
-        return self._settings.poll_interval_s if self._settings.cluster == "slurm" else _LOOK_S
+        return self._settings.poll_interval_s if self._settings.cluster == "slurm" else _LOCAL_LOOK_S
 
     def _job_ids(self) -> list[str]:
         return [followed.job_id for followed in self._followed.values() if followed.job_id]
