@@ -1,4 +1,4 @@
-"""What submitit runs on the node: Snakemake's own job command, watched over.
+"""What submitit runs on the node: Snakemake's own job command, or a rule's plain one, watched over.
 
 Slurm's signals (a warning before the time limit, a preemption, a scancel) reach this process alone. Its
 handlers only take note; a loop forwards them to what the command runs, waits until it has ended, and then has
@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Literal
 
 from snakemake_executor_plugin_submitit import slurm
+from snakemake_executor_plugin_submitit.direct import Direct
 from snakemake_executor_plugin_submitit.environment import own_run
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
@@ -48,13 +49,21 @@ class Command:
     workdir: str
     folder: str
     cluster: str
+    direct: Direct | None = None  # its line is the rule's own command, without a Snakemake around it
 
     def __call__(self) -> dict[str, str]:
         """Returns a Result as plain values; leaves by SystemExit where the job is to run again."""
         _remove_torn_results(Path(self.folder))
         # In debug the process is Snakemake itself, whose signals are its own.
         heard = [] if self.cluster == "debug" else hear_signals()
-        code, stop = self._run(heard)
+        try:
+            if self.direct:
+                self.direct.prepare()
+            code, stop = self._run(heard)
+        except OSError as error:
+            return Result("failed", f"its command was not started: {error}").as_plain()
+        if self.direct:
+            self.direct.finish(code)
         return self._end(code, stop).as_plain()
 
     def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:

@@ -28,6 +28,7 @@ from snakemake_executor_plugin_submitit.clusters import (
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
+from snakemake_executor_plugin_submitit.direct import direct_of
 from snakemake_executor_plugin_submitit.errors import SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_job, new_token, slug
 from snakemake_executor_plugin_submitit.log_endings import last_lines
@@ -117,7 +118,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
         digest = digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
-        command = Command(self.format_job_exec(job), workdir, "", self._settings.cluster)
+        direct = direct_of(job, self.workflow, self.envvars()) if self._settings.direct else None
+        line = direct.line if direct else self.format_job_exec(job)
+        command = Command(line, workdir, "", self._settings.cluster, direct)
         return TrackedJob(info, _name(job), digest, Submission(slug(_name(job)), "", command, request))
 
     def _submit_or_follow(self, followed: TrackedJob) -> None:
@@ -166,7 +169,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     @property
     def next_seconds_between_status_checks(self) -> float:
-        """Asked from before `__post_init__` on: without an answer the first pause would be Snakemake's 10 s."""
+        """Asked from before `__post_init__` on: Snakemake's own would make the first pause 10 s."""
         return max(_LOOK_S, len(self.active_jobs) / _LOOKS_PER_S)
 
     async def check_active_jobs(
