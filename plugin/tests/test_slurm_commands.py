@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.environment import OwnRun, own_run, scrubbed
+from snakemake_executor_plugin_submitit.environment import OwnRun, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 
 ALLOCATION = {
@@ -134,9 +134,17 @@ def test_an_allocation_is_not_handed_on_to_a_job_that_is_submitted_in_it(
     assert dict(os.environ) == before
 
 
-def test_a_users_defaults_outside_of_an_allocation_stay() -> None:
-    """SBATCH_ACCOUNT in a login shell is meant."""
-    assert slurm.inherited({"SBATCH_ACCOUNT": "me", "SLURM_CONF": "conf"}) == set()
+def test_a_users_defaults_change_no_job_and_are_named() -> None:
+    """A job asks for what its resources say; where Slurm is and who asks stays."""
+    mine = {"SBATCH_GRES": "gpu:1", "SLURM_HINT": "x", "SRUN_CONTAINER": "y"}
+    shown = {"SQUEUE_FORMAT": "%i", "SLURM_TIME_FORMAT": "relative"}
+    stays = {"SLURM_CONF": "c", "SLURM_JWT": "t", "CUDA_VISIBLE_DEVICES": "0"}
+    assert scrubbed({**mine, **shown, **stays}) == stays
+    assert own_defaults({**mine, **shown, **stays}) == sorted(mine)
+
+
+def test_inside_of_an_allocation_what_slurm_set_itself_is_not_named() -> None:
+    assert own_defaults({**ALLOCATION, "SBATCH_CPU_BIND": "quiet", "SLURM_CONF": "c"}) == ["SBATCH_PARTITION"]
 
 
 def test_of_an_allocation_stays_where_slurm_is_configured_and_outside_of_one_a_users_devices() -> None:

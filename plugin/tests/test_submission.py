@@ -54,6 +54,25 @@ def test_a_refusal_names_the_reason_and_what_was_asked_for(
     assert capfd.readouterr().err == ""
 
 
+def test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job(
+    tmp_path: Path, commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In sbatch's environment alone: other threads read that of this process."""
+    seen = tmp_path / "seen"
+    (commands / "sbatch").write_text(f'#!/bin/sh\nenv >"{seen}"\ncat "$1" >>"{seen}"\necho job 7\n')
+    (commands / "sbatch").chmod(0o755)
+    for name in ("SBATCH_GRES", "SBATCH_EXPORT", "SLURM_JOB_ID", "SRUN_CPUS_PER_TASK", "SLURM_CONF"):
+        monkeypatch.setenv(name, "x")
+    before = dict(os.environ)
+    assert submit(tmp_path) == "7"
+    said = seen.read_text()
+    environment = {line.partition("=")[0] for line in said.splitlines()}
+    assert {name for name in environment if name.startswith(("SBATCH_", "SLURM_", "SRUN_"))} == {"SLURM_CONF"}
+    assert dict(os.environ) == before
+    # Whatever --export says, srun passes on what the script says.
+    assert said.index("unset SLURM_EXPORT_ENV") < said.index("export SUBMITIT_EXECUTOR=slurm")
+
+
 def test_what_starts_on_a_node_or_in_every_snakemake_does_not_wait_for_what_it_does_not_need() -> None:
     """Each import lies between two trainings."""
     code = "import sys, {}; sys.exit([name for name in {!r} if name in sys.modules] or 0)"

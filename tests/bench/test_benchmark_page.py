@@ -35,18 +35,18 @@ def test_a_gap_is_from_the_end_of_a_stage_to_the_begin_of_the_next(tmp_path: Pat
     assert list(gaps_s(stamps)) == [9.0, 8.0, 7.0]
 
 
-def measured(ours_s: float, official_s: float) -> dict[Way, list[Measured]]:
+def validation_scores(ours_s: float, official_s: float) -> dict[Way, list[Measured]]:
     gaps = {OURS: ours_s, SBATCH: 1.0, **{way: official_s + index for index, way in enumerate(OFFICIAL)}}
     return {way: [Measured((gap_s,), 30.0, {"squeue": 2, "sacct": 1})] for way, gap_s in gaps.items()}
 
 
 def test_a_gap_of_more_than_a_third_of_the_best_official_one_does_not_hold() -> None:
-    assert holds(measured(4.0, 12.0))
-    assert not holds(measured(4.1, 12.0))
+    assert holds(validation_scores(4.0, 12.0))
+    assert not holds(validation_scores(4.1, 12.0))
 
 
 def test_the_section_has_a_row_per_way_with_its_calls_a_minute() -> None:
-    text = section(measured(4.0, 12.0))
+    text = section(validation_scores(4.0, 12.0))
     assert "| `--profile slurm` | 4.0 | 4.0 | 4.0 | 4.0 | 2.0 |" in text
     assert "| `sbatch --dependency=afterok` | 1.0 | 1.0 | 1.0 |  |  |" in text
     assert "Ours is 0.33 of the official executor's" in text

@@ -93,6 +93,8 @@ def test_the_whole_workflow_runs_from_a_job_that_goes_on_past_its_limit(
     assert again.returncode == 2
     assert re.search(rf"job {controller} (runs|waits to run) the workflow of this folder", again.stderr)
     first_epoch(project)
+    # Its next run reads what was submitted.
+    (project.folder / "config.yaml").write_text("runs: {half")
     # As Slurm warns before the limit: the batch script alone.
     clean_rig.scancel("--signal=USR2", "--batch", controller)
     assert ended(clean_rig, project, controller) == "COMPLETED", said(project, controller)

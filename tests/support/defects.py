@@ -808,4 +808,32 @@ DEFECTS = (
         "if same:",
         "tests/unit/supervise/test_checkpoint_keeper.py::test_a_checkpoint_that_is_not_finite_is_not_kept",
     ),
+    # ------------------------------------------------------------------ what was submitted
+    Defect(
+        "job-trains-what-is-there-now",
+        "A checkout that changed while the job waited is trained under the old record.",
+        f"{LIBRARY}/training/submitted.py",
+        "return [one for one in changes if one.key == UNREADABLE] or changes",
+        "return []",
+        "tests/unit/training/test_submitted.py"
+        "::test_a_checkout_that_changed_since_trains_nothing_and_archives_nothing",
+    ),
+    Defect(
+        "damaged-snapshot-is-read",
+        "A file that is not what was submitted is taken for it.",
+        f"{LIBRARY}/training/submitted.py",
+        "return data if hashlib.sha256(data).hexdigest() == digest else None",
+        "return data",
+        "tests/unit/training/test_submitted.py"
+        "::test_a_job_without_what_was_submitted_refuses_in_one_sentence",
+    ),
+    Defect(
+        "users-environment-reaches-sbatch",
+        "SBATCH_GRES of a login shell gives a job other GPUs than the plan says.",
+        f"{EXECUTOR}/clusters.py",
+        'sbatch = ["env", *(f"--unset={name}" for name in unused), "sbatch"]',
+        'sbatch = ["sbatch"]',
+        "plugin/tests/test_submission.py"
+        "::test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job",
+    ),
 )

@@ -183,6 +183,22 @@ def retraining(project: Project) -> subprocess.Popen[bytes]:
     return running
 
 
+@pytest.mark.long
+def test_an_edit_while_a_workflow_runs_here_waits_for_the_next_one(trained: Project) -> None:
+    """In config.yaml: what runs has its own copy. In the checkout: the next stage stops the chain."""
+    trained.configure(lambda data: data["runs"]["driving"]["stages"]["stage1"].update(seed=7, epochs=3))
+    running = started(trained)
+    wait_for(lambda: (trained.stage("stage1") / "attempts/001").exists() and ranks_of(trained))
+    (trained.folder / "config.yaml").write_text("runs: {half")
+    config = trained.folder / "workflow/demo/driving/projects/configs/stage2_e2e/e2e.py"
+    config.write_text(config.read_text() + "optimizer = dict(lr=0.5)\n")
+    assert running.wait(timeout=TIMEOUT_S) != 0
+    assert (trained.stage("stage1") / "checkpoint.json").exists()
+    said = (trained.stage("stage2") / "train.log").read_text()
+    assert re.search(r"nothing is trained \(.*optimizer.lr: \S+ -> 0.5", said)
+    assert trained.attempts() == {"stage1.old-1": 1, "stage1": 1, "stage2": 1}
+
+
 def test_a_killed_rank_costs_its_epoch_and_nothing_else(trained: Project) -> None:
     """The supervisor tries again in the same job."""
     running = retraining(trained)

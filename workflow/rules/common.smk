@@ -1,22 +1,35 @@
 # The configuration, validated once, and what every rule needs of it.
 
-if "runs" not in config:
+from trainrelay import dag
+from trainrelay.config import save_snapshot
+from trainrelay.training import launch_id
+from trainrelay.training.context import StageContext
+from trainrelay.training.request import cores
+
+if workflow.is_main_process and "runs" not in config:
 
     configfile: "config.yaml"
 
 
-from trainrelay import dag
-from trainrelay.training import launch_id
-from trainrelay.config import save_snapshot
-from trainrelay.training.context import StageContext
-from trainrelay.training.request import cores
-
 launch_id.begin(workflow.configfiles)
-CONFIG = dag.load(config, workflow.configfiles)
+# A job reads what was submitted: it may start, or start again, after an edit of these files.
+if workflow.is_main_process:
+    CONFIG = dag.load(config, workflow.configfiles)
+    workflow.overwrite_configfiles.clear()
+else:
+    CONFIG = dag.submitted(config)
 CONFIG_FILE = str(save_snapshot(CONFIG))
 COMMAND = dag.command()
 OUT = dag.out(CONFIG)
 PLANS = dag.Plans(CONFIG, workflow.configfiles)
+
+if workflow.is_main_process:
+    PLANS.submit()
+
+
+envvars:
+    "TRAINRELAY_LAUNCH",
+    "TRAINRELAY_SUBMITTED",
 
 
 wildcard_constraints:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.command import Command
+from snakemake_executor_plugin_submitit.environment import scrubbed
 from snakemake_executor_plugin_submitit.errors import RefusedError, RequestError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import kill_tree
 from snakemake_executor_plugin_submitit.resources import (
@@ -121,11 +122,11 @@ def _paths(folder: Path, job_id: str) -> submitit.core.utils.JobPaths:
     return JobPaths(folder, job_id, 0)
 
 
-def checked_setup(lines: list[str]) -> list[str] | None:
+def checked_setup(lines: list[str]) -> list[str]:
     """Shell lines of a job's script that end it if one fails: a command that ran anyway would use the wrong
     modules. What fails inside of a shell function that copes with it ends nothing."""
     if not lines:
-        return None
+        return []
     said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2; exit 1'
     return [f"trap '{said}' ERR", *lines, "trap - ERR"]
 
@@ -142,8 +143,15 @@ class SlurmCluster:
 
         executor = submitit.SlurmExecutor(order.folder)
         executor.update_parameters(**self._parameters(order))
+        # In sbatch's environment alone: other threads read ours.
+        unused = os.environ.keys() - scrubbed(os.environ)
+        sbatch = ["env", *(f"--unset={name}" for name in unused), "sbatch"]
+        executor._make_submission_command = lambda submission_file_path: [  # type: ignore[method-assign]
+            *sbatch,
+            str(submission_file_path),
+        ]
         try:
-            with slurm.outside_of_allocation(), redirect_stderr(io.StringIO()):
+            with redirect_stderr(io.StringIO()):
                 return str(executor.submit(order.command).job_id)
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise self._why_not(order, slurm.failure("sbatch", str(error))) from None
@@ -158,7 +166,9 @@ class SlurmCluster:
         delay_s = self._settings.signal_delay_s
         named = submitit_parameters(order.request, order.name, order.comment, delay_s)
         options = sbatch_options(order.request, self._settings.gpu_dialect)
-        setup = checked_setup([*self._settings.setup, *filter(None, [order.request.setup])])
+        lines = [*self._settings.setup, *filter(None, [order.request.setup])]
+        # With --export=NONE srun would keep from submitit what the script says.
+        setup = ["unset SLURM_EXPORT_ENV", *checked_setup(lines)]
         return {**named, "additional_parameters": options, "setup": setup}
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:

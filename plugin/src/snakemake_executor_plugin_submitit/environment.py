@@ -16,6 +16,7 @@ _JOB = (
     *("SLURM_", "SLURMD_", "SUBMITIT_"),
     *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
 )
+_STAYS = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"}  # where Slurm is, and who asks
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -45,7 +46,14 @@ def for_asking(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without Slurm's variables, except where its configuration is; a job's devices go with the job."""
+    """Without Slurm's variables, except where it is and who asks; a job's devices go with the job."""
     away = _JOB if own_run(environment).job_id else ("SLURM_", "SLURMD_")
     kept = for_asking(environment).items()
-    return {name: value for name, value in kept if name == "SLURM_CONF" or not name.startswith(away)}
+    return {name: value for name, value in kept if name in _STAYS or not name.startswith(away)}
+
+
+def own_defaults(environment: Mapping[str, str]) -> list[str]:
+    """What a user set that would change a submitted job; inside of one Slurm itself sets all but SBATCH_*."""
+    ours = ("SBATCH_",) if own_run(environment).job_id else ("SBATCH_", "SRUN_", "SLURM_")
+    gone = environment.keys() - scrubbed(environment) - {"SLURM_TIME_FORMAT"}
+    return sorted(name for name in gone if name.startswith(ours) and "_BIND" not in name)

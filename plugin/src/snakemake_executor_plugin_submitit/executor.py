@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ from snakemake_executor_plugin_submitit.clusters import (
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
 from snakemake_executor_plugin_submitit.direct import direct_of
+from snakemake_executor_plugin_submitit.environment import own_defaults
 from snakemake_executor_plugin_submitit.errors import SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_job, new_token, slug
 from snakemake_executor_plugin_submitit.log_endings import last_lines
@@ -90,6 +92,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._trouble = ""
         self._answered = False
         self._known_rows: dict[str, slurm.QueueRow] | None = None
+        if self._settings.cluster == "slurm" and (names := own_defaults(os.environ)):
+            self.logger.info(f"{', '.join(names)}: not used, each job asks for what its resources say")
 
     # ------------------------------------------------------------------ submission
 
@@ -339,8 +343,13 @@ def _name(job: Any) -> str:
 
 
 def _log_files(followed: TrackedJob) -> list[Path]:
-    """Of its rule's `log:`; a group has none."""
-    return [Path(str(path)) for path in getattr(followed.info.job, "log", None) or ()]
+    """Of its rule's `log:`, a group has none; the job's own where none of its rules has begun to write."""
+    job = followed.info.job
+    rules = getattr(job, "jobs", [job])
+    logs = [Path(str(path)) for rule in rules for path in getattr(rule, "log", None) or ()]
+    if logs and not any(path.exists() for path in logs):
+        return [followed.log()]
+    return logs if rules == [job] else []
 
 
 def _result(followed: TrackedJob) -> Result | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _TAIL_BYTES = 8192
 _LONGEST_CHARS = 600
+_SUBMITIT = re.compile(r"submitit [A-Z]+ \(")  # how it loads and stores is no reason
 
 
 def last_lines(logs: Iterable[Path]) -> Iterator[str]:
@@ -18,7 +20,7 @@ def last_lines(logs: Iterable[Path]) -> Iterator[str]:
                 lines = file.read().decode("utf-8", errors="replace").splitlines()
         except OSError:
             continue
-        said = [line for line in map(_printable, lines) if line]
+        said = [line for line in map(_printable, lines) if line and not _SUBMITIT.match(line)]
         if said:
             yield f"{path} ends: {said[-1][:_LONGEST_CHARS]}"
 

@@ -153,10 +153,7 @@ def _plain(program: str, line: str) -> str:
 
 
 def inherited(environment: Mapping[str, str]) -> set[str]:
-    """Names of what a surrounding allocation set: a job submitted there must not get its tasks or memory.
-
-    Outside of an allocation SBATCH_ACCOUNT and the like are a user's own defaults and stay.
-    """
+    """Names of what a surrounding allocation set: what is started here must not get its tasks or memory."""
     return environment.keys() - scrubbed(environment) if own_run(environment).job_id else set()
 
 

@@ -11,9 +11,9 @@ from trainrelay.analysis.naming import (
     earlier_layers,
     is_component,
     layered,
-    measured,
     overall_score,
     split,
+    validation_scores,
     without_twins,
 )
 
@@ -104,7 +104,7 @@ def test_an_unscaled_twin_goes_only_where_its_scaled_one_is_there() -> None:
 def test_a_validation_is_known_by_what_only_it_measures_else_by_what_training_measures_too(
     train: list[str], val: list[str], expected: list[str]
 ) -> None:
-    assert measured(train, val) == expected
+    assert validation_scores(train, val) == expected
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def disk(tmp_path: Path) -> OnDisk:
     return disk
 
 
-def measured(disk: OnDisk) -> None:
+def validation_scores(disk: OnDisk) -> None:
     """A complete training of 2 epochs x 100 iterations, 36 s each."""
     disk.train(hours=2.0)
     path = disk.paths.folder / "attempts/001/attempt.json"
@@ -43,7 +43,7 @@ def measured(disk: OnDisk) -> None:
 
 
 def test_a_stage_that_was_measured_is_priced_with_its_reckoning(disk: OnDisk) -> None:
-    measured(disk)
+    validation_scores(disk)
     planned = stage_plan(StageContext(disk.config(epochs=4), "r", "s"))
     how = "2 epochs x 100 iterations x 36 s x 8 ranks; 16.0 spent so far"
     assert view.price(planned) == f"16.0 GPU-hours ({how})"
@@ -56,7 +56,7 @@ def test_a_stage_that_was_not_is_unknown_and_the_line_says_how_to_learn_it(disk:
 
 
 def test_a_complete_stage_costs_nothing_more(disk: OnDisk) -> None:
-    measured(disk)
+    validation_scores(disk)
     assert (
         view.price(stage_plan(StageContext(disk.config(), "r", "s")))
         == "nothing more now; 16.0 spent so far (GPU-hours)"
@@ -79,7 +79,7 @@ def written(disk: OnDisk, config: Config) -> Path:
 
 
 def test_the_sum_names_what_is_not_in_it(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
-    measured(disk)
+    validation_scores(disk)
     assert main(["plan", "--configfile", str(written(disk, two_stages(disk)))]) == 0
     assert capsys.readouterr().out.endswith(
         "\n\nin all 8.0 GPU-hours still to spend; not counting r/t, whose cost is unknown\n"
@@ -125,7 +125,7 @@ def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytes
 
 
 def test_a_complete_stage_is_not_to_be_started(disk: OnDisk) -> None:
-    measured(disk)
+    validation_scores(disk)
     config = disk.config()
     assert view.starts_of(config, plan(config), NOW) == {("r", "s"): "starts nothing"}
 
@@ -155,7 +155,7 @@ def test_elsewhere_each_line_is_whole(disk: OnDisk, capsys: pytest.CaptureFixtur
 
 
 def test_the_json_holds_the_same_figures(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
-    measured(disk)
+    validation_scores(disk)
     assert main(["plan", "--json", "--configfile", str(written(disk, disk.config(epochs=4)))]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["gpu_h_so_far"], found["gpu_h_left"], found["when"]) == (16.0, 16.0, None)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 
 from trainrelay.cli import controller_job, main
 from trainrelay.cli.arguments import parser
+from trainrelay.config import load_config, save_snapshot
 from trainrelay.controller import ControllerJob, locks
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.operations import submit
 from trainrelay.slurm import Partition, QueueRow
+from trainrelay.system.hints import TYPED_VARIABLE
 
 CONFIG = """\
 runs:
@@ -87,7 +90,9 @@ def test_the_job_its_log_and_what_to_type_are_told(
     assert (folder / "runs").is_dir()
     ((flags, script),) = asked
     assert f"--chdir={folder}" in flags
-    assert script.endswith(" -m trainrelay control --configfile config.yaml --\n")
+    snapshot = save_snapshot(load_config(folder / "config.yaml"))
+    assert script.endswith(f" -m trainrelay control --configfile {snapshot} --\n")
+    assert f"export {TYPED_VARIABLE}=config.yaml\n" in script
 
 
 @pytest.mark.usefixtures("asked")
@@ -163,7 +168,7 @@ def test_what_is_typed_goes_before_the_section_controller_and_that_before_the_si
     (folder / "site.yaml").write_text("partition: gpu\naccount: me\nqos: high\nsetup: [module load x]\n")
     plain = job()
     assert (plain.partition, plain.account, plain.qos) == ("gpu", "me", "high")
-    assert (plain.time_min, plain.setup) == (600, ("module load x",))
+    assert (plain.time_min, plain.setup[1:]) == (600, ("module load x",))
     site = (folder / "site.yaml").read_text()
     (folder / "site.yaml").write_text(
         site + "controller: {partition: cpu, qos: low, time_min: 30, mem_gb: 1.5}\n"
@@ -175,7 +180,7 @@ def test_what_is_typed_goes_before_the_section_controller_and_that_before_the_si
     assert typed.command[:6] == (
         "control",
         "--configfile",
-        "config.yaml",
+        str(save_snapshot(load_config(folder / "config.yaml"))),
         "--time-min=60",
         "--partition=x",
         "--mem-gb=2.0",
@@ -200,3 +205,28 @@ def test_another_config_is_snakemakes_config_too(folder: Path) -> None:
     assert controller_job.snakemake_arguments(arguments(*other)) == ["--profile", "slurm", *other]
     given = ["--configfile", "mine.yaml"]
     assert controller_job.snakemake_arguments(arguments(*other, "--", *given)) == given
+
+
+def test_the_job_and_its_next_runs_read_the_config_that_was_submitted(
+    folder: Path, asked: list[Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit waits for the next `trainrelay submit`, also where the controller submits itself again."""
+    before = load_config(folder / "config.yaml")
+    assert main(["submit"]) == 0
+    (folder / "config.yaml").write_text("runs: {half")
+    ((_, script),) = asked
+    again = shlex.split(script.splitlines()[-1])
+    inside = parser().parse_args(again[again.index("control") :])
+    *_, configfile = controller_job.snakemake_arguments(inside)
+    assert load_config(Path(configfile)) == before
+    monkeypatch.setenv(TYPED_VARIABLE, "config.yaml")  # as the script says
+    submit.submit(controller_job.job_of(inside, after="12"))
+    assert asked[1][1] == script
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_config_behind_two_dashes_is_read_again_and_the_user_hears_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["submit", "--", "--configfile=config.yaml"]) == 0
+    assert "the --configfile behind -- is read again at each start of this job" in capsys.readouterr().out

@@ -6,19 +6,20 @@ import gc
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from trainrelay.config import Config, load_plain, load_site, parse, stage_paths
-from trainrelay.errors import TrainrelayError
+from trainrelay.errors import Refusal, TrainrelayError
 from trainrelay.slurm import slurm_resources
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.system.hints import typed, with_configfile
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan
 from trainrelay.training.state import current
+from trainrelay.training.submitted import SUBMITTED_VARIABLE, of_this_job, submit
 
 
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
@@ -28,6 +29,15 @@ def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
         for name in names:
             load_plain(Path(name))
         return parse(data, names[-1] if names else "--config")
+
+
+def submitted(data: MutableMapping[str, Any]) -> Config:
+    """Inside of a job: the config that it was submitted with, also as Snakemake's own."""
+    with _exit_without_traceback():
+        if (found := of_this_job()) is None:
+            raise Refusal(f"this job was not told what was submitted ({SUBMITTED_VARIABLE}); run: snakemake")
+        data.update(found.config)
+        return parse(found.config, "the submitted config")
 
 
 @contextmanager
@@ -82,6 +92,10 @@ class Plans:
             self._site = read_once(load_site)
             self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
         gc.freeze()  # all of this stays, and Snakemake makes so many objects that it would be looked at often
+
+    def submit(self) -> None:
+        """What the jobs of this workflow train from now on, whatever is edited until they start."""
+        submit(self._config, {f"{p.run}/{p.stage}": p.ingredients for p in self._plans.values()})
 
     def signature_params(self, stage: str) -> list[Callable[[Any], str]]:
         """One param per ingredient of any run's stage of this name, so that Snakemake prints what changed."""

@@ -3,15 +3,17 @@
 from trainrelay.analysis import naming
 from trainrelay.analysis.analyze import analyze, not_judged
 from trainrelay.analysis.explain import explain_words
-from trainrelay.analysis.knowledge import group_titles, grouped
+from trainrelay.analysis.knowledge import group_title, grouped
+from trainrelay.analysis.numbers import count
 from trainrelay.analysis.readers import read
 from trainrelay.analysis.serialize import from_json, to_json
 
 __all__ = [
     "analyze",
+    "count",
     "explain_words",
     "from_json",
-    "group_titles",
+    "group_title",
     "grouped",
     "naming",
     "not_judged",

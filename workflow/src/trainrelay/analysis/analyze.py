@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks import CHECKS
 from trainrelay.analysis.explain import explanation
+from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.knowledge import best_for, of_format
 from trainrelay.analysis.progression import progression
-from trainrelay.analysis.reached import reached
 from trainrelay.analysis.summary import Point, curve, summary
 from trainrelay.analysis.verdict import verdict
 from trainrelay.records import Analysis, Expectation, Finding, Log, Phase, Progress, Verdict
@@ -23,7 +23,7 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
     knowledge = best_for(log.metrics("train")).over(of_format(log.format))
     case = Case(log, expectation or Expectation(), knowledge)
     findings = tuple(finding for check in CHECKS for finding in check(case))
-    came = reached(case)
+    came = how_far(case)
     series = {phase: found for phase in PHASES if (found := _series(log, phase)) or phase in ALWAYS}
     return Analysis(
         format=log.format,

@@ -88,7 +88,7 @@ class Case:
         known = self.knowledge.known(name)
         if known is not None:
             return known
-        family = earlier_layers(name, self._there)
+        family = earlier_layers(name, self.names)
         label = {"family": family, "label": f"{split(name).base}, earlier layers"} if family else {}
         return self.knowledge.of(name).model_copy(update=label)
 
@@ -101,10 +101,6 @@ class Case:
         return [
             Family(self.meanings[names[0]], tuple(names), self.row_means(names)) for names in found.values()
         ]
-
-    @cached_property
-    def _there(self) -> frozenset[str]:
-        return frozenset(self.names)
 
     @cached_property
     def losses(self) -> tuple[str, ...]:
@@ -181,11 +177,10 @@ class Case:
 
     def validation_means(self, metric: str) -> Means:
         """A validation metric by epoch (by step where epochs are not counted); the last one of an epoch."""
-        found = {self._when(row): value for row, value in self.points(metric, "val")}
+        found = {
+            row.step if self.by_iteration else row.epoch: value for row, value in self.points(metric, "val")
+        }
         return sorted(found.items())
-
-    def _when(self, row: Row) -> int:
-        return row.step if self.by_iteration else row.epoch
 
     @property
     def medians(self) -> bool:
@@ -198,7 +193,7 @@ class Case:
         return self.log.format.startswith("metriclogger")
 
     @property
-    def few(self) -> int:
+    def points_to_judge(self) -> int:
         """With how many points a course can be judged: an epoch's mean weighs more than a line."""
         return 3 if self.log.epochs_only else 10
 

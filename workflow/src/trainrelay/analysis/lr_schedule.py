@@ -96,7 +96,7 @@ POLICIES = ("fixed", "step", "exp", "poly", "cosineannealing")
 def schedule(config: Mapping[str, Any], base: float, length: Length) -> Schedule | None:
     """The schedule of a flat trainer config, or None where its policy is not one of POLICIES."""
     options = {
-        key.removeprefix("lr_config."): value for key, value in config.items() if "lr_config." in key[:10]
+        key.removeprefix("lr_config."): value for key, value in config.items() if key.startswith("lr_config.")
     }
     policy = str(options.get("policy", "")).lower()
     return Schedule(policy, base, length, options) if policy in POLICIES else None

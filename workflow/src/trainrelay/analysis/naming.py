@@ -81,7 +81,7 @@ def earlier_layers(name: str, names: Collection[str]) -> str | None:
     return f"{parts.base}_*{tail}" if parts.layer is not None and f"{parts.base}{tail}" in names else None
 
 
-def measured(train: Iterable[str], val: Iterable[str]) -> list[str]:
+def validation_scores(train: Iterable[str], val: Iterable[str]) -> list[str]:
     """What a validation measures besides losses: what only it measures, if there is anything of that kind."""
     found = [name for name in without_twins(val) if is_component(name) and "loss" not in name.lower()]
     known = set(train)

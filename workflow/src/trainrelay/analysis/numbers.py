@@ -6,6 +6,12 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
+# Thresholds of ours, which several checks share: below them a difference may be chance or rounding.
+FALL = 0.01  # of the start: what lost less has not fallen
+EPOCHS_TO_JUDGE = 3  # with fewer, one epoch of chance makes the course
+LATER_EVALUATIONS = 2  # after the best one: a single worse one may be chance
+NOTICEABLE = 0.01  # logs print four decimals: of smaller values, rounding is more than half a percent
+
 
 def finite(values: Sequence[float]) -> list[float]:
     """The values that are neither NaN nor infinite."""
@@ -46,6 +52,11 @@ def text(value: float) -> str:
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Inf" if value > 0 else "-Inf")
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def count(amount: int, noun: str) -> str:
+    """An amount and its noun in the right number."""
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
 
 
 def percent(share: float) -> str:

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from trainrelay.cli.common import configured
-from trainrelay.cli.controller_job import job_of
+from trainrelay.cli.controller_job import job_of, names_a_config
 from trainrelay.operations.submit import log_of, refuse_submission, submit
 from trainrelay.system.hints import DEFAULT_CONFIGFILE
 
@@ -21,6 +21,8 @@ def run(arguments: argparse.Namespace) -> None:
     job_id = submit(job)
     named = [] if configfile == DEFAULT_CONFIGFILE else ["--configfile", str(configfile)]
     print(f"job {job_id} runs the workflow; it requeues itself at its time limit")
+    if names_a_config(arguments.snakemake):
+        print("  note    the --configfile behind -- is read again at each start of this job")
     print(f"  log     {log_of(config, job_id)}")
     print(f"  follow  {shlex.join(['trainrelay', 'watch', *named])}")
     print(f"  stop    scancel {job_id}   (the trainings save and end; submit again to resume)")

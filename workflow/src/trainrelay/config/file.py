@@ -15,7 +15,7 @@ from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
 from trainrelay.system.files import write_bytes
 
-_SNAPSHOTS = Path(".snakemake/trainrelay")
+SNAPSHOTS = Path(".snakemake/trainrelay")
 
 
 class _Strict:
@@ -76,8 +76,8 @@ def _yaml_problem(error: Exception) -> str:
 def save_snapshot(config: Config) -> Path:
     """The effective config as a file, named by content, so that every job sees what Snakemake saw."""
     data = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2).encode()
-    path = _SNAPSHOTS / f"config-{hashlib.sha256(data).hexdigest()[:16]}.json"
-    if not path.exists():
+    path = SNAPSHOTS / f"config-{hashlib.sha256(data).hexdigest()[:16]}.json"
+    if not path.exists() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, data)
     return path

@@ -33,6 +33,7 @@ from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
+from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
 
 _STOP_GRACE_S = 30.0  # as long as Slurm's default KillWait
@@ -77,6 +78,12 @@ def _supervise(facts: state.Facts, lease: Lease) -> Outcome:
 def _unfinished(at: StageContext) -> state.Facts | None:
     """What is on disk if there is something to train; train.json of a complete one is written again."""
     facts = state.read(at)
+    if changes := changed_since(facts.at):
+        raise Refusal(
+            f"{at.name}: the trainer's config or checkout has changed since this was submitted, so nothing is"
+            f" trained ({'; '.join(map(str, changes))}); revert that, or run snakemake again to train what is"
+            " there now"
+        )
     judged = state.judge(facts)
     if judged.kind in state.REFUSED:
         raise Refusal(f"{at.name}: {judged.reason}")

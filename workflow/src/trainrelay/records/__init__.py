@@ -42,6 +42,7 @@ from trainrelay.records.report import (
     Sign,
     StageReport,
     Verdict,
+    VerdictKind,
 )
 
 __all__ = [
@@ -88,5 +89,6 @@ __all__ = [
     "Takeover",
     "TrainRecord",
     "Verdict",
+    "VerdictKind",
     "gave_up",
 ]

@@ -32,11 +32,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A line that says something about the training besides numbers."""
+    """A line that says something about the training besides numbers; `text` of a `loaded` one is the path."""
 
     kind: Literal["started", "resumed", "loaded", "saved", "mismatch", "error"]
     text: str
-    segment: int
+    segment: int = 0
     epoch: int | None = None
     iteration: int | None = None
 

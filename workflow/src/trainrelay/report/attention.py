@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trainrelay.records import STOPPED, Finding, RunReport, StageReport
-from trainrelay.report.card import Tone, accepted_reason, findings_of
+from trainrelay.report.card import Tone, accepted_reason, alarms, findings_of
 from trainrelay.report.details import last_seen
 from trainrelay.report.facts import backends
 from trainrelay.report.formatting import check_title, sentence, shown_evidence, utc
@@ -30,7 +30,7 @@ class Notice:
 
 def notices(stage: StageReport) -> tuple[Notice, ...]:
     """Acceptance, failures, fallbacks and findings above info, the gravest kind first."""
-    return (*accepted(stage), *_fallback(stage), *_failed_attempts(stage), *_alarms(stage))
+    return (*acceptances(stage), *_fallback(stage), *_failed_attempts(stage), *_alarms(stage))
 
 
 def needing_attention(report: RunReport) -> int:
@@ -43,7 +43,7 @@ def info_findings(stage: StageReport) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings_of(stage) if finding.severity == "info")
 
 
-def accepted(stage: StageReport) -> Iterator[Notice]:
+def acceptances(stage: StageReport) -> Iterator[Notice]:
     """What was accepted despite a finding, and the reason that was given."""
     reason = accepted_reason(stage)
     if reason:
@@ -77,11 +77,6 @@ def _failed_attempts(stage: StageReport) -> Iterator[Notice]:
             yield Notice("warn", f"Attempt {attempt.number} ended: {attempt.end}", reason, place)
 
 
-def _is_only_unfinished(finding: Finding, stage: StageReport) -> bool:
-    """That a running stage is not finished needs no notice."""
-    return finding.check == "progress" and stage.state == "running"
-
-
 def _consequence(finding: Finding, stage: StageReport) -> str:
     if not finding.blocking:
         return ""
@@ -91,9 +86,6 @@ def _consequence(finding: Finding, stage: StageReport) -> str:
 
 
 def _alarms(stage: StageReport) -> list[Notice]:
-    alarming = (each for each in findings_of(stage) if each.severity != "info")
-    findings = [each for each in alarming if not _is_only_unfinished(each, stage)]
-    findings.sort(key=lambda finding: finding.severity != "critical")
     return [
         Notice(
             SEVERITY_TONES[each.severity],
@@ -105,5 +97,5 @@ def _alarms(stage: StageReport) -> list[Notice]:
             "" if (metric := each.metric or "") in each.message else metric,
             _consequence(each, stage),
         )
-        for each in findings
+        for each in sorted(alarms(stage), key=lambda finding: finding.severity != "critical")
     ]

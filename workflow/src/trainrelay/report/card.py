@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from trainrelay.analysis import count
 from trainrelay.records import STOPPED, Finding, Overview, RunReport, StageReport
-from trainrelay.report.formatting import count, sentence
+from trainrelay.report.formatting import sentence
 
 Tone = Literal["ok", "warn", "bad", "live", "idle"]
 STATE_TONES: dict[str, Tone] = {
@@ -92,10 +93,14 @@ def _without_analysis(stage: StageReport) -> tuple[str, str]:
     return "Ended before its first step", f"Attempt {last.number} ended: {last.end} ({last.reason})."
 
 
+def alarms(stage: StageReport) -> list[Finding]:
+    """The findings above info; that a running stage is not finished is none."""
+    running = stage.state == "running"
+    return [f for f in findings_of(stage) if f.severity != "info" and not (running and f.check == "progress")]
+
+
 def _is_only_under_way(stage: StageReport) -> bool:
-    """Whether the only finding above info of a running stage is that it has not ended."""
-    alarming = {each.check for each in findings_of(stage) if each.severity != "info"}
-    return stage.state == "running" and alarming == {"progress"}
+    return any(each.severity != "info" for each in findings_of(stage)) and not alarms(stage)
 
 
 def findings_of(stage: StageReport) -> tuple[Finding, ...]:

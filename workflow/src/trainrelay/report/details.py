@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
-from trainrelay.analysis import grouped
+from trainrelay.analysis import count, grouped
 from trainrelay.records import (
     STOPPED,
     Analysis,
@@ -19,7 +19,7 @@ from trainrelay.records import (
     StageReport,
 )
 from trainrelay.report.card import Tone
-from trainrelay.report.formatting import count, duration, file_size, utc
+from trainrelay.report.formatting import duration, file_size, utc
 
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",
@@ -31,15 +31,10 @@ PHASE_TITLES: dict[Phase, str] = {
 def restart_steps(stage: StageReport) -> tuple[int, ...]:
     """The steps at which attempts resumed, as far as they are known."""
     points = [attempt.resumed_from for attempt in stage.attempts if attempt.resumed_from]
-    per_epoch = steps_per_epoch(stage.analysis) if stage.analysis else None
-    if per_epoch == 1:
-        steps = [point.epoch for point in points]
-    else:
-        steps = [
-            point.iteration if point.iteration is not None else point.epoch * (per_epoch or 0)
-            for point in points
-        ]
-    return tuple(sorted({step for step in steps if step > 0}))
+    per_epoch = (steps_per_epoch(stage.analysis) if stage.analysis else None) or 0
+    by_epoch = [point.epoch * per_epoch for point in points if point.iteration is None or per_epoch == 1]
+    known = [point.iteration for point in points if point.iteration is not None and per_epoch != 1]
+    return tuple(sorted({step for step in by_epoch + known if step > 0}))
 
 
 def steps_per_epoch(analysis: Analysis) -> int | None:
@@ -59,7 +54,6 @@ def tables(analysis: Analysis) -> list[tuple[str, Mapping[str, MetricSummary], l
 def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     """Everything worth knowing of one start of the trainer, as rows."""
     resumed = attempt.resumed_from
-    final = attempt.final_checkpoint
     yield "started", utc(attempt.started_s)
     yield "ended", utc(attempt.ended_s) if attempt.ended_s is not None else "not yet, or not recorded"
     yield "host", attempt.host
@@ -68,16 +62,14 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     yield "backend", f"{attempt.backend}, {count(attempt.world_size, 'rank')}"
     for probe in attempt.probes:
         yield f"probe of {probe.rung}", _probed(probe)
-    if resumed:
-        yield "resumed from", f"{resumed.path} (epoch {resumed.epoch})"
-    else:
-        yield "resumed from", "nothing; it started at epoch 1"
+    nothing = "nothing; it started at epoch 1"
+    yield "resumed from", f"{resumed.path} (epoch {resumed.epoch})" if resumed else nothing
     if attempt.exit_status is not None:
         yield "exit status", str(attempt.exit_status)
     if attempt.ended_s is not None:
         yield "last seen", last_seen(attempt) or "no iteration"
-    if final:
-        yield "final checkpoint", final.file.path
+    if attempt.final_checkpoint:
+        yield "final checkpoint", attempt.final_checkpoint.file.path
     if attempt.code:
         yield "trainer code", attempt.code
     yield "log", attempt.log
@@ -128,10 +120,8 @@ def provenance(stage: StageReport) -> Iterator[tuple[str, str]]:
         yield "promoted to", stage.checkpoint.target
     if stage.analysis:
         read = ", ".join(stage.analysis.sources) or "no file"
-        yield (
-            "analysis read",
-            f"{read} ({stage.analysis.format}, {count(stage.analysis.segments, 'segment')})",
-        )
+        segments = count(stage.analysis.segments, "segment")
+        yield "analysis read", f"{read} ({stage.analysis.format}, {segments})"
 
 
 def _checkpoint(name: str, found: CheckpointFacts) -> Iterator[tuple[str, str]]:

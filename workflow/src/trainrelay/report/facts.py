@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainrelay.analysis import naming
+from trainrelay.analysis import count, naming
 from trainrelay.records import MetricSummary, StageReport
-from trainrelay.report.formatting import change, count, duration, gpu_hours, number, place, utc
+from trainrelay.report.formatting import change, duration, gpu_hours, number, place, utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _loss(stage: StageReport) -> Fact:
 def _validation(stage: StageReport) -> Iterator[Fact]:
     metrics = stage.analysis.metrics if stage.analysis else {}
     val = metrics.get("val", {})
-    name = naming.overall_score(naming.measured(metrics.get("train", {}), val))
+    name = naming.overall_score(naming.validation_scores(metrics.get("train", {}), val))
     if name is not None:
         yield Fact(name, _ends(val[name]), f"in {count(val[name].count, 'validation')}")
 

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from trainrelay.analysis import group_titles
 from trainrelay.records import Analysis, Finding, MetricSummary
 
 # UniAD-like trainers pass losses through nan_to_num, which turns +inf into float32's largest number.
 FLOAT32_INF = 3.4e38
-LONGEST_VALUE = 300
+LONGEST_VALUE = 300  # characters of one piece of evidence: about three lines of the page
 CHECKS = {  # titles that are not the check's name in words
     "negative-cross-entropy": "Negative cross-entropy",
     "balance": "Balance of the losses",
@@ -127,14 +126,9 @@ def file_size(size: float) -> str:
 
 def gpu_hours(hours: float) -> str:
     """GPU-hours with one decimal where that matters."""
-    return (
-        f"{hours:.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 0.1 or hours == 0 else f"{hours:.3f}"
-    )
-
-
-def count(amount: int, noun: str) -> str:
-    """An amount and its noun in the right number."""
-    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+    if hours >= 100:
+        return f"{hours:.0f}"
+    return f"{hours:.1f}" if hours >= 0.1 or hours == 0 else f"{hours:.3f}"
 
 
 def value(thing: Any) -> str:
@@ -169,12 +163,6 @@ def capital(text: str) -> str:
     """The text with a capital at its start, unless it starts with the name of something."""
     first = text.split(" ", 1)[0]
     return text[:1].upper() + text[1:] if first.rstrip(",;:").isalpha() else text
-
-
-def group_title(group: str) -> str:
-    """The title of a group of metrics, as in "Tracking losses"; of an unknown one by its name."""
-    own = "Component" if group in ("", "other") else group
-    return group_titles().get(group, f"{own} losses")
 
 
 def check_title(check: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trainrelay.analysis import naming
+from trainrelay.analysis import count, naming
 from trainrelay.records import Overview, RunReport, StageReport
 from trainrelay.report import attention, card, details, explanation, facts, formatting
 from trainrelay.report.panels import Line, Panel, panels
@@ -77,6 +77,7 @@ def _environment() -> Environment:
         address=address,
         attention=attention,
         card=card,
+        count=count,
         details=details,
         explain=explanation,
         facts=facts,

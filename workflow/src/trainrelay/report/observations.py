@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from trainrelay.analysis import grouped, naming
+from trainrelay.analysis import count, group_title, grouped, naming
 from trainrelay.records import Analysis, Finding, MetricSummary, Milestone
 from trainrelay.report.escape import code, text
 from trainrelay.report.formatting import (
     capital,
     check_title,
-    count,
-    group_title,
     is_usable,
     learning_rate,
     number,
@@ -26,7 +23,7 @@ from trainrelay.report.formatting import (
 SEVERITY_WORDS = {"warning": "Warning", "critical": "Critical"}
 # Good news of these checks belongs in the last paragraph, as reassurance.
 REASSURING = ("non-finite", "spikes", "sum-identity", "backend")
-MOST_VALIDATION_METRICS = 8
+MOST_VALIDATION_METRICS = 8  # lines that one reads; the page has a table of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +98,7 @@ def _convergence(analysis: Analysis) -> list[Observation]:
     fell = summary is not None and summary.last < summary.first
     title = "Healthy convergence" if healthy and fell else "Convergence"
     sentences = [_said(found, title) or _fall(summary), _steepest(analysis.progression)]
-    return [
-        Observation(
-            title,
-            summary=" ".join(filter(None, sentences)),
-            lines=_alarms(found),
-            findings=tuple(found),
-        )
-    ]
+    return [Observation(title, "", " ".join(filter(None, sentences)), _alarms(found), tuple(found))]
 
 
 def _components(analysis: Analysis) -> list[Observation]:
@@ -140,8 +130,16 @@ def _spread_notes(analysis: Analysis) -> dict[str, str]:
     """Over how many frames and decoder layers a group's families go, where they go over frames."""
     train = analysis.metrics.get("train", {})
     moving = {naming.split(name).family for name, each in train.items() if not each.min == each.max == 0}
-    groups = grouped(name for name in train if naming.is_component(name, analysis.total))
-    return {group: _spread_note(group, families, moving) for group, families in groups.items()}
+    notes: dict[str, str] = {}
+    for group, families in grouped(
+        name for name in train if naming.is_component(name, analysis.total)
+    ).items():
+        framed = [each for names in families.values() for each in map(naming.split, names) if each.frame]
+        frames = count(len({each.frame for each in framed}), "frame")
+        layers = count(len({each.layer for each in framed} - {None}), "decoder layer")
+        said = (f.removeprefix(f"{group}.").removeprefix("loss_") for f in families if f in moving)
+        notes[group] = f"{' + '.join(said)} across {frames}, {layers}" if framed else ""
+    return notes
 
 
 def _validation(analysis: Analysis) -> list[Observation]:
@@ -154,7 +152,7 @@ def _validation(analysis: Analysis) -> list[Observation]:
 def _validation_lines(analysis: Analysis) -> list[str]:
     """What only a validation measures, then its losses, of the last decoder layer each: first -> last."""
     val = analysis.metrics.get("val", {})
-    scores = naming.measured(analysis.metrics.get("train", {}), val)
+    scores = naming.validation_scores(analysis.metrics.get("train", {}), val)
     names = list(dict.fromkeys([*scores, *naming.without_twins(filter(naming.is_component, val))]))
     earlier = {name for layers in naming.layered(names).values() for name in layers[:-1]}
     shown = [name for name in names if name not in earlier][:MOST_VALIDATION_METRICS]
@@ -181,24 +179,13 @@ def _checked(analysis: Analysis, check: str, plain: str = "") -> list[Observatio
 # ------------------------------------------------------------------ words
 
 
-def _spread_note(group: str, families: Mapping[str, list[str]], moving: Collection[str]) -> str:
-    members = [naming.split(name) for names in families.values() for name in names]
-    frames = {each.frame for each in members if each.frame}
-    layers = {each.layer for each in members if each.frame and each.layer is not None}
-    said = " + ".join(f.removeprefix(f"{group}.").removeprefix("loss_") for f in families if f in moving)
-    across = f"{said} across {count(len(frames), 'frame')}, {count(len(layers), 'decoder layer')}"
-    return across if frames else ""
-
-
 def _fall(summary: MetricSummary | None) -> str:
     if summary is None:
         return ""
     change = relative_change(summary.first, summary.last)
-    size = (
-        f", a ~{abs(change) * 100:.0f}% {'reduction' if change <= 0 else 'rise'}"
-        if change is not None
-        else ""
-    )
+    size = ""
+    if change is not None:
+        size = f", a ~{abs(change) * 100:.0f}% {'reduction' if change <= 0 else 'rise'}"
     way = "dropped" if summary.last <= summary.first else "rose"
     return f"The total loss {way} from {number(summary.first)} to {number(summary.last)}{size}."
 

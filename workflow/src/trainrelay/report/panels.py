@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from trainrelay.analysis import grouped, naming
+from trainrelay.analysis import group_title, grouped, naming
 from trainrelay.records import Analysis, Phase
-from trainrelay.report.formatting import group_title, is_usable
+from trainrelay.report.formatting import is_usable
 
 MOST_LINES = 8  # as many as there are colours that can be told apart
 
@@ -74,7 +74,7 @@ def _total(analysis: Analysis) -> Panel:
 
 def _validation(analysis: Analysis) -> Panel:
     curves = analysis.curves.get("val", {})
-    names = naming.measured(analysis.curves.get("train", {}), curves)
+    names = naming.validation_scores(analysis.curves.get("train", {}), curves)
     return _highest_lines("Validation metrics", [Line(name, curves[name]) for name in names if curves[name]])
 
 

@@ -55,6 +55,15 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
     return {**parts, "init_from": f"epoch {epoch} of the training {digest[:12]}"}
 
 
+def comparable(parts: Mapping[str, str], with_parts: Mapping[str, str]) -> dict[str, str]:
+    """The ingredients that others can be compared with: all, unless those lack a trainer config."""
+    if UNREADABLE not in with_parts:
+        return dict(parts)
+    # Nothing is known to have changed in what could not be read.
+    known = with_parts.keys() - {UNREADABLE, "init_from"}
+    return {key: value for key, value in parts.items() if key in known}
+
+
 def signature(parts: Mapping[str, str], epochs: int) -> str:
     """One digest over ingredients and epochs."""
     text = "\n".join(f"{key} = {value}" for key, value in sorted(parts.items()))

@@ -33,7 +33,7 @@ from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_m
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained, why_not_lowered
 from trainrelay.training.owners import owner_of
-from trainrelay.training.signature import UNREADABLE, Difference, differences, ingredients, signature
+from trainrelay.training.signature import Difference, comparable, differences, ingredients, signature
 from trainrelay.training.work_dir_problems import gone, not_ours, unknown
 from trainrelay.training.work_dirs import WorkDirs, work_dirs_elsewhere
 
@@ -169,9 +169,9 @@ def judge(facts: Facts) -> State:
     """The state of the stage (pure)."""
     if facts.identity is None:
         return _without_identity(facts)
-    if facts.alive:
-        return _running(facts)
     changes = identity_changes(facts, facts.identity)
+    if facts.alive:
+        return replace(_running(facts), differences=tuple(changes))
     complete = None if changes else _complete(facts)
     if complete is not None and (facts.elsewhere or not facts.not_ours):
         return complete
@@ -189,12 +189,7 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
     changed in it, so only the rest is compared.
     """
     counted = facts.ingredients if identity.format == RULES else facts.by_rules_1 or facts.ingredients
-    before, now = dict(identity.ingredients), dict(counted)
-    if UNREADABLE in now:
-        known = {key for key in now if key not in (UNREADABLE, "init_from")}
-        before = {key: value for key, value in before.items() if key in known}
-        now = {key: value for key, value in now.items() if key in known}
-    changes = differences(before, now)
+    changes = differences(comparable(identity.ingredients, counted), comparable(counted, counted))
     old, new = identity.initial_checkpoint, facts.parent
     if old and new and old.sha256 != new.sha256:
         changes.append(Difference("initial checkpoint", f"sha256 {old.sha256[:12]}", f"{new.sha256[:12]}"))

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import reduction, text
+from trainrelay.analysis.numbers import EPOCHS_TO_JUDGE, FALL, NOTICEABLE, reduction, text
 from trainrelay.records import Finding
 
-CLEARLY = 0.2
-NOTICEABLE = 0.01  # smaller differences may be rounding
-FALL = 0.01
-EPOCHS_TO_JUDGE = 3
+CLEARLY = 0.2  # of the layer before: meant to be above chance
 
 
 @dataclass(frozen=True, slots=True)

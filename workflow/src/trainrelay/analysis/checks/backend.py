@@ -19,7 +19,8 @@ def backend(case: Case) -> Iterator[Finding]:
             evidence={"expected": expected, "seen": seen},
             advice="Check that --cfg-options dist_params.backend=... reaches the trainer.",
         )
-    if (seen or expected) == "gloo" and _on_gpus(case):
+    on_gpus = "gpus" in case.log.setup or "memory" in case.names  # mmcv prints it only if there are GPUs
+    if (seen or expected) == "gloo" and on_gpus:
         yield Finding(
             "backend",
             "info",
@@ -27,8 +28,3 @@ def backend(case: Case) -> Iterator[Finding]:
             evidence={"backend": "gloo"},
             advice="Try NCCL with NCCL_P2P_DISABLE=1 or NCCL_IB_DISABLE=1 before settling for gloo.",
         )
-
-
-def _on_gpus(case: Case) -> bool:
-    """mmcv prints `memory` only if there are GPUs."""
-    return "gpus" in case.log.setup or "memory" in case.names

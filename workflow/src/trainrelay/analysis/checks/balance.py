@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import percent, reduction, text
+from trainrelay.analysis.numbers import EPOCHS_TO_JUDGE, FALL, percent, reduction, text
 from trainrelay.records import Finding
 
-FALL = 0.2
-STALL = 0.01
-EPOCHS_TO_JUDGE = 3
+CLEAR_FALL = 0.2  # of the start: meant to be far above chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,9 @@ def balance(case: Case) -> Iterator[Finding]:
     if len(sides) != 2 or any(value <= 0 for side in sides for value in (side.first, side.now)):
         return  # shares of negative losses say nothing
     slow, fast = sorted(sides, key=lambda side: side.fell)
-    uneven = fast.fell >= FALL and slow.fell < STALL and min(side.epochs for side in sides) >= EPOCHS_TO_JUDGE
+    uneven = (
+        fast.fell >= CLEAR_FALL and slow.fell < FALL and min(side.epochs for side in sides) >= EPOCHS_TO_JUDGE
+    )
     yield Finding(
         "balance",
         "warning" if uneven else "info",
@@ -64,7 +64,7 @@ def _side(case: Case, group: str) -> Side | None:
 
 
 def _uneven(slow: Side, fast: Side) -> str:
-    way = "rise" if slow.fell <= -STALL else "stall"
+    way = "rise" if slow.fell <= -FALL else "stall"
     return (
         f"The {fast.group.lower()} losses fall ({text(fast.first)} -> {text(fast.now)}) while the"
         f" {slow.group.lower()} losses {way} ({text(slow.first)} -> {text(slow.now)})."

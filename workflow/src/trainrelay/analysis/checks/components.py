@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from trainrelay.analysis.case import Case, Family
-from trainrelay.analysis.numbers import head_level, percent, reduction, tail_level, text
+from trainrelay.analysis.numbers import NOTICEABLE, head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding, Row, Severity
 
-RISE = 0.1  # of the start, above which a component has risen
+RISE = 0.1  # of the start: a term may give way to others by less
 WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
+# From which share of the start on a fall is called what.
 PRAISE = ((0.5, ", strong improvement"), (0.2, ", steady decrease"), (0.05, ", slower but steady"))
-NOTICEABLE = 0.01  # logs print four decimals: smaller values may round to zero
 
 
 def components(case: Case) -> Iterator[Finding]:
@@ -27,17 +27,15 @@ def components(case: Case) -> Iterator[Finding]:
 
 
 def _zero(case: Case, family: Family) -> Finding:
-    zero = case.zero(family.meaning)
+    zero, evidence = case.zero(family.meaning), {"first": 0.0, "now": 0.0}
     name = f"{family.meaning.group}: {family.meaning.label}"
-    if zero == "by design":
-        when = WHEN.get(family.meaning.zero, "").format(family.meaning.switch.replace("_", " "))
-        message, severity, advice = f"{name} remains 0.0 throughout, as expected{when}.", "info", ""
-    elif zero == "often" or len(family.values) < case.few:
-        message, severity, advice = f"{name} remains 0.0 throughout.", "info", ""
-    else:
-        message, severity = f"{name} is exactly 0.0 from the start, where a value is expected.", "warning"
+    if zero == "never" and len(family.values) >= case.points_to_judge:
+        message = f"{name} is exactly 0.0 from the start, where a value is expected."
         advice = "Check that the term is switched on; torch.nan_to_num turns NaN into exactly 0.0."
-    return _finding(family, severity, message, {"first": 0.0, "now": 0.0}, advice)  # type: ignore[arg-type]
+        return _finding(family, "warning", message, evidence, advice)
+    when = WHEN.get(family.meaning.zero, "").format(family.meaning.switch.replace("_", " "))
+    expected = f", as expected{when}" if zero == "by design" else ""
+    return _finding(family, "info", f"{name} remains 0.0 throughout{expected}.", evidence)
 
 
 def _course(case: Case, family: Family) -> Finding:
@@ -45,17 +43,13 @@ def _course(case: Case, family: Family) -> Finding:
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
-    if len(family.values) >= case.few and _rose(family, start, now):
-        message = (
-            f"{course}, up {percent(-reduction(start, now))} from its level at the start ({text(start)})."
-        )
+    rose = family.meaning.direction == "down" and now - start > max(NOTICEABLE, RISE * abs(start))
+    if rose and len(family.values) >= case.points_to_judge:
+        up = percent(-reduction(start, now))
+        message = f"{course}, up {up} from its level at the start ({text(start)})."
         advice = "See whether the total loss falls at this component's cost, and check its weight."
         return _finding(family, "warning", message, evidence, advice)
     return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
-
-
-def _rose(family: Family, start: float, now: float) -> bool:
-    return family.meaning.direction == "down" and now - start > max(NOTICEABLE, RISE * abs(start))
 
 
 def _words(case: Case, family: Family, first: float, now: float) -> str:

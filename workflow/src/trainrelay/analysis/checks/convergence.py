@@ -5,19 +5,30 @@ divergence: from ten points on (three where each is the mean of an epoch), now i
 start, or now is twice the best and three quarters of the way back from the best to the start. Not
 converging: now is not at least 1% below start. Rising again: now is 10% above the best and a third of the
 way back.
+
+The shares are ours. Divergence blocks, so it takes more than a warning does; a share of the way back as well
+as of the best, since a best near zero doubles easily.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.cross_entropy import negative
-from trainrelay.analysis.numbers import best_level, finite, head_level, percent, reduction, tail_level, text
-from trainrelay.records import Finding
-
-EPOCHS_TO_JUDGE = 3
+from trainrelay.analysis.numbers import (
+    EPOCHS_TO_JUDGE,
+    FALL,
+    best_level,
+    finite,
+    head_level,
+    percent,
+    reduction,
+    tail_level,
+    text,
+)
+from trainrelay.records import Finding, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +41,19 @@ class Levels:
     best: float
     now: float
     points: int
-    few: int  # fewer points are not judged
+    points_to_judge: int  # fewer points are not judged
 
     @property
     def diverged(self) -> bool:
         above_start = self.now > self.start + 0.5 * abs(self.start)
         blown_up = self.now > self.best + max(abs(self.best), 0.75 * (self.start - self.best))
         was_falling = self.start > self.best
-        return self.points >= self.few and (above_start or (was_falling and blown_up))
+        return self.points >= self.points_to_judge and (above_start or (was_falling and blown_up))
 
     @property
     def rising_again(self) -> bool:
         back = max(0.1 * abs(self.best), (self.start - self.best) / 3)
-        return self.points >= self.few and self.now > self.best + back
+        return self.points >= self.points_to_judge and self.now > self.best + back
 
 
 def levels(case: Case) -> Levels | None:
@@ -61,9 +72,9 @@ def _judged(case: Case, total: str) -> tuple[list[float], int]:
     """The logged values, and how many of them are enough; the means of epochs where those are too few."""
     values = finite(case.values(total))
     means = finite([mean for _, mean in case.epoch_means(total)])
-    if len(values) < case.few and case.rows("epoch") and len(means) >= EPOCHS_TO_JUDGE:
+    if len(values) < case.points_to_judge and case.rows("epoch") and len(means) >= EPOCHS_TO_JUDGE:
         return means, EPOCHS_TO_JUDGE
-    return values, case.few
+    return values, case.points_to_judge
 
 
 def divergence(case: Case) -> Iterator[Finding]:
@@ -89,10 +100,10 @@ def convergence(case: Case) -> Iterator[Finding]:
     found = levels(case)
     if found is None or found.diverged:
         return
-    if found.points < found.few:
-        few = _finding(found, "info", f"{_dropped(found)} (only {found.points} points to judge by).")
-        yield replace(few, evidence={**few.evidence, "enough": False})
-    elif reduction(found.start, found.now) < 0.01:
+    if found.points < found.points_to_judge:
+        few = f"{_dropped(found)} (only {found.points} points to judge by)."
+        yield _finding(found, "info", few, enough=False)
+    elif reduction(found.start, found.now) < FALL:
         advice = (
             "The learning rate may be too low, or the data wrong: check both, and that the right weights were"
             " loaded."
@@ -106,8 +117,7 @@ def convergence(case: Case) -> Iterator[Finding]:
         message = f"The total loss rises again: {text(found.best)} at best, {text(found.now)} now."
         yield _finding(found, "warning", message, advice)
     elif bad := case.non_finite(found.metric):
-        spoiled = _finding(found, "info", f"{_dropped(found)}{bad}.")
-        yield replace(spoiled, evidence={**spoiled.evidence, "enough": False})
+        yield _finding(found, "info", f"{_dropped(found)}{bad}.", enough=False)
     elif negative(case):
         message = f"The total loss went from ~{text(found.first)} to ~{text(found.now)}"
         yield _finding(found, "info", f"{message}, which shows little: it contains a negative cross-entropy.")
@@ -123,10 +133,10 @@ def _dropped(found: Levels) -> str:
     return f"the total loss {change}"
 
 
-def _finding(found: Levels, severity: str, message: str, advice: str = "") -> Finding:
+def _finding(found: Levels, severity: Severity, message: str, advice: str = "", **more: object) -> Finding:
     message = message[0].upper() + message[1:]
-    evidence = _evidence(found)
-    return Finding("convergence", severity, message, found.metric, None, evidence, advice)  # type: ignore[arg-type]
+    evidence = {**_evidence(found), **more}
+    return Finding("convergence", severity, message, found.metric, None, evidence, advice)
 
 
 def _evidence(found: Levels) -> dict[str, object]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import percent, text
+from trainrelay.analysis.numbers import finite, percent, text
 from trainrelay.records import Finding, Phase
 
 PHASES: tuple[Phase, ...] = ("val", "epoch", "train")
@@ -41,14 +40,13 @@ def negative_cross_entropy(case: Case) -> Iterator[Finding]:
 
 def negative(case: Case) -> dict[str, list[float]]:
     """The cross-entropies that are below zero anywhere, with all their values, those of training last."""
-    found = {name: _values(case, name) for name in cross_entropies(case)}
+    found = {
+        name: finite([value for phase in PHASES for _, value in case.points(name, phase)])
+        for name in cross_entropies(case)
+    }
     return {name: values for name, values in found.items() if min(values, default=0.0) < 0}
 
 
 def cross_entropies(case: Case) -> list[str]:
     """The terms that a correct trainer never logs below zero."""
     return [name for name, one in case.meanings.items() if one.cross_entropy and not one.negative]
-
-
-def _values(case: Case, name: str) -> list[float]:
-    return [value for phase in PHASES for _, value in case.points(name, phase) if math.isfinite(value)]

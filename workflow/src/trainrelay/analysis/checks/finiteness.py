@@ -82,8 +82,7 @@ def _mixed_precision(case: Case) -> bool:
 def _non_finite(case: Case, name: str, bad: list[RowValue], phase: Phase, *, critical: bool) -> Finding:
     row, value = bad[0]
     more = f" and at {len(bad) - 1} later logged places" if len(bad) > 1 else ""
-    severity: Severity = "critical" if critical else "warning"
-    severity, why = _norm(case, bad, phase) if name == NORM else (severity, "")
+    severity, why = _norm(case, bad, phase) if name == NORM else ("critical" if critical else "warning", "")
     return Finding(
         "non-finite",
         severity,
@@ -99,20 +98,17 @@ def _non_finite(case: Case, name: str, bad: list[RowValue], phase: Phase, *, cri
 def clamped_infinity(case: Case) -> Iterator[Finding]:
     """A finite value near the largest float: an infinity that nan_to_num clamped."""
     for name in case.losses:
-        for row, value in case.points(name):
-            if math.isfinite(value) and abs(value) > CLAMPED:
-                yield _clamped(case, name, row, value)
-                break
-
-
-def _clamped(case: Case, name: str, row: Row, value: float) -> Finding:
-    return Finding(
-        "clamped-infinity",
-        "critical",
-        f"{name} is {value:.1e} at {case.where(row)}: an infinity clamped by torch.nan_to_num.",
-        metric=name,
-        where=case.where(row),
-        evidence={"value": value},
-        advice=ADVICE,
-        blocking=True,
-    )
+        clamped = [
+            point for point in case.points(name) if math.isfinite(point[1]) and abs(point[1]) > CLAMPED
+        ]
+        for row, value in clamped[:1]:
+            yield Finding(
+                "clamped-infinity",
+                "critical",
+                f"{name} is {value:.1e} at {case.where(row)}: an infinity clamped by torch.nan_to_num.",
+                metric=name,
+                where=case.where(row),
+                evidence={"value": value},
+                advice=ADVICE,
+                blocking=True,
+            )

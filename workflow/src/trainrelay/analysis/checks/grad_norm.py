@@ -8,9 +8,12 @@ from trainrelay.analysis.case import Case
 from trainrelay.analysis.numbers import finite, head_level, percent, quantile, tail_level, text
 from trainrelay.records import Finding, Severity
 
-EXPLODED = 10.0  # times its level before
-VANISHED = 1e-3
-POINTS_TO_JUDGE = 10
+EXPLODED = 10.0  # times its level before: meant to be above how single norms vary
+VANISHED = 1e-3  # of its level before: meant to be below what a falling loss does
+POINTS_TO_JUDGE = 10  # as many lines as `Case.points_to_judge` asks of a loss
+EVERY_STEP_CLIPPED = (
+    "With every step clipped, the clip value sets the step's length; common for UniAD, no need to act."
+)
 
 
 def grad_norm(case: Case) -> Iterator[Finding]:
@@ -29,18 +32,15 @@ def grad_norm(case: Case) -> Iterator[Finding]:
         f"The gradient norm settled around {_range(low, high)}, {course}{_clipped(clip, share)}.",
         metric="grad_norm",
         evidence={"low": low, "high": high, "now": tail_level(values), "clip": clip, "clipped": share},
-        advice=advice or _clip_advice(share),
+        advice=advice or (EVERY_STEP_CLIPPED if share == 1 else ""),
     )
 
 
 def _course(values: list[float]) -> tuple[Severity, str, str]:
     before, now = head_level(values[: max(1, len(values) // 2)]), tail_level(values)
     if len(values) >= POINTS_TO_JUDGE and now > EXPLODED * before:
-        return (
-            "warning",
-            f"but grew from {text(before)} to {text(now)}",
-            "Lower the learning rate or the clip value.",
-        )
+        advice = "Lower the learning rate or the clip value."
+        return "warning", f"but grew from {text(before)} to {text(now)}", advice
     if len(values) >= POINTS_TO_JUDGE and now < VANISHED * before:
         advice = "Check that the loss still reaches the weights and that none of them is frozen by mistake."
         return "warning", f"but vanished from {text(before)} to {text(now)}", advice
@@ -62,9 +62,3 @@ def _clipped(clip: float | None, share: float | None) -> str:
         return ""
     steps = "every logged step was" if share == 1 else f"{percent(share)} of the logged steps were"
     return f"; {steps} clipped at {text(clip)}"
-
-
-def _clip_advice(share: float | None) -> str:
-    if share is None or share < 1:
-        return ""
-    return "With every step clipped, the clip value sets the step's length; common for UniAD, no need to act."

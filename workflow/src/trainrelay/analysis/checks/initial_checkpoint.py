@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from trainrelay.analysis.case import Case
@@ -23,17 +23,12 @@ def initial_checkpoint(case: Case) -> Iterator[Finding]:
     kinds = {marker.kind for marker in case.log.markers if marker.segment == segment}
     if expected is None or "started" not in kinds or "resumed" in kinds:
         return
-    loaded = [m.text for m in case.log.markers if m.kind == "loaded" and m.segment == segment]
-    if case.from_zero:
-        loaded += _named_among_arguments(case)
+    loaded = _loaded(case.log.markers, segment)
+    if case.from_zero:  # scripts with argparse print no line when they load weights, but their arguments
+        named = (case.log.config.get(key) for key in ("finetune", "start_from_checkpoint"))
+        loaded += [path for path in named if isinstance(path, str) and path]
     if not (case.from_zero and not loaded) and not any(same_file(expected, path) for path in loaded):
         yield _wrong(expected, loaded)
-
-
-def _named_among_arguments(case: Case) -> list[str]:
-    """Scripts with argparse print no line when they load weights, but they print their arguments."""
-    named = (case.log.config.get(key) for key in ("finetune", "start_from_checkpoint"))
-    return [path for path in named if isinstance(path, str) and path]
 
 
 def same_file(one: str, other: str) -> bool:
@@ -64,13 +59,12 @@ def partial_load(case: Case) -> Iterator[Finding]:
     pre-training does not fit; all else is a warning."""
     for at, marker in enumerate(case.log.markers):
         if marker.kind == "mismatch":
-            path = _loaded_before(case.log.markers[:at], marker.segment)
+            path = next(reversed(_loaded(case.log.markers[:at], marker.segment)), None)
             yield _partial(marker, path, _whole_model(case, path))
 
 
-def _loaded_before(markers: tuple[Marker, ...], segment: int) -> str | None:
-    paths = [m.text for m in markers if m.kind == "loaded" and m.segment == segment]
-    return paths[-1] if paths else None
+def _loaded(markers: Iterable[Marker], segment: int) -> list[str]:
+    return [marker.text for marker in markers if marker.kind == "loaded" and marker.segment == segment]
 
 
 def _whole_model(case: Case, path: str | None) -> bool:

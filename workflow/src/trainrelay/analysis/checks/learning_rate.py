@@ -9,13 +9,13 @@ from trainrelay.analysis.lr_schedule import Length, Schedule, schedule
 from trainrelay.analysis.numbers import text
 from trainrelay.records import Finding, Row
 
-TEXT_TOLERANCE = 1e-3  # text logs print four significant digits
-ROUNDED = {  # half of the last decimal, and a little
-    "mmcv-json": 6e-6,
-    "metriclogger-text": 6e-7,
+# How rates are printed: in words, half of the last decimal and a little, and what is lost of their digits.
+ROUNDED = {
+    "mmcv-json": ("JSON logs round them to five decimals", 6e-6, 0.0),
+    "metriclogger-text": ("it prints six decimals", 6e-7, 1e-3),
 }
-DIGITS = {"mmcv-json": "JSON logs round them to five decimals", "metriclogger-text": "it prints six decimals"}
-ROWS_TO_MIND = 2
+OTHERWISE = ("", 1e-12, 1e-3)  # text logs print four significant digits
+ROWS_TO_MIND = 2  # a single one may be a line that was cut
 
 # Arguments of timm, torchvision and the like; with one of them the rate follows another rule than DETR's.
 OTHER_SCHEDULES = ("sched", "scheduler", "lr_scheduler", "warmup_epochs", "warmup_iters", "lr_drop_epochs")
@@ -31,7 +31,8 @@ def learning_rate(case: Case) -> Iterator[Finding]:
     if all(seen == 0.0 for _, seen in points):
         yield _rounded_away(case)
         return
-    judged = _since_last_start(points)
+    # The config that is known is the last start's: raised epochs had another schedule before.
+    judged = [point for point in points if point[0].segment == points[-1][0].segment]
     schedules = _stepped(case, judged) if case.from_zero else _schedules(case)
     mismatches = min((_mismatches(case, judged, one) for one in schedules), key=len, default=[])
     if len(mismatches) >= ROWS_TO_MIND:
@@ -40,13 +41,8 @@ def learning_rate(case: Case) -> Iterator[Finding]:
         yield _course(case, points, schedules[0] if schedules else None)
 
 
-def _since_last_start(points: list[tuple[Row, float]]) -> list[tuple[Row, float]]:
-    """The config that is known is the last start's: raised epochs had another schedule before."""
-    return [point for point in points if point[0].segment == points[-1][0].segment]
-
-
 def _rounded_away(case: Case) -> Finding:
-    why = DIGITS.get(case.log.format)
+    why, _, _ = ROUNDED.get(case.log.format, OTHERWISE)
     other = "Analyze the trainer's other log (text or JSON) to have the schedule checked."
     return Finding(
         "learning-rate",
@@ -105,8 +101,8 @@ def _mismatches(case: Case, points: list[tuple[Row, float]], plan: Schedule) -> 
 
 
 def _tolerance(case: Case, expected: float) -> float:
-    rounded = ROUNDED.get(case.log.format, 1e-12)
-    return rounded if case.log.format == "mmcv-json" else rounded + TEXT_TOLERANCE * abs(expected)
+    _, absolute, relative = ROUNDED.get(case.log.format, OTHERWISE)
+    return absolute + relative * abs(expected)
 
 
 def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.convergence import levels
+from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import finite, head_level, percent, reduction, tail_level, text
-from trainrelay.analysis.reached import reached
 from trainrelay.records import Finding
 
-POINTS_TO_JUDGE = 20
+POINTS_TO_JUDGE = 20  # so that a third of them has a level
 SLOWED = 0.25  # of the earlier slope
-FLAT = 0.005  # of the loss, over the last third
-STILL_EARLY = 0.7  # of all epochs
+FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
+STILL_EARLY = 0.7  # of all epochs; a schedule that decays ends slowly
 
 
 def plateau(case: Case) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def plateau(case: Case) -> Iterator[Finding]:
     early, late = (start - middle) / cut, (middle - now) / (len(values) - cut)
     if early <= 0 or late < 0 or late > SLOWED * early:
         return
-    fraction = reached(case).fraction
+    fraction = how_far(case).fraction
     flat = reduction(middle, now) < FLAT and fraction is not None and fraction < STILL_EARLY
     yield Finding(
         "plateau",

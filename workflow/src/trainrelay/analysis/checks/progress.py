@@ -5,38 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
+from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import percent
-from trainrelay.analysis.reached import reached
-from trainrelay.records import STOPPED, Finding, Marker, Progress
+from trainrelay.records import STOPPED, Finding, Marker, Progress, Severity
 
 
 def progress(case: Case) -> Iterator[Finding]:
     """Unfinished is critical if the workflow expects an end; else its severity depends on errors."""
-    came = reached(case)
+    came = how_far(case)
     if not case.train:
         yield _no_rows(case, came)
     elif came.finished:
-        yield Finding("progress", "info", _all_trained(case, came), evidence=_evidence(came))
+        all_of_it = f"{came.iters_per_epoch} iterations" if case.by_iteration else f"{came.epochs} epochs"
+        yield Finding("progress", "info", f"All {all_of_it} were trained.", evidence=_evidence(came))
     else:
-        yield _unfinished(case, came, case.last_error)
-
-
-def _all_trained(case: Case, came: Progress) -> str:
-    if case.by_iteration:
-        return f"All {came.iters_per_epoch} iterations were trained."
-    return f"All {came.epochs} epochs were trained."
+        yield _unfinished(case, came)
 
 
 def _no_rows(case: Case, came: Progress) -> Finding:
     """A warning where epochs passed: mmcv logs each n-th iteration of an epoch, and no other."""
     error = case.last_error
-    why = f"; the trainer ended with `{error.text}`" if error else ""
     what = "The training" if case.by_iteration else f"Epoch {came.epoch}"
     said = f"{what} was validated or saved, but no training row was logged{_cause(case)}"
     return Finding(
         "progress",
         "warning" if came.epoch else "critical",
-        f"{said if came.epoch else 'No iteration was logged'}{why}.",
+        f"{said if came.epoch else 'No iteration was logged'}{_ended_with(error)}.",
         evidence={"error": error.text} if error else {},
         advice="Let the trainer log at least once per epoch, so that its losses can be judged."
         if came.epoch
@@ -54,34 +48,28 @@ def _cause(case: Case) -> str:
     return "" if case.from_zero else words
 
 
-def _unfinished(case: Case, came: Progress, error: Marker | None) -> Finding:
-    if case.expectation.ended and case.expectation.ended[-1] in STOPPED:
-        return _stopped(case, came)
-    expected = case.expectation.epochs is not None
-    severity = "critical" if expected else ("warning" if error else "info")
-    why = f"; the trainer ended with `{error.text}`" if error else ""
-    state = "Not finished" if came.epochs is not None else "The number of epochs is not known; so far"
+def _unfinished(case: Case, came: Progress) -> Finding:
+    """What the ranks printed when you or Slurm ended them is no error."""
+    stopped = any(end in STOPPED for end in case.expectation.ended[-1:])
+    error = None if stopped else case.last_error
+    expected = case.expectation.epochs is not None and not stopped
+    known = "Not finished" if came.epochs is not None else "The number of epochs is not known; so far"
+    severity: Severity = "critical" if expected else "warning" if stopped or error else "info"
     return Finding(
         "progress",
-        severity,  # type: ignore[arg-type]
-        f"{state}: {_place(case, came)}{why}.",
+        severity,
+        f"{'Stopped on request' if stopped else known}: {_place(case, came)}{_ended_with(error)}.",
         where=case.where(case.train[-1]),
         evidence={**_evidence(came), **({"error": error.text} if error else {})},
-        advice="If the training still runs, wait for its end; else run the same command again: it resumes.",
+        advice="Run the same command again: it resumes from its newest checkpoint."
+        if stopped
+        else "If the training still runs, wait for its end; else run the same command again: it resumes.",
         blocking=expected,
     )
 
 
-def _stopped(case: Case, came: Progress) -> Finding:
-    """You or Slurm requested it, so what the ranks printed when they were ended is no error."""
-    return Finding(
-        "progress",
-        "warning",
-        f"Stopped on request: {_place(case, came)}.",
-        where=case.where(case.train[-1]),
-        evidence=_evidence(came),
-        advice="Run the same command again: it resumes from its newest checkpoint.",
-    )
+def _ended_with(error: Marker | None) -> str:
+    return f"; the trainer ended with `{error.text}`" if error else ""
 
 
 def _place(case: Case, came: Progress) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.reached import reached
+from trainrelay.analysis.how_far import how_far
+from trainrelay.analysis.numbers import count
 from trainrelay.records import Finding, ResumePoint
 
 
@@ -81,9 +82,9 @@ def _proof(case: Case, point: ResumePoint) -> str:
 
 def _again(case: Case) -> Finding:
     """A warning where the run before looks like this training and one of them is short of the end."""
-    count, redone = case.log.superseded, case.log.redone_iterations
-    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not reached(case).finished))
-    runs = "1 earlier run is" if count == 1 else f"{count} earlier runs are"
+    superseded, redone = case.log.superseded, case.log.redone_iterations
+    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not how_far(case).finished))
+    runs = f"{count(superseded, 'earlier run')} {'is' if superseded == 1 else 'are'}"
     again = f"; {_redone(case)} done again" if cut_off else ""
     return Finding(
         "resume",
@@ -97,18 +98,18 @@ def _again(case: Case) -> Finding:
 
 
 def _redone(case: Case) -> str:
-    count, unit = case.log.redone_iterations, "epoch" if case.log.epochs_only else "iteration"
-    return f"{count} {unit}s were" if count != 1 else f"1 {unit} was"
+    redone, unit = case.log.redone_iterations, "epoch" if case.log.epochs_only else "iteration"
+    return f"{count(redone, unit)} {'was' if redone == 1 else 'were'}"
 
 
 def redone(case: Case) -> Iterator[Finding]:
     """Iterations between the checkpoint that was resumed from and the crash; `resume` tells of others."""
-    count = case.log.redone_iterations
-    if count and (case.expectation.resumed or not case.log.superseded):
+    iterations = case.log.redone_iterations
+    if iterations and (case.expectation.resumed or not case.log.superseded):
         yield Finding(
             "redone",
             "info",
             f"{_redone(case)} done again after a restart ({case.log.segments} segments).",
-            evidence={"redone_iterations": count, "segments": case.log.segments},
+            evidence={"redone_iterations": iterations, "segments": case.log.segments},
             advice="More frequent checkpoints make this smaller.",
         )

@@ -9,12 +9,11 @@ from statistics import median
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.naming import UNSCALED
-from trainrelay.analysis.numbers import text
+from trainrelay.analysis.numbers import NOTICEABLE, text
 from trainrelay.records import Finding, Phase, Row
 
-ROUNDING = 0.51e-4  # of each printed number
-RELATIVE = 1e-3
-LARGE_ENOUGH = 0.01  # an unscaled value below shows little of the ratio
+ROUNDING = 0.51e-4  # of each printed number: half of the fourth decimal, and a little
+RELATIVE = 1e-3  # of the product: float32 has seven digits, means of many values fewer
 PHASES: tuple[Phase, ...] = ("train", "epoch", "val")
 
 Pair = tuple[Row, float, float]  # where, scaled, unscaled
@@ -53,7 +52,7 @@ def _scale(case: Case, name: str) -> Scale | None:
         if name in row.values and name + UNSCALED in row.values
     ]
     pairs = [pair for pair in pairs if math.isfinite(pair[1]) and math.isfinite(pair[2])]
-    ratios = [scaled / raw for _, scaled, raw in pairs if abs(raw) > LARGE_ENOUGH]
+    ratios = [scaled / raw for _, scaled, raw in pairs if abs(raw) > NOTICEABLE]
     return Scale(name, median(ratios), case.coefficient(name), pairs) if ratios else None
 
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from statistics import median
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import text
+from trainrelay.analysis.numbers import count, text
 from trainrelay.records import Finding, Row
 
-WINDOW = 25
+WINDOW = 25  # values before a place: few enough to follow the descent
 FEWEST = 5  # values before a place, to know what is usual there
 HEIGHT = 2.0  # times the median before
 SPREAD = 10.0  # times the median distance from that median
-MANY = 3
+MANY = 3  # one or two are worth a note only
 
 Spike = tuple[Row, float, float]  # where, value, what was usual
 
@@ -26,11 +26,11 @@ def spikes(case: Case) -> Iterator[Finding]:
     if not found:
         return
     row, value, usual = max(found, key=lambda spike: spike[1] / spike[2])
-    count = "1 loss spike" if len(found) == 1 else f"{len(found)} loss spikes"
     yield Finding(
         "spikes",
         "warning" if len(found) >= MANY else "info",
-        f"{count}; the highest is {text(value)} at {case.where(row)}, where {text(usual)} was usual.",
+        f"{count(len(found), 'loss spike')}; the highest is {text(value)} at {case.where(row)},"
+        f" where {text(usual)} was usual.",
         metric=case.total,
         where=case.where(row),
         evidence={"count": len(found), "highest": value, "usual": usual},

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.naming import earlier_layers
-from trainrelay.analysis.numbers import reduction, text
+from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, reduction, text
 from trainrelay.records import Finding
 
-WORSE = 0.1
-LATER_EVALUATIONS = 2
-FALL = 0.01
+WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
 # Overall scores by their usual names, with a threshold or not; those of single classes are left alone.
 _UP = re.compile(
     r"(test_|val_|top\d_|[ma])?(pck|map|ap|ar|acc|accuracy|iou|recall|nds)"

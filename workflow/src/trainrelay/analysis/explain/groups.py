@@ -13,7 +13,7 @@ from trainrelay.analysis.numbers import text
 from trainrelay.records import Explained, Section
 
 DIRECTIONS = {"down": "lower is better", "up": "higher is better", None: ""}
-MOST_VALIDATION_METRICS = 12
+MOST_VALIDATION_METRICS = 12  # as many as COCO's evaluation has
 
 LabelledText = tuple[str, str]
 
@@ -49,7 +49,8 @@ def _family(case: Case, family: Family) -> Explained:
         facts.append(("here", went.words() + _in_range(family.meaning, went.now)))
     elif family.values:
         facts.append(("here", text(family.values[-1])))
-    facts += _in_validation(case, family)
+    if len(family.members) == 1 and (validated := validation_trend(case, family.members[0])):
+        facts.append(("in validation", validated.words()))
     return Explained(family.metric, _text(family.meaning), tuple(facts))
 
 
@@ -75,7 +76,7 @@ def about(knowledge: Knowledge, name: str) -> list[LabelledText]:
 def _unit(knowledge: Knowledge, name: str, meaning: Meaning) -> str:
     """A scaled loss has the unit of its unscaled twin, times its coefficient."""
     twin, argument = knowledge.known(name + UNSCALED), knowledge.coefficients.get(split(name).base)
-    if meaning.unit or twin is None or twin is meaning or not argument:
+    if meaning.unit or twin is None or twin.pattern == meaning.pattern or not argument:
         return meaning.unit
     return f"{twin.unit}, times {argument}"
 
@@ -126,18 +127,9 @@ def _in_range(meaning: Meaning, now: float) -> str:
     return "" if inside is None else f"; {'inside' if inside else 'outside'} the typical range"
 
 
-def _in_validation(case: Case, family: Family) -> list[LabelledText]:
-    went = validation_trend(case, family.members[0]) if len(family.members) == 1 else None
-    return [("in validation", went.words())] if went else []
-
-
 def _validated(case: Case, name: str) -> Explained:
     went, meaning = validation_trend(case, name), case.meaning(name)
     here = [("here", went.words())] if went else []
-    up = direction(case, name)
-    facts = (
-        about(case.knowledge, name)
-        if meaning.source
-        else [("direction", DIRECTIONS["up" if up == 1 else "down"])]
-    )
+    better = "up" if direction(case, name) == 1 else "down"
+    facts = about(case.knowledge, name) if meaning.source else [("direction", DIRECTIONS[better])]
     return Explained(name, _text(meaning), (*facts, *here))

@@ -12,7 +12,7 @@ from trainrelay.analysis.numbers import text
 from trainrelay.records import Explained, Section
 
 
-def auxiliary(case: Case) -> Iterator[Section]:
+def auxiliary_losses(case: Case) -> Iterator[Section]:
     """An item per loss that is logged per layer; nothing where none is."""
     concept = case.knowledge.concept("auxiliary")
     found = layers_of(case)
@@ -32,11 +32,8 @@ def _layers(found: Layers) -> Explained:
     if found.epochs > 1:
         fell = f"does not decrease: {', '.join(stuck)}" if stuck else _fell(found)
         facts.append(("over epochs", fell))
-    return Explained(
-        f"{found.names[0]} to {found.names[-2]}",
-        f"{count} layers with {found.base}, the last one",
-        tuple(facts),
-    )
+    name = f"{found.names[0]} to {found.names[-2]}"
+    return Explained(name, f"{count} layers with {found.base}, the last one", tuple(facts))
 
 
 def _fell(found: Layers) -> str:
@@ -44,7 +41,7 @@ def _fell(found: Layers) -> str:
     return f"{lower} of {len(found.names)} layers are lower than at first"
 
 
-def scaled(case: Case) -> Iterator[Section]:
+def scaled_losses(case: Case) -> Iterator[Section]:
     """An item per loss with an unscaled twin; nothing where no loss has one."""
     concept = case.knowledge.concept("scaled")
     found = [one for one in scales(case) if split(one.name).layer is None]

@@ -30,13 +30,11 @@ def explain_words(words: Sequence[str]) -> Explanation:
 def _sections(word: str) -> Iterator[tuple[str, Section]]:
     """The name of a file, and its section."""
     for knowledge in packaged():
-        fields = [Explained(field.name, field.text) for field in _fields(knowledge, word)]
-        items = [*_metric(knowledge, word), *fields]
+        fields = [Explained(field.name, field.text) for field in knowledge.progress if _asked(field, word)]
+        items = (*_metric(knowledge, word), *fields)
         if items:
-            yield (
-                knowledge.name,
-                Section(f"{word} ({knowledge.name})", _heading(knowledge, word), tuple(items)),
-            )
+            title = f"{word} ({knowledge.name})"
+            yield knowledge.name, Section(title, _heading(knowledge, word), items)
 
 
 def _heading(knowledge: Knowledge, word: str) -> str:
@@ -45,12 +43,8 @@ def _heading(knowledge: Knowledge, word: str) -> str:
     return group.text if group else ""
 
 
-def _fields(knowledge: Knowledge, word: str) -> list[PrintedField]:
-    return [
-        field
-        for field in knowledge.progress
-        if any(re.fullmatch(pattern, word.strip(), re.IGNORECASE) for pattern in field.words)
-    ]
+def _asked(field: PrintedField, word: str) -> bool:
+    return any(re.fullmatch(pattern, word.strip(), re.IGNORECASE) for pattern in field.words)
 
 
 def _metric(knowledge: Knowledge, word: str) -> Iterator[Explained]:
@@ -60,10 +54,9 @@ def _metric(knowledge: Knowledge, word: str) -> Iterator[Explained]:
     facts = [*about(knowledge, word), *_coefficient(knowledge, word), *_place(word, meaning)]
     if zero := zero_words(meaning):
         facts.append(("zero", zero))
-    facts += [(f"{sign.kind} sign", sign.text) for sign in _signs(knowledge, word)]
-    yield Explained(
-        word, f"{meaning.label}: {meaning.meaning}" if meaning.meaning else meaning.label, tuple(facts)
-    )
+    facts += [(f"{sign.kind} sign", sign.text) for sign in knowledge.signs if _concerns(sign, word)]
+    text = ": ".join(filter(None, (meaning.label, meaning.meaning)))
+    yield Explained(word, text, tuple(facts))
 
 
 def _coefficient(knowledge: Knowledge, word: str) -> Iterator[tuple[str, str]]:
@@ -75,19 +68,14 @@ def _place(word: str, meaning: Meaning) -> Iterator[tuple[str, str]]:
     """Which layer, and on which side of the coefficient, where the name tells it."""
     parts = split(word)
     if parts.layer is not None and meaning.family.endswith(("_*", "_unscaled")):
-        yield (
-            "layer",
-            f"decoder layer {parts.layer}, counted from 0; an auxiliary loss, which should decrease too",
-        )
+        counted = f"decoder layer {parts.layer}, counted from 0"
+        yield "layer", f"{counted}; an auxiliary loss, which should decrease too"
     if parts.unscaled:
         yield "unscaled", "the raw value, shown for debugging; no part of the total"
 
 
-def _signs(knowledge: Knowledge, word: str) -> Iterator[KnownSign]:
-    for sign in knowledge.signs:
-        patterns = [*sign.falls, sign.about]
-        if any(pattern and re.fullmatch(pattern, word) for pattern in patterns):
-            yield sign
+def _concerns(sign: KnownSign, word: str) -> bool:
+    return any(pattern and re.fullmatch(pattern, word) for pattern in (*sign.falls, sign.about))
 
 
 def _unknown(word: str) -> str:
@@ -113,5 +101,6 @@ def _with_group(word: str) -> list[str]:
 def _names() -> list[str]:
     """What may have been meant: names of metrics and of fields."""
     fields = [field.name for knowledge in packaged() for field in knowledge.progress]
-    metrics = [name for knowledge in packaged() for meaning in knowledge.metrics for name in meaning.examples]
-    return list(dict.fromkeys([*metrics, *fields]))
+    metrics = [meaning for knowledge in packaged() for meaning in knowledge.metrics]
+    names = [name for meaning in metrics for name in meaning.examples or [meaning.pattern]]
+    return list(dict.fromkeys([*names, *fields]))

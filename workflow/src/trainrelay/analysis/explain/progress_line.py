@@ -12,6 +12,7 @@ from trainrelay.records import Explained, Row, Section
 
 TITLE = "The progress line"
 LONGEST_S = 1e12  # what a broken log may say is longer than a timedelta can be
+UNITS = {"time": "s", "memory": "MB"}
 ONLY_PRINTED = "not in this log's entries; only the lines on the console have it"
 ALWAYS = {"epoch", "batch", "eta", "lr", "value"}  # every line has them, also where the table leaves them out
 
@@ -58,7 +59,7 @@ def _first_epoch(case: Case) -> int:
 
 
 def _field(case: Case, row: Row, field: PrintedField) -> Explained:
-    here = HERE.get(field.key, _value(field.key, ""))(case, row)
+    here = HERE[field.key](case, row) if field.key in HERE else _value(row, field.key)
     if case.log.epochs_only and not here:
         here = ONLY_PRINTED
     return Explained(_named(case, row, field), field.text, (("here", here),) if here else ())
@@ -73,14 +74,8 @@ def _named(case: Case, row: Row, field: PrintedField) -> str:
     return f"[{_printed_epoch(case, row)}]" if case.from_zero else f"Epoch [{row.epoch}]"
 
 
-Here = Callable[[Case, Row], str]
-
-
-def _value(key: str, unit: str) -> Here:
-    def here(_case: Case, row: Row) -> str:
-        return f"{text(row.values[key])} {unit}".rstrip() if key in row.values else ""
-
-    return here
+def _value(row: Row, key: str) -> str:
+    return f"{text(row.values[key])} {UNITS.get(key, '')}".rstrip() if key in row.values else ""
 
 
 def _epoch(case: Case, row: Row) -> str:
@@ -157,14 +152,12 @@ def _tests(case: Case, _row: Row) -> str:
     return f"after epoch {last.epoch}{total}"
 
 
-HERE: Mapping[str, Here] = {
+HERE: Mapping[str, Callable[[Case, Row], str]] = {
     "epoch": _epoch,
     "batch": _batch,
     "eta": _eta,
     "value": _medians,
     "loss": _loss,
-    "time": _value("time", "s"),
     "data_time": _data,
-    "memory": _value("memory", "MB"),
     "test": _tests,
 }

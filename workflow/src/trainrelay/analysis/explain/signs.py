@@ -35,36 +35,22 @@ def _sign(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Sign:
 
 def _by_findings(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
     """A warning or critical finding makes a warning sign, and unmakes a good one."""
-    found = [one for one in findings if one.check in sign.checks and _about(sign, one)]
+    about = re.compile(sign.about or ".*", re.DOTALL)
+    found = [one for one in findings if one.check in sign.checks and about.fullmatch(one.metric or "")]
     warnings = [one for one in found if one.severity != "info"]
     if warnings:
         more = f" ({len(warnings) - 1} more)" if len(warnings) > 1 else ""
         return sign.kind == "warning", warnings[0].message + more
-    if undecided := _undecided(found):
-        return None, undecided
-    quiet = _overall(case, sign) or [one.message for one in found] or _without_findings(case, sign.checks)
+    if undecided := [one.message for one in found if one.evidence.get("enough") is False]:
+        return None, undecided[0]  # too few points to judge
+    messages = [one.message for one in found]
+    unfound = [seen for check in sign.checks if (seen := _without_finding(case, check))]
+    # Components have one finding per family: one sentence for all, if the sign is about all.
+    about_all = sign.checks[0] == "components" and not sign.about
+    quiet = unfound or messages if about_all else messages or unfound
     if not quiet:
         return None, UNKNOWN.get(sign.checks[0], "This log does not show it.")
     return sign.kind == "good", quiet[0]
-
-
-def _about(sign: KnownSign, finding: Finding) -> bool:
-    return not sign.about or re.fullmatch(sign.about, finding.metric or "") is not None
-
-
-def _undecided(found: Sequence[Finding]) -> str:
-    """The message of a check that has too few points to judge."""
-    return next((one.message for one in found if one.evidence.get("enough") is False), "")
-
-
-def _overall(case: Case, sign: KnownSign) -> list[str]:
-    """Components have one finding per family: one sentence for all, if the sign is about all."""
-    return _without_findings(case, sign.checks) if sign.checks[0] == "components" and not sign.about else []
-
-
-def _without_findings(case: Case, checks: Sequence[str]) -> list[str]:
-    """What a check that found nothing has looked at."""
-    return [shown for check in checks if check in NO_FINDING and (shown := NO_FINDING[check](case))]
 
 
 def _falls(case: Case, findings: Sequence[Finding], sign: KnownSign) -> Judged:
@@ -118,59 +104,32 @@ JUDGES: Mapping[str, Callable[[Case, Sequence[Finding], KnownSign], Judged]] = {
 }
 
 
-# ---------------------------------------------------------------------- what no finding means
+def _without_finding(case: Case, check: str) -> str:
+    """What a check that found nothing has looked at; empty where it had nothing to look at."""
+    seen = ""
+    match check:
+        case "non-finite":
+            seen = f"None of {sum(len(row.values) for row in case.log.rows)} logged numbers is NaN or Inf."
+        case "spikes" if case.total and (values := case.values(case.total)):
+            seen = f"None in {len(values)} logged values of the total loss."
+        case "negative-cross-entropy":
+            values = [value for name in cross_entropies(case) for value in case.values(name)]
+            seen = f"The lowest of {len(values)} logged values is {text(min(values))}." if values else ""
+        case "plateau" if (found := levels(case)) and found.points >= found.points_to_judge:
+            seen = "The descent has not slowed."
+        case "scaling" if ratios := scales(case):
+            last_layers = [one for one in ratios if "_" not in one.name.removeprefix("loss_")]
+            shown = ", ".join(f"{one.name} {text(one.ratio)}" for one in (last_layers or ratios)[:3])
+            seen = f"Every ratio of scaled to unscaled stays the same: {shown}."
+        case "backend" if "backend" in case.log.setup:
+            seen = f"The log names {case.log.setup['backend']}."
+        case "lost-term" if case.losses:
+            seen = f"None of {len(case.losses)} losses became exactly 0.0."
+        case "components" if case.losses:
+            seen = f"None of {len(case.losses)} losses has risen."
+    return seen
 
 
-def _finite(case: Case) -> str:
-    count = sum(len(row.values) for row in case.log.rows)
-    return f"None of {count} logged numbers is NaN or Inf."
-
-
-def _no_spikes(case: Case) -> str:
-    count = len(case.values(case.total)) if case.total else 0
-    return f"None in {count} logged values of the total loss." if count else ""
-
-
-def _positive(case: Case) -> str:
-    names = cross_entropies(case)
-    values = [value for name in names for value in case.values(name)]
-    return f"The lowest of {len(values)} logged values is {text(min(values))}." if values else ""
-
-
-def _no_plateau(case: Case) -> str:
-    found = levels(case)
-    return "The descent has not slowed." if found and found.points >= found.few else ""
-
-
-def _steady_scales(case: Case) -> str:
-    found = [one for one in scales(case) if "_" not in one.name.removeprefix("loss_")] or scales(case)
-    said = ", ".join(f"{one.name} {text(one.ratio)}" for one in found[:3])
-    return f"Every ratio of scaled to unscaled stays the same: {said}." if found else ""
-
-
-def _same_backend(case: Case) -> str:
-    seen = case.log.setup.get("backend")
-    return f"The log names {seen}." if seen else ""
-
-
-def _no_rise(case: Case) -> str:
-    return f"None of {len(case.losses)} losses has risen." if case.losses else ""
-
-
-def _none_lost(case: Case) -> str:
-    return f"None of {len(case.losses)} losses became exactly 0.0." if case.losses else ""
-
-
-NO_FINDING: Mapping[str, Callable[[Case], str]] = {
-    "non-finite": _finite,
-    "spikes": _no_spikes,
-    "negative-cross-entropy": _positive,
-    "plateau": _no_plateau,
-    "scaling": _steady_scales,
-    "backend": _same_backend,
-    "lost-term": _none_lost,
-    "components": _no_rise,
-}
 UNKNOWN = {
     "validation": "This log has no validation loss to compare.",
     "validation-metric": "This log has no validation metric whose direction is known.",

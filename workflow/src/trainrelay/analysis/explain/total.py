@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
-from trainrelay.analysis.checks.scaling import LARGE_ENOUGH
 from trainrelay.analysis.checks.sum_identity import holds, rows_of_means
 from trainrelay.analysis.naming import UNSCALED, split
-from trainrelay.analysis.numbers import percent, text
+from trainrelay.analysis.numbers import NOTICEABLE, percent, text
 from trainrelay.records import Explained, Row, Section
 
 TITLE = "Total loss"
@@ -74,7 +73,7 @@ def _part(case: Case, row: Row, name: str, terms: list[str]) -> LossPart:
     coefficient, source = None, ""
     if configured := case.coefficient(name):
         coefficient, source = configured[1], f"{configured[0]} in the log's Namespace"
-    elif unscaled is not None and abs(unscaled) > LARGE_ENOUGH:
+    elif unscaled is not None and abs(unscaled) > NOTICEABLE:
         coefficient, source = scaled / unscaled, "the ratio of scaled to unscaled"
     return LossPart(name, tuple(terms), scaled, unscaled, coefficient, source)
 
@@ -85,10 +84,9 @@ def _sum_of(values: list[float | None]) -> float | None:
 
 
 def _place(case: Case, row: Row) -> str:
-    what = "mean" if row.phase == "epoch" or case.log.epochs_only else "line"
-    return (
-        f"Here, from the {what} of epoch {row.epoch}:" if what == "mean" else f"Here, at {case.where(row)}:"
-    )
+    if row.phase == "epoch" or case.log.epochs_only:
+        return f"Here, from the mean of epoch {row.epoch}:"
+    return f"Here, at {case.where(row)}:"
 
 
 def _sum(case: Case, row: Row, parts: list[LossPart]) -> str:
@@ -97,10 +95,8 @@ def _sum(case: Case, row: Row, parts: list[LossPart]) -> str:
     if not parts:
         return f"The total is {_four(logged)}; this log does not show its parts."
     written = " + ".join(_four(part.recomputed) for part in parts[:6]) + (" + ..." if len(parts) > 6 else "")
-    verdict = (
-        f"{written} = {_four(recomputed)}; logged: {_four(logged)}; difference {_four(recomputed - logged)}."
-    )
-    return f"{verdict} {_judged(case, row)}"
+    difference = f"logged: {_four(logged)}; difference {_four(recomputed - logged)}."
+    return f"{written} = {_four(recomputed)}; {difference} {_judged(case, row)}"
 
 
 def _judged(case: Case, row: Row) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
-from trainrelay.analysis.numbers import head_level, percent, reduction, tail_level, text
+from trainrelay.analysis.numbers import FALL, head_level, percent, reduction, tail_level, text
 
-FALL = 0.01
 MANY_TIMES = 3  # from here on, percents are hard to read
 
 

@@ -27,14 +27,19 @@ def best_for(names: Sequence[str]) -> Knowledge:
 
 
 @cache
-def group_titles() -> Mapping[str, str]:
+def _titles() -> Mapping[str, str]:
     """The titles of the groups that a file knows, in the files' order."""
     return {key: group.title for knowledge in packaged() for key, group in knowledge.groups.items()}
 
 
+def group_title(group: str) -> str:
+    """The title of a group of metrics, as in "Tracking losses"; of an unknown one by its name."""
+    return _titles().get(group) or f"{group if group not in ('', 'other') else 'Component'} losses"
+
+
 def grouped(metrics: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     """Metrics by group and family: known groups in their order, then others as they appear."""
-    found: dict[str, dict[str, list[str]]] = {group: {} for group in group_titles()}
+    found: dict[str, dict[str, list[str]]] = {group: {} for group in _titles()}
     for metric in metrics:
         parts = split(metric)
         found.setdefault(parts.group, {}).setdefault(parts.family, []).append(metric)

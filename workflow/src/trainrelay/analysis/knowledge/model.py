@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from trainrelay.analysis.naming import UNSCALED, split
 from trainrelay.analysis.numbers import text
@@ -26,12 +26,6 @@ class Typical(_Frozen):
     text: str = ""
     source: str
 
-    @model_validator(mode="after")
-    def _says_something(self) -> Typical:
-        if (self.low is None) != (self.high is None) or (self.low is None and not self.text):
-            raise ValueError("give low and high, or text")
-        return self
-
     def words(self) -> str:
         """As people read it, with its source."""
         if self.low is None or self.high is None:
@@ -45,12 +39,13 @@ class Typical(_Frozen):
 
 
 class Meaning(_Frozen):
-    """What a family of metrics means. `examples` are names that `pattern` matches, as a log prints them."""
+    """What a family of metrics means. `examples` are names that `pattern` matches, as a log prints them; none
+    are given where it is a name itself. A metric that is given no `family` is one by itself."""
 
     pattern: str
     examples: tuple[str, ...] = ()
     group: str
-    family: str
+    family: str = ""
     label: str
     meaning: str = ""
     unit: str = ""
@@ -62,25 +57,6 @@ class Meaning(_Frozen):
     loss: bool = True
     typical: Typical | None = None
     source: str = ""
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        re.compile(pattern)
-        return pattern
-
-    @model_validator(mode="after")
-    def _switch_is_named(self) -> Meaning:
-        if (self.zero == "switch") != bool(self.switch):
-            raise ValueError("zero: switch needs the name of the switch, and only it does")
-        return self
-
-    @model_validator(mode="after")
-    def _examples_match(self) -> Meaning:
-        for name in self.examples:
-            if not re.fullmatch(self.pattern, name):
-                raise ValueError(f"{name} is no example of {self.pattern}, which does not match it")
-        return self
 
 
 class Group(_Frozen):
@@ -124,12 +100,6 @@ class KnownSign(_Frozen):
     falls: tuple[str, ...] = ()
     about: str = ""
     stage: Literal["any", "stage 1"] = "any"
-
-    @model_validator(mode="after")
-    def _can_be_judged(self) -> KnownSign:
-        if not self.checks or (self.judge == "falls") != bool(self.falls):
-            raise ValueError("a sign names its check, and the metrics that fall where that judges it")
-        return self
 
 
 class Knowledge(_Frozen):
@@ -190,11 +160,10 @@ class Knowledge(_Frozen):
 
 
 def _filled(meaning: Meaning, match: re.Match[str]) -> Meaning:
-    """`map.loss_{1}` with what the pattern's first group matched."""
-    if not match.re.groups:
-        return meaning
-    texts = {key: getattr(meaning, key).replace("{1}", match[1] or "") for key in ("family", "label")}
-    return meaning.model_copy(update=texts)
+    """With a family, and what the pattern's first group matched in place of `{1}`."""
+    first = (match[1] or "") if match.re.groups else ""
+    family, label = (text.replace("{1}", first) for text in (meaning.family or match[0], meaning.label))
+    return meaning.model_copy(update={"family": family, "label": label})
 
 
 _CROSS_ENTROPY = re.compile(r"(^|[._])(b?ce|xent|cross_?entropy)([._]|$)", re.IGNORECASE)

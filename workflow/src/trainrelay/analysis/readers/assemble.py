@@ -75,13 +75,14 @@ def _by_iteration(segments: list[Segment], found: Collector) -> bool:
         return True
     if any(row.from_zero for row in rows):
         return False
-    changes = [
-        later.iteration > earlier.iteration
-        for segment in segments
-        for earlier, later in pairwise(segment.training())
-        if later.epoch > earlier.epoch
-    ]
+    changes = [later.iteration > last.iteration for last, later in _epoch_changes(segments)]
     return bool(changes) and all(changes)
+
+
+def _epoch_changes(segments: list[Segment]) -> list[tuple[RowSeen, RowSeen]]:
+    """The last row of each epoch that was left behind, and the row after it."""
+    pairs = [pair for segment in segments for pair in pairwise(segment.training())]
+    return [(last, later) for last, later in pairs if later.epoch > last.epoch]
 
 
 def _epoch_length(segments: list[Segment], found: Collector, by_iteration: bool) -> int | None:
@@ -93,17 +94,7 @@ def _epoch_length(segments: list[Segment], found: Collector, by_iteration: bool)
     printed = [row.iters_per_epoch for segment in segments for row in segment.rows if row.iters_per_epoch]
     if printed:
         return printed[-1]
-    left = [
-        earlier.iteration
-        for segment in segments
-        for earlier, later in pairwise(segment.training())
-        if later.epoch > earlier.epoch
-    ]
-    return max(left, default=0) or None
-
-
-def _longest(segments: list[Segment]) -> int:
-    return max((row.iteration for segment in segments for row in segment.training()), default=0)
+    return max((last.iteration for last, _ in _epoch_changes(segments)), default=0) or None
 
 
 def _interval(starts: Iterable[Sequence[Row | RowSeen]]) -> int | None:
@@ -146,8 +137,9 @@ class _Clock:
 def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clock:
     by_iteration = _by_iteration(segments, found)
     length = _epoch_length(segments, found, by_iteration)
-    interval = _interval(segment.training() for segment in segments)
-    return _Clock(by_iteration, epochs_only, length, length or _longest(segments), interval)
+    trained = [segment.training() for segment in segments]
+    longest = max((row.iteration for rows in trained for row in rows), default=0)
+    return _Clock(by_iteration, epochs_only, length, length or longest, _interval(trained))
 
 
 def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list[Row], int]:
@@ -157,7 +149,8 @@ def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list
     redone = reached = before = 0
     for number, segment in enumerate(segments, start=origin):
         latest = timelines[-1][1]
-        rows = list(_stepped(segment, number, clock, _last_step(latest)))
+        last_step = max((row.step for row in latest[-10:]), default=0)  # in a row they need not rise
+        rows = list(_stepped(segment, number, clock, last_step))
         training = [row for row in rows if row.phase == "train"]
         if training:
             last, spacing = training[-1].step, _spacing(training, clock)
@@ -177,10 +170,6 @@ def _before(timelines: list[tuple[int, list[Row]]], start: int) -> list[Row]:
     early is no ancestor of a later resume from further on."""
     far = [rows for end, rows in timelines if end > start] or [timelines[-1][1]]
     return [row for row in far[-1] if start and row.step <= start]
-
-
-def _last_step(rows: list[Row]) -> int:
-    return max((row.step for row in rows[-10:]), default=0)
 
 
 def _stepped(segment: Segment, number: int, clock: _Clock, last: int) -> Iterator[Row]:

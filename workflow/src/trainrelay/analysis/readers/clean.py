@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+# Far longer than real names and messages: an endless one of a broken log costs no memory and no page.
 NAME_LIMIT = 200
 TEXT_LIMIT = 500
 RECORDS_LIMIT = 1_000  # records in one line, where processes write over each other
@@ -40,6 +41,14 @@ def records(line: str, beginning: re.Pattern[str] | None) -> Iterator[tuple[str,
     for start, end in pairwise([0, *starts[:RECORDS_LIMIT], len(line)]):
         if not beginning or line[start:end].strip():
             yield line[start:end], cut or end < len(line)
+
+
+def number(text: str) -> float | None:
+    """The number that a text is."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def as_float(value: object) -> float | None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from trainrelay.records import Phase
-
-MarkerKind = Literal["started", "resumed", "loaded", "saved", "mismatch", "error"]
+from trainrelay.records import Marker, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +28,6 @@ class RowSeen:
     max_iters: int | None = None
     by_iteration: bool = False
     from_zero: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MarkerSeen:
-    """A line with something other than numbers. Of a `loaded` one, `text` is the path."""
-
-    kind: MarkerKind
-    text: str
-    epoch: int | None = None
-    iteration: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +69,7 @@ class LineSkipped:
     """A line that began as a line of numbers and could not be read to its end."""
 
 
-Event = RowSeen | MarkerSeen | ProcessStarted | EpochsCounted | SetupSeen | TrainingEnded | LineSkipped
+Event = RowSeen | Marker | ProcessStarted | EpochsCounted | SetupSeen | TrainingEnded | LineSkipped
 
 
 class Format(Protocol):

@@ -18,7 +18,7 @@ from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen, Setu
 from trainrelay.records import Phase
 
 VALUE_LIMIT = 5_000  # numbers of one object
-LIST_LIMIT = 100
+LIST_LIMIT = 100  # of one list; COCO's evaluation has 12
 _PREFIXES: Mapping[str, Phase] = {"train_": "epoch", "test_": "val", "val_": "val"}
 _ELSEWHERE = ('"mode"', '"iter"')  # mmcv and mmengine say these
 
@@ -30,15 +30,14 @@ class _Epoch:
     number: int
     values: dict[Phase, dict[str, float]] = field(default_factory=lambda: {"epoch": {}, "val": {}})
 
-    def completed_by(self, other: _Epoch) -> bool:
-        """Whether another object holds the other half of the same epoch."""
-        same = self.number == other.number
-        return same and all(not (self.values[phase] and other.values[phase]) for phase in self.values)
-
-    def add(self, other: _Epoch) -> None:
-        """Takes the other half."""
-        for phase, values in other.values.items():
-            self.values[phase].update(values)
+    def takes(self, other: _Epoch) -> bool:
+        """Takes another object, if that is the other half of the same epoch."""
+        halves = [(values, other.values[phase]) for phase, values in self.values.items()]
+        if self.number != other.number or any(own and theirs for own, theirs in halves):
+            return False
+        for own, theirs in halves:
+            own.update(theirs)
+        return True
 
 
 class MetricLoggerJson:
@@ -62,9 +61,7 @@ class MetricLoggerJson:
             if found is not None:
                 yield from _setup(found)
                 epoch = _epoch(found)
-                if epochs and epochs[-1].completed_by(epoch):
-                    epochs[-1].add(epoch)
-                else:
+                if not epochs or not epochs[-1].takes(epoch):
                     epochs.append(epoch)
             elif line.strip():
                 yield LineSkipped()

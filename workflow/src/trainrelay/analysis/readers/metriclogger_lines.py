@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from trainrelay.analysis.readers.clean import metric_name, records, strip_escapes
+from trainrelay.analysis.readers.clean import metric_name, number, records, strip_escapes
 from trainrelay.progress_lines.bars import Bar, training_bar
 
 VALUE_LIMIT = 5_000  # metrics of one line
-HEADER_LIMIT = 120
+HEADER_LIMIT = 120  # characters before the place of a line; its pattern takes at most about as many
 
 _PLACE = re.compile(r"\[ {0,9}(\d{1,9})/(\d{1,9})\][ \t]{1,9}eta: ")
 _HEADER = re.compile(
@@ -196,15 +196,5 @@ def _name(raw: str) -> str:
 
 def _floats(names: Iterable[str], values: Iterable[str]) -> dict[str, float]:
     """Those of the values that are numbers."""
-    pairs = [(name, value) for name, value in zip(names, values, strict=True) if value]
-    try:
-        return {name: float(value) for name, value in pairs}
-    except ValueError:
-        return {name: number for name, value in pairs if (number := _float(value)) is not None}
-
-
-def _float(value: str) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
+    pairs = ((name, number(value)) for name, value in zip(names, values, strict=True))
+    return {name: value for name, value in pairs if value is not None}

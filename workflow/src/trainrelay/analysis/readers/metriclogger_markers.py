@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, SetupSeen, TrainingEnded
+from trainrelay.analysis.readers.console import Phrase, Tracebacks, phrase_events
+from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen, TrainingEnded
 from trainrelay.analysis.readers.namespaces import OPENING, NamespaceReader
-from trainrelay.analysis.readers.tracebacks import Tracebacks
+from trainrelay.records import Marker
 
 _RANK = re.compile(r"\| distributed init \(rank (\d{1,6})\)")
-_STARTED = re.compile(r"\bStart training(?: for (\d{1,9}) epochs)?\s*$")
-_PARAMETERS = re.compile(r"number of (?:trainable )?param(?:eter)?s:?(?: ?\((\w)\))?: ?([\d.]{1,30})\s*$")
-_LOADED = re.compile(r"\b[Ll]oad(?:ed|ing)? (?:pre-trained )?checkpoint from:? (\S.*)")
-_DIVERGED = re.compile(r"Loss is \S{1,40}, stopping training")
-_TIME = re.compile(r"\bTraining time (\d.{0,40})")
+_PHRASES = (
+    Phrase(
+        "Start training",
+        r"\bStart training(?: for (\d{1,9}) epochs)?\s*$",
+        lambda match: [
+            Marker("started", clean(match[0])),
+            SetupSeen(max_epochs=int(match[1]) if match[1] else None),
+        ],
+    ),
+    Phrase("Not using distributed mode", "Not using distributed mode", lambda _: [ProcessStarted(0)]),
+    Phrase(
+        "number of ",
+        r"number of (?:trainable )?param(?:eter)?s:?(?: ?\((\w)\))?: ?([\d.]{1,30})\s*$",
+        lambda match: [SetupSeen(setup={"parameters": f"{match[2]} {match[1] or ''}".rstrip()})],
+    ),
+    Phrase(
+        "checkpoint from",
+        r"\b[Ll]oad(?:ed|ing)? (?:pre-trained )?checkpoint from:? (\S.*)",
+        lambda match: [Marker("loaded", clean(match[1]))],
+    ),
+    Phrase(
+        ", stopping training",
+        r"Loss is \S{1,40}, stopping training",
+        lambda match: [Marker("error", clean(match[0]))],
+    ),
+    Phrase("Training time ", r"\bTraining time (\d.{0,40})", lambda match: [TrainingEnded(clean(match[1]))]),
+)
 
 
 def introduces(line: str) -> bool:
@@ -37,9 +60,7 @@ class MetricLoggerMarkers:
         text = line.rstrip()
         yield from self._tracebacks.line(text)
         yield from self._arguments(line)
-        for words, parse in _PARSERS.items():
-            if words in text:
-                yield from parse(text)
+        yield from phrase_events(text, _PHRASES)
         if match := _RANK.search(text):
             self._ranks = max(self._ranks, int(match[1]) + 1)
             yield ProcessStarted(int(match[1]))
@@ -75,45 +96,3 @@ def _facts(arguments: Mapping[str, Any]) -> SetupSeen:
 
 def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9
-
-
-def _started(text: str) -> Iterator[Event]:
-    if match := _STARTED.search(text):
-        yield MarkerSeen("started", clean(match[0]))
-        if match[1]:
-            yield SetupSeen(max_epochs=int(match[1]))
-
-
-def _undistributed(_: str) -> Iterator[Event]:
-    yield ProcessStarted(0)
-
-
-def _parameters(text: str) -> Iterator[Event]:
-    if match := _PARAMETERS.search(text):
-        unit = f" {match[1]}" if match[1] else ""
-        yield SetupSeen(setup={"parameters": match[2] + unit})
-
-
-def _loaded(text: str) -> Iterator[Event]:
-    if match := _LOADED.search(text):
-        yield MarkerSeen("loaded", clean(match[1]))
-
-
-def _diverged(text: str) -> Iterator[Event]:
-    if match := _DIVERGED.search(text):
-        yield MarkerSeen("error", clean(match[0]))
-
-
-def _time(text: str) -> Iterator[Event]:
-    if match := _TIME.search(text):
-        yield TrainingEnded(clean(match[1]))
-
-
-_PARSERS: dict[str, Callable[[str], Iterator[Event]]] = {
-    "Start training": _started,
-    "Not using distributed mode": _undistributed,
-    "number of ": _parameters,
-    "checkpoint from": _loaded,
-    ", stopping training": _diverged,
-    "Training time ": _time,
-}

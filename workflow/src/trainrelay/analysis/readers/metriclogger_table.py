@@ -10,14 +10,13 @@ from trainrelay.analysis.readers.events import (
     EpochsCounted,
     Event,
     LineSkipped,
-    MarkerSeen,
     ProcessStarted,
     RowSeen,
     SetupSeen,
 )
 from trainrelay.analysis.readers.starts import Introduction, TrainedStart
 from trainrelay.analysis.readers.summaries import SummaryNumber
-from trainrelay.records import Phase
+from trainrelay.records import Marker, Phase
 
 Placed = tuple[int, Event]  # an event and its record in the file
 
@@ -95,7 +94,7 @@ def _begun(trained: TrainedStart, again: bool, shift: int) -> Iterator[Placed]:
     finished = (seen.epoch or 0) + shift - 1
     if finished > 0 and (trained.start is not None or again):
         text = f"training continues with Epoch: [{seen.epoch}]"
-        yield trained.at, MarkerSeen("resumed", text, finished, finished * seen.length)
+        yield trained.at, Marker("resumed", text, epoch=finished, iteration=finished * seen.length)
 
 
 def _part(trained: TrainedStart, shift: int) -> _Part:

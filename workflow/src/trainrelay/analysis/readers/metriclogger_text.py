@@ -13,10 +13,11 @@ from collections.abc import Iterator
 
 from trainrelay.analysis.readers import metriclogger_markers, summaries
 from trainrelay.analysis.readers.epoch_count import EpochCount
-from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, SetupSeen
+from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen
 from trainrelay.analysis.readers.metriclogger_lines import Averages, LineReader, ProgressLine, is_ours
 from trainrelay.analysis.readers.metriclogger_table import in_order
 from trainrelay.analysis.readers.starts import StartFinder
+from trainrelay.records import Marker
 
 
 class MetricLoggerText:
@@ -89,20 +90,16 @@ class _File:
             match event:
                 case ProcessStarted(rank=rank):
                     self._starts.started(self._at, "arguments" if rank is None else rank)
-                case MarkerSeen(kind="started"):
+                case Marker(kind="started"):
                     self._starts.started(self._at, "started", event)
-                case MarkerSeen(kind="loaded"):
-                    self._loaded(event)
+                case Marker(kind="loaded"):
+                    if self._starts.open:  # what is loaded after training, to be evaluated, begins none
+                        self._starts.started(self._at, "loaded", event)
                 case _:
                     self._note(event)
 
-    def _loaded(self, marker: MarkerSeen) -> None:
-        """What is loaded after training, to be evaluated, begins no training."""
-        if self._starts.open:
-            self._starts.started(self._at, "loaded", marker)
-
     def _note(self, event: Event) -> None:
-        if isinstance(event, MarkerSeen) and event.kind == "error":
+        if isinstance(event, Marker) and event.kind == "error":
             self._starts.failed()
         if isinstance(event, SetupSeen):
             self._count.arguments(event.config, event.max_epochs)

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, RowSeen
+from trainrelay.analysis.readers.events import Event, ProcessStarted, RowSeen
+from trainrelay.records import Marker
 
 SOON_S = 10.0
 
@@ -32,10 +33,10 @@ class Copies:
                     copied = self._copied_row(event)
                 case ProcessStarted():
                     copied = self._copied(("process", ""), record)
-                case MarkerSeen(kind="error"):
+                case Marker(kind="error"):
                     copied = False
                     self._said_s.clear()
-                case MarkerSeen():
+                case Marker():
                     copied = self._copied((event.kind, event.text), record)
                 case _:
                     copied = False

@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from trainrelay.analysis.readers import environment, trainer_config
 from trainrelay.analysis.readers.clean import clean
-from trainrelay.analysis.readers.events import Event, MarkerSeen, ProcessStarted, SetupSeen
-from trainrelay.analysis.readers.tracebacks import Tracebacks
+from trainrelay.analysis.readers.console import Phrase, Tracebacks, phrase_events
+from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen
+from trainrelay.records import Marker
 
-BLOCK_LINE_LIMIT = 50_000
+BLOCK_LINE_LIMIT = 50_000  # more than any config has
 
-_SAVED = re.compile(r"Saving checkpoint at (\d{1,12}) (epochs|iterations)")
-_RESUMED = re.compile(r"resumed (?:from )?epoch:? (\d{1,9}), iter (\d{1,12})")
-_STARTED = re.compile(r"Start running, host: (.*?), work_dir: (.*)")
-_LOADED = re.compile(r"load checkpoint from (?:[\w.-]+ path: )?(\S.*)")
-_LENGTH = re.compile(r"workflow: .*, max: (\d{1,12}) (epochs|iters)")
 _MISMATCH = "The model and loaded state dict do not match exactly"
+_PHRASES = (
+    Phrase(
+        "Saving checkpoint at ",
+        r"Saving checkpoint at (\d{1,12}) epochs",
+        lambda match: [Marker("saved", clean(match[0]), epoch=int(match[1]))],
+    ),
+    Phrase(
+        "Saving checkpoint at ",
+        r"Saving checkpoint at (\d{1,12}) iterations",
+        lambda match: [Marker("saved", clean(match[0]), iteration=int(match[1]))],
+    ),
+    Phrase(
+        "resumed ",
+        r"resumed (?:from )?epoch:? (\d{1,9}), iter (\d{1,12})",
+        lambda match: [Marker("resumed", clean(match[0]), epoch=int(match[1]), iteration=int(match[2]))],
+    ),
+    Phrase(
+        "Start running, host: ",
+        r"Start running, host: (.*?), work_dir: (.*)",
+        lambda match: [
+            Marker("started", clean(match[0])),
+            SetupSeen(setup={"host": clean(match[1]), "work_dir": clean(match[2])}),
+        ],
+    ),
+    Phrase(
+        "load checkpoint from ",
+        r"load checkpoint from (?:[\w.-]+ path: )?(\S.*)",
+        lambda match: [Marker("loaded", clean(match[1]))],
+    ),
+    Phrase(
+        "workflow: ",
+        r"workflow: .*, max: (\d{1,12}) epochs",
+        lambda match: [SetupSeen(max_epochs=int(match[1]))],
+    ),
+    Phrase(
+        "workflow: ",
+        r"workflow: .*, max: (\d{1,12}) iters",
+        lambda match: [SetupSeen(max_iters=int(match[1]))],
+    ),
+    Phrase(" - Environment info:", " - Environment info:", lambda _: [ProcessStarted()]),
+)
 
 
 class MmcvMarkers:
@@ -35,9 +71,7 @@ class MmcvMarkers:
         if not stamped and self._close is not None and len(self._block) < BLOCK_LINE_LIMIT:
             self._block.append(text)
         yield from self._tracebacks.line(text)
-        for words, parse in _PARSERS.items():
-            if words in text:
-                yield from parse(text)
+        yield from phrase_events(text, _PHRASES)
         self._open(text, stamped)
 
     def ended(self) -> Iterator[Event]:
@@ -56,49 +90,6 @@ class MmcvMarkers:
             self._close, self._block = _environment, []
 
 
-def _saved(text: str) -> Iterator[Event]:
-    if match := _SAVED.search(text):
-        count = int(match[1])
-        epoch, iteration = (count, None) if match[2] == "epochs" else (None, count)
-        yield MarkerSeen("saved", clean(match[0]), epoch, iteration)
-
-
-def _resumed(text: str) -> Iterator[Event]:
-    if match := _RESUMED.search(text):
-        yield MarkerSeen("resumed", clean(match[0]), int(match[1]), int(match[2]))
-
-
-def _started(text: str) -> Iterator[Event]:
-    if match := _STARTED.search(text):
-        yield MarkerSeen("started", clean(match[0]))
-        yield SetupSeen(setup={"host": clean(match[1]), "work_dir": clean(match[2])})
-
-
-def _loaded(text: str) -> Iterator[Event]:
-    if match := _LOADED.search(text):
-        yield MarkerSeen("loaded", clean(match[1]))
-
-
-def _length(text: str) -> Iterator[Event]:
-    if match := _LENGTH.search(text):
-        count = int(match[1])
-        yield SetupSeen(max_epochs=count) if match[2] == "epochs" else SetupSeen(max_iters=count)
-
-
-def _introduced(_: str) -> Iterator[Event]:
-    yield ProcessStarted()
-
-
-_PARSERS: dict[str, Callable[[str], Iterator[Event]]] = {
-    "Saving checkpoint at ": _saved,
-    "resumed ": _resumed,
-    "Start running, host: ": _started,
-    "load checkpoint from ": _loaded,
-    "workflow: ": _length,
-    " - Environment info:": _introduced,
-}
-
-
 def _config(block: list[str]) -> Iterator[Event]:
     yield SetupSeen(config=trainer_config.parse(block))
 
@@ -113,7 +104,7 @@ def _mismatch(block: list[str]) -> Iterator[Event]:
     unexpected = _listed(block, "unexpected key in source state_dict: ")
     sizes = sum(line.startswith("size mismatch for ") for line in block)
     counts = f"{missing} missing, {unexpected} unexpected, {sizes} of another size"
-    yield MarkerSeen("mismatch", f"{_MISMATCH}: {counts}")
+    yield Marker("mismatch", f"{_MISMATCH}: {counts}")
 
 
 def _listed(block: list[str], words: str) -> int:

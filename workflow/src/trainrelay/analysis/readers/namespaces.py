@@ -8,8 +8,8 @@ from typing import Any
 from trainrelay.analysis.readers import trainer_config
 
 OPENING = "Namespace("
-CHARACTER_LIMIT = 200_000
-LINE_LIMIT = 2_000
+CHARACTER_LIMIT = 200_000  # of a line; a real Namespace has some thousand
+LINE_LIMIT = 2_000  # of one that is never closed
 
 _PIECE = re.compile(r"""'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[()\[\]{},]|[^'"()\[\]{},]+""", re.DOTALL)
 

@@ -20,7 +20,7 @@ from trainrelay.records import Log
 
 # A further format is one more module and one more entry here.
 FORMATS: tuple[Format, ...] = (MmcvText(), MmcvJson(), MetricLoggerText(), MetricLoggerJson())
-CLAIMS = 3  # lines that settle it
+CLAIMS = 3  # lines that settle it: fewer may be a quotation
 _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
 READS = ", ".join(form.title for form in FORMATS)
 

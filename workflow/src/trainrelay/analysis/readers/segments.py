@@ -9,7 +9,6 @@ from trainrelay.analysis.readers.events import (
     EpochsCounted,
     Event,
     LineSkipped,
-    MarkerSeen,
     ProcessStarted,
     RowSeen,
     SetupSeen,
@@ -75,7 +74,7 @@ class Collector:
         match event:
             case RowSeen():
                 self._add_row(event)
-            case MarkerSeen():
+            case Marker():
                 self._add_marker(event)
             case SetupSeen():
                 self._add_facts(event)
@@ -125,7 +124,7 @@ class Collector:
         if row.key is not None:
             self._first_of[row.key] = self.segments[-1]
 
-    def _add_marker(self, seen: MarkerSeen) -> None:
+    def _add_marker(self, seen: Marker) -> None:
         current = self.segments[-1]
         begins = seen.kind in ("started", "resumed", "loaded")
         if begins and (current.rows or (seen.kind != "loaded" and seen.kind in current.said)):
@@ -151,19 +150,19 @@ class Collector:
         if 1 in self._counted and 0 not in self._counted:
             self.setup["epochs count from"] = "1"
             for segment in self.segments:
-                _count_from_one(segment)
+                if segment.guessed:
+                    _count_from_one(segment)
         kept = [segment for segment in self.segments if segment.rows or segment.markers or segment.time]
         if time := total_time([segment.time for segment in kept]):
             self.setup["training time"] = time
         return [segment for segment in kept if segment.rows or segment.markers]
 
 
-def _placed(seen: MarkerSeen, segment: Segment) -> Marker:
-    """The marker; errors and mismatches get the place of the row before them."""
-    epoch, iteration = seen.epoch, seen.iteration
-    if seen.kind in ("error", "mismatch") and segment.at != (0, 0):
-        epoch, iteration = segment.at
-    return Marker(seen.kind, seen.text, 0, epoch, iteration)
+def _placed(seen: Marker, segment: Segment) -> Marker:
+    """Errors and mismatches get the place of the row before them."""
+    if seen.kind not in ("error", "mismatch") or segment.at == (0, 0):
+        return seen
+    return replace(seen, epoch=segment.at[0], iteration=segment.at[1])
 
 
 def _merge_markers(copy: Segment, original: Segment) -> None:
@@ -174,19 +173,14 @@ def _merge_markers(copy: Segment, original: Segment) -> None:
 
 def _count_from_one(segment: Segment) -> None:
     """Another file of the same trainer proves that its epochs count from 1, which this one does not."""
-    if not segment.guessed:
-        return
-    lengths = (row.iters_per_epoch for row in segment.rows if row.iters_per_epoch)
-    length = next(lengths, 0)
+    length = next((row.iters_per_epoch for row in segment.rows if row.iters_per_epoch), 0)
     segment.rows = [replace(row, epoch=row.epoch - 1) for row in segment.rows]
-    moved = (_one_earlier(marker, length) for marker in segment.markers)
+    moved = [replace(marker, epoch=marker.epoch and marker.epoch - 1) for marker in segment.markers]
     # What continued with the first epoch was no resume.
-    segment.markers = [marker for marker in moved if marker.kind != "resumed" or marker.epoch]
-
-
-def _one_earlier(marker: Marker, length: int) -> Marker:
-    epoch = marker.epoch - 1 if marker.epoch else marker.epoch
-    resumed = marker.kind == "resumed" and marker.iteration is not None
-    return replace(
-        marker, epoch=epoch, iteration=(marker.iteration or 0) - length if resumed else marker.iteration
-    )
+    segment.markers = [
+        replace(marker, iteration=marker.iteration and marker.iteration - length)
+        if marker.kind == "resumed"
+        else marker
+        for marker in moved
+        if marker.kind != "resumed" or marker.epoch
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrelay.errors import LogError
 
-PROBE_BYTES = 65536
+PROBE_BYTES = 65536  # in which a binary file shows a byte that no text has
 # A longer line is cut, so that a file without line ends cannot fill the memory. The longest real one
 # is the first line of a JSON log (32 kB).
 LINE_LIMIT = 1 << 20
@@ -22,7 +22,10 @@ _TAR = slice(257, 262)  # where its files are text, only this tells an archive f
 def check(path: Path, reads: str) -> None:
     """Refuses what cannot be a text log. Raises LogError; `reads` names the formats."""
     try:
-        with _regular(path, reads).open("rb") as file:
+        if not path.is_file():
+            other = " is a folder, not a log" if path.is_dir() else " is not a regular file"
+            raise LogError(f"{path}{other if path.exists() else ': not found'}; {how(reads)}")
+        with path.open("rb") as file:
             head = file.read(PROBE_BYTES)
     except OSError as error:
         raise LogError(f"{path} cannot be read ({error.strerror}); {how(reads)}") from error
@@ -52,13 +55,3 @@ def how(reads: str) -> str:
 def _is_binary(head: bytes) -> bool:
     """Whether a file that holds NUL bytes holds others, too, that no trainer prints."""
     return head.startswith(_UTF_16) or head[_TAR] == b"ustar" or bool(head.translate(None, _TEXT))
-
-
-def _regular(path: Path, reads: str) -> Path:
-    if not path.exists():
-        raise LogError(f"{path}: not found; {how(reads)}")
-    if path.is_dir():
-        raise LogError(f"{path} is a folder, not a log; {how(reads)}")
-    if not path.is_file():
-        raise LogError(f"{path} is not a regular file; {how(reads)}")
-    return path

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trainrelay.analysis.readers.events import MarkerSeen
 from trainrelay.analysis.readers.metriclogger_lines import CLOCKS, Averages, ProgressLine
+from trainrelay.records import Marker
 
 RARE = 20  # a kind of line of which the usual one has more than this many times as many lines
 Block = tuple[int, Literal["epoch", "val"], int]  # epoch, and the number of the evaluation after it
@@ -32,14 +32,14 @@ class Introduction:
     Another one that does so after an error is another rank of the same start, unless its words prove a later
     one: a rank says again which it is; or, where no rank says so, more of them begin than there are.
 
-    `ranks`: those that said which they are; `said`: how often each of its words came, of a rank its number,
-    since the newest error; `failed`: the same before it.
+    `ranks`: those that said which they are; `said`: how often each of its words came, of a rank its number;
+    `failed`: the same before the newest error.
     """
 
     at: int
     world_size: int = 1
     ranks: set[int] = field(default_factory=set)
-    markers: dict[str, MarkerSeen] = field(default_factory=dict)
+    markers: dict[str, Marker] = field(default_factory=dict)
     said: Counter[int | str] = field(default_factory=Counter)
     failed: Counter[int | str] = field(default_factory=Counter)
 
@@ -137,7 +137,7 @@ class StartFinder:
         """Whether what is loaded now is loaded to be trained."""
         return self._start is not None or not self._trained
 
-    def started(self, at: int, words: int | str, marker: MarkerSeen | None = None) -> None:
+    def started(self, at: int, words: int | str, marker: Marker | None = None) -> None:
         """A process introduced itself, in one line or more; `words` are a rank or what kind of line it is."""
         if self._start is None or self._start.repeated_by(words):
             self._leave()
@@ -157,8 +157,7 @@ class StartFinder:
         """An error was printed."""
         self._failed = True
         if self._start is not None:
-            self._start.failed.update(self._start.said)
-            self._start.said.clear()
+            self._start.failed = self._start.said.copy()
 
     def progress(self, at: int, seen: ProgressLine) -> None:
         """A line of training or evaluation; evaluations before any training are left out."""
@@ -197,9 +196,9 @@ class StartFinder:
         self._leave()
         if not self._buffered:
             return self._trained, self._untrained
-        groups = self._trained[:1]
-        for trained in self._trained[1:]:
-            if trained.start is None:
+        groups: list[TrainedStart] = []
+        for trained in self._trained:
+            if groups and trained.start is None:
                 groups[-1].take(trained)
             else:
                 groups.append(trained)

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from trainrelay.analysis.readers.clean import metric_name
+from trainrelay.analysis.readers.clean import metric_name, number
 
-LINE_LIMIT = 2_000
-BLOCK_LINE_LIMIT = 200
+LINE_LIMIT = 2_000  # characters; a longer line is no summary for people
+BLOCK_LINE_LIMIT = 200  # lines under one head: a line per term is far less
 
 _HEAD = re.compile(r"\bEpoch:? \[?(\d{1,9})(?:/\d{1,9})?\]?( Summary)?\s{0,9}[:,|-]?\s")
 _PAIR = re.compile(
@@ -83,7 +83,7 @@ class SummaryReader:
         for pair in _PAIR.finditer(_ASIDE.sub("", text)):
             phase, name = _named(pair[1])
             self._phase = phase or self._phase
-            value = _number(pair[2])
+            value = number(pair[2])
             if name and value is not None:
                 yield SummaryNumber(self._number, self._phase, metric_name(name), value)
 
@@ -98,10 +98,3 @@ def _named(text: str) -> tuple[Literal["train", "val"] | None, str]:
 def _names_a_phase(text: str) -> bool:
     first = _PAIR.match(text.lstrip())
     return first is not None and _named(first[1])[0] is not None
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w* = ")
-_DEPTH_LIMIT = 40
+_DEPTH_LIMIT = 40  # of brackets, more than any config nests
 _TRIM_LIMIT = 40  # lines of other processes that may trail a statement in a console log
 
 
@@ -20,9 +20,8 @@ def parse(lines: list[str]) -> dict[str, Any]:
     """`optimizer = dict(lr=0.1)` -> {"optimizer.lr": 0.1}; what is no literal is left out."""
     flat: dict[str, Any] = {}
     for statement in _statements(lines):
-        node = _parsed(statement)
-        if node is not None:
-            flat.update(_flattened(*node))
+        for name, value in _mapping(_parsed(statement), 0).items():
+            flat.update(_flat(name, value))
     return flat
 
 
@@ -39,22 +38,16 @@ def _statements(lines: list[str]) -> Iterator[list[str]]:
         yield current
 
 
-def _parsed(lines: list[str]) -> tuple[str, ast.expr] | None:
+def _parsed(lines: list[str]) -> list[tuple[ast.expr, ast.expr]]:
+    """The name and the value of an assignment; nothing of all else."""
     for end in range(len(lines), max(0, len(lines) - _TRIM_LIMIT), -1):
         try:
             body = ast.parse("\n".join(lines[:end])).body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         if len(body) == 1 and isinstance(body[0], ast.Assign) and isinstance(body[0].targets[0], ast.Name):
-            return body[0].targets[0].id, body[0].value
-    return None
-
-
-def _flattened(name: str, node: ast.expr) -> dict[str, Any]:
-    try:
-        return dict(_flat(name, _literal(node, 0)))
-    except _NotLiteral:
-        return {}
+            return [(ast.Constant(body[0].targets[0].id), body[0].value)]
+    return []
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

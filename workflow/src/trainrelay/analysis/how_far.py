@@ -6,7 +6,7 @@ from trainrelay.analysis.case import Case
 from trainrelay.records import Progress, Row
 
 
-def reached(case: Case) -> Progress:
+def how_far(case: Case) -> Progress:
     """The last training row, or the mean of a later epoch, else what was validated or saved last."""
     length, epochs = case.log.iters_per_epoch, case.epochs
     if not case.train:

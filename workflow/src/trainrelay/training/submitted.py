@@ -1,0 +1,88 @@
+"""What one call of Snakemake submits, for its jobs whenever they start: its config, what each stage trains.
+
+A file named by its content, whose digest is in the environment of every job. It is never removed: a job may
+wait in a queue for longer than anything here lives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainrelay.config import SNAPSHOTS, Config
+from trainrelay.errors import Refusal
+from trainrelay.records import RULES, Record
+from trainrelay.system.files import write_bytes
+from trainrelay.system.hints import TYPED_VARIABLE
+from trainrelay.training.context import StageContext
+from trainrelay.training.signature import UNREADABLE, Difference, comparable, differences, ingredients
+
+SUBMITTED_VARIABLE = "TRAINRELAY_SUBMITTED"
+
+
+class Submitted(Record):
+    """`ingredients`: by RUN/STAGE, as counted by `rules`; `typed`: the config as you named it."""
+
+    rules: int
+    typed: str | None
+    config: dict[str, Any]
+    ingredients: dict[str, dict[str, str]]
+
+
+def submit(config: Config, parts: Mapping[str, Mapping[str, str]]) -> None:
+    """Makes this what the jobs that start from this process train."""
+    named = {"rules": RULES, "typed": os.environ.get(TYPED_VARIABLE)}
+    plain = config.model_dump(mode="json", by_alias=True)
+    # In the order of the config: options are passed in it.
+    data = json.dumps({**named, "config": plain, "ingredients": parts}, default=dict).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    if _content(digest) is None:
+        _path(digest).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(_path(digest), data)
+    os.environ[SUBMITTED_VARIABLE] = digest
+
+
+def of_this_job() -> Submitted | None:
+    """What this process was submitted for; None for a command that you typed.
+
+    Refusal if the file is not what was submitted.
+    """
+    if not (digest := os.environ.get(SUBMITTED_VARIABLE)):
+        return None
+    try:
+        found = Submitted.model_validate(json.loads(_content(digest) or b""))
+    except ValueError:
+        raise Refusal(
+            f"{_path(digest)}, which says what this job was submitted for, is missing or damaged, so nothing"
+            " is started; run: snakemake"
+        ) from None
+    if found.typed is not None:
+        os.environ.setdefault(TYPED_VARIABLE, found.typed)
+    return found
+
+
+def changed_since(at: StageContext) -> list[Difference]:
+    """Where what a stage would train now is not what was submitted."""
+    if (found := of_this_job()) is None or (before := found.ingredients.get(at.name)) is None:
+        return []
+    now = ingredients(at, found.rules)
+    changes = differences(comparable(before, before), comparable(now, before))
+    # A trainer config that can be read no more says nothing of the rest.
+    return [one for one in changes if one.key == UNREADABLE] or changes
+
+
+def _path(digest: str) -> Path:
+    return SNAPSHOTS / f"submitted-{digest}.json"
+
+
+def _content(digest: str) -> bytes | None:
+    """None if the file is absent or damaged."""
+    try:
+        data = _path(digest).read_bytes()
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == digest else None
