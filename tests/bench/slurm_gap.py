@@ -2,8 +2,8 @@
 
 `make bench-slurm` runs chains of stages on the same eight GPUs, in turns by our executor with profiles/slurm,
 by Snakemake's official Slurm executor, by sbatch alone, and by ours with a real small trainer. How long each
-stage works is drawn from a seed, the same for each way: stages of one length would favour whoever looks at the
-right moment. The stages stamp their own begin and end. `--write` puts the figures into docs/BENCHMARKS.md.
+stage works is drawn from a seed, the same for each way: stages of one length would favour whoever looks at
+the right moment. The stages stamp their own begin and end. `--write` puts the figures into docs/BENCHMARKS.md.
 Exits 1 where a target is missed, 2 where it cannot be measured here.
 """
 
@@ -230,12 +230,12 @@ def section(measured: dict[Way, list[Measured]], law: Law, seed: int, load: tupl
             *(_row(way, runs) for way, runs in measured.items()),
             "",
             f"The benchmark fails if the median of {OURS.name} is above {MOST_MEDIAN_S} s, that with the"
-            f" trainer above {MOST_TRAINER_MEDIAN_S} s, or one gap of theirs above {MOST_S:.0f} s. These gaps do not"
-            " depend on a training's length.",
+            f" trainer above {MOST_TRAINER_MEDIAN_S} s, or one gap of theirs above {MOST_S:.0f} s. These gaps"
+            " do not depend on a training's length.",
             "",
             f"The official executor's do: by its source it adds {law.step_s:.0f} s to its pause at each look"
-            f" that finds no end, up to {law.most_s:.0f} s. With its own first look, {FIRST_LOOK_S:.0f} s after"
-            f" the submission, a training of {hours:.0f} hours ends in a pause of {pause_s:.0f} s, so it is"
+            f" that finds no end, up to {law.most_s:.0f} s. With its own first look, {FIRST_LOOK_S:.0f} s"
+            f" after the submission, a training of {hours:.0f} hours ends in a pause of {pause_s:.0f} s, so it is"
             f" expected to be noticed {pause_s / 2:.0f} s after its end.",
             "",
             "Where the seconds go without a trainer:",

@@ -136,4 +136,4 @@ def follow_to_end(
             return True
         if stopping() or monitor.must_end:
             return False
-        time.sleep(POLL_S)
+        launcher.pause(POLL_S)
