@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from snakemake_executor_plugin_submitit.identity import (
     JobIdentity,
     digest_of,
-    live_job,
+    jobs_of_other_folders,
+    live_jobs,
     new_token,
     read_comment,
     slug,
@@ -16,7 +19,7 @@ MINE = digest_of("/data/run", ["train"], ["a.json", "b.json"])
 
 
 def row(job_id: str, state: str, digest: str = MINE) -> QueueRow:
-    return QueueRow(job_id, state, "None", "", JobIdentity(digest, new_token()).comment)
+    return QueueRow(job_id, state, "None", "", JobIdentity(digest, new_token(digest)).comment, "", "")
 
 
 def test_the_same_work_has_the_same_digest_in_every_controller() -> None:
@@ -33,7 +36,7 @@ def test_the_same_work_has_the_same_digest_in_every_controller() -> None:
 
 def test_a_comment_is_read_back_and_a_foreign_one_is_not() -> None:
     """Also behind the blanks of a column."""
-    identity = JobIdentity(MINE, new_token())
+    identity = JobIdentity(MINE, new_token(MINE))
     assert read_comment(f" {identity.comment} ") == identity
     for foreign in (
         "",
@@ -49,17 +52,27 @@ def test_the_live_job_with_the_same_digest_is_found() -> None:
     """A running one before a waiting one, the oldest of several; ended and other ones never."""
     rows = [
         row("3", "COMPLETED"), row("4", "RUNNING", "0" * 32), row("5", "PENDING"), row("10", "RUNNING"),
-        row("9", "RUNNING"), QueueRow("2", "RUNNING", "None", "", "(null)"),
+        row("9", "RUNNING"), QueueRow("2", "RUNNING", "None", "", "(null)", "/dev/null", "(null)"),
     ]  # fmt: skip
-    found = live_job(MINE, rows)
-    assert found is not None
-    assert found[0].job_id == "9"
-    assert live_job(MINE, rows[:2]) is None
+    assert [found.job_id for found, _ in live_jobs(MINE, rows)] == ["9", "10", "5"]
+    assert live_jobs(MINE, rows[:2]) == []
+
+
+@pytest.mark.parametrize("comment", ["(null)", "site:checked", JobIdentity("0" * 32, "x").comment])
+def test_a_job_whose_comment_a_site_rewrote_is_known_by_its_files(comment: str) -> None:
+    """By its output or its script alone, wherever the folder is; never by those of other work."""
+    token = new_token(MINE)
+    output, script = f"/a |b/train/{token}/%j_0_log.out", f"/a |b/train/{token}/.submission_file_0.sh"
+    for paths in ((output, script), (output, "/tmp/site.sh"), ("/dev/null", script)):
+        found = live_jobs(MINE, [QueueRow("7", "RUNNING", "None", "", comment, *paths)])
+        assert [identity for _, identity in found] == [JobIdentity(MINE, token)]
+    other = f"/a/train/{new_token('1' * 32)}/{token}.out"
+    assert live_jobs(MINE, [QueueRow("7", "RUNNING", "None", "", comment, other, other)]) == []
 
 
 def test_two_submissions_never_share_a_folder() -> None:
     """A result file of an earlier job, or of a cluster that counts from 1 again, is never mistaken."""
-    assert len({new_token() for _ in range(100)}) == 100
+    assert len({new_token(MINE) for _ in range(100)}) == 100
 
 
 def test_a_name_is_safe_as_a_folder() -> None:
@@ -67,3 +80,28 @@ def test_a_name_is_safe_as_a_folder() -> None:
     assert slug("train[run=../../x y%j]") == "train_run=.._.._x_y_j_"
     assert slug("..") == "job"
     assert len(slug("x" * 300)) == 80
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        ("/old/.snakemake/submitit/first/TOKEN/7_0_log.out", [("7", "/old")]),
+        ("/new/.snakemake/submitit/first/TOKEN/7_0_log.out", []),
+        ("/old/.snakemake/submitit/first/other/7_0_log.out", []),
+        ("/old/logs/first/TOKEN/7_0_log.out", []),
+        ("/dev/null", []),
+        ("", []),
+    ],
+)
+def test_a_job_of_another_working_folder_is_known_by_its_output(
+    output: str, found: list[tuple[str, str]]
+) -> None:
+    """Its token tells the same work in the folder that the rest of the path names."""
+
+    def digest_in(workdir: str) -> str:
+        return digest_of(workdir, ["first"], ["first.out"])
+
+    path = output.replace("TOKEN", new_token(digest_in("/old")))
+    rows = [QueueRow("7", state, "None", "", "(null)", path, "(null)") for state in ("RUNNING", "COMPLETED")]
+    assert list(jobs_of_other_folders(digest_in, "/new", "/new/.snakemake/submitit", rows)) == found
+    assert list(jobs_of_other_folders(digest_in, "/new", "/scratch/submitit", rows)) == []

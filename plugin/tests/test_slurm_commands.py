@@ -9,7 +9,7 @@ import pytest
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.environment import OwnRun, own_defaults, own_run, scrubbed
-from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
 
 ALLOCATION = {
     "SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_MEM_PER_NODE": "2000", "SBATCH_PARTITION": "cpu",
@@ -24,13 +24,16 @@ def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) 
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-def test_squeue_rows_are_read_whatever_a_comment_holds() -> None:
+def line(*columns: str) -> str:
+    return "".join(f"{column}\x1f" for column in columns)
+
+
+def test_squeue_rows_are_read_whatever_a_comment_or_a_path_holds() -> None:
     """Lines that are no rows are left out."""
-    text = "12|RUNNING|None|node1|a|b c\n13|PENDING|Resources||(null)\nslurm_load_jobs: noise\n|||\n"
-    rows = slurm.parse_queue(text)
-    assert rows["12"] == slurm.QueueRow("12", "RUNNING", "None", "node1", "a|b c")
-    assert rows["13"].state == "PENDING"
-    assert len(rows) == 2
+    hostile = ("12", "RUNNING", "None", "node1", "a|b c", "/x |\u2028 ü/%j.out", "/x |'\"/s.sh")
+    waiting = ("13", "PENDING", "Resources", "", "(null)", " /x", "(null)")
+    rows = slurm.parse_queue("\n".join([line(*hostile), line(*waiting), "slurm_load_jobs: noise", "|||", ""]))
+    assert rows == {"12": slurm.QueueRow(*hostile), "13": slurm.QueueRow(*waiting)}
 
 
 def test_a_cancelled_job_is_cancelled_by_whomever() -> None:
@@ -44,13 +47,13 @@ def test_a_cancelled_job_is_cancelled_by_whomever() -> None:
 def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQUEUE_PARTITION would; SLURM_CONF must stay, and what a step of the job around needs."""
     of_tools = "SBATCH_|SALLOC_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|SINFO_|SCONTROL_|SLURM_TIME"
-    script = f'echo "1|RUNNING|$(env | grep -cE "^({of_tools})")|$SLURM_JOB_ID|$SLURM_CONF"'
-    fake(tmp_path, monkeypatch, "squeue", script)
+    row = line("1", "RUNNING", f'$(env | grep -cE "^({of_tools})")', "$SLURM_JOB_ID", "$SLURM_CONF", "", "")
+    fake(tmp_path, monkeypatch, "squeue", f'echo "{row}"')
     for prefix in of_tools.removesuffix("|SLURM_TIME").split("|"):
         monkeypatch.setenv(f"{prefix}PARTITION", "cpu")
     for name, value in {"SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "conf", "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
-    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf")
+    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "")
 
 
 def test_all_that_a_command_prints_is_the_answer_where_it_is_asked_for(
@@ -107,6 +110,48 @@ def test_a_refusal_is_told_from_silence(said: str, kind: type[Exception]) -> Non
     assert type(error) is kind
     assert "\n" not in str(error)
     assert "error:" not in str(error)
+
+
+POLICY = (
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's"
+    " size and/or time limits)"
+)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        *("AssocMaxSubmitJobLimit", "AssocGrpSubmitJobsLimit", "QOSMaxSubmitJobPerUserLimit"),
+        *("QOSGrpSubmitJobsLimit", "MaxSubmitJobsPerAccount"),
+    ],
+)
+def test_a_limit_on_jobs_passes(limit: str) -> None:
+    """Slurm's names of all five, in the line before the one that would be a refusal."""
+    error = slurm.failure("sbatch", f"sbatch: error: {limit}\n{POLICY}\n")
+    assert type(error) is LimitError
+    assert str(error) == f"Slurm takes no more jobs for now ({limit})"
+
+
+@pytest.mark.parametrize("limit", ["QOSMaxWallDurationPerJobLimit", "QOSMaxGRESPerJob", ""])
+def test_a_limit_on_size_or_time_never_passes(limit: str) -> None:
+    """The policy's own line names every kind of limit and tells none."""
+    assert type(slurm.failure("sbatch", f"sbatch: error: {limit}\n{POLICY}\n")) is RefusedError
+
+
+def test_the_time_that_slurm_takes_for_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As slurmctld shows it; Slurm's default where that may not be seen; asked again if nobody answers."""
+    slurm.message_timeout_s.cache_clear()
+    fake(tmp_path, monkeypatch, "scontrol", "echo 'slurm_load_ctl_conf error: Socket timed out' >&2; exit 1")
+    with pytest.raises(UnreachableError):
+        slurm.message_timeout_s()
+    fake(
+        tmp_path, monkeypatch, "scontrol", "echo 'MaxArraySize = 1'; echo 'MessageTimeout          = 60 sec'"
+    )
+    assert slurm.message_timeout_s() == 60
+    slurm.message_timeout_s.cache_clear()
+    fake(tmp_path, monkeypatch, "scontrol", "echo 'Access/permission denied' >&2; exit 1")
+    assert slurm.message_timeout_s() == 10
+    slurm.message_timeout_s.cache_clear()
 
 
 def test_a_command_that_is_missing_or_fails_says_nothing_about_jobs(

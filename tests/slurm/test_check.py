@@ -107,3 +107,18 @@ def test_the_plan_says_when_each_stage_could_start(clean_rig: Rig, project: Proj
     assert (
         "when     Slurm refuses the request: Invalid account" in project.trainrelay("plan", "--when").stdout
     )
+
+
+def test_what_sbatch_takes_and_never_starts_is_told_beforehand(clean_rig: Rig, project: Project) -> None:
+    """A time above the partition's limit: `sbatch --test-only` names a start, the job would wait for good."""
+    asks(project)
+    clean_rig.scontrol("update", "PartitionName=gpu", "MaxTime=10")
+    try:
+        checked = "\n".join(lines(project, 2))
+        planned = project.trainrelay("plan", "--when").stdout
+    finally:
+        clean_rig.scontrol("update", "PartitionName=gpu", "MaxTime=INFINITE")
+    limit = "partition gpu allows 10 min, runtime_min asks for 15; set runtime_min: 10"
+    assert f"fix   driving/stage1: {limit}" in checked
+    assert planned.count(f"  when     never: {limit}") == 2
+    assert "--profile slurm-chain would ask for 30 min in one job" in planned

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,29 @@ def test_a_cancelled_controller_ends_its_training_and_the_next_one_goes_on(
     second = submitted(project, *STAGE1)
     assert ended(clean_rig, project, second) == "COMPLETED", said(project, second)
     assert project.attempts() == {"stage1": 2}
+
+
+def another_run(data: dict[str, Any]) -> None:
+    """It asks for a partition that is closed."""
+    run = data["runs"]["waits"] = deepcopy(data["runs"]["driving"])
+    run["stages"] = {"stage1": run["stages"]["stage1"]}
+    run["stages"]["stage1"]["resources"]["partition"] = "nograce"
+    del run["stages"]["stage1"]["promotion"]
+
+
+def test_a_cancelled_controller_ends_jobs_that_wait_too(clean_rig: Rig, project: Project) -> None:
+    """Slurm lets it live for KillWait: what waits is cancelled and what runs is warned at once."""
+    project.configure(another_run)
+    clean_rig.scontrol("update", "PartitionName=nograce", "State=DOWN")
+    try:
+        controller = submitted(project, *STAGE1)
+        first_epoch(project)
+        wait_for(lambda: len(live(clean_rig)) == 3, "the job that waits")
+        clean_rig.scancel(controller)
+        wait_for(lambda: not live(clean_rig), "the end of every job", 120)
+    finally:
+        clean_rig.scontrol("update", "PartitionName=nograce", "State=UP")
+    assert ranks_of(project) == []
+    attempt = json.loads((project.stage("stage1") / "attempts/001/attempt.json").read_text())
+    assert attempt["end"] == "interrupted"
+    assert "may not have ended" not in said(project, controller)

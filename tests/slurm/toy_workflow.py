@@ -73,6 +73,7 @@ class Toy:
     first: str = EIGHT
     second: str = EIGHT
     options: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)  # of the controllers, beside the rig's
     controllers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def write(self) -> Toy:
@@ -93,7 +94,7 @@ class Toy:
             controller = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=self.rig.environment(PYTHONPATH=path),
+                env=self.rig.environment(PYTHONPATH=path, **self.env),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

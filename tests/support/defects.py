@@ -759,6 +759,22 @@ DEFECTS = (
         "plugin/tests/test_identity.py::test_the_live_job_with_the_same_digest_is_found",
     ),
     Defect(
+        "rewritten-comment-hides-a-job",
+        "Where a site rewrites comments a relaunched controller submits a second job.",
+        f"{EXECUTOR}/identity.py",
+        "(row.output, row.script)",
+        "()",
+        "plugin/tests/test_identity.py::test_a_job_whose_comment_a_site_rewrote_is_known_by_its_files",
+    ),
+    Defect(
+        "found-job-has-nothing-to-run",
+        "A job whose submission was not answered is followed, and fails after a minute without its command.",
+        f"{EXECUTOR}/clusters.py",
+        "unnamed[0].rename(named)",
+        "pass",
+        "plugin/tests/test_submission_folder.py::test_a_job_gets_the_pickle_that_sbatch_left_unnamed",
+    ),
+    Defect(
         "a-person-may-not-try-again",
         "Attempts of earlier calls count, so a relaunch by a person gives up at once.",
         f"{LIBRARY}/supervise/past_attempts.py",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import shutil
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.environment import scrubbed
-from snakemake_executor_plugin_submitit.errors import RefusedError, RequestError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import (
+    RefusedError,
+    RequestError,
+    SubmititError,
+    UnreachableError,
+)
 from snakemake_executor_plugin_submitit.processes import kill_tree
 from snakemake_executor_plugin_submitit.resources import (
     Request,
@@ -29,12 +35,14 @@ from snakemake_executor_plugin_submitit.resources import (
     sbatch_options,
     submitit_parameters,
 )
+from snakemake_executor_plugin_submitit.results import read_result
 from snakemake_executor_plugin_submitit.settings import Settings
 from snakemake_executor_plugin_submitit.status import Answer
 
 if TYPE_CHECKING:
     import submitit
 
+_UNNAMED = re.compile(r"[0-9a-f]{32}")  # submitit names a pickle after its job once sbatch has answered
 _PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
 
 
@@ -60,6 +68,7 @@ class Snapshot:
     queue: Mapping[str, Answer] | None  # None: no answer
     accounting: Mapping[str, Answer] | None  # None: not asked, or no answer
     trouble: str = ""  # why there was no answer
+    rows: Mapping[str, slurm.QueueRow] | None = None  # every job of this user
 
     def queue_answer(self, job_id: str) -> Answer | None:
         """None if squeue gave no answer."""
@@ -74,7 +83,7 @@ class Cluster(Protocol):
     """What the executor needs of a cluster."""
 
     def submit(self, order: Submission) -> str:
-        """The job's id. SubmititError, of which UnreachableError means: try again later."""
+        """The job's id. SubmititError, of which LimitError and UnreachableError mean: try again later."""
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
         """One question for all of them."""
@@ -116,6 +125,25 @@ def log_file(folder: Path, job_id: str) -> Path:
     return Path(_paths(folder, job_id).stdout)
 
 
+def can_be_followed(folder: Path, row: slurm.QueueRow) -> bool:
+    """Whether a live job is at its work: with a result it has ended, and without a pickle it runs nothing.
+
+    The pickle gets the job's name if sbatch's answer was lost. RefusedError if the folder is gone.
+    """
+    if not folder.exists() and row.state != "COMPLETING":
+        raise RefusedError(
+            f"job {row.job_id} does this work already, but its folder {folder} is gone: was the working"
+            f" folder moved, or that one removed? Wait until the job has ended, or run: scancel {row.job_id}"
+        )
+    if read_result(result_file(folder, row.job_id)) is not None:
+        return False
+    named = Path(_paths(folder, row.job_id).submitted_pickle)
+    unnamed = [path for path in folder.glob("*.pkl") if _UNNAMED.fullmatch(path.stem)]
+    if not named.exists() and len(unnamed) == 1:
+        unnamed[0].rename(named)
+    return named.exists()
+
+
 def _paths(folder: Path, job_id: str) -> submitit.core.utils.JobPaths:
     from submitit.core.utils import JobPaths  # noqa: PLC0415
 
@@ -136,6 +164,7 @@ class SlurmCluster:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._comments: dict[str, str] = {}  # of jobs, by id, that were not read back yet
 
     def submit(self, order: Submission) -> str:
         """One sbatch. What it prints is shown once, in the exception."""
@@ -152,12 +181,14 @@ class SlurmCluster:
         ]
         try:
             with redirect_stderr(io.StringIO()):
-                return str(executor.submit(order.command).job_id)
+                job_id = str(executor.submit(order.command).job_id)
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise self._why_not(order, slurm.failure("sbatch", str(error))) from None
+        self._comments[job_id] = order.comment
+        return job_id
 
-    def _why_not(self, order: Submission, error: RefusedError | UnreachableError) -> Exception:
-        if isinstance(error, UnreachableError):
+    def _why_not(self, order: Submission, error: SubmititError) -> Exception:
+        if not isinstance(error, RefusedError):
             return error
         flags = sbatch_flags(order.request, self._settings.gpu_dialect, self._settings.signal_delay_s)
         return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {shlex.join(flags)}")
@@ -183,8 +214,17 @@ class SlurmCluster:
             for row in rows.values()
             if row.job_id in asked
         }
+        self._put_back_comments(rows)
         forgotten = asked - queue.keys()
-        return Snapshot(queue, _accounted(forgotten))
+        return Snapshot(queue, _accounted(forgotten), rows=rows)
+
+    def _put_back_comments(self, rows: Mapping[str, slurm.QueueRow]) -> None:
+        """A site may have rewritten them; whether it allows this or not, a job is known without."""
+        for job_id in self._comments.keys() & rows.keys():
+            comment = self._comments.pop(job_id)
+            if rows[job_id].comment != comment:
+                with suppress(SubmititError):
+                    slurm.put_comment(job_id, comment)
 
     def stop(self, job_ids: Iterable[str]) -> None:
         """Waiting jobs are cancelled; the others get the signal that warns them."""

@@ -56,15 +56,20 @@ class Command:
         _remove_torn_results(Path(self.folder))
         # In debug the process is Snakemake itself, whose signals are its own.
         heard = [] if self.cluster == "debug" else hear_signals()
-        try:
-            if self.direct:
+        if self.direct:
+            os.chdir(self.workdir)
+            try:
                 self.direct.prepare()
-            code, stop = self._run(heard)
-        except OSError as error:
-            return Result("failed", f"its command was not started: {error}").as_plain()
+            except OSError as error:
+                return Result("failed", f"its command was not started: {error}").as_plain()
+        code, stop = self._run(heard)
         if self.direct:
             self.direct.finish(code)
-        return self._end(code, stop).as_plain()
+        end = self._end(code, stop)
+        # Where the result goes; .snakemake may have been removed since the start.
+        if Path(self.workdir).is_dir():  # not moved
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
+        return end.as_plain()
 
     def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:
         stop = StopForwarder(Path(self.folder) / CANCEL_FILE)

@@ -29,7 +29,10 @@ _TEMPORARY = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")
 
 @dataclass(frozen=True)
 class Direct:
-    """One run of a rule. All paths are absolute; `marks` are Snakemake's of outputs that are incomplete."""
+    """One run of a rule, whose folder may be moved meanwhile: as with Snakemake, it is the working directory.
+
+    `marks` are Snakemake's of outputs that are incomplete.
+    """
 
     line: str  # for a shell
     envvars: Mapping[str, str]
@@ -87,17 +90,16 @@ def direct_of(job: Any, workflow: Any, envvars: Mapping[str, str]) -> Direct | N
     if not executable or _TO_COME in command or len(command) > _LONGEST:
         return None
     persistence = workflow.persistence
+    keys = map(persistence._get_key, job.output)
+    marks = [persistence._record_path(persistence._incomplete_path, key) for key in keys]
     return Direct(
         line=shlex.join([executable, "-c", command]),
         envvars=dict(envvars),
         threads=job.threads,
-        inputs=_paths(job.input),
-        outputs=_paths(job.output),
-        logs=_paths(job.log),
-        marks=tuple(
-            persistence._record_path(persistence._incomplete_path, persistence._get_key(path))
-            for path in job.output
-        ),
+        inputs=tuple(map(str, job.input)),
+        outputs=tuple(map(str, job.output)),
+        logs=tuple(map(str, job.log)),
+        marks=tuple(os.path.relpath(mark) for mark in marks),
         latency_s=workflow.execution_settings.latency_wait,
         keep_incomplete=bool(workflow.execution_settings.keep_incomplete),
     )
@@ -125,7 +127,3 @@ def _is_plain(job: Any, workflow: Any) -> bool:
         job.resources.get("cpus_per_task", job.threads) < job.threads,
     )
     return not any(needs_more)
-
-
-def _paths(paths: Any) -> tuple[str, ...]:
-    return tuple(os.path.abspath(path) for path in paths)  # noqa: PTH100

@@ -3,6 +3,7 @@
 SubmititError
 ├── RequestError      the job or a setting asks for something that means nothing: fix it
 ├── RefusedError      Slurm refuses the job for good: fix it
+├── LimitError        Slurm takes no more jobs for now: submit later
 └── UnreachableError  Slurm does not answer: ask again later
 """
 
@@ -19,6 +20,10 @@ class RequestError(SubmititError):
 
 class RefusedError(SubmititError):
     """Slurm said no."""
+
+
+class LimitError(SubmititError):
+    """Slurm takes no more jobs for now."""
 
 
 class UnreachableError(SubmititError):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from snakemake_executor_plugin_submitit.clusters import (
     SlurmCluster,
     Snapshot,
     Submission,
+    can_be_followed,
     cluster_of,
     log_file,
     result_file,
@@ -31,13 +34,27 @@ from snakemake_executor_plugin_submitit.clusters import (
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
 from snakemake_executor_plugin_submitit.direct import direct_of
 from snakemake_executor_plugin_submitit.environment import own_defaults
-from snakemake_executor_plugin_submitit.errors import SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.identity import JobIdentity, digest_of, live_job, new_token, slug
+from snakemake_executor_plugin_submitit.errors import (
+    LimitError,
+    RefusedError,
+    SubmititError,
+    UnreachableError,
+)
+from snakemake_executor_plugin_submitit.identity import (
+    JobIdentity,
+    digest_of,
+    jobs_of_other_folders,
+    live_jobs,
+    new_token,
+    slug,
+)
+from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
+from snakemake_executor_plugin_submitit.waits import help_for
 
 _LOOK_S = 0.1  # between two looks at the result files
 _LOOKS_PER_S = 200  # at most, at the folders of all jobs together
@@ -68,6 +85,8 @@ class TrackedJob:
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
     said: str = ""  # the state that the user was shown last
+    helped: str = ""  # the advice that the user was shown last
+    lost_s: float | None = None  # when a submission ended without an answer: it may still become a job
 
     def log(self) -> Path:
         """Of the present submission."""
@@ -91,7 +110,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._asked_s = time.monotonic()
         self._trouble = ""
         self._answered = False
-        self._known_rows: dict[str, slurm.QueueRow] | None = None
+        self._known_rows: Mapping[str, slurm.QueueRow] | None = None
+        self._known_s = 0.0  # when they were asked for
+        self._limit = LimitPause()
+        self._limits_said: set[str] = set()
+        self._waiting_said = False
         if self._settings.cluster == "slurm" and (names := own_defaults(os.environ)):
             self.logger.info(f"{', '.join(names)}: not used, each job asks for what its resources say")
 
@@ -119,45 +142,89 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _prepared(self, info: SubmittedJobInfo) -> TrackedJob:
         job = info.job
+        # Each job waits for this folder; .snakemake may have been removed since the start.
+        Path(self.tmpdir).mkdir(parents=True, exist_ok=True)
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
-        digest = digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
+        digest = _digest_of(job, workdir)
         direct = direct_of(job, self.workflow, self.envvars()) if self._settings.direct else None
         line = direct.line if direct else self.format_job_exec(job)
         command = Command(line, workdir, "", self._settings.cluster, direct)
         return TrackedJob(info, _name(job), digest, Submission(slug(_name(job)), "", command, request))
 
     def _submit_or_follow(self, followed: TrackedJob) -> None:
-        """RefusedError; where Slurm cannot be reached the job stays unsubmitted, to be tried again."""
+        """RefusedError; where Slurm cannot take it now the job stays unsubmitted, to be tried again."""
         try:
-            if not self._follows_live_job(followed):
+            if self._follows_live_job(followed) or self._may_appear(followed):
+                return
+            if not self._limit.holds(time.monotonic()):
                 self._submit(followed)
         except UnreachableError as error:
             self._say_trouble(str(error))
+        except LimitError as error:
+            self._limit.refused(time.monotonic())
+            self._say_limit(followed, str(error))
 
     def _follows_live_job(self, followed: TrackedJob) -> bool:
         if not isinstance(self._cluster, SlurmCluster):
             return False
         if self._known_rows is None:
-            self._known_rows = slurm.queue()
-        if (found := live_job(followed.digest, self._known_rows.values())) is None:
+            self._known_s, self._known_rows = time.monotonic(), slurm.queue()
+        for row, identity in live_jobs(followed.digest, self._known_rows.values()):
+            order = self._order(followed, identity)
+            if self._cancelling and not order.folder.exists():
+                continue
+            if can_be_followed(order.folder, row):
+                followed.order = order
+                lost = followed.lost_s is not None
+                how = "sbatch gave no answer, but it was submitted" if lost else "found alive; following it"
+                self._started(followed, row.job_id, how)
+                return True
+        if not self._cancelling:
+            self._refuse_beside_moved(followed, self._known_rows.values())
+        return False
+
+    def _refuse_beside_moved(self, followed: TrackedJob, rows: Iterable[slurm.QueueRow]) -> None:
+        """Its processes are in this folder now, whatever the folder is called."""
+        digest_in, workdir = partial(_digest_of, followed.info.job), followed.order.command.workdir
+        for job_id, other in jobs_of_other_folders(digest_in, workdir, str(self._settings.folder), rows):
+            if not Path(other).exists():
+                raise RefusedError(
+                    f"job {job_id} does this work already; it was submitted from {other}, which is gone: was"
+                    f" it moved here? Wait until the job has ended, or run: scancel {job_id}"
+                )
+
+    def _may_appear(self, followed: TrackedJob) -> bool:
+        """Whether a submission without an answer, of which squeue knew no job, may still become one."""
+        if followed.lost_s is None or not isinstance(self._cluster, SlurmCluster):
             return False
-        row, identity = found
-        del self._known_rows[row.job_id]
-        order = self._order(followed, identity)
-        if read_result(result_file(order.folder, row.job_id)) is not None:
-            return False  # it has ended, Slurm is about to notice
-        followed.order = order
-        self._started(followed, row.job_id, "found alive; following it")
-        return True
+        if self._known_s < followed.lost_s + 2 * slurm.message_timeout_s():
+            return True
+        self._forget(followed)
+        return False
+
+    def _forget(self, followed: TrackedJob) -> None:
+        """A submission that came to nothing. Without its folder a job of it would end at once."""
+        followed.lost_s = None
+        shutil.rmtree(followed.order.folder, ignore_errors=True)
 
     def _submit(self, followed: TrackedJob) -> None:
         with self._submitting:
             if self._cancelling:
                 return
-            followed.order = self._order(followed, JobIdentity(followed.digest, new_token()))
+            identity = JobIdentity(followed.digest, new_token(followed.digest))
+            followed.order = self._order(followed, identity)
             followed.order.folder.mkdir(parents=True)
-            self._started(followed, self._cluster.submit(followed.order), "submitted")
+            try:
+                job_id = self._cluster.submit(followed.order)
+            except (UnreachableError, KeyboardInterrupt):
+                followed.lost_s = time.monotonic()
+                raise
+            except LimitError:
+                self._forget(followed)
+                raise
+            self._limit.eased()
+            self._started(followed, job_id, "submitted")
 
     def _order(self, followed: TrackedJob, identity: JobIdentity) -> Submission:
         folder = self._settings.folder / followed.order.name / identity.token
@@ -165,7 +232,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         return replace(followed.order, command=command, comment=identity.comment)
 
     def _started(self, followed: TrackedJob, job_id: str, how: str) -> None:
-        followed.job_id, followed.memory, followed.said = job_id, Memory(), ""
+        followed.job_id, followed.memory, followed.said, followed.lost_s = job_id, Memory(), "", None
         followed.info.external_jobid = job_id
         self.logger.info(f"{followed.name}: job {job_id} {how}; log: {followed.log()}")
 
@@ -196,6 +263,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             return None
         snapshot, self._asked = self._asked.result(), None
         self._say_trouble(snapshot.trouble)
+        if snapshot.rows is not None:
+            self._known_s, self._known_rows = self._asked_s, snapshot.rows
         return snapshot
 
     def _interval_s(self) -> float:
@@ -206,7 +275,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _concluded(self, followed: TrackedJob, snapshot: Snapshot | None) -> bool:
         if not followed.job_id:
-            # It could not be submitted: once squeue answers again.
+            # It could not be submitted, or was without an answer: once squeue answers again.
             return snapshot is not None and snapshot.queue is not None and self._resubmitted(followed)
         self._say_state(followed, snapshot)
         followed.memory, verdict = judge(followed.memory, self._sighting(followed, snapshot))
@@ -241,6 +310,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _report(self, followed: TrackedJob, verdict: JobVerdict) -> bool:
         self._followed.pop(id(followed.info), None)
+        self._limit.eased()
         if verdict.kind == "success":
             _remove_pickles(followed)
             self.report_job_success(followed.info)
@@ -267,6 +337,14 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._trouble = trouble
         self._answered = self._answered or not trouble
 
+    def _say_limit(self, followed: TrackedJob, limit: str) -> None:
+        """Once for each limit."""
+        if limit not in self._limits_said:
+            self._limits_said.add(limit)
+            self.logger.warning(
+                f"{followed.name}: {limit}; each job is submitted when that allows it. Ctrl-C ends the wait."
+            )
+
     def _say_state(self, followed: TrackedJob, snapshot: Snapshot | None) -> None:
         answer = snapshot.queue_answer(followed.job_id) if snapshot else None
         if answer is None or not answer.state or self._settings.cluster != "slurm":
@@ -274,7 +352,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         state = f"{answer.state} ({answer.reason})" if answer.reason not in ("", "None") else answer.state
         if state != followed.said:
             self.logger.info(f"{followed.name}: job {followed.job_id} is {state}")
+        elif answer.state == "PENDING":
+            self._say_what_helps(followed, help_for(answer.reason, followed.job_id))
         followed.said = state
+
+    def _say_what_helps(self, followed: TrackedJob, what: str) -> None:
+        """Once, when two answers in a row gave a reason that does not pass by itself."""
+        if what and what != followed.helped:
+            followed.helped = what
+            self.logger.warning(f"{followed.name}: job {followed.job_id} does not start: {what}")
 
     # ------------------------------------------------------------------ the end
 
@@ -285,50 +371,75 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         """
         with self._submitting:
             self._cancelling = True
-        try:
-            with contextlib.suppress(KeyboardInterrupt):
-                self._find_submitted()
-                self._stop()
-                self._wait()
-            self._cluster.kill(self._living())
-        except UnreachableError as error:
-            ids = " ".join(self._job_ids())
-            todo = (
-                f"the jobs could not be cancelled, so run: scancel {ids}" if ids else "no job was submitted"
-            )
-            self.logger.error(f"{todo} ({error})")
+        with contextlib.suppress(KeyboardInterrupt):
+            self._save_and_end()
+        self._end_now()
 
-    def _find_submitted(self) -> None:
-        """A Ctrl-C during sbatch may leave a job whose id was never read."""
+    def _save_and_end(self) -> None:
+        """Known jobs are stopped before anything is asked: Slurm may be ending this controller, too."""
+        end_s = time.monotonic() + self._settings.signal_delay_s
+        living, told, late = dict.fromkeys(self._job_ids(), ""), set[str](), True
+        while (living or late) and time.monotonic() < end_s:
+            try:
+                self._stop(living, told)
+                late = late and self._finds_submitted()
+            except UnreachableError as error:
+                self._say_trouble(str(error))
+            living = self._living()
+            if living or late:
+                self._say_waiting([*living, *(["a job that sbatch may have submitted"] if late else [])])
+                time.sleep(_CANCEL_LOOK_S)
+
+    def _finds_submitted(self) -> bool:
+        """A Ctrl-C during sbatch may leave a job whose id was never read; True while one may still appear."""
         self._known_rows = None
-        for followed in self._followed.values():
-            if not followed.job_id:
-                self._follows_live_job(followed)
+        unknown = [followed for followed in self._followed.values() if not followed.job_id]
+        late = [one for one in unknown if not self._follows_live_job(one) and self._may_appear(one)]
+        return bool(late)
 
-    def _stop(self) -> None:
+    def _stop(self, living: Mapping[str, str], told: set[str]) -> None:
+        """Each once; but one that waits, because Slurm has just requeued it, may be told again."""
         for followed in self._followed.values():
             if followed.job_id:
-                (followed.order.folder / CANCEL_FILE).touch()
-        self._cluster.stop(self._living())
+                # Without the file, its folder is gone or the disk is full, it requeues itself and then waits.
+                with contextlib.suppress(OSError):
+                    followed.order.folder.mkdir(parents=True, exist_ok=True)
+                    (followed.order.folder / CANCEL_FILE).touch()
+        new = [job_id for job_id, state in living.items() if job_id not in told or state == "PENDING"]
+        if new:
+            self._cluster.stop(new)
+            told.update(new)
 
-    def _wait(self) -> None:
-        end_s = time.monotonic() + self._settings.signal_delay_s
-        told = False
-        while (living := self._living()) and time.monotonic() < end_s:
-            if not told:
-                self.logger.info(
-                    f"Waiting up to {self._settings.signal_delay_s} s for jobs to save and end:"
-                    f" {', '.join(living)}. Ctrl-C again ends them at once."
-                )
-                told = True
-            time.sleep(_CANCEL_LOOK_S)
+    def _say_waiting(self, jobs: list[str]) -> None:
+        """Once, for those that there are then."""
+        if not self._waiting_said:
+            self._waiting_said = True
+            self.logger.info(
+                f"Waiting up to {self._settings.signal_delay_s} s for jobs to save and end:"
+                f" {', '.join(jobs)}. Ctrl-C again ends them at once."
+            )
 
-    def _living(self) -> list[str]:
+    def _end_now(self) -> None:
+        """What is left; whether that helped, squeue says."""
+        with contextlib.suppress(UnreachableError):
+            self._cluster.kill(self._living())
+        if left := [job_id for job_id, state in self._living().items() if state != "COMPLETING"]:
+            ids = " ".join(left)
+            self.logger.error(f"jobs that may not have ended: {ids}; run: scancel {ids}")
+        if lost := [one.name for one in self._followed.values() if one.lost_s is not None]:
+            self.logger.error(f"sbatch gave no answer for {', '.join(lost)}: look with squeue --me")
+
+    def _living(self) -> dict[str, str]:
+        """The states of the jobs that have not ended; empty ones where Slurm does not answer."""
         unended = [one.job_id for one in self._followed.values() if one.job_id and _result(one) is None]
-        snapshot = self._cluster.look(unended) if unended else Snapshot({}, None)
+        if not unended:
+            return {}
+        snapshot = self._cluster.look(unended)
+        self._say_trouble(snapshot.trouble)
         if snapshot.queue is None:
-            return unended
-        return [job_id for job_id in unended if snapshot.queue.get(job_id, _ENDED).state not in ENDED]
+            return dict.fromkeys(unended, "")
+        states = {job_id: snapshot.queue.get(job_id, _ENDED).state for job_id in unended}
+        return {job_id: state for job_id, state in states.items() if state not in ENDED}
 
     def shutdown(self) -> None:
         """Stops asking. Jobs that still run continue."""
@@ -340,6 +451,10 @@ def _name(job: Any) -> str:
     wildcards = getattr(job, "wildcards_dict", None) or {}
     named = ",".join(f"{key}={value}" for key, value in wildcards.items())
     return f"{job.name}[{named}]" if named else str(job.name)
+
+
+def _digest_of(job: Any, workdir: str) -> str:
+    return digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
 
 
 def _log_files(followed: TrackedJob) -> list[Path]:

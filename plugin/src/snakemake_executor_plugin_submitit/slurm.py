@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from snakemake_executor_plugin_submitit.environment import for_asking, own_run, scrubbed
-from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
 
 _DEADLINE_S = 90.0
 _LONGEST_CHARS = 300
-_QUEUE_FORMAT = "%A|%T|%r|%N|%k"  # the comment last: it alone may hold anything
+_SEPARATOR = "\x1f"  # paths and comments may hold anything else
+_QUEUE_COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command")
+_QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
+
+# The limits that pass when other jobs end, by Slurm's names; those on a job's size or time never do.
+_JOB_LIMIT = re.compile(r"\b(Assoc|QOS|Max)\w*SubmitJob\w*|\bMaxSubmitJob\w*")
 
 # How Slurm's commands say that they could not ask, as opposed to: asked, and the answer is no.
 _UNREACHABLE = (
@@ -36,13 +43,15 @@ _UNREACHABLE = (
 
 @dataclass(frozen=True)
 class QueueRow:
-    """One job as squeue lists it."""
+    """One job as squeue lists it. `output`, `script`: paths; a pattern in them may be filled in or not."""
 
     job_id: str
     state: str
     reason: str
     nodes: str
     comment: str
+    output: str = ""
+    script: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,8 @@ class OwnStatus:
 
 def parse_queue(output: str) -> dict[str, QueueRow]:
     """By job id. Lines of another shape are left out."""
-    rows = (line.strip().split("|", 4) for line in output.splitlines())
-    return {row[0]: QueueRow(*row) for row in rows if len(row) == 5 and row[0].isdigit()}
+    rows = (line.split(_SEPARATOR)[:-1] for line in output.split("\n"))
+    return {row[0]: QueueRow(*row) for row in rows if len(row) == len(_QUEUE_COLUMNS) and row[0].isdigit()}
 
 
 def parse_accounting(output: str) -> dict[str, str]:
@@ -79,7 +88,7 @@ def queue(of: str = "--me", deadline_s: float = _DEADLINE_S) -> dict[str, QueueR
 
     `of`: the option of squeue that says which jobs instead.
     """
-    command = ["squeue", of, "--noheader", "--states=all", f"--format={_QUEUE_FORMAT}"]
+    command = ["squeue", of, "--noheader", "--states=all", f"--Format={_QUEUE_FORMAT}"]
     return parse_queue(ask(command, deadline_s=deadline_s))
 
 
@@ -98,9 +107,28 @@ def standing(job_id: str, deadline_s: float = _DEADLINE_S) -> OwnStatus | None:
 
 
 def cancel(ids: Iterable[str], *options: str, deadline_s: float = _DEADLINE_S) -> None:
-    """scancel of jobs or steps, without an error for those that have ended already. UnreachableError."""
+    """scancel of jobs or steps; UnreachableError.
+
+    It fails for one that has ended and acts on the others: what it has ended, squeue says.
+    """
     if given := sorted(ids):
-        ask(["scancel", "--quiet", *options, *given], deadline_s=deadline_s)
+        with suppress(RefusedError):
+            ask(["scancel", "--quiet", *options, *given], deadline_s=deadline_s)
+
+
+def put_comment(job_id: str, comment: str) -> None:
+    """RefusedError, UnreachableError."""
+    ask(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
+
+
+@functools.cache
+def message_timeout_s() -> int:
+    """How long Slurm's commands wait for an answer; Slurm's default if it is not shown. UnreachableError."""
+    try:
+        shown = re.search(r"^MessageTimeout\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.MULTILINE)
+    except RefusedError:
+        shown = None
+    return int(shown[1]) if shown else 10
 
 
 def requeue(job_id: str) -> None:
@@ -135,12 +163,14 @@ def ask(
     return said + errors if errors_too else said
 
 
-def failure(program: str, stderr: str) -> RefusedError | UnreachableError:
+def failure(program: str, stderr: str) -> RefusedError | LimitError | UnreachableError:
     """What a failed command of Slurm meant; its last line says it, the lines before why."""
     lines = [line for line in (_plain(program, line) for line in stderr.splitlines()) if line]
     said = "; ".join(reversed(lines[-3:]))[:_LONGEST_CHARS] or "no reason given"
-    if program not in {"scontrol", "sbatch"}:
+    if program not in {"scancel", "scontrol", "sbatch"}:
         return UnreachableError(f"{program} failed: {said}")
+    if limit := _JOB_LIMIT.search(said):
+        return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
     known = any(sign in said.lower() for sign in _UNREACHABLE)
     return UnreachableError(f"{program}: {said}") if known else RefusedError(said)
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,63 @@ def controller_sigterm(bench: SlurmBench) -> Measurement:
 )
 def controller_ctrl_c(bench: SlurmBench) -> Measurement:
     return _stopped(bench, signal.SIGINT)
+
+
+@fault(
+    "slurm-controller-ctrl-c-queue",
+    "Ctrl-C at the controller while other jobs wait",
+    injected="SIGINT to the controller in epoch 2, iteration 3, one job of another run held, one waiting for"
+    " a closed partition; the same command again for the first run",
+    must="every job ended, the training interrupted, no scancel asked for; the relaunch resumes, completes",
+    on_rig=True,
+)
+def controller_ctrl_c_queue(bench: SlurmBench) -> Measurement:
+    bench.rig.scontrol("update", "PartitionName=nograce", "State=DOWN")
+    bench.undo.callback(bench.rig.scontrol, "update", "PartitionName=nograce", "State=UP")
+    bench.project.configure(_two_that_wait)
+    launch = bench.held(*STAGE1)
+    bench.wait_for("the jobs of all runs", lambda: len(bench.live()) == 3)
+    waiting = [row["JobID"] for row in bench.rig.squeue(fields="JobID,State") if row["State"] == "PENDING"]
+    bench.rig.scontrol("uhold", waiting[0])
+    bench.injected_now("asked-to-stop")
+    os.killpg(launch.process.pid, signal.SIGINT)
+    status = launch.wait()
+    ended_s = _first_end_s(bench)
+    assert status != 0, f"the controller ended well:\n{launch.text}"
+    assert not bench.jobs_left(), f"a job is left: {bench.live()}"
+    assert "scancel" not in launch.text.partition("Terminating")[2], f"it asks for a scancel:\n{launch.text}"
+    assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
+    ends = [record.end for record in bench.attempts()]
+    assert ends == ["interrupted"], f"the attempts ended {ends_of(bench.attempts())}; it said:\n{launch.text}"
+    bench.completes(bench.ended(*SLURM, "--", "runs/driving/stage1/train.json"))
+    last = bench.attempts()[-1]
+    assert last.resumed_from is not None, "the relaunch starts from the beginning"
+    said = f"exit status {status}, 3 jobs ended; the relaunch: {next_attempt(last)}"
+    return Measurement(ended_s, "interrupted", said, "completes")
+
+
+def _two_that_wait(data: dict[str, Any]) -> None:
+    for name in ("held", "waits"):
+        run = data["runs"][name] = deepcopy(data["runs"]["driving"])
+        run["stages"]["stage1"]["resources"]["partition"] = "nograce"
+        del run["stages"]["stage1"]["promotion"]
+
+
+@fault(
+    "slurm-snakemake-folder-removed",
+    "`.snakemake` removed while a training runs",
+    injected="`rm -r .snakemake` in epoch 2, iteration 3",
+    must="the training is followed to its end; one attempt, completes",
+    on_rig=True,
+)
+def snakemake_folder_removed(bench: SlurmBench) -> Measurement:
+    launch, _ = bench.held_in_job(*STAGE1)
+    bench.injected_now("removed")
+    shutil.rmtree(bench.folder / ".snakemake")
+    bench.undisturbed(launch)
+    return Measurement(
+        _first_end_s(bench), "done", "the job makes its folder again, for its result", "completes"
+    )
 
 
 # ---------------------------------------------------------------------- started twice

@@ -37,6 +37,7 @@ def write_folder(layout: Layout) -> None:
     (layout.folder / "munge.key").touch(mode=0o600)
     (layout.folder / "munge.key").write_bytes(secrets.token_bytes(128))
     _write(layout.conf, conf.slurm_conf(layout))
+    _write(layout.folder / "job_submit.lua", conf.job_submit_lua())
     _write(layout.folder / "gres.conf", conf.gres_conf(layout))
     _write(layout.folder / "cgroup.conf", conf.cgroup_conf(layout))
     _write(layout.folder / "slurmdbd.conf", conf.slurmdbd_conf(layout, password), mode=0o600)

@@ -108,11 +108,13 @@ PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 JobRequeue=1
 GresTypes=gpu
+# job_submit.lua beside this file: see Rig.site_lua.
+JobSubmitPlugins=lua
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={layout.slurmdbd_port}
 AccountingStoragePass={socket}
-AccountingStorageEnforce=associations,qos
+AccountingStorageEnforce=associations,limits,qos
 AccountingStorageTRES=gres/gpu,gres/gpu:a40
 AccountingStoreFlags=job_comment
 NodeName={hosts} NodeHostname={layout.host} NodeAddr=127.0.0.1 Port={ports} CPUs={CPUS_PER_NODE} Boards=1 \
@@ -148,6 +150,20 @@ def gres_conf(layout: Layout) -> str:
         f"NodeName={layout.prefix}[1-{NUM_NODES}] Name=gpu Type=a40 "
         f"File={layout.folder}/dev/nvidia[0-{NUM_GPUS - 1}] Flags=nvidia_gpu_env\n"
     )
+
+
+def job_submit_lua(submission: str = "", update: str = "") -> str:
+    """job_submit.lua; slurmctld runs these lines for each submission and update, described in `job`."""
+    return f"""\
+function slurm_job_submit(job, partitions, uid)
+{submission}
+return slurm.SUCCESS
+end
+function slurm_job_modify(job, record, partitions, uid)
+{update}
+return slurm.SUCCESS
+end
+"""
 
 
 def cgroup_conf(layout: Layout) -> str:

@@ -9,13 +9,14 @@ import os
 import pwd
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
-from slurm.rig import boot, daemons, leftovers, machine, packages
+from slurm.rig import boot, conf, daemons, leftovers, machine, packages
 from slurm.rig.clients import Clients
 from slurm.rig.conf import Layout
 from slurm.rig.errors import DaemonEnded, RigError
@@ -212,6 +213,34 @@ class Rig(Clients):
         wait_for(lambda: boot.all_idle(self, layout), "both nodes to be idle")
 
     @contextlib.contextmanager
+    def site_lua(self, submission: str, update: str = "") -> Iterator[None]:
+        """A site that looks at each submission and update (`job`, a table) and may change it, in Lua."""
+        path = self.folder / "job_submit.lua"
+        before = path.read_text(encoding="utf-8")
+        _replace_script(path, conf.job_submit_lua(submission, update))
+        try:
+            yield
+        finally:
+            _replace_script(path, before)
+
+    @contextlib.contextmanager
+    def limited_to(self, jobs: int) -> Iterator[None]:
+        """This user may have so many jobs, waiting ones included."""
+        self._set_limit(jobs)
+        try:
+            yield
+        finally:
+            self._set_limit(-1)
+
+    def _set_limit(self, jobs: int) -> None:
+        user = self.booted().user
+        self.sacctmgr("modify", "user", user, "set", f"MaxSubmitJobs={jobs}")
+        show = ("show", "assoc_mgr", f"users={user}", "flags=assoc")
+        known = "MaxSubmitJobs=" + (f"{jobs}(" if jobs >= 0 else " ")
+        # slurmdbd tells slurmctld a little later; the last association is the one of this user's account.
+        wait_for(lambda: known in self.scontrol(*show).rpartition("UserName=")[2], f"{known} in slurmctld")
+
+    @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keeps other test runs waiting; who comes out last takes down a rig that a test run booted."""
         self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -245,6 +274,13 @@ class Rig(Clients):
         """Removes that link, if it is this rig's."""
         if SYSTEM_CONF.is_symlink() and SYSTEM_CONF.readlink() == self.conf:
             SYSTEM_CONF.unlink()
+
+
+def _replace_script(path: Path, text: str) -> None:
+    """slurmctld looks for a later whole second than that of the script before."""
+    later_s = int(max(path.stat().st_mtime, time.time())) + 1
+    path.write_text(text, encoding="utf-8")
+    os.utime(path, (later_s, later_s))
 
 
 def why_no_rig() -> str | None:

@@ -18,7 +18,7 @@ from trainrelay.config import Config, parse
 from trainrelay.errors import SlurmError
 from trainrelay.preflight import fix, ok
 from trainrelay.records import AttemptRecord
-from trainrelay.slurm import Start
+from trainrelay.slurm import Partition, Start
 from trainrelay.system.files import write_json
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan, stage_plan
@@ -96,6 +96,7 @@ def test_a_stage_that_waits_for_another_is_not_asked_for(
         return Start(NOW, "n1", "gpu")
 
     monkeypatch.setattr(view, "installed", lambda: True)
+    monkeypatch.setattr(view, "partitions", list)
     monkeypatch.setattr(view, "could_start", could_start)
     config = two_stages(disk)
     starts = view.starts_of(config, plan(config), NOW)
@@ -106,12 +107,33 @@ def test_a_stage_that_waits_for_another_is_not_asked_for(
     assert len(asked) == 1
 
 
+def test_what_slurm_would_accept_and_never_start_is_told(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sbatch --test-only` says now for a time above the partition's limit."""
+    data = two_stages(disk).model_dump(mode="json", by_alias=True)
+    for stage in data["runs"]["r"]["stages"].values():
+        stage["resources"] = {"gpu": 8, "runtime_min": 40}
+    config = parse(data)
+    monkeypatch.setattr(view, "installed", lambda: True)
+    monkeypatch.setattr(view, "could_start", lambda _flags: Start(NOW))
+    monkeypatch.setattr(view, "partitions", lambda: [Partition("gpu", True, True, 30)])
+    starts = view.starts_of(config, plan(config), NOW)
+    never = "never: partition gpu allows 30 min, runtime_min asks for 40; set runtime_min: 30;"
+    assert all(said.startswith(never) for said in starts.values()), starts
+    monkeypatch.setattr(view, "partitions", lambda: [Partition("gpu", True, True, 60)])
+    starts = view.starts_of(config, plan(config), NOW)
+    assert starts["r", "s"] == "now"
+    assert "; --profile slurm-chain would ask for 80 min in one job" in starts["r", "t"]
+
+
 def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_flags: tuple[str, ...]) -> Start:
+    def refused(*_: object) -> Any:
         raise SlurmError("Invalid account")
 
     config = disk.config()
     monkeypatch.setattr(view, "could_start", refused)
+    monkeypatch.setattr(view, "partitions", refused)
     monkeypatch.setattr(view, "installed", lambda: True)
     monkeypatch.setattr(view, "slurmctld_check", lambda: ok("Slurm answers"))
     said = "Slurm refuses the request: Invalid account"

@@ -108,13 +108,17 @@ def test_what_is_not_used_of_your_environment_is_told(
 def test_a_live_controller_is_named_instead_of_a_second_one(
     asked: list[Asked], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(submit, "live_jobs", lambda _comment: [QueueRow("9", "RUNNING", "None", "n1", "")])
+    monkeypatch.setattr(
+        submit, "live_jobs", lambda _comment: [QueueRow("9", "RUNNING", "None", "n1", "", "", "")]
+    )
     assert main(["submit"]) == 2
     said = capsys.readouterr().err
     assert "job 9 runs the workflow of this folder already (RUNNING, on n1); nothing was submitted" in said
     assert "runs/controller-9.log" in said
     assert "stop: scancel 9" in said
-    monkeypatch.setattr(submit, "live_jobs", lambda _comment: [QueueRow("9", "PENDING", "Priority", "", "")])
+    monkeypatch.setattr(
+        submit, "live_jobs", lambda _comment: [QueueRow("9", "PENDING", "Priority", "", "", "", "")]
+    )
     assert main(["submit"]) == 2
     said = capsys.readouterr().err
     assert "job 9 waits to run the workflow of this folder (PENDING: Priority); nothing was submitted" in said

@@ -130,7 +130,7 @@ def test_it_runs_only_as_a_job_and_only_where_no_older_one_does(
             control([], lambda _job: "8", said.append)
         monkeypatch.setenv("SLURM_JOB_ID", "10")
         monkeypatch.setattr(
-            run, "live_jobs", lambda _comment: [QueueRow("9", "PENDING", "BeginTime", "", "")]
+            run, "live_jobs", lambda _comment: [QueueRow("9", "PENDING", "BeginTime", "", "", "", "")]
         )
         with pytest.raises(Refusal, match="job 9 runs the workflow in this folder already"):
             control([], lambda _job: "8", said.append)

@@ -8,7 +8,7 @@ import pytest
 
 from snakemake_executor_plugin_submitit.gpus import Gpus
 from trainrelay.config import Resources, Site
-from trainrelay.preflight.cluster import partition_checks
+from trainrelay.preflight.cluster import chain_limit, conf_check, partition_checks
 from trainrelay.slurm import Node, Partition, Request, request_of
 
 ASKED = Request(Gpus(8, "a40"), 40, mem_mb=240_000, runtime_min=10080, partition="gpu")
@@ -105,3 +105,41 @@ def test_the_site_fills_what_a_stage_leaves_open() -> None:
     assert (asked.partition, asked.gpus, asked.cpus_per_task) == ("all", Gpus(8, "a40"), 40)
     assert (asked.mem_mb, asked.gpu_dialect) == (240_000, "gres-constraint")
     assert request_of(Resources(partition="mine"), site, 1).partition == "mine"
+
+
+def test_more_nodes_than_a_job_may_have_are_told() -> None:
+    few = replace(GPU, max_nodes=1)
+    assert lines(replace(ASKED, nodes=2), A40, A40, partitions=(few,))[0] == (
+        "fix   partition gpu gives a job 1 node at most, 2 asked for; set resources.nodes or partition"
+    )
+    assert lines(ASKED, A40, partitions=(few,))[0].startswith("ok")
+
+
+@pytest.mark.parametrize(
+    ("runtimes_min", "partition", "said"),
+    [
+        (
+            (40, 30),
+            "short",
+            "--profile slurm-chain would ask for 70 min in one job, its partition allows 60 min",
+        ),
+        ((30, 30), "short", ""),
+        ((40, 30), "short,gpu", ""),
+        ((40, 30), "", ""),
+        ((70,), "short", ""),
+        ((None, 70), "short", "--profile slurm-chain would ask for 70 min"),
+        ((), "short", ""),
+    ],
+)
+def test_the_time_of_a_chain_is_the_sum_of_its_trainings(
+    runtimes_min: tuple[int | None, ...], partition: str, said: str
+) -> None:
+    asked = [replace(ASKED, partition=partition, runtime_min=one) for one in runtimes_min]
+    found = chain_limit(asked, (GPU, SHORT))
+    assert found.startswith(said) if said else found == ""
+
+
+def test_a_configuration_that_the_official_executor_does_not_pass_on_is_told() -> None:
+    (found,) = conf_check({"SLURM_CONF": "/opt/slurm.conf"})
+    assert found.line().startswith("note  SLURM_CONF is /opt/slurm.conf, and jobs of --profile slurm-native")
+    assert conf_check({}) == conf_check({"SLURM_CONF": "/etc/slurm/slurm.conf"}) == []

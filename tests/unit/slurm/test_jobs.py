@@ -15,7 +15,7 @@ QUEUE = """\
 9|PENDING|BeginTime||trainrelay-controller/a
 10|COMPLETED|None|n1|trainrelay-controller/a
 12|RUNNING|None|n2|trainrelay-controller/b
-13|RUNNING|None|n2|a | comment of a person
+13|RUNNING|None|n2|a comment of a person
 14_1|RUNNING|None|n2|trainrelay-controller/a
 15|LAUNCH_FAILED|None|n2|trainrelay-controller/a
 rubbish
@@ -25,7 +25,7 @@ rubbish
 def test_live_jobs_with_the_comment_are_found_the_oldest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "queue").write_text(QUEUE)
+    (tmp_path / "queue").write_text(QUEUE.replace("|", "\x1f").replace("\n", "\x1f" * 3 + "\n"))
     (tmp_path / "squeue").write_text(f"#!/bin/sh\ncat '{tmp_path}/queue'\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

@@ -55,3 +55,9 @@ def test_only_a_stage_that_nobody_trains_is_called_queued() -> None:
     )
     running = replace(fresh, label="running")
     assert with_queued_job(running, "17", "Priority") is running
+
+
+def test_a_wait_that_does_not_pass_comes_with_what_helps() -> None:
+    assert JOB.why == "Priority"
+    held = replace(JOB, reason="JobHeldUser")
+    assert held.why == "JobHeldUser: it is held; to let it start, run: scontrol release 17"

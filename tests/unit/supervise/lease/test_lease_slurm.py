@@ -12,7 +12,8 @@ from trainrelay.supervise.lease.rules import GAP_BEATS
 
 pytestmark = pytest.mark.process
 
-SQUEUE = "--jobs=42 --noheader --states=all --format=%A|%T|%r|%N|%k"
+COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command")
+SQUEUE = "--jobs=42 --noheader --states=all --Format=" + ",".join(f"{column}:\x1f" for column in COLUMNS)
 SACCT = "-X --noheader --parsable2 --format=JobIDRaw,State --jobs 42"
 
 
@@ -22,6 +23,12 @@ def fake(folder: Path, name: str, expected: str, does: str) -> None:
     script = f'#!/bin/sh\n[ "$*" = "{expected}" ] || exit 64\n{does}\n'
     (folder / name).write_text(script)
     (folder / name).chmod(0o755)
+
+
+def parts(*states: str) -> str:
+    """What squeue prints of the parts of a job."""
+    rows = (f"{job}|{state}|None|n||||".replace("|", "\x1f") for job, state in enumerate(states, 42))
+    return "; ".join(f"echo '{row}'" for row in rows)
 
 
 @pytest.fixture
@@ -45,7 +52,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_squeue_is_asked_first(commands: Path, state: str, answer: str) -> None:
     """A requeued job proves nothing about the processes, and with a lost node they may live."""
-    fake(commands, "squeue", SQUEUE, f"echo '42|{state}|None|n|'")
+    fake(commands, "squeue", SQUEUE, parts(state))
     fake(commands, "sacct", SACCT, "echo '42|COMPLETED'")
     assert slurm.ask("42") == answer
 
@@ -57,7 +64,7 @@ def test_job_that_squeue_has_forgotten_is_asked_of_sacct(commands: Path) -> None
     assert slurm.ask("42") == "gone"
 
 
-@pytest.mark.parametrize("does", ["exit 0", "echo '42|RUNNING|None|n|'; exit 1", "printf '\\377\\n'"])
+@pytest.mark.parametrize("does", ["exit 0", parts("RUNNING") + "; exit 1", "printf '\\377\\n'"])
 def test_no_answer_is_unknown(commands: Path, does: str) -> None:
     """An empty, failed or unreadable answer says nothing."""
     fake(commands, "squeue", SQUEUE, does)
@@ -84,10 +91,6 @@ def test_slurm_that_does_not_answer_is_not_waited_for(
 def test_silence_is_observed_on_while_slurm_does_not_answer() -> None:
     """Else a controller that hangs would keep a dead owner's lease alive for good."""
     assert 2 * slurm._TIMEOUT_S < GAP_BEATS * BEAT_S
-
-
-def parts(*states: str) -> str:
-    return "; ".join(f"echo '{job}|{state}|None|n|'" for job, state in enumerate(states, 42))
 
 
 def test_any_part_of_a_job_that_runs_counts(commands: Path) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 from trainrelay.cli.common import configured
 from trainrelay.cli.printing import print_json
-from trainrelay.config import Config
+from trainrelay.config import Config, load_site
 from trainrelay.errors import SlurmError
-from trainrelay.preflight import slurmctld_check
-from trainrelay.slurm import could_start, installed
+from trainrelay.preflight import chain_limit, partition_checks, slurmctld_check
+from trainrelay.slurm import Partition, Request, could_start, installed, partitions, request_of
 from trainrelay.system.hints import with_configfile
 from trainrelay.training.plan import StagePlan, plan
 
@@ -105,23 +105,40 @@ def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
 
 def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict[tuple[str, str], str]:
     """When each stage could start now, as Slurm says; nothing is submitted."""
-    here = installed()
+    here, site = installed(), load_site()
+    known = _partitions() if here and any(planned.trains for planned in plans) else []
     open_ones = {(one.run, one.stage) for one in plans if one.action != "nothing"}
     ask = functools.cache(
         lambda flags: _slurms_answer(flags, now, here=here)
     )  # equal requests are asked for once
-    found = {}
+    found: dict[tuple[str, str], str] = {}
+    chains: dict[str, list[Request]] = {}
     for planned in plans:
-        parent = config.stage(planned.run, planned.stage).init_from
+        settings = config.stage(planned.run, planned.stage)
+        parent, asked = settings.init_from, request_of(settings.resources, site, 1)
         waits = parent if parent and (planned.run, parent) in open_ones else None
-        found[planned.run, planned.stage] = _why_not_asked(planned, waits) or ask(planned.sbatch)
+        if planned.trains:
+            chains.setdefault(planned.run, []).append(asked)
+        never = [one.what for one in partition_checks(asked, known, ()) if known and one.kind == "fix"]
+        when = _why_not_asked(planned, waits, never) or ask(planned.sbatch)
+        chain = chain_limit(chains.get(planned.run, []), known)
+        found[planned.run, planned.stage] = f"{when}; {chain}" if chain else when
     return found
 
 
-def _why_not_asked(planned: StagePlan, waits_for: str | None) -> str | None:
+def _partitions() -> list[Partition]:
+    try:
+        return partitions()
+    except SlurmError:
+        return []  # then Slurm's answer to the request says why
+
+
+def _why_not_asked(planned: StagePlan, waits_for: str | None, never: Sequence[str]) -> str | None:
     """Why Slurm is not asked; None: it is."""
     if not planned.trains:
         return {"wait": "it trains now"}.get(planned.action, "starts nothing")
+    if never:  # Slurm accepts it, and lets it wait for good
+        return f"never: {never[0]}"
     return f"after {waits_for} has been promoted; then Slurm decides" if waits_for else None
 
 

@@ -80,7 +80,7 @@ def _look(stages: Sequence[StageWatch], queue: Queue) -> list[StageRow]:
 def _with_job(row: StageRow, jobs: Mapping[str, Waiting]) -> StageRow:
     row = replace(row, reason=with_configfile(row.reason, say.configfile))
     job = jobs.get(job_name(row.run, row.stage))
-    return with_queued_job(row, job.job_id, job.reason) if job else row
+    return with_queued_job(row, job.job_id, job.why) if job else row
 
 
 def _named(config: Config, which: Sequence[str]) -> list[StageContext]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +15,8 @@ from trainrelay.preflight import (
     CheckResult,
     PythonNeeds,
     accounting_check,
+    chain_limit,
+    conf_check,
     fix,
     folder_checks,
     interpreter_check,
@@ -25,7 +28,7 @@ from trainrelay.preflight import (
     slurmctld_check,
     space_check,
 )
-from trainrelay.slurm import installed, nodes, partitions, request_of
+from trainrelay.slurm import Request, installed, nodes, partitions, request_of
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import plan, state
 from trainrelay.training.context import StageContext
@@ -117,14 +120,18 @@ def _slurm_checks(
         yield "", note("the other checks of Slurm are left out")
         return
     yield "", accounting_check()
+    yield from (("", found) for found in conf_check(os.environ))
     try:
         known, machines = partitions(), nodes()
     except SlurmError as error:
         yield "", fix(f"Slurm does not show its partitions ({error})", "ask those who run the cluster")
         return
     site = load_site()
+    chains: dict[str, list[Request]] = {}
     for at, planned in plans:
         if planned.action != "nothing":
             asked = request_of(at.settings.resources, site, cores(at))
+            chains.setdefault(at.run, []).append(asked)
             found = [*partition_checks(asked, known, machines), request_check(planned.sbatch, now)]
             yield from ((at.name, one) for one in found)
+    yield from ((run, note(what)) for run, asked in chains.items() if (what := chain_limit(asked, known)))

@@ -3,6 +3,8 @@
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
     accounting_check,
+    chain_limit,
+    conf_check,
     partition_checks,
     request_check,
     slurmctld_check,
@@ -15,6 +17,8 @@ __all__ = [
     "CheckResult",
     "PythonNeeds",
     "accounting_check",
+    "chain_limit",
+    "conf_check",
     "fix",
     "folder_checks",
     "interpreter_check",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Node, Partition, Request, could_start, ping, try_accounting
 
+_SYSTEM_CONF = Path("/etc/slurm/slurm.conf")  # where Slurm's commands look without SLURM_CONF
 _SHOWN_KINDS = 6  # fit into one sentence
 
 
@@ -30,6 +33,15 @@ def accounting_check() -> CheckResult:
     except SlurmError as error:
         return note(f"no accounting ({error}); jobs are followed with squeue and their result files alone")
     return ok("Slurm's accounting answers (sacct)")
+
+
+def conf_check(environment: Mapping[str, str]) -> list[CheckResult]:
+    """Whether the official executor's jobs find Slurm's configuration: it keeps SLURM_CONF from them."""
+    conf = environment.get("SLURM_CONF", "")
+    if not conf or Path(conf).resolve() == _SYSTEM_CONF.resolve():
+        return []
+    what = f"SLURM_CONF is {conf}, and jobs of --profile slurm-native would look for {_SYSTEM_CONF} instead"
+    return [note(f"{what}: use --profile slurm")]
 
 
 def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
@@ -63,8 +75,9 @@ def partition_checks(
 
 def _of_partition(asked: Request, partition: Partition, nodes: Sequence[Node]) -> list[CheckResult]:
     members = [node for node in nodes if partition.name in node.partitions]
-    time = _time(asked, partition)
-    return [*([] if partition.up else [_closed(partition)]), *time, _nodes(asked, partition.name, members)]
+    closed = [] if partition.up else [_closed(partition)]
+    limits = [*_time(asked, partition), *_node_count(asked, partition)]
+    return [*closed, *limits, _nodes(asked, partition.name, members)]
 
 
 def _closed(partition: Partition) -> CheckResult:
@@ -79,6 +92,28 @@ def _time(asked: Request, partition: Partition) -> list[CheckResult]:
         return []
     what = f"partition {partition.name} allows {most_min} min, runtime_min asks for {asked.runtime_min}"
     return [fix(what, f"set runtime_min: {most_min}; a longer training continues in a follow-up job")]
+
+
+def _node_count(asked: Request, partition: Partition) -> list[CheckResult]:
+    if partition.max_nodes is None or asked.nodes <= partition.max_nodes:
+        return []
+    most = _count(partition.max_nodes)
+    what = f"partition {partition.name} gives a job {most} at most, {asked.nodes} asked for"
+    return [fix(what, "set resources.nodes or partition")]
+
+
+def chain_limit(asked: Sequence[Request], partitions: Sequence[Partition]) -> str:
+    """Why --profile slurm-chain could never start one job for all of these trainings; empty: it could."""
+    names = asked[0].partition.split(",") if asked else []
+    own = [one for one in partitions if (one.name in names if any(names) else one.default)]
+    most_min = max((one.max_time_min or math.inf for one in own), default=math.inf)
+    whole_min = sum(one.runtime_min or 0 for one in asked)
+    if len(asked) < 2 or whole_min <= most_min:
+        return ""
+    what = (
+        f"--profile slurm-chain would ask for {whole_min} min in one job, its partition allows {most_min} min"
+    )
+    return f"{what}, so it would never start: use --profile slurm"
 
 
 def _nodes(asked: Request, name: str, members: Sequence[Node]) -> CheckResult:

@@ -16,12 +16,13 @@ _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR",
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition. `max_time_min` None: no limit, or none that we could read."""
+    """A partition. `max_time_min`, `max_nodes` of a job; None: no limit, or none that we could read."""
 
     name: str
     default: bool
     up: bool
     max_time_min: int | None
+    max_nodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def _partition(record: Mapping[str, str]) -> Partition:
         default=record.get("Default") == "YES",
         up=record.get("State", "UP") == "UP",
         max_time_min=most_s // 60 if most_s is not None else None,
+        max_nodes=_number(record.get("MaxNodes", "")) or None,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from snakemake_executor_plugin_submitit.identity import slug
+from snakemake_executor_plugin_submitit.waits import help_for
 from trainrelay.errors import SlurmError
 from trainrelay.slurm.ask import ask, installed
 
@@ -23,6 +24,11 @@ class Waiting:
     reason: str
     name: str
     workdir: str
+
+    @property
+    def why(self) -> str:
+        """The reason, and what helps where it does not pass by itself."""
+        return f"{self.reason}: {what}" if (what := help_for(self.reason, self.job_id)) else self.reason
 
 
 @dataclass(slots=True)

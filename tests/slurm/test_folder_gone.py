@@ -1,0 +1,62 @@
+"""`.snakemake` is removed while a job runs: what it trained counts, and nothing is trained twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm.rig import Rig
+from slurm.toy_workflow import Toy
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+
+@pytest.fixture
+def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
+    toy = Toy(clean_rig, tmp_path, seconds=12)
+    yield toy
+    toy.end()
+    clean_rig.heal()
+
+
+def test_under_a_living_controller(toy: Toy) -> None:
+    """The job writes its result all the same."""
+    controller = toy.write().start()
+    toy.first_training()
+    shutil.rmtree(toy.folder / ".snakemake")
+    assert controller.wait(timeout=120) == 0, toy.said()
+    assert len(toy.job_ids()) == 2
+
+
+def test_and_the_controller_killed(toy: Toy) -> None:
+    """The next one does not train beside it, and says what to run."""
+    controller = toy.write().start()
+    job = toy.first_training()
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.wait()
+    shutil.rmtree(toy.folder / ".snakemake")
+    status = toy.run()
+    print(toy.said())
+    assert toy.job_ids() == [str(job)]
+    assert status != 0
+
+
+def test_a_moved_folder_and_its_live_job(toy: Toy) -> None:
+    """Nothing is trained beside it, and the sentence says what to run."""
+    inside = toy.folder / "inside"
+    inside.mkdir()
+    toy.folder = inside
+    controller = toy.write().start()
+    job = toy.first_training()
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.wait()
+    toy.folder = inside.rename(inside.with_name("moved"))
+    toy.unlock()
+    assert toy.run() != 0
+    assert toy.job_ids() == [str(job)]
+    assert f"job {job} does this work already; it was submitted from {inside}, which is gone" in toy.said()
