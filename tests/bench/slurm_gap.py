@@ -3,8 +3,8 @@
 `make bench-slurm` runs chains of stages on the same eight GPUs, in turns by our executor with profiles/slurm,
 by Snakemake's official Slurm executor, by sbatch alone, and by ours with a real small trainer. How long each
 stage works is drawn from a seed, the same for each way: stages of one length would favour whoever looks at
-the right moment. The stages stamp their own begin and end. `--write` puts the figures into docs/BENCHMARKS.md.
-Exits 1 where a target is missed, 2 where it cannot be measured here.
+the right moment. The stages stamp their own begin and end. `--write` puts the figures into
+docs/BENCHMARKS.md. Exits 1 where a target is missed, 2 where it cannot be measured here.
 """
 
 from __future__ import annotations
@@ -235,8 +235,8 @@ def section(measured: dict[Way, list[Measured]], law: Law, seed: int, load: tupl
             "",
             f"The official executor's do: by its source it adds {law.step_s:.0f} s to its pause at each look"
             f" that finds no end, up to {law.most_s:.0f} s. With its own first look, {FIRST_LOOK_S:.0f} s"
-            f" after the submission, a training of {hours:.0f} hours ends in a pause of {pause_s:.0f} s, so it is"
-            f" expected to be noticed {pause_s / 2:.0f} s after its end.",
+            f" after the submission, a training of {hours:.0f} hours ends in a pause of {pause_s:.0f} s, so"
+            f" it is expected to be noticed {pause_s / 2:.0f} s after its end.",
             "",
             "Where the seconds go without a trainer:",
             *header,
