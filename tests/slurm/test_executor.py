@@ -97,10 +97,10 @@ def test_a_waiting_job_is_cancelled_with_its_controller(toy: Toy) -> None:
     assert toy.events() == []
 
 
-@pytest.mark.parametrize("direct", [(), ("--submitit-direct",)])
+@pytest.mark.parametrize("direct", [pytest.param((), marks=pytest.mark.long), ("--submitit-direct",)])
 def test_what_a_job_did_while_there_was_no_controller_is_done(toy: Toy, direct: tuple[str, ...]) -> None:
     """The next controller does not take its output for incomplete, with a Snakemake in the job or without."""
-    toy.options = direct
+    toy.options, toy.seconds = direct, 3
     controller = toy.write().start()
     job = toy.first_training()
     os.killpg(controller.pid, signal.SIGKILL)
