@@ -84,14 +84,13 @@ def direct_of(job: Any, workflow: Any, envvars: Mapping[str, str]) -> Direct | N
         return None
     from snakemake.shell import shell  # noqa: PLC0415
 
-    executable = shell.get_executable()
+    executable, persistence = shell.get_executable(), workflow.persistence
     words = (shell._get_process_prefix(executable), job.shellcmd, shell._process_suffix)
     command = " ".join(words).strip()
     if not executable or _TO_COME in command or len(command) > _LONGEST:
         return None
-    persistence = workflow.persistence
     keys = map(persistence._get_key, job.output)
-    marks = [persistence._record_path(persistence._incomplete_path, key) for key in keys]
+    marks = (persistence._record_path(persistence._incomplete_path, key) for key in keys)
     return Direct(
         line=shlex.join([executable, "-c", command]),
         envvars=dict(envvars),
@@ -99,7 +98,7 @@ def direct_of(job: Any, workflow: Any, envvars: Mapping[str, str]) -> Direct | N
         inputs=tuple(map(str, job.input)),
         outputs=tuple(map(str, job.output)),
         logs=tuple(map(str, job.log)),
-        marks=tuple(os.path.relpath(mark) for mark in marks),
+        marks=tuple(map(os.path.relpath, marks)),
         latency_s=workflow.execution_settings.latency_wait,
         keep_incomplete=bool(workflow.execution_settings.keep_incomplete),
     )

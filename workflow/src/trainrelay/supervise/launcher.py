@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import time
@@ -30,11 +29,6 @@ class Child:
             self._listed.look()
         return self._process.poll() is None
 
-    def pause(self, seconds: float) -> None:
-        """Waits, no longer than until it has ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=seconds)
-
     def status(self) -> int | None:
         """Its exit status, negative for a signal; that of a SIGKILL where it is stuck inside the kernel."""
         try:
@@ -58,10 +52,6 @@ class Orphans:
             return True
         self._members, self._scanned_s = self._listed.trainers(self._script), time.monotonic()
         return bool(self._members)
-
-    def pause(self, seconds: float) -> None:
-        """Waits; nobody tells of their end."""
-        time.sleep(seconds)
 
     def status(self) -> int | None:
         """Only a parent sees it."""
