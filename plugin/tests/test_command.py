@@ -58,6 +58,8 @@ cat standing
 
 SCONTROL = """\
 #!/bin/sh
+[ "$*" = "--oneliner show job 7" ] && { echo "JobId=7 ExcNodeList=n9 Comment=x"; exit; }
+[ "$*" = "update JobId=7 ExcNodeList=n9,n1,n[3-4]" ] && { echo excluded >> events; exit; }
 [ "$*" = "requeue 7" ] || exit 9
 [ -e refuse ] && { echo "Requested operation is presently disabled for job 7" >&2; exit 1; }
 [ -e away ] && { rm away; echo "Unable to contact slurm controller (connect failure)" >&2; exit 1; }
@@ -89,6 +91,7 @@ class Node:
             "PYTHONPATH": str(SOURCES),
             "SLURM_JOB_ID": "7",
             "SLURM_RESTART_COUNT": self.restarts,
+            "SLURM_JOB_NODELIST": "n1",
         }
         process = subprocess.Popen(
             [sys.executable, "-c", JOB, line, str(self.folder), str(self.folder), cluster],
@@ -250,6 +253,34 @@ def test_submitits_local_controller_starts_a_warned_job_again(node: Node) -> Non
     process = node.trains(trainer(), cluster="local")
     process.send_signal(signal.SIGUSR2)
     assert end_of(process) == ("left", "144")
+
+
+ELSEWHERE = "printf %s 'n1,n[3-4]' > $SUBMITIT_EXECUTOR_EXCLUDE; exit 75"
+
+
+def test_a_command_that_asks_for_other_nodes_is_requeued_without_them(node: Node) -> None:
+    """Beside those that the job excludes already; a job that may not be requeued has failed."""
+    assert end_of(node.start(ELSEWHERE)) == ("left", "1")
+    assert node.events() == ["requeued", "excluded"]
+    (node.folder / "exclude").unlink()
+    (node.folder / "refuse").touch()
+    end, reason = end_of(node.start(ELSEWHERE))
+    assert end == "failed"
+    assert "run again without n1,n[3-4], and Slurm does not requeue it: Requested" in reason
+
+
+def test_a_command_whose_wish_was_not_granted_may_not_ask_again(node: Node) -> None:
+    """It would never run; the next run may."""
+    assert end_of(node.start(ELSEWHERE)) == ("left", "1")
+    assert end_of(node.start('test -z "$SUBMITIT_EXECUTOR_EXCLUDE"')) == ("done", "")
+    assert end_of(node.start('test -n "$SUBMITIT_EXECUTOR_EXCLUDE"')) == ("done", "")
+
+
+@pytest.mark.parametrize("written", ["", "n1 n2", "$(reboot)", "n" * 5000])
+def test_what_is_no_list_of_nodes_is_not_asked_for(node: Node, written: str) -> None:
+    rule = f"printf %s '{written}' > $SUBMITIT_EXECUTOR_EXCLUDE; exit 75"
+    assert end_of(node.start(rule)) == ("failed", "its command ended with exit status 1")
+    assert node.events() == []
 
 
 RUNNING = OwnStatus("RUNNING", 0)

@@ -8,10 +8,12 @@ the job requeued under its own id.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,8 +21,8 @@ from typing import Literal
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.direct import Direct
-from snakemake_executor_plugin_submitit.environment import own_run
-from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run
+from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
 from snakemake_executor_plugin_submitit.results import Result
 from snakemake_executor_plugin_submitit.status import RUNNING
@@ -71,9 +73,18 @@ class Command:
             Path(self.folder).mkdir(parents=True, exist_ok=True)
         return end.as_plain()
 
+    @property
+    def _exclude_file(self) -> Path:
+        return Path(self.folder).absolute() / "exclude"
+
     def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:
         stop = StopForwarder(Path(self.folder) / CANCEL_FILE)
-        with subprocess.Popen(["/bin/sh", "-c", _SHIELD + self.line], cwd=self.workdir) as child:
+        line, env, asked = _SHIELD + self.line, dict(os.environ), nodes_to_exclude(self._exclude_file)
+        self._exclude_file.unlink(missing_ok=True)
+        # Whose wish was not granted may not ask again: it would never run.
+        if self.cluster == "slurm" and own_run(env).nodes not in asked:
+            env[EXCLUDE_VARIABLE] = str(self._exclude_file)
+        with subprocess.Popen(["/bin/sh", "-c", line], cwd=self.workdir, env=env) as child:
             while (code := child.poll()) is None:
                 stop.look(child.pid, heard)
                 time.sleep(_LOOK_S)
@@ -82,7 +93,9 @@ class Command:
 
     def _end(self, code: int, stop: StopForwarder) -> Result:
         own = self._standing() if code else None
-        match decide(code, bool(stop.heard), stop.cancelled, own, own_run(os.environ).restarts):
+        # Who asks for other nodes has stopped by itself.
+        stopped = bool(stop.heard or nodes_to_exclude(self._exclude_file))
+        match decide(code, stopped, stop.cancelled, own, own_run(os.environ).restarts):
             case "done":
                 return Result("done", "")
             case "cancelled":
@@ -105,15 +118,22 @@ class Command:
             return None
 
     def _requeue(self, stop: StopForwarder) -> Result:
-        why = f"stopped by {', '.join(signum.name for signum in dict.fromkeys(stop.heard))}"
+        nodes = nodes_to_exclude(self._exclude_file)
+        signals = ", ".join(signum.name for signum in dict.fromkeys(stop.heard))
+        why = f"stopped by {signals}" if signals else f"ended to be run again without {nodes}"
         if self.cluster == "local" and signal.SIGUSR2 in stop.heard:
             raise SystemExit(_LOCAL_REQUEUE)
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:
             _requeue_once_reachable(own_run(os.environ).job_id)
+            # Until this process ends the job is COMPLETING and cannot start; held, it might stay so.
+            with suppress(SubmititError):
+                slurm.exclude(own_run(os.environ).job_id, nodes)
         except RefusedError as error:
-            return Result("interrupted", f"{why}, and Slurm does not requeue it: {error}")
+            # As a new job it could get these nodes again.
+            said = f"{why}, and Slurm does not requeue it: {error}"
+            return Result("failed" if nodes else "interrupted", said)
         _say(f"{why}; requeued")
         raise SystemExit(1)
 
@@ -199,6 +219,12 @@ def _requeue_once_reachable(job_id: str) -> None:
         except UnreachableError as error:
             _say(f"{error}; retrying")
             time.sleep(_AGAIN_S)
+
+
+def nodes_to_exclude(file: Path) -> str:
+    """The nodes without which a job's command asked to run again; empty: none, or what is no list."""
+    nodes = file.read_text(errors="replace").strip() if file.is_file() else ""
+    return nodes if re.fullmatch(r"[\w.,\[\]-]{1,4000}", nodes, re.ASCII) else ""
 
 
 def _remove_torn_results(folder: Path) -> None:

@@ -17,6 +17,8 @@ _JOB = (
     *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
 )
 _STAYS = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"}  # where Slurm is, and who asks
+# A command that writes nodes there (gpu03,gpu04) and fails is run again in a job without them.
+EXCLUDE_VARIABLE = "SUBMITIT_EXECUTOR_EXCLUDE"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 

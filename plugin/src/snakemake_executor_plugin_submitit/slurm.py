@@ -136,6 +136,14 @@ def requeue(job_id: str) -> None:
     ask(["scontrol", "requeue", job_id])
 
 
+def exclude(job_id: str, nodes: str) -> None:
+    """Keeps a job that waits from these nodes, too; none: nothing. RefusedError; UnreachableError."""
+    if nodes:
+        shown = ask(["scontrol", "--oneliner", "show", "job", job_id])
+        before = re.findall(r"\sExcNodeList=([^\s()]+)", shown)
+        ask(["scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join([*before, nodes])}"])
+
+
 def ask(
     command: Sequence[str],
     *,

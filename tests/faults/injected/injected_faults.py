@@ -89,7 +89,14 @@ def nan(runner: Any) -> None:
         next(runner.model.parameters()).fill_(float("nan"))
 
 
+def gpu_fails(runner: Any) -> None:
+    """What torch raises after an uncorrectable ECC error, on the first of the rig's nodes alone."""
+    if os.environ["SLURMD_NODENAME"].endswith("1"):
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+
 KINDS = {
+    "gpu-fails": gpu_fails,
     "sigkill": sigkill,
     "sigkill-launcher": sigkill_launcher,
     "sigstop": sigstop,

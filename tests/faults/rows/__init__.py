@@ -20,7 +20,14 @@ Slurm. Columns are measured: what a row returns comes from records, stamps or wh
 from importlib import import_module
 
 ORDER = ("ranks", "hangs", "rungs", "ports", "supervisors", "leases", "checkpoints", "resources", "numbers")
-ON_RIG = ("slurm_controllers", "slurm_jobs", "slurm_submissions", "slurm_edits", "slurm_daemons")
+ON_RIG = (
+    "slurm_controllers",
+    "slurm_jobs",
+    "slurm_submissions",
+    "slurm_edits",
+    "slurm_daemons",
+    "slurm_nodes",
+)
 
 for _module in (*ORDER, *ON_RIG):
     import_module(f"faults.rows.{_module}")

@@ -37,7 +37,7 @@ def node_lost_process_lives(bench: SlurmBench) -> Measurement:
     assert again.resumed_from is not None, "it starts from the beginning"
     _two_hosts(bench)
     return Measurement(
-        bench.since_s(again.started_s), "lost", f"the same job: {next_attempt(again)}", "completes"
+        bench.since_s(again.started_s), _first_end(bench), f"the same job: {next_attempt(again)}", "completes"
     )
 
 
@@ -60,7 +60,7 @@ def node_lost_no_requeue_process_lives(bench: SlurmBench) -> Measurement:
     assert again.resumed_from is not None, "it starts from the beginning"
     _two_hosts(bench)
     return Measurement(
-        bench.since_s(again.started_s), "lost", f"a new job: {next_attempt(again)}", "completes"
+        bench.since_s(again.started_s), _first_end(bench), f"a new job: {next_attempt(again)}", "completes"
     )
 
 
@@ -81,6 +81,10 @@ def _old_trains_nothing_after(bench: SlurmBench, at_s: float) -> None:
     old = bench.attempts()[0].tag
     lines = [line for line in bench.stamps().lines if line["tag"] == old and line["at_s"] > at_s]
     assert not lines, f"the old ranks still trained after the takeover: {lines}"
+
+
+def _first_end(bench: SlurmBench) -> str:
+    return str(bench.attempts()[0].end)
 
 
 def _two_hosts(bench: SlurmBench) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.slurm import live_jobs, states_of
+from trainrelay.slurm import live_jobs, node_lost, states_of
 
 pytestmark = pytest.mark.process
 
@@ -31,6 +31,18 @@ def test_live_jobs_with_the_comment_are_found_the_oldest_first(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     found = [(job.job_id, job.state, job.reason, job.nodes) for job in live_jobs("trainrelay-controller/a")]
     assert found == [("9", "PENDING", "BeginTime", ""), ("11", "RUNNING", "None", "n1")]
+
+
+def test_a_run_that_was_lost_with_its_node_is_told_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the accounting's row of that run; where there is none nothing is said."""
+    (tmp_path / "sacct").write_text("#!/bin/sh\nprintf 'NODE_FAIL|n1\\nREQUEUED|n2\\nRUNNING|n3\\n'\n")
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert [node_lost("7", nodes, 5.0) for nodes in ("n1", "n2", "n3", "n")] == [True, False, False, False]
+    (tmp_path / "sacct").unlink()
+    assert not node_lost("7", "n1", 5.0)
 
 
 def test_where_nobody_answers_no_state_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,19 @@ def test_a_stages_own_words_go_before_the_sites() -> None:
     }
 
 
+def test_nodes_that_are_left_out_are_joined_to_the_sites_own() -> None:
+    """Of several options the last one counts, as for sbatch."""
+    site = Site(sbatch=("-x gpu01", "--nice=5", "--exclude=gpu02"))
+    for without, wanted in (
+        (site.without(["gpu03", "gpu[07-08]"]), "--exclude=gpu02,gpu03,gpu[07-08]"),
+        (Site().without(["gpu03"]), "--exclude=gpu03"),
+        (site.without([]), "--exclude=gpu02"),
+    ):
+        assert [flag for flag in sbatch_flags(UNIAD, without, 40) if "exclude" in flag] == [wanted]
+    assert "--nice=5" in sbatch_flags(UNIAD, site.without(["gpu03"]), 40)
+    assert Site().without([]) == Site()
+
+
 def test_without_a_site_file_nothing_is_said(tmp_path: Path) -> None:
     assert load_site(tmp_path / "site.yaml") == Site()
 

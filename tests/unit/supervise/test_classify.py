@@ -68,6 +68,13 @@ def traceback(error: str, frame: str = "/opt/trainer/tools/train.py") -> str:
         ("KeyError: 'the gloomy key'", "trainer-bug"),
         ("KeyboardInterrupt", "killed"),
         ("cv2.error: OpenCV(4.5.5) imread", "trainer-bug"),
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "node"),
+        (
+            "torch.AcceleratorError: CUDA error: uncorrectable NVLink error detected during the execution",
+            "node",
+        ),
+        ("RuntimeError: CUDA error: unspecified launch failure", "trainer-bug"),
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", "trainer-bug"),
         ("RuntimeError: cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "oom-gpu"),
         ("OSError: [Errno 98] Address already in use", "trainer-bug"),
         ("RuntimeError: NCCL error: shared memory segment /dev/shm/nccl-x: No space left on device", "comm"),
@@ -120,6 +127,35 @@ def test_ncclss_watchdog_is_communication_though_it_aborts_the_rank() -> None:
     watchdog = "[rank3]:[E ProcessGroupNCCL.cpp:607] [Rank 3] Watchdog caught collective operation timeout: x"
     assert failed(f"{watchdog}\n{table}")[0] == "comm"
     assert failed(table)[0] == "trainer-bug"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("NVRM: Xid (PCI:0000:10:1c): 79, pid=1896, GPU has fallen off the bus.", "node"),
+        ("kernel: NVRM: Xid (PCI:0000:3b:00): 48, pid=7, An uncorrectable double bit error (DBE)", "node"),
+        ("XID 64 Dynamic Page Retirement: Fatal error, unable to retire page (0x1)", "node"),
+        ("node1:7:7 [0] NCCL WARN Cuda failure 214 'uncorrectable ECC error encountered'", "node"),
+        ("NVRM: Xid (PCI:0000:10:1c): 31, pid=1896, MMU Fault", "comm"),
+        ("NVRM: Xid (PCI:0000:10:1c): 63, pid=1896, Row Remapper: New row marked for remapping", "comm"),
+        ("NVRM: Xid (PCI:0000:10:1c): 4879, pid=1896", "comm"),
+        ("1 ECC error was corrected on GPU 3", "comm"),
+        ("Uncorrectable ECC errors: 0", "comm"),
+        ("0 uncorrectable ECC errors", "comm"),
+    ],
+)
+def test_a_line_that_a_gpu_failed_is_the_cause_of_what_the_ranks_then_raise(line: str, kind: str) -> None:
+    """What a GPU corrected, what the trainer itself may have done and a count of errors are not."""
+    error = traceback("RuntimeError: CUDA error: unspecified launch failure") if kind == "node" else ""
+    comm = traceback("RuntimeError: NCCL error in: unhandled system error")
+    assert failed(f"{line}\n{comm}{error}")[0] == kind
+    assert failed(f"{comm}{error}{line}")[0] == kind
+
+
+def test_a_training_that_ended_well_or_on_request_does_not_blame_its_node() -> None:
+    lines = ("NVRM: Xid (PCI:0000:10:1c): 79, GPU has fallen off the bus.",)
+    assert classify(Evidence(exit_status=0, epochs=3, lines=lines, final_checkpoint=final())).kind == "done"
+    assert classify(Evidence(1, 3, lines, stop_requested=True)).kind == "interrupted"
 
 
 def ranks(*errors: tuple[int, str]) -> str:

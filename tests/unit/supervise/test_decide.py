@@ -77,6 +77,7 @@ FIRST: dict[EndClass, tuple[object, ...]] = {
     "trainer-bug": AT_ONCE,
     "unfinished": AT_ONCE,
     "lost": AT_ONCE,
+    "node": AT_ONCE,
 }
 
 

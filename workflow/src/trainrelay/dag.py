@@ -16,6 +16,7 @@ from trainrelay.errors import Refusal, TrainrelayError
 from trainrelay.slurm import slurm_resources
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.system.hints import typed, with_configfile
+from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan
 from trainrelay.training.state import current
@@ -119,9 +120,14 @@ class Plans:
             key: lambda w, key=key: runs[w.run].get(key)  # type: ignore[misc]
             for key in keys
         }
-        # At submission, when the jobs before have ended: a complete stage must not queue for GPUs.
+        # Both at submission, when the jobs before have ended: a node may have failed since, and a complete
+        # stage must not queue for GPUs.
+        found["slurm_extra"] = lambda w: self._extra(StageContext(config, w.run, stage))
         found["gpu"] = lambda w: 0 if _is_complete(StageContext(config, w.run, stage)) else runs[w.run]["gpu"]
         return found
+
+    def _extra(self, at: StageContext) -> str | None:
+        return self._site.without(to_exclude(at, self._site)[0]).slurm_extra()
 
     def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
         """What `snakemake -n` prints of a training; minutes as set on the command line, too."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +67,8 @@ class Site(Model):
     gres-constraint (--gres=gpu:8 --constraint=a40)."""
     sbatch: tuple[NonEmpty, ...] = Field(default=(), strict=False)
     """Other options of sbatch, as one would type them, e.g. --reservation=deep."""
+    nodes_avoid_h: float = Field(default=24.0, ge=0, le=8760)
+    """Hours without a node on which a run's trainings failed twice for a reason of the node's; 0: none."""
     setup: tuple[NonEmpty, ...] = Field(default=(), strict=False)
     """Shell lines that every job runs first, e.g. module load cuda/11.8."""
     controller: Controller = Controller()
@@ -76,6 +78,12 @@ class Site(Model):
         """Its sbatch options in one line; None if there are none."""
         mail = (f"--mail-user={self.mail_user}", f"--mail-type={self.mail_type}") if self.mail_user else ()
         return " ".join((*mail, *self.sbatch)) or None
+
+    def without(self, nodes: Sequence[str]) -> Site:
+        """The same without these nodes, beside those of the last --exclude in `sbatch`."""
+        own = [str(value) for name, value in options(self.slurm_extra() or "") if name == "exclude"]
+        exclude = [f"--exclude={','.join([*own[-1:], *nodes])}"] if nodes else []
+        return self.model_copy(update={"sbatch": (*self.sbatch, *exclude)})
 
     def refused_options(self) -> list[str]:
         """A sentence for each of its sbatch options that no job may be given this way."""

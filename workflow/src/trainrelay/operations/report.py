@@ -20,6 +20,7 @@ from trainrelay.report import overview_html, run_html
 from trainrelay.system.files import write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
+from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import retrain_accepted
@@ -78,6 +79,7 @@ def _stage(at: StageContext) -> StageReport:
         train=facts.train,
         checkpoint=facts.promoted,
         analysis=_analysis(facts),
+        bad_nodes=() if facts.train else tuple(of_run(at).values()),
         acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
 

@@ -26,7 +26,7 @@ from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
 from trainrelay.trainers import LaunchRequest
-from trainrelay.training import archiving, plan, state
+from trainrelay.training import archiving, bad_nodes, plan, state
 from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
@@ -297,6 +297,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         stop_grace_s=_STOP_GRACE_S,
         log_name=settings.log,
         code=now.name if now else None,
+        leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )
 
 

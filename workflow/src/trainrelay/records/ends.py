@@ -39,6 +39,7 @@ ENDS: Mapping[EndClass, EndRule] = {
     "killed": EndRule("retry"),
     "unfinished": EndRule("retry"),
     "lost": EndRule("retry"),
+    "node": EndRule("retry"),
     "comm": EndRule("doubt"),
     "hang": EndRule("doubt"),
     "trainer-bug": EndRule("bug"),

@@ -25,6 +25,7 @@ EndClass = Literal[
     "hang",  # no progress for longer than the watchdog allows
     "port",  # the port of the ranks' rendezvous was taken
     "lost",  # the supervisor died; nobody saw the end
+    "node",  # its node was lost, or a GPU of it failed
 ]
 
 RULES: Literal[2] = 2

@@ -180,6 +180,7 @@ class StageReport:
     checkpoint: CheckpointRecord | None = None
     analysis: Analysis | None = None
     acceptance: Acceptance | None = None
+    bad_nodes: tuple[str, ...] = ()  # sentences; of a complete stage none
 
 
 @dataclass(frozen=True, slots=True)

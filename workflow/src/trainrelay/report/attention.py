@@ -29,8 +29,9 @@ class Notice:
 
 
 def notices(stage: StageReport) -> tuple[Notice, ...]:
-    """Acceptance, failures, fallbacks and findings above info, the gravest kind first."""
-    return (*acceptances(stage), *_fallback(stage), *_failed_attempts(stage), *_alarms(stage))
+    """Acceptance, fallbacks, bad nodes, failures and findings above info, the gravest kind first."""
+    nodes = (Notice("warn", "A node is avoided", sentence(said)) for said in stage.bad_nodes)
+    return (*acceptances(stage), *_fallback(stage), *nodes, *_failed_attempts(stage), *_alarms(stage))
 
 
 def needing_attention(report: RunReport) -> int:

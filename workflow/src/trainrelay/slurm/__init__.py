@@ -1,6 +1,6 @@
 """Slurm: asked, read and given orders through the executor plugin's own modules; nobody else asks it."""
 
-from snakemake_executor_plugin_submitit.environment import own_run, scrubbed
+from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
@@ -16,7 +16,7 @@ from trainrelay.slurm.ask import (
 )
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
-from trainrelay.slurm.jobs import live_jobs, shown_job, states_of
+from trainrelay.slurm.jobs import live_jobs, node_lost, shown_job, states_of
 from trainrelay.slurm.queue import Queue, Waiting, job_name
 from trainrelay.slurm.reading import records, seconds
 from trainrelay.slurm.starts import Start, could_start
@@ -24,6 +24,7 @@ from trainrelay.slurm.steps import Steps
 
 __all__ = [
     "ENDED",
+    "EXCLUDE_VARIABLE",
     "RUNNING",
     "Node",
     "OwnStatus",
@@ -39,6 +40,7 @@ __all__ = [
     "installed",
     "job_name",
     "live_jobs",
+    "node_lost",
     "nodes",
     "own_job",
     "own_run",

@@ -30,6 +30,14 @@ def states_of(job_id: str, deadline_s: float) -> set[str]:
     return set()
 
 
+def node_lost(job_id: str, nodes: str, deadline_s: float) -> bool:
+    """Whether a run of a job on these nodes ended with one of them, as the accounting says; False without."""
+    command = ["sacct", "-X", "--duplicates", "--noheader", "--parsable2", "--format=State,NodeList"]
+    with suppress(SlurmError):
+        return f"NODE_FAIL|{nodes}" in ask([*command, "--jobs", job_id], deadline_s=deadline_s).splitlines()
+    return False
+
+
 def shown_job(job_id: str, deadline_s: float) -> dict[str, str]:
     """What `scontrol show job` says of a job, by its names; SlurmError, also for one that is not known."""
     said = ask(["scontrol", "--oneliner", "show", "job", job_id], deadline_s=deadline_s)

@@ -24,6 +24,16 @@ _NCCL_SHARED_MEMORY = re.compile(r"/shm/nccl-")
 
 _CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
     (
+        "node",
+        # NVIDIA's Xid catalog: those after which a GPU needs a reset or a repair; 13, 31, 43 and 45 may be
+        # the trainer's own. What a GPU corrected is none of them, nor is a count of errors.
+        re.compile(
+            r"\buncorrectable (ECC|NVLink) error (encountered|detected)|CUDA error: uncorrectable"
+            r"|fallen off the bus|\bXid[: ]{1,2}(\([^)]{1,40}\): ?)?(48|62|64|74|79|95|119|120|140)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
         "oom-gpu",
         re.compile(
             r"(CUDA|HIP) out of memory|CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
@@ -73,7 +83,7 @@ def class_of(text: str) -> EndClass | None:
 
 def is_comm(error: LoggedError) -> bool:
     """Whether an exception is about communication between ranks."""
-    if class_of(error.text) in ("oom-gpu", "oom-host", "disk-full"):
+    if class_of(error.text) in ("node", "oom-gpu", "oom-host", "disk-full"):
         return False
     if _COMM.search(error.text):
         return True

@@ -130,6 +130,8 @@ def _failed(evidence: Evidence) -> End:
     """The steps of the decision, in the order in which they are believed."""
     if said := next(filter(stops_at_nan, evidence.lines), None):
         return End("diverged", quoted(said))
+    if said := next((line for line in evidence.lines if class_of(line) == "node"), None):
+        return End("node", quoted(said))
     exceptions = [error for error in logged_errors(evidence.lines) if not CONSEQUENCE.search(error.name)]
     dead, own = dead_ranks(evidence.lines), _own_failure(exceptions)
     if own and own is exceptions[0]:

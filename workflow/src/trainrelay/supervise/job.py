@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class StageJob:
     probe: bool = False
     probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
+    leave_bad_nodes: Callable[[], None] = lambda: (
+        None
+    )  # raises Interrupted where the next attempt is elsewhere
     learns_base: bool = False  # whether the config leaves it open how the trainer's checkpoints count
 
     def dirs(self, *newest: AttemptRecord) -> WorkDirs:

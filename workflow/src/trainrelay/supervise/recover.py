@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainrelay.errors import Refusal
-from trainrelay.records import AttemptRecord
+from trainrelay.records import AttemptRecord, EndClass
+from trainrelay.slurm import node_lost
 from trainrelay.supervise.attempt_folders import open_attempts, write_attempt
 from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.job import StageJob
@@ -17,6 +18,7 @@ from trainrelay.system.alive import supervisor_fate
 from trainrelay.training.attempts import held_open, last_seen_s, living, still_run
 
 _PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
+_ASK_S = 5.0
 _LOOK_S = 2.0  # a scan of every process, for as long as minutes
 
 
@@ -99,8 +101,9 @@ def _close_here(job: StageJob, attempt: AttemptRecord, say: Say) -> None:
 
 
 def _mark_lost(stage_dir: Path, attempt: AttemptRecord, reason: str, say: Say) -> None:
-    closed = attempt.model_copy(
-        update={"end": "lost", "reason": reason, "ended_s": last_seen_s(stage_dir, attempt)}
-    )
-    write_attempt(stage_dir, closed)
+    end: EndClass = "lost"
+    if attempt.slurm and node_lost(attempt.slurm.job_id, attempt.slurm.nodes, _ASK_S):
+        end, reason = "node", f"Slurm lost a node of its job ({attempt.slurm.nodes}); {reason}"
+    found = {"end": end, "reason": reason, "ended_s": last_seen_s(stage_dir, attempt)}
+    write_attempt(stage_dir, attempt.model_copy(update=found))
     say(f"attempt {attempt.number} is lost: {reason}")

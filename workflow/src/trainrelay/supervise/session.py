@@ -99,6 +99,7 @@ class _Launch:
             record = self._record_decision(record, step)
             if not isinstance(step, Retry):
                 return Outcome(record, step)
+            self._job.leave_bad_nodes()
             self._shown.note(f"retrying on {step.rung} ({step.reason})")
             record = self._new_attempt(step.rung)
 
@@ -112,6 +113,7 @@ class _Launch:
             self._past.append(self._past_attempt(found, self._newest_epoch()))
             return found
         self._take_up_past(None)
+        self._job.leave_bad_nodes()
         return self._new_attempt(self._best_rung())
 
     def _take_up_past(self, orphan: AttemptRecord | None) -> None:

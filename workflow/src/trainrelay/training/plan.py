@@ -13,6 +13,7 @@ from trainrelay.system.files import one_reading, read_once
 from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
+from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, checkpoint_s, price
 from trainrelay.training.request import cores, launch_request, missing, unsupported
@@ -97,6 +98,8 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     if action in TRAINS and (refusal := _refusal(facts, action, unsupported(at, request))):
         action, reason = "refuse", f"{reason}; refused: {refusal}"
     too_short = _too_short(facts) if action in TRAINS else None
+    site = read_once(load_site)
+    excluded, bad = to_exclude(at, site) if action in TRAINS else ((), ())
     return StagePlan(
         run=at.run,
         stage=at.stage,
@@ -115,8 +118,8 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         gpu_h=facts.gpu_h,
         price=_price(facts, action),
         on_gpus=at.trainer_settings.device == "cuda",
-        sbatch=sbatch_flags(settings.resources, read_once(load_site), cores(at)),
-        notes=(*_notes(facts, request), *filter(None, [too_short])) if action in TRAINS else (),
+        sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at)),
+        notes=(*_notes(facts, request), *filter(None, [too_short]), *bad) if action in TRAINS else (),
         ingredients=facts.ingredients,
         too_short=too_short,
     )

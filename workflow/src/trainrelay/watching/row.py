@@ -61,6 +61,7 @@ class StageRow:
     iterations_lost: int = 0
     event: str | None = None
     event_ago_s: float | None = None
+    bad_nodes: tuple[str, ...] = ()  # sentences
 
     @property
     def name(self) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Observer, read_events
+from trainrelay.supervise import Observer, printable, read_events
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, left_running
+from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.context import StageContext
 from trainrelay.training.state import Facts
 from trainrelay.watching.log import LogSampler
@@ -52,7 +53,9 @@ class StageWatch:
             shown = StageStatus("orphaned", live=False)
         lost = iterations_lost(facts.attempts, self._known_ends(facts))
         event = next(reversed(read_events(facts.paths.supervision)), None)
-        return stage_row(facts, reason, shown, self._sample(facts), lost=lost, event=event, now_s=self.now())
+        row = stage_row(facts, reason, shown, self._sample(facts), lost=lost, event=event, now_s=self.now())
+        bad = {} if shown.label == "complete" else of_run(self.at)
+        return replace(row, bad_nodes=tuple(map(printable, bad.values())))
 
     def _sample(self, facts: Facts) -> LogSample:
         """What the newest attempt's log says."""
