@@ -13,12 +13,19 @@ class TestAcceptanceOnLocal(TestWorkflowsLocalStorageBase):
 
     __test__ = True
     cluster = "local"
+    direct = False
 
     def get_executor(self) -> str:
         return "submitit"
 
     def get_executor_settings(self) -> ExecutorSettings:
-        return ExecutorSettings(cluster=self.cluster)
+        return ExecutorSettings(cluster=self.cluster, direct=self.direct)
+
+
+class TestAcceptanceOfDirect(TestAcceptanceOnLocal):
+    """Plain shell rules run without a second Snakemake."""
+
+    direct = True
 
 
 @pytest.mark.long

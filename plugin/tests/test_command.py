@@ -79,15 +79,15 @@ class Node:
     array: dict[str, str] = field(default_factory=dict)  # Slurm's variables of an array's task
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def start(self, rule: str, cluster: str = "slurm") -> subprocess.Popen[str]:
-        """Submitit's process, running a Snakemake that runs this shell line."""
+    def start(self, rule: str, cluster: str = "slurm", bare: bool = False) -> subprocess.Popen[str]:
+        """Submitit's process, running a Snakemake that runs this shell line; `bare`: the line alone."""
         for name, text in {"squeue": SQUEUE, "scontrol": SCONTROL}.items():
             (self.folder / name).write_text(text, encoding="utf-8")
             (self.folder / name).chmod(0o755)
         for name, text in {"snakemake": SNAKEMAKE, "trainer.py": TRAINER}.items():
             (self.folder / name).write_text(text, encoding="utf-8")
         (self.folder / "standing").write_text(self.standing, encoding="utf-8")
-        line = f'"{sys.executable}" snakemake "{rule}"'
+        line = rule if bare else f'"{sys.executable}" snakemake "{rule}"'
         env = {
             **os.environ,
             "PATH": f"{self.folder}:{os.environ['PATH']}",
@@ -107,9 +107,9 @@ class Node:
         self.processes.append(process)
         return process
 
-    def trains(self, rule: str, cluster: str = "slurm") -> subprocess.Popen[str]:
+    def trains(self, rule: str, cluster: str = "slurm", bare: bool = False) -> subprocess.Popen[str]:
         """The same, once the trainer is ready."""
-        process = self.start(rule, cluster)
+        process = self.start(rule, cluster, bare)
         while "ready" not in self.events():
             assert process.poll() is None
             time.sleep(0.05)

@@ -49,6 +49,24 @@ rule misspelt:
     shell: "touch {output}"
 """
 
+# What each pause of Snakemake was, where the executor takes a while to be set up.
+PAUSES = """\
+import asyncio, time
+from snakemake_executor_plugin_submitit import settings
+
+sleep, checked = asyncio.sleep, settings.checked
+
+async def noted(delay, *more):
+    print(delay, file=open("pauses", "a"))
+    await sleep(delay, *more)
+
+def slow(given):
+    time.sleep(0.5)
+    return checked(given)
+
+asyncio.sleep, settings.checked = noted, slow
+"""
+
 # A Slurm whose sbatch says no and whose squeue knows no job.
 SBATCH = """\
 #!/bin/sh
@@ -124,6 +142,15 @@ def test_a_failed_command_is_reported_with_its_log(here: Here) -> None:
     assert "bad (job " in said
     assert "its command ended with exit status 1" in said
     assert "_log.out" in said
+
+
+def test_jobs_are_looked_at_in_short_pauses_from_the_start(here: Here) -> None:
+    """The interface's thread runs before the executor is set up."""
+    put(here, "sitecustomize.py", PAUSES)
+    status, said = here.run()
+    assert status == 0, said
+    pauses = [float(line) for line in (here.folder / "pauses").read_text().split()]
+    assert max(pauses) <= 0.1
 
 
 def test_a_misspelt_request_is_one_sentence_and_starts_nothing(here: Here) -> None:

@@ -7,8 +7,23 @@ from pathlib import Path
 import pytest
 
 from bench import planning, slurm_legs
+from bench.gap_chains import gaps_s
 from bench.section import replaced
-from bench.slurm_gap import OFFICIAL, OURS, SBATCH, STAGES, Measured, Way, gaps_s, holds, section
+from bench.slurm_gap import (
+    LEAST_STAGE_S,
+    MOST_STAGE_S,
+    OFFICIAL,
+    OURS,
+    SBATCH,
+    TRAINER,
+    Law,
+    Measured,
+    Way,
+    drawn_s,
+    law_of,
+    missed,
+    section,
+)
 
 PAGE = "# Benchmarks\n\n## One\n\nold\n\n### Part\n\n## Two\n\nstays\n"
 
@@ -26,30 +41,50 @@ def test_a_section_takes_its_place_and_the_others_stay(title: str, expected: str
 
 
 def test_a_gap_is_from_the_end_of_a_stage_to_the_begin_of_the_next(tmp_path: Path) -> None:
-    stamps = tmp_path / "stamps"
-    lines = [
-        f"{number} begin {10 * number}\n{number} end {10 * number + number}"
-        for number in range(1, STAGES + 1)
-    ]
-    stamps.write_text("\n".join(lines))
-    assert list(gaps_s(stamps)) == [9.0, 8.0, 7.0]
+    lines = [f"{number} begin {10 * number}\n{number} end {10 * number + number}" for number in range(1, 5)]
+    (tmp_path / "stamps").write_text("\n".join(lines))
+    assert gaps_s(tmp_path, 4) == [9.0, 8.0, 7.0]
 
 
-def validation_scores(ours_s: float, official_s: float) -> dict[Way, list[Measured]]:
-    gaps = {OURS: ours_s, SBATCH: 1.0, **{way: official_s + index for index, way in enumerate(OFFICIAL)}}
-    return {way: [Measured((gap_s,), 30.0, {"squeue": 2, "sacct": 1})] for way, gap_s in gaps.items()}
+def test_the_lengths_of_stages_follow_from_the_seed_and_stay_in_their_bounds() -> None:
+    drawn = [length_s for seed in range(50) for length_s in drawn_s(seed, 0)]
+    assert drawn_s(1, 0) == drawn_s(1, 0) != drawn_s(1, 1)
+    assert LEAST_STAGE_S <= min(drawn) < 6 < 40 < max(drawn) <= MOST_STAGE_S
 
 
-def test_a_gap_of_more_than_a_third_of_the_best_official_one_does_not_hold() -> None:
-    assert holds(validation_scores(4.0, 12.0))
-    assert not holds(validation_scores(4.1, 12.0))
+def test_the_official_executors_pause_grows_by_its_source() -> None:
+    law = law_of("max_sleep_time = 180\n  self.next_seconds_between_status_checks + 10,")
+    assert law == Law(10.0, 180.0)
+    assert [law.pause_s(40.0, after_s) for after_s in (1, 40, 41, 36000)] == [40.0, 40.0, 50.0, 180.0]
 
 
-def test_the_section_has_a_row_per_way_with_its_calls_a_minute() -> None:
-    text = section(validation_scores(4.0, 12.0))
-    assert "| `--profile slurm` | 4.0 | 4.0 | 4.0 | 4.0 | 2.0 |" in text
-    assert "| `sbatch --dependency=afterok` | 1.0 | 1.0 | 1.0 |  |  |" in text
-    assert "Ours is 0.33 of the official executor's" in text
+def measured(ours_s: tuple[float, ...], trainer_s: tuple[float, ...]) -> dict[Way, list[Measured]]:
+    gaps = {OURS: ours_s, TRAINER: trainer_s, SBATCH: (1.0,), **dict.fromkeys(OFFICIAL, (12.0, 13.0))}
+    calls = {"squeue": 2, "sacct": 1}
+    return {way: [Measured(gaps[way], ({"a part": 0.5},), 30.0, calls)] for way in gaps}
+
+
+@pytest.mark.parametrize(
+    ("ours_s", "trainer_s", "problems"),
+    [
+        ((1.7, 1.8, 5.0), (3.5, 3.4, 3.6), []),
+        ((1.9, 1.9), (3.0, 3.0), ["the median is 1.90 s, above 1.8 s"]),
+        ((1.0, 1.0), (3.6, 3.6), ["the median is 3.60 s, above 3.5 s"]),
+        ((1.0, 1.0, 5.1), (3.0, 3.0), ["one gap is 5.10 s, above 5.0 s"]),
+    ],
+)
+def test_a_target_that_is_missed_is_named(
+    ours_s: tuple[float, ...], trainer_s: tuple[float, ...], problems: list[str]
+) -> None:
+    assert [line.partition(": ")[2] for line in missed(measured(ours_s, trainer_s))] == problems
+
+
+def test_the_section_has_a_row_per_way_with_its_calls_a_minute_and_where_the_seconds_go() -> None:
+    text = section(measured((1.0, 1.0, 2.0), (3.0, 3.0)), Law(10.0, 180.0), seed=4, load=(0.1, 0.2))
+    assert "| `--profile slurm` | 1.0 | 1.8 | 1.0 | 2.0 | 4.0 | 2.0 |" in text
+    assert "| `sbatch --dependency=afterok` | 1.0 | 1.0 | 1.0 | 1.0 |  |  |" in text
+    assert text.count("| a part | 0.50 | 0.50 |") == 2
+    assert "expected to be noticed 90 s after its end" in text
 
 
 def planned(few_s: float, many_s: float, bare_s: float) -> dict[int, planning.Measured]:

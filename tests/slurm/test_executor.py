@@ -97,6 +97,21 @@ def test_a_waiting_job_is_cancelled_with_its_controller(toy: Toy) -> None:
     assert toy.events() == []
 
 
+@pytest.mark.parametrize("direct", [pytest.param((), marks=pytest.mark.long), ("--submitit-direct",)])
+def test_what_a_job_did_while_there_was_no_controller_is_done(toy: Toy, direct: tuple[str, ...]) -> None:
+    """The next controller does not take its output for incomplete, with a Snakemake in the job or without."""
+    toy.options, toy.seconds = direct, 3
+    controller = toy.write().start()
+    job = toy.first_training()
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.wait()
+    wait_for(lambda: live_jobs(toy.rig) == [], "the end of the job")
+    toy.unlock()
+    assert toy.run() == 0, toy.said()
+    assert [event.split()[0] for event in toy.events()] == ["first", "first", "second", "second"]
+    assert toy.job_ids()[0] == str(job)
+
+
 @pytest.mark.long
 def test_a_killed_controller_finds_its_job_again(toy: Toy) -> None:
     """One job in accounting: the relaunched controller follows the live one to its end."""

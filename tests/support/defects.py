@@ -767,6 +767,23 @@ DEFECTS = (
         "plugin/tests/test_command.py::test_a_trainer_that_outlives_its_snakemake_is_waited_for",
     ),
     Defect(
+        "marked-incomplete",
+        "What a job finished while no controller was there is refused as incomplete.",
+        f"{EXECUTOR}/direct.py",
+        "left = self.outputs if code else self.marks",
+        "left = self.outputs if code else ()",
+        "plugin/tests/test_direct.py::test_where_no_controller_is_left_the_next_finds_what_is_true",
+    ),
+    Defect(
+        "tmpdir-of-the-controller",
+        "A rule with a TMPDIR resource runs without the Snakemake that knows the node's.",
+        f"{EXECUTOR}/direct.py",
+        "if not executable or _TO_COME in command or",
+        "if not executable or",
+        "plugin/tests/test_direct.py"
+        "::test_plain_rules_run_without_a_second_snakemake_and_the_others_with_one",
+    ),
+    Defect(
         "live-job-not-found",
         "A relaunched controller submits a second training beside the live one.",
         f"{EXECUTOR}/identity.py",

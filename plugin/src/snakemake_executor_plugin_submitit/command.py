@@ -1,4 +1,4 @@
-"""What submitit runs on the node: Snakemake's own job command, watched over.
+"""What submitit runs on the node: Snakemake's own job command, or a rule's plain one, watched over.
 
 Slurm's signals (a warning before the time limit, a preemption, a scancel) reach this process alone. Its
 handlers only take note; a loop forwards them to what the command runs, waits until it has ended, and then has
@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Literal
 
 from snakemake_executor_plugin_submitit import slurm
+from snakemake_executor_plugin_submitit.direct import Direct
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run
 from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
@@ -50,6 +51,7 @@ class Command:
     workdir: str
     folder: str
     cluster: str
+    direct: Direct | None = None  # its line is the rule's own command, without a Snakemake around it
 
     def __call__(self) -> dict[str, str]:
         """Returns a Result as plain values; leaves by SystemExit where the job is to run again."""
@@ -58,7 +60,15 @@ class Command:
             self._look_for_end()
         # In debug the process is Snakemake itself, whose signals are its own.
         heard = [] if self.cluster == "debug" else hear_signals()
+        if self.direct:
+            os.chdir(self.workdir)
+            try:
+                self.direct.prepare()
+            except OSError as error:
+                return Result("failed", f"its command was not started: {error}").as_plain()
         code, stop = self._run(heard)
+        if self.direct:
+            self.direct.finish(code)
         end = self._end(code, stop)
         # Where the result goes; .snakemake may have been removed since the start.
         if Path(self.workdir).is_dir():  # not moved

@@ -32,6 +32,7 @@ from snakemake_executor_plugin_submitit.clusters import (
     result_file,
 )
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
+from snakemake_executor_plugin_submitit.direct import direct_of
 from snakemake_executor_plugin_submitit.environment import own_defaults
 from snakemake_executor_plugin_submitit.errors import (
     LimitError,
@@ -56,7 +57,9 @@ from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checke
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
 from snakemake_executor_plugin_submitit.waits import help_for
 
-_LOOK_S = 0.5  # between two looks at the result files
+_LOOK_S = 0.1  # between two looks at the result files
+_LOOKS_PER_S = 200  # at most, at the folders of all jobs together
+_LOCAL_LOOK_S = 0.5
 _CANCEL_LOOK_S = 1.0
 _ENDED = Answer("COMPLETED")  # what squeue does not list
 
@@ -100,7 +103,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             self._cluster = cluster_of(self._settings)
         except SubmititError as error:
             raise WorkflowError(str(error)) from None
-        self.next_seconds_between_status_checks = _LOOK_S
         self._followed: dict[int, TrackedJob] = {}
         self._cancelling = False
         self._submitting = threading.Lock()
@@ -146,7 +148,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
         digest = _digest_of(job, workdir)
-        command = Command(self.format_job_exec(job), workdir, "", self._settings.cluster)
+        direct = direct_of(job, self.workflow, self.envvars()) if self._settings.direct else None
+        line = direct.line if direct else self.format_job_exec(job)
+        command = Command(line, workdir, "", self._settings.cluster, direct)
         return TrackedJob(info, _name(job), digest, Submission(slug(_name(job)), "", command, request))
 
     def _submit_or_follow(self, followed: TrackedJob) -> None:
@@ -235,6 +239,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     # ------------------------------------------------------------------ status
 
+    @property
+    def next_seconds_between_status_checks(self) -> float:
+        """Asked from before `__post_init__` on: Snakemake's own would make the first pause 10 s."""
+        return max(_LOOK_S, len(self.active_jobs) / _LOOKS_PER_S)
+
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
@@ -260,7 +269,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         return snapshot
 
     def _interval_s(self) -> float:
-        return self._settings.poll_interval_s if self._settings.cluster == "slurm" else _LOOK_S
+        return self._settings.poll_interval_s if self._settings.cluster == "slurm" else _LOCAL_LOOK_S
 
     def _job_ids(self) -> list[str]:
         return [followed.job_id for followed in self._followed.values() if followed.job_id]

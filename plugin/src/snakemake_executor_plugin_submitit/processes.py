@@ -33,12 +33,10 @@ class _Entry:
 
 
 def commands_below(pid: int, proc: Path = Path("/proc")) -> list[ProcessId]:
-    """What the Snakemake below this process runs for its rules: the topmost processes that are neither
-    Snakemake nor a shell that only waits. The shell directly below `pid` is ours and never counts."""
+    """What runs below this shell for a rule: the topmost processes that are neither Snakemake nor a shell
+    that only waits."""
     children = _children(proc)
-    ours = children.get(pid, [])
-    below = [child for entry in ours for child in children.get(entry.process.pid, [])]
-    return [found.process for child in below for found in _topmost(child, children)]
+    return [found.process for child in children.get(pid, []) for found in _topmost(child, children)]
 
 
 def _children(proc: Path) -> dict[int, list[_Entry]]:

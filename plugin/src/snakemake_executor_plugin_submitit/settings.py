@@ -57,6 +57,10 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # the inter
         default=None,
         metadata=_help("Shell lines that every Slurm job runs first, for example: module load cuda/11.8"),
     )
+    direct: bool = field(
+        default=False,
+        metadata=_help("Run a plain shell rule's command on the node without a second Snakemake around it."),
+    )
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Settings:
     poll_interval_s: int
     gpu_dialect: GpuDialect
     setup: tuple[str, ...]  # shell lines
+    direct: bool  # never in Snakemake's own process, whose environment would change
 
 
 def checked(given: ExecutorSettings) -> Settings:
@@ -80,6 +85,7 @@ def checked(given: ExecutorSettings) -> Settings:
         poll_interval_s=_at_least("poll-interval-s", given.poll_interval_s, 15, 1),
         gpu_dialect=cast(GpuDialect, _one_of("gpu-dialect", given.gpu_dialect or "gres", _DIALECTS)),
         setup=tuple((given.setup or "").splitlines()),
+        direct=bool(given.direct) and given.cluster != "debug",
     )
 
 

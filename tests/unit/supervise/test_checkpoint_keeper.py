@@ -147,7 +147,7 @@ def test_before_a_time_limit_a_write_has_what_slurm_leaves(
     tmp_path: Path, over_one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write of gigabytes may take longer than the grace, and costs an epoch where it is cut short."""
-    answer = "JobState=RUNNING Restarts=0 RunTime=00:55:00 TimeLimit=01:00:00 PreemptTime=None"
+    answer = "JobId=17 JobState=RUNNING Restarts=0 RunTime=00:55:00 TimeLimit=01:00:00 PreemptTime=None"
     scontrol = tmp_path / "bin/scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f"#!/bin/sh\necho {answer}\n")

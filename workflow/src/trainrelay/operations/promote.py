@@ -7,7 +7,6 @@ from pathlib import Path
 from trainrelay import checkpoint
 from trainrelay.config import Stage, StagePaths
 from trainrelay.errors import LogError, Refusal, UserError
-from trainrelay.operations.analyze import judge_stage
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
@@ -83,6 +82,8 @@ def _why_accepted(settings: Stage, facts: state.Facts, source: CheckpointFacts) 
 
 
 def _blocking(facts: state.Facts) -> list[Finding]:
+    from trainrelay.operations.analyze import judge_stage  # noqa: PLC0415 - `train` imports this module
+
     try:
         analysis = judge_stage(facts)
     except LogError as error:

@@ -14,11 +14,9 @@ from rich.console import Console
 
 from trainrelay import checkpoint, supervise
 from trainrelay.errors import LogError, NoProgress, Refusal, TrainrelayError, UserError
-from trainrelay.operations.analyze import analyze_stage
 from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow, may_follow
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training
-from trainrelay.operations.report import write_reports
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
@@ -315,6 +313,10 @@ def _conclude(before: state.Facts, outcome: Outcome) -> None:
 
 def _explain(facts: state.Facts) -> None:
     """A training that ended early still gets its analysis and its report; neither may hide its end."""
+    # Every training would wait for these imports before it starts.
+    from trainrelay.operations.analyze import analyze_stage  # noqa: PLC0415
+    from trainrelay.operations.report import write_reports  # noqa: PLC0415
+
     try:
         with suppress(LogError):  # none that is understood: the report says how it ended
             analyze_stage(facts.at)

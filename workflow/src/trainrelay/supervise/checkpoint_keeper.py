@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -73,6 +74,8 @@ class CheckpointKeeper(threading.Thread):
         """Copies until it is closed, or the stage is another's."""
         with suppress(Fenced):
             while not self._closed.wait(_LOOK_S):
+                # Now rather than between this training and the next: judging the last checkpoint needs it.
+                import_module("numpy")
                 self.look()
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from trainrelay.system.tail import Tail
 from trainrelay.system.text import printable
 from trainrelay.trainers import StepSeen, Trainer, checkpoint_files
 
-POLL_S = 0.2  # a stop is felt at once, and a look at a log without news costs a system call
+POLL_S = 0.1  # a stop is felt at once, and a look at a log without news costs a system call
 SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
 _SAMPLES = 3  # lines that show what a log holds
 _SAMPLE_CHARS = 160  # of each: together they fit into one event

@@ -124,11 +124,10 @@ def _ending(seen: Mapping[tuple[int, int], Process], left: Sequence[Process]) ->
 def _still_there(kin: Kin) -> list[Process]:
     # A scan can miss a child that was born behind it, of a parent that died before it; and a dying process
     # loses its environment a moment before it is gone.
-    for _ in range(2):
-        if members := find(kin):
-            return members
-        time.sleep(_CHECK_S)
-    return []
+    if members := find(kin):
+        return members
+    time.sleep(_CHECK_S)
+    return find(kin)
 
 
 def _signal(member: Process, *, kill: bool, told: bool, last: bool) -> None:
