@@ -175,7 +175,7 @@ class SlurmCluster:
         executor.update_parameters(**self._parameters(order))
 
         def asked(command: str) -> submitit.Job[Any]:
-            # Instead of submitit's own, which waits without end and takes any "job 114" for this job.
+            # Instead of submitit's own, which has no deadline and takes any "job 114" for this job.
             script = order.folder / ".submission_file_.sh"
             script.write_text(executor._make_submission_file_text(command, ""))
             job: submitit.Job[Any] = submitit.SlurmJob(order.folder, self._asked(order, script))
