@@ -119,7 +119,7 @@ def test_a_failure_is_one_bounded_sentence_without_escapes() -> None:
     """The last line tells what, those before it why."""
     said = "sbatch: error: \x1b[31mwhy\nallocation failure: what\n"
     assert str(slurm.failure("sbatch", said)) == "what;  [31mwhy"
-    assert len(str(slurm.failure("sbatch", "x" * 10000))) == 300
+    assert len(str(slurm.failure("scontrol", "x" * 10000))) == 300
 
 
 def test_a_run_is_known_by_its_job_and_how_many_times_that_was_requeued() -> None:
@@ -152,7 +152,10 @@ def test_a_task_of_an_array_is_named_so_that_its_commands_mean_it_alone() -> Non
             UnreachableError,
         ),
         ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", UnreachableError),
-        ("", RefusedError),
+        ("sbatch: unrecognized option '--x'\nTry \"sbatch --help\" for more information", RefusedError),
+        ("allocation failure: Requested node configuration is not available", RefusedError),
+        ("sbatch: line 3: timeout: command not found", UnreachableError),
+        ("", UnreachableError),
     ],
 )
 def test_a_refusal_is_told_from_silence(said: str, kind: type[Exception]) -> None:

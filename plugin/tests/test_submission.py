@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.clusters import SlurmCluster, Submission
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
@@ -27,7 +29,11 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def says(folder: Path, program: str, text: str) -> None:
-    (folder / program).write_text(f"#!/bin/sh\necho '{text}' >&2\nexit 1\n", encoding="utf-8")
+    runs(folder, program, f"echo '{text}' >&2\nexit 1")
+
+
+def runs(folder: Path, program: str, lines: str) -> None:
+    (folder / program).write_text(f"#!/bin/sh\n{lines}\n", encoding="utf-8")
     (folder / program).chmod(0o755)
 
 
@@ -59,8 +65,7 @@ def test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job(
 ) -> None:
     """In sbatch's environment alone: other threads read that of this process."""
     seen = tmp_path / "seen"
-    (commands / "sbatch").write_text(f'#!/bin/sh\nenv >"{seen}"\ncat "$1" >>"{seen}"\necho job 7\n')
-    (commands / "sbatch").chmod(0o755)
+    runs(commands, "sbatch", f'env >"{seen}"; cat "$1" >>"{seen}"; echo Submitted batch job 7')
     for name in ("SBATCH_GRES", "SBATCH_EXPORT", "SLURM_JOB_ID", "SRUN_CPUS_PER_TASK", "SLURM_CONF"):
         monkeypatch.setenv(name, "x")
     before = dict(os.environ)
@@ -90,4 +95,58 @@ def test_a_slurm_that_does_not_answer_refuses_nothing(tmp_path: Path, commands: 
     """The job is to be submitted again."""
     says(commands, "sbatch", "sbatch: error: Unable to contact slurm controller (connect failure)")
     with pytest.raises(UnreachableError):
+        submit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Hint: your job 114 uses 3% of its memory\nSubmitted batch job 116",
+        "Submitted batch job 116 on cluster a\nSee job 117 for more",
+    ],
+)
+def test_the_job_is_that_of_the_line_that_names_it(tmp_path: Path, commands: Path, said: str) -> None:
+    """Any other number is another job of the user, which Ctrl-C would cancel."""
+    runs(commands, "sbatch", f"echo '{said}'")
+    assert submit(tmp_path) == "116"
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("exit 0", "sbatch named no job: it printed nothing"),
+        ("echo Your job 114 is done", "sbatch named no job: Your job 114 is done"),
+        (
+            "echo Submitted batch job 7; echo Submitted batch job 8",
+            "sbatch named no job: Submitted batch job 7; Submitted batch job 8",
+        ),
+        ("kill -9 $$", "sbatch was killed by signal 9"),
+        ("echo Quota unreadable >&2; exit 1", "sbatch failed: Quota unreadable"),
+        ("exec sleep 30", "sbatch gave no answer within 0.2 s"),
+    ],
+)
+def test_an_sbatch_that_names_no_job_gave_no_answer(
+    tmp_path: Path, commands: Path, monkeypatch: pytest.MonkeyPatch, lines: str, says: str
+) -> None:
+    """It may have submitted one, which would run on unseen if this were a refusal."""
+    if "sleep" in lines:
+        monkeypatch.setattr(slurm, "ask", functools.partial(slurm.ask, deadline_s=0.2))
+    runs(commands, "sbatch", lines)
+    with pytest.raises(UnreachableError, match=f"^{says}$"):
+        submit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("of_the_queue", "kind"),
+    [("", RefusedError), ("/a/job/7.out", UnreachableError), (None, UnreachableError)],
+)
+def test_a_refusal_that_is_not_slurmctlds_is_one_if_there_is_no_such_job(
+    tmp_path: Path, commands: Path, of_the_queue: str | None, kind: type[Exception]
+) -> None:
+    """A site's wrapper may complain in sbatch's words after it submitted. None: squeue does not answer."""
+    says(commands, "sbatch", "sbatch: error: Invalid --mem specification")
+    columns = ["7", "PENDING", "None", "", "a site", of_the_queue or "/b/8.out", "", "7"]
+    line = "".join(f"{column}\x1f" for column in columns)
+    runs(commands, "squeue", "exit 1" if of_the_queue is None else f"printf '%s\\n' '{line}'")
+    with pytest.raises(kind):
         submit(tmp_path)

@@ -133,6 +133,38 @@ def test_ctrl_c_before_the_job_appears_leaves_no_job(toy: Toy) -> None:
     assert toy.events() == []
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "said",
+    [
+        "echo 'quota: cannot be read' >&2; exit 1",
+        "echo 'sbatch: error: quota cannot be read' >&2; exit 1",
+        "exit 0",
+        "kill -9 $$",
+    ],
+    ids=["unknown", "in its words", "nothing", "killed"],
+)
+def test_an_sbatch_that_submits_and_answers_oddly_has_submitted(toy: Toy, said: str) -> None:
+    """A site's wrapper around it: the job is found in the queue and followed, and is the only one."""
+    wrapped(toy, f'if {FIRST}; then "$REAL" "$@" >/dev/null; {said}; fi')
+    assert toy.write().run() == 0, toy.said()
+    once(toy)
+    assert "sbatch gave no answer, but it was submitted" in toy.said()
+    assert "manually" not in toy.said()
+
+
+def test_a_number_in_what_a_site_says_is_no_job_of_ours(toy: Toy) -> None:
+    """A hint names another job of the user: Ctrl-C ends the one that was submitted and leaves that."""
+    held = held_job(toy.rig)
+    wrapped(toy, f"echo 'Hint: your job {held} uses 3% of its memory'")
+    toy.seconds = 30
+    controller = toy.write().start()
+    wait_for(toy.events, "the training to start")
+    controller.send_signal(signal.SIGINT)
+    assert controller.wait(timeout=60) != 0
+    assert live(toy) == [str(held)], toy.said()
+
+
 # ---------------------------------------------------------------------- known again
 
 

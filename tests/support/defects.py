@@ -878,10 +878,10 @@ DEFECTS = (
     ),
     Defect(
         "users-environment-reaches-sbatch",
-        "SBATCH_GRES of a login shell gives a job other GPUs than the plan says.",
+        "SLURM_HINT of a login shell gives a job other cores than the plan says.",
         f"{EXECUTOR}/clusters.py",
-        'sbatch = ["env", *(f"--unset={name}" for name in unused), "sbatch"]',
-        'sbatch = ["sbatch"]',
+        'slurm.ask(["sbatch", str(script)], outside=True)',
+        'slurm.ask(["sbatch", str(script)])',
         "plugin/tests/test_submission.py"
         "::test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job",
     ),

@@ -6,7 +6,6 @@ and the time that takes would pass between two jobs.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shlex
@@ -14,14 +13,13 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.command import Command
-from snakemake_executor_plugin_submitit.environment import scrubbed
 from snakemake_executor_plugin_submitit.errors import (
     RefusedError,
     RequestError,
@@ -175,26 +173,36 @@ class SlurmCluster:
 
         executor = submitit.SlurmExecutor(order.folder)
         executor.update_parameters(**self._parameters(order))
-        # In sbatch's environment alone: other threads read ours.
-        unused = os.environ.keys() - scrubbed(os.environ)
-        sbatch = ["env", *(f"--unset={name}" for name in unused), "sbatch"]
-        executor._make_submission_command = lambda submission_file_path: [  # type: ignore[method-assign]
-            *sbatch,
-            str(submission_file_path),
-        ]
-        try:
-            with redirect_stderr(io.StringIO()):
-                job_id = str(executor.submit(order.command).job_id)
-        except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-            raise self._why_not(order, slurm.failure("sbatch", str(error))) from None
+
+        def asked(command: str) -> submitit.Job[Any]:
+            # Instead of submitit's own, which has no deadline and takes any "job 114" for this job.
+            script = order.folder / ".submission_file_.sh"
+            script.write_text(executor._make_submission_file_text(command, ""))
+            job: submitit.Job[Any] = submitit.SlurmJob(order.folder, self._asked(order, script))
+            job.paths.move_temporary_file(script, "submission_file", keep_as_symlink=True)
+            return job
+
+        executor._submit_command = asked  # type: ignore[method-assign]
+        job_id = str(executor.submit(order.command).job_id)
         self._comments[job_id] = order.comment
         return job_id
 
-    def _why_not(self, order: Submission, error: SubmititError) -> Exception:
-        if not isinstance(error, RefusedError):
-            return error
-        flags = sbatch_flags(order.request, self._settings.gpu_dialect, self._settings.signal_delay_s)
-        return RefusedError(f"sbatch refuses it: {error}; change what it asks for: {shlex.join(flags)}")
+    def _asked(self, order: Submission, script: Path) -> str:
+        try:
+            return slurm.submitted_job(slurm.ask(["sbatch", str(script)], outside=True))
+        except RefusedError as error:
+            if slurm.SLURMCTLD_REFUSES not in str(error):
+                self._look_for(order, error)
+            flags = sbatch_flags(order.request, self._settings.gpu_dialect, self._settings.signal_delay_s)
+            said = f"sbatch refuses it: {error}; change what it asks for: {shlex.join(flags)}"
+            raise RefusedError(said) from None
+
+    def _look_for(self, order: Submission, error: RefusedError) -> None:
+        """UnreachableError if the job is in the queue: a site's wrapper may complain after it submitted."""
+        for row in slurm.queue().values():
+            folders = {Path(row.output).parent.name, Path(row.script).parent.name}
+            if row.comment == order.comment or order.folder.name in folders:
+                raise UnreachableError(f"sbatch failed, but job {row.job_id} is in the queue: {error}")
 
     def _parameters(self, order: Submission) -> dict[str, Any]:
         delay_s = self._settings.signal_delay_s

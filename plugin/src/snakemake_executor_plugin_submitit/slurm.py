@@ -20,6 +20,13 @@ _SEPARATOR = "\x1f"  # paths and comments may hold anything else
 _QUEUE_COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command", "ArrayJobID")
 _QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
 
+SLURMCTLD_REFUSES = "Batch job submission failed"
+# How sbatch refuses. Any other error may be of a wrapper around it, which may have submitted.
+_SBATCH_REFUSES = re.compile(
+    rf"^sbatch: (error|fatal): |^allocation failure: |{SLURMCTLD_REFUSES}|^Try .sbatch --help", re.MULTILINE
+)
+_SUBMITTED = re.compile(r"^Submitted batch job ([0-9]+)(?: on cluster \S+)?\s*$", re.MULTILINE)
+
 # The limits that pass when other jobs end, by Slurm's names; those on a job's size or time never do.
 _JOB_LIMIT = re.compile(r"\b(Assoc|QOS|Max)\w*SubmitJob\w*|\bMaxSubmitJob\w*")
 
@@ -115,6 +122,15 @@ def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -
     return parse_standing(ask(command, deadline_s=deadline_s), job_id)
 
 
+def submitted_job(output: str) -> str:
+    """The id in what sbatch printed; UnreachableError if no line, or several, name a job."""
+    ids = set(_SUBMITTED.findall(output))
+    if len(ids) != 1:
+        said = "; ".join(filter(None, (_plain("sbatch", line) for line in output.splitlines())))
+        raise UnreachableError(f"sbatch named no job: {said[:_LONGEST_CHARS] or 'it printed nothing'}")
+    return str(ids.pop())
+
+
 def cancel(ids: Iterable[str], *options: str, deadline_s: float = _DEADLINE_S) -> None:
     """scancel of jobs or steps; UnreachableError.
 
@@ -175,6 +191,8 @@ def ask(
     except (OSError, ValueError) as error:  # ValueError: a NUL or a surrogate in a word
         raise UnreachableError(f"{command[0]} cannot be started: {error}") from None
     said, errors = (told.decode(errors="replace") for told in (asked.stdout, asked.stderr))
+    if asked.returncode < 0:
+        raise UnreachableError(f"{command[0]} was killed by signal {-asked.returncode}")
     if asked.returncode:
         raise failure(command[0], errors or said)
     return said + errors if errors_too else said
@@ -184,7 +202,8 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
     """What a failed command of Slurm meant; its last line says it, the lines before why."""
     lines = [line for line in (_plain(program, line) for line in stderr.splitlines()) if line]
     said = "; ".join(reversed(lines[-3:]))[:_LONGEST_CHARS] or "no reason given"
-    if program not in {"scancel", "scontrol", "sbatch"}:
+    refuses = _SBATCH_REFUSES.search(stderr) if program == "sbatch" else program in {"scancel", "scontrol"}
+    if not refuses:
         return UnreachableError(f"{program} failed: {said}")
     if limit := _JOB_LIMIT.search(said):
         return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
