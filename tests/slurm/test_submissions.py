@@ -13,7 +13,7 @@ import pytest
 
 from slurm.rig import Rig, wait_for
 from slurm.rig.rig import ENDED
-from slurm.toy_workflow import Toy
+from slurm.toy_workflow import EIGHT, Toy
 from slurm.wrapped import asked_s, wrap
 
 pytestmark = pytest.mark.slow
@@ -272,3 +272,50 @@ def test_ctrl_c_ends_the_wait_for_a_limit_at_once(toy: Toy) -> None:
         assert time.monotonic() - began_s < 15, "not the 20 s of an answer that was lost"
     assert live(toy) == [str(held)]
     assert "could not be cancelled" not in toy.said()
+
+
+# ---------------------------------------------------------------------- with other params
+
+
+def schedules(toy: Toy) -> str:
+    """What a dry run says."""
+    before = len(toy.said())
+    assert toy.run("--dry-run") == 0
+    return toy.said()[before:]
+
+
+@pytest.mark.long
+def test_a_waiting_job_with_other_params_is_cancelled_and_submitted_again(toy: Toy) -> None:
+    """Its controller was killed, and a param edited: the new value alone is trained and recorded."""
+    toy.first = f"{EIGHT}, slurm_extra='--begin=now+1hour'\n    params: rate=1"
+    controller = toy.write().start()
+    wait_for(lambda: "is PENDING" in toy.said(), "the job to wait")
+    (job,) = live(toy)
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.wait()
+    toy.unlock()
+    toy.first = f"{EIGHT}\n    params: rate=2"
+    assert toy.write().run() == 0, toy.said()
+    assert f"first: job {job} waits with other params; cancelled, submitting again" in toy.said()
+    assert toy.rig.state(int(job)) == "CANCELLED"
+    once(toy)
+    assert "Nothing to be done" in schedules(toy)
+
+
+@pytest.mark.long
+def test_a_running_job_with_other_params_is_not_taken_for_this_work(toy: Toy) -> None:
+    """It is named and goes on; what it trained is not recorded as the new work, which follows."""
+    toy.first = f"{EIGHT}\n    params: rate=1"
+    job = killed(toy)
+    toy.first = f"{EIGHT}\n    params: rate=2"
+    assert toy.write().run() != 0
+    assert f"first: job {job} does this with other params since 20" in toy.said()
+    assert f"wait for its end, or stop it with: scancel {job}. " in toy.said()
+    assert "Traceback" not in toy.said()
+    toy.rig.scontrol("resume", str(job))
+    wait_for(lambda: not live(toy), "the job to end", 60)
+    assert "rule first" in schedules(toy)
+    (toy.folder / "first.saved").unlink(missing_ok=True)
+    assert toy.run() == 0, toy.said()
+    assert [event.split()[0] for event in toy.events() if "done" in event] == ["first", "first", "second"]
+    assert "Nothing to be done" in schedules(toy)

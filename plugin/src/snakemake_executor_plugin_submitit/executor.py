@@ -51,6 +51,7 @@ from snakemake_executor_plugin_submitit.identity import (
 from snakemake_executor_plugin_submitit.legs import as_jobs
 from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
+from snakemake_executor_plugin_submitit.params import digest_of_params, note_params, other_params_since
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
@@ -175,7 +176,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             order = self._order(followed, identity)
             if self._cancelling and not order.folder.exists():
                 continue
-            if can_be_followed(order.folder, row):
+            if can_be_followed(order.folder, row) and not self._withdrawn(followed, order.folder, row):
                 followed.order = order
                 lost = followed.lost_s is not None
                 how = "sbatch gave no answer, but it was submitted" if lost else "found alive; following it"
@@ -184,6 +185,29 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if not self._cancelling:
             self._refuse_beside_moved(followed, self._known_rows.values())
         return False
+
+    def _withdrawn(self, followed: TrackedJob, folder: Path, row: slurm.QueueRow) -> bool:
+        """Whether it was submitted with other params and has not begun. RefusedError if it has."""
+        since = other_params_since(folder, _params_of(followed.info.job))
+        if not since or self._cancelling:
+            return False
+        if row.state == "PENDING":
+            slurm.cancel([row.job_id], "--state=PENDING")
+        self._known_s, self._known_rows = time.monotonic(), as_jobs(slurm.queue().values())
+        now = self._known_rows.get(row.job_id)
+        if now and now.state not in ENDED:
+            # Snakemake records a failed job's params, too: what the other one writes would pass for done.
+            for rule in _rules(followed.info.job):
+                rule._non_derived_params = [f"those of job {row.job_id}"]
+            self.workflow.persistence._params.cache_clear()
+            raise RefusedError(
+                f"job {row.job_id} does this with other params since {since}: wait for its end, or stop it"
+                f" with: scancel {row.job_id}"
+            )
+        if now and now.state == "CANCELLED":
+            said = f"job {row.job_id} waits with other params; cancelled, submitting again"
+            self.logger.warning(f"{followed.name}: {said}")
+        return True
 
     def _refuse_beside_moved(self, followed: TrackedJob, rows: Iterable[slurm.QueueRow]) -> None:
         """Its processes are in this folder now, whatever the folder is called."""
@@ -216,6 +240,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             identity = JobIdentity(followed.digest, new_token(followed.digest))
             followed.order = self._order(followed, identity)
             followed.order.folder.mkdir(parents=True)
+            note_params(followed.order.folder, _params_of(followed.info.job))
             try:
                 job_id = self._cluster.submit(followed.order)
             except (UnreachableError, KeyboardInterrupt):
@@ -458,10 +483,19 @@ def _digest_of(job: Any, workdir: str) -> str:
     return digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
 
 
+def _params_of(job: Any) -> str:
+    return digest_of_params((_name(rule), rule.non_derived_params) for rule in _rules(job))
+
+
+def _rules(job: Any) -> list[Any]:
+    """Of a group, its jobs."""
+    return list(getattr(job, "jobs", [job]))
+
+
 def _log_files(followed: TrackedJob) -> list[Path]:
     """Of its rule's `log:`, a group has none; the job's own where none of its rules has begun to write."""
     job = followed.info.job
-    rules = getattr(job, "jobs", [job])
+    rules = _rules(job)
     logs = [Path(str(path)) for rule in rules for path in getattr(rule, "log", None) or ()]
     if logs and not any(path.exists() for path in logs):
         return [followed.log()]
