@@ -51,7 +51,12 @@ from snakemake_executor_plugin_submitit.identity import (
 from snakemake_executor_plugin_submitit.legs import as_jobs
 from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
-from snakemake_executor_plugin_submitit.params import digest_of_params, note_params, other_params_since
+from snakemake_executor_plugin_submitit.params import (
+    PARAMS_FILE,
+    digest_of_params,
+    note_params,
+    other_params_since,
+)
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
@@ -508,6 +513,6 @@ def _result(followed: TrackedJob) -> Result | None:
 
 def _remove_pickles(followed: TrackedJob) -> None:
     """The log of a job that went well stays; what submitit needed for it goes."""
-    for pattern in ("*.pkl", "*_submission.sh", ".submission_file_*"):
+    for pattern in ("*.pkl", "*_submission.sh", ".submission_file_*", PARAMS_FILE):
         for path in followed.order.folder.glob(pattern):
             path.unlink(missing_ok=True)

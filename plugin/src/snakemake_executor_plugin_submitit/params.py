@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_FILE = "params"  # in the submission's folder
+PARAMS_FILE = "params"  # in the submission's folder
 _PLAIN = (str, int, float, complex, bytes, bytearray, range, type(None))
 
 
@@ -33,12 +33,12 @@ def _text(value: Any) -> str:
 
 def note_params(folder: Path, digest: str) -> None:
     """For the controllers after this one."""
-    (folder / _FILE).write_text(digest, encoding="utf-8")
+    (folder / PARAMS_FILE).write_text(digest, encoding="utf-8")
 
 
 def other_params_since(folder: Path, digest: str) -> str:
     """When it was submitted with other params; empty: with these, or by a version that did not note them."""
-    path = folder / _FILE
+    path = folder / PARAMS_FILE
     try:
         at = time.localtime(path.stat().st_mtime)
         return "" if path.read_bytes() == digest.encode() else time.strftime("%Y-%m-%d %H:%M:%S", at)
