@@ -78,6 +78,8 @@ def test_a_controller_with_another_config_does_not_take_the_training_for_its_own
 ) -> None:
     first = started(project)
     wait_for((project.stage("stage1") / "work_dir/epoch_1.pth").exists, "the first epoch")
+    (job,) = live(clean_rig)
+    clean_rig.scontrol("suspend", job)  # it must live until the second controller has looked
     first.send_signal(signal.SIGKILL)
     first.wait()
 
@@ -90,7 +92,7 @@ def test_a_controller_with_another_config_does_not_take_the_training_for_its_own
     assert "driving/stage1: trains nothing: it is being trained now" in planned
     assert re.search(CHANGED, planned)
     assert started(project).wait() != 0
-    (job,) = live(clean_rig)
+    clean_rig.scontrol("resume", job)
     assert re.search(rf"job {job} does this with other params since .*: scancel {job}\.", said(project))
     wait_for(lambda: not live(clean_rig), "the end of the training", 120)
     assert not (project.stage("stage1") / "checkpoint.json").exists()
