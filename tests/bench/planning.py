@@ -54,7 +54,7 @@ CONFIG = SimpleNamespace(
     stage_names=TABLE["params"],
     runs_with=lambda stage: [run for run, stages in TABLE["runs"].items() if stage in stages],
 )
-CONFIG_FILE, COMMAND, OUT = TABLE["config_file"], TABLE["command"], TABLE["out"]
+COMMAND, OUT = TABLE["command"], TABLE["out"]
 
 
 def StageContext(_, run, stage):
@@ -67,9 +67,9 @@ def cores(at):
 
 class dag:
     one_of = staticmethod(lambda names: "|".join(map(re.escape, names)))
-    earlier = staticmethod(lambda _, run, stage: TABLE["stages"][f"{run}/{stage}"]["earlier"])
-    promoted_to = staticmethod(lambda _, run, stage: TABLE["stages"][f"{run}/{stage}"]["promoted_to"])
-    reported = staticmethod(lambda _, run: TABLE["reported"][run])
+    train_input = staticmethod(lambda _, run, stage: TABLE["stages"][f"{run}/{stage}"]["earlier"])
+    promotion_param = staticmethod(lambda _, run, stage: TABLE["stages"][f"{run}/{stage}"]["promoted_to"])
+    report_input = staticmethod(lambda _, run: TABLE["reported"][run])
 
 
 class PLANS:
@@ -86,6 +86,10 @@ class PLANS:
     @staticmethod
     def message(run, stage, _):
         return TABLE["stages"][f"{run}/{stage}"]["message"]
+
+    @staticmethod
+    def config_file():
+        return TABLE["config_file"]
 
 
 wildcard_constraints:
