@@ -37,7 +37,7 @@ def test_another_value_or_rule_is_a_difference(other: Rules) -> None:
 
 
 def test_the_digest_is_the_same_in_every_process() -> None:
-    """Sets of text are ordered anew in each, and objects have other addresses."""
+    """Sets of text have another order in each, and objects have other addresses."""
     code = (
         "from snakemake_executor_plugin_submitit.params import digest_of_params\n"
         "values = [set('abcdef'), {(1, 2): frozenset('uvw')}, [object()], b'1', '\\udc80', float('nan')]\n"

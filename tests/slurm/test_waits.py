@@ -25,7 +25,7 @@ def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
 
 
 def waits(toy: Toy) -> str:
-    """The id of the job that is said not to start."""
+    """The id of the job that the log calls unable to start."""
     wait_for(lambda: "does not start" in toy.said(), "the warning", 60)
     (job,) = [row["JobID"] for row in toy.rig.squeue(fields="JobID,State") if row["State"] == "PENDING"]
     return job

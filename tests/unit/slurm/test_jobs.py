@@ -46,7 +46,7 @@ def test_the_last_task_of_an_array_is_shown_itself(tmp_path: Path, monkeypatch: 
 def test_a_run_that_was_lost_with_its_node_is_told_from_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the accounting's row of that run; where there is none nothing is said."""
+    """By the accounting's row of that run; without one it is not known."""
     (tmp_path / "sacct").write_text("#!/bin/sh\nprintf 'NODE_FAIL|n1\\nREQUEUED|n2\\nRUNNING|n3\\n'\n")
     (tmp_path / "sacct").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
