@@ -332,6 +332,18 @@ def test_one_place_reads_the_job_that_a_process_is_part_of() -> None:
     assert readers == {"environment.py"}
 
 
+def test_one_place_asks_git() -> None:
+    """There it runs nothing that a checkout names."""
+    sources = [*modules(), *PLUGIN.glob("*.py")]
+    callers = {
+        path.name
+        for path in sources
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Constant) and node.value == "git"
+    }
+    assert callers == {"code_version.py"}
+
+
 def test_the_plugins_modules_are_imported_where_slurm_is_at_home() -> None:
     """By slurm/, and by site.yaml's model, which knows the options that the plugin refuses."""
     package = PLUGIN.name
