@@ -21,13 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "workflow/src/trainrelay"
 SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci/run"]
 
-# Each part of the library and the parts it may import at run time. Everything may import errors and
-# records, and itself. A new part gets a row; the rows may not form a circle.
-NOUNS = {"errors", "records"}
+# Each part of the library and the parts it may import at run time. Everything may import errors, records and
+# text, and itself. A new part gets a row; the rows may not form a circle.
+NOUNS = {"errors", "records", "text"}
 PARTS: dict[str, set[str]] = {
     "errors": set(),
     "progress_lines": set(),
     "records": set(),
+    "text": set(),
     "analysis": {"progress_lines"},
     "system": set(),
     "checkpoint": {"system"},
@@ -264,6 +265,37 @@ def test_what_the_rules_import_is_light() -> None:
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     """Importing cli loads neither torch nor matplotlib nor submitit; commands load what they use."""
     assert not loaded_by("trainrelay.cli") & LATE
+
+
+# ---------------------------------------------------------------------- what is printed
+
+# These make printable what they print; the scripts run in the trainer's Python.
+PRINTERS = {"system/say.py", "cli/printing.py", "supervise/display.py"}
+FOR_THE_TRAINER = {"supervise/probe/ranks.py", "trainers/node.py", "preflight/interpreter_script.py"}
+
+
+def test_all_that_is_printed_goes_through_what_makes_it_printable() -> None:
+    printing = {
+        path.relative_to(LIBRARY).as_posix()
+        for path in modules()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call)
+        and re.search(r"^print$|std(out|err)\.write$|console\.print$", ast.unparse(node.func))
+    }
+    assert printing - FOR_THE_TRAINER == PRINTERS
+
+
+def test_a_sentence_that_ends_a_snakefile_is_printable() -> None:
+    """The library leaves by `sys.exit` there; Snakemake prints what a rule's params and messages hold."""
+    leaving = [
+        ast.unparse(node)
+        for path in modules()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit"
+    ]
+    sentences = [call for call in leaving if "'" in call]
+    assert sentences
+    assert all(call.startswith("sys.exit(printable_lines(") for call in sentences)
 
 
 # ---------------------------------------------------------------------- functions

@@ -21,6 +21,8 @@ TIMEOUT_S = 900
 _SCHEDULED = re.compile(r"^Job \d+: (\w+/\w+): ((?:trains|resumes|continues|refused).*)$", re.MULTILINE)
 _NOT_TRAINED = ("trains nothing", "refused")
 
+SECRET = "hf-token-of-the-demo-4711"
+
 CONFIG: dict[str, Any] = {
     "runs": {
         "driving": {
@@ -29,7 +31,7 @@ CONFIG: dict[str, Any] = {
                 "root": "workflow/demo/driving",
                 "nproc_per_node": 2,
                 "device": "cpu",
-                "env": {"OMP_NUM_THREADS": "1"},
+                "env": {"OMP_NUM_THREADS": "1", "HF_TOKEN": SECRET},
             },
             "stages": {
                 "stage1": {

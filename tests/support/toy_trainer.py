@@ -114,6 +114,8 @@ def during(habit: str, epoch: int, work_dir: Path) -> None:
         return
     elif habit == "raises" or (habit == "raises-once" and once(work_dir)):
         raise KeyError("img_metas")
+    elif habit == "tells-its-token":
+        raise RuntimeError(f"401 for {os.environ['HF_TOKEN']}")
     elif habit == "port-taken-once" and once(work_dir):
         raise RuntimeError("The server socket has failed to listen on any local network address. EADDRINUSE")
     elif habit == "raises-beside-a-child" and once(work_dir):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.processes import ranks_of, started, wait_for
-from support.project import TIMEOUT_S, Project
+from support.project import SECRET, TIMEOUT_S, Project
 
 pytestmark = pytest.mark.xdist_group("trained")
 DECLARED = [
@@ -270,6 +270,20 @@ def test_lint_is_clean(fresh: Project) -> None:
     done = fresh.snakemake("--lint")
     assert done.returncode == 0, done.stderr
     assert "Congratulations" in done.stdout + done.stderr
+
+
+def test_a_secret_is_in_your_config_and_in_the_snapshots_of_it_that_only_you_may_read(
+    trained: Project,
+) -> None:
+    said = trained.succeed("-n", "-p", "--forceall") + trained.trainrelay("plan").stdout
+    assert "HF_TOKEN='***'" in said
+    assert SECRET not in said
+    files = (path for path in trained.folder.rglob("*") if path.is_file())
+    holding = [path.relative_to(trained.folder) for path in files if SECRET.encode() in path.read_bytes()]
+    assert {str(path.parent) for path in holding} == {".", ".snakemake/trainrelay"}
+    snapshots = [trained.folder / path for path in holding if path.name != "config.yaml"]
+    assert len(snapshots) == 2
+    assert {path.stat().st_mode & 0o777 for path in snapshots} == {0o600}
 
 
 def test_snakemakes_own_report_holds_ours(trained: Project) -> None:

@@ -12,6 +12,7 @@ from support.stage_on_disk import OnDisk
 from trainrelay.errors import Refusal
 from trainrelay.operations import train
 from trainrelay.supervise import StageJob
+from trainrelay.text import kept_secret
 from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 
@@ -67,6 +68,15 @@ def test_other_code_is_warned_about_recorded_and_its_changes_kept(
     assert "warning: r/s: the trainer's code was" in capsys.readouterr().err
     (kept,) = disk.paths.folder.glob("code-*.diff")
     assert "+print('changed')" in kept.read_text()
+
+
+def test_a_secret_of_a_config_inside_the_checkout_is_not_in_its_kept_changes(disk: OnDisk) -> None:
+    kept_secret({"A_KEY": "key-4711-of-the-config"})
+    (disk.base / "checkout/tools/train.py").write_text("A_KEY = 'key-4711-of-the-config'\n")
+    with pytest.raises(Started):
+        train.train_stage(StageContext(disk.config(epochs=3), "r", "s"))
+    (kept,) = disk.paths.folder.glob("code-*.diff")
+    assert "+A_KEY = '***'" in kept.read_text()
 
 
 def test_other_code_is_refused_where_the_config_says_so(disk: OnDisk) -> None:

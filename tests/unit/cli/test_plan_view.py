@@ -176,6 +176,21 @@ def test_elsewhere_each_line_is_whole(disk: OnDisk, capsys: pytest.CaptureFixtur
     assert not any(line.startswith("   ") for line in capsys.readouterr().out.splitlines())
 
 
+def test_a_secret_is_in_no_plan_and_what_is_none_is(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    env = {"HF_TOKEN": "short", "NCCL_DEBUG": "WARN"}
+    rung = {"own": {"backend": "gloo", "env": {"OWN_KEY": "short"}}}
+    data = two_stages(disk, env=env).model_dump(mode="json", by_alias=True) | {"rungs": rung}
+    data["runs"]["r"]["stages"]["s"]["backends"] = ["own"]
+    path = written(disk, parse(data))
+    assert main(["plan", "--configfile", str(path)]) == 0
+    assert "HF_TOKEN='***' NCCL_DEBUG=WARN OWN_KEY='***' " in (said := capsys.readouterr().out)
+    assert main(["plan", "--json", "--configfile", str(path)]) == 0
+    first = json.loads(printed := capsys.readouterr().out)[0]
+    shown = {"HF_TOKEN": "***", "NCCL_DEBUG": "WARN", "OWN_KEY": "***"}
+    assert first["env"] == {**shown, "PYTHONPATH": str(disk.base / "checkout")}
+    assert "short" not in said + printed
+
+
 def test_the_json_holds_the_same_figures(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
     validation_scores(disk)
     assert main(["plan", "--json", "--configfile", str(written(disk, disk.config(epochs=4)))]) == 0

@@ -296,6 +296,35 @@ def test_a_snapshot_gives_the_same_config_back(tmp_path: Path, monkeypatch: pyte
     assert save_snapshot(config) == path
 
 
+def test_only_you_may_read_a_snapshot_and_one_that_others_could_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = save_snapshot(parse(minimal()))
+    assert path.stat().st_mode & 0o777 == 0o600
+    before = path.stat().st_ino
+    assert save_snapshot(parse(minimal())).stat().st_ino == before
+    path.chmod(0o644)
+    assert save_snapshot(parse(minimal())).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("env", "place"),
+    [
+        ({"HF_TOKEN": 4711}, "trainer.env.HF_TOKEN"),
+        ({"HF_TOKEN": ["a", "4711"]}, "trainer.env.HF_TOKEN"),
+        ("HF_TOKEN=4711", "trainer.env"),
+        (["HF_TOKEN=4711"], "trainer.env"),
+        ({"A": {"HF_TOKEN": "4711"}}, "trainer.env.A"),
+    ],
+)
+def test_a_problem_with_a_secret_does_not_quote_it(env: Any, place: str) -> None:
+    data = minimal()
+    data["runs"]["r"]["trainer"]["env"] = env
+    (problem,) = problems(data)
+    assert problem.startswith(f"runs.r.{place}: got ***; expected ")
+
+
 @pytest.mark.parametrize("value", [1e-06, 1e-8, 3e22, 0.1, True, None, 2**70, "1e-06", ["a", 1e-6]])
 def test_an_option_comes_out_of_a_snapshot_as_it_went_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any

@@ -111,5 +111,5 @@ def test_damaged_and_hostile_lines_are_left_out(tmp_path: Path) -> None:
         b'\xff\xfe\n{"at_s": 1}\n[]\n{"at_s": 1, "attempt": 1, "text": "\\u001b[2J"}\n'
     )
     view.note("sound")
-    assert [event.text for event in read_events(tmp_path)] == ["\ufffd[2J", "sound"]
+    assert [event.text for event in read_events(tmp_path)] == [r"\x1b[2J", "sound"]
     assert read_events(tmp_path)[-1].attempt is None

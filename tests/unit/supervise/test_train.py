@@ -18,6 +18,7 @@ from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob
 from trainrelay.supervise.attempt_end import final_checkpoint
+from trainrelay.text import kept_secret
 from trainrelay.trainers import Launch, LaunchRequest, StepSeen
 from trainrelay.training.attempts import list_attempts
 
@@ -55,6 +56,18 @@ def test_relaunch_resumes_after_the_newest_checkpoint(tmp_path: Path, templates:
     assert (resumed.end, resumed.number, resumed.resumed_from.epoch) == ("done", 2, 1)
     assert "resumes after epoch 1" in output
     assert "Epoch [1]" not in Path(resumed.log).read_text()
+
+
+def test_the_trainer_has_its_secret_and_no_record_does(tmp_path: Path, templates: Path) -> None:
+    """Nor does what it printed of it, quoted as the reason of its end."""
+    job = toy_job(tmp_path, templates, "tells-its-token")
+    env = kept_secret({"HF_TOKEN": "hf-4711-toy", "NCCL_DEBUG": "WARN"})
+    record, output = run(replace(job, request=replace(job.request, env=env)))
+    assert "401 for hf-4711-toy" in Path(record.log).read_text()
+    assert (record.env["HF_TOKEN"], record.env["NCCL_DEBUG"]) == ("***", "WARN")
+    assert "401 for ***" in (record.reason or "")
+    kept = "".join(path.read_text() for path in job.stage_dir.rglob("*.json*"))
+    assert "hf-4711-toy" not in kept + output
 
 
 def test_fixed_port_is_kept(tmp_path: Path, templates: Path) -> None:

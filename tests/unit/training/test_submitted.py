@@ -52,6 +52,7 @@ def test_a_job_has_the_config_that_was_submitted(toy: ToyProject) -> None:
 
 def test_what_is_submitted_twice_is_one_file_and_another_config_another(toy: ToyProject) -> None:
     first = submit(toy)
+    assert first.stat().st_mode & 0o777 == 0o600
     before = first.stat().st_mtime_ns
     assert submit(toy) == first
     assert first.stat().st_mtime_ns == before

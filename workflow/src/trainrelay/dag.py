@@ -16,6 +16,7 @@ from trainrelay.errors import Refusal, TrainrelayError
 from trainrelay.slurm import slurm_resources
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.system.hints import typed, with_configfile
+from trainrelay.text import printable, printable_lines
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan
@@ -47,7 +48,7 @@ def _exit_without_traceback() -> Iterator[None]:
     try:
         yield
     except TrainrelayError as error:
-        sys.exit(f"trainrelay: {error}")
+        sys.exit(printable_lines(f"trainrelay: {error}"))
 
 
 def command() -> str:
@@ -80,7 +81,7 @@ def report_input(config: Config, run: str) -> list[str]:
 def promotion_param(config: Config, run: str, stage: str) -> str:
     """A param of promote: another target is written again."""
     promotion = config.stage(run, stage).promotion
-    return f"promotion target = {promotion.target if promotion else None}"
+    return printable(f"promotion target = {promotion.target if promotion else None}")
 
 
 class Plans:
@@ -120,7 +121,7 @@ class Plans:
         settings = self._config.stage(run, stage)
         promoted = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
         parts = {**self._plans[run, stage].ingredients, **promoted}
-        return {key: f"{key} = {value}" for key, value in parts.items()}
+        return {key: printable(f"{key} = {value}") for key, value in parts.items()}
 
     def resources(self, stage: str) -> dict[str, Callable[[Any], Any]]:
         """Resources of a train rule: those that some run's stage of this name sets."""
@@ -146,7 +147,7 @@ class Plans:
     def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
         """What `snakemake -n` prints of a training; minutes as set on the command line, too."""
         message = self._plans[run, stage].message(resources.get("runtime"))
-        return with_configfile(message, self._configfile)
+        return printable_lines(with_configfile(message, self._configfile))
 
     def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:
         """Why scheduled trainings must not start, one paragraph per training; empty if all may.
@@ -161,7 +162,7 @@ class Plans:
         lines = ["\n  ".join([f"{p.run}/{p.stage}: {p.reason}", *map(str, p.differences)]) for p in refused]
         lines += [f"{p.run}/{p.stage}: {p.too_short}" for p in plans if limited and p.too_short]
         lines += at_once(self._config, {where: group_of(wanted[where]) for where in sorted(wanted)})
-        return with_configfile("\n".join(lines), self._configfile)
+        return printable_lines(with_configfile("\n".join(lines), self._configfile))
 
 
 def _is_complete(at: StageContext) -> bool:

@@ -5,6 +5,8 @@ They stay inside the package: `inspection` turns each into one CheckpointError.
 
 from __future__ import annotations
 
+from trainrelay.text import printable
+
 _LONGEST = 160  # characters of one text; the dotted names of weights are shorter
 
 
@@ -23,4 +25,4 @@ def shown(text: str) -> str:
 
 def escaped(text: object) -> str:
     """A path or a sentence with one in it, whole, with what would move the cursor shown as escapes."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
+    return printable(str(text))

@@ -8,6 +8,7 @@ from datetime import datetime
 from trainrelay.cli.common import configured, every_stage, named_stage
 from trainrelay.errors import UserError
 from trainrelay.operations.check import checks
+from trainrelay.system.say import answer
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -17,7 +18,7 @@ def run(arguments: argparse.Namespace) -> None:
     problems = 0
     for label, found in checks(config, where, datetime.now()):
         problems += found.kind == "fix"
-        print(found.line(label), flush=True)
+        answer(found.line(label))
     if problems:
         count = f"{problems} problem{'s' * (problems > 1)} to fix"
         raise UserError(f"{count} (see above); then run the same command again")

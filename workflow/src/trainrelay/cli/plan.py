@@ -20,6 +20,7 @@ from trainrelay.errors import SlurmError
 from trainrelay.preflight import chain_limit, partition_checks, slurmctld_check
 from trainrelay.slurm import Partition, Request, could_start, installed, partitions, request_of
 from trainrelay.system.hints import with_configfile
+from trainrelay.system.say import answer
 from trainrelay.training.plan import StagePlan, plan
 
 _NARROWEST_CHARS = 40  # a narrower terminal would get a word a line
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     # Sentences are broken at the terminal's edge, and nowhere if it is no terminal.
     edge = max(shutil.get_terminal_size().columns, _NARROWEST_CHARS) if sys.stdout.isatty() else None
     parts = ["\n".join(_lines(planned, starts, edge)) for planned in plans]
-    print("\n\n".join([*parts, *_total(plans)]))
+    answer("\n\n".join([*parts, *_total(plans)]))
 
 
 def _lines(planned: StagePlan, starts: Starts, width_chars: int | None) -> Iterator[str]:

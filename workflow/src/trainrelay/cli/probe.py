@@ -10,6 +10,7 @@ from trainrelay.cli.common import stage_of
 from trainrelay.cli.printing import print_json
 from trainrelay.operations.probe import first_working, probe_rungs, rungs_to_probe, would_use
 from trainrelay.records import ProbeResult
+from trainrelay.system.say import answer
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -21,10 +22,10 @@ def run(arguments: argparse.Namespace) -> None:
         host, works = socket.gethostname(), first_working(results)
         print_json({"stage": at.name, "host": host, "works": works, "results": found})
     else:
-        print("\n".join(_table(results)))
+        answer("\n".join(_table(results)))
     said = would_use(at, results)
     if not arguments.json:
-        print(said)
+        answer(said)
 
 
 def _table(results: Sequence[ProbeResult]) -> Iterator[str]:

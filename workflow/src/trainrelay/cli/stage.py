@@ -11,6 +11,7 @@ from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.restore import restore_stage
 from trainrelay.operations.stop import stop_stage
 from trainrelay.operations.train import train_stage
+from trainrelay.system.say import answer
 from trainrelay.training import state
 
 
@@ -20,7 +21,7 @@ def accept(arguments: argparse.Namespace) -> None:
     if not arguments.reason.strip():
         raise UserError('give a reason: trainrelay accept RUN/STAGE --reason "..."')
     allows = (accept_retraining if arguments.retrain else accept_checkpoint)(facts, arguments.reason)
-    print(f"{facts.name}: {allows}. Now run the snakemake command again.")
+    answer(f"{facts.name}: {allows}. Now run the snakemake command again.")
 
 
 def promote(arguments: argparse.Namespace) -> None:

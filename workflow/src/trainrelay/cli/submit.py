@@ -10,6 +10,7 @@ from trainrelay.cli.common import configured
 from trainrelay.cli.controller_job import job_of, names_a_config
 from trainrelay.operations.submit import log_of, refuse_submission, submit
 from trainrelay.system.hints import DEFAULT_CONFIGFILE
+from trainrelay.system.say import answer
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -20,9 +21,9 @@ def run(arguments: argparse.Namespace) -> None:
     Path(config.out).mkdir(parents=True, exist_ok=True)
     job_id = submit(job)
     named = [] if configfile == DEFAULT_CONFIGFILE else ["--configfile", str(configfile)]
-    print(f"job {job_id} runs the workflow; it requeues itself at its time limit")
+    answer(f"job {job_id} runs the workflow; it requeues itself at its time limit")
     if names_a_config(arguments.snakemake):
-        print("  note    the --configfile behind -- is read again at each start of this job")
-    print(f"  log     {log_of(config, job_id)}")
-    print(f"  follow  {shlex.join(['trainrelay', 'watch', *named])}")
-    print(f"  stop    scancel {job_id}   (the trainings save and end; submit again to resume)")
+        answer("  note    the --configfile behind -- is read again at each start of this job")
+    answer(f"  log     {log_of(config, job_id)}")
+    answer(f"  follow  {shlex.join(['trainrelay', 'watch', *named])}")
+    answer(f"  stop    scancel {job_id}   (the trainings save and end; submit again to resume)")

@@ -23,7 +23,8 @@ from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.slurm import Queue, Waiting, job_name
 from trainrelay.system.hints import with_configfile
-from trainrelay.system.say import say
+from trainrelay.system.say import answer, say
+from trainrelay.text import printable
 from trainrelay.training.context import StageContext
 from trainrelay.watching import (
     Column,
@@ -97,9 +98,9 @@ def _once(rows: Sequence[StageRow]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a locale may have no blocks and arrows
     for line in _lines(fitting_columns(rows, None)):
-        print(line.rstrip())
+        answer(line.rstrip())
     for remark in remarks(rows):
-        print(remark)
+        answer(remark)
 
 
 def _lines(columns: Sequence[Column]) -> list[str]:
@@ -132,7 +133,8 @@ def _view(rows: Sequence[StageRow], width_chars: int) -> Group:
     for place, row in enumerate(rows):
         table.add_row(*(_cell(column, place, row) for column in columns))
     clock = f"{time.strftime('%H:%M:%S')}  Ctrl-C ends this view, nothing else"
-    said = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in (*remarks(rows), clock)]
+    lines = map(printable, (*remarks(rows), clock))
+    said = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines]
     return Group(table, *said)
 
 
@@ -140,4 +142,4 @@ def _cell(column: Column, place: int, row: StageRow) -> Text:
     style = _STYLES.get(row.label, "") if column.title == "state" else ""
     if column.title == "backend" and row.fallback_from:
         style = "yellow"
-    return Text(column.cells[place], style=style)
+    return Text(printable(column.cells[place]), style=style)

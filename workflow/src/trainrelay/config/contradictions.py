@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainrelay.config.models import Config, OwnRung, Run, Stage, ancestry
 from trainrelay.config.places import stage_paths, trainer_root
-from trainrelay.system.text import did_you_mean
+from trainrelay.text import did_you_mean
 from trainrelay.trainers import RUNGS, TRAINERS, Rung
 
 

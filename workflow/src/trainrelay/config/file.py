@@ -13,7 +13,7 @@ import yaml
 from trainrelay.config.models import Config
 from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
-from trainrelay.system.files import write_bytes
+from trainrelay.system.files import write_private
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
 
@@ -77,7 +77,6 @@ def save_snapshot(config: Config) -> Path:
     """The effective config as a file, named by content, so that every job sees what Snakemake saw."""
     data = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2).encode()
     path = SNAPSHOTS / f"config-{hashlib.sha256(data).hexdigest()[:16]}.json"
-    if not path.exists() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, data)
     return path

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from trainrelay.text import kept_secret
 
 # Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -21,6 +23,7 @@ Folder = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f{}
 NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
 # No argument of a process holds NUL or half of a surrogate pair, which a pattern refuses by itself.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+Env = Annotated[Mapping[EnvName, Text], AfterValidator(kept_secret)]
 OptionValue = bool | int | float | Text | list[bool | int | float | Text] | None
 
 
@@ -50,8 +53,9 @@ class TrainerSettings(Model):
     """Ranks per node; on cuda one per GPU, so equal to every stage's resources.gpu."""
     device: Literal["cuda", "cpu"] = "cuda"
     """cpu asks for no GPU."""
-    env: Mapping[EnvName, Text] = {}
-    """Environment variables of the trainer, as strings."""
+    env: Env = {}
+    """Environment variables of the trainer, as strings. Where a name contains TOKEN, KEY, SECRET, PASSWORD,
+    PASSWD or CREDENTIAL, its value is shown and recorded as ***."""
     epoch_base: Literal[0, 1] | None = None
     """What is added to the epoch in a checkpoint to count finished epochs (metriclogger): 1 where that is the
     epoch just trained, counted from 0 (DETR, DeiT, MAE), 0 where it counts them already (ImageNet's main.py);
@@ -63,7 +67,7 @@ class OwnRung(Model):
 
     backend: Literal["nccl", "gloo"]
     """torch's communication backend."""
-    env: Mapping[EnvName, Text] = {}
+    env: Env = {}
     """Environment variables that go with it, as strings; they win over the trainer's."""
 
 

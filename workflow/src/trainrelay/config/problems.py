@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trainrelay.system.text import did_you_mean
+from trainrelay.text import HIDDEN, did_you_mean, is_secret
 
 _WANTED = {
     "string_type": "text (in quotes)",
@@ -56,11 +56,12 @@ def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
         return f"{where}: unknown key{_suggestion(path, model)}"
     if "[key]" in detail["loc"]:
         return f"{where}: not allowed as a name; {_allowed(detail)}"
+    got = f"{where}: {_got(detail, path)}"
     if "options" in path:
-        return f"{where}: {_got(detail)}; allowed: true, false, a number, printable text, a list of them"
+        return f"{got}; allowed: true, false, a number, printable text, a list of them"
     if "checkpoint" in path[-1:]:
-        return f"{where}: {_got(detail)}; allowed: latest, or {{epoch: N}}"
-    return f"{where}: {_got(detail)}; {_allowed(detail)}"
+        return f"{got}; allowed: latest, or {{epoch: N}}"
+    return f"{got}; {_allowed(detail)}"
 
 
 def _path(loc: Sequence[int | str], data: Any) -> list[int | str]:
@@ -101,8 +102,10 @@ def _allowed(detail: ErrorDetails) -> str:
     return f"expected {message.removeprefix('Input should be ')}"
 
 
-def _got(detail: ErrorDetails) -> str:
+def _got(detail: ErrorDetails, path: Sequence[int | str]) -> str:
     text = repr(detail["input"])
+    if is_secret(str(path[-1:])) or ("env" in path and is_secret(text)):
+        return f"got {HIDDEN}"
     shown = text if len(text) <= 60 else text[:57] + "..."
     return "is empty" if detail["input"] is None else f"got {shown}"
 

@@ -11,7 +11,7 @@ from trainrelay.errors import UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise import nodes_missing, probe_rung, stop_requests
 from trainrelay.system.say import say
-from trainrelay.system.text import did_you_mean
+from trainrelay.text import did_you_mean
 from trainrelay.trainers import RUNGS, Rung, TrainerConfig
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import ladder, launch_request, rung

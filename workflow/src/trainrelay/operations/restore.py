@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainrelay import supervise
 from trainrelay.errors import Refusal, UserError
 from trainrelay.operations.train import held_lease, stage_job
-from trainrelay.system.say import say
+from trainrelay.system.say import answer, say
 from trainrelay.training import archiving, state
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.context import StageContext
@@ -26,8 +26,8 @@ def restore_stage(at: StageContext, number: int | None = None) -> None:
         archiving.carry_out(moves)
         # The promotion target may hold another training's: Snakemake promotes this one, or prints why not.
         facts.paths.checkpoint.unlink(missing_ok=True)
-    print(f"{name}: restored {wanted.folder} ({why}). Moved:")
-    print("\n".join(f"  {source} -> {target}" for source, target in moves))
+    answer(f"{name}: restored {wanted.folder} ({why}). Moved:")
+    answer("\n".join(f"  {source} -> {target}" for source, target in moves))
     facts = state.read(at)
     after = state.judge(facts)
     on = f"{name} is now {after.kind}: {after.reason}. To continue, run the snakemake command again."

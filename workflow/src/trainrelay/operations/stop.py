@@ -17,7 +17,7 @@ from trainrelay.supervise import (
     owner_of,
     read_events,
 )
-from trainrelay.system.say import say
+from trainrelay.system.say import answer, say
 from trainrelay.training import state
 from trainrelay.training.attempts import left_running
 from trainrelay.training.context import StageContext
@@ -31,11 +31,11 @@ def stop_stage(at: StageContext, reacts_within_s: float = _REACTS_WITHIN_S) -> N
     """End what trains a stage, wherever it is, and print its state then."""
     stop = _Stop(at, reacts_within_s)
     if stop.stopped():
-        print(_state_after(stop.facts()))
+        answer(_state_after(stop.facts()))
     else:
         facts = stop.facts()
         judged = state.judge(facts)
-        print(f"nothing to stop: {stop.name} is {judged.kind}: {judged.reason}")
+        answer(f"nothing to stop: {stop.name} is {judged.kind}: {judged.reason}")
 
 
 class _Stop:

@@ -25,6 +25,7 @@ from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, 
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
+from trainrelay.text import hidden
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import archiving, bad_nodes, plan, state
 from trainrelay.training.code_version import code_version
@@ -271,7 +272,9 @@ def _check_code(facts: state.Facts) -> None:
             raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
         say(f"warning: {what}")
     if now.changes:
-        write_bytes(facts.paths.folder / f"code-{now.digest}.diff", now.changes)
+        # config.yaml may be part of the checkout.
+        said = hidden(now.changes.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        write_bytes(facts.paths.folder / f"code-{now.digest}.diff", said)
 
 
 def stage_job(facts: state.Facts) -> StageJob:

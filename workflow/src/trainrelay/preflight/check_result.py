@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from trainrelay.text import printable
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
@@ -16,7 +18,7 @@ class CheckResult:
     def line(self, where: str = "") -> str:
         """One line of a terminal, whatever `what` holds; `where` is the run or the stage it is about."""
         text = f"{where}: {self.what}" if where else self.what
-        return f"{self.kind:4}  " + "".join(char if char.isprintable() else " " for char in text)
+        return f"{self.kind:4}  {printable(text)}"
 
 
 def ok(what: str) -> CheckResult:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from trainrelay.text import masked
 
 EndClass = Literal[
     "done",  # all epochs trained, final checkpoint there
@@ -136,7 +138,7 @@ class AttemptRecord(Record):
     supervisor_pid: int
     supervisor_ticks: int | None = None  # its start, in the kernel's ticks since boot
     argv: list[str]
-    env: dict[str, str]
+    env: Annotated[dict[str, str], AfterValidator(masked)]  # secrets are in no record
     cwd: str
     log: str
     backend: str  # the rung

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainrelay.records import Analysis, Finding, MetricSummary
+from trainrelay.text import printable_lines
 
 # UniAD-like trainers pass losses through nan_to_num, which turns +inf into float32's largest number.
 FLOAT32_INF = 3.4e38
@@ -28,14 +29,12 @@ CHECKS = {  # titles that are not the check's name in words
     "redone": "Redone iterations",
 }
 
-# Control characters, lone surrogates and characters that reorder text around them.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _ANSI = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 
 
 def clean(text: str) -> str:
-    """Outside text without terminal colours; what cannot be shown as itself becomes a replacement mark."""
-    return _UNPRINTABLE.sub("\ufffd", _ANSI.sub("", text.replace("\r\n", "\n")))
+    """Outside text without terminal colours, printable line by line."""
+    return printable_lines(_ANSI.sub("", text.replace("\r\n", "\n")))
 
 
 def is_usable(value: float) -> bool:

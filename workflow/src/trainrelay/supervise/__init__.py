@@ -27,7 +27,6 @@ from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.supervise.stop_file import ask_to_stop, order_file
 from trainrelay.system.tail import Tail
-from trainrelay.system.text import printable
 
 __all__ = [
     "BelievedProgress",
@@ -56,7 +55,6 @@ __all__ = [
     "order_file",
     "orphaned_attempt",
     "owner_of",
-    "printable",
     "probe_rung",
     "read_events",
     "refuse_beside_living",

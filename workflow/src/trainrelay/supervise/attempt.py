@@ -40,7 +40,7 @@ from trainrelay.supervise.stop import StopRequest
 from trainrelay.system.alive import here, stat
 from trainrelay.system.ports import free_port
 from trainrelay.system.tail import Tail
-from trainrelay.system.text import quoted
+from trainrelay.text import quoted
 from trainrelay.trainers import Launch, Rung
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
@@ -65,9 +65,9 @@ def attempt(
     requested before the trainer was started, UserError if it could not be started. Call it from the main
     thread. When it returns or raises, no process of the attempt is left.
     """
-    record = _open(job, rung, around, probes)
+    record, launch = _open(job, rung, around, probes)
     with recorded_whatever_happens(job, record, around) as (processes, keeper):
-        return _follow(job, record, _start(record, processes), around, (processes, keeper))
+        return _follow(job, record, _start(record, launch, processes), around, (processes, keeper))
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -81,8 +81,10 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
         return _follow(job, record, orphans, around, (processes, keeper))
 
 
-def _open(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]) -> AttemptRecord:
-    """The record of a new attempt, on disk, once nothing else can be training this stage."""
+def _open(
+    job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[ProbeResult]
+) -> tuple[AttemptRecord, Launch]:
+    """The record of a new attempt, on disk, once nothing else can be training this stage; and its start."""
     shown = around.shown
     while True:
         number = next_number(job.stage_dir)
@@ -93,14 +95,15 @@ def _open(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Prob
             shown.note(f"not resumed from: {sentence.partition('; run:')[0]}; it is skipped")
         if around.stop.requested:
             raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
-        record = _record(job, rung, number, point, probes)
+        launch = _launch(job, rung, point)
+        record = _record(job, rung, number, point, launch).model_copy(update={"probes": tuple(probes)})
         around.lease.guard()
         try:
             open_attempt(job.stage_dir, record)
         except NumberTaken:
             continue
         shown.note(_start_sentence(record))
-        return record
+        return record, launch
 
 
 def _start_sentence(record: AttemptRecord) -> str:
@@ -117,9 +120,8 @@ def _supervisor() -> dict[str, Any]:
 
 
 def _record(
-    job: StageJob, rung: Rung, number: int, point: ResumePoint | None, probes: Sequence[ProbeResult]
+    job: StageJob, rung: Rung, number: int, point: ResumePoint | None, launch: Launch
 ) -> AttemptRecord:
-    launch = _launch(job, rung, point)
     return AttemptRecord(
         number=number,
         tag=str(uuid.uuid4()),
@@ -130,7 +132,6 @@ def _record(
         log=str(attempt_folder(job.stage_dir, number) / job.log_name),
         backend=rung.name,
         ladder=tuple(known.name for known in job.ladder),
-        probes=tuple(probes),
         world_size=job.world_size,
         epochs=job.epochs,
         resumed_from=point,
@@ -242,8 +243,8 @@ def _with_stacks(hang: str, job: StageJob, record: AttemptRecord, processes: Pro
     return f"{hang}; {found}; stacks: {stacks}{hint}"
 
 
-def _start(record: AttemptRecord, processes: ProcessList) -> Child:
-    env = with_stack_dumps({**os.environ, **record.env})
+def _start(record: AttemptRecord, launch: Launch, processes: ProcessList) -> Child:
+    env = with_stack_dumps({**os.environ, **launch.env})  # the record's lacks the secrets
     with start_explained("start the trainer", record.argv[0]):
         return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), processes)
 

@@ -26,7 +26,7 @@ from trainrelay.supervise.tracebacks import (
     logged_errors,
     signal_name,
 )
-from trainrelay.system.text import quoted
+from trainrelay.text import quoted
 from trainrelay.trainers import StepSeen
 
 

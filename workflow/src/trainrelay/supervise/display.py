@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from trainrelay.system.text import printable
+from trainrelay.text import printable
 from trainrelay.trainers import StepSeen
 
 PLAIN_EVERY_S = 30.0  # under 3000 lines a day

@@ -15,7 +15,7 @@ from trainrelay.errors import TrainrelayError
 from trainrelay.records import Record
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.shared_files import last_bytes
-from trainrelay.system.text import printable
+from trainrelay.text import printable
 from trainrelay.trainers import StepSeen
 
 _MOST_BYTES = 1_000_000  # thousands of events; then the file becomes the old one

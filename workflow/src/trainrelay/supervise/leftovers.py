@@ -10,7 +10,7 @@ from trainrelay.checkpoint import glance
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise.decide import Leftovers
 from trainrelay.supervise.job import StageJob
-from trainrelay.system.text import quoted
+from trainrelay.text import quoted
 from trainrelay.trainers import Trainer, checkpoint_files
 from trainrelay.training.attempts import attempt_log
 
@@ -49,7 +49,7 @@ def _lines(trainer: Trainer, log: Path) -> str:
     understood: list[str] = []
     others: list[str] = []
     for line in (line for line in head.split("\n") if line.strip() and not _BANNER.search(line)):
-        (understood if trainer.observe(line) else others).append(quoted(line[:_LINE_CHARS]))
+        (understood if trainer.observe(line) else others).append(quoted(line)[:_LINE_CHARS])
     return f"output understood: {_first(understood)}; not understood: {_first(others)}"
 
 

@@ -17,7 +17,7 @@ from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent_lines import RecentLines
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.system.tail import Tail
-from trainrelay.system.text import printable
+from trainrelay.text import printable
 from trainrelay.trainers import StepSeen, Trainer, checkpoint_files
 
 POLL_S = 0.1  # a stop is felt at once, and a look at a log without news costs a system call
@@ -114,7 +114,7 @@ class TrainerMonitor:
 
     def _say_unknown(self) -> None:
         lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]
-        shown = "; ".join(printable(line.strip()[:_SAMPLE_CHARS]) for line in lines[-_SAMPLES:])
+        shown = "; ".join(printable(line.strip())[:_SAMPLE_CHARS] for line in lines[-_SAMPLES:])
         said = "alive, progress unknown: no line of the trainer's output is understood as progress"
         self.display.note(f"{said}; the last ones: {shown}" if shown else said)
 

@@ -12,7 +12,7 @@ from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.leftovers import leftovers
 from trainrelay.system.files import read_record
-from trainrelay.system.text import printable
+from trainrelay.text import printable
 from trainrelay.trainers import Observation, ResumeSeen
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.owners import owner_of

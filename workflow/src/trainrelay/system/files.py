@@ -44,6 +44,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """The same for what only you may read; nothing is written where it is so already."""
+    with suppress(OSError):
+        if path.stat().st_mode & 0o777 == 0o600 and path.read_bytes() == data:
+            return
+    with replacing(path) as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(data)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a record, dataclass or plain value: the same value is the same bytes; NaN becomes null."""
     write_bytes(path, json_bytes(path, value))

@@ -1,4 +1,4 @@
-"""What the verbs print: to the terminal, and with --log to a file as well."""
+"""What the verbs print, made printable here: messages to the terminal, and with --log to a file; answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from trainrelay.system.hints import typed, with_configfile
+from trainrelay.text import printable_lines
 
 
 class Teller:
@@ -21,7 +22,7 @@ class Teller:
         self._log, self.configfile = log, typed(configfile)
 
     def __call__(self, text: str) -> None:
-        text = with_configfile(text, self.configfile)
+        text = printable_lines(with_configfile(text, self.configfile))
         print(f"trainrelay: {text}", file=sys.stderr, flush=True)
         if self._log is not None:
             self._write(self._log, text)
@@ -33,7 +34,12 @@ class Teller:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         except OSError as error:
             # The terminal has it; a full disk must not hide the message.
-            print(f"trainrelay: cannot write {path}: {error.strerror}", file=sys.stderr)
+            print(printable_lines(f"trainrelay: cannot write {path}: {error.strerror}"), file=sys.stderr)
+
+
+def answer(text: str) -> None:
+    """What a verb was asked for, to stdout."""
+    print(printable_lines(text), flush=True)
 
 
 say = Teller()

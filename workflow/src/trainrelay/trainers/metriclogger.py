@@ -15,7 +15,7 @@ from pathlib import Path
 from trainrelay.checkpoint import Glance, glance
 from trainrelay.progress_lines.bars import training_bar
 from trainrelay.records import RULES
-from trainrelay.system.text import did_you_mean
+from trainrelay.text import did_you_mean
 from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.trainers.base import (
     Launch,

@@ -13,15 +13,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _GIT_TIMEOUT_S = 60  # git diff looks at each file; a file system that hangs must not stop a start
-# Also of your own settings, none of which would change what is read.
+# Also of your own settings: what they change is not what is asked for here.
 _RUN_NOTHING = ("--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
-# What only says how files are to be compared on this file system.
-_HARMLESS = r"^core\.(filemode|symlinks|ignorecase|autocrlf|eol)$"
+# A submodule counts by its commit: to look for changes in it, git would read its settings.
+_PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
+_HARMLESS = r"^core\.(filemode|symlinks|ignorecase|autocrlf|eol)$"  # how files compare on this file system
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ def code_version(root: Path) -> CodeVersion | None:
         return None
     top, objects, index, commit, _ = found
     settings = os.fsdecode(_git(root, "config", "--get-regexp", _HARMLESS) or b"").splitlines()
+    said = [word for one in settings for word in ("-c", one.replace(" ", "=", 1))]
     with tempfile.TemporaryDirectory(prefix="trainrelay-git-") as bare:
         Path(bare, "refs").mkdir()
         Path(bare, "HEAD").write_text(f"{commit}\n", encoding="utf-8")
@@ -57,29 +58,22 @@ def code_version(root: Path) -> CodeVersion | None:
             shutil.copy2(root / index, Path(bare, "index"))  # with its time, by which git looks
         except OSError:
             return None
-        ours = {
-            "GIT_DIR": bare,
-            "GIT_WORK_TREE": top,
-            "GIT_OBJECT_DIRECTORY": os.path.abspath(root / objects),  # noqa: PTH100 (keeps symlinks)
-        }
-        said = [word for one in settings for word in ("-c", "=".join(one.split(" ", 1)))]
-        # Of a submodule its commit counts: to look for changes in it, git would read its settings.
-        plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
-        changes = _git(root, *said, "diff", *plain, commit, "--", ".", env=ours)
+        ours = {"GIT_DIR": bare, "GIT_WORK_TREE": top, "GIT_OBJECT_DIRECTORY": str(root / objects)}
+        changes = _git(root, *said, "diff", *_PLAIN, commit, "--", ".", **ours)
     return None if changes is None else CodeVersion(commit, changes)
 
 
-def _git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> bytes | None:
+def _git(root: Path, *arguments: str, **variables: str) -> bytes | None:
     git = shutil.which("git")
     if git is None:
         return None
     try:
         done = subprocess.run(
             [git, *_RUN_NOTHING, "-C", str(root), *arguments],
+            env={**os.environ, **variables},
             capture_output=True,
             timeout=_GIT_TIMEOUT_S,
             check=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **(env or {})},
         )
     except (subprocess.SubprocessError, OSError):
         return None

@@ -10,6 +10,7 @@ from typing import Literal
 from trainrelay.config import Config, load_site
 from trainrelay.slurm import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
+from trainrelay.text import masked
 from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
@@ -102,6 +103,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     cost = _price(facts, action)
     queued = _legs(facts, action, cost)
     site = read_once(load_site)
+    launch = at.trainer.launch(request, {})
     excluded, bad = to_exclude(at, site) if action in TRAINS else ((), ())
     return StagePlan(
         run=at.run,
@@ -116,7 +118,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         trained_with=(
             f"{settings.epochs} epochs, config {settings.config}, backends {' > '.join(settings.backends)}"
         ),
-        launch=at.trainer.launch(request, {}),
+        launch=replace(launch, env=masked(launch.env)),
         archived_to=archived_to,
         gpu_h=facts.gpu_h,
         price=cost,

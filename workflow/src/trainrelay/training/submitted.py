@@ -16,7 +16,7 @@ from typing import Any
 from trainrelay.config import SNAPSHOTS, Config
 from trainrelay.errors import Refusal
 from trainrelay.records import RULES, Record
-from trainrelay.system.files import write_bytes
+from trainrelay.system.files import write_private
 from trainrelay.system.hints import TYPED_VARIABLE
 from trainrelay.training.context import StageContext
 from trainrelay.training.signature import UNREADABLE, Difference, comparable, differences, ingredients
@@ -40,9 +40,8 @@ def submit(config: Config, parts: Mapping[str, Mapping[str, str]]) -> Path:
     # In the order of the config: options are passed in it.
     data = json.dumps({**named, "config": plain, "ingredients": parts}, default=dict).encode()
     digest = hashlib.sha256(data).hexdigest()
-    if _content(digest) is None:
-        _path(digest).parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(_path(digest), data)
+    _path(digest).parent.mkdir(parents=True, exist_ok=True)
+    write_private(_path(digest), data)
     os.environ[SUBMITTED_VARIABLE] = digest
     return _path(digest)
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import StageEvent, left_s, printable
+from trainrelay.supervise import StageEvent, left_s
+from trainrelay.text import printable
 from trainrelay.trainers import StepSeen
 from trainrelay.training.state import Facts
 from trainrelay.watching.status import Label, StageStatus

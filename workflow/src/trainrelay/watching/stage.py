@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Observer, printable, read_events
+from trainrelay.supervise import Observer, read_events
+from trainrelay.text import printable
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, left_running
 from trainrelay.training.bad_nodes import of_run

@@ -10,6 +10,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from trainrelay.text import hidden
+
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 # Far longer than real names and messages: an endless one of a broken log costs no memory and no page.
 NAME_LIMIT = 200
@@ -24,7 +26,7 @@ def strip_escapes(line: str) -> str:
 
 def clean(text: str, limit: int = TEXT_LIMIT) -> str:
     """Printable characters only, trimmed, at most `limit` of them."""
-    text = strip_escapes(text[: 4 * limit])
+    text = strip_escapes(hidden(text)[: 4 * limit])
     return "".join(char for char in text if char.isprintable()).strip()[:limit]
 
 

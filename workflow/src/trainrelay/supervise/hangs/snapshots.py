@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from trainrelay.system.alive import Kin, Process, find
-from trainrelay.system.text import printable
+from trainrelay.text import printable
 
 _STATES = {
     psutil.STATUS_DISK_SLEEP: "stuck inside the kernel",

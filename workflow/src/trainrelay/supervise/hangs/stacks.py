@@ -23,7 +23,7 @@ from typing import Literal
 from trainrelay.supervise.hangs.dumps import stack_dump
 from trainrelay.supervise.hangs.snapshots import ProcessSnapshot, proc_text, snapshots
 from trainrelay.system.alive import Kin
-from trainrelay.system.text import printable, quoted
+from trainrelay.text import printable, quoted
 
 WITHIN_S = 20.0  # for all processes of a node: a hung training has minutes behind it already
 Source = Literal["faulthandler", "py-spy", "kernel"]

@@ -11,7 +11,7 @@ from signal import SIGABRT
 from typing import Any, Literal
 
 from trainrelay.supervise.tracebacks import CONSEQUENCE, LoggedError, dead_ranks, logged_errors, signal_name
-from trainrelay.system.text import quoted
+from trainrelay.text import quoted
 
 NOT_STARTED = "not started"
 _DONE = "done"
