@@ -325,6 +325,104 @@ def test_a_problem_with_a_secret_does_not_quote_it(env: Any, place: str) -> None
     assert problem.startswith(f"runs.r.{place}: got ***; expected ")
 
 
+TEN_TIMES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+TOO_MUCH = {
+    "an alias bomb": "a0: &a0 [x]\n" + TEN_TIMES + "runs: *a8\n",
+    "a bomb of merged keys": "a0: &a0 {k: 1}\n" + TEN_TIMES.replace("[", "{<<: [").replace("]", "]}"),
+    "60,000 keys": "".join(f"key{n}: 1\n" for n in range(60_000)),
+    "20,000 levels": "runs: " + "{a: " * 20_000 + "}" * 20_000,
+    "levels without an end": "runs: " + "[" * 20_000,
+    "a number of thousands of digits": f"retrain_guard_gpu_h: 0x{'f' * 5000}",
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_more_than_a_config_may_hold_is_refused_before_anything_is_built_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr("yaml.load", None)
+    path = tmp_path / "config.yaml"
+    path.write_text(TOO_MUCH[what])
+    with pytest.raises(ConfigError, match=r"line \d+, column \d+: more than a config may hold: 100,000 keys"):
+        load_plain(path)
+
+
+def test_aliases_that_stand_for_little_and_an_alias_of_itself_may_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &a {k: [1, 2]}\nb: [*a, *a]\nc: &c [*c]\n")
+    found = load_plain(path)
+    assert found["b"] == [{"k": [1, 2]}] * 2
+
+
+def test_a_json_file_of_thousands_of_levels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("[" * 20_000)
+    with pytest.raises(ConfigError, match="recursion"):
+        load_plain(path)
+
+
+def test_a_large_file_with_a_mistake_is_read_by_libyaml_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own loader, which explains more, would need seconds."""
+    monkeypatch.setattr("trainrelay.config.file._TELLING", None)
+    path = tmp_path / "config.yaml"
+    path.write_text("a: 1\n" + "#" * 40_000 + "\nb: c: d\n")
+    with pytest.raises(ConfigError, match="line 3, column 5: mapping values are not allowed"):
+        load_plain(path)
+
+
+def test_of_hundreds_of_mistakes_the_first_20_are_told_and_the_others_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(
+        "trainrelay.config.problems.did_you_mean", lambda got, known: asked.append(got) or "; hint"
+    )
+    data = minimal()
+    data["runs"]["r"]["stages"]["a"].update({f"wrong{n}": 1 for n in range(500)})
+    with pytest.raises(ConfigError) as caught:
+        parse(data)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "config.yaml: 500 problems"
+    assert lines[0] == "  runs.r.stages.a.wrong0: unknown key; hint"
+    assert (len(lines), lines[-1]) == (21, "  and 480 more")
+    assert len(asked) == 20
+
+
+def test_stages_in_each_others_way_are_not_named_pair_by_pair() -> None:
+    data = minimal()
+    data["out"] = "x"
+    stage = data["runs"]["r"]["stages"].pop("a")
+    for n in range(100):
+        data["runs"]["r"]["stages"][f"in{n}"] = {**stage, "work_dir": f"w/{n}"}
+    for n in range(100):
+        data["runs"]["r"]["stages"][f"out{n}"] = {**stage, "work_dir": "w"}
+    assert len(problems(data)) == 1000
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("epochs", 10**20), ("checkpoint", {"epoch": 10**20}), ("seed", 10**20)),
+        *(("probe_timeout_s", 1e300), ("hang_timeout_s", 1e300)),
+        *(("resources", {key: 10**20}) for key in ("nodes", "gpu", "cpus_per_gpu", "runtime_min", "mem_gb")),
+    ],
+)
+def test_a_number_that_no_record_and_no_clock_can_hold_is_refused(key: str, value: Any) -> None:
+    assert any("expected less than" in problem for problem in problems(minimal(**{key: value})))
+
+
+@pytest.mark.parametrize("key", ["out", "root"])
+@pytest.mark.parametrize("char", ["\x1b", "\x9b", "\u202e", "\u2066", "\u2028", "\x7f"])
+def test_a_path_that_would_turn_or_move_what_snakemake_prints_is_refused(key: str, char: str) -> None:
+    data = minimal()
+    (data if key == "out" else data["runs"]["r"]["trainer"])[key] = f"a{char}b"
+    (problem,) = problems(data)
+    assert "without control characters" in problem
+    assert problem.isprintable()
+
+
 @pytest.mark.parametrize("value", [1e-06, 1e-8, 3e22, 0.1, True, None, 2**70, "1e-06", ["a", 1e-6]])
 def test_an_option_comes_out_of_a_snapshot_as_it_went_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any

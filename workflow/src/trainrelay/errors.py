@@ -5,6 +5,8 @@ Anything else that reaches the command line is a bug in trainrelay: traceback an
 
 from __future__ import annotations
 
+MOST_PROBLEMS = 20  # of one configuration; more would leave the screen
+
 
 class TrainrelayError(Exception):
     """An end that the command line reports as one sentence and an exit code, never a traceback."""
@@ -17,13 +19,15 @@ class UserError(TrainrelayError):
 
 
 class ConfigError(UserError):
-    """Every problem of a configuration at once, one line per problem."""
+    """Every problem of a configuration at once, one line per problem; of many the first and a count."""
 
     def __init__(self, source: str, problems: list[str]) -> None:
         self.source = source
         self.problems = problems
+        more = len(problems) - MOST_PROBLEMS
+        shown = problems[:MOST_PROBLEMS] + [f"and {more} more"] * (more > 0)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {line}" for line in problems))
+        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {line}" for line in shown))
 
 
 class LogError(UserError):

@@ -42,9 +42,9 @@ def masked(env: Mapping[str, str]) -> dict[str, str]:
     return {name: HIDDEN if is_secret(name) else hidden(text) for name, text in env.items()}
 
 
-def printable(text: str) -> str:
+def printable(text: object) -> str:
     """One line without secrets; what would move the cursor or turn text around is shown as an escape."""
-    return "".join(map(_shown, hidden(text)))
+    return "".join(map(_shown, hidden(str(text))))
 
 
 def printable_lines(text: str) -> str:

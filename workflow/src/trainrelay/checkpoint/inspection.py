@@ -17,12 +17,13 @@ from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import Archive
 from trainrelay.checkpoint.layout import Contents, KeyPath, contents_of, name_of, tensors_in
 from trainrelay.checkpoint.machine import unpickle
-from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile, escaped, shown
+from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile, shown
 from trainrelay.checkpoint.stepped import stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.records import CheckpointFacts, FileDigest
 from trainrelay.system.files import digest_of, reading
+from trainrelay.text import printable
 
 if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
@@ -95,7 +96,7 @@ def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
-        return Glance(stamp, problem=escaped(error))
+        return Glance(stamp, problem=printable(error))
     lost = contents.number is None and contents.optimizer is not None
     problem = f"lacks {' and '.join(contents.missing)}" if lost else None
     return Glance(stamp, contents.number, problem)
@@ -212,7 +213,7 @@ def _tensors(root: object) -> Iterator[Tensor]:
 
 @contextmanager
 def _problems_named(path: Path) -> Iterator[None]:
-    name, typed = escaped(path), shlex.quote(escaped(path))
+    name, typed = printable(path), shlex.quote(printable(path))
     try:
         yield
     except UnsafeFile as wish:
@@ -224,7 +225,7 @@ def _problems_named(path: Path) -> Iterator[None]:
     except BrokenFile as problem:
         raise CheckpointError(f"{name} {problem}; {_remedy(str(problem), typed)}") from problem
     except UserError as error:
-        raise CheckpointError(escaped(error)) from error
+        raise CheckpointError(printable(error)) from error
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
 

@@ -20,9 +20,4 @@ class UnsafeFile(Exception):
 
 def shown(text: str) -> str:
     """Text from inside a hostile file, fit for a terminal: escapes shown, length bounded."""
-    return escaped(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")
-
-
-def escaped(text: object) -> str:
-    """A path or a sentence with one in it, whole, with what would move the cursor shown as escapes."""
-    return printable(str(text))
+    return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")

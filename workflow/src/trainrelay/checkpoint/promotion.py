@@ -13,10 +13,10 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.checkpoint.problems import escaped
 from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.records import FileDigest
 from trainrelay.system.files import copy_durably, remove_left_overs, sha256_of, sync_folder, temporary_beside
+from trainrelay.text import printable
 
 _OR_RETRAIN = (
     "or, to train from scratch, move the stage's folder (runs/RUN/STAGE) and its work dir away and run "
@@ -71,13 +71,13 @@ def _copy(source: Path, target: Path, expected_sha256: str, owned: Collection[st
 
 def _refuse_no_source(source: Path) -> None:
     if not source.is_file():
-        raise CheckpointError(f"{escaped(source)} is gone: put it back, {_OR_RETRAIN}")
+        raise CheckpointError(f"{printable(source)} is gone: put it back, {_OR_RETRAIN}")
 
 
 def _checked(digest: FileDigest, source: Path, expected_sha256: str) -> FileDigest:
     if digest.sha256 != expected_sha256:
         raise CheckpointError(
-            f"{escaped(source)} fails the check sha256: it changed since its training ended "
+            f"{printable(source)} fails the check sha256: it changed since its training ended "
             f"({digest.sha256[:12]}, recorded was {expected_sha256[:12]}); "
             f"put the recorded file back, {_OR_RETRAIN}"
         )
@@ -85,11 +85,11 @@ def _checked(digest: FileDigest, source: Path, expected_sha256: str) -> FileDige
 
 
 def _refuse_what_is_no_file(target: Path) -> None:
-    name = escaped(target)
+    name = printable(target)
     if target.is_symlink():
         link = shlex.quote(name)
         raise Refusal(
-            f"{name} is a symbolic link to {escaped(target.readlink())}: that would replace the link; "
+            f"{name} is a symbolic link to {printable(target.readlink())}: that would replace the link; "
             f"run: rm {link} or name another target under this stage's promotion in the config"
         )
     if target.exists() and not target.is_file():
@@ -102,7 +102,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {escaped(folder)} ({error.strerror}): name another target under this "
+            f"cannot make the folder {printable(folder)} ({error.strerror}): name another target under this "
             "stage's promotion in the config"
         ) from error
 
@@ -110,8 +110,8 @@ def _make_folder(folder: Path) -> None:
 def _refuse_not_ours(target: Path, found: str, owned: Collection[str], overwrite: bool) -> None:
     if overwrite or found in owned:
         return
-    name = escaped(target)
-    typed, kept = shlex.quote(name), escaped(_kept_as(target, owned).name)
+    name = printable(target)
+    typed, kept = shlex.quote(name), printable(_kept_as(target, owned).name)
     raise Refusal(
         f"{name} was not written by trainrelay and would be replaced: set `overwrite: true` under this "
         f"stage's promotion in the config (it is then kept as {kept}), or move it with: "

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.checkpoint.inspection import Inspection, examine
-from trainrelay.checkpoint.problems import escaped
 from trainrelay.errors import CheckpointError
 from trainrelay.records import CheckpointFacts
+from trainrelay.text import printable
 
 
 def newest_valid(
@@ -28,7 +28,7 @@ def newest_valid(
         problem = _why_invalid(inspection, epoch)
         if problem is None:
             return inspection.facts, skipped
-        skipped.append(f"{escaped(path)} {problem}")
+        skipped.append(f"{printable(path)} {problem}")
     return None, skipped
 
 
@@ -53,7 +53,7 @@ def verify(facts: CheckpointFacts, *, epochs: int, iterations: int | None) -> No
 
     `iterations` None: not known, not compared; nor is an epoch that the file does not hold.
     """
-    name = escaped(facts.file.path)
+    name = printable(facts.file.path)
     if not facts.finite:
         raise CheckpointError(
             f"{name} fails the check finite: {facts.first_non_finite} holds a NaN or an infinity, "

@@ -16,6 +16,13 @@ from trainrelay.errors import ConfigError
 from trainrelay.system.files import write_private
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
+# Far beyond any config that somebody wrote: of thousands of stages, say.
+_MOST_VALUES, _DEEPEST, _LONGEST_PLAIN = 100_000, 50, 3000
+_TOO_MUCH = (
+    f"more than a config may hold: {_MOST_VALUES:,} keys and values (an alias counts as what it stands for),"
+    f" {_DEEPEST} levels, or {_LONGEST_PLAIN} characters of a value without quotes"
+)
+_TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
 
 
 class _Strict:
@@ -30,6 +37,24 @@ class _Strict:
             what = f"duplicate key {min(twice)!r} (lines {' and '.join(lines[min(twice)])})"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
         return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
+
+
+def _refuse_too_much(data: bytes) -> None:
+    """Before anything is built of it: with aliases, a page of YAML stands for more than any memory holds."""
+    sizes, names, known = [0], list[Any](), dict[Any, int]()
+    for event in yaml.parse(data, Loader=_FAST):
+        if isinstance(event, yaml.CollectionStartEvent):
+            sizes.append(1)
+            names.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            size = known[names.pop()] = sizes.pop()
+            sizes[-1] += size
+        elif isinstance(event, yaml.AliasEvent):
+            sizes[-1] += known.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            sizes[-1] += _MOST_VALUES if event.implicit[0] and len(event.value) > _LONGEST_PLAIN else 1
+        if sizes[-1] > _MOST_VALUES or len(sizes) > _DEEPEST:
+            raise yaml.MarkedYAMLError(problem=_TOO_MUCH, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
 # libyaml is the faster one; Python's own names what it found if a file is not YAML.
@@ -51,7 +76,7 @@ def load_plain(path: Path) -> Any:
         raise ConfigError(str(path), [what]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), [_yaml_problem(error)]) from None
 
 
@@ -61,8 +86,11 @@ def _plain(path: Path) -> Any:
         return json.loads(path.read_bytes())
     data = path.read_bytes()
     try:
+        _refuse_too_much(data)
         return yaml.load(data, Loader=_FAST)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError:
+    except (yaml.scanner.ScannerError, yaml.parser.ParserError, yaml.composer.ComposerError):
+        if len(data) > _TOLD_BYTES:
+            raise
         return yaml.load(data, Loader=_TELLING)  # noqa: S506 (a SafeLoader)
 
 

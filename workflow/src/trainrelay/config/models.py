@@ -14,13 +14,18 @@ RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0
 StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 # A rung's name becomes a log's file name.
 RungName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+# Control characters, and those that turn the text around them.
+CONTROL = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$")]
 OptionKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 GpuModel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
-# Snakemake reads {..} in a file name as a wildcard.
-Folder = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f{}]+$")]
-NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
+# Snakemake prints file names as they are, and reads {..} in them as a wildcard.
+Folder = Annotated[str, StringConstraints(min_length=1, pattern=rf"^[^{CONTROL}{{}}]+$")]
+NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=rf"^[^{CONTROL}]+$")]
+# What records and Slurm can hold, and seconds that a clock can wait.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
 # No argument of a process holds NUL or half of a surrogate pair, which a pattern refuses by itself.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 Env = Annotated[Mapping[EnvName, Text], AfterValidator(kept_secret)]
@@ -74,17 +79,17 @@ class OwnRung(Model):
 class Resources(Model):
     """What one training asks for, on Slurm or from Snakemake's own scheduler."""
 
-    nodes: int = Field(default=1, ge=1)
+    nodes: Count = 1
     """Number of nodes; what else is asked for is per node. More than one is for Slurm alone."""
-    gpu: int = Field(default=0, ge=0)
+    gpu: int = Field(default=0, ge=0, le=10**9)
     """GPUs per node."""
     gpu_model: GpuModel | None = None
     """GPU type as Slurm names it, e.g. a40; null: any."""
-    cpus_per_gpu: int = Field(default=1, ge=1)
+    cpus_per_gpu: Count = 1
     """CPU cores per rank (per GPU, or per process on cpu): data workers + 1 is a good value."""
-    mem_gb: Literal["all"] | Annotated[float, Field(gt=0)] | None = None
+    mem_gb: Literal["all"] | Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Host memory per node in GB; all: the whole node's; null: the partition's default."""
-    runtime_min: int | None = Field(default=None, ge=1)
+    runtime_min: Count | None = None
     """Walltime in minutes; null: the partition's default."""
     partition: NonEmpty | None = None
     """Slurm partition; null: the site's default."""
@@ -109,7 +114,7 @@ class Resources(Model):
 class Epoch(Model):
     """One epoch's checkpoint."""
 
-    epoch: int = Field(ge=1)
+    epoch: Count
     """The epoch, counted from 1."""
 
 
@@ -128,14 +133,14 @@ class Stage(Model):
     config: NonEmpty
     """The trainer's config file, relative to its root; for metriclogger the script that declares its
     arguments, usually the entry itself."""
-    epochs: int = Field(ge=1)
+    epochs: Count
     """Epochs to train; if raised later, the training continues from its last checkpoint."""
     init_from: StageName | None = None
     """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
     options: Mapping[OptionKey, OptionValue] = {}
     """Overrides of the trainer config: `--cfg-options` for mmcv, e.g. data.workers_per_gpu: 4; arguments for
     metriclogger, e.g. lr_drop: 40."""
-    seed: int | None = Field(default=None, ge=0)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Random seed; null: the trainer's own default."""
     deterministic: bool = False
     """true: `--deterministic` (mmcv)."""
@@ -155,13 +160,13 @@ class Stage(Model):
     names of the top-level rungs. The first that works on the node is used."""
     probe: bool = True
     """Whether the ladder is tried before the training starts; off: its first rung is taken on trust."""
-    probe_timeout_s: float = Field(default=120.0, gt=0)
+    probe_timeout_s: Seconds = 120.0
     """Seconds after which a rung whose probe has not ended counts as hanging."""
     gate: bool = True
     """off: promote despite blocking findings (the report says so)."""
     master_port: int | None = Field(default=None, ge=1, le=65535)
     """Rendezvous port of the ranks; null: a free one is chosen for each attempt."""
-    hang_timeout_s: float | None = Field(default=None, gt=0)
+    hang_timeout_s: Seconds | None = None
     """Seconds without a progress line after which the trainer counts as hung, start-up and evaluation
     included; null: follows the time that its progress lines take."""
 

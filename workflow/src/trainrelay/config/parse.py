@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,7 +23,8 @@ def parse(data: Any, source: str = "config.yaml") -> Config:
         config = Config.model_validate(data)
     except ValidationError as error:
         raise ConfigError(source, describe(error, data, Config)) from None
-    if problems := list(contradictions(config)):
+    # Where stages are in each other's way, there may be one for each pair.
+    if problems := list(islice(contradictions(config), 1000)):
         raise ConfigError(source, problems)
     return config
 

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from trainrelay.config.models import CONTROL
+from trainrelay.errors import MOST_PROBLEMS
 from trainrelay.text import HIDDEN, did_you_mean, is_secret
 
 _WANTED = {
@@ -35,16 +37,20 @@ _PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "a key of the trainer config, e.g. data.workers_per_gpu or batch_size",
     r"^[A-Za-z0-9_.-]+$": "the type of a GPU as Slurm names it, e.g. a40",
     r"^[^\x00]*$": "printable text",
-    r"^[^\x00-\x1f]+$": "text without control characters",
-    r"^[^\x00-\x1f{}]+$": "a folder's name without control characters and { }",
+    rf"^[^{CONTROL}]+$": "text without control characters",
+    rf"^[^{CONTROL}{{}}]+$": "a folder's name without control characters and { }",
 }
 _UNIONS = ("literal", "bool", "int", "float", "str", "list", "constrained-str", "Epoch", "none")
 
 
 def describe(error: ValidationError, data: Any, model: type[BaseModel]) -> list[str]:
     """One line per problem, without repetitions, in the order of the file."""
-    lines = [_line(detail, data, model) for detail in error.errors(include_url=False)]
-    return list(dict.fromkeys(lines))
+    lines: dict[str, None] = {}
+    for detail in error.errors(include_url=False):
+        # Of the rest only the number is shown, so a place does.
+        told = len(lines) >= MOST_PROBLEMS
+        lines[str(detail["loc"]) if told else _line(detail, data, model)] = None
+    return list(lines)
 
 
 def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:

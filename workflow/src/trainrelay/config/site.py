@@ -41,9 +41,9 @@ class Controller(Model):
     """Its Slurm partition; null: the trainings' one."""
     qos: NonEmpty | None = None
     """Its quality of service; null: the trainings' one."""
-    time_min: int | None = Field(default=None, ge=5)
+    time_min: int | None = Field(default=None, ge=5, le=10**9)
     """Minutes after which it restarts, under its job id; null: a day, or the partition's limit."""
-    mem_gb: float | None = Field(default=None, gt=0)
+    mem_gb: float | None = Field(default=None, gt=0, le=1e9)
     """Its memory in GB; null: 4."""
 
 

@@ -13,6 +13,7 @@ from trainrelay.records import RULES, EpochBases
 from trainrelay.trainers.ladder import Rung
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_LONGEST_NUMBER = 400  # a float has no more digits, and Python reads no integer of thousands
 FIRST_NODE = "first-node"
 """Stands for its name in a plan; Slurm chooses the nodes when it starts a job."""
 
@@ -30,7 +31,7 @@ def canonical_text(value: Any) -> str:
     """The text of what a value means, however it is spelled: 2e-4 (which YAML takes for text) is 0.0002."""
     if isinstance(value, list | tuple):
         return "[" + ",".join(canonical_text(item) for item in value) + "]"
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and len(value) < _LONGEST_NUMBER and _NUMBER.fullmatch(value):
         return str(float(value)) if set(value) & set(".eE") else str(int(value))
     return str(value)
 

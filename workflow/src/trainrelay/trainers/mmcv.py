@@ -42,7 +42,7 @@ _LOSS = re.compile(r", loss: ([^,\s]+)")
 _GRAD_NORM = re.compile(r", grad_norm: ([^,\s]+)")
 _ETA = re.compile(r"eta: (?:(\d{1,9}) days?, )?(\d{1,9}):(\d\d):(\d\d)")
 _RESUMED = re.compile(r"resumed epoch (\d{1,9}), iter (\d{1,12})")
-_CHECKPOINT = re.compile(r"^epoch_(\d+)\.pth$")
+_CHECKPOINT = re.compile(r"^epoch_(\d{1,9})\.pth$")
 # What the workflow says itself; a second word would fight it.
 _RESERVED = {
     "load_from": "set the stage's init_from, or load_from in the trainer config",

@@ -1,9 +1,8 @@
 """Which code the trainer's checkout holds.
 
-A checkout may be anybody's, and its `.git/config` names programs that git runs: fsmonitor, filters, textconv,
-an external diff, whatever fetches what a partial clone lacks. So git compares in a repository of ours, which
-has nothing of the checkout but its objects, a copy of its index and its files. Filters of your own settings
-(git-lfs) still count.
+A checkout may be anybody's, and its settings name programs that git runs. So git compares in a repository of
+ours, which has of the checkout only its objects, its files and a copy of its index. Filters of your own
+settings (git-lfs) still count.
 """
 
 from __future__ import annotations
