@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
+import pytest
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+from snakemake_executor_plugin_submitit.executor import Executor, PlainLogger
 from snakemake_executor_plugin_submitit.log_endings import last_lines
 
 
@@ -27,3 +33,30 @@ def test_an_endless_or_hostile_line_is_cut_and_made_printable(tmp_path: Path) ->
     (said,) = last_lines([path])
     assert said.isprintable()
     assert len(said) < 700 + len(str(path))
+
+
+def test_what_the_executor_logs_and_reports_is_printable(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names of files and wildcards, and what Slurm says, may hold anything."""
+    logger = PlainLogger(logging.getLogger("snakemake.test"))
+    logger.warning("job[\x1b[2J\u202e\u3000日本] waits\nlog: a")
+    reported: list[Any] = []
+    monkeypatch.setattr(RemoteExecutor, "report_job_error", lambda *_, **said: reported.append(said))
+    Executor.report_job_error(Executor.__new__(Executor), None, msg="\x9b31m failed. ", aux_logs=["b"])
+    assert caplog.messages == ["job[ [2J \u3000日本] waits\nlog: a"]
+    assert reported == [{"msg": " 31m failed. ", "aux_logs": ["b"]}]
+
+
+def test_the_executor_logs_through_what_makes_it_printable() -> None:
+    source = Path(__file__).parents[1] / "src/snakemake_executor_plugin_submitit"
+    texts = {path.name: path.read_text() for path in source.glob("*.py")}
+    assert "self.logger: Any = PlainLogger(self.logger)" in texts["executor.py"]
+    raised = [
+        line.strip()
+        for text in texts.values()
+        for line in text.splitlines()
+        if "raise WorkflowError(" in line
+    ]
+    assert raised
+    assert all(line.startswith("raise WorkflowError(printable(") for line in raised)

@@ -12,6 +12,8 @@ from support.project import CONFIG
 from support.stage_on_disk import RANKS, OnDisk
 from trainrelay import dag
 from trainrelay.config import Config, parse
+from trainrelay.records import AttemptRecord
+from trainrelay.system.files import write_json
 
 WILDCARDS = SimpleNamespace(run="r")
 
@@ -41,6 +43,26 @@ def test_every_ingredient_and_the_epochs_are_params_that_snakemake_compares(disk
     assert "config: optimizer.lr = 0.1" in texts
     assert "world size = 8" in texts
     assert "epochs = 2" in texts
+
+
+def test_what_snakemake_prints_of_a_training_moves_no_cursor(disk: OnDisk) -> None:
+    """The reason of its last end, and the refusal because of it, quote what a trainer printed."""
+    disk.train()
+    path = disk.paths.folder / "attempts/001/attempt.json"
+    record = AttemptRecord.model_validate_json(path.read_bytes())
+    hostile = {"end": "killed", "reason": "\x1b[2J\u202ex", "final_checkpoint": None}
+    write_json(path, record.model_copy(update=hostile))
+    plans = dag.Plans(disk.config(), [])
+    said = plans.message("r", "s", {})
+    assert r"(\x1b[2J\u202ex)" in said
+    params = [param(WILDCARDS) for param in plans.signature_params("s")]
+    assert all(line.isprintable() for line in (*said.splitlines(), *params))
+
+
+def test_a_config_that_cannot_be_read_ends_snakemake_with_a_printable_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "\x1b[2J.yaml"
+    with pytest.raises(SystemExit, match=r"^trainrelay: .*\\x1b\[2J\.yaml: 1 problem\n  not found"):
+        dag.check(str(path))
 
 
 def forked() -> Config:

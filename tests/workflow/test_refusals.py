@@ -65,6 +65,16 @@ def test_a_wrong_config_is_refused_by_both_commands(fresh: Project, name: str) -
     assert 'File "' not in workflow.stdout + workflow.stderr
 
 
+def test_an_alias_bomb_is_refused_before_snakemake_reads_it(fresh: Project) -> None:
+    """It would build all of it."""
+    ten_times = (f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 12))
+    (fresh.folder / "config.yaml").write_text("a0: &a0 {k: 1}\n" + "".join(ten_times))
+    workflow = fresh.snakemake("-n")
+    assert workflow.returncode == 1
+    assert "more than a config may hold" in workflow.stderr
+    assert 'File "' not in workflow.stdout + workflow.stderr
+
+
 def test_a_run_name_with_a_slash_is_refused(fresh: Project) -> None:
     (fresh.folder / "config.yaml").write_text(yaml.safe_dump({"runs": {"a/b": CONFIG["runs"]["driving"]}}))
     refused(fresh.trainrelay("plan"), "runs.a/b: not allowed as a name")

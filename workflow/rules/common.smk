@@ -6,6 +6,7 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores
 
 if workflow.is_main_process and "runs" not in config:
+    dag.check("config.yaml")
 
     configfile: "config.yaml"
 

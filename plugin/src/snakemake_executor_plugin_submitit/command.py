@@ -26,6 +26,7 @@ from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititErro
 from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
 from snakemake_executor_plugin_submitit.results import Result
 from snakemake_executor_plugin_submitit.status import RUNNING
+from snakemake_executor_plugin_submitit.values import printable
 
 CANCEL_FILE = "cancel"
 """In the job's folder: its controller requests its end, without a requeue."""
@@ -266,4 +267,4 @@ def _remove_torn_results(folder: Path) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"submitit executor: {text}", file=sys.stderr, flush=True)
+    print(f"submitit executor: {printable(text)}", file=sys.stderr, flush=True)

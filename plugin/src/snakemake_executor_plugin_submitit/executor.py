@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -61,6 +62,7 @@ from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
+from snakemake_executor_plugin_submitit.values import printable
 from snakemake_executor_plugin_submitit.waits import help_for
 
 _LOOK_S = 0.1  # between two looks at the result files
@@ -100,15 +102,24 @@ class TrackedJob:
         return log_file(self.order.folder, self.job_id)
 
 
+class PlainLogger(logging.LoggerAdapter[logging.Logger]):
+    """Snakemake's logger; file names and what Slurm says come from outside."""
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Each message, made printable."""
+        return printable(str(msg)), kwargs
+
+
 class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not typed
     """Submits with submitit, follows with one squeue call for all jobs."""
 
     def __post_init__(self) -> None:
+        self.logger: Any = PlainLogger(self.logger)
         try:
             self._settings = checked(self.workflow.executor_settings or ExecutorSettings())
             self._cluster = cluster_of(self._settings)
         except SubmititError as error:
-            raise WorkflowError(str(error)) from None
+            raise WorkflowError(printable(str(error))) from None
         self._followed: dict[int, TrackedJob] = {}
         self._cancelling = False
         self._submitting = threading.Lock()
@@ -392,6 +403,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if what and what != followed.helped:
             followed.helped = what
             self.logger.warning(f"{followed.name}: job {followed.job_id} does not start: {what}")
+
+    def report_job_error(self, job_info: SubmittedJobInfo, msg: Any = None, **kwargs: Any) -> None:
+        """As Snakemake does, made printable."""
+        super().report_job_error(job_info, msg=printable(str(msg or "")), **kwargs)
 
     # ------------------------------------------------------------------ the end
 

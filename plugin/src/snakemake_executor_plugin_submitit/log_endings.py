@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from snakemake_executor_plugin_submitit.values import printable
+
 _TAIL_BYTES = 8192
 _LONGEST_CHARS = 600
 _SUBMITIT = re.compile(r"submitit [A-Z]+ \(")  # how it loads and stores is no reason
@@ -20,10 +22,7 @@ def last_lines(logs: Iterable[Path]) -> Iterator[str]:
                 lines = file.read().decode("utf-8", errors="replace").splitlines()
         except OSError:
             continue
-        said = [line for line in map(_printable, lines) if line and not _SUBMITIT.match(line)]
+        plain = (printable(line).strip() for line in lines)
+        said = [line for line in plain if line and not _SUBMITIT.match(line)]
         if said:
             yield f"{path} ends: {said[-1][:_LONGEST_CHARS]}"
-
-
-def _printable(line: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in line).strip()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from snakemake_executor_plugin_submitit.environment import for_asking, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.status import weight
+from snakemake_executor_plugin_submitit.values import printable
 
 _DEADLINE_S = 90.0
 _LONGEST_CHARS = 300
@@ -212,10 +213,10 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
 
 
 def _plain(program: str, line: str) -> str:
-    printable = "".join(char if char.isprintable() else " " for char in line).strip()
+    plain = printable(line).strip()
     for prefix in (f"{program}: ", "error: ", "fatal: ", "allocation failure: "):
-        printable = printable.removeprefix(prefix)
-    return printable
+        plain = plain.removeprefix(prefix)
+    return plain
 
 
 def inherited(environment: Mapping[str, str]) -> set[str]:

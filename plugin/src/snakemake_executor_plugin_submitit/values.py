@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from unicodedata import category
 
 from snakemake_executor_plugin_submitit.errors import RequestError
+
+
+def printable(text: str) -> str:
+    """For a terminal, whatever somebody called a file or a job; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" or category(c) == "Zs" else " " for c in text)
 
 
 def count(resources: Mapping[str, Any], name: str, least: int = 1) -> int | None:

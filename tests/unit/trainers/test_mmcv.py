@@ -122,7 +122,14 @@ def test_other_lines_say_nothing(line: str) -> None:
 
 
 def test_checkpoints_are_ordered_by_epoch_and_links_are_left_out(tmp_path: Path) -> None:
-    for name in ("epoch_2.pth", "epoch_10.pth", "epoch_x.pth", "epoch_3.pth.tmp", "other.pth"):
+    for name in (
+        "epoch_2.pth",
+        "epoch_10.pth",
+        "epoch_x.pth",
+        "epoch_3.pth.tmp",
+        "other.pth",
+        f"epoch_{10**20}.pth",
+    ):
         (tmp_path / name).touch()
     (tmp_path / "latest.pth").symlink_to("epoch_10.pth")
     (tmp_path / "epoch_11.pth").symlink_to("epoch_10.pth")

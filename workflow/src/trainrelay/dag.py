@@ -27,10 +27,16 @@ from trainrelay.training.submitted import SUBMITTED_VARIABLE, of_this_job, submi
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     """The config as Snakemake merged it; its files are read again for duplicate keys."""
     names = list(files)
+    for name in names:
+        check(name)
     with _exit_without_traceback():
-        for name in names:
-            load_plain(Path(name))
         return parse(data, names[-1] if names else "--config")
+
+
+def check(name: str) -> None:
+    """Before Snakemake reads a config: it would build an alias bomb, or print a mistake as a traceback."""
+    with _exit_without_traceback():
+        load_plain(Path(name))
 
 
 def submitted(data: MutableMapping[str, Any]) -> Config:

@@ -6,7 +6,10 @@ import json
 import math
 from pathlib import Path
 
+import orjson
+
 from support.mmcv_logs import write_mmcv_json_log
+from trainrelay.analysis import analyze, to_json
 from trainrelay.analysis.readers import read
 
 
@@ -35,6 +38,14 @@ def test_a_bare_nan_is_a_nan_and_strings_are_left_out(tmp_path):
     log = log_of(tmp_path, rows_of({}, row(1, 10, loss=math.nan, bbox_mAP_copypaste="0.3 0.5", ok=True)))
     assert math.isnan(log.rows[0].values["loss"])
     assert set(log.rows[0].values) == {"lr", "loss"}
+
+
+def test_a_row_of_an_epoch_that_no_training_reaches_is_skipped(tmp_path):
+    far = rows_of(row(10**20, 1), row(1, 10**400)).replace("1" + "0" * 400, "9" * 5000)
+    log = log_of(tmp_path, rows_of({}, row(1, 10)) + far + rows_of(row(1, 20, loss=10**400)))
+    assert [each.step for each in log.rows] == [10, 20]
+    assert log.skipped_lines == 2
+    assert json.loads(orjson.dumps(to_json(analyze(log), curves=True)))["progress"]["iteration"] == 20
 
 
 def test_the_length_of_an_epoch_is_the_last_iteration_of_one_that_was_left(tmp_path):

@@ -15,6 +15,7 @@ from trainrelay.records import Phase
 
 _PHASES: Mapping[str, Phase] = {"train": "train", "val": "val"}
 _PLACE = {"mode", "epoch", "iter"}
+_MOST = 10**9  # epochs or iterations of no training
 _META = ('"env_info"', '"exp_name"', '"hook_msgs"')
 
 
@@ -51,9 +52,8 @@ class MmcvJson:
 def _place(found: Mapping[str, Any]) -> tuple[Phase, int, int] | None:
     phase = _PHASES.get(str(found.get("mode")))
     epoch, iteration = found.get("epoch"), found.get("iter")
-    if phase is None or not isinstance(epoch, int) or not isinstance(iteration, int):
-        return None
-    return phase, epoch, iteration
+    counts = all(isinstance(each, int) and abs(each) < _MOST for each in (epoch, iteration))
+    return (phase, epoch, iteration) if phase and counts else None  # type: ignore[return-value]
 
 
 def _row(found: dict[str, Any], line: str) -> Event:
