@@ -10,7 +10,7 @@ from snakemake_executor_plugin_submitit.errors import RequestError
 
 
 def printable(text: str) -> str:
-    """For a terminal, whatever somebody called a file or a job; lines stay lines."""
+    """For a terminal, whatever a file or a job is called; lines stay lines."""
     return "".join(c if c.isprintable() or c == "\n" or category(c) == "Zs" else " " for c in text)
 
 

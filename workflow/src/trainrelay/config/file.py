@@ -16,7 +16,7 @@ from trainrelay.errors import ConfigError
 from trainrelay.system.files import write_private
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
-# Far beyond any config that somebody wrote: of thousands of stages, say.
+# Far beyond any config that is written by hand: of thousands of stages, say.
 _MOST_VALUES, _DEEPEST, _LONGEST_PLAIN = 100_000, 50, 3000
 _TOO_MUCH = (
     f"more than a config may hold: {_MOST_VALUES:,} keys and values (an alias counts as what it stands for),"
