@@ -73,7 +73,12 @@ def test_a_base_of_a_base_in_yaml_counts_and_its_places_are_filled(tmp_path: Pat
         (
             "b.yaml",
             "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(40)),
-            "too much",
+            "more than a config may hold",
+        ),
+        (
+            "b.yaml",
+            "a0: &a0 {k: 1}\n" + "".join(f"a{n + 1}: &a{n + 1} {{<<: [*a{n}, *a{n}]}}\n" for n in range(40)),
+            "more than a config may hold",
         ),
         ("b.yaml", "a: &a [*a]", "b.yaml"),
     ],

@@ -14,14 +14,9 @@ from trainrelay.config.models import Config
 from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
 from trainrelay.system.files import write_private
+from trainrelay.system.yaml_bounds import FASTEST, refuse_too_much
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
-# Far beyond any config that is written by hand: of thousands of stages, say.
-_MOST_VALUES, _DEEPEST, _LONGEST_PLAIN = 100_000, 50, 3000
-_TOO_MUCH = (
-    f"more than a config may hold: {_MOST_VALUES:,} keys and values (an alias counts as what it stands for),"
-    f" {_DEEPEST} levels, or {_LONGEST_PLAIN} characters of a value without quotes"
-)
 _TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
 
 
@@ -39,26 +34,8 @@ class _Strict:
         return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
 
 
-def _refuse_too_much(data: bytes) -> None:
-    """Before anything is built of it: with aliases, a page of YAML stands for more than any memory holds."""
-    sizes, names, known = [0], list[Any](), dict[Any, int]()
-    for event in yaml.parse(data, Loader=_FAST):
-        if isinstance(event, yaml.CollectionStartEvent):
-            sizes.append(1)
-            names.append(event.anchor)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            size = known[names.pop()] = sizes.pop()
-            sizes[-1] += size
-        elif isinstance(event, yaml.AliasEvent):
-            sizes[-1] += known.get(event.anchor, 1)
-        elif isinstance(event, yaml.ScalarEvent):
-            sizes[-1] += _MOST_VALUES if event.implicit[0] and len(event.value) > _LONGEST_PLAIN else 1
-        if sizes[-1] > _MOST_VALUES or len(sizes) > _DEEPEST:
-            raise yaml.MarkedYAMLError(problem=_TOO_MUCH, problem_mark=event.start_mark)  # type: ignore[arg-type]
-
-
 # libyaml is the faster one; Python's own names what it found if a file is not YAML.
-_LOADERS = (getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.SafeLoader)
+_LOADERS = (FASTEST, yaml.SafeLoader)
 _FAST, _TELLING = (type("Loader", (_Strict, loader), {}) for loader in _LOADERS)
 
 
@@ -86,7 +63,7 @@ def _plain(path: Path) -> Any:
         return json.loads(path.read_bytes())
     data = path.read_bytes()
     try:
-        _refuse_too_much(data)
+        refuse_too_much(data)
         return yaml.load(data, Loader=_FAST)  # noqa: S506 (a SafeLoader)
     except (yaml.scanner.ScannerError, yaml.parser.ParserError, yaml.composer.ComposerError):
         if len(data) > _TOLD_BYTES:

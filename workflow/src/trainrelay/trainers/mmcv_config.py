@@ -17,6 +17,7 @@ import yaml
 
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
+from trainrelay.system.yaml_bounds import refuse_too_much
 from trainrelay.trainers.base import TrainerConfig
 from trainrelay.trainers.mmcv_values import flat, merged
 from trainrelay.trainers.python_values import Names, SourceText, bounded, cut, entries, holds, inside
@@ -75,7 +76,7 @@ def _tree(path: Path) -> ast.Module:
         return ast.parse(text, filename=path.name)
     quoted = re.sub(_OF_BASE, r'"{{\1}}"', text)
     try:
-        data = json.loads(quoted) if path.suffix == ".json" else yaml.safe_load(quoted)
+        data = json.loads(quoted) if path.suffix == ".json" else _of_yaml(quoted)
         if not isinstance(data, dict):
             raise ValueError("is not a mapping")
         said = {str(key): repr(value) for key, value in bounded(data, "it").items()}
@@ -86,6 +87,11 @@ def _tree(path: Path) -> ast.Module:
         for key, value in said.items()
     }
     return ast.Module([ast.Assign([ast.Name(k, ast.Store())], v.body, lineno=1) for k, v in code.items()], [])
+
+
+def _of_yaml(text: str) -> Any:
+    refuse_too_much(text)
+    return yaml.safe_load(text)
 
 
 def _chain(
@@ -139,11 +145,14 @@ def _flat(key: str, value: ast.expr) -> Iterator[tuple[str, str]]:
 
 def _literals(tree: ast.Module) -> dict[str, Any]:
     """Dotted key and value of what is literal, names of earlier literals resolved."""
-    known: dict[str, Any] = {}
+    known, keys = dict[str, Any](), dict[str, list[str]]()
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and isinstance(target := statement.targets[0], ast.Name):
-            known = {k: v for k, v in known.items() if k.split(".")[0] != target.id}
-            known.update(_literal_entries(target.id, statement.value, known))
+            for key in keys.pop(target.id, ()):
+                del known[key]
+            found = _literal_entries(target.id, statement.value, known)
+            keys[target.id] = list(found)
+            known.update(found)
     return known
 
 
