@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, if there is one
-# Far beyond any config that is written by hand: of thousands of stages, say.
+# Far beyond any config of a user: of thousands of stages, say.
 _MOST_VALUES, _DEEPEST, _LONGEST_PLAIN = 100_000, 50, 3000
 _TOO_MUCH = (
     f"more than a config may hold: {_MOST_VALUES:,} keys and values (an alias counts as what it stands for),"
