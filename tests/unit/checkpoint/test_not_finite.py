@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,25 @@ def test_a_count_that_was_saved_as_a_tensor_is_a_count(tmp_path: Path, mmcv_styl
 def test_any_other_tensor_is_none(tmp_path: Path, mmcv_style: Make, count: Any) -> None:
     torch.save(mmcv_style(meta={"epoch": count, "iter": 1}), tmp_path / "x.pth")
     assert examine(tmp_path / "x.pth").missing == ("meta.epoch",)
+
+
+def test_an_array_that_only_says_that_it_is_one_is_none(tmp_path: Path, mmcv_style: Make) -> None:
+    """Shapes and types that no array has: read as nothing, and never an error of ours."""
+    weights = mmcv_style()["state_dict"]
+    for shape, code in [
+        ((2, "x"), "f4"),
+        ((-2, 1), "f4"),
+        ((2**40, 2**40), "f4"),
+        ((2, 2), "f4"),
+        ((2,), "M8"),
+    ]:
+
+        class Forged:
+            def __reduce__(self, shape: Any = shape, code: str = code) -> Any:
+                made = np.array([0.0, NAN], dtype="f4").__reduce__()
+                state = (1, shape, np.dtype(code), False, b"\0\0\0\0\0\0\xc0\x7f")
+                return made[0], made[1], state
+
+        torch.save(mmcv_style(state_dict={**weights, "forged": Forged()}), tmp_path / "x.pth")
+        with suppress(CheckpointError):
+            examine(tmp_path / "x.pth")

@@ -97,10 +97,9 @@ class Archive:
 
     def pickled(self, found: bytes | Long) -> Iterator[bytes]:
         """The bytes of a numpy array in the pickle, in pieces of whole elements."""
-        if isinstance(found, bytes):
-            yield found
-            return
         decode, rest = getincrementaldecoder("utf-8")("replace").decode, b""
+        if isinstance(found, bytes):
+            return (yield found)
         for at in range(found.at, found.at + found.size, CHUNK_BYTES):
             chunk = _read(self._file, at, min(CHUNK_BYTES, found.at + found.size - at))
             rest += decode(chunk).encode("latin1", "replace") if found.text else chunk

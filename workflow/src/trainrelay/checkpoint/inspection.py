@@ -135,8 +135,8 @@ def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str 
             return name_of(place), None
         infinite.append((name_of(place), tensor, runs))
     stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if infinite else None
-    may_step = [one for one in infinite if not one[0].endswith(_OBSERVED)]
-    unclear = [one for one in may_step if not stepped or one[1].size in stepped]
+    others = (one for one in infinite if not one[0].endswith(_OBSERVED))
+    unclear = [one for one in others if not stepped or one[1].size in stepped]
     earlier = _infinite_in(first) if first and unclear else None
     for name, tensor, runs in unclear:
         is_mask = len(tensor.size) > 1 and bad[tensor.storage.key, tensor.dtype].is_mask
@@ -198,17 +198,15 @@ def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> BadSpans:
     arrays: dict[str, Iterator[bytes]] = {}
     for tensor in tensors:
         if tensor.dtype in finite.KINDS:
-            name = archive.storage_name(tensor.storage.key)
-            wanted[name].add(tensor.dtype)
+            wanted[name := archive.storage_name(tensor.storage.key)].add(tensor.dtype)
             if tensor.storage.pickled is not None:
                 arrays[name] = archive.pickled(tensor.storage.pickled)
     found: BadSpans = {}
     big_endian = archive.big_endian()
     for name in (*archive.names(), *arrays):
         scans = {dtype: finite.Scan(dtype, big_endian) for dtype in wanted.get(name, ())}
-        for chunk in arrays.get(name) or archive.chunks(
-            name
-        ):  # of every member: its checksum is compared at its end
+        # Of every member: its checksum is compared at its end.
+        for chunk in arrays.get(name) or archive.chunks(name):
             for scan in scans.values():
                 scan.feed(chunk)
         for dtype, scan in scans.items():

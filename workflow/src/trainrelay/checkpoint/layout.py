@@ -11,7 +11,7 @@ from itertools import chain
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES
 from trainrelay.checkpoint.problems import BrokenFile, shown
-from trainrelay.checkpoint.values import Global, Long, Opaque, Storage, Tensor
+from trainrelay.checkpoint.values import Long, Opaque, Storage, Tensor
 
 _MOST_ITERATIONS = 2**53  # what readers of JSON hold exactly
 _MOST_KEYS = 20  # of a file that is not understood, to be shown: a few lines
@@ -174,17 +174,11 @@ def _children(value: object) -> Iterator[tuple[object, object]]:
 def _array(value: object) -> object:
     """A numpy array of floats, as torch's default protocol writes it, as a tensor; else the value itself."""
     match value:
-        case Opaque(
-            Global(path="numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct"),
-            state=(
-                _,
-                tuple(shape),
-                Opaque(args=(str(code), *_), state=(_, "<", *_)),
-                _,
-                bytes() | Long() as raw,
-            ),
-        ) if code in _ARRAYS and all(isinstance(length, int) and length >= 0 for length in shape):
-            dtype, numel = _ARRAYS[code], math.prod(shape)
-            size = numel * ITEM_BYTES[dtype]
-            return Tensor(Storage(f"pickled {id(raw)}", dtype, size, raw), dtype, 0, size, shape, numel)
+        case Opaque(of, state=(_, tuple(shape), Opaque(_, (str(code), *_), (_, "<", *_)), _, raw)):
+            known = code in _ARRAYS and of.path.endswith("multiarray._reconstruct")
+            whole = all(isinstance(n, int) for n in shape) and 0 <= math.prod(shape) < _MOST_ITERATIONS
+            if known and whole and isinstance(raw, bytes | Long):
+                dtype = _ARRAYS[code]
+                size = (numel := math.prod(shape)) * ITEM_BYTES[dtype]
+                return Tensor(Storage(f"pickled {id(raw)}", dtype, size, raw), dtype, 0, size, shape, numel)
     return value

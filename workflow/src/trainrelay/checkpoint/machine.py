@@ -251,19 +251,11 @@ def _newobj_ex(machine: _Machine, _: Any) -> None:
     machine.push(constructed(cls, (*args, named) if isinstance(args, tuple) else args))
 
 
-_WRAPPED = (
-    "holds wrapped tensors (as DTensor), of which each rank may save a part alone: where it does, let the"
-    " trainer save whole ones (get_state_dict with full_state_dict=True)"
-)
+_WRAPPED = "holds wrapped tensors (as DTensor; where ranks save parts: get_state_dict, full_state_dict=True)"
 _TOO_MUCH = "holds more objects than any checkpoint does"
 _SLOT, _PAIR = 20, 60  # bytes for one more item of a growing list; for a key or a value of a dictionary
-_INSIDE: dict[type, int] = {
-    Opaque: 120,
-    Tensor: 180,
-    Storage: 60,
-    Global: 120,
-    Long: 160,
-}  # beyond what getsizeof sees
+# Beyond what getsizeof sees.
+_INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120, Long: 160}
 _CODES = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 _IGNORED = frozenset({"PROTO", "FRAME"})
 
