@@ -72,12 +72,14 @@ def examine(path: Path, epoch_base: int = 0, first: Path | None = None) -> Inspe
 class Glance:
     """What a checkpoint says of itself, its tensors unread; `problem` as the rest of a sentence.
 
-    `number` is the epoch as it was saved. None without a problem: it holds weights alone.
+    `number` is the epoch as it was saved. None without a problem: it holds weights alone. `remedy` is what to
+    run where torch can save it again.
     """
 
     stamp: tuple[int, int, int] = (0, 0, 0)  # inode, size, mtime in ns
     number: int | None = None
     problem: str | None = None
+    remedy: str | None = None
 
 
 def glance(path: Path) -> Glance:
@@ -97,7 +99,8 @@ def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
-        return Glance(stamp, problem=escaped(error))
+        remedy = _remedy(error, shlex.quote(escaped(path))) if isinstance(error, OtherFormat) else None
+        return Glance(stamp, problem=escaped(error), remedy=remedy)
     lost = contents.number is None and contents.optimizer is not None
     problem = f"lacks {' and '.join(contents.missing)}" if lost else None
     return Glance(stamp, contents.number, problem)
