@@ -54,6 +54,7 @@ AVERAGES: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "a list": ("ema_params.0", lambda w: {"ema_params": list(w.values())}),
     "nested": ("model_ema.module.0_w", lambda w: {"model_ema": {"n": 3, "module": {"0_w": w["0.weight"]}}}),
     "a state dict": ("ema.0.weight", lambda w: {"ema": w}),
+    "mmengine's": ("EMAHook.0", lambda w: {"EMAHook": list(w.values())}),
     "a callback": ("callbacks.WeightAveraging.averages.0", _callback),
 }
 
@@ -179,6 +180,7 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "a scaler of data": {"scaler": {"mean": NAN, "scale_": INF}},
     "settings": {"args": {"clip_grad": INF, "scale": INF, "timeout": NAN}},
     "mmcv's hooks": {"meta": {"epoch": 2, "iter": 20, "hook_msgs": {"best_score": -INF, "last": NAN}}},
+    "statistics as large as a weight": {"semantic": {"confusion": torch.full((3, 4), NAN), "n": [1]}},
     "numpy's": {"best": np.float64(NAN), "counts": np.array([NAN])},
 }
 

@@ -19,7 +19,7 @@ _MOST_CONTAINERS = 40_000  # one for each tensor that a file may have; optimizer
 _END = object()
 _WEIGHTS = ("state_dict", "model", "model_state", "model_state_dict", "net", "module")
 _OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")
-_AVERAGES = re.compile("ema|shadow|averag|swa|polyak|teacher", re.IGNORECASE)
+_AVERAGES = re.compile(r"\b(\w+_)?(ema|swa)(_\w+)?\b|EMA|(?i:shadow|averag|polyak|teacher)")
 _SCALE = re.compile(r"(scaler|scaling|precision)[^.]*\.(\w+_)?scale$", re.IGNORECASE)  # of the loss
 _ARRAYS = {"f2": "float16", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128"}
 
