@@ -16,6 +16,7 @@ import torch
 
 from support import detr_like
 from trainrelay.config import Config, parse, stage_paths
+from trainrelay.errors import NoProgress
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
 from trainrelay.training.attempts import list_attempts
@@ -76,3 +77,27 @@ def test_killed_once_it_resumes_is_promoted_and_begins_a_second_stage(
         assert attempts[1].resumed_from.epoch == saved
     trained(config, "next", 2, base)
     assert (tmp_path / "checkout/ckpts/pose.pth").is_file()
+
+
+def test_a_script_that_cannot_load_its_own_checkpoints_is_cured_by_what_the_failure_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As DETR: it saves its arguments, which torch 2.6 and later load only if they are told to."""
+    monkeypatch.chdir(tmp_path)
+    cure = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    (tmp_path / "one").mkdir()
+    options = {"save_kill": "within:2"}
+    config = config_of(tmp_path / "one", options, ranks=1)
+    script = tmp_path / "one/checkout/main.py"
+    script.write_text(script.read_text().replace(", weights_only=False", ""))
+    with pytest.raises(NoProgress, match=r"set `env: \{TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: '1'\}`"):
+        train_stage(StageContext(config, "k", "pose"))
+    how = config.runs["k"].trainer
+    cured = how.model_copy(update={"env": {**how.env, **cure}})
+    run = config.runs["k"].model_copy(update={"trainer": cured})
+    config = config.model_copy(update={"runs": {"k": run}})
+    train_stage(StageContext(config, "k", "pose"))
+    attempts = list_attempts(stage_paths(config, "k", "pose").folder)
+    assert [one.end for one in attempts] == ["killed", "trainer-bug", "done"]
+    assert attempts[2].resumed_from
+    assert attempts[2].resumed_from.epoch == 1

@@ -63,17 +63,6 @@ def test_members_that_we_do_not_know_pass(saved: Path) -> None:
     assert inspect(saved).epoch == 2
 
 
-def test_a_file_without_checksums_is_refused_in_a_sentence(
-    tmp_path: Path, mmcv_style: Callable[..., dict[str, Any]]
-) -> None:
-    torch.serialization.set_crc32_options(False)
-    try:
-        torch.save(mmcv_style(), tmp_path / "x.pth")
-    finally:
-        torch.serialization.set_crc32_options(True)
-    assert "is damaged (Bad CRC-32 for file 'x/data.pkl')" in refusal(tmp_path / "x.pth")
-
-
 class Sparse(io.RawIOBase):
     """A file in which zeros take no room."""
 

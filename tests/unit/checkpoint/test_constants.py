@@ -110,6 +110,18 @@ def test_the_only_checkpoint_of_a_model_with_a_mask_is_valid(
     assert facts.constant_infinity == "attention_mask"
 
 
+@pytest.mark.parametrize("optimizer", [*KEEPS_STATE, *KEEPS_NONE])
+def test_a_range_in_which_nothing_was_seen_yet_is_no_divergence(tmp_path: Path, optimizer: str) -> None:
+    """As the observers of a quantization begin; a NaN in one is."""
+    low, high = torch.tensor(float("inf")), torch.tensor([-float("inf")])
+    keeps = (KEEPS_STATE | KEEPS_NONE)[optimizer]
+    observer = {"act.min_val": low, "act.max_val": high}
+    path = saved(tmp_path / "x.pth", optimizer=keeps, mask=torch.zeros(1), **observer)
+    assert (diverged(path), inspect(path).constant_infinity) == (None, "act.min_val")
+    path = saved(tmp_path / "x.pth", optimizer=keeps, **{**observer, "act.max_val": high * float("nan")})
+    assert diverged(path) == "act.max_val"
+
+
 STEPPED = {
     "beside trained numbers": MASK[:2, :3] + torch.rand(2, 3),
     "plus infinity": -MASK[:2, :3],

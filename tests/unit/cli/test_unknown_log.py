@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from support.toy_project import ToyByRate, ToyProject, make_checkout
 from trainrelay import cli
 from trainrelay.cli import analyze as cli_analyze
 from trainrelay.cli import report as cli_report
+from trainrelay.cli import stage as cli_stage
 from trainrelay.errors import LogError, NoProgress, UserError
 from trainrelay.operations import analyze, report
 from trainrelay.operations.promote import promote_stage
@@ -102,3 +104,54 @@ def test_a_trainer_that_fails_before_its_first_line_has_its_report(
     with pytest.raises(NoProgress, match="before its first training step"):
         project.train()
     assert "KeyError: &#39;img_metas&#39;" in (tmp_path / "out/r/report.html").read_text()
+
+
+@pytest.mark.process
+def test_the_report_of_a_failed_training_shows_what_ran_how_it_ended_and_its_last_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = make_checkout(tmp_path, monkeypatch, 0.1)
+    code = r"[print(f'step {n} -> <b>\x1b[31m{1 / n}') for n in range(1, 40)]; raise SystemExit(7)"
+    unknown = Launch((sys.executable, "-c", code, "--its-argument"), {}, str(checkout))
+    monkeypatch.setattr(ToyByRate, "launch", lambda *_: unknown)
+    with pytest.raises(NoProgress):
+        ToyProject(checkout, tmp_path / "out").train()
+    page = (tmp_path / "out/r/report.html").read_text()
+    assert "--its-argument" in page
+    assert "exited with status 7" in page
+    lines = [
+        int(number) for number in re.findall(r"step (\d+) -&gt; &lt;b&gt;0\.", page.split("last lines")[1])
+    ]
+    assert lines == list(range(20, 40))
+    assert "\x1b" not in page
+    assert "before its first step" not in page, "nobody knows that"
+
+
+@pytest.mark.process
+def test_a_start_that_was_refused_has_a_report_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    (tmp_path / "checkout/tools/train.py").unlink()
+    monkeypatch.setattr(cli_stage, "stage_of", lambda _: StageContext(disk.config(), "r", "s"))
+    assert cli.main(["train", "r/s"]) == 2
+    said = capsys.readouterr().err
+    assert "tools/train.py" in said
+    page = (tmp_path / "runs/r/report.html").read_text()
+    assert "The last start failed" in page
+    assert "tools/train.py" in page
+    assert (tmp_path / "runs/index.html").is_file()
+
+
+@pytest.mark.process
+def test_what_keeps_the_report_from_being_written_hides_no_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    (tmp_path / "checkout/tools/train.py").unlink()
+    (tmp_path / "runs/r/report.html").mkdir(parents=True)
+    monkeypatch.setattr(cli_stage, "stage_of", lambda _: StageContext(disk.config(), "r", "s"))
+    assert cli.main(["train", "r/s"]) == 2
+    assert "tools/train.py" in capsys.readouterr().err

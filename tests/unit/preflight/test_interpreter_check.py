@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from support.project import REPOSITORY
-from trainrelay.preflight import CheckResult, interpreter_check
+from trainrelay.preflight import CheckResult, interpreter, interpreter_check
 from trainrelay.preflight.interpreter import PythonAnswers, PythonNeeds, judge_answers, read_answers
 from trainrelay.preflight.interpreter_script import MARK
-from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest
+from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, whole_load
 
 MMCV, METRICLOGGER = TRAINERS["mmcv"], TRAINERS["metriclogger"]
 NEEDS = PythonNeeds("/env/bin/python", "torch.distributed.run", "cuda", "/uniad")
@@ -140,3 +140,59 @@ def test_the_script_speaks_the_oldest_python_that_a_trainer_may_run() -> None:
     import ast  # noqa: PLC0415
 
     ast.parse(source, feature_version=(3, 8))
+
+
+# ---------------------------------------------------------------------- checkpoints that torch 2.6 refuses
+
+SCRIPT = """
+import argparse, torch
+import util.misc as utils
+parser = argparse.ArgumentParser()
+parser.add_argument("--resume", default="")
+args = parser.parse_args()
+"""
+LOADS = "import torch\ndef load(path):\n    return torch.load(path, map_location='cpu'{})\n"
+CURE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+
+
+def checkout(folder: Path, script: str = SCRIPT, more: str = "") -> LaunchRequest:
+    (folder / "util").mkdir(exist_ok=True)
+    (folder / "main.py").write_text(script)
+    (folder / "util/misc.py").write_text(LOADS.format(more))
+    read = METRICLOGGER.read_config(folder, "main.py")
+    return replace(request_for(folder), config="main.py", trainer_config=read)
+
+
+def test_a_script_that_loads_its_checkpoints_whole_is_found_in_what_it_imports(tmp_path: Path) -> None:
+    checkout(tmp_path)
+    assert whole_load(tmp_path, "main.py") == "util/misc.py, line 3"
+    for more in (", weights_only=False", ", weights_only=True", ", **how"):
+        checkout(tmp_path, more=more)
+        assert whole_load(tmp_path, "main.py") is None
+    checkout(tmp_path, SCRIPT + "torch.load(args.resume)\n")
+    assert whole_load(tmp_path, "main.py") == "main.py, line 7"
+    assert whole_load(tmp_path, "missing.py") is None
+
+
+@pytest.mark.process
+def test_a_resume_that_this_torch_would_refuse_is_told_before_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(CURE, raising=False)
+    request = checkout(tmp_path)
+    found = interpreter_check(request, METRICLOGGER, 300.0)
+    assert (found.kind, "util/misc.py, line 3" in found.what) == ("note", True), found
+    assert f"set env: {{{CURE}: '1'}} under trainer" in found.what
+    cured = replace(request, env={CURE: "1"})
+    assert interpreter_check(cured, METRICLOGGER, 300.0).kind == "ok"
+
+
+@pytest.mark.parametrize(
+    ("torch", "told"),
+    [("1.13.1", False), ("2.5.1", False), ("2.6.0+cu124", True), ("2.13.0", True), ("", False)],
+)
+def test_only_a_torch_that_refuses_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch: str, told: bool
+) -> None:
+    monkeypatch.delenv(CURE, raising=False)
+    assert bool(interpreter._resume_remark(checkout(tmp_path), torch)) == told

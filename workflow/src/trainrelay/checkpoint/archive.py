@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from trainrelay.checkpoint.problems import BrokenFile, shown
+from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, shown
+from trainrelay.checkpoint.values import Long
 from trainrelay.system.files import CHUNK_BYTES
 
 MOST_PICKLE_BYTES = 256 * 1024 * 1024  # about 90 for each tensor; the rest is for histories of every loss
@@ -93,6 +95,19 @@ class Archive:
         if crc != member.crc:
             raise BrokenFile(f"is damaged (Bad CRC-32 for file {shown(name)!r})")
 
+    def pickled(self, found: bytes | Long) -> Iterator[bytes]:
+        """The bytes of a numpy array in the pickle, in pieces of whole elements."""
+        decode, rest = getincrementaldecoder("utf-8")("replace").decode, b""
+        if isinstance(found, bytes):
+            return (yield found)
+        for at in range(found.at, found.at + found.size, CHUNK_BYTES):
+            chunk = _read(self._file, at, min(CHUNK_BYTES, found.at + found.size - at))
+            rest += decode(chunk).encode("latin1", "replace") if found.text else chunk
+            whole = len(rest) // 16 * 16  # complex128, of which every shorter number is a part
+            yield rest[:whole]
+            rest = rest[whole:]
+        yield rest
+
     def _find_prefix(self) -> str:
         """torch looks below the folder of the first member."""
         prefix = next(iter(self._members)).partition("/")[0] + "/"
@@ -104,6 +119,8 @@ class Archive:
             raise BrokenFile("is a zip file but not a checkpoint: it holds no data.pkl")
         if f"{prefix}constants.pkl" in self._members:
             raise BrokenFile("is a TorchScript program, not a checkpoint")
+        if not any(member.crc for member in self._members.values()):
+            raise OtherFormat("has no checksums (set_crc32_options(False)), so that no damage would show")
         return prefix
 
 
@@ -216,7 +233,7 @@ def _refuse_other_formats(file: IO[bytes], size: int) -> None:
         raise BrokenFile("is empty")
     if head[:1] == b"\x80":
         if _LEGACY_MAGIC in file.read(64):
-            raise BrokenFile("is in the format of torch before 1.6")
+            raise OtherFormat("is in the format of torch before 1.6 (_use_new_zipfile_serialization=False)")
         raise BrokenFile("is a plain pickle, not a checkpoint of torch.save")
     if head != b"PK":
         raise BrokenFile("is not a checkpoint: it is no zip file")

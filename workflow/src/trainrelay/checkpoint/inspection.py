@@ -17,7 +17,7 @@ from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import Archive
 from trainrelay.checkpoint.layout import Contents, KeyPath, contents_of, name_of, tensors_in
 from trainrelay.checkpoint.machine import unpickle
-from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile, shown
+from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.stepped import stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
@@ -28,6 +28,8 @@ from trainrelay.text import printable
 if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
 
+_COUNTS = {"epoch", "iter", "iteration"}
+_OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
 _MOST_INFINITE = 1000  # weights with infinities; more are no masks
 BadSpans = dict[tuple[str, str], "Spans"]
 
@@ -71,12 +73,14 @@ def examine(path: Path, epoch_base: int = 0, first: Path | None = None) -> Inspe
 class Glance:
     """What a checkpoint says of itself, its tensors unread; `problem` as the rest of a sentence.
 
-    `number` is the epoch as it was saved. None without a problem: it holds weights alone.
+    `number` is the epoch as it was saved. None without a problem: it holds weights alone. `remedy` is what to
+    run where torch can save it again.
     """
 
     stamp: tuple[int, int, int] = (0, 0, 0)  # inode, size, mtime in ns
     number: int | None = None
     problem: str | None = None
+    remedy: str | None = None
 
 
 def glance(path: Path) -> Glance:
@@ -96,7 +100,8 @@ def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
-        return Glance(stamp, problem=printable(error))
+        remedy = _remedy(error, shlex.quote(printable(path))) if isinstance(error, OtherFormat) else None
+        return Glance(stamp, problem=printable(error), remedy=remedy)
     lost = contents.number is None and contents.optimizer is not None
     problem = f"lacks {' and '.join(contents.missing)}" if lost else None
     return Glance(stamp, contents.number, problem)
@@ -106,6 +111,7 @@ def _examined(archive: Archive, digest: FileDigest, epoch_base: int, first: Path
     contents = _contents(archive)
     bad = _bad_spans(archive, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
     diverged, constant = _judged(contents, bad, first)
+    diverged = diverged or contents.bad_weight
     facts = CheckpointFacts(
         file=digest,
         epoch=None if contents.number is None else contents.number + epoch_base,
@@ -113,11 +119,11 @@ def _examined(archive: Archive, digest: FileDigest, epoch_base: int, first: Path
         tensors=sum(1 for _ in _tensors(contents.model)),
         parameters=sum(tensor.numel for tensor in _tensors(contents.model)),
         finite=diverged is None,
-        first_non_finite=diverged,
+        first_non_finite=diverged and shown(diverged),
         constant_infinity=constant,
     )
-    state = next((shown(name_of(place)) for place, *_ in _found(contents.optimizer, bad)), None)
-    return Inspection(facts, contents.missing, state)
+    state = next((name_of(place) for place, *_ in _found(contents.optimizer, bad)), contents.bad_state)
+    return Inspection(facts, contents.missing, state and shown(state))
 
 
 def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str | None, str | None]:
@@ -130,15 +136,16 @@ def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str 
     infinite: list[tuple[str, Tensor, int]] = []
     for place, tensor, runs, has_nan in _found(contents.weights, bad):
         if has_nan or len(infinite) == _MOST_INFINITE:
-            return shown(name_of(place)), None
+            return name_of(place), None
         infinite.append((name_of(place), tensor, runs))
     stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if infinite else None
-    unclear = [one for one in infinite if not stepped or one[1].size in stepped]
+    others = (one for one in infinite if not one[0].endswith(_OBSERVED))
+    unclear = [one for one in others if not stepped or one[1].size in stepped]
     earlier = _infinite_in(first) if first and unclear else None
     for name, tensor, runs in unclear:
         is_mask = len(tensor.size) > 1 and bad[tensor.storage.key, tensor.dtype].is_mask
         if not is_mask if earlier is None else earlier.get(name) != runs:
-            return shown(name), None
+            return name, None
     return None, shown(infinite[0][0]) if infinite else None
 
 
@@ -157,7 +164,19 @@ def _contents(archive: Archive) -> Contents:
     root = unpickle(stream, lambda said: _storage(archive, said))
     if stream.tell() > stop:
         raise BrokenFile("holds a damaged pickle (it does not end)")
+    for part in (root, root.get("meta")) if isinstance(root, dict) else ():
+        if isinstance(part, dict):
+            part.update({key: _number(archive, part[key]) for key in _COUNTS.intersection(part)})
     return contents_of(root)
+
+
+def _number(archive: Archive, count: object) -> object:
+    """The number that a tensor holds, as of a counter; any other value as it is."""
+    match count:
+        case Tensor(Storage(key, dtype, size), numel=1) if "int" in dtype and size == ITEM_BYTES[dtype]:
+            data = b"".join(archive.chunks(archive.storage_name(key)))
+            return int.from_bytes(data, "big" if archive.big_endian() else "little", signed=dtype != "uint8")
+    return count
 
 
 def _storage(archive: Archive, said: object) -> Storage:
@@ -180,14 +199,18 @@ def _bad_spans(archive: Archive, tensors: Iterable[Tensor]) -> BadSpans:
     from trainrelay.checkpoint import finite  # numpy takes a tenth of a second to import  # noqa: PLC0415
 
     wanted: dict[str, set[str]] = defaultdict(set)
+    arrays: dict[str, Iterator[bytes]] = {}
     for tensor in tensors:
         if tensor.dtype in finite.KINDS:
-            wanted[archive.storage_name(tensor.storage.key)].add(tensor.dtype)
+            wanted[name := archive.storage_name(tensor.storage.key)].add(tensor.dtype)
+            if tensor.storage.pickled is not None:
+                arrays[name] = archive.pickled(tensor.storage.pickled)
     found: BadSpans = {}
     big_endian = archive.big_endian()
-    for name in archive.names():
+    for name in (*archive.names(), *arrays):
         scans = {dtype: finite.Scan(dtype, big_endian) for dtype in wanted.get(name, ())}
-        for chunk in archive.chunks(name):  # of every member: its checksum is compared at its end
+        # Of every member: its checksum is compared at its end.
+        for chunk in arrays.get(name) or archive.chunks(name):
             for scan in scans.values():
                 scan.feed(chunk)
         for dtype, scan in scans.items():
@@ -223,19 +246,28 @@ def _problems_named(path: Path) -> Iterator[None]:
             "there again with nothing but tensors, numbers and text in it"
         ) from None
     except BrokenFile as problem:
-        raise CheckpointError(f"{name} {problem}; {_remedy(str(problem), typed)}") from problem
+        raise CheckpointError(f"{name} {problem}; {_remedy(problem, typed)}") from problem
     except UserError as error:
         raise CheckpointError(printable(error)) from error
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
 
 
-def _remedy(problem: str, typed: str) -> str:
-    if "before 1.6" in problem:
-        code = shlex.quote(
-            "import sys, torch; p = sys.argv[1]; torch.save(torch.load(p, weights_only=True), p)"
+# For every torch from 1.9 on: the variable is of 2.6, and those before load whole files by default.
+_SAVE_AGAIN = (
+    'import os, sys, torch; p = sys.argv[1]; whole = torch.load(p, map_location="cpu"); {}'
+    'torch.save(whole, p + ".new"); os.replace(p + ".new", p)'
+)
+_UNWRAP = 'whole = torch.utils._pytree.tree_map(lambda x: getattr(x, "full_tensor", lambda: x)(), whole); '
+
+
+def _remedy(problem: BrokenFile, typed: str) -> str:
+    if isinstance(problem, OtherFormat):
+        code = _SAVE_AGAIN.format(_UNWRAP if "DTensor" in str(problem) else "")
+        return (
+            "if your own training wrote it, save it again with the trainer's Python (that runs what is in the"
+            f" file): TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -c {shlex.quote(code)} {typed}"
         )
-        return f"run: python -c {code} {typed}"
     return (
         f"run: mv {typed} {typed}.broken and put a valid one in its place, or start the workflow again: "
         "training resumes from the checkpoint before it"

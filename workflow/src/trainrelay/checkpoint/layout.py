@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
+from trainrelay.checkpoint.allowed import ITEM_BYTES
 from trainrelay.checkpoint.problems import BrokenFile, shown
-from trainrelay.checkpoint.values import Opaque, Tensor
+from trainrelay.checkpoint.values import Long, Opaque, Storage, Tensor
 
 _MOST_ITERATIONS = 2**53  # what readers of JSON hold exactly
 _MOST_KEYS = 20  # of a file that is not understood, to be shown: a few lines
@@ -14,14 +19,18 @@ _MOST_CONTAINERS = 40_000  # one for each tensor that a file may have; optimizer
 _END = object()
 _WEIGHTS = ("state_dict", "model", "model_state", "model_state_dict", "net", "module")
 _OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")
+_AVERAGES = re.compile(r"\b(\w+_)?(ema|swa)(_\w+)?\b|EMA|(?i:shadow|averag|polyak|teacher)")
+_SCALE = re.compile(r"(scaler|scaling|precision)[^.]*\.(\w+_)?scale$", re.IGNORECASE)  # of the loss
+_ARRAYS = {"f2": "float16", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128"}
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
     """The parts of a checkpoint; `missing` names those that a resume needs and that are not there.
 
-    `weights` are those of all models, a student's and its teacher's, `model` those of the first. `number` is
-    the epoch as it was saved; what a trainer counts with it, no file says.
+    `weights` are those of all models, a student's and its teacher's, and of averages, `model` those of the
+    first. `number` is the epoch as it was saved; what a trainer counts with it, no file says. `bad_weight`
+    and `bad_state` name plain numbers with which nothing can be trained.
     """
 
     weights: object
@@ -30,6 +39,8 @@ class Contents:
     number: int | None
     iteration: int | None
     missing: tuple[str, ...]
+    bad_weight: str | None = None
+    bad_state: str | None = None
 
 
 def contents_of(root: object) -> Contents:
@@ -46,7 +57,8 @@ def contents_of(root: object) -> Contents:
 
 def _is_model(key: object, value: object) -> bool:
     """By its key, or by what is in it: metrics and states of random numbers are tensors, too."""
-    return any(key in _WEIGHTS or name.endswith("weight") for name in _tensor_names(value))
+    arrays = key in _WEIGHTS and any(isinstance(one, Tensor) for _, one in _children(value))
+    return arrays or any(key in _WEIGHTS or name.endswith("weight") for name in _tensor_names(value))
 
 
 def _tensor_names(value: object) -> Iterator[str]:
@@ -75,7 +87,32 @@ def _parts(root: dict[object, object], models: dict[object, object]) -> Contents
     counts = {"meta.epoch": number, "meta.iter": iteration} if meta else {"epoch": number}
     missing = tuple(name for name, part in {**counts, "optimizer": optimizer}.items() if part is None)
     model = next(iter(models.values()))
-    return Contents(_one_or_all(models), model, optimizer, number, iteration, missing)
+    others = {key: part for key, part in root.items() if key not in models}
+    weights = _one_or_all({**models, **_averages(others, models)})
+    named = {key: part for key, part in models.items() if key in _WEIGHTS}
+    # An infinity may be a bound, or what is the best before there is one.
+    nan = (name for name, one in _not_finite(named) if math.isnan(one) and "_extra_state" not in name)
+    scales = (name for name, _ in _not_finite(others) if _SCALE.search(name))
+    state = chain(scales, (name for name, one in _not_finite(optimizer) if math.isnan(one)))
+    bad_weight, bad_state = next(nan, None), next(state, None)
+    return Contents(weights, model, optimizer, number, iteration, missing, bad_weight, bad_state)
+
+
+def _averages(others: object, models: object) -> dict[object, object]:
+    """Copies of the weights: what is in one place below such a name, a matrix of a weight's size among it."""
+    sizes = {tensor.size for _, tensor in tensors_in(models) if len(tensor.size) > 1}
+    found: dict[object, dict[object, Tensor]] = defaultdict(dict)
+    for place, tensor in tensors_in(others):
+        above, key = place or (None, None)
+        if _AVERAGES.search(name := name_of(above)):
+            found[name][key] = tensor
+    return {name: part for name, part in found.items() if any(one.size in sizes for one in part.values())}
+
+
+def _not_finite(root: object) -> Iterator[tuple[str, float]]:
+    """Numbers below a value that are not finite, with their names."""
+    numbers = ((place, one) for place, one in nodes(root) if isinstance(one, float))
+    return ((name_of(place), one) for place, one in numbers if not math.isfinite(one))
 
 
 def _count(root: object, path: tuple[str, ...]) -> int | None:
@@ -90,7 +127,12 @@ KeyPath = tuple["KeyPath", object] | None
 
 
 def tensors_in(root: object) -> Iterator[tuple[KeyPath, Tensor]]:
-    """Every tensor below a value and its place, in order; shared containers are entered once.
+    """Every tensor or numpy array below a value and its place, in order."""
+    return ((place, one) for place, one in nodes(root) if isinstance(one, Tensor))
+
+
+def nodes(root: object) -> Iterator[tuple[KeyPath, object]]:
+    """Every value below another and its place, in order; shared containers are entered once.
 
     Not recursive, because a hostile file can nest as deep as it is long.
     """
@@ -101,9 +143,9 @@ def tensors_in(root: object) -> Iterator[tuple[KeyPath, Tensor]]:
         key, value = next(children, (_END, None))
         if key is _END:
             waiting.pop()
-        elif isinstance(value, Tensor):
-            yield (place, key), value
-        elif isinstance(value, dict | list | tuple | Opaque) and id(value) not in entered:
+            continue
+        yield (place, key), value
+        if isinstance(value, dict | list | tuple | Opaque) and id(value) not in entered:
             if len(entered) == _MOST_CONTAINERS:
                 raise BrokenFile("holds more objects than any checkpoint does")
             entered.add(id(value))
@@ -121,9 +163,22 @@ def name_of(place: KeyPath) -> str:
 
 def _children(value: object) -> Iterator[tuple[object, object]]:
     if isinstance(value, dict):
-        return iter(value.items())
+        return ((key, _array(one)) for key, one in value.items())
     if isinstance(value, list | tuple):
-        return iter(enumerate(value))
+        return ((key, _array(one)) for key, one in enumerate(value))
     if isinstance(value, Opaque):
         return iter([("args", value.args), ("state", value.state), ("items", value.items)])
     return iter(())
+
+
+def _array(value: object) -> object:
+    """A numpy array of floats, as torch's default protocol writes it, as a tensor; else the value itself."""
+    match value:
+        case Opaque(of, state=(_, tuple(shape), Opaque(_, (str(code), *_), (_, "<", *_)), _, raw)):
+            known = code in _ARRAYS and of.path.endswith("multiarray._reconstruct")
+            whole = all(isinstance(n, int) for n in shape) and 0 <= math.prod(shape) < _MOST_ITERATIONS
+            if known and whole and isinstance(raw, bytes | Long):
+                dtype = _ARRAYS[code]
+                size = (numel := math.prod(shape)) * ITEM_BYTES[dtype]
+                return Tensor(Storage(f"pickled {id(raw)}", dtype, size, raw), dtype, 0, size, shape, numel)
+    return value

@@ -17,9 +17,9 @@ from sys import getsizeof
 from typing import IO, Any
 
 from trainrelay.checkpoint.allowed import is_allowed, today
-from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile, shown
+from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.rebuild import called, constructed, fill, set_state
-from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
+from trainrelay.checkpoint.values import Global, Long, Opaque, Storage, Tensor
 
 MOST_BYTES = 46_000_000  # a checkpoint needs about 1300 for each tensor
 MOST_OPCODES = 3_000_000  # some seconds; a checkpoint needs about 30 for each tensor
@@ -60,8 +60,9 @@ class _Stream:
     def read(self, count: int) -> bytes:
         if count <= _LONGEST:
             return self._stream.read(count)
+        at = self._stream.tell()
         self._stream.seek(count, io.SEEK_CUR)
-        raise _TooLong
+        raise _TooLong(at, count)
 
     def numbers(self) -> int:
         """Passes over a batch of items for a list where they are many and nothing but numbers; how many."""
@@ -82,8 +83,9 @@ def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
             raise BrokenFile("holds a damaged pickle (it does not end)")
         try:
             argument = code.arg.reader(stream) if code.arg else None
-        except _TooLong:
-            argument = LONG
+        except _TooLong as passed:
+            at, size = passed.args
+            argument = Long("long text", at, size, "UNICODE" in code.name)
         if code.name == "STOP":
             return
         yield code.name, argument
@@ -93,6 +95,8 @@ def _opcodes(stream: Any) -> Iterator[tuple[str, Any]]:
 def global_named(module: str, name: str) -> Global:
     """The stand-in for a global of the allow-list; UnsafeFile for every other one."""
     module, name = today(module, name)
+    if (module, name) == ("torch._utils", "_rebuild_wrapper_subclass"):
+        raise OtherFormat(_WRAPPED)
     if not is_allowed(module, name):
         raise UnsafeFile(f"call {shown(f'{module}.{name}')}")
     return Global(f"{module}.{name}")
@@ -247,9 +251,11 @@ def _newobj_ex(machine: _Machine, _: Any) -> None:
     machine.push(constructed(cls, (*args, named) if isinstance(args, tuple) else args))
 
 
+_WRAPPED = "holds wrapped tensors (as DTensor; where ranks save parts: get_state_dict, full_state_dict=True)"
 _TOO_MUCH = "holds more objects than any checkpoint does"
 _SLOT, _PAIR = 20, 60  # bytes for one more item of a growing list; for a key or a value of a dictionary
-_INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120}  # beyond what getsizeof sees
+# Beyond what getsizeof sees.
+_INSIDE: dict[type, int] = {Opaque: 120, Tensor: 180, Storage: 60, Global: 120, Long: 160}
 _CODES = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 _IGNORED = frozenset({"PROTO", "FRAME"})
 

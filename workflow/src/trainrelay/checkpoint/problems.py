@@ -14,6 +14,10 @@ class BrokenFile(Exception):
     """Not a checkpoint that can be read; the message is the rest of a sentence about the file."""
 
 
+class OtherFormat(BrokenFile):
+    """Whole, but not as we read it; torch can save it again."""
+
+
 class UnsafeFile(Exception):
     """It asks for something outside the allow-list; the message names that."""
 

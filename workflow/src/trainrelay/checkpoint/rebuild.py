@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, MAPPINGS, STORAGE_DTYPE
 from trainrelay.checkpoint.problems import BrokenFile, UnsafeFile
-from trainrelay.checkpoint.values import LONG, Global, Opaque, Storage, Tensor
+from trainrelay.checkpoint.values import Global, Long, Opaque, Storage, Tensor
 
 _MOST_ELEMENTS = 2**40  # of one tensor; an expanded view may declare more than the file holds
 _EXACT = (str, bytes, bool, type(None))
@@ -198,7 +198,7 @@ def _wrapped(function: Global, args: tuple[object, ...]) -> object:
 def _encoded(_: Global, args: tuple[object, ...]) -> object:
     """(text, "latin1"): how protocol 2 writes bytes."""
     match args:
-        case (Global() as long, "latin1") if long is LONG:
+        case (Long() as long, "latin1"):
             return long
         case (str(text), "latin1" | "latin-1" | "iso-8859-1"):
             return text.encode("latin1")

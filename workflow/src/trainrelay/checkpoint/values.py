@@ -31,17 +31,23 @@ class Opaque:
     items: list[object] = field(default_factory=list)
 
 
-LONG = Global("long text")
-"""Any text, bytes or number that was too long to be kept."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Long(Global):
+    """Any text, bytes or number that was too long to be kept: where it is in the file, in bytes."""
+
+    at: int
+    size: int
+    text: bool  # bytes as protocol 2 writes them: a text of so many characters, in UTF-8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """The bytes of tensors: a member of the zip file."""
+    """The bytes of tensors: a member of the zip file, or of a numpy array `pickled`."""
 
     key: str
     dtype: str
     size: int  # bytes
+    pickled: bytes | Long | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

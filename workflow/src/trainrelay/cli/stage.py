@@ -41,4 +41,12 @@ def stop(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train what is not trained yet; every end but a complete training raises."""
-    train_stage(stage_of(arguments))
+    at = stage_of(arguments)
+    try:
+        train_stage(at)
+    except UserError as error:
+        # Every training would wait for this import before it starts.
+        from trainrelay.operations.report import report_failed_start  # noqa: PLC0415
+
+        report_failed_start(at, str(error))
+        raise

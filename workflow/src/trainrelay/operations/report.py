@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,17 +15,20 @@ import orjson
 
 from trainrelay.analysis import from_json
 from trainrelay.config import Config, overview_path, report_path, trainer_root
-from trainrelay.errors import LogError, UserError
+from trainrelay.errors import LogError, TrainrelayError, UserError
 from trainrelay.operations.analyze import judge_stage
 from trainrelay.records import Analysis, Overview, RunReport, StageReport
 from trainrelay.report import overview_html, run_html
-from trainrelay.system.files import write_bytes
+from trainrelay.system.files import reading, write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
+from trainrelay.training.attempts import attempt_log
 from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import retrain_accepted
+
+_MOST_LINES, _MOST_BYTES = 20, 16384  # of the end of a log
 
 
 def write_reports(config: Config, *runs: str) -> None:
@@ -33,11 +38,19 @@ def write_reports(config: Config, *runs: str) -> None:
     say(f"overview: {write_overview(config)}")
 
 
-def write_report(config: Config, run_name: str) -> Path:
-    """Write report.html from the files of the run's stages; returns its path."""
+def report_failed_start(at: StageContext, why: str) -> None:
+    """Write the reports, with why a start failed before it trained, which nothing here may hide."""
+    with suppress(TrainrelayError, OSError):
+        write_report(at.config, at.run, {at.stage: why})
+        write_overview(at.config)
+
+
+def write_report(config: Config, run_name: str, failed: dict[str, str] | None = None) -> Path:
+    """Write report.html from the files of the run's stages; returns its path. `failed`: starts, by stage."""
+    stages = _stages(config, run_name)
     written = RunReport(
         run=run_name,
-        stages=_stages(config, run_name),
+        stages=tuple(replace(stage, failed_start=(failed or {}).get(stage.name, "")) for stage in stages),
         provenance={**_provenance(config, run_name), **_trainer(config, run_name)},
         overview=f"../{overview_path(config).name}" if len(config.runs) > 1 else None,
     )
@@ -65,7 +78,7 @@ def _stages(config: Config, run_name: str) -> tuple[StageReport, ...]:
 def _stage(at: StageContext) -> StageReport:
     settings = at.settings
     facts = state.read(at)
-    judged = state.judge(facts)
+    judged, analysis = state.judge(facts), _analysis(facts)
     return StageReport(
         name=at.stage,
         state=judged.kind,
@@ -78,10 +91,19 @@ def _stage(at: StageContext) -> StageReport:
         attempts=facts.attempts,
         train=facts.train,
         checkpoint=facts.promoted,
-        analysis=_analysis(facts),
+        analysis=analysis,
+        last_lines=() if analysis or not facts.attempts else _last_lines(facts),
         bad_nodes=() if facts.train else tuple(of_run(at).values()),
         acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
+
+
+def _last_lines(facts: state.Facts) -> tuple[str, ...]:
+    """The end of the newest log, for whoever must read it without an analysis."""
+    with suppress(UserError, OSError), reading(attempt_log(facts.paths.folder, facts.attempts[-1])) as log:
+        log.seek(max(log.seek(0, os.SEEK_END) - _MOST_BYTES, 0))
+        return tuple(log.read(_MOST_BYTES).decode(errors="replace").splitlines()[-_MOST_LINES:])
+    return ()
 
 
 def _analysis(facts: state.Facts) -> Analysis | None:

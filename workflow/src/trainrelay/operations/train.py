@@ -18,7 +18,7 @@ from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow, may_follow
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training
 from trainrelay.operations.train_record import write_train_record
-from trainrelay.preflight import too_few_cores, too_few_gpus
+from trainrelay.preflight import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
 from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, acquire, stop_requests
@@ -40,6 +40,8 @@ _STOP_GRACE_S = 30.0  # as long as Slurm's default KillWait
 
 def train_stage(at: StageContext) -> None:
     """Bring one stage to its last epoch, or raise what you need to know."""
+    if why := too_few_files():
+        raise UserError(f"{at.name}: {why}")
     while facts := _unfinished(at):
         try:
             return _train_alone(facts)
@@ -89,8 +91,14 @@ def _unfinished(at: StageContext) -> state.Facts | None:
     if judged.kind != "complete":
         return facts
     say(f"{at.name}: {judged.reason}; trains nothing")
-    write_train_record(facts)
+    _complete(facts)
     return None
+
+
+def _complete(facts: state.Facts) -> None:
+    """train.json, unless something lives that may still write what it names."""
+    supervise.refuse_beside_living(facts.paths.folder, facts.name)
+    write_train_record(facts)
 
 
 @contextmanager
@@ -308,7 +316,7 @@ def _conclude(before: state.Facts, outcome: Outcome) -> None:
     """train.json for a complete training; else the analysis and the report, and the reason raised."""
     facts = state.read(before.at)
     if isinstance(outcome.step, Finish):
-        write_train_record(facts)
+        _complete(facts)
         return
     _explain(facts)
     raise end_error(facts, outcome.attempt)

@@ -11,7 +11,7 @@ from trainrelay.preflight.cluster import (
 )
 from trainrelay.preflight.folders import folder_checks, mounts, space_check
 from trainrelay.preflight.interpreter import PythonNeeds, interpreter_check
-from trainrelay.preflight.node import too_few_cores, too_few_gpus
+from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
 
 __all__ = [
     "CheckResult",
@@ -30,5 +30,6 @@ __all__ = [
     "slurmctld_check",
     "space_check",
     "too_few_cores",
+    "too_few_files",
     "too_few_gpus",
 ]

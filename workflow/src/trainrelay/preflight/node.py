@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Mapping
 
+_MOST_OPEN = 64  # files of a supervisor, with room to spare
 _DEADLINE_S = 30.0  # without persistence mode nvidia-smi first loads the driver
 
 
@@ -53,6 +55,14 @@ def _listed_gpus() -> int | None:
     if any(line.strip().startswith("MIG ") for line in lines):
         return None
     return sum(line.startswith("GPU ") for line in lines) or None
+
+
+def too_few_files() -> str | None:
+    """Why this process could not see and end the trainer's processes, each of which is a file of /proc."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed >= _MOST_OPEN:
+        return None
+    return f"only {allowed} files may be open at once, and a training needs more; run: ulimit -n 1024"
 
 
 def too_few_cores(needed: int) -> str | None:

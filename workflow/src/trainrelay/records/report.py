@@ -181,6 +181,8 @@ class StageReport:
     analysis: Analysis | None = None
     acceptance: Acceptance | None = None
     bad_nodes: tuple[str, ...] = ()  # sentences; of a complete stage none
+    failed_start: str = ""  # why the start before this report trained nothing
+    last_lines: tuple[str, ...] = ()  # of the newest log, where there is no analysis
 
 
 @dataclass(frozen=True, slots=True)

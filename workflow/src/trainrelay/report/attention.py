@@ -31,7 +31,9 @@ class Notice:
 def notices(stage: StageReport) -> tuple[Notice, ...]:
     """Acceptance, fallbacks, bad nodes, failures and findings above info, the gravest kind first."""
     nodes = (Notice("warn", "A node is avoided", sentence(said)) for said in stage.bad_nodes)
-    return (*acceptances(stage), *_fallback(stage), *nodes, *_failed_attempts(stage), *_alarms(stage))
+    failed = (Notice("bad", "The last start failed", why) for why in [stage.failed_start] if why)
+    others = (*acceptances(stage), *_fallback(stage), *nodes, *_failed_attempts(stage), *_alarms(stage))
+    return (*failed, *others)
 
 
 def needing_attention(report: RunReport) -> int:

@@ -90,7 +90,7 @@ def _without_analysis(stage: StageReport) -> tuple[str, str]:
     if not stage.attempts or stage.attempts[-1].end is None:
         return "No verdict yet", "No log of this stage has been analysed."
     last = stage.attempts[-1]
-    return "Ended before its first step", f"Attempt {last.number} ended: {last.end} ({last.reason})."
+    return "No line of its log is understood", f"Attempt {last.number} ended: {last.end} ({last.reason})."
 
 
 def alarms(stage: StageReport) -> list[Finding]:

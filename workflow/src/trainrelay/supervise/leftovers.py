@@ -34,6 +34,8 @@ def leftovers(job: StageJob, record: AttemptRecord | None) -> Leftovers:
     words = f"{holds}; looked for: {job.trainer.looked_for}"
     log = attempt_log(job.stage_dir, record) if record else None
     words = f"{words}; {_lines(job.trainer, log)}" if log and log.is_file() else words
+    if remedy := next((how for path, _ in files if (how := glance(path).remedy)), None):
+        words = f"{words}; {remedy} (and so with each)"
     return Leftovers(unrecognised, words, any_file=bool(files))
 
 

@@ -14,7 +14,7 @@ from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease.lease import Say
 from trainrelay.supervise.process_list import ProcessList
-from trainrelay.system.alive import supervisor_fate
+from trainrelay.system.alive import started_alike, supervisor_fate
 from trainrelay.training.attempts import held_open, last_seen_s, living, still_run
 
 _PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
@@ -68,6 +68,8 @@ def close_open_attempts(job: StageJob, say: Say) -> None:
     for attempt in filter(_is_here, open_attempts(job.stage_dir)):
         _close_here(job, attempt, say)
     refuse_beside_living(job.stage_dir, job.name)
+    if strangers := started_alike(job.request.root, job.request.entry, job.request.work_dir):
+        raise Refusal(f"{job.name}: {still_run(strangers)} (they have its script and work dir as arguments)")
     close_attempts_elsewhere(job.stage_dir, say)
 
 

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 
 import psutil
 
+from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, Place
 
 TAG_VARIABLE = "TRAINRELAY_ATTEMPT"
@@ -166,12 +167,15 @@ def _hidden(pid: int) -> bool:
 
 
 def all_processes() -> dict[int, Process]:
-    """Every process that can be seen here."""
+    """Every process that can be seen here; UserError where that cannot be looked at."""
     seen = {}
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal():
-            with suppress(OSError):
-                seen[int(path.name)] = stat(int(path.name))
+    try:
+        for path in Path("/proc").iterdir():
+            if path.name.isdecimal():
+                with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                    seen[int(path.name)] = stat(int(path.name))
+    except OSError as error:
+        raise UserError(f"cannot see which processes run here: {error.strerror}") from error
     return seen
 
 
@@ -191,6 +195,19 @@ def started_with(one: Process, script: str) -> bool:
     except OSError:
         return True
     return not one.is_fork and script.encode() in words
+
+
+def started_alike(folder: str, *words: str) -> list[Process]:
+    """Every living process in this folder that was started with all of these words among its arguments."""
+    wanted, found = {word.encode() for word in words}, []
+    for one in all_processes().values():
+        with suppress(OSError):  # it has ended, or is another user's
+            there = Path(f"/proc/{one.pid}")
+            if wanted <= {*(there / "cmdline").read_bytes().split(b"\0")} and (there / "cwd").samefile(
+                folder
+            ):
+                found.append(one)
+    return found
 
 
 def with_descendants(

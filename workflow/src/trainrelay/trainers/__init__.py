@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from trainrelay.trainers.argparse_config import whole_load
 from trainrelay.trainers.base import (
     Launch,
     LaunchRequest,
@@ -44,4 +45,5 @@ __all__ = [
     "on_each_node",
     "option_text",
     "srun",
+    "whole_load",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from trainrelay.trainers.python_values import (
     holds,
     imported,
     names_in,
+    parsed,
     targets,
 )
 
@@ -128,6 +130,20 @@ def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig
         switches=switches,
         problem=None if switches else f"{script}: {_NONE}",
     )
+
+
+def whole_load(root: Path, script: str) -> str | None:
+    """Where a script, or a file of the checkout that it imports, calls torch.load without weights_only."""
+    path = root / script
+    with contextlib.suppress(OSError, RecursionError):
+        files = [(path, tree := parsed(path))]
+        parts = imported([tree], (path.parent, root), set(), about=b"torch.load")
+        for path, tree in (*files, *((part.path, part.tree) for part in parts)):
+            for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+                said = {word.arg for word in call.keywords}  # None: what ** gives
+                if ast.unparse(call.func) == "torch.load" and not {"weights_only", None} & said:
+                    return f"{os.path.relpath(path, root)}, line {call.lineno}"
+    return None
 
 
 def _by_rules_1(script: str, tree: ast.Module) -> TrainerConfig:

@@ -1,0 +1,25 @@
+"""What is said of files that nothing can be resumed from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from support.supervising import InPlace, toy_job
+from trainrelay.supervise.leftovers import leftovers
+
+
+def test_checkpoints_of_another_format_name_the_command_that_saves_them_again_once(
+    tmp_path: Path, templates: Path
+) -> None:
+    job = toy_job(tmp_path, templates, trainer=InPlace())
+    work_dir = Path(job.request.work_dir)
+    work_dir.mkdir()
+    whole = {"model": {"w": torch.ones(2)}, "optimizer": {"a": 1}, "epoch": 1}
+    for name in ("checkpoint0.pth", "checkpoint1.pth"):
+        torch.save(whole, work_dir / name, _use_new_zipfile_serialization=False)
+    text = leftovers(job, None).text
+    assert text.count("is in the format of torch before 1.6") == 2
+    assert text.count("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -c ") == 1
+    assert f"{work_dir}/checkpoint0.pth' (and so with each)" in text
