@@ -111,6 +111,22 @@ def test_a_trainer_config_that_cannot_be_read_is_noted(disk: OnDisk) -> None:
     assert any("a.py cannot be read: " in note for note in planned.notes)
 
 
+def test_a_launcher_whose_option_the_script_does_not_take_is_refused(disk: OnDisk) -> None:
+    """As UniAD's first version under a later torch, which is the tests' own."""
+    script = disk.base / "checkout/tools/train.py"
+    script.write_text(
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--local_rank', type=int)\n"
+        "args = parser.parse_args()\n"
+    )
+    launched = {"launch": "torch.distributed.launch"}
+    planned = stage_plan(StageContext(disk.config(epochs=3, trainer=launched), "r", "s"))
+    assert planned.action == "refuse"
+    assert "gives each rank --local-rank, which ./tools/train.py does not declare" in planned.reason
+    assert planned.reason.endswith("set trainer.launch: torch.distributed.run")
+    assert stage_plan(StageContext(disk.config(epochs=3), "r", "s")).action == "extend"
+    assert action(disk, trainer=launched) == "nothing"  # what is trained needs no start
+
+
 @pytest.fixture
 def an_hour_per_epoch(disk: OnDisk) -> OnDisk:
     """As its one attempt measured; a checkpoint is saved each epoch."""

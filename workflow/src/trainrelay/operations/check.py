@@ -29,7 +29,7 @@ from trainrelay.preflight import (
     space_check,
 )
 from trainrelay.slurm import Request, installed, nodes, partitions, request_of
-from trainrelay.trainers import LaunchRequest
+from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, state
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores, launch_request, missing, unsupported
@@ -81,6 +81,8 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     yield from (CheckResult("fix", problem) for problem in problems)
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
+        _, doubt = local_rank_misfit(request, planned.launch.argv)
+        yield from [note(doubt)] if doubt else []
         yield _space_check(state.read(at))
 
 
