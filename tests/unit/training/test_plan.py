@@ -111,6 +111,25 @@ def test_a_trainer_config_that_cannot_be_read_is_noted(disk: OnDisk) -> None:
     assert any("a.py cannot be read: " in note for note in planned.notes)
 
 
+def missing(disk: OnDisk, stage: str = "s", parent: str | None = None) -> list[str]:
+    notes = stage_plan(StageContext(disk.config(epochs=3), "r", stage), parent).notes
+    return [note for note in notes if note.startswith("refused if started here: ")]
+
+
+def test_a_trainer_config_or_an_initial_checkpoint_that_is_missing_is_noted(disk: OnDisk) -> None:
+    config = disk.base / "checkout/a.py"
+    config.write_text(config.read_text() + "load_from = 'ckpts/bevformer.pth'\n")
+    disk.identify()
+    (note,) = missing(disk)
+    assert f"the initial checkpoint {disk.base / 'checkout/ckpts/bevformer.pth'} does not exist" in note
+    (disk.base / "checkout/ckpts").mkdir()
+    (disk.base / "checkout/ckpts/bevformer.pth").touch()
+    assert missing(disk) == []
+    config.unlink()
+    (note,) = missing(disk)
+    assert f"the training config {config} does not exist" in note
+
+
 def test_a_launcher_whose_option_the_script_does_not_take_is_refused(disk: OnDisk) -> None:
     """As UniAD's first version under a later torch, which is the tests' own."""
     script = disk.base / "checkout/tools/train.py"

@@ -88,10 +88,8 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
 
 def _missing(at: StageContext, request: LaunchRequest) -> Iterator[str]:
     """What a start would not find; the interpreter has its own check."""
-    initial, parent = None, at.settings.init_from
-    if parent is None:
-        said = at.trainer.config_initial_checkpoint(request.trainer_config)
-        initial = Path(request.root) / said if said and "://" not in said else None
+    parent = at.settings.init_from
+    initial = plan.initial_path(at) if parent is None else None
     return missing(replace(request, interpreter=sys.executable), initial, parent)
 
 

@@ -228,9 +228,10 @@ def _unsupported(request: LaunchRequest) -> Iterator[str]:
         yield f"{script} starts at epoch {first} by default; kind metriclogger needs a start at epoch 0 or 1"
     ranks = request.nodes * request.nproc_per_node
     if ranks > 1 and request.rung.backend != "nccl" and "dist_backend" not in config.switches:
+        nccl = ", or set backends: [nccl]" if request.device == "cuda" else ""
         yield (
             f"{script} declares no --dist_backend, so it cannot use {request.rung.backend};"
-            " declare it and give it to init_process_group, or set backends: [nccl]"
+            f" declare it and give it to init_process_group{nccl}"
         )
     if request.device != "cuda" and "device" not in config.switches:
         yield f"{script} declares no --device, so it cannot train on {request.device}"

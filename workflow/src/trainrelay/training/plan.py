@@ -123,15 +123,20 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         on_gpus=at.trainer_settings.device == "cuda",
         sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
-        notes=(*_notes(facts, request), *filter(None, [too_short]), *bad) if action in TRAINS else (),
+        notes=(*_notes(facts, request, training_parent), *filter(None, [too_short]), *bad)
+        if action in TRAINS
+        else (),
         ingredients=facts.ingredients,
         too_short=too_short,
     )
 
 
-def _notes(facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
+def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | None) -> Iterator[str]:
     settings = facts.at.settings
-    yield from (f"refused if started here: {why}" for why in missing(request, None, settings.init_from))
+    # What an earlier stage is still to promote is not missing.
+    there = settings.init_from is None or (facts.parent and not training_parent)
+    initial = initial_path(facts.at) if there else None
+    yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
@@ -272,6 +277,15 @@ def initial_checkpoint(at: StageContext) -> str | None:
         return promoted.path
     work_dir = state.work_dirs(parent.paths).current
     return str(at.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
+
+
+def initial_path(at: StageContext) -> Path | None:
+    """The file that the trainer will start from: the earlier stage's, else the trainer config's own."""
+    said = initial_checkpoint(at)
+    if said is None:
+        said = at.trainer.config_initial_checkpoint(at.trainer_config)
+    # "torchvision://resnet50" and the like name no file.
+    return at.root / said if said and "://" not in said else None
 
 
 def _request(facts: state.Facts, action: Action) -> LaunchRequest:
