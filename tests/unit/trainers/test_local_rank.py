@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,10 @@ PERHAPS = {
     "taken out before": "import sys\nsys.argv = sys.argv[:1]\n" + AT_TOP,
     "the rest": before_it_parses("parser.add_argument('rest', nargs='...')"),
     "another module's parser": "from helper import parser\nparser.add_argument('--x')\nparser.parse_args()\n",
+    "another module's parser, handed on": "import argparse, helper\n"
+    "def get():\n    return helper.parser()\nparser = get()\nparser.parse_args()\n",
+    "another module adds at once": "import helper\n"
+    + AT_TOP.replace("ArgumentParser()", "helper.add(ArgumentParser())"),
     "another module adds": before_it_parses("import helper\nhelper.add_arguments(parser)"),
     "another module's group": before_it_parses("import helper\nhelper.add(parser.add_argument_group())"),
     "another module's parent": "import helper\n"
@@ -125,17 +131,17 @@ def request_of(checkout: Path, script: str | None, torch: str | None = "2.1.0") 
     )
 
 
-def refused_and_noted(request: LaunchRequest) -> tuple[bool, bool]:
-    refusal, doubt = local_rank_misfit(request, ())
-    for sentence in (said for said in (refusal, doubt) if said):
-        assert sentence.endswith("set trainer.launch: torch.distributed.run")
-    return refusal is not None, doubt is not None
+def misfits(request: LaunchRequest, argv: Sequence[str] = ()) -> tuple[bool, bool]:
+    """Whether it is refused, and whether it is noted."""
+    said = [[*local_rank_misfit(request, argv, certain=certain)] for certain in (True, False)]
+    assert all(one.endswith("set trainer.launch: torch.distributed.run") for one in chain(*said))
+    return bool(said[0]), bool(said[1])
 
 
 REFUSED, NOTED, FINE = (True, False), (False, True), (False, False)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=["in a function", "returned", "at top"])
 @pytest.mark.parametrize(
     ("flags", "torch", "expected"),
     [
@@ -156,22 +162,22 @@ REFUSED, NOTED, FINE = (True, False), (False, True), (False, False)
 def test_only_what_torch_passes_must_be_declared(
     tmp_path: Path, shape: str, flags: str, torch: str | None, expected: tuple[bool, bool]
 ) -> None:
-    assert refused_and_noted(request_of(tmp_path, shape.replace("{flags}", flags), torch)) == expected
+    assert misfits(request_of(tmp_path, shape.replace("{flags}", flags), torch)) == expected
 
 
 @pytest.mark.parametrize("name", PERHAPS)
 def test_what_may_take_it_is_noted_and_not_refused(tmp_path: Path, name: str) -> None:
-    assert refused_and_noted(request_of(tmp_path, PERHAPS[name].replace("{flags}", '"--rank"'))) == NOTED
+    assert misfits(request_of(tmp_path, PERHAPS[name].replace("{flags}", '"--rank"'))) == NOTED
 
 
 def test_a_script_that_is_not_here_is_not_refused(tmp_path: Path) -> None:
-    assert refused_and_noted(request_of(tmp_path, None)) == NOTED
+    assert misfits(request_of(tmp_path, None)) == NOTED
     (tmp_path / "train.py").mkdir()
-    assert refused_and_noted(request_of(tmp_path, None)) == NOTED
+    assert misfits(request_of(tmp_path, None)) == NOTED
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=["in a function", "returned", "at top"])
 @pytest.mark.parametrize("flags", ['"--local_rank"', '"--local-rank", "-l"', '"--local-rank-of-node"'])
 def test_what_is_refused_ends_with_status_2_and_what_is_fine_does_not(
     tmp_path: Path, shape: str, flags: str
@@ -179,20 +185,20 @@ def test_what_is_refused_ends_with_status_2_and_what_is_fine_does_not(
     request = request_of(tmp_path, shape.replace("{flags}", flags))
     argv = [sys.executable, "-S", str(tmp_path / "train.py"), "--local-rank=0"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == (2 if refused_and_noted(request) == REFUSED else 0), done.stderr
+    assert done.returncode == (2 if misfits(request) == REFUSED else 0), done.stderr
 
 
 def test_other_launchers_pass_nothing(tmp_path: Path) -> None:
     request = request_of(tmp_path, AT_TOP.replace("{flags}", '"--rank"'))
-    assert local_rank_misfit(replace(request, launch_module="torch.distributed.run"), ()) == (None, None)
-    assert local_rank_misfit(request, ["--use_env"]) == (None, None)
+    assert misfits(replace(request, launch_module="torch.distributed.run")) == FINE
+    assert misfits(request, ["--use_env"]) == FINE
 
 
 def test_scripts_that_declare_no_local_rank_get_none(tmp_path: Path) -> None:
     """Of DETR's family: the launcher is told to keep it to itself."""
     request = request_of(tmp_path, RETURNED.replace("{flags}", '"--lr"'))
     argv = TRAINERS["metriclogger"].launch(request, {}).argv
-    assert local_rank_misfit(request, argv) == (None, None)
+    assert misfits(request, argv) == FINE
 
 
 def test_the_version_of_torch_is_read_from_the_files_of_its_python(tmp_path: Path) -> None:

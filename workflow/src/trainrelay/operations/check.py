@@ -81,8 +81,7 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     yield from (CheckResult("fix", problem) for problem in problems)
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
-        _, doubt = local_rank_misfit(request, planned.launch.argv)
-        yield from [note(doubt)] if doubt else []
+        yield from map(note, local_rank_misfit(request, planned.launch.argv, certain=False))
         yield _space_check(state.read(at))
 
 

@@ -8,45 +8,39 @@ from __future__ import annotations
 import ast
 import re
 import shutil
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 from trainrelay.system.files import read_once
 from trainrelay.trainers.base import LaunchRequest
 from trainrelay.trainers.python_values import parsed, targets
 
-_PASSED = {1: "--local_rank", 2: "--local-rank"}  # by the first number of torch's version
 _ARGPARSE = re.compile(r"^(import argparse|from argparse import .*\bArgumentParser\b)", re.MULTILINE)
-_COMPOUND = ast.If | ast.For | ast.While | ast.With | ast.Try
 _MADE = re.compile(r"(\bArgumentParser|_group)\(")
+_COMPOUND = ast.If | ast.For | ast.While | ast.With | ast.Try
 # With these a parser may take more than its file declares, or another reads the command line before it.
 _LOOSE = re.compile(
     r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|parents=|prefix_chars"
-    r"|(?<!\bArgument)Parser\(|class .*Parser\b|[(,] ?\w+\.\w+_group\("
+    r"|(?<!\bArgument)Parser\(|class .*Parser\b|[(,] ?[\w.]*(_group|ArgumentParser)\("
 )
 
 
-def local_rank_misfit(request: LaunchRequest, argv: Sequence[str]) -> tuple[str | None, str | None]:
-    """A sentence that the script does not take the launcher's option, or may not: one of them, or none."""
+def local_rank_misfit(request: LaunchRequest, argv: Sequence[str], *, certain: bool) -> Iterator[str]:
+    """A sentence on an option of the launcher that the script certainly does not take, or may not."""
     if request.launch_module != "torch.distributed.launch" or "--use_env" in argv:
-        return None, None
+        return
     release = read_once(torch_release, request.interpreter)
-    options, whole = read_once(read_script, Path(request.root) / request.entry)
-    passed = [_PASSED[min(release, 2)]] if release else [*_PASSED.values()]
+    options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
+    both = ["--local_rank", "--local-rank"]
+    passed = both if release is None else [both[release > 1]]
     # To argparse the beginning of an option is as good as all of it.
     taken = [any(option.startswith(one) for option in options) for one in passed]
-    if all(taken):
-        return None, None
-    certain = whole and not any(taken)
-    torch = f" of torch {release}" if release else ""
-    gives = f"torch.distributed.launch{torch} gives each rank {' or '.join(passed)}"
-    instead = "set trainer.launch: torch.distributed.run"
-    if certain:
-        return f"{gives}, which {request.entry} does not declare; {instead}", None
-    declared = "is not seen to declare both" if any(taken) else "is not seen to declare"
-    return None, f"{gives}, which {request.entry} {declared}; if the ranks exit with status 2, {instead}"
+    if not all(taken) and certain == (takes_no_other and not any(taken)):
+        torch = f" of torch {release}" if release else ""
+        gives = f"torch.distributed.launch{torch} gives each rank {' or '.join(passed)}"
+        declares = "does not declare" if certain else "is not seen to declare"
+        yield f"{gives}, which {request.entry} {declares}; set trainer.launch: torch.distributed.run"
 
 
 def torch_release(interpreter: str) -> int | None:
@@ -54,62 +48,51 @@ def torch_release(interpreter: str) -> int | None:
     found, prefix = set[str](), Path(shutil.which(interpreter) or interpreter).parent.parent
     for file in prefix.glob("lib/python3*/site-packages/torch/version.py"):
         with suppress(OSError):
-            text = file.read_text(errors="replace")
-            found |= set(re.findall(r"^__version__ = ['\"](\d+)\.", text, re.MULTILINE))
+            found |= set(re.findall(r"(?m)^__version__ = ['\"](\d+)\.", file.read_text(errors="replace")))
     return int(found.pop()) if len(found) == 1 else None
 
 
-def read_script(path: Path) -> tuple[frozenset[str], bool]:
+def declared(script: Path) -> tuple[frozenset[str], bool]:
     """The options that a script's own file declares, and whether its parser certainly takes no other."""
     with suppress(OSError, RecursionError):
-        if path.is_file():
-            return _read(parsed(path))
+        tree = parsed(script) if script.is_file() else ast.Module([], [])
+        nodes, code = [*ast.walk(tree)], ast.unparse(tree)
+        adds = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func).endswith(".add_argument")]
+        named = [name for call in adds for name in call.args]
+        options = frozenset(str(name.value) for name in named if isinstance(name, ast.Constant))
+        functions = {n.name: n.body for n in nodes if isinstance(n, ast.FunctionDef) and not n.decorator_list}
+        made = [n for n in nodes if isinstance(n, ast.Assign) and _MADE.search(ast.unparse(n.value))]
+        parsers = {name for one in made for name in targets(one)}
+        # One that is given to other code may get more options there.
+        kept = {node.value for node in nodes if isinstance(node, ast.Attribute | ast.Return)}
+        read = {
+            n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id in parsers
+        }
+        gives = [name for name, body in functions.items() if any(one in made for one in body)]
+        got = rf"(?m)^( *)(\w+) = ({'|'.join(gives)})\(\)\n\1.*\b\2\.parse_args\(\)"
+        parsers |= {found[1] for found in re.findall(got, code)}
+        parses = [re.search(r"\b(\w+)\.parse_args\(\)", text) for text in _sure(tree.body, {**functions})]
+        whole = (
+            all(isinstance(name, ast.Constant) for name in named)
+            and len(re.findall(r"\.add_argument\b", code)) == len(adds)
+            and _ARGPARSE.search(code)
+            and not _LOOSE.search(code)
+            and read <= kept
+            and any(found[1] in parsers for found in parses if found)
+        )
+        return options, bool(whole)
     return frozenset(), False
 
 
-def _read(tree: ast.Module) -> tuple[frozenset[str], bool]:
-    nodes, code = [*ast.walk(tree)], ast.unparse(tree)
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    named = [name for call in calls if _method(call) == "add_argument" for name in call.args]
-    options = [name.value for name in named if isinstance(name, ast.Constant)]
-    functions = {n.name: n.body for n in nodes if isinstance(n, ast.FunctionDef) and not n.decorator_list}
-    made = [node for node in nodes if isinstance(node, ast.Assign) and _MADE.search(ast.unparse(node.value))]
-    parsers = {name for one in made for name in targets(one)}
-    # A parser that is given to other code may get more options there.
-    kept = {node.value for node in nodes if isinstance(node, ast.Attribute | ast.Return)}
-    read = {n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id in parsers}
-    certain = (
-        read <= kept
-        and len(options) == len(named)
-        and len(re.findall(r"\.add_argument\b", code)) == [*map(_method, calls)].count("add_argument")
-        and _ARGPARSE.search(code)
-        and not _LOOSE.search(code)
-        and any(_parses(one, before, parsers, functions) for before, one in _sure(tree.body, {**functions}))
-    )
-    return frozenset(map(str, options)), bool(certain)
-
-
-def _sure(body: list[ast.stmt], functions: dict[str, list[ast.stmt]]) -> Iterator[tuple[ast.stmt, ast.stmt]]:
-    """Statements that are certain to run, each with the one before it; a function is entered once."""
-    for before, one in pairwise([ast.Pass(), *body]):
-        nodes = [*ast.walk(one)]
-        if isinstance(one, ast.If) and ast.unparse(one.test).startswith("__name__ =="):
+def _sure(body: Sequence[ast.stmt], functions: dict[str, list[ast.stmt]]) -> Iterator[str]:
+    """The text of statements that are certain to run; a function is entered once."""
+    for one in body:
+        text = ast.unparse(one)
+        if isinstance(one, ast.If) and text.startswith("if __name__ =="):
             yield from _sure(one.body, functions)
         elif isinstance(one, ast.Expr | ast.Assign | ast.Return):
-            yield before, one
-            for name in [getattr(node.func, "id", "") for node in nodes if isinstance(node, ast.Call)]:
+            yield text
+            for name in [getattr(n.func, "id", "") for n in ast.walk(one) if isinstance(n, ast.Call)]:
                 yield from _sure(functions.pop(name, []), functions)
-        elif isinstance(one, _COMPOUND) and any(isinstance(node, ast.Return) for node in nodes):
+        elif isinstance(one, _COMPOUND) and "return" in text:
             return
-
-
-def _parses(one: ast.stmt, before: ast.stmt, parsers: set[str], functions: Container[str]) -> bool:
-    """Whether a statement lets a parser of this script parse the command line."""
-    if found := re.search(r"\b(\w+)\.parse_args\(\)", ast.unparse(one)):
-        made = re.fullmatch(rf"{found[1]} = (\w+)\(\)", ast.unparse(before))
-        return found[1] in parsers or bool(made and made[1] in functions)
-    return False
-
-
-def _method(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else ""

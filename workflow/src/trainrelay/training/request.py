@@ -62,8 +62,7 @@ def cores(at: StageContext) -> int:
 def unsupported(at: StageContext, request: LaunchRequest) -> list[str]:
     """Why the trainer cannot be asked for what the config wants, on any rung of its ladder; once each."""
     said = [at.trainer.unsupported(replace(request, rung=one)) for one in ladder(at)]
-    misfit, _ = local_rank_misfit(request, at.trainer.launch(request, {}).argv)
-    said.append([misfit] if misfit else [])
+    said.append([*local_rank_misfit(request, at.trainer.launch(request, {}).argv, certain=True)])
     return list(dict.fromkeys(sentence for sentences in said for sentence in sentences))
 
 
