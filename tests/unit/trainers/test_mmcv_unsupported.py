@@ -17,12 +17,11 @@ MMENGINE = {
     "an optimizer": "optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.02))\n",
     "imports as bases": "from mmengine.config import read_base\nwith read_base():\n    from .base import *\n",
 }
-# As mmseg 0.x writes them, early ones without a runner.
+# As mmseg 0.x writes them.
 BY_ITERATION = {
     "a runner": "runner = dict(type='IterBasedRunner', max_iters=160000)\n",
     "computed": "n = len(open('a').read())\nrunner = dict(type='IterBasedRunner', max_iters=n)\n",
     "half replaced": "_base_ = 'base.py'\nrunner = dict(type='EpochBasedRunner', max_epochs=5)\n",
-    "no runner": "total_iters = 40000\n",
 }
 FINE = {
     "mmdet 2": "total_epochs = 12\ntrain_cfg = dict(rpn=dict(allowed_border=0), rcnn=dict(pos_weight=-1))\n",

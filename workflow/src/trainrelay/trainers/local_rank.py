@@ -14,11 +14,9 @@ from pathlib import Path
 
 from trainrelay.system.files import read_once
 from trainrelay.trainers.base import LaunchRequest
-from trainrelay.trainers.python_values import parsed, targets
+from trainrelay.trainers.python_values import parsed
 
 _ARGPARSE = re.compile(r"^(import argparse|from argparse import .*\bArgumentParser\b)", re.MULTILINE)
-_MADE = re.compile(r"(\bArgumentParser|_group)\(")
-_COMPOUND = ast.If | ast.For | ast.While | ast.With | ast.Try
 # With these a parser may take more than its file declares, or another reads the command line before it.
 _LOOSE = re.compile(
     r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|parents=|prefix_chars"
@@ -58,33 +56,28 @@ def declared(script: Path) -> tuple[frozenset[str], bool]:
         tree = parsed(script) if script.is_file() else ast.Module([], [])
         nodes, code = [*ast.walk(tree)], ast.unparse(tree)
         adds = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func).endswith(".add_argument")]
-        named = [name for call in adds for name in call.args]
-        options = frozenset(str(name.value) for name in named if isinstance(name, ast.Constant))
-        functions = {n.name: n.body for n in nodes if isinstance(n, ast.FunctionDef) and not n.decorator_list}
-        made = [n for n in nodes if isinstance(n, ast.Assign) and _MADE.search(ast.unparse(n.value))]
-        parsers = {name for one in made for name in targets(one)}
-        # One that is given to other code may get more options there.
-        kept = {node.value for node in nodes if isinstance(node, ast.Attribute | ast.Return)}
-        read = {
-            n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id in parsers
-        }
-        gives = [name for name, body in functions.items() if any(one in made for one in body)]
-        got = rf"(?m)^( *)(\w+) = ({'|'.join(gives)})\(\)\n\1.*\b\2\.parse_args\(\)"
-        parsers |= {found[1] for found in re.findall(got, code)}
+        names = [name for call in adds for name in call.args]
+        options = frozenset(str(name.value) for name in names if isinstance(name, ast.Constant))
+        functions = {n.name: n for n in nodes if isinstance(n, ast.FunctionDef) and not n.decorator_list}
+        gives = "|".join(name for name, one in functions.items() if "ArgumentParser(" in ast.unparse(one))
+        made = "|".join(re.findall(r"(?m)^ *(\w+) = .*(?:\bArgumentParser|_group)\(", code))
+        # A parser that is given to other code may get more options there.
+        given = re.search(rf"[\[(,=*] ?({made})[\]),\n]", code)
+        got = re.findall(rf"(?m)^( *)(\w+) = (?:{gives})\(\)\n\1.*\b\2\.parse_args\(\)", code)
+        parsers = {*made.split("|"), *(name for _, name in got)}
         parses = [re.search(r"\b(\w+)\.parse_args\(\)", text) for text in _sure(tree.body, {**functions})]
         whole = (
-            all(isinstance(name, ast.Constant) for name in named)
+            all(isinstance(name, ast.Constant) for name in names)
             and len(re.findall(r"\.add_argument\b", code)) == len(adds)
             and _ARGPARSE.search(code)
-            and not _LOOSE.search(code)
-            and read <= kept
+            and not (_LOOSE.search(code) or given)
             and any(found[1] in parsers for found in parses if found)
         )
         return options, bool(whole)
     return frozenset(), False
 
 
-def _sure(body: Sequence[ast.stmt], functions: dict[str, list[ast.stmt]]) -> Iterator[str]:
+def _sure(body: Sequence[ast.stmt], functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
     """The text of statements that are certain to run; a function is entered once."""
     for one in body:
         text = ast.unparse(one)
@@ -93,6 +86,6 @@ def _sure(body: Sequence[ast.stmt], functions: dict[str, list[ast.stmt]]) -> Ite
         elif isinstance(one, ast.Expr | ast.Assign | ast.Return):
             yield text
             for name in [getattr(n.func, "id", "") for n in ast.walk(one) if isinstance(n, ast.Call)]:
-                yield from _sure(functions.pop(name, []), functions)
-        elif isinstance(one, _COMPOUND) and "return" in text:
+                yield from _sure(functions.pop(name).body if name in functions else (), functions)
+        elif "return" in text and not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             return

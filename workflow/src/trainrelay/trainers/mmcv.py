@@ -39,7 +39,6 @@ _NOT_WEIGHTS = re.compile(
 _STRETCHED = ("CosineAnnealing", "FlatCosineAnnealing", "LinearAnnealing", "OneCycle", "Poly", "poly")
 # What only configs of mmengine say; mmdet 2 has another train_cfg.
 _MMENGINE = ("train_cfg.max_epochs", "train_cfg.max_iters", "optim_wrapper", "read_base")
-_ITERATIONS = ("runner.max_iters", "total_iters")
 _STEP = re.compile(r"Epoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\t")
 _LOSS = re.compile(r", loss: ([^,\s]+)")
 _GRAD_NORM = re.compile(r", grad_norm: ([^,\s]+)")
@@ -175,15 +174,14 @@ class Mmcv(Trainer):
 
 def _unsupported(request: LaunchRequest) -> Iterator[str]:
     values = with_options(request.trainer_config.values, request.options)
-    there = {key for key in (*_MMENGINE, *_ITERATIONS) if inside(values, key) not in (ABSENT, None)}
-    ours = not {"runner", "total_epochs"}.isdisjoint(values)
-    if (found := [key for key in _MMENGINE if key in there]) and not ours:
+    found = [key for key in _MMENGINE if inside(values, key) is not ABSENT]
+    if found and not {"runner", "total_epochs"} & values.keys():
         yield (
             f"{request.config} is a config of mmengine ({', '.join(found)}), and kind mmcv starts mmcv 1.x;"
             " there is no kind for mmengine yet"
         )
-    by_iteration = str(inside(values, "runner.type")).startswith("IterBased")
-    if by_iteration or "runner.max_iters" in there or ("total_iters" in there and not ours):
+    runner, most = inside(values, "runner.type"), inside(values, "runner.max_iters")
+    if str(runner).startswith("IterBased") or most not in (ABSENT, None):
         yield (
             f"{request.config} counts iterations (IterBasedRunner, max_iters), and kind mmcv counts epochs;"
             " write: runner = dict(_delete_=True, type='EpochBasedRunner', max_epochs=...)"

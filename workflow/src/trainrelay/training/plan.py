@@ -139,15 +139,21 @@ def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | No
     yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+    if settings.resources.runtime_min and _interval(facts) is None:
+        yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
+
+
+def _interval(facts: state.Facts) -> int | None:
+    return facts.at.trainer.checkpoint_interval(facts.at.trainer_config, facts.at.settings.options)
 
 
 def _too_short(facts: state.Facts) -> str | None:
     """Each job would train for nothing, one after the other: known before anything is submitted."""
     settings = facts.at.settings
     limit_min = settings.resources.runtime_min
-    interval = facts.at.trainer.checkpoint_interval(facts.at.trainer_config, settings.options)
+    interval = _interval(facts)
     needed_s = checkpoint_s(facts.attempts, interval) if interval else None
     if not limit_min or needed_s is None or needed_s <= limit_min * 60:
         return None
