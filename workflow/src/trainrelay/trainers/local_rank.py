@@ -37,8 +37,8 @@ def local_rank_misfit(request: LaunchRequest, argv: Sequence[str], *, certain: b
     if not all(taken) and certain == (takes_no_other and not any(taken)):
         torch = f" of torch {release}" if release else ""
         gives = f"torch.distributed.launch{torch} gives each rank {' or '.join(passed)}"
-        declares = "does not declare" if certain else "is not seen to declare"
-        yield f"{gives}, which {request.entry} {declares}; set trainer.launch: torch.distributed.run"
+        declares = "does not declare;" if certain else "is not seen to declare; if it takes no such option,"
+        yield f"{gives}, which {request.entry} {declares} set trainer.launch: torch.distributed.run"
 
 
 def torch_release(interpreter: str) -> int | None:
