@@ -112,7 +112,10 @@ def test_a_script_that_may_not_take_the_launchers_option_is_noted(
     (disk.base / "checkout/tools/train.py").write_text("import fire\nfire.Fire()\n")
     assert typed(trainer={"launch": "torch.distributed.launch"}) == 0
     note = "note  r/s: torch.distributed.launch of torch 2 gives each rank --local-rank, which"
-    assert f"{note} ./tools/train.py is not seen to declare; if it takes no such option, set trainer.launch" in capsys.readouterr().out
+    assert (
+        f"{note} ./tools/train.py is not seen to declare; if it takes no such option, set"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_complete_stage_needs_no_check(

@@ -44,6 +44,7 @@ if __name__ == "__main__":
 # As MAE's main_pretrain.py.
 RETURNED = """
 import argparse
+from pathlib import Path
 
 def get_args_parser():
     parser = argparse.ArgumentParser("pre-training", add_help=False)
@@ -56,6 +57,7 @@ def main(args):
 if __name__ == "__main__":
     args = get_args_parser()
     args = args.parse_args()
+    Path().mkdir(parents=True, exist_ok=True)
     main(args)
 """
 # As torchvision's references and many a small script.

@@ -19,8 +19,8 @@ from trainrelay.trainers.python_values import parsed
 _ARGPARSE = re.compile(r"^(import argparse|from argparse import .*\bArgumentParser\b)", re.MULTILINE)
 # With these a parser may take more than its file declares, or another reads the command line before it.
 _LOOSE = re.compile(
-    r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|parents=|prefix_chars"
-    r"|(?<!\bArgument)Parser\(|class .*Parser\b|[(,] ?[\w.]*(_group|ArgumentParser)\("
+    r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|prefix_chars"
+    r"|parents=(?!True)|(?<!\bArgument)Parser\(|class .*Parser\b|[(,] ?[\w.]*(_group|ArgumentParser)\("
 )
 
 
