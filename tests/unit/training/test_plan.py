@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.stage_on_disk import OnDisk
+from support.stage_on_disk import RANKS, OnDisk
 from trainrelay.dag import Plans
 from trainrelay.records import Acceptance, AttemptRecord
 from trainrelay.system.files import read_record, write_json
@@ -109,6 +109,21 @@ def test_a_trainer_config_that_cannot_be_read_is_noted(disk: OnDisk) -> None:
     (disk.base / "checkout/a.py").write_text("optimizer = dict(")
     planned = stage_plan(StageContext(disk.config(100.0, seed=7), "r", "s"))
     assert any("a.py cannot be read: " in note for note in planned.notes)
+
+
+def test_checkpoints_that_come_nobody_knows_how_often_are_noted_beside_a_time_limit(disk: OnDisk) -> None:
+    limited: dict[str, Any] = {"epochs": 3, "resources": {"gpu": RANKS, "runtime_min": 60}}
+    config = disk.base / "checkout/a.py"
+    notes = []
+    for interval in ("interval=1", "interval=1, by_epoch=False"):
+        config.write_text(f"optimizer = dict(lr=0.1)\ncheckpoint_config = dict({interval})\n")
+        disk.identify()
+        notes.append(stage_plan(StageContext(disk.config(**limited), "r", "s")).notes)
+    said = ("how often it saves a checkpoint is unknown, so runtime_min may be too short for one",)
+    assert notes == [(), said]
+    assert stage_plan(StageContext(disk.config(epochs=3), "r", "s")).notes == ()
+    config.unlink()  # the checkout may be on another machine
+    assert said[0] not in stage_plan(StageContext(disk.config(**limited), "r", "s")).notes
 
 
 def missing(disk: OnDisk, stage: str = "s", parent: str | None = None) -> list[str]:

@@ -74,8 +74,12 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     if planned.action == "nothing":
         yield ok("complete, so nothing of it is checked")
         return
-    request = _request(at)
-    problems = [*_missing(at, request), *unsupported(at, request)]
+    request, parent = _request(at), at.settings.init_from
+    # The interpreter has its own check; what an earlier stage promotes comes later.
+    needed = missing(
+        replace(request, interpreter=sys.executable), None if parent else plan.initial_path(at), parent
+    )
+    problems = [*needed, *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
         problems = [planned.reason]
     yield from (CheckResult("fix", problem) for problem in problems)
@@ -83,13 +87,6 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
         yield from map(note, local_rank_misfit(request, planned.launch.argv, certain=False))
         yield _space_check(state.read(at))
-
-
-def _missing(at: StageContext, request: LaunchRequest) -> Iterator[str]:
-    """What a start would not find; the interpreter has its own check."""
-    parent = at.settings.init_from
-    initial = plan.initial_path(at) if parent is None else None
-    return missing(replace(request, interpreter=sys.executable), initial, parent)
 
 
 def _space_check(facts: state.Facts) -> CheckResult:

@@ -106,9 +106,8 @@ def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: No
 def _refuse_unstartable(facts: state.Facts) -> None:
     """UserError where something is missing without which the trainer need not be started."""
     request = _request(facts)
-    initial = plan.initial_path(facts.at)
-    parent = facts.at.settings.init_from
-    problems = [*missing(request, initial, parent), *unsupported(facts.at, request)]
+    needed = missing(request, plan.initial_path(facts.at), facts.at.settings.init_from)
+    problems = [*needed, *unsupported(facts.at, request)]
     if nodes := supervise.nodes_missing(request.nodes, os.environ):
         problems.append(nodes)
     if problems:

@@ -50,9 +50,8 @@ class LoggedError:
     @property
     def place(self) -> str:
         """File and line, of the trainer's own code if it is in the traceback; empty if there is none."""
-        places = _FRAME.findall(self.frames)
-        own = [place for place in places if not _LIBRARY.search(place[0])] or places
-        return ", line ".join(own[-1]) if own else ""
+        places = sorted(_FRAME.findall(self.frames), key=lambda place: not _LIBRARY.search(place[0]))
+        return ", line ".join(places[-1]) if places else ""
 
 
 @dataclass(frozen=True, slots=True)
