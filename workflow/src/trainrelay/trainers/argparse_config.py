@@ -33,8 +33,8 @@ from trainrelay.trainers.python_values import (
 _SETS = {"store_true": True, "store_false": False}
 _OWN = Path("config")  # the script, whatever its name
 _NONE = "declares no argument with add_argument"
-_SAVE = re.compile(r"(?<!np\.)\bsave(_(?!im|fig)\w+)?$")
-_EVERY = re.compile(r"\bepoch\b[^%]* % (?:args\.)?(\w+) == 0")
+_SAVE = re.compile(r"save(_(?!im|fig)\w+)?")
+_EVERY = re.compile(r"\bepoch\b[^%]{0,80} % (?:args\.)?(\w+) == 0")
 _Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -194,7 +194,10 @@ def _saves_every(tree: ast.Module) -> str | None:
     """The N of `if epoch % N == 0` around all that the loop over epochs saves, or 1; None: unknown."""
     loops = [n for n in ast.walk(tree) if isinstance(n, ast.For) and "epoch" in ast.unparse(n.target)]
     nodes = [node for loop in loops for node in ast.walk(loop)]
-    saves = {n for n in nodes if isinstance(n, ast.Call) and _SAVE.search(ast.unparse(n.func))}
+    called = [
+        (n, getattr(n.func, "attr", getattr(n.func, "id", ""))) for n in nodes if isinstance(n, ast.Call)
+    ]
+    saves = {n for n, name in called if _SAVE.fullmatch(name) and ast.unparse(n.func) != "np.save"}
     found: dict[ast.AST, str] = {}
     for node in nodes:
         if isinstance(node, ast.If) and (every := _EVERY.search(ast.unparse(node.test))):

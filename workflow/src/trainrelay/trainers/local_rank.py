@@ -16,11 +16,13 @@ from trainrelay.system.files import read_once
 from trainrelay.trainers.base import LaunchRequest
 from trainrelay.trainers.python_values import parsed
 
+_LARGEST = 200_000  # bytes of a script that is worth its seconds
 _ARGPARSE = re.compile(r"^(import argparse|from argparse import .*\bArgumentParser\b)", re.MULTILINE)
 # With these a parser may take more than its file declares, or another reads the command line before it.
 _LOOSE = re.compile(
     r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|prefix_chars"
-    r"|parents=(?!True)|(?<!\bArgument)Parser\(|class .*Parser\b|[(,] ?[\w.]*(_group|ArgumentParser)\("
+    r"|parents=(?!True)|(?<!\bArgument)Parser\(|class \w+\([^)]{0,200}Parser\b"
+    r"|[(,] ?[\w.]*(_group|ArgumentParser)\("
 )
 
 
@@ -44,7 +46,7 @@ def local_rank_misfit(request: LaunchRequest, argv: Sequence[str], *, certain: b
 def torch_release(interpreter: str) -> int | None:
     """The first number of the version of a Python's torch, by the files beside it; None: not known."""
     found, prefix = set[str](), Path(shutil.which(interpreter) or interpreter).parent.parent
-    for file in prefix.glob("lib/python3*/site-packages/torch/version.py"):
+    for file in filter(Path.is_file, prefix.glob("lib/python3*/site-packages/torch/version.py")):
         with suppress(OSError):
             found |= set(re.findall(r"(?m)^__version__ = ['\"](\d+)\.", file.read_text(errors="replace")))
     return int(found.pop()) if len(found) == 1 else None
@@ -53,9 +55,11 @@ def torch_release(interpreter: str) -> int | None:
 def declared(script: Path) -> tuple[frozenset[str], bool]:
     """The options that a script's own file declares, and whether its parser certainly takes no other."""
     with suppress(OSError, RecursionError):
-        tree = parsed(script) if script.is_file() else ast.Module([], [])
+        readable = script.is_file() and script.stat().st_size <= _LARGEST
+        tree = parsed(script) if readable else ast.Module([], [])
         nodes, code = [*ast.walk(tree)], ast.unparse(tree)
-        adds = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func).endswith(".add_argument")]
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        adds = [call for call in calls if getattr(call.func, "attr", "") == "add_argument"]
         names = [name for call in adds for name in call.args]
         options = frozenset(str(name.value) for name in names if isinstance(name, ast.Constant))
         functions = {n.name: n for n in nodes if isinstance(n, ast.FunctionDef) and not n.decorator_list}

@@ -123,16 +123,17 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         on_gpus=at.trainer_settings.device == "cuda",
         sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
-        notes=(*_notes(facts, request), *filter(None, [too_short]), *bad) if action in TRAINS else (),
+        notes=(*_notes(facts, request, training_parent), *bad) if action in TRAINS else (),
         ingredients=facts.ingredients,
         too_short=too_short,
     )
 
 
-def _notes(facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
+def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | None) -> Iterator[str]:
     settings = facts.at.settings
-    # What an earlier stage has not promoted yet is not missing.
-    initial = initial_path(facts.at) if facts.parent or not settings.init_from else None
+    # What an earlier stage is still to promote is not missing.
+    there = settings.init_from is None or (facts.parent and not training_parent)
+    initial = initial_path(facts.at) if there else None
     yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
@@ -141,6 +142,7 @@ def _notes(facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
+    yield from filter(None, [_too_short(facts)])
 
 
 def _interval(facts: state.Facts) -> int | None:
