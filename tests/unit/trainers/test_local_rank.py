@@ -79,6 +79,7 @@ PERHAPS = {
     "all are let through": AT_TOP.replace("args = parser.parse_args", "args, _ = parser.parse_known_args"),
     "not the command line": AT_TOP.replace("parse_args()", "parse_args([])"),
     "taken out before": "import sys\nsys.argv = sys.argv[:1]\n" + AT_TOP,
+    "an error that is none": before_it_parses("parser.error = print"),
     "the rest": before_it_parses("parser.add_argument('rest', nargs='...')"),
     "another module's parser": "from helper import parser\nparser.add_argument('--x')\nparser.parse_args()\n",
     "another module's parser, handed on": "import argparse, helper\n"
@@ -111,7 +112,8 @@ def request_of(checkout: Path, script: str | None, torch: str | None = "2.1.0") 
         (checkout / "train.py").write_text(script)
     python = checkout / "env/bin/python"
     python.parent.mkdir(parents=True, exist_ok=True)
-    python.touch(mode=0o755)
+    if not python.exists():
+        python.symlink_to(sys.executable)
     if torch is not None:
         file = checkout / "env/lib/python3.8/site-packages/torch/version.py"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -207,6 +209,10 @@ def test_the_version_of_torch_is_read_from_the_files_of_its_python(tmp_path: Pat
     request = request_of(tmp_path, None, "1.12.1")
     assert torch_release(request.interpreter) == 1
     assert torch_release(str(tmp_path / "no/python")) is None
+    wrapper = tmp_path / "env/bin/in_a_container"
+    wrapper.write_text("#!/bin/sh\nexec python\n")
+    wrapper.chmod(0o755)
+    assert torch_release(str(wrapper)) is None
     other = tmp_path / "env/lib/python3.9/site-packages/torch/version.py"
     other.parent.mkdir(parents=True)
     other.write_text("__version__ = '2.0.0'\n")

@@ -22,7 +22,7 @@ _ARGPARSE = re.compile(r"^(import argparse|from argparse import .*\bArgumentPars
 _LOOSE = re.compile(
     r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|prefix_chars"
     r"|parents=(?!True)|(?<!\bArgument)Parser\(|class \w+\([^)]{0,200}Parser\b"
-    r"|[(,] ?[\w.]*(_group|ArgumentParser)\("
+    r"|\.error =|[(,] ?[\w.]*(_group|ArgumentParser)\("
 )
 
 
@@ -45,10 +45,12 @@ def local_rank_misfit(request: LaunchRequest, argv: Sequence[str], *, certain: b
 
 def torch_release(interpreter: str) -> int | None:
     """The first number of the version of a Python's torch, by the files beside it; None: not known."""
-    found, prefix = set[str](), Path(shutil.which(interpreter) or interpreter).parent.parent
-    for file in filter(Path.is_file, prefix.glob("lib/python3*/site-packages/torch/version.py")):
-        with suppress(OSError):
-            found |= set(re.findall(r"(?m)^__version__ = ['\"](\d+)\.", file.read_text(errors="replace")))
+    python, found = Path(shutil.which(interpreter) or interpreter), set[str]()
+    files = python.parent.parent.glob("lib/python3*/site-packages/torch/version.py")
+    with suppress(OSError), python.open("rb") as program:
+        if program.read(4) == b"\x7fELF":  # a script may start a Python that is elsewhere
+            for text in [file.read_text(errors="replace") for file in files if file.is_file()]:
+                found |= set(re.findall(r"(?m)^__version__ = ['\"](\d+)\.", text))
     return int(found.pop()) if len(found) == 1 else None
 
 
