@@ -37,6 +37,7 @@ SAVES = {
         20,
     ),
     "by an argument": ("if (epoch + 1) % args.save_freq == 0:\n    save_checkpoint(epoch)", 5),
+    "by a config": ("if epoch % config.SAVE_FREQ == 0:\n    save_checkpoint(epoch)", None),
     "by another variable": ("if epoch % frequency == 0:\n    torch.save(state, path)", None),
     # As DETR's: what is saved beside has its own name.
     "each, and more names": (
@@ -45,7 +46,7 @@ SAVES = {
         "        utils.save_on_master(model, path)",
         1,
     ),
-    "each, and a copy": ("torch.save(a, b)\nif epoch % 10 == 0:\n    torch.save(a, c)", 1),
+    "the best, too": ("if epoch % 10 == 0:\n    torch.save(a, c)\nif best:\n    torch.save(a, d)", None),
     "twice": ("if epoch % 10 == 0:\n    torch.save(a, c)\nif epoch % 4 == 0:\n    torch.save(a, d)", None),
     "images alone": ("save_image(a, 'a.png')\nnp.save('b', b)\nplt.savefig('c')", None),
     "elsewhere": ("engine.finish(epoch)", None),

@@ -34,7 +34,7 @@ _SETS = {"store_true": True, "store_false": False}
 _OWN = Path("config")  # the script, whatever its name
 _NONE = "declares no argument with add_argument"
 _SAVE = re.compile(r"save(_(?!im|fig)\w+)?")
-_EVERY = re.compile(r"\bepoch\b[^%]{0,80} % (?:args\.)?(\w+) == 0")
+_EVERY = re.compile(r"\bepoch\b[^%]{0,80} % (?:args\.)?([\w.]+) == 0")
 _Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -203,7 +203,7 @@ def _saves_every(tree: ast.Module) -> str | None:
         if isinstance(node, ast.If) and (every := _EVERY.search(ast.unparse(node.test))):
             found |= {inner: every[1] for one in node.body for inner in ast.walk(one) if inner in saves}
     every_n = {found.get(one, "1") for one in saves}
-    return "1" if "1" in every_n else every_n.pop() if len(every_n) == 1 else None
+    return every_n.pop() if len(every_n) == 1 else None
 
 
 def _declares(node: ast.AST) -> str:
