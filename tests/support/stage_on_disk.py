@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ class OnDisk:
 
     base: Path
 
-    def config(self, guard_gpu_h: float = 8.0, **stage: Any) -> Config:
-        """The config; keywords are the stage's settings."""
+    def config(
+        self, guard_gpu_h: float = 8.0, trainer: Mapping[str, Any] | None = None, **stage: Any
+    ) -> Config:
+        """The config; other keywords are the stage's settings."""
         settings = {
             "config": "a.py",
             "epochs": EPOCHS,
@@ -38,8 +41,13 @@ class OnDisk:
             "resources": {"gpu": RANKS},
             **stage,
         }
-        trainer = {"kind": "mmcv", "root": str(self.base / "checkout"), "nproc_per_node": RANKS}
-        runs = {"r": {"trainer": trainer, "stages": {"s": settings}}}
+        how = {
+            "kind": "mmcv",
+            "root": str(self.base / "checkout"),
+            "nproc_per_node": RANKS,
+            **(trainer or {}),
+        }
+        runs = {"r": {"trainer": how, "stages": {"s": settings}}}
         return parse({"out": str(self.base / "runs"), "retrain_guard_gpu_h": guard_gpu_h, "runs": runs})
 
     @property

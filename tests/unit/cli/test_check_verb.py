@@ -106,6 +106,18 @@ def test_an_initial_checkpoint_of_the_trainers_own_config_is_looked_for(
     assert "the initial checkpoint" in capsys.readouterr().out
 
 
+def test_a_script_that_may_not_take_the_launchers_option_is_noted(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (disk.base / "checkout/tools/train.py").write_text("import fire\nfire.Fire()\n")
+    assert typed(trainer={"launch": "torch.distributed.launch"}) == 0
+    note = "note  r/s: torch.distributed.launch of torch 2 gives each rank --local-rank, which"
+    assert (
+        f"{note} ./tools/train.py is not seen to declare; if it takes no such option, set"
+        in capsys.readouterr().out
+    )
+
+
 def test_a_complete_stage_needs_no_check(
     typed: Typed, disk: OnDisk, slurm: dict[str, CheckResult], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -47,7 +48,8 @@ def test_an_exception_after_each_epoch_is_a_warning_that_quotes_it(
     assert finding.severity == "warning"
     assert not finding.blocking
     assert "3 attempts saved a checkpoint, then failed: " in finding.message
-    assert "KeyError: 'results of epoch N'. 3 attempts: 2 trainer-bug, 1 done." in finding.message
+    quoted = r"KeyError: 'results of epoch N' \(\S+toy_trainer.py, line \d+\)"
+    assert re.search(rf"{quoted}\. 3 attempts: 2 trainer-bug, 1 done\.", finding.message)
     assert analysis.verdict.kind == "warning"
 
 

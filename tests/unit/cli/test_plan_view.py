@@ -17,7 +17,7 @@ from trainrelay.cli import plan as view
 from trainrelay.config import Config, parse
 from trainrelay.errors import SlurmError
 from trainrelay.preflight import fix, ok
-from trainrelay.records import AttemptRecord
+from trainrelay.records import AttemptRecord, CheckpointRecord
 from trainrelay.slurm import Partition, Start
 from trainrelay.system.files import write_json
 from trainrelay.training.context import StageContext
@@ -70,6 +70,24 @@ def two_stages(disk: OnDisk, **trainer: Any) -> Config:
     data["runs"]["r"]["stages"]["t"]["resources"] = {"gpu": 8}
     data["runs"]["r"]["trainer"].update(trainer)
     return parse(data)
+
+
+def test_what_an_earlier_stage_promoted_and_is_gone_is_noted(disk: OnDisk) -> None:
+    def noted(parent: str | None = None) -> bool:
+        planned = stage_plan(StageContext(two_stages(disk), "r", "t"), parent)
+        return any("run: snakemake --profile local --forcerun promote_s" in note for note in planned.notes)
+
+    disk.train()
+    assert not noted()  # s is still to promote it
+    target = disk.paths.target
+    assert target is not None
+    record = CheckpointRecord(run="r", stage="s", source=disk.facts(), target=str(target), accepted=None)
+    write_json(disk.paths.checkpoint, record)
+    assert noted()
+    assert not noted("s")  # it trains, and promotes, first
+    target.parent.mkdir()
+    target.touch()
+    assert not noted()
 
 
 def written(disk: OnDisk, config: Config) -> Path:

@@ -30,6 +30,10 @@ ENDS = {
     "torch-2.13/rank-raises-in-training": ("trainer-bug", BOXES),
     "torch-2.13/rank-raises-after-others-lost-it": ("trainer-bug", BOXES),
     "torch-2.13/rank-exits-3": ("trainer-bug", "rank 1 exited with status 3"),
+    "torch-2.13/rank-refuses-its-arguments": (
+        "trainer-bug",
+        "rank 0 exited with status 2: train.py: error: unrecognized arguments: --local-rank=0",
+    ),
     "torch-2.13/rank-exits-0-early": ("trainer-bug", "rank 1 crashed with SIGABRT"),
     "torch-2.13/rank-exits-0-cleanly": ("unfinished", "1 of 2 ranks exited 0"),
     "torch-2.13/rank-exits-0-at-once": ("unfinished", "1 of 2 ranks exited 0"),
@@ -103,6 +107,21 @@ def test_console_has_its_class_without_rank_prefixes(name: str) -> None:
     """Older launchers do not say which rank wrote a line; the class is the same."""
     end = ended(name, re.compile(r"^\[rank\d\]: ", re.MULTILINE))
     assert end.kind == ENDS[name][0], end
+
+
+# The line of the traceback that the reason names: of the trainer's own code.
+PLACES = {
+    "torch-2.13/rank-raises": "/opt/trainer/tools/train.py, line 12",
+    "torch-2.13/data-worker-raises": "/opt/trainer/tools/train.py, line 32",
+    "torch-1.12/rank-raises": "projects/mmdet3d_plugin/datasets/nuscenes_e2e_dataset.py, line 412",
+    "torch-2.13/rank-refuses-its-arguments": None,
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_an_exception_is_named_with_file_and_line(name: str) -> None:
+    found = re.search(r"\((\S+, line \d+)\)$", ended(name).reason)
+    assert (found[1] if found else None) == PLACES[name]
 
 
 def test_every_console_has_an_expected_end() -> None:

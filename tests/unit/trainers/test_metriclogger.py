@@ -304,6 +304,23 @@ def test_what_the_script_cannot_be_told_is_a_sentence(
     assert words in sentences[0]
 
 
+def test_a_script_that_always_uses_nccl_gets_one_answer_on_each_device(checkout: Path) -> None:
+    """nccl is advised only where the config allows it: it needs GPUs."""
+    (checkout / "main.py").write_text(SCRIPT.replace("--dist_backend", "--x"))
+    with pytest.raises(UserError, match=r"nccl needs GPUs, and device is cpu; write: backends: \[gloo\]"):
+        config_of(checkout, backends=["nccl"])
+    (on_cpu,) = KIND.unsupported(request_of(checkout, device="cpu"))
+    (on_gpus,) = KIND.unsupported(request_of(checkout))
+    assert on_cpu.endswith("cannot use gloo; declare it and give it to init_process_group")
+    assert on_gpus == f"{on_cpu}, or set backends: [nccl]"
+
+
+def test_one_rank_needs_no_backend_to_be_named(checkout: Path) -> None:
+    (checkout / "main.py").write_text(SCRIPT.replace("--dist_backend", "--x"))
+    assert KIND.unsupported(request_of(checkout, nproc_per_node=1)) == []
+    assert KIND.unsupported(request_of(checkout, nproc_per_node=1, nodes=2)) != []
+
+
 @pytest.mark.parametrize("first", [0, 1, None])
 def test_a_script_may_count_epochs_from_0_or_from_1(checkout: Path, first: int | None) -> None:
     (checkout / "main.py").write_text(

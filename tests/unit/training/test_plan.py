@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.stage_on_disk import OnDisk
+from support.stage_on_disk import RANKS, OnDisk
 from trainrelay.dag import Plans
 from trainrelay.records import Acceptance, AttemptRecord
 from trainrelay.system.files import read_record, write_json
@@ -109,6 +109,56 @@ def test_a_trainer_config_that_cannot_be_read_is_noted(disk: OnDisk) -> None:
     (disk.base / "checkout/a.py").write_text("optimizer = dict(")
     planned = stage_plan(StageContext(disk.config(100.0, seed=7), "r", "s"))
     assert any("a.py cannot be read: " in note for note in planned.notes)
+
+
+def test_checkpoints_that_come_nobody_knows_how_often_are_noted_beside_a_time_limit(disk: OnDisk) -> None:
+    limited: dict[str, Any] = {"epochs": 3, "resources": {"gpu": RANKS, "runtime_min": 60}}
+    config = disk.base / "checkout/a.py"
+    notes = []
+    for interval in ("interval=1", "interval=1, by_epoch=False"):
+        config.write_text(f"optimizer = dict(lr=0.1)\ncheckpoint_config = dict({interval})\n")
+        disk.identify()
+        notes.append(stage_plan(StageContext(disk.config(**limited), "r", "s")).notes)
+    said = ("how often it saves a checkpoint is unknown, so runtime_min may be too short for one",)
+    assert notes == [(), said]
+    assert stage_plan(StageContext(disk.config(epochs=3), "r", "s")).notes == ()
+    config.unlink()  # the checkout may be on another machine
+    assert said[0] not in stage_plan(StageContext(disk.config(**limited), "r", "s")).notes
+
+
+def missing(disk: OnDisk, stage: str = "s", parent: str | None = None) -> list[str]:
+    notes = stage_plan(StageContext(disk.config(epochs=3), "r", stage), parent).notes
+    return [note for note in notes if note.startswith("refused if started here: ")]
+
+
+def test_a_trainer_config_or_an_initial_checkpoint_that_is_missing_is_noted(disk: OnDisk) -> None:
+    config = disk.base / "checkout/a.py"
+    config.write_text(config.read_text() + "load_from = 'ckpts/bevformer.pth'\n")
+    disk.identify()
+    (note,) = missing(disk)
+    assert f"the initial checkpoint {disk.base / 'checkout/ckpts/bevformer.pth'} does not exist" in note
+    (disk.base / "checkout/ckpts").mkdir()
+    (disk.base / "checkout/ckpts/bevformer.pth").touch()
+    assert missing(disk) == []
+    config.unlink()
+    (note,) = missing(disk)
+    assert f"the training config {config} does not exist" in note
+
+
+def test_a_launcher_whose_option_the_script_does_not_take_is_refused(disk: OnDisk) -> None:
+    """As UniAD's first version under a later torch, which is the tests' own."""
+    script = disk.base / "checkout/tools/train.py"
+    script.write_text(
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--local_rank', type=int)\n"
+        "args = parser.parse_args()\n"
+    )
+    launched = {"launch": "torch.distributed.launch"}
+    planned = stage_plan(StageContext(disk.config(epochs=3, trainer=launched), "r", "s"))
+    assert planned.action == "refuse"
+    assert "gives each rank --local-rank, which ./tools/train.py does not declare" in planned.reason
+    assert planned.reason.endswith("set trainer.launch: torch.distributed.run")
+    assert stage_plan(StageContext(disk.config(epochs=3), "r", "s")).action == "extend"
+    assert action(disk, trainer=launched) == "nothing"  # what is trained needs no start
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ class TrainerSettings(Model):
     entry: NonEmpty = "./tools/train.py"
     """The training script, relative to root."""
     launch: Literal["torch.distributed.launch", "torch.distributed.run"] = "torch.distributed.run"
-    """torch.distributed.launch for UniAD v1 (passes --local_rank), torch.distributed.run for v2.0."""
+    """torch.distributed.launch for UniAD v1 (passes --local_rank, from torch 2.0 on --local-rank),
+    torch.distributed.run for v2.0 and for scripts that declare neither."""
     nproc_per_node: int = Field(ge=1, le=1024)
     """Ranks per node; on cuda one per GPU, so equal to every stage's resources.gpu."""
     device: Literal["cuda", "cpu"] = "cuda"

@@ -29,7 +29,7 @@ from trainrelay.preflight import (
     space_check,
 )
 from trainrelay.slurm import Request, installed, nodes, partitions, request_of
-from trainrelay.trainers import LaunchRequest
+from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, state
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores, launch_request, missing, unsupported
@@ -74,23 +74,19 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     if planned.action == "nothing":
         yield ok("complete, so nothing of it is checked")
         return
-    request = _request(at)
-    problems = [*_missing(at, request), *unsupported(at, request)]
+    request, parent = _request(at), at.settings.init_from
+    # The interpreter has its own check; what an earlier stage promotes comes later.
+    needed = missing(
+        replace(request, interpreter=sys.executable), None if parent else plan.initial_path(at), parent
+    )
+    problems = [*needed, *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
         problems = [planned.reason]
     yield from (CheckResult("fix", problem) for problem in problems)
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
+        yield from map(note, local_rank_misfit(request, planned.launch.argv, certain=False))
         yield _space_check(state.read(at))
-
-
-def _missing(at: StageContext, request: LaunchRequest) -> Iterator[str]:
-    """What a start would not find; the interpreter has its own check."""
-    initial, parent = None, at.settings.init_from
-    if parent is None:
-        said = at.trainer.config_initial_checkpoint(request.trainer_config)
-        initial = Path(request.root) / said if said and "://" not in said else None
-    return missing(replace(request, interpreter=sys.executable), initial, parent)
 
 
 def _space_check(facts: state.Facts) -> CheckResult:

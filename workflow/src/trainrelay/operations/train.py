@@ -115,9 +115,8 @@ def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: No
 def _refuse_unstartable(facts: state.Facts) -> None:
     """UserError where something is missing without which the trainer need not be started."""
     request = _request(facts)
-    initial = _initial_path(facts, request)
-    parent = facts.at.settings.init_from
-    problems = [*missing(request, initial, parent), *unsupported(facts.at, request)]
+    needed = missing(request, plan.initial_path(facts.at), facts.at.settings.init_from)
+    problems = [*needed, *unsupported(facts.at, request)]
     if nodes := supervise.nodes_missing(request.nodes, os.environ):
         problems.append(nodes)
     if problems:
@@ -154,7 +153,7 @@ def _take_over(facts: state.Facts, lease: Lease) -> None:
 
 def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
     """The identity on disk, an old training of another identity archived."""
-    digest = _initial_digest(facts, _initial_path(facts, _request(facts)))
+    digest = _initial_digest(facts, plan.initial_path(facts.at))
     takeovers = _takeovers(facts, lease)
     lease.guard()
     if judged.kind == "changed" or _started_from_another(facts, digest):
@@ -219,15 +218,6 @@ def _request(facts: state.Facts) -> LaunchRequest:
     return replace(request, work_dir=str(own)) if own else request
 
 
-def _initial_path(facts: state.Facts, request: LaunchRequest) -> Path | None:
-    """The file that the trainer will start from: the earlier stage's, else the trainer config's own."""
-    said = plan.initial_checkpoint(facts.at)
-    if said is None:
-        said = facts.at.trainer.config_initial_checkpoint(facts.at.trainer_config)
-    # "torchvision://resnet50" and the like name no file.
-    return Path(request.root) / said if said and "://" not in said else None
-
-
 def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | None:
     """What the training starts from, by content; it must be what the earlier stage promoted."""
     if initial is None:
@@ -246,7 +236,7 @@ def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | No
 
 def starts_from_another(facts: state.Facts) -> bool:
     """Whether a start would find another initial checkpoint than that of the training on disk."""
-    digest = _initial_digest(facts, _initial_path(facts, _request(facts)))
+    digest = _initial_digest(facts, plan.initial_path(facts.at))
     return _started_from_another(facts, digest)
 
 

@@ -123,6 +123,7 @@ _WEIGHTS_ONLY = (
     "torch 2.6 and later load only weights by default: if the file is the trainer's own, set"
     " `env: {TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: '1'}` for the trainer in the config"
 )
+_REFUSED_ARGUMENTS = re.compile(r"\S: error: \S")
 _OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2})
 
 
@@ -137,7 +138,7 @@ def _failed(evidence: Evidence) -> End:
     if own and own is exceptions[0]:
         return _of_exception(own, evidence.last_step)
     if ended := next((rank for rank in dead if _ended_by_itself(rank, exceptions)), None):
-        return _of_dead_rank(ended)
+        return _of_dead_rank(ended, evidence.lines)
     if own:
         return _of_exception(own, evidence.last_step)
     return _of_comm(evidence, exceptions) if exceptions else _without_exception(evidence)
@@ -184,7 +185,7 @@ def _left_early(evidence: Evidence) -> int:
 
 
 def _of_exception(error: LoggedError, last_step: StepSeen | None) -> End:
-    said = _said(error)
+    said = _said(error) + (f" ({quoted(error.place)})" if error.place else "")
     if _WORKER_LOST.match(error.text) and _WORKER_FRAMES.search(error.frames):
         return End("killed", f"a data worker vanished; {said}")
     if kind := class_of(error.text):
@@ -213,9 +214,12 @@ def _ended_by_itself(rank: DeadRank, exceptions: Iterable[LoggedError]) -> bool:
     return rank.status not in (0, 1)
 
 
-def _of_dead_rank(rank: DeadRank) -> End:
+def _of_dead_rank(rank: DeadRank, lines: Iterable[str]) -> End:
     if rank.status > 0:
-        return End("trainer-bug", f"{rank.rank} exited with status {rank.status} without an exception")
+        # As argparse ends a script whose arguments it refuses.
+        refused = next(filter(_REFUSED_ARGUMENTS.search, lines), None) if rank.status == 2 else None
+        why = f": {quoted(refused)}" if refused else " without an exception"
+        return End("trainer-bug", f"{rank.rank} exited with status {rank.status}{why}")
     return _of_signal(rank.rank, -rank.status)
 
 

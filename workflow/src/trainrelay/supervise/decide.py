@@ -170,7 +170,7 @@ _RANKS_CANNOT_TALK = (
 )
 _STARTUP_ERROR = NeedsDecision(
     "the trainer failed before its first training step, and a retry would fail the same way",
-    "check the exception in the log and fix the trainer or its config",
+    "fix that in the trainer or its config; check in the log what came before it",
 )
 _ENDS_ITSELF = NeedsDecision(
     "the trainer exits 0 by itself before its last epoch, and did so again after at most one more epoch",

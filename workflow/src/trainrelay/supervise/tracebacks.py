@@ -24,6 +24,8 @@ _IGNORED = "Exception ignored in"
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 _WORKER_REPORT = "Caught "  # torch repeats a data worker's traceback below this line
 
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_LIBRARY = re.compile(r"/lib/python3|-packages/|^<")
 _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+) \(pid: (\d+)\)")
 _CLOSED = re.compile(r"Sending process (\d+) closing signal")
 _SIGNALLED = re.compile(r"died with <Signals\.SIG\w+: (\d+)>")  # torch.distributed.launch before torch 1.9
@@ -44,6 +46,12 @@ class LoggedError:
     def text(self) -> str:
         """As the log prints it."""
         return f"{self.name}: {self.message}" if self.message else self.name
+
+    @property
+    def place(self) -> str:
+        """File and line, of the trainer's own code if it is in the traceback; empty if there is none."""
+        places = sorted(_FRAME.findall(self.frames), key=lambda place: not _LIBRARY.search(place[0]))
+        return ", line ".join(places[-1]) if places else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from trainrelay.trainers.base import (
     option_text,
 )
 from trainrelay.trainers.ladder import RUNGS, Rung
+from trainrelay.trainers.local_rank import local_rank_misfit
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints
@@ -41,6 +42,7 @@ __all__ = [
     "checkpoint_files",
     "environment",
     "launcher",
+    "local_rank_misfit",
     "misplaced_checkpoints",
     "on_each_node",
     "option_text",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,10 @@ from trainrelay.trainers.python_values import (
 )
 
 _SETS = {"store_true": True, "store_false": False}
+_OWN = Path("config")  # the script, whatever its name
 _NONE = "declares no argument with add_argument"
+_SAVE = re.compile(r"save(_(?!im|fig)\w+)?")
+_EVERY = re.compile(r"\bepoch\b[^%]{0,80} % (?:args\.)?([\w.]+) == 0")
 _Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -122,12 +126,15 @@ def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig
         return TrainerConfig(problem=f"{script}: {error}")
     switches = {one.name: one.switch for call in calls if (one := _argument(call.node))}
     kinds = {name: switch.type for name, switch in switches.items()}
+    files = [path if call.part.path == _OWN else call.part.path for call in calls]
     return TrainerConfig(
         settings={
             f"config: {name}": cut(typed_text(said, kinds.get(name))) for name, said in defaults.items()
         },
         literals={name: said for name, said in defaults.items() if not holds(said, SourceText)},
         switches=switches,
+        declared_in=frozenset(map(os.path.realpath, files)),
+        saves_every=_saves_every(tree),
         problem=None if switches else f"{script}: {_NONE}",
     )
 
@@ -163,7 +170,7 @@ def _by_rules_1(script: str, tree: ast.Module) -> TrainerConfig:
 
 def _calls(path: Path, tree: ast.Module, root: Path) -> Iterator[_Call]:
     """The calls in a script, and in what it imports from other files."""
-    own = Part(Path("config"), tree, tree.body, (path.parent, root))
+    own = Part(_OWN, tree, tree.body, (path.parent, root))
     for part in (own, *imported(tree.body, own.folders, set(), {path}, about=b"add_argument")):
         calls = (call for one in part.used for call in _within(one, [part.tree]))
         yield from (_Call(node, around, part) for node, around in calls if _declares(node))
@@ -196,6 +203,22 @@ def _defaults(calls: Sequence[_Call]) -> dict[str, Any]:
         name: one.popitem()[1] if len(one) == 1 else SourceText(" or ".join(one))
         for name, one in found.items()
     }
+
+
+def _saves_every(tree: ast.Module) -> str | None:
+    """The N of `if epoch % N == 0` around all that the loop over epochs saves, or 1; None: unknown."""
+    loops = [n for n in ast.walk(tree) if isinstance(n, ast.For) and "epoch" in ast.unparse(n.target)]
+    nodes = [node for loop in loops for node in ast.walk(loop)]
+    called = [
+        (n, getattr(n.func, "attr", getattr(n.func, "id", ""))) for n in nodes if isinstance(n, ast.Call)
+    ]
+    saves = {n for n, name in called if _SAVE.fullmatch(name) and ast.unparse(n.func) != "np.save"}
+    found: dict[ast.AST, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.If) and (every := _EVERY.search(ast.unparse(node.test))):
+            found |= {inner: every[1] for one in node.body for inner in ast.walk(one) if inner in saves}
+    every_n = {found.get(one, "1") for one in saves}
+    return every_n.pop() if len(every_n) == 1 else None
 
 
 def _declares(node: ast.AST) -> str:

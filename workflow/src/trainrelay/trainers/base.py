@@ -79,6 +79,8 @@ class TrainerConfig:
     literals: Mapping[str, Any] = field(default_factory=dict)
     switches: Mapping[str, Switch] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
+    declared_in: frozenset[str] = frozenset()  # files of a script that declare its arguments
+    saves_every: str | None = None  # epochs, or the argument that holds them, where its script says so
     problem: str | None = None  # why it could not be read, in one sentence
 
 

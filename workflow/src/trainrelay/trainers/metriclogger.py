@@ -15,6 +15,7 @@ from pathlib import Path
 from trainrelay.checkpoint import Glance, glance
 from trainrelay.progress_lines.bars import training_bar
 from trainrelay.records import RULES
+from trainrelay.system.files import read_once
 from trainrelay.text import did_you_mean
 from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.trainers.base import (
@@ -96,13 +97,16 @@ class MetricLogger(Trainer):
         return f"not as an option; {_RESERVED[key]}" if key in _RESERVED else None
 
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
-        """timm's and torchvision's cosine schedules; DETR's own steps at fixed epochs."""
-        named = (config.literals.get(key) for key in ("sched", "lr_scheduler", "scheduler"))
-        return next((name for name in named if isinstance(name, str) and "cos" in name.lower()), None)
+        """timm's and torchvision's name theirs; DETR's steps at fixed epochs; MAE's is in its code."""
+        keys = [key for key in ("sched", "lr_scheduler", "scheduler", "lr_drop") if key in config.switches]
+        named = (config.literals.get(key) for key in keys)
+        cosine = next((name for name in named if isinstance(name, str) and "cos" in name.lower()), None)
+        return cosine if keys else "perhaps its schedule, which no argument names,"
 
-    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:  # noqa: ARG002
-        """DETR's family writes checkpoint.pth after each epoch."""
-        return 1
+    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
+        """As the script's loop says: DETR saves after each epoch, MAE after each 20th."""
+        said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
+        return int(said) if said.isdecimal() and int(said) else None
 
     def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
         """What `finetune` or its like names, by default or among the stage's options."""
@@ -221,6 +225,12 @@ def _switch(config: TrainerConfig, name: str) -> Switch | None:
 
 def _unsupported(request: LaunchRequest) -> Iterator[str]:
     config, script = request.trainer_config, request.config
+    entry = read_once(read_arguments, Path(request.root), request.entry)
+    if entry.declared_in and not config.declared_in <= entry.declared_in:
+        yield (
+            f"{script} is another script than the trainer's entry {request.entry}, which would be started;"
+            f" put the stage into another run, with trainer.entry: {script}"
+        )
     for name in ("output_dir", "resume", "epochs"):
         if name not in config.switches:
             yield f"{script} declares no --{name}, which kind metriclogger needs; is it the right `config`?"
@@ -228,9 +238,10 @@ def _unsupported(request: LaunchRequest) -> Iterator[str]:
         yield f"{script} starts at epoch {first} by default; kind metriclogger needs a start at epoch 0 or 1"
     ranks = request.nodes * request.nproc_per_node
     if ranks > 1 and request.rung.backend != "nccl" and "dist_backend" not in config.switches:
+        nccl = ", or set backends: [nccl]" if request.device == "cuda" else ""
         yield (
             f"{script} declares no --dist_backend, so it cannot use {request.rung.backend};"
-            " declare it and give it to init_process_group, or set backends: [nccl]"
+            f" declare it and give it to init_process_group{nccl}"
         )
     if request.device != "cuda" and "device" not in config.switches:
         yield f"{script} declares no --device, so it cannot train on {request.device}"

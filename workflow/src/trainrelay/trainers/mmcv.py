@@ -26,7 +26,7 @@ from trainrelay.trainers.base import (
 )
 from trainrelay.trainers.mmcv_config import read_config
 from trainrelay.trainers.mmcv_values import flat, with_options
-from trainrelay.trainers.python_values import cut
+from trainrelay.trainers.python_values import ABSENT, cut, inside
 from trainrelay.trainers.saved_files import checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.torchrun import environment, launcher
 
@@ -37,6 +37,8 @@ _NOT_WEIGHTS = re.compile(
     r"|total_epochs|runner\.max_epochs|data\.workers_per_gpu|data\.persistent_workers)(\.|#|$)"
 )
 _STRETCHED = ("CosineAnnealing", "FlatCosineAnnealing", "LinearAnnealing", "OneCycle", "Poly", "poly")
+# What only configs of mmengine say; mmdet 2 has another train_cfg.
+_MMENGINE = ("train_cfg.max_epochs", "train_cfg.max_iters", "optim_wrapper", "read_base")
 _STEP = re.compile(r"Epoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\t")
 _LOSS = re.compile(r", loss: ([^,\s]+)")
 _GRAD_NORM = re.compile(r", grad_norm: ([^,\s]+)")
@@ -135,14 +137,8 @@ class Mmcv(Trainer):
         return []
 
     def unsupported(self, request: LaunchRequest) -> list[str]:
-        """Paths that mmcv would take apart where it splits its options."""
-        path = load_from(request)
-        if path is None or not set(path) & set(" ,()[]'\""):
-            return []
-        return [
-            f"mmcv would misread the path {path} as an option; set promotion.target of the earlier stage to a"
-            " path without spaces, commas, brackets and quotes"
-        ]
+        """Configs of mmengine or that count iterations; paths that mmcv would take apart as options."""
+        return list(_unsupported(request))
 
     def observe(self, line: str) -> Observation | None:
         """Progress and the proof of a resume; every other line is None."""
@@ -174,6 +170,28 @@ class Mmcv(Trainer):
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """CheckpointHook's name for it."""
         return work_dir / f"epoch_{epoch}.pth"
+
+
+def _unsupported(request: LaunchRequest) -> Iterator[str]:
+    values = with_options(request.trainer_config.values, request.options)
+    found = [key for key in _MMENGINE if inside(values, key) is not ABSENT]
+    if found and not {"runner", "total_epochs"} & values.keys():
+        yield (
+            f"{request.config} is a config of mmengine ({', '.join(found)}), and kind mmcv starts mmcv 1.x;"
+            " there is no kind for mmengine yet"
+        )
+    runner, most = inside(values, "runner.type"), inside(values, "runner.max_iters")
+    if str(runner).startswith("IterBased") or most not in (ABSENT, None):
+        yield (
+            f"{request.config} counts iterations (IterBasedRunner, max_iters), and kind mmcv counts epochs;"
+            " write: runner = dict(_delete_=True, type='EpochBasedRunner', max_epochs=...)"
+        )
+    path = load_from(request)
+    if path is not None and set(path) & set(" ,()[]'\""):
+        yield (
+            f"mmcv would misread the path {path} as an option; set promotion.target of the earlier stage to a"
+            " path without spaces, commas, brackets and quotes"
+        )
 
 
 def _options(request: LaunchRequest) -> Iterator[str]:

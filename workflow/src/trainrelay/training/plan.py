@@ -125,26 +125,37 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         on_gpus=at.trainer_settings.device == "cuda",
         sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
-        notes=(*_notes(facts, request), *filter(None, [too_short]), *bad) if action in TRAINS else (),
+        notes=(*_notes(facts, request, training_parent), *bad) if action in TRAINS else (),
         ingredients=facts.ingredients,
         too_short=too_short,
     )
 
 
-def _notes(facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
+def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | None) -> Iterator[str]:
     settings = facts.at.settings
-    yield from (f"refused if started here: {why}" for why in missing(request, None, settings.init_from))
+    # What an earlier stage is still to promote is not missing.
+    there = settings.init_from is None or (facts.parent and not training_parent)
+    initial = initial_path(facts.at) if there else None
+    yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+    known = request.trainer_config.problem is None
+    if known and settings.resources.runtime_min and _interval(facts) is None:
+        yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
+    yield from filter(None, [_too_short(facts)])
+
+
+def _interval(facts: state.Facts) -> int | None:
+    return facts.at.trainer.checkpoint_interval(facts.at.trainer_config, facts.at.settings.options)
 
 
 def _too_short(facts: state.Facts) -> str | None:
     """Each job would train for nothing, one after the other: known before anything is submitted."""
     settings = facts.at.settings
     limit_min = settings.resources.runtime_min
-    interval = facts.at.trainer.checkpoint_interval(facts.at.trainer_config, settings.options)
+    interval = _interval(facts)
     needed_s = checkpoint_s(facts.attempts, interval) if interval else None
     if not limit_min or needed_s is None or needed_s <= limit_min * 60:
         return None
@@ -274,6 +285,15 @@ def initial_checkpoint(at: StageContext) -> str | None:
         return promoted.path
     work_dir = state.work_dirs(parent.paths).current
     return str(at.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
+
+
+def initial_path(at: StageContext) -> Path | None:
+    """The file that the trainer will start from: the earlier stage's, else the trainer config's own."""
+    said = initial_checkpoint(at)
+    if said is None:
+        said = at.trainer.config_initial_checkpoint(at.trainer_config)
+    # "torchvision://resnet50" and the like name no file.
+    return at.root / said if said and "://" not in said else None
 
 
 def _request(facts: state.Facts, action: Action) -> LaunchRequest:

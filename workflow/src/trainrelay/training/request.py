@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainrelay.config import Config
-from trainrelay.trainers import RUNGS, LaunchRequest, Rung, TrainerConfig
+from trainrelay.trainers import RUNGS, LaunchRequest, Rung, TrainerConfig, local_rank_misfit
 from trainrelay.training.context import StageContext
 
 
@@ -61,7 +61,8 @@ def cores(at: StageContext) -> int:
 
 def unsupported(at: StageContext, request: LaunchRequest) -> list[str]:
     """Why the trainer cannot be asked for what the config wants, on any rung of its ladder; once each."""
-    said = (at.trainer.unsupported(replace(request, rung=one)) for one in ladder(at))
+    said = [at.trainer.unsupported(replace(request, rung=one)) for one in ladder(at)]
+    said.append([*local_rank_misfit(request, at.trainer.launch(request, {}).argv, certain=True)])
     return list(dict.fromkeys(sentence for sentences in said for sentence in sentences))
 
 

@@ -19,7 +19,9 @@ def attempts(case: Case) -> Iterator[Finding]:
     counts: Counter[str] = Counter(ended)
     ways = ", ".join(f"{times} {end}" for end, times in counts.items())
     # What differs in numbers only, such as the epoch or the rank, is the same.
-    failed = Counter(re.sub(r"\d+", "N", why) for why in case.expectation.failed).most_common(1)
+    failed = Counter(
+        re.sub(r"(?<!line )(?<!\d)\d+", "N", why) for why in case.expectation.failed
+    ).most_common(1)
     again = [f"{times} attempts saved a checkpoint, then failed: {why}" for why, times in failed if times > 1]
     yield Finding(
         "attempts",
