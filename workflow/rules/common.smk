@@ -7,7 +7,7 @@ from trainrelay.training.request import cores
 
 if workflow.is_main_process and "runs" not in config:
 
-    configfile: "config.yaml"
+    configfile: dag.readable("config.yaml")
 
 
 launch_id.begin(workflow.configfiles)

@@ -251,7 +251,7 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
     ("text", "wanted"),
     [
         ("runs: {\n", "line 2"),
-        ("out: a\nout: b\n", "line 1, column 1: duplicate key 'out' (lines 1 and 2)"),
+        ("runs:\n  r: 1\nout: a\n\nout: b\n", "line 5, column 1: duplicate key 'out' (lines 3 and 5)"),
         ("a: !!python/object/apply:os.system [touch /tmp/x]\n", "could not determine a constructor"),
         ("\x00", "not YAML"),
         ("a: 1\n\tb: 2\n", "line 2, column 1: a tab; YAML indents with spaces"),

@@ -32,6 +32,13 @@ def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
         return parse(data, names[-1] if names else "--config")
 
 
+def readable(file: str) -> str:
+    """The same file; for one that is no clean YAML we name the line, which Snakemake does not."""
+    with _exit_without_traceback():
+        load_plain(Path(file))
+    return file
+
+
 def submitted(data: MutableMapping[str, Any]) -> Config:
     """Inside of a job: the config that it was submitted with, also as Snakemake's own."""
     with _exit_without_traceback():
@@ -158,7 +165,8 @@ class Plans:
         wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")): job for job in trainings}
         plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
         refused = [p for p in plans if p.action == "refuse"]
-        lines = ["\n  ".join([f"{p.run}/{p.stage}: {p.reason}", *map(str, p.differences)]) for p in refused]
+        whys = [[f"{p.run}/{p.stage}: {p.reason}", *p.refused, *map(str, p.differences)] for p in refused]
+        lines = ["\n  ".join(why) for why in whys]
         lines += [f"{p.run}/{p.stage}: {p.too_short}" for p in plans if limited and p.too_short]
         lines += at_once(self._config, {where: group_of(wanted[where]) for where in sorted(wanted)})
         return with_configfile("\n".join(lines), self._configfile)

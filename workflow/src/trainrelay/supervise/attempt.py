@@ -99,14 +99,15 @@ def _open(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Prob
             open_attempt(job.stage_dir, record)
         except NumberTaken:
             continue
-        shown.note(_start_sentence(record))
+        shown.note(_start_sentence(record, job.request.load_from))
         return record
 
 
-def _start_sentence(record: AttemptRecord) -> str:
+def _start_sentence(record: AttemptRecord, initial: str | None) -> str:
     point = record.resumed_from
+    scratch = f"starts at epoch 1 from {initial}" if initial else "starts from the beginning"
     # You may expect it to resume where the last one ended: say why it does not.
-    scratch = "starts from the beginning" + (": there is no checkpoint yet" if record.number > 1 else "")
+    scratch += ": there is no checkpoint yet" if record.number > 1 else ""
     where = f"resumes after epoch {point.epoch} from {point.path}" if point else scratch
     return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
 

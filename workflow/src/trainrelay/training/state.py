@@ -178,8 +178,16 @@ def judge(facts: Facts) -> State:
     if problem := _unusable(facts, facts.identity, changed=bool(changes)):
         return State("foreign", problem)
     if changes:
-        return State("changed", "the training's identity has changed", tuple(changes))
+        kind: StateKind = "fresh" if never_trained(facts) else "changed"
+        return State(kind, "the training's identity has changed", tuple(changes))
     return _unfinished(facts)
+
+
+def never_trained(facts: Facts) -> bool:
+    """Whether its attempts, if any, all failed before they trained: there is nothing to keep from another."""
+    left = facts.checkpoints or facts.left_behind or facts.work_dirs.unrecognised(facts.at.trainer)
+    trained = any(one.last_epoch or one.end == "done" for one in facts.attempts)
+    return not (left or trained or facts.elsewhere or facts.train)
 
 
 def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
