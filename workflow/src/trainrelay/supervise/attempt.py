@@ -99,12 +99,13 @@ def _open(job: StageJob, rung: Rung, around: Surroundings, probes: Sequence[Prob
             open_attempt(job.stage_dir, record)
         except NumberTaken:
             continue
-        shown.note(_start_sentence(record, job.request.load_from))
+        shown.note(_start_sentence(job, record))
         return record
 
 
-def _start_sentence(record: AttemptRecord, initial: str | None) -> str:
-    point = record.resumed_from
+def _start_sentence(job: StageJob, record: AttemptRecord) -> str:
+    point, own = record.resumed_from, job.trainer.config_initial_checkpoint(job.request.trainer_config)
+    initial = job.request.load_from or own
     scratch = f"starts at epoch 1 from {initial}" if initial else "starts from the beginning"
     # You may expect it to resume where the last one ended: say why it does not.
     scratch += ": there is no checkpoint yet" if record.number > 1 else ""
