@@ -65,6 +65,21 @@ def test_a_wrong_config_is_refused_by_both_commands(fresh: Project, name: str) -
     assert 'File "' not in workflow.stdout + workflow.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("runs:\n\ta: 1\n", "line 2, column 1: a tab; YAML indents with spaces"),
+        ("runs:\n  a: 1\n b: 2\n", "line 3, column 2: expected <block end>"),
+    ],
+)
+def test_snakemake_names_the_line_of_a_mistake_too(fresh: Project, text: str, words: str) -> None:
+    (fresh.folder / "config.yaml").write_text(text)
+    workflow = fresh.snakemake("-n")
+    assert workflow.returncode == 1
+    assert f"trainrelay: config.yaml: 1 problem\n  {words}" in workflow.stderr
+    assert 'File "' not in workflow.stdout + workflow.stderr
+
+
 def test_a_run_name_with_a_slash_is_refused(fresh: Project) -> None:
     (fresh.folder / "config.yaml").write_text(yaml.safe_dump({"runs": {"a/b": CONFIG["runs"]["driving"]}}))
     refused(fresh.trainrelay("plan"), "runs.a/b: not allowed as a name")

@@ -1,13 +1,20 @@
 # The configuration, validated once, and what every rule needs of it.
 
+from pathlib import Path
+
 from trainrelay import dag
+from trainrelay.config import load_plain
 from trainrelay.training import launch_id
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores
 
 if workflow.is_main_process and "runs" not in config:
 
-    configfile: dag.readable("config.yaml")
+    # Of a file that is no YAML, Snakemake does not name the line.
+    with dag.exit_without_traceback():
+        load_plain(Path("config.yaml"))
+
+    configfile: "config.yaml"
 
 
 launch_id.begin(workflow.configfiles)

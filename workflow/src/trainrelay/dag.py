@@ -26,22 +26,15 @@ from trainrelay.training.submitted import SUBMITTED_VARIABLE, of_this_job, submi
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     """The config as Snakemake merged it; its files are read again for duplicate keys."""
     names = list(files)
-    with _exit_without_traceback():
+    with exit_without_traceback():
         for name in names:
             load_plain(Path(name))
         return parse(data, names[-1] if names else "--config")
 
 
-def readable(file: str) -> str:
-    """The same file; for one that is no clean YAML we name the line, which Snakemake does not."""
-    with _exit_without_traceback():
-        load_plain(Path(file))
-    return file
-
-
 def submitted(data: MutableMapping[str, Any]) -> Config:
     """Inside of a job: the config that it was submitted with, also as Snakemake's own."""
-    with _exit_without_traceback():
+    with exit_without_traceback():
         if (found := of_this_job()) is None:
             raise Refusal(f"this job was not told what was submitted ({SUBMITTED_VARIABLE}); run: snakemake")
         data.update(found.config)
@@ -49,8 +42,8 @@ def submitted(data: MutableMapping[str, Any]) -> Config:
 
 
 @contextmanager
-def _exit_without_traceback() -> Iterator[None]:
-    # An exception that comes through a Snakefile is printed with our own lines of code.
+def exit_without_traceback() -> Iterator[None]:
+    """An exception that comes through a Snakefile is printed with our own lines of code."""
     try:
         yield
     except TrainrelayError as error:
@@ -96,7 +89,7 @@ class Plans:
     def __init__(self, config: Config, files: Iterable[str]) -> None:
         self._config = config
         self._configfile = typed(next((Path(name) for name in reversed(list(files))), None))
-        with _exit_without_traceback(), one_reading():
+        with exit_without_traceback(), one_reading():
             self._site = read_once(load_site)
             self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
         self._snapshot, self._submitted = save_snapshot(config), Path()

@@ -6,7 +6,6 @@ import re
 
 from trainrelay.report.formatting import clean
 
-# A code span, or one of the backslashes below.
 _WRITTEN = re.compile(r"(?P<code>(?P<fence>`+)[^`].*?(?<!`)(?P=fence)(?!`))|\\(?P<special>[!-/:-@\[-`{-~])")
 # What would begin a numbered list.
 _ORDINAL = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
