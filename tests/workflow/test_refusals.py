@@ -96,6 +96,17 @@ def test_a_missing_interpreter_is_named(fresh: Project) -> None:
     refused(fresh.trainrelay("train", "driving/stage1"), "/opt/none/python", "trainer.interpreter")
 
 
+def test_snakemake_adds_the_job_and_its_log_to_our_sentence_and_not_the_command_again(fresh: Project) -> None:
+    fresh.configure(lambda data: data["runs"]["driving"]["trainer"].update(interpreter="/opt/none/python"))
+    workflow = fresh.snakemake("--until", "train_stage1")
+    assert workflow.returncode == 1
+    after = workflow.stderr.partition("trainrelay: driving/stage1: the interpreter /opt/none/python")[2]
+    assert "Error in rule train_stage1" in after
+    assert "log: runs/driving/stage1/train.log" in after
+    assert after.count("-m trainrelay train") == 1
+    assert "RuleException" not in workflow.stderr
+
+
 def test_a_missing_initial_checkpoint_is_named(fresh: Project) -> None:
     refused(fresh.trainrelay("train", "driving/stage2"), "ckpts/track_map.pth does not exist")
 
