@@ -220,7 +220,7 @@ DEFECTS = (
         "changed-identity-resumes",
         "A training whose learning rate changed goes on from the old weights.",
         f"{LIBRARY}/training/state.py",
-        'return State("changed", "the training\'s identity has changed", tuple(changes))',
+        'return State(kind, "the training\'s identity has changed", tuple(changes))',
         "return _unfinished(facts)",
         "tests/unit/training/test_state.py::test_a_change_is_noticed_before_anything_is_resumed",
     ),

@@ -115,7 +115,7 @@ def test_a_node_with_another_home_finds_the_same_paths(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRAINRELAY_SUBMITTED", raising=False)
     typed = tmp_path / "config.yaml"
-    typed.write_text(json.dumps(config_with("~/work/$$HOME/$DATA", *STAGE, "work_dir")))
+    typed.write_text(json.dumps(config_with("~/deep/$$HOME/$DATA", *STAGE, "work_dir")))
     config = load_config(typed)
     snapshot = save_snapshot(config)
     monkeypatch.setenv("TRAINRELAY_SUBMITTED", "")
@@ -126,7 +126,7 @@ def test_a_node_with_another_home_finds_the_same_paths(
     submitted = of_this_job()
     assert submitted is not None
     assert parse(submitted.config) == config
-    assert str(stage_paths(config, "r", "a").work_dir) == "/home/p/work/$HOME/data/$x"
+    assert str(stage_paths(config, "r", "a").work_dir) == "/home/p/deep/$HOME/data/$x"
 
 
 def test_the_checkout_in_your_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

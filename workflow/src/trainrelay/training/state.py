@@ -1,6 +1,6 @@
 """The state of a stage: the one reader of the training directories.
 
-`read` gathers what is on disk, `judge` decides from that alone. Rules, plan and command line are views of
+`read` gathers what is on disk, `judge` decides from that. Rules, plan and command line are views of
 the answer; nothing else looks into a training directory to decide what to do.
 """
 
@@ -166,7 +166,7 @@ def epoch_bases(at: StageContext, attempts: tuple[AttemptRecord, ...]) -> EpochB
 
 
 def judge(facts: Facts) -> State:
-    """The state of the stage (pure)."""
+    """The state of the stage; looks for left-over files only where a changed training left no checkpoint."""
     if facts.identity is None:
         return _without_identity(facts)
     changes = identity_changes(facts, facts.identity)
