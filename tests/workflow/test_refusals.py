@@ -75,6 +75,21 @@ def test_an_alias_bomb_is_refused_before_snakemake_reads_it(fresh: Project) -> N
     assert 'File "' not in workflow.stdout + workflow.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("runs:\n\ta: 1\n", "line 2, column 1: a tab; YAML indents with spaces"),
+        ("runs:\n  a: 1\n b: 2\n", "line 3, column 2: expected <block end>"),
+    ],
+)
+def test_snakemake_names_the_line_of_a_mistake_too(fresh: Project, text: str, words: str) -> None:
+    (fresh.folder / "config.yaml").write_text(text)
+    workflow = fresh.snakemake("-n")
+    assert workflow.returncode == 1
+    assert f"trainrelay: config.yaml: 1 problem\n  {words}" in workflow.stderr
+    assert 'File "' not in workflow.stdout + workflow.stderr
+
+
 def test_a_run_name_with_a_slash_is_refused(fresh: Project) -> None:
     (fresh.folder / "config.yaml").write_text(yaml.safe_dump({"runs": {"a/b": CONFIG["runs"]["driving"]}}))
     refused(fresh.trainrelay("plan"), "runs.a/b: not allowed as a name")
@@ -89,6 +104,17 @@ def test_a_missing_checkout_is_named_with_the_key_to_set(fresh: Project) -> None
 def test_a_missing_interpreter_is_named(fresh: Project) -> None:
     fresh.configure(lambda data: data["runs"]["driving"]["trainer"].update(interpreter="/opt/none/python"))
     refused(fresh.trainrelay("train", "driving/stage1"), "/opt/none/python", "trainer.interpreter")
+
+
+def test_snakemake_adds_the_job_and_its_log_to_our_sentence_and_not_the_command_again(fresh: Project) -> None:
+    fresh.configure(lambda data: data["runs"]["driving"]["trainer"].update(interpreter="/opt/none/python"))
+    workflow = fresh.snakemake("--until", "train_stage1")
+    assert workflow.returncode == 1
+    after = workflow.stderr.partition("trainrelay: driving/stage1: the interpreter /opt/none/python")[2]
+    assert "Error in rule train_stage1" in after
+    assert "log: runs/driving/stage1/train.log" in after
+    assert after.count("-m trainrelay train") == 1
+    assert "RuleException" not in workflow.stderr
 
 
 def test_a_missing_initial_checkpoint_is_named(fresh: Project) -> None:

@@ -12,6 +12,7 @@ from support.mmcv_logs import write_mmcv_json_log, write_mmcv_log
 from trainrelay.analysis import analyze
 from trainrelay.analysis.readers import read
 from trainrelay.records import Expectation, ResumePoint
+from trainrelay.report import analysis_markdown
 
 POINT = ResumePoint(path="work_dir/latest.pth", epoch=1, iteration=100)
 
@@ -397,3 +398,42 @@ def test_a_log_that_stops_early_does_not_block_what_the_workflow_knows_to_be_fin
     assert (finding.severity, finding.blocking) == ("info", False)
     assert analysis.progress.finished
     assert analysis.progress.fraction == 1.0
+
+
+def test_a_start_that_never_trained_is_no_restart(tmp_path):
+    failed, trained = tmp_path / "1.log", write_mmcv_log(tmp_path / "2.log", epochs=2, stop=(2, 40))
+    head = trained.read_text().split("Epoch [1]")[0].rpartition("\n")[0]
+    failed.write_text(
+        f"{head}\nTraceback (most recent call last):\nTypeError: got an unexpected keyword 'x'\n"
+    )
+    resumed = write_mmcv_log(tmp_path / "3.log", epochs=2, resumed=1)
+    told = "The log shows {}."
+    for paths, restarts in (([failed, trained], 0), ([failed, trained, failed, resumed, failed], 1)):
+        analysis = analyze(read(paths))
+        text = analysis_markdown("r/s", analysis)
+        assert analysis.restarts == restarts
+        assert ("The log shows" in text) == bool(restarts)
+        assert not restarts or told.format("1 restart") in text
+
+
+def rises(rates):
+    """As many logged lines to each rate."""
+    return {"lr": lambda step: rates[min(len(rates) - 1, (step - 1) * len(rates) // 200)]}
+
+
+@pytest.mark.parametrize(
+    ("rates", "label"),
+    [
+        ([1e-4, 2e-4, 3e-4, 4e-4, 4e-4, 3e-4, 2e-4, 1e-4], "Epoch 1, iter 80 (lr warmup done)"),
+        ([1e-4, 2e-4, 4e-4, 4e-4, 4e-4, 4e-4, 4e-4, 4e-4], "Epoch 1, iter 60 (lr warmup done)"),
+        ([4e-4, 3e-4, 2e-4, 1e-4], None),  # begins at its peak
+        ([2e-4, 2e-4, 4e-4, 4e-4], None),  # another rate from there on
+        ([1e-4, 2e-4, 4e-4, 2e-4, 1e-4, 2e-4, 3e-4, 1e-4], None),  # up and down, again and again
+        ([at * 1e-4 for at in range(1, 11)], None),  # still rising
+        ([1e-4, 2e-4, 4e-4, 2e-4, 1e-4, 3e-4, 3e-4, 3e-4], None),  # the epochs were raised meanwhile
+    ],
+)
+def test_the_end_of_a_warmup_is_named_only_where_it_is(judged, rates, label):
+    analysis = judged({"interval": 20, "metrics": rises(rates)})
+    found = [one.label for one in analysis.progression if "warmup" in one.label]
+    assert found == ([label] if label else [])

@@ -376,3 +376,12 @@ def test_a_schedule_that_is_not_sure_is_not_judged(keypoints, config):
 def test_clipping_is_told_by_the_trainers_argument(keypoints):
     finding = only(analyze(keypoints(train={"grad_norm": lambda epoch: 3.0})), "grad-norm")
     assert finding.evidence["clipped"] == 1.0
+
+
+def test_a_mean_over_layers_is_not_called_by_the_name_of_the_last_one(keypoints):
+    counts = {f"cardinality_error{layer}_unscaled": lambda epoch: 9.0 - epoch for layer in ("", "_0", "_1")}
+    analysis = analyze(keypoints(train=counts))
+    assert "cardinality_error*" in {one.metric for one in of(analysis, "components")}
+    names = {item.name for section in analysis.explanation.sections for item in section.items}
+    assert "cardinality_error*" in names
+    assert not names & {"cardinality_error", "cardinality_error_unscaled"}

@@ -28,7 +28,7 @@ DETR = ["loss_ce", "loss_bbox", "loss_giou", "class_error", "loss_ce_0", "loss_c
         ("loss_ce_room_2_unscaled", "Category", "loss_ce_room*_unscaled", False),
         ("class_error", "Quality", "class_error", False),
         ("class_error_unscaled", "Quality", "class_error", False),
-        ("cardinality_error_1_unscaled", "Quality", "cardinality_error", False),
+        ("cardinality_error_1_unscaled", "Quality", "cardinality_error*", False),
         ("pck@0.1", "Quality", "pck@0.1", False),
     ],
 )

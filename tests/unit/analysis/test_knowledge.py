@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from support.mmcv_logs import Training
+from trainrelay.analysis import explain_words
 from trainrelay.analysis.knowledge import best_for, packaged
 from trainrelay.analysis.knowledge.model import Knowledge
 
@@ -56,3 +59,17 @@ def test_an_unknown_model_is_sorted_by_its_names_alone():
 def test_an_unknown_key_in_a_knowledge_file_is_refused():
     with pytest.raises(ValidationError):
         Knowledge.model_validate({"name": "x", "metric": []})
+
+
+@pytest.mark.parametrize("knowledge", packaged(), ids=lambda knowledge: knowledge.name)
+def test_a_mean_over_layers_is_not_called_by_the_name_of_one(knowledge):
+    """A family whose pattern takes several names, layers among them, is called by none of these."""
+    for meaning in knowledge.metrics:
+        if meaning.family and "_unscaled" not in meaning.family and r"\d" in meaning.pattern:
+            assert not re.fullmatch(meaning.pattern, meaning.family.replace("{1}", "bbox")), meaning.family
+
+
+def test_the_trajectory_loss_names_all_of_its_parts():
+    (section,) = explain_words(["motion.loss_traj"]).sections
+    for part in ("l_class x 0.5", "l_reg x 0.5", "min_fde x 0.25"):
+        assert part in section.items[0].text

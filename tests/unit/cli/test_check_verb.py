@@ -18,7 +18,7 @@ from trainrelay.config import parse
 from trainrelay.errors import SlurmError
 from trainrelay.operations import check
 from trainrelay.preflight import CheckResult, fix, ok
-from trainrelay.slurm import Node, Partition
+from trainrelay.slurm import Node, Partition, installed
 
 NODE = Node("n1", frozenset({"gpu"}), {"a40": 8}, frozenset(), 64, 256_000, True)
 Typed = Callable[..., int]
@@ -51,7 +51,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch, typed: Typed) -> dict[str, CheckResul
     """A Slurm whose answers may be changed."""
     answers = {"ping": ok("Slurm answers"), "request": ok("Slurm accepts the request")}
     monkeypatch.setattr(check, "installed", lambda: True)
-    monkeypatch.setattr(check, "slurmctld_check", lambda: answers["ping"])
+    monkeypatch.setattr(check, "slurmctld_check", lambda **_: answers["ping"])
     monkeypatch.setattr(check, "accounting_check", lambda: ok("accounting"))
     monkeypatch.setattr(check, "request_check", lambda *_: answers["request"])
     monkeypatch.setattr(check, "partitions", lambda: [Partition("gpu", True, True, None)])
@@ -132,7 +132,7 @@ def test_what_would_be_refused_by_the_plan_is_to_be_fixed(
 ) -> None:
     disk.train(hours=10.0)
     assert typed(seed=7) == 2
-    assert "; refused: training from scratch would archive 80.0 GPU-hours" in capsys.readouterr().out
+    assert "fix   r/s: training from scratch would archive 80.0 GPU-hours" in capsys.readouterr().out
 
 
 def test_with_slurm_folders_partition_and_request_are_checked(
@@ -175,7 +175,7 @@ def test_partitions_that_cannot_be_seen_are_one_line(
 
 def test_a_stage_that_is_not_in_the_config_is_told(typed: Typed, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("r/x") == 2
-    assert "r/x: no such stage" in capsys.readouterr().err
+    assert "r/x: no such run or stage in the config; use one of: r, r/s" in capsys.readouterr().err
 
 
 def test_runs_with_the_same_python_are_asked_for_together(
@@ -198,3 +198,64 @@ def test_runs_with_the_same_python_are_asked_for_together(
     labels = [label for label, _ in check.checks(config, every_stage(config), datetime(2026, 1, 31))][:2]
     assert labels == ["r, q", "p"]
     assert asked == [sys.executable] * 2
+
+
+def test_a_run_stands_for_all_of_its_stages(typed: Typed, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("r") == 0
+    assert "ok    r/s: trains 2 epochs" in capsys.readouterr().out
+
+
+NO_CLUSTER = """\
+scontrol: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host
+scontrol: error: fetch_config: DNS SRV lookup failed
+scontrol: error: _establish_config_source: failed to fetch config
+scontrol: fatal: Could not establish a configuration source
+"""
+
+
+@pytest.fixture
+def no_cluster(typed: Typed, disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's commands as Debian installs them, for which nobody has configured a cluster."""
+    programs = disk.base / "bin"
+    programs.mkdir()
+    (programs / "says").write_text(NO_CLUSTER)
+    for name in ("sbatch", "scontrol"):
+        (programs / name).write_text(f"#!/bin/sh\ncat '{programs}/says' >&2\nexit 1\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setattr(check, "installed", installed)
+
+
+@pytest.mark.process
+@pytest.mark.usefixtures("no_cluster")
+def test_commands_of_slurm_without_a_cluster_are_nothing_to_fix(
+    typed: Typed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed() == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-2:] == [
+        "note  Slurm's commands are here, but no cluster is configured for them",
+        "note  the other checks of Slurm are left out",
+    ]
+    assert starts(out) == ["ok", "ok", "ok", "note", "note"], "and no folder is compared with the nodes'"
+    assert err == ""
+
+
+@pytest.mark.process
+@pytest.mark.usefixtures("no_cluster")
+def test_with_a_site_file_a_cluster_that_is_not_found_is_to_be_fixed(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (disk.base / "site.yaml").write_text("partition: gpu\n")
+    assert typed() == 2
+    assert "fix   Slurm does not answer (Could not establish a" in capsys.readouterr().out
+
+
+@pytest.mark.process
+@pytest.mark.usefixtures("no_cluster")
+def test_a_slurmctld_that_is_away_is_to_be_fixed_without_a_site_file_too(
+    typed: Typed, disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (disk.base / "bin/says").write_text("slurm_load_ctl_conf error: Unable to contact slurm controller\n")
+    assert typed() == 2
+    assert "fix   Slurm does not answer" in capsys.readouterr().out

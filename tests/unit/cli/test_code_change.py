@@ -11,7 +11,9 @@ import pytest
 from support.stage_on_disk import OnDisk
 from trainrelay.errors import Refusal
 from trainrelay.operations import train
+from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob
+from trainrelay.system.files import read_record, write_json
 from trainrelay.text import kept_secret
 from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
@@ -88,3 +90,22 @@ def test_other_code_is_refused_where_the_config_says_so(disk: OnDisk) -> None:
 
 def test_a_folder_without_git_has_no_code_state(tmp_path: Path) -> None:
     assert code_version(tmp_path) is None
+
+
+def test_code_that_was_fixed_after_a_startup_error_is_no_change(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = disk.paths.folder / "attempts/001/attempt.json"
+    record = read_record(path, AttemptRecord)
+    assert record
+    disk.checkpoint.unlink()
+    failed = {"end": "trainer-bug", "final_checkpoint": None}
+    write_json(path, record.model_copy(update=failed))
+    change(disk)
+    config = disk.config().model_copy(update={"on_code_change": "refuse"})
+    with pytest.raises(Started):
+        train.train_stage(StageContext(config, "r", "s"))
+    assert "code was" not in capsys.readouterr().err
+    write_json(path, record.model_copy(update={**failed, "last_epoch": 1}))
+    with pytest.raises(Refusal, match="the trainer's code was"):
+        train.train_stage(StageContext(config, "r", "s"))

@@ -77,3 +77,12 @@ def test_a_log_that_never_trained_has_nothing_to_explain(tmp_path, capsys):
     assert main(["explain", str(path)]) == 2
     caught = capsys.readouterr()
     assert "no training line yet" in caught.err + caught.out
+
+
+@pytest.mark.parametrize("verb", ["analyze", "explain"])
+def test_no_escape_of_markdown_is_in_what_a_pipe_gets(verb, tmp_path, capsys):
+    path = write_mmcv_log(tmp_path / "a_b*.log")
+    assert main([verb, str(path)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("## a_b*.log\n")
+    assert "\\" not in said

@@ -34,7 +34,7 @@ SAID = [
     ("guide.log.md", "coefficient x unscaled: 5 x "),
     ("guide.log.md", "The sum holds"),
     ("guide.log.md", "Classifies each token in the sequence"),
-    ("guide.log.md", r"\<coord\> (a keypoint), \<sep\> (separator) and \<eos\> (end of sequence)"),
+    ("guide.log.md", "<coord> (a keypoint), <sep> (separator) and <eos> (end of sequence)"),
     ("guide.log.md", "NLL (negative log-likelihood)"),
     ("guide.log.md", "logged as a log probability went from -100 to -300"),
     ("guide.log.md", "a correct cross-entropy is never negative"),

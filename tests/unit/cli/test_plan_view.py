@@ -214,3 +214,83 @@ def test_the_json_holds_the_same_figures(disk: OnDisk, capsys: pytest.CaptureFix
     assert main(["plan", "--json", "--configfile", str(written(disk, disk.config(epochs=4)))]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["gpu_h_so_far"], found["gpu_h_left"], found["when"]) == (16.0, 16.0, None)
+
+
+SCRIPT = """\
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", default=2, type=int)
+parser.add_argument("--output_dir", default="")
+parser.add_argument("--resume", default="")
+parser.add_argument("--start_epoch", default=0, type=int)
+parser.add_argument("--device", default="cuda")
+parser.add_argument("--dist_backend", default="nccl")
+"""
+
+
+@pytest.fixture
+def undeclared(disk: OnDisk) -> Config:
+    """Two options that the script does not declare, in the first of two stages."""
+    (disk.base / "checkout/main.py").write_text(SCRIPT)
+    trainer = {"kind": "metriclogger", "root": str(disk.base / "checkout"), "entry": "main.py"}
+    common = {"config": "main.py", "epochs": 2, "backends": ["gloo"]}
+    stages = {"s": {**common, "options": {"lrr": 1, "dropp": 2}}, "t": common}
+    run = {"trainer": {**trainer, "nproc_per_node": 2, "device": "cpu"}, "stages": stages}
+    return parse({"out": str(disk.base / "runs"), "runs": {"r": run}})
+
+
+def test_a_refused_stage_ends_2_and_says_one_reason_a_line(
+    disk: OnDisk, undeclared: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(disk, undeclared)
+    assert main(["plan", "--configfile", str(path)]) == 2
+    out, err = capsys.readouterr()
+    said = [line for line in out.splitlines() if line.startswith("  refused  ")]
+    assert len(said) == 2
+    assert said[0] == "  refused  options.dropp: main.py declares no such argument"
+    assert said[1].startswith("  refused  options.lrr: main.py declares no such argument")
+    assert "  state    fresh: nothing trained yet" in out.splitlines()
+    assert "r/t  trains 2 epochs" in out
+    assert err == "trainrelay: refused (see above): r/s\n"
+    assert main(["plan", "--json", "--configfile", str(path)]) == 2
+    first, second = json.loads(capsys.readouterr().out)
+    assert [why in line for why, line in zip(first["refused"], said, strict=True)] == [True, True]
+    assert second["refused"] == []
+    assert main(["plan", "r/t", "--configfile", str(path)]) == 0
+
+
+def test_snakemake_says_one_reason_a_line_too(undeclared: Config) -> None:
+    message = plan(undeclared)[0].message().splitlines()
+    assert message[0] == "r/s: refused"
+    assert "lrr" in message[3]
+    assert "dropp" in message[4]
+
+
+def test_a_guarded_change_ends_2_and_names_the_command_with_this_config(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk.train(hours=2.0)
+    path = written(disk, disk.config(seed=7))
+    assert main(["plan", "r/s", "--configfile", str(path)]) == 2
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  refused  ")]
+    assert said.startswith("  refused  training from scratch would archive 16.0 GPU-hours")
+    assert f"run: trainrelay accept r/s --configfile {shlex.quote(str(path))} --retrain" in said
+
+
+@pytest.mark.parametrize(
+    ("which", "shown"), [([], "st"), (["r"], "st"), (["r/t"], "t"), (["r/t", "r/s"], "st")]
+)
+def test_a_run_or_a_stage_may_be_named(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str], which: list[str], shown: str
+) -> None:
+    path = written(disk, two_stages(disk))
+    assert main(["plan", *which, "--configfile", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("r/")] == [f"r/{name}" for name in shown]
+
+
+def test_a_name_that_is_none_is_refused_with_those_that_are(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "r/x", "--configfile", str(written(disk, disk.config()))]) == 2
+    assert "r/x: no such run or stage in the config; use one of: r, r/s" in capsys.readouterr().err

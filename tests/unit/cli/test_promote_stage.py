@@ -12,9 +12,9 @@ import pytest
 
 from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay import checkpoint
-from trainrelay.cli import common
+from trainrelay.cli import common, main
 from trainrelay.cli.stage import accept
-from trainrelay.config import Config
+from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import Refusal
 from trainrelay.operations.promote import promote_stage, refuse_foreign_target
 from trainrelay.operations.train import train_stage
@@ -256,3 +256,25 @@ def test_a_log_of_no_known_format_is_a_warning_of_a_finished_training(
     promote_stage(StageContext(disk.config(), "r", "s"))
     assert target(disk).read_bytes() == WEIGHTS
     assert "warning: its numbers are not judged, only its checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("refused", ["gate", "changed"])
+def test_a_refused_promotion_leaves_its_reports(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str], refused: str
+) -> None:
+    disk.train(log=NAN_LOSS)
+    at = StageContext(disk.config(), "r", "s")
+    train_stage(at)
+    if refused == "changed":
+        disk.checkpoint.write_bytes(b"other weights")
+    path = disk.base / "my.json"
+    path.write_text(disk.config().model_dump_json(by_alias=True))
+    for page in (report_path(at.config, "r"), overview_path(at.config)):
+        page.parent.mkdir(exist_ok=True)
+        page.write_text("of the time before")
+    assert main(["promote", "r/s", "--configfile", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert "trainrelay accept r/s --configfile" in err.splitlines()[-1] or "sha256" in err.splitlines()[-1]
+    assert "NaN" in report_path(at.config, "r").read_text()
+    assert "The checkpoint is not promoted (non-finite)" in at.paths.analysis_text.read_text()
+    assert "of the time before" not in overview_path(at.config).read_text()

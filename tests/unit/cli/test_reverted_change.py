@@ -193,7 +193,7 @@ class TestRestore:
         self, reverted: ToyProject, capsys: pytest.CaptureFixture[str]
     ) -> None:
         planned = stage_plan(StageContext(reverted.config(), "r", "s"))
-        assert "run: trainrelay restore r/s 1;" in planned.reason
+        assert "run: trainrelay restore r/s 1;" in planned.refused[0]
         restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         said, told = capsys.readouterr()
         assert f"restored {reverted.paths().folder}.old-1 (what the config asks for now)" in said
@@ -289,9 +289,8 @@ class TestRestore:
             with pytest.raises(Killed):
                 restore.restore_stage(StageContext(reverted.config(), "r", "s"))
         for _ in range(3):
-            told = stage_plan(StageContext(reverted.config(), "r", "s")).reason.partition(
-                "trainrelay restore r/s "
-            )[2]
+            planned = stage_plan(StageContext(reverted.config(), "r", "s"))
+            told = " ".join([planned.reason, *planned.refused]).partition("trainrelay restore r/s ")[2]
             if told:
                 restore.restore_stage(StageContext(reverted.config(), "r", "s"), int(told[0]))
         assert sha256_of(final(reverted)).sha256 == weights(reverted, 0.1)
@@ -370,7 +369,8 @@ class TestArchiving:
         (work_dir / "dataset").mkdir(parents=True)
         fresh.train()
         planned = stage_plan(StageContext(fresh.config(**CHANGED), "r", "s"))
-        assert (planned.action, "was in use before this training" in planned.reason) == ("refuse", True)
+        assert planned.action == "refuse"
+        assert "was in use before this training" in planned.refused[0]
         with pytest.raises(Refusal, match="set another work_dir"):
             fresh.train(**CHANGED)
         fresh.promote()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from support.stage_on_disk import OnDisk
 from support.supervising import eventually
+from trainrelay.cli import main
 from trainrelay.config import Config
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.operations.stop import stop_stage
@@ -143,3 +145,19 @@ def test_ctrl_c_while_waiting_leaves_the_request_and_says_so(disk: OnDisk) -> No
     with held(disk, ctrl_c), pytest.raises(Interrupted, match=r"the stop request stays \(.*stop\.json\)"):
         stop(disk.config())
     assert read_order(disk.paths.supervision) is not None
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("which", "told"), [("r", "st"), ("r/t", "t")])
+def test_a_run_stands_for_all_of_its_stages(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str], which: str, told: str
+) -> None:
+    change(disk, end="interrupted", ended_s=1.0)
+    data = disk.config().model_dump(mode="json", by_alias=True)
+    stages = data["runs"]["r"]["stages"]
+    stages["t"] = {**stages["s"], "promotion": None}
+    path = disk.base / "config.json"
+    path.write_text(json.dumps(data))
+    assert main(["stop", which, "--configfile", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" is ")[0] for line in lines] == [f"nothing to stop: r/{name}" for name in told]

@@ -251,7 +251,7 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
     ("text", "wanted"),
     [
         ("runs: {\n", "line 2"),
-        ("out: a\nout: b\n", "line 1, column 1: duplicate key 'out' (lines 1 and 2)"),
+        ("runs:\n  r: 1\nout: a\n\nout: b\n", "line 5, column 1: duplicate key 'out' (lines 3 and 5)"),
         ("a: !!python/object/apply:os.system [touch /tmp/x]\n", "could not determine a constructor"),
         ("\x00", "not YAML"),
         ("a: 1\n\tb: 2\n", "line 2, column 1: a tab; YAML indents with spaces"),
@@ -365,7 +365,7 @@ def test_a_large_file_with_a_mistake_is_read_by_libyaml_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python's own loader, which explains more, would need seconds."""
-    monkeypatch.setattr("trainrelay.config.file._TELLING", None)
+    monkeypatch.setattr("trainrelay.config.file.yaml.SafeLoader", None)
     path = tmp_path / "config.yaml"
     path.write_text("a: 1\n" + "#" * 40_000 + "\nb: c: d\n")
     with pytest.raises(ConfigError, match="line 3, column 5: mapping values are not allowed"):

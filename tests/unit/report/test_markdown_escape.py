@@ -56,3 +56,11 @@ def test_an_address_is_broken_up_so_that_no_renderer_links_it(address: str) -> N
 @pytest.mark.parametrize("plain", ["~50 to ~48", "grad_norm", "1.24 -> 0.67", "2 d 5 h (60%)", "a/b.pth"])
 def test_ordinary_words_and_numbers_stay_readable(plain: str) -> None:
     assert escape.text(plain) == plain
+
+
+@given(MARKUP, MARKUP)
+@example("a*b_c ~50", "`x\\*`")
+@example("[2][6/6] root@vm \\[", "\\d")
+def test_in_plain_text_it_reads_as_it_was(outside: str, name: str) -> None:
+    written = f"- {escape.text(outside)} {escape.code(name)}: {escape.text(outside)}\n"
+    assert escape.plain(written) == f"- {shown(outside)} {escape.code(name)}: {shown(outside)}\n"

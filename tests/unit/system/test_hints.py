@@ -89,6 +89,26 @@ def test_a_job_names_the_config_that_was_typed_and_not_its_snapshot(
     assert "trainrelay accept r/s --configfile my.yaml --reason" in capsys.readouterr().err
 
 
+def test_a_config_that_is_wrong_by_now_is_named_as_it_was_typed(
+    typed_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What links lead to can change after the submission; its job judges the snapshot again."""
+    snapshot = save_snapshot(load_config(typed_config))
+    monkeypatch.setenv(TYPED_VARIABLE, str(typed_config.absolute()))
+    target = load_config(snapshot).runs["r"].trainer.root
+    link = Path(target) / "ckpts"
+    link.symlink_to(Path.cwd() / "elsewhere")
+    data = json.loads(snapshot.read_text())
+    stages = data["runs"]["r"]["stages"]
+    other = str(Path.cwd() / "elsewhere/s.pth")
+    stages["t"] = {**stages["s"], "promotion": {"target": other, "overwrite": False}}
+    snapshot.write_text(json.dumps(data))
+    assert cli.main(["promote", "r/s", "--configfile", str(snapshot)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("trainrelay: my.yaml: 1 problem")
+    assert ".snakemake" not in said
+
+
 def test_all_that_is_said_names_the_config(
     typed_config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

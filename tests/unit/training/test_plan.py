@@ -40,7 +40,7 @@ def test_more_gpu_hours_than_the_guard_are_not_set_aside(disk: OnDisk) -> None:
 
 
 def test_the_refusal_names_the_price_the_limit_and_what_to_type(disk: OnDisk) -> None:
-    reason = stage_plan(StageContext(disk.config(seed=7), "r", "s")).reason
+    (reason,) = stage_plan(StageContext(disk.config(seed=7), "r", "s")).refused
     assert "16.0 GPU-hours (retrain_guard_gpu_h: 8)" in reason
     assert 'trainrelay accept r/s --retrain --reason "..."' in reason
 
@@ -88,9 +88,8 @@ def test_a_change_that_is_taken_back_finds_the_training_that_was_set_aside(disk:
     folder.rename(aside)
     planned = stage_plan(StageContext(disk.config(), "r", "s"))
     assert planned.action == "refuse"
-    assert (
-        f"{aside} holds exactly this training; to restore it, run: trainrelay restore r/s 1" in planned.reason
-    )
+    said = f"{aside} holds exactly this training; to restore it, run: trainrelay restore r/s 1"
+    assert said in planned.refused[0]
     assert action(disk, seed=7) == "train"
     aside.rename(folder)
     assert action(disk) == "nothing"

@@ -165,7 +165,8 @@ class Plans:
         wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")): job for job in trainings}
         plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
         refused = [p for p in plans if p.action == "refuse"]
-        lines = ["\n  ".join([f"{p.run}/{p.stage}: {p.reason}", *map(str, p.differences)]) for p in refused]
+        whys = [[f"{p.run}/{p.stage}: {p.reason}", *p.refused, *map(str, p.differences)] for p in refused]
+        lines = ["\n  ".join(why) for why in whys]
         lines += [f"{p.run}/{p.stage}: {p.too_short}" for p in plans if limited and p.too_short]
         lines += at_once(self._config, {where: group_of(wanted[where]) for where in sorted(wanted)})
         return printable_lines(with_configfile("\n".join(lines), self._configfile))

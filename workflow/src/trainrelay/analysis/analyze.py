@@ -41,6 +41,7 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
         total=case.total,
         progression=progression(case),
         setup=dict(log.setup),
+        restarts=log.restarts,
         epochs_only=log.epochs_only,
         explanation=explanation(case, findings),
         curves={

@@ -8,6 +8,7 @@ from trainrelay.analysis.case import Case
 from trainrelay.records import Milestone, Row
 
 EARLY_ITERATION = 100
+FEWEST_RATES = 3  # of a rise in steps: a schedule may jump at any time
 LATER_EPOCHS = 24  # of a long training, evenly spaced
 
 
@@ -29,8 +30,8 @@ def _notable(rows: list[Row]) -> Iterator[tuple[Row, str]]:
     if not rows:
         return
     yield rows[0], "start"
-    if (peak := _warmup_done(rows)) is not None:
-        yield peak, "lr warmup done"
+    if (done := _warmup_done(rows)) is not None:
+        yield done, "lr warmup done"
     first_epoch = [row for row in rows if row.epoch == rows[0].epoch]
     if len(first_epoch) < len(rows):
         yield first_epoch[-1], "end"
@@ -42,11 +43,13 @@ def _notable(rows: list[Row]) -> Iterator[tuple[Row, str]]:
 
 
 def _warmup_done(rows: list[Row]) -> Row | None:
-    """Where the learning rate is first as high as it gets; None where that is the first row."""
+    """Where the learning rate is first as high as it gets, after it rose in steps, never rises again."""
     rated = [row for row in rows if "lr" in row.values]
-    peak = max((row.values["lr"] for row in rated), default=0.0)
-    reached = next((row for row in rated if row.values["lr"] >= peak * (1 - 1e-6)), None)
-    return None if reached is None or reached is rated[0] or reached is rows[-1] else reached
+    rates = [row.values["lr"] for row in rated]
+    at = next((at for at, rate in enumerate(rates) if rate >= max(rates) * (1 - 1e-6)), 0)
+    up, down = rates[: at + 1], rates[at:]
+    done = up == sorted(up) and len(set(up)) >= FEWEST_RATES and down == sorted(down, reverse=True)
+    return rated[at] if done and rated[at] is not rows[-1] else None
 
 
 def _early(rows: list[Row]) -> Row | None:

@@ -56,11 +56,12 @@ def _add_controller(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentPa
 
 def _typed_by_you(verbs: _Verbs) -> None:
     verb = _add(verbs, "plan", "what would be trained, why, at what price, and with which command")
+    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
     verb.add_argument("--when", action="store_true", help="ask Slurm when each training could start now")
     verb.add_argument("--json", action="store_true", help="one JSON object per stage, in a list")
     checks = "what would keep a training from starting: trainer, folders, Slurm; one line per check"
     verb = _add(verbs, "check", checks)
-    verb.add_argument("where", nargs="?", metavar="RUN/STAGE", help="this stage alone")
+    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
     submits = "run the workflow from a small Slurm job, for login nodes that end long processes"
     verb = _add_controller(verbs, "submit", submits)
     verb.epilog = "It requeues itself at its time limit. Defaults are in the section controller of site.yaml."
@@ -70,7 +71,8 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("--json", action="store_true", help="one JSON object, once")
     verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between updates")
     stops = "end a running training so that it can be resumed, from any machine that shares its folder"
-    _add_for_stage(verbs, "stop", stops)
+    verb = _add(verbs, "stop", stops, module="stage")
+    verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")
     verb = _add(verbs, "analyze", "read and judge training logs: those of one training, oldest first")
     verb.add_argument("logs", nargs="*", type=Path, metavar="LOG")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")

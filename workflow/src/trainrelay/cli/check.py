@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 
-from trainrelay.cli.common import configured, every_stage, named_stage
+from trainrelay.cli.common import configured, named_stages
 from trainrelay.errors import UserError
 from trainrelay.operations.check import checks
 from trainrelay.system.say import answer
@@ -14,7 +14,7 @@ from trainrelay.system.say import answer
 def run(arguments: argparse.Namespace) -> None:
     """Print one line per check; UserError if there is something to fix."""
     config = configured(arguments)
-    where = [named_stage(config, arguments.where)] if arguments.where else every_stage(config)
+    where = named_stages(config, arguments.which)
     problems = 0
     for label, found in checks(config, where, datetime.now()):
         problems += found.kind == "fix"

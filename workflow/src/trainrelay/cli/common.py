@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from trainrelay.config import Config, load_config
 from trainrelay.errors import UserError
@@ -25,6 +26,16 @@ def named_stage(config: Config, where: str) -> StageContext:
     if where not in stages:
         raise UserError(f"{where}: no such stage in the config; use one of: {', '.join(stages)}")
     return stages[where]
+
+
+def named_stages(config: Config, which: Sequence[str]) -> list[StageContext]:
+    """The stages meant by RUN or RUN/STAGE, each once, in the config's order; all if none is named."""
+    known = every_stage(config)
+    for word in which:
+        if not any(word in (at.run, at.name) for at in known):
+            names = ", ".join([*config.runs, *(at.name for at in known)])
+            raise UserError(f"{word}: no such run or stage in the config; use one of: {names}")
+    return [at for at in known if not which or {at.run, at.name}.intersection(which)]
 
 
 def every_stage(config: Config) -> list[StageContext]:

@@ -13,10 +13,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from trainrelay.cli.common import configured
+from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
 from trainrelay.config import Config, load_site
-from trainrelay.errors import SlurmError
+from trainrelay.errors import SlurmError, UserError
 from trainrelay.preflight import chain_limit, partition_checks, slurmctld_check
 from trainrelay.slurm import Partition, Request, could_start, installed, partitions, request_of
 from trainrelay.system.hints import with_configfile
@@ -30,17 +30,22 @@ Starts = Mapping[tuple[str, str], str]  # by run and stage: when it could start
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print every stage's state, reason, price and exact command."""
+    """Print every stage's state, reason, price and exact command; UserError where one is refused."""
     config = configured(arguments)
-    plans = [replace(p, reason=with_configfile(p.reason, arguments.configfile)) for p in plan(config)]
+    named = [(at.run, at.stage) for at in named_stages(config, arguments.which)]
+    spelled = functools.partial(with_configfile, configfile=arguments.configfile)
+    plans = [p for p in plan(config) if (p.run, p.stage) in named]
+    plans = [replace(p, reason=spelled(p.reason), refused=tuple(map(spelled, p.refused))) for p in plans]
     starts = starts_of(config, plans, datetime.now()) if arguments.when else {}
     if arguments.json:
         print_json([_as_json(planned, starts) for planned in plans])
-        return
-    # Sentences are broken at the terminal's edge, and nowhere if it is no terminal.
-    edge = max(shutil.get_terminal_size().columns, _NARROWEST_CHARS) if sys.stdout.isatty() else None
-    parts = ["\n".join(_lines(planned, starts, edge)) for planned in plans]
-    answer("\n\n".join([*parts, *_total(plans)]))
+    else:
+        # Sentences are broken at the terminal's edge, and nowhere if it is no terminal.
+        edge = max(shutil.get_terminal_size().columns, _NARROWEST_CHARS) if sys.stdout.isatty() else None
+        parts = ["\n".join(_lines(planned, starts, edge)) for planned in plans]
+        answer("\n\n".join([*parts, *_total(plans)]))
+    if refused := [f"{planned.run}/{planned.stage}" for planned in plans if planned.action == "refuse"]:
+        raise UserError(f"refused (see above): {', '.join(refused)}")
 
 
 def _lines(planned: StagePlan, starts: Starts, width_chars: int | None) -> Iterator[str]:
@@ -60,6 +65,7 @@ def _lines(planned: StagePlan, starts: Starts, width_chars: int | None) -> Itera
 
 def _sentences(planned: StagePlan, starts: Starts) -> Iterator[tuple[str, str]]:
     yield "state", f"{planned.state}: {planned.reason}"
+    yield from (("refused", why) for why in planned.refused)
     yield from (("changed", str(difference)) for difference in planned.differences)
     yield "request", planned.asks()
     yield "costs", price(planned)
@@ -161,6 +167,7 @@ def _as_json(planned: StagePlan, starts: Starts) -> dict[str, Any]:
         "action": planned.action,
         "trains": planned.trains,
         "reason": planned.reason,
+        "refused": list(planned.refused),
         "doing": planned.doing,
         "differences": [str(difference) for difference in planned.differences],
         "notes": list(planned.notes),

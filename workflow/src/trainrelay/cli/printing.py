@@ -29,9 +29,11 @@ def _shown(value: Any) -> Any:
 
 
 def print_markdown(text: str) -> None:
-    """Rendered on a terminal; the text itself into a pipe or a file."""
+    """Rendered on a terminal; into a pipe or a file the text itself, without the escapes of Markdown."""
     if not sys.stdout.isatty():
-        answer(text.removesuffix("\n"))
+        from trainrelay.report import plain  # noqa: PLC0415 - a verb that prints JSON loads none of it
+
+        answer(plain(text).removesuffix("\n"))
         return
     from rich.console import Console  # noqa: PLC0415 - only on a terminal
     from rich.markdown import Markdown  # noqa: PLC0415

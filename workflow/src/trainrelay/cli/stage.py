@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from trainrelay.cli.common import stage_of
-from trainrelay.errors import UserError
+from trainrelay.cli.common import configured, named_stages, stage_of
+from trainrelay.errors import TrainrelayError, UserError
 from trainrelay.operations.accept import accept_checkpoint, accept_retraining
-from trainrelay.operations.promote import promote_stage
+from trainrelay.operations.promote import promote_stage, report_unfinished
 from trainrelay.operations.restore import restore_stage
 from trainrelay.operations.stop import stop_stage
 from trainrelay.operations.train import train_stage
@@ -25,8 +25,13 @@ def accept(arguments: argparse.Namespace) -> None:
 
 
 def promote(arguments: argparse.Namespace) -> None:
-    """Promote a stage's checkpoint."""
-    promote_stage(stage_of(arguments))
+    """Promote a stage's checkpoint, or report why not."""
+    at = stage_of(arguments)
+    try:
+        promote_stage(at)
+    except TrainrelayError:
+        report_unfinished(at)
+        raise
 
 
 def restore(arguments: argparse.Namespace) -> None:
@@ -35,8 +40,9 @@ def restore(arguments: argparse.Namespace) -> None:
 
 
 def stop(arguments: argparse.Namespace) -> None:
-    """Ask for the stop and wait for it; UserError where nobody does it."""
-    stop_stage(stage_of(arguments))
+    """Ask for the stop of each and wait for it; UserError where nobody does it."""
+    for at in named_stages(configured(arguments), arguments.which):
+        stop_stage(at)
 
 
 def train(arguments: argparse.Namespace) -> None:

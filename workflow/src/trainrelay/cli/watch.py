@@ -17,15 +17,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainrelay.cli.common import configured, every_stage
+from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
-from trainrelay.config import Config
 from trainrelay.errors import UserError
 from trainrelay.slurm import Queue, Waiting, job_name
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer, say
 from trainrelay.text import printable
-from trainrelay.training.context import StageContext
 from trainrelay.watching import (
     Column,
     StageRow,
@@ -61,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"--every-s {arguments.every_s:g}: use a number of seconds from {least_s:g} to {most_s:g}"
         )
-    stages = [StageWatch(at) for at in _named(configured(arguments), arguments.which)]
+    stages = [StageWatch(at) for at in named_stages(configured(arguments), arguments.which)]
     look, console = partial(_look, stages, Queue()), Console()
     if arguments.json:
         print_json({"stages": [row.as_json() for row in look()]})
@@ -82,16 +80,6 @@ def _with_job(row: StageRow, jobs: Mapping[str, Waiting]) -> StageRow:
     row = replace(row, reason=with_configfile(row.reason, say.configfile))
     job = jobs.get(job_name(row.run, row.stage))
     return with_queued_job(row, job.job_id, job.why) if job else row
-
-
-def _named(config: Config, which: Sequence[str]) -> list[StageContext]:
-    """The stages meant by RUN or RUN/STAGE, each once, in the config's order; all if none is named."""
-    known = every_stage(config)
-    for word in which:
-        if not any(word in (at.run, at.name) for at in known):
-            names = ", ".join([*config.runs, *(at.name for at in known)])
-            raise UserError(f"{word}: no such run or stage in the config; use one of: {names}")
-    return [at for at in known if not which or {at.run, at.name}.intersection(which)]
 
 
 def _once(rows: Sequence[StageRow]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +14,16 @@ from trainrelay.config.models import Config
 from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
 from trainrelay.system.files import write_private
+from trainrelay.system.hints import typed
 from trainrelay.system.yaml_bounds import FASTEST, refuse_too_much
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
 _TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
 
 
-class _Strict:
-    """Refuses a duplicate key in one mapping: YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        lines: dict[str, list[str]] = {}
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key.value, str):
-                lines.setdefault(key.value, []).append(str(key.start_mark.line + 1))
-        if twice := [key for key, found in lines.items() if len(found) > 1]:
-            what = f"duplicate key {min(twice)!r} (lines {' and '.join(lines[min(twice)])})"
-            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
-        return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
-
-
-# libyaml is the faster one; Python's own names what it found if a file is not YAML.
-_LOADERS = (FASTEST, yaml.SafeLoader)
-_FAST, _TELLING = (type("Loader", (_Strict, loader), {}) for loader in _LOADERS)
-
-
 def load_config(path: Path) -> Config:
     """The config of a file; ConfigError names the file, and the line of a YAML mistake."""
-    return parse(load_plain(path), str(path))
+    return parse(load_plain(path), str(typed(path)))
 
 
 def load_plain(path: Path) -> Any:
@@ -64,11 +46,37 @@ def _plain(path: Path) -> Any:
     data = path.read_bytes()
     try:
         refuse_too_much(data)
-        return yaml.load(data, Loader=_FAST)  # noqa: S506 (a SafeLoader)
+        loader = FASTEST(data)
+        node = loader.get_single_node()
     except (yaml.scanner.ScannerError, yaml.parser.ParserError, yaml.composer.ComposerError):
         if len(data) > _TOLD_BYTES:
             raise
-        return yaml.load(data, Loader=_TELLING)  # noqa: S506 (a SafeLoader)
+        # Slower, but it names what it found.
+        loader = yaml.SafeLoader(data)
+        node = loader.get_single_node()
+    if twice := [what for _, what in sorted(_duplicates([node]))]:
+        raise ConfigError(str(path), twice)
+    return None if node is None else loader.construct_document(node)
+
+
+def _duplicates(waiting: list[yaml.Node | None]) -> Iterator[tuple[int, str]]:
+    """The line and a sentence for each key that a mapping has twice: YAML would silently keep the last."""
+    seen: set[yaml.Node] = set()
+    while waiting:
+        if (node := waiting.pop()) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(node)
+        keys: dict[str, list[yaml.Mark]] = {}
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            waiting.append(value)
+            if key.tag != "tag:yaml.org,2002:merge":
+                keys.setdefault(str(key.value), []).append(key.start_mark)
+        waiting += node.value if isinstance(node, yaml.SequenceNode) else ()
+        for name, marks in keys.items():
+            lines, at = " and ".join(str(mark.line + 1) for mark in marks), marks[-1]
+            if len(marks) > 1:
+                what = f"duplicate key {name!r} (lines {lines})"
+                yield at.line, f"line {at.line + 1}, column {at.column + 1}: {what}"
 
 
 def _yaml_problem(error: Exception) -> str:

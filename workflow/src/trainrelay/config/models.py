@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from string import Template
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 
 from trainrelay.text import kept_secret
+
+
+def expanded(path: Any) -> Any:
+    """A path as a shell reads it: `~`, `$NAME`, `${NAME}`; `$$` is a plain `$`. ValueError."""
+    if not isinstance(path, str):
+        return path
+    try:
+        found = Template(path).substitute({name: value for name, value in os.environ.items() if value})
+    except KeyError as error:
+        raise ValueError(f"the environment variable {error.args[0]} is not set; a plain $ is $$") from None
+    except ValueError:
+        raise ValueError("a plain $ is written $$") from None
+    if (found := os.path.expanduser(found)).startswith("~"):  # noqa: PTH111 (keeps ./)
+        raise ValueError("there is no such user; write ./~ for a folder of that name")
+    return found
+
 
 # Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -20,9 +46,17 @@ EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.log$")]
 OptionKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 GpuModel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
-# Snakemake prints file names as they are, and reads {..} in them as a wildcard.
-Folder = Annotated[str, StringConstraints(min_length=1, pattern=rf"^[^{CONTROL}{{}}]+$")]
 NonEmpty = Annotated[str, StringConstraints(min_length=1, pattern=rf"^[^{CONTROL}]+$")]
+# Expanded once, where your config is read: jobs and records hold the same on a node with another HOME.
+_DOLLARS = PlainSerializer(lambda path: path.replace("$", "$$"))
+File = Annotated[NonEmpty, BeforeValidator(expanded), _DOLLARS]
+# Snakemake prints file names as they are, and reads {..} in them as a wildcard.
+Folder = Annotated[
+    str,
+    StringConstraints(min_length=1, pattern=rf"^[^{CONTROL}{{}}]+$"),
+    BeforeValidator(expanded),
+    _DOLLARS,
+]
 # What records and Slurm can hold, and seconds that a clock can wait.
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
@@ -46,11 +80,11 @@ class TrainerSettings(Model):
     kind: Literal["mmcv", "metriclogger"]
     """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), or metriclogger (scripts
     with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`)."""
-    root: NonEmpty = "."
+    root: File = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
-    interpreter: NonEmpty | None = None
+    interpreter: File | None = None
     """Python of the trainer's environment; null: the Python that runs trainrelay."""
-    entry: NonEmpty = "./tools/train.py"
+    entry: File = "./tools/train.py"
     """The training script, relative to root."""
     launch: Literal["torch.distributed.launch", "torch.distributed.run"] = "torch.distributed.run"
     """torch.distributed.launch for UniAD v1 (passes --local_rank, from torch 2.0 on --local-rank),
@@ -122,7 +156,7 @@ class Epoch(Model):
 class Promotion(Model):
     """Where a verified checkpoint is copied to."""
 
-    target: NonEmpty
+    target: File
     """The file that the next stage loads, relative to the trainer's root."""
     overwrite: bool = False
     """true: replace a file there that trainrelay did not write (it is kept as .previous)."""
@@ -131,7 +165,7 @@ class Promotion(Model):
 class Stage(Model):
     """One training."""
 
-    config: NonEmpty
+    config: File
     """The trainer's config file, relative to its root; for metriclogger the script that declares its
     arguments, usually the entry itself."""
     epochs: Count
@@ -147,7 +181,7 @@ class Stage(Model):
     """true: `--deterministic` (mmcv)."""
     validate_: bool = Field(default=True, alias="validate")
     """false: `--no-validate`, no evaluation during training (mmcv)."""
-    work_dir: NonEmpty | None = None
+    work_dir: File | None = None
     """The trainer's work dir, relative to its root; null: inside <out>/<run>/<stage>/work_dir."""
     log: LogName = "trainer.log"
     """File name of the trainer's console output in each attempt's folder."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from trainrelay.config.contradictions import contradictions
-from trainrelay.config.models import Config
-from trainrelay.config.problems import describe
+from trainrelay.config.models import Config, TrainerSettings
+from trainrelay.config.problems import describe, place
 from trainrelay.errors import ConfigError
 
 
@@ -22,11 +24,33 @@ def parse(data: Any, source: str = "config.yaml") -> Config:
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(source, describe(error, data, Config)) from None
+        raise ConfigError(source, [*describe(error, data, Config), *_elsewhere(error, data)]) from None
     # Where stages are in each other's way, there may be one for each pair.
     if problems := list(islice(contradictions(config), 1000)):
         raise ConfigError(source, problems)
     return config
+
+
+def _elsewhere(error: ValidationError, data: Any) -> Iterator[str]:
+    """The contradictions of what has nothing wrong in it, and every bad init_from."""
+    rest, wrong = copy.deepcopy(data), set()
+    for detail in error.errors(include_url=False):
+        match place(detail["loc"], data):
+            case ["runs", str(run), "stages", str(stage), *_]:
+                wrong.add(f"runs.{run}.stages.{stage}.")
+                stages = rest["runs"][run]["stages"]
+                parent = stages[stage].get("init_from") if isinstance(stages[stage], dict) else None
+                stages[stage] = {"config": "-", "epochs": 1, "init_from": parent}
+            case ["runs", str(run), "trainer", *_]:
+                wrong.add(f"runs.{run}.")
+                kind = get_args(TrainerSettings.model_fields["kind"].annotation)[0]
+                rest["runs"][run]["trainer"] = {"kind": kind, "nproc_per_node": 1}
+            case [str(key), *_] if key not in ("rungs", "runs"):
+                rest.pop(key, None)
+    with suppress(ValidationError):
+        for line in contradictions(Config.model_validate(rest)):
+            if ".init_from: " in line or not line.startswith(tuple(wrong)):
+                yield line
 
 
 def schema() -> dict[str, Any]:

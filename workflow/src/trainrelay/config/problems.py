@@ -54,7 +54,7 @@ def describe(error: ValidationError, data: Any, model: type[BaseModel]) -> list[
 
 
 def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
-    path = _path(detail["loc"], data)
+    path = place(detail["loc"], data)
     where = ".".join(str(part) for part in path) or "top level"
     if detail["type"] == "missing":
         return f"{where}: missing; add it{_meaning(path, model)}"
@@ -70,7 +70,7 @@ def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
     return f"{got}; {_allowed(detail)}"
 
 
-def _path(loc: Sequence[int | str], data: Any) -> list[int | str]:
+def place(loc: Sequence[int | str], data: Any) -> list[int | str]:
     """The place in the user's file: pydantic's own steps (union members, '[key]') are left out."""
     path: list[int | str] = []
     for step in loc:
@@ -104,6 +104,8 @@ def _allowed(detail: ErrorDetails) -> str:
         return f"expected {_PATTERNS.get(context['pattern'], context['pattern'])}"
     if kind == "too_short":
         return f"expected at least {context['min_length']} entry"
+    if kind == "value_error":
+        return str(context["error"])
     message = detail["msg"]
     return f"expected {message.removeprefix('Input should be ')}"
 

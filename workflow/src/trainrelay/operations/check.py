@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from trainrelay.config import Config, load_site
+from trainrelay.config import SITE_FILE, Config, load_site
 from trainrelay.errors import SlurmError
 from trainrelay.preflight import (
     CheckResult,
@@ -43,11 +43,17 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
     plans = [(at, plan.stage_plan(at)) for at in where]
     for at, planned in plans:
         yield from ((at.name, found) for found in _stage_checks(at, planned))
-    if installed():
+    if not installed():
+        yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
+        return
+    answers = slurmctld_check(wanted=SITE_FILE.exists())
+    if answers.kind != "note":
         yield from (("", found) for found in folder_checks(_folders(config, where), mounts()))
+    yield "", answers
+    if answers.kind == "ok":
         yield from _slurm_checks(plans, now)
     else:
-        yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
+        yield "", note("the other checks of Slurm are left out")
 
 
 # ---------------------------------------------------------------------- the trainer
@@ -81,7 +87,7 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     )
     problems = [*needed, *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
-        problems = [planned.reason]
+        problems = list(planned.refused) or [planned.reason]
     yield from (CheckResult("fix", problem) for problem in problems)
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
@@ -110,11 +116,6 @@ def _folders(config: Config, where: Sequence[StageContext]) -> dict[str, Path]:
 def _slurm_checks(
     plans: Sequence[tuple[StageContext, plan.StagePlan]], now: datetime
 ) -> Iterator[tuple[str, CheckResult]]:
-    answers = slurmctld_check()
-    yield "", answers
-    if answers.kind != "ok":
-        yield "", note("the other checks of Slurm are left out")
-        return
     yield "", accounting_check()
     yield from (("", found) for found in conf_check(os.environ))
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from trainrelay import checkpoint
 from trainrelay.config import Stage, StagePaths
-from trainrelay.errors import LogError, Refusal, UserError
+from trainrelay.errors import LogError, Refusal, TrainrelayError, UserError
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
@@ -52,6 +53,20 @@ def promote_stage(at: StageContext) -> None:
     past = (source.epoch or 0) > settings.epochs and accepted is None
     warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
     say(f"{at.name}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
+
+
+def report_unfinished(at: StageContext) -> None:
+    """What ended early, or is not promoted, still gets its analysis and its report; neither may hide why."""
+    # Every training would wait for these imports before it starts.
+    from trainrelay.operations.analyze import analyze_stage  # noqa: PLC0415
+    from trainrelay.operations.report import write_reports  # noqa: PLC0415
+
+    try:
+        with suppress(LogError):  # none that is understood: the report says how it ended
+            analyze_stage(at)
+        write_reports(at.config, at.run)
+    except TrainrelayError as error:
+        say(f"no report: {error}")
 
 
 def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = None) -> None:

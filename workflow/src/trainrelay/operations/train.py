@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from trainrelay import checkpoint, supervise
-from trainrelay.errors import LogError, NoProgress, Refusal, TrainrelayError, UserError
+from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow, may_follow
-from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training
+from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
@@ -72,7 +72,7 @@ def _supervise(facts: state.Facts, lease: Lease) -> Outcome:
         return supervise.train(stage_job(facts), Console(stderr=True), lease)
     except (NoProgress, UserError):  # no rung works, no checkpoint is valid, ...: it needs your decision
         lease.guard()
-        _explain(state.read(facts.at))
+        report_unfinished(facts.at)
         raise
 
 
@@ -156,11 +156,12 @@ def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Fac
     digest = _initial_digest(facts, plan.initial_path(facts.at))
     takeovers = _takeovers(facts, lease)
     lease.guard()
-    if judged.kind == "changed" or _started_from_another(facts, digest):
+    other = judged.kind == "changed" or _started_from_another(facts, digest)
+    if other and not state.never_trained(facts):
         facts = _archive(facts)
         # The folders have moved, so nothing of the old training is there to be read.
         takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
-    elif facts.identity is None and (refusal := plan.trained_before(facts)):
+    elif judged.kind == "fresh" and (refusal := plan.trained_before(facts)):
         raise Refusal(f"{facts.name}: {refusal}")
     else:
         _refuse_other_checkpoint(facts)
@@ -263,7 +264,7 @@ def _check_code(facts: state.Facts) -> None:
     now = code_version(facts.at.root)
     if now is None:
         return
-    before = facts.attempts[-1].code if facts.attempts else None
+    before = facts.attempts[-1].code if facts.attempts and not state.never_trained(facts) else None
     if before not in (None, now.name):
         what = f"{facts.name}: the trainer's code was {before}, is {now.name}"
         if facts.at.config.on_code_change == "refuse":
@@ -308,19 +309,5 @@ def _conclude(before: state.Facts, outcome: Outcome) -> None:
     if isinstance(outcome.step, Finish):
         _complete(facts)
         return
-    _explain(facts)
+    report_unfinished(facts.at)
     raise end_error(facts, outcome.attempt)
-
-
-def _explain(facts: state.Facts) -> None:
-    """A training that ended early still gets its analysis and its report; neither may hide its end."""
-    # Every training would wait for these imports before it starts.
-    from trainrelay.operations.analyze import analyze_stage  # noqa: PLC0415
-    from trainrelay.operations.report import write_reports  # noqa: PLC0415
-
-    try:
-        with suppress(LogError):  # none that is understood: the report says how it ended
-            analyze_stage(facts.at)
-        write_reports(facts.at.config, facts.run)
-    except TrainrelayError as error:
-        say(f"no report: {error}")

@@ -12,14 +12,17 @@ from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Node, Partition, Request, could_start, ping, try_accounting
 
 _SYSTEM_CONF = Path("/etc/slurm/slurm.conf")  # where Slurm's commands look without SLURM_CONF
+_NO_CLUSTER = "Could not establish a configuration source"
 _SHOWN_KINDS = 6  # fit into one sentence
 
 
-def slurmctld_check() -> CheckResult:
-    """Whether slurmctld answers."""
+def slurmctld_check(*, wanted: bool = True) -> CheckResult:
+    """Whether slurmctld answers; `wanted`: a cluster is used, so that one must be configured."""
     try:
         first = ping()
     except SlurmError as error:
+        if not wanted and _NO_CLUSTER in str(error):
+            return note("Slurm's commands are here, but no cluster is configured for them")
         return fix(f"Slurm does not answer ({error})", "try again later, or ask those who run the cluster")
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")

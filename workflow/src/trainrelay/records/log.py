@@ -48,8 +48,8 @@ class Log:
     `config` holds the literals of the trainer config that the log prints, flat and dotted, e.g.
     `{"optimizer_config.grad_clip.max_norm": 35}`. `setup` holds what the log tells of the machine
     (`gpus`, `gpu`, `torch`, `cuda`, `backend`, `host`, `work_dir`), as printed. `epochs_only`: the log knows
-    no iterations; its training rows are epoch means, `step` is the epoch and `iteration` 0. `superseded`: how
-    many segments trained before a start from zero and have no row here.
+    no iterations; its training rows are epoch means, `step` is the epoch and `iteration` 0. `restarts`: how
+    many segments trained after the first; `superseded`: before a start from zero, with no row here.
     """
 
     format: str
@@ -60,6 +60,7 @@ class Log:
     max_epochs: int | None = None
     interval: int | None = None
     segments: int = 1
+    restarts: int = 0
     superseded: int = 0
     redone_iterations: int = 0
     skipped_lines: int = 0

@@ -155,6 +155,7 @@ class Analysis:
     total: str | None = None  # the metric that is the total loss
     progression: tuple[Milestone, ...] = ()
     setup: Mapping[str, str] = field(default_factory=dict)
+    restarts: int = 0  # starts that trained, but the first
     epochs_only: bool = False  # as in Log: steps are epochs
     explanation: Explanation | None = None
     curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)

@@ -3,8 +3,9 @@
 Pure: values in, text out; the same values give the same bytes.
 """
 
+from trainrelay.report.escape import plain
 from trainrelay.report.explanation import explanation_markdown
 from trainrelay.report.html import overview_html, run_html
 from trainrelay.report.markdown import analysis_markdown
 
-__all__ = ["analysis_markdown", "explanation_markdown", "overview_html", "run_html"]
+__all__ = ["analysis_markdown", "explanation_markdown", "overview_html", "plain", "run_html"]

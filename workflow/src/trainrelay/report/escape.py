@@ -6,6 +6,7 @@ import re
 
 from trainrelay.report.formatting import clean
 
+_WRITTEN = re.compile(r"(?P<code>(?P<fence>`+)[^`].*?(?<!`)(?P=fence)(?!`))|\\(?P<special>[!-/:-@\[-`{-~])")
 # What would begin a numbered list.
 _ORDINAL = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 _SPECIAL = re.compile(
@@ -30,3 +31,8 @@ def code(outside: str) -> str:
     fence = "`" * (longest + 1)
     pad = " " if longest else ""
     return f"{fence}{pad}{inner}{pad}{fence}"
+
+
+def plain(markdown: str) -> str:
+    """Markdown of ours as text for a pipe: what was escaped reads as it was outside."""
+    return _WRITTEN.sub(lambda found: found["code"] or found["special"], markdown)

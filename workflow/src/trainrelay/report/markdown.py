@@ -86,7 +86,7 @@ def _schedule(analysis: Analysis) -> str:
 
 def _progress(analysis: Analysis) -> str:
     alarming = [each for each in analysis.findings if each.check == "progress" and each.severity != "info"]
-    restarts = f"The log shows {count(analysis.segments - 1, 'restart')}." if analysis.segments > 1 else ""
+    restarts = f"The log shows {count(analysis.restarts, 'restart')}." if analysis.restarts else ""
     return " ".join(filter(None, [_where(analysis), restarts, *map(finding_line, alarming)]))
 
 

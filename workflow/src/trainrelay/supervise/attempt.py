@@ -102,14 +102,16 @@ def _open(
             open_attempt(job.stage_dir, record)
         except NumberTaken:
             continue
-        shown.note(_start_sentence(record))
+        shown.note(_start_sentence(job, record))
         return record, launch
 
 
-def _start_sentence(record: AttemptRecord) -> str:
-    point = record.resumed_from
+def _start_sentence(job: StageJob, record: AttemptRecord) -> str:
+    point, own = record.resumed_from, job.trainer.config_initial_checkpoint(job.request.trainer_config)
+    initial = job.request.load_from or own
+    scratch = f"starts at epoch 1 from {initial}" if initial else "starts from the beginning"
     # You may expect it to resume where the last one ended: say why it does not.
-    scratch = "starts from the beginning" + (": there is no checkpoint yet" if record.number > 1 else "")
+    scratch += ": there is no checkpoint yet" if record.number > 1 else ""
     where = f"resumes after epoch {point.epoch} from {point.path}" if point else scratch
     return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
 

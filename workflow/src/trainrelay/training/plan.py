@@ -47,6 +47,7 @@ class StagePlan:
     legs: int = 1  # tasks of the array that trains it; 1: a job that is requeued
     notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
     ingredients: Mapping[str, str] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()  # why nothing may be submitted although something would be trained
     too_short: str | None = None  # why no job within its time limit would save a checkpoint
 
     @property
@@ -69,7 +70,7 @@ class StagePlan:
     def message(self, runtime_min: int | None = None) -> str:
         """What a dry run prints of the stage."""
         lines = [f"{self.run}/{self.stage}: {self.doing}", self.asks(runtime_min)]
-        lines += [f"{self.state}: {self.reason}", *map(str, self.differences)]
+        lines += [f"{self.state}: {self.reason}", *self.refused, *map(str, self.differences)]
         lines += [f"note: {note}" for note in self.notes]
         return "\n  ".join(lines)
 
@@ -97,8 +98,9 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     action, reason = _action(judged, facts, training_parent)
     archived_to = next_archive(facts) if action == "retrain" else None
     request = _request(facts, action)
-    if action in TRAINS and (refusal := _refusal(facts, action, unsupported(at, request))):
-        action, reason = "refuse", f"{reason}; refused: {refusal}"
+    fresh, problems = judged.kind == "fresh", unsupported(at, request)
+    refused = _refusals(facts, action, fresh, problems) if action in TRAINS else []
+    action = "refuse" if refused else action
     too_short = _too_short(facts) if action in TRAINS else None
     cost = _price(facts, action)
     queued = _legs(facts, action, cost)
@@ -127,6 +129,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         legs=queued,
         notes=(*_notes(facts, request, training_parent), *bad) if action in TRAINS else (),
         ingredients=facts.ingredients,
+        refused=tuple(refused),
         too_short=too_short,
     )
 
@@ -182,14 +185,11 @@ def _legs(facts: state.Facts, action: Action, cost: Price | None) -> int:
     return legs(cost, asked.runtime_min) if trains and asked.legs == "array" else 1
 
 
-def _refusal(facts: state.Facts, action: Action, problems: list[str]) -> str | None:
+def _refusals(facts: state.Facts, action: Action, fresh: bool, problems: list[str]) -> list[str]:
     """Why nothing may be submitted although something would be trained."""
-    from_scratch = action == "retrain" or (action == "train" and facts.identity is None)
-    return (
-        "; ".join(problems)
-        or (trained_before(facts) if from_scratch else None)
-        or ((not_archived(facts) or guard(facts)) if action == "retrain" else None)
-    )
+    twin = trained_before(facts) if action == "retrain" or fresh else None
+    kept = (not_archived(facts) or guard(facts)) if action == "retrain" else None
+    return problems or [why for why in (twin or kept,) if why]
 
 
 def trained_before(facts: state.Facts) -> str | None:
@@ -206,7 +206,8 @@ def trained_before(facts: state.Facts) -> str | None:
 
 
 def _action(judged: state.State, facts: state.Facts, training_parent: str | None) -> tuple[Action, str]:
-    if judged.kind in ("complete", "resumable", "stopped") and training_parent:
+    kept = judged.kind in ("complete", "resumable", "stopped") and not state.never_trained(facts)
+    if kept and training_parent:
         return "retrain", f"{training_parent} trains first, so this stage's initial checkpoint changes"
     actions: Mapping[state.StateKind, Action] = {
         "fresh": "train",

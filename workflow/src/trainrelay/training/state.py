@@ -1,6 +1,6 @@
 """The state of a stage: the one reader of the training directories.
 
-`read` gathers what is on disk, `judge` decides from that alone. Rules, plan and command line are views of
+`read` gathers what is on disk, `judge` decides from that. Rules, plan and command line are views of
 the answer; nothing else looks into a training directory to decide what to do.
 """
 
@@ -166,7 +166,7 @@ def epoch_bases(at: StageContext, attempts: tuple[AttemptRecord, ...]) -> EpochB
 
 
 def judge(facts: Facts) -> State:
-    """The state of the stage (pure)."""
+    """The state of the stage; looks for left-over files only where a changed training left no checkpoint."""
     if facts.identity is None:
         return _without_identity(facts)
     changes = identity_changes(facts, facts.identity)
@@ -178,8 +178,16 @@ def judge(facts: Facts) -> State:
     if problem := _unusable(facts, facts.identity, changed=bool(changes)):
         return State("foreign", problem)
     if changes:
-        return State("changed", "the training's identity has changed", tuple(changes))
+        kind: StateKind = "fresh" if never_trained(facts) else "changed"
+        return State(kind, "the training's identity has changed", tuple(changes))
     return _unfinished(facts)
+
+
+def never_trained(facts: Facts) -> bool:
+    """Whether its attempts, if any, all failed before they trained: there is nothing to keep from another."""
+    left = facts.checkpoints or facts.left_behind or facts.work_dirs.unrecognised(facts.at.trainer)
+    trained = any(one.last_epoch or one.end == "done" for one in facts.attempts)
+    return not (left or trained or facts.elsewhere or facts.train)
 
 
 def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:

@@ -45,6 +45,7 @@ def _log(name: str, sources: tuple[str, ...], segments: list[Segment], found: Co
         max_epochs=1 if clock.by_iteration else _max_epochs(found),
         interval=clock.interval,
         segments=max(1, len(segments)),
+        restarts=max(0, sum(bool(segment.training()) for segment in segments) - 1),
         superseded=superseded,
         redone_iterations=redone,
         skipped_lines=found.skipped,
