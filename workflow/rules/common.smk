@@ -27,6 +27,7 @@ if workflow.is_main_process:
 
 envvars:
     "TRAINRELAY_LAUNCH",
+    "TRAINRELAY_SITE",
     "TRAINRELAY_SUBMITTED",
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
-from trainrelay.controller import ControllerJob, comment_of, job_script, sbatch_options
+from trainrelay.controller import ControllerJob, job_script, of_folder, sbatch_options
+from trainrelay.controller.job import comment_of
+from trainrelay.slurm import QueueRow
 
 JOB = ControllerJob(
     workdir="/home/me/my runs",
@@ -44,6 +46,15 @@ def test_the_script_runs_the_sites_lines_and_then_only_us() -> None:
     assert lines[3].startswith("exec ")
     assert shlex.split(lines[3])[1:] == [JOB.python, "-m", "trainrelay", *JOB.command]
     assert len(lines) == 4
+
+
+def test_a_folders_controllers_are_known_by_comment_or_script() -> None:
+    """A site may rewrite the one; a wrapper around sbatch submits a copy of the other."""
+    rewritten = QueueRow("1", "RUNNING", "None", "n1", "site:checked", script=JOB.script)
+    copied = QueueRow("2", "RUNNING", "None", "n1", comment_of(JOB.workdir), script="/tmp/a copy")
+    other = replace(JOB, workdir=f"{JOB.workdir}2")
+    elsewhere = QueueRow("3", "RUNNING", "None", "n1", comment_of(other.workdir), script=other.script)
+    assert of_folder(JOB.workdir, [rewritten, copied, elsewhere]) == [rewritten, copied]
 
 
 def test_a_folder_is_known_by_its_name_alone() -> None:

@@ -1,10 +1,13 @@
-"""The options of sbatch and the script of the controller's job (pure)."""
+"""The options of sbatch and the script of the controller's job, and how it is found again (pure)."""
 
 from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from trainrelay.slurm import QueueRow
 
 WARNING_S = 60
 """Seconds before its time limit at which the job is warned; Slurm may warn a minute earlier than asked."""
@@ -26,15 +29,30 @@ class ControllerJob:
     setup: tuple[str, ...] = ()  # shell lines of site.yaml
     after: str | None = None  # a job that must have ended before
 
+    @property
+    def script(self) -> str:
+        """The file that is submitted."""
+        return _script_in(self.workdir)
+
+
+def _script_in(workdir: str) -> str:
+    return f"{workdir}/.snakemake/trainrelay/controller.sh"
+
 
 def comment_of(workdir: str) -> str:
-    """By what a live controller of a folder is found again."""
+    """The comment of a folder's controllers."""
     digest = hashlib.sha256(workdir.encode(errors="surrogateescape")).hexdigest()
     return f"trainrelay-controller/{digest[:32]}"
 
 
+def of_folder(workdir: str, jobs: Iterable[QueueRow]) -> list[QueueRow]:
+    """Those of a folder among these jobs; by their script where a site has rewritten the comments."""
+    comment, script = comment_of(workdir), _script_in(workdir)
+    return [job for job in jobs if job.comment == comment or job.script == script]
+
+
 def sbatch_options(job: ControllerJob) -> list[str]:
-    """Its options for sbatch; the script is the input."""
+    """Its options for sbatch, before its script."""
     chosen = {
         "partition": job.partition,
         "account": job.account,

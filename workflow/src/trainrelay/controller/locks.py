@@ -51,7 +51,8 @@ def remove_note() -> None:
 def lock_state(mine: str, live: Collection[str]) -> Literal["none", "stale", "held"]:
     """Whether the folder is locked; stale: by a controller job that has ended, or by our own earlier run.
 
-    `mine` is our job, and `live` are the controller jobs of this folder that have not ended.
+    `mine` is our job, and `live` are this user's jobs that have not ended, whatever folder they are in: one
+    folder may have two paths.
     """
     locks, note = lock_files(), read_record(_NOTE, LockNote)
     if not locks:

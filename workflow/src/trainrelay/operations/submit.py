@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.config import Config, load_site
-from trainrelay.controller import ControllerJob, comment_of, job_script, lock_state, log_name, sbatch_options
+from trainrelay.controller import ControllerJob, job_script, lock_state, log_name, of_folder, sbatch_options
 from trainrelay.errors import Refusal, SlurmError, UserError
 from trainrelay.slurm import installed, live_jobs, partitions, sbatch
+from trainrelay.system.files import write_bytes
 from trainrelay.system.say import say
 
 _LEAST_MIN = 5  # Slurm warns up to two minutes before the limit
@@ -33,12 +34,12 @@ def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
     if not named and not any(Path(path).is_file() for path in _SNAKEFILES):
         raise UserError("no Snakefile in this folder; run the same command where you would run snakemake")
     try:
-        live = live_jobs(comment_of(str(Path.cwd())))
+        live = live_jobs()
     except SlurmError as error:
         advice = "run trainrelay check, try again later, or train here with snakemake --profile local"
         raise SlurmError(f"Slurm does not answer ({error}); nothing was submitted: {advice}") from None
-    if live:
-        job = live[0]
+    if ours := of_folder(str(Path.cwd()), live):
+        job = ours[0]
         what = f"job {job.job_id} waits to run the workflow of this folder ({job.state}: {job.reason})"
         if job.nodes:
             what = f"job {job.job_id} runs the workflow of this folder already ({job.state}, on {job.nodes})"
@@ -46,7 +47,7 @@ def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
             f"{what}; nothing was submitted. its log: {log_of(config, job.job_id)}; follow: trainrelay watch;"
             f" stop: scancel {job.job_id}"
         )
-    if lock_state("", ()) == "held":
+    if lock_state("", [job.job_id for job in live]) == "held":
         raise Refusal(
             "a snakemake has locked this folder, so nothing was submitted; if none runs any more, run:"
             " snakemake --unlock"
@@ -64,7 +65,10 @@ def submit(job: ControllerJob) -> str:
         say(
             f"note: {', '.join(unseen)} of your environment is not used; site.yaml says what the jobs ask for"
         )
-    return sbatch(sbatch_options(job), job_script(job))
+    script = Path(job.script)
+    script.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(script, job_script(job).encode(errors="surrogateescape"))
+    return sbatch(sbatch_options(job), str(script))
 
 
 def controller_job(

@@ -50,8 +50,11 @@ def process_tracking(deadline_s: float) -> str:
 
 
 def sbatch(flags: list[str], script: str) -> str:
-    """The new job's id; the job is no part of one that we may be in. SlurmError says why there is none."""
-    said = ask(["sbatch", "--parsable", *flags], text=script, outside=True)
+    """The new job's id; the job is no part of one that we may be in. SlurmError says why there is none.
+
+    `script`: a file's path, by which `squeue` can tell the job.
+    """
+    said = ask(["sbatch", "--parsable", *flags, script], outside=True)
     job_id = said.split("\n")[0].split(";")[0].strip()
     if not job_id.isdigit():
         raise SlurmError(f"sbatch gave no job number: {said.strip()[:200]}")
