@@ -121,6 +121,17 @@ def test_a_cancelled_controller_ends_its_training_and_the_next_one_goes_on(
     assert project.attempts() == {"stage1": 2}
 
 
+def test_a_controller_is_found_where_the_site_rewrites_comments(clean_rig: Rig, project: Project) -> None:
+    """Its script tells it: a second one would take away the first one's lock and train beside it."""
+    with clean_rig.site_lua('job.comment = "site:checked"', "do return slurm.ERROR end"):
+        controller = submitted(project)
+        wait_for(lambda: list((project.folder / ".snakemake/locks").glob("*")), "Snakemake's lock", 120)
+        assert clean_rig.squeue(int(controller), "Comment")[0]["Comment"] == "site:checked"
+        again = submit(project)
+    assert again.returncode == 2, again.stdout
+    assert f"job {controller} runs the workflow of this folder already" in again.stderr
+
+
 def another_run(data: dict[str, Any]) -> None:
     """It asks for a partition that is closed."""
     run = data["runs"]["waits"] = deepcopy(data["runs"]["driving"])

@@ -97,18 +97,20 @@ def edit_requeued(bench: SlurmBench) -> Measurement:
 
 @fault(
     "slurm-config-half-saved",
-    "config.yaml half-saved when the job starts, the run renamed when it is requeued",
-    injected="the second half of config.yaml gone while another job holds the GPUs; in epoch 2, iteration 3"
+    "config.yaml and site.yaml half-saved when the job starts, the run renamed when it is requeued",
+    injected="the second half of both files gone while another job holds the GPUs; in epoch 2, iteration 3"
     " the run is renamed in it, then scontrol requeue",
     must="same job id; trains and resumes as submitted, completes",
     on_rig=True,
 )
 def config_half_saved(bench: SlurmBench) -> Measurement:
+    bench.site(sbatch=["--nice=5"])
     path = bench.folder / "config.yaml"
     whole = path.read_text()
     bench.inject(kind="wait", rank=0, epoch=2, iteration=3)
     launch, holder = bench.held_up(*STAGE1, "--configfile", "config.yaml")
     path.write_text(f"{whole[: len(whole) // 2]}: [")
+    (bench.folder / "site.yaml").write_text("sbatch: [--ni")
     bench.rig.scancel(holder)
     bench.wait_for("the trainer in epoch 2", lambda: launch.ended or bench.stamps().of("fired"))
     assert not launch.ended, f"it ended before its trainer came to epoch 2, and said:\n{launch.text}"

@@ -24,10 +24,10 @@ _GPUS = "gpu and gpu_model of the stage's resources; gpu_dialect is how they are
 INSTEAD = {
     "account": "account",
     "constraint": "constraint",
-    "cpus-per-task": "cpus_per_gpu of the stage's resources",
+    **dict.fromkeys(("cpus-per-task", "cpus-per-gpu"), "cpus_per_gpu of the stage's resources"),
     **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task", "gres"), _GPUS),
     "mem": "mem_gb of the stage's resources; mem_gb: all is the whole node's",
-    "mem-per-cpu": "mem_gb of the stage's resources",
+    **dict.fromkeys(("mem-per-cpu", "mem-per-gpu"), "mem_gb of the stage's resources"),
     "nodes": "nodes of the stage's resources",
     "partition": "partition",
     "qos": "qos",
