@@ -32,6 +32,16 @@ def test_a_failure_is_one_sentence(program: Path) -> None:
         ask(["no-such-program"])
 
 
+def test_a_limit_on_jobs_says_when_to_try_again(program: Path) -> None:
+    write(
+        program / "sbatch",
+        "echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2\n"
+        "echo 'sbatch: error: Batch job submission failed: Job violates accounting/QOS policy' >&2; exit 1",
+    )
+    with pytest.raises(SlurmError, match=r"\(AssocMaxSubmitJobLimit\): run the same command again when one of"):
+        sbatch([], "script")
+
+
 def test_the_first_controller_that_is_up_answers(program: Path) -> None:
     write(program / "scontrol", "echo 'Slurmctld(primary) at a is DOWN'; echo 'Slurmctld(backup) at b is UP'")
     assert ping() == "Slurmctld(backup) at b is UP"

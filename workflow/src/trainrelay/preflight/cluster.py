@@ -31,7 +31,8 @@ def accounting_check() -> CheckResult:
     try:
         try_accounting()
     except SlurmError as error:
-        return note(f"no accounting ({error}); jobs are followed with squeue and their result files alone")
+        how = "jobs are followed with squeue and their result files alone, and no lost node is avoided"
+        return note(f"no accounting ({error}); {how}")
     return ok("Slurm's accounting answers (sacct)")
 
 

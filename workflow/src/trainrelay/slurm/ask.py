@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.errors import SubmititError
+from snakemake_executor_plugin_submitit.errors import LimitError, SubmititError
 from trainrelay.errors import SlurmError
 
 
@@ -15,6 +15,8 @@ from trainrelay.errors import SlurmError
 def _told() -> Iterator[None]:
     try:
         yield
+    except LimitError as error:
+        raise SlurmError(f"{error}: run the same command again when one of your jobs has ended") from None
     except SubmititError as error:
         raise SlurmError(str(error)) from None
 
