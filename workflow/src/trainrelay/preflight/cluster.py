@@ -41,8 +41,8 @@ def conf_check(environment: Mapping[str, str]) -> list[CheckResult]:
     conf = environment.get("SLURM_CONF", "")
     if not conf or Path(conf).resolve() == _SYSTEM_CONF.resolve():
         return []
-    what = f"SLURM_CONF is {conf}, and jobs of --profile slurm-native would look for {_SYSTEM_CONF} instead"
-    return [note(f"{what}: use --profile slurm")]
+    what = f"SLURM_CONF is {conf}, which --profile slurm-native keeps from its jobs"
+    return [note(f"{what}: unless Slurm finds that file by itself, use --profile slurm")]
 
 
 def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
