@@ -38,15 +38,23 @@ def test_a_limit_on_jobs_says_when_to_try_again(program: Path) -> None:
         "echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2\n"
         "echo 'sbatch: error: Batch job submission failed: Job violates accounting/QOS policy' >&2; exit 1",
     )
-    with pytest.raises(SlurmError, match=r"\(AssocMaxSubmitJobLimit\): run the same command again when one of"):
+    with pytest.raises(
+        SlurmError, match=r"\(AssocMaxSubmitJobLimit\): run the same command again when one of"
+    ):
         sbatch([], "script")
 
 
 def test_the_first_controller_that_is_up_answers(program: Path) -> None:
     write(program / "scontrol", "echo 'Slurmctld(primary) at a is DOWN'; echo 'Slurmctld(backup) at b is UP'")
     assert ping() == "Slurmctld(backup) at b is UP"
-    write(program / "scontrol", "echo 'Slurmctld(primary) at a is DOWN'")
+    shout = "echo '*****'; echo '** RESTORE SLURMCTLD DAEMON TO SERVICE **'; echo '*****'"
+    write(program / "scontrol", f"echo 'Slurmctld(primary) at a is DOWN'; {shout}; exit 1")
     assert ping() is None
+    write(
+        program / "scontrol", "echo 'scontrol: fatal: Could not establish a configuration source' >&2; exit 1"
+    )
+    with pytest.raises(SlurmError, match="configuration source"):
+        ping()
 
 
 def test_how_slurm_tracks_processes_is_read(program: Path) -> None:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainrelay.slurm import QueueRow
+from trainrelay.slurm import CONTROLLER, QueueRow
 
 WARNING_S = 60
 """Seconds before its time limit at which the job is warned; Slurm may warn a minute earlier than asked."""
@@ -60,7 +60,7 @@ def sbatch_options(job: ControllerJob) -> list[str]:
         "dependency": f"afterany:{job.after}" if job.after else None,
     }
     return [
-        *("--job-name=trainrelay", f"--comment={comment_of(job.workdir)}"),
+        *(f"--job-name={CONTROLLER}", f"--comment={comment_of(job.workdir)}"),
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(job.mem_gb * 1000)}M"),
         # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
         *(f"--time={job.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),

@@ -17,12 +17,13 @@ from trainrelay.slurm.ask import (
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
 from trainrelay.slurm.jobs import live_jobs, node_lost, shown_job, states_of
-from trainrelay.slurm.queue import Queue, Waiting, job_name
+from trainrelay.slurm.queue import CONTROLLER, Queue, Waiting, job_name
 from trainrelay.slurm.reading import records, seconds
 from trainrelay.slurm.starts import Start, could_start
 from trainrelay.slurm.steps import Steps
 
 __all__ = [
+    "CONTROLLER",
     "ENDED",
     "EXCLUDE_VARIABLE",
     "RUNNING",

@@ -36,7 +36,12 @@ def installed() -> bool:
 
 def ping() -> str | None:
     """The first slurmctld that is up, as scontrol names it; None: all are down. SlurmError."""
-    said = ask(["scontrol", "ping"], deadline_s=30.0)
+    try:
+        said = ask(["scontrol", "ping"], deadline_s=30.0)
+    except SlurmError as error:
+        if "RESTORE SLURMCTLD" in str(error):  # it ends 1 then, and shouts
+            return None
+        raise
     return next((line.strip() for line in said.splitlines() if " is UP" in line), None)
 
 
@@ -52,10 +57,7 @@ def process_tracking(deadline_s: float) -> str:
 
 
 def sbatch(flags: list[str], script: str) -> str:
-    """The new job's id; the job is no part of one that we may be in. SlurmError says why there is none.
-
-    `script`: a file's path, by which `squeue` can tell the job.
-    """
+    """The new job's id, of a script's path; no part of a job that we may be in. SlurmError says why not."""
     said = ask(["sbatch", "--parsable", *flags, script], outside=True)
     job_id = said.split("\n")[0].split(";")[0].strip()
     if not job_id.isdigit():
