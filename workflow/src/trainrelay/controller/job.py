@@ -29,13 +29,9 @@ class ControllerJob:
     setup: tuple[str, ...] = ()  # shell lines of site.yaml
     after: str | None = None  # a job that must have ended before
 
-    @property
-    def script(self) -> str:
-        """The file that is submitted."""
-        return _script_in(self.workdir)
 
-
-def _script_in(workdir: str) -> str:
+def script_in(workdir: str) -> str:
+    """The file that is submitted."""
     return f"{workdir}/.snakemake/trainrelay/controller.sh"
 
 
@@ -47,12 +43,12 @@ def comment_of(workdir: str) -> str:
 
 def of_folder(workdir: str, jobs: Iterable[QueueRow]) -> list[QueueRow]:
     """Those of a folder among these jobs; by their script where a site has rewritten the comments."""
-    comment, script = comment_of(workdir), _script_in(workdir)
+    comment, script = comment_of(workdir), script_in(workdir)
     return [job for job in jobs if job.comment == comment or job.script == script]
 
 
 def sbatch_options(job: ControllerJob) -> list[str]:
-    """Its options for sbatch, before its script."""
+    """Its options for sbatch, and the path of its script."""
     chosen = {
         "partition": job.partition,
         "account": job.account,
@@ -66,6 +62,7 @@ def sbatch_options(job: ControllerJob) -> list[str]:
         *(f"--time={job.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),
         *("--export=ALL", f"--chdir={job.workdir}", f"--output={_log_pattern(job.log_folder)}"),
         *(f"--{name}={value}" for name, value in chosen.items() if value),
+        script_in(job.workdir),
     ]
 
 

@@ -65,10 +65,9 @@ def submit(job: ControllerJob) -> str:
         say(
             f"note: {', '.join(unseen)} of your environment is not used; site.yaml says what the jobs ask for"
         )
-    script = Path(job.script)
-    script.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(script, job_script(job).encode(errors="surrogateescape"))
-    return sbatch(sbatch_options(job), str(script))
+    *options, script = sbatch_options(job)
+    write_bytes(Path(script), job_script(job).encode(errors="surrogateescape"))
+    return sbatch(options, script)
 
 
 def controller_job(
