@@ -104,7 +104,7 @@ def test_what_is_not_used_of_your_environment_is_told(
     for name in ("SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_EXPORT"):
         monkeypatch.setenv(name, "x")
     assert main(["submit"]) == 0
-    assert "SBATCH_ACCOUNT of your environment is not used" in capsys.readouterr().err
+    assert "SBATCH_ACCOUNT, SBATCH_EXPORT of your environment is not used" in capsys.readouterr().err
 
 
 def test_a_live_controller_is_named_instead_of_a_second_one(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import ask, ping, process_tracking, sbatch
+from trainrelay.slurm import Start, ask, could_start, ping, process_tracking, sbatch
 
 pytestmark = pytest.mark.process
 
@@ -42,6 +42,7 @@ def test_a_limit_on_jobs_says_when_to_try_again(program: Path) -> None:
         SlurmError, match=r"\(AssocMaxSubmitJobLimit\): run the same command again when one of"
     ):
         sbatch([], "script")
+    assert could_start([]) == Start(None), "it says nothing of the request: no reason to change that"
 
 
 def test_the_first_controller_that_is_up_answers(program: Path) -> None:

@@ -101,9 +101,8 @@ class Site(Model):
 
 def load_site(path: Path | None = None) -> Site:
     """The site file's content, an empty one if there is none; ConfigError lists every problem."""
-    submitted = os.environ.get(SITE_VARIABLE)
-    path = path or Path(submitted or SITE_FILE)
-    data = load_plain(path) if submitted or path.exists() else None
+    path = path or Path(os.environ.get(SITE_VARIABLE, SITE_FILE))
+    data = load_plain(path) if path.suffix == ".json" or path.exists() else None
     if data is None:
         return Site()
     if not isinstance(data, Mapping):

@@ -43,8 +43,7 @@ def comment_of(workdir: str) -> str:
 
 def of_folder(workdir: str, jobs: Iterable[QueueRow]) -> list[QueueRow]:
     """Those of a folder among these jobs; by their script where a site has rewritten the comments."""
-    comment, script = comment_of(workdir), script_in(workdir)
-    return [job for job in jobs if job.comment == comment or job.script == script]
+    return [job for job in jobs if job.comment == comment_of(workdir) or job.script == script_in(workdir)]
 
 
 def sbatch_options(job: ControllerJob) -> list[str]:

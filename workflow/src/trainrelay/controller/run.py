@@ -100,9 +100,8 @@ def _env(job_id: str) -> dict[str, str]:
 
 def _unlock_folder(arguments: Sequence[str], job_id: str, say: Say) -> None:
     live = _answered(live_jobs, say)
-    ours = [job.job_id for job in of_folder(str(Path.cwd()), live)]
-    if older := [one for one in ours if int(one) < int(job_id)]:
-        raise Refusal(f"job {older[0]} runs the workflow in this folder already; this one ends")
+    if older := [job for job in of_folder(str(Path.cwd()), live) if int(job.job_id) < int(job_id)]:
+        raise Refusal(f"job {older[0].job_id} runs the workflow in this folder already; this one ends")
     lock = locks.lock_state(job_id, [job.job_id for job in live])
     if lock == "held":
         raise Refusal(

@@ -10,7 +10,7 @@ from pathlib import Path
 from trainrelay.config import Config, load_site
 from trainrelay.controller import ControllerJob, job_script, lock_state, log_name, of_folder, sbatch_options
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import installed, live_jobs, partitions, sbatch
+from trainrelay.slurm import installed, live_jobs, own_defaults, partitions, sbatch
 from trainrelay.system.files import write_bytes
 from trainrelay.system.say import say
 
@@ -19,8 +19,6 @@ _DAY_MIN = 1440  # any limit would do: at it the job requeues itself
 # Snakemake took 0.1 GB for the demo (measured); promote, analyze and report run beside it.
 _MEM_GB = 4.0
 _SNAKEFILES = ("Snakefile", "workflow/Snakefile")
-# A user's defaults for sbatch; the controller's job and the trainings it submits do not see them.
-_OWN_DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS")
 
 
 def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
@@ -61,7 +59,7 @@ def log_of(config: Config, job_id: str) -> str:
 
 def submit(job: ControllerJob) -> str:
     """The new job's id; SlurmError says why there is none."""
-    if unseen := [name for name in _OWN_DEFAULTS if name in os.environ]:
+    if unseen := own_defaults(os.environ):
         say(
             f"note: {', '.join(unseen)} of your environment is not used; site.yaml says what the jobs ask for"
         )

@@ -20,7 +20,9 @@ def slurmctld_check() -> CheckResult:
     try:
         first = ping()
     except SlurmError as error:
-        return fix(f"Slurm does not answer ({error})", "try again later, or ask those who run the cluster")
+        return fix(
+            f"Slurm does not answer ({error})", "try again later, or on a login node; check SLURM_CONF"
+        )
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")
     return ok(f"Slurm answers: {first}")
@@ -31,8 +33,7 @@ def accounting_check() -> CheckResult:
     try:
         try_accounting()
     except SlurmError as error:
-        how = "jobs are followed with squeue and their result files alone, and no lost node is avoided"
-        return note(f"no accounting ({error}); {how}")
+        return note(f"no accounting ({error}); squeue and result files follow jobs, no lost node is avoided")
     return ok("Slurm's accounting answers (sacct)")
 
 

@@ -1,6 +1,6 @@
 """Slurm: asked, read and given orders through the executor plugin's own modules; nobody else asks it."""
 
-from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run, scrubbed
+from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
@@ -43,6 +43,7 @@ __all__ = [
     "live_jobs",
     "node_lost",
     "nodes",
+    "own_defaults",
     "own_job",
     "own_run",
     "partitions",
