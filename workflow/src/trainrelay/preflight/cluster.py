@@ -11,7 +11,6 @@ from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Node, Partition, Request, could_start, ping, try_accounting
 
-_SYSTEM_CONF = Path("/etc/slurm/slurm.conf")  # where Slurm's commands look without SLURM_CONF
 _SHOWN_KINDS = 6  # fit into one sentence
 
 
@@ -20,9 +19,7 @@ def slurmctld_check() -> CheckResult:
     try:
         first = ping()
     except SlurmError as error:
-        return fix(
-            f"Slurm does not answer ({error})", "try again later, or on a login node; check SLURM_CONF"
-        )
+        return fix(f"Slurm does not answer ({error})", "try again later or on a login node; check SLURM_CONF")
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")
     return ok(f"Slurm answers: {first}")
@@ -40,7 +37,7 @@ def accounting_check() -> CheckResult:
 def conf_check(environment: Mapping[str, str]) -> list[CheckResult]:
     """Whether the official executor's jobs find Slurm's configuration: it keeps SLURM_CONF from them."""
     conf = environment.get("SLURM_CONF", "")
-    if not conf or Path(conf).resolve() == _SYSTEM_CONF.resolve():
+    if not conf or Path(conf).resolve() == Path("/etc/slurm/slurm.conf").resolve():
         return []
     what = f"SLURM_CONF is {conf}, which --profile slurm-native keeps from its jobs"
     return [note(f"{what}: unless Slurm finds that file by itself, use --profile slurm")]
