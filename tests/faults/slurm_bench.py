@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from faults.launch import Launch
 from slurm.rig import Rig, RigError, wait_for
 from slurm.rig.rig import ENDED
 from slurm.wrapped import COUNT, wrap
+from support.project import CONFIG
 from trainrelay.records import AttemptRecord
 
 POLL_S = 2  # between two squeue calls of a controller
@@ -23,6 +25,7 @@ SLURM = ("snakemake", "--profile", "profiles/slurm", "--submitit-poll-interval-s
 STAGE1 = (*SLURM, "--until", "train_stage1")  # without what follows the training on this machine
 ASKED = {"gpu": 8, "gpu_model": "a40", "runtime_min": 15}
 
+FOLLOWS = "found alive; following it"
 _LEFT_S = 30.0  # a job has ended for Snakemake when its result is there, for Slurm a little later
 
 
@@ -117,6 +120,63 @@ class SlurmBench(Bench):
     def since_s(self, at_s: float) -> float:
         """From the injection to a moment."""
         return float(at_s - self._moments[-1]["at_s"])
+
+    def held_up(self, *argv: str) -> tuple[Launch, str]:
+        """A controller whose training waits in the queue, and the job that holds its GPUs."""
+        holder = self.rig.sbatch("--gres=gpu:a40:8", "--output=/dev/null", "--chdir=/", "--wrap=sleep 600")
+        launch = self.start(*argv)
+        self.said_at(launch, r"train_stage1\[.*: job \d+ is PENDING")
+        return launch, str(holder)
+
+    def kill(self, launch: Launch) -> None:
+        """The controller hears a SIGKILL, its jobs hear nothing."""
+        self.injected_now("controller-sigkilled")
+        os.killpg(launch.process.pid, signal.SIGKILL)
+        launch.wait()
+
+    def follows(self, job: str, *argv: str) -> tuple[Launch, float]:
+        """The next controller, which found the killed one's job; seconds until it said so."""
+        assert self.ended("snakemake", "--unlock").process.returncode == 0, "--unlock failed"
+        relaunch = self.start(*argv)
+        return relaunch, self.said_at(relaunch, rf"job {job} {FOLLOWS}") - relaunch.started_s
+
+    def stop(self, launch: Launch, signum: signal.Signals) -> tuple[int, float]:
+        """The training was saved and ended, and no job is left; exit status, and seconds to that end."""
+        self.injected_now("asked-to-stop")
+        os.killpg(launch.process.pid, signum)
+        status = launch.wait()
+        ended_s = self.first_end_s()
+        assert status != 0, f"the controller ended well:\n{launch.text}"
+        assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
+        assert not self.jobs_left(), f"a job is left: {self.live()}"
+        asked = launch.text.partition("Terminating")[2]
+        assert "scancel" not in asked, f"it asks for a scancel:\n{launch.text}"
+        assert not self.processes(), f"processes are left: {self.processes()}"
+        ends = [record.end for record in self.attempts()]
+        assert ends == ["interrupted"], f"it ended {ends_of(self.attempts())}; it said:\n{launch.text}"
+        return status, ended_s
+
+    def first_end_s(self) -> float:
+        """From the injection to the end of the first attempt."""
+        ended_s = self.attempts()[0].ended_s
+        assert ended_s is not None, "attempt 1 has no end"
+        return self.since_s(ended_s)
+
+    def resumes(self, *argv: str) -> AttemptRecord:
+        """The same command again resumes what was stopped, and completes it; its attempt."""
+        self.completes(self.ended(*argv))
+        last = self.attempts()[-1]
+        assert last.resumed_from is not None, "the relaunch starts from the beginning"
+        return last
+
+    def second_stage(self, **settings: Any) -> None:
+        """From now on stage2, trained as in every test, starts from what stage1 promotes."""
+
+        def change(data: dict[str, Any]) -> None:
+            stages = data["runs"]["driving"]["stages"]
+            stages["stage2"] = {**CONFIG["runs"]["driving"]["stages"]["stage2"], **settings}
+
+        self.project.configure(change)
 
     def trains_again(self, launch: Launch) -> AttemptRecord:
         """The first attempt that began after the injection, once there is one."""

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from slurm.rig import Rig, why_no_rig
+from slurm.toy_workflow import Toy
+from support.project import Project, make_project
 
 HERE = Path(__file__).parent
 
@@ -44,3 +46,21 @@ def clean_rig(rig: Rig) -> Rig:
     """The rig with every daemon up, both nodes idle and no job of another test."""
     rig.heal()
     return rig
+
+
+@pytest.fixture
+def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
+    """A workflow that is still to be written."""
+    toy = Toy(clean_rig, tmp_path)
+    yield toy
+    toy.end()
+    clean_rig.heal()
+
+
+@pytest.fixture
+def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A fresh demo of a user of the rig."""
+    for name, value in clean_rig.environment().items():
+        monkeypatch.setenv(name, value)
+    yield make_project(tmp_path / "my project")
+    clean_rig.heal()

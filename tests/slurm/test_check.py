@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slurm.rig import Rig
-from support.project import Project, make_project
+from support.project import Project
 from trainrelay.config import Resources, Site
 from trainrelay.preflight import partition_checks, request_check
 from trainrelay.slurm import nodes, partitions, request_of, sbatch_flags
-
-
-@pytest.fixture
-def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    for name, value in clean_rig.environment().items():
-        monkeypatch.setenv(name, value)
-    return make_project(tmp_path / "my project")
 
 
 def asks(project: Project, **resources: Any) -> None:
@@ -49,13 +41,7 @@ def test_what_the_cluster_has_is_ok_line_by_line(clean_rig: Rig, project: Projec
     node = clean_rig.booted().nodes[0]
     accepted = f"Slurm accepts the request; it could start now, on {node} (partition gpu)"
     assert f"ok    driving/stage1: {accepted}" in said
-    assert not clean_rig.squeue(fields="JobID,State") or not _live(clean_rig)
-
-
-def _live(rig: Rig) -> list[str]:
-    return [
-        job["JobID"] for job in rig.squeue(fields="JobID,State") if job["State"] in ("RUNNING", "PENDING")
-    ]
+    assert not clean_rig.live()
 
 
 @pytest.mark.parametrize(

@@ -5,28 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from slurm.rig import Rig, wait_for
+from slurm.rig import wait_for
 from slurm.toy_workflow import EIGHT, Toy
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
-    toy = Toy(clean_rig, tmp_path)
-    yield toy
-    toy.end()
-    clean_rig.heal()
-
-
-def live_jobs(rig: Rig) -> list[str]:
-    ended = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "PREEMPTED", "NODE_FAIL"}
-    return [job["JobID"] for job in rig.squeue(fields="JobID,State") if job["State"] not in ended]
 
 
 def resumed(toy: Toy) -> list[float]:
@@ -67,7 +52,7 @@ def test_a_scancel_from_outside_ends_the_job(toy: Toy) -> None:
     assert "cancelled from outside" in toy.said()
     assert toy.events()[-1].endswith("saved")
     assert toy.job_ids() == [str(job)]
-    assert live_jobs(toy.rig) == []
+    assert toy.rig.live() == []
 
 
 @pytest.mark.long
@@ -80,7 +65,7 @@ def test_a_stopped_controller_leaves_no_job(toy: Toy, signum: signal.Signals) ->
     controller.send_signal(signum)
     assert controller.wait(timeout=60) != 0
     assert toy.events()[-1].endswith("saved")
-    wait_for(lambda: live_jobs(toy.rig) == [], "no job to be left")
+    wait_for(lambda: toy.rig.live() == [], "no job to be left")
     assert toy.job_ids() == [str(job)]
     assert toy.run() == 0, toy.said()
     assert resumed(toy)[1] > 0
@@ -90,11 +75,11 @@ def test_a_waiting_job_is_cancelled_with_its_controller(toy: Toy) -> None:
     """Nothing to save: the controller ends at once."""
     toy.first = f"{EIGHT}, slurm_extra='--begin=now+1hour'"
     controller = toy.write().start()
-    wait_for(lambda: len(live_jobs(toy.rig)) == 1, "the job to wait")
+    wait_for(lambda: len(toy.rig.live()) == 1, "the job to wait")
     time.sleep(1)
     controller.send_signal(signal.SIGINT)
     assert controller.wait(timeout=30) != 0
-    assert live_jobs(toy.rig) == []
+    assert toy.rig.live() == []
     assert toy.events() == []
 
 
@@ -106,7 +91,7 @@ def test_what_a_job_did_while_there_was_no_controller_is_done(toy: Toy, direct: 
     job = toy.first_training()
     os.killpg(controller.pid, signal.SIGKILL)
     controller.wait()
-    wait_for(lambda: live_jobs(toy.rig) == [], "the end of the job")
+    wait_for(lambda: toy.rig.live() == [], "the end of the job")
     toy.unlock()
     assert toy.run() == 0, toy.said()
     assert [event.split()[0] for event in toy.events()] == ["first", "first", "second", "second"]
@@ -241,7 +226,7 @@ def test_ctrl_c_twice_does_not_wait(toy: Toy) -> None:
     time.sleep(1)
     controller.send_signal(signal.SIGINT)
     assert controller.wait(timeout=60) != 0
-    wait_for(lambda: live_jobs(toy.rig) == [], "no job to be left")
+    wait_for(lambda: toy.rig.live() == [], "no job to be left")
 
 
 @pytest.mark.long

@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from slurm.rig import Rig
 from slurm.toy_workflow import Toy
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture
-def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
-    toy = Toy(clean_rig, tmp_path, seconds=12)
-    yield toy
-    toy.end()
-    clean_rig.heal()
+def toy(toy: Toy) -> Toy:
+    toy.seconds = 12
+    return toy
 
 
 def test_under_a_living_controller(toy: Toy) -> None:

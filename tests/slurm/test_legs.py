@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from slurm.rig import Rig, wait_for
+from slurm.rig import wait_for
 from slurm.rig.rig import ENDED
 from slurm.toy_workflow import EIGHT, Toy
 
@@ -27,13 +26,11 @@ time.sleep(600)
 
 
 @pytest.fixture
-def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
-    folder = tmp_path / "a  'ü,x"
-    folder.mkdir()
-    toy = Toy(clean_rig, folder, first=LEGS)
-    yield toy
-    toy.end()
-    clean_rig.heal()
+def toy(toy: Toy, tmp_path: Path) -> Toy:
+    toy.folder = tmp_path / "a  'ü,x"
+    toy.folder.mkdir()
+    toy.first = LEGS
+    return toy
 
 
 def tasks(toy: Toy) -> dict[str, tuple[str, str]]:

@@ -6,22 +6,20 @@ import json
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from slurm.demo_runs import started
 from slurm.rig import Rig, daemons, wait_for
-from slurm.rig.rig import ENDED
 from support.processes import ranks_of
-from support.project import Project, make_project
+from support.project import Project
 
 pytestmark = pytest.mark.slow
 
-PROFILE = ["--profile", "profiles/slurm", "--submitit-poll-interval-s", "2"]
 _STEP = re.compile(r"Epoch \[(\d+)\]\[(\d+)/(\d+)\]")
 
 
@@ -41,24 +39,13 @@ def longer(data: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    for name, value in clean_rig.environment().items():
-        monkeypatch.setenv(name, value)
-    project = make_project(tmp_path / "my project")
+def project(project: Project) -> Project:
     project.configure(over_two_nodes)
-    yield project
-    clean_rig.heal()
+    return project
 
 
 def stage1_alone(project: Project) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *PROFILE, "runs/driving/stage1/train.json"],
-        cwd=project.folder,
-        stdout=(project.folder / "snakemake.log").open("a"),
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return started(project, "runs/driving/stage1/train.json")
 
 
 def said(project: Project) -> str:
@@ -156,15 +143,10 @@ def test_ctrl_c_stops_the_ranks_of_both_nodes_with_grace(clean_rig: Rig, project
     wait_for(saved(project, 1), "the first epoch")
     running.send_signal(signal.SIGINT)
     assert running.wait() != 0
-    wait_for(lambda: not live(clean_rig), "the end of every job")
+    wait_for(lambda: not clean_rig.live(), "the end of every job")
     assert ranks_of(project) == []
     assert attempt(project, 1)["end"] == "interrupted"
     assert "SignalException: Process" in trainer_log(project, 1)  # what torch's launcher says of a SIGTERM
-
-
-def live(rig: Rig) -> list[str]:
-    """The jobs that have not ended."""
-    return [job["JobID"] for job in rig.squeue(fields="JobID,State") if job["State"] not in ENDED]
 
 
 @pytest.mark.long

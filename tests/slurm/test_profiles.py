@@ -5,35 +5,30 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slurm.demo_runs import POLL, on_eight_gpus, said, started
 from slurm.rig import Rig, wait_for
-from slurm.test_workflow import on_eight_gpus
 from slurm.wrapped import wrap
 from support.processes import ranks_of
-from support.project import REPOSITORY, Project, make_project
+from support.project import REPOSITORY, Project
 
 pytestmark = pytest.mark.slow
 
-CHAIN = ("--profile", "profiles/slurm-chain", "--submitit-poll-interval-s", "2")
+CHAIN = ("--profile", "profiles/slurm-chain", *POLL)
 # A virtual environment of its own: every Snakemake loads each executor that is installed beside it.
 OFFICIAL = REPOSITORY / ".venv-slurm-native/bin/python"
 NATIVE = ("--profile", "profiles/slurm-native", "--retries", "0")
 
 
 @pytest.fixture
-def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    for name, value in clean_rig.environment().items():
-        monkeypatch.setenv(name, value)
-    project = make_project(tmp_path / "my project")
+def project(project: Project) -> Project:
     project.configure(on_eight_gpus)
-    yield project
-    clean_rig.heal()
+    return project
 
 
 def jobs_of(rig: Rig, project: Project) -> list[dict[str, str]]:
@@ -47,20 +42,6 @@ def jobs_of(rig: Rig, project: Project) -> list[dict[str, str]]:
     return found()
 
 
-def started(project: Project, *profile: str) -> subprocess.Popen[str]:
-    """A controller in the background."""
-    with (project.folder / "snakemake.log").open("w") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *profile],
-            cwd=project.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-
 def with_eight(rows: list[dict[str, str]]) -> int:
     return sum("gres/gpu:a40=8" in row["AllocTRES"] for row in rows)
 
@@ -70,11 +51,11 @@ def test_a_chain_of_trainings_is_one_job_and_a_requeue_repeats_no_complete_stage
     clean_rig: Rig, project: Project
 ) -> None:
     """Both trainings and the handing on between them, in one allocation of eight GPUs."""
-    running = started(project, *CHAIN)
+    running = started(project, profile=CHAIN)
     wait_for((project.stage("stage2") / "attempts/001/trainer.log").exists, "the second stage to train")
     (job,) = [row["JobID"] for row in clean_rig.squeue(fields="JobID,State") if row["State"] == "RUNNING"]
     clean_rig.scontrol("requeue", job)
-    assert running.wait() == 0, (project.folder / "snakemake.log").read_text()
+    assert running.wait() == 0, said(project)
     rows = jobs_of(clean_rig, project)
     assert [(row["JobID"], row["State"]) for row in rows] == [(job, "COMPLETED")]
     assert with_eight(rows) == 1

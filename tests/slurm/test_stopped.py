@@ -6,13 +6,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from slurm.rig import Rig, wait_for
-from slurm.rig.rig import ENDED
+from slurm.rig import wait_for
 from slurm.toy_workflow import Toy
 
 pytestmark = pytest.mark.slow
@@ -37,17 +34,10 @@ rule train:
 
 
 @pytest.fixture
-def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
-    toy = Toy(clean_rig, tmp_path)
+def toy(toy: Toy) -> Toy:
     toy.write()
-    (tmp_path / "Snakefile").write_text(SNAKEFILE, encoding="utf-8")
-    yield toy
-    toy.end()
-    clean_rig.heal()
-
-
-def living(rig: Rig) -> list[str]:
-    return [job["JobID"] for job in rig.squeue(fields="JobID,State") if job["State"] not in ENDED]
+    (toy.folder / "Snakefile").write_text(SNAKEFILE, encoding="utf-8")
+    return toy
 
 
 def four_jobs(toy: Toy) -> subprocess.Popen[bytes]:
@@ -55,7 +45,7 @@ def four_jobs(toy: Toy) -> subprocess.Popen[bytes]:
     controller = toy.start()
     toy.wait_for("running")
     toy.wait_for("ends")
-    wait_for(lambda: len(living(toy.rig)) == 4, "every job to be submitted")
+    wait_for(lambda: len(toy.rig.live()) == 4, "every job to be submitted")
     time.sleep(1)
     return controller
 
@@ -70,7 +60,7 @@ def stopped_well(toy: Toy, controller: subprocess.Popen[bytes]) -> None:
     ]
     assert "scancel" not in said, said
     assert "Traceback" not in said, said
-    wait_for(lambda: living(toy.rig) == [], "the end of every job")
+    wait_for(lambda: toy.rig.live() == [], "the end of every job")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])

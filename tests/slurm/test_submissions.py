@@ -6,13 +6,11 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slurm.rig import Rig, wait_for
-from slurm.rig.rig import ENDED
 from slurm.toy_workflow import EIGHT, Toy
 from slurm.wrapped import asked_s, wrap
 
@@ -28,14 +26,12 @@ FIRST = 'mkdir "$HERE/first" 2>/dev/null'
 
 
 @pytest.fixture
-def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
+def toy(toy: Toy, tmp_path: Path) -> Toy:
     """In a folder whose name is as hostile as a path may be here."""
-    folder = tmp_path / "a |b  'ü,x"
-    folder.mkdir()
-    toy = Toy(clean_rig, folder, seconds=1)
-    yield toy
-    toy.end()
-    clean_rig.heal()
+    toy.folder = tmp_path / "a |b  'ü,x"
+    toy.folder.mkdir()
+    toy.seconds = 1
+    return toy
 
 
 def wrapped(toy: Toy, lines: str) -> Path:
@@ -51,10 +47,6 @@ def later(seconds: int) -> str:
     """The first job appears in the queue so much later than sbatch says that it timed out."""
     submits = f'setsid sh -c \'sleep {seconds}; exec "$0" "$@"\' "$REAL" "$@" >/dev/null 2>&1 &'
     return f"if {FIRST}; then {submits} {LOST}; fi"
-
-
-def live(toy: Toy) -> list[str]:
-    return [job["JobID"] for job in toy.rig.squeue(fields="JobID,State") if job["State"] not in ENDED]
 
 
 def submitted(toy: Toy) -> int:
@@ -90,7 +82,7 @@ def test_a_slow_site_makes_no_second_job(toy: Toy) -> None:
         assert toy.write().run() == 0, toy.said()
     assert "timed out" in toy.said()
     once(toy)
-    assert len(live(toy)) == 0
+    assert len(toy.rig.live()) == 0
 
 
 @pytest.mark.long
@@ -113,7 +105,7 @@ def test_a_killed_controller_that_had_no_answer_yet(toy: Toy) -> None:
     wait_for(lambda: "timed out" in toy.said(), "the answer to be lost")
     os.killpg(controller.pid, signal.SIGKILL)
     controller.wait()
-    wait_for(lambda: live(toy), "the job to appear")
+    wait_for(toy.rig.live, "the job to appear")
     toy.unlock()
     assert toy.run() == 0, toy.said()
     once(toy)
@@ -128,7 +120,7 @@ def test_ctrl_c_before_the_job_appears_leaves_no_job(toy: Toy) -> None:
     time.sleep(1)
     controller.send_signal(signal.SIGINT)
     assert controller.wait(timeout=60) != 0
-    wait_for(lambda: live(toy) == [], "no job to be left", 20)
+    wait_for(lambda: toy.rig.live() == [], "no job to be left", 20)
     assert submitted(toy) == 1, toy.said()
     assert toy.events() == []
 
@@ -162,7 +154,7 @@ def test_a_number_in_what_a_site_says_is_no_job_of_ours(toy: Toy) -> None:
     wait_for(toy.events, "the training to start")
     controller.send_signal(signal.SIGINT)
     assert controller.wait(timeout=60) != 0
-    assert live(toy) == [str(held)], toy.said()
+    assert toy.rig.live() == [str(held)], toy.said()
 
 
 # ---------------------------------------------------------------------- known again
@@ -251,7 +243,7 @@ def test_a_limit_on_jobs_is_waited_for(toy: Toy) -> None:
     with toy.rig.limited_to(1):
         controller = toy.write().start()
         wait_for(lambda: "AssocMaxSubmitJobLimit" in toy.said(), "the limit to be named")
-        assert live(toy) == [str(held)]
+        assert toy.rig.live() == [str(held)]
         toy.rig.scancel(str(held))
         assert controller.wait(timeout=120) == 0, toy.said()
     once(toy)
@@ -270,7 +262,7 @@ def test_ctrl_c_ends_the_wait_for_a_limit_at_once(toy: Toy) -> None:
         controller.send_signal(signal.SIGINT)
         assert controller.wait(timeout=60) != 0
         assert time.monotonic() - began_s < 15, "not the 20 s of an answer that was lost"
-    assert live(toy) == [str(held)]
+    assert toy.rig.live() == [str(held)]
     assert "could not be cancelled" not in toy.said()
 
 
@@ -290,7 +282,7 @@ def test_a_waiting_job_with_other_params_is_cancelled_and_submitted_again(toy: T
     toy.first = f"{EIGHT}, slurm_extra='--begin=now+1hour'\n    params: rate=1"
     controller = toy.write().start()
     wait_for(lambda: "is PENDING" in toy.said(), "the job to wait")
-    (job,) = live(toy)
+    (job,) = toy.rig.live()
     os.killpg(controller.pid, signal.SIGKILL)
     controller.wait()
     toy.unlock()
@@ -313,7 +305,7 @@ def test_a_running_job_with_other_params_is_not_taken_for_this_work(toy: Toy) ->
     assert f"wait for its end, or stop it with: scancel {job}. " in toy.said()
     assert "Traceback" not in toy.said()
     toy.rig.scontrol("resume", str(job))
-    wait_for(lambda: not live(toy), "the job to end", 60)
+    wait_for(lambda: not toy.rig.live(), "the job to end", 60)
     assert "rule first" in schedules(toy)
     (toy.folder / "first.saved").unlink(missing_ok=True)
     assert toy.run() == 0, toy.said()

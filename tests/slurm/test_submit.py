@@ -5,28 +5,20 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slurm.demo_runs import PROFILE, on_eight_gpus
 from slurm.rig import Rig, wait_for
 from slurm.rig.rig import ENDED
 from support.processes import ranks_of
-from support.project import Project, make_project
+from support.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-SNAKEMAKE = ["--profile", "profiles/slurm", "--submitit-poll-interval-s", "2"]
 STAGE1 = ["--until", "train_stage1"]
-
-
-def on_eight_gpus(data: dict[str, Any]) -> None:
-    """The demo trains on the CPU; its jobs get the rig's GPUs all the same."""
-    for stage in data["runs"]["driving"]["stages"].values():
-        stage["resources"] = {"gpu": 8, "gpu_model": "a40", "runtime_min": 15}
 
 
 def long_stage1(data: dict[str, Any]) -> None:
@@ -35,17 +27,14 @@ def long_stage1(data: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    for name, value in clean_rig.environment().items():
-        monkeypatch.setenv(name, value)
-    project = make_project(tmp_path / "my projéct")
+def project(project: Project) -> Project:
+    project = Project(project.folder.rename(project.folder.with_name("my projéct")))
     project.configure(on_eight_gpus)
-    yield project
-    clean_rig.heal()
+    return project
 
 
 def submit(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return project.trainrelay("submit", "--", *SNAKEMAKE, *arguments)
+    return project.trainrelay("submit", "--", *PROFILE, *arguments)
 
 
 def submitted(project: Project, *arguments: str) -> str:
@@ -75,10 +64,6 @@ def trainings(rig: Rig, since: int) -> list[dict[str, str]]:
     """The jobs of Slurm's accounting that are trainings, oldest first."""
     jobs = rig.sacct(None, "JobID,JobName,State,AllocTRES", "--allocations")
     return [job for job in jobs if job["JobName"].startswith("train_") and int(job["JobID"]) > since]
-
-
-def live(rig: Rig) -> list[str]:
-    return [job["JobID"] for job in rig.squeue(fields="JobID,State") if job["State"] not in ENDED]
 
 
 def first_epoch(project: Project) -> None:
@@ -127,13 +112,24 @@ def test_a_cancelled_controller_ends_its_training_and_the_next_one_goes_on(
     controller = submitted(project, *STAGE1)
     first_epoch(project)
     clean_rig.scancel(controller)
-    wait_for(lambda: not live(clean_rig), "the end of every job", 120)
+    wait_for(lambda: not clean_rig.live(), "the end of every job", 120)
     assert ranks_of(project) == []
     attempt = json.loads((project.stage("stage1") / "attempts/001/attempt.json").read_text())
     assert attempt["end"] == "interrupted"
     second = submitted(project, *STAGE1)
     assert ended(clean_rig, project, second) == "COMPLETED", said(project, second)
     assert project.attempts() == {"stage1": 2}
+
+
+def test_a_controller_is_found_where_the_site_rewrites_comments(clean_rig: Rig, project: Project) -> None:
+    """Its script tells it: a second one would take away the first one's lock and train beside it."""
+    with clean_rig.site_lua('job.comment = "site:checked"', "do return slurm.ERROR end"):
+        controller = submitted(project)
+        wait_for(lambda: list((project.folder / ".snakemake/locks").glob("*")), "Snakemake's lock", 120)
+        assert clean_rig.squeue(int(controller), "Comment")[0]["Comment"] == "site:checked"
+        again = submit(project)
+    assert again.returncode == 2, again.stdout
+    assert f"job {controller} runs the workflow of this folder already" in again.stderr
 
 
 def another_run(data: dict[str, Any]) -> None:
@@ -151,9 +147,9 @@ def test_a_cancelled_controller_ends_jobs_that_wait_too(clean_rig: Rig, project:
     try:
         controller = submitted(project, *STAGE1)
         first_epoch(project)
-        wait_for(lambda: len(live(clean_rig)) == 3, "the job that waits")
+        wait_for(lambda: len(clean_rig.live()) == 3, "the job that waits")
         clean_rig.scancel(controller)
-        wait_for(lambda: not live(clean_rig), "the end of every job", 120)
+        wait_for(lambda: not clean_rig.live(), "the end of every job", 120)
     finally:
         clean_rig.scontrol("update", "PartitionName=nograce", "State=UP")
     assert ranks_of(project) == []

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from slurm.demo_runs import said, started
 from slurm.rig import Rig, wait_for
-from support.project import Project, make_project
+from support.project import Project
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +24,9 @@ _FIELD = re.compile(r"(?:^|\s)([A-Z][\w/:]*)=(\S*)")
 
 
 @pytest.fixture
-def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    for name, value in clean_rig.environment().items():
-        monkeypatch.setenv(name, value)
+def project(clean_rig: Rig, project: Project) -> Iterator[Project]:
     clean_rig.scontrol("update", f"NodeName={clean_rig.booted().nodes[0]}", "AvailableFeatures=ib,roce,a40")
-    yield make_project(tmp_path / "my project")
+    yield project
     clean_rig.heal()
     clean_rig.scontrol(
         "update", f"NodeName={clean_rig.booted().nodes[0]}", "AvailableFeatures=", "ActiveFeatures="
@@ -43,10 +40,9 @@ def shown(rig: Rig, job: str) -> dict[str, str]:
     return {name: value for name, value in fields.items() if not _ITS_OWN.match(name)} | limit
 
 
-def submission(project: Project, controller: subprocess.Popen[bytes]) -> re.Match[str] | None:
-    said = (project.folder / "snakemake.log").read_text()
-    assert controller.poll() is None, said
-    return re.search(r"job (\d+) submitted", said)
+def submission(project: Project, controller: subprocess.Popen[str]) -> re.Match[str] | None:
+    assert controller.poll() is None, said(project)
+    return re.search(r"job (\d+) submitted", said(project))
 
 
 @pytest.mark.parametrize(
@@ -78,11 +74,7 @@ def test_a_job_in_the_queue_is_the_one_that_the_plan_shows(
 
     project.configure(asks)
     planned = orjson.loads(project.trainrelay("plan", "--json").stdout)[0]["sbatch"]
-    log = (project.folder / "snakemake.log").open("w")
-    controller = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm"],
-        cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+    controller = started(project)
     try:
         found = wait_for(lambda: submission(project, controller), "the submission")
         typed = str(clean_rig.sbatch(*planned, "--output=/dev/null", "--wrap=true"))

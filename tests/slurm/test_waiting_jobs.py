@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slurm.demo_runs import on_eight_gpus, said, started
 from slurm.rig import Rig, wait_for
-from slurm.test_workflow import live, on_eight_gpus, said, started
-from support.project import Project, make_project
+from support.project import Project
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +20,9 @@ TRAINER_CONFIG = "workflow/demo/driving/projects/configs/stage1_track_map/track_
 
 
 @pytest.fixture
-def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    for name, value in clean_rig.environment().items():
-        monkeypatch.setenv(name, value)
-    project = make_project(tmp_path / "my project")
+def project(project: Project) -> Project:
     project.configure(on_eight_gpus)
-    yield project
-    clean_rig.heal()
+    return project
 
 
 def message(project: Project) -> str:
@@ -78,7 +72,7 @@ def test_a_controller_with_another_config_does_not_take_the_training_for_its_own
 ) -> None:
     first = started(project)
     wait_for((project.stage("stage1") / "work_dir/epoch_1.pth").exists, "the first epoch")
-    (job,) = live(clean_rig)
+    (job,) = clean_rig.live()
     clean_rig.scontrol("suspend", job)  # it must live until the second controller has looked
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -94,7 +88,7 @@ def test_a_controller_with_another_config_does_not_take_the_training_for_its_own
     assert started(project).wait() != 0
     clean_rig.scontrol("resume", job)
     assert re.search(rf"job {job} does this with other params since .*: scancel {job}\.", said(project))
-    wait_for(lambda: not live(clean_rig), "the end of the training", 120)
+    wait_for(lambda: not clean_rig.live(), "the end of the training", 120)
     assert not (project.stage("stage1") / "checkpoint.json").exists()
     planned = project.succeed("-n")
     assert "driving/stage1: trains 2 epochs from scratch" in planned, "the new training is not taken for done"

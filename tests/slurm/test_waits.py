@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from slurm.rig import Rig, wait_for
+from slurm.rig import wait_for
 from slurm.toy_workflow import EIGHT, Toy
 
 pytestmark = pytest.mark.slow
@@ -17,11 +15,9 @@ OPEN = ("MaxTime=INFINITE", "MaxNodes=UNLIMITED", "State=UP")
 
 
 @pytest.fixture
-def toy(clean_rig: Rig, tmp_path: Path) -> Iterator[Toy]:
-    toy = Toy(clean_rig, tmp_path, seconds=1)
-    yield toy
-    toy.end()
-    clean_rig.heal()
+def toy(toy: Toy) -> Toy:
+    toy.seconds = 1
+    return toy
 
 
 def waits(toy: Toy) -> str:

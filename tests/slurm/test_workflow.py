@@ -4,64 +4,27 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
+from slurm.demo_runs import PROFILE, on_eight_gpus, said, started
 from slurm.rig import Rig, wait_for
-from slurm.rig.rig import ENDED
 from support.processes import ranks_of
-from support.project import Project, make_project
+from support.project import Project
 
 pytestmark = pytest.mark.slow
 
-PROFILE = ["--profile", "profiles/slurm", "--submitit-poll-interval-s", "2"]
-
-
-def on_eight_gpus(data: dict[str, Any]) -> None:
-    """The demo trains on the CPU; its jobs get the rig's GPUs all the same."""
-    for stage in data["runs"]["driving"]["stages"].values():
-        stage["resources"] = {"gpu": 8, "gpu_model": "a40", "runtime_min": 15}
-
 
 @pytest.fixture
-def project(clean_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    for name, value in clean_rig.environment().items():
-        monkeypatch.setenv(name, value)
-    project = make_project(tmp_path / "my project")
+def project(project: Project) -> Project:
     project.configure(on_eight_gpus)
-    yield project
-    clean_rig.heal()
+    return project
 
 
 def trainings(rig: Rig) -> list[dict[str, str]]:
     """The jobs of Slurm's accounting that are trainings, oldest first."""
     jobs = rig.sacct(None, "JobID,JobName,State,AllocTRES", "--allocations")
     return [job for job in jobs if job["JobName"].startswith("train")]
-
-
-def live(rig: Rig) -> list[str]:
-    """The jobs that have not ended."""
-    return [job["JobID"] for job in rig.squeue(fields="JobID,State") if job["State"] not in ENDED]
-
-
-def started(project: Project) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *PROFILE],
-        cwd=project.folder,
-        stdout=(project.folder / "snakemake.log").open("a"),
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def said(project: Project) -> str:
-    return (project.folder / "snakemake.log").read_text()
 
 
 def test_two_stages_train_as_jobs_with_eight_gpus_each_and_all_else_runs_here(
@@ -101,7 +64,7 @@ def test_a_requeued_training_resumes_under_its_job_id(clean_rig: Rig, project: P
     before = len(trainings(clean_rig))
     running = started(project)
     wait_for((project.stage("stage1") / "work_dir/epoch_1.pth").exists, "the first epoch")
-    (job,) = live(clean_rig)
+    (job,) = clean_rig.live()
     clean_rig.scontrol("requeue", job)
     assert running.wait() == 0, said(project)
     assert len(trainings(clean_rig)) == before + 2
@@ -120,7 +83,7 @@ def test_ctrl_c_ends_the_training_and_leaves_no_job(clean_rig: Rig, project: Pro
     wait_for((project.stage("stage1") / "work_dir/epoch_1.pth").exists, "the first epoch")
     running.send_signal(signal.SIGINT)
     assert running.wait() != 0
-    wait_for(lambda: not live(clean_rig), "the end of every job")
+    wait_for(lambda: not clean_rig.live(), "the end of every job")
     assert ranks_of(project) == []
     first = json.loads((project.stage("stage1") / "attempts/001/attempt.json").read_text())
     assert first["end"] == "interrupted"

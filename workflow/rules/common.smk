@@ -39,6 +39,7 @@ if workflow.is_main_process:
 
 envvars:
     "TRAINRELAY_LAUNCH",
+    "TRAINRELAY_SITE",
     "TRAINRELAY_SUBMITTED",
 
 

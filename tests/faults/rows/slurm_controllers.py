@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -13,10 +12,7 @@ from typing import Any
 from faults.bench import Bench, ends_of, next_attempt
 from faults.fault import Measurement, fault
 from faults.launch import Launch
-from faults.slurm_bench import SLURM, STAGE1, SlurmBench
-from support.project import CONFIG
-
-FOLLOWS = r"found alive; following it"
+from faults.slurm_bench import ASKED, FOLLOWS, SLURM, STAGE1, SlurmBench
 
 
 @fault(
@@ -28,13 +24,9 @@ FOLLOWS = r"found alive; following it"
 )
 def controller_sigkilled(bench: SlurmBench) -> Measurement:
     killed, job = bench.held_in_job(*SLURM)
-    bench.injected_now("controller-sigkilled")
-    os.killpg(killed.process.pid, signal.SIGKILL)
-    killed.wait()
+    bench.kill(killed)
     _refused_by_the_lock(bench.ended(*SLURM))
-    assert bench.ended("snakemake", "--unlock").process.returncode == 0, "--unlock failed"
-    relaunch = bench.start(*SLURM)
-    followed_s = bench.said_at(relaunch, rf"job {job} {FOLLOWS}") - relaunch.started_s
+    relaunch, followed_s = bench.follows(job, *SLURM)
     bench.undisturbed(relaunch)
     assert (bench.stage.parent / "report.html").exists(), "there is no report"
     return Measurement(followed_s, "done", f"the relaunch follows the job: {FOLLOWS}", "completes")
@@ -48,29 +40,11 @@ def _refused_by_the_lock(launch: Launch) -> None:
 def stopped(bench: SlurmBench, signum: signal.Signals) -> Measurement:
     """The training was saved and ended, no job is left, and the same command again completes it."""
     launch, _ = bench.held_in_job(*STAGE1)
-    bench.injected_now("asked-to-stop")
-    os.killpg(launch.process.pid, signum)
-    status = launch.wait()
-    ended_s = _first_end_s(bench)
-    assert status != 0, f"the controller ended well:\n{launch.text}"
-    assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
-    assert not bench.jobs_left(), f"a job is left: {bench.live()}"
-    assert not bench.processes(), f"processes are left: {bench.processes()}"
-    ends = [record.end for record in bench.attempts()]
-    assert ends == ["interrupted"], f"the attempts ended {ends_of(bench.attempts())}; it said:\n{launch.text}"
-    bench.completes(bench.ended(*STAGE1))
-    last = bench.attempts()[-1]
-    assert last.resumed_from is not None, "the relaunch starts from the beginning"
+    status, ended_s = bench.stop(launch, signum)
+    last = bench.resumes(*STAGE1)
     assert len(bench.jobs()) == 2, f"the jobs in accounting are {bench.jobs()}"
-    return Measurement(
-        ended_s, "interrupted", f"exit status {status}; the relaunch: {next_attempt(last)}", "completes"
-    )
-
-
-def _first_end_s(bench: SlurmBench) -> float:
-    ended_s = bench.attempts()[0].ended_s
-    assert ended_s is not None, "attempt 1 has no end"
-    return bench.since_s(ended_s)
+    said = f"exit status {status}; the relaunch: {next_attempt(last)}"
+    return Measurement(ended_s, "interrupted", said, "completes")
 
 
 @fault(
@@ -111,19 +85,8 @@ def controller_ctrl_c_queue(bench: SlurmBench) -> Measurement:
     bench.wait_for("the jobs of all runs", lambda: len(bench.live()) == 3)
     waiting = [row["JobID"] for row in bench.rig.squeue(fields="JobID,State") if row["State"] == "PENDING"]
     bench.rig.scontrol("uhold", waiting[0])
-    bench.injected_now("asked-to-stop")
-    os.killpg(launch.process.pid, signal.SIGINT)
-    status = launch.wait()
-    ended_s = _first_end_s(bench)
-    assert status != 0, f"the controller ended well:\n{launch.text}"
-    assert not bench.jobs_left(), f"a job is left: {bench.live()}"
-    assert "scancel" not in launch.text.partition("Terminating")[2], f"it asks for a scancel:\n{launch.text}"
-    assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
-    ends = [record.end for record in bench.attempts()]
-    assert ends == ["interrupted"], f"the attempts ended {ends_of(bench.attempts())}; it said:\n{launch.text}"
-    bench.completes(bench.ended(*SLURM, "--", "runs/driving/stage1/train.json"))
-    last = bench.attempts()[-1]
-    assert last.resumed_from is not None, "the relaunch starts from the beginning"
+    status, ended_s = bench.stop(launch, signal.SIGINT)
+    last = bench.resumes(*SLURM, "--", "runs/driving/stage1/train.json")
     said = f"exit status {status}, 3 jobs ended; the relaunch: {next_attempt(last)}"
     return Measurement(ended_s, "interrupted", said, "completes")
 
@@ -148,7 +111,7 @@ def snakemake_folder_removed(bench: SlurmBench) -> Measurement:
     shutil.rmtree(bench.folder / ".snakemake")
     bench.undisturbed(launch)
     return Measurement(
-        _first_end_s(bench), "done", "the job makes its folder again, for its result", "completes"
+        bench.first_end_s(), "done", "the job makes its folder again, for its result", "completes"
     )
 
 
@@ -225,7 +188,7 @@ def _said_by_its_job(folder: Path) -> str:
     on_rig=True,
 )
 def complete_triggered(bench: SlurmBench) -> Measurement:
-    bench.project.configure(_second_stage)
+    bench.second_stage(resources=ASKED)
     bench.completes(bench.ended(*SLURM))
     trained = bench.jobs()
     assert [job["State"] for job in trained] == ["COMPLETED"] * 2, f"the jobs in accounting are {trained}"
@@ -240,11 +203,3 @@ def complete_triggered(bench: SlurmBench) -> Measurement:
     took_s = again.lines[-1][0] - again.started_s
     what = f"{len(added)} job of one core, none with a GPU" if added else "no job"
     return Measurement(took_s, "done", what, "completes")
-
-
-def _second_stage(data: dict[str, Any]) -> None:
-    """stage2 starts from what stage1 promotes; it trains as in every test."""
-    stages = data["runs"]["driving"]["stages"]
-    stages["stage2"] = dict(
-        CONFIG["runs"]["driving"]["stages"]["stage2"], resources=stages["stage1"]["resources"]
-    )

@@ -9,7 +9,6 @@ from faults.bench import next_attempt
 from faults.fault import Measurement, fault
 from faults.launch import Launch
 from faults.slurm_bench import SLURM, STAGE1, SlurmBench
-from support.project import CONFIG
 
 RATE = 0.0123
 AS_SUBMITTED = "trains as submitted and completes; the edit counts from the next `snakemake` on"
@@ -18,14 +17,6 @@ AS_SUBMITTED = "trains as submitted and completes; the edit counts from the next
 def _set(bench: SlurmBench, **options: Any) -> None:
     """Other options of stage1 in config.yaml, from now on."""
     bench.configure(options={**bench.options(), **options})
-
-
-def _waiting(bench: SlurmBench, *argv: str) -> tuple[Launch, str]:
-    """A controller whose training waits in the queue, and the job that holds its GPUs."""
-    holder = str(bench.rig.sbatch("--gres=gpu:a40:8", "--output=/dev/null", "--chdir=/", "--wrap=sleep 600"))
-    launch = bench.start(*argv)
-    bench.said_at(launch, r"train_stage1\[.*: job \d+ is PENDING")
-    return launch, holder
 
 
 def _trains(bench: SlurmBench, launch: Launch) -> None:
@@ -54,7 +45,7 @@ def _next(bench: SlurmBench) -> str:
     on_rig=True,
 )
 def edit_pending(bench: SlurmBench) -> Measurement:
-    launch, holder = _waiting(bench, *STAGE1)
+    launch, holder = bench.held_up(*STAGE1)
     bench.injected_now("edited")
     _set(bench, **{"optimizer.lr": RATE})
     bench.rig.scancel(holder)
@@ -73,13 +64,9 @@ def edit_pending(bench: SlurmBench) -> Measurement:
     on_rig=True,
 )
 def edit_reverted(bench: SlurmBench) -> Measurement:
-    bench.project.configure(
-        lambda data: data["runs"]["driving"]["stages"].update(
-            stage2={**CONFIG["runs"]["driving"]["stages"]["stage2"], "epochs": 1}
-        )
-    )
+    bench.second_stage(epochs=1)
     before = (bench.folder / "config.yaml").read_text()
-    launch, holder = _waiting(bench, *SLURM)
+    launch, holder = bench.held_up(*SLURM)
     bench.injected_now("edited")
     _set(bench, **{"optimizer.lr": RATE})
     bench.rig.scancel(holder)
@@ -110,18 +97,20 @@ def edit_requeued(bench: SlurmBench) -> Measurement:
 
 @fault(
     "slurm-config-half-saved",
-    "config.yaml half-saved when the job starts, the run renamed when it is requeued",
-    injected="the second half of config.yaml gone while another job holds the GPUs; in epoch 2, iteration 3"
+    "config.yaml and site.yaml half-saved when the job starts, the run renamed when it is requeued",
+    injected="the second half of both files gone while another job holds the GPUs; in epoch 2, iteration 3"
     " the run is renamed in it, then scontrol requeue",
     must="same job id; trains and resumes as submitted, completes",
     on_rig=True,
 )
 def config_half_saved(bench: SlurmBench) -> Measurement:
+    bench.site(sbatch=["--nice=5"])
     path = bench.folder / "config.yaml"
     whole = path.read_text()
     bench.inject(kind="wait", rank=0, epoch=2, iteration=3)
-    launch, holder = _waiting(bench, *STAGE1, "--configfile", "config.yaml")
+    launch, holder = bench.held_up(*STAGE1, "--configfile", "config.yaml")
     path.write_text(f"{whole[: len(whole) // 2]}: [")
+    (bench.folder / "site.yaml").write_text("sbatch: [--ni")
     bench.rig.scancel(holder)
     bench.wait_for("the trainer in epoch 2", lambda: launch.ended or bench.stamps().of("fired"))
     assert not launch.ended, f"it ended before its trainer came to epoch 2, and said:\n{launch.text}"

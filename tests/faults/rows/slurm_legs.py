@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Sequence
 
 from faults.bench import EPOCHS, ends_of, next_attempt
 from faults.fault import Measurement, fault
 from faults.launch import Launch
-from faults.rows.slurm_controllers import FOLLOWS, stopped
-from faults.slurm_bench import STAGE1, SlurmBench
+from faults.rows.slurm_controllers import stopped
+from faults.slurm_bench import FOLLOWS, STAGE1, SlurmBench
 
 
 def _ends_after(bench: SlurmBench, launch: Launch, points: Sequence[int]) -> Measurement:
@@ -119,14 +118,10 @@ def legs_ctrl_c(bench: SlurmBench) -> Measurement:
 def legs_controller_sigkilled(bench: SlurmBench) -> Measurement:
     bench.ask_for(legs="array")
     killed, job = bench.held_in_job(*STAGE1, later=((3, 1),))
-    bench.injected_now("controller-sigkilled")
-    os.killpg(killed.process.pid, signal.SIGKILL)
-    killed.wait()
+    bench.kill(killed)
     bench.rig.warn(job)
     bench.wait_for("the second task", lambda: len(bench.attempts()) == 2)
-    assert bench.ended("snakemake", "--unlock").process.returncode == 0, "--unlock failed"
-    relaunch = bench.start(*STAGE1)
-    followed_s = bench.said_at(relaunch, rf"job {job} {FOLLOWS}") - relaunch.started_s
+    relaunch, followed_s = bench.follows(job, *STAGE1)
     bench.go_on(EPOCHS, 1)
     bench.completes(relaunch)
     ends = [record.end for record in bench.attempts()]

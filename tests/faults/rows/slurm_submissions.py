@@ -5,15 +5,13 @@ And what it refuses for now, what it does not answer, and a site that rewrites w
 
 from __future__ import annotations
 
-import os
-import signal
 from copy import deepcopy
 from typing import Any
 
 from faults.bench import ends_of
 from faults.fault import Measurement, fault
 from faults.launch import Launch
-from faults.slurm_bench import SLURM, STAGE1, SlurmBench
+from faults.slurm_bench import FOLLOWS, SLURM, STAGE1, SlurmBench
 
 MUST = "one clear sentence, the stage fails; the other run completes (keep-going)"
 
@@ -125,15 +123,10 @@ def comment_rewritten(bench: SlurmBench) -> Measurement:
         killed, job = bench.held_in_job(*STAGE1)
         comment = bench.rig.squeue(int(job), "Comment")[0]["Comment"]
         assert comment == "site:checked", f"the job's comment is {comment}"
-        bench.injected_now("controller-sigkilled")
-        os.killpg(killed.process.pid, signal.SIGKILL)
-        killed.wait()
-        assert bench.ended("snakemake", "--unlock").process.returncode == 0, "--unlock failed"
-        relaunch = bench.start(*STAGE1)
-        follows = "found alive; following it"
-        followed_s = bench.said_at(relaunch, rf"job {job} {follows}") - relaunch.started_s
+        bench.kill(killed)
+        relaunch, followed_s = bench.follows(job, *STAGE1)
         bench.undisturbed(relaunch)
-    return Measurement(followed_s, "done", f"the relaunch follows the job: {follows}", "completes")
+    return Measurement(followed_s, "done", f"the relaunch follows the job: {FOLLOWS}", "completes")
 
 
 @fault(

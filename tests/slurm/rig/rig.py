@@ -198,15 +198,18 @@ class Rig(Clients):
         if process := daemons.find(self.folder, name):
             daemons.stop([process], kill=kill)
 
+    def live(self) -> list[str]:
+        """The jobs that have not ended."""
+        return [job["JobID"] for job in self.squeue(fields="JobID,State") if job["State"] not in ENDED]
+
     def heal(self) -> None:
         """Starts what does not live, ends every job and waits until both nodes are idle."""
         layout = self.booted()
         for name, pid in self.states().items():
             if pid is None:
                 self.start(name)
-        active = [job["JobID"] for job in self.squeue(fields="JobID,State") if job["State"] not in ENDED]
-        if active:
-            self.scancel(*active)
+        if live := self.live():
+            self.scancel(*live)
         for node in layout.nodes:
             if "DRAIN" in self.scontrol("show", "node", node, "--oneliner"):
                 self.scontrol("update", f"NodeName={node}", "State=RESUME")

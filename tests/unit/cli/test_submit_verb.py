@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from trainrelay.cli import controller_job, main
 from trainrelay.cli.arguments import parser
 from trainrelay.config import load_config, save_snapshot
 from trainrelay.controller import ControllerJob, locks
+from trainrelay.controller.job import comment_of
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.operations import submit
 from trainrelay.slurm import Partition, QueueRow
@@ -38,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(submit, "installed", lambda: True)
-    monkeypatch.setattr(submit, "live_jobs", lambda _comment: [])
+    monkeypatch.setattr(submit, "live_jobs", list)
     monkeypatch.setattr(submit, "partitions", lambda: [Partition("gpu", True, True, 600)])
     return tmp_path
 
@@ -49,7 +51,7 @@ def asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
     calls: list[Asked] = []
 
     def sbatch(flags: list[str], script: str) -> str:
-        calls.append((flags, script))
+        calls.append((flags, Path(script).read_text()))
         return "12"
 
     monkeypatch.setattr(submit, "sbatch", sbatch)
@@ -67,7 +69,7 @@ def arguments(*words: str) -> argparse.Namespace:
 def test_a_slurm_that_does_not_answer_is_told_with_what_else_to_do(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def live_jobs(_comment: str) -> list[QueueRow]:
+    def live_jobs() -> list[QueueRow]:
         raise SlurmError("squeue: Unable to contact slurm controller")
 
     monkeypatch.setattr(submit, "live_jobs", live_jobs)
@@ -92,7 +94,7 @@ def test_the_job_its_log_and_what_to_type_are_told(
     assert f"--chdir={folder}" in flags
     snapshot = save_snapshot(load_config(folder / "config.yaml"))
     assert script.endswith(f" -m trainrelay control --configfile {snapshot} --\n")
-    assert f"export {TYPED_VARIABLE}=config.yaml\n" in script
+    assert f" {TYPED_VARIABLE}=config.yaml\n" in script
 
 
 @pytest.mark.usefixtures("asked")
@@ -102,23 +104,23 @@ def test_what_is_not_used_of_your_environment_is_told(
     for name in ("SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_EXPORT"):
         monkeypatch.setenv(name, "x")
     assert main(["submit"]) == 0
-    assert "SBATCH_ACCOUNT of your environment is not used" in capsys.readouterr().err
+    assert "SBATCH_ACCOUNT, SBATCH_EXPORT of your environment is not used" in capsys.readouterr().err
 
 
 def test_a_live_controller_is_named_instead_of_a_second_one(
-    asked: list[Asked], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, asked: list[Asked], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        submit, "live_jobs", lambda _comment: [QueueRow("9", "RUNNING", "None", "n1", "", "", "")]
+        submit, "live_jobs", lambda: [QueueRow("9", "RUNNING", "None", "n1", comment_of(str(folder)))]
     )
     assert main(["submit"]) == 2
     said = capsys.readouterr().err
     assert "job 9 runs the workflow of this folder already (RUNNING, on n1); nothing was submitted" in said
     assert "runs/controller-9.log" in said
     assert "stop: scancel 9" in said
-    monkeypatch.setattr(
-        submit, "live_jobs", lambda _comment: [QueueRow("9", "PENDING", "Priority", "", "", "", "")]
-    )
+    script = f"{folder}/.snakemake/trainrelay/controller.sh"
+    rewritten = QueueRow("9", "PENDING", "Priority", "", "site:checked", script=script)
+    monkeypatch.setattr(submit, "live_jobs", lambda: [rewritten])
     assert main(["submit"]) == 2
     said = capsys.readouterr().err
     assert "job 9 waits to run the workflow of this folder (PENDING: Priority); nothing was submitted" in said
@@ -126,14 +128,18 @@ def test_a_live_controller_is_named_instead_of_a_second_one(
 
 
 def test_a_folder_that_a_person_works_in_is_left_alone(
-    folder: Path, asked: list[Asked], capsys: pytest.CaptureFixture[str]
+    folder: Path, asked: list[Asked], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock = folder / ".snakemake/locks/0.output.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text("x")
     assert main(["submit"]) == 2
     assert "run: snakemake --unlock" in capsys.readouterr().err
-    locks.write_note("5", locks.lock_files())  # a controller job that is no more held it
+    locks.write_note("5", locks.lock_files())
+    monkeypatch.setattr(submit, "live_jobs", lambda: [QueueRow("5", "RUNNING", "None", "n1", "site:checked")])
+    assert main(["submit"]) == 2
+    assert not asked, "its controller lives, though in a folder of another name"
+    monkeypatch.setattr(submit, "live_jobs", list)  # a controller job that is no more held it
     assert main(["submit"]) == 0
     assert len(asked) == 1
 
@@ -216,14 +222,17 @@ def test_the_job_and_its_next_runs_read_the_config_that_was_submitted(
 ) -> None:
     """An edit waits for the next `trainrelay submit`, also where the controller submits itself again."""
     before = load_config(folder / "config.yaml")
+    (folder / "site.yaml").write_text("partition: cpu\n")
     assert main(["submit"]) == 0
     (folder / "config.yaml").write_text("runs: {half")
+    (folder / "site.yaml").write_text("partition: [half")
     ((_, script),) = asked
     again = shlex.split(script.splitlines()[-1])
     inside = parser().parse_args(again[again.index("control") :])
     *_, configfile = controller_job.snakemake_arguments(inside)
     assert load_config(Path(configfile)) == before
-    monkeypatch.setenv(TYPED_VARIABLE, "config.yaml")  # as the script says
+    for name, value in re.findall(r" (TRAINRELAY_\w+)=(\S+)", script):
+        monkeypatch.setenv(name, value)
     submit.submit(controller_job.job_of(inside, after="12"))
     assert asked[1][1] == script
 

@@ -13,7 +13,9 @@ from rich.console import Console
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import main, watch
-from trainrelay.watching import StageRow
+from trainrelay.slurm import Queue, Waiting
+from trainrelay.training.context import StageContext
+from trainrelay.watching import StageRow, StageWatch
 
 
 @pytest.fixture
@@ -86,3 +88,19 @@ def test_on_a_terminal_no_line_is_wider_than_it_and_no_text_commands_it(width: i
     assert max(map(len, lines)) <= width
     assert "[bold red]{x}[/]" in output.getvalue()
     assert len(lines) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "state"), [("trainrelay", "queued"), ("chain_promote_s_train_s", "queued"), ("mine", "fresh")]
+)
+def test_a_job_that_trains_more_than_one_stage_waits_for_each(tmp_path: Path, name: str, state: str) -> None:
+    """The controller's, or that of a chain: nothing else would say that it can never start."""
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    waiting = Waiting("17", "PartitionTimeLimit", name, str(Path.cwd()))
+    stages = [StageWatch(StageContext(disk.config(), "r", "s"))]
+    (row,) = watch._look(stages, Queue(question=lambda: [waiting]))
+    assert row.label == state
+    assert ("job 17 waits in Slurm's queue (PartitionTimeLimit: its runtime" in row.reason) == (
+        state == "queued"
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
-from trainrelay.controller import ControllerJob, comment_of, job_script, sbatch_options
+from trainrelay.controller import ControllerJob, job_script, of_folder, sbatch_options
+from trainrelay.controller.job import comment_of, script_in
+from trainrelay.slurm import QueueRow
 
 JOB = ControllerJob(
     workdir="/home/me/my runs",
@@ -22,13 +24,13 @@ def test_the_job_is_small_is_warned_in_time_and_may_be_requeued() -> None:
         *("--job-name=trainrelay", f"--comment={comment_of('/home/me/my runs')}"),
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", "--mem=1500M", "--time=720"),
         *("--signal=B:USR2@60", "--requeue", "--open-mode=append", "--export=ALL"),
-        *("--chdir=/home/me/my runs", "--output=runs/controller-%j.log"),
+        *("--chdir=/home/me/my runs", "--output=runs/controller-%j.log", script_in(JOB.workdir)),
     ]
 
 
 def test_what_the_site_wants_is_asked_for() -> None:
     job = replace(JOB, partition="cpu", account="me", qos="long", after="7")
-    assert sbatch_options(job)[-4:] == [
+    assert sbatch_options(job)[-5:-1] == [
         *("--partition=cpu", "--account=me", "--qos=long", "--dependency=afterany:7")
     ]
 
@@ -44,6 +46,15 @@ def test_the_script_runs_the_sites_lines_and_then_only_us() -> None:
     assert lines[3].startswith("exec ")
     assert shlex.split(lines[3])[1:] == [JOB.python, "-m", "trainrelay", *JOB.command]
     assert len(lines) == 4
+
+
+def test_a_folders_controllers_are_known_by_comment_or_script() -> None:
+    """A site may rewrite the one; a wrapper around sbatch submits a copy of the other."""
+    rewritten = QueueRow("1", "RUNNING", "None", "n1", "site:checked", script=script_in(JOB.workdir))
+    copied = QueueRow("2", "RUNNING", "None", "n1", comment_of(JOB.workdir), script="/tmp/a copy")
+    other = f"{JOB.workdir}2"
+    elsewhere = QueueRow("3", "RUNNING", "None", "n1", comment_of(other), script=script_in(other))
+    assert of_folder(JOB.workdir, [rewritten, copied, elsewhere]) == [rewritten, copied]
 
 
 def test_a_folder_is_known_by_its_name_alone() -> None:

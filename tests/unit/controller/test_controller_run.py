@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.controller import control, locks, run
+from trainrelay.controller.job import comment_of
 from trainrelay.errors import Refusal, SlurmError, UserError
 from trainrelay.slurm import OwnStatus, QueueRow
 
@@ -130,7 +131,7 @@ def test_it_runs_only_as_a_job_and_only_where_no_older_one_does(
             control([], lambda _job: "8", said.append)
         monkeypatch.setenv("SLURM_JOB_ID", "10")
         monkeypatch.setattr(
-            run, "live_jobs", lambda _comment: [QueueRow("9", "PENDING", "BeginTime", "", "", "", "")]
+            run, "live_jobs", lambda: [QueueRow("9", "PENDING", "BeginTime", "", comment_of(str(tmp_path)))]
         )
         with pytest.raises(Refusal, match="job 9 runs the workflow in this folder already"):
             control([], lambda _job: "8", said.append)

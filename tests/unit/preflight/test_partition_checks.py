@@ -141,5 +141,7 @@ def test_the_time_of_a_chain_is_the_sum_of_its_trainings(
 
 def test_a_configuration_that_the_official_executor_does_not_pass_on_is_told() -> None:
     (found,) = conf_check({"SLURM_CONF": "/opt/slurm.conf"})
-    assert found.line().startswith("note  SLURM_CONF is /opt/slurm.conf, and jobs of --profile slurm-native")
+    assert found.line().startswith(
+        "note  SLURM_CONF is /opt/slurm.conf, which --profile slurm-native keeps from"
+    )
     assert conf_check({}) == conf_check({"SLURM_CONF": "/etc/slurm/slurm.conf"}) == []

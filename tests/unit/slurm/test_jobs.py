@@ -22,15 +22,18 @@ rubbish
 """
 
 
-def test_live_jobs_with_the_comment_are_found_the_oldest_first(
+def test_the_users_live_jobs_are_found_the_oldest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "queue").write_text(QUEUE.replace("|", "\x1f").replace("\n", "\x1f" * 4 + "\n"))
     (tmp_path / "squeue").write_text(f"#!/bin/sh\ncat '{tmp_path}/queue'\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = [(job.job_id, job.state, job.reason, job.nodes) for job in live_jobs("trainrelay-controller/a")]
-    assert found == [("9", "PENDING", "BeginTime", ""), ("11", "RUNNING", "None", "n1")]
+    found = [(job.job_id, job.state, job.reason, job.nodes) for job in live_jobs()]
+    assert found == [
+        ("9", "PENDING", "BeginTime", ""),
+        *((number, "RUNNING", "None", node) for number, node in [("11", "n1"), ("12", "n2"), ("13", "n2")]),
+    ]
 
 
 def test_the_last_task_of_an_array_is_shown_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import ask, ping, process_tracking, sbatch
+from trainrelay.slurm import Start, ask, could_start, ping, process_tracking, sbatch
 
 pytestmark = pytest.mark.process
 
@@ -32,11 +32,30 @@ def test_a_failure_is_one_sentence(program: Path) -> None:
         ask(["no-such-program"])
 
 
+def test_a_limit_on_jobs_says_when_to_try_again(program: Path) -> None:
+    write(
+        program / "sbatch",
+        "echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2\n"
+        "echo 'sbatch: error: Batch job submission failed: Job violates accounting/QOS policy' >&2; exit 1",
+    )
+    with pytest.raises(
+        SlurmError, match=r"\(AssocMaxSubmitJobLimit\): run the same command again when one of"
+    ):
+        sbatch([], "script")
+    assert could_start([]) == Start(None), "it says nothing of the request: no reason to change that"
+
+
 def test_the_first_controller_that_is_up_answers(program: Path) -> None:
     write(program / "scontrol", "echo 'Slurmctld(primary) at a is DOWN'; echo 'Slurmctld(backup) at b is UP'")
     assert ping() == "Slurmctld(backup) at b is UP"
-    write(program / "scontrol", "echo 'Slurmctld(primary) at a is DOWN'")
+    shout = "echo '*****'; echo '** RESTORE SLURMCTLD DAEMON TO SERVICE **'; echo '*****'"
+    write(program / "scontrol", f"echo 'Slurmctld(primary) at a is DOWN'; {shout}; exit 1")
     assert ping() is None
+    write(
+        program / "scontrol", "echo 'scontrol: fatal: Could not establish a configuration source' >&2; exit 1"
+    )
+    with pytest.raises(SlurmError, match="configuration source"):
+        ping()
 
 
 def test_how_slurm_tracks_processes_is_read(program: Path) -> None:
@@ -49,15 +68,12 @@ def test_how_slurm_tracks_processes_is_read(program: Path) -> None:
 def test_a_job_that_is_submitted_sees_nothing_of_the_one_around(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(
-        program / "sbatch", "cat >script; echo $* >flags; env | grep -E '^(SLURM|SBATCH)' >env; echo '12;c'"
-    )
+    write(program / "sbatch", "echo $* >flags; env | grep -E '^(SLURM|SBATCH)' >env; echo '12;c'")
     monkeypatch.chdir(program)
     for name in ("SLURM_JOB_ID", "SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_EXPORT"):
         monkeypatch.setenv(name, "x")
-    assert sbatch(["--time=5"], "#!/bin/sh\ntrue\n") == "12"
-    assert (program / "script").read_text() == "#!/bin/sh\ntrue\n"
-    assert (program / "flags").read_text() == "--parsable --time=5\n"
+    assert sbatch(["--time=5"], "the script") == "12"
+    assert (program / "flags").read_text() == "--parsable --time=5 the script\n"
     assert (program / "env").read_text() == "SLURM_CONF=x\n"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from support.toy_project import ToyProject, make_checkout
 from trainrelay import cli, dag
-from trainrelay.config import load_config, save_snapshot
+from trainrelay.config import SITE_VARIABLE, Site, load_config, load_site, save_snapshot
 from trainrelay.errors import Refusal
 from trainrelay.system.hints import TYPED_VARIABLE
 from trainrelay.training import submitted
@@ -22,7 +23,7 @@ from trainrelay.training.submitted import SUBMITTED_VARIABLE
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyProject:
     """A project of which nothing was submitted yet."""
-    for variable in (SUBMITTED_VARIABLE, TYPED_VARIABLE):
+    for variable in (SITE_VARIABLE, SUBMITTED_VARIABLE, TYPED_VARIABLE):
         monkeypatch.setenv(variable, "")  # put back at the end
         monkeypatch.delenv(variable)
     monkeypatch.chdir(tmp_path)
@@ -67,6 +68,25 @@ def test_a_job_knows_the_config_as_it_was_typed(toy: ToyProject, monkeypatch: py
     monkeypatch.delenv(TYPED_VARIABLE)
     dag.submitted({})
     assert os.environ[TYPED_VARIABLE] == "it's $HOME.yaml"
+
+
+def test_a_job_has_the_site_that_was_submitted(toy: ToyProject) -> None:
+    """Also one that starts while site.yaml is half saved, and the controller that made it meanwhile."""
+    file = Path("site.yaml")
+    file.write_text("partition: gpu\nsbatch: [--nice=5]\nnodes_avoid_h: 0.5\n")
+    before = load_site()
+    submit(toy)
+    file.write_text("partition: [gpu\nsba")
+    assert load_site() == before
+    assert dag.Plans(toy.config(), []).resources("s")["slurm_extra"](SimpleNamespace(run="r")) == "--nice=5"
+    file.unlink()
+    assert load_site() == before
+
+
+def test_no_site_was_submitted_either(toy: ToyProject) -> None:
+    submit(toy)
+    Path("site.yaml").write_text("partition: later\n")
+    assert load_site() == Site()
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other"])

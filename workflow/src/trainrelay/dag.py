@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import shlex
 import sys
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainrelay.config import Config, load_plain, load_site, parse, save_snapshot, stage_paths
+from trainrelay.config import SITE_VARIABLE, Config, load_plain, load_site, parse, save_snapshot, stage_paths
 from trainrelay.errors import Refusal, TrainrelayError
 from trainrelay.slurm import slurm_resources
 from trainrelay.system.files import one_reading, read_once
@@ -104,6 +105,7 @@ class Plans:
 
     def submit(self) -> None:
         """What the jobs of this workflow train from now on, whatever is edited until they start."""
+        os.environ[SITE_VARIABLE] = str(save_snapshot(self._site, "site"))
         self._submitted = submit(
             self._config, {f"{p.run}/{p.stage}": p.ingredients for p in self._plans.values()}
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from trainrelay.cli.common import configured
-from trainrelay.config import save_snapshot
+from trainrelay.config import SITE_VARIABLE, load_site, save_snapshot
 from trainrelay.controller import ControllerJob
 from trainrelay.operations.submit import controller_job
 from trainrelay.system.hints import DEFAULT_CONFIGFILE, TYPED_VARIABLE, typed
@@ -22,8 +22,8 @@ def job_of(arguments: argparse.Namespace, after: str | None = None) -> Controlle
     # What is submitted now, also for the runs after a requeue.
     command = ["control", "--configfile", str(save_snapshot(config)), *given, "--", *arguments.snakemake]
     job = controller_job(config, command, **how, after=after)
-    name = f"export {TYPED_VARIABLE}={shlex.quote(str(typed(arguments.configfile)))}"
-    return replace(job, setup=(name, *job.setup))
+    site, name = save_snapshot(load_site(), "site"), shlex.quote(str(typed(arguments.configfile)))
+    return replace(job, setup=(f"export {SITE_VARIABLE}={site} {TYPED_VARIABLE}={name}", *job.setup))
 
 
 def snakemake_arguments(arguments: argparse.Namespace) -> list[str]:

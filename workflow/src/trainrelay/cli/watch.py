@@ -20,7 +20,7 @@ from rich.text import Text
 from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
 from trainrelay.errors import UserError
-from trainrelay.slurm import Queue, Waiting, job_name
+from trainrelay.slurm import CONTROLLER, Queue, Waiting, job_name
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer, say
 from trainrelay.text import printable
@@ -73,12 +73,15 @@ def _look(stages: Sequence[StageWatch], queue: Queue) -> list[StageRow]:
     """The stages at this moment, and whether their jobs of this folder wait in the queue."""
     folder = os.path.realpath(Path.cwd())
     jobs = {job.name: job for job in queue.waiting() if os.path.realpath(job.workdir) == folder}
-    return [_with_job(stage.look(), jobs) for stage in stages]
+    one_run = len(stages[0].at.config.runs) == 1
+    # The controller's job; or that of a whole chain, whose name does not say of which run it is.
+    shared = [job for name, job in jobs.items() if name == CONTROLLER or (one_run and "_promote_" in name)]
+    return [_with_job(stage.look(), jobs, shared) for stage in stages]
 
 
-def _with_job(row: StageRow, jobs: Mapping[str, Waiting]) -> StageRow:
+def _with_job(row: StageRow, jobs: Mapping[str, Waiting], shared: Sequence[Waiting]) -> StageRow:
     row = replace(row, reason=with_configfile(row.reason, say.configfile))
-    job = jobs.get(job_name(row.run, row.stage))
+    job = next(filter(None, [jobs.get(job_name(row.run, row.stage)), *shared]), None)
     return with_queued_job(row, job.job_id, job.why) if job else row
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from trainrelay.config.models import Config
+from trainrelay.config.models import Config, Model
 from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
 from trainrelay.system.files import write_private
@@ -86,10 +86,10 @@ def _yaml_problem(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else f"not YAML: {what}"
 
 
-def save_snapshot(config: Config) -> Path:
-    """The effective config as a file, named by content, so that every job sees what Snakemake saw."""
-    data = json.dumps(config.model_dump(mode="json", by_alias=True), indent=2).encode()
-    path = SNAPSHOTS / f"config-{hashlib.sha256(data).hexdigest()[:16]}.json"
+def save_snapshot(of: Model, name: str = "config") -> Path:
+    """What is in effect as a file, named by content, so that every job sees what Snakemake saw."""
+    data = json.dumps(of.model_dump(mode="json", by_alias=True), indent=2).encode()
+    path = SNAPSHOTS / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path, data)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,16 +17,17 @@ from trainrelay.config.problems import describe
 from trainrelay.errors import ConfigError
 
 SITE_FILE = Path("site.yaml")
+SITE_VARIABLE = "TRAINRELAY_SITE"  # the one that was submitted, for jobs and a controller that starts again
 
 # What belongs to another key than `sbatch`.
 _GPUS = "gpu and gpu_model of the stage's resources; gpu_dialect is how they are asked for"
 INSTEAD = {
     "account": "account",
     "constraint": "constraint",
-    "cpus-per-task": "cpus_per_gpu of the stage's resources",
+    **dict.fromkeys(("cpus-per-task", "cpus-per-gpu"), "cpus_per_gpu of the stage's resources"),
     **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task", "gres"), _GPUS),
     "mem": "mem_gb of the stage's resources; mem_gb: all is the whole node's",
-    "mem-per-cpu": "mem_gb of the stage's resources",
+    **dict.fromkeys(("mem-per-cpu", "mem-per-gpu"), "mem_gb of the stage's resources"),
     "nodes": "nodes of the stage's resources",
     "partition": "partition",
     "qos": "qos",
@@ -97,9 +99,10 @@ class Site(Model):
         return [f"sbatch: --{name} {refused[name]}" for name in names if name in refused]
 
 
-def load_site(path: Path = SITE_FILE) -> Site:
+def load_site(path: Path | None = None) -> Site:
     """The site file's content, an empty one if there is none; ConfigError lists every problem."""
-    data = load_plain(path) if path.exists() else None
+    path = path or Path(os.environ.get(SITE_VARIABLE, SITE_FILE))
+    data = load_plain(path) if path.suffix == ".json" or path.exists() else None
     if data is None:
         return Site()
     if not isinstance(data, Mapping):

@@ -1,10 +1,13 @@
-"""The options of sbatch and the script of the controller's job (pure)."""
+"""The options of sbatch and the script of the controller's job, and how it is found again (pure)."""
 
 from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from trainrelay.slurm import CONTROLLER, QueueRow
 
 WARNING_S = 60
 """Seconds before its time limit at which the job is warned; Slurm may warn a minute earlier than asked."""
@@ -27,14 +30,24 @@ class ControllerJob:
     after: str | None = None  # a job that must have ended before
 
 
+def script_in(workdir: str) -> str:
+    """The file that is submitted."""
+    return f"{workdir}/.snakemake/trainrelay/controller.sh"
+
+
 def comment_of(workdir: str) -> str:
-    """By what a live controller of a folder is found again."""
+    """The comment of a folder's controllers."""
     digest = hashlib.sha256(workdir.encode(errors="surrogateescape")).hexdigest()
     return f"trainrelay-controller/{digest[:32]}"
 
 
+def of_folder(workdir: str, jobs: Iterable[QueueRow]) -> list[QueueRow]:
+    """Those of a folder among these jobs; by their script where a site has rewritten the comments."""
+    return [job for job in jobs if job.comment == comment_of(workdir) or job.script == script_in(workdir)]
+
+
 def sbatch_options(job: ControllerJob) -> list[str]:
-    """Its options for sbatch; the script is the input."""
+    """Its options for sbatch, and the path of its script."""
     chosen = {
         "partition": job.partition,
         "account": job.account,
@@ -42,12 +55,13 @@ def sbatch_options(job: ControllerJob) -> list[str]:
         "dependency": f"afterany:{job.after}" if job.after else None,
     }
     return [
-        *("--job-name=trainrelay", f"--comment={comment_of(job.workdir)}"),
+        *(f"--job-name={CONTROLLER}", f"--comment={comment_of(job.workdir)}"),
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(job.mem_gb * 1000)}M"),
         # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
         *(f"--time={job.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),
         *("--export=ALL", f"--chdir={job.workdir}", f"--output={_log_pattern(job.log_folder)}"),
         *(f"--{name}={value}" for name, value in chosen.items() if value),
+        script_in(job.workdir),
     ]
 
 

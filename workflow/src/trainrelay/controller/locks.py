@@ -51,7 +51,7 @@ def remove_note() -> None:
 def lock_state(mine: str, live: Collection[str]) -> Literal["none", "stale", "held"]:
     """Whether the folder is locked; stale: by a controller job that has ended, or by our own earlier run.
 
-    `mine` is our job, and `live` are the controller jobs of this folder that have not ended.
+    `mine` is our job, and `live` are all jobs of this user that have not ended: a folder may have two paths.
     """
     locks, note = lock_files(), read_record(_NOTE, LockNote)
     if not locks:

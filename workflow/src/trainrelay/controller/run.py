@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Literal, TypeVar
 
 from trainrelay.controller import locks
-from trainrelay.controller.job import comment_of
+from trainrelay.controller.job import of_folder
 from trainrelay.errors import Refusal, SlurmError, UserError
 from trainrelay.slurm import (
     RUNNING,
@@ -99,10 +99,10 @@ def _env(job_id: str) -> dict[str, str]:
 
 
 def _unlock_folder(arguments: Sequence[str], job_id: str, say: Say) -> None:
-    live = [job.job_id for job in _answered(lambda: live_jobs(comment_of(str(Path.cwd()))), say)]
-    if older := [one for one in live if int(one) < int(job_id)]:
-        raise Refusal(f"job {older[0]} runs the workflow in this folder already; this one ends")
-    lock = locks.lock_state(job_id, live)
+    live = _answered(live_jobs, say)
+    if older := [job for job in of_folder(str(Path.cwd()), live) if int(job.job_id) < int(job_id)]:
+        raise Refusal(f"job {older[0].job_id} runs the workflow in this folder already; this one ends")
+    lock = locks.lock_state(job_id, [job.job_id for job in live])
     if lock == "held":
         raise Refusal(
             "a snakemake that trainrelay submit did not start has locked this folder, so this job ends; if"

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.config import Config, load_site
-from trainrelay.controller import ControllerJob, comment_of, job_script, lock_state, log_name, sbatch_options
+from trainrelay.controller import ControllerJob, job_script, lock_state, log_name, of_folder, sbatch_options
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import installed, live_jobs, partitions, sbatch
+from trainrelay.slurm import installed, live_jobs, own_defaults, partitions, sbatch
+from trainrelay.system.files import write_bytes
 from trainrelay.system.say import say
 
 _LEAST_MIN = 5  # Slurm warns up to two minutes before the limit
@@ -18,8 +19,6 @@ _DAY_MIN = 1440  # any limit would do: at it the job requeues itself
 # Snakemake took 0.1 GB for the demo (measured); promote, analyze and report run beside it.
 _MEM_GB = 4.0
 _SNAKEFILES = ("Snakefile", "workflow/Snakefile")
-# A user's defaults for sbatch; the controller's job and the trainings it submits do not see them.
-_OWN_DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS")
 
 
 def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
@@ -33,12 +32,12 @@ def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
     if not named and not any(Path(path).is_file() for path in _SNAKEFILES):
         raise UserError("no Snakefile in this folder; run the same command where you would run snakemake")
     try:
-        live = live_jobs(comment_of(str(Path.cwd())))
+        live = live_jobs()
     except SlurmError as error:
         advice = "run trainrelay check, try again later, or train here with snakemake --profile local"
         raise SlurmError(f"Slurm does not answer ({error}); nothing was submitted: {advice}") from None
-    if live:
-        job = live[0]
+    if ours := of_folder(str(Path.cwd()), live):
+        job = ours[0]
         what = f"job {job.job_id} waits to run the workflow of this folder ({job.state}: {job.reason})"
         if job.nodes:
             what = f"job {job.job_id} runs the workflow of this folder already ({job.state}, on {job.nodes})"
@@ -46,7 +45,7 @@ def refuse_submission(config: Config, snakemake: Sequence[str]) -> None:
             f"{what}; nothing was submitted. its log: {log_of(config, job.job_id)}; follow: trainrelay watch;"
             f" stop: scancel {job.job_id}"
         )
-    if lock_state("", ()) == "held":
+    if lock_state("", [job.job_id for job in live]) == "held":
         raise Refusal(
             "a snakemake has locked this folder, so nothing was submitted; if none runs any more, run:"
             " snakemake --unlock"
@@ -60,11 +59,13 @@ def log_of(config: Config, job_id: str) -> str:
 
 def submit(job: ControllerJob) -> str:
     """The new job's id; SlurmError says why there is none."""
-    if unseen := [name for name in _OWN_DEFAULTS if name in os.environ]:
+    if unseen := own_defaults(os.environ):
         say(
             f"note: {', '.join(unseen)} of your environment is not used; site.yaml says what the jobs ask for"
         )
-    return sbatch(sbatch_options(job), job_script(job))
+    *options, script = sbatch_options(job)
+    write_bytes(Path(script), job_script(job).encode(errors="surrogateescape"))
+    return sbatch(options, script)
 
 
 def controller_job(

@@ -11,7 +11,6 @@ from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Node, Partition, Request, could_start, ping, try_accounting
 
-_SYSTEM_CONF = Path("/etc/slurm/slurm.conf")  # where Slurm's commands look without SLURM_CONF
 _NO_CLUSTER = "Could not establish a configuration source"
 _SHOWN_KINDS = 6  # fit into one sentence
 
@@ -23,7 +22,7 @@ def slurmctld_check(*, wanted: bool = True) -> CheckResult:
     except SlurmError as error:
         if not wanted and _NO_CLUSTER in str(error):
             return note("Slurm's commands are here, but no cluster is configured for them")
-        return fix(f"Slurm does not answer ({error})", "try again later, or ask those who run the cluster")
+        return fix(f"Slurm does not answer ({error})", "try again later or on a login node; check SLURM_CONF")
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")
     return ok(f"Slurm answers: {first}")
@@ -34,17 +33,17 @@ def accounting_check() -> CheckResult:
     try:
         try_accounting()
     except SlurmError as error:
-        return note(f"no accounting ({error}); jobs are followed with squeue and their result files alone")
+        return note(f"no accounting ({error}); squeue and result files follow jobs, no lost node is avoided")
     return ok("Slurm's accounting answers (sacct)")
 
 
 def conf_check(environment: Mapping[str, str]) -> list[CheckResult]:
     """Whether the official executor's jobs find Slurm's configuration: it keeps SLURM_CONF from them."""
     conf = environment.get("SLURM_CONF", "")
-    if not conf or Path(conf).resolve() == _SYSTEM_CONF.resolve():
+    if not conf or Path(conf).resolve() == Path("/etc/slurm/slurm.conf").resolve():
         return []
-    what = f"SLURM_CONF is {conf}, and jobs of --profile slurm-native would look for {_SYSTEM_CONF} instead"
-    return [note(f"{what}: use --profile slurm")]
+    what = f"SLURM_CONF is {conf}, which --profile slurm-native keeps from its jobs"
+    return [note(f"{what}: unless Slurm finds that file by itself, use --profile slurm")]
 
 
 def request_check(flags: Sequence[str], now: datetime) -> CheckResult:

@@ -1,6 +1,6 @@
 """Slurm: asked, read and given orders through the executor plugin's own modules; nobody else asks it."""
 
-from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run, scrubbed
+from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
@@ -17,12 +17,13 @@ from trainrelay.slurm.ask import (
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
 from trainrelay.slurm.jobs import live_jobs, node_lost, shown_job, states_of
-from trainrelay.slurm.queue import Queue, Waiting, job_name
+from trainrelay.slurm.queue import CONTROLLER, Queue, Waiting, job_name
 from trainrelay.slurm.reading import records, seconds
 from trainrelay.slurm.starts import Start, could_start
 from trainrelay.slurm.steps import Steps
 
 __all__ = [
+    "CONTROLLER",
     "ENDED",
     "EXCLUDE_VARIABLE",
     "RUNNING",
@@ -42,6 +43,7 @@ __all__ = [
     "live_jobs",
     "node_lost",
     "nodes",
+    "own_defaults",
     "own_job",
     "own_run",
     "partitions",

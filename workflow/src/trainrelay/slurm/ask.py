@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.errors import SubmititError
+from snakemake_executor_plugin_submitit.errors import LimitError, SubmititError
 from trainrelay.errors import SlurmError
 
 
@@ -15,6 +15,8 @@ from trainrelay.errors import SlurmError
 def _told() -> Iterator[None]:
     try:
         yield
+    except LimitError as error:
+        raise SlurmError(f"{error}: run the same command again when one of your jobs has ended") from None
     except SubmititError as error:
         raise SlurmError(str(error)) from None
 
@@ -34,7 +36,12 @@ def installed() -> bool:
 
 def ping() -> str | None:
     """The first slurmctld that is up, as scontrol names it; None: all are down. SlurmError."""
-    said = ask(["scontrol", "ping"], deadline_s=30.0)
+    try:
+        said = ask(["scontrol", "ping"], deadline_s=30.0)
+    except SlurmError as error:
+        if "RESTORE SLURMCTLD" in str(error):  # it ends 1 then, and shouts
+            return None
+        raise
     return next((line.strip() for line in said.splitlines() if " is UP" in line), None)
 
 
@@ -50,8 +57,8 @@ def process_tracking(deadline_s: float) -> str:
 
 
 def sbatch(flags: list[str], script: str) -> str:
-    """The new job's id; the job is no part of one that we may be in. SlurmError says why there is none."""
-    said = ask(["sbatch", "--parsable", *flags], text=script, outside=True)
+    """The new job's id, of a script's path; no part of a job that we may be in. SlurmError says why not."""
+    said = ask(["sbatch", "--parsable", *flags, script], outside=True)
     job_id = said.split("\n")[0].split(";")[0].strip()
     if not job_id.isdigit():
         raise SlurmError(f"sbatch gave no job number: {said.strip()[:200]}")

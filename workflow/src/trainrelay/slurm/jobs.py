@@ -1,4 +1,4 @@
-"""Single jobs: this user's by their comment, any by its number."""
+"""Single jobs: all of this user's that live, any by its number."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from trainrelay.slurm.ask import accounting, ask, queue
 from trainrelay.slurm.reading import records
 
 
-def live_jobs(comment: str) -> list[QueueRow]:
-    """This user's jobs with this comment that have not ended, the oldest first; SlurmError."""
-    ours = [row for row in queue().values() if row.comment == comment and row.state not in ENDED]
-    return sorted(ours, key=lambda row: int(row.job_id))
+def live_jobs() -> list[QueueRow]:
+    """This user's jobs that have not ended, the oldest first; SlurmError."""
+    live = [row for row in queue().values() if row.state not in ENDED]
+    return sorted(live, key=lambda row: int(row.job_id))
 
 
 def states_of(job_id: str, deadline_s: float) -> set[str]:

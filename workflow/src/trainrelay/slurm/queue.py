@@ -11,6 +11,7 @@ from snakemake_executor_plugin_submitit.waits import help_for
 from trainrelay.errors import SlurmError
 from trainrelay.slurm.ask import ask, installed
 
+CONTROLLER = "trainrelay"  # what the job of `trainrelay submit` is called
 _EVERY_S = 15.0
 _DEADLINE_S = 4.0  # you look at the screen meanwhile
 _FORMAT = "%A|%r|%j|%Z"  # the folder last: it may hold anything
