@@ -5,6 +5,8 @@ Anything else that reaches the command line is a bug in trainrelay: traceback an
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class TrainrelayError(Exception):
     """An end that the command line reports as one sentence and an exit code, never a traceback."""
@@ -24,6 +26,14 @@ class ConfigError(UserError):
         self.problems = problems
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"{source}: {count}\n" + "\n".join(f"  {line}" for line in problems))
+
+
+class RecordError(UserError):
+    """A file of ours (`path`) that is damaged, or, `other_version`, that this version does not read."""
+
+    def __init__(self, message: str, path: Path, *, other_version: bool = False) -> None:
+        super().__init__(message)
+        self.path, self.other_version = path, other_version
 
 
 class LogError(UserError):

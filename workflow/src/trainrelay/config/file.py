@@ -13,7 +13,7 @@ import yaml
 from trainrelay.config.models import Config
 from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
-from trainrelay.system.files import write_bytes
+from trainrelay.system.files import content, write_bytes
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
 
@@ -58,8 +58,8 @@ def load_plain(path: Path) -> Any:
 def _plain(path: Path) -> Any:
     # YAML 1.1 reads 1e-06, as JSON writes it, as text.
     if path.suffix == ".json":
-        return json.loads(path.read_bytes())
-    data = path.read_bytes()
+        return json.loads(content(path))
+    data = content(path)
     try:
         return yaml.load(data, Loader=_FAST)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from trainrelay.records import RULES
-from trainrelay.system.files import read_once
+from trainrelay.system.files import content, read_once
 from trainrelay.trainers.base import TrainerConfig
 from trainrelay.trainers.mmcv_values import flat, merged
 from trainrelay.trainers.python_values import Names, SourceText, bounded, cut, entries, holds, inside
@@ -63,14 +63,14 @@ def _label(path: Path, own: Path) -> str:
 
 
 def _code(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=path.name)
+    return ast.parse(content(path), filename=path.name)
 
 
 def _tree(path: Path) -> ast.Module:
     """A file of the chain as Python code, its own name filled in where it asks for it, as mmcv does."""
     names = {"fileBasename": path.name, "fileBasenameNoExtension": path.stem, "fileExtname": path.suffix}
     pattern = rf"\{{\{{\s*({'|'.join(names)})\s*\}}\}}"
-    text = re.sub(pattern, lambda found: names[found[1]], path.read_text("utf-8-sig"))
+    text = re.sub(pattern, lambda found: names[found[1]], content(path).decode("utf-8-sig"))
     if path.suffix not in (".json", ".yaml", ".yml"):
         return ast.parse(text, filename=path.name)
     quoted = re.sub(_OF_BASE, r'"{{\1}}"', text)
