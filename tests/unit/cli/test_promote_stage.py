@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from trainrelay.cli import common
 from trainrelay.cli.stage import accept
 from trainrelay.config import Config
 from trainrelay.errors import Refusal
+from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import promote_stage, refuse_foreign_target
 from trainrelay.operations.train import train_stage
 from trainrelay.records import Acceptance, AttemptRecord, CheckpointRecord, Promotions, TrainRecord
@@ -256,3 +260,45 @@ def test_a_log_of_no_known_format_is_a_warning_of_a_finished_training(
     promote_stage(StageContext(disk.config(), "r", "s"))
     assert target(disk).read_bytes() == WEIGHTS
     assert "warning: its numbers are not judged, only its checkpoint" in capsys.readouterr().err
+
+
+def test_beside_another_promotion_nothing_is_promoted_and_that_is_said(disk: OnDisk) -> None:
+    disk.train()
+    at = StageContext(disk.config(), "r", "s")
+    train_stage(at)
+    with held_lease(at), pytest.raises(Refusal, match=r"r/s: the supervisor on .* trains or promotes it, so"):
+        promote_stage(at)
+    assert not disk.paths.checkpoint.exists()
+    promote_stage(at)
+    assert target(disk).read_bytes() == WEIGHTS
+
+
+@pytest.mark.process
+def test_of_four_promotions_at_once_one_is_made_and_the_others_say_so(disk: OnDisk) -> None:
+    disk.train()
+    train_stage(StageContext(disk.config(), "r", "s"))
+    config = disk.base / "config.json"
+    config.write_text(disk.config().model_dump_json(by_alias=True))
+    code = (
+        "import sys; from trainrelay.cli import main; import trainrelay.operations.analyze;"
+        "import trainrelay.cli.stage; print('ready', flush=True); sys.stdin.readline();"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    argv = [sys.executable, "-c", code, "promote", "r/s", "--configfile", str(config)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    started = [subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-1, text=True, env=env) for _ in range(4)]
+    for one in started:
+        assert one.stdout
+        assert one.stdout.readline() == "ready\n"
+    for one in started:
+        assert one.stdin
+        one.stdin.write("\n")
+        one.stdin.flush()
+    said = [one.communicate()[1] for one in started]
+    ends = [one.returncode for one in started]
+    assert 0 in ends, said  # a second one may begin after the first has ended
+    others = [words for words, end in zip(said, ends, strict=True) if end]
+    assert all("trains or promotes it, so nothing was promoted here" in words for words in others), others
+    assert target(disk).read_bytes() == WEIGHTS
+    assert accepted(disk) is None
+    assert not list(target(disk).parent.glob(".*"))

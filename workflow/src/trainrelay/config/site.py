@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -99,7 +100,7 @@ class Site(Model):
 
 def load_site(path: Path = SITE_FILE) -> Site:
     """The site file's content, an empty one if there is none; ConfigError lists every problem."""
-    data = load_plain(path) if path.exists() else None
+    data = load_plain(path) if os.path.lexists(path) else None
     if data is None:
         return Site()
     if not isinstance(data, Mapping):

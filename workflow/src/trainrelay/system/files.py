@@ -232,7 +232,7 @@ def read_record(path: Path, model: type[M]) -> M | None:
         return instead[path]  # type: ignore[return-value]
     try:
         return model.model_validate_json(content(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         again = "fix that, then run the same command again"

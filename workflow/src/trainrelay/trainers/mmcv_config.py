@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 def read_config(root: Path, config: str, rules: int = RULES) -> TrainerConfig:
     """What `config` says (relative to `root`) with its `_base_` chain, later files winning."""
     try:
-        own = (root / config).resolve()
+        own = Path(os.path.realpath(root / config))  # unlike resolve, it takes links that lead to themselves
         return _by_rules_1(own) if rules == 1 else _effective(own, root)
     except OSError as error:
         return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
@@ -92,7 +93,7 @@ def _chain(
     path: Path, above: tuple[Path, ...], parsed: Callable[[Path], ast.Module]
 ) -> Iterator[tuple[Path, ast.Module]]:
     """Every file of the chain with its tree, bases before those who build on them."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     if path in above:
         raise ValueError(f"_base_ of {path.name} leads back to itself")
     tree = read_once(parsed, path)

@@ -18,7 +18,8 @@ PROCESSES = "processes.json"  # beside each attempt.json
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:
     """Every attempt of a stage, in order; UserError where an attempt.json is damaged."""
     try:
-        found = [read_record(path, AttemptRecord) for path in stage_folder.glob("attempts/*/attempt.json")]
+        folders = stage_folder.glob("attempts/*")
+        found = [read_record(folder / "attempt.json", AttemptRecord) for folder in folders]
     except UserError as error:
         running = living(stage_folder)
         raise UserError(f"{error}; but first: {still_run(running)}") if running else error from None
