@@ -16,7 +16,7 @@ from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay.cli import common
 from trainrelay.cli.doctor import run
 from trainrelay.config import Config
-from trainrelay.errors import RecordError, Refusal, TrainrelayError, UserError
+from trainrelay.errors import Refusal, TrainrelayError, UserError
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
 from trainrelay.records import Identity, Owner, Processes, Takeover
@@ -161,7 +161,7 @@ def test_a_record_of_a_newer_version_is_left_to_that_one(
     path.write_bytes(orjson.dumps(change(orjson.loads(path.read_bytes()))))
     before = everything(disk)
     for called in (lambda: state.read(at(disk)), doctor, lambda: doctor(write=True)):
-        with pytest.raises(RecordError) as caught:
+        with pytest.raises(UserError) as caught:
             called()
         assert str(caught.value).endswith("; use the version of trainrelay that wrote it")
         assert " mv " not in str(caught.value)

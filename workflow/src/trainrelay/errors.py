@@ -29,11 +29,11 @@ class ConfigError(UserError):
 
 
 class RecordError(UserError):
-    """A file of ours (`path`) that is damaged, or, `other_version`, that this version does not read."""
+    """A file of ours, `path`, that is damaged."""
 
-    def __init__(self, message: str, path: Path, *, other_version: bool = False) -> None:
+    def __init__(self, message: str, path: Path) -> None:
         super().__init__(message)
-        self.path, self.other_version = path, other_version
+        self.path = path
 
 
 class LogError(UserError):

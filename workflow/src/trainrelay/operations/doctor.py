@@ -6,6 +6,7 @@ State is read as ever, but a damaged record counts as absent, and one that would
 from __future__ import annotations
 
 import difflib
+import glob
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,19 +20,20 @@ from trainrelay.errors import RecordError, Refusal
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import written_by_us
 from trainrelay.records import RULES, Identity, Owner, Record, Takeover
-from trainrelay.system.files import (
-    content,
-    json_bytes,
-    reading_instead,
-    unused,
-    write_bytes,
-    write_json,
-)
+from trainrelay.system.files import content, json_bytes, reading_instead, unused, write_bytes, write_json
+from trainrelay.system.text import printable
 from trainrelay.training import state
 from trainrelay.training.attempts import living, still_run
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import NAME
 from trainrelay.training.signature import ingredients, signature
+
+_ABSENT = "note: it cannot be rebuilt; no checkpoint depends on it, and what snakemake needs is written again"
+_PROVED = "note: train.json has the signature of these ingredients"
+_ASSUMED = (
+    "note: what cannot be read any more is as the config asks now: if the config or the trainer config was"
+    " changed since that training began, revert that before you write this"
+)
 
 
 class Repair(NamedTuple):
@@ -40,14 +42,11 @@ class Repair(NamedTuple):
     path: Path
     problem: str
     record: Record | None
-    changes: tuple[str, ...] = ()
+    lines: list[str]
 
 
 def examine(at: StageContext) -> tuple[list[Repair], state.State]:
-    """What would be repaired, and the state then; writes nothing.
-
-    Refusal if what is left contradicts the config, RecordError for a record of another version.
-    """
+    """What would be repaired, and the state then; writes nothing. Refusal if the config contradicts it."""
     wrong = _damaged(at)
     instead: dict[Path, Record | None] = dict.fromkeys(wrong)
     with reading_instead(instead):
@@ -61,9 +60,8 @@ def examine(at: StageContext) -> tuple[list[Repair], state.State]:
             if facts.identity and (known := facts.identity.owner):
                 instead[path] = Owner(id=known, was_empty=False, folder=str(at.paths.folder.absolute()))
         judged = state.current(at)
-    return [
-        Repair(path, why, instead[path], _changes(path, instead[path])) for path, why in wrong.items()
-    ], judged
+    found = [(path, why, instead[path]) for path, why in wrong.items()]
+    return [Repair(*one, list(_difference(one[0], one[2], facts))) for one in found], judged
 
 
 def repair(at: StageContext) -> tuple[list[Repair], state.State]:
@@ -94,17 +92,20 @@ def _damaged(at: StageContext) -> dict[Path, str]:
                 state.read(at)
             return found
         except RecordError as error:
-            if error.other_version:
-                raise
-            found[error.path] = str(error).partition("; ")[0]
+            found[error.path] = printable(str(error).partition("; to see what")[0])
 
 
-def _changes(path: Path, record: Record | None) -> tuple[str, ...]:
-    """The lines of it that go and come."""
+def _difference(path: Path, record: Record | None, facts: state.Facts) -> Iterator[str]:
+    """The lines of it that go and come, and what is not known about them."""
+    if record is None:
+        yield _ABSENT
+        return
     before = content(path).decode(errors="replace") if path.exists() else ""
-    now = json_bytes(path, record).decode() if record else ""
+    now = json_bytes(path, record).decode()
     lines = difflib.unified_diff(before.splitlines(), now.splitlines(), n=0)
-    return tuple(line for line in lines if record and not line.startswith(("---", "+++", "@@")))
+    yield from (printable(line) for line in lines if not line.startswith(("---", "+++", "@@")))
+    if isinstance(record, Identity):
+        yield _PROVED if facts.train else _ASSUMED
 
 
 def _identity(facts: state.Facts) -> Identity:
@@ -147,7 +148,6 @@ def _left_of(path: Path) -> dict[str, Any]:
 def _takeovers(facts: state.Facts) -> Iterator[Takeover]:
     """By the work dirs that they began; what was saved before them counts as far as it was recorded."""
     first, saved = facts.paths.work_dir, max((one.newest_saved for one in facts.attempts), default=0)
-    there = first.parent.iterdir() if first.parent.is_dir() else ()
-    begun = [path.name.rpartition(".taken-") for path in there]
-    tokens = sorted(int(token) for name, _, token in begun if name == first.name and token.isdecimal())
-    yield from (Takeover(token=token, after_epoch=saved) for token in tokens)
+    tokens = (path.suffix[7:] for path in first.parent.glob(f"{glob.escape(first.name)}.taken-*"))
+    numbers = sorted(int(token) for token in tokens if token.isdecimal())
+    yield from (Takeover(token=number, after_epoch=saved) for number in numbers)

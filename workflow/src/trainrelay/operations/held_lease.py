@@ -13,9 +13,7 @@ from trainrelay.training.context import StageContext
 @contextmanager
 def held_lease(at: StageContext, before_claim: Callable[[], None] = lambda: None) -> Iterator[Lease]:
     """The one writer's right to this stage, given back at the end."""
-    folder = at.paths.supervision
-    folder.mkdir(parents=True, exist_ok=True)
     with stop_requests() as stop:
-        lease = acquire(folder, at.name, say, lambda: stop.requested, before_claim=before_claim)
+        lease = acquire(at.paths.supervision, at.name, say, lambda: stop.requested, before_claim=before_claim)
     with lease:
         yield lease

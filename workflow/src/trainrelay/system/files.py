@@ -227,7 +227,7 @@ def reading_instead(records: Mapping[Path, BaseModel | None]) -> Iterator[None]:
 
 
 def read_record(path: Path, model: type[M]) -> M | None:
-    """A JSON file of ours, None if there is none; RecordError if it is not what it should be."""
+    """A JSON file of ours, None if there is none; RecordError if it is damaged, else UserError."""
     if path in (instead := _instead.get()):
         return instead[path]  # type: ignore[return-value]
     try:
@@ -241,22 +241,26 @@ def read_record(path: Path, model: type[M]) -> M | None:
         raise _why_not_a_record(path, model, error) from None
 
 
-def _why_not_a_record(path: Path, model: type[BaseModel], error: ValidationError) -> RecordError:
+def _why_not_a_record(path: Path, model: type[BaseModel], error: ValidationError) -> UserError:
     found = error.errors(include_url=False, include_input=False)
     # Neither a power cut nor a full disk adds a key, or makes another number of `format`.
     later = [one for one in found if one["type"] == "extra_forbidden" or one["loc"] == ("format",)]
     first = (later or found)[0]
     place = ".".join(str(part) for part in first["loc"])
     what = f"{path} is not a valid {model.__name__} ({f'{place}: ' * bool(place)}{first['msg']})"
-    advice = "use the version of trainrelay that wrote it" if later else DOCTOR
-    return RecordError(f"{what}; {advice}", path, other_version=bool(later))
+    if later:
+        return UserError(f"{what}; use the version of trainrelay that wrote it")
+    return RecordError(f"{what}; {DOCTOR}", path)
 
 
 def same_place(one: Path, other: Path) -> bool:
     """Whether two absolute names lead to one place, there or not: links and mounts give it several."""
-    with suppress(OSError):
-        return one.samefile(other)
-    return one == other or (one.name == other.name and same_place(one.parent, other.parent))
+    while True:  # at the latest it ends at /
+        with suppress(OSError, ValueError):
+            return one.samefile(other)
+        if one.name != other.name:
+            return False
+        one, other = one.parent, other.parent
 
 
 def below(path: Path, folder: Path) -> Path | None:
