@@ -25,6 +25,7 @@ from trainrelay.system.files import read_record, write_json
 from trainrelay.training import state
 from trainrelay.training.attempts import PROCESSES
 from trainrelay.training.context import StageContext
+from trainrelay.training.plan import stage_plan
 
 OWNER = "c" * 32
 
@@ -180,6 +181,9 @@ def test_other_damaged_records_are_kept_beside_and_nothing_is_retrained(
     path.write_bytes(b"{")
     with pytest.raises(UserError, match="nothing was written"):
         doctor()
+    if name == "promoted.json":
+        with pytest.raises(UserError, match=r"run: trainrelay doctor r/s$"):
+            promote_stage(at(disk))
     doctor(write=True)
     assert path.with_name(f"{path.name}.damaged").read_bytes() == b"{"
     assert not path.exists()
@@ -241,6 +245,30 @@ def test_nothing_is_written_beside_a_living_process_of_the_stage(
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_work_dir_that_moved_with_its_stage_is_ours_and_a_copy_of_anothers_is_not(
+    disk: OnDisk, doctor: Callable[..., None], capsys
+) -> None:
+    disk.paths.identity.unlink()
+    (disk.paths.folder / "attempts").rename(disk.base / "away")
+    owner, another = disk.paths.work_dir / "owner.json", disk.base / "another/stage"
+    write_json(owner, Owner(id=OWNER, was_empty=True, folder=str(another)))
+    assert "trainrelay doctor r/s" in state.current(at(disk)).reason
+    another.mkdir(parents=True)
+    assert "belongs to another training" in state.current(at(disk)).reason
+    doctor()
+    assert "r/s is foreign: " in capsys.readouterr().out
+
+
+def test_a_damaged_attempt_of_an_archive_is_found_too(disk: OnDisk, doctor: Callable[..., None]) -> None:
+    disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
+    path = disk.paths.folder.with_name("s.old-1") / "attempts/001/attempt.json"
+    path.write_bytes(b"{")
+    with pytest.raises(UserError, match=r"attempt\.json .*run: trainrelay doctor r/s"):
+        stage_plan(at(disk))
+    doctor(write=True)
+    assert stage_plan(at(disk)).action == "train"
 
 
 def test_a_damaged_archive_loses_no_file(disk: OnDisk, doctor: Callable[..., None]) -> None:

@@ -89,7 +89,7 @@ def _damaged(at: StageContext) -> dict[Path, str]:
         try:
             with reading_instead(dict.fromkeys(found)):
                 written_by_us(at.paths)
-                state.read(at)
+                state.archived_twin(state.read(at))
             return found
         except RecordError as error:
             found[error.path] = printable(str(error).partition("; to see what")[0])

@@ -18,7 +18,7 @@ from trainrelay.training.context import StageContext
 def promote_stage(at: StageContext) -> None:
     """Write the promotion target and checkpoint.json, or refuse with what to run."""
     try:
-        with held_lease(at) as lease:
+        with held_lease(at) as lease, state.naming(at):
             _promote_alone(at, lease)
     except supervise.LivingOwner as held:
         who = f"{supervise.owner_of(held.owner)} trains or promotes it"

@@ -7,7 +7,8 @@ the answer; nothing else looks into a training directory to decide what to do.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -116,8 +117,15 @@ class State:
 
 def read(at: StageContext) -> Facts:
     """Everything that is on disk for a stage; RecordError names a file of ours that is damaged."""
-    try:
+    with naming(at):
         return _read(at)
+
+
+@contextmanager
+def naming(at: StageContext) -> Iterator[None]:
+    """What is said of a damaged record names the stage."""
+    try:
+        yield
     except RecordError as error:
         error.args = (str(error).replace("RUN/STAGE", at.name),)
         raise
@@ -210,7 +218,9 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
 def archived_twin(facts: Facts) -> ArchivedTraining | None:
     """An archived training that is exactly the one that the config asks for now."""
     for one in archived_trainings(facts.paths):
-        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in list_attempts(one.folder))
+        with naming(facts.at):
+            attempts = list_attempts(one.folder)
+        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in attempts)
         if trained and not identity_changes(facts, one.identity):
             return one
     return None

@@ -40,8 +40,10 @@ def not_ours(identity: Identity | None, paths: StagePaths, owners: Mapping[Path,
 
 
 def _is_of(paths: StagePaths, folder: Path, owner: Owner) -> bool:
-    """Whether a work dir is that of the stage's training by where it is, or says that it is."""
-    return same_place(Path(owner.folder), paths.folder.absolute()) or below(folder, paths.folder) is not None
+    """Whether a work dir says that it is the stage's, or was moved together with the stage's folder."""
+    was = Path(owner.folder)
+    moved = below(folder, paths.folder) is not None and not was.exists()
+    return moved or same_place(was, paths.folder.absolute())
 
 
 def lost(paths: StagePaths, dirs: WorkDirs, owners: Mapping[Path, Owner | None]) -> str | None:
