@@ -289,3 +289,28 @@ def test_escapes_in_a_damaged_record_do_not_reach_the_terminal(
     with pytest.raises(TrainrelayError):
         doctor()
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        b'{"ingredients": [1',
+        b'{"ingredients": {"a": 1}, "format": true,',
+        b'{"format": [1], "owner": 5, "takeovers": "x", "run": "another", "stage": "x", ',
+        b'{"owner": "' + b"d" * 32 + b'", "initial_checkpoint": {"path": "x", ',
+        b"[" * 100_000,
+        b'"a text',
+        b"\xff\xfe{",
+    ],
+)
+def test_whatever_is_left_of_it_what_is_written_is_a_record(
+    disk: OnDisk, doctor: Callable[..., None], left: bytes
+) -> None:
+    disk.paths.identity.write_bytes(left)
+    with pytest.raises(UserError, match="nothing was written"):
+        doctor()
+    doctor(write=True)
+    identity = read_record(disk.paths.identity, Identity)
+    assert identity
+    assert (identity.run, identity.stage, identity.owner) == ("r", "s", OWNER)
+    assert state.current(at(disk)).kind == "complete"

@@ -68,6 +68,14 @@ def test_a_site_file(put: Callable[[Path], Path], tmp_path: Path) -> None:
         load_site(put(tmp_path / "site.yaml"))
 
 
+def test_links_to_nothing(tmp_path: Path) -> None:
+    """A site file that is gone would otherwise mean the cluster's defaults."""
+    for load, name in ((load_config, "config.yaml"), (load_site, "site.yaml")):
+        (tmp_path / name).symlink_to("gone")
+        with pytest.raises(ConfigError, match="is a symbolic link to nothing"):
+            load(tmp_path / name)
+
+
 def test_a_record(put: Callable[[Path], Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*stage\.json"):
         read_record(put(tmp_path / "stage.json"), Identity)

@@ -48,7 +48,8 @@ def load_plain(path: Path) -> Any:
         return _plain(path)
     except FileNotFoundError:
         what = "not found; pass --configfile FILE, or run this in the folder with config.yaml"
-        raise ConfigError(str(path), [what]) from None
+        link = "is a symbolic link to nothing; remove it, or make it lead to the file"
+        raise ConfigError(str(path), [link if path.is_symlink() else what]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
     except (yaml.YAMLError, ValueError) as error:

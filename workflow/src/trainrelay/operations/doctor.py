@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -113,7 +113,7 @@ def _identity(facts: state.Facts) -> Identity:
     at, left, owner = facts.at, _left_of(facts.paths.identity), facts.owners.get(facts.paths.work_dir)
     if facts.not_ours and (owner is None or owner.id != left.get("owner")):
         raise Refusal(f"{facts.name}: {facts.not_ours}")
-    rules = left["format"] if left.get("format") in (1, RULES) else RULES
+    rules: Literal[1, 2] = 1 if left.get("format") == 1 else RULES
     rebuilt = Identity(
         format=rules,
         run=at.run,
@@ -122,11 +122,11 @@ def _identity(facts: state.Facts) -> Identity:
         initial_checkpoint=None,  # not known, so not compared until it continues
         work_dir=str(facts.paths.work_dir),
         takeovers=tuple(_takeovers(facts)),
-        owner=owner.id if owner else secrets.token_hex(16),
+        owner=owner.id if owner else str(left.get("owner") or secrets.token_hex(16)),
     )
-    for key, value in left.items():
-        said = {**rebuilt.ingredients, **value} if key == "ingredients" else value
-        with suppress(ValidationError):
+    for key in ("ingredients", "initial_checkpoint", "takeovers", "work_dir"):
+        with suppress(KeyError, TypeError, ValidationError):
+            said = {**rebuilt.ingredients, **left[key]} if key == "ingredients" else left[key]
             rebuilt = Identity.model_validate({**rebuilt.model_dump(), key: said})
     if facts.train and facts.train.signature != signature(rebuilt.ingredients, facts.train.epochs):
         raise Refusal(
