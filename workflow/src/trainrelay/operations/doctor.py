@@ -28,7 +28,10 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.owners import NAME
 from trainrelay.training.signature import ingredients, signature
 
-_ABSENT = "note: it cannot be rebuilt; no checkpoint depends on it, and what snakemake needs is written again"
+_ABSENT = (
+    "note: it cannot be rebuilt, and counts no more (an attempt's hours, what you accepted); no checkpoint"
+    " depends on it; the next snakemake writes train.json and checkpoint.json again"
+)
 _PROVED = "note: train.json has the signature of these ingredients"
 _ASSUMED = (
     "note: what cannot be read any more is as the config asks now: if the config or the trainer config was"

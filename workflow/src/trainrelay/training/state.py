@@ -123,7 +123,7 @@ def read(at: StageContext) -> Facts:
 
 @contextmanager
 def naming(at: StageContext) -> Iterator[None]:
-    """What is said of a damaged record names the stage."""
+    """A sentence about a damaged record names this stage."""
     try:
         yield
     except RecordError as error:
