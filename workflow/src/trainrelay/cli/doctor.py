@@ -14,8 +14,9 @@ def run(arguments: argparse.Namespace) -> None:
     at, written = stage_of(arguments), arguments.write
     repairs, judged = repair(at) if written else examine(at)
     for one in repairs:
-        print(f"{one.problem}; it {'is' if written else 'would be'} kept as {one.path.name}.damaged")
+        print(one.problem)
         print("".join(f"  {line}\n" for line in one.lines), end="")
     print(f"{at.name} {'is' if written or not repairs else 'would be'} {judged.kind}: {judged.reason}")
     if repairs and not written:
-        raise UserError(f"nothing was written; to write this, run: trainrelay doctor {at.name} --write")
+        how = "run (damaged files are kept beside it, as NAME.damaged)"
+        raise UserError(f"nothing was written; to write this, {how}: trainrelay doctor {at.name} --write")
