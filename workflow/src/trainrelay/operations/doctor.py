@@ -29,8 +29,8 @@ from trainrelay.training.owners import NAME
 from trainrelay.training.signature import ingredients, signature
 
 _ABSENT = (
-    "note: it cannot be rebuilt, and counts no more (an attempt's hours and log, what you accepted); no checkpoint"
-    " depends on it; the next snakemake writes train.json and checkpoint.json again"
+    "note: it cannot be rebuilt, and counts no more (an attempt's hours and log, what you accepted); no"
+    " checkpoint depends on it; the next snakemake writes train.json and checkpoint.json again"
 )
 _PROVED = "note: train.json has the signature of these ingredients"
 _ASSUMED = (
