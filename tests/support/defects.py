@@ -236,8 +236,8 @@ DEFECTS = (
         "foreign-work-dir-is-fresh",
         "A work dir with somebody else's checkpoints is trained into.",
         f"{LIBRARY}/training/state.py",
-        "    if problem := facts.not_ours or (\n        facts.left_behind and",
-        "    if problem := facts.not_ours or (\n        () and",
+        "    if problem or facts.left_behind:",
+        "    if problem:",
         "tests/unit/cli/test_train_stage.py::test_a_foreign_work_dir_is_refused_and_left_alone",
     ),
     Defect(

@@ -15,6 +15,8 @@ from trainrelay.cli import main
 from trainrelay.records import AttemptRecord, Decision, ProbeResult
 from trainrelay.system.files import write_json
 
+pytestmark = pytest.mark.process  # git is asked about the checkout
+
 HOSTILE = "\x1b[2J\x9b31m\x07\u202eab\u2066"
 MOVES_OR_TURNS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 PROBE = ProbeResult(

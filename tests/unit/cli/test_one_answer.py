@@ -205,3 +205,16 @@ def test_a_promotion_says_that_the_training_is_not_finished_as_train_does(stage:
         Refusal, match=r"r/s is resumable: .*; run: snakemake --profile local --forcerun train_s"
     ):
         promote_stage(StageContext(stage.config(epochs=5), "r", "s"))
+
+
+@pytest.mark.process  # git
+def test_what_was_accepted_is_void_by_another_attempt_and_by_no_clock(
+    stage: OneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host of an attempt may be years ahead, or behind."""
+    os.utime(stage.save(2), (4e9 + 1, 4e9 + 1))
+    stage.attempt(1, 3, started_s=4e9, ended_s=4e9 + 1)
+    accepted(stage.config(), monkeypatch)
+    assert stage.completes(stage.config()) == 2
+    stage.attempt(2, 3)
+    assert state.current(StageContext(stage.config(), "r", "s")).kind == "resumable"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from trainrelay.cli import common, main
 from trainrelay.cli.stage import accept
 from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import Refusal
+from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import promote_stage, refuse_foreign_target
 from trainrelay.operations.train import train_stage
 from trainrelay.records import Acceptance, AttemptRecord, CheckpointRecord, Promotions, TrainRecord
@@ -258,6 +261,7 @@ def test_a_log_of_no_known_format_is_a_warning_of_a_finished_training(
     assert "warning: its numbers are not judged, only its checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("refused", ["gate", "changed"])
 def test_a_refused_promotion_leaves_its_reports(
     disk: OnDisk, capsys: pytest.CaptureFixture[str], refused: str
@@ -278,3 +282,51 @@ def test_a_refused_promotion_leaves_its_reports(
     assert "NaN" in report_path(at.config, "r").read_text()
     assert "The checkpoint is not promoted (non-finite)" in at.paths.analysis_text.read_text()
     assert "of the time before" not in overview_path(at.config).read_text()
+
+
+def test_beside_another_promotion_nothing_is_promoted_and_that_is_said(disk: OnDisk) -> None:
+    disk.train()
+    at = StageContext(disk.config(), "r", "s")
+    train_stage(at)
+    with held_lease(at), pytest.raises(Refusal, match=r"r/s: the supervisor on .* trains or promotes it, so"):
+        promote_stage(at)
+    assert not disk.paths.checkpoint.exists()
+    promote_stage(at)
+    assert target(disk).read_bytes() == WEIGHTS
+
+
+def promoting(config: Path, begin: int, said: Path) -> int:
+    """A process of ours that promotes once there is something to read; its pid."""
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        os.read(begin, 1)
+        sys.stdout = sys.stderr = said.open("w", encoding="utf-8")
+        code = main(["promote", "r/s", "--configfile", str(config)])
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.process
+def test_of_four_promotions_at_once_one_is_made_and_the_others_say_so(disk: OnDisk) -> None:
+    disk.train()
+    train_stage(StageContext(disk.config(), "r", "s"))
+    config = disk.base / "config.json"
+    config.write_text(disk.config().model_dump_json(by_alias=True))
+    begin, start = os.pipe()
+    pids = {}
+    for number in range(4):
+        said = disk.base / str(number)
+        pids[promoting(config, begin, said)] = said
+    os.write(start, b"....")
+    ends = {said: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid, said in pids.items()}
+    texts = {said.read_text(encoding="utf-8"): end for said, end in ends.items()}
+    assert 0 in ends.values(), texts  # a second one may begin after the first has ended
+    assert set(ends.values()) <= {0, 2}, texts
+    refused = [words for words, end in texts.items() if end]
+    assert all("trains or promotes it, so nothing was promoted here" in words for words in refused), texts
+    assert target(disk).read_bytes() == WEIGHTS
+    assert accepted(disk) is None
+    assert not list(target(disk).parent.glob(".*"))

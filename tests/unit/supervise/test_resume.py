@@ -57,7 +57,7 @@ def test_truncated_checkpoint_is_passed_over_and_said(tmp_path: Path, templates:
 def test_only_unsound_checkpoints_are_refused(tmp_path: Path, templates: Path) -> None:
     """Starting over would lose the training in silence; the refusal says what to type."""
     work_dir = saved(tmp_path, templates)
-    (work_dir / "epoch_1.pth").touch()
+    (work_dir / "epoch_1.pth").write_bytes(b"PK")
     with pytest.raises(Refusal, match=r"toy/stage1: none of the 1 checkpoints.*mv .*unsound"):
         resume_point(toy_job(tmp_path, templates))
 
@@ -69,7 +69,7 @@ def test_what_the_refusal_says_to_type_gives_up_our_copy_too(tmp_path: Path, tem
     assert job.work_dirs.kept is not None
     job.work_dirs.kept.mkdir(parents=True)
     for folder in (work_dir, job.work_dirs.kept):
-        (folder / "epoch_1.pth").touch()
+        (folder / "epoch_1.pth").write_bytes(b"PK")
     with pytest.raises(Refusal, match=r"none of the 2 checkpoints") as refused:
         resume_point(job)
     subprocess.run(str(refused.value).partition("give it up with: ")[2], shell=True, check=True)

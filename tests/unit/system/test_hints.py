@@ -18,7 +18,7 @@ from trainrelay.training.launch_id import LAUNCH_VARIABLE, begin
 from trainrelay.training.state import read
 
 
-@pytest.mark.parametrize("verb", ["accept", "stop", "watch", "restore"])
+@pytest.mark.parametrize("verb", ["accept", "doctor", "stop", "watch", "restore"])
 def test_a_command_names_a_config_that_is_not_the_default(verb: str) -> None:
     said = f"look with: trainrelay {verb} uniad/stage1 --x"
     expected = f"look with: trainrelay {verb} uniad/stage1 --configfile 'my config.yaml' --x"
@@ -76,6 +76,7 @@ def typed_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("my.yaml")
 
 
+@pytest.mark.process
 def test_a_job_names_the_config_that_was_typed_and_not_its_snapshot(
     typed_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,13 @@ def test_a_persons_word_holds_for_this_change_and_no_other(disk: OnDisk) -> None
     assert action(disk, seed=8) == "refuse"
 
 
+def test_an_empty_file_of_a_later_epoch_is_no_progress_and_gives_no_hours_back(disk: OnDisk) -> None:
+    disk.checkpoint.with_name("epoch_99999.pth").touch()
+    planned = stage_plan(StageContext(disk.config(epochs=4), "r", "s"))
+    assert planned.doing == "continues from epoch 2 to 4"
+    assert (planned.gpu_h_left or 0) >= 0
+
+
 def test_raised_epochs_go_on_from_the_newest_checkpoint(disk: OnDisk) -> None:
     planned = stage_plan(StageContext(disk.config(epochs=4), "r", "s"))
     assert (planned.action, planned.doing) == ("extend", "continues from epoch 2 to 4")
@@ -154,8 +161,9 @@ def test_a_launcher_whose_option_the_script_does_not_take_is_refused(disk: OnDis
     launched = {"launch": "torch.distributed.launch"}
     planned = stage_plan(StageContext(disk.config(epochs=3, trainer=launched), "r", "s"))
     assert planned.action == "refuse"
-    assert "gives each rank --local-rank, which ./tools/train.py does not declare" in planned.reason
-    assert planned.reason.endswith("set trainer.launch: torch.distributed.run")
+    (why,) = planned.refused
+    assert "gives each rank --local-rank, which ./tools/train.py does not declare" in why
+    assert why.endswith("set trainer.launch: torch.distributed.run")
     assert stage_plan(StageContext(disk.config(epochs=3), "r", "s")).action == "extend"
     assert action(disk, trainer=launched) == "nothing"  # what is trained needs no start
 

@@ -20,12 +20,14 @@ from trainrelay.records import (
     Decision,
     FileDigest,
     Identity,
+    SlurmRun,
     TrainRecord,
 )
 from trainrelay.system.files import write_json
 from trainrelay.training import state
-from trainrelay.training.attempts import attempt_log, list_attempts, rank_hours, supervisor_may_live
+from trainrelay.training.attempts import attempt_log, legs, list_attempts, rank_hours, supervisor_may_live
 from trainrelay.training.context import StageContext
+from trainrelay.training.cost import price
 from trainrelay.training.signature import UNREADABLE, signature
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -243,9 +245,27 @@ def test_idle_days_after_a_supervisor_died_are_no_gpu_hours(tmp_path: Path) -> N
     assert rank_hours(dead, tmp_path) == pytest.approx(8.0)
 
 
-def test_a_word_given_before_the_newest_attempt_does_not_count() -> None:
-    stopped = replace(TRAINED, attempts=(attempt(end="diverged", started_s=6000.0),))
-    assert kind(replace(stopped, accepted=accepted())) == "stopped"
+@pytest.mark.parametrize("started_s", [6000.0, 4e9])
+def test_a_word_given_before_the_newest_attempt_does_not_count_whatever_the_clocks(started_s: float) -> None:
+    """One of a host whose clock is ahead, too."""
+    stopped = replace(
+        TRAINED, attempts=(attempt(end="killed"), attempt(2, end="diverged", started_s=started_s))
+    )
+    assert kind(replace(stopped, accepted=accepted(attempt=1))) == "stopped"
+    assert kind(replace(stopped, accepted=accepted(attempt=2))) == "complete"
+    assert kind(replace(stopped, accepted=accepted())) == "complete"
+
+
+def test_an_attempt_that_a_clock_ended_before_it_began_takes_no_gpu_hours_away() -> None:
+    backwards = attempt(2, ended_s=-1e6)
+    facts = replace(TRAINED, attempts=(attempt(), backwards))
+    assert facts.gpu_h == pytest.approx(8.0)
+    assert backwards.seconds == 0
+    slurm = SlurmRun(job_id="1", restarts=0, nodes="n")
+    (leg,) = legs([attempt(2, ended_s=-1e6, slurm=slurm)])
+    assert leg.seconds == 0
+    half = {"iters_per_epoch": 100, "last_epoch": 1, "last_iteration": 100}
+    assert price([attempt(ended_s=-1e6, **half)], 3, 8) is None
 
 
 def test_gpu_hours_are_counted_over_all_attempts() -> None:

@@ -89,6 +89,7 @@ def test_no_site_was_submitted_either(toy: ToyProject) -> None:
     assert load_site() == Site()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("damage", ["gone", "cut", "other"])
 def test_a_job_without_what_was_submitted_refuses_in_one_sentence(
     toy: ToyProject, damage: str, capsys: pytest.CaptureFixture[str]

@@ -62,6 +62,15 @@ def test_our_copy_comes_after_the_trainers_own_file_of_the_same_epoch(tmp_path: 
     assert [path.relative_to(tmp_path).parts[0] for _, path in dirs.checkpoints(MMCV)] == ["w", "kept", "w"]
 
 
+def test_an_empty_file_is_no_progress_and_is_named(tmp_path: Path) -> None:
+    saved(tmp_path / "w", 2)
+    empty = tmp_path / "w/epoch_99999.pth"
+    empty.touch()
+    dirs = WorkDirs(tmp_path / "w", kept=tmp_path / "kept")
+    assert [epoch for epoch, _ in dirs.checkpoints(MMCV)] == [2]
+    assert dirs.unrecognised(MMCV) == [(empty, "is empty")]
+
+
 def begun(*started_s: float) -> tuple[AttemptRecord, ...]:
     """Attempts whose end nobody saw, each of them on another host."""
     return tuple(

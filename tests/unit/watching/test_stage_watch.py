@@ -137,7 +137,7 @@ def test_damaged_files_are_told_in_the_row_and_end_no_view(disk: OnDisk) -> None
     (disk.paths.folder / "attempts/001/attempt.json").write_bytes(b"\xff{")
     shown = watch(disk, Clock()).look()
     assert shown.label == "unreadable"
-    assert "run: mv " in shown.reason
+    assert "run: trainrelay doctor r/s" in shown.reason
     assert shown.reason.isprintable()
 
 

@@ -5,6 +5,8 @@ Anything else that reaches the command line is a bug in trainrelay: traceback an
 
 from __future__ import annotations
 
+from pathlib import Path
+
 MOST_PROBLEMS = 20  # of one configuration; more would leave the screen
 
 
@@ -28,6 +30,14 @@ class ConfigError(UserError):
         shown = problems[:MOST_PROBLEMS] + [f"and {more} more"] * (more > 0)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"{source}: {count}\n" + "\n".join(f"  {line}" for line in shown))
+
+
+class RecordError(UserError):
+    """A file of ours, `path`, that is damaged."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class LogError(UserError):

@@ -90,6 +90,9 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb = _add_for_stage(verbs, "restore", restores)
     which = "the N of STAGE.old-N; default: the one that the config asks for now, else the newest"
     verb.add_argument("number", nargs="?", type=int, metavar="N", help=which)
+    rebuilds = "show what can be rebuilt of records of a stage that are damaged or gone"
+    verb = _add_for_stage(verbs, "doctor", rebuilds, module="")
+    verb.add_argument("--write", action="store_true", help="write it; damaged files are kept beside it")
     probes = "try each of a stage's communication backends on this machine"
     verb = _add_for_stage(verbs, "probe", probes, module="")
     verb.add_argument("--rung", metavar="NAME", help="only this backend, even if not one of the stage's")

@@ -13,7 +13,7 @@ import yaml
 from trainrelay.config.models import Config, Model
 from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
-from trainrelay.system.files import write_private
+from trainrelay.system.files import content, write_private
 from trainrelay.system.hints import typed
 from trainrelay.system.yaml_bounds import FASTEST, refuse_too_much
 
@@ -32,7 +32,8 @@ def load_plain(path: Path) -> Any:
         return _plain(path)
     except FileNotFoundError:
         what = "not found; pass --configfile FILE, or run this in the folder with config.yaml"
-        raise ConfigError(str(path), [what]) from None
+        link = "is a symbolic link to nothing; remove it, or make it lead to the file"
+        raise ConfigError(str(path), [link if path.is_symlink() else what]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -42,8 +43,8 @@ def load_plain(path: Path) -> Any:
 def _plain(path: Path) -> Any:
     # YAML 1.1 reads 1e-06, as JSON writes it, as text.
     if path.suffix == ".json":
-        return json.loads(path.read_bytes())
-    data = path.read_bytes()
+        return json.loads(content(path))
+    data = content(path)
     try:
         refuse_too_much(data)
         loader = FASTEST(data)

@@ -102,7 +102,7 @@ class Site(Model):
 def load_site(path: Path | None = None) -> Site:
     """The site file's content, an empty one if there is none; ConfigError lists every problem."""
     path = path or Path(os.environ.get(SITE_VARIABLE, SITE_FILE))
-    data = load_plain(path) if path.suffix == ".json" or path.exists() else None
+    data = load_plain(path) if path.suffix == ".json" or os.path.lexists(path) else None
     if data is None:
         return Site()
     if not isinstance(data, Mapping):

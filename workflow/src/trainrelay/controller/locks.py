@@ -7,9 +7,11 @@ start is removed only where it is the very lock of a controller job that is no m
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from trainrelay.errors import UserError
 from trainrelay.records import Record
 from trainrelay.system.files import read_record, write_json
 
@@ -53,9 +55,11 @@ def lock_state(mine: str, live: Collection[str]) -> Literal["none", "stale", "he
 
     `mine` is our job, and `live` are all jobs of this user that have not ended: a folder may have two paths.
     """
-    locks, note = lock_files(), read_record(_NOTE, LockNote)
-    if not locks:
+    if not (locks := lock_files()):
         return "none"
+    note = None
+    with suppress(UserError):  # a damaged note says nothing of whose the lock is
+        note = read_record(_NOTE, LockNote)
     if note is None or (note.job != mine and note.job in live):
         return "held"
     known = all(note.locks.get(name) == which for name, which in locks.items())

@@ -46,6 +46,7 @@ def accept_checkpoint(facts: state.Facts, reason: str) -> str:
         at_s=time.time(),
         checkpoint=found,
         epochs=facts.epochs,
+        attempt=facts.attempts[-1].number if facts.attempts else None,
     )
     write_json(facts.paths.accepted, given)
     return f"{found.file.path} (epoch {found.epoch}) is promoted as it is"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay import checkpoint
+from trainrelay import checkpoint, supervise
 from trainrelay.config import Stage, StagePaths
 from trainrelay.errors import LogError, Refusal, TrainrelayError, UserError
+from trainrelay.operations.held_lease import held_lease
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
@@ -17,6 +18,15 @@ from trainrelay.training.context import StageContext
 
 def promote_stage(at: StageContext) -> None:
     """Write the promotion target and checkpoint.json, or refuse with what to run."""
+    try:
+        with held_lease(at) as lease, state.naming(at):
+            _promote_alone(at, lease)
+    except supervise.LivingOwner as held:
+        who = f"{supervise.owner_of(held.owner)} trains or promotes it"
+        raise Refusal(f"{at.name}: {who}, so nothing was promoted here; wait for it") from None
+
+
+def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
     facts = state.read(at)
     if facts.train is None:
         raise UserError(f"{at.name}: {facts.paths.train} is missing; run: snakemake --profile local")
@@ -30,6 +40,7 @@ def promote_stage(at: StageContext) -> None:
     accepted = _why_accepted(settings, facts, source)
     if accepted is None:
         gate(facts, source)
+    lease.guard()
     target = facts.paths.target
     if target is not None:
         _note_promotion(facts.paths, source.file.model_copy(update={"path": str(target)}))
@@ -38,7 +49,7 @@ def promote_stage(at: StageContext) -> None:
         target,
         expected_sha256=source.file.sha256,
         overwrite=_overwrite(settings),
-        owned=_written_by_us(facts.paths),
+        owned=written_by_us(facts.paths),
     )
     write_json(
         facts.paths.checkpoint,
@@ -84,7 +95,7 @@ def refuse_foreign_target(facts: state.Facts) -> None:
         facts.paths.target,
         expected_sha256=facts.train.final_checkpoint.file.sha256 if facts.train else None,
         overwrite=_overwrite(facts.at.settings),
-        owned=_written_by_us(facts.paths),
+        owned=written_by_us(facts.paths),
     )
 
 
@@ -140,7 +151,7 @@ def _note_promotion(paths: StagePaths, digest: FileDigest) -> None:
         write_json(paths.promoted, Promotions(written=(*written, digest)))
 
 
-def _written_by_us(paths: StagePaths) -> set[str]:
+def written_by_us(paths: StagePaths) -> set[str]:
     """The sha256 of all that we wrote to the target, also by trainings that have been archived since."""
     # `.old*`: also a folder that you moved to FOLDER.old; no stage's name has a dot.
     asides = paths.folder.parent.glob(f"{paths.folder.name}.old*/{paths.promoted.name}")

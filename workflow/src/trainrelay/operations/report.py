@@ -19,7 +19,7 @@ from trainrelay.errors import LogError, TrainrelayError, UserError
 from trainrelay.operations.analyze import judge_stage
 from trainrelay.records import Analysis, Overview, RunReport, StageReport
 from trainrelay.report import overview_html, run_html
-from trainrelay.system.files import reading, write_bytes
+from trainrelay.system.files import content, reading, write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
@@ -119,8 +119,8 @@ def _analysis(facts: state.Facts) -> Analysis | None:
 
 def _analysis_on_disk(path: Path) -> Analysis:
     try:
-        return from_json(orjson.loads(path.read_bytes()))
-    except (ValueError, LogError) as error:
+        return from_json(orjson.loads(content(path)))
+    except (OSError, ValueError, LogError) as error:
         raise UserError(
             f"{path} is damaged ({error}); run: rm {path}, then snakemake --profile local"
         ) from None

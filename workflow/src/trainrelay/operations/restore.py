@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from trainrelay import supervise
 from trainrelay.errors import Refusal, UserError
-from trainrelay.operations.train import held_lease, stage_job
+from trainrelay.operations.held_lease import held_lease
+from trainrelay.operations.train import stage_job
 from trainrelay.system.say import answer, say
 from trainrelay.training import archiving, state
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
@@ -14,7 +15,7 @@ from trainrelay.training.context import StageContext
 def restore_stage(at: StageContext, number: int | None = None) -> None:
     """Bring the archived training of this number back; what is there now is archived."""
     name = at.name
-    with held_lease(state.read(at)) as lease:
+    with held_lease(at) as lease:
         job = stage_job(state.read(at))
         if lease.taken_from is not None or supervise.orphaned_attempt(job):
             raise Refusal(f"{name} may still be trained, so nothing was moved; run: trainrelay stop {name}")

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from trainrelay import supervise
 from trainrelay.errors import Interrupted, Refusal, UserError
-from trainrelay.operations.train import held_lease, stage_job
+from trainrelay.operations.held_lease import held_lease
+from trainrelay.operations.train import stage_job
 from trainrelay.supervise import (
     LastOwner,
     Observer,
@@ -141,7 +142,7 @@ class _Stop:
             with suppress(OSError):
                 supervise.add_event(self._supervision, sentence, number)
 
-        with held_lease(facts):
+        with held_lease(facts.at):
             supervise.close_open_attempts(stage_job(facts), tell)
         return True
 

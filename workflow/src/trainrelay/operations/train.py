@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +14,13 @@ from trainrelay import checkpoint, supervise
 from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow, may_follow
+from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
-from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, acquire, stop_requests
+from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
@@ -56,7 +55,7 @@ def _train_alone(facts: state.Facts) -> None:
     """As the one supervisor of the stage; LivingOwner if another is."""
     _refuse_unstartable(facts)
     search = partial(supervise.refuse_beside_living, facts.paths.folder, facts.name)
-    with held_lease(facts, before_claim=search) as lease:
+    with held_lease(facts.at, before_claim=search) as lease:
         _take_over(state.read(facts.at), lease)
         # Another supervisor may have trained while we waited for the lease.
         if now := _unfinished(facts.at):
@@ -99,17 +98,6 @@ def _complete(facts: state.Facts) -> None:
     """train.json, unless something lives that may still write what it names."""
     supervise.refuse_beside_living(facts.paths.folder, facts.name)
     write_train_record(facts)
-
-
-@contextmanager
-def held_lease(facts: state.Facts, before_claim: Callable[[], None] = lambda: None) -> Iterator[Lease]:
-    """The one writer's right to this stage, given back at the end."""
-    folder, name = facts.paths.supervision, facts.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with stop_requests() as stop:
-        lease = acquire(folder, name, say, lambda: stop.requested, before_claim=before_claim)
-    with lease:
-        yield lease
 
 
 def _refuse_unstartable(facts: state.Facts) -> None:

@@ -17,7 +17,7 @@ def write_train_record(facts: Facts) -> None:
     found = final_checkpoint(facts)
     if refusal := state.not_as_recorded(facts, found):
         raise Refusal(refusal)
-    seconds = sum((attempt.ended_s or attempt.started_s) - attempt.started_s for attempt in facts.attempts)
+    seconds = sum(attempt.seconds for attempt in facts.attempts)
     write_json(
         facts.paths.train,
         TrainRecord(

@@ -165,6 +165,11 @@ class AttemptRecord(Record):
     decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
 
     @property
+    def seconds(self) -> float:
+        """How long it ran; nothing while it is open, and nothing below that, whatever the clocks showed."""
+        return max(0.0, (self.ended_s or self.started_s) - self.started_s)
+
+    @property
     def newest_saved(self) -> int:
         """The newest epoch that is known to have had a checkpoint; 0 where none is."""
         points = (self.resumed_from, self.final_checkpoint)
@@ -274,4 +279,5 @@ class Acceptance(Record):
     reason: str
     at_s: float
     checkpoint: CheckpointFacts | None = None  # kind gate: the checkpoint that is taken as it is,
-    epochs: int | None = None  # for as long as the config asks for this many epochs
+    epochs: int | None = None  # for as long as the config asks for this many epochs,
+    attempt: int | None = None  # and this attempt is the newest; None: any, as earlier versions wrote

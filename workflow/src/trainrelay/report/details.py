@@ -91,7 +91,7 @@ def attempt_took(attempt: AttemptRecord) -> str:
     """How long an attempt ran, or since when it runs."""
     if attempt.ended_s is None:
         return f"since {utc(attempt.started_s)}"
-    return duration(attempt.ended_s - attempt.started_s)
+    return duration(attempt.seconds)
 
 
 def attempt_tone(attempt: AttemptRecord) -> Tone:

@@ -73,7 +73,7 @@ def _ends(summary: MetricSummary) -> str:
 
 
 def _time(stage: StageReport) -> Fact:
-    ended = [each.ended_s - each.started_s for each in stage.attempts if each.ended_s is not None]
+    ended = [each.seconds for each in stage.attempts if each.ended_s is not None]
     live = [each for each in stage.attempts if each.ended_s is None]
     seconds = stage.train.train_s if stage.train else sum(ended)
     more = f"and attempt {live[-1].number}, since {utc(live[-1].started_s)}" if live else ""
@@ -89,9 +89,9 @@ def _gpu_hours(stage: StageReport) -> Fact:
         return Fact("GPU-hours", gpu_hours(stage.train.gpu_h))
     if not stage.attempts:
         return Fact("GPU-hours", "none yet")
-    ended = [(each.ended_s - each.started_s) * each.world_size for each in stage.attempts if each.ended_s]
+    ended = sum(each.seconds * each.world_size for each in stage.attempts)
     running = any(each.ended_s is None for each in stage.attempts)
-    return Fact("GPU-hours", gpu_hours(sum(ended) / 3600), "in ended attempts" if running else "")
+    return Fact("GPU-hours", gpu_hours(ended / 3600), "in ended attempts" if running else "")
 
 
 def _backend(stage: StageReport) -> Fact:

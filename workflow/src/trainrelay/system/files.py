@@ -10,6 +10,7 @@ import operator
 import os
 import secrets
 import shlex
+import stat
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -19,14 +20,16 @@ from typing import IO, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from trainrelay.errors import UserError
+from trainrelay.errors import RecordError, UserError
 from trainrelay.records import FileDigest
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 _reader: ContextVar[Callable[..., Any]] = ContextVar("reader", default=operator.call)
+_instead: ContextVar[Mapping[Path, BaseModel | None]] = ContextVar("instead", default={})  # noqa: B039
 
+DOCTOR = "to see what can be rebuilt of it, run: trainrelay doctor RUN/STAGE"
 CHUNK_BYTES = 4 * 1024 * 1024  # 256 reads for a GiB, and little memory
 _MOST_ENTRIES = 1000  # of a folder that is only looked into: one with a data set in it costs little time
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -127,6 +130,12 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{_temporary_prefix(path)}{secrets.token_hex(6)}.tmp")
 
 
+def unused(path: Path, ending: str) -> Path:
+    """The first of NAME.ending, NAME.ending2, ... that is not there."""
+    names = (path.with_name(f"{path.name}.{ending}{number or ''}") for number in (0, *range(2, 10**6)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 def remove_left_overs(path: Path) -> None:
     """Removes what killed writers of `path` left; only for a caller that is its one writer."""
     prefix = _temporary_prefix(path)
@@ -208,26 +217,66 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return []
 
 
-def read_record(path: Path, model: type[M]) -> M | None:
-    """A JSON file of ours, None if there is none; UserError if it is not what it should be."""
+def content(path: Path) -> bytes:
+    """All of a regular file; OSError also for a folder, and for a pipe, on which reading would wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return file.read()
+
+
+@contextmanager
+def reading_instead(records: Mapping[Path, BaseModel | None]) -> Iterator[None]:
+    """Within it `read_record` finds these records in the place of files; None: no file."""
+    token = _instead.set(records)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+        yield
+    finally:
+        _instead.reset(token)
+
+
+def read_record(path: Path, model: type[M]) -> M | None:
+    """A JSON file of ours, None if there is none; RecordError if it is damaged, else UserError."""
+    if path in (instead := _instead.get()):
+        return instead[path]  # type: ignore[return-value]
+    try:
+        return model.model_validate_json(content(path))
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        return model.model_validate_json(data)
+        again = "fix that, then run the same command again"
+        raise UserError(f"cannot read {path}: {error.strerror or error}; {again}") from error
     except ValidationError as error:
-        raise UserError(_why_not_a_record(path, model, error)) from None
+        raise _why_not_a_record(path, model, error) from None
 
 
-def _why_not_a_record(path: Path, model: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
+def _why_not_a_record(path: Path, model: type[BaseModel], error: ValidationError) -> UserError:
+    found = error.errors(include_url=False, include_input=False)
+    # Neither a power cut nor a full disk adds a key, or makes another number of `format`.
+    later = [one for one in found if one["type"] == "extra_forbidden" or one["loc"] == ("format",)]
+    first = (later or found)[0]
     place = ".".join(str(part) for part in first["loc"])
-    problem = f"{place}: {first['msg']}" if place else first["msg"]
-    name = shlex.quote(str(path))
-    return f"{path} is not a valid {model.__name__} ({problem}); run: mv {name} {name}.broken"
+    what = f"{path} is not a valid {model.__name__} ({f'{place}: ' * bool(place)}{first['msg']})"
+    if later:
+        return UserError(f"{what}; use the version of trainrelay that wrote it")
+    return RecordError(f"{what}; {DOCTOR}", path)
+
+
+def same_place(one: Path, other: Path) -> bool:
+    """Whether two absolute names lead to one place, there or not: links and mounts give it several."""
+    while True:  # at the latest it ends at /
+        with suppress(OSError, ValueError):
+            return one.samefile(other)
+        if one.name != other.name:
+            return False
+        one, other = one.parent, other.parent
+
+
+def below(path: Path, folder: Path) -> Path | None:
+    """The part of an absolute path below a folder, whichever names lead to that one; None: it is outside."""
+    above = (one for one in (path, *path.parents) if same_place(one, folder.absolute()))
+    return next((path.relative_to(one) for one in above), None)
 
 
 def sha256_of(path: Path) -> FileDigest:

@@ -11,7 +11,7 @@ TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a wo
 PROFILE_VARIABLE = "TRAINRELAY_PROFILE"  # that of Snakemake's command line, for its jobs
 DEFAULT_CONFIGFILE = Path("config.yaml")
 _COMMAND = re.compile(
-    r"(trainrelay plan\b|trainrelay (?:accept|stop|watch|restore|probe) [\w-]+/\w+(?: \d+\b)?"
+    r"(trainrelay plan\b|trainrelay (?:accept|doctor|stop|watch|restore|probe) [\w-]+/\w+(?: \d+\b)?"
     r"|snakemake (?:--unlock|--profile [^\s;,)]+(?: --forcerun \w+)?))"
 )
 

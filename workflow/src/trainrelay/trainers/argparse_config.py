@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainrelay.records import RULES
+from trainrelay.system.files import content
 from trainrelay.trainers.base import Switch, TrainerConfig
 from trainrelay.trainers.python_values import (
     Names,
@@ -115,7 +116,7 @@ def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig
     """What a script (relative to `root`) declares: each argument's default, and how it is spelled."""
     try:
         path = root / script
-        tree = ast.parse(path.read_bytes(), filename=script)
+        tree = ast.parse(content(path), filename=script)
         if rules == 1:
             return _by_rules_1(script, tree)
         calls = list(_calls(path, tree, root))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from trainrelay.records import RULES
-from trainrelay.system.files import read_once
+from trainrelay.system.files import content, read_once
 from trainrelay.system.yaml_bounds import refuse_too_much
 from trainrelay.trainers.base import TrainerConfig
 from trainrelay.trainers.mmcv_values import flat, merged
@@ -28,7 +29,7 @@ _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 def read_config(root: Path, config: str, rules: int = RULES) -> TrainerConfig:
     """What `config` says (relative to `root`) with its `_base_` chain, later files winning."""
     try:
-        own = (root / config).resolve()
+        own = Path(os.path.realpath(root / config))  # unlike resolve, it takes links that lead to themselves
         return _by_rules_1(own) if rules == 1 else _effective(own, root)
     except OSError as error:
         return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
@@ -64,14 +65,14 @@ def _label(path: Path, own: Path) -> str:
 
 
 def _code(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=path.name)
+    return ast.parse(content(path), filename=path.name)
 
 
 def _tree(path: Path) -> ast.Module:
     """A file of the chain as Python code, its own name filled in where it asks for it, as mmcv does."""
     names = {"fileBasename": path.name, "fileBasenameNoExtension": path.stem, "fileExtname": path.suffix}
     pattern = rf"\{{\{{\s*({'|'.join(names)})\s*\}}\}}"
-    text = re.sub(pattern, lambda found: names[found[1]], path.read_text("utf-8-sig"))
+    text = re.sub(pattern, lambda found: names[found[1]], content(path).decode("utf-8-sig"))
     if path.suffix not in (".json", ".yaml", ".yml"):
         return ast.parse(text, filename=path.name)
     quoted = re.sub(_OF_BASE, r'"{{\1}}"', text)
@@ -98,7 +99,7 @@ def _chain(
     path: Path, above: tuple[Path, ...], parsed: Callable[[Path], ast.Module]
 ) -> Iterator[tuple[Path, ast.Module]]:
     """Every file of the chain with its tree, bases before those who build on them."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     if path in above:
         raise ValueError(f"_base_ of {path.name} leads back to itself")
     tree = read_once(parsed, path)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.errors import Refusal, UserError
-from trainrelay.system.files import first_below, sha256_of, sync_folder
+from trainrelay.system.files import below, first_below, sha256_of, sync_folder
 from trainrelay.trainers import Trainer
 from trainrelay.training.archive import ArchivedTraining
 from trainrelay.training.attempts import list_attempts
@@ -35,7 +35,7 @@ def next_archive(facts: Facts) -> Path:
 
 def moves_away(facts: Facts) -> list[Move]:
     """What archives the training on disk; Refusal where that would move what was there before it."""
-    if problem := not_archived(facts):
+    if problem := facts.lost or not_archived(facts):
         raise Refusal(f"{facts.name}: {problem}")
     there, suffix = [facts.paths.folder, *_outside(facts)], next_archive(facts).suffix
     return [(path, path.with_name(path.name + suffix)) for path in there if path.exists()]
@@ -45,14 +45,14 @@ def _outside(facts: Facts) -> list[Path]:
     """Its work dirs that do not move with the stage's folder; none where the config names others now."""
     if facts.identity is None or facts.elsewhere:
         return []
-    folder = facts.paths.folder.absolute()
-    return [path for path in facts.work_dirs.all if path.exists() and not path.is_relative_to(folder)]
+    dirs = facts.work_dirs.all
+    return [path for path in dirs if path.exists() and below(path, facts.paths.folder) is None]
 
 
 def not_archived(facts: Facts) -> str | None:
     """Why the training on disk may not be moved; None: it may."""
-    folder, outside = facts.paths.folder.absolute(), _outside(facts)
-    inside = [one for one in (facts.elsewhere or facts.work_dirs).all if one.is_relative_to(folder)]
+    outside, dirs = _outside(facts), (facts.elsewhere or facts.work_dirs).all
+    inside = [one for one in dirs if below(one, facts.paths.folder) is not None]
     for path in (*outside, *inside):
         if nested := _nested(path, facts):
             mv = shlex.join(["mv", str(nested), str(path.with_name(f"{path.name}.{nested.name}"))])
@@ -99,12 +99,12 @@ def moves_back(facts: Facts, wanted: ArchivedTraining, trainer: Trainer) -> list
 
 def _places(facts: Facts, wanted: ArchivedTraining) -> dict[Path, Path]:
     """Each of its work dirs that is there: where it was, and where it is now."""
-    places, folder = {}, facts.paths.folder.absolute()
+    places = {}
     for home in WorkDirs(facts.paths.work_dir, wanted.identity.takeovers).all:
         names = sorted(home.parent.glob(f"{glob.escape(home.name)}.old*"))
         names += [home, home.with_name(home.name + wanted.folder.suffix)]
-        if home.is_relative_to(folder):
-            names = [wanted.folder / home.relative_to(folder)]
+        if (inner := below(home, facts.paths.folder)) is not None:
+            names = [wanted.folder / inner]
         for place in filter(Path.is_dir, names):
             owner = owner_of(place)
             if (owner and owner.id) == wanted.identity.owner:

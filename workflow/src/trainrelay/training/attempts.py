@@ -18,7 +18,8 @@ PROCESSES = "processes.json"  # beside each attempt.json
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:
     """Every attempt of a stage, in order; UserError where an attempt.json is damaged."""
     try:
-        found = [read_record(path, AttemptRecord) for path in stage_folder.glob("attempts/*/attempt.json")]
+        folders = stage_folder.glob("attempts/*")
+        found = [read_record(folder / "attempt.json", AttemptRecord) for folder in folders]
     except UserError as error:
         running = living(stage_folder)
         raise UserError(f"{error}; but first: {still_run(running)}") if running else error from None
@@ -45,7 +46,8 @@ def last_seen_s(stage_folder: Path, attempt: AttemptRecord) -> float:
 
 def rank_hours(attempt: AttemptRecord, stage_folder: Path) -> float:
     """GPU-hours (rank-hours on cpu) of one attempt."""
-    return (last_seen_s(stage_folder, attempt) - attempt.started_s) / 3600 * attempt.world_size
+    # Of two clocks the one that is behind would take away the hours of other attempts.
+    return max(0.0, last_seen_s(stage_folder, attempt) - attempt.started_s) / 3600 * attempt.world_size
 
 
 def legs(attempts: Iterable[AttemptRecord]) -> tuple[Leg, ...]:
@@ -63,7 +65,7 @@ def _leg(attempts: list[AttemptRecord]) -> Leg:
         attempts=tuple(attempt.number for attempt in attempts),
         epochs_before=first.resumed_from.epoch if first.resumed_from else 0,
         last_epoch=max(reached, default=None),
-        seconds=round((last.ended_s or last.started_s) - first.started_s, 1),
+        seconds=round(max(0.0, (last.ended_s or last.started_s) - first.started_s), 1),
         end=last.end or "lost",
         reason=last.reason or "",
     )

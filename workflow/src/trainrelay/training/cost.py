@@ -25,10 +25,8 @@ def checkpoint_s(attempts: Iterable[AttemptRecord], interval: int) -> float | No
 
 def _pace_s(attempt: AttemptRecord) -> float | None:
     """Wall seconds per iteration: start-up, evaluation and saving are in it."""
-    iterations, ended_s = iterations_trained(attempt), attempt.ended_s
-    if ended_s is None or iterations <= 0:
-        return None
-    return (ended_s - attempt.started_s) / iterations
+    iterations = iterations_trained(attempt)
+    return attempt.seconds / iterations if iterations > 0 and attempt.seconds else None
 
 
 def iterations_trained(attempt: AttemptRecord) -> int:

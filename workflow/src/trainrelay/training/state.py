@@ -7,12 +7,14 @@ the answer; nothing else looks into a training directory to decide what to do.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from trainrelay.config import StagePaths
+from trainrelay.errors import RecordError
 from trainrelay.records import (
     RULES,
     Acceptance,
@@ -27,14 +29,14 @@ from trainrelay.records import (
     gave_up,
 )
 from trainrelay.system.alive import supervisor_fate
-from trainrelay.system.files import read_record
+from trainrelay.system.files import read_record, same_place
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained, why_not_lowered
 from trainrelay.training.owners import owner_of
 from trainrelay.training.signature import Difference, comparable, differences, ingredients, signature
-from trainrelay.training.work_dir_problems import gone, not_ours, unknown
+from trainrelay.training.work_dir_problems import gone, lost, not_ours, unknown
 from trainrelay.training.work_dirs import WorkDirs, work_dirs_elsewhere
 
 # stopped: its supervisor gave up and needs your decision; a start tries again anyway. refused: nothing can be
@@ -59,6 +61,7 @@ class Facts:
     elsewhere: WorkDirs | None = None  # where the training is, if the config names another work dir now
     owners: Mapping[Path, Owner | None] = field(default_factory=dict)  # of the work dirs
     not_ours: str | None = None  # the sentence about a work dir that another training owns
+    lost: str | None = None  # that about a training whose stage.json is gone
     train: TrainRecord | None = None
     promoted: CheckpointRecord | None = None
     accepted: Acceptance | None = None  # of kind gate
@@ -113,7 +116,22 @@ class State:
 
 
 def read(at: StageContext) -> Facts:
-    """Everything that is on disk for a stage; UserError names a file of ours that is damaged."""
+    """Everything that is on disk for a stage; RecordError names a file of ours that is damaged."""
+    with naming(at):
+        return _read(at)
+
+
+@contextmanager
+def naming(at: StageContext) -> Iterator[None]:
+    """A sentence about a damaged record names this stage."""
+    try:
+        yield
+    except RecordError as error:
+        error.args = (str(error).replace("RUN/STAGE", at.name),)
+        raise
+
+
+def _read(at: StageContext) -> Facts:
     at = replace(at)  # the trainer's files as they are now
     paths, attempts = at.paths, list_attempts(at.paths.folder)
     identity, bases = read_record(paths.identity, Identity), epoch_bases(at, attempts)
@@ -134,7 +152,8 @@ def read(at: StageContext) -> Facts:
         left_behind=tuple(at.trainer.left_behind(paths.work_dir)),
         elsewhere=work_dirs_elsewhere(identity, paths, owners[paths.work_dir]),
         owners=owners,
-        not_ours=not_ours(identity, paths, owners),
+        not_ours=(others := not_ours(identity, paths, owners)),
+        lost=None if identity or others else lost(paths, dirs, owners),
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
         epoch_base=at.trainer_settings.epoch_base,
@@ -207,7 +226,9 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
 def archived_twin(facts: Facts) -> ArchivedTraining | None:
     """An archived training that is exactly the one that the config asks for now."""
     for one in archived_trainings(facts.paths):
-        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in list_attempts(one.folder))
+        with naming(facts.at):
+            attempts = list_attempts(one.folder)
+        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in attempts)
         if trained and not identity_changes(facts, one.identity):
             return one
     return None
@@ -215,8 +236,8 @@ def archived_twin(facts: Facts) -> ArchivedTraining | None:
 
 def taken_as_is(facts: Facts) -> CheckpointFacts | None:
     """The checkpoint that the user takes in place of more training, unless more was asked for since."""
-    given, newest_s = facts.accepted, facts.attempts[-1].started_s if facts.attempts else 0.0
-    if given is None or given.epochs != facts.epochs or given.at_s <= newest_s:
+    given, newest = facts.accepted, facts.attempts[-1].number if facts.attempts else 0
+    if given is None or given.epochs != facts.epochs or newest > (given.attempt or newest):
         return None
     return given.checkpoint
 
@@ -292,7 +313,7 @@ def _unusable(facts: Facts, identity: Identity, *, changed: bool) -> str | None:
     if facts.not_ours:
         return facts.not_ours
     if old is None or changed:  # a changed training's checkpoints stay where they are
-        named = identity.work_dir in (None, str(new)) or facts.owners.get(new)
+        named = same_place(new, Path(identity.work_dir or new)) or facts.owners.get(new)
         strange = facts.left_behind and not named and (old or identity.owner)
         return unknown(new, facts.left_behind[0]) if strange else None
     moves = zip(old.all, WorkDirs(new, old.takeovers).all, strict=True)
@@ -302,13 +323,13 @@ def _unusable(facts: Facts, identity: Identity, *, changed: bool) -> str | None:
 
 def _without_identity(facts: Facts) -> State:
     record = facts.paths.train
-    if problem := facts.not_ours or (
-        facts.left_behind and unknown(facts.paths.work_dir, facts.left_behind[0])
-    ):
-        return State("foreign", problem)
+    problem = facts.not_ours or facts.lost
+    if problem or facts.left_behind:
+        return State("foreign", problem or unknown(facts.paths.work_dir, facts.left_behind[0]))
     if facts.train is not None:
+        mv = shlex.join(["mv", str(record), f"{record}.old"])
         what = f"{record} is there, but the training it speaks of is not"
-        return State("foreign", f"{what}; to train from scratch, run: rm {shlex.quote(str(record))}")
+        return State("foreign", f"{what}; put it back, or, to train from scratch, run: {mv}")
     return State("fresh", "nothing trained yet")
 
 

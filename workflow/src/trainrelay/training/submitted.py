@@ -16,7 +16,7 @@ from typing import Any
 from trainrelay.config import SNAPSHOTS, Config
 from trainrelay.errors import Refusal
 from trainrelay.records import RULES, Record
-from trainrelay.system.files import write_private
+from trainrelay.system.files import content, write_private
 from trainrelay.system.hints import TYPED_VARIABLE
 from trainrelay.training.context import StageContext
 from trainrelay.training.signature import UNREADABLE, Difference, comparable, differences, ingredients
@@ -82,7 +82,7 @@ def _path(digest: str) -> Path:
 def _content(digest: str) -> bytes | None:
     """None if the file is absent or damaged."""
     try:
-        data = _path(digest).read_bytes()
+        data = content(_path(digest))
     except OSError:
         return None
     return data if hashlib.sha256(data).hexdigest() == digest else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from trainrelay.config import StagePaths
 from trainrelay.records import Identity, Owner
+from trainrelay.system.files import DOCTOR, below, same_place, unused
 from trainrelay.training.archive import archived_trainings
 from trainrelay.training.owners import owner_above
 from trainrelay.training.work_dirs import WorkDirs
@@ -24,6 +24,8 @@ def not_ours(identity: Identity | None, paths: StagePaths, owners: Mapping[Path,
             if one.identity.owner == owner.id:
                 verb = f"trainrelay restore {paths.folder.parent.name}/{paths.folder.name} {one.number}"
                 return f"{folder} belongs to the archived {one.folder}; run: {verb}"
+        if identity is None and _is_of(paths, folder, owner):
+            continue
         mv = shlex.join(["mv", str(folder), f"{folder}.old"])
         return (
             f"{folder} belongs to another training, that of {owner.folder!a}; set another work_dir for this"
@@ -35,6 +37,24 @@ def not_ours(identity: Identity | None, paths: StagePaths, owners: Mapping[Path,
             " would be archived with it; set another work_dir for this stage in the config"
         )
     return None
+
+
+def _is_of(paths: StagePaths, folder: Path, owner: Owner) -> bool:
+    """Whether a work dir says that it is the stage's, or was moved together with the stage's folder."""
+    was = Path(owner.folder)
+    moved = below(folder, paths.folder) is not None and not was.exists()
+    return moved or same_place(was, paths.folder.absolute())
+
+
+def lost(paths: StagePaths, dirs: WorkDirs, owners: Mapping[Path, Owner | None]) -> str | None:
+    """What to run where stage.json is missing and something of its training is there."""
+    owned = [str(folder) for folder, one in owners.items() if one and _is_of(paths, folder, one)]
+    if not (found := [*(f"attempt {one.number}" for one in dirs.attempts), *owned]):
+        return None
+    return (
+        f"{paths.identity} is missing, but {found[-1]} of its training is there; {DOCTOR}; or, to give that"
+        f" training up and train from scratch, run: {given_up(paths.folder, dirs)}"
+    ).replace("RUN/STAGE", f"{paths.folder.parent.name}/{paths.folder.name}")
 
 
 def unknown(folder: Path, found: str) -> str:
@@ -70,8 +90,5 @@ def gone(
 
 def given_up(folder: Path, dirs: WorkDirs) -> str:
     """What to run so that a training counts no more and is kept; `folder` is its stage's."""
-    inside = folder.absolute()
-    there = [folder, *(one for one in dirs.all if one.exists() and not one.is_relative_to(inside))]
-    names = ((one, (one.with_name(f"{one.name}.old{n or ''}") for n in itertools.count())) for one in there)
-    moves = ((one, next(name for name in free if not name.exists())) for one, free in names)
-    return " && ".join(shlex.join(["mv", str(one), str(name)]) for one, name in moves)
+    there = [folder, *(one for one in dirs.all if one.exists() and below(one, folder) is None)]
+    return " && ".join(shlex.join(["mv", str(one), str(unused(one, "old"))]) for one in there)

@@ -7,11 +7,13 @@ its own work dir, and of the one before it reads only what was there by then.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.config import StagePaths
 from trainrelay.records import AttemptRecord, EpochBases, Identity, Owner, Takeover
+from trainrelay.system.files import same_place
 from trainrelay.trainers import Trainer, misplaced_checkpoints
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
@@ -67,6 +69,9 @@ class WorkDirs:
 
         Output waits in buffers, so what is printed can be behind: a later epoch alone is no reason.
         """
+        with suppress(OSError):
+            if not path.stat().st_size:
+                return "is empty"
         printed = self._newest_printed()
         if not self.attempts or (printed is not None and epoch <= printed + 1):
             return None
@@ -119,7 +124,7 @@ def work_dirs_elsewhere(identity: Identity | None, paths: StagePaths, here: Owne
         return None
     old, new = WorkDirs(Path(identity.work_dir), identity.takeovers), paths.work_dir
     moved = here is not None and here.id == identity.owner
-    if moved or not old.first.is_dir() or (new.is_dir() and new.samefile(old.first)):
+    if moved or not old.first.is_dir() or same_place(new, old.first):
         return None
     there = owner_of(old.first)
     return old if there is None or there.id == identity.owner else None

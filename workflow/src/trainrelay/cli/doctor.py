@@ -1,0 +1,24 @@
+"""`trainrelay doctor`."""
+
+from __future__ import annotations
+
+import argparse
+
+from trainrelay.cli.common import stage_of
+from trainrelay.errors import UserError
+from trainrelay.operations.doctor import examine, repair
+from trainrelay.system.say import answer
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print what is wrong and what would be there instead; UserError as long as it is not written."""
+    at, written = stage_of(arguments), arguments.write
+    repairs, judged = repair(at) if written else examine(at)
+    for one in repairs:
+        answer(one.problem)
+        for line in one.lines:
+            answer(f"  {line}")
+    answer(f"{at.name} {'is' if written or not repairs else 'would be'} {judged.kind}: {judged.reason}")
+    if repairs and not written:
+        how = "run (damaged files are kept beside it, as NAME.damaged)"
+        raise UserError(f"nothing was written; to write this, {how}: trainrelay doctor {at.name} --write")
