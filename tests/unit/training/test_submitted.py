@@ -130,20 +130,25 @@ def test_a_job_trains_what_was_submitted(toy: ToyProject) -> None:
     assert toy.paths().train.exists()
 
 
+def files(toy: ToyProject) -> list[Path]:
+    """All but the pages, which tell of a start that was refused."""
+    return sorted(path for path in toy.out.rglob("*") if path.suffix != ".html")
+
+
 @pytest.mark.process
 def test_a_checkout_that_changed_since_trains_nothing_and_archives_nothing(
     toy: ToyProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submit(toy)
     toy.train()
-    trained = sorted(toy.out.rglob("*"))
+    trained = files(toy)
     edit(toy, "optimizer = dict(lr=0.2)\n")
     capsys.readouterr()
     assert cli.main(["train", "r/s", "--configfile", str(save_snapshot(toy.config()))]) == 2
     said = capsys.readouterr().err
     assert "since this was submitted, so nothing is trained (config: optimizer.lr: 0.1 -> 0.2)" in said
     assert "run snakemake again" in said
-    assert sorted(toy.out.rglob("*")) == trained
+    assert files(toy) == trained
     submit(toy)
     toy.train()
     assert (toy.out / "r/s.old-1").is_dir()
