@@ -10,7 +10,7 @@ import pytest
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.environment import OwnRun, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
-from snakemake_executor_plugin_submitit.legs import as_jobs
+from snakemake_executor_plugin_submitit.here import outside_of_allocation
 
 ALLOCATION = {
     "SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_MEM_PER_NODE": "2000", "SBATCH_PARTITION": "cpu",
@@ -56,7 +56,7 @@ def test_an_array_is_one_job_in_the_state_of_the_leg_that_counts(gone: str, stat
     legs = {task: of for task, of in ARRAY.items() if task not in gone.split()}
     lines = [line(task, name, "None", "n", "c", "", "", array) for task, (name, array) in legs.items()]
     plain = line("9", "PENDING", "None", "", "c", "", "", "9")
-    jobs = as_jobs(slurm.parse_queue("\n".join([*lines, plain])).values())
+    jobs = slurm.as_jobs(slurm.parse_queue("\n".join([*lines, plain])).values())
     assert {job: row.state for job, row in jobs.items()} == {"12": state, "9": "PENDING"}
     accounted = "".join(f"12_{task}|{name}\n" for task, (name, _) in legs.items())
     assert slurm.parse_accounting(f"{accounted}9|PENDING\n") == {"12": state, "9": "PENDING"}
@@ -65,9 +65,9 @@ def test_an_array_is_one_job_in_the_state_of_the_leg_that_counts(gone: str, stat
 def test_of_legs_that_were_cancelled_before_they_ran_nothing_is_concluded() -> None:
     """A leg that ends the job cancels them."""
     rest = line("12", "CANCELLED", "None", "", "c", "", "", "12")
-    assert as_jobs(slurm.parse_queue(rest).values())["12"].state == "CANCELLED"
+    assert slurm.as_jobs(slurm.parse_queue(rest).values())["12"].state == "CANCELLED"
     failed = line("13", "FAILED", "None", "n", "c", "", "", "12")
-    assert as_jobs(slurm.parse_queue(f"{rest}\n{failed}").values())["12"].state == "FAILED"
+    assert slurm.as_jobs(slurm.parse_queue(f"{rest}\n{failed}").values())["12"].state == "FAILED"
     assert slurm.parse_accounting("12_1|FAILED\n12_[2-4%1]|CANCELLED by 0\n") == {"12": "FAILED"}
 
 
@@ -227,7 +227,7 @@ def test_an_allocation_is_not_handed_on_to_a_job_that_is_submitted_in_it(
     for name, value in {**ALLOCATION, "SLURM_CONF": "conf", "PLAIN": "1"}.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    with slurm.outside_of_allocation():
+    with outside_of_allocation():
         left = {name for name in os.environ if name in {*ALLOCATION, "SLURM_CONF", "PLAIN"}}
     assert left == {"SLURM_CONF", "PLAIN"}
     assert dict(os.environ) == before

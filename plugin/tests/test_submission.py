@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.clusters import SlurmCluster, Submission
+from snakemake_executor_plugin_submitit.clusters import SlurmCluster
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
+from snakemake_executor_plugin_submitit.submission import Submission
 
 
 @pytest.fixture

@@ -6,76 +6,36 @@ and the time that takes would pass between two jobs.
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import shutil
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.errors import (
     RefusedError,
     RequestError,
     SubmititError,
     UnreachableError,
 )
-from snakemake_executor_plugin_submitit.legs import END_THE_REST, LINK, LOG, as_jobs
-from snakemake_executor_plugin_submitit.processes import kill_tree
-from snakemake_executor_plugin_submitit.resources import (
-    Request,
-    sbatch_flags,
-    sbatch_options,
-    submitit_parameters,
-)
-from snakemake_executor_plugin_submitit.results import read_result
+from snakemake_executor_plugin_submitit.here import DebugCluster, LocalCluster
+from snakemake_executor_plugin_submitit.resources import sbatch_flags, sbatch_options, submitit_parameters
 from snakemake_executor_plugin_submitit.settings import Settings
+from snakemake_executor_plugin_submitit.slurm import Snapshot
 from snakemake_executor_plugin_submitit.status import Answer
+from snakemake_executor_plugin_submitit.submission import Submission
 
 if TYPE_CHECKING:
     import submitit
 
-_UNNAMED = re.compile(r"[0-9a-f]{32}")  # submitit names a pickle after its job once sbatch has answered
+LOG = "%A_0_log.out"  # one for all, as of a job that is requeued
+# A shell line: submitit looks for what it runs under the number of its task.
+LINK = 'id=$SLURM_ARRAY_JOB_ID; ln -sfn "${id}_submitted.pkl" "${id}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"'
+# A shell line: what one leg cannot, the next could not.
+END_THE_REST = '[ -z "$SLURM_ARRAY_JOB_ID" ] || scancel --quiet --state=PENDING "$SLURM_ARRAY_JOB_ID"'
 _PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
-
-
-@dataclass(frozen=True)
-class Submission:
-    """One submission: what to run, with what, and the folder of its files."""
-
-    name: str
-    comment: str
-    command: Command
-    request: Request
-
-    @property
-    def folder(self) -> Path:
-        """Of this submission alone."""
-        return Path(self.command.folder)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The states of the jobs asked for. A job that is missing in a mapping is not known there."""
-
-    queue: Mapping[str, Answer] | None  # None: no answer
-    accounting: Mapping[str, Answer] | None  # None: not asked, or no answer
-    trouble: str = ""  # why there was no answer
-    rows: Mapping[str, slurm.QueueRow] | None = None  # every job of this user
-
-    def queue_answer(self, job_id: str) -> Answer | None:
-        """None if squeue gave no answer."""
-        return None if self.queue is None else self.queue.get(job_id, Answer(""))
-
-    def accounting_answer(self, job_id: str) -> Answer | None:
-        """None if sacct was not asked or gave no answer."""
-        return None if self.accounting is None else self.accounting.get(job_id, Answer(""))
 
 
 class Cluster(Protocol):
@@ -112,42 +72,6 @@ def cluster_of(settings: Settings) -> Cluster:
             " here with --submitit-cluster local"
         )
     return SlurmCluster(settings)
-
-
-def result_file(folder: Path, job_id: str) -> Path:
-    """Written by submitit when the job's callable has returned, in whichever leg."""
-    of_a_leg = next(folder.glob(f"{job_id}_*_0_result.pkl"), None)
-    return of_a_leg or Path(_paths(folder, job_id).result_pickle)
-
-
-def log_file(folder: Path, job_id: str) -> Path:
-    """What the job prints, from all its runs."""
-    return Path(_paths(folder, job_id).stdout)
-
-
-def can_be_followed(folder: Path, row: slurm.QueueRow) -> bool:
-    """Whether a live job is at its work: with a result it has ended, and without a pickle it runs nothing.
-
-    The pickle gets the job's name if sbatch's answer was lost. RefusedError if the folder is gone.
-    """
-    if not folder.exists() and row.state != "COMPLETING":
-        raise RefusedError(
-            f"job {row.job_id} does this work already, but its folder {folder} is gone: was the working"
-            f" folder moved, or that one removed? Wait until the job has ended, or run: scancel {row.job_id}"
-        )
-    if read_result(result_file(folder, row.job_id)) is not None:
-        return False
-    named = Path(_paths(folder, row.job_id).submitted_pickle)
-    unnamed = [path for path in folder.glob("*.pkl") if _UNNAMED.fullmatch(path.stem)]
-    if not named.exists() and len(unnamed) == 1:
-        unnamed[0].rename(named)
-    return named.exists()
-
-
-def _paths(folder: Path, job_id: str) -> submitit.core.utils.JobPaths:
-    from submitit.core.utils import JobPaths  # noqa: PLC0415
-
-    return JobPaths(folder, job_id, 0)
 
 
 def checked_setup(lines: list[str]) -> list[str]:
@@ -221,7 +145,7 @@ class SlurmCluster:
     def look(self, job_ids: Iterable[str]) -> Snapshot:
         """One squeue; one sacct for all that squeue has forgotten."""
         try:
-            rows = as_jobs(slurm.queue().values())
+            rows = slurm.as_jobs(slurm.queue().values())
         except UnreachableError as error:
             return Snapshot(None, None, str(error))
         asked = set(job_ids)
@@ -260,93 +184,3 @@ def _accounted(job_ids: set[str]) -> Mapping[str, Answer] | None:
         return {job_id: Answer(state) for job_id, state in slurm.accounting(job_ids).items()}
     except UnreachableError:
         return None  # many clusters have no accounting at all
-
-
-@dataclass
-class LocalCluster:
-    """Processes of this machine."""
-
-    _jobs: dict[str, submitit.Job[Any]] = field(default_factory=dict)
-
-    def submit(self, order: Submission) -> str:
-        """A controller process of submitit's, which outlives this one."""
-        import submitit  # noqa: PLC0415
-
-        executor = submitit.LocalExecutor(order.folder)
-        try:
-            executor.update_parameters(**_local_parameters(order.request))
-        except ValueError as error:
-            raise RequestError(f"on this machine: {error}") from None
-        with slurm.outside_of_allocation(), _ctrl_c_ignored():
-            job = executor.submit(order.command)
-        self._jobs[job.job_id] = job
-        return str(job.job_id)
-
-    def look(self, job_ids: Iterable[str]) -> Snapshot:
-        """A process that has ended counts as failed, unless the result file says otherwise."""
-        states = {True: "RUNNING", False: "FAILED"}
-        return Snapshot({job_id: Answer(states[self._runs(job_id)]) for job_id in job_ids}, None)
-
-    def _runs(self, job_id: str) -> bool:
-        return bool(self._jobs[job_id].get_info()["jobState"] == "RUNNING")
-
-    def stop(self, job_ids: Iterable[str]) -> None:
-        """submitit's controller forwards the signal."""
-        for job_id in filter(self._runs, job_ids):
-            os.kill(int(job_id), signal.SIGTERM)
-
-    def kill(self, job_ids: Iterable[str]) -> None:
-        """SIGKILL to submitit's controller and all that it started."""
-        for job_id in filter(self._runs, job_ids):
-            kill_tree(int(job_id))
-
-
-def _local_parameters(request: Request) -> dict[str, Any]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    gpus = tuple(int(number) for number in visible.split(",")) if visible.replace(",", "").isdigit() else ()
-    if request.gpus.gres:
-        raise RequestError(f"gres={request.gpus.gres} means nothing on this machine: write gpu=8 instead")
-    return {
-        "timeout_min": request.runtime_min or 60 * 24 * 365,
-        "nodes": request.nodes,
-        "gpus_per_node": request.gpus.number,
-        "visible_gpus": gpus,
-        "stderr_to_stdout": True,
-    }
-
-
-@contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    """A Ctrl-C on the terminal reaches every process: the jobs get their signal from us, with grace."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class DebugCluster:
-    """This very process, one job after the other; what a job prints goes to the terminal."""
-
-    def submit(self, order: Submission) -> str:
-        """Runs the job before it returns."""
-        import submitit  # noqa: PLC0415
-
-        job = submitit.DebugExecutor(order.folder).submit(order.command)
-        value = job.result()
-        path = result_file(order.folder, job.job_id)
-        submitit.core.utils.cloudpickle_dump(("success", value), path)
-        return str(job.job_id)
-
-    def look(self, job_ids: Iterable[str]) -> Snapshot:
-        """Whatever was submitted has ended."""
-        return Snapshot(dict.fromkeys(job_ids, Answer("COMPLETED")), None)
-
-    def stop(self, job_ids: Iterable[str]) -> None:
-        """Nothing runs."""
-
-    def kill(self, job_ids: Iterable[str]) -> None:
-        """Nothing runs."""

@@ -10,10 +10,9 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
@@ -22,15 +21,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.clusters import (
-    SlurmCluster,
-    Snapshot,
-    Submission,
-    can_be_followed,
-    cluster_of,
-    log_file,
-    result_file,
-)
+from snakemake_executor_plugin_submitit.clusters import SlurmCluster, cluster_of
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
 from snakemake_executor_plugin_submitit.direct import direct_of
 from snakemake_executor_plugin_submitit.environment import own_defaults
@@ -42,25 +33,29 @@ from snakemake_executor_plugin_submitit.errors import (
 )
 from snakemake_executor_plugin_submitit.identity import (
     JobIdentity,
-    digest_of,
     jobs_of_other_folders,
     live_jobs,
     new_token,
     slug,
 )
-from snakemake_executor_plugin_submitit.legs import as_jobs
 from snakemake_executor_plugin_submitit.limits import LimitPause
 from snakemake_executor_plugin_submitit.log_endings import last_lines
-from snakemake_executor_plugin_submitit.params import (
-    PARAMS_FILE,
-    digest_of_params,
-    note_params,
-    other_params_since,
-)
+from snakemake_executor_plugin_submitit.params import note_params, other_params_since
 from snakemake_executor_plugin_submitit.resources import request_of
-from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
+from snakemake_executor_plugin_submitit.slurm import Snapshot
 from snakemake_executor_plugin_submitit.status import ENDED, Answer, JobVerdict, Memory, Sighting, judge
+from snakemake_executor_plugin_submitit.submission import Submission, can_be_followed
+from snakemake_executor_plugin_submitit.tracked import (
+    TrackedJob,
+    digest_in,
+    log_files,
+    name_of,
+    params_of,
+    remove_pickles,
+    result_of,
+    rules_of,
+)
 from snakemake_executor_plugin_submitit.waits import help_for
 
 _LOOK_S = 0.1  # between two looks at the result files
@@ -79,25 +74,6 @@ common_settings = CommonSettings(
     auto_deploy_default_storage_provider=False,
     init_seconds_before_status_checks=0,
 )
-
-
-@dataclass
-class TrackedJob:
-    """A Snakemake job and the cluster's job that does it. `job_id` empty: not submitted yet."""
-
-    info: SubmittedJobInfo
-    name: str
-    digest: str
-    order: Submission
-    job_id: str = ""
-    memory: Memory = field(default_factory=Memory)
-    said: str = ""  # the state that the user was shown last
-    helped: str = ""  # the advice that the user was shown last
-    lost_s: float | None = None  # when a submission ended without an answer: it may still become a job
-
-    def log(self) -> Path:
-        """Of the present submission."""
-        return log_file(self.order.folder, self.job_id)
 
 
 class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not typed
@@ -142,7 +118,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             self._submit_or_follow(followed)
         except SubmititError as error:
             self._followed.pop(id(info), None)
-            self.report_job_error(info, msg=f"{_name(job)}: {error}. ")
+            self.report_job_error(info, msg=f"{name_of(job)}: {error}. ")
             return
         info.aux = {"followed": followed}
         self.report_job_submission(info)
@@ -153,11 +129,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         Path(self.tmpdir).mkdir(parents=True, exist_ok=True)
         request = request_of(job.resources, job.threads)
         workdir = str(Path.cwd())
-        digest = _digest_of(job, workdir)
+        digest = digest_in(job, workdir)
         direct = direct_of(job, self.workflow, self.envvars()) if self._settings.direct else None
         line = direct.line if direct else self.format_job_exec(job)
         command = Command(line, workdir, "", self._settings.cluster, direct)
-        return TrackedJob(info, _name(job), digest, Submission(slug(_name(job)), "", command, request))
+        return TrackedJob(info, name_of(job), digest, Submission(slug(name_of(job)), "", command, request))
 
     def _submit_or_follow(self, followed: TrackedJob) -> None:
         """RefusedError; where Slurm cannot take it now the job stays unsubmitted, to be tried again."""
@@ -176,7 +152,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if not isinstance(self._cluster, SlurmCluster):
             return False
         if self._known_rows is None:
-            self._known_s, self._known_rows = time.monotonic(), as_jobs(slurm.queue().values())
+            self._known_s, self._known_rows = time.monotonic(), slurm.as_jobs(slurm.queue().values())
         for row, identity in live_jobs(followed.digest, self._known_rows.values()):
             order = self._order(followed, identity)
             if self._cancelling and not order.folder.exists():
@@ -193,16 +169,16 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _withdrawn(self, followed: TrackedJob, folder: Path, row: slurm.QueueRow) -> bool:
         """Whether it was submitted with other params and has not begun. RefusedError if it has."""
-        since = other_params_since(folder, _params_of(followed.info.job))
+        since = other_params_since(folder, params_of(followed.info.job))
         if not since or self._cancelling:
             return False
         if row.state == "PENDING":
             slurm.cancel([row.job_id], "--state=PENDING")
-        self._known_s, self._known_rows = time.monotonic(), as_jobs(slurm.queue().values())
+        self._known_s, self._known_rows = time.monotonic(), slurm.as_jobs(slurm.queue().values())
         now = self._known_rows.get(row.job_id)
         if now and now.state not in ENDED:
             # Snakemake records a failed job's params, too: what the other one writes would pass for done.
-            for rule in _rules(followed.info.job):
+            for rule in rules_of(followed.info.job):
                 rule._non_derived_params = [f"those of job {row.job_id}"]
             self.workflow.persistence._params.cache_clear()
             raise RefusedError(
@@ -216,8 +192,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _refuse_beside_moved(self, followed: TrackedJob, rows: Iterable[slurm.QueueRow]) -> None:
         """Its processes are in this folder now, whatever the folder is called."""
-        digest_in, workdir = partial(_digest_of, followed.info.job), followed.order.command.workdir
-        for job_id, other in jobs_of_other_folders(digest_in, workdir, str(self._settings.folder), rows):
+        digest, workdir = partial(digest_in, followed.info.job), followed.order.command.workdir
+        for job_id, other in jobs_of_other_folders(digest, workdir, str(self._settings.folder), rows):
             if not Path(other).exists():
                 raise RefusedError(
                     f"job {job_id} does this work already; it was submitted from {other}, which is gone: was"
@@ -245,7 +221,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             identity = JobIdentity(followed.digest, new_token(followed.digest))
             followed.order = self._order(followed, identity)
             followed.order.folder.mkdir(parents=True)
-            note_params(followed.order.folder, _params_of(followed.info.job))
+            note_params(followed.order.folder, params_of(followed.info.job))
             try:
                 job_id = self._cluster.submit(followed.order)
             except (UnreachableError, KeyboardInterrupt):
@@ -320,7 +296,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         return self._report(followed, verdict)
 
     def _sighting(self, followed: TrackedJob, snapshot: Snapshot | None) -> Sighting:
-        result = _result(followed)
+        result = result_of(followed)
         if snapshot is None:
             return Sighting(time.monotonic(), result)
         return Sighting(
@@ -343,12 +319,12 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         self._followed.pop(id(followed.info), None)
         self._limit.eased()
         if verdict.kind == "success":
-            _remove_pickles(followed)
+            remove_pickles(followed)
             self.report_job_success(followed.info)
         else:
             job = f"job {followed.job_id}" if followed.job_id else "no job"
             logs = [str(followed.log())] if followed.job_id else []
-            last = "".join(f" {line}" for line in last_lines(_log_files(followed)))
+            last = "".join(f" {line}" for line in last_lines(log_files(followed)))
             msg = f"{followed.name} ({job}): {verdict.reason}.{last} "
             self.report_job_error(followed.info, msg=msg, aux_logs=logs)
         return True
@@ -462,7 +438,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
 
     def _living(self) -> dict[str, str]:
         """The states of the jobs that have not ended; empty ones where Slurm does not answer."""
-        unended = [one.job_id for one in self._followed.values() if one.job_id and _result(one) is None]
+        unended = [one.job_id for one in self._followed.values() if one.job_id and result_of(one) is None]
         if not unended:
             return {}
         snapshot = self._cluster.look(unended)
@@ -476,43 +452,3 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         """Stops asking. Jobs that still run continue."""
         super().shutdown()
         self._asker.shutdown(wait=False, cancel_futures=True)
-
-
-def _name(job: Any) -> str:
-    wildcards = getattr(job, "wildcards_dict", None) or {}
-    named = ",".join(f"{key}={value}" for key, value in wildcards.items())
-    return f"{job.name}[{named}]" if named else str(job.name)
-
-
-def _digest_of(job: Any, workdir: str) -> str:
-    return digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
-
-
-def _params_of(job: Any) -> str:
-    return digest_of_params((_name(rule), rule.non_derived_params) for rule in _rules(job))
-
-
-def _rules(job: Any) -> list[Any]:
-    """Of a group, its jobs."""
-    return list(getattr(job, "jobs", [job]))
-
-
-def _log_files(followed: TrackedJob) -> list[Path]:
-    """Of its rule's `log:`, a group has none; the job's own where none of its rules has begun to write."""
-    job = followed.info.job
-    rules = _rules(job)
-    logs = [Path(str(path)) for rule in rules for path in getattr(rule, "log", None) or ()]
-    if logs and not any(path.exists() for path in logs):
-        return [followed.log()]
-    return logs if rules == [job] else []
-
-
-def _result(followed: TrackedJob) -> Result | None:
-    return read_result(result_file(followed.order.folder, followed.job_id))
-
-
-def _remove_pickles(followed: TrackedJob) -> None:
-    """The log of a job that went well stays; what submitit needed for it goes."""
-    for pattern in ("*.pkl", "*_submission.sh", ".submission_file_*", PARAMS_FILE):
-        for path in followed.order.folder.glob(pattern):
-            path.unlink(missing_ok=True)

@@ -9,8 +9,7 @@ from typing import Optional, cast, get_args
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from snakemake_executor_plugin_submitit.errors import RequestError
-from snakemake_executor_plugin_submitit.gpus import GpuDialect
-from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S
+from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, GpuDialect
 
 _CLUSTERS = ("slurm", "local", "debug")
 _DIALECTS = get_args(GpuDialect)

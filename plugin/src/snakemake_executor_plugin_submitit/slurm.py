@@ -6,13 +6,13 @@ import functools
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from snakemake_executor_plugin_submitit.environment import for_asking, own_run, scrubbed
+from snakemake_executor_plugin_submitit.environment import for_asking, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
-from snakemake_executor_plugin_submitit.status import weight
+from snakemake_executor_plugin_submitit.status import Answer, weight
 
 _DEADLINE_S = 90.0
 _LONGEST_CHARS = 300
@@ -64,6 +64,24 @@ class QueueRow:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """The states of the jobs asked for. A job that is missing in a mapping is not known there."""
+
+    queue: Mapping[str, Answer] | None  # None: no answer
+    accounting: Mapping[str, Answer] | None  # None: not asked, or no answer
+    trouble: str = ""  # why there was no answer
+    rows: Mapping[str, QueueRow] | None = None  # every job of this user
+
+    def queue_answer(self, job_id: str) -> Answer | None:
+        """None if squeue gave no answer."""
+        return None if self.queue is None else self.queue.get(job_id, Answer(""))
+
+    def accounting_answer(self, job_id: str) -> Answer | None:
+        """None if sacct was not asked or gave no answer."""
+        return None if self.accounting is None else self.accounting.get(job_id, Answer(""))
+
+
+@dataclass(frozen=True)
 class OwnStatus:
     """A job as it sees itself from inside. `restarts`: how many times it was requeued until now."""
 
@@ -78,6 +96,13 @@ def parse_queue(output: str) -> dict[str, QueueRow]:
     """By job id. Lines of another shape are left out."""
     rows = (line.split(_SEPARATOR)[:-1] for line in output.split("\n"))
     return {row[0]: QueueRow(*row) for row in rows if len(row) == len(_QUEUE_COLUMNS) and row[0].isdigit()}
+
+
+def as_jobs(rows: Iterable[QueueRow]) -> dict[str, QueueRow]:
+    """An array as one job under its own number, which runs, waits or has ended as a leg of it does."""
+    lightest_first = sorted(rows, key=lambda row: weight(row.state, bool(row.nodes)))
+    named = (replace(row, job_id=row.array_id or row.job_id) for row in lightest_first)
+    return {row.job_id: row for row in named}
 
 
 def parse_accounting(output: str) -> dict[str, str]:
@@ -216,18 +241,3 @@ def _plain(program: str, line: str) -> str:
     for prefix in (f"{program}: ", "error: ", "fatal: ", "allocation failure: "):
         printable = printable.removeprefix(prefix)
     return printable
-
-
-def inherited(environment: Mapping[str, str]) -> set[str]:
-    """Names of what a surrounding allocation set: what is started here must not get its tasks or memory."""
-    return environment.keys() - scrubbed(environment) if own_run(environment).job_id else set()
-
-
-@contextmanager
-def outside_of_allocation() -> Iterator[None]:
-    """What is started in this block is not part of the job that this process may be part of."""
-    taken = {key: os.environ.pop(key) for key in inherited(os.environ)}
-    try:
-        yield
-    finally:
-        os.environ.update(taken)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snakemake_executor_plugin_submitit.clusters import SlurmCluster, Submission
+from snakemake_executor_plugin_submitit.clusters import SlurmCluster
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.extra import ELSEWHERE, NO_JOB, OURS
 from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
+from snakemake_executor_plugin_submitit.submission import Submission
 from trainrelay.config import Resources, Site, load_plain, load_site
 from trainrelay.config.site import INSTEAD
 from trainrelay.errors import ConfigError, UserError
