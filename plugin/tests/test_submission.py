@@ -14,9 +14,13 @@ from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.clusters import SlurmCluster
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.identity import new_token
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.submission import Submission
+
+DIGEST = "ab" * 16
+TOKEN = new_token(DIGEST)
 
 
 @pytest.fixture
@@ -40,8 +44,8 @@ def runs(folder: Path, program: str, lines: str) -> None:
 
 def submit(folder: Path) -> str:
     resources = {"gpu": 9, "gpu_model": "a40", "slurm_account": "nobody", "runtime": 15}
-    command = Command("true", str(folder), str(folder / "job"), "slurm")
-    order = Submission("train", "a comment", command, request_of(resources, threads=1))
+    command = Command("true", str(folder), str(folder / TOKEN), "slurm")
+    order = Submission("train", DIGEST, command, request_of(resources, threads=1))
     order.folder.mkdir()
     return SlurmCluster(checked(ExecutorSettings())).submit(order)
 
@@ -139,7 +143,7 @@ def test_an_sbatch_that_names_no_job_gave_no_answer(
 
 @pytest.mark.parametrize(
     ("of_the_queue", "kind"),
-    [("", RefusedError), ("/a/job/7.out", UnreachableError), (None, UnreachableError)],
+    [("", RefusedError), (f"/a/{TOKEN}/7.out", UnreachableError), (None, UnreachableError)],
 )
 def test_a_refusal_that_is_not_slurmctlds_is_one_if_there_is_no_such_job(
     tmp_path: Path, commands: Path, of_the_queue: str | None, kind: type[Exception]

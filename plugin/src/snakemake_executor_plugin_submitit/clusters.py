@@ -21,10 +21,10 @@ from snakemake_executor_plugin_submitit.errors import (
     UnreachableError,
 )
 from snakemake_executor_plugin_submitit.here import DebugCluster, LocalCluster
+from snakemake_executor_plugin_submitit.identity import token_of
 from snakemake_executor_plugin_submitit.resources import sbatch_flags, sbatch_options, submitit_parameters
 from snakemake_executor_plugin_submitit.settings import Settings
 from snakemake_executor_plugin_submitit.slurm import Snapshot
-from snakemake_executor_plugin_submitit.status import Answer
 from snakemake_executor_plugin_submitit.submission import Submission
 
 if TYPE_CHECKING:
@@ -41,11 +41,17 @@ _PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
 class Cluster(Protocol):
     """What the executor needs of a cluster."""
 
+    interval_s: float
+    """Between two looks at all jobs."""
+
+    def settle_s(self) -> float:
+        """How long after a submission without an answer its job may appear. UnreachableError."""
+
     def submit(self, order: Submission) -> str:
         """The job's id. SubmititError, of which LimitError and UnreachableError mean: try again later."""
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
-        """One question for all of them."""
+        """What is known of these jobs, and of all others of this user in Slurm."""
 
     def stop(self, job_ids: Iterable[str]) -> None:
         """Asks the jobs, whose cancel files are written, to save and end. UnreachableError."""
@@ -88,8 +94,12 @@ class SlurmCluster:
     """A real cluster."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings, self.interval_s = settings, float(settings.poll_interval_s)
         self._comments: dict[str, str] = {}  # of jobs, by id, that were not read back yet
+
+    def settle_s(self) -> float:
+        """Twice as long as sbatch waits for slurmctld."""
+        return 2 * slurm.message_timeout_s()
 
     def submit(self, order: Submission) -> str:
         """One sbatch. What it prints is shown once, in the exception."""
@@ -124,8 +134,7 @@ class SlurmCluster:
     def _look_for(self, order: Submission, error: RefusedError) -> None:
         """UnreachableError if the job is in the queue: a site's wrapper may complain after it submitted."""
         for row in slurm.queue().values():
-            folders = {Path(row.output).parent.name, Path(row.script).parent.name}
-            if row.comment == order.comment or order.folder.name in folders:
+            if token_of(order.digest, row) == order.folder.name:
                 raise UnreachableError(f"sbatch failed, but job {row.job_id} is in the queue: {error}")
 
     def _parameters(self, order: Submission) -> dict[str, Any]:
@@ -147,16 +156,12 @@ class SlurmCluster:
         try:
             rows = slurm.as_jobs(slurm.queue().values())
         except UnreachableError as error:
-            return Snapshot(None, None, str(error))
-        asked = set(job_ids)
-        queue = {
-            row.job_id: Answer(row.state, row.nodes if row.state == "RUNNING" else row.reason)
-            for row in rows.values()
-            if row.job_id in asked
-        }
+            return Snapshot(None, trouble=str(error))
         self._put_back_comments(rows)
-        forgotten = asked - queue.keys()
-        return Snapshot(queue, _accounted(forgotten), rows=rows)
+        try:
+            return Snapshot(rows, slurm.accounting(set(job_ids) - rows.keys()))
+        except UnreachableError:  # many clusters have no accounting at all
+            return Snapshot(rows)
 
     def _put_back_comments(self, rows: Mapping[str, slurm.QueueRow]) -> None:
         """A site may have rewritten them; whether it allows this or not, a job is known without."""
@@ -175,12 +180,3 @@ class SlurmCluster:
     def kill(self, job_ids: Iterable[str]) -> None:
         """scancel."""
         slurm.cancel(job_ids)
-
-
-def _accounted(job_ids: set[str]) -> Mapping[str, Answer] | None:
-    if not job_ids:
-        return None
-    try:
-        return {job_id: Answer(state) for job_id, state in slurm.accounting(job_ids).items()}
-    except UnreachableError:
-        return None  # many clusters have no accounting at all

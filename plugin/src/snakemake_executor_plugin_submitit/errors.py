@@ -5,6 +5,7 @@ SubmititError
 ├── RefusedError      Slurm refuses the job for good: fix it
 ├── LimitError        Slurm takes no more jobs for now: submit later
 └── UnreachableError  Slurm does not answer: ask again later
+    └── UnclearError  sbatch ended without a word of Slurm's: it may have submitted
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class LimitError(SubmititError):
 
 class UnreachableError(SubmititError):
     """Slurm did not answer; nothing is known."""
+
+
+class UnclearError(UnreachableError):
+    """A command ended by itself, and what it said is none of Slurm's answers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,8 @@ from snakemake_executor_plugin_submitit.environment import own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import RequestError
 from snakemake_executor_plugin_submitit.processes import kill_tree
 from snakemake_executor_plugin_submitit.resources import Request
-from snakemake_executor_plugin_submitit.slurm import Snapshot
-from snakemake_executor_plugin_submitit.status import Answer
-from snakemake_executor_plugin_submitit.submission import Submission, result_file
+from snakemake_executor_plugin_submitit.slurm import QueueRow, Snapshot
+from snakemake_executor_plugin_submitit.submission import Submission
 
 if TYPE_CHECKING:
     import submitit
@@ -26,7 +25,12 @@ if TYPE_CHECKING:
 class LocalCluster:
     """Processes of this machine."""
 
+    interval_s: float = 0.5
     _jobs: dict[str, submitit.Job[Any]] = field(default_factory=dict)
+
+    def settle_s(self) -> float:
+        """A job that was started is known."""
+        return 0.0
 
     def submit(self, order: Submission) -> str:
         """A controller process of submitit's, which outlives this one."""
@@ -45,7 +49,7 @@ class LocalCluster:
     def look(self, job_ids: Iterable[str]) -> Snapshot:
         """A process that has ended counts as failed, unless the result file says otherwise."""
         states = {True: "RUNNING", False: "FAILED"}
-        return Snapshot({job_id: Answer(states[self._runs(job_id)]) for job_id in job_ids}, None)
+        return Snapshot({job_id: QueueRow(job_id, states[self._runs(job_id)]) for job_id in job_ids})
 
     def _runs(self, job_id: str) -> bool:
         return bool(self._jobs[job_id].get_info()["jobState"] == "RUNNING")
@@ -76,6 +80,17 @@ def _local_parameters(request: Request) -> dict[str, Any]:
 
 
 @contextmanager
+def outside_of_allocation() -> Iterator[None]:
+    """What is started in this block is not part of the job that this process may be part of."""
+    inherited = os.environ.keys() - scrubbed(os.environ) if own_run(os.environ).job_id else ()
+    taken = {name: os.environ.pop(name) for name in inherited}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+@contextmanager
 def _ctrl_c_ignored() -> Iterator[None]:
     """A Ctrl-C on the terminal reaches every process: the jobs get their signal from us, with grace."""
     if threading.current_thread() is not threading.main_thread():
@@ -88,7 +103,7 @@ def _ctrl_c_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class DebugCluster:
+class DebugCluster(LocalCluster):
     """This very process, one job after the other; what a job prints goes to the terminal."""
 
     def submit(self, order: Submission) -> str:
@@ -96,32 +111,9 @@ class DebugCluster:
         import submitit  # noqa: PLC0415
 
         job = submitit.DebugExecutor(order.folder).submit(order.command)
-        value = job.result()
-        path = result_file(order.folder, job.job_id)
-        submitit.core.utils.cloudpickle_dump(("success", value), path)
+        value = ("success", job.result())
+        submitit.core.utils.cloudpickle_dump(value, order.folder / f"{job.job_id}_0_result.pkl")
         return str(job.job_id)
 
-    def look(self, job_ids: Iterable[str]) -> Snapshot:
-        """Whatever was submitted has ended."""
-        return Snapshot(dict.fromkeys(job_ids, Answer("COMPLETED")), None)
-
-    def stop(self, job_ids: Iterable[str]) -> None:
-        """Nothing runs."""
-
-    def kill(self, job_ids: Iterable[str]) -> None:
-        """Nothing runs."""
-
-
-def inherited(environment: Mapping[str, str]) -> set[str]:
-    """Names of what a surrounding allocation set: what is started here must not get its tasks or memory."""
-    return environment.keys() - scrubbed(environment) if own_run(environment).job_id else set()
-
-
-@contextmanager
-def outside_of_allocation() -> Iterator[None]:
-    """What is started in this block is not part of the job that this process may be part of."""
-    taken = {key: os.environ.pop(key) for key in inherited(os.environ)}
-    try:
-        yield
-    finally:
-        os.environ.update(taken)
+    def _runs(self, job_id: str) -> bool:  # noqa: ARG002
+        return False  # whatever was submitted has ended

@@ -8,11 +8,11 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from snakemake_executor_plugin_submitit.environment import for_asking, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
-from snakemake_executor_plugin_submitit.status import Answer, weight
+from snakemake_executor_plugin_submitit.status import weight
 
 _DEADLINE_S = 90.0
 _LONGEST_CHARS = 300
@@ -55,9 +55,9 @@ class QueueRow:
 
     job_id: str
     state: str
-    reason: str
-    nodes: str
-    comment: str
+    reason: str = ""
+    nodes: str = ""
+    comment: str = ""
     output: str = ""
     script: str = ""
     array_id: str = ""  # its own id where it is no array's task
@@ -65,20 +65,17 @@ class QueueRow:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The states of the jobs asked for. A job that is missing in a mapping is not known there."""
+    """What one look at the jobs found."""
 
-    queue: Mapping[str, Answer] | None  # None: no answer
-    accounting: Mapping[str, Answer] | None  # None: not asked, or no answer
+    rows: Mapping[str, QueueRow] | None  # this user's, an array as one; None: no answer
+    accounting: Mapping[str, str] = field(default_factory=dict)  # states of jobs that are in no row
     trouble: str = ""  # why there was no answer
-    rows: Mapping[str, QueueRow] | None = None  # every job of this user
 
-    def queue_answer(self, job_id: str) -> Answer | None:
-        """None if squeue gave no answer."""
-        return None if self.queue is None else self.queue.get(job_id, Answer(""))
-
-    def accounting_answer(self, job_id: str) -> Answer | None:
-        """None if sacct was not asked or gave no answer."""
-        return None if self.accounting is None else self.accounting.get(job_id, Answer(""))
+    def state(self, job_id: str) -> str | None:
+        """Empty for a job that is in no row; None if there was no answer."""
+        if self.rows is None:
+            return None
+        return self.rows[job_id].state if job_id in self.rows else ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,8 @@ def queue(of: str = "--me", deadline_s: float = _DEADLINE_S) -> dict[str, QueueR
 
 def accounting(job_ids: Iterable[str], deadline_s: float = _DEADLINE_S) -> dict[str, str]:
     """The states that the accounting database knows. UnreachableError, also if there is none."""
-    ids = ",".join(sorted(job_ids))
+    if not (ids := ",".join(sorted(job_ids))):
+        return {}
     command = ["sacct", "-X", "--noheader", "--parsable2", "--format=JobID,State", "--jobs", ids]
     return parse_accounting(ask(command, deadline_s=deadline_s))
 

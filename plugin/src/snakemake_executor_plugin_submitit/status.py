@@ -29,16 +29,8 @@ Kind = Literal["running", "success", "failed", "interrupted", "gone"]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What Slurm said of one job. `state` empty: it was asked and knows no such job."""
-
-    state: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class Sighting:
-    """One look at a job. None for `queue` or `accounting`: not asked this time, or no answer came.
+    """One look at a job. `queue`: its state; empty: squeue does not list it; None: no answer this time.
 
     `now_s` on a clock that never jumps. `cancel_asked`: by an earlier controller; this one does not look any
     more once it cancels.
@@ -46,8 +38,8 @@ class Sighting:
 
     now_s: float
     result: Result | None = None
-    queue: Answer | None = None
-    accounting: Answer | None = None
+    queue: str | None = None
+    accounting: str = ""  # the state that sacct knows
     cancel_asked: bool = False
 
 
@@ -86,22 +78,16 @@ def judge(memory: Memory, seen: Sighting) -> tuple[Memory, JobVerdict]:
         return memory, _by_result(seen.result)
     if seen.queue is None:
         return memory, _RUNNING
-    if seen.queue.state and seen.queue.state not in ENDED:
+    if seen.queue and seen.queue not in ENDED:
         # Also a state that we have never heard of: squeue lists the job, so it has not ended.
         return Memory(), _RUNNING
-    state = _end_of(seen.queue, seen.accounting)
+    # A requeued job that waits shows its former run's end in sacct; but squeue, which was asked first,
+    # would list that job.
+    state = seen.queue or (seen.accounting if seen.accounting in ENDED else "")
     memory = _noted(memory, state, seen.now_s)
     if state in _CANCELLED and seen.cancel_asked:
         return memory, _STOPPED_BEFORE
     return memory, _by_state(memory, seen.now_s)
-
-
-def _end_of(queue: Answer, accounting: Answer | None) -> str:
-    if queue.state:
-        return queue.state
-    # A requeued job that waits shows its former run's end in sacct; but squeue, which was asked first,
-    # would list that job.
-    return accounting.state if accounting and accounting.state in ENDED else ""
 
 
 def _noted(memory: Memory, state: str, now_s: float) -> Memory:

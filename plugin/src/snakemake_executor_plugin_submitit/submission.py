@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.command import Command
+from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
 from snakemake_executor_plugin_submitit.errors import RefusedError
+from snakemake_executor_plugin_submitit.identity import comment_of
+from snakemake_executor_plugin_submitit.params import PARAMS_FILE
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.results import read_result
-
-if TYPE_CHECKING:
-    import submitit
+from snakemake_executor_plugin_submitit.slurm import QueueRow
 
 _UNNAMED = re.compile(r"[0-9a-f]{32}")  # submitit names a pickle after its job once sbatch has answered
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One submission: what to run, with what, and the folder of its files."""
+    """What to run, with what, and the folder of its files, which is called by its token."""
 
     name: str
-    comment: str
+    digest: str
     command: Command
     request: Request
 
@@ -33,19 +33,33 @@ class Submission:
         """Of this submission alone."""
         return Path(self.command.folder)
 
+    @property
+    def comment(self) -> str:
+        """By what its job is known first."""
+        return comment_of(self.digest, self.folder.name)
 
-def result_file(folder: Path, job_id: str) -> Path:
-    """Written by submitit when the job's callable has returned, in whichever leg."""
-    of_a_leg = next(folder.glob(f"{job_id}_*_0_result.pkl"), None)
-    return of_a_leg or Path(_paths(folder, job_id).result_pickle)
+    def within(self, folder: Path, token: str) -> Submission:
+        """The same work as the submission of this token."""
+        return replace(self, command=replace(self.command, folder=str(folder / self.name / token)))
+
+    def ask_to_end(self) -> None:
+        """Its job saves and ends without a requeue; Slurm may tell it sooner."""
+        with suppress(OSError):  # a full disk: it requeues itself, and is cancelled while it waits
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / CANCEL_FILE).touch()
+
+    def remove(self) -> None:
+        """It came to nothing. Without its folder a job of it would end at once."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """The log of a job that went well stays; what submitit needed for it goes."""
+        for pattern in ("*.pkl", "*_submission.sh", ".submission_file_*", PARAMS_FILE):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
 
-def log_file(folder: Path, job_id: str) -> Path:
-    """What the job prints, from all its runs."""
-    return Path(_paths(folder, job_id).stdout)
-
-
-def can_be_followed(folder: Path, row: slurm.QueueRow) -> bool:
+def can_be_followed(folder: Path, row: QueueRow) -> bool:
     """Whether a live job is at its work: with a result it has ended, and without a pickle it runs nothing.
 
     The pickle gets the job's name if sbatch's answer was lost. RefusedError if the folder is gone.
@@ -55,16 +69,10 @@ def can_be_followed(folder: Path, row: slurm.QueueRow) -> bool:
             f"job {row.job_id} does this work already, but its folder {folder} is gone: was the working"
             f" folder moved, or that one removed? Wait until the job has ended, or run: scancel {row.job_id}"
         )
-    if read_result(result_file(folder, row.job_id)) is not None:
+    if read_result(folder, row.job_id) is not None:
         return False
-    named = Path(_paths(folder, row.job_id).submitted_pickle)
+    named = folder / f"{row.job_id}_submitted.pkl"
     unnamed = [path for path in folder.glob("*.pkl") if _UNNAMED.fullmatch(path.stem)]
     if not named.exists() and len(unnamed) == 1:
         unnamed[0].rename(named)
     return named.exists()
-
-
-def _paths(folder: Path, job_id: str) -> submitit.core.utils.JobPaths:
-    from submitit.core.utils import JobPaths  # noqa: PLC0415
-
-    return JobPaths(folder, job_id, 0)

@@ -9,43 +9,58 @@ from typing import Any
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from snakemake_executor_plugin_submitit.identity import digest_of
-from snakemake_executor_plugin_submitit.params import PARAMS_FILE, digest_of_params
+from snakemake_executor_plugin_submitit.params import digest_of_params
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.status import Memory
-from snakemake_executor_plugin_submitit.submission import Submission, log_file, result_file
+from snakemake_executor_plugin_submitit.submission import Submission
 
 
-@dataclass
+@dataclass(eq=False)
 class TrackedJob:
     """A Snakemake job and the cluster's job that does it. `job_id` empty: not submitted yet."""
 
     info: SubmittedJobInfo
-    name: str
-    digest: str
     order: Submission
     job_id: str = ""
     memory: Memory = field(default_factory=Memory)
     said: str = ""  # the state that the user was shown last
     helped: str = ""  # the advice that the user was shown last
-    lost_s: float | None = None  # when a submission ended without an answer: it may still become a job
+    lost: BaseException | None = None  # why a submission had no answer: it may still become a job
+    lost_s: float = 0.0  # when
 
+    @property
+    def name(self) -> str:
+        """For the user."""
+        return name_of(self.info.job)
+
+    @property
     def log(self) -> Path:
-        """Of the present submission."""
-        return log_file(self.order.folder, self.job_id)
+        """What the job prints, from all its runs."""
+        return self.order.folder / f"{self.job_id}_0_log.out"
+
+    def result(self) -> Result | None:
+        """None while there is none."""
+        return read_result(self.order.folder, self.job_id)
+
+    def begin(self, job_id: str) -> None:
+        """From now on it is this job of the cluster."""
+        self.job_id = self.info.external_jobid = job_id
+        self.memory, self.said, self.lost = Memory(), "", None
+
+    def log_files(self) -> list[Path]:
+        """Of its rule's `log:`, a group has none; the job's own where no rule has begun to write."""
+        rules = rules_of(self.info.job)
+        logs = [Path(str(path)) for rule in rules for path in getattr(rule, "log", None) or ()]
+        if logs and not any(path.exists() for path in logs):
+            return [self.log]
+        return logs if rules == [self.info.job] else []
 
 
 def name_of(job: Any) -> str:
+    """With the values of its wildcards."""
     wildcards = getattr(job, "wildcards_dict", None) or {}
     named = ",".join(f"{key}={value}" for key, value in wildcards.items())
     return f"{job.name}[{named}]" if named else str(job.name)
-
-
-def digest_in(job: Any, workdir: str) -> str:
-    return digest_of(workdir, (str(rule) for rule in job.rules), (str(path) for path in job.output))
-
-
-def params_of(job: Any) -> str:
-    return digest_of_params((name_of(rule), rule.non_derived_params) for rule in rules_of(job))
 
 
 def rules_of(job: Any) -> list[Any]:
@@ -53,22 +68,11 @@ def rules_of(job: Any) -> list[Any]:
     return list(getattr(job, "jobs", [job]))
 
 
-def log_files(followed: TrackedJob) -> list[Path]:
-    """Of its rule's `log:`, a group has none; the job's own where none of its rules has begun to write."""
-    job = followed.info.job
-    rules = rules_of(job)
-    logs = [Path(str(path)) for rule in rules for path in getattr(rule, "log", None) or ()]
-    if logs and not any(path.exists() for path in logs):
-        return [followed.log()]
-    return logs if rules == [job] else []
+def digest_in(job: Any, workdir: str) -> str:
+    """Of this work in a working folder."""
+    return digest_of(workdir, map(str, job.rules), map(str, job.output))
 
 
-def result_of(followed: TrackedJob) -> Result | None:
-    return read_result(result_file(followed.order.folder, followed.job_id))
-
-
-def remove_pickles(followed: TrackedJob) -> None:
-    """The log of a job that went well stays; what submitit needed for it goes."""
-    for pattern in ("*.pkl", "*_submission.sh", ".submission_file_*", PARAMS_FILE):
-        for path in followed.order.folder.glob(pattern):
-            path.unlink(missing_ok=True)
+def params_of(job: Any) -> str:
+    """The digest of its params that trigger a rerun."""
+    return digest_of_params((name_of(rule), rule.non_derived_params) for rule in rules_of(job))
