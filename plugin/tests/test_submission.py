@@ -45,7 +45,7 @@ def runs(folder: Path, program: str, lines: str) -> None:
 def submit(folder: Path) -> str:
     resources = {"gpu": 9, "gpu_model": "a40", "slurm_account": "nobody", "runtime": 15}
     command = Command("true", str(folder), str(folder / TOKEN), "slurm")
-    order = Submission("train", DIGEST, command, request_of(resources, threads=1))
+    order = Submission("train", DIGEST, "", command, request_of(resources, threads=1))
     order.folder.mkdir()
     return SlurmCluster(checked(ExecutorSettings())).submit(order)
 

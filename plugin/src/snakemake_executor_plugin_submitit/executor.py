@@ -31,7 +31,7 @@ from snakemake_executor_plugin_submitit.status import JobVerdict, Sighting, judg
 from snakemake_executor_plugin_submitit.stopping import Stopper
 from snakemake_executor_plugin_submitit.submission import Submission
 from snakemake_executor_plugin_submitit.submitting import Submitter
-from snakemake_executor_plugin_submitit.tracked import TrackedJob, digest_in, name_of
+from snakemake_executor_plugin_submitit.tracked import TrackedJob, digest_in, name_of, params_of
 from snakemake_executor_plugin_submitit.waits import help_for
 
 _LOOK_S = 0.1  # between two looks at the result files
@@ -90,7 +90,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         direct = direct_of(job, self.workflow, self.envvars()) if self._settings.direct else None
         line = direct.line if direct else self.format_job_exec(job)
         command = Command(line, workdir, "", self._settings.cluster, direct)
-        return Submission(slug(name_of(job)), digest_in(job, workdir), command, request)
+        return Submission(slug(name_of(job)), digest_in(job, workdir), params_of(job), command, request)
 
     @property
     def next_seconds_between_status_checks(self) -> float:
@@ -100,9 +100,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """Looks at the result files each time, and takes in what squeue said when an answer is there."""
-        job_ids = [job.job_id for job in self._jobs if job.job_id]
-        snapshot = self._asker.poll(job_ids) if active_jobs else None
+        """Looks at the result files each time, and takes in what squeue said when an answer is there.
+
+        First asked before `__post_init__`, without a job.
+        """
+        snapshot = self._asker.poll([job.job_id for job in self._jobs if job.job_id]) if active_jobs else None
         for info in active_jobs:
             if self._submitter.ended or not self._concluded(info.aux["tracked"], snapshot):
                 yield info

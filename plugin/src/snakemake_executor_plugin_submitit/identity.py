@@ -9,10 +9,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
+from typing import Any
 
 from snakemake_executor_plugin_submitit.slurm import QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED
 
+_PLAIN = (str, int, float, complex, bytes, bytearray, range, type(None))
 _TOKEN = re.compile(r"\d{8}-\d{6}-(?P<digest>[0-9a-f]{12})-[0-9a-f]{8}")
 
 
@@ -25,6 +27,25 @@ def digest_of(workdir: str, rules: Iterable[str], outputs: Iterable[str]) -> str
     """The same in every controller: the same rules write the same files in the same folder."""
     named = json.dumps([workdir, sorted(rules), sorted(outputs)])
     return hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def digest_of_params(rules: Iterable[tuple[str, Iterable[Any]]]) -> str:
+    """Of each rule's name and params; as for Snakemake's own trigger, the set of values counts."""
+    known = sorted([name, *sorted(set(map(_text, params)))] for name, params in rules)
+    return hashlib.sha256(repr(known).encode()).hexdigest()
+
+
+def _text(value: Any) -> str:
+    """The same in each process; of what Snakemake cannot compare, the type alone."""
+    if isinstance(value, dict):
+        parts = [f"{_text(key)}: {_text(item)}" for key, item in value.items()]
+    elif isinstance(value, set | frozenset):
+        parts = sorted(map(_text, value))
+    elif isinstance(value, list | tuple):
+        parts = list(map(_text, value))
+    else:
+        return repr(value) if isinstance(value, _PLAIN) else type(value).__name__
+    return f"{type(value).__name__}({', '.join(parts)})"
 
 
 def new_token(digest: str) -> str:

@@ -122,34 +122,32 @@ def dialect_of(resources: Mapping[str, Any]) -> GpuDialect | None:
 
 def _refuse_misspelt(resources: Mapping[str, Any], model: str) -> None:
     for name in _MISSPELT:
-        if resources.get(name) is not None:
-            right = f"gpu={resources[name]}" + (f", gpu_model={model}" if model else "")
-            raise RequestError(f"{name}={resources[name]} would not ask Slurm for these GPUs: write {right}")
+        if (number := resources.get(name)) is not None:
+            right = _spelling(number, model)
+            raise RequestError(f"{name}={number} would not ask Slurm for these GPUs: write {right}")
+
+
+def _spelling(number: Any, model: str) -> str:
+    return f"gpu={number}" + (f", gpu_model={model}" if model else "")
 
 
 def _spelt_out(gres: str, number: int | None, model: str) -> Gpus:
-    parts = gres.split(",")
-    if not all(_GRES.match(part) for part in parts):
+    if not all(_GRES.match(part) for part in gres.split(",")):
         raise RequestError(f"gres={gres} is not NAME:NUMBER or NAME:TYPE:NUMBER: write it as gres=gpu:a40:8")
-    asks_gpu = any(part.split(":")[0] == "gpu" for part in parts)
-    if asks_gpu and (number is not None or model):
+    asked = next((words for part in gres.split(",") if (words := part.split(":"))[0] == "gpu"), None)
+    if asked and (number is not None or model):
+        counted = next(filter(str.isdigit, asked), number or 1)
+        kind = next((word for word in asked[1:] if not word.isdigit()), model)
         raise RequestError(
             f"gres={gres} and {'gpu_model' if model else 'gpu'} ask for the GPUs twice:"
-            f" write {_once(parts, number, model)} alone"
+            f" write {_spelling(counted, kind)} alone"
         )
-    if not asks_gpu and (number or model):
+    if not asked and (number or model):
         raise RequestError(
             f"gres={gres} beside gpu={number}: write both into one,"
             f" gres=gpu:{model + ':' if model else ''}{number or 1},{gres}"
         )
     return Gpus(gres=gres)
-
-
-def _once(parts: list[str], number: int | None, model: str) -> str:
-    _, *rest = next(part for part in parts if part.split(":")[0] == "gpu").split(":")
-    counted = next((part for part in rest if part.isdigit()), str(number or 1))
-    kind = next((part for part in rest if not part.isdigit()), model)
-    return f"gpu={counted}" + (f", gpu_model={kind}" if kind else "")
 
 
 def submitit_parameters(request: Request, name: str, comment: str, signal_delay_s: int) -> dict[str, Any]:
@@ -186,7 +184,7 @@ def sbatch_options(request: Request, dialect: GpuDialect) -> dict[str, str | boo
         "constraint": _both(request.constraint, gpu_flags.get("constraint", "")),
         "mem": f"{request.mem_mb}M" if request.mem_mb else "" if request.mem_mb is None else "0",
         "mem-per-cpu": f"{request.mem_mb_per_cpu}M" if request.mem_mb_per_cpu else "",
-        "array": array_of(request.legs),
+        "array": f"1-{request.legs}%1" if request.legs > 1 else "",
         "requeue": "no-requeue" not in request.extra,
     }
     return {**{name: value for name, value in plain.items() if value}, **request.extra}
@@ -213,11 +211,6 @@ def _both(one: str, other: str) -> str:
     if one and other:
         return f"({one})&{other}" if "|" in one else f"{one}&{other}"
     return one or other
-
-
-def array_of(legs: int) -> str:
-    """The value of sbatch's --array; empty for a plain job."""
-    return f"1-{legs}%1" if legs > 1 else ""
 
 
 def count(resources: Mapping[str, Any], name: str, least: int = 1) -> int | None:

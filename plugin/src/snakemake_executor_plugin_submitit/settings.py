@@ -4,7 +4,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional, cast, get_args
+from typing import Any, Optional, cast, get_args
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
@@ -15,50 +15,40 @@ _CLUSTERS = ("slurm", "local", "debug")
 _DIALECTS = get_args(GpuDialect)
 
 
-def _help(text: str) -> dict[str, object]:
-    return {"help": text, "env_var": True, "required": False}
+def _setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text, "env_var": True, "required": False})
 
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # the interface is not typed
     """Settings of the submitit executor."""
 
-    cluster: Optional[str] = field(
-        default="slurm",
-        metadata=_help(
-            "Where jobs run: slurm; local (child processes of this machine that survive Snakemake);"
-            " debug (inside Snakemake itself, one after the other)."
-        ),
+    cluster: Optional[str] = _setting(
+        "slurm",
+        "Where jobs run: slurm; local (child processes of this machine that survive Snakemake); debug (inside"
+        " Snakemake itself, one after the other).",
     )
-    folder: Optional[str] = field(
-        default=".snakemake/submitit",
-        metadata=_help("Folder for job logs and results, seen by all nodes."),
+    folder: Optional[str] = _setting(
+        ".snakemake/submitit", "Folder for job logs and results, seen by all nodes."
     )
-    signal_delay_s: Optional[int] = field(
-        default=SIGNAL_DELAY_S,
-        metadata=_help("How many seconds before its time limit a job is warned, so that it can save."),
+    signal_delay_s: Optional[int] = _setting(
+        SIGNAL_DELAY_S, "How many seconds before its time limit a job is warned, so that it can save."
     )
-    poll_interval_s: Optional[int] = field(
-        default=15,
-        metadata=_help(
-            "Seconds between two squeue calls, one for all jobs. The end of a job is seen at once by its"
-            " result file, however long this is."
-        ),
+    poll_interval_s: Optional[int] = _setting(
+        15,
+        "Seconds between two squeue calls, one for all jobs. The end of a job is seen at once by its result"
+        " file, however long this is.",
     )
-    gpu_dialect: Optional[str] = field(
-        default="gres",
-        metadata=_help(
-            "How this cluster wants GPUs to be asked for: gres (--gres=gpu:a40:8), gpus-per-node"
-            " (--gpus-per-node=a40:8) or gres-constraint (--gres=gpu:8 --constraint=a40)."
-        ),
+    gpu_dialect: Optional[str] = _setting(
+        "gres",
+        "How this cluster wants GPUs to be asked for: gres (--gres=gpu:a40:8), gpus-per-node"
+        " (--gpus-per-node=a40:8) or gres-constraint (--gres=gpu:8 --constraint=a40).",
     )
-    setup: Optional[str] = field(
-        default=None,
-        metadata=_help("Shell lines that every Slurm job runs first, for example: module load cuda/11.8"),
+    setup: Optional[str] = _setting(
+        None, "Shell lines that every Slurm job runs first, for example: module load cuda/11.8"
     )
-    direct: bool = field(
-        default=False,
-        metadata=_help("Run a plain shell rule's command on the node without a second Snakemake around it."),
+    direct: bool = _setting(
+        False, "Run a plain shell rule's command on the node without a second Snakemake around it."
     )
 
 

@@ -84,48 +84,32 @@ def judge(memory: Memory, seen: Sighting) -> tuple[Memory, JobVerdict]:
     # A requeued job that waits shows its former run's end in sacct; but squeue, which was asked first,
     # would list that job.
     state = seen.queue or (seen.accounting if seen.accounting in ENDED else "")
-    memory = _noted(memory, state, seen.now_s)
+    if memory.answers and memory.state == state:
+        memory = replace(memory, answers=memory.answers + 1)
+    else:
+        memory = Memory(state, seen.now_s, 1)
     if state in _CANCELLED and seen.cancel_asked:
         return memory, _STOPPED_BEFORE
     return memory, _by_state(memory, seen.now_s)
 
 
-def _noted(memory: Memory, state: str, now_s: float) -> Memory:
-    if memory.answers and memory.state == state:
-        return replace(memory, answers=memory.answers + 1)
-    return Memory(state, now_s, 1)
-
-
 def _by_result(result: Result) -> JobVerdict:
-    match result.end:
-        case "done":
-            return JobVerdict("success", "")
-        case "failed":
-            return JobVerdict("failed", result.reason)
-        case "cancelled":
-            return _STOPPED_BEFORE
-        case "interrupted":
-            return JobVerdict("interrupted", result.reason)
+    if result.end == "cancelled":
+        return _STOPPED_BEFORE
+    return JobVerdict("success" if result.end == "done" else result.end, result.reason)
 
 
 def _by_state(memory: Memory, now_s: float) -> JobVerdict:
-    lasted_s = now_s - memory.since_s
-    if memory.state in _CANCELLED:
+    state, lasted_s = memory.state, now_s - memory.since_s
+    if state in _CANCELLED:
         return JobVerdict("failed", "it was cancelled from outside (scancel)")
-    if not memory.state:
-        return _unknown(memory, lasted_s)
-    if lasted_s < SETTLE_S:
+    if lasted_s < (SETTLE_S if state else GONE_S) or (not state and memory.answers < LEAST_ANSWERS):
         return _RUNNING
-    if memory.state in _INTERRUPTED:
-        return JobVerdict("interrupted", f"Slurm ended it: {memory.state}")
-    if memory.state in _ENDED_WELL:
+    if not state:
+        said = f"Slurm has not known it for {lasted_s:.0f} s and it left no result: how it ended is unknown"
+        return JobVerdict("gone", said)
+    if state in _INTERRUPTED:
+        return JobVerdict("interrupted", f"Slurm ended it: {state}")
+    if state in _ENDED_WELL:
         return JobVerdict("failed", "Slurm calls it COMPLETED, but it left no result")
-    return JobVerdict("failed", f"Slurm calls it {memory.state}, and it left no result: its log says more")
-
-
-def _unknown(memory: Memory, lasted_s: float) -> JobVerdict:
-    if lasted_s < GONE_S or memory.answers < LEAST_ANSWERS:
-        return _RUNNING
-    return JobVerdict(
-        "gone", f"Slurm has not known it for {lasted_s:.0f} s and it left no result: how it ended is unknown"
-    )
+    return JobVerdict("failed", f"Slurm calls it {state}, and it left no result: its log says more")

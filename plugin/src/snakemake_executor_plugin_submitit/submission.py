@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,11 @@ from pathlib import Path
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
 from snakemake_executor_plugin_submitit.errors import RefusedError
 from snakemake_executor_plugin_submitit.identity import comment_of
-from snakemake_executor_plugin_submitit.params import PARAMS_FILE
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.results import read_result
 from snakemake_executor_plugin_submitit.slurm import QueueRow
 
+PARAMS_FILE = "params"
 _UNNAMED = re.compile(r"[0-9a-f]{32}")  # submitit names a pickle after its job once sbatch has answered
 
 
@@ -25,6 +26,7 @@ class Submission:
 
     name: str
     digest: str
+    params: str  # the digest of those that trigger a rerun
     command: Command
     request: Request
 
@@ -41,6 +43,21 @@ class Submission:
     def within(self, folder: Path, token: str) -> Submission:
         """The same work as the submission of this token."""
         return replace(self, command=replace(self.command, folder=str(folder / self.name / token)))
+
+    def note_params(self) -> None:
+        """For the controllers after this one."""
+        self.folder.mkdir(parents=True)
+        (self.folder / PARAMS_FILE).write_text(self.params, encoding="utf-8")
+
+    def other_params_since(self) -> str:
+        """When its folder noted others; empty: these, or it is of a version that did not note them."""
+        path = self.folder / PARAMS_FILE
+        try:
+            at = time.localtime(path.stat().st_mtime)
+            same = path.read_bytes() == self.params.encode()
+        except OSError:
+            return ""
+        return "" if same else time.strftime("%Y-%m-%d %H:%M:%S", at)
 
     def ask_to_end(self) -> None:
         """Its job saves and ends without a requeue; Slurm may tell it sooner."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +12,32 @@ from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.asking import Asker
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.identity import jobs_of_other_folders, live_jobs, new_token
-from snakemake_executor_plugin_submitit.limits import LimitPause
-from snakemake_executor_plugin_submitit.params import note_params, other_params_since
 from snakemake_executor_plugin_submitit.status import ENDED
-from snakemake_executor_plugin_submitit.submission import can_be_followed
-from snakemake_executor_plugin_submitit.tracked import TrackedJob, digest_in, params_of, rules_of
+from snakemake_executor_plugin_submitit.submission import Submission, can_be_followed
+from snakemake_executor_plugin_submitit.tracked import TrackedJob, digest_in, rules_of
+
+_FIRST_PAUSE_S = 5.0
+_LONGEST_PAUSE_S = 300.0
+
+
+@dataclass
+class LimitPause:
+    """Between two submissions while such a limit holds; twice as long each time. The clock never jumps."""
+
+    _until_s: float = 0.0
+    _next_s: float = _FIRST_PAUSE_S
+
+    def holds(self, now_s: float) -> bool:
+        """Whether it is too early to submit."""
+        return now_s < self._until_s
+
+    def refused(self, now_s: float) -> None:
+        """The limit was met."""
+        self._until_s, self._next_s = now_s + self._next_s, min(2 * self._next_s, _LONGEST_PAUSE_S)
+
+    def eased(self) -> None:
+        """A job was accepted, or one of ours ended."""
+        self._until_s, self._next_s = 0.0, _FIRST_PAUSE_S
 
 
 class Submitter:
@@ -52,8 +74,7 @@ class Submitter:
             if self.ended:
                 return
             job.order = job.order.within(self._folder, new_token(job.order.digest))
-            job.order.folder.mkdir(parents=True)
-            note_params(job.order.folder, params_of(job.info.job))
+            job.order.note_params()
             try:
                 job_id = self._asker.cluster.submit(job.order)
             except (UnreachableError, KeyboardInterrupt) as error:
@@ -86,7 +107,7 @@ class Submitter:
             order = job.order.within(self._folder, token)
             if self.ended and not order.folder.exists():
                 continue
-            if can_be_followed(order.folder, row) and not self._withdrawn(job, order.folder, row):
+            if can_be_followed(order.folder, row) and not self._withdrawn(job, order, row):
                 job.order = order
                 how = (
                     "sbatch gave no answer, but it was submitted" if job.lost else "found alive; following it"
@@ -97,9 +118,9 @@ class Submitter:
             self._refuse_beside_moved(job)
         return False
 
-    def _withdrawn(self, job: TrackedJob, folder: Path, row: slurm.QueueRow) -> bool:
+    def _withdrawn(self, job: TrackedJob, order: Submission, row: slurm.QueueRow) -> bool:
         """Whether it was submitted with other params and has not begun. RefusedError if it has."""
-        since = other_params_since(folder, params_of(job.info.job))
+        since = order.other_params_since()
         if not since or self.ended:
             return False
         if row.state == "PENDING":

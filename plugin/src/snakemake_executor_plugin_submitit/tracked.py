@@ -8,8 +8,7 @@ from typing import Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from snakemake_executor_plugin_submitit.identity import digest_of
-from snakemake_executor_plugin_submitit.params import digest_of_params
+from snakemake_executor_plugin_submitit.identity import digest_of, digest_of_params
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.status import Memory
 from snakemake_executor_plugin_submitit.submission import Submission

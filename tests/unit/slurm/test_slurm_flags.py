@@ -32,7 +32,7 @@ def submitted(resources: dict[str, Any], threads: int) -> set[str]:
     from submitit.slurm.slurm import _make_sbatch_string  # noqa: PLC0415
 
     request = request_of(resources, threads)
-    order = Submission("name", "digest", Command("true", "/w", "/f", "slurm"), request)
+    order = Submission("name", "digest", "", Command("true", "/w", "/f", "slurm"), request)
     parameters = SlurmCluster(checked(ExecutorSettings()))._parameters(order)
     script = _make_sbatch_string("true", "/f", **parameters)
     lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
