@@ -169,14 +169,18 @@ def put_comment(job_id: str, comment: str) -> None:
     ask(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
 
 
+def setting(name: str, deadline_s: float = _DEADLINE_S) -> str:
+    """A word of slurm.conf as slurmctld shows it; empty if it does not. RefusedError; UnreachableError."""
+    shown = ask(["scontrol", "show", "config"], deadline_s=deadline_s)
+    return next(iter(re.findall(rf"^{name}\s*=\s*(\S+)", shown, re.MULTILINE)), "")
+
+
 @functools.cache
 def message_timeout_s() -> int:
     """How long Slurm's commands wait for an answer; Slurm's default if it is not shown. UnreachableError."""
-    try:
-        shown = re.search(r"^MessageTimeout\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.MULTILINE)
-    except RefusedError:
-        shown = None
-    return int(shown[1]) if shown else 10
+    with suppress(RefusedError):
+        return int(setting("MessageTimeout") or 10)
+    return 10
 
 
 def requeue(job_id: str) -> None:

@@ -70,7 +70,7 @@ def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(run, "own_job", lambda *_: OwnStatus("COMPLETING", 0))
-    monkeypatch.setattr(run, "process_tracking", lambda _: "proctrack/cgroup")
+    monkeypatch.setattr(run, "setting", lambda *_: "proctrack/cgroup")
     code = (
         "import signal, time; heard = []; signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
         "open('ready', 'w').close()\n"
@@ -88,7 +88,7 @@ def test_where_scancel_reaches_snakemake_itself_it_is_not_told_twice(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "own_job", lambda *_: OwnStatus("COMPLETING", 0))
-    monkeypatch.setattr(run, "process_tracking", lambda _: "proctrack/linuxproc")
+    monkeypatch.setattr(run, "setting", lambda *_: "proctrack/linuxproc")
     assert watch("import time; time.sleep(1)", signal.SIGTERM).to_its_end() == 0
 
 

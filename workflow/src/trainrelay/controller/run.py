@@ -27,9 +27,9 @@ from trainrelay.slurm import (
     live_jobs,
     own_job,
     own_run,
-    process_tracking,
     requeue,
     scrubbed,
+    setting,
 )
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
@@ -194,6 +194,6 @@ class _SnakemakeRun:
 def _reaches_children() -> bool:
     """Whether scancel signals every process of a job here: a second Ctrl-C would end trainings at once."""
     try:
-        return process_tracking(_ASK_IN_A_HURRY_S) == "proctrack/linuxproc"
+        return setting("ProctrackType", _ASK_IN_A_HURRY_S) == "proctrack/linuxproc"
     except SlurmError:
         return False
