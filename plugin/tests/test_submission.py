@@ -42,10 +42,10 @@ def runs(folder: Path, program: str, lines: str) -> None:
     (folder / program).chmod(0o755)
 
 
-def submit(folder: Path) -> str:
-    resources = {"gpu": 9, "gpu_model": "a40", "slurm_account": "nobody", "runtime": 15}
+def submit(folder: Path, threads: int = 1, **more: int) -> str:
+    resources = {"gpu": 9, "gpu_model": "a40", "slurm_account": "nobody", "runtime": 15, **more}
     command = Command("true", str(folder), str(folder / TOKEN), "slurm")
-    order = Submission("train", DIGEST, "", command, request_of(resources, threads=1))
+    order = Submission("train", DIGEST, "", command, request_of(resources, threads))
     order.folder.mkdir()
     return SlurmCluster(checked(ExecutorSettings())).submit(order)
 
@@ -81,6 +81,35 @@ def test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job(
     assert dict(os.environ) == before
     # Whatever --export says, srun passes on what the script says.
     assert said.index("unset SLURM_EXPORT_ENV") < said.index("export SUBMITIT_EXECUTOR=slurm")
+
+
+@pytest.mark.parametrize(
+    ("legs", "variables", "named"),
+    [
+        (1, {"SLURM_JOB_ID": "7"}, "7_submitted.pkl"),
+        (
+            3,
+            {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"},
+            "7_2_submitted.pkl",
+        ),
+    ],
+)
+def test_one_process_runs_on_the_first_node_with_all_its_cores(
+    tmp_path: Path, commands: Path, legs: int, variables: dict[str, str], named: str
+) -> None:
+    """srun does not inherit --cpus-per-task; submitit finds what it runs under its job's or leg's name."""
+    runs(commands, "sbatch", "echo Submitted batch job 7")
+    folder = tmp_path / "a  'b"
+    folder.mkdir()
+    assert submit(folder, threads=16, nodes=2, slurm_legs=legs) == "7"
+    runs(commands, "srun", f'printf "%s\\n" "$@" >"{tmp_path}/seen"')
+    env = {**os.environ, **variables}
+    subprocess.run(["bash", str(folder / TOKEN / "submission.sh")], env=env, check=True)
+    log = f"{folder / TOKEN}/%{'j' if legs == 1 else 'A'}_0_log.out"
+    srun = ["--unbuffered", f"--output={log}", "--nodes=1", "--ntasks=1", "--cpus-per-task=16"]
+    python = [sys.executable, "-u", "-m", "submitit.core._submit", str(folder / TOKEN)]
+    assert (tmp_path / "seen").read_text().splitlines() == srun + python
+    assert (folder / TOKEN / named).exists()
 
 
 def test_what_starts_on_a_node_or_in_every_snakemake_does_not_wait_for_what_it_does_not_need() -> None:

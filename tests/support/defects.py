@@ -803,7 +803,7 @@ DEFECTS = (
         "found-job-has-nothing-to-run",
         "A job whose submission was not answered is followed, and fails after a minute without its command.",
         f"{EXECUTOR}/submission.py",
-        "unnamed[0].rename(named)",
+        "(folder / UNNAMED).rename(named)",
         "pass",
         "plugin/tests/test_submission_folder.py::test_a_job_gets_the_pickle_that_sbatch_left_unnamed",
     ),

@@ -1,4 +1,4 @@
-"""Where jobs run: each kind of cluster starts them, reports their states and ends them, through submitit.
+"""Where jobs run: each kind of cluster starts them, reports their states and ends them.
 
 submitit is imported when a job is submitted: every Snakemake loads this plugin, the one inside a job as well,
 and the time that takes would pass between two jobs.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.errors import (
@@ -22,20 +23,19 @@ from snakemake_executor_plugin_submitit.errors import (
 )
 from snakemake_executor_plugin_submitit.here import DebugCluster, LocalCluster
 from snakemake_executor_plugin_submitit.identity import token_of
-from snakemake_executor_plugin_submitit.resources import sbatch_flags, sbatch_options, submitit_parameters
+from snakemake_executor_plugin_submitit.resources import Request, sbatch_flags
 from snakemake_executor_plugin_submitit.settings import Settings
 from snakemake_executor_plugin_submitit.slurm import Snapshot
-from snakemake_executor_plugin_submitit.submission import Submission
+from snakemake_executor_plugin_submitit.submission import UNNAMED, Submission, name_command
 
-if TYPE_CHECKING:
-    import submitit
-
-LOG = "%A_0_log.out"  # one for all, as of a job that is requeued
-# A shell line: submitit looks for what it runs under the number of its task.
-LINK = 'id=$SLURM_ARRAY_JOB_ID; ln -sfn "${id}_submitted.pkl" "${id}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"'
-# A shell line: what one leg cannot, the next could not.
-END_THE_REST = '[ -z "$SLURM_ARRAY_JOB_ID" ] || scancel --quiet --state=PENDING "$SLURM_ARRAY_JOB_ID"'
 _PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
+# Shell lines. Of a leg: submitit looks for what it runs under the number of its task.
+_LINK = 'id=$SLURM_ARRAY_JOB_ID; ln -sfn "${id}_submitted.pkl" "${id}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"'
+# Where the set-up fails: what one leg cannot, the next could not.
+_SETUP_FAILED = (
+    'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2;'
+    ' [ -z "$SLURM_ARRAY_JOB_ID" ] || scancel --quiet --state=PENDING "$SLURM_ARRAY_JOB_ID"; exit 1'
+)
 
 
 class Cluster(Protocol):
@@ -80,16 +80,6 @@ def cluster_of(settings: Settings) -> Cluster:
     return SlurmCluster(settings)
 
 
-def checked_setup(lines: list[str]) -> list[str]:
-    """Shell lines of a job's script that end it if one fails: a command that ran anyway would use the wrong
-    modules. What fails inside of a shell function that copes with it ends nothing."""
-    if not lines:
-        return []
-    said = 'echo "submitit executor: this line of the set-up failed: $BASH_COMMAND" >&2'
-    said = f"{said}; {END_THE_REST}; exit 1"
-    return [f"trap '{said}' ERR", *lines, "trap - ERR"]
-
-
 class SlurmCluster:
     """A real cluster."""
 
@@ -103,23 +93,43 @@ class SlurmCluster:
 
     def submit(self, order: Submission) -> str:
         """One sbatch. What it prints is shown once, in the exception."""
-        import submitit  # noqa: PLC0415
+        from submitit.core.utils import DelayedSubmission  # noqa: PLC0415
 
-        executor = submitit.SlurmExecutor(order.folder)
-        executor.update_parameters(**self._parameters(order))
-
-        def asked(command: str) -> submitit.Job[Any]:
-            # Instead of submitit's own, which has no deadline and takes any "job 114" for this job.
-            script = order.folder / ".submission_file_.sh"
-            script.write_text(executor._make_submission_file_text(command, ""))
-            job: submitit.Job[Any] = submitit.SlurmJob(order.folder, self._asked(order, script))
-            job.paths.move_temporary_file(script, "submission_file", keep_as_symlink=True)
-            return job
-
-        executor._submit_command = asked  # type: ignore[method-assign]
-        job_id = str(executor.submit(order.command).job_id)
+        DelayedSubmission(order.command).dump(order.folder / UNNAMED)
+        script = order.folder / "submission.sh"
+        script.write_text(self.script(order), encoding="utf-8")
+        job_id = self._asked(order, script)
+        name_command(order.folder, job_id)
         self._comments[job_id] = order.comment
         return job_id
+
+    def script(self, order: Submission) -> str:
+        """What sbatch gets: the flags that a plan shows, and the start of submitit on the first node."""
+        request, folder = order.request, str(order.folder)
+        log = f"{folder}/%{'A' if request.legs > 1 else 'j'}_0_log.out"  # one for all legs
+        named = [f"--job-name={order.name}", f"--comment={order.comment}", f"--output={log}"]
+        setup = [*self._settings.setup, *filter(None, [request.setup])]
+        # One process for the whole job. srun no longer inherits --cpus-per-task.
+        srun = ["srun", "--unbuffered", f"--output={log}", "--nodes=1", "--ntasks=1"]
+        srun += [f"--cpus-per-task={request.cpus_per_task}", sys.executable, "-u"]
+        lines = [
+            "#!/bin/bash",
+            *(
+                f"#SBATCH {shlex.quote(flag)}"
+                for flag in [*named, "--open-mode=append", *self._flags(request)]
+            ),
+            *([f"(cd {shlex.quote(folder)} && {_LINK})"] if request.legs > 1 else []),
+            "unset SLURM_EXPORT_ENV",  # with --export=NONE srun would keep from submitit what is said here
+            # With a line that failed the command would use the wrong modules. What fails inside of a shell
+            # function that copes with it ends nothing.
+            *([f"trap '{_SETUP_FAILED}' ERR", *setup, "trap - ERR"] if setup else []),
+            "export SUBMITIT_EXECUTOR=slurm",
+            shlex.join([*srun, "-m", "submitit.core._submit", folder]),
+        ]
+        return "\n".join([*lines, ""])
+
+    def _flags(self, request: Request) -> tuple[str, ...]:
+        return sbatch_flags(request, self._settings.gpu_dialect, self._settings.signal_delay_s)
 
     def _asked(self, order: Submission, script: Path) -> str:
         try:
@@ -127,29 +137,14 @@ class SlurmCluster:
         except RefusedError as error:
             if slurm.SLURMCTLD_REFUSES not in str(error):
                 self._look_for(order, error)
-            flags = sbatch_flags(order.request, self._settings.gpu_dialect, self._settings.signal_delay_s)
-            said = f"sbatch refuses it: {error}; change what it asks for: {shlex.join(flags)}"
-            raise RefusedError(said) from None
+            flags = shlex.join(self._flags(order.request))
+            raise RefusedError(f"sbatch refuses it: {error}; change what it asks for: {flags}") from None
 
     def _look_for(self, order: Submission, error: RefusedError) -> None:
         """UnreachableError if the job is in the queue: a site's wrapper may complain after it submitted."""
         for row in slurm.queue().values():
             if token_of(order.digest, row) == order.folder.name:
                 raise UnreachableError(f"sbatch failed, but job {row.job_id} is in the queue: {error}")
-
-    def _parameters(self, order: Submission) -> dict[str, Any]:
-        delay_s = self._settings.signal_delay_s
-        named = submitit_parameters(order.request, order.name, order.comment, delay_s)
-        options = sbatch_options(order.request, self._settings.gpu_dialect)
-        lines = [*self._settings.setup, *filter(None, [order.request.setup])]
-        # With --export=NONE srun would keep from submitit what the script says.
-        setup = ["unset SLURM_EXPORT_ENV", *checked_setup(lines)]
-        if order.request.legs > 1:
-            log = str(order.folder / LOG)
-            options["output"] = log
-            named["srun_args"] += ["--output", log]
-            setup = [f"(cd {shlex.quote(str(order.folder))} && {LINK})", *setup]
-        return {**named, "additional_parameters": options, "setup": setup}
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
         """One squeue; one sacct for all that squeue has forgotten."""

@@ -150,22 +150,6 @@ def _spelt_out(gres: str, number: int | None, model: str) -> Gpus:
     return Gpus(gres=gres)
 
 
-def submitit_parameters(request: Request, name: str, comment: str, signal_delay_s: int) -> dict[str, Any]:
-    """What every cluster of submitit gets, named as its Slurm executor names it."""
-    return {
-        "job_name": name,
-        "comment": comment,
-        "time": request.runtime_min,
-        "nodes": request.nodes,
-        "ntasks_per_node": 1,
-        "cpus_per_task": request.cpus_per_task,
-        "signal_delay_s": delay_within(request.runtime_min, signal_delay_s),
-        "stderr_to_stdout": True,
-        # One process for the whole job, on its first node. srun no longer inherits --cpus-per-task.
-        "srun_args": ["--nodes=1", "--ntasks=1", f"--cpus-per-task={request.cpus_per_task}"],
-    }
-
-
 def delay_within(runtime_min: int | None, signal_delay_s: int) -> int:
     """Seconds of warning; at most a quarter of the limit, or the warning would come at the start."""
     if runtime_min is None:
@@ -173,10 +157,17 @@ def delay_within(runtime_min: int | None, signal_delay_s: int) -> int:
     return max(_LEAST_DELAY_S, min(signal_delay_s, runtime_min * 60 // 4))
 
 
-def sbatch_options(request: Request, dialect: GpuDialect) -> dict[str, str | bool]:
-    """The other options of sbatch, long and without dashes; `dialect`: where the job names none."""
+def sbatch_flags(
+    request: Request, dialect: GpuDialect, signal_delay_s: int = SIGNAL_DELAY_S
+) -> tuple[str, ...]:
+    """The flags of sbatch, without what names a job and its files; `dialect`: where the job names none."""
     gpu_flags = request.gpus.flags(request.gpu_dialect or dialect)
-    plain: dict[str, str | bool] = {
+    asked: dict[str, str | bool | int | None] = {
+        "nodes": request.nodes,
+        "ntasks-per-node": 1,
+        "cpus-per-task": request.cpus_per_task,
+        "time": request.runtime_min,
+        "signal": f"USR2@{delay_within(request.runtime_min, signal_delay_s)}",
         "partition": request.partition,
         "account": request.account,
         "qos": request.qos,
@@ -186,21 +177,7 @@ def sbatch_options(request: Request, dialect: GpuDialect) -> dict[str, str | boo
         "mem-per-cpu": f"{request.mem_mb_per_cpu}M" if request.mem_mb_per_cpu else "",
         "array": f"1-{request.legs}%1" if request.legs > 1 else "",
         "requeue": "no-requeue" not in request.extra,
-    }
-    return {**{name: value for name, value in plain.items() if value}, **request.extra}
-
-
-def sbatch_flags(
-    request: Request, dialect: GpuDialect, signal_delay_s: int = SIGNAL_DELAY_S
-) -> tuple[str, ...]:
-    """The same with submitit's own, as you would type them; without what names a job and its files."""
-    asked: dict[str, str | bool | int | None] = {
-        "nodes": request.nodes,
-        "ntasks-per-node": 1,
-        "cpus-per-task": request.cpus_per_task,
-        "time": request.runtime_min,
-        "signal": f"USR2@{delay_within(request.runtime_min, signal_delay_s)}",
-        **sbatch_options(request, dialect),
+        **request.extra,
     }
     return tuple(
         f"--{name}" if value is True else f"--{name}={value}" for name, value in asked.items() if value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from contextlib import suppress
@@ -17,7 +16,8 @@ from snakemake_executor_plugin_submitit.results import read_result
 from snakemake_executor_plugin_submitit.slurm import QueueRow
 
 PARAMS_FILE = "params"
-_UNNAMED = re.compile(r"[0-9a-f]{32}")  # submitit names a pickle after its job once sbatch has answered
+UNNAMED = "unnamed.pkl"
+"""The command of a job whose number is not known."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Submission:
 
     def tidy(self) -> None:
         """The log of a job that went well stays; what submitit needed for it goes."""
-        for pattern in ("*.pkl", "*_submission.sh", ".submission_file_*", PARAMS_FILE):
+        for pattern in ("*.pkl", "*submission.sh", ".submission_file_*", PARAMS_FILE):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
@@ -88,8 +88,12 @@ def can_be_followed(folder: Path, row: QueueRow) -> bool:
         )
     if read_result(folder, row.job_id) is not None:
         return False
-    named = folder / f"{row.job_id}_submitted.pkl"
-    unnamed = [path for path in folder.glob("*.pkl") if _UNNAMED.fullmatch(path.stem)]
-    if not named.exists() and len(unnamed) == 1:
-        unnamed[0].rename(named)
+    return name_command(folder, row.job_id)
+
+
+def name_command(folder: Path, job_id: str) -> bool:
+    """As submitit looks for it, which waits for it a minute; False if there is none."""
+    named = folder / f"{job_id}_submitted.pkl"
+    with suppress(FileNotFoundError):
+        (folder / UNNAMED).rename(named)
     return named.exists()

@@ -23,18 +23,15 @@ from trainrelay.slurm import sbatch_flags, slurm_resources
 
 ROOT = Path(__file__).resolve().parents[3]
 UNIAD = Resources(gpu=8, gpu_model="a40", cpus_per_gpu=5, mem_gb=240.0, runtime_min=10080)
-# What names a job and its files, not what it asks for; the key that submitit adds by itself.
-NAMES = {"job-name", "comment", "output", "open-mode", "wckey"}
+# What names a job and its files, not what it asks for.
+NAMES = {"job-name", "comment", "output", "open-mode"}
 
 
 def submitted(resources: dict[str, Any], threads: int) -> set[str]:
-    """The options in the script that submitit would give to sbatch, without those that name the job."""
-    from submitit.slurm.slurm import _make_sbatch_string  # noqa: PLC0415
-
+    """The options in the script for sbatch, without those that name the job."""
     request = request_of(resources, threads)
     order = Submission("name", "digest", "", Command("true", "/w", "/f", "slurm"), request)
-    parameters = SlurmCluster(checked(ExecutorSettings()))._parameters(order)
-    script = _make_sbatch_string("true", "/f", **parameters)
+    script = SlurmCluster(checked(ExecutorSettings())).script(order)
     lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
     words = [word for line in lines for word in shlex.split(line)]
     return {word for word in words if word[2:].partition("=")[0] not in NAMES}
