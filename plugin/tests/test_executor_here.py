@@ -194,6 +194,33 @@ def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -
     assert "Traceback" not in said
 
 
+# A site's wrapper that refuses in its words; slurmctld is asked how long it may take to answer.
+WRAPPER = "#!/bin/sh\necho asked >>asked\necho 'no project code for user x' >&2\nexit 1\n"
+
+
+def test_a_refusal_in_words_that_are_not_slurms_is_one_once_no_job_has_appeared(here: Here) -> None:
+    """Not after a moment, for the wrapper may have submitted first, and not never."""
+    put(here, "sbatch", WRAPPER)
+    put(here, "scontrol", "#!/bin/sh\necho 'MessageTimeout = 1 sec'\n")
+    for name in ("squeue", "scancel", "srun"):
+        put(here, name, "#!/bin/sh\n")
+    status, said = here.run("good.out", "--submitit-poll-interval-s", "1", cluster="slurm")
+    assert status == 1
+    assert "good (no job): sbatch failed: no project code for user x; 2 s later there is no job of it" in said
+    assert (here.folder / "asked").read_text() == "asked\n"
+    assert not list((here.folder / ".snakemake/submitit/good").iterdir())
+
+
+@pytest.mark.parametrize("name", ["a\\b", "a\nb"])
+def test_a_folder_whose_name_slurm_misreads_is_one_sentence_at_the_start(here: Here, name: str) -> None:
+    here.folder = here.folder.rename(here.folder.with_name(name))
+    status, said = here.run()
+    assert status == 1
+    assert f"{str(here.folder / '.snakemake/submitit')!r}: Slurm misreads {name[1]!r} in a path" in said
+    assert "set another --submitit-folder" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "right"),
     [

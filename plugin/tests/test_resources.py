@@ -68,7 +68,9 @@ def test_gres_is_passed_on_as_it_is() -> None:
 
 def test_a_job_that_must_not_be_requeued_says_so_once() -> None:
     """--no-requeue in slurm_extra replaces our --requeue."""
-    assert options(slurm_extra="--no-requeue") == {"no-requeue": True}
+    for spelt in ("--no-requeue", "--no-req", "--no-r"):
+        assert options(slurm_extra=spelt) == {"no-requeue": True}
+    assert options(slurm_extra="--no-k --no-") == {"requeue": True, "no-k": True, "no-": True}
 
 
 @pytest.mark.parametrize(

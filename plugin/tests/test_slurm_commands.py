@@ -9,7 +9,7 @@ import pytest
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.environment import OwnRun, own_defaults, own_run, scrubbed
-from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
 from snakemake_executor_plugin_submitit.here import outside_of_allocation
 
 ALLOCATION = {
@@ -69,6 +69,15 @@ def test_of_legs_that_were_cancelled_before_they_ran_nothing_is_concluded() -> N
     failed = line("13", "FAILED", "None", "n", "c", "", "", "12")
     assert slurm.as_jobs(slurm.parse_queue(f"{rest}\n{failed}").values())["12"].state == "FAILED"
     assert slurm.parse_accounting("12_1|FAILED\n12_[2-4%1]|CANCELLED by 0\n") == {"12": "FAILED"}
+
+
+def test_an_array_cancelled_between_two_legs_was_cancelled() -> None:
+    """The leg before has stopped without a result; one that Slurm ended would be run again."""
+    for state, counts in (("COMPLETED", "CANCELLED"), ("TIMEOUT", "TIMEOUT")):
+        rest = line("12", "CANCELLED", "None", "", "c", "", "", "12")
+        ended = line("13", state, "None", "n", "c", "", "", "12")
+        assert slurm.as_jobs(slurm.parse_queue(f"{rest}\n{ended}").values())["12"].state == counts
+        assert slurm.parse_accounting(f"12_1|{state}\n12_[2-4%1]|CANCELLED by 0\n") == {"12": counts}
 
 
 def test_an_array_cancelled_as_a_whole_was_cancelled_whatever_its_legs_did_before() -> None:
@@ -154,8 +163,9 @@ def test_a_task_of_an_array_is_named_so_that_its_commands_mean_it_alone() -> Non
         ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", UnreachableError),
         ("sbatch: unrecognized option '--x'\nTry \"sbatch --help\" for more information", RefusedError),
         ("allocation failure: Requested node configuration is not available", RefusedError),
-        ("sbatch: line 3: timeout: command not found", UnreachableError),
-        ("", UnreachableError),
+        ("sbatch: line 3: timeout: command not found", UnclearError),
+        ("wrapper: Unable to contact slurm controller (connect failure)", UnreachableError),
+        ("", UnclearError),
     ],
 )
 def test_a_refusal_is_told_from_silence(said: str, kind: type[Exception]) -> None:
@@ -240,6 +250,12 @@ def test_a_users_defaults_change_no_job_and_are_named() -> None:
     stays = {"SLURM_CONF": "c", "SLURM_JWT": "t", "CUDA_VISIBLE_DEVICES": "0"}
     assert scrubbed({**mine, **shown, **stays}) == stays
     assert own_defaults({**mine, **shown, **stays}) == sorted(mine)
+
+
+def test_functions_of_a_users_shell_shadow_no_command_of_a_jobs_script() -> None:
+    """The other ones stay: `module` of a set-up line is one."""
+    mine = {f"BASH_FUNC_{name}%%": "() { :; }" for name in ("srun", "trap", "unset", "scancel", "module")}
+    assert scrubbed(mine).keys() == {"BASH_FUNC_module%%"}
 
 
 def test_inside_of_an_allocation_what_slurm_set_itself_is_not_named() -> None:

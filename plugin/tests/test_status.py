@@ -76,6 +76,18 @@ def test_an_end_without_a_result_is_seen_within_two_polls(state: str, kind: str)
     assert last(*held("", state, times=2)).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("queue", "accounting", "said"),
+    [
+        ("CANCELLED", "", "it was cancelled from outside (scancel)"),
+        ("", "CANCELLED", "Slurm no longer knows the job, and it left no result (sacct: CANCELLED)"),
+    ],
+)
+def test_what_is_said_of_a_cancelled_job_is_known(queue: str, accounting: str, said: str) -> None:
+    """slurmctld that lost its state leaves the jobs that it had as CANCELLED in sacct."""
+    assert last(*held(queue, accounting, times=2)) == JobVerdict("failed", said)
+
+
 def test_an_end_that_was_seen_once_may_become_a_requeue() -> None:
     """PREEMPTED, then PENDING under the same id: the job runs."""
     seen = [Sighting(0, None, "PREEMPTED"), Sighting(15, None, "PENDING")]
@@ -90,6 +102,12 @@ def test_sacct_shows_the_former_run_of_a_requeued_job() -> None:
 def test_a_late_result_file_still_counts() -> None:
     """COMPLETED in Slurm, the file a few seconds later on a slow file system."""
     seen = Sighting(0, None, "COMPLETED")
+    assert last(seen, Sighting(SETTLE_S - 1, Result("done", ""), None)).kind == "success"
+
+
+def test_a_late_result_counts_where_the_rest_was_cancelled() -> None:
+    """A leg that is done cancels those that wait before its result is written."""
+    seen = Sighting(0, None, "CANCELLED")
     assert last(seen, Sighting(SETTLE_S - 1, Result("done", ""), None)).kind == "success"
 
 

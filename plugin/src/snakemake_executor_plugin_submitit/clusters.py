@@ -6,6 +6,7 @@ and the time that takes would pass between two jobs.
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -62,9 +63,11 @@ class Cluster(Protocol):
 
 def cluster_of(settings: Settings) -> Cluster:
     """RequestError if the cluster is not there."""
-    if "%" in str(settings.folder):
+    folder = str(settings.folder)
+    if misread := re.search(r"[%\\\x00-\x1f\x7f]", folder):
         raise RequestError(
-            f"{settings.folder}: Slurm reads % in a log path as a pattern: set another --submitit-folder"
+            f"{folder!r}: Slurm misreads {misread[0]!r} in a path: set another --submitit-folder, or run in"
+            " another folder"
         )
     match settings.cluster:
         case "local":
@@ -167,10 +170,10 @@ class SlurmCluster:
                     slurm.put_comment(job_id, comment)
 
     def stop(self, job_ids: Iterable[str]) -> None:
-        """Waiting jobs are cancelled; the others get the signal that warns them."""
+        """Waiting jobs are cancelled; running ones are warned. scancel would hang for one that is suspended."""
         ids = list(job_ids)
         slurm.cancel(ids, "--state=PENDING")
-        slurm.cancel(ids, "--signal=USR2")
+        slurm.cancel(ids, "--state=RUNNING", "--signal=USR2")
 
     def kill(self, job_ids: Iterable[str]) -> None:
         """scancel."""

@@ -86,4 +86,5 @@ def _option(word: str) -> tuple[str, str | None]:
 
 def _in_full(name: str) -> str:
     """sbatch takes the beginning of an option for it; no option that is allowed is one of a refused one."""
-    return next((full for full in sorted(_REFUSED) if full.startswith(name)), name)
+    read = [*sorted(_REFUSED), *(["no-requeue"] if name.startswith("no-r") else [])]
+    return next((full for full in read if full.startswith(name)), name)

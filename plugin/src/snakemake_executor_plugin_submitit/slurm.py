@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from snakemake_executor_plugin_submitit.environment import for_asking, scrubbed
-from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
 from snakemake_executor_plugin_submitit.status import weight
 
 _DEADLINE_S = 90.0
@@ -146,11 +146,11 @@ def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -
 
 
 def submitted_job(output: str) -> str:
-    """The id in what sbatch printed; UnreachableError if no line, or several, name a job."""
+    """The id in what sbatch printed; UnclearError if no line, or several, name a job."""
     ids = set(_SUBMITTED.findall(output))
     if len(ids) != 1:
         said = "; ".join(filter(None, (_plain("sbatch", line) for line in output.splitlines())))
-        raise UnreachableError(f"sbatch named no job: {said[:_LONGEST_CHARS] or 'it printed nothing'}")
+        raise UnclearError(f"sbatch named no job: {said[:_LONGEST_CHARS] or 'it printed nothing'}")
     return str(ids.pop())
 
 
@@ -230,12 +230,11 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
     lines = [line for line in (_plain(program, line) for line in stderr.splitlines()) if line]
     said = "; ".join(reversed(lines[-3:]))[:_LONGEST_CHARS] or "no reason given"
     refuses = _SBATCH_REFUSES.search(stderr) if program == "sbatch" else program in {"scancel", "scontrol"}
-    if not refuses:
-        return UnreachableError(f"{program} failed: {said}")
-    if limit := _JOB_LIMIT.search(said):
+    if refuses and (limit := _JOB_LIMIT.search(said)):
         return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
-    known = any(sign in said.lower() for sign in _UNREACHABLE)
-    return UnreachableError(f"{program}: {said}") if known else RefusedError(said)
+    if any(sign in said.lower() for sign in _UNREACHABLE):
+        return UnreachableError(f"{program}: {said}")
+    return RefusedError(said) if refuses else UnclearError(f"{program} failed: {said}")
 
 
 def _plain(program: str, line: str) -> str:

@@ -64,10 +64,10 @@ _RUNNING = JobVerdict("running", "")
 _STOPPED_BEFORE = JobVerdict("interrupted", "it was stopped by an earlier controller")
 
 
-def weight(state: str, ran: bool) -> int:
+def weight(state: str, ran: bool) -> float:
     """The state of an array is that of its heaviest task; `ran`: this one has been on a node."""
     if state in _CANCELLED and not ran:
-        return -1  # also where a leg has cancelled the rest
+        return 0.5  # where a leg that ended the job has cancelled the rest, it left a result, or failed
     known = next((number for number, states in enumerate(_WEIGHTS) if state in states), len(_WEIGHTS))
     return known + (state in RUNNING)
 
@@ -90,7 +90,7 @@ def judge(memory: Memory, seen: Sighting) -> tuple[Memory, JobVerdict]:
         memory = Memory(state, seen.now_s, 1)
     if state in _CANCELLED and seen.cancel_asked:
         return memory, _STOPPED_BEFORE
-    return memory, _by_state(memory, seen.now_s)
+    return memory, _by_state(memory, seen)
 
 
 def _by_result(result: Result) -> JobVerdict:
@@ -99,10 +99,8 @@ def _by_result(result: Result) -> JobVerdict:
     return JobVerdict("success" if result.end == "done" else result.end, result.reason)
 
 
-def _by_state(memory: Memory, now_s: float) -> JobVerdict:
-    state, lasted_s = memory.state, now_s - memory.since_s
-    if state in _CANCELLED:
-        return JobVerdict("failed", "it was cancelled from outside (scancel)")
+def _by_state(memory: Memory, seen: Sighting) -> JobVerdict:
+    state, lasted_s = memory.state, seen.now_s - memory.since_s
     if lasted_s < (SETTLE_S if state else GONE_S) or (not state and memory.answers < LEAST_ANSWERS):
         return _RUNNING
     if not state:
@@ -110,6 +108,10 @@ def _by_state(memory: Memory, now_s: float) -> JobVerdict:
         return JobVerdict("gone", said)
     if state in _INTERRUPTED:
         return JobVerdict("interrupted", f"Slurm ended it: {state}")
+    if state in _CANCELLED:
+        # sacct calls so, too, what slurmctld had lost when it was restarted.
+        unknown = f"Slurm no longer knows the job, and it left no result (sacct: {state})"
+        return JobVerdict("failed", "it was cancelled from outside (scancel)" if seen.queue else unknown)
     if state in _ENDED_WELL:
         return JobVerdict("failed", "Slurm calls it COMPLETED, but it left no result")
     return JobVerdict("failed", f"Slurm calls it {state}, and it left no result: its log says more")

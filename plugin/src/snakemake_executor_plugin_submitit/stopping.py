@@ -25,7 +25,7 @@ class Stopper:
     submitter: Submitter
     grace_s: int
     _told: set[str] = field(default_factory=set)
-    _waits: bool = False  # and has said so
+    _said: set[str] = field(default_factory=set)
 
     def save_and_end(self) -> None:
         """Known jobs are stopped before anything is asked: Slurm may be ending this controller, too."""
@@ -39,7 +39,12 @@ class Stopper:
                 self.asker.say_trouble(str(error))
             living = self._living()
             if living or late:
-                self._say_waiting([*living, *(["a job that sbatch may have submitted"] if late else [])])
+                jobs = ", ".join([*living, *(["a job that sbatch may have submitted"] if late else [])])
+                waits = f"Waiting up to {self.grace_s} s for jobs to save and end: {jobs}."
+                self._say_once("", f"{waits} Ctrl-C again ends them at once.")
+                for job_id in (job_id for job_id, state in living.items() if state == "SUSPENDED"):
+                    helps = f"to let it, run: scontrol resume {job_id}; to end it now: scancel {job_id}"
+                    self._say_once(job_id, f"job {job_id} is suspended and cannot save; {helps}")
                 time.sleep(_LOOK_S)
 
     def _stop(self, living: Mapping[str, str]) -> None:
@@ -59,14 +64,10 @@ class Stopper:
         late = [job for job in unknown if not self.submitter.follows(job) and self.submitter.may_appear(job)]
         return bool(late)
 
-    def _say_waiting(self, jobs: Sequence[str]) -> None:
-        """Once, for those that there are then."""
-        if not self._waits:
-            self._waits = True
-            self.asker.logger.info(
-                f"Waiting up to {self.grace_s} s for jobs to save and end:"
-                f" {', '.join(jobs)}. Ctrl-C again ends them at once."
-            )
+    def _say_once(self, of: str, text: str) -> None:
+        if of not in self._said:
+            self._said.add(of)
+            self.asker.logger.info(text)
 
     def end_now(self) -> None:
         """What is left; whether that helped, squeue says."""

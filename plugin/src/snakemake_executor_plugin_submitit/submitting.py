@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.asking import Asker
-from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
 from snakemake_executor_plugin_submitit.identity import jobs_of_other_folders, live_jobs, new_token
 from snakemake_executor_plugin_submitit.status import ENDED
 from snakemake_executor_plugin_submitit.submission import Submission, can_be_followed
@@ -91,13 +91,18 @@ class Submitter:
         self._asker.logger.info(f"{job.name}: job {job_id} {how}; log: {job.log}")
 
     def may_appear(self, job: TrackedJob) -> bool:
-        """Whether a submission without an answer, of which squeue knew no job, may still become one."""
+        """Whether a submission without an answer, of which squeue knew no job, may still become one.
+
+        RefusedError where sbatch had an answer that was not Slurm's, and it has not.
+        """
         if job.lost is None:
             return False
         if self._asker.rows_s < job.lost_s + self._asker.cluster.settle_s():
             return True
-        job.lost = None
+        lost, job.lost = job.lost, None
         job.order.remove()
+        if isinstance(lost, UnclearError) and not self.ended:
+            raise RefusedError(f"{lost}; {self._asker.cluster.settle_s():g} s later there is no job of it")
         return False
 
     def follows(self, job: TrackedJob) -> bool:
