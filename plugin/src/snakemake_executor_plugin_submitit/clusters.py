@@ -122,7 +122,7 @@ class SlurmCluster:
                 for flag in [*named, "--open-mode=append", *self._flags(request)]
             ),
             *([f"(cd {shlex.quote(folder)} && {_LINK})"] if request.legs > 1 else []),
-            "unset SLURM_EXPORT_ENV",  # with --export=NONE srun would keep from submitit what is said here
+            "unset SLURM_EXPORT_ENV",  # with --export=NONE srun would pass on nothing of what is set here
             # With a line that failed the command would use the wrong modules. What fails inside of a shell
             # function that copes with it ends nothing.
             *([f"trap '{_SETUP_FAILED}' ERR", *setup, "trap - ERR"] if setup else []),
@@ -170,7 +170,7 @@ class SlurmCluster:
                     slurm.put_comment(job_id, comment)
 
     def stop(self, job_ids: Iterable[str]) -> None:
-        """Waiting jobs are cancelled; running ones are warned. scancel would hang for one that is suspended."""
+        """Waiting jobs are cancelled; running ones are warned; scancel would hang for a suspended one."""
         ids = list(job_ids)
         slurm.cancel(ids, "--state=PENDING")
         slurm.cancel(ids, "--state=RUNNING", "--signal=USR2")
