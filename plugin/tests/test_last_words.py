@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snakemake_executor_plugin_submitit.log_endings import last_lines
+from snakemake_executor_plugin_submitit.tracked import last_lines
 
 
 def test_the_last_line_of_each_log_is_told(tmp_path: Path) -> None:

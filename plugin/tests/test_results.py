@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ def written(folder: Path, value: Any, name: str = "7_0_result.pkl") -> Path:
 def test_what_a_job_says_is_read_back(tmp_path: Path) -> None:
     """The end and its reason."""
     result = Result("failed", "its command ended with exit status 1")
-    assert read_result(written(tmp_path, ("success", result.as_plain())), "7") == result
+    assert read_result(written(tmp_path, ("success", asdict(result))), "7") == result
     assert read_result(tmp_path, "6") is None
 
 
 def test_whichever_leg_wrote_it_the_result_is_the_jobs(tmp_path: Path) -> None:
-    written(tmp_path, ("success", Result("done", "").as_plain()), "17_3_0_result.pkl")
+    written(tmp_path, ("success", asdict(Result("done", ""))), "17_3_0_result.pkl")
     assert read_result(tmp_path, "17") == Result("done", "")
     assert read_result(tmp_path, "7") is None
 

@@ -66,7 +66,3 @@ class Asker:
         elif self._silent and not trouble:
             self.logger.info("Slurm answers again")
         self._silent = bool(trouble)
-
-    def end(self) -> None:
-        """Asks no more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.errors import (
@@ -39,63 +38,22 @@ _SETUP_FAILED = (
 )
 
 
-class Cluster(Protocol):
-    """What the executor needs of a cluster."""
-
-    interval_s: float
-    """Between two looks at all jobs."""
-
-    def settle_s(self) -> float:
-        """How long after a submission without an answer its job may appear. UnreachableError."""
-
-    def submit(self, order: Submission) -> str:
-        """The job's id. SubmititError, of which LimitError and UnreachableError mean: try again later."""
-
-    def look(self, job_ids: Iterable[str]) -> Snapshot:
-        """What is known of these jobs, and of all others of this user in Slurm."""
-
-    def stop(self, job_ids: Iterable[str]) -> None:
-        """Asks the jobs, whose cancel files are written, to save and end. UnreachableError."""
-
-    def kill(self, job_ids: Iterable[str]) -> None:
-        """Ends what is left of the jobs. UnreachableError."""
-
-
-def cluster_of(settings: Settings) -> Cluster:
-    """RequestError if the cluster is not there."""
-    folder = str(settings.folder)
-    if misread := re.search(r"[%\\\x00-\x1f\x7f]", folder):
-        raise RequestError(
-            f"{folder!r}: Slurm misreads {misread[0]!r} in a path: set another --submitit-folder, or run in"
-            " another folder"
-        )
-    match settings.cluster:
-        case "local":
-            return LocalCluster()
-        case "debug":
-            return DebugCluster()
-    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-    if missing:
-        raise RequestError(
-            f"there is no {missing[0]} on this machine: start on a login node of the cluster, or run the jobs"
-            " here with --submitit-cluster local"
-        )
-    return SlurmCluster(settings)
-
-
 class SlurmCluster:
-    """A real cluster."""
+    """A real cluster. The others have the same methods."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self.interval_s = settings, float(settings.poll_interval_s)
         self._comments: dict[str, str] = {}  # of jobs, by id, that were not read back yet
 
     def settle_s(self) -> float:
-        """Twice as long as sbatch waits for slurmctld."""
+        """How long after a submission without an answer its job may appear. UnreachableError."""
         return 2 * slurm.message_timeout_s()
 
     def submit(self, order: Submission) -> str:
-        """One sbatch. What it prints is shown once, in the exception."""
+        """The job's id, by one sbatch. What that prints is shown once, in the exception.
+
+        SubmititError, of which LimitError and UnreachableError mean: try again later.
+        """
         from submitit.core.utils import DelayedSubmission  # noqa: PLC0415
 
         DelayedSubmission(order.command).dump(order.folder / UNNAMED)
@@ -138,19 +96,16 @@ class SlurmCluster:
         try:
             return slurm.submitted_job(slurm.ask(["sbatch", str(script)], outside=True))
         except RefusedError as error:
-            if slurm.SLURMCTLD_REFUSES not in str(error):
-                self._look_for(order, error)
+            # A site's wrapper may complain in sbatch's words after it submitted.
+            for row in () if slurm.SLURMCTLD_REFUSES in str(error) else slurm.queue().values():
+                if token_of(order.digest, row) == order.folder.name:
+                    said = f"sbatch failed, but job {row.job_id} is in the queue: {error}"
+                    raise UnreachableError(said) from None
             flags = shlex.join(self._flags(order.request))
             raise RefusedError(f"sbatch refuses it: {error}; change what it asks for: {flags}") from None
 
-    def _look_for(self, order: Submission, error: RefusedError) -> None:
-        """UnreachableError if the job is in the queue: a site's wrapper may complain after it submitted."""
-        for row in slurm.queue().values():
-            if token_of(order.digest, row) == order.folder.name:
-                raise UnreachableError(f"sbatch failed, but job {row.job_id} is in the queue: {error}")
-
     def look(self, job_ids: Iterable[str]) -> Snapshot:
-        """One squeue; one sacct for all that squeue has forgotten."""
+        """All of this user's jobs by one squeue; one sacct for those that squeue has forgotten."""
         try:
             rows = slurm.as_jobs(slurm.queue().values())
         except UnreachableError as error:
@@ -170,11 +125,39 @@ class SlurmCluster:
                     slurm.put_comment(job_id, comment)
 
     def stop(self, job_ids: Iterable[str]) -> None:
-        """Waiting jobs are cancelled; running ones are warned; scancel would hang for a suspended one."""
+        """Waiting jobs are cancelled, running ones warned; UnreachableError. Their cancel files are written.
+
+        For a suspended one scancel would hang.
+        """
         ids = list(job_ids)
         slurm.cancel(ids, "--state=PENDING")
         slurm.cancel(ids, "--state=RUNNING", "--signal=USR2")
 
     def kill(self, job_ids: Iterable[str]) -> None:
-        """scancel."""
+        """Ends what is left of the jobs. UnreachableError."""
         slurm.cancel(job_ids)
+
+
+Cluster = SlurmCluster | LocalCluster
+
+
+def cluster_of(settings: Settings) -> Cluster:
+    """RequestError if the cluster is not there."""
+    folder = str(settings.folder)
+    if misread := re.search(r"[%\\\x00-\x1f\x7f]", folder):
+        raise RequestError(
+            f"{folder!r}: Slurm misreads {misread[0]!r} in a path: set another --submitit-folder, or run in"
+            " another folder"
+        )
+    match settings.cluster:
+        case "local":
+            return LocalCluster()
+        case "debug":
+            return DebugCluster()
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise RequestError(
+            f"there is no {missing[0]} on this machine: start on a login node of the cluster, or run the jobs"
+            " here with --submitit-cluster local"
+        )
+    return SlurmCluster(settings)

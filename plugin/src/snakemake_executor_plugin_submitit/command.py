@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -72,7 +72,7 @@ class Command:
             try:
                 self.direct.prepare()
             except OSError as error:
-                return Result("failed", f"its command was not started: {error}").as_plain()
+                return asdict(Result("failed", f"its command was not started: {error}"))
         code = self._run(stop)
         if self.direct:
             self.direct.finish(code)
@@ -81,7 +81,7 @@ class Command:
         # Where the result goes; .snakemake may have been removed since the start.
         if Path(self.workdir).is_dir():  # not moved
             folder.mkdir(parents=True, exist_ok=True)
-        return result.as_plain()
+        return asdict(result)
 
     @property
     def _own(self) -> OwnRun:

@@ -23,7 +23,6 @@ from snakemake_executor_plugin_submitit.direct import direct_of
 from snakemake_executor_plugin_submitit.environment import own_defaults
 from snakemake_executor_plugin_submitit.errors import SubmititError
 from snakemake_executor_plugin_submitit.identity import slug
-from snakemake_executor_plugin_submitit.log_endings import last_lines
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.slurm import Snapshot
@@ -31,7 +30,7 @@ from snakemake_executor_plugin_submitit.status import JobVerdict, Sighting, judg
 from snakemake_executor_plugin_submitit.stopping import Stopper
 from snakemake_executor_plugin_submitit.submission import Submission
 from snakemake_executor_plugin_submitit.submitting import Submitter
-from snakemake_executor_plugin_submitit.tracked import TrackedJob, digest_in, name_of, params_of
+from snakemake_executor_plugin_submitit.tracked import TrackedJob, digest_in, last_lines, name_of, params_of
 from snakemake_executor_plugin_submitit.waits import help_for
 
 _LOOK_S = 0.1  # between two looks at the result files
@@ -170,11 +169,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         with contextlib.suppress(KeyboardInterrupt):
             stopper.save_and_end()
         stopper.end_now()
-
-    def shutdown(self) -> None:
-        """Stops asking. Jobs that still run continue."""
-        super().shutdown()
-        self._asker.end()
 
 
 def _sighting(job: TrackedJob, snapshot: Snapshot | None) -> Sighting:

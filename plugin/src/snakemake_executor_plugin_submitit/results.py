@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,10 +16,6 @@ class Result:
 
     end: ResultEnd
     reason: str
-
-    def as_plain(self) -> dict[str, str]:
-        """What is pickled: builtins alone, so that nothing of it has to be imported to read it."""
-        return asdict(self)
 
 
 def read_result(folder: Path, job_id: str) -> Result | None:

@@ -233,7 +233,7 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
     if refuses and (limit := _JOB_LIMIT.search(said)):
         return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
     if any(sign in said.lower() for sign in _UNREACHABLE):
-        return UnreachableError(f"{program}: {said}")
+        return UnreachableError(f"{program} failed: {said}")
     return RefusedError(said) if refuses else UnclearError(f"{program} failed: {said}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,10 @@ from snakemake_executor_plugin_submitit.identity import digest_of, digest_of_par
 from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.status import Memory
 from snakemake_executor_plugin_submitit.submission import Submission
+
+_TAIL_BYTES = 8192
+_LONGEST_CHARS = 600
+_SUBMITIT = re.compile(r"submitit [A-Z]+ \(")  # how it loads and stores is no reason
 
 
 @dataclass(eq=False)
@@ -75,3 +81,21 @@ def digest_in(job: Any, workdir: str) -> str:
 def params_of(job: Any) -> str:
     """The digest of its params that trigger a rerun."""
     return digest_of_params((name_of(rule), rule.non_derived_params) for rule in rules_of(job))
+
+
+def last_lines(logs: Iterable[Path]) -> Iterator[str]:
+    """The last line of each log that has one, printable and bounded."""
+    for path in logs:
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+                lines = file.read().decode("utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        said = [line for line in map(_printable, lines) if line and not _SUBMITIT.match(line)]
+        if said:
+            yield f"{path} ends: {said[-1][:_LONGEST_CHARS]}"
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in line).strip()

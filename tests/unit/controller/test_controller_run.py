@@ -33,7 +33,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> W
 
     def make(code: str, *heard: signal.Signals) -> run._SnakemakeRun:
         child = subprocess.Popen([sys.executable, "-c", code])
-        return run._SnakemakeRun(child, "7", run.ReceivedSignals(list(heard)), lambda _job: "8", said.append)
+        return run._SnakemakeRun(child, "7", list(heard), lambda _job: "8", said.append)
 
     return make
 
@@ -80,7 +80,7 @@ def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
     watching = watch(code)
     while not (tmp_path / "ready").exists():
         pass
-    watching.heard.signals.append(signal.SIGTERM)
+    watching.heard.append(signal.SIGTERM)
     assert watching.to_its_end() == 1
 
 
