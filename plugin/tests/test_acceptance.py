@@ -8,12 +8,12 @@ from snakemake.common.tests import TestWorkflowsLocalStorageBase
 from snakemake_executor_plugin_submitit import ExecutorSettings
 
 
-class TestAcceptanceOnLocal(TestWorkflowsLocalStorageBase):
-    """Single jobs and group jobs run as processes that submitit starts."""
+class TestAcceptanceOfDirect(TestWorkflowsLocalStorageBase):
+    """Single jobs and groups are processes that submitit starts; plain ones have no second Snakemake."""
 
     __test__ = True
     cluster = "local"
-    direct = False
+    direct = True
 
     def get_executor(self) -> str:
         return "submitit"
@@ -22,10 +22,11 @@ class TestAcceptanceOnLocal(TestWorkflowsLocalStorageBase):
         return ExecutorSettings(cluster=self.cluster, direct=self.direct)
 
 
-class TestAcceptanceOfDirect(TestAcceptanceOnLocal):
-    """Plain shell rules run without a second Snakemake."""
+@pytest.mark.long
+class TestAcceptanceOnLocal(TestAcceptanceOfDirect):
+    """Each with a Snakemake around it."""
 
-    direct = True
+    direct = False
 
 
 @pytest.mark.long

@@ -36,6 +36,7 @@ def resumed(toy: Toy) -> list[float]:
     ]
 
 
+@pytest.mark.long
 def test_two_stages_train_one_after_the_other_on_eight_gpus(toy: Toy) -> None:
     """Both jobs complete, and accounting shows eight A40s for each."""
     assert toy.write().run() == 0, toy.said()

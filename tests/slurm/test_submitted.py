@@ -52,13 +52,18 @@ def submission(project: Project, controller: subprocess.Popen[bytes]) -> re.Matc
 @pytest.mark.parametrize(
     ("site", "resources"),
     [
-        (
+        pytest.param(
             "gpu_dialect: gres-constraint\nconstraint: ib|roce\nsbatch: [--hold, --nice=5]\n",
             {"gpu": 8, "gpu_model": "a40", "runtime_min": 15, "mem_gb": "all", "cpus_per_gpu": 2},
+            id="a node's whole memory and a feature",
         ),
-        ("sbatch: [-H]\n", {"gpu": 8, "runtime_min": 2, "nodes": 2, "partition": "both"}),
+        pytest.param(
+            "sbatch: [-H]\n",
+            {"gpu": 8, "runtime_min": 2, "nodes": 2, "partition": "both"},
+            id="the site's memory, two nodes",
+            marks=pytest.mark.long,
+        ),
     ],
-    ids=["a node's whole memory and a feature", "the site's memory, two nodes"],
 )
 def test_a_job_in_the_queue_is_the_one_that_the_plan_shows(
     clean_rig: Rig, project: Project, site: str, resources: dict[str, Any]

@@ -33,7 +33,7 @@ def test_a_second_run_has_nothing_to_do(trained: Project) -> None:
 WRITTEN_AT = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 
 
-SOME = ("stage1/train.json", "stage2/checkpoint.json", "stage2/analysis.md", "report.html")
+SOME = ("stage1/train.json", "report.html")
 """What `make test` removes; `make test-long` removes each."""
 
 
@@ -159,6 +159,7 @@ def test_another_promotion_target_is_written_and_nothing_is_trained(trained: Pro
     assert trained.attempts() == attempts
 
 
+@pytest.mark.long
 def test_without_a_promotion_target_the_next_stage_loads_the_checkpoint_where_it_lies(fresh: Project) -> None:
     def no_target(data: dict[str, Any]) -> None:
         data["runs"]["driving"]["stages"]["stage1"].update(promotion=None, epochs=1)
@@ -211,6 +212,7 @@ def test_a_removed_folder_of_snakemake_stops_no_chain(trained: Project) -> None:
     assert trained.attempts() == {"stage1.old-1": 1, "stage1": 1, "stage2.old-1": 1, "stage2": 1}
 
 
+@pytest.mark.long
 def test_a_killed_rank_costs_its_epoch_and_nothing_else(trained: Project) -> None:
     """The supervisor tries again in the same job."""
     running = retraining(trained)

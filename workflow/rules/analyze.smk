@@ -18,8 +18,9 @@ rule analyze:
         config=lambda w, input: PLANS.config_file(),
     message:
         "{params.where}: reads and judges the logs: {output.text}"
+    # Beside it the checkpoint is promoted, for which the next stage waits.
     shell:
-        "exec {params.command} analyze --stage {params.where:q} --configfile {params.config:q} --log {log:q}"
+        "exec nice {params.command} analyze --stage {params.where:q} --configfile {params.config:q} --log {log:q}"
 
 
 rule report:

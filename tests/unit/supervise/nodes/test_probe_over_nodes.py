@@ -42,7 +42,9 @@ def test_a_rung_that_fails_on_the_nodes_says_why(
     assert slurm.steps() == []
 
 
-@pytest.mark.parametrize("module", ["torch.distributed.run", "torch.distributed.launch"])
+@pytest.mark.parametrize(
+    "module", ["torch.distributed.run", pytest.param("torch.distributed.launch", marks=pytest.mark.long)]
+)
 def test_torchs_launchers_on_both_nodes_meet(
     slurm: FakeSlurm, two_nodes: LaunchRequest, tmp_path: Path, module: str
 ) -> None:

@@ -93,7 +93,9 @@ def test_the_sum_of_1024_ranks_is_exact_in_float32() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("module", ["torch.distributed.run", "torch.distributed.launch"])
+@pytest.mark.parametrize(
+    "module", ["torch.distributed.run", pytest.param("torch.distributed.launch", marks=pytest.mark.long)]
+)
 def test_torchs_launchers_start_the_ranks(asked: LaunchRequest, tmp_path: Path, module: str) -> None:
     """The command line for GPUs, with the device put to cpu, ends 0 and every rank says that it is done."""
     on_gpus = replace(asked, launch_module=module, device="cuda", rung=RUNGS["gloo"])
