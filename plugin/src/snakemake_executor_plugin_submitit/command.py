@@ -16,16 +16,15 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
-from psutil import Process
+from psutil import NoSuchProcess, Process
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.direct import Direct
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, OwnRun, own_run
 from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.processes import alive, commands_below, terminate
+from snakemake_executor_plugin_submitit.processes import alive, commands_below
 from snakemake_executor_plugin_submitit.results import Result
 from snakemake_executor_plugin_submitit.status import RUNNING
 
@@ -206,7 +205,8 @@ class StopForwarder:
         self._next_s = time.monotonic() + (_TELL_LOOK_S if stops else _CANCEL_LOOK_S)
         for process in set(commands_below(pid)) - self._told if stops else ():
             self._told.add(process)
-            terminate(process)
+            with suppress(NoSuchProcess):
+                process.terminate()
 
     def wait(self) -> None:
         """Until every command that was stopped has ended: its shell may have died before it."""
@@ -223,12 +223,8 @@ def hear_signals() -> list[signal.Signals]:
     own would requeue a job that is done.
     """
     heard: list[signal.Signals] = []
-
-    def note(signum: int, _frame: FrameType | None) -> None:
-        heard.append(signal.Signals(signum))
-
     for signum in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(signum, note)
+        signal.signal(signum, lambda number, _frame: heard.append(signal.Signals(number)))
     return heard
 
 

@@ -112,9 +112,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         if not job.job_id:
             # It could not be submitted, or was without an answer: once squeue answers again.
             return snapshot is not None and snapshot.rows is not None and self._resubmitted(job)
+        seen = Sighting(time.monotonic(), job.result())
         if snapshot:
             self._say_state(job, snapshot)
-        job.memory, verdict = judge(job.memory, _sighting(job, snapshot))
+            stopped = (job.order.folder / CANCEL_FILE).exists()
+            known = snapshot.accounting.get(job.job_id, "")
+            seen = replace(seen, queue=snapshot.state(job.job_id), accounting=known, cancel_asked=stopped)
+        job.memory, verdict = judge(job.memory, seen)
         if verdict.kind == "running":
             return False
         if verdict.kind == "interrupted":
@@ -169,15 +173,3 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         with contextlib.suppress(KeyboardInterrupt):
             stopper.save_and_end()
         stopper.end_now()
-
-
-def _sighting(job: TrackedJob, snapshot: Snapshot | None) -> Sighting:
-    seen = Sighting(time.monotonic(), job.result())
-    if snapshot is None:
-        return seen
-    return replace(
-        seen,
-        queue=snapshot.state(job.job_id),
-        accounting=snapshot.accounting.get(job.job_id, ""),
-        cancel_asked=(job.order.folder / CANCEL_FILE).exists(),
-    )

@@ -62,12 +62,6 @@ def alive(process: Process) -> bool:
         return False
 
 
-def terminate(process: Process) -> None:
-    """SIGTERM, unless the process has ended."""
-    with suppress(NoSuchProcess):
-        process.terminate()
-
-
 def kill_tree(pid: int) -> None:
     """SIGKILL to a process and to all below it, the parents first, so that none starts another."""
     with suppress(NoSuchProcess):

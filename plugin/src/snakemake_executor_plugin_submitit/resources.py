@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
@@ -79,7 +79,7 @@ def request_of(resources: Mapping[str, Any], threads: int) -> Request:
         qos=text(resources, "qos"),
         constraint=text(resources, "constraint"),
         extra=extra_options(text(resources, "slurm_extra")),
-        gpu_dialect=dialect_of(resources),
+        gpu_dialect=dialect_of("gpu_dialect=", said) if (said := text(resources, "gpu_dialect")) else None,
         legs=count(resources, "slurm_legs") or 1,
         setup=text(resources, "slurm_setup"),
     )
@@ -112,12 +112,16 @@ def gpus_of(resources: Mapping[str, Any]) -> Gpus:
     return Gpus(number or 0, model)
 
 
-def dialect_of(resources: Mapping[str, Any]) -> GpuDialect | None:
-    """How this job's GPUs are asked for, if a resource says so."""
-    said = text(resources, "gpu_dialect")
-    if said and said not in get_args(GpuDialect):
-        raise RequestError(f"unknown gpu_dialect={said}; choose {', '.join(get_args(GpuDialect))}")
-    return cast(GpuDialect, said) if said else None
+def dialect_of(name: str, said: str) -> GpuDialect:
+    """How GPUs are asked for."""
+    return cast(GpuDialect, one_of(name, said, get_args(GpuDialect)))
+
+
+def one_of(name: str, said: str, allowed: Iterable[str]) -> str:
+    """The same if it is allowed; RequestError names it behind `name`."""
+    if said not in allowed:
+        raise RequestError(f"unknown {name}{said}; choose {', '.join(allowed)}")
+    return said
 
 
 def _refuse_misspelt(resources: Mapping[str, Any], model: str) -> None:

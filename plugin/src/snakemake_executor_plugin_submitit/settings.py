@@ -4,15 +4,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, cast, get_args
+from typing import Any, Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from snakemake_executor_plugin_submitit.errors import RequestError
-from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, GpuDialect
-
-_CLUSTERS = ("slurm", "local", "debug")
-_DIALECTS = get_args(GpuDialect)
+from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, GpuDialect, dialect_of, one_of
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -68,20 +65,14 @@ class Settings:
 def checked(given: ExecutorSettings) -> Settings:
     """RequestError for a value that means nothing, with the ones that do."""
     return Settings(
-        cluster=_one_of("cluster", given.cluster or "slurm", _CLUSTERS),
+        cluster=one_of("--submitit-cluster ", given.cluster or "slurm", ("slurm", "local", "debug")),
         folder=Path(given.folder or ".snakemake/submitit").expanduser().absolute(),
         signal_delay_s=_at_least("signal-delay-s", given.signal_delay_s, SIGNAL_DELAY_S, 10),
         poll_interval_s=_at_least("poll-interval-s", given.poll_interval_s, 15, 1),
-        gpu_dialect=cast(GpuDialect, _one_of("gpu-dialect", given.gpu_dialect or "gres", _DIALECTS)),
+        gpu_dialect=dialect_of("--submitit-gpu-dialect ", given.gpu_dialect or "gres"),
         setup=tuple((given.setup or "").splitlines()),
         direct=bool(given.direct) and given.cluster != "debug",
     )
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise RequestError(f"unknown --submitit-{name} {value}; choose {', '.join(allowed)}")
-    return value
 
 
 def _at_least(name: str, value: Optional[int], default: int, least: int) -> int:

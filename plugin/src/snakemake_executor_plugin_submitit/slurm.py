@@ -238,7 +238,12 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
 
 
 def _plain(program: str, line: str) -> str:
-    printable = "".join(char if char.isprintable() else " " for char in line).strip()
+    told = printable(line)
     for prefix in (f"{program}: ", "error: ", "fatal: ", "allocation failure: "):
-        printable = printable.removeprefix(prefix)
-    return printable
+        told = told.removeprefix(prefix)
+    return told
+
+
+def printable(line: str) -> str:
+    """What a terminal can show of it."""
+    return "".join(char if char.isprintable() else " " for char in line).strip()

@@ -12,6 +12,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from snakemake_executor_plugin_submitit.identity import digest_of, digest_of_params
 from snakemake_executor_plugin_submitit.results import Result, read_result
+from snakemake_executor_plugin_submitit.slurm import printable
 from snakemake_executor_plugin_submitit.status import Memory
 from snakemake_executor_plugin_submitit.submission import Submission
 
@@ -92,10 +93,6 @@ def last_lines(logs: Iterable[Path]) -> Iterator[str]:
                 lines = file.read().decode("utf-8", errors="replace").splitlines()
         except OSError:
             continue
-        said = [line for line in map(_printable, lines) if line and not _SUBMITIT.match(line)]
+        said = [line for line in map(printable, lines) if line and not _SUBMITIT.match(line)]
         if said:
             yield f"{path} ends: {said[-1][:_LONGEST_CHARS]}"
-
-
-def _printable(line: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in line).strip()
