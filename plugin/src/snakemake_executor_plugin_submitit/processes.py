@@ -5,6 +5,7 @@ Neither process groups nor sessions are used: trainers start their own sessions.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -48,9 +49,8 @@ def _only_waits(pid: int, argv: Sequence[str]) -> bool:
 
 def _catches_term(status: Path) -> bool:
     with suppress(OSError):
-        for line in status.read_text(errors="replace").splitlines():
-            if line.startswith("SigCgt:"):
-                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+        if caught := re.search(r"^SigCgt:\s*([0-9a-f]+)$", status.read_text(errors="replace"), re.MULTILINE):
+            return bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
     return False
 
 

@@ -86,8 +86,4 @@ class Stopper:
             return {}
         snapshot = self.asker.look(unended)
         states = {job_id: snapshot.state(job_id) for job_id in unended}
-        return {
-            job_id: state or ""
-            for job_id, state in states.items()
-            if state is None or (state and state not in ENDED)
-        }
+        return {job_id: state or "" for job_id, state in states.items() if state not in {"", *ENDED}}

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_submitit.slurm import QueueRow
 from trainrelay.controller import control, locks, run
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import OwnStatus, QueueRow
+from trainrelay.slurm import OwnStatus
 
 pytestmark = pytest.mark.process
 

@@ -170,7 +170,7 @@ class _SnakemakeRun:
             self._requeue()
         else:
             self.say("Slurm restarts this job; the trainings keep running")
-        time.sleep(_LAST_WORDS_S if what == "leave" else 0)
+            time.sleep(_LAST_WORDS_S)
         return 1
 
     def _requeue(self) -> None:

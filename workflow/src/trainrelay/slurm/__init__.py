@@ -2,7 +2,7 @@
 
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
-from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
+from snakemake_executor_plugin_submitit.slurm import OwnStatus
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
 from trainrelay.slurm.ask import (
     ask,
@@ -22,7 +22,7 @@ from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
 from trainrelay.slurm.queue import Queue, Waiting, job_name
 from trainrelay.slurm.reading import seconds
-from trainrelay.slurm.starts import Start, could_start
+from trainrelay.slurm.starts import could_start
 from trainrelay.slurm.steps import Steps
 
 __all__ = [
@@ -33,9 +33,7 @@ __all__ = [
     "OwnStatus",
     "Partition",
     "Queue",
-    "QueueRow",
     "Request",
-    "Start",
     "Steps",
     "Waiting",
     "ask",
