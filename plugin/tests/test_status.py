@@ -105,6 +105,10 @@ def test_a_late_result_file_still_counts() -> None:
     assert last(seen, Sighting(SETTLE_S - 1, Result("done", ""), None)).kind == "success"
 
 
+def test_a_scancel_of_a_job_that_ran_is_seen_at_once() -> None:
+    assert last(Sighting(0, None, "CANCELLED", ran=True)).kind == "failed"
+
+
 def test_a_late_result_counts_where_the_rest_was_cancelled() -> None:
     """A leg that is done cancels those that wait before its result is written."""
     seen = Sighting(0, None, "CANCELLED")

@@ -25,7 +25,7 @@ from snakemake_executor_plugin_submitit.errors import SubmititError
 from snakemake_executor_plugin_submitit.identity import slug
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
-from snakemake_executor_plugin_submitit.slurm import Snapshot
+from snakemake_executor_plugin_submitit.slurm import QueueRow, Snapshot
 from snakemake_executor_plugin_submitit.status import JobVerdict, Sighting, judge
 from snakemake_executor_plugin_submitit.stopping import Stopper
 from snakemake_executor_plugin_submitit.submission import Submission
@@ -114,10 +114,16 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             return snapshot is not None and snapshot.rows is not None and self._resubmitted(job)
         seen = Sighting(time.monotonic(), job.result())
         if snapshot:
-            self._say_state(job, snapshot)
-            stopped = (job.order.folder / CANCEL_FILE).exists()
-            known = snapshot.accounting.get(job.job_id, "")
-            seen = replace(seen, queue=snapshot.state(job.job_id), accounting=known, cancel_asked=stopped)
+            row = (snapshot.rows or {}).get(job.job_id)
+            if row and self._settings.cluster == "slurm":
+                self._say_state(job, row)
+            seen = replace(
+                seen,
+                queue=snapshot.state(job.job_id),
+                accounting=snapshot.accounting.get(job.job_id, ""),
+                ran=bool(row and row.nodes),
+                cancel_asked=(job.order.folder / CANCEL_FILE).exists(),
+            )
         job.memory, verdict = judge(job.memory, seen)
         if verdict.kind == "running":
             return False
@@ -148,11 +154,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             self.report_job_error(job.info, msg=msg, aux_logs=logs)
         return True
 
-    def _say_state(self, job: TrackedJob, snapshot: Snapshot) -> None:
+    def _say_state(self, job: TrackedJob, row: QueueRow) -> None:
         """A new state; what helps, once two answers in a row gave a reason that does not pass by itself."""
-        row = (snapshot.rows or {}).get(job.job_id)
-        if row is None or self._settings.cluster != "slurm":
-            return
         why = row.nodes if row.state == "RUNNING" else row.reason
         state = f"{row.state} ({why})" if why not in ("", "None") else row.state
         what = help_for(row.reason, job.job_id) if row.state == "PENDING" else ""

@@ -40,6 +40,7 @@ class Sighting:
     result: Result | None = None
     queue: str | None = None
     accounting: str = ""  # the state that sacct knows
+    ran: bool = False  # squeue lists it with nodes
     cancel_asked: bool = False
 
 
@@ -101,7 +102,8 @@ def _by_result(result: Result) -> JobVerdict:
 
 def _by_state(memory: Memory, seen: Sighting) -> JobVerdict:
     state, lasted_s = memory.state, seen.now_s - memory.since_s
-    if lasted_s < (SETTLE_S if state else GONE_S) or (not state and memory.answers < LEAST_ANSWERS):
+    least_s = 0.0 if state in _CANCELLED and seen.ran else SETTLE_S if state else GONE_S
+    if lasted_s < least_s or (not state and memory.answers < LEAST_ANSWERS):
         return _RUNNING
     if not state:
         said = f"Slurm has not known it for {lasted_s:.0f} s and it left no result: how it ended is unknown"
