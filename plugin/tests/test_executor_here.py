@@ -199,6 +199,23 @@ def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -
     assert "Traceback" not in said
 
 
+# A site's wrapper that refuses in its words; slurmctld is asked how long it may take to answer.
+WRAPPER = "#!/bin/sh\necho asked >>asked\necho 'no project code for user x' >&2\nexit 1\n"
+
+
+def test_a_refusal_in_words_that_are_not_slurms_is_one_once_no_job_has_appeared(here: Here) -> None:
+    """Not after a moment, for the wrapper may have submitted first, and not never."""
+    put(here, "sbatch", WRAPPER)
+    put(here, "scontrol", "#!/bin/sh\necho 'MessageTimeout = 1 sec'\n")
+    for name in ("squeue", "scancel", "srun"):
+        put(here, name, "#!/bin/sh\n")
+    status, said = here.run("good.out", "--submitit-poll-interval-s", "1", cluster="slurm")
+    assert status == 1
+    assert "good (no job): sbatch failed: no project code for user x; 2 s later there is no job of it" in said
+    assert (here.folder / "asked").read_text() == "asked\n"
+    assert not list((here.folder / ".snakemake/submitit/good").iterdir())
+
+
 def test_a_wrong_setting_is_one_sentence(here: Here) -> None:
     """No traceback."""
     status, said = here.run("--submitit-poll-interval-s", "0")
@@ -212,7 +229,9 @@ def test_a_wrong_setting_is_one_sentence(here: Here) -> None:
     [
         ({"gpu_dialect": "gpus"}, "choose gres, gpus-per-node, gres-constraint"),
         ({"cluster": "pbs"}, "choose slurm, local, debug"),
-        ({"folder": Path("logs/%j")}, "set another --submitit-folder"),
+        ({"folder": Path("logs/%j")}, "misreads '%' in a path: set another --submitit-folder"),
+        ({"folder": Path("/a\\b")}, r"^'/a.*b': Slurm misreads .* in a path"),
+        ({"folder": Path("/a\nb")}, r"^'/a\\nb': Slurm misreads '\\n' in a path"),
     ],
 )
 def test_each_setting_is_checked(setting: dict[str, Any], right: str) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from snakemake_executor_plugin_submitit.identity import (
-    JobIdentity,
+    comment_of,
     digest_of,
     jobs_of_other_folders,
     live_jobs,
     new_token,
-    read_comment,
     slug,
 )
 from snakemake_executor_plugin_submitit.slurm import QueueRow
@@ -19,7 +18,7 @@ MINE = digest_of("/data/run", ["train"], ["a.json", "b.json"])
 
 
 def row(job_id: str, state: str, digest: str = MINE) -> QueueRow:
-    return QueueRow(job_id, state, "None", "", JobIdentity(digest, new_token(digest)).comment, "", "")
+    return QueueRow(job_id, state, "None", "", comment_of(digest, new_token(digest)), "", "")
 
 
 def test_the_same_work_has_the_same_digest_in_every_controller() -> None:
@@ -34,18 +33,14 @@ def test_the_same_work_has_the_same_digest_in_every_controller() -> None:
     assert MINE not in others
 
 
-def test_a_comment_is_read_back_and_a_foreign_one_is_not() -> None:
+@pytest.mark.parametrize("change", ["", "(null)", "snakemake-submitit/{0}", "{1}/../x", "rule_a_wildcards_b"])
+def test_a_comment_is_read_back_and_another_is_not(change: str) -> None:
     """Also behind the blanks of a column."""
-    identity = JobIdentity(MINE, new_token(MINE))
-    assert read_comment(f" {identity.comment} ") == identity
-    for foreign in (
-        "",
-        "(null)",
-        f"snakemake-submitit/{MINE}",
-        f"{identity.comment}/../x",
-        "rule_a_wildcards_b",
-    ):
-        assert read_comment(foreign) is None
+    token = new_token(MINE)
+    ours = comment_of(MINE, token)
+    job = QueueRow("7", "RUNNING", comment=f" {ours} ")
+    assert live_jobs(MINE, [job]) == [(job, token)]
+    assert live_jobs(MINE, [QueueRow("7", "RUNNING", comment=change.format(MINE, ours))]) == []
 
 
 def test_the_live_job_with_the_same_digest_is_found() -> None:
@@ -58,14 +53,14 @@ def test_the_live_job_with_the_same_digest_is_found() -> None:
     assert live_jobs(MINE, rows[:2]) == []
 
 
-@pytest.mark.parametrize("comment", ["(null)", "site:checked", JobIdentity("0" * 32, "x").comment])
+@pytest.mark.parametrize("comment", ["(null)", "site:checked", comment_of("0" * 32, "x")])
 def test_a_job_whose_comment_a_site_rewrote_is_known_by_its_files(comment: str) -> None:
     """By its output or its script alone, wherever the folder is; never by those of other work."""
     token = new_token(MINE)
     output, script = f"/a |b/train/{token}/%j_0_log.out", f"/a |b/train/{token}/.submission_file_0.sh"
     for paths in ((output, script), (output, "/tmp/site.sh"), ("/dev/null", script)):
         found = live_jobs(MINE, [QueueRow("7", "RUNNING", "None", "", comment, *paths)])
-        assert [identity for _, identity in found] == [JobIdentity(MINE, token)]
+        assert [of for _, of in found] == [token]
     other = f"/a/train/{new_token('1' * 32)}/{token}.out"
     assert live_jobs(MINE, [QueueRow("7", "RUNNING", "None", "", comment, other, other)]) == []
 

@@ -10,7 +10,7 @@ import pytest
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from snakemake_executor_plugin_submitit.executor import Executor, PlainLogger
-from snakemake_executor_plugin_submitit.log_endings import last_lines
+from snakemake_executor_plugin_submitit.tracked import last_lines
 
 
 def test_the_last_line_of_each_log_is_told(tmp_path: Path) -> None:

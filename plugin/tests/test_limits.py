@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakemake_executor_plugin_submitit.limits import LimitPause
+from snakemake_executor_plugin_submitit.submitting import LimitPause
 
 
 def test_the_pause_grows_while_a_limit_holds() -> None:

@@ -85,6 +85,6 @@ def test_every_ended_state_is_listed_with_what_follows() -> None:
     assert listed.keys() == status.ENDED
     for state, what in listed.items():
         memory = status.Memory(state, since_s=-status.SETTLE_S, answers=1)
-        _, verdict = status.judge(memory, status.Sighting(0.0, queue=status.Answer(state)))
+        _, verdict = status.judge(memory, status.Sighting(0.0, queue=state))
         assert verdict.kind == ("interrupted" if "again" in what else "failed"), state
     assert f"{status.SETTLE_S:g} s" in MANUAL

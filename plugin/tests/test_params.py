@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.params import digest_of_params, note_params, other_params_since
+from snakemake_executor_plugin_submitit.command import Command
+from snakemake_executor_plugin_submitit.identity import digest_of_params
+from snakemake_executor_plugin_submitit.resources import request_of
+from snakemake_executor_plugin_submitit.submission import Submission
 
 Rules = list[tuple[str, list[object]]]
 MINE = digest_of_params([("train", ["lr = 0.1", 3]), ("promote", [])])
@@ -39,7 +42,7 @@ def test_another_value_or_rule_is_a_difference(other: Rules) -> None:
 def test_the_digest_is_the_same_in_every_process() -> None:
     """Sets of text have another order in each, and objects have other addresses."""
     code = (
-        "from snakemake_executor_plugin_submitit.params import digest_of_params\n"
+        "from snakemake_executor_plugin_submitit.identity import digest_of_params\n"
         "values = [set('abcdef'), {(1, 2): frozenset('uvw')}, [object()], b'1', '\\udc80', float('nan')]\n"
         "print(digest_of_params([('a', values)]))"
     )
@@ -52,9 +55,17 @@ def test_the_digest_is_the_same_in_every_process() -> None:
 
 def test_a_submission_knows_its_params(tmp_path: Path) -> None:
     """One of an older version, without a note, counts as the same."""
-    assert other_params_since(tmp_path, MINE) == ""
-    note_params(tmp_path, MINE)
-    assert other_params_since(tmp_path, MINE) == ""
-    assert other_params_since(tmp_path, "0" * 64)
-    (tmp_path / "params").write_bytes(b"\xff")
-    assert other_params_since(tmp_path, MINE)
+
+    def since(params: str) -> str:
+        return submission(params).other_params_since()
+
+    def submission(params: str) -> Submission:
+        command = Command("true", "/", str(tmp_path / "token"), "slurm")
+        return Submission("train", "0" * 32, params, command, request_of({}, 1))
+
+    assert since(MINE) == ""
+    submission(MINE).note_params()
+    assert since(MINE) == ""
+    assert since("0" * 64)
+    (tmp_path / "token/params").write_bytes(b"\xff")
+    assert since(MINE)

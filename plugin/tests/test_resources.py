@@ -11,15 +11,18 @@ from snakemake_executor_plugin_submitit.extra import extra_options
 from snakemake_executor_plugin_submitit.resources import (
     delay_within,
     request_of,
-    sbatch_options,
-    submitit_parameters,
+    sbatch_flags,
 )
 
 EIGHT: dict[str, Any] = {"gpu": 8, "gpu_model": "a40"}
 
 
 def options(dialect: str = "gres", **resources: Any) -> dict[str, str | bool]:
-    return sbatch_options(request_of(resources, threads=4), dialect)  # type: ignore[arg-type]
+    """Without those of every job."""
+    flags = sbatch_flags(request_of(resources, threads=4), dialect)  # type: ignore[arg-type]
+    assert flags[:4] == ("--nodes=1", "--ntasks-per-node=1", "--cpus-per-task=4", "--signal=USR2@120")
+    split = (flag[2:].partition("=") for flag in flags[4:])
+    return {name: value if equals else True for name, equals, value in split}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,9 @@ def test_gres_is_passed_on_as_it_is() -> None:
 
 def test_a_job_that_must_not_be_requeued_says_so_once() -> None:
     """--no-requeue in slurm_extra replaces our --requeue."""
-    assert options(slurm_extra="--no-requeue") == {"no-requeue": True}
+    for spelt in ("--no-requeue", "--no-req", "--no-r"):
+        assert options(slurm_extra=spelt) == {"no-requeue": True}
+    assert options(slurm_extra="--no-k --no-") == {"requeue": True, "no-k": True, "no-": True}
 
 
 @pytest.mark.parametrize(
@@ -103,14 +108,6 @@ def test_what_slurm_would_misread_is_refused_with_the_right_spelling(
         request_of(resources, threads=1)
     assert right in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_one_process_runs_on_the_first_node_with_all_its_cores() -> None:
-    """srun does not inherit --cpus-per-task, and submitit would start one process per node."""
-    request = request_of({"nodes": 2, "runtime": 60}, threads=16)
-    told = submitit_parameters(request, "train", "comment", signal_delay_s=120)
-    assert told["srun_args"] == ["--nodes=1", "--ntasks=1", "--cpus-per-task=16"]
-    assert (told["nodes"], told["ntasks_per_node"], told["cpus_per_task"], told["time"]) == (2, 1, 16, 60)
 
 
 @pytest.mark.parametrize(("runtime_min", "delay_s"), [(None, 120), (60, 120), (8, 120), (4, 60), (1, 15)])

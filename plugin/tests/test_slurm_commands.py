@@ -9,8 +9,8 @@ import pytest
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.environment import OwnRun, own_defaults, own_run, scrubbed
-from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
-from snakemake_executor_plugin_submitit.legs import as_jobs
+from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
+from snakemake_executor_plugin_submitit.here import outside_of_allocation
 
 ALLOCATION = {
     "SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_MEM_PER_NODE": "2000", "SBATCH_PARTITION": "cpu",
@@ -56,7 +56,7 @@ def test_an_array_is_one_job_in_the_state_of_the_leg_that_counts(gone: str, stat
     legs = {task: of for task, of in ARRAY.items() if task not in gone.split()}
     lines = [line(task, name, "None", "n", "c", "", "", array) for task, (name, array) in legs.items()]
     plain = line("9", "PENDING", "None", "", "c", "", "", "9")
-    jobs = as_jobs(slurm.parse_queue("\n".join([*lines, plain])).values())
+    jobs = slurm.as_jobs(slurm.parse_queue("\n".join([*lines, plain])).values())
     assert {job: row.state for job, row in jobs.items()} == {"12": state, "9": "PENDING"}
     accounted = "".join(f"12_{task}|{name}\n" for task, (name, _) in legs.items())
     assert slurm.parse_accounting(f"{accounted}9|PENDING\n") == {"12": state, "9": "PENDING"}
@@ -65,10 +65,19 @@ def test_an_array_is_one_job_in_the_state_of_the_leg_that_counts(gone: str, stat
 def test_of_legs_that_were_cancelled_before_they_ran_nothing_is_concluded() -> None:
     """A leg that ends the job cancels them."""
     rest = line("12", "CANCELLED", "None", "", "c", "", "", "12")
-    assert as_jobs(slurm.parse_queue(rest).values())["12"].state == "CANCELLED"
+    assert slurm.as_jobs(slurm.parse_queue(rest).values())["12"].state == "CANCELLED"
     failed = line("13", "FAILED", "None", "n", "c", "", "", "12")
-    assert as_jobs(slurm.parse_queue(f"{rest}\n{failed}").values())["12"].state == "FAILED"
+    assert slurm.as_jobs(slurm.parse_queue(f"{rest}\n{failed}").values())["12"].state == "FAILED"
     assert slurm.parse_accounting("12_1|FAILED\n12_[2-4%1]|CANCELLED by 0\n") == {"12": "FAILED"}
+
+
+def test_an_array_cancelled_between_two_legs_was_cancelled() -> None:
+    """The leg before has stopped without a result; one that Slurm ended would be run again."""
+    for state, counts in (("COMPLETED", "CANCELLED"), ("TIMEOUT", "TIMEOUT")):
+        rest = line("12", "CANCELLED", "None", "", "c", "", "", "12")
+        ended = line("13", state, "None", "n", "c", "", "", "12")
+        assert slurm.as_jobs(slurm.parse_queue(f"{rest}\n{ended}").values())["12"].state == counts
+        assert slurm.parse_accounting(f"12_1|{state}\n12_[2-4%1]|CANCELLED by 0\n") == {"12": counts}
 
 
 def test_an_array_cancelled_as_a_whole_was_cancelled_whatever_its_legs_did_before() -> None:
@@ -103,10 +112,10 @@ def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pyte
 def test_all_that_a_command_prints_is_the_answer_where_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`sbatch --test-only` answers on standard error. Its input is the text given."""
-    fake(tmp_path, monkeypatch, "sbatch", "read -r line; echo $line; echo to start at >&2")
-    assert slurm.ask(["sbatch"], text="a b\n") == "a b\n"
-    assert slurm.ask(["sbatch"], text="a b\n", errors_too=True) == "a b\nto start at\n"
+    """`sbatch --test-only` answers on standard error."""
+    fake(tmp_path, monkeypatch, "sbatch", "echo a b; echo to start at >&2")
+    assert slurm.ask(["sbatch"]) == "a b\n"
+    assert slurm.ask(["sbatch"], errors_too=True) == "a b\nto start at\n"
 
 
 def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,8 +163,9 @@ def test_a_task_of_an_array_is_named_so_that_its_commands_mean_it_alone() -> Non
         ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", UnreachableError),
         ("sbatch: unrecognized option '--x'\nTry \"sbatch --help\" for more information", RefusedError),
         ("allocation failure: Requested node configuration is not available", RefusedError),
-        ("sbatch: line 3: timeout: command not found", UnreachableError),
-        ("", UnreachableError),
+        ("sbatch: line 3: timeout: command not found", UnclearError),
+        ("wrapper: Unable to contact slurm controller (connect failure)", UnreachableError),
+        ("", UnclearError),
     ],
 )
 def test_a_refusal_is_told_from_silence(said: str, kind: type[Exception]) -> None:
@@ -227,7 +237,7 @@ def test_an_allocation_is_not_handed_on_to_a_job_that_is_submitted_in_it(
     for name, value in {**ALLOCATION, "SLURM_CONF": "conf", "PLAIN": "1"}.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    with slurm.outside_of_allocation():
+    with outside_of_allocation():
         left = {name for name in os.environ if name in {*ALLOCATION, "SLURM_CONF", "PLAIN"}}
     assert left == {"SLURM_CONF", "PLAIN"}
     assert dict(os.environ) == before
@@ -240,6 +250,12 @@ def test_a_users_defaults_change_no_job_and_are_named() -> None:
     stays = {"SLURM_CONF": "c", "SLURM_JWT": "t", "CUDA_VISIBLE_DEVICES": "0"}
     assert scrubbed({**mine, **shown, **stays}) == stays
     assert own_defaults({**mine, **shown, **stays}) == sorted(mine)
+
+
+def test_functions_of_a_users_shell_shadow_no_command_of_a_jobs_script() -> None:
+    """The other ones stay: `module` of a set-up line is one."""
+    mine = {f"BASH_FUNC_{name}%%": "() { :; }" for name in ("srun", "trap", "unset", "scancel", "module")}
+    assert scrubbed(mine).keys() == {"BASH_FUNC_module%%"}
 
 
 def test_inside_of_an_allocation_what_slurm_set_itself_is_not_named() -> None:

@@ -11,14 +11,13 @@ from snakemake_executor_plugin_submitit.status import (
     ENDED,
     GONE_S,
     SETTLE_S,
-    Answer,
     JobVerdict,
     Memory,
     Sighting,
     judge,
 )
 
-FORGOTTEN = Answer("")
+FORGOTTEN = ""
 
 
 def last(*sightings: Sighting) -> JobVerdict:
@@ -31,10 +30,9 @@ def last(*sightings: Sighting) -> JobVerdict:
     return verdict
 
 
-def held(state: str, accounting: str | None = None, times: int = 4, step_s: float = 15) -> list[Sighting]:
+def held(state: str, accounting: str = "", times: int = 4, step_s: float = 15) -> list[Sighting]:
     """The same answers again and again."""
-    known = None if accounting is None else Answer(accounting)
-    return [Sighting(step_s * number, None, Answer(state), known) for number in range(times)]
+    return [Sighting(step_s * number, None, state, accounting) for number in range(times)]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,7 @@ def held(state: str, accounting: str | None = None, times: int = 4, step_s: floa
 def test_the_result_file_decides_before_slurm_is_asked(end: ResultEnd, kind: str) -> None:
     """Also where Slurm still calls the job RUNNING."""
     assert last(Sighting(0, Result(end, ""))).kind == kind
-    assert last(Sighting(0, Result(end, ""), Answer("RUNNING"))).kind == kind
+    assert last(Sighting(0, Result(end, ""), "RUNNING")).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -78,10 +76,22 @@ def test_an_end_without_a_result_is_seen_within_two_polls(state: str, kind: str)
     assert last(*held("", state, times=2)).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("queue", "accounting", "said"),
+    [
+        ("CANCELLED", "", "it was cancelled from outside (scancel)"),
+        ("", "CANCELLED", "Slurm no longer knows the job, and it left no result (sacct: CANCELLED)"),
+    ],
+)
+def test_what_is_said_of_a_cancelled_job_is_known(queue: str, accounting: str, said: str) -> None:
+    """slurmctld that lost its state leaves the jobs that it had as CANCELLED in sacct."""
+    assert last(*held(queue, accounting, times=2)) == JobVerdict("failed", said)
+
+
 def test_an_end_that_was_seen_once_may_become_a_requeue() -> None:
     """PREEMPTED, then PENDING under the same id: the job runs."""
-    seen = [Sighting(0, None, Answer("PREEMPTED")), Sighting(15, None, Answer("PENDING"))]
-    assert last(*seen, Sighting(30, None, Answer("PREEMPTED"))).kind == "running"
+    seen = [Sighting(0, None, "PREEMPTED"), Sighting(15, None, "PENDING")]
+    assert last(*seen, Sighting(30, None, "PREEMPTED")).kind == "running"
 
 
 def test_sacct_shows_the_former_run_of_a_requeued_job() -> None:
@@ -91,7 +101,17 @@ def test_sacct_shows_the_former_run_of_a_requeued_job() -> None:
 
 def test_a_late_result_file_still_counts() -> None:
     """COMPLETED in Slurm, the file a few seconds later on a slow file system."""
-    seen = Sighting(0, None, Answer("COMPLETED"))
+    seen = Sighting(0, None, "COMPLETED")
+    assert last(seen, Sighting(SETTLE_S - 1, Result("done", ""), None)).kind == "success"
+
+
+def test_a_scancel_of_a_job_that_ran_is_seen_at_once() -> None:
+    assert last(Sighting(0, None, "CANCELLED", ran=True)).kind == "failed"
+
+
+def test_a_late_result_counts_where_the_rest_was_cancelled() -> None:
+    """A leg that is done cancels those that wait before its result is written."""
+    seen = Sighting(0, None, "CANCELLED")
     assert last(seen, Sighting(SETTLE_S - 1, Result("done", ""), None)).kind == "success"
 
 
@@ -100,7 +120,7 @@ def test_a_job_that_nobody_knows_is_gone_and_no_success() -> None:
     patient = int(GONE_S / 15)
     assert last(*held("", "", times=patient)).kind == "running"
     assert last(*held("", "", times=patient + 2)).kind == "gone"
-    assert last(*held("", None, times=patient + 2)).kind == "gone", "a cluster without accounting"
+    assert last(*held("", times=patient + 2)).kind == "gone", "a cluster without accounting"
     assert last(*held("", "RUNNING", times=patient + 2)).kind == "gone", "accounting that never noticed"
 
 
@@ -112,17 +132,19 @@ def test_absence_counts_in_answers_too() -> None:
 
 def test_a_job_that_an_earlier_controller_stopped_is_submitted_again() -> None:
     """Its cancel file tells it from a scancel by somebody else."""
-    assert last(Sighting(0, None, Answer("CANCELLED"), None, cancel_asked=True)).kind == "interrupted"
+    assert last(Sighting(0, None, "CANCELLED", cancel_asked=True)).kind == "interrupted"
 
 
-answers = st.none() | st.sampled_from(
-    ["", "PENDING", "RUNNING", "COMPLETING", "UNKNOWN", *sorted(ENDED)]
-).map(Answer)
+states = st.sampled_from(["", "PENDING", "RUNNING", "COMPLETING", "UNKNOWN", *sorted(ENDED)])
 
 
-@given(st.lists(st.tuples(answers, answers, st.floats(0.1, 300), st.integers(1, 4)), min_size=1, max_size=20))
+@given(
+    st.lists(
+        st.tuples(st.none() | states, states, st.floats(0.1, 300), st.integers(1, 4)), min_size=1, max_size=20
+    )
+)
 def test_nothing_that_slurm_says_is_a_success(
-    answered: list[tuple[Answer | None, Answer | None, float, int]],
+    answered: list[tuple[str | None, str, float, int]],
 ) -> None:
     """Only the job's own result is, however often the same is said."""
     memory, now_s = Memory(), 0.0

@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.clusters import SlurmCluster, Submission
+from snakemake_executor_plugin_submitit.clusters import SlurmCluster
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.identity import new_token
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
+from snakemake_executor_plugin_submitit.submission import Submission
+
+DIGEST = "ab" * 16
+TOKEN = new_token(DIGEST)
 
 
 @pytest.fixture
@@ -37,10 +42,10 @@ def runs(folder: Path, program: str, lines: str) -> None:
     (folder / program).chmod(0o755)
 
 
-def submit(folder: Path) -> str:
-    resources = {"gpu": 9, "gpu_model": "a40", "slurm_account": "nobody", "runtime": 15}
-    command = Command("true", str(folder), str(folder / "job"), "slurm")
-    order = Submission("train", "a comment", command, request_of(resources, threads=1))
+def submit(folder: Path, threads: int = 1, **more: int) -> str:
+    resources = {"gpu": 9, "gpu_model": "a40", "slurm_account": "nobody", "runtime": 15, **more}
+    command = Command("true", str(folder), str(folder / TOKEN), "slurm")
+    order = Submission("train", DIGEST, "", command, request_of(resources, threads))
     order.folder.mkdir()
     return SlurmCluster(checked(ExecutorSettings())).submit(order)
 
@@ -76,6 +81,35 @@ def test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job(
     assert dict(os.environ) == before
     # Whatever --export says, srun passes on what the script says.
     assert said.index("unset SLURM_EXPORT_ENV") < said.index("export SUBMITIT_EXECUTOR=slurm")
+
+
+@pytest.mark.parametrize(
+    ("legs", "variables", "named"),
+    [
+        (1, {"SLURM_JOB_ID": "7"}, "7_submitted.pkl"),
+        (
+            3,
+            {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"},
+            "7_2_submitted.pkl",
+        ),
+    ],
+)
+def test_one_process_runs_on_the_first_node_with_all_its_cores(
+    tmp_path: Path, commands: Path, legs: int, variables: dict[str, str], named: str
+) -> None:
+    """srun does not inherit --cpus-per-task; submitit finds what it runs under its job's or leg's name."""
+    runs(commands, "sbatch", "echo Submitted batch job 7")
+    folder = tmp_path / "a  'b"
+    folder.mkdir()
+    assert submit(folder, threads=16, nodes=2, slurm_legs=legs) == "7"
+    runs(commands, "srun", f'printf "%s\\n" "$@" >"{tmp_path}/seen"')
+    env = {**os.environ, **variables}
+    subprocess.run(["bash", str(folder / TOKEN / "submission.sh")], env=env, check=True)
+    log = f"{folder / TOKEN}/%{'j' if legs == 1 else 'A'}_0_log.out"
+    srun = ["--unbuffered", f"--output={log}", "--nodes=1", "--ntasks=1", "--cpus-per-task=16"]
+    python = [sys.executable, "-u", "-m", "submitit.core._submit", str(folder / TOKEN)]
+    assert (tmp_path / "seen").read_text().splitlines() == srun + python
+    assert (folder / TOKEN / named).exists()
 
 
 def test_what_starts_on_a_node_or_in_every_snakemake_does_not_wait_for_what_it_does_not_need() -> None:
@@ -138,7 +172,8 @@ def test_an_sbatch_that_names_no_job_gave_no_answer(
 
 @pytest.mark.parametrize(
     ("of_the_queue", "kind"),
-    [("", RefusedError), ("/a/job/7.out", UnreachableError), (None, UnreachableError)],
+    [("", RefusedError), (f"/a/{TOKEN}/7.out", UnreachableError), (None, UnreachableError)],
+    ids=["it is empty", "it holds the job", "it does not answer"],
 )
 def test_a_refusal_that_is_not_slurmctlds_is_one_if_there_is_no_such_job(
     tmp_path: Path, commands: Path, of_the_queue: str | None, kind: type[Exception]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.clusters import can_be_followed
 from snakemake_executor_plugin_submitit.errors import RefusedError
 from snakemake_executor_plugin_submitit.slurm import QueueRow
+from snakemake_executor_plugin_submitit.submission import can_be_followed
 
-UNNAMED = f"{'0a' * 16}.pkl"
+UNNAMED = "unnamed.pkl"
 
 
 def job(number: int, state: str = "RUNNING") -> QueueRow:

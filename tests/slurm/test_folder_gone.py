@@ -50,6 +50,7 @@ def test_a_moved_folder_and_its_live_job(toy: Toy) -> None:
     job = toy.first_training()
     os.killpg(controller.pid, signal.SIGKILL)
     controller.wait()
+    toy.rig.scontrol("suspend", str(job))  # it must live until the next controller has looked
     toy.folder = inside.rename(inside.with_name("moved"))
     toy.unlock()
     assert toy.run() != 0

@@ -178,6 +178,22 @@ def test_a_scancel_of_the_array_ends_it_and_of_one_leg_that_leg(toy: Toy) -> Non
 
 
 @pytest.mark.long
+def test_a_scancel_between_two_legs_is_one(toy: Toy) -> None:
+    """The leg before has completed, without a result."""
+    toy.seconds = 60
+    controller = toy.write().start()
+    toy.first_training()
+    job = array(toy)
+    toy.rig.scontrol("hold", job)
+    warn(toy, 1)
+    wait_for(lambda: tasks(toy)["1"][0] == "COMPLETED", "the end of the leg")
+    toy.rig.scancel(job)
+    assert controller.wait(timeout=60) != 0
+    assert "cancelled from outside" in toy.said()
+    assert len(starts(toy)) == 1
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("partition", ["gpu", "nograce"])
 def test_a_preempted_leg_is_requeued(toy: Toy, partition: str) -> None:
     """It waits for its turn beside the others; the training continues in one of them."""

@@ -6,10 +6,11 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from slurm.rig import wait_for
+from slurm.rig import Rig, wait_for
 from slurm.toy_workflow import Toy
 
 pytestmark = pytest.mark.slow
@@ -90,3 +91,19 @@ def test_a_job_whose_folder_is_gone_ends_too(toy: Toy) -> None:
     shutil.rmtree(toy.folder / ".snakemake/submitit")
     controller.send_signal(signal.SIGINT)
     stopped_well(toy, controller)
+
+
+@pytest.mark.long
+def test_a_suspended_job_is_named_at_once_and_saves_when_it_may(clean_rig: Rig, tmp_path: Path) -> None:
+    """scancel would try for 95 s to signal it."""
+    toy = Toy(clean_rig, tmp_path, seconds=120)
+    controller = toy.write().start()
+    job = toy.first_training()
+    clean_rig.scontrol("suspend", str(job))
+    controller.send_signal(signal.SIGINT)
+    helps = f"to let it, run: scontrol resume {job}; to end it now: scancel {job}"
+    wait_for(lambda: f"job {job} is suspended and cannot save; {helps}" in toy.said(), "what helps", 40)
+    clean_rig.scontrol("resume", str(job))
+    assert controller.wait(timeout=60) != 0
+    assert toy.events()[-1].endswith("saved")
+    wait_for(lambda: clean_rig.live() == [], "the end of the job")

@@ -5,13 +5,7 @@ own id; a controller that was killed finds its live jobs again. Snakemake finds 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from snakemake_executor_plugin_submitit.executor import Executor, common_settings
-    from snakemake_executor_plugin_submitit.settings import ExecutorSettings
-
-__all__ = ["Executor", "ExecutorSettings", "common_settings"]
+from typing import Any
 
 _HOMES = {"Executor": "executor", "ExecutorSettings": "settings", "common_settings": "executor"}
 

@@ -14,19 +14,19 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Literal
+
+from psutil import NoSuchProcess, Process
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.direct import Direct
-from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_run
+from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, OwnRun, own_run
 from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.processes import ProcessId, alive, commands_below, terminate
+from snakemake_executor_plugin_submitit.processes import alive, commands_below
 from snakemake_executor_plugin_submitit.results import Result
 from snakemake_executor_plugin_submitit.status import RUNNING
-from snakemake_executor_plugin_submitit.values import printable
 
 CANCEL_FILE = "cancel"
 """In the job's folder: its controller requests its end, without a requeue."""
@@ -56,63 +56,69 @@ class Command:
 
     def __call__(self) -> dict[str, str]:
         """Returns a Result as plain values; leaves by SystemExit where the job is to run again."""
-        _remove_torn_results(Path(self.folder))
-        if self.cluster == "slurm" and own_run(os.environ).array_id:
-            self._look_for_end()
+        folder = Path(self.folder)
+        # A run that was killed while it wrote leaves one, and submitit would refuse to write beside it.
+        for path in folder.glob("*_result.pkl.save_tmp"):
+            path.unlink(missing_ok=True)
+        if self._own.array_id and any(folder.glob("*_result.pkl")):
+            _say("an earlier leg has ended the job")
+            self._end_the_rest()
+            raise SystemExit(0)
         # In debug the process is Snakemake itself, whose signals are its own.
-        heard = [] if self.cluster == "debug" else hear_signals()
+        stop = StopForwarder(folder / CANCEL_FILE, [] if self.cluster == "debug" else hear_signals())
         if self.direct:
             os.chdir(self.workdir)
             try:
                 self.direct.prepare()
             except OSError as error:
-                return Result("failed", f"its command was not started: {error}").as_plain()
-        code, stop = self._run(heard)
+                return asdict(Result("failed", f"its command was not started: {error}"))
+        code = self._run(stop)
         if self.direct:
             self.direct.finish(code)
-        end = self._end(code, stop)
+        result = self._conclusion(code, stop)
+        self._end_the_rest()
         # Where the result goes; .snakemake may have been removed since the start.
         if Path(self.workdir).is_dir():  # not moved
-            Path(self.folder).mkdir(parents=True, exist_ok=True)
-        return end.as_plain()
+            folder.mkdir(parents=True, exist_ok=True)
+        return asdict(result)
+
+    @property
+    def _own(self) -> OwnRun:
+        return own_run(os.environ if self.cluster == "slurm" else {})
 
     @property
     def _exclude_file(self) -> Path:
         return Path(self.folder).absolute() / "exclude"
 
-    def _run(self, heard: list[signal.Signals]) -> tuple[int, StopForwarder]:
-        stop = StopForwarder(Path(self.folder) / CANCEL_FILE)
-        line, env, asked = _SHIELD + self.line, dict(os.environ), nodes_to_exclude(self._exclude_file)
+    def _nodes_to_exclude(self) -> str:
+        """The nodes without which the command asked to run again; empty: none, or what is no list."""
+        file = self._exclude_file
+        nodes = file.read_text(errors="replace").strip() if file.is_file() else ""
+        return nodes if re.fullmatch(r"[\w.,\[\]-]{1,4000}", nodes, re.ASCII) else ""
+
+    def _run(self, stop: StopForwarder) -> int:
+        line, env, asked = _SHIELD + self.line, dict(os.environ), self._nodes_to_exclude()
         self._exclude_file.unlink(missing_ok=True)
         # Whose wish was not granted may not ask again: it would never run.
-        if self.cluster == "slurm" and own_run(env).nodes not in asked:
+        if self._own.nodes not in asked:
             env[EXCLUDE_VARIABLE] = str(self._exclude_file)
         with subprocess.Popen(["/bin/sh", "-c", line], cwd=self.workdir, env=env) as child:
             while (code := child.poll()) is None:
-                stop.look(child.pid, heard)
+                stop.look(child.pid)
                 time.sleep(_LOOK_S)
         stop.wait()
-        return code, stop
+        return code
 
-    def _look_for_end(self) -> None:
-        """What an earlier leg concluded holds for all."""
-        if any(Path(self.folder).glob("*_result.pkl")):
-            _say("an earlier leg has ended the job")
-            _end_the_rest()
-            raise SystemExit(0)
-
-    def _end(self, code: int, stop: StopForwarder) -> Result:
-        result = self._conclusion(code, stop)
-        if self.cluster == "slurm":
-            _end_the_rest()
-        return result
+    def _end_the_rest(self) -> None:
+        # Legs that start anyway find the result.
+        if array_id := self._own.array_id:
+            with suppress(UnreachableError):
+                slurm.cancel([array_id], "--state=PENDING")
 
     def _conclusion(self, code: int, stop: StopForwarder) -> Result:
-        own = self._standing() if code else None
+        own, nodes = self._standing() if code else None, self._nodes_to_exclude()
         # Who asks for other nodes has stopped by itself.
-        nodes = nodes_to_exclude(self._exclude_file)
-        stopped = bool(stop.heard or nodes)
-        match decide(code, stopped, stop.cancelled, own, own_run(os.environ).restarts):
+        match decide(code, bool(stop.heard or nodes), stop.cancelled, own, self._own.restarts):
             case "done":
                 return Result("done", "")
             case "cancelled":
@@ -125,35 +131,29 @@ class Command:
             case "next" if not nodes:
                 _say("stopped; the next leg continues")
                 raise SystemExit(0)
-            case "next" | "requeue":
-                if nodes:
-                    _end_the_rest()  # it could start on these nodes
-                followed = own is not None and own.followed and not nodes
-                return self._requeue(stop, followed=followed)
+        if nodes:
+            self._end_the_rest()  # it could start on these nodes
+        return self._requeue(stop.heard, nodes, followed=own is not None and own.followed and not nodes)
 
     def _standing(self) -> slurm.OwnStatus | None:
-        if self.cluster != "slurm":
-            return None
         try:
-            own = own_run(os.environ)
-            return slurm.standing(own.job_id, array_id=own.array_id)
+            return slurm.standing(self._own.job_id, array_id=self._own.array_id) if self._own.job_id else None
         except UnreachableError as error:
             _say(str(error))
             return None
 
-    def _requeue(self, stop: StopForwarder, *, followed: bool) -> Result:
-        nodes = nodes_to_exclude(self._exclude_file)
-        signals = ", ".join(signum.name for signum in dict.fromkeys(stop.heard))
+    def _requeue(self, heard: list[signal.Signals], nodes: str, *, followed: bool) -> Result:
+        signals = ", ".join(signum.name for signum in dict.fromkeys(heard))
         why = f"stopped by {signals}" if signals else f"ended to be run again without {nodes}"
-        if self.cluster == "local" and signal.SIGUSR2 in stop.heard:
+        if self.cluster == "local" and signal.SIGUSR2 in heard:
             raise SystemExit(_LOCAL_REQUEUE)
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:
-            _requeue_once_reachable(own_run(os.environ).name)
+            _requeue_once_reachable(self._own.name)
             # Until this process ends the job is COMPLETING and cannot start; held, it might stay so.
             with suppress(SubmititError):
-                slurm.exclude(own_run(os.environ).name, nodes)
+                slurm.exclude(self._own.name, nodes)
         except RefusedError as error:
             if followed:
                 raise SystemExit(0) from None
@@ -182,41 +182,35 @@ def decide(
 
 
 class StopForwarder:
-    """A requested stop, forwarded to each command once."""
+    """A requested stop, by a signal or the cancel file, forwarded to each command once."""
 
-    def __init__(self, cancel_file: Path) -> None:
-        self.heard: list[signal.Signals] = []
+    def __init__(self, cancel_file: Path, heard: list[signal.Signals]) -> None:
+        self.heard = heard  # grows
         self.cancelled = False
         self._cancel_file = cancel_file
-        self._told: set[ProcessId] = set()
-        self._looked_s = time.monotonic()
-        self._told_s = -_TELL_LOOK_S
+        self._told: set[Process] = set()
+        self._said = 0
+        self._next_s = 0.0
 
-    def look(self, pid: int, heard: list[signal.Signals]) -> None:
+    def look(self, pid: int) -> None:
         """Call it again and again: a command that starts after the signal is stopped, too."""
-        if len(heard) > len(self.heard):
-            _say(f"got {', '.join(signum.name for signum in heard[len(self.heard) :])}: stopping the command")
-            self.heard = list(heard)
-        self._look_for_file()
-        if self.heard or self.cancelled:
-            self._tell(pid)
-
-    def _look_for_file(self) -> None:
-        if (self.heard and not self.cancelled) or time.monotonic() - self._looked_s >= _CANCEL_LOOK_S:
-            self._looked_s = time.monotonic()
-            self.cancelled = self.cancelled or self._cancel_file.exists()
-
-    def _tell(self, pid: int) -> None:
-        if time.monotonic() - self._told_s < _TELL_LOOK_S:
+        if new := self.heard[self._said :]:
+            _say(f"got {', '.join(signum.name for signum in new)}: stopping the command")
+            self._said += len(new)
+            self._next_s = 0.0
+        if time.monotonic() < self._next_s:
             return
-        self._told_s = time.monotonic()
-        for process in set(commands_below(pid)) - self._told:
+        self.cancelled = self.cancelled or self._cancel_file.exists()
+        stops = self.heard or self.cancelled
+        self._next_s = time.monotonic() + (_TELL_LOOK_S if stops else _CANCEL_LOOK_S)
+        for process in set(commands_below(pid)) - self._told if stops else ():
             self._told.add(process)
-            terminate(process)
+            with suppress(NoSuchProcess):
+                process.terminate()
 
     def wait(self) -> None:
         """Until every command that was stopped has ended: its shell may have died before it."""
-        while any(alive(process) for process in self._told):
+        while any(map(alive, self._told)):
             time.sleep(_LOOK_S)
         if self.heard:
             self.cancelled = self.cancelled or self._cancel_file.exists()
@@ -229,20 +223,9 @@ def hear_signals() -> list[signal.Signals]:
     own would requeue a job that is done.
     """
     heard: list[signal.Signals] = []
-
-    def note(signum: int, _frame: FrameType | None) -> None:
-        heard.append(signal.Signals(signum))
-
     for signum in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(signum, note)
+        signal.signal(signum, lambda number, _frame: heard.append(signal.Signals(number)))
     return heard
-
-
-def _end_the_rest() -> None:
-    # Those that start anyway find the result.
-    if array_id := own_run(os.environ).array_id:
-        with suppress(UnreachableError):
-            slurm.cancel([array_id], "--state=PENDING")
 
 
 def _requeue_once_reachable(job_id: str) -> None:
@@ -254,17 +237,5 @@ def _requeue_once_reachable(job_id: str) -> None:
             time.sleep(_AGAIN_S)
 
 
-def nodes_to_exclude(file: Path) -> str:
-    """The nodes without which a job's command asked to run again; empty: none, or what is no list."""
-    nodes = file.read_text(errors="replace").strip() if file.is_file() else ""
-    return nodes if re.fullmatch(r"[\w.,\[\]-]{1,4000}", nodes, re.ASCII) else ""
-
-
-def _remove_torn_results(folder: Path) -> None:
-    # A run that was killed while it wrote leaves one, and submitit would refuse to write beside it.
-    for path in folder.glob("*_result.pkl.save_tmp"):
-        path.unlink(missing_ok=True)
-
-
 def _say(text: str) -> None:
-    print(f"submitit executor: {printable(text)}", file=sys.stderr, flush=True)
+    print(f"submitit executor: {slurm.printable(text)}", file=sys.stderr, flush=True)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 DEFAULTS = (
     *("SBATCH_", "SALLOC_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SCONTROL_"),
     *("SLURM_TIME_FORMAT", "SLURM_CLUSTERS"),
+    # Exported functions of a shell, which would run instead of what a job's script calls.
+    *(f"BASH_FUNC_{name}%%" for name in ("srun", "scancel", "trap", "unset", "export", "echo", "exit")),
+    *(f"BASH_FUNC_{name}%%" for name in ("cd", "ln", "[")),
 )
 # What a job gives its processes: a job submitted there must not get its tasks, memory or devices.
 _JOB = (

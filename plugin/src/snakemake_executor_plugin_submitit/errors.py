@@ -1,11 +1,4 @@
-"""What can go wrong because of a user or a cluster, each with its sentence.
-
-SubmititError
-├── RequestError      the job or a setting asks for something that means nothing: fix it
-├── RefusedError      Slurm refuses the job for good: fix it
-├── LimitError        Slurm takes no more jobs for now: submit later
-└── UnreachableError  Slurm does not answer: ask again later
-"""
+"""What can go wrong because of a user or a cluster, each with its sentence."""
 
 from __future__ import annotations
 
@@ -15,16 +8,20 @@ class SubmititError(Exception):
 
 
 class RequestError(SubmititError):
-    """Asked for in a way that is wrong, or that Slurm would misread."""
+    """The job or a setting asks for what means nothing, or what Slurm would misread: fix it."""
 
 
 class RefusedError(SubmititError):
-    """Slurm said no."""
+    """Slurm said no for good: fix it."""
 
 
 class LimitError(SubmititError):
-    """Slurm takes no more jobs for now."""
+    """Slurm takes no more jobs for now: submit later."""
 
 
 class UnreachableError(SubmititError):
-    """Slurm did not answer; nothing is known."""
+    """Slurm did not answer, nothing is known: ask again later."""
+
+
+class UnclearError(UnreachableError):
+    """A command ended by itself with words that are not Slurm's: sbatch may have submitted."""

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 
 from snakemake_executor_plugin_submitit.errors import RequestError
 
 _SHORT = {
-    "b": "begin",
-    "d": "dependency",
-    "F": "nodefile",
-    "H": "hold",
-    "k": "no-kill",
-    "L": "licenses",
-    "s": "oversubscribe",
-    "w": "nodelist",
-    "x": "exclude",
-    "A": "account",
-    "C": "constraint",
-    "c": "cpus-per-task",
-    "G": "gpus",
-    "J": "job-name",
-    "M": "clusters",
-    "N": "nodes",
-    "n": "ntasks",
-    "o": "output",
-    "e": "error",
-    "p": "partition",
-    "q": "qos",
-    "t": "time",
-    "a": "array",
-    "D": "chdir",
-}
+    "A": "account", "a": "array", "b": "begin", "C": "constraint", "c": "cpus-per-task", "D": "chdir",
+    "d": "dependency", "e": "error", "F": "nodefile", "G": "gpus", "H": "hold", "J": "job-name",
+    "k": "no-kill", "L": "licenses", "M": "clusters", "N": "nodes", "n": "ntasks", "o": "output",
+    "p": "partition", "q": "qos", "s": "oversubscribe", "t": "time", "w": "nodelist", "x": "exclude",
+}  # fmt: skip
 _FLAGS = {"hold", "no-kill"}  # short options that take no value
 
 # Options that this executor sets itself, and what their value belongs to instead.
@@ -59,35 +38,41 @@ OURS = {
 NO_JOB = {"help", "test-only", "usage", "version"}  # sbatch submits nothing with them
 
 
+_REFUSED = {
+    **{name: f"is set elsewhere: use {instead}" for name, instead in ELSEWHERE.items()},
+    **dict.fromkeys(OURS, "is set by this executor: leave it out"),
+    **dict.fromkeys(NO_JOB, "submits no job: leave it out"),
+}
+
+
 def extra_options(given: str) -> dict[str, str | bool]:
     """Long options without dashes, True for a flag; RequestError for one that is set elsewhere.
 
     `given`: a printable line.
     """
     try:
-        return {name: _allowed(name, value) for name, value in options(given)}
+        found = dict(options(given))
     except RequestError as error:
         raise RequestError(f"slurm_extra: {error}") from None
+    for name in found:
+        if name in _REFUSED:
+            raise RequestError(f"slurm_extra: --{name} {_REFUSED[name]}")
+    return found
 
 
 def options(given: str) -> list[tuple[str, str | bool]]:
     """The options of a line in their order, allowed or not; RequestError for what is none."""
     try:
-        return list(_pairs(shlex.split(given)))
+        words = shlex.split(given)
     except ValueError as error:
         raise RequestError(f"{given!r} cannot be read as options: {error}") from None
-
-
-def _pairs(words: list[str]) -> Iterator[tuple[str, str | bool]]:
-    rest = list(words)
-    while rest:
-        name, value = _option(rest.pop(0))
-        if value is not None:
-            yield name, value
-        elif name not in _FLAGS and rest and not rest[0].startswith("-"):
-            yield name, rest.pop(0)
-        else:
-            yield name, True
+    found: list[tuple[str, str | bool]] = []
+    while words:
+        name, value = _option(words.pop(0))
+        if value is None and name not in _FLAGS and words and not words[0].startswith("-"):
+            value = words.pop(0)
+        found.append((name, True if value is None else value))
+    return found
 
 
 def _option(word: str) -> tuple[str, str | None]:
@@ -101,15 +86,5 @@ def _option(word: str) -> tuple[str, str | None]:
 
 def _in_full(name: str) -> str:
     """sbatch takes the beginning of an option for it; no option that is allowed is one of a refused one."""
-    refused = sorted({*ELSEWHERE, *OURS, *NO_JOB})
-    return next((full for full in refused if full.startswith(name)), name)
-
-
-def _allowed(name: str, value: str | bool) -> str | bool:
-    if name in ELSEWHERE:
-        raise RequestError(f"--{name} is set elsewhere: use {ELSEWHERE[name]}")
-    if name in OURS:
-        raise RequestError(f"--{name} is set by this executor: leave it out")
-    if name in NO_JOB:
-        raise RequestError(f"--{name} submits no job: leave it out")
-    return value
+    read = [*sorted(_REFUSED), *(["no-requeue"] if name.startswith("no-r") else [])]
+    return next((full for full in read if full.startswith(name)), name)

@@ -8,53 +8,54 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 from snakemake_executor_plugin_submitit.slurm import QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED
 
-_COMMENT = re.compile(r"^snakemake-submitit/(?P<digest>[0-9a-f]{32})/(?P<token>[\w-]+)$")
+_PLAIN = (str, int, float, complex, bytes, bytearray, range, type(None))
 _TOKEN = re.compile(r"\d{8}-\d{6}-(?P<digest>[0-9a-f]{12})-[0-9a-f]{8}")
 
 
-@dataclass(frozen=True)
-class JobIdentity:
-    """`digest` is the same for the same job in every controller; `token` names one submission's folder."""
-
-    digest: str
-    token: str
-
-    @property
-    def comment(self) -> str:
-        """The value of sbatch's --comment."""
-        return f"snakemake-submitit/{self.digest}/{self.token}"
+def comment_of(digest: str, token: str) -> str:
+    """The value of sbatch's --comment."""
+    return f"snakemake-submitit/{digest}/{token}"
 
 
 def digest_of(workdir: str, rules: Iterable[str], outputs: Iterable[str]) -> str:
-    """The same job: the same rules writing the same files in the same folder."""
+    """The same in every controller: the same rules write the same files in the same folder."""
     named = json.dumps([workdir, sorted(rules), sorted(outputs)])
     return hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
+def digest_of_params(rules: Iterable[tuple[str, Iterable[Any]]]) -> str:
+    """Of each rule's name and params; as for Snakemake's own trigger, the set of values counts."""
+    known = sorted([name, *sorted(set(map(_text, params)))] for name, params in rules)
+    return hashlib.sha256(repr(known).encode()).hexdigest()
+
+
+def _text(value: Any) -> str:
+    """The same in each process; of what Snakemake cannot compare, the type alone."""
+    if isinstance(value, dict):
+        parts = [f"{_text(key)}: {_text(item)}" for key, item in value.items()]
+    elif isinstance(value, set | frozenset):
+        parts = sorted(map(_text, value))
+    elif isinstance(value, list | tuple):
+        parts = list(map(_text, value))
+    else:
+        return repr(value) if isinstance(value, _PLAIN) else type(value).__name__
+    return f"{type(value).__name__}({', '.join(parts)})"
+
+
 def new_token(digest: str) -> str:
-    """Unique, and sorted by time in a listing."""
+    """Names one submission's folder; unique, and sorted by time in a listing."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{digest[:12]}-{secrets.token_hex(4)}"
 
 
-def read_comment(comment: str) -> JobIdentity | None:
-    """None for a comment that is not ours."""
-    found = _COMMENT.match(comment.strip())
-    return JobIdentity(found["digest"], found["token"]) if found else None
-
-
-def live_jobs(digest: str, rows: Iterable[QueueRow]) -> list[tuple[QueueRow, JobIdentity]]:
-    """The jobs that already do this work: running ones first, then the oldest."""
-    found = [
-        (row, JobIdentity(digest, token))
-        for row in rows
-        if row.state not in ENDED and (token := _token_of(digest, row))
-    ]
+def live_jobs(digest: str, rows: Iterable[QueueRow]) -> list[tuple[QueueRow, str]]:
+    """The jobs that already do this work, with their tokens: running ones first, then the oldest."""
+    found = [(row, token) for row in rows if row.state not in ENDED and (token := token_of(digest, row))]
     return sorted(found, key=lambda pair: (pair[0].state != "RUNNING", int(pair[0].job_id)))
 
 
@@ -76,12 +77,11 @@ def jobs_of_other_folders(
             yield row.job_id, str(other)
 
 
-def _token_of(digest: str, row: QueueRow) -> str | None:
-    """None for other work."""
-    if (known := read_comment(row.comment)) and known.digest == digest:
-        return known.token
+def token_of(digest: str, row: QueueRow) -> str | None:
+    """The token of the submission that this job of the work is; None for other work."""
     folders = (PurePath(path).parent.name for path in (row.output, row.script))
-    return next((name for name in folders if _names(digest, name)), None)
+    signs = (row.comment.strip().removeprefix(comment_of(digest, "")), *folders)
+    return next((sign for sign in signs if _names(digest, sign)), None)
 
 
 def _names(digest: str, folder: str) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,14 +17,10 @@ class Result:
     end: ResultEnd
     reason: str
 
-    def as_plain(self) -> dict[str, str]:
-        """What is pickled: builtins alone, so that nothing of it has to be imported to read it."""
-        return asdict(self)
 
-
-def read_result(path: Path) -> Result | None:
-    """None while there is none."""
-    if not _listed(path):
+def read_result(folder: Path, job_id: str) -> Result | None:
+    """What submitit wrote when the job's callable had returned, in whichever leg; None: not yet."""
+    if (path := _result_file(folder, job_id)) is None:
         return None
     try:
         with path.open("rb") as file:
@@ -37,12 +32,12 @@ def read_result(path: Path) -> Result | None:
         return Result("failed", f"its result file {path} cannot be read: {error}")
 
 
-def _listed(path: Path) -> bool:
+def _result_file(folder: Path, job_id: str) -> Path | None:
     # Listing the folder makes a network file system look again; a lookup by name may remember "no such file".
     try:
-        return path.name in os.listdir(path.parent)  # noqa: PTH208
+        return next(folder.glob(f"{job_id}_*result.pkl"), None)
     except OSError:
-        return False
+        return None
 
 
 def _result(outcome: str, value: Any) -> Result:

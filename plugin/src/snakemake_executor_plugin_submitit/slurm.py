@@ -6,14 +6,14 @@ import functools
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from unicodedata import category
 
-from snakemake_executor_plugin_submitit.environment import for_asking, own_run, scrubbed
-from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnreachableError
+from snakemake_executor_plugin_submitit.environment import for_asking, scrubbed
+from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
 from snakemake_executor_plugin_submitit.status import weight
-from snakemake_executor_plugin_submitit.values import printable
 
 _DEADLINE_S = 90.0
 _LONGEST_CHARS = 300
@@ -56,12 +56,27 @@ class QueueRow:
 
     job_id: str
     state: str
-    reason: str
-    nodes: str
-    comment: str
+    reason: str = ""
+    nodes: str = ""
+    comment: str = ""
     output: str = ""
     script: str = ""
     array_id: str = ""  # its own id where it is no array's task
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one look at the jobs found."""
+
+    rows: Mapping[str, QueueRow] | None  # this user's, an array as one; None: no answer
+    accounting: Mapping[str, str] = field(default_factory=dict)  # states of jobs that are in no row
+    trouble: str = ""  # why there was no answer
+
+    def state(self, job_id: str) -> str | None:
+        """Empty for a job that is in no row; None if there was no answer."""
+        if self.rows is None:
+            return None
+        return self.rows[job_id].state if job_id in self.rows else ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,13 @@ def parse_queue(output: str) -> dict[str, QueueRow]:
     """By job id. Lines of another shape are left out."""
     rows = (line.split(_SEPARATOR)[:-1] for line in output.split("\n"))
     return {row[0]: QueueRow(*row) for row in rows if len(row) == len(_QUEUE_COLUMNS) and row[0].isdigit()}
+
+
+def as_jobs(rows: Iterable[QueueRow]) -> dict[str, QueueRow]:
+    """An array as one job under its own number, which runs, waits or has ended as a leg of it does."""
+    lightest_first = sorted(rows, key=lambda row: weight(row.state, bool(row.nodes)))
+    named = (replace(row, job_id=row.array_id or row.job_id) for row in lightest_first)
+    return {row.job_id: row for row in named}
 
 
 def parse_accounting(output: str) -> dict[str, str]:
@@ -110,7 +132,8 @@ def queue(of: str = "--me", deadline_s: float = _DEADLINE_S) -> dict[str, QueueR
 
 def accounting(job_ids: Iterable[str], deadline_s: float = _DEADLINE_S) -> dict[str, str]:
     """The states that the accounting database knows. UnreachableError, also if there is none."""
-    ids = ",".join(sorted(job_ids))
+    if not (ids := ",".join(sorted(job_ids))):
+        return {}
     command = ["sacct", "-X", "--noheader", "--parsable2", "--format=JobID,State", "--jobs", ids]
     return parse_accounting(ask(command, deadline_s=deadline_s))
 
@@ -124,11 +147,11 @@ def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -
 
 
 def submitted_job(output: str) -> str:
-    """The id in what sbatch printed; UnreachableError if no line, or several, name a job."""
+    """The id in what sbatch printed; UnclearError if no line, or several, name a job."""
     ids = set(_SUBMITTED.findall(output))
     if len(ids) != 1:
         said = "; ".join(filter(None, (_plain("sbatch", line) for line in output.splitlines())))
-        raise UnreachableError(f"sbatch named no job: {said[:_LONGEST_CHARS] or 'it printed nothing'}")
+        raise UnclearError(f"sbatch named no job: {said[:_LONGEST_CHARS] or 'it printed nothing'}")
     return str(ids.pop())
 
 
@@ -147,14 +170,18 @@ def put_comment(job_id: str, comment: str) -> None:
     ask(["scontrol", "update", f"JobId={job_id}", f"Comment={comment}"])
 
 
+def setting(name: str, deadline_s: float = _DEADLINE_S) -> str:
+    """A word of slurm.conf as slurmctld shows it; empty if it does not. RefusedError; UnreachableError."""
+    shown = ask(["scontrol", "show", "config"], deadline_s=deadline_s)
+    return next(iter(re.findall(rf"^{name}\s*=\s*(\S+)", shown, re.MULTILINE)), "")
+
+
 @functools.cache
 def message_timeout_s() -> int:
     """How long Slurm's commands wait for an answer; Slurm's default if it is not shown. UnreachableError."""
-    try:
-        shown = re.search(r"^MessageTimeout\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.MULTILINE)
-    except RefusedError:
-        shown = None
-    return int(shown[1]) if shown else 10
+    with suppress(RefusedError):
+        return int(setting("MessageTimeout") or 10)
+    return 10
 
 
 def requeue(job_id: str) -> None:
@@ -173,20 +200,20 @@ def exclude(job_id: str, nodes: str) -> None:
 def ask(
     command: Sequence[str],
     *,
-    text: str = "",
     deadline_s: float = _DEADLINE_S,
     outside: bool = False,
     errors_too: bool = False,
 ) -> str:
-    """What a command of Slurm prints, with its standard error behind it if asked for; `text` is its input.
+    """What a command of Slurm prints, with its standard error behind it if asked for.
 
     `outside`: as if no job were around this process. RefusedError; UnreachableError, also at the deadline.
     """
     env = scrubbed(os.environ) if outside else for_asking(os.environ)
     try:
         asked = subprocess.run(
-            list(command), input=text.encode(), capture_output=True, timeout=deadline_s, check=False, env=env
-        )
+            list(command),
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=deadline_s, check=False, env=env,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise UnreachableError(f"{command[0]} gave no answer within {deadline_s:g} s") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL or a surrogate in a word
@@ -204,31 +231,20 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
     lines = [line for line in (_plain(program, line) for line in stderr.splitlines()) if line]
     said = "; ".join(reversed(lines[-3:]))[:_LONGEST_CHARS] or "no reason given"
     refuses = _SBATCH_REFUSES.search(stderr) if program == "sbatch" else program in {"scancel", "scontrol"}
-    if not refuses:
-        return UnreachableError(f"{program} failed: {said}")
-    if limit := _JOB_LIMIT.search(said):
+    if refuses and (limit := _JOB_LIMIT.search(said)):
         return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
-    known = any(sign in said.lower() for sign in _UNREACHABLE)
-    return UnreachableError(f"{program}: {said}") if known else RefusedError(said)
+    if any(sign in said.lower() for sign in _UNREACHABLE):
+        return UnreachableError(f"{program} failed: {said}")
+    return RefusedError(said) if refuses else UnclearError(f"{program} failed: {said}")
 
 
 def _plain(program: str, line: str) -> str:
-    plain = printable(line).strip()
+    told = printable(line).strip()
     for prefix in (f"{program}: ", "error: ", "fatal: ", "allocation failure: "):
-        plain = plain.removeprefix(prefix)
-    return plain
+        told = told.removeprefix(prefix)
+    return told
 
 
-def inherited(environment: Mapping[str, str]) -> set[str]:
-    """Names of what a surrounding allocation set: what is started here must not get its tasks or memory."""
-    return environment.keys() - scrubbed(environment) if own_run(environment).job_id else set()
-
-
-@contextmanager
-def outside_of_allocation() -> Iterator[None]:
-    """What is started in this block is not part of the job that this process may be part of."""
-    taken = {key: os.environ.pop(key) for key in inherited(os.environ)}
-    try:
-        yield
-    finally:
-        os.environ.update(taken)
+def printable(text: str) -> str:
+    """For a terminal, whatever a file or a job is called; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" or category(c) == "Zs" else " " for c in text)

@@ -29,16 +29,8 @@ Kind = Literal["running", "success", "failed", "interrupted", "gone"]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What Slurm said of one job. `state` empty: it was asked and knows no such job."""
-
-    state: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class Sighting:
-    """One look at a job. None for `queue` or `accounting`: not asked this time, or no answer came.
+    """One look at a job. `queue`: its state; empty: squeue does not list it; None: no answer this time.
 
     `now_s` on a clock that never jumps. `cancel_asked`: by an earlier controller; this one does not look any
     more once it cancels.
@@ -46,8 +38,9 @@ class Sighting:
 
     now_s: float
     result: Result | None = None
-    queue: Answer | None = None
-    accounting: Answer | None = None
+    queue: str | None = None
+    accounting: str = ""  # the state that sacct knows
+    ran: bool = False  # squeue lists it with nodes
     cancel_asked: bool = False
 
 
@@ -72,10 +65,10 @@ _RUNNING = JobVerdict("running", "")
 _STOPPED_BEFORE = JobVerdict("interrupted", "it was stopped by an earlier controller")
 
 
-def weight(state: str, ran: bool) -> int:
+def weight(state: str, ran: bool) -> float:
     """The state of an array is that of its heaviest task; `ran`: this one has been on a node."""
     if state in _CANCELLED and not ran:
-        return -1  # also where a leg has cancelled the rest
+        return 0.5  # where a leg that ended the job has cancelled the rest, it left a result, or failed
     known = next((number for number, states in enumerate(_WEIGHTS) if state in states), len(_WEIGHTS))
     return known + (state in RUNNING)
 
@@ -86,60 +79,41 @@ def judge(memory: Memory, seen: Sighting) -> tuple[Memory, JobVerdict]:
         return memory, _by_result(seen.result)
     if seen.queue is None:
         return memory, _RUNNING
-    if seen.queue.state and seen.queue.state not in ENDED:
+    if seen.queue and seen.queue not in ENDED:
         # Also a state that we have never heard of: squeue lists the job, so it has not ended.
         return Memory(), _RUNNING
-    state = _end_of(seen.queue, seen.accounting)
-    memory = _noted(memory, state, seen.now_s)
-    if state in _CANCELLED and seen.cancel_asked:
-        return memory, _STOPPED_BEFORE
-    return memory, _by_state(memory, seen.now_s)
-
-
-def _end_of(queue: Answer, accounting: Answer | None) -> str:
-    if queue.state:
-        return queue.state
     # A requeued job that waits shows its former run's end in sacct; but squeue, which was asked first,
     # would list that job.
-    return accounting.state if accounting and accounting.state in ENDED else ""
-
-
-def _noted(memory: Memory, state: str, now_s: float) -> Memory:
+    state = seen.queue or (seen.accounting if seen.accounting in ENDED else "")
     if memory.answers and memory.state == state:
-        return replace(memory, answers=memory.answers + 1)
-    return Memory(state, now_s, 1)
+        memory = replace(memory, answers=memory.answers + 1)
+    else:
+        memory = Memory(state, seen.now_s, 1)
+    if state in _CANCELLED and seen.cancel_asked:
+        return memory, _STOPPED_BEFORE
+    return memory, _by_state(memory, seen)
 
 
 def _by_result(result: Result) -> JobVerdict:
-    match result.end:
-        case "done":
-            return JobVerdict("success", "")
-        case "failed":
-            return JobVerdict("failed", result.reason)
-        case "cancelled":
-            return _STOPPED_BEFORE
-        case "interrupted":
-            return JobVerdict("interrupted", result.reason)
+    if result.end == "cancelled":
+        return _STOPPED_BEFORE
+    return JobVerdict("success" if result.end == "done" else result.end, result.reason)
 
 
-def _by_state(memory: Memory, now_s: float) -> JobVerdict:
-    lasted_s = now_s - memory.since_s
-    if memory.state in _CANCELLED:
-        return JobVerdict("failed", "it was cancelled from outside (scancel)")
-    if not memory.state:
-        return _unknown(memory, lasted_s)
-    if lasted_s < SETTLE_S:
+def _by_state(memory: Memory, seen: Sighting) -> JobVerdict:
+    state, lasted_s = memory.state, seen.now_s - memory.since_s
+    least_s = 0.0 if state in _CANCELLED and seen.ran else SETTLE_S if state else GONE_S
+    if lasted_s < least_s or (not state and memory.answers < LEAST_ANSWERS):
         return _RUNNING
-    if memory.state in _INTERRUPTED:
-        return JobVerdict("interrupted", f"Slurm ended it: {memory.state}")
-    if memory.state in _ENDED_WELL:
+    if not state:
+        said = f"Slurm has not known it for {lasted_s:.0f} s and it left no result: how it ended is unknown"
+        return JobVerdict("gone", said)
+    if state in _INTERRUPTED:
+        return JobVerdict("interrupted", f"Slurm ended it: {state}")
+    if state in _CANCELLED:
+        # sacct calls so, too, what slurmctld had lost when it was restarted.
+        unknown = f"Slurm no longer knows the job, and it left no result (sacct: {state})"
+        return JobVerdict("failed", "it was cancelled from outside (scancel)" if seen.queue else unknown)
+    if state in _ENDED_WELL:
         return JobVerdict("failed", "Slurm calls it COMPLETED, but it left no result")
-    return JobVerdict("failed", f"Slurm calls it {memory.state}, and it left no result: its log says more")
-
-
-def _unknown(memory: Memory, lasted_s: float) -> JobVerdict:
-    if lasted_s < GONE_S or memory.answers < LEAST_ANSWERS:
-        return _RUNNING
-    return JobVerdict(
-        "gone", f"Slurm has not known it for {lasted_s:.0f} s and it left no result: how it ended is unknown"
-    )
+    return JobVerdict("failed", f"Slurm calls it {state}, and it left no result: its log says more")

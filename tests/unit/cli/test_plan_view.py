@@ -18,7 +18,8 @@ from trainrelay.config import Config, parse
 from trainrelay.errors import SlurmError
 from trainrelay.preflight import fix, ok
 from trainrelay.records import AttemptRecord, CheckpointRecord
-from trainrelay.slurm import Partition, Start
+from trainrelay.slurm import Partition
+from trainrelay.slurm.starts import Start
 from trainrelay.system.files import write_json
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan, stage_plan

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_submitit.slurm import QueueRow
 from trainrelay.cli import controller_job, main
 from trainrelay.cli.arguments import parser
 from trainrelay.config import load_config, save_snapshot
@@ -17,7 +18,7 @@ from trainrelay.controller import ControllerJob, locks
 from trainrelay.controller.job import comment_of
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.operations import submit
-from trainrelay.slurm import Partition, QueueRow
+from trainrelay.slurm import Partition
 from trainrelay.system.hints import TYPED_VARIABLE
 
 CONFIG = """\

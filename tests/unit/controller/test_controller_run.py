@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_submitit.slurm import QueueRow
 from trainrelay.controller import control, locks, run
 from trainrelay.controller.job import comment_of
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import OwnStatus, QueueRow
+from trainrelay.slurm import OwnStatus
 
 pytestmark = pytest.mark.process
 
@@ -34,7 +35,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> W
 
     def make(code: str, *heard: signal.Signals) -> run._SnakemakeRun:
         child = subprocess.Popen([sys.executable, "-c", code])
-        return run._SnakemakeRun(child, "7", run.ReceivedSignals(list(heard)), lambda _job: "8", said.append)
+        return run._SnakemakeRun(child, "7", list(heard), lambda _job: "8", said.append)
 
     return make
 
@@ -71,7 +72,7 @@ def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(run, "own_job", lambda *_: OwnStatus("COMPLETING", 0))
-    monkeypatch.setattr(run, "process_tracking", lambda _: "proctrack/cgroup")
+    monkeypatch.setattr(run, "setting", lambda *_: "proctrack/cgroup")
     code = (
         "import signal, time; heard = []; signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
         "open('ready', 'w').close()\n"
@@ -81,7 +82,7 @@ def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
     watching = watch(code)
     while not (tmp_path / "ready").exists():
         pass
-    watching.heard.signals.append(signal.SIGTERM)
+    watching.heard.append(signal.SIGTERM)
     assert watching.to_its_end() == 1
 
 
@@ -89,7 +90,7 @@ def test_where_scancel_reaches_snakemake_itself_it_is_not_told_twice(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "own_job", lambda *_: OwnStatus("COMPLETING", 0))
-    monkeypatch.setattr(run, "process_tracking", lambda _: "proctrack/linuxproc")
+    monkeypatch.setattr(run, "setting", lambda *_: "proctrack/linuxproc")
     assert watch("import time; time.sleep(1)", signal.SIGTERM).to_its_end() == 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from snakemake_executor_plugin_submitit.gpus import Gpus
+from snakemake_executor_plugin_submitit.resources import Gpus
 from trainrelay.config import Resources, Site
 from trainrelay.preflight.cluster import chain_limit, conf_check, partition_checks
 from trainrelay.slurm import Node, Partition, Request, request_of

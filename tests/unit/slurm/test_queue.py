@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from snakemake_executor_plugin_submitit.executor import _name
 from snakemake_executor_plugin_submitit.identity import slug
+from snakemake_executor_plugin_submitit.tracked import name_of
 from trainrelay.errors import SlurmError
 from trainrelay.slurm import Queue, Waiting, job_name
 from trainrelay.slurm.queue import read_waiting
@@ -21,7 +21,7 @@ JOB = Waiting("17", "Priority", "train_stage1_run=uniad_", "/data/my | project")
 def test_a_training_is_called_as_its_executor_calls_it(run: str, stage: str) -> None:
     """The two meet in this name and import nothing of each other."""
     job = SimpleNamespace(name=f"train_{stage}", wildcards_dict={"run": run})
-    assert job_name(run, stage) == slug(_name(job))
+    assert job_name(run, stage) == slug(name_of(job))
 
 
 def test_squeues_lines_are_read_whatever_a_folder_is_called() -> None:

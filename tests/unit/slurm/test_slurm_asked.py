@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import Start, ask, could_start, ping, process_tracking, sbatch
+from trainrelay.slurm import ask, could_start, ping, sbatch, setting
+from trainrelay.slurm.starts import Start
 
 pytestmark = pytest.mark.process
 
@@ -60,25 +61,28 @@ def test_the_first_controller_that_is_up_answers(program: Path) -> None:
 
 def test_how_slurm_tracks_processes_is_read(program: Path) -> None:
     write(program / "scontrol", "echo 'ProctrackType           = proctrack/cgroup'")
-    assert process_tracking(5.0) == "proctrack/cgroup"
+    assert setting("ProctrackType") == "proctrack/cgroup"
     write(program / "scontrol", "echo nothing")
-    assert process_tracking(5.0) == ""
+    assert setting("ProctrackType") == ""
 
 
 def test_a_job_that_is_submitted_sees_nothing_of_the_one_around(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(program / "sbatch", "echo $* >flags; env | grep -E '^(SLURM|SBATCH)' >env; echo '12;c'")
+    write(
+        program / "sbatch",
+        "echo $* >flags; env | grep -E '^(SLURM|SBATCH)' >env; echo Submitted batch job 12",
+    )
     monkeypatch.chdir(program)
     for name in ("SLURM_JOB_ID", "SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_EXPORT"):
         monkeypatch.setenv(name, "x")
     assert sbatch(["--time=5"], "the script") == "12"
-    assert (program / "flags").read_text() == "--parsable --time=5 the script\n"
+    assert (program / "flags").read_text() == "--time=5 the script\n"
     assert (program / "env").read_text() == "SLURM_CONF=x\n"
 
 
 @pytest.mark.parametrize("said", ["", "Submitted batch job", "\\033[2J"])
 def test_an_answer_without_a_number_is_no_job(program: Path, said: str) -> None:
     write(program / "sbatch", f"printf '{said}'")
-    with pytest.raises(SlurmError, match="gave no job number"):
+    with pytest.raises(SlurmError, match="sbatch named no job"):
         sbatch([], "")

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snakemake_executor_plugin_submitit.clusters import SlurmCluster, Submission
+from snakemake_executor_plugin_submitit.clusters import SlurmCluster
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.extra import ELSEWHERE, NO_JOB, OURS
 from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
+from snakemake_executor_plugin_submitit.submission import Submission
 from trainrelay.config import Resources, Site, load_plain, load_site
 from trainrelay.config.site import INSTEAD
 from trainrelay.errors import ConfigError
@@ -22,18 +23,15 @@ from trainrelay.slurm import sbatch_flags, slurm_resources
 
 ROOT = Path(__file__).resolve().parents[3]
 UNIAD = Resources(gpu=8, gpu_model="a40", cpus_per_gpu=5, mem_gb=240.0, runtime_min=10080)
-# What names a job and its files, not what it asks for; the key that submitit adds by itself.
-NAMES = {"job-name", "comment", "output", "open-mode", "wckey"}
+# What names a job and its files, not what it asks for.
+NAMES = {"job-name", "comment", "output", "open-mode"}
 
 
 def submitted(resources: dict[str, Any], threads: int) -> set[str]:
-    """The options in the script that submitit would give to sbatch, without those that name the job."""
-    from submitit.slurm.slurm import _make_sbatch_string  # noqa: PLC0415
-
+    """The options in the script for sbatch, without those that name the job."""
     request = request_of(resources, threads)
-    order = Submission("name", "comment", Command("true", "/w", "/f", "slurm"), request)
-    parameters = SlurmCluster(checked(ExecutorSettings()))._parameters(order)
-    script = _make_sbatch_string("true", "/f", **parameters)
+    order = Submission("name", "digest", "", Command("true", "/w", "/f", "slurm"), request)
+    script = SlurmCluster(checked(ExecutorSettings())).script(order)
     lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
     words = [word for line in lines for word in shlex.split(line)]
     return {word for word in words if word[2:].partition("=")[0] not in NAMES}

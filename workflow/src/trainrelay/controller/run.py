@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Literal, TypeVar
 
 from trainrelay.controller import locks
@@ -27,9 +26,9 @@ from trainrelay.slurm import (
     live_jobs,
     own_job,
     own_run,
-    process_tracking,
     requeue,
     scrubbed,
+    setting,
 )
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
@@ -44,19 +43,12 @@ Answer = TypeVar("Answer")
 Reaction = Literal["cancel", "requeue", "leave"]
 
 
-@dataclass
-class ReceivedSignals:
-    """The signals so far, in order; taken note of, never acted on inside a handler."""
-
-    signals: list[signal.Signals] = field(default_factory=list)
-
-    def listen(self) -> None:
-        """From now on."""
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-            signal.signal(signum, self._note)
-
-    def _note(self, signum: int, _frame: FrameType | None) -> None:
-        self.signals.append(signal.Signals(signum))
+def _hear() -> list[signal.Signals]:
+    """The signals from now on, in order; taken note of, never acted on inside a handler."""
+    heard: list[signal.Signals] = []
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(signum, lambda number, _frame: heard.append(signal.Signals(number)))
+    return heard
 
 
 def reaction(heard: Sequence[signal.Signals], own: OwnStatus | None, restarts: int) -> Reaction:
@@ -76,8 +68,7 @@ def control(arguments: Sequence[str], resubmit: Callable[[str], str], say: Say) 
     `resubmit` submits a job like this one, to start after the job that it is given, and names it. Refusal
     where another controller works in this folder.
     """
-    heard = ReceivedSignals()
-    heard.listen()
+    heard = _hear()
     job_id = own_run(os.environ).job_id
     if not job_id:
         raise UserError("trainrelay control runs inside a Slurm job; run: trainrelay submit")
@@ -129,7 +120,7 @@ class _SnakemakeRun:
 
     child: subprocess.Popen[bytes]
     job_id: str
-    heard: ReceivedSignals
+    heard: list[signal.Signals]
     resubmit: Callable[[str], str]
     say: Say
     noted: dict[str, str] = field(default_factory=dict)
@@ -139,7 +130,7 @@ class _SnakemakeRun:
         """The exit status of Snakemake, or of this run where the job continues in another."""
         while (status := self.child.poll()) is None:
             self._note_locks()
-            if self.heard.signals and not self.told:
+            if self.heard and not self.told:
                 what = self._reaction()
                 if what != "cancel":
                     return self._hand_over(what)
@@ -157,12 +148,12 @@ class _SnakemakeRun:
 
     def _reaction(self) -> Reaction:
         own = None
-        if signal.SIGUSR2 not in self.heard.signals:
+        if signal.SIGUSR2 not in self.heard:
             try:
                 own = own_job(self.job_id, _ASK_IN_A_HURRY_S)
             except SlurmError as error:
                 self.say(f"{error}; the trainings keep running")
-        return reaction(self.heard.signals, own, own_run(os.environ).restarts)
+        return reaction(self.heard, own, own_run(os.environ).restarts)
 
     def _cancel(self) -> None:
         self.told = True
@@ -179,7 +170,7 @@ class _SnakemakeRun:
             self._requeue()
         else:
             self.say("Slurm restarts this job; the trainings keep running")
-        time.sleep(_LAST_WORDS_S if what == "leave" else 0)
+            time.sleep(_LAST_WORDS_S)
         return 1
 
     def _requeue(self) -> None:
@@ -194,6 +185,6 @@ class _SnakemakeRun:
 def _reaches_children() -> bool:
     """Whether scancel signals every process of a job here: a second Ctrl-C would end trainings at once."""
     try:
-        return process_tracking(_ASK_IN_A_HURRY_S) == "proctrack/linuxproc"
+        return setting("ProctrackType", _ASK_IN_A_HURRY_S) == "proctrack/linuxproc"
     except SlurmError:
         return False

@@ -7,19 +7,22 @@ from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
 from trainrelay.slurm.ask import (
     ask,
     installed,
+    live_jobs,
+    node_lost,
     own_job,
     ping,
-    process_tracking,
     requeue,
     sbatch,
+    setting,
+    shown_job,
+    states_of,
     try_accounting,
 )
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
-from trainrelay.slurm.jobs import live_jobs, node_lost, shown_job, states_of
 from trainrelay.slurm.queue import CONTROLLER, Queue, Waiting, job_name
-from trainrelay.slurm.reading import records, seconds
-from trainrelay.slurm.starts import Start, could_start
+from trainrelay.slurm.reading import seconds
+from trainrelay.slurm.starts import could_start
 from trainrelay.slurm.steps import Steps
 
 __all__ = [
@@ -33,7 +36,6 @@ __all__ = [
     "Queue",
     "QueueRow",
     "Request",
-    "Start",
     "Steps",
     "Waiting",
     "ask",
@@ -48,14 +50,13 @@ __all__ = [
     "own_run",
     "partitions",
     "ping",
-    "process_tracking",
-    "records",
     "request_of",
     "requeue",
     "sbatch",
     "sbatch_flags",
     "scrubbed",
     "seconds",
+    "setting",
     "shown_job",
     "slurm_resources",
     "states_of",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.errors import LimitError, SubmititError
+from snakemake_executor_plugin_submitit.slurm import QueueRow
+from snakemake_executor_plugin_submitit.status import ENDED
 from trainrelay.errors import SlurmError
+from trainrelay.slurm.reading import records
 
 
 @contextmanager
@@ -27,6 +30,7 @@ accounting = _told()(slurm.accounting)
 own_job = _told()(slurm.standing)
 cancel = _told()(slurm.cancel)
 requeue = _told()(slurm.requeue)
+setting = _told()(slurm.setting)
 
 
 def installed() -> bool:
@@ -50,16 +54,41 @@ def try_accounting() -> None:
     ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])
 
 
-def process_tracking(deadline_s: float) -> str:
-    """Slurm's ProctrackType; empty if it does not say. SlurmError."""
-    words = (line.split() for line in ask(["scontrol", "show", "config"], deadline_s=deadline_s).splitlines())
-    return next((line[2] for line in words if len(line) == 3 and line[0] == "ProctrackType"), "")
-
-
+@_told()
 def sbatch(flags: list[str], script: str) -> str:
     """The new job's id, of a script's path; no part of a job that we may be in. SlurmError says why not."""
-    said = ask(["sbatch", "--parsable", *flags, script], outside=True)
-    job_id = said.split("\n")[0].split(";")[0].strip()
-    if not job_id.isdigit():
-        raise SlurmError(f"sbatch gave no job number: {said.strip()[:200]}")
-    return job_id
+    return slurm.submitted_job(slurm.ask(["sbatch", *flags, script], outside=True))
+
+
+def live_jobs() -> list[QueueRow]:
+    """This user's jobs that have not ended, the oldest first; SlurmError."""
+    live = [row for row in queue().values() if row.state not in ENDED]
+    return sorted(live, key=lambda row: int(row.job_id))
+
+
+def states_of(job_id: str, deadline_s: float) -> set[str]:
+    """The states of a job's parts, from squeue, else from sacct, which remembers longer; each has a deadline.
+
+    Empty where neither knows the job or answers.
+    """
+    with suppress(SlurmError):  # squeue fails for a job that it has forgotten
+        if rows := queue(f"--jobs={job_id}", deadline_s):
+            return {row.state for row in rows.values()}
+    with suppress(SlurmError):
+        return set(accounting([job_id], deadline_s).values()) - {""}
+    return set()
+
+
+def node_lost(job_id: str, nodes: str, deadline_s: float) -> bool:
+    """Whether a run of a job on these nodes ended with one of them, as the accounting says; False without."""
+    command = ["sacct", "-X", "--duplicates", "--noheader", "--parsable2", "--format=State,NodeList"]
+    with suppress(SlurmError):
+        return f"NODE_FAIL|{nodes}" in ask([*command, "--jobs", job_id], deadline_s=deadline_s).splitlines()
+    return False
+
+
+def shown_job(job_id: str, deadline_s: float) -> dict[str, str]:
+    """What `scontrol show job` says of a job, by its names; SlurmError, also for one that is not known."""
+    said = ask(["scontrol", "--oneliner", "show", "job", job_id], deadline_s=deadline_s)
+    # The id of an array's last task shows all of them.
+    return next((record for record in records(said) if record.get("JobId") == job_id), {})

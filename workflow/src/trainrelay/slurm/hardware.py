@@ -80,12 +80,8 @@ def _node(record: Mapping[str, str]) -> Node:
         features=frozenset(_list(record.get("AvailableFeatures", ""))),
         cpus=cpus,
         mem_mb=max(_number(record.get("RealMemory", "")) - reserved_mb, 0),
-        usable=not _flags(record.get("State", "")) & _UNUSABLE,
+        usable=_UNUSABLE.isdisjoint(re.findall(r"[A-Z_]+", record.get("State", ""))),
     )
-
-
-def _flags(state: str) -> set[str]:
-    return set(re.findall(r"[A-Z_]+", state))
 
 
 def gpus_of(gres: str) -> dict[str, int]:

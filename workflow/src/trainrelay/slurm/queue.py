@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from snakemake_executor_plugin_submitit.identity import slug
@@ -32,33 +33,30 @@ class Waiting:
         return f"{self.reason}: {what}" if (what := help_for(self.reason, self.job_id)) else self.reason
 
 
+def _waiting_jobs() -> list[Waiting]:
+    if not installed():
+        return []
+    argv = ["squeue", "--me", "--noheader", "--states=PENDING", f"--format={_FORMAT}"]
+    return read_waiting(ask(argv, deadline_s=_DEADLINE_S))
+
+
 @dataclass(slots=True)
 class Queue:
     """Asks every 15 s at most; no jobs where there is no Slurm, or where it does not answer."""
 
     clock: Callable[[], float] = time.monotonic
-    question: Callable[[], list[Waiting]] | None = None
+    question: Callable[[], list[Waiting]] = _waiting_jobs
     _asked_s: float = float("-inf")
     _known: list[Waiting] = field(default_factory=list)
 
     def waiting(self) -> list[Waiting]:
         """As they were known at the last answer."""
         if self.clock() - self._asked_s >= _EVERY_S:
-            self._known, self._asked_s = self._ask(), self.clock()
+            self._known = []
+            with suppress(SlurmError):
+                self._known = self.question()
+            self._asked_s = self.clock()
         return self._known
-
-    def _ask(self) -> list[Waiting]:
-        try:
-            return (self.question or _waiting_jobs)()
-        except SlurmError:
-            return []
-
-
-def _waiting_jobs() -> list[Waiting]:
-    if not installed():
-        return []
-    argv = ["squeue", "--me", "--noheader", "--states=PENDING", f"--format={_FORMAT}"]
-    return read_waiting(ask(argv, deadline_s=_DEADLINE_S))
 
 
 def read_waiting(said: str) -> list[Waiting]:

@@ -10,16 +10,9 @@ _TIME = re.compile(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,2}))?(?::(\d{1,2}))?")
 
 def records(text: str) -> list[dict[str, str]]:
     """The key=value words of each line; of a duplicate key the first, since free text comes last."""
-    return [_record(line) for line in text.splitlines() if line.strip()]
-
-
-def _record(line: str) -> dict[str, str]:
-    found = list(_KEY.finditer(line))
-    ends = [match.start() for match in found[1:]] + [len(line)]
-    record: dict[str, str] = {}
-    for match, end in zip(found, ends, strict=False):
-        record.setdefault(match[1], line[match.end() : end].strip())
-    return record
+    lines = (_KEY.split(line) for line in text.splitlines() if line.strip())
+    pairs = (list(zip(words[1::2], words[2::2], strict=True)) for words in lines)
+    return [{key: value.strip() for key, value in reversed(line)} for line in pairs]
 
 
 def seconds(text: str) -> int | None:

@@ -40,15 +40,11 @@ class Steps:
         """SIGKILL, until none lives or `within_s` is over; those that are left then."""
         until_s = time.monotonic() + within_s
         while True:
-            left, pause_s = self._killed()
+            try:
+                left, pause_s = tuple(self.ids()), _LOOK_S
+                cancel(left, deadline_s=_DEADLINE_S)
+            except SlurmError:
+                left, pause_s = (f"what Slurm knows as {self.name}",), _ASK_AGAIN_S
             if not left or time.monotonic() >= until_s:
                 return left
             time.sleep(pause_s)
-
-    def _killed(self) -> tuple[tuple[str, ...], float]:
-        try:
-            ids = self.ids()
-            cancel(ids, deadline_s=_DEADLINE_S)
-        except SlurmError:
-            return (f"what Slurm knows as {self.name}",), _ASK_AGAIN_S
-        return tuple(ids), _LOOK_S
