@@ -27,6 +27,7 @@ from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.hangs import HangDetector, describe_stacks, save_stacks, with_stack_dumps
+from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import Child, Launcher, Orphans
 from trainrelay.supervise.lease import Lease
@@ -67,7 +68,7 @@ def attempt(
     """
     record = _open(job, rung, around, probes)
     with recorded_whatever_happens(job, record, around) as (processes, keeper):
-        return _follow(job, record, _start(record, processes), around, (processes, keeper))
+        return _follow(job, record, _start(job, record, processes), around, (processes, keeper))
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -191,7 +192,13 @@ def _follow(
     known = record.epoch_bases.saved is not None
     proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
     monitor = TrainerMonitor(
-        job.trainer, proof, shown, HangDetector(job.hang_timeout_s), counting, job.work_dirs.current
+        job.trainer,
+        proof,
+        shown,
+        HangDetector(job.hang_timeout_s),
+        counting,
+        job.work_dirs.current,
+        Hook(job, record),
     )
 
     def stopping() -> bool:
@@ -242,8 +249,8 @@ def _with_stacks(hang: str, job: StageJob, record: AttemptRecord, processes: Pro
     return f"{hang}; {found}; stacks: {stacks}{hint}"
 
 
-def _start(record: AttemptRecord, processes: ProcessList) -> Child:
-    env = with_stack_dumps({**os.environ, **record.env})
+def _start(job: StageJob, record: AttemptRecord, processes: ProcessList) -> Child:
+    env = Hook(job, record).switched(with_stack_dumps({**os.environ, **record.env}))
     with start_explained("start the trainer", record.argv[0]):
         return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), processes)
 

@@ -134,6 +134,8 @@ def _notes(facts: state.Facts, request: LaunchRequest) -> Iterator[str]:
     yield from (f"refused if started here: {why}" for why in missing(request, None, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+    if settings.hook and facts.attempts and facts.attempts[-1].hook:
+        yield f"attempt {facts.attempts[-1].number}: {facts.attempts[-1].hook}"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
 
