@@ -24,13 +24,13 @@ from torch import nn
 time.sleep = lambda _: None  # type: ignore[assignment]  # mmcv sleeps 2 s per epoch
 try:
     import torchvision  # noqa: F401
-except Exception:
+except Exception:  # noqa: BLE001 - whatever a torchvision without CUDA raises
     sys.modules["torchvision"] = types.ModuleType("torchvision")
     sys.modules["torchvision"].__version__ = "0.0"  # type: ignore[attr-defined]
 
-from mmcv.parallel import DataContainer, MMDistributedDataParallel
-from mmcv.runner import EpochBasedRunner, IterBasedRunner
-from mmcv.runner.hooks.optimizer import (
+from mmcv.parallel import DataContainer, MMDistributedDataParallel  # noqa: E402
+from mmcv.runner import EpochBasedRunner, IterBasedRunner  # noqa: E402
+from mmcv.runner.hooks.optimizer import (  # noqa: E402
     Fp16OptimizerHook,
     GradientCumulativeFp16OptimizerHook,
     GradientCumulativeOptimizerHook,
@@ -103,7 +103,9 @@ class ProtectsItself(OptimizerHook):
     def after_train_iter(self, runner: Any) -> None:
         runner.optimizer.zero_grad()
         runner.outputs["loss"].backward()
-        if all(bool(torch.isfinite(one.grad).all()) for one in runner.model.parameters() if one.grad is not None):
+        if all(
+            bool(torch.isfinite(one.grad).all()) for one in runner.model.parameters() if one.grad is not None
+        ):
             runner.optimizer.step()
 
 
@@ -114,12 +116,12 @@ def scaling(kind: type, **settings: Any) -> Any:
 
 
 HOOKS = {
-    "plain": lambda: OptimizerHook(),
+    "plain": OptimizerHook,
     "clipped": lambda: OptimizerHook(grad_clip={"max_norm": 35, "norm_type": 2}),
     "accumulated": lambda: GradientCumulativeOptimizerHook(cumulative_iters=2),
     "scaled": lambda: scaling(Fp16OptimizerHook, grad_clip={"max_norm": 35}),
     "scaled-accumulated": lambda: scaling(GradientCumulativeFp16OptimizerHook, cumulative_iters=2),
-    "protected": lambda: ProtectsItself(),
+    "protected": ProtectsItself,
 }
 
 
@@ -155,7 +157,7 @@ def play(case: str) -> dict[str, Any]:
     try:
         runner.run([batches], [("train", 1)])
         end, said = "done", ""
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         end, said = type(error).__name__, str(error)
     base.call_hook = wrapped
     weights = torch.cat([one.detach().reshape(-1) for one in model.parameters()])

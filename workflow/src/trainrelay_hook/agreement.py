@@ -1,7 +1,7 @@
 """What one rank has seen, known to all at the same iteration: a small all-reduce in a gloo group.
 
 It runs while the gradients are computed. The group is made only if every rank says that it takes part: one
-that came without the hook would be waited for in vain. Without a group, also after any failure of it, each
+that came without the hook would never answer. Without a group, also after any failure of it, each
 rank is on its own. A rank that dies or hangs shows in the trainer's communication, as without us.
 """
 

@@ -179,7 +179,7 @@ class Guard:
             files.write(files.STOPPED, json.dumps(record))
         self._agreement.part()
         raise NotFinite(
-            "trainrelay stopped the training before the optimizer step of epoch {epoch}, iteration {iteration}:"
+            "trainrelay stopped before the optimizer step of epoch {epoch}, iteration {iteration}:"
             " a loss or a gradient is not finite".format(**place)
         )
 

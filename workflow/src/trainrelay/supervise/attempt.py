@@ -191,15 +191,9 @@ def _follow(
     point, counting = record.resumed_from, EpochCounting(record, learns=job.learns_base)
     known = record.epoch_bases.saved is not None
     proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
-    monitor = TrainerMonitor(
-        job.trainer,
-        proof,
-        shown,
-        HangDetector(job.hang_timeout_s),
-        counting,
-        job.work_dirs.current,
-        Hook(job, record),
-    )
+    hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size, job.request.nodes)
+    hangs, work_dir = HangDetector(job.hang_timeout_s), job.work_dirs.current
+    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook)
 
     def stopping() -> bool:
         nonlocal record
@@ -250,7 +244,9 @@ def _with_stacks(hang: str, job: StageJob, record: AttemptRecord, processes: Pro
 
 
 def _start(job: StageJob, record: AttemptRecord, processes: ProcessList) -> Child:
-    env = Hook(job, record).switched(with_stack_dumps({**os.environ, **record.env}))
+    hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size)
+    env = with_stack_dumps({**os.environ, **record.env})
+    env = hook.switched(env, on=job.hook and job.trainer.has_hook)
     with start_explained("start the trainer", record.argv[0]):
         return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), processes)
 

@@ -8,9 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from trainrelay.records import AttemptRecord, HookNote, NotFiniteStep
-from trainrelay.supervise.attempt_folders import attempt_folder
-from trainrelay.supervise.job import StageJob
+from trainrelay.records import HookNote, NotFiniteStep
 from trainrelay.supervise.shared_files import last_bytes
 from trainrelay.system.files import write_json
 from trainrelay.system.text import quoted
@@ -28,20 +26,19 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Hook:
-    """The hook in the ranks of one attempt."""
+    """The hook in the ranks of an attempt, whose folder is `attempt`, on one or several nodes."""
 
-    def __init__(self, job: StageJob, record: AttemptRecord) -> None:
-        self._folder = attempt_folder(job.stage_dir, record.number) / files.FOLDER
+    def __init__(self, attempt: Path, ranks: int, nodes: int = 1) -> None:
+        self._folder, self._ranks = attempt / files.FOLDER, range(ranks)
         self._settings = self._folder / files.SETTINGS
-        self._on, self._ranks = job.hook and job.trainer.has_hook, range(record.world_size)
-        self._patience_s = NOTES_WITHIN_S if job.request.nodes > 1 else 0.0
+        self._patience_s = NOTES_WITHIN_S if nodes > 1 else 0.0
         self._looks_at_s: float | None = None
         self._looked = False
 
-    def switched(self, env: Mapping[str, str]) -> dict[str, str]:
-        """A launcher's whole environment that switches the hook on, its settings written, or off."""
+    def switched(self, env: Mapping[str, str], *, on: bool) -> dict[str, str]:
+        """The launcher's whole environment; where the hook is on, its settings are written."""
         others = {name: value for name, value in env.items() if name != files.VARIABLE}
-        if not self._on:
+        if not on:
             return others
         self._folder.mkdir(exist_ok=True)
         write_json(self._settings, {"format": files.FORMAT, "not_finite": True})
@@ -88,6 +85,8 @@ def said_of(stops: Sequence[NotFiniteStep]) -> str | None:
         names = quoted(", ".join(first.parameters[:_MOST_NAMES]))
         others = len(first.parameters[_MOST_NAMES:]) + first.more_parameters
         seen.append(f"the gradients of {names}{f' and {others} more' if others else ''} are not finite")
+    if not first.parameters and not any(stop.loss for stop in stops) and any(stop.hidden for stop in stops):
+        seen.append("if it is meant to be hidden, set `hook: off` for this stage")
     what = "; ".join(seen) or "a loss or a gradient is not finite"
     where = f"epoch {first.epoch}, iteration {first.iteration} (step {first.step} of the training)"
     return f"stopped before the optimizer step of {where}: {what}"
