@@ -9,7 +9,7 @@ Runs inside the trainer (Python >= 3.8), before its first line, and must not be 
   meaning, and a handler that the trainer installs for them is its own.
 - The stacks go into a nameless file in memory, which the supervisor reads through /proc: no path to agree
   upon, no file system to hang on. Data workers made by fork inherit both.
-- It loads trainrelay_hook from where that is, if its settings are named; no folder is added to sys.path.
+- It loads trainrelay_hook from where that is, if its settings are named; no folder stays on sys.path.
 - It takes nobody's place: the sitecustomize that Python would have found without it is run, and is the one
   that `import sitecustomize` gives. sys.path is left as it would have been.
 - Whatever goes wrong here is left undone, silently; only what the other sitecustomize raises is raised.
@@ -37,23 +37,17 @@ def _register() -> None:
 def _load_hook() -> None:
     if "TRAINRELAY_HOOK" not in os.environ or "RANK" not in os.environ:
         return
+    # Beside the package trainrelay, in a checkout as where it is installed.
+    beside = os.path.abspath(os.path.join(__file__, *[os.pardir] * 5))  # noqa: PTH100, PTH118
+    sys.path.insert(0, beside)
     try:
-        from importlib.util import module_from_spec, spec_from_file_location  # noqa: PLC0415
+        import trainrelay_hook  # noqa: PLC0415
 
-        # Beside the package trainrelay, in a checkout as where it is installed.
-        root = os.path.abspath(os.path.join(__file__, *[os.pardir] * 5, "trainrelay_hook"))  # noqa: PTH100, PTH118
-        spec = spec_from_file_location(
-            "trainrelay_hook",
-            os.path.join(root, "__init__.py"),  # noqa: PTH118
-            submodule_search_locations=[root],
-        )
-        assert spec is not None
-        assert spec.loader is not None  # it names a file
-        sys.modules["trainrelay_hook"] = module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.start()
+        trainrelay_hook.start()
     except Exception:  # noqa: BLE001, S110 - as above; its note is missing then, which is reported
         pass
+    finally:
+        sys.path.remove(beside)
 
 
 def _give_way() -> None:
