@@ -172,6 +172,12 @@ def play(case: str) -> dict[str, Any]:
     }
 
 
+@torch.jit.script
+def scripted(x: torch.Tensor) -> torch.Tensor:
+    """What the hook wraps can still be compiled."""
+    return torch.nan_to_num(x)
+
+
 def taken() -> Any:
     """What the hook wrote down in this case; it is removed for the next one."""
     path = Path(os.environ.get("TRAINRELAY_HOOK", "none")).with_name(f"not-finite-{RANK}.json")
@@ -184,6 +190,7 @@ def taken() -> Any:
 
 def main() -> None:
     torch.set_num_threads(1)
+    assert float(scripted(torch.tensor(float("nan")))) == 0.0
     both = sys.argv.index("--")
     for case in sys.argv[1:both] if RANK == 0 else []:
         print("CASE " + json.dumps(play(case)), flush=True)

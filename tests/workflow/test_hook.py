@@ -13,7 +13,7 @@ from support.project import CONFIG, make_project
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trained")]
 
 
-def test_a_training_that_would_spoil_its_weights_is_stopped_and_explained(tmp_path: Path) -> None:
+def test_a_training_is_stopped_before_its_weights_are_spoiled_and_explained(tmp_path: Path) -> None:
     """The first step is finite and far too large; before the second one both ranks stop, and nobody retries."""
     config = copy.deepcopy(CONFIG)
     config["runs"]["driving"]["stages"]["stage1"]["options"]["optimizer.lr"] = 1e30

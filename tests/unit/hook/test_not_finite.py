@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.process, pytest.mark.xdist_group("hook")]
 
 TRAINER = Path(__file__).parents[2] / "support" / "hooked_trainer.py"
 STEPS, BAD = 6, 3
+Cases = tuple[str, ...]
 
 ONE_RANK = (
     *("nan:plain:epochs", "inf:plain:iterations", "gradient:clipped:epochs", "gradient:plain:epochs"),
@@ -33,17 +34,17 @@ TWO_RANKS = (
 )
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each rank did, by case."""
-    settings = tmp_path_factory.mktemp("hook") / "settings.json"
+def played(settings: Path, alone: Cases, together: Cases, hooked: str = "01") -> list[dict[str, Any]]:
+    """What each of two ranks did, by case; `hooked` are those with the hook."""
     settings.write_text(json.dumps({"format": 1, "not_finite": True}))
     env = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    env |= {"WORLD_SIZE": "2", files.VARIABLE: str(settings)}
+    env |= {"WORLD_SIZE": "2"}
     started = [
         subprocess.Popen(
-            [sys.executable, str(TRAINER), *ONE_RANK, "--", *TWO_RANKS],
-            env=with_stack_dumps({**env, "RANK": rank}),
+            [sys.executable, str(TRAINER), *alone, "--", *together],
+            env=with_stack_dumps(
+                {**env, "RANK": rank, **({files.VARIABLE: str(settings)} if rank in hooked else {})}
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -52,8 +53,14 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     ]
     said = [rank.communicate() for rank in started]
     lines = [[line[5:] for line in output.splitlines() if line.startswith("CASE ")] for output, _ in said]
-    assert [len(of_rank) for of_rank in lines] == [len(ONE_RANK + TWO_RANKS), len(TWO_RANKS)], said
+    assert [len(of_rank) for of_rank in lines] == [len(alone + together), len(together)], said
     return [{found["case"]: found for found in map(json.loads, of_rank)} for of_rank in lines]
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank did, by case."""
+    return played(tmp_path_factory.mktemp("hook") / "settings.json", ONE_RANK, TWO_RANKS)
 
 
 @pytest.fixture
@@ -137,3 +144,11 @@ def test_all_ranks_stop_at_the_same_step(ranks: list[dict[str, Any]], case: str,
 def test_a_scaler_skips_on_both_ranks(ranks: list[dict[str, Any]]) -> None:
     """And nothing is stopped."""
     assert {rank["nan:scaled:epochs:unused"]["end"] for rank in ranks} == {"done"}
+
+
+@pytest.mark.long
+def test_a_rank_without_the_hook_is_not_waited_for_indefinitely(tmp_path: Path) -> None:
+    """The training runs as ever; the rank with the hook waits a minute, once, and is then on its own."""
+    case = "nan:clipped:epochs:unused:clean"
+    found = played(tmp_path / "settings.json", (), (case,), hooked="0")
+    assert [rank[case]["end"] for rank in found] == ["done", "done"]

@@ -28,7 +28,7 @@ class Agreement:
 
     def __init__(self) -> None:
         self._work: Any = None
-        self._flags = torch.zeros(0)
+        self._flags = torch.zeros(0, device="cpu")
         try:
             self._group = _group()
         except Exception:  # noqa: BLE001 - no common network, say
@@ -36,7 +36,7 @@ class Agreement:
 
     def say(self, seen: Sequence[bool]) -> None:
         """Tells the others what this rank has seen; as many values on every rank."""
-        self._flags = torch.tensor([float(one) for one in seen])
+        self._flags = torch.tensor([float(one) for one in seen], dtype=torch.float32, device="cpu")
         self._work = self._reduce(self._flags)
 
     def hear(self) -> list[bool]:
@@ -47,7 +47,7 @@ class Agreement:
 
     def part(self) -> None:
         """Waits until every rank has come here, within reason."""
-        self._wait(self._reduce(torch.zeros(1)), LAST_WORD_S)
+        self._wait(self._reduce(torch.zeros(1, device="cpu")), LAST_WORD_S)
 
     def _reduce(self, values: torch.Tensor) -> Any:
         try:

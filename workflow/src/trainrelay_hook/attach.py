@@ -25,11 +25,14 @@ class Finder:
         """What Python asks each finder."""
         if name != files.RUNNER:
             return None
-        others = [one for one in sys.meta_path if one is not self]
+        others = [one for one in sys.meta_path if one is not self and hasattr(one, "find_spec")]
         specs = (one.find_spec(name, path, target) for one in others)
         spec: Any = next((spec for spec in specs if spec is not None), None)
-        if hasattr(getattr(spec, "loader", None), "exec_module"):
+        try:
             _add_to(spec.loader)
+        except Exception:  # noqa: BLE001 - there is none, or its loader is of another kind
+            if spec is not None:
+                _note([], "its loader is {}".format(type(spec.loader).__name__))
         return spec
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from typing import Any
 
 from trainrelay_hook import not_finite
@@ -19,9 +20,11 @@ def attach(module: Any, settings: dict[str, Any]) -> None:
 
     @functools.wraps(original)
     def call_hook(self: Any, fn_name: str) -> None:
-        BEFORE.get(fn_name, _nothing)(self)
+        with suppress(Exception):  # of ours; what stops a training is raised by the optimizer's step
+            BEFORE.get(fn_name, _nothing)(self)
         original(self, fn_name)
-        AFTER.get(fn_name, _nothing)(self)
+        with suppress(Exception):
+            AFTER.get(fn_name, _nothing)(self)
 
     setattr(call_hook, STATE, None)
     not_finite.watch_torch()

@@ -78,10 +78,10 @@ class Guard:
         hidden: list[str] = []
         with suppress(Exception):  # an unknown kind of loss; the others wait for this rank's word
             loss, hidden = self._losses()
+            self._own = {"loss": loss, "hidden": hidden, "samples": []} if loss or hidden else {}
+            if self._own:
+                self._own["samples"] = sorted(_samples(self._runner.data_batch))[:_MOST_NAMES]
         self._hidden.clear()
-        if loss or hidden:
-            samples = sorted(_samples(getattr(self._runner, "data_batch", None)))
-            self._own = {"loss": loss, "hidden": hidden, "samples": samples[:_MOST_NAMES]}
         self._agreement.say([bool(loss), bool(hidden)])
 
     def end_update(self) -> None:
