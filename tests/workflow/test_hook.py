@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trained")]
 
 
 def test_a_training_is_stopped_before_its_weights_are_spoiled_and_explained(tmp_path: Path) -> None:
-    """The first step is finite and far too large; before the second one both ranks stop, and nobody retries."""
+    """The first step is finite and far too large; before the second one both ranks stop, for good."""
     config = copy.deepcopy(CONFIG)
     config["runs"]["driving"]["stages"]["stage1"]["options"]["optimizer.lr"] = 1e30
     project = make_project(tmp_path / "my müddle project", config)

@@ -25,6 +25,7 @@ ONE_RANK = (
     *("nan:plain:epochs", "inf:plain:iterations", "gradient:clipped:epochs", "gradient:plain:epochs"),
     *("hidden:plain:epochs", "hidden-method:clipped:epochs", "nan:accumulated:epochs"),
     *("hidden:accumulated:epochs", "nan:scaled:epochs", "nan:scaled-accumulated:epochs"),
+    *("inf-and-hidden:scaled:epochs", "inf-and-hidden:scaled-accumulated:epochs"),
     *("hidden:scaled:epochs", "nan:protected:epochs", "nothing:plain:epochs"),
     *("nan:clipped:epochs:clean", "nan:clipped:epochs:clean:bare"),
 )
@@ -94,7 +95,15 @@ def test_a_training_is_stopped_before_the_step_that_would_spoil_it(
 
 @pytest.mark.parametrize(
     "case",
-    ["nan:scaled:epochs", "nan:scaled-accumulated:epochs", "nan:protected:epochs", "nothing:plain:epochs"],
+    [
+        *(
+            "nan:scaled:epochs",
+            "nan:scaled-accumulated:epochs",
+            "nan:protected:epochs",
+            "nothing:plain:epochs",
+        ),
+        *("inf-and-hidden:scaled:epochs", "inf-and-hidden:scaled-accumulated:epochs"),
+    ],
 )
 def test_what_never_reaches_the_weights_stops_nothing(alone: dict[str, Any], case: str) -> None:
     """A loss scaler skips the step, or the trainer itself does, or a loss is the mean of nothing."""
