@@ -235,7 +235,7 @@ def _has_gradients(optimizer: Any) -> bool:
 
 
 def _values(parameter: Any) -> Any:
-    gradient = parameter.grad.detach()
+    gradient = parameter.grad
     return gradient._values() if gradient.is_sparse else gradient
 
 
