@@ -34,6 +34,22 @@ DEFECTS = (
         "tests/unit/supervise/test_classify.py::test_exit_0_without_the_final_checkpoint_is_unfinished",
     ),
     Defect(
+        "a-hidden-nan-is-overlooked",
+        "What torch.nan_to_num hides never stops a training.",
+        "workflow/src/trainrelay_hook/not_finite.py",
+        "self._hidden.append((loss.detach().clone(), loss.grad_fn))",
+        "pass",
+        "tests/unit/hook/test_not_finite_stop.py::test_a_training_is_stopped_before_the_step_that_would_spoil_it",
+    ),
+    Defect(
+        "a-skipped-step-stops-the-training",
+        "What a loss scaler or the trainer skips stops it at the next one.",
+        "workflow/src/trainrelay_hook/not_finite.py",
+        "            self._carried = None\n            return zero_grad",
+        "            return zero_grad",
+        "tests/unit/hook/test_not_finite_stop.py::test_what_never_reaches_the_weights_stops_nothing",
+    ),
+    Defect(
         "exit-status-ignored",
         "Whatever status the launcher ends with is judged as 0.",
         f"{LIBRARY}/supervise/attempt.py",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from faults.bench import EPOCHS, ITERATIONS, STAGE, Bench
 from faults.fault import Measurement, fault
 
+STEP = "epoch 2, iteration 3"  # that the hook did not let happen
+
 
 @fault(
     "nan-loss",
@@ -19,9 +21,9 @@ def nan_loss(bench: Bench) -> Measurement:
     assert promote.wait() != 0, f"promote promoted the checkpoint:\n{promote.text}"
     assert not (bench.stage / "checkpoint.json").exists(), "promote left a checkpoint.json"
     analysis = (bench.stage / "analysis.md").read_text()
-    assert "epoch 2, iter 3" in analysis, f"analysis.md does not name the step:\n{analysis}"
+    assert STEP in analysis, f"analysis.md does not name the step:\n{analysis}"
     report = (bench.folder / "runs/driving/report.html").read_text()
-    assert "epoch 2, iter 3" in report, "report.html does not name the step"
+    assert STEP in report, "report.html does not name the step"
     return seen
 
 

@@ -136,6 +136,16 @@ def test_a_running_stage_shows_its_fallback_and_its_failed_attempt() -> None:
     assert "21 h 42 min and attempt 2, since 2026-01-08 07:12 UTC" in words
 
 
+def test_an_attempt_without_the_hook_is_told_once_per_reason() -> None:
+    """Beside the fallbacks, as what a reader must not overlook."""
+    stage = sample_report.stage2()
+    why = "the hook did not attach: no rank loaded it; the training runs without it"
+    attempts = tuple(one.model_copy(update={"hook": why}) for one in stage.attempts)
+    text = plain(dataclasses.replace(stage, attempts=attempts))
+    assert text.count("he hook did not attach") == 1
+    assert "trained without the hook" not in plain(stage)
+
+
 def test_a_finding_comes_with_its_severity_place_evidence_and_advice() -> None:
     words = page(sample_report.stage2()).words
     finding = words[words.index("warning Learning rate") :]

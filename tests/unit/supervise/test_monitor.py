@@ -13,6 +13,7 @@ from support.attempts import an_attempt
 from trainrelay.supervise import monitor
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.hangs import HangDetector
+from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.monitor import TrainerMonitor
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.system.tail import Tail
@@ -50,7 +51,13 @@ class Followed:
         self.shown, self.tail = Shown(), Tail(self.log)
         counting = EpochCounting(an_attempt(1), learns=False)
         self.monitor = TrainerMonitor(
-            TRAINERS[kind], ResumeProof(None), self.shown, HangDetector(fixed_s), counting, self.work_dir
+            TRAINERS[kind],
+            ResumeProof(None),
+            self.shown,
+            HangDetector(fixed_s),
+            counting,
+            self.work_dir,
+            Hook(folder, 2),
         )
 
     def write(self, text: str) -> None:

@@ -77,6 +77,16 @@ def test_the_room_that_a_kept_copy_takes_is_in_the_plan(disk: OnDisk) -> None:
     assert notes == ("keeps a copy of epoch_1.pth, which the trainer overwrites: 1.5 GB",)
 
 
+def test_a_hook_that_did_not_attach_before_is_in_the_plan(disk: OnDisk) -> None:
+    """As far as is known: of the newest attempt, and no longer once it is switched off."""
+    (path,) = disk.paths.folder.glob("attempts/*/attempt.json")
+    record = read_record(path, AttemptRecord)
+    assert record
+    write_json(path, record.model_copy(update={"hook": "the hook did not attach: x"}))
+    noted = [stage_plan(StageContext(disk.config(epochs=4, hook=on), "r", "s")).notes for on in (True, False)]
+    assert noted == [("attempt 1: the hook did not attach: x",), ()]
+
+
 def test_more_epochs_of_a_schedule_over_all_epochs_are_warned_about(disk: OnDisk) -> None:
     config = disk.base / "checkout/a.py"
     config.write_text(config.read_text() + "lr_config = dict(policy='step')\n")

@@ -39,7 +39,7 @@ def parts(checkout: Path, stage: str = "a", **changes: Any) -> dict[str, str]:
     "changes",
     [
         {"a": {"backends": ["nccl-no-p2p", "gloo"]}},
-        {"a": {"probe": False, "hang_timeout_s": 60.0}},
+        {"a": {"probe": False, "hook": False, "hang_timeout_s": 60.0}},
         {"a": {"options": {"data.workers_per_gpu": 8}}},
         {"a": {"options": {"log_config.interval": 1}}},
         {"a": {"resources": {"runtime_min": 5, "partition": "x"}}},

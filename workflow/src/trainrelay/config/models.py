@@ -205,6 +205,10 @@ class Stage(Model):
     """Seconds without a progress line after which the trainer counts as hung, start-up and evaluation
     included; null: follows the time that its progress lines take."""
 
+    hook: bool = True
+    """off: trainrelay does not look into the trainer, so nothing stops it before a NaN reaches the weights
+    (mmcv)."""
+
     @property
     def checkpoint_epoch(self) -> int:
         """The epoch whose checkpoint is promoted."""

@@ -278,6 +278,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         world_size=request.nproc_per_node * request.nodes,
         ladder=ladder(facts.at),
         hang_timeout_s=settings.hang_timeout_s,
+        hook=settings.hook,
         probe=settings.probe,
         probe_timeout_s=settings.probe_timeout_s,
         trainer=trainer,

@@ -162,6 +162,7 @@ class AttemptRecord(Record):
     iters_per_epoch: int | None = None
     final_checkpoint: CheckpointFacts | None = None
     saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
+    hook: str | None = None  # why it did not attach; None: it did, or is off
     decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
 
     @property
@@ -174,6 +175,32 @@ class AttemptRecord(Record):
         """The newest epoch that is known to have had a checkpoint; 0 where none is."""
         points = (self.resumed_from, self.final_checkpoint)
         return max(self.saved_epoch or 0, *((one and one.epoch) or 0 for one in points))
+
+
+class HookNote(Record):
+    """attempts/NNN/hook/rank-R.json, by a rank: what the hook added to, once that was imported."""
+
+    format: Literal[1]
+    attached: tuple[str, ...]
+    error: str | None
+
+
+class NotFiniteStep(Record):
+    """attempts/NNN/hook/not-finite-R.json, by a rank: what it saw before an optimizer step that was not done.
+
+    Counted from 1. `hidden`: losses that nan_to_num replaced; `parameters`: the first with such gradients.
+    """
+
+    format: Literal[1]
+    rank: int
+    step: int
+    epoch: int
+    iteration: int
+    loss: str | None
+    hidden: tuple[str, ...]
+    parameters: tuple[str, ...]
+    more_parameters: int
+    samples: tuple[str, ...]
 
 
 class Processes(Record):

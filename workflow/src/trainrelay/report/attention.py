@@ -32,7 +32,14 @@ def notices(stage: StageReport) -> tuple[Notice, ...]:
     """Acceptance, fallbacks, bad nodes, failures and findings above info, the gravest kind first."""
     nodes = (Notice("warn", "A node is avoided", sentence(said)) for said in stage.bad_nodes)
     failed = (Notice("bad", "The last start failed", why) for why in [stage.failed_start] if why)
-    others = (*acceptances(stage), *_fallback(stage), *nodes, *_failed_attempts(stage), *_alarms(stage))
+    others = (
+        *acceptances(stage),
+        *_fallback(stage),
+        *nodes,
+        *_unhooked(stage),
+        *_failed_attempts(stage),
+        *_alarms(stage),
+    )
     return (*failed, *others)
 
 
@@ -70,6 +77,12 @@ def _why(stage: StageReport) -> str:
     probes = [probe for attempt in stage.attempts for probe in attempt.probes]
     said = [f"{probe.rung} {probe.outcome}: {probe.error}" for probe in probes if probe.error]
     return f" ({'; '.join(dict.fromkeys(said))})" if said else ""
+
+
+def _unhooked(stage: StageReport) -> Iterator[Notice]:
+    said = {attempt.hook: attempt.number for attempt in stage.attempts if attempt.hook}
+    for why, number in said.items():
+        yield Notice("warn", f"Attempt {number} trained without the hook", sentence(why))
 
 
 def _failed_attempts(stage: StageReport) -> Iterator[Notice]:

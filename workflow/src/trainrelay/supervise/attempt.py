@@ -27,6 +27,7 @@ from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.hangs import HangDetector, describe_stacks, save_stacks, with_stack_dumps
+from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import Child, Launcher, Orphans
 from trainrelay.supervise.lease import Lease
@@ -67,7 +68,7 @@ def attempt(
     """
     record, launch = _open(job, rung, around, probes)
     with recorded_whatever_happens(job, record, around) as (processes, keeper):
-        return _follow(job, record, _start(record, launch, processes), around, (processes, keeper))
+        return _follow(job, record, _start(job, record, launch, processes), around, (processes, keeper))
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -193,9 +194,9 @@ def _follow(
     point, counting = record.resumed_from, EpochCounting(record, learns=job.learns_base)
     known = record.epoch_bases.saved is not None
     proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
-    monitor = TrainerMonitor(
-        job.trainer, proof, shown, HangDetector(job.hang_timeout_s), counting, job.work_dirs.current
-    )
+    hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size, job.request.nodes)
+    hangs, work_dir = HangDetector(job.hang_timeout_s), job.work_dirs.current
+    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook)
 
     def stopping() -> bool:
         nonlocal record
@@ -245,8 +246,10 @@ def _with_stacks(hang: str, job: StageJob, record: AttemptRecord, processes: Pro
     return f"{hang}; {found}; stacks: {stacks}{hint}"
 
 
-def _start(record: AttemptRecord, launch: Launch, processes: ProcessList) -> Child:
+def _start(job: StageJob, record: AttemptRecord, launch: Launch, processes: ProcessList) -> Child:
+    hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size)
     env = with_stack_dumps({**os.environ, **launch.env})  # the record's lacks the secrets
+    env = hook.switched(env, on=job.hook and job.trainer.has_hook)
     with start_explained("start the trainer", record.argv[0]):
         return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), processes)
 

@@ -51,12 +51,14 @@ def judge_end(
             not_resumed=monitor.not_resumed,
             unproved=monitor.proof.missing(),
             hang=hang,
-            diverged=None if status == 0 else monitor.diverged,
+            diverged=None if status == 0 else monitor.hook.stopped() or monitor.diverged,
             local_ranks=job.request.nproc_per_node if job.request.nodes == 1 else None,
         )
     )
     saved = max((epoch for epoch, _ in job.checkpoints(record)), default=None)
-    return close_record(record, end, reason, saved_epoch=saved, exit_status=status, final_checkpoint=final)
+    absent = monitor.hook.absent() if step else None
+    found = {"saved_epoch": saved, "exit_status": status, "final_checkpoint": final, "hook": absent}
+    return close_record(record, end, reason, **found)
 
 
 def final_checkpoint(

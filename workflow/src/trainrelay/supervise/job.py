@@ -37,6 +37,7 @@ class StageJob:
     log_name: str = "trainer.log"
     most_without_checkpoint: int = 3
     hang_timeout_s: float | None = None
+    hook: bool = True
     probe: bool = False
     probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code

@@ -13,6 +13,7 @@ from trainrelay.supervise.display import Display
 from trainrelay.supervise.divergence import Divergence
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.hangs import HangDetector
+from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent_lines import RecentLines
 from trainrelay.supervise.resume import ResumeProof
@@ -39,6 +40,7 @@ class TrainerMonitor:
     hangs: HangDetector
     counting: EpochCounting
     work_dir: Path
+    hook: Hook
     recent: RecentLines = field(default_factory=RecentLines)
     diverging: Divergence = field(default_factory=Divergence)
     not_resumed: str | None = None
@@ -71,6 +73,8 @@ class TrainerMonitor:
             self._unknown_said = True
             self._say_unknown()
         self.hang = self.hangs.hung(now_s)
+        if self.last_step is not None and (absent := self.hook.look(now_s)):
+            self.display.note(absent)
         if self.counting.bases.saved is None or now_s - self._looked_s >= SAVES_EVERY_S:
             self._looked_s = now_s
             self.counting.look(self.glances())

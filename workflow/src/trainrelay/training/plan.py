@@ -145,6 +145,8 @@ def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | No
     known = request.trainer_config.problem is None
     if known and settings.resources.runtime_min and _interval(facts) is None:
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
+    if settings.hook and facts.attempts and facts.attempts[-1].hook:
+        yield f"attempt {facts.attempts[-1].number}: {facts.attempts[-1].hook}"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
     yield from filter(None, [_too_short(facts)])

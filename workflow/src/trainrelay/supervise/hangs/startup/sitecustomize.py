@@ -1,4 +1,6 @@
-"""Makes every rank of a trainer able to say where it is; found by Python at start-up through PYTHONPATH.
+"""Makes every rank of a trainer able to say where it is, and loads trainrelay_hook into it.
+
+Found by Python at start-up through PYTHONPATH.
 
 Runs inside the trainer (Python >= 3.8), before its first line, and must not be noticed there:
 
@@ -7,6 +9,7 @@ Runs inside the trainer (Python >= 3.8), before its first line, and must not be 
   meaning, and a handler that the trainer installs for them is its own.
 - The stacks go into a nameless file in memory, which the supervisor reads through /proc: no path to agree
   upon, no file system to hang on. Data workers made by fork inherit both.
+- It loads trainrelay_hook from where that is, if its settings are named; no folder stays on sys.path.
 - It takes nobody's place: the sitecustomize that Python would have found without it is run, and is the one
   that `import sitecustomize` gives. sys.path is left as it would have been.
 - Whatever goes wrong here is left undone, silently; only what the other sitecustomize raises is raised.
@@ -31,6 +34,22 @@ def _register() -> None:
         pass
 
 
+def _load_hook() -> None:
+    if "TRAINRELAY_HOOK" not in os.environ or "RANK" not in os.environ:
+        return
+    # Beside the package trainrelay, in a checkout as where it is installed.
+    beside = os.path.abspath(os.path.join(__file__, *[os.pardir] * 5))  # noqa: PTH100, PTH118
+    sys.path.insert(0, beside)
+    try:
+        import trainrelay_hook  # noqa: PLC0415
+
+        trainrelay_hook.start()
+    except Exception:  # noqa: BLE001, S110 - as above; its note is missing then, which is reported
+        pass
+    finally:
+        sys.path.remove(beside)
+
+
 def _give_way() -> None:
     here = os.path.dirname(__file__)  # noqa: PTH120 - pathlib takes milliseconds to import
     sys.path[:] = [path for path in sys.path if path != here]
@@ -40,4 +59,5 @@ def _give_way() -> None:
 
 
 _register()
+_load_hook()
 _give_way()

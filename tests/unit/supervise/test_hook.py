@@ -1,0 +1,123 @@
+"""What the supervisor makes of the files that ranks leave."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from support.supervising import Toy, cleared, once, toy_job
+from trainrelay.records import NotFiniteStep
+from trainrelay.supervise.hook import NOTES_WITHIN_S, Hook, said_of
+from trainrelay_hook import files
+
+
+def a_stop(rank: int = 0, **seen: object) -> NotFiniteStep:
+    empty = {"loss": None, "hidden": (), "parameters": (), "more_parameters": 0, "samples": ()}
+    place = {"step": 12, "epoch": 2, "iteration": 5}
+    return NotFiniteStep.model_validate({"format": 1, "rank": rank, **place, **empty, **seen})
+
+
+STOPPED = "stopped before the optimizer step of epoch 2, iteration 5 (step 12 of the training): "
+
+
+@pytest.mark.parametrize(
+    ("stops", "said"),
+    [
+        ([], None),
+        (
+            [a_stop(0), a_stop(1, loss="nan", samples=("7", "9"))],
+            f"{STOPPED}on rank 1 the loss is nan (samples 7, 9)",
+        ),
+        (
+            [a_stop(0, hidden=("nan", "inf"))],
+            f"{STOPPED}on rank 0 torch.nan_to_num hides a loss that is nan; if it is meant to be hidden, set"
+            " `hook: off` for this stage",
+        ),
+        (
+            [
+                a_stop(0, parameters=tuple("abcdefg"), more_parameters=3),
+                a_stop(1, parameters=tuple("abcdefg")),
+            ],
+            f"{STOPPED}the gradients of a, b, c, d, e and 5 more are not finite",
+        ),
+        ([a_stop(0)], f"{STOPPED}a loss or a gradient is not finite"),
+    ],
+)
+def test_a_stop_in_one_sentence(stops: list[NotFiniteStep], said: str | None) -> None:
+    """Of all ranks, the cause where one of them saw it."""
+    assert said_of(stops) == said
+
+
+@pytest.fixture
+def noted(tmp_path: Path) -> Path:
+    """The folder of an attempt's notes, the hook switched on."""
+    Hook(tmp_path, 3).switched({}, on=True)
+    return tmp_path / files.FOLDER
+
+
+def note(folder: Path, rank: int, text: str = files.LOADED) -> None:
+    (folder / files.NOTE.format(rank)).write_text(text)
+
+
+def test_ranks_without_the_hook_are_counted(noted: Path) -> None:
+    """Where one of several nodes has another environment, say."""
+    note(noted, 0)
+    note(noted, 2, "not json\x1b[31m")
+    said = Hook(noted.parent, 3).absent() or ""
+    assert said.startswith("the hook did not attach: 2 of 3 ranks did not load it (")
+
+
+@pytest.mark.parametrize(("nodes", "patience_s"), [(1, 0.0), (2, NOTES_WITHIN_S)])
+def test_what_is_missing_is_said_once_and_not_too_early(noted: Path, nodes: int, patience_s: float) -> None:
+    """A shared file system shows the notes of another node late."""
+    hook = Hook(noted.parent, 3, nodes)
+    begun = [hook.look(1000.0)] if patience_s else []
+    assert begun in ([], [None])
+    assert hook.look(1000.0 + patience_s) == hook.absent()
+    assert hook.look(2000.0) is None
+
+
+def test_what_a_rank_wrote_is_made_printable(noted: Path) -> None:
+    """It may hold anything."""
+    note(noted, 1, json.dumps({"format": 1, "attached": [], "error": "Bad\x1b[31m\nnews"}))
+    said = Hook(noted.parent, 3).absent() or ""
+    assert said.isprintable()
+    assert "on rank 1 Bad" in said
+
+
+def test_a_stop_that_is_damaged_is_none(noted: Path) -> None:
+    """Then the log decides, as without the hook."""
+    (noted / files.STOPPED.format(0)).write_text('{"format": 1, "rank": ')
+    assert Hook(noted.parent, 3).stopped() is None
+
+
+@pytest.mark.process
+def test_an_attempt_with_a_cleared_environment_says_so_and_trains(tmp_path: Path, templates: Path) -> None:
+    """In its record and among its messages; with the hook off, or loaded, it says nothing."""
+    job, said = toy_job(tmp_path, templates, epochs=1), io.StringIO()
+    record = once(cleared(job), Console(file=said, width=10_000))
+    assert record.end == "done"
+    assert (record.hook or "").startswith("the hook did not attach: no rank loaded it")
+    assert record.hook in said.getvalue()
+
+
+class Unhooked(Toy):
+    """A kind in which the hook has nothing to do."""
+
+    kind, has_hook = "unhooked", False
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("off", ["by the key", "by the kind"])
+def test_where_it_is_off_nothing_is_missed(tmp_path: Path, templates: Path, off: str) -> None:
+    """The environment is cleared, and nobody says a word."""
+    job = cleared(toy_job(tmp_path, templates, epochs=1))
+    job = replace(job, hook=False) if off == "by the key" else replace(job, trainer=Unhooked())
+    record = once(job, Console(file=io.StringIO()))
+    assert (record.end, record.hook) == ("done", None)
+    assert not list(tmp_path.rglob(files.FOLDER))

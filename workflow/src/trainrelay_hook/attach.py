@@ -1,0 +1,70 @@
+"""Adds to a module of the trainer right after it is imported, and notes in a file that it did."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from trainrelay_hook import files
+
+TYPE_CHECKING = False  # typing takes milliseconds to import, in every process that a rank starts
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def start() -> None:
+    """Called once, at the start of a rank's Python: from now on the module is waited for."""
+    files.write(files.NOTE, files.LOADED, over=False)
+    sys.meta_path.insert(0, Finder())
+
+
+class Finder:
+    """Finds what the other finders find; the awaited module is added to once its code has run."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """What Python asks each finder."""
+        if name != files.RUNNER:
+            return None
+        others = [one for one in sys.meta_path if one is not self and hasattr(one, "find_spec")]
+        specs = (one.find_spec(name, path, target) for one in others)
+        spec: Any = next((spec for spec in specs if spec is not None), None)
+        try:
+            _add_to(spec.loader)
+        except Exception:  # noqa: BLE001 - there is none, or its loader is of another kind
+            if spec is not None:
+                _note([], "its loader is {}".format(type(spec.loader).__name__))
+        return spec
+
+
+def _add_to(loader: Any) -> None:
+    run = loader.exec_module
+
+    def exec_module(module: Any) -> None:
+        run(module)
+        try:
+            _attach(module)
+        except Exception as error:  # noqa: BLE001 - another mmcv, say: the training runs without
+            _note([], "{}: {}".format(type(error).__name__, error))
+
+    loader.exec_module = exec_module
+
+
+def _attach(module: Any) -> None:
+    import json  # noqa: PLC0415
+
+    with open(os.environ[files.VARIABLE], encoding="utf-8") as file:
+        settings = json.load(file)
+    if settings["format"] != files.FORMAT:
+        raise ValueError("settings of format {}".format(settings["format"]))
+    from trainrelay_hook import mmcv_runner  # noqa: PLC0415 - it imports torch
+
+    mmcv_runner.attach(module, settings)
+    _note([module.__name__], None)
+
+
+def _note(attached: list[str], error: str | None) -> None:
+    import json  # noqa: PLC0415
+    from contextlib import suppress  # noqa: PLC0415
+
+    with suppress(OSError):  # a full disk must not end the training
+        files.write(files.NOTE, json.dumps({"format": files.FORMAT, "attached": attached, "error": error}))
