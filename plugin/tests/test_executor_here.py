@@ -182,6 +182,19 @@ def test_ctrl_c_lets_the_job_save_and_leaves_no_process(here: Here, signum: sign
         os.killpg(process.pid, 0)
 
 
+def test_ctrl_c_where_slurm_never_answered_waits_for_no_job(here: Here) -> None:
+    for name in ("sbatch", "squeue", "scancel", "srun"):
+        put(here, name, "#!/bin/sh\necho 'error: Unable to contact slurm controller' >&2\nexit 1\n")
+    process = here.start("good.out", cluster="slurm")
+    assert process.stdout is not None
+    told = iter(process.stdout.readline, "")
+    assert any("Slurm does not answer; retrying" in line for line in told)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "may have submitted" not in said
+
+
 def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -> None:
     """Slurm's own words, and no traceback."""
     put(here, "sbatch", SBATCH)

@@ -58,7 +58,7 @@ class Asker:
         """Once when Slurm stops answering, once when it answers again."""
         if trouble and not self._silent:
             # Before the first answer it may be this machine that is not right.
-            hint = "; if that lasts: is this a login node, and is SLURM_CONF right?"
+            hint = "; if that lasts: is this a login node, and is SLURM_CONF right? Ctrl-C ends the wait"
             self.logger.warning(
                 "Slurm does not answer; retrying; no job is considered lost:"
                 f" {trouble}{hint if self.rows is None else ''}"

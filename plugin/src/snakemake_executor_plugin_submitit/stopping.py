@@ -37,6 +37,7 @@ class Stopper:
                 late = late and self._finds_submitted()
             except UnreachableError as error:
                 self.asker.say_trouble(str(error))
+                late = any(job.lost for job in self.jobs)  # where nothing was submitted, nothing can appear
             living = self._living()
             if living or late:
                 jobs = ", ".join([*living, *(["a job that sbatch may have submitted"] if late else [])])
