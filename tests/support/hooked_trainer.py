@@ -56,7 +56,9 @@ class Model(nn.Module):
         if self.habit == "unused-everywhere":
             loss = loss + 0 * sum(one.sum() for one in self.unused.parameters())
         side = (self.scale**2).sum() * 0.1
-        if self.habit == "nothing":
+        if self.habit == "logged":  # for the log alone
+            torch.nan_to_num(torch.log(-1 - predicted**2))
+        elif self.habit == "nothing":
             empty = predicted * self.scale[:0]
             side = side + torch.nan_to_num(empty.sum() / 0 if bad else empty.sum())
         elif not bad:
@@ -112,6 +114,30 @@ class ProtectsItself(OptimizerHook):
             runner.optimizer.step()
 
 
+class Replaces(OptimizerHook):
+    """A loss that is not finite is replaced, so that every rank still takes part in DDP."""
+
+    def after_train_iter(self, runner: Any) -> None:
+        loss = runner.outputs["loss"]
+        if not bool(torch.isfinite(loss)):
+            loss = sum(one.sum() for one in runner.model.parameters()) * 0
+        runner.optimizer.zero_grad()
+        loss.backward()
+        runner.optimizer.step()
+
+
+class Cleans(OptimizerHook):
+    """What is not finite in a gradient becomes 0 before the step."""
+
+    def after_train_iter(self, runner: Any) -> None:
+        runner.optimizer.zero_grad()
+        runner.outputs["loss"].backward()
+        for one in runner.model.parameters():
+            if one.grad is not None:
+                torch.nan_to_num_(one.grad, 0.0, 0.0, 0.0)
+        runner.optimizer.step()
+
+
 def scaling(kind: type, **settings: Any) -> Any:
     hook = kind(**settings)
     hook.loss_scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
@@ -125,6 +151,8 @@ HOOKS = {
     "scaled": lambda: scaling(Fp16OptimizerHook, grad_clip={"max_norm": 35}),
     "scaled-accumulated": lambda: scaling(GradientCumulativeFp16OptimizerHook, cumulative_iters=2),
     "protected": ProtectsItself,
+    "replaced": Replaces,
+    "cleaned": Cleans,
 }
 
 

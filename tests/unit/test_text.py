@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from urllib.parse import quote
 
 import pytest
 
@@ -56,6 +58,14 @@ def test_a_secret_that_a_quote_would_cut_is_hidden_whole() -> None:
 def test_what_any_text_may_hold_and_a_path_to_a_secret_are_not_searched_for() -> None:
     kept_secret({"TOKENIZERS_PARALLELISM": "false", "GOOGLE_APPLICATION_CREDENTIALS": "/home/me/key.json"})
     assert hidden("false: /home/me/key.json") == "false: /home/me/key.json"
+
+
+def test_a_secret_is_found_however_a_tool_spells_it() -> None:
+    secret = 'it\'s-4711\\a "secret"\t/+='
+    kept_secret({"A_PASSWORD": secret, "B_SECRET": "/+slash4711==", "C_KEY": "~tilde-4711"})
+    for said in (repr(secret), json.dumps(secret), quote(secret), quote(secret, safe=""), f"{[secret]}"):
+        assert "4711" not in hidden(said), said
+    assert "4711" not in hidden("/+slash4711== ~tilde-4711")
 
 
 @pytest.mark.parametrize(

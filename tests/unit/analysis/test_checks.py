@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -136,6 +137,14 @@ def test_a_total_loss_that_blows_up_blocks(judged, points):
     finding = only(analysis, "divergence")
     assert (finding.severity, finding.blocking, analysis.verdict.kind) == ("critical", True, "failed")
     none_of(analysis, "convergence")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fine_tuning_that_wavers_at_its_floor_does_not_diverge(judged, seed):
+    """Single batches of a loss without a trend."""
+    draw = random.Random(seed)
+    analysis = judged({"epochs": 4, "metrics": {"loss": lambda _: draw.lognormvariate(-4.2, 0.8)}})
+    none_of(analysis, "divergence")
 
 
 def test_a_total_loss_that_does_not_fall_is_a_warning(judged):

@@ -27,6 +27,7 @@ ONE_RANK = (
     *("hidden:accumulated:epochs", "nan:scaled:epochs", "nan:scaled-accumulated:epochs"),
     *("inf-and-hidden:scaled:epochs", "inf-and-hidden:scaled-accumulated:epochs"),
     *("hidden:scaled:epochs", "nan:protected:epochs", "nothing:plain:epochs"),
+    *("logged:plain:epochs", "nan:replaced:epochs", "nan:cleaned:epochs"),
     *("nan:clipped:epochs:clean", "nan:clipped:epochs:clean:bare"),
 )
 TWO_RANKS = (
@@ -103,10 +104,11 @@ def test_a_training_is_stopped_before_the_step_that_would_spoil_it(
             "nothing:plain:epochs",
         ),
         *("inf-and-hidden:scaled:epochs", "inf-and-hidden:scaled-accumulated:epochs"),
+        *("logged:plain:epochs", "nan:replaced:epochs", "nan:cleaned:epochs"),
     ],
 )
 def test_what_never_reaches_the_weights_stops_nothing(alone: dict[str, Any], case: str) -> None:
-    """A loss scaler skips the step, or the trainer itself does, or a loss is the mean of nothing."""
+    """A loss scaler or the trainer itself sees to it, or it is the mean of nothing, or logged alone."""
     found = alone[case]
     assert (found["end"], found["iterations"], found["finite"]) == ("done", STEPS, True), found
     assert found["seen"] is None

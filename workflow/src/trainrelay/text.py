@@ -7,12 +7,16 @@ value is never shown, and found again in any other text that a trainer or a tool
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 HIDDEN = "***"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # they say nothing
 MAX_EVIDENCE_CHARS = 300  # three lines of a terminal, so that the sentence around it is still seen
+_OF_PATHS = re.compile("CREDENTIAL|FILE|PATH|DIR", re.IGNORECASE)
 _SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 _LEAST_CHARS = 8  # shorter ones ("false" of TOKENIZERS_PARALLELISM) are in any text
 _known: dict[str, None] = {}
@@ -24,9 +28,15 @@ def is_secret(name: str) -> bool:
 
 
 def kept_secret(env: Mapping[str, str]) -> Mapping[str, str]:
-    """The same; from now on `hidden` finds its secrets. A path to one is none, messages need it."""
-    lines = (line.strip() for name, text in env.items() if is_secret(name) for line in text.splitlines())
-    _known.update(dict.fromkeys(one for one in lines if len(one) >= _LEAST_CHARS and one[0] not in "/.~"))
+    """The same; from now on `hidden` finds its secrets, also as other tools spell them.
+
+    A path to one is none, messages need it.
+    """
+    for name, text in env.items():
+        path = _OF_PATHS.search(name) and text.startswith(("/", ".", "~"))
+        for line in map(str.strip, text.splitlines() if is_secret(name) and not path else ()):
+            spelled = (line, repr(line)[1:-1], json.dumps(line)[1:-1], quote(line), quote(line, safe=""))
+            _known.update(dict.fromkeys(one for one in spelled if len(line) >= _LEAST_CHARS))
     return env
 
 
@@ -44,7 +54,7 @@ def masked(env: Mapping[str, str]) -> dict[str, str]:
 
 def printable(text: object) -> str:
     """One line without secrets; what would move the cursor or turn text around is shown as an escape."""
-    return "".join(map(_shown, hidden(str(text))))
+    return "".join(map(_shown, _COLOURS.sub("", hidden(str(text)))))
 
 
 def printable_lines(text: str) -> str:

@@ -3,9 +3,10 @@
 Only what reaches `optimizer.step` is judged: a trainer that skips such a step itself continues, and so does
 one whose loss scaler skips it. Judged are:
 
-- the loss of this iteration, and each loss that `torch.nan_to_num` hides, until the gradients that it went
-  into are zeroed. One rank alone may have it, so the ranks tell each other (`agreement`).
-- the gradients: DDP averages them, so all ranks see the same. Where they are clipped, the norm tells.
+- the gradients: DDP averages them, so all ranks see the same. Where they are clipped, the norm tells. A loss
+  that is not finite stops nothing by itself: a trainer may replace it before it goes into the gradients.
+- each part of the loss that `torch.nan_to_num` hides, until the gradients that it went into are zeroed. One
+  rank alone may have it, so the ranks tell each other (`agreement`).
 
 What a rank saw is in its not-finite-R.json:
 
@@ -48,7 +49,7 @@ class Guard:
         self._hidden: deque[tuple[torch.Tensor, Any]] = deque(maxlen=_MOST_HIDDEN)
         self._forward = False
         self._asked = False  # whether the other ranks' answer is still to be heard
-        self._seen = [False, False]  # by any rank in this iteration: its loss, a hidden one
+        self._seen = False  # whether any rank had a hidden one in this iteration
         self._own: dict[str, Any] = {}  # what this rank saw in this iteration, for its file
         # The same of an iteration before that had a hidden one and whose gradients are still there.
         self._carried: dict[str, Any] | None = None
@@ -82,15 +83,15 @@ class Guard:
             if self._own:
                 self._own["samples"] = sorted(_samples(self._runner.data_batch))[:_MOST_NAMES]
         self._hidden.clear()
-        self._agreement.say([bool(loss), bool(hidden)])
+        self._agreement.say([bool(hidden)])
 
     def end_update(self) -> None:
         """An iteration has ended, with a step or without."""
         global _current  # noqa: PLW0603 - torch's functions are everybody's
         _current = None
-        if self._answer()[1] and any(map(_has_gradients, self._optimizers)):
+        if self._answer() and any(map(_has_gradients, self._optimizers)):
             self._carried = self._own
-        self._seen = [False, False]
+        self._seen = False
 
     def clips(self, parameters: Sequence[Any], norm_is_finite: bool) -> None:
         """Gradients are about to be clipped, which would make all of them NaN if one is."""
@@ -114,13 +115,13 @@ class Guard:
         hidden = [
             place
             for place in range(len(own), len(bad))
-            if bad[place] and not _of_nothing(looked_at[place][1])
+            if bad[place] and not _of_nothing(looked_at[place][1]) and _goes_into(loss, looked_at[place][1])
         ]
         return repr(numbers[0]) if own and bad[0] else None, [repr(numbers[place]) for place in hidden]
 
-    def _answer(self) -> list[bool]:
+    def _answer(self) -> bool:
         if self._asked:
-            self._asked, self._seen = False, self._agreement.hear()
+            self._asked, self._seen = False, any(self._agreement.hear())
         return self._seen
 
     def _wrap(self, optimizer: Any) -> None:
@@ -149,7 +150,7 @@ class Guard:
         broken: list[str] = []
         with suppress(Exception):  # an unknown kind of gradient
             broken = self._broken_gradients(optimizer)
-        if any(self._answer()) or self._carried is not None or broken:
+        if self._answer() or self._carried is not None or broken:
             self._stop(broken)
 
     def _broken_gradients(self, optimizer: Any) -> list[str]:
@@ -265,6 +266,22 @@ def _of_nothing(node: Any) -> bool:
         if 0 in tuple(sizes):
             return True
         nodes.extend(following for following, _ in getattr(node, "next_functions", ()) if following)
+    return False
+
+
+def _goes_into(loss: Any, node: Any) -> bool:
+    """Whether a value is part of a loss, and not only of what is logged; True where that is not known."""
+    if not isinstance(loss, torch.Tensor) or loss.grad_fn is None:
+        return True
+    waiting: list[Any] = [loss.grad_fn]
+    seen: set[Any] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is node:
+            return True
+        if one is not None and one not in seen:
+            seen.add(one)
+            waiting.extend(following for following, _ in one.next_functions)
     return False
 
 

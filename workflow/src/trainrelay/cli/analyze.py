@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 
 from trainrelay.analysis import analyze, read, to_json
 from trainrelay.cli.common import configured, named_stage
@@ -21,6 +22,8 @@ def run(arguments: argparse.Namespace) -> None:
         analysis = analyze_stage(named_stage(configured(arguments), arguments.stage))
         say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
     else:
+        with suppress(UserError):  # from its config, if there is one, it is known what are secrets
+            configured(arguments)
         analysis = analyze(read(arguments.logs))
         if arguments.json:
             print_json(to_json(analysis))

@@ -36,7 +36,8 @@ def load_plain(path: Path) -> Any:
         raise ConfigError(str(path), [link if path.is_symlink() else what]) from None
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # The last three: of a tag that does not fit its text, as in !!bool "x".
+    except (yaml.YAMLError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
         raise ConfigError(str(path), [_yaml_problem(error)]) from None
 
 

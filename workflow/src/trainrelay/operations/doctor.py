@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import glob
 import secrets
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -109,6 +110,8 @@ def _difference(path: Path, record: Record | None, facts: state.Facts) -> Iterat
     yield from (printable(line) for line in lines if not line.startswith(("---", "+++", "@@")))
     if isinstance(record, Identity):
         yield _PROVED if facts.train else _ASSUMED
+        for attempt in facts.attempts[-1:] if not facts.train else ():
+            yield printable(f"note: attempt {attempt.number} ran: {shlex.join(attempt.argv)}")
 
 
 def _identity(facts: state.Facts) -> Identity:

@@ -2,9 +2,10 @@
 
 The rules, with levels as in `numbers` (start, now, best held; medians of up to a tenth of the series):
 divergence: from ten points on (three where each is the mean of an epoch), now is above start by half of
-start, or now is twice the best and three quarters of the way back from the best to the start. Not
-converging: now is not at least 1% below start. Rising again: now is 10% above the best and a third of the
-way back.
+start, or now is twice the best and three quarters of the way back from the best to the start; and by more
+than three times the noise, which is the median change from one value to the next in the first half: a
+training that begins near its floor only wavers. Not converging: now is not at least 1% below start. Rising
+again: now is 10% above the best and a third of the way back.
 
 The shares are ours. Divergence blocks, so it takes more than a warning does; a share of the way back as well
 as of the best, since a best near zero doubles easily.
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.cross_entropy import negative
@@ -40,15 +43,17 @@ class Levels:
     start: float
     best: float
     now: float
+    noise: float
     points: int
     points_to_judge: int  # fewer points are not judged
 
     @property
     def diverged(self) -> bool:
-        above_start = self.now > self.start + 0.5 * abs(self.start)
-        blown_up = self.now > self.best + max(abs(self.best), 0.75 * (self.start - self.best))
-        was_falling = self.start > self.best
-        return self.points >= self.points_to_judge and (above_start or (was_falling and blown_up))
+        clear = 3 * self.noise
+        above_start = self.now > self.start + max(0.5 * abs(self.start), clear)
+        back = max(abs(self.best), 0.75 * (self.start - self.best), clear)
+        blown_up = self.start > self.best and self.now > self.best + back
+        return self.points >= self.points_to_judge and (above_start or blown_up)
 
     @property
     def rising_again(self) -> bool:
@@ -64,7 +69,14 @@ def levels(case: Case) -> Levels | None:
     if len(values) < 2:
         return None
     return Levels(
-        case.total, values[0], head_level(values), best_level(values), tail_level(values), len(values), few
+        case.total,
+        values[0],
+        head_level(values),
+        best_level(values),
+        tail_level(values),
+        median(abs(after - before) for before, after in pairwise(values[: len(values) // 2 + 1])),
+        len(values),
+        few,
     )
 
 
