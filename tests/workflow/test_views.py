@@ -138,7 +138,7 @@ def test_a_foreign_work_dir_is_refused_before_anything_starts(trained: Project) 
     before = {path: path.stat().st_mtime_ns for path in work_dir.iterdir()}
     done = trained.snakemake()
     assert done.returncode == 1
-    assert "belongs to another training" in done.stderr
+    assert "stage.json is missing, but" in done.stderr
     assert f"mv '{work_dir}'" in done.stderr
     assert "Traceback" not in done.stderr
     assert {path: path.stat().st_mtime_ns for path in work_dir.iterdir()} == before

@@ -39,7 +39,12 @@ def write_reports(config: Config, *runs: str) -> None:
 
 
 def report_failed_start(at: StageContext, why: str) -> None:
-    """Write the reports, with why a start failed before it trained, which nothing here may hide."""
+    """Write the reports, with why a start failed before it trained, which nothing here may hide.
+
+    A first start that was refused leaves no folder.
+    """
+    if not report_path(at.config, at.run).parent.is_dir():
+        return
     with suppress(TrainrelayError, OSError):
         write_report(at.config, at.run, {at.stage: why})
         write_overview(at.config)

@@ -39,7 +39,7 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
         return None, []
     facts, skipped = newest_valid(candidates, job.work_dirs.epoch_base)
     if facts is None:
-        raise Refusal(_none_valid(job, candidates, skipped))
+        raise Refusal(_none_valid(job, candidates, [*skipped, *damaged]))
     assert facts.epoch is not None, "a valid checkpoint knows its epoch"
     point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
     saved = max((one.newest_saved for one in job.dirs().attempts), default=0)
