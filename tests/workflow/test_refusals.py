@@ -54,7 +54,13 @@ WRONG_CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_CONFIGS)
+PLAYED = ("an unknown key", "a cycle")
+"""What `make test` plays; `make test-long` plays each."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in PLAYED else [pytest.mark.long]) for name in WRONG_CONFIGS]
+)
 def test_a_wrong_config_is_refused_by_both_commands(fresh: Project, name: str) -> None:
     change, words = WRONG_CONFIGS[name]
     (fresh.folder / "config.yaml").write_text(settings(change))
@@ -169,7 +175,9 @@ def test_a_missing_checkpoint_is_not_promoted(trained: Project) -> None:
     assert not promoted(trained).exists()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "nan", "malicious"])
+@pytest.mark.parametrize(
+    "damage", ["malicious", *(pytest.param(one, marks=pytest.mark.long) for one in ("truncated", "nan"))]
+)
 def test_a_checkpoint_that_changed_since_its_training_is_not_promoted(
     trained: Project, tmp_path: Path, damage: str
 ) -> None:

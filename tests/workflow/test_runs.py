@@ -147,6 +147,7 @@ def test_another_epoch_is_handed_on_and_only_what_starts_from_it_is_trained(trai
     assert "Nothing to be done" in trained.succeed()
 
 
+@pytest.mark.long
 def test_another_promotion_target_is_written_and_nothing_is_trained(trained: Project) -> None:
     attempts = trained.attempts()
 

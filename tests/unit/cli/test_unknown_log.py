@@ -134,6 +134,7 @@ def test_a_start_that_was_refused_has_a_report_with_the_reason(
     disk = OnDisk(tmp_path)
     disk.make_checkout()
     (tmp_path / "checkout/tools/train.py").unlink()
+    (tmp_path / "runs/r").mkdir(parents=True)  # as Snakemake does
     monkeypatch.setattr(cli_stage, "stage_of", lambda _: StageContext(disk.config(), "r", "s"))
     assert cli.main(["train", "r/s"]) == 2
     said = capsys.readouterr().err
