@@ -118,7 +118,7 @@ def test_another_mmcv_trains_without_it_and_is_reported(trainer: Trainer) -> Non
 @pytest.mark.process
 @pytest.mark.parametrize("flag", ["-I", "-E", "-S"])
 def test_a_python_that_reads_no_environment_is_reported(trainer: Trainer, flag: str) -> None:
-    """It runs, nothing is noted, and that is what is said."""
+    """It runs, nothing is noted, and its end tells so."""
     assert trainer.python("print(1)", flag).stdout == "1\n"
     assert (trainer.hook.absent() or "").startswith("the hook did not attach: no rank loaded it (")
 

@@ -128,3 +128,9 @@ def test_the_index_and_the_objects_are_left_as_they_are(checkout: Path) -> None:
 def test_a_repository_without_a_commit_has_no_code_state(tmp_path: Path) -> None:
     git(tmp_path, "init")
     assert code_version(tmp_path) is None
+
+
+def test_a_split_index_is_read_too(checkout: Path) -> None:
+    git(checkout, "update-index", "--split-index")
+    change(checkout / "train.py", "print(3)\n")
+    assert b"+print(3)" in known(checkout).changes

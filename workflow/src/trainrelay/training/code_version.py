@@ -54,7 +54,9 @@ def code_version(root: Path) -> CodeVersion | None:
         Path(bare, "refs").mkdir()
         Path(bare, "HEAD").write_text(f"{commit}\n", encoding="utf-8")
         try:
-            shutil.copy2(root / index, Path(bare, "index"))  # with its time, by which git looks
+            # A split index has a second file.
+            for part in (root / index, *(root / index).parent.glob("sharedindex.*")):
+                shutil.copy2(part, Path(bare, part.name))  # with its time, by which git looks
         except OSError:
             return None
         ours = {"GIT_DIR": bare, "GIT_WORK_TREE": top, "GIT_OBJECT_DIRECTORY": str(root / objects)}
