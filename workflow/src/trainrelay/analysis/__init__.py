@@ -5,10 +5,11 @@ from trainrelay.analysis.analyze import analyze, not_judged
 from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped
 from trainrelay.analysis.numbers import count
-from trainrelay.analysis.readers import read
+from trainrelay.analysis.readers import DescribedLines, read
 from trainrelay.analysis.serialize import from_json, to_json
 
 __all__ = [
+    "DescribedLines",
     "analyze",
     "count",
     "explain_words",

@@ -8,7 +8,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
 
 _COUNTS = {"epoch", "iter", "iteration"}
+_EPOCH = ("epoch", "meta.epoch", "meta.iter")
 _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
 _MOST_INFINITE = 1000  # weights with infinities; more are no masks
 BadSpans = dict[tuple[str, str], "Spans"]
@@ -46,23 +47,28 @@ class Inspection:
     first_non_finite_state: str | None  # of the optimizer
 
 
-def inspect(path: Path, epoch_base: int = 0, first: Path | None = None) -> CheckpointFacts:
+def inspect(
+    path: Path, epoch_base: int = 0, first: Path | None = None, named: int | None = None
+) -> CheckpointFacts:
     """The facts of a checkpoint; CheckpointError if it cannot be read, or not safely."""
-    return examine(path, epoch_base, first).facts
+    return examine(path, epoch_base, first, named).facts
 
 
-def examine(path: Path, epoch_base: int = 0, first: Path | None = None) -> Inspection:
+def examine(
+    path: Path, epoch_base: int = 0, first: Path | None = None, named: int | None = None
+) -> Inspection:
     """Everything that `inspect` says, and whether a training can resume from it.
 
     `epoch_base` is added to the epoch that it holds, so that finished epochs are counted. `first` is the
-    oldest checkpoint of its training: infinities that were there as well are a constant's.
+    oldest checkpoint of its training: infinities that were there as well are a constant's. `named` is the epoch
+    that its name tells, in place of its content.
     """
     with _problems_named(path), reading(path) as file:
         before = os.fstat(file.fileno())
         digest = digest_of(path, file)
         file.seek(0)
         first = first if first != path else None
-        inspection = _examined(Archive(file, digest.size), digest, epoch_base, first)
+        inspection = _examined(Archive(file, digest.size), digest, epoch_base, first, named)
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise BrokenFile("changed while it was read")
@@ -83,20 +89,21 @@ class Glance:
     remedy: str | None = None
 
 
-def glance(path: Path) -> Glance:
-    """What a checkpoint says of itself; a file that has not changed is read once only in a process."""
+def glance(path: Path, named: int | None = None) -> Glance:
+    """What a checkpoint says of itself; a file that has not changed is read once only in a process. `named` as in
+    `examine`."""
     try:
         stat = path.stat()
     except OSError:
         return Glance(problem="cannot be read")
-    return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns), named)
 
 
 @lru_cache(maxsize=1024)  # more than the checkpoints of one work dir
-def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
+def _glanced(path: Path, stamp: tuple[int, int, int], named: int | None) -> Glance:
     try:
         with reading(path) as file:
-            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size))
+            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size), named)
     except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
@@ -107,8 +114,10 @@ def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     return Glance(stamp, contents.number, problem)
 
 
-def _examined(archive: Archive, digest: FileDigest, epoch_base: int, first: Path | None) -> Inspection:
-    contents = _contents(archive)
+def _examined(
+    archive: Archive, digest: FileDigest, epoch_base: int, first: Path | None, named: int | None
+) -> Inspection:
+    contents = _contents(archive, named)
     bad = _bad_spans(archive, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
     diverged, constant = _judged(contents, bad, first)
     diverged = diverged or contents.bad_weight
@@ -159,7 +168,7 @@ def _infinite_in(path: Path) -> dict[str, int] | None:
     return None
 
 
-def _contents(archive: Archive) -> Contents:
+def _contents(archive: Archive, named: int | None = None) -> Contents:
     stream, stop = archive.pickle()
     root = unpickle(stream, lambda said: _storage(archive, said))
     if stream.tell() > stop:
@@ -167,7 +176,10 @@ def _contents(archive: Archive) -> Contents:
     for part in (root, root.get("meta")) if isinstance(root, dict) else ():
         if isinstance(part, dict):
             part.update({key: _number(archive, part[key]) for key in _COUNTS.intersection(part)})
-    return contents_of(root)
+    found = contents_of(root)
+    if named is None:
+        return found
+    return replace(found, number=named, missing=tuple(part for part in found.missing if part not in _EPOCH))
 
 
 def _number(archive: Archive, count: object) -> object:

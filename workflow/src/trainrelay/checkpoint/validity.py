@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainrelay.checkpoint.inspection import Inspection, examine
@@ -12,16 +12,19 @@ from trainrelay.text import printable
 
 
 def newest_valid(
-    candidates: Sequence[tuple[int, Path]], epoch_base: int = 0
+    candidates: Sequence[tuple[int, Path]],
+    epoch_base: int = 0,
+    named: Callable[[Path], int | None] = lambda _: None,
 ) -> tuple[CheckpointFacts | None, list[str]]:
     """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
 
-    `candidates` are (epoch, path), newest first. Later ones are not opened. `epoch_base` as in `examine`.
+    `candidates` are (epoch, path), newest first. Later ones are not opened. `epoch_base` as in `examine`,
+    `named` what a name tells there.
     """
     skipped: list[str] = []
     for epoch, path in candidates:
         try:
-            inspection = examine(path, epoch_base, candidates[-1][1])
+            inspection = examine(path, epoch_base, candidates[-1][1], named(path))
         except CheckpointError as error:
             skipped.append(str(error))
             continue

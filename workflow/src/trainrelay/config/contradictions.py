@@ -11,7 +11,7 @@ from pathlib import Path
 from trainrelay.config.models import Config, OwnRung, Run, Stage, ancestry
 from trainrelay.config.places import stage_paths, trainer_root
 from trainrelay.text import did_you_mean
-from trainrelay.trainers import RUNGS, TRAINERS, Rung
+from trainrelay.trainers import RUNGS, Rung
 
 
 def contradictions(config: Config) -> Iterator[str]:
@@ -19,8 +19,12 @@ def contradictions(config: Config) -> Iterator[str]:
     for name in (name for name in config.rungs if name in RUNGS):
         yield f"rungs.{name}: is built in; give your rung another name"
     for run_name, run in config.runs.items():
-        if run.trainer.epoch_base is not None and TRAINERS[run.trainer.kind].epoch_bases is not None:
+        if run.trainer.epoch_base is not None and run.trainer.trainer.epoch_bases is not None:
             yield f"runs.{run_name}.trainer.epoch_base: kind {run.trainer.kind} needs none; leave it out"
+        if (run.trainer.kind == "script") != (run.trainer.script is not None):
+            how = "needs it; write at least `command`" if run.trainer.script is None else "has none"
+            yield f"runs.{run_name}.trainer.script: kind {run.trainer.kind} {how}"
+            continue
         for name, stage in run.stages.items():
             where = f"runs.{run_name}.stages.{name}"
             yield from _stage_contradictions(where, run, name, stage)
@@ -50,6 +54,14 @@ def _bad_ladder(where: str, config: Config, run: Run, stage: Stage) -> Iterator[
             yield f"{place}: unknown backend '{name}'; allowed: {allowed}{did_you_mean(name, known)}"
         elif name in stage.backends[:number]:
             yield f"{place}: '{name}' is listed twice; remove one"
+    backends = {known[name].backend for name in stage.backends if name in known}
+    if (
+        len(backends) > 1
+        and run.trainer.nproc_per_node * stage.resources.nodes > 1
+        and not run.trainer.trainer.takes_backend
+    ):
+        how = 'set trainer.script.backend (e.g. "--dist-backend {backend}"), or write: backends: [ITS OWN]'
+        yield f"{where}.backends: got {' and '.join(sorted(backends))}, and nothing tells the script which; {how}"
     nccl = {name for name, rung in known.items() if rung.backend == "nccl"}
     # A ladder with another rung finds by its probe that this one does not work.
     if run.trainer.device == "cpu" and nccl.issuperset(stage.backends):
@@ -57,7 +69,7 @@ def _bad_ladder(where: str, config: Config, run: Run, stage: Stage) -> Iterator[
 
 
 def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:
-    trainer = TRAINERS[run.trainer.kind]
+    trainer = run.trainer.trainer
     for key, value in stage.options.items():
         if refusal := trainer.refused_option(key, value):
             yield f"{where}.options.{key}: {refusal}"
@@ -71,7 +83,7 @@ def _words_it_lacks(where: str, run: Run, stage: Stage) -> Iterator[str]:
         ("deterministic", stage.deterministic, False),
         ("validate", stage.validate_, True),
     ):
-        if key in TRAINERS[kind].lacks and said is not default:
+        if key in run.trainer.trainer.lacks and said is not default:
             yield f"{where}.{key}: kind {kind} has no switch for it; leave it out, or set an option"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from trainrelay.analysis import analyze, not_judged, read, to_json
+from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
 from trainrelay.config import Config
 from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.records import Analysis, Expectation
@@ -31,16 +31,29 @@ def analyze_stage(at: StageContext) -> Analysis:
 
 def judge_stage(facts: state.Facts) -> Analysis:
     """What the logs of a stage say, held against what the workflow knows of it."""
+    trainer = facts.at.trainer
     logs = [attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
+    if trainer.metrics:
+        logs = [folder / trainer.metrics for folder in facts.work_dirs.all]
     there = [log for log in logs if log.is_file()]
     if not there:
-        raise LogError(f"{facts.name}: no attempt has written a log yet; train it first")
+        raise LogError(
+            f"{facts.name}: no attempt has written {trainer.metrics or 'a log'} yet; train it first"
+        )
     try:
-        return analyze(read(there), _expectation(facts))
+        return analyze(read(there, _described(facts)), _expectation(facts))
     except UnknownLogError as error:
         if facts.train is None:  # a line that is understood may yet come
             raise
         return not_judged(map(str, there), str(error))
+
+
+def _described(facts: state.Facts) -> DescribedLines | None:
+    """The format of the logs, where the user describes it."""
+    trainer, first = facts.at.trainer, facts.attempts[-1].epoch_bases.printed if facts.attempts else None
+    if trainer.described() is None:
+        return None
+    return DescribedLines(trainer.described, first, one_start=not trainer.metrics)
 
 
 def _expectation(facts: state.Facts) -> Expectation:

@@ -50,7 +50,8 @@ def final_checkpoint(facts: Facts) -> CheckpointFacts:
         digest = sha256_of(path)
         if recorded is not None and recorded.file.sha256 == digest.sha256:
             return recorded.model_copy(update={"file": digest})
-        return inspect(path, facts.work_dirs.epoch_base, facts.checkpoints[-1][1])
+        named = facts.at.trainer.named_epoch(path)
+        return inspect(path, facts.work_dirs.epoch_base, facts.checkpoints[-1][1], named)
     if recorded is None:
         kept = ", ".join(map(str, sorted({epoch for epoch, _ in facts.checkpoints}))) or "none"
         raise UserError(

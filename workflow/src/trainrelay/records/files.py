@@ -141,6 +141,7 @@ class AttemptRecord(Record):
     env: Annotated[dict[str, str], AfterValidator(masked)]  # secrets are in no record
     cwd: str
     log: str
+    metrics_from: int = 0  # bytes of its metrics file that earlier attempts wrote
     backend: str  # the rung
     ladder: tuple[str, ...] = ()  # the rungs that it was chosen from, best first
     probes: tuple[ProbeResult, ...] = ()  # that led to it, in order

@@ -26,7 +26,7 @@ from trainrelay.supervise.recover import (
 from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.supervise.stop_file import ask_to_stop, order_file
-from trainrelay.system.tail import Tail
+from trainrelay.system.tail import RowsTail, Tail
 
 __all__ = [
     "BelievedProgress",
@@ -38,6 +38,7 @@ __all__ = [
     "NeedsDecision",
     "Observer",
     "Outcome",
+    "RowsTail",
     "Speed",
     "StageEvent",
     "StageJob",

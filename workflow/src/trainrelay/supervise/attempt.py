@@ -40,7 +40,7 @@ from trainrelay.supervise.slurm_run import why_stopped
 from trainrelay.supervise.stop import StopRequest
 from trainrelay.system.alive import here, stat
 from trainrelay.system.ports import free_port
-from trainrelay.system.tail import Tail
+from trainrelay.system.tail import RowsTail, Tail
 from trainrelay.text import quoted
 from trainrelay.trainers import Launch, Rung
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
@@ -133,6 +133,7 @@ def _record(
         env=dict(launch.env),
         cwd=launch.cwd,
         log=str(attempt_folder(job.stage_dir, number) / job.log_name),
+        metrics_from=_metrics_bytes(job),
         backend=rung.name,
         ladder=tuple(known.name for known in job.ladder),
         world_size=job.world_size,
@@ -144,6 +145,11 @@ def _record(
         launch=os.environ.get(LAUNCH_VARIABLE),
         started_s=time.time(),
     )
+
+
+def _metrics_bytes(job: StageJob) -> int:
+    path = job.work_dirs.current / (job.trainer.metrics or "")
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _launch(job: StageJob, rung: Rung, point: ResumePoint | None) -> Launch:
@@ -196,7 +202,9 @@ def _follow(
     proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
     hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size, job.request.nodes)
     hangs, work_dir = HangDetector(job.hang_timeout_s), job.work_dirs.current
-    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook)
+    metrics = job.trainer.metrics
+    rows = RowsTail(work_dir / metrics, record.metrics_from) if metrics else None
+    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook, rows)
 
     def stopping() -> bool:
         nonlocal record

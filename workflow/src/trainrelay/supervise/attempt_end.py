@@ -70,7 +70,7 @@ def final_checkpoint(
     if path is None:
         return None, None
     try:
-        facts = inspect(path, job.work_dirs.epoch_base, found[-1][1])
+        facts = inspect(path, job.work_dirs.epoch_base, found[-1][1], job.trainer.named_epoch(path))
     except UserError as error:
         return None, str(error)
     if not finished(facts, job.epochs, status):

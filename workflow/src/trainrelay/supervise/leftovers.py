@@ -11,7 +11,7 @@ from trainrelay.records import AttemptRecord
 from trainrelay.supervise.decide import Leftovers
 from trainrelay.supervise.job import StageJob
 from trainrelay.text import quoted
-from trainrelay.trainers import Trainer, checkpoint_files
+from trainrelay.trainers import Follower, Trainer, checkpoint_files
 from trainrelay.training.attempts import attempt_log
 
 _MOST = 3  # files, and lines of each kind: enough to recognise them, and one sentence
@@ -50,8 +50,9 @@ def _lines(trainer: Trainer, log: Path) -> str:
         head = file.read(_HEAD_BYTES).decode(errors="replace").replace("\r", "\n")
     understood: list[str] = []
     others: list[str] = []
+    follower = Follower(trainer)
     for line in (line for line in head.split("\n") if line.strip() and not _BANNER.search(line)):
-        (understood if trainer.observe(line) else others).append(quoted(line)[:_LINE_CHARS])
+        (understood if follower.see(line) else others).append(quoted(line)[:_LINE_CHARS])
     return f"output understood: {_first(understood)}; not understood: {_first(others)}"
 
 

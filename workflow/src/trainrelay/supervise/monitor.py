@@ -17,9 +17,9 @@ from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent_lines import RecentLines
 from trainrelay.supervise.resume import ResumeProof
-from trainrelay.system.tail import Tail
-from trainrelay.text import printable
-from trainrelay.trainers import StepSeen, Trainer, checkpoint_files
+from trainrelay.system.tail import RowsTail, Tail
+from trainrelay.text import printable, quoted
+from trainrelay.trainers import Follower, StepSeen, Trainer, checkpoint_files
 
 POLL_S = 0.1  # a stop is felt at once, and a look at a log without news costs a system call
 SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
@@ -41,6 +41,7 @@ class TrainerMonitor:
     counting: EpochCounting
     work_dir: Path
     hook: Hook
+    rows: RowsTail | None = None  # of a file that is read instead of the log
     recent: RecentLines = field(default_factory=RecentLines)
     diverging: Divergence = field(default_factory=Divergence)
     not_resumed: str | None = None
@@ -51,6 +52,11 @@ class TrainerMonitor:
     _next_s: float = float("-inf")
     _looked_s: float = float("-inf")
     _unknown_said: bool = False
+    _slow_said: bool = False
+    _follower: Follower = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._follower = Follower(self.trainer)
 
     @property
     def last_step(self) -> StepSeen | None:
@@ -82,24 +88,29 @@ class TrainerMonitor:
     def glances(self) -> dict[Path, Glance]:
         """What the files say that look like checkpoints; none where nothing is to be learned from them."""
         files = checkpoint_files(self.work_dir) if self.counting.learns else ()
-        return {path: glance(path) for path in files}
+        return {path: glance(path, self.trainer.named_epoch(path)) for path in files}
 
     def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:
         """Takes in new lines of the log, and the state of a progress bar that ends no line yet."""
         before = self.last_step
         for line in lines:
             self.recent.add(line)
-            self._see(line)
+            if self.rows is None:
+                self._see(line)
         if tail is not None and tail.bar != self._bar:
             self._bar = tail.bar
             self._see(self._bar)
+        if self.rows is not None:
+            for row in self.rows.lines() if tail else self.rows.remaining():
+                self._see(row)
+        self._say_slow()
         # Lines that come together (a log that is read again) show no speed, so only the last one is shown.
         if self.last_step is not None and self.last_step is not before:
             self.display.step(self.last_step)
 
     def _see(self, line: str) -> None:
         """Takes in what a line says."""
-        if (seen := self.trainer.observe(line)) is None:
+        if (seen := self._follower.see(line)) is None:
             return
         if isinstance(seen, StepSeen):
             seen = self.counting.step(seen)
@@ -115,6 +126,15 @@ class TrainerMonitor:
             return False
         before, self._files, self._next_s = self._files, _sizes(self.work_dir), now_s + SAVES_EVERY_S
         return before is not None and not self._files <= before
+
+    def _say_slow(self) -> None:
+        """A pattern of the user's that was left out is named once."""
+        if (lines := self._follower.described) and lines.slow and not self._slow_said:
+            self._slow_said = True
+            slowest = lines.slow.most_common(1)[0][0]
+            self.display.note(
+                f"a pattern of script.progress takes too long, and is left out: {quoted(slowest)}"
+            )
 
     def _say_unknown(self) -> None:
         lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]

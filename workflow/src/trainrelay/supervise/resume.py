@@ -37,7 +37,7 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
         if lost := gone(job.stage_dir, identity, job.dirs(), owners):
             raise Refusal(f"{job.name}: {lost}")
         return None, []
-    facts, skipped = newest_valid(candidates, job.work_dirs.epoch_base)
+    facts, skipped = newest_valid(candidates, job.work_dirs.epoch_base, job.trainer.named_epoch)
     if facts is None:
         raise Refusal(_none_valid(job, candidates, [*skipped, *damaged]))
     assert facts.epoch is not None, "a valid checkpoint knows its epoch"

@@ -89,6 +89,26 @@ class Tail:
             yield chunk
 
 
+class RowsTail(Tail):
+    """The rows that are added to a table from a byte on, before them the names of its columns, if it has some."""
+
+    def __init__(self, path: Path, from_byte: int) -> None:
+        super().__init__(path)
+        self._first = b""
+        if os.fstat(self._file.fileno()).st_size >= from_byte > 0:
+            first = self._file.readline(MAX_LINE_BYTES)
+            self._first = b"" if first.startswith(b"{") else first
+            self._file.seek(max(0, from_byte - _KNOWN_BYTES))
+            self._known = self._file.read(from_byte - self._file.tell())
+
+    def lines(self) -> Iterator[str]:
+        """Every row completed since the last call."""
+        if self._first:
+            yield _text(self._first.rstrip(b"\n"))
+            self._first = b""
+        yield from super().lines()
+
+
 def _last_state(line: bytes) -> bytes:
     shown = line.rstrip(b"\r")
     return line[shown.rfind(b"\r") + 1 :]

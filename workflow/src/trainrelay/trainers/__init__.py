@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from trainrelay.trainers.argparse_config import whole_load
 from trainrelay.trainers.base import (
+    Follower,
     Launch,
     LaunchRequest,
     Observation,
@@ -21,19 +22,23 @@ from trainrelay.trainers.local_rank import local_rank_misfit
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints
+from trainrelay.trainers.script import Script
+from trainrelay.trainers.script_settings import ScriptSettings
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node, srun
 
-TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger())}
+TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger(), Script())}
 
 __all__ = [
     "RUNGS",
     "TRAINERS",
+    "Follower",
     "Launch",
     "LaunchRequest",
     "Observation",
     "Option",
     "ResumeSeen",
     "Rung",
+    "ScriptSettings",
     "StepSeen",
     "Switch",
     "Trainer",

@@ -140,6 +140,12 @@ def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig
     )
 
 
+def interval_said(config: TrainerConfig, options: Mapping[str, Any]) -> int | None:
+    """Epochs from one checkpoint to the next, as the script's loop says; None where it does not."""
+    said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
+    return int(said) if said.isdecimal() and int(said) else None
+
+
 def whole_load(root: Path, script: str) -> str | None:
     """Where a script, or a file of the checkout that it imports, calls torch.load without weights_only."""
     path = root / script

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from trainrelay.progress_lines.described import LineReader
 from trainrelay.records import RULES, EpochBases
 from trainrelay.trainers.ladder import Rung
+from trainrelay.trainers.script_settings import ScriptSettings
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LONGEST_NUMBER = 400  # a float has no more digits, and Python reads no integer of thousands
@@ -156,6 +158,24 @@ class ResumeSeen:
 Observation = StepSeen | ResumeSeen
 
 
+class Follower:
+    """Follows the lines of one log of a trainer."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.described = trainer.described()
+        self._observe = trainer.observe
+
+    def see(self, line: str) -> Observation | None:
+        """What the next line says, or None."""
+        if self.described is None:
+            return self._observe(line)
+        seen = self.described.line(line)
+        if seen is None or (seen.evaluated and not seen.values):
+            return None
+        loss, norm = seen.values.get("loss"), seen.values.get("grad_norm")
+        return StepSeen(seen.epoch + 1, seen.iteration or 0, seen.iters, loss, None, norm)
+
+
 class Trainer(Protocol):
     """A trainer kind: how it is started, what it prints, which files it leaves."""
 
@@ -177,6 +197,14 @@ class Trainer(Protocol):
     # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
     imports: tuple[str, ...]
     compiled: tuple[str, ...] = ()
+    # Whether its command line says the backend.
+    takes_backend: bool = True
+    # A file of the work dir that is read instead of its printed lines.
+    metrics: str | None = None
+
+    def of(self, script: ScriptSettings | None, entry: str) -> Trainer:  # noqa: ARG002
+        """The trainer of a run, with its own description where this kind has one."""
+        return self
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
         """What a trainer config says, by a record's rules; an unreadable one carries its problem."""
@@ -220,6 +248,14 @@ class Trainer(Protocol):
 
     def observe(self, line: str) -> Observation | None:
         """What one line of output says, or None."""
+
+    def described(self) -> LineReader | None:
+        """A reader of its lines, where the user describes them; None: `observe` knows them."""
+        return None
+
+    def named_epoch(self, path: Path) -> int | None:  # noqa: ARG002
+        """The epoch that the name of a checkpoint tells, in place of its content; None: it tells none."""
+        return None
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Those with an epoch, as (that + the base, path), the newest epoch first, symlinks left out."""

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import Glance, glance
+from trainrelay.checkpoint import glance
 from trainrelay.progress_lines.bars import training_bar
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.text import did_you_mean
-from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
+from trainrelay.trainers.argparse_config import interval_said, is_of_type, read_arguments, typed_text
 from trainrelay.trainers.base import (
     Launch,
     LaunchRequest,
@@ -30,12 +30,12 @@ from trainrelay.trainers.base import (
     number_in,
     printed_number,
 )
-from trainrelay.trainers.saved_files import checkpoint_files, could_be_overwritten, not_understood
+from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.torchrun import environment, launcher
 
 # Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
 # start from is judged by its content, the epochs and the seed by the stage's own keys.
-_NOT_WEIGHTS = re.compile(
+NOT_WEIGHTS = re.compile(
     r"^(config: )?(seed|epochs|output_dir|output|log_dir|resume|auto_resume|start_epoch|eval|eval_only"
     r"|test_only|device|num_workers|workers|pin_mem|prefetch_factor|print_freq|save_\w+|ckpt_\w+|job_name|run_name"
     r"|wandb\w*|world_size|local_rank|rank|gpu|dist_url|dist_backend|dist_on_itp|distributed|finetune"
@@ -76,7 +76,7 @@ class MetricLogger(Trainer):
 
     def changes_weights(self, setting: str) -> bool:
         """False for paths, logging, evaluation, workers and how the ranks meet."""
-        return _NOT_WEIGHTS.match(setting) is None
+        return NOT_WEIGHTS.match(setting) is None
 
     def effective_settings(
         self, config: TrainerConfig, options: Mapping[str, Option], _: int, /
@@ -105,8 +105,7 @@ class MetricLogger(Trainer):
 
     def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
         """As the script's loop says: DETR saves after each epoch, MAE after each 20th."""
-        said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
-        return int(said) if said.isdecimal() and int(said) else None
+        return interval_said(config, options)
 
     def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
         """What `finetune` or its like names, by default or among the stage's options."""
@@ -135,12 +134,8 @@ class MetricLogger(Trainer):
         return StepSeen(int(step[1]) + 1, int(step[2]) + 1, int(step[3]), loss, None, grad_norm)
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
-        """Every file that says after which epoch it was saved, whatever its name. Of one epoch, copies
-        of the best or of averages last, and those with a number in their name first: none is written over.
-        """
-        known = [(glance(path), path) for path in checkpoint_files(work_dir)]
-        found = [(seen.number, _rank(seen, path), path) for seen, path in known if seen.number is not None]
-        return [(number + epoch_base, path) for number, _, path in sorted(found, reverse=True)]
+        """Every file that says after which epoch it was saved, whatever its name."""
+        return by_epoch(((glance(path), path) for path in checkpoint_files(work_dir)), epoch_base)
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """What is damaged, or holds other keys."""
@@ -153,11 +148,6 @@ class MetricLogger(Trainer):
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """DETR's name for it."""
         return work_dir / f"checkpoint{epoch - 1:04d}.pth"
-
-
-def _rank(seen: Glance, path: Path) -> tuple[bool, bool, int]:
-    copy = re.search(r"best|ema|swa", path.name, re.IGNORECASE)
-    return not copy, re.search(r"\d", path.name) is not None, seen.stamp[2]
 
 
 def _observed(line: str) -> StepSeen | None:

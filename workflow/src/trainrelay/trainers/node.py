@@ -49,7 +49,12 @@ def hand_on_sigterm(launcher: "subprocess.Popen[bytes]") -> List[int]:  # noqa: 
 
 
 def argv(words: List[str], node_rank: str) -> List[str]:  # noqa: UP006
-    """The launcher's command line: the words, with the number of this node behind the module or script."""
+    """The launcher's command line: the words, with the number of this node behind the module or script.
+
+    After --whole they are a whole command, in which {node_rank} is the number.
+    """
+    if words[0] == "--whole":
+        return [word.replace("{node_rank}", node_rank) for word in words[1:]]
     program = 2 if words[0] == "-m" else 1
     return [sys.executable, "-u", *words[:program], "--node_rank=" + node_rank, *words[program:]]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from trainrelay.checkpoint import glance
+from trainrelay.checkpoint import Glance, glance
 from trainrelay.errors import UserError
 from trainrelay.system.files import first_below, reading
 
@@ -25,9 +25,24 @@ def checkpoint_files(work_dir: Path) -> list[Path]:
     return [path for path in found if _is_named_so(path) and path.is_file() and not path.is_symlink()]
 
 
-def not_understood(paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Those of the files that are no checkpoints, each with why; weights alone are understood."""
-    return [(path, why) for path in sorted(paths) if (why := glance(path).problem)]
+def by_epoch(files: Iterable[tuple[Glance, Path]], epoch_base: int) -> list[tuple[int, Path]]:
+    """Those that know their epoch, the newest first. Of one epoch, copies of the best or of averages last, and
+    those with a number in their name first: none is written over."""
+    found = [(seen.number, _rank(seen, path), path) for seen, path in files if seen.number is not None]
+    return [(number + epoch_base, path) for number, _, path in sorted(found, reverse=True)]
+
+
+def _rank(seen: Glance, path: Path) -> tuple[bool, bool, int]:
+    copy = re.search(r"best|ema|swa", path.name, re.IGNORECASE)
+    return not copy, re.search(r"\d", path.name) is not None, seen.stamp[2]
+
+
+def not_understood(
+    paths: Iterable[Path], named: Callable[[Path], int | None] = lambda _: None
+) -> list[tuple[Path, str]]:
+    """Those of the files that are no checkpoints, each with why; weights alone are understood, as is a file whose
+    name tells its epoch."""
+    return [(path, why) for path in sorted(paths) if (why := glance(path, named(path)).problem)]
 
 
 def misplaced_checkpoints(work_dir: Path, since_s: float) -> list[tuple[Path, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from trainrelay.config import Config, Stage, StagePaths, TrainerSettings, stage_paths, trainer_root
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
-from trainrelay.trainers import TRAINERS, Trainer, TrainerConfig
+from trainrelay.trainers import Trainer, TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StageContext:
     @property
     def trainer(self) -> Trainer:
         """Its trainer kind."""
-        return TRAINERS[self.trainer_settings.kind]
+        return self.trainer_settings.trainer
 
     @property
     def root(self) -> Path:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainrelay.supervise import BelievedProgress, Speed, Tail
-from trainrelay.trainers import StepSeen, Trainer
+from trainrelay.trainers import Follower, StepSeen, Trainer
 
 MOST_LOSSES = 40  # a character each: the sparkline at its widest
 
@@ -19,8 +19,11 @@ _FIRST_READ_BYTES = 2_000_000  # the end of a log that is already there: more th
 class LogSampler:
     """The last progress lines of a log: the last step, losses, speed."""
 
-    def __init__(self, log: Path, trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
-        self._trainer, self._tail = trainer, Tail(log, last_bytes=_FIRST_READ_BYTES)
+    def __init__(
+        self, log: Path | Tail, trainer: Trainer, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._follower = Follower(trainer)
+        self._tail = log if isinstance(log, Tail) else Tail(log, last_bytes=_FIRST_READ_BYTES)
         self._speed, self._course = Speed(clock), BelievedProgress()
         self.losses: deque[float] = deque(maxlen=MOST_LOSSES)
 
@@ -46,7 +49,7 @@ class LogSampler:
                 self._speed.step(self.step)
 
     def _see(self, line: str) -> None:
-        seen = self._trainer.observe(line)
+        seen = self._follower.see(line)
         if isinstance(seen, StepSeen) and self._course.further(seen) and seen.loss is not None:
             self.losses.append(seen.loss)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Observer, read_events
+from trainrelay.supervise import Observer, RowsTail, read_events
 from trainrelay.text import printable
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, left_running
@@ -72,7 +72,9 @@ class StageWatch:
         return LogSample(step, tuple(self._log.losses), self._log.iterations_per_s)
 
     def _sampler(self, facts: Facts, attempt: AttemptRecord) -> LogSampler:
-        return LogSampler(attempt_log(facts.paths.folder, attempt), self.at.trainer, self.clock)
+        trainer, log = self.at.trainer, attempt_log(facts.paths.folder, attempt)
+        table = facts.work_dirs.current / trainer.metrics if trainer.metrics else None
+        return LogSampler(RowsTail(table, attempt.metrics_from) if table else log, trainer, self.clock)
 
     def _known_ends(self, facts: Facts) -> dict[int, LastStep]:
         """Where each attempt but the newest ended, by number; one whose end nobody saw is asked its log."""

@@ -75,9 +75,9 @@ def _from_zero(case: Case, point: ResumePoint) -> Finding:
 
 
 def _proof(case: Case, point: ResumePoint) -> str:
-    if case.from_zero:
-        return "the log begins again with the first epoch"
-    return f"the log has no line `resumed epoch {point.epoch}`"
+    if case.says_resumed:
+        return f"the log has no line `resumed epoch {point.epoch}`"
+    return "the log begins again with the first epoch"
 
 
 def _again(case: Case) -> Finding:
@@ -93,7 +93,7 @@ def _again(case: Case) -> Finding:
         where=case.where(case.train[0]),
         evidence={"redone_iterations": redone, "segment": case.train[0].segment},
         advice="If it should have resumed, give the trainer the newest checkpoint with"
-        f" {'--resume' if case.from_zero else '--resume-from'}.",
+        f" {'--resume-from' if case.says_resumed else '--resume'}.",
     )
 
 

@@ -1,5 +1,6 @@
 """Log readers: the files of one training -> one table (`trainrelay.records.Log`)."""
 
+from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.read import read
 
-__all__ = ["read"]
+__all__ = ["DescribedLines", "read"]

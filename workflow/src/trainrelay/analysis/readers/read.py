@@ -10,6 +10,7 @@ from pathlib import Path
 from trainrelay.analysis.readers import source
 from trainrelay.analysis.readers.assemble import assemble
 from trainrelay.analysis.readers.clean import clean
+from trainrelay.analysis.readers.described_lines import DescribedLines
 from trainrelay.analysis.readers.events import Format
 from trainrelay.analysis.readers.metriclogger_json import MetricLoggerJson
 from trainrelay.analysis.readers.metriclogger_text import MetricLoggerText
@@ -25,8 +26,8 @@ _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
 READS = ", ".join(form.title for form in FORMATS)
 
 
-def read(paths: Sequence[Path]) -> Log:
-    """All logs of one training, oldest first, as one table.
+def read(paths: Sequence[Path], own: DescribedLines | None = None) -> Log:
+    """All logs of one training, oldest first, as one table; by `own` where the user describes their lines.
 
     A file of which no line is known (an attempt that died before it printed anything) is allowed beside
     one that is known. Raises LogError for files that are missing, binary, unknown, or of two formats.
@@ -35,13 +36,13 @@ def read(paths: Sequence[Path]) -> Log:
         raise LogError(f"no log was given; {source.how(READS)}")
     for path in paths:
         source.check(path, READS)
-    form = _common_format(paths)
+    form = _common_format(paths, (own,) if own else FORMATS)
     events = (form.events(source.lines(path)) for path in paths)
     return assemble(form.name, [str(path) for path in paths], events)
 
 
-def _common_format(paths: Sequence[Path]) -> Format:
-    known = {path: form for path in paths if (form := detect(path)) is not None}
+def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:
+    known = {path: form for path in paths if (form := detect(path, formats)) is not None}
     if not known:
         raise UnknownLogError(_unknown(paths[0]))
     first = next(iter(known))
@@ -54,12 +55,12 @@ def _common_format(paths: Sequence[Path]) -> Format:
     return known[first]
 
 
-def detect(path: Path) -> Format | None:
+def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
     quotation."""
     claims: Counter[Format] = Counter()
     for line in source.lines(path):
-        form = next((form for form in FORMATS if form.claims(line)), None)
+        form = next((form for form in formats if form.claims(line)), None)
         if form is not None:
             claims[form] += 1
             if claims[form] == CLAIMS:

@@ -1,0 +1,125 @@
+"""The trainer and the config of docs/my_own_script.md: trained, killed, resumed, promoted, and a second stage."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from trainrelay.config import Config, parse, stage_paths
+from trainrelay.errors import UserError
+from trainrelay.operations.analyze import judge_stage
+from trainrelay.operations.promote import promote_stage
+from trainrelay.operations.train import train_stage
+from trainrelay.training import state
+from trainrelay.training.attempts import list_attempts
+from trainrelay.training.context import StageContext
+
+PAGE = (Path(__file__).parents[2] / "docs/my_own_script.md").read_text(encoding="utf-8")
+SCRIPT = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0]
+CONFIG = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
+KILL = """
+    if epoch == 1 and rank == 1 and not os.path.exists(f"{args.out}/killed"):
+        open(f"{args.out}/killed", "w").close()
+        os.kill(os.getpid(), 9)
+"""
+
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("trained")]
+
+
+def config_of(folder: Path, source: str, script: dict[str, Any] | None = None, **trainer: Any) -> Config:
+    """The page's config on this machine's CPU; the script is `source`."""
+    (folder / "checkout").mkdir(exist_ok=True)
+    (folder / "checkout/train.py").write_text(source)
+    data = yaml.safe_load(yaml.safe_dump(CONFIG))
+    run = data["runs"]["mine"]
+    run["trainer"] |= {"root": str(folder / "checkout"), "device": "cpu", "env": {"OMP_NUM_THREADS": "1"}}
+    del run["trainer"]["interpreter"]
+    run["trainer"] |= trainer
+    run["trainer"]["script"] |= script or {}
+    for stage in run["stages"].values():
+        del stage["resources"]
+        stage["backends"] = ["gloo"]
+    return parse({"out": str(folder / "runs"), **data})
+
+
+def killed_once(source: str) -> str:
+    """The script, of which rank 1 dies once in its second epoch."""
+    head, loop, rest = source.partition("    for i in range(10):\n")
+    assert loop
+    return head + KILL.lstrip("\n") + loop + rest
+
+
+def trained(config: Config, stage: str) -> dict[str, Any]:
+    train_stage(StageContext(config, "mine", stage))
+    promote_stage(StageContext(config, "mine", stage))
+    return json.loads(stage_paths(config, "mine", stage).checkpoint.read_text())
+
+
+def attempts_of(config: Config, stage: str) -> list[tuple[str | None, int | None]]:
+    found = list_attempts(stage_paths(config, "mine", stage).folder)
+    return [(one.end, one.resumed_from.epoch if one.resumed_from else None) for one in found]
+
+
+def test_it_is_trained_killed_resumed_promoted_and_begins_a_second_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly as the page has it, over gloo with two ranks."""
+    monkeypatch.chdir(tmp_path)
+    config = config_of(tmp_path, killed_once(SCRIPT))
+    record = trained(config, "one")
+    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+    assert record["source"]["epoch"] == 3
+    facts = state.read(StageContext(config, "mine", "one"))
+    analysis = judge_stage(facts)
+    assert (analysis.format, analysis.epochs, analysis.iterations) == ("script", 3, 30)
+    assert not [finding for finding in analysis.findings if finding.blocking]
+    assert trained(config, "two")["source"]["epoch"] == 2
+    argv = list_attempts(stage_paths(config, "mine", "two").folder)[0].argv
+    assert argv[-4:] == ["--init", record["source"]["file"]["path"], "--lr", "0.01"]
+
+
+def test_a_script_that_ignores_the_resume_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins with its first epoch, and what is there is not overwritten."""
+    monkeypatch.chdir(tmp_path)
+    source = killed_once(SCRIPT).replace('first = saved["epoch"] + 1', "import time")
+    slow = source.replace("        loss.backward()", "        loss.backward()\n        args.resume and time.sleep(0.5)")
+    config = config_of(tmp_path, slow)
+    with pytest.raises(UserError, match="asked to resume after epoch 1"):
+        train_stage(StageContext(config, "mine", "one"))
+    assert attempts_of(config, "one") == [("killed", None), ("not-resumed", 1)]
+    saved = sorted(path.name for path in (tmp_path / "runs/mine/one/work_dir").glob("*.pt"))
+    assert saved == ["epoch_0.pt"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("table", ["csv", "jsonl"])
+def test_a_script_that_prints_nothing_and_writes_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Epochs counted from 1, in names alone; the table goes on where it was left."""
+    monkeypatch.chdir(tmp_path)
+    row = 'f\'{{"epoch": {epoch + 1}, "train_loss": {loss.item()}, "val/acc": 0.5}}\''
+    if table == "csv":
+        row = '("epoch,train_loss,val_acc\\n" if epoch == 0 else "") + f"{epoch + 1},{loss.item()},0.5"'
+    source = killed_once(SCRIPT).replace("print(f", "(f").replace(", flush=True)", ")")
+    source = source.replace(
+        '        torch.save(state, f"{args.out}/epoch_{epoch}.pt")',
+        f'        print({row}, file=open(f"{{args.out}}/metrics.{table}", "a"))\n'
+        '        del state["epoch"]\n        torch.save(state, f"{args.out}/m_{epoch + 1}.pt")',
+    )
+    number = 'first = int(args.resume.rpartition("_")[2][:-3])'
+    source = source.replace('first = saved["epoch"] + 1', number)
+    config = config_of(tmp_path, source, {"metrics": f"metrics.{table}", "checkpoints": "m_{epoch}.pt"})
+    assert trained(config, "one")["source"]["epoch"] == 3
+    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+    analysis = judge_stage(state.read(StageContext(config, "mine", "one")))
+    assert (analysis.epochs, analysis.epochs_only) == (3, True)
+    assert not [finding for finding in analysis.findings if finding.blocking]
+    assert "acc" in analysis.metrics["val"]
+    assert torch.load(tmp_path / "runs/mine/one/work_dir/m_3.pt")["model"]

@@ -1,0 +1,265 @@
+"""Trainer kind `script`: any command line, whose words, lines and files the section `script` of its trainer describes.
+
+Nothing of a particular script is known here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from trainrelay.checkpoint import glance
+from trainrelay.progress_lines.described import LineReader, PatternReader, RowReader
+from trainrelay.records import RULES
+from trainrelay.system.files import read_once
+from trainrelay.text import did_you_mean
+from trainrelay.trainers.argparse_config import interval_said, read_arguments
+from trainrelay.trainers.base import (
+    Launch,
+    LaunchRequest,
+    Observation,
+    Option,
+    Trainer,
+    TrainerConfig,
+    canonical_text,
+    option_text,
+)
+from trainrelay.trainers.local_rank import declared
+from trainrelay.trainers.metriclogger import NOT_WEIGHTS
+from trainrelay.trainers.plain_files import DATA, said_by
+from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
+from trainrelay.trainers.script_settings import BackendVariable, ScriptSettings, filled, places
+from trainrelay.trainers.torchrun import environment, launcher, on_each_node
+
+_FREE_PORT = "free-port"  # in a plan; each attempt chooses one
+
+
+@dataclass(frozen=True)
+class Script(Trainer):
+    """A script as its settings describe it; without them only what every script has in common."""
+
+    kind = "script"
+    resume_proof = "epoch"
+    lacks = frozenset({"deterministic", "validate"})
+    imports = ("torch",)
+
+    settings: ScriptSettings = ScriptSettings(command="{entry}")
+    entry: str = ""
+
+    def of(self, script: ScriptSettings | None, entry: str) -> Trainer:
+        """One trainer for each description."""
+        return _described(script or self.settings, entry)
+
+    @property
+    def takes_backend(self) -> bool:  # type: ignore[override]
+        """Whether the script can be told its backend."""
+        return self.settings.backend is not None or "backend" in places(self.settings.command)
+
+    @property
+    def metrics(self) -> str | None:  # type: ignore[override]
+        """The file that is read instead of printed lines."""
+        return self.settings.metrics
+
+    @property
+    def looked_for(self) -> str:  # type: ignore[override]
+        """The checkpoints, in words."""
+        by = "" if "{epoch}" in self.settings.checkpoints else " and an epoch"
+        return f"files {self.settings.checkpoints} of torch.save with weights{by} in them"
+
+    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:  # noqa: ARG002
+        """The command's arguments, and what its script and the files that it names say."""
+        arguments = _arguments(self.settings.command)
+        said = read_arguments(root, self.entry)  # where it declares some
+        settings = {"arguments": shlex.join(arguments)}
+        try:
+            settings |= said_by(root / self.entry, "entry")
+            for number, name in enumerate(_named_files(root, config, self.entry, arguments)):
+                settings |= said_by(root / name, name if number else "config")
+        except OSError as error:
+            return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            return TrainerConfig(problem=str(error))
+        return TrainerConfig(settings, said.literals, said.switches, saves_every=said.saves_every)
+
+    def changes_weights(self, setting: str) -> bool:
+        """False for paths, logging, workers and how the ranks meet, as scripts usually call them."""
+        return NOT_WEIGHTS.match(setting.replace("-", "_")) is None
+
+    def effective_settings(
+        self, config: TrainerConfig, options: Mapping[str, Option], _: int, /
+    ) -> dict[str, str]:
+        """All that is known of the command, and the options that do not repeat a declared default."""
+        said = {name: canonical_text(value) for name, value in config.literals.items()}
+        asked = {name: canonical_text(value) for name, value in options.items() if value is not None}
+        changed = {n: text for n, text in asked.items() if said.get(n.replace("-", "_")) != text}
+        return {**config.settings, **{f"option {name}": text for name, text in changed.items()}}
+
+    def refused_option(self, key: str, value: Option, /) -> str | None:
+        """None: the settings say how each is spelled."""
+
+    def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
+        """Its code knows."""
+        return "perhaps its schedule, which is in its code,"
+
+    def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
+        """Not known."""
+
+    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
+        """As the loop of its script says."""
+        return interval_said(config, options)
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        """argv and environment of one start."""
+        env = {"PYTHONUNBUFFERED": "1", **environment(request, inherited)}
+        if isinstance(self.settings.backend, BackendVariable):
+            env[self.settings.backend.env] = request.rung.backend
+        cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root
+        return Launch(tuple(self._argv(request)), env, cwd)
+
+    def unsupported(self, request: LaunchRequest) -> list[str]:
+        """What its settings do not say, or its script does not declare."""
+        return list(self._unsupported(request))
+
+    def described(self) -> LineReader:
+        """The reader of its lines or rows."""
+        return RowReader() if self.settings.metrics else PatternReader(self.settings.patterns)
+
+    def observe(self, line: str) -> Observation | None:
+        """Nothing: its lines are described."""
+
+    def named_epoch(self, path: Path) -> int | None:
+        """The number in the name of a checkpoint."""
+        found = self._name.fullmatch(path.name)
+        return int(found["epoch"]) if found and "epoch" in found.groupdict() else None
+
+    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
+        """Those of the names that are asked for."""
+        files = [path for path in checkpoint_files(work_dir) if self._name.fullmatch(path.name)]
+        return by_epoch(((glance(path, self.named_epoch(path)), path) for path in files), epoch_base)
+
+    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
+        """What is damaged; where there is no checkpoint, all that has another name."""
+        files = checkpoint_files(work_dir)
+        bad = not_understood(files, self.named_epoch)
+        if self.checkpoints(work_dir):
+            return bad
+        others = [path for path in files if not self._name.fullmatch(path.name) and path not in dict(bad)]
+        return bad + [(path, f"is not called {self.settings.checkpoints}") for path in others]
+
+    def left_behind(self, work_dir: Path) -> list[str]:
+        """All that looks like a checkpoint, and its metrics."""
+        return could_be_overwritten(work_dir, *filter(None, [self.settings.metrics]))
+
+    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
+        """As its settings name it."""
+        return work_dir / filled(self.settings.checkpoints, {"epoch": str(epoch)})
+
+    @property
+    def _name(self) -> re.Pattern[str]:
+        return _name_pattern(self.settings.checkpoints)
+
+    def _from_cwd(self, request: LaunchRequest, path: str) -> str:
+        """A path that is meant from the checkout."""
+        return os.path.normpath(Path(request.root) / path) if self.settings.cwd_is_work_dir else path
+
+    def _argv(self, request: LaunchRequest) -> Iterator[str]:
+        settings, command = self.settings, shlex.split(self.settings.command)
+        said = self._said(request)
+        if request.nodes > 1 and command[0] != "{launcher}":
+            yield from (*on_each_node(request), "--whole")
+        for word in command:
+            yield from launcher(request) if word == "{launcher}" else (filled(word, said),)
+        parts = [settings.backend] if isinstance(settings.backend, str) else []
+        parts += [settings.resume] if request.resume_from else []
+        # What is resumed from holds what it started from.
+        parts += [settings.init] if settings.init and request.load_from and not request.resume_from else []
+        yield from (filled(word, said) for part in parts for word in shlex.split(part))
+        for name, value in request.options.items():
+            yield from _option(shlex.split(settings.options), name, value)
+
+    def _said(self, request: LaunchRequest) -> dict[str, str]:
+        """What the names in braces stand for."""
+        several = request.nodes > 1
+        return {
+            "interpreter": request.interpreter,
+            "entry": self._from_cwd(request, request.entry),
+            "nproc": str(request.nproc_per_node),
+            "nodes": str(request.nodes),
+            "node_rank": "{node_rank}" if several else "0",  # node.py knows it
+            "master_addr": request.master_addr if several else "127.0.0.1",
+            "master_port": str(request.master_port or _FREE_PORT),
+            "config": self._from_cwd(request, request.config),
+            "work_dir": self._from_cwd(request, request.work_dir),
+            "epochs": str(request.epochs),
+            "seed": str(request.seed),
+            "backend": request.rung.backend,
+            "device": request.device,
+            "checkpoint": request.resume_from or "",
+            "init_checkpoint": os.path.normpath(Path(request.root) / (request.load_from or "")),
+        }
+
+    def _unsupported(self, request: LaunchRequest) -> Iterator[str]:
+        settings, said = self.settings, places(self.settings.command)
+        if ("seed" in said) != (request.seed is not None):
+            yield "script.command and the stage's seed go together: " + (
+                "it has {seed}, and the stage none" if request.seed is None else "it has no {seed}; add it"
+            )
+        if "config" not in said and os.path.normpath(request.config) != os.path.normpath(request.entry):
+            how = f"add {{config}} to it, or set config: {request.entry}"
+            yield f"script.command does not use the stage's config {request.config}; {how}"
+        if request.load_from is not None and settings.init is None:
+            yield 'script.init is not set, so no stage can start from another; e.g. init: "--finetune {init_checkpoint}"'
+        if request.nodes > 1 and not {"launcher", "node_rank"} & said:
+            yield "script.command needs {launcher} or {node_rank} to train over several nodes"
+        options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
+        argv = list(self._argv(request))
+        given = argv[argv.index(self._from_cwd(request, request.entry)) + 1 :] if takes_no_other else []
+        for flag in (word.partition("=")[0] for word in given if word.startswith("--")):
+            if not any(option.startswith(flag) for option in options):
+                near = did_you_mean(flag, options) or f"; it has {', '.join(sorted(options)) or 'none'}"
+                yield f"{request.entry} declares no {flag}, which script.command or an option gives it{near}"
+
+
+@lru_cache
+def _described(settings: ScriptSettings, entry: str) -> Script:
+    return Script(settings, entry)
+
+
+@lru_cache
+def _name_pattern(glob: str) -> re.Pattern[str]:
+    before, named, after = glob.partition("{epoch}")
+    words = [fnmatch.translate(part)[4:-3] for part in (before, after)]  # without (?s: and )\Z
+    return re.compile((r"(?P<epoch>\d{1,9})" if named else "").join(words), re.DOTALL)
+
+
+def _arguments(command: str) -> list[str]:
+    """The words of a command behind its script."""
+    words = shlex.split(command)
+    return words[next(n for n, word in enumerate(words) if "{entry}" in word) + 1 :]
+
+
+def _named_files(root: Path, config: str, entry: str, arguments: list[str]) -> Iterator[str]:
+    """The config first, then the files of settings among the arguments; never the script."""
+    words = [word.rpartition("=")[2] for word in arguments]
+    named = [word for word in words if word.endswith((*DATA, ".py")) and (root / word).is_file()]
+    yield from (
+        name for name in dict.fromkeys([config, *named]) if os.path.normpath(name) != os.path.normpath(entry)
+    )
+
+
+def _option(words: list[str], name: str, value: Option) -> Iterator[str]:
+    """An option as its template spells it; null is left out."""
+    alone = isinstance(value, bool) and "{value}" in words
+    if value is None or (alone and not value):
+        return
+    for word in words:
+        if word != "{value}":
+            yield filled(word, {"name": name, "value": option_text(value)})
+        elif not alone:
+            yield from map(str, value) if isinstance(value, list) else (str(value),)
