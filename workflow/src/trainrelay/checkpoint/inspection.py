@@ -60,8 +60,8 @@ def examine(
     """Everything that `inspect` says, and whether a training can resume from it.
 
     `epoch_base` is added to the epoch that it holds, so that finished epochs are counted. `first` is the
-    oldest checkpoint of its training: infinities that were there as well are a constant's. `named` is the epoch
-    that its name tells, in place of its content.
+    oldest checkpoint of its training: infinities that were there as well are a constant's. `named` is the
+    epoch that its name tells, in place of its content.
     """
     with _problems_named(path), reading(path) as file:
         before = os.fstat(file.fileno())
@@ -90,8 +90,10 @@ class Glance:
 
 
 def glance(path: Path, named: int | None = None) -> Glance:
-    """What a checkpoint says of itself; a file that has not changed is read once only in a process. `named` as in
-    `examine`."""
+    """What a checkpoint says of itself; a file that has not changed is read once only in a process.
+
+    `named` as in `examine`.
+    """
     try:
         stat = path.stat()
     except OSError:

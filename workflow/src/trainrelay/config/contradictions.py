@@ -54,14 +54,11 @@ def _bad_ladder(where: str, config: Config, run: Run, stage: Stage) -> Iterator[
             yield f"{place}: unknown backend '{name}'; allowed: {allowed}{did_you_mean(name, known)}"
         elif name in stage.backends[:number]:
             yield f"{place}: '{name}' is listed twice; remove one"
-    backends = {known[name].backend for name in stage.backends if name in known}
-    if (
-        len(backends) > 1
-        and run.trainer.nproc_per_node * stage.resources.nodes > 1
-        and not run.trainer.trainer.takes_backend
-    ):
-        how = 'set trainer.script.backend (e.g. "--dist-backend {backend}"), or write: backends: [ITS OWN]'
-        yield f"{where}.backends: got {' and '.join(sorted(backends))}, and nothing tells the script which; {how}"
+    used = {known[name].backend for name in stage.backends if name in known}
+    several_ranks = run.trainer.nproc_per_node * stage.resources.nodes > 1
+    if len(used) > 1 and several_ranks and not run.trainer.trainer.takes_backend:
+        how = 'set trainer.script.backend (e.g. "--dist-backend {backend}"), or give the one that it uses'
+        yield f"{where}.backends: nothing tells the script which of {', '.join(sorted(used))}; {how}"
     nccl = {name for name, rung in known.items() if rung.backend == "nccl"}
     # A ladder with another rung finds by its probe that this one does not work.
     if run.trainer.device == "cpu" and nccl.issuperset(stage.backends):

@@ -80,8 +80,8 @@ class TrainerSettings(Model):
 
     kind: Literal["mmcv", "metriclogger", "script"]
     """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), metriclogger (scripts
-    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other, which
-    `script` describes)."""
+    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other,
+    which `script` describes)."""
     root: File = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
     interpreter: File | None = None
@@ -99,9 +99,9 @@ class TrainerSettings(Model):
     """Environment variables of the trainer, as strings. Where a name contains TOKEN, KEY, SECRET, PASSWORD,
     PASSWD or CREDENTIAL, its value is shown and recorded as ***."""
     epoch_base: Literal[0, 1] | None = None
-    """What is added to the epoch in a checkpoint to count finished epochs (metriclogger, script): 1 where that is the
-    epoch just trained, counted from 0 (DETR, DeiT, MAE), 0 where it counts them already (ImageNet's main.py);
-    null: learned from the epochs printed around the saves."""
+    """What is added to the epoch in a checkpoint to count finished epochs (metriclogger, script): 1 where
+    that is the epoch just trained, counted from 0 (DETR, DeiT, MAE), 0 where it counts them already
+    (ImageNet's main.py); null: learned from the epochs printed around the saves."""
     script: ScriptSettings | None = None
     """For kind script: its command line, the lines that it prints and its checkpoints; null: another kind."""
 

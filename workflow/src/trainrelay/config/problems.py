@@ -63,7 +63,7 @@ def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
     if "[key]" in detail["loc"]:
         return f"{where}: not allowed as a name; {_allowed(detail)}"
     got = f"{where}: {_got(detail, path)}"
-    if "options" in path:
+    if "options" in path and "stages" in path:
         return f"{got}; allowed: true, false, a number, printable text, a list of them"
     if "checkpoint" in path[-1:]:
         return f"{got}; allowed: latest, or {{epoch: N}}"

@@ -25,6 +25,7 @@ from trainrelay.preflight import (
     ok,
     partition_checks,
     request_check,
+    sample_check,
     slurmctld_check,
     space_check,
 )
@@ -69,6 +70,10 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
     for request, ats in asked.values():
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
         yield ", ".join(at.run for at in ats), found
+    for at in reversed(first_of_run.values()):
+        script, reader = at.trainer_settings.script, at.trainer.described()
+        if script and script.sample_log and reader:
+            yield at.run, sample_check(at.root / script.sample_log, reader)
 
 
 def _request(at: StageContext) -> LaunchRequest:

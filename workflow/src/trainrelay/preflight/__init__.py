@@ -12,6 +12,7 @@ from trainrelay.preflight.cluster import (
 from trainrelay.preflight.folders import folder_checks, mounts, space_check
 from trainrelay.preflight.interpreter import PythonNeeds, interpreter_check
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
+from trainrelay.preflight.sample_log import sample_check
 
 __all__ = [
     "CheckResult",
@@ -27,6 +28,7 @@ __all__ = [
     "ok",
     "partition_checks",
     "request_check",
+    "sample_check",
     "slurmctld_check",
     "space_check",
     "too_few_cores",

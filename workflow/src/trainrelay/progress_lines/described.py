@@ -1,7 +1,7 @@
 """Lines of a training as the user describes them: by regular expressions, or as rows of CSV or JSON (pure).
 
-A named group or column is an epoch, its iteration, how many there are of each, or a metric; one whose name begins
-with val_, test_ or eval_ is of an evaluation. What names no epoch belongs to the epoch before it.
+A named group or column is an epoch, its iteration, how many there are of each, or a metric; one whose name
+begins with val_, test_ or eval_ is of an evaluation. What names no epoch belongs to the epoch before it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Protocol
 import regex
 
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
-# `Epoch: [0][ 1/10] .. Loss 7.0`, `INFO Epoch 3/90, step 20/100, loss: 0.5`, `Epoch 2 | Iter 0 | Train Loss 0.5`,
+# `Epoch: [0][ 1/10] .. Loss 7.0`, `INFO Epoch 3/90, step 20/100, loss: 0.5`, `Epoch 2 | Iter 0 | Loss 0.5`,
 # bars of tqdm; but not `resuming at epoch 3`, nor what names an evaluation before its loss.
 _BETWEEN = r"(?:(?!\b(?:val|test|eval))[^\n]){0,200}?"
 _BEGIN = (
     r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
     rf"epoch\W{{0,3}}(?P<epoch>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<epochs>\d{{1,9}}))?\b{_BETWEEN}"
 )
-_END = rf"{_BETWEEN}\bloss\W{{1,3}}(?P<loss>{NUMBER})"
+_END = rf"{_BETWEEN}\bloss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})"
 USUAL = (
     rf"{_BEGIN}\b(?P<iter>\d{{1,9}})\s?(?:/|of)\s?(?P<iters>\d{{1,9}})\b{_END}",
     rf"{_BEGIN}\b(?:iter(?:ation)?|step|batch)\W{{1,3}}(?P<iter>\d{{1,9}})\b{_END}",
@@ -42,8 +42,7 @@ _TRAINING = re.compile(r"train(?:ing)?[_/]", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class LineSeen:
-    """What a line says. `epoch`, `iteration` as printed; None of a line that only shows an evaluation's numbers
-    or means of its epoch. `loss` and other numbers in `values`, those of an evaluation in `evaluated`."""
+    """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation."""
 
     epoch: int
     iteration: int | None

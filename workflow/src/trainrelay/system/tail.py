@@ -90,7 +90,7 @@ class Tail:
 
 
 class RowsTail(Tail):
-    """The rows that are added to a table from a byte on, before them the names of its columns, if it has some."""
+    """The rows that are added to a table from a byte on, before them the names of its columns."""
 
     def __init__(self, path: Path, from_byte: int) -> None:
         super().__init__(path)

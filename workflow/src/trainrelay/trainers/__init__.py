@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.trainers.argparse_config import whole_load
 from trainrelay.trainers.base import (
     Follower,
@@ -34,6 +35,8 @@ __all__ = [
     "Follower",
     "Launch",
     "LaunchRequest",
+    "LineReader",
+    "LineSeen",
     "Observation",
     "Option",
     "ResumeSeen",

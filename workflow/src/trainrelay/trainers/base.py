@@ -224,14 +224,16 @@ class Trainer(Protocol):
         """The seed where the stage names none; None: it is not known."""
         return None
 
-    def refused_option(self, key: str, value: Option, /) -> str | None:
+    def refused_option(self, key: str, value: Option, /) -> str | None:  # noqa: ARG002
         """Why a stage may not set this option: the rest of a sentence about it. None: it may."""
+        return None
 
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """The name of a learning-rate schedule that another number of epochs would stretch; else None."""
 
-    def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
+    def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:  # noqa: ARG002
         """The checkpoint that the trainer config itself starts from, as spelled there."""
+        return None
 
     def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
         """Epochs from one checkpoint to the next; None where it cannot be known."""
@@ -246,8 +248,9 @@ class Trainer(Protocol):
     def unsupported(self, request: LaunchRequest) -> list[str]:
         """One sentence for each part of a request that this trainer's command line cannot express."""
 
-    def observe(self, line: str) -> Observation | None:
+    def observe(self, line: str) -> Observation | None:  # noqa: ARG002
         """What one line of output says, or None."""
+        return None
 
     def described(self) -> LineReader | None:
         """A reader of its lines, where the user describes them; None: `observe` knows them."""

@@ -26,8 +26,8 @@ def checkpoint_files(work_dir: Path) -> list[Path]:
 
 
 def by_epoch(files: Iterable[tuple[Glance, Path]], epoch_base: int) -> list[tuple[int, Path]]:
-    """Those that know their epoch, the newest first. Of one epoch, copies of the best or of averages last, and
-    those with a number in their name first: none is written over."""
+    """Those that know their epoch, the newest first. Of one epoch, copies of the best or of averages last,
+    and those with a number in their name first: none is written over."""
     found = [(seen.number, _rank(seen, path), path) for seen, path in files if seen.number is not None]
     return [(number + epoch_base, path) for number, _, path in sorted(found, reverse=True)]
 
@@ -40,8 +40,8 @@ def _rank(seen: Glance, path: Path) -> tuple[bool, bool, int]:
 def not_understood(
     paths: Iterable[Path], named: Callable[[Path], int | None] = lambda _: None
 ) -> list[tuple[Path, str]]:
-    """Those of the files that are no checkpoints, each with why; weights alone are understood, as is a file whose
-    name tells its epoch."""
+    """Those of the files that are no checkpoints, each with why; weights alone are understood, as are files
+    whose names tell their epoch."""
     return [(path, why) for path in sorted(paths) if (why := glance(path, named(path)).problem)]
 
 

@@ -1,4 +1,4 @@
-"""Trainer kind `script`: any command line, whose words, lines and files the section `script` of its trainer describes.
+"""Trainer kind `script`: any command line, whose words, lines and files the section `script` describes.
 
 Nothing of a particular script is known here.
 """
@@ -23,7 +23,6 @@ from trainrelay.trainers.argparse_config import interval_said, read_arguments
 from trainrelay.trainers.base import (
     Launch,
     LaunchRequest,
-    Observation,
     Option,
     Trainer,
     TrainerConfig,
@@ -34,9 +33,11 @@ from trainrelay.trainers.local_rank import declared
 from trainrelay.trainers.metriclogger import NOT_WEIGHTS
 from trainrelay.trainers.plain_files import DATA, said_by
 from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
-from trainrelay.trainers.script_settings import BackendVariable, ScriptSettings, filled, places
+from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node
 
+_NOT_DESCRIBED = ScriptSettings(command="{entry}")
+_ENV = "env "
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
 
 
@@ -49,7 +50,7 @@ class Script(Trainer):
     lacks = frozenset({"deterministic", "validate"})
     imports = ("torch",)
 
-    settings: ScriptSettings = ScriptSettings(command="{entry}")
+    settings: ScriptSettings = _NOT_DESCRIBED
     entry: str = ""
 
     def of(self, script: ScriptSettings | None, entry: str) -> Trainer:
@@ -78,12 +79,10 @@ class Script(Trainer):
         said = read_arguments(root, self.entry)  # where it declares some
         settings = {"arguments": shlex.join(arguments)}
         try:
-            settings |= said_by(root / self.entry, "entry")
-            for number, name in enumerate(_named_files(root, config, self.entry, arguments)):
-                settings |= said_by(root / name, name if number else "config")
-        except OSError as error:
-            return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            for name in _named_files(root, self.entry, config, arguments):
+                label = {self.entry: "entry", config: "config"}.get(name, name)
+                settings |= said_by(root / name, label)
+        except (OSError, ValueError) as error:
             return TrainerConfig(problem=str(error))
         return TrainerConfig(settings, said.literals, said.switches, saves_every=said.saves_every)
 
@@ -100,15 +99,9 @@ class Script(Trainer):
         changed = {n: text for n, text in asked.items() if said.get(n.replace("-", "_")) != text}
         return {**config.settings, **{f"option {name}": text for name, text in changed.items()}}
 
-    def refused_option(self, key: str, value: Option, /) -> str | None:
-        """None: the settings say how each is spelled."""
-
-    def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
+    def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:  # noqa: ARG002
         """Its code knows."""
         return "perhaps its schedule, which is in its code,"
-
-    def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
-        """Not known."""
 
     def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
         """As the loop of its script says."""
@@ -117,8 +110,8 @@ class Script(Trainer):
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start."""
         env = {"PYTHONUNBUFFERED": "1", **environment(request, inherited)}
-        if isinstance(self.settings.backend, BackendVariable):
-            env[self.settings.backend.env] = request.rung.backend
+        if (told := self.settings.backend) and told.startswith(_ENV):
+            env[told.removeprefix(_ENV).partition("=")[0]] = request.rung.backend
         cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root
         return Launch(tuple(self._argv(request)), env, cwd)
 
@@ -129,9 +122,6 @@ class Script(Trainer):
     def described(self) -> LineReader:
         """The reader of its lines or rows."""
         return RowReader() if self.settings.metrics else PatternReader(self.settings.patterns)
-
-    def observe(self, line: str) -> Observation | None:
-        """Nothing: its lines are described."""
 
     def named_epoch(self, path: Path) -> int | None:
         """The number in the name of a checkpoint."""
@@ -175,7 +165,8 @@ class Script(Trainer):
             yield from (*on_each_node(request), "--whole")
         for word in command:
             yield from launcher(request) if word == "{launcher}" else (filled(word, said),)
-        parts = [settings.backend] if isinstance(settings.backend, str) else []
+        told = settings.backend or _ENV
+        parts = [] if told.startswith(_ENV) else [told]
         parts += [settings.resume] if request.resume_from else []
         # What is resumed from holds what it started from.
         parts += [settings.init] if settings.init and request.load_from and not request.resume_from else []
@@ -214,7 +205,7 @@ class Script(Trainer):
             how = f"add {{config}} to it, or set config: {request.entry}"
             yield f"script.command does not use the stage's config {request.config}; {how}"
         if request.load_from is not None and settings.init is None:
-            yield 'script.init is not set, so no stage can start from another; e.g. init: "--finetune {init_checkpoint}"'
+            yield 'no stage can start from another without script.init, e.g. "--finetune {init_checkpoint}"'
         if request.nodes > 1 and not {"launcher", "node_rank"} & said:
             yield "script.command needs {launcher} or {node_rank} to train over several nodes"
         options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
@@ -244,13 +235,11 @@ def _arguments(command: str) -> list[str]:
     return words[next(n for n, word in enumerate(words) if "{entry}" in word) + 1 :]
 
 
-def _named_files(root: Path, config: str, entry: str, arguments: list[str]) -> Iterator[str]:
-    """The config first, then the files of settings among the arguments; never the script."""
+def _named_files(root: Path, entry: str, config: str, arguments: list[str]) -> list[str]:
+    """The script, the config and the files of settings among the arguments, each once."""
     words = [word.rpartition("=")[2] for word in arguments]
     named = [word for word in words if word.endswith((*DATA, ".py")) and (root / word).is_file()]
-    yield from (
-        name for name in dict.fromkeys([config, *named]) if os.path.normpath(name) != os.path.normpath(entry)
-    )
+    return list({os.path.normpath(name): name for name in (*named, config, entry)}.values())
 
 
 def _option(words: list[str], name: str, value: Option) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The section `script` of a trainer of kind `script`: how any command line is spelled, what it prints and leaves."""
+"""The section `script` of a trainer: how a command line is spelled, what it prints and leaves."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ def _template(*needed: str, others: tuple[str, ...] = ()) -> Callable[[str], str
             words = shlex.split(template)
         except ValueError as error:
             raise ValueError(f"cannot be split into words ({error}); close the quotes") from None
+        if template.startswith("env ") and not re.fullmatch(r"env [A-Za-z_]\w*=\{backend\}", template):
+            raise ValueError("write: env NAME={backend}")
+        if "{launcher}" in template and "{launcher}" not in words:
+            raise ValueError("{launcher} is a word by itself")
         if odd := next((word for word in words if _SHELL.fullmatch(word)), None):
             raise ValueError(
                 f"is started without a shell, which {odd!r} needs; put it into a script of yours"
@@ -58,6 +62,12 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _with_epochs(patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if patterns is not None and not any("(?P<epoch>" in one for one in patterns):
+        raise ValueError("no pattern has a group (?P<epoch>..), by which a training is followed")
+    return patterns
+
+
 def _glob(text: str) -> str:
     if "/" in text:
         raise ValueError("is a name in the work dir itself, without a folder; set the stage's work_dir to it")
@@ -66,49 +76,42 @@ def _glob(text: str) -> str:
     return text
 
 
-class BackendVariable(BaseModel):
-    """An environment variable that tells the script its backend."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """Its name."""
-
-
 class ScriptSettings(BaseModel):
     """A script in its own words. Templates are split into words as a shell does, and started without one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     command: Annotated[str, AfterValidator(_template("entry", others=PLACES))]
-    """The command line, e.g. "{launcher} {entry} --epochs {epochs} --out {work_dir}". {launcher} is torchrun with the
-    trainer's Python; without it: {interpreter}, {nproc}, {nodes}, {node_rank}, {master_addr}, {master_port}. Also
-    {config}, {seed}, {backend}, {device}."""
+    """The command line, e.g. "{launcher} {entry} --epochs {epochs} --out {work_dir}". {launcher} is torchrun
+    by the trainer's Python; a script that starts its ranks itself has {interpreter}, {nproc}, {nodes},
+    {node_rank}, {master_addr}, {master_port}. Also {config}, {seed}, {backend}, {device}."""
     resume: Annotated[str, AfterValidator(_template(others=("checkpoint", *PLACES)))] = (
         "--resume {checkpoint}"
     )
     """What is added to resume; "" for a script that finds its newest checkpoint by itself."""
     init: Annotated[str, AfterValidator(_template("init_checkpoint", others=PLACES))] | None = None
     """What is added to start from an earlier stage's checkpoint, e.g. "--finetune {init_checkpoint}"."""
-    backend: Annotated[str, AfterValidator(_template("backend"))] | BackendVariable | None = None
-    """How the script is told its backend: what is added, e.g. "--dist-backend {backend}", or {env: NAME}; null: it
-    has one backend of its own."""
+    backend: Annotated[str, AfterValidator(_template("backend"))] | None = None
+    """How the script is told its backend: what is added, e.g. "--dist-backend {backend}", or, as a variable
+    of its environment, "env NAME={backend}"; null: it has one backend of its own."""
     options: Annotated[str, AfterValidator(_template("name", "value"))] = "--{name} {value}"
-    """How each of a stage's options is added, e.g. "{name}={value}". Where {value} is a word of its own, true adds
-    the words before it alone, and false none."""
+    """How each of a stage's options is added, e.g. "{name}={value}". Where {value} is a separate word, true
+    adds the words before it alone, and false none."""
     cwd_is_work_dir: bool = False
     """true: starts in the work dir, for a script that saves to its current folder."""
-    progress: tuple[Annotated[str, AfterValidator(_pattern)], ...] | None = Field(default=None, strict=False)
-    """Regular expressions for the lines that it prints, with groups (?P<epoch>..), (?P<epochs>..), (?P<iter>..) within
-    the epoch, (?P<iters>..), (?P<loss>..) or any metric, (?P<val_NAME>..) of an evaluation; null: lines that begin
-    with an epoch and have a loss."""
+    progress: Annotated[
+        tuple[Annotated[str, AfterValidator(_pattern)], ...] | None, AfterValidator(_with_epochs)
+    ] = Field(default=None, strict=False)
+    """Regular expressions for its lines, with groups (?P<epoch>..), (?P<epochs>..), (?P<iter>..) within the
+    epoch, (?P<iters>..), (?P<loss>..) or any metric, (?P<val_NAME>..) of an evaluation; null: lines that
+    begin with an epoch and have a loss."""
     metrics: Annotated[str, AfterValidator(_glob)] | None = None
     """A CSV or JSON-lines file in the work dir with a column epoch that is read instead of printed lines."""
     checkpoints: Annotated[str, AfterValidator(_glob)] = "*"
-    """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt", by which a name tells its epoch; without
-    {epoch} a checkpoint's content does."""
+    """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt", by which a name tells its epoch;
+    without {epoch} a checkpoint's content does."""
     sample_log: str | None = None
-    """A log (or metrics file) of such a training, relative to root: `trainrelay check` shows what it understands."""
+    """A log (or metrics file) of such a training, relative to root: `trainrelay check` shows what it says."""
 
     @property
     def patterns(self) -> tuple[str, ...]:

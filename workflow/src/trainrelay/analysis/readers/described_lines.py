@@ -1,13 +1,13 @@
 """Lines or rows as the user describes them (kind script): the log of one attempt a file, or all in one table.
 
-Each rank may print a line of its own, so of a place in the training the first counts. Where a table goes back, a
-start begins. Iterations are counted from 1, whatever a file counts from.
+Each rank may print a line of its own, so of a place in the training the first counts. Where a table goes
+back, a start begins. Iterations are counted from 1, whatever a file counts from.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from trainrelay.analysis.readers.clean import metric_name
@@ -23,46 +23,36 @@ from trainrelay.analysis.readers.events import (
 from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.records import Marker, Phase
 
-_ORDER: tuple[Phase, ...] = ("train", "epoch", "val")
-_Place = tuple[int, int, int]  # epoch as printed, order of the phase, iteration
+_PHASES: tuple[Phase, ...] = ("train", "epoch", "val")
+_Place = tuple[int, int, int]  # epoch as printed, number of the phase, iteration
 
 
 @dataclass
 class _Start:
-    """What one start logged. `from_zero`: it counts iterations from 0."""
+    """What one start logged."""
 
     rows: defaultdict[_Place, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    at: tuple[int, int] = (-1, 0)  # epoch and iteration of the newest training line
     iters: int | None = None
-    epochs: int | None = None
-    from_zero: bool = False
 
     def add(self, seen: LineSeen) -> None:
-        """Takes a line."""
-        self.iters, self.epochs = seen.iters or self.iters, seen.epochs or self.epochs
-        if seen.values:
-            self.from_zero |= seen.iteration == 0
-            order = 1 if seen.iteration is None else 0
-            self._put((seen.epoch, order, seen.iteration or 0), seen.values)
-        if seen.evaluated:
-            self._put((seen.epoch, 2, 0), seen.evaluated)
-
-    def _put(self, place: _Place, values: Mapping[str, float]) -> None:
-        self.rows[place] = {metric_name(name): value for name, value in values.items()} | self.rows[place]
-
-    def goes_back(self, seen: LineSeen) -> bool:
-        """Whether a line can only be of a later start."""
-        trained = [(epoch, iteration) for epoch, order, iteration in self.rows if order < 2]
-        return bool(seen.values) and bool(trained) and (seen.epoch, seen.iteration or 0) <= max(trained)
+        self.iters = seen.iters or self.iters
+        self.at = (seen.epoch, seen.iteration or 0) if seen.values else self.at
+        trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
+        for place, values in ((trained, seen.values), ((seen.epoch, 2, 0), seen.evaluated)):
+            if values:
+                self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
 
     def events(self, first: int) -> Iterator[Event]:
         """In order of training, epochs and iterations counted from 1."""
         begun = min((epoch for epoch, *_ in self.rows), default=first)
-        if (done := begun - first) > 0:
+        if done := max(0, begun - first):
             text = f"training continues with epoch {begun}"
             yield Marker("resumed", text, epoch=done, iteration=done * (self.iters or 0))
-        for (epoch, order, iteration), values in sorted(self.rows.items()):
-            number = iteration + (1 if self.from_zero and order == 0 else 0)
-            yield RowSeen(epoch + 1 - first, number, _ORDER[order], values, None, iters_per_epoch=self.iters)
+        shift = int(any(place[1:] == (0, 0) for place in self.rows))
+        for (epoch, phase, at), values in sorted(self.rows.items()):
+            number = at if phase else at + shift
+            yield RowSeen(epoch + 1 - first, number, _PHASES[phase], values, None, iters_per_epoch=self.iters)
 
 
 class DescribedLines:
@@ -71,7 +61,9 @@ class DescribedLines:
     name = "script"
     title = "lines that the run's script section describes"
 
-    def __init__(self, reader: Callable[[], LineReader | None], first: int | None, *, one_start: bool) -> None:
+    def __init__(
+        self, reader: Callable[[], LineReader | None], first: int | None, *, one_start: bool
+    ) -> None:
         self._reader, self._first, self._one_start = reader, first, one_start
         self._claiming = self._new_reader()
 
@@ -92,19 +84,15 @@ class DescribedLines:
             if (seen := reader.line(line)) is None:
                 said += errors.line(line.rstrip())
                 continue
-            if not self._one_start and starts[-1].goes_back(seen):
+            said += [SetupSeen(max_epochs=seen.epochs)] if seen.epochs else []
+            if seen.values and not self._one_start and (seen.epoch, seen.iteration or 0) <= starts[-1].at:
                 starts.append(_Start())
             starts[-1].add(seen)
-        first = self._first if self._first is not None else _first(starts)
+        epochs = [epoch for start in starts for epoch, *_ in start.rows]
+        first = min([1, *epochs]) if self._first is None else self._first
         yield EpochsCounted(first)
-        yield SetupSeen(max_epochs=starts[-1].epochs)
         for number, start in enumerate(starts):
             yield from [ProcessStarted()] if number else []
             yield from start.events(first)
         yield from said
         yield from (LineSkipped() for _ in range(sum(reader.slow.values())))
-
-
-def _first(starts: list[_Start]) -> int:
-    """0 where an epoch 0 is there, else 1 where it is the first."""
-    return min(1, min((epoch for start in starts for epoch, *_ in start.rows), default=1))

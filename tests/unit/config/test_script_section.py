@@ -1,0 +1,93 @@
+"""The section `script`: what is wrong in it is one sentence with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainrelay.config import parse
+from trainrelay.errors import ConfigError
+from trainrelay.trainers import ScriptSettings
+
+PAGE = Path(__file__).parents[3] / "docs/my_own_script.md"
+COMMAND = "{launcher} {entry} --epochs {epochs}"
+
+
+def problems(script: dict[str, Any] | None, ranks: int = 1, kind: str = "script", **stage: Any) -> list[str]:
+    trainer = {"kind": kind, "entry": "a.py", "nproc_per_node": ranks, "device": "cpu", "script": script}
+    stages = {"s": {"config": "a.py", "epochs": 2, **stage}}
+    try:
+        parse({"runs": {"r": {"trainer": trainer, "stages": stages}}})
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize("key", ScriptSettings.model_fields)
+def test_every_key_of_the_section_is_on_its_page(key: str) -> None:
+    assert f"`{key}" in PAGE.read_text() or f"\n        {key}:" in PAGE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (
+            {"command": "{launcher} {entry} {wrok_dir}"},
+            "command: got '{launcher} {entry} {wrok_dir}'; unknown",
+        ),
+        ({"command": "{launcher} {entry} {wrok_dir}"}, "did you mean work_dir?"),
+        ({"command": "python main.py"}, "command: got 'python main.py'; has no {entry}"),
+        ({"command": "{entry} | tee log"}, "is started without a shell, which '|' needs"),
+        ({"command": "{entry} 'a"}, "cannot be split into words (No closing quotation)"),
+        ({"command": "x{launcher} {entry}"}, "{launcher} is a word by itself"),
+        (
+            {"resume": "--resume {init_checkpoint}"},
+            "script.resume: got '--resume {init_checkpoint}'; unknown",
+        ),
+        ({"init": "--init x"}, "script.init: got '--init x'; has no {init_checkpoint}"),
+        ({"backend": "--b x"}, "script.backend: got '--b x'; has no {backend}"),
+        ({"backend": "env {backend}"}, "script.backend: got 'env {backend}'; write: env NAME={backend}"),
+        ({"options": "--{name}"}, "script.options: got '--{name}'; has no {value}"),
+        (
+            {"progress": ["Epoch (?P<epoch>\\d+"]},
+            "script.progress.0: got 'Epoch (?P<epoch>\\\\d+'; is no reg",
+        ),
+        ({"progress": ["Epoch (?P<epoch>\\d+)", "x"]}, "script.progress.1: got 'x'; has no named group"),
+        ({"progress": ["loss (?P<loss>\\S+)"]}, "no pattern has a group (?P<epoch>..)"),
+        (
+            {"checkpoints": "a/{epoch}.pt"},
+            "script.checkpoints: got 'a/{epoch}.pt'; is a name in the work dir",
+        ),
+        (
+            {"checkpoints": "{epoch}_{iter}.pt"},
+            "script.checkpoints: got '{epoch}_{iter}.pt'; knows *, ? and one",
+        ),
+        ({"sample": "x"}, "script.sample: unknown key; did you mean sample_log?"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(change: dict[str, Any], wanted: str) -> None:
+    (said,) = problems({"command": COMMAND, **change})
+    assert said.startswith("runs.r.trainer.script")
+    assert wanted in said
+
+
+def test_the_section_and_the_kind_go_together() -> None:
+    assert problems(None) == ["runs.r.trainer.script: kind script needs it; write at least `command`"]
+    assert problems({"command": COMMAND}, kind="mmcv") == ["runs.r.trainer.script: kind mmcv has none"]
+    assert problems({}) == [
+        said for said in problems({}) if said.startswith("runs.r.trainer.script.command: miss")
+    ]
+
+
+def test_a_ladder_needs_a_way_to_tell_the_script_its_backend() -> None:
+    """One rank talks to nobody, and a ladder of one backend is the script's own."""
+    (said,) = problems({"command": COMMAND}, ranks=2)
+    assert said.startswith(
+        "runs.r.stages.s.backends: nothing tells the script which of gloo, nccl; set trainer."
+    )
+    assert not problems({"command": COMMAND}, ranks=2, backends=["gloo"])
+    assert not problems({"command": COMMAND, "backend": "env B={backend}"}, ranks=2)
+    assert not problems({"command": COMMAND + " -b {backend}"}, ranks=2)
+    assert not problems({"command": COMMAND})

@@ -1,0 +1,99 @@
+"""Lines of a trainer as the user describes them, and the lines that are understood without a word."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader, compiled
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("Epoch: [0][  1/ 10]\tTime  0.1 ( 0.1)\tLoss 7.0e+00 (7.1e+00)\tAcc@1 0.00", (0, 1, 10, 7.0)),
+        ("INFO:root:Epoch 3/90, step 20/100, loss: 0.5", (3, 20, 100, 0.5)),
+        ("[GPU0] Epoch 2 | Iter 0 | Train Loss 0.5", (2, 0, None, 0.5)),
+        ("2026-01-01 10:00:00,123 - __main__ - INFO - epoch 4 loss=0.25", (4, None, None, 0.25)),
+        ("Epoch 0:  33%|###3   | 1/3 [00:01<00:02,  1.20s/it, loss=28.5, lr=0.0001]", (0, 1, 3, 28.5)),
+        ("Epoch 6: train loss 0.5, val loss 0.6", (6, None, None, 0.5)),
+        ("Train Epoch: 1 [0/60000 (0%)]\tLoss: 2.3", (1, 0, 60000, 2.3)),
+        ("\x1b[32mEpoch 3\x1b[0m step 7 of 9: loss -1", (3, 7, 9, -1.0)),
+        ("[rank0]: epoch 3 loss 2", (3, None, None, 2.0)),
+    ],
+)
+def test_usual_lines_are_understood(line: str, wanted: tuple[object, ...]) -> None:
+    seen = PatternReader(USUAL).line(line)
+    assert seen
+    assert (seen.epoch, seen.iteration, seen.iters, seen.values["loss"]) == wanted
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "=> loaded checkpoint 'x' (epoch 2), loss 0.3",
+        "Resuming from epoch 2, loss 0.3",
+        "Epoch 5 val loss: 0.3",
+        "Test: [ 0/10]\tLoss 7.0",
+        "[GPU1] Epoch 1 | Batchsize: 32 | Steps: 32",
+        "x" * 5_000 + " Epoch 1 loss 2",
+        "",
+    ],
+)
+def test_what_only_mentions_an_epoch_is_no_progress(line: str) -> None:
+    """Else a trainer that says from where it resumes would be taken for one that trains that epoch again."""
+    assert PatternReader(USUAL).line(line) is None
+
+
+def test_a_line_without_an_epoch_belongs_to_the_one_before_it() -> None:
+    reader = PatternReader(
+        [r"^== (?P<epoch>\d+)/(?P<epochs>\d+)", r"^(?P<iter>\d+): (?P<loss>\S+)", r"(?P<val_acc>\S+)%"]
+    )
+    assert reader.line("1: 0.5") is None
+    seen = [reader.line(line) for line in ("== 3/9", "1: nan", "2: 0.5", "acc 80%", "2: x")]
+    assert [one and (one.epoch, one.iteration) for one in seen] == [
+        (3, None),
+        (3, 1),
+        (3, 2),
+        (3, None),
+        (3, 2),
+    ]
+    assert seen[1]
+    assert math.isnan(seen[1].values["loss"])
+    assert seen[3]
+    assert (dict(seen[3].values), dict(seen[3].evaluated)) == ({}, {"acc": 80.0})
+
+
+def test_a_pattern_that_backtracks_stalls_nobody_and_is_left_out() -> None:
+    """Of a thousand lines on which plain `re` would take years."""
+    reader = PatternReader([r"(a|aa)+$(?P<epoch>\d)", r"b(?P<epoch>\d)"])
+    began_s = time.process_time()
+    seen = [reader.line("a" * 300 + "b3") for _ in range(1000)]
+    assert [one and one.epoch for one in seen] == [3] * 1000
+    assert reader.slow == {r"(a|aa)+$(?P<epoch>\d)": 3}
+    assert time.process_time() - began_s < 30
+
+
+def test_rows_of_csv_and_json_lines() -> None:
+    reader = RowReader()
+    rows = ["epoch,Train_Loss,val/acc,note", "0,0.5,0.9,x", "1,,nan", "2,nan,0.1,", "epoch,loss", "3,0.25"]
+    seen = [reader.line(row) for row in rows]
+    assert [one and one.epoch for one in seen] == [None, 0, None, 2, None, 3]
+    assert seen[1]
+    assert (dict(seen[1].values), dict(seen[1].evaluated)) == ({"Loss": 0.5}, {"acc": 0.9})
+    found = RowReader().line(
+        '{"epoch": 3.0, "iteration": 2, "loss": 0.1, "who": "x", "deep": {"a": 1}, "on": true}'
+    )
+    assert found
+    assert (found.epoch, found.iteration, dict(found.values)) == (3, 2, {"loss": 0.1})
+    assert [RowReader().line(row) for row in ("{", "[1]", "{} {}", '{"epoch": "x"}', "{" * 4000)] == [
+        None
+    ] * 5
+
+
+@pytest.mark.parametrize("pattern", ["(", "abc", "(?P<epoch>", "(?P<1>x)"])
+def test_a_bad_pattern_says_what_is_wrong(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"is no regular expression: |has no named group"):
+        compiled(pattern)
