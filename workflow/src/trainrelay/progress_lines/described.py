@@ -10,9 +10,9 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import regex
 
@@ -35,7 +35,7 @@ _SLOW_S = 0.05  # of CPU time for one pattern and line: a thousand times what ot
 _MOST_SLOW = 3  # lines: a pattern that is slow on so many is left out
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
-_COLUMNS = {"iteration": "iter", "batch": "iter", "num_epochs": "epochs"}
+_COLUMNS = {**{name: name for name in _COUNTS}, "iteration": "iter", "batch": "iter", "num_epochs": "epochs"}
 _EVALUATION = re.compile(r"(?:val|valid|validation|test|eval)[_/]", re.IGNORECASE)
 _TRAINING = re.compile(r"train(?:ing)?[_/]", re.IGNORECASE)
 
@@ -52,15 +52,6 @@ class LineSeen:
     evaluated: Mapping[str, float]
 
 
-class LineReader(Protocol):
-    """Follows the lines of one file."""
-
-    slow: Counter[str]  # on how many lines each pattern took too long
-
-    def line(self, line: str) -> LineSeen | None:
-        """What the next line says; None: nothing."""
-
-
 def compiled(pattern: str) -> Any:
     """A pattern of the user's; ValueError says what is wrong with it."""
     try:
@@ -74,13 +65,21 @@ def compiled(pattern: str) -> Any:
     return found
 
 
-class _Follower:
-    """Keeps what later lines leave out."""
+class LineReader:
+    """Follows the lines of one file, and keeps what later ones leave out."""
 
     def __init__(self) -> None:
-        self.slow: Counter[str] = Counter()
+        self.slow: Counter[str] = Counter()  # on how many lines each pattern took too long
         self._epoch: int | None = None
         self._iters: int | None = None
+
+    def line(self, line: str) -> LineSeen | None:
+        """What the next line says; None: nothing."""
+        return self._seen(self._said(_COLOURS.sub("", line))) if len(line) <= LINE_LIMIT else None
+
+    def _said(self, line: str) -> Mapping[str, object]:
+        """Names and values, as far as this form of line has them."""
+        raise NotImplementedError
 
     def _seen(self, said: Mapping[str, object]) -> LineSeen | None:
         numbers = {name: number for name, text in said.items() if (number := _number(text)) is not None}
@@ -98,57 +97,41 @@ class _Follower:
         return LineSeen(self._epoch, counts.get("iter"), iters, counts.get("epochs"), values, evaluated)
 
 
-class PatternReader(_Follower):
+class PatternReader(LineReader):
     """By regular expressions, the first that matches a line; none of them may stall us."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         super().__init__()
         self._patterns = [(pattern, compiled(pattern)) for pattern in patterns]
 
-    def line(self, line: str) -> LineSeen | None:
-        """What the next line says; None: nothing."""
-        found = self.match(line)
-        return self._seen({k: v for k, v in found[1].items() if v is not None}) if found else None
-
-    def match(self, line: str) -> tuple[str, Mapping[str, str | None]] | None:
-        """The pattern that matches a line, and its groups."""
+    def _said(self, line: str) -> Mapping[str, object]:
         for pattern, form in self._patterns:
-            if len(line) <= LINE_LIMIT and self.slow[pattern] < _MOST_SLOW:
-                try:
-                    if found := form.search(_COLOURS.sub("", line), timeout=_SLOW_S):
-                        return pattern, found.groupdict()
-                except TimeoutError:
-                    self.slow[pattern] += 1
-        return None
+            try:
+                if self.slow[pattern] < _MOST_SLOW and (found := form.search(line, timeout=_SLOW_S)):
+                    return dict(found.groupdict())
+            except TimeoutError:
+                self.slow[pattern] += 1
+        return {}
 
 
-class RowReader(_Follower):
+class RowReader(LineReader):
     """Rows of CSV below a line of names, or an object of JSON a line."""
 
     def __init__(self) -> None:
         super().__init__()
         self._names: list[str] = []
 
-    def line(self, line: str) -> LineSeen | None:
-        """What the next line says; None: nothing."""
-        if len(line) > LINE_LIMIT:
-            return None
-        said = dict(self._pairs(line))
-        return self._seen({_COLUMNS.get(name, name): value for name, value in said.items()})
-
-    def _pairs(self, line: str) -> Iterator[tuple[str, object]]:
+    def _said(self, line: str) -> Mapping[str, object]:
         try:
-            if line.lstrip().startswith("{"):
-                yield from json.loads(line).items()
-                return
-            cells = next(csv.reader([line.strip()]), [])
+            found = json.loads(line) if line.lstrip().startswith("{") else None
+            cells = [cell.strip() for cell in next(csv.reader([line]), [])]
         except (ValueError, RecursionError, csv.Error):
-            return
-        if any(cell.strip().lower() == "epoch" for cell in cells):
-            self._names = [cell.strip() for cell in cells]
-            self._names = [name.lower() if name.lower() in _COUNTS else name for name in self._names]
-        elif len(cells) == len(self._names):
-            yield from zip(self._names, cells, strict=True)
+            return {}
+        if "epoch" in map(str.lower, cells):
+            self._names = cells
+        elif found is None and len(cells) == len(self._names):
+            found = dict(zip(self._names, cells, strict=True))
+        return {_COLUMNS.get(name.lower(), name): value for name, value in (found or {}).items()}
 
 
 def _number(said: object) -> float | None:

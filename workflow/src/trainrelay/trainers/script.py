@@ -80,7 +80,7 @@ class Script(Trainer):
         settings = {"arguments": shlex.join(arguments)}
         try:
             for name in _named_files(root, self.entry, config, arguments):
-                label = {self.entry: "entry", config: "config"}.get(name, name)
+                label = {config: "config", self.entry: "entry"}.get(name, name)
                 settings |= said_by(root / name, label)
         except (OSError, ValueError) as error:
             return TrainerConfig(problem=str(error))

@@ -48,7 +48,7 @@ class _Start:
         begun = min((epoch for epoch, *_ in self.rows), default=first)
         if done := max(0, begun - first):
             text = f"training continues with epoch {begun}"
-            yield Marker("resumed", text, epoch=done, iteration=done * (self.iters or 0))
+            yield Marker("resumed", text, epoch=done, iteration=self.iters and done * self.iters)
         shift = int(any(place[1:] == (0, 0) for place in self.rows))
         for (epoch, phase, at), values in sorted(self.rows.items()):
             number = at if phase else at + shift

@@ -1,0 +1,102 @@
+"""Logs whose lines the user describes: one table, as of any other format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainrelay.analysis import DescribedLines, analyze, read
+from trainrelay.errors import UnknownLogError
+from trainrelay.progress_lines.described import USUAL, LineReader, PatternReader, RowReader
+from trainrelay.records import Expectation, Log, ResumePoint
+
+
+def usual() -> LineReader:
+    return PatternReader((r"^val (?P<val_acc>\S+)", *USUAL))
+
+
+def rows() -> LineReader:
+    return RowReader()
+
+
+def table(folder: Path, *logs: str, first: int | None = None, kind: object = usual) -> Log:
+    paths = []
+    for number, text in enumerate(logs):
+        paths.append(folder / f"{number}.log")
+        paths[-1].write_text(text)
+    reader = rows if kind is rows else usual
+    return read(paths, DescribedLines(reader, first, one_start=reader is usual))
+
+
+def epoch(number: int, iterations: range = range(1, 4), ranks: int = 1) -> str:
+    lines = [f"epoch {number} step {i}/3 loss {1 / (3 * number + i + 1):.4f}\n" * ranks for i in iterations]
+    return "".join([*lines, f"val {number / 10}\n"])
+
+
+@pytest.mark.parametrize("counted_from", [0, 1])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_two_attempts_that_overlap_are_one_training(tmp_path: Path, counted_from: int, ranks: int) -> None:
+    """Whatever epochs and iterations are counted from, and however many ranks print each line."""
+    begin, end = counted_from, counted_from + 3
+    cut = epoch(begin, ranks=ranks) + epoch(begin + 1, range(1, 2), ranks)
+    rest = "".join(epoch(number, ranks=ranks) for number in range(begin + 1, end))
+    log = table(tmp_path, "hello\n" + cut, rest, first=counted_from)
+    trained = [row for row in log.rows if row.phase == "train"]
+    assert [(row.epoch, row.iteration, row.step) for row in trained] == [
+        (n // 3 + 1, n % 3 + 1, n + 1) for n in range(9)
+    ]
+    assert (log.segments, log.restarts, log.superseded, log.redone_iterations) == (2, 1, 0, 1)
+    assert [(row.epoch, row.values["acc"]) for row in log.rows if row.phase == "val"][-1][0] == 3
+    resumed = (ResumePoint(path="x", epoch=1),)
+    found = analyze(log, Expectation(epochs=3, resumed=resumed, finished=True)).findings
+    assert not [one for one in found if one.blocking]
+
+
+def test_iterations_that_count_from_0_are_counted_from_1(tmp_path: Path) -> None:
+    log = table(tmp_path, "".join(epoch(n, range(3)) for n in (1, 2)))
+    assert [(row.iteration, row.step) for row in log.rows if row.phase == "train"][:4] == [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (1, 4),
+    ]
+
+
+def test_a_resume_that_begins_again_is_blocked(tmp_path: Path) -> None:
+    log = table(tmp_path, epoch(0) + epoch(1), epoch(0) + epoch(1) + epoch(2), first=0)
+    resumed = (ResumePoint(path="x", epoch=2),)
+    found = analyze(log, Expectation(epochs=3, resumed=resumed, ended=("killed", "done"))).findings
+    (finding,) = [one for one in found if one.blocking]
+    assert finding.check == "resume"
+    assert "begins again with the first epoch" in finding.message
+
+
+def test_a_table_with_a_row_per_epoch_and_two_starts(tmp_path: Path) -> None:
+    head = "epoch,train_loss,val_acc\n"
+    text = f"{head}1,3.0,0.1\n2,2.0,0.2\n3,1.5,0.3\n{head}3,1.4,0.3\n4,1.2,0.4\n"
+    log = table(tmp_path, text, kind=rows, first=1)
+    assert log.epochs_only
+    assert [(row.epoch, row.values["loss"]) for row in log.rows if row.phase == "train"] == [
+        (1, 3.0),
+        (2, 2.0),
+        (3, 1.4),
+        (4, 1.2),
+    ]
+    assert (log.restarts, log.superseded) == (1, 0)
+
+
+def test_errors_are_found_and_a_slow_pattern_is_skipped_lines(tmp_path: Path) -> None:
+    slow = DescribedLines(lambda: PatternReader([r"(a|aa)+$(?P<epoch>\d)", *USUAL]), None, one_start=True)
+    path = tmp_path / "a.log"
+    path.write_text(
+        epoch(1) + "a" * 300 + "b\n" + 'Traceback (most recent call last):\n  File "x"\nKeyError: 3\n'
+    )
+    log = read([path], slow)
+    assert [marker.text for marker in log.markers] == ["KeyError: 3"]
+    assert log.skipped_lines == 1
+
+
+def test_a_log_that_nothing_describes_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(UnknownLogError, match="it begins: `hello`"):
+        table(tmp_path, "hello\n")

@@ -1,0 +1,30 @@
+"""`trainrelay check` shows what the patterns of a script understand of a log that the user has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainrelay.preflight import sample_check
+from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
+
+
+def test_an_example_of_each_form_of_line_is_shown(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("hello\n" + "".join(f"epoch 3 step {i}/9 loss 0.5\n" for i in range(2)) + "acc 0.25\n")
+    found = sample_check(log, PatternReader([*USUAL, r"acc (?P<val_acc>\S+)"]))
+    assert found.kind == "ok"
+    assert found.what.endswith(
+        "3 of 4 lines understood: `epoch 3 step 0/9 loss 0.5` is epoch 3, iter 0, iters 9, loss 0.5;"
+        " `acc 0.25` is epoch 3, acc of an evaluation 0.25"
+    )
+
+
+def test_what_is_not_understood_is_quoted_with_what_to_set(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("hello\nyou\n")
+    found = sample_check(log, RowReader())
+    assert (found.kind, "it begins: `hello` | `you`" in found.what) == ("fix", True)
+    assert sample_check(tmp_path / "b.log", RowReader()).kind == "fix"
+    log.write_text("a" * 300 + "b")
+    slow = sample_check(log, PatternReader([r"(a|aa)+$(?P<epoch>\d)"]))
+    assert (slow.kind, "takes too long" in slow.what) == ("fix", True)

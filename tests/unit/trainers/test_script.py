@@ -1,0 +1,198 @@
+"""Kind script: command lines held against golden files, identity, checkpoints, what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainrelay.checkpoint import newest_valid
+from trainrelay.trainers import (
+    RUNGS,
+    TRAINERS,
+    Follower,
+    LaunchRequest,
+    ScriptSettings,
+    StepSeen,
+    Trainer,
+    node,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+OWN = {
+    "command": "{launcher} {entry} {config} --out {work_dir} --epochs {epochs} --seed {seed}",
+    "init": "--init {init_checkpoint}",
+    "backend": "--dist-backend {backend}",
+}
+RANKS = "{entry} -n {nproc} -m {nodes} -r {node_rank} -u tcp://{master_addr}:{master_port} -d {device} -b {backend}"
+REQUEST = LaunchRequest(
+    root="/data/mine",
+    interpreter="python",
+    launch_module="torch.distributed.run",
+    entry="tools/train.py",
+    config="a.yaml",
+    work_dir="runs/a b/work_dir",
+    nproc_per_node=2,
+    nodes=1,
+    rung=RUNGS["gloo"],
+    master_port=29511,
+    epochs=50,
+    seed=7,
+    options={"lr": 2e-4, "sizes": [1, 2], "amp": True, "ema": False, "x": None, "tag": "-a b"},
+)
+
+
+def kind(entry: str = "tools/train.py", **script: Any) -> Trainer:
+    return TRAINERS["script"].of(ScriptSettings(**{**OWN, **script}), entry)
+
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "start": ({}, {}),
+    "resume": ({}, {"resume_from": "/w/epoch 3.pt", "load_from": "ckpts/one.pt", "master_port": 40123}),
+    "from_another_stage": ({"options": "{name}={value}"}, {"load_from": "../one.pt"}),
+    "own_ranks": ({"command": "bash " + RANKS, "backend": "env B={backend}", "cwd_is_work_dir": True}, {}),
+    "two_nodes": ({}, {"nodes": 2, "master_addr": "n1", "step_name": "trainrelay:r/s"}),
+    "own_ranks_two_nodes": ({"command": RANKS}, {"nodes": 2, "master_addr": "n1", "master_port": None}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_start_is_the_argv_list_of_its_golden_file(name: str) -> None:
+    script, changes = CASES[name]
+    launch = kind(**script).launch(replace(REQUEST, **changes), {})
+    said = {"cwd": launch.cwd, "env": dict(launch.env), "argv": list(launch.argv)}
+    text = json.dumps(said, indent=2).replace(str(Path(node.__file__)), "node.py") + "\n"
+    assert text == (GOLDEN / f"script_{name}.json").read_text()
+
+
+def test_each_node_puts_its_number_into_a_whole_command() -> None:
+    words = ["--whole", "bash", "run.sh", "-r", "{node_rank}", "tcp://n1:{node_rank}"]
+    assert node.argv(words, "3") == ["bash", "run.sh", "-r", "3", "tcp://n1:3"]
+
+
+@pytest.mark.parametrize(
+    ("script", "changes", "wanted"),
+    [
+        ({}, {"seed": None}, "it has {seed}, and the stage none"),
+        ({"command": "{launcher} {entry} {config}"}, {}, "it has no {seed}; add it"),
+        (
+            {"command": "{entry} {seed}"},
+            {},
+            "script.command does not use the stage's config a.yaml; add {config}",
+        ),
+        ({"init": None}, {"load_from": "a.pt"}, "no stage can start from another without script.init"),
+        ({"command": "{entry} {config} {seed}"}, {"nodes": 2}, "needs {launcher} or {node_rank}"),
+    ],
+)
+def test_what_the_section_does_not_say_is_refused(
+    script: dict[str, Any], changes: dict[str, Any], wanted: str
+) -> None:
+    (said,) = kind(**script).unsupported(replace(REQUEST, **changes))
+    assert wanted in said
+
+
+def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: Path) -> None:
+    """Known are --lr and --epochs; where a script may take others, nothing is known."""
+    parser = (
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr')\np.add_argument('--epochs')\n"
+    )
+    (tmp_path / "a.py").write_text(parser + "args = p.parse_args()\n")
+    trainer = kind("a.py", command="{launcher} {entry} --epochs {epochs}", options="--{name}={value}")
+    request = replace(REQUEST, root=str(tmp_path), entry="a.py", config="a.py", seed=None, options={"lrr": 1})
+    (flag, backend) = trainer.unsupported(request)[::-1]
+    assert flag == "a.py declares no --lrr, which script.command or an option gives it; did you mean --lr?"
+    assert backend.startswith("a.py declares no --dist-backend, which script.command")
+    (tmp_path / "a.py").write_text(parser + "args = p.parse_known_args()\n")
+    assert not trainer.unsupported(request)
+
+
+def ingredients(root: Path, options: dict[str, Any] | None = None, **script: Any) -> dict[str, str]:
+    trainer = kind("a.py", **{"command": "{launcher} {entry} {config} --aug=b.toml", **script})
+    config = trainer.read_config(root, "a.yaml")
+    assert config.problem is None, config.problem
+    found = trainer.effective_settings(config, options or {}, 2)
+    return {key: text for key, text in found.items() if trainer.changes_weights(key.removeprefix("option "))}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "a.py").write_text("print(1)  # a comment\n")
+    (tmp_path / "a.yaml").write_text("lr: 0.1 # high\nmodel: {depth: 18, 3: x}\nnum_workers: 4\n")
+    (tmp_path / "b.toml").write_text("[flip]\np = 0.5 # often\n")
+    return tmp_path
+
+
+def test_the_identity_is_the_arguments_the_script_and_its_files_without_comments(checkout: Path) -> None:
+    before = ingredients(checkout, {"lr": 2e-4, "num-workers": 8})
+    assert before.pop("entry").startswith("sha256 ")
+    assert before == {
+        "arguments": "'{config}' --aug=b.toml",
+        "config: lr": "0.1",
+        "config: model.depth": "18",
+        "config: model.3": "'x'",
+        "b.toml: flip.p": "0.5",
+        "option lr": "0.0002",
+    }
+    whole = ingredients(checkout)
+    (checkout / "a.py").write_text("# another\nprint( 1 )\n")
+    (checkout / "a.yaml").write_text("model:\n  3: x\n  depth: 18\nlr: 0.1\nnum_workers: 9\n")
+    assert ingredients(checkout, init=None, resume="-r {checkpoint}", progress=[r"(?P<epoch>\d)"]) == whole
+    for file, text in {"a.py": "print(2)", "a.yaml": "lr: 0.2", "b.toml": "flip.p = 0.25"}.items():
+        kept = (checkout / file).read_text()
+        (checkout / file).write_text(text)
+        assert ingredients(checkout) != whole, file
+        (checkout / file).write_text(kept)
+    assert ingredients(checkout, command="{launcher} {entry} {config} --aug=b.toml --x") != whole
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("a.yaml", "a: ["), ("a.py", "def"), ("b.toml", "x"), ("a.yaml", "a: &a [*a]")]
+)
+def test_a_file_that_cannot_be_read_is_a_problem_in_one_sentence(
+    checkout: Path, file: str, text: str
+) -> None:
+    (checkout / file).write_text(text)
+    trainer = kind("a.py", command="{launcher} {entry} {config} --aug=b.toml")
+    problem = trainer.read_config(checkout, "a.yaml").problem
+    assert problem
+    assert problem.startswith(file)
+
+
+def save(path: Path, **more: Any) -> Path:
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    torch.save({"model": net.state_dict(), "optimizer": optimizer.state_dict(), **more}, path)
+    return path
+
+
+def test_names_tell_the_epochs_where_the_section_says_so(tmp_path: Path) -> None:
+    """The content's own count does not matter then; other names are no checkpoints of this training."""
+    trainer = kind(checkpoints="m_{epoch}.p*")
+    first, second = save(tmp_path / "m_01.pt"), save(tmp_path / "m_2.pth", epoch=17)
+    best = save(tmp_path / "best.pt", epoch=9)
+    assert trainer.checkpoints(tmp_path) == [(2, second), (1, first)]
+    assert trainer.unrecognised(tmp_path) == []
+    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, trainer.named_epoch)
+    assert facts
+    assert (facts.file.path, facts.epoch, skipped) == (str(second), 3, [])
+    first.unlink()
+    second.unlink()
+    assert trainer.unrecognised(tmp_path) == [(best, "is not called m_{epoch}.p*")]
+    assert kind().checkpoints(tmp_path) == [(9, best)]
+
+
+def test_a_checkpoint_of_another_name_without_an_epoch_is_not_resumed_from(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pt")
+    assert kind().checkpoints(tmp_path) == []
+    assert kind().unrecognised(tmp_path) == [(path, "lacks epoch")]
+
+
+def test_lines_become_progress_and_evaluations_none() -> None:
+    follower = Follower(kind(progress=[r"^ep (?P<epoch>\d+): (?P<loss>\S+)", r"acc (?P<val_acc>\S+)"]))
+    assert follower.see("ep 3: 0.5") == StepSeen(4, 0, None, 0.5, None)
+    assert follower.see("acc 0.9") is None
+    assert Follower(TRAINERS["metriclogger"]).see("ep 3: 0.5") is None
