@@ -28,7 +28,8 @@ OWN = {
     "init": "--init {init_checkpoint}",
     "backend": "--dist-backend {backend}",
 }
-RANKS = "{entry} -n {nproc} -m {nodes} -r {node_rank} -u tcp://{master_addr}:{master_port} -d {device} -b {backend}"
+ADDRESS = "tcp://{master_addr}:{master_port}"
+RANKS = f"{{entry}} -n {{nproc}} -m {{nodes}} -r {{node_rank}} -u {ADDRESS} -d {{device}} -b {{backend}}"
 REQUEST = LaunchRequest(
     root="/data/mine",
     interpreter="python",

@@ -80,8 +80,7 @@ class TrainerSettings(Model):
 
     kind: Literal["mmcv", "metriclogger", "script"]
     """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), metriclogger (scripts
-    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other,
-    which `script` describes)."""
+    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other)."""
     root: File = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
     interpreter: File | None = None

@@ -197,6 +197,8 @@ class Trainer(Protocol):
     # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
     imports: tuple[str, ...]
     compiled: tuple[str, ...] = ()
+    # Whether the user describes it in the section `script`.
+    is_described: bool = False
     # Whether its command line says the backend.
     takes_backend: bool = True
     # A file of the work dir that is read instead of its printed lines.

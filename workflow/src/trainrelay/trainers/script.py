@@ -49,6 +49,7 @@ class Script(Trainer):
     resume_proof = "epoch"
     lacks = frozenset({"deterministic", "validate"})
     imports = ("torch",)
+    is_described = True
 
     settings: ScriptSettings = _NOT_DESCRIBED
     entry: str = ""

@@ -92,8 +92,8 @@ class ScriptSettings(BaseModel):
     init: Annotated[str, AfterValidator(_template("init_checkpoint", others=PLACES))] | None = None
     """What is added to start from an earlier stage's checkpoint, e.g. "--finetune {init_checkpoint}"."""
     backend: Annotated[str, AfterValidator(_template("backend"))] | None = None
-    """How the script is told its backend: what is added, e.g. "--dist-backend {backend}", or, as a variable
-    of its environment, "env NAME={backend}"; null: it has one backend of its own."""
+    """How the script learns its backend: what is added, e.g. "--dist-backend {backend}", or, as a variable
+    of its environment, "env NAME={backend}"; null: it always uses the same."""
     options: Annotated[str, AfterValidator(_template("name", "value"))] = "--{name} {value}"
     """How each of a stage's options is added, e.g. "{name}={value}". Where {value} is a separate word, true
     adds the words before it alone, and false none."""

@@ -80,9 +80,13 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     if not root.is_dir():
         yield f"the trainer's checkout {root} does not exist; clone it there, or set trainer.root to yours"
         return
-    for what, name, key in (("script", request.entry, "trainer.entry"), ("config", request.config, "config")):
+    files = {
+        "training script": (request.entry, "trainer.entry"),
+        "training config": (request.config, "config"),
+    }
+    for what, (name, key) in files.items():
         if not (root / name).is_file():
-            yield f"the training {what} {root / name} does not exist; set `{key}` to a file that exists"
+            yield f"the {what} {root / name} does not exist; set `{key}` to a file that exists"
     if request.trainer_config.problem and (root / request.config).is_file():
         why = f"{request.trainer_config.problem}; write it so that it can be read without running it"
         yield f"the training config {root / request.config} cannot be read: {why}"

@@ -1,6 +1,6 @@
 """Lines or rows as the user describes them (kind script): the log of one attempt a file, or all in one table.
 
-Each rank may print a line of its own, so of a place in the training the first counts. Where a table goes
+Each rank may print its own line, so of a place in the training the first counts. Where a table goes
 back, a start begins. Iterations are counted from 1, whatever a file counts from.
 """
 
