@@ -93,6 +93,17 @@ def test_rows_of_csv_and_json_lines() -> None:
     ] * 5
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_iterations_that_go_on_from_epoch_to_epoch_are_counted_within_each(first: int) -> None:
+    """Also where a table begins again with an epoch that it has."""
+    reader = RowReader()
+    steps = [(0, 0), (0, 10), (0, 20), (1, 30), (1, 40), (2, 60), (1, 30), (1, 40), (2, 60)]
+    seen = [reader.line(f'{{"epoch": {epoch}, "step": {step + first}}}') for epoch, step in steps]
+    found = [(one.epoch, one.iteration) for one in seen if one]
+    within = [(0, 0), (0, 10), (0, 20), (1, 0), (1, 10), (2, 0), (1, 0), (1, 10), (2, 0)]
+    assert found == [(epoch, iteration + first) for epoch, iteration in within]
+
+
 @pytest.mark.parametrize("pattern", ["(", "abc", "(?P<epoch>", "(?P<1>x)"])
 def test_a_bad_pattern_says_what_is_wrong(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"is no regular expression: |has no named group"):

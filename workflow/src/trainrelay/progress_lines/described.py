@@ -35,7 +35,11 @@ _SLOW_S = 0.05  # of CPU time for one pattern and line: a thousand times what ot
 _MOST_SLOW = 3  # lines: a pattern that is slow on so many is left out
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _COUNTS = {"epoch", "epochs", "iter", "iters"}
-_COLUMNS = {**{name: name for name in _COUNTS}, "iteration": "iter", "batch": "iter", "num_epochs": "epochs"}
+_COLUMNS = {
+    **{name: name for name in _COUNTS},
+    **dict.fromkeys(("iteration", "batch", "step", "global_step"), "iter"),
+    "num_epochs": "epochs",
+}
 _EVALUATION = re.compile(r"(?:val|valid|validation|test|eval)[_/]", re.IGNORECASE)
 _TRAINING = re.compile(r"train(?:ing)?[_/]", re.IGNORECASE)
 
@@ -72,6 +76,8 @@ class LineReader:
         self.slow: Counter[str] = Counter()  # on how many lines each pattern took too long
         self._epoch: int | None = None
         self._iters: int | None = None
+        self._iteration = self._origin = 0
+        self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
 
     def line(self, line: str) -> LineSeen | None:
         """What the next line says; None: nothing."""
@@ -93,8 +99,19 @@ class LineReader:
             _EVALUATION.sub("", name, count=1): v for name, v in others.items() if _EVALUATION.match(name)
         }
         values = {_TRAINING.sub("", n, count=1): v for n, v in others.items() if not _EVALUATION.match(n)}
-        iters = self._iters if "iter" in counts else None
-        return LineSeen(self._epoch, counts.get("iter"), iters, counts.get("epochs"), values, evaluated)
+        if "iter" not in counts:
+            return LineSeen(self._epoch, None, None, counts.get("epochs"), values, evaluated)
+        iteration = self._within(self._epoch, counts["iter"])
+        return LineSeen(self._epoch, iteration, self._iters, counts.get("epochs"), values, evaluated)
+
+    def _within(self, epoch: int, iteration: int) -> int:
+        """The iteration of its epoch, where the trainer goes on counting from one to the next."""
+        if not self._bases:
+            self._origin = min(iteration, 1)
+        goes_on = bool(self._bases) and iteration > self._iteration and not self._iters
+        self._bases.setdefault(epoch, iteration - self._origin if goes_on else 0)
+        self._iteration = iteration
+        return max(0, iteration - self._bases[epoch])
 
 
 class PatternReader(LineReader):
