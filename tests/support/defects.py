@@ -504,7 +504,7 @@ DEFECTS = (
     Defect(
         "epochs-of-checkpoints-count-as-they-are",
         "A checkpoint that says 4 and was saved after five epochs is taken for that of the fourth.",
-        f"{LIBRARY}/trainers/metriclogger.py",
+        f"{LIBRARY}/trainers/saved_files.py",
         "return [(number + epoch_base, path)",
         "return [(number, path)",
         "tests/unit/trainers/test_metriclogger.py"
@@ -900,5 +900,32 @@ DEFECTS = (
         'slurm.ask(["sbatch", str(script)])',
         "plugin/tests/test_submission.py"
         "::test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job",
+    ),
+    # ------------------------------------------------------------------ scripts that the user describes
+    Defect(
+        "a-slow-pattern-stalls-the-supervisor",
+        "A regular expression that backtracks is tried on every line.",
+        f"{LIBRARY}/progress_lines/described.py",
+        "if self.slow[pattern] < _MOST_SLOW and (found",
+        "if (found",
+        "tests/unit/progress_lines/test_described.py"
+        "::test_a_pattern_that_backtracks_stalls_nobody_and_is_left_out",
+    ),
+    Defect(
+        "a-resumed-script-starts-from-another-stage",
+        "A script that resumes is given its initial checkpoint as well.",
+        f"{LIBRARY}/trainers/script.py",
+        "if settings.init and request.load_from and not request.resume_from else []",
+        "if settings.init and request.load_from else []",
+        "tests/unit/trainers/test_script.py::test_a_start_is_the_argv_list_of_its_golden_file",
+    ),
+    Defect(
+        "a-comment-is-another-training",
+        "A comment in the script trains it from scratch.",
+        f"{LIBRARY}/trainers/plain_files.py",
+        'ast.unparse(ast.parse(raw)).encode() if path.suffix == ".py" else raw',
+        "raw",
+        "tests/unit/trainers/test_script.py"
+        "::test_the_identity_is_the_arguments_the_script_and_its_files_without_comments",
     ),
 )

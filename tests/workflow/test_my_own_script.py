@@ -89,7 +89,8 @@ def test_it_is_trained_killed_resumed_promoted_and_begins_a_second_stage(
 def test_a_script_that_ignores_the_resume_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It begins with its first epoch, and what is there is not overwritten."""
     monkeypatch.chdir(tmp_path)
-    config = config_of(tmp_path, killed_once(SCRIPT).replace('first = saved["epoch"] + 1', "pass"))
+    source = killed_once(SCRIPT).replace('first = saved["epoch"] + 1', "pass")
+    config = config_of(tmp_path, source, epoch_base=1)
     with pytest.raises(UserError, match="asked to resume after epoch 1"):
         train_stage(StageContext(config, "mine", "one"))
     assert attempts_of(config, "one") == [("killed", None), ("not-resumed", 1)]

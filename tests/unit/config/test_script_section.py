@@ -40,6 +40,7 @@ def test_every_key_of_the_section_is_on_its_page(key: str) -> None:
         ({"command": "{launcher} {entry} {wrok_dir}"}, "did you mean work_dir?"),
         ({"command": "python main.py"}, "command: got 'python main.py'; has no {entry}"),
         ({"command": "{entry} | tee log"}, "is started without a shell, which '|' needs"),
+        ({"command": "{entry} --data $HOME/x"}, "is started without a shell, which '$HOME/x' needs"),
         ({"command": "{entry} 'a"}, "cannot be split into words (No closing quotation)"),
         ({"command": "x{launcher} {entry}"}, "{launcher} is a word by itself"),
         (

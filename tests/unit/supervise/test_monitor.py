@@ -17,7 +17,7 @@ from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.monitor import TrainerMonitor
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.system.tail import Tail
-from trainrelay.trainers import TRAINERS, StepSeen
+from trainrelay.trainers import TRAINERS, ScriptSettings, StepSeen, Trainer
 
 TICK_S = 4.0
 MINUTE_S = 60.0
@@ -43,7 +43,7 @@ class Shown:
 class Followed:
     """A log that grows, and what its supervisor makes of it."""
 
-    def __init__(self, folder: Path, kind: str, fixed_s: float | None = None) -> None:
+    def __init__(self, folder: Path, kind: str | Trainer, fixed_s: float | None = None) -> None:
         self.log, self.work_dir = folder / "trainer.log", folder / "work dir"
         self.log.touch()
         self.work_dir.mkdir()
@@ -51,7 +51,7 @@ class Followed:
         self.shown, self.tail = Shown(), Tail(self.log)
         counting = EpochCounting(an_attempt(1), learns=False)
         self.monitor = TrainerMonitor(
-            TRAINERS[kind],
+            TRAINERS[kind] if isinstance(kind, str) else kind,
             ResumeProof(None),
             self.shown,
             HangDetector(fixed_s),
@@ -95,7 +95,7 @@ def mmcv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Followed]:
     yield from _followed(tmp_path, monkeypatch, "mmcv")
 
 
-def _followed(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> Iterator[Followed]:
+def _followed(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str | Trainer) -> Iterator[Followed]:
     one = Followed(folder, kind)
     monkeypatch.setattr(monitor, "time", SimpleNamespace(monotonic=lambda: one.now_s))
     yield one
@@ -308,3 +308,21 @@ def test_a_log_that_was_truncated_is_read_from_its_start(mmcv: Followed) -> None
     mmcv.write("".join(mmcv_line(2, number) for number in range(20, 60)))
     mmcv.wait(TICK_S)
     assert mmcv.place() == (2, 59)
+
+
+# ------------------------------------------------------------------- lines that the user describes
+
+
+def test_a_pattern_that_takes_too_long_is_named_once_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patterns = (r"(a|aa)+$(?P<epoch>\d)", r"round (?P<epoch>\d+), (?P<iter>\d+): (?P<loss>\S+)")
+    script = TRAINERS["script"].of(ScriptSettings(command="{entry}", progress=patterns), "a.py")
+    for one in _followed(tmp_path, monkeypatch, script):
+        one.write(("a" * 300 + "b\n") * 20 + "round 0, 1: 0.5\n")
+        one.wait(TICK_S)
+        assert one.place() == (1, 1)
+        one.write("round 0, 2: 0.5\n" + "a" * 300 + "b\n")
+        one.wait(TICK_S)
+        (note,) = one.shown.notes
+        assert note.endswith("takes too long, and is left out: (a|aa)+$(?P<epoch>\\d)")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainrelay.system.tail import MAX_LINE_BYTES, Tail
+from trainrelay.system.tail import MAX_LINE_BYTES, RowsTail, Tail
 
 
 @pytest.fixture
@@ -163,3 +163,29 @@ def test_the_state_of_a_bar_is_there_before_its_line_ends(log: Path, tail: Tail)
     assert (list(tail.lines()), tail.bar) == ([], " 20%")
     append(log, b"\nplain")
     assert (list(tail.lines()), tail.bar) == ([" 20%"], "")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_rows_that_are_added_to_a_table_come_below_its_names(tmp_path: Path, again: bool) -> None:
+    """Also where the trainer writes its table again; what was there before is never read."""
+    table = tmp_path / "metrics.csv"
+    append(table, b"epoch,loss\n1,0.5\n" + b"2,0.4\n" * 20)
+    rows = RowsTail(table, table.stat().st_size)
+    assert list(rows.lines()) == ["epoch,loss"]
+    if again:
+        table.write_bytes(b"epoch,loss\n")
+    append(table, b"3,0.3\n")
+    assert list(rows.lines()) == [*(["epoch,loss"] if again else []), "3,0.3"]
+    rows.close()
+
+
+def test_a_table_of_objects_has_no_line_of_names(tmp_path: Path) -> None:
+    table = tmp_path / "metrics.jsonl"
+    append(table, b'{"epoch": 1}\n')
+    rows = RowsTail(table, table.stat().st_size)
+    append(table, b'{"epoch": 2}\n')
+    assert list(rows.lines()) == ['{"epoch": 2}']
+    rows.close()
+    whole = RowsTail(table, 0)
+    assert len(list(whole.lines())) == 2
+    whole.close()

@@ -104,7 +104,7 @@ def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: 
     (tmp_path / "a.py").write_text(parser + "args = p.parse_args()\n")
     trainer = kind("a.py", command="{launcher} {entry} --epochs {epochs}", options="--{name}={value}")
     request = replace(REQUEST, root=str(tmp_path), entry="a.py", config="a.py", seed=None, options={"lrr": 1})
-    (flag, backend) = trainer.unsupported(request)[::-1]
+    backend, flag = trainer.unsupported(request)
     assert flag == "a.py declares no --lrr, which script.command or an option gives it; did you mean --lr?"
     assert backend.startswith("a.py declares no --dist-backend, which script.command")
     (tmp_path / "a.py").write_text(parser + "args = p.parse_known_args()\n")

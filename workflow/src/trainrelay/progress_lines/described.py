@@ -31,7 +31,7 @@ USUAL = (
     _BEGIN + _END,
 )
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
-_SLOW_S = 0.05  # of CPU time for one pattern and line: a thousand times what others take
+_SLOW_S = 0.2  # of CPU time for one pattern and line: a thousand times what others take
 _MOST_SLOW = 3  # lines: a pattern that is slow on so many is left out
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _COUNTS = {"epoch", "epochs", "iter", "iters"}

@@ -6,6 +6,7 @@ Nothing of a particular script is known here.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from trainrelay.checkpoint import glance
-from trainrelay.progress_lines.described import LineReader, PatternReader, RowReader
+from trainrelay.progress_lines.described import USUAL, LineReader, PatternReader, RowReader
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.text import did_you_mean
@@ -36,7 +37,7 @@ from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node
 
-_NOT_DESCRIBED = ScriptSettings(command="{entry}")
+_NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}")
 _ENV = "env "
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
 
@@ -71,8 +72,9 @@ class Script(Trainer):
     @property
     def looked_for(self) -> str:  # type: ignore[override]
         """The checkpoints, in words."""
-        by = "" if "{epoch}" in self.settings.checkpoints else " and an epoch"
-        return f"files {self.settings.checkpoints} of torch.save with weights{by} in them"
+        return (
+            f"files {self.settings.checkpoints} of torch.save with weights, an epoch in them or in the name"
+        )
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:  # noqa: ARG002
         """The command's arguments, and what its script and the files that it names say."""
@@ -83,7 +85,9 @@ class Script(Trainer):
             for name in _named_files(root, self.entry, config, arguments):
                 label = {config: "config", self.entry: "entry"}.get(name, name)
                 settings |= said_by(root / name, label)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            return TrainerConfig(problem=f"{error.filename}: {error.strerror}")
+        except ValueError as error:
             return TrainerConfig(problem=str(error))
         return TrainerConfig(settings, said.literals, said.switches, saves_every=said.saves_every)
 
@@ -122,16 +126,19 @@ class Script(Trainer):
 
     def described(self) -> LineReader:
         """The reader of its lines or rows."""
-        return RowReader() if self.settings.metrics else PatternReader(self.settings.patterns)
+        return RowReader() if self.settings.metrics else PatternReader(self.settings.progress or USUAL)
+
+    def _found(self, path: Path) -> re.Match[str] | None:
+        return _name_pattern(self.settings.checkpoints).fullmatch(path.name)
 
     def named_epoch(self, path: Path) -> int | None:
         """The number in the name of a checkpoint."""
-        found = self._name.fullmatch(path.name)
-        return int(found["epoch"]) if found and "epoch" in found.groupdict() else None
+        said = found.groupdict() if (found := self._found(path)) else {}
+        return int(said["epoch"]) if said else None
 
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Those of the names that are asked for."""
-        files = [path for path in checkpoint_files(work_dir) if self._name.fullmatch(path.name)]
+        files = [path for path in checkpoint_files(work_dir) if self._found(path)]
         return by_epoch(((glance(path, self.named_epoch(path)), path) for path in files), epoch_base)
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
@@ -140,7 +147,7 @@ class Script(Trainer):
         bad = not_understood(files, self.named_epoch)
         if self.checkpoints(work_dir):
             return bad
-        others = [path for path in files if not self._name.fullmatch(path.name) and path not in dict(bad)]
+        others = [path for path in files if not self._found(path) and path not in dict(bad)]
         return bad + [(path, f"is not called {self.settings.checkpoints}") for path in others]
 
     def left_behind(self, work_dir: Path) -> list[str]:
@@ -150,10 +157,6 @@ class Script(Trainer):
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """As its settings name it."""
         return work_dir / filled(self.settings.checkpoints, {"epoch": str(epoch)})
-
-    @property
-    def _name(self) -> re.Pattern[str]:
-        return _name_pattern(self.settings.checkpoints)
 
     def _from_cwd(self, request: LaunchRequest, path: str) -> str:
         """A path that is meant from the checkout."""
@@ -199,9 +202,8 @@ class Script(Trainer):
     def _unsupported(self, request: LaunchRequest) -> Iterator[str]:
         settings, said = self.settings, places(self.settings.command)
         if ("seed" in said) != (request.seed is not None):
-            yield "script.command and the stage's seed go together: " + (
-                "it has {seed}, and the stage none" if request.seed is None else "it has no {seed}; add it"
-            )
+            odd = "it has {seed}, and the stage none" if "seed" in said else "it has no {seed}; add it"
+            yield f"script.command and the stage's seed go together: {odd}"
         if "config" not in said and os.path.normpath(request.config) != os.path.normpath(request.entry):
             how = f"add {{config}} to it, or set config: {request.entry}"
             yield f"script.command does not use the stage's config {request.config}; {how}"
@@ -210,9 +212,9 @@ class Script(Trainer):
         if request.nodes > 1 and not {"launcher", "node_rank"} & said:
             yield "script.command needs {launcher} or {node_rank} to train over several nodes"
         options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
-        argv = list(self._argv(request))
-        given = argv[argv.index(self._from_cwd(request, request.entry)) + 1 :] if takes_no_other else []
-        for flag in (word.partition("=")[0] for word in given if word.startswith("--")):
+        behind = itertools.dropwhile(lambda word: request.entry not in word, self._argv(request))
+        flags = {word.partition("=")[0] for word in behind if word.startswith("--")}
+        for flag in sorted(flags) if takes_no_other else ():
             if not any(option.startswith(flag) for option in options):
                 near = did_you_mean(flag, options) or f"; it has {', '.join(sorted(options)) or 'none'}"
                 yield f"{request.entry} declares no {flag}, which script.command or an option gives it{near}"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from trainrelay.progress_lines.described import USUAL, compiled
+from trainrelay.progress_lines.described import compiled
 from trainrelay.text import did_you_mean
 
 PLACES = (
@@ -17,7 +17,7 @@ PLACES = (
     *("config", "work_dir", "epochs", "seed", "backend", "device"),
 )
 _PLACE = re.compile(r"\{(\w+)\}")
-_SHELL = re.compile(r"[|&;<>]+|.*\$\(.*|\d?>.*")  # words that only a shell would understand
+_SHELL = re.compile(r"[|&;<>]+|.*\$[({\w].*|\d?>.*")  # words that only a shell would understand
 
 
 def places(template: str) -> set[str]:
@@ -49,9 +49,7 @@ def _template(*needed: str, others: tuple[str, ...] = ()) -> Callable[[str], str
         if "{launcher}" in template and "{launcher}" not in words:
             raise ValueError("{launcher} is a word by itself")
         if odd := next((word for word in words if _SHELL.fullmatch(word)), None):
-            raise ValueError(
-                f"is started without a shell, which {odd!r} needs; put it into a script of yours"
-            )
+            raise ValueError(f"is started without a shell, which {odd!r} needs; write a script for it")
         return template
 
     return checked
@@ -76,6 +74,9 @@ def _glob(text: str) -> str:
     return text
 
 
+_Added = Annotated[str, AfterValidator(_template(others=("checkpoint", *PLACES)))]
+
+
 class ScriptSettings(BaseModel):
     """A script in its own words. Templates are split into words as a shell does, and started without one."""
 
@@ -85,9 +86,7 @@ class ScriptSettings(BaseModel):
     """The command line, e.g. "{launcher} {entry} --epochs {epochs} --out {work_dir}". {launcher} is torchrun
     by the trainer's Python; a script that starts its ranks itself has {interpreter}, {nproc}, {nodes},
     {node_rank}, {master_addr}, {master_port}. Also {config}, {seed}, {backend}, {device}."""
-    resume: Annotated[str, AfterValidator(_template(others=("checkpoint", *PLACES)))] = (
-        "--resume {checkpoint}"
-    )
+    resume: _Added = "--resume {checkpoint}"
     """What is added to resume; "" for a script that finds its newest checkpoint by itself."""
     init: Annotated[str, AfterValidator(_template("init_checkpoint", others=PLACES))] | None = None
     """What is added to start from an earlier stage's checkpoint, e.g. "--finetune {init_checkpoint}"."""
@@ -112,8 +111,3 @@ class ScriptSettings(BaseModel):
     without {epoch} a checkpoint's content does."""
     sample_log: str | None = None
     """A log (or metrics file) of such a training, relative to root: `trainrelay check` shows what it says."""
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The regular expressions that count."""
-        return USUAL if self.progress is None else self.progress
