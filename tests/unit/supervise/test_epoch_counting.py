@@ -276,3 +276,35 @@ def test_a_trainer_whose_lines_nobody_reads_is_finished_where_it_exits_0_and_sav
         trainer.save(epoch)
     counting.finish(dict(trainer.files), 3)
     assert counting.bases.saved == 1
+
+
+# ------------------------------------------------------------------- a line for each whole epoch
+
+
+@pytest.mark.parametrize("saves_first", [True, False])
+@pytest.mark.parametrize(("printed", "saved"), CONVENTIONS)
+def test_a_line_at_the_end_of_each_epoch_teaches_nothing_before_the_end(
+    printed: Base, saved: Base, saves_first: bool
+) -> None:
+    """It may come before that epoch is saved or after: what it says of a file is known at the end alone."""
+    trainer, counting = Trainer(printed, saved), EpochCounting(begun(), learns=True)
+    counting.look({})
+    for epoch in range(1, EPOCHS + 1):
+        for what in ("save", "line") if saves_first else ("line", "save"):
+            if what == "save":
+                trainer.save(epoch)
+            else:
+                counting.step(StepSeen(epoch + printed, 0, None, 1.0, None))
+            counting.look(dict(trainer.files))
+            counting.look(dict(trainer.files))
+            assert counting.bases.saved is None
+    counting.finish(dict(trainer.files), EPOCHS)
+    assert counting.bases == EpochBases(printed=printed, saved=saved)
+
+
+@pytest.mark.parametrize(("printed", "saved"), CONVENTIONS)
+def test_the_first_such_line_after_a_resume_tells(printed: Base, saved: Base) -> None:
+    known = EpochBases.model_validate({"printed": printed})
+    counting = EpochCounting(begun(known, resumed=2 - saved), learns=True)
+    counting.step(StepSeen(3 + printed, 0, None, 1.0, None))
+    assert counting.bases.saved == saved

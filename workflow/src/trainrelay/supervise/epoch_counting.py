@@ -25,6 +25,7 @@ class EpochCounting:
         self._open = not self._votes
         self._epoch: int | None = None
         self._iteration, self._whole = 0, False  # of it; whether no more of it is to come
+        self._of_epoch = False
         self._files: Mapping[Path, Glance] | None = None
         self._writing: dict[Path, int | None] = {}  # what changed last; the epoch when that began
         self._before: int | None = None  # the epoch at the last look
@@ -56,6 +57,8 @@ class EpochCounting:
         counted = seen.counted(self.bases)
         stride = max(1, seen.iteration - self._iteration) if counted.epoch == self._epoch else 1
         self._whole = seen.iters_per_epoch is None or seen.iteration + stride > seen.iters_per_epoch
+        # A line for all of an epoch may come before its save or after.
+        self._of_epoch = not seen.iteration and seen.iters_per_epoch is None
         self._epoch, self._iteration = counted.epoch, seen.iteration
         return counted
 
@@ -63,7 +66,8 @@ class EpochCounting:
         """The files that are there, once all that was printed has been read."""
         before = files if self._files is None else self._files
         for path, began in self._writing.items():
-            if self._epoch == before[path].number or (self._whole and self._epoch == began):
+            of_it = self._epoch == before[path].number or (self._whole and self._epoch == began)
+            if of_it and not self._of_epoch:
                 self._vote(before[path].number)
         changed = [path for path, seen in files.items() if before.get(path) != seen]
         self._writing = {path: self._writing.get(path, self._before) for path in changed}
