@@ -180,6 +180,8 @@ def test_names_tell_the_epochs_where_the_section_says_so(tmp_path: Path) -> None
     facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, trainer.named_epoch)
     assert facts
     assert (facts.file.path, facts.epoch, skipped) == (str(second), 3, [])
+    assert trainer.checkpoint_path(tmp_path, 3).name == "checkpoint-of-epoch-3"
+    assert kind(checkpoints="m_{epoch}.pt").checkpoint_path(tmp_path, 3).name == "m_3.pt"
     first.unlink()
     second.unlink()
     assert trainer.unrecognised(tmp_path) == [(best, "is not called m_{epoch}.p*")]

@@ -105,7 +105,7 @@ class LineReader:
         return LineSeen(self._epoch, iteration, self._iters, counts.get("epochs"), values, evaluated)
 
     def _within(self, epoch: int, iteration: int) -> int:
-        """The iteration of its epoch, where the trainer goes on counting from one to the next."""
+        """The iteration of its epoch, where the trainer counts on from one to the next."""
         if not self._bases:
             self._origin = min(iteration, 1)
         goes_on = bool(self._bases) and iteration > self._iteration and not self._iters

@@ -155,8 +155,9 @@ class Script(Trainer):
         return could_be_overwritten(work_dir, *filter(None, [self.settings.metrics]))
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
-        """As its settings name it."""
-        return work_dir / filled(self.settings.checkpoints, {"epoch": str(epoch)})
+        """As its settings name it, in a plan; which of several it is, only the file tells."""
+        name = filled(self.settings.checkpoints, {"epoch": str(epoch)})
+        return work_dir / (f"checkpoint-of-epoch-{epoch}" if set("*?[") & set(name) else name)
 
     def _from_cwd(self, request: LaunchRequest, path: str) -> str:
         """A path that is meant from the checkout."""
