@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from trainrelay.config import parse
 from trainrelay.errors import ConfigError
+from trainrelay.progress_lines.described import PatternReader
 from trainrelay.trainers import ScriptSettings
 
 PAGE = Path(__file__).parents[3] / "docs/my_own_script.md"
@@ -28,6 +31,23 @@ def problems(script: dict[str, Any] | None, ranks: int = 1, kind: str = "script"
 @pytest.mark.parametrize("key", ScriptSettings.model_fields)
 def test_every_key_of_the_section_is_on_its_page(key: str) -> None:
     assert f"`{key}" in PAGE.read_text() or f"\n        {key}:" in PAGE.read_text()
+
+
+def test_the_patterns_of_the_page_read_the_lines_that_they_are_about() -> None:
+    block = re.findall(r"^```yaml\n(      script:.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0]
+    reader = PatternReader(ScriptSettings(**yaml.safe_load(block)["script"]).progress or ())
+    lines = ("=== round 3 of 9", "20/100: objective 0.5, rate 1e-4", "validated: 0.75")
+    seen = [reader.line(line) for line in lines]
+    assert [one and (one.epoch, one.iteration, one.iters) for one in seen] == [
+        (3, None, None),
+        (3, 20, 100),
+        (3, None, None),
+    ]
+    assert [one and {**one.values, **one.evaluated} for one in seen] == [
+        {},
+        {"loss": 0.5, "lr": 1e-4},
+        {"accuracy": 0.75},
+    ]
 
 
 @pytest.mark.parametrize(
