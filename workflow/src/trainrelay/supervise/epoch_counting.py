@@ -65,9 +65,8 @@ class EpochCounting:
     def look(self, files: Mapping[Path, Glance]) -> None:
         """The files that are there, once all that was printed has been read."""
         before = files if self._files is None else self._files
-        for path, began in self._writing.items():
-            of_it = self._epoch == before[path].number or (self._whole and self._epoch == began)
-            if of_it and not self._of_epoch:
+        for path, began in ({} if self._of_epoch else self._writing).items():
+            if self._epoch == before[path].number or (self._whole and self._epoch == began):
                 self._vote(before[path].number)
         changed = [path for path, seen in files.items() if before.get(path) != seen]
         self._writing = {path: self._writing.get(path, self._before) for path in changed}
