@@ -4,7 +4,7 @@ To add one, write in the module of its kind (or in a new one, named below):
 
     @fault("rank-sigkilled", "one rank SIGKILLed", injected="SIGKILL in rank 1, epoch 2, iteration 3",
            must="killed; resumes by itself, completes", quick=True)
-    def rank_sigkilled(bench: Bench) -> Seen:
+    def rank_sigkilled(bench: Bench) -> Measurement:
         bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)  # injected/injected_faults.py: KINDS
         launch = bench.train()                                      # or bench.snakemake(), bench.start(...)
         return bench.resumed(launch, "killed")                      # asserts, and measures

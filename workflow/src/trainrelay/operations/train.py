@@ -117,7 +117,7 @@ def _refuse_this_machine(facts: state.Facts) -> None:
     if not sees_itself():
         raise UserError(
             f"{facts.name}: /proc is that of another pid namespace, so that processes cannot be"
-            " followed; mount that of this one (unshare: --mount-proc)"
+            " followed; mount that of this one (unshare: --mount-proc; in a container: no -v /proc:/proc)"
         )
     request = _request(facts)
     environment = {**os.environ, **request.env}

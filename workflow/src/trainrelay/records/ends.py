@@ -54,8 +54,8 @@ ENDS: Mapping[EndClass, EndRule] = {
         "memory",
         UserError,
         "the host's memory ran out twice without a new checkpoint in between",
-        "check in the log which process it was; ask for more memory (`mem_gb` of the stage's resources) or"
-        " set fewer data workers",
+        "check in the log which process it was; ask for more memory (`mem_gb` of the stage's resources;"
+        " in a container for a larger /dev/shm, too) or set fewer data workers",
     ),
     "diverged": EndRule(
         "final",
