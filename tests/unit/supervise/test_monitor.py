@@ -16,6 +16,7 @@ from trainrelay.supervise.hangs import HangDetector
 from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.monitor import TrainerMonitor
 from trainrelay.supervise.resume import ResumeProof
+from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.tail import Tail
 from trainrelay.trainers import TRAINERS, StepSeen
 
@@ -58,6 +59,8 @@ class Followed:
             counting,
             self.work_dir,
             Hook(folder, 2),
+            TelemetryReader(folder, Hook(folder, 2)),
+            an_attempt(1),
         )
 
     def write(self, text: str) -> None:

@@ -206,8 +206,8 @@ class Stage(Model):
     included; null: follows the time that its progress lines take."""
 
     hook: bool = True
-    """off: trainrelay does not look into the trainer, so nothing stops it before a NaN reaches the weights
-    (mmcv)."""
+    """off: trainrelay does not look into the trainer: its steps are not counted, and nothing stops it before
+    a NaN reaches the weights (mmcv)."""
 
     @property
     def checkpoint_epoch(self) -> int:
