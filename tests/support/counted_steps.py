@@ -1,6 +1,6 @@
-"""Trains in all the ways in which steps could be counted wrongly; prints what the hook counted of each, as JSON.
+"""Trains in all the ways in which steps could be counted wrongly; prints what was counted of each, as JSON.
 
-    counted_steps.py [old]      `old`: as in a torch without global step hooks
+counted_steps.py [old]      `old`: as in a torch without global step hooks
 """
 
 from __future__ import annotations

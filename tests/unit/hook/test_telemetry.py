@@ -48,7 +48,9 @@ def counted(
         *(("one after the other", 9, 0), ("scaled", 3, 0), ("fused", 3, 0), ("epochs", 4, 16)),
     ],
 )
-def test_steps_are_counted_once_and_skipped_ones_not(counted: Any, case: str, steps: int, batches: int) -> None:
+def test_steps_are_counted_once_and_skipped_ones_not(
+    counted: Any, case: str, steps: int, batches: int
+) -> None:
     """Nested, several or failing optimizers, and those that a loss scaler skips or calls to skip."""
     assert counted[0][case] == [steps, batches]
 

@@ -46,7 +46,7 @@ class Telemetry:
         self._done = 0
         self._skips: Any = None  # how many of them a scaler skipped: on its device, and here as of late
         self._last_s = self._step_s = self._data_s = self._waited_s = 0.0
-        # The last batch: its iterator, its number in this pass, and the sampler, which is as long as the pass.
+        # The last batch: its iterator, its number, and the sampler, which is as long as the pass.
         self._batch: Any = (0, 0, lambda: None)
         self._place, self._passes = self._batch, 0
 

@@ -127,22 +127,26 @@ class TelemetryReader:
 
 
 def standing(known: dict[int, RankTelemetry], silent: set[int], expected: Sequence[int]) -> str | None:
-    """Where the ranks are in one sentence, those first that differ (pure); None if no rank reported."""
-    groups: dict[str, list[int]] = {}
+    """Where the ranks are in one sentence, first the fewest and last (pure); None if no rank reported."""
+    groups: dict[tuple[int, str], list[int]] = {}
     for rank in expected:
         groups.setdefault(_place(known.get(rank), rank in silent), []).append(rank)
-    *fewer, (most, others) = sorted(groups.items(), key=lambda group: len(group[1]))
+    *fewer, ((_, most), others) = sorted(
+        groups.items(), key=lambda group: (len(group[1]), group[0][0], -len(group[0][1]))
+    )
     if not known or not fewer:
         return f"all ranks are at {most}" if known else None
-    said = [f"{_names(ranks, known)} {'are' if ranks[1:] else 'is'} at {place}" for place, ranks in fewer]
+    said = [
+        f"{_names(ranks, known)} {'are' if ranks[1:] else 'is'} at {place}" for (_, place), ranks in fewer
+    ]
     return ", ".join([*said, f"{'the others' if others[1:] else _names(others, known)} at {most}"])
 
 
-def _place(one: RankTelemetry | None, silent: bool) -> str:
+def _place(one: RankTelemetry | None, silent: bool) -> tuple[int, str]:
     if one is None:
-        return "no step (it reported nothing)"
+        return -1, "no step (it reported nothing)"
     more = ["waiting for a batch"] * one.waiting + ["silent"] * silent
-    return f"step {one.steps}" + (f" ({', '.join(more)})" if more else "")
+    return one.steps, f"step {one.steps}" + (f" ({', '.join(more)})" if more else "")
 
 
 def _names(ranks: Sequence[int], known: dict[int, RankTelemetry]) -> str:
