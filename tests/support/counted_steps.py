@@ -26,7 +26,8 @@ if "old" in sys.argv:
     module = sys.modules["torch.optim.optimizer"]  # torch.optim hides it
     module._global_optimizer_pre_hooks.clear()
     module._global_optimizer_post_hooks.clear()
-    Optimizer._patch_step_function = telemetry._told_steps(Optimizer._patch_step_function)
+    original = Optimizer._patch_step_function
+    Optimizer._patch_step_function = lambda one: telemetry._hook_for_us(original, one)
 
 COUNTED = telemetry._telemetry
 weight = torch.nn.Parameter(torch.ones(4))

@@ -344,7 +344,7 @@ def test_a_trainer_that_is_not_understood_is_followed_by_its_steps(followed: Fol
         note.startswith("alive (step ") and " data 10 %): no line of the trainer's" in note
         for note in followed.shown.notes
     )
-    assert (followed.wait(40 * MINUTE_S) or "").startswith("no progress for 30 min since step 295; ")
+    assert (followed.wait(40 * MINUTE_S) or "").startswith("no progress for 31 min since step 295; ")
     assert followed.monitor.last_step is None
 
 

@@ -18,6 +18,7 @@ import mmap
 import multiprocessing
 import operator
 import os
+import resource
 import socket
 import sys
 import threading
@@ -80,13 +81,12 @@ class Telemetry:
         if self._on is None:
             self._on = multiprocessing.parent_process() is None  # data workers have a rank's environment, too
             with suppress(Exception):
+                threading.Thread(target=self._keep_reporting, name="trainrelay", daemon=True).start()
+                atexit.register(self._report)
                 os.register_at_fork(after_in_child=lambda: setattr(self, "_on", False))
                 nameless = os.memfd_create(files.COUNTS_NAME)
                 os.ftruncate(nameless, _SIZE)
                 self._counts = memoryview(mmap.mmap(nameless, _SIZE)).cast("d")
-            with suppress(Exception):
-                threading.Thread(target=self._keep_reporting, name="trainrelay", daemon=True).start()
-                atexit.register(self._report)
         return self._on
 
     def _count(self, optimizer: Any) -> None:
@@ -140,46 +140,40 @@ _telemetry = Telemetry()
 
 def attach(module: Any) -> None:
     """Counts the steps of all optimizers, or the batches of all data loaders."""
+    told: Any = _telemetry.next_batch
     if module.__name__ == files.LOADER:
-        kind, name, wrap = module._BaseDataLoaderIter, "__next__", _told_batches
+        kind, name = module._BaseDataLoaderIter, "__next__"
     elif hasattr(module, "register_optimizer_step_post_hook"):  # torch >= 2.0
         untraced = getattr(sys.modules["torch"], "_disable_dynamo", lambda function: function)  # torch >= 2.1
         module.register_optimizer_step_pre_hook(untraced(lambda *_: _telemetry.enter_step()))
         module.register_optimizer_step_post_hook(untraced(lambda one, *_: _telemetry.leave_step(one)))
         return
     else:
-        kind, name, wrap = module.Optimizer, "_hook_for_profile", _told_steps
-    setattr(kind, name, functools.wraps(getattr(kind, name))(wrap(getattr(kind, name))))
+        kind, name, told = module.Optimizer, "_hook_for_profile", _hook_for_us
+    original = getattr(kind, name)
+    setattr(kind, name, functools.wraps(original)(lambda one: told(original, one)))
 
 
-def _told_batches(original: Any) -> Any:
-    return lambda iterator: _telemetry.next_batch(original, iterator)
-
-
-def _told_steps(original: Any) -> Any:
+def _hook_for_us(hook_for_profile: Any, optimizer: Any) -> None:
     """Wraps the step of each class that has an optimizer, as torch's profiler does there."""
+    hook_for_profile(optimizer)
+    step = type(optimizer).step
+    if hasattr(step, "_trainrelay"):
+        return
 
-    def hook_for_profile(optimizer: Any) -> None:
-        original(optimizer)
-        step = type(optimizer).step
+    @functools.wraps(step)  # with torch's mark that it is hooked
+    def told_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _telemetry.enter_step()
+        result = step(self, *args, **kwargs)
+        _telemetry.leave_step(self)
+        return result
 
-        @functools.wraps(step)  # with torch's mark that it is hooked
-        def told_step(self: Any, *args: Any, **kwargs: Any) -> Any:
-            _telemetry.enter_step()
-            result = step(self, *args, **kwargs)
-            _telemetry.leave_step(self)
-            return result
-
-        if not hasattr(step, "_trainrelay"):
-            type(optimizer).step, told_step._trainrelay = told_step, True  # type: ignore[attr-defined]
-
-    return hook_for_profile
+    type(optimizer).step, told_step._trainrelay = told_step, True  # type: ignore[attr-defined]
 
 
 def _memory_bytes() -> int:
-    """The most that a GPU had for this process so far, else what the process has now."""
+    """The most that this process had so far: on a GPU where it uses one."""
     cuda = sys.modules["torch"].cuda
-    if cuda.is_initialized():
-        return int(max(map(cuda.max_memory_allocated, range(cuda.device_count()))))
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * mmap.PAGESIZE
+    if not cuda.is_initialized():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(max(map(cuda.max_memory_allocated, range(cuda.device_count()))))

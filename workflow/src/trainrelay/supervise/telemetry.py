@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord, HostName, Record
-from trainrelay.supervise.hangs import StackFile, memory_file
+from trainrelay.supervise.hangs import StackFile
+from trainrelay.supervise.hangs.dumps import memory_file
 from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.shared_files import append, last_bytes
 from trainrelay.system.files import content, write_bytes

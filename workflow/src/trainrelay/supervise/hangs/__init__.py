@@ -1,14 +1,7 @@
 """Hangs: when a trainer counts as hung, and where each of its processes was."""
 
 from trainrelay.supervise.hangs.detector import HangDetector
-from trainrelay.supervise.hangs.dumps import memory_file, with_stack_dumps
+from trainrelay.supervise.hangs.dumps import with_stack_dumps
 from trainrelay.supervise.hangs.stacks import StackFile, describe_stacks, save_stacks
 
-__all__ = [
-    "HangDetector",
-    "StackFile",
-    "describe_stacks",
-    "memory_file",
-    "save_stacks",
-    "with_stack_dumps",
-]
+__all__ = ["HangDetector", "StackFile", "describe_stacks", "save_stacks", "with_stack_dumps"]
