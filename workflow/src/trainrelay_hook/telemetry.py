@@ -96,8 +96,6 @@ class Telemetry:
         if not self._works() or (not known and len(self._round) > 1):
             return
         self._done += 1
-        if getattr(optimizer, "found_inf", None) is not None:  # a fused one is called by its scaler to skip
-            self._skip(optimizer.found_inf)
         self._counts[_STEPS] = self._done - (float(self._skips[1]) if self._skips else 0)
         now_s, before_s, self._last_s = time.perf_counter(), self._last_s, time.perf_counter()
         if before_s:
@@ -107,9 +105,11 @@ class Telemetry:
         self._waited_s = 0.0
         self._passes += self._batch[0] != self._place[0] or self._batch[1] < self._place[1]
         self._place = self._batch
+        if getattr(optimizer, "found_inf", None) is not None:  # a fused one is called by its scaler to skip
+            self._skip(optimizer.found_inf)
 
     def _skip(self, found: Any) -> None:
-        """Waits for no GPU, so the last skip may show a step later."""
+        """Waits for no GPU: a skip shows with one of the next steps."""
         torch = sys.modules["torch"]
         if found.is_cuda and torch.cuda.is_current_stream_capturing():
             return

@@ -224,6 +224,7 @@ def _follow(
         ending = keeper.end(processes.kin, grace_s, lambda: stop.at_once or lease.lost is not None, write_s)
         processes.look(now=True)
         monitor.read(tail.remaining())
+        telemetry.look(float("inf"))  # at the last reports
     _note_survivors(ending, shown, launcher_was_gone=launcher_was_gone)
     counting.finish(monitor.glances(), job.epochs if trainer.status() == 0 else None)
     if counting.doubt:

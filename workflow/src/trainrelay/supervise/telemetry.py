@@ -106,7 +106,8 @@ class TelemetryReader:
         if now_s < self._next_s:
             return False
         before, self._next_s = self._ranks, now_s + EVERY_S
-        self._ranks = {one.rank: one for one in self._hook.each(files.TELEMETRY, RankTelemetry)}
+        # A file may be out of sight for a moment, where a file system is shared.
+        self._ranks = before | {one.rank: one for one in self._hook.each(files.TELEMETRY, RankTelemetry)}
         news = {rank: one for rank, one in self._ranks.items() if one != before.get(rank)}
         self._heard_s |= dict.fromkeys(news, now_s)
         if news:
