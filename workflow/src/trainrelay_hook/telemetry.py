@@ -114,7 +114,8 @@ class Telemetry:
         if found.is_cuda and torch.cuda.is_current_stream_capturing():
             return
         if self._skips is None:
-            self._skips = torch.zeros_like(found), torch.zeros(found.shape, pin_memory=found.is_cuda)
+            here = torch.zeros(found.shape, device="cpu", pin_memory=found.is_cuda)
+            self._skips = torch.zeros_like(found), here
         self._skips[0].add_(found != 0)
         self._skips[1].copy_(self._skips[0], non_blocking=True)
 

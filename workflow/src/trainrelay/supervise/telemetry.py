@@ -70,18 +70,12 @@ class Telemetry(Record):
 
     def progress(self, attempt: AttemptRecord) -> StepSeen | None:
         """What a progress line would say, if each pass over the data is an epoch."""
-        first = self.first
-        epoch = (attempt.resumed_from.epoch if attempt.resumed_from else 0) + first.passes
-        if first.passes and epoch <= attempt.epochs and first.iteration <= first.iterations:
-            return StepSeen(epoch, first.iteration, first.iterations, loss=None, eta_s=None)
-        return None
-
-    @property
-    def iterations_per_s(self) -> float | None:
-        """Of the passes over the data; several can be a step."""
-        one = self.first
-        done = (one.passes - 1) * one.iterations + one.iteration
-        return done / one.steps / one.step_s if one.passes and one.steps and one.step_s else None
+        one, before = self.first, attempt.resumed_from.epoch if attempt.resumed_from else 0
+        epoch, done = before + one.passes, (one.passes - 1) * one.iterations + one.iteration
+        if not one.passes or epoch > attempt.epochs or not 0 < one.iteration <= one.iterations:
+            return None
+        left = (attempt.epochs - epoch + 1) * one.iterations - one.iteration
+        return StepSeen(epoch, one.iteration, one.iterations, None, left * one.steps / done * one.step_s)
 
 
 def newest_telemetry(attempt: Path) -> Telemetry | None:

@@ -71,7 +71,7 @@ class StageWatch:
         step = self._log.step.counted(newest.epoch_bases) if self._log.step else None
         counted = newest_telemetry(attempt_log(facts.paths.folder, newest).parent)
         if step is None and counted:  # the log cannot be read
-            return LogSample(counted.progress(newest), (), counted.iterations_per_s, counted)
+            return LogSample(counted.progress(newest), telemetry=counted)
         return LogSample(step, tuple(self._log.losses), self._log.iterations_per_s, counted)
 
     def _sampler(self, facts: Facts, attempt: AttemptRecord) -> LogSampler:
