@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.process, pytest.mark.xdist_group("hook")]
 TRAINER = Path(__file__).parents[2] / "support" / "counted_steps.py"
 
 
-@pytest.fixture(scope="module", params=["hooks", "old"])
+@pytest.fixture(scope="module", params=["hooks", pytest.param("old", marks=pytest.mark.long)])
 def counted(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> tuple[dict[str, list[float]], RankTelemetry]:
