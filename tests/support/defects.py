@@ -50,6 +50,22 @@ DEFECTS = (
         "tests/unit/hook/test_not_finite_stop.py::test_what_never_reaches_the_weights_stops_nothing",
     ),
     Defect(
+        "a-step-within-a-step-counts",
+        "A step that calls that of its base class, or of another optimizer, counts as two.",
+        "workflow/src/trainrelay_hook/telemetry.py",
+        "            self._entered = False\n            with",
+        "            with",
+        "tests/unit/hook/test_telemetry.py::test_steps_are_counted_once_and_skipped_ones_not",
+    ),
+    Defect(
+        "steps-are-no-progress",
+        "A trainer that prints nothing is ended as hung while its steps count up.",
+        f"{LIBRARY}/supervise/hangs/detector.py",
+        "self._stepped_s, self._steps = self._clock_s, steps",
+        "pass",
+        "tests/unit/supervise/hangs/test_detector.py::test_steps_are_progress_though_nothing_is_printed",
+    ),
+    Defect(
         "exit-status-ignored",
         "Whatever status the launcher ends with is judged as 0.",
         f"{LIBRARY}/supervise/attempt.py",
@@ -705,8 +721,8 @@ DEFECTS = (
         "stack-signal-without-a-look",
         "The signal that asks for stacks ends a process that does not catch it.",
         f"{LIBRARY}/supervise/hangs/dumps.py",
-        "_memory_file(pid) if _catches(pid) else None",
-        "_memory_file(pid)",
+        "memory_file(pid, MEMORY_NAME) if _catches(pid) else None",
+        "memory_file(pid, MEMORY_NAME)",
         "tests/unit/supervise/hangs/test_stacks.py::test_process_that_took_the_handler_away_survives",
     ),
     Defect(

@@ -58,14 +58,20 @@ def _words(request: LaunchRequest) -> list[str]:
 class Ranks(Toy):
     """Real ranks: torch.distributed.run starts toy_ranks.py."""
 
-    kind = "ranks"
+    kind, script = "ranks", "toy_ranks.py"
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         toy = super().launch(request, inherited)
         python, _, _, *arguments = toy.argv
         launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={request.nproc_per_node}"]
-        launcher += [f"--master_port={request.master_port}", str(TOY.with_name("toy_ranks.py"))]
+        launcher += [f"--master_port={request.master_port}", str(TOY.with_name(self.script))]
         return Launch((python, "-u", *launcher, *arguments), {"OMP_NUM_THREADS": "1"}, toy.cwd)
+
+
+class Counted(Ranks):
+    """The same, with an optimizer and a data loader: toy_counted.py."""
+
+    kind, script = "counted", "toy_counted.py"
 
 
 class InPlace(MetricLogger):

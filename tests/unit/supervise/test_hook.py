@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from support.supervising import Toy, cleared, once, toy_job
+from support.supervising import cleared, once, toy_job
 from trainrelay.records import NotFiniteStep
 from trainrelay.supervise.hook import NOTES_WITHIN_S, Hook, said_of
 from trainrelay_hook import files
@@ -106,18 +106,10 @@ def test_an_attempt_with_a_cleared_environment_says_so_and_trains(tmp_path: Path
     assert record.hook in said.getvalue()
 
 
-class Unhooked(Toy):
-    """A kind in which the hook has nothing to do."""
-
-    kind, has_hook = "unhooked", False
-
-
 @pytest.mark.process
-@pytest.mark.parametrize("off", ["by the key", "by the kind"])
-def test_where_it_is_off_nothing_is_missed(tmp_path: Path, templates: Path, off: str) -> None:
+def test_where_it_is_off_nothing_is_missed(tmp_path: Path, templates: Path) -> None:
     """The environment is cleared, and nobody says a word."""
-    job = cleared(toy_job(tmp_path, templates, epochs=1))
-    job = replace(job, hook=False) if off == "by the key" else replace(job, trainer=Unhooked())
+    job = replace(cleared(toy_job(tmp_path, templates, epochs=1)), hook=False)
     record = once(job, Console(file=io.StringIO()))
     assert (record.end, record.hook) == ("done", None)
     assert not list(tmp_path.rglob(files.FOLDER))

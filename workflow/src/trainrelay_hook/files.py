@@ -3,6 +3,7 @@
 settings.json       written by the supervisor, named by the environment: {"format": 1, "not_finite": true}
 rank-R.json         by each rank: {"format": 1, "attached": ["mmcv.runner"], "error": null}
 not-finite-R.json   by each rank that stopped: see `not_finite`
+telemetry-R.json    by each rank, again and again: see `telemetry`
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ FOLDER = "hook"  # in the attempt's folder
 SETTINGS = "settings.json"
 NOTE = "rank-{}.json"
 STOPPED = "not-finite-{}.json"
+TELEMETRY = "telemetry-{}.json"
 RUNNER = "mmcv.runner"  # the module that the stop attaches to
+OPTIMIZER = "torch.optim.optimizer"  # these two are the telemetry's
+LOADER = "torch.utils.data.dataloader"
+COUNTS = ("steps", "batches", "waiting")  # in a rank's file in memory, as numbers of 8 bytes
+COUNTS_NAME = "trainrelay-steps"
 LOADED = '{"format": 1, "attached": [], "error": null}'  # a rank's note until it attaches
 
 
@@ -30,14 +36,20 @@ def folder() -> str:
     return os.path.dirname(os.environ[VARIABLE])
 
 
-def write(name: str, text: str, *, over: bool = True) -> None:
+def write(name: str, text: str, *, over: bool = True, sync: bool = True) -> None:
     """Writes a file all or nothing; an older one stays unless `over`. OSError."""
     path = os.path.join(folder(), name.format(rank()))
     if not over and os.path.exists(path):
         return
     aside = "{}.{}.tmp".format(path, os.getpid())
-    with open(aside, "x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        if os.path.exists(aside):  # the next one of this process would find its name taken
+            os.unlink(aside)
+        raise

@@ -202,12 +202,12 @@ class Stage(Model):
     master_port: int | None = Field(default=None, ge=1, le=65535)
     """Rendezvous port of the ranks; null: a free one is chosen for each attempt."""
     hang_timeout_s: Seconds | None = None
-    """Seconds without a progress line after which the trainer counts as hung, start-up and evaluation
-    included; null: follows the time that its progress lines take."""
+    """Seconds without a progress line or a counted step after which the trainer counts as hung, start-up and
+    evaluation included; null: follows the time that its progress lines take."""
 
     hook: bool = True
-    """off: trainrelay does not look into the trainer, so nothing stops it before a NaN reaches the weights
-    (mmcv)."""
+    """off: trainrelay does not look into the trainer: its steps are not counted, and nothing stops it before
+    a NaN reaches the weights (mmcv)."""
 
     @property
     def checkpoint_epoch(self) -> int:

@@ -26,6 +26,7 @@ from trainrelay.supervise.recover import (
 from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.supervise.stop_file import ask_to_stop, order_file
+from trainrelay.supervise.telemetry import Telemetry, newest_telemetry
 from trainrelay.system.tail import Tail
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "StageJob",
     "StopResumably",
     "Tail",
+    "Telemetry",
     "acquire",
     "add_event",
     "ask_to_stop",
@@ -51,6 +53,7 @@ __all__ = [
     "display",
     "duration",
     "left_s",
+    "newest_telemetry",
     "nodes_missing",
     "order_file",
     "orphaned_attempt",

@@ -38,6 +38,7 @@ from trainrelay.supervise.recover import close_open_attempts
 from trainrelay.supervise.resume import ResumeProof, resume_point
 from trainrelay.supervise.slurm_run import why_stopped
 from trainrelay.supervise.stop import StopRequest
+from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.alive import here, stat
 from trainrelay.system.ports import free_port
 from trainrelay.system.tail import Tail
@@ -194,9 +195,11 @@ def _follow(
     point, counting = record.resumed_from, EpochCounting(record, learns=job.learns_base)
     known = record.epoch_bases.saved is not None
     proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
-    hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size, job.request.nodes)
+    folder = attempt_folder(job.stage_dir, record.number)
+    hook = Hook(folder, record.world_size, job.request.nodes)
+    telemetry = TelemetryReader(folder, hook, lease.guard)
     hangs, work_dir = HangDetector(job.hang_timeout_s), job.work_dirs.current
-    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook)
+    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook, telemetry, record)
 
     def stopping() -> bool:
         nonlocal record
@@ -211,7 +214,7 @@ def _follow(
         launcher_was_gone = follow_to_end(trainer, tail, monitor, stopping)
         if stop.requested:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
-        hang = _with_stacks(monitor.hang, job, record, processes) if monitor.hang else None
+        hang = _with_stacks(monitor.hang, job, folder, processes, telemetry) if monitor.hang else None
         # A trainer that did not resume, or lost the lease, must not overwrite the checkpoints that are there.
         grace_s = 0.0 if monitor.not_resumed or lease.lost else job.stop_grace_s
         processes.look(now=True)
@@ -221,6 +224,7 @@ def _follow(
         ending = keeper.end(processes.kin, grace_s, lambda: stop.at_once or lease.lost is not None, write_s)
         processes.look(now=True)
         monitor.read(tail.remaining())
+        telemetry.look(float("inf"))  # at the last reports
     _note_survivors(ending, shown, launcher_was_gone=launcher_was_gone)
     counting.finish(monitor.glances(), job.epochs if trainer.status() == 0 else None)
     if counting.doubt:
@@ -238,10 +242,13 @@ def _follow(
     return write_attempt(job.stage_dir, closed)
 
 
-def _with_stacks(hang: str, job: StageJob, record: AttemptRecord, processes: ProcessList) -> str:
-    """The hang in a sentence, with where each process was; their stacks are kept."""
-    stacks = attempt_folder(job.stage_dir, record.number) / "stacks"
-    found = describe_stacks(save_stacks(processes.kin, stacks))
+def _with_stacks(
+    hang: str, job: StageJob, folder: Path, processes: ProcessList, telemetry: TelemetryReader
+) -> str:
+    """The hang in a sentence, with the steps and the place of each process; their stacks are kept."""
+    stacks = folder / "stacks"
+    saved = save_stacks(processes.kin, stacks)
+    found = "; ".join(filter(None, (telemetry.standing(time.monotonic(), saved), describe_stacks(saved))))
     hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage if that is normal"
     return f"{hang}; {found}; stacks: {stacks}{hint}"
 
@@ -249,7 +256,7 @@ def _with_stacks(hang: str, job: StageJob, record: AttemptRecord, processes: Pro
 def _start(job: StageJob, record: AttemptRecord, launch: Launch, processes: ProcessList) -> Child:
     hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size)
     env = with_stack_dumps({**os.environ, **launch.env})  # the record's lacks the secrets
-    env = hook.switched(env, on=job.hook and job.trainer.has_hook)
+    env = hook.switched(env, on=job.hook)
     with start_explained("start the trainer", record.argv[0]):
         return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), processes)
 

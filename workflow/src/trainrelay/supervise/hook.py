@@ -29,7 +29,7 @@ class Hook:
     """The hook in the ranks of an attempt, whose folder is `attempt`, on one or several nodes."""
 
     def __init__(self, attempt: Path, ranks: int, nodes: int = 1) -> None:
-        self._folder, self._ranks = attempt / files.FOLDER, range(ranks)
+        self._folder, self.ranks = attempt / files.FOLDER, range(ranks)
         self._settings = self._folder / files.SETTINGS
         self._patience_s = NOTES_WITHIN_S if nodes > 1 else 0.0
         self._looks_at_s: float | None = None
@@ -57,7 +57,7 @@ class Hook:
         """The sentence that it did not attach; None: it did, has nothing to attach to, or is off."""
         if not self._settings.is_file():
             return None
-        notes = {rank: _read(self._folder / files.NOTE.format(rank), HookNote) for rank in self._ranks}
+        notes = {rank: _read(self._folder / files.NOTE.format(rank), HookNote) for rank in self.ranks}
         missing = [rank for rank, note in notes.items() if note is None]
         errors = [
             f"on rank {rank} {quoted(note.error)}" for rank, note in notes.items() if note and note.error
@@ -71,8 +71,11 @@ class Hook:
 
     def stopped(self) -> str | None:
         """What the ranks saw when they stopped before an optimizer step; None if they did not."""
-        read = (_read(self._folder / files.STOPPED.format(rank), NotFiniteStep) for rank in self._ranks)
-        return said_of(list(filter(None, read)))
+        return said_of(self.each(files.STOPPED, NotFiniteStep))
+
+    def each(self, name: str, model: type[M]) -> list[M]:
+        """What the ranks wrote under a name, in order, those left out that wrote nothing valid."""
+        return list(filter(None, (_read(self._folder / name.format(rank), model) for rank in self.ranks)))
 
 
 def said_of(stops: Sequence[NotFiniteStep]) -> str | None:

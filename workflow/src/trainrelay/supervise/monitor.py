@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance, glance
+from trainrelay.records import AttemptRecord
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.divergence import Divergence
 from trainrelay.supervise.epoch_counting import EpochCounting
@@ -17,6 +18,7 @@ from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent_lines import RecentLines
 from trainrelay.supervise.resume import ResumeProof
+from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.tail import Tail
 from trainrelay.text import printable
 from trainrelay.trainers import StepSeen, Trainer, checkpoint_files
@@ -41,6 +43,8 @@ class TrainerMonitor:
     counting: EpochCounting
     work_dir: Path
     hook: Hook
+    telemetry: TelemetryReader
+    attempt: AttemptRecord
     recent: RecentLines = field(default_factory=RecentLines)
     diverging: Divergence = field(default_factory=Divergence)
     not_resumed: str | None = None
@@ -69,6 +73,11 @@ class TrainerMonitor:
         self.read(tail.lines(), tail)
         if tail.read_bytes > before or self._checkpoint_grew(now_s):
             self.hangs.said(now_s)
+        if self.telemetry.look(now_s) and (newest := self.telemetry.newest):
+            self.hangs.worked(now_s, newest.first.steps)
+            # A log that is understood tells more.
+            if self.last_step is None and (step := newest.progress(self.attempt)):
+                self.display.step(step)
         if self.hangs.unknown and not self._unknown_said:
             self._unknown_said = True
             self._say_unknown()
@@ -119,7 +128,9 @@ class TrainerMonitor:
     def _say_unknown(self) -> None:
         lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]
         shown = "; ".join(printable(line.strip())[:_SAMPLE_CHARS] for line in lines[-_SAMPLES:])
-        said = "alive, progress unknown: no line of the trainer's output is understood as progress"
+        newest = self.telemetry.newest
+        known = f"alive ({newest})" if newest and newest.first.steps else "alive, progress unknown"
+        said = f"{known}: no line of the trainer's output is understood as progress"
         self.display.note(f"{said}; the last ones: {shown}" if shown else said)
 
 
