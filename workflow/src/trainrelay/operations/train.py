@@ -20,7 +20,7 @@ from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
-from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob
+from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, StopResumably
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
@@ -293,10 +293,14 @@ def stage_job(facts: state.Facts) -> StageJob:
 
 
 def _conclude(before: state.Facts, outcome: Outcome) -> None:
-    """train.json for a complete training; else the analysis and the report, and the reason raised."""
+    """train.json for a complete training; for one that ended for good the analysis and the report.
+
+    Not for one that was asked to stop: Slurm may give it seconds to be requeued, and a log may take minutes.
+    """
     facts = state.read(before.at)
     if isinstance(outcome.step, Finish):
         _complete(facts)
         return
-    report_unfinished(facts.at)
+    if not isinstance(outcome.step, StopResumably):
+        report_unfinished(facts.at)
     raise end_error(facts, outcome.attempt)
