@@ -14,6 +14,7 @@ from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Row
 
 TOTALS = ("loss", "total_loss", "train_loss")
 TRAINING: tuple[Phase, ...] = ("train", "epoch")
+SURVIVED = 3  # rows after an error: other ranks may print one or two until they notice
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
 
 Means = list[tuple[int, float]]  # epoch, value
@@ -40,6 +41,7 @@ class Case:
     log: Log
     expectation: Expectation
     knowledge: Knowledge
+    failed: bool = False  # a check before has found what is critical: nothing is praised any more
 
     @cached_property
     def train(self) -> tuple[Row, ...]:
@@ -136,9 +138,14 @@ class Case:
 
     @cached_property
     def last_error(self) -> Marker | None:
-        """The error of the last segment; an earlier one was survived."""
+        """The error that ended the last segment; one after which training continued was survived."""
         errors = [m for m in self.log.markers if m.kind == "error" and m.segment == self.log.segments - 1]
-        return errors[-1] if errors else None
+        last = errors[-1] if errors else None
+        if last is None or last.epoch is None:
+            return last
+        place = (last.epoch, last.iteration or 0)
+        later = [row for row in self.train[-SURVIVED:] if (row.epoch, row.iteration) > place]
+        return None if len(later) == SURVIVED else last
 
     @cached_property
     def epochs(self) -> int | None:

@@ -8,6 +8,7 @@ from statistics import median
 
 # Thresholds of ours, which several checks share: below them a difference may be chance or rounding.
 FALL = 0.01  # of the start: what lost less has not fallen
+STILL_EARLY = 0.7  # of all epochs; a schedule that decays ends slowly
 EPOCHS_TO_JUDGE = 3  # with fewer, one epoch of chance makes the course
 LATER_EVALUATIONS = 2  # after the best one: a single worse one may be chance
 NOTICEABLE = 0.01  # logs print four decimals: of smaller values, rounding is more than half a percent
@@ -52,6 +53,11 @@ def text(value: float) -> str:
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Inf" if value > 0 else "-Inf")
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def capital(sentence: str) -> str:
+    """With a capital letter at its beginning."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def count(amount: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""One function per check. The order is that of a report: what ends a training comes first."""
+"""One function per check. The order is that of a report: what ends a training comes first, in FATAL."""
 
 from trainrelay.analysis.case import Check
 from trainrelay.analysis.checks.attempts import attempts
@@ -18,21 +18,24 @@ from trainrelay.analysis.checks.resume import redone, resume
 from trainrelay.analysis.checks.scaling import scaling
 from trainrelay.analysis.checks.spikes import spikes
 from trainrelay.analysis.checks.sum_identity import sum_identity
+from trainrelay.analysis.checks.unless import UNLESS
 from trainrelay.analysis.checks.validation import validation
 from trainrelay.analysis.checks.validation_metric import validation_metric
 
-CHECKS: tuple[Check, ...] = (
+FATAL: tuple[Check, ...] = (
     progress,
     resume,
     initial_checkpoint,
     non_finite,
     clamped_infinity,
     divergence,
+    lost_terms,
+)
+CHECKS: tuple[Check, ...] = (
     convergence,
     validation,
     validation_metric,
     components,
-    lost_terms,
     negative_cross_entropy,
     balance,
     auxiliary,
@@ -48,4 +51,4 @@ CHECKS: tuple[Check, ...] = (
     attempts,
 )
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "FATAL", "UNLESS"]

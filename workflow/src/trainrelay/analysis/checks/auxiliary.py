@@ -67,7 +67,7 @@ def auxiliary(case: Case) -> Iterator[Finding]:
     if stuck:
         yield _stuck(found, stuck)
     if found and not disordered and not stuck:
-        yield _fine(found)
+        yield _fine(case, found)
 
 
 def _disordered(found: list[Layers]) -> Finding:
@@ -101,13 +101,13 @@ def _stuck(found: list[Layers], stuck: list[str]) -> Finding:
     )
 
 
-def _fine(found: list[Layers]) -> Finding:
+def _fine(case: Case, found: list[Layers]) -> Finding:
     count, layers = sum(len(one.names) - 1 for one in found), len(found[0].names)
     said = "; ".join(
         f"{one.base} {text(one.now[0])} at layer 0, {text(one.now[-1])} at the last" for one in found
     )
     judged = all(one.epochs >= EPOCHS_TO_JUDGE for one in found)
-    fell = f"All {count} auxiliary losses fall, and no" if judged else "No"
+    fell = f"All {count} auxiliary losses fall, and no" if judged and not case.failed else "No"
     return Finding(
         "auxiliary",
         "info",

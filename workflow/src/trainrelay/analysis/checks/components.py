@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from statistics import median
 
 from trainrelay.analysis.case import Case, Family
@@ -10,20 +12,27 @@ from trainrelay.analysis.numbers import NOTICEABLE, head_level, percent, reducti
 from trainrelay.records import Finding, Row, Severity
 
 RISE = 0.1  # of the start: a term may give way to others by less
+LASTING = 3  # lines at the end; fewer may be batches without a target
+MOST_ALARMS = 3  # families; more have one cause
 WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
 # From which share of the start on a fall is called what.
 PRAISE = ((0.5, ", strong improvement"), (0.2, ", steady decrease"), (0.05, ", slower but steady"))
 
 
 def components(case: Case) -> Iterator[Finding]:
-    """One finding per family: first -> now; a warning where it rises."""
-    for family in case.families:
-        if not family.values:
-            continue
-        if all(value == 0.0 for value in family.values):
-            yield _zero(case, family)
-        else:
-            yield _course(case, family)
+    """One finding per family: first -> now; a warning where a loss rises, and one for many that do."""
+    there = [family for family in case.families if family.values]
+    found = [_course(case, one) if any(one.values) else _zero(case, one) for one in there]
+    alarms = [finding for finding in found if finding.severity == "warning"]
+    if len(alarms) > MOST_ALARMS:
+        worst = max(alarms, key=lambda finding: float(finding.evidence.get("change", 0.0)))
+        told = worst.message.removesuffix(".")
+        yield replace(
+            worst,
+            message=f"{told}; so {'do' if worst.evidence['now'] else 'are'} {len(alarms) - 1} more of {len(there)}.",
+            evidence={**worst.evidence, "families": [finding.metric for finding in alarms]},
+        )
+    yield from (one for one in found if one not in alarms or len(alarms) <= MOST_ALARMS)
 
 
 def _zero(case: Case, family: Family) -> Finding:
@@ -43,13 +52,22 @@ def _course(case: Case, family: Family) -> Finding:
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
-    rose = family.meaning.direction == "down" and now - start > max(NOTICEABLE, RISE * abs(start))
-    if rose and len(family.values) >= case.points_to_judge:
+    rose = family.meaning.loss and now - start > max(NOTICEABLE, RISE * abs(start))
+    if rose and _of_proposals(case, family):
+        more = "; it counts only the proposals that hold an object, and more and more of them do"
+        return _finding(family, "info", f"{course}{more}.", evidence)
+    if rose and family.meaning.direction == "down" and len(family.values) >= case.points_to_judge:
         up = percent(-reduction(start, now))
         message = f"{course}, up {up} from its level at the start ({text(start)})."
         advice = "See whether the total loss falls at this component's cost, and check its weight."
         return _finding(family, "warning", message, evidence, advice)
     return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
+
+
+def _of_proposals(case: Case, family: Family) -> bool:
+    """Whether a second stage's box or mask loss: it may rise while the first stage learns to propose."""
+    proposes = any(re.search(r"rpn|objectness", name) for name in case.names)
+    return proposes and all(re.fullmatch(r"(s\d\.)?loss_(bbox|box_reg|mask)", name) for name in family.members)
 
 
 def _words(case: Case, family: Family, first: float, now: float) -> str:
@@ -61,7 +79,7 @@ def _words(case: Case, family: Family, first: float, now: float) -> str:
     change = f"{percent(abs(share))} {'lower' if share > 0 else 'higher'}"
     if family.meaning.cross_entropy and not family.meaning.negative and now < 0:
         return f"{change}, below zero, which a correct cross-entropy never is"
-    praise = next((words for least, words in PRAISE if share >= least), "")
+    praise = next((words for least, words in PRAISE if share >= least and not case.failed), "")
     return change + (case.non_finite(*family.members) or praise)
 
 
@@ -78,7 +96,12 @@ def _finding(
 
 
 def lost_terms(case: Case) -> Iterator[Finding]:
-    """A loss that was clearly above zero and is then exactly zero: the mark that nan_to_num leaves."""
+    """A loss that was clearly above zero and is then exactly zero: the mark that nan_to_num leaves.
+
+    Of the total it is critical where it stays so: nothing is trained any more.
+    """
+    if case.total and (lost := _first_zero(case.points(case.total))):
+        yield _lost(case, case.total, *lost)
     for name, meaning in case.meanings.items():
         never_zero = meaning.zero in ("never", "stage 1", "switch") or not case.knowledge.name
         if meaning.loss and never_zero:
@@ -100,12 +123,14 @@ def _first_zero(points: list[tuple[Row, float]]) -> tuple[Row, float, int] | Non
 
 
 def _lost(case: Case, name: str, row: Row, level: float, zeros: int) -> Finding:
+    stays = name == case.total and not any(case.values(name)[-LASTING:])
     return Finding(
         "lost-term",
-        "warning",
+        "critical" if stays else "warning",
         f"{name} fell from about {text(level)} to exactly 0.0 ({zeros} logged values are 0.0).",
         metric=name,
         where=case.where(row),
         evidence={"before": level, "zeros": zeros},
         advice="torch.nan_to_num turns NaN into exactly 0.0: look for NaN in this term's inputs.",
+        blocking=stays,
     )

@@ -10,6 +10,9 @@ from trainrelay.analysis.numbers import count
 from trainrelay.records import Finding, ResumePoint
 
 
+SMALL_PART = 0.1  # of what is trained now
+
+
 def resume(case: Case) -> Iterator[Finding]:
     """Critical: asked to resume, started from zero, which a trainer does without a word.
 
@@ -81,14 +84,15 @@ def _proof(case: Case, point: ResumePoint) -> str:
 
 
 def _again(case: Case) -> Finding:
-    """A warning where the run before looks like this training and one of them is short of the end."""
+    """A warning where the run before looks like this training, one of them is short of the end, and it was more
+    than a small part."""
     superseded, redone = case.log.superseded, case.log.redone_iterations
     cut_off = redone and (redone < case.train[-1].step or (case.epochs and not how_far(case).finished))
     runs = f"{count(superseded, 'earlier run')} {'is' if superseded == 1 else 'are'}"
     again = f"; {_redone(case)} done again" if cut_off else ""
     return Finding(
         "resume",
-        "warning" if cut_off else "info",
+        "warning" if cut_off and redone > SMALL_PART * case.train[-1].step else "info",
         f"{runs} superseded: the last one started from zero{again}. Only its rows are judged.",
         where=case.where(case.train[0]),
         evidence={"redone_iterations": redone, "segment": case.train[0].segment},

@@ -1,6 +1,8 @@
-"""Validation metrics that get worse, above all while the loss falls.
+"""Validation metrics that get worse, above all while the loss falls, that never rise from zero or never move.
 
-A metric has got worse where its last value is a tenth short of its best, at least two evaluations after it.
+A metric has got worse where its last value is a tenth short of its best, at least two evaluations after it. One
+for which up is better has not learned where it is 0 in every evaluation: of three or more, or in the second
+half of the training. One has not moved where it is exactly the same in three evaluations or more, but 1 or 100.
 """
 
 from __future__ import annotations
@@ -12,17 +14,24 @@ from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.naming import earlier_layers
-from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, reduction, text
+from trainrelay.analysis.how_far import how_far
+from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, count, reduction, text
 from trainrelay.records import Finding
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
+LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
+EVALUATIONS = 3  # with fewer, equal ones may be chance
+HALF = 0.5  # of the training: before, a score may still be 0
 # Overall scores by their usual names, with a threshold or not; those of single classes are left alone.
 _UP = re.compile(
-    r"(test_|val_|top\d_|[ma])?(pck|map|ap|ar|acc|accuracy|iou|recall|nds)"
+    r"(bbox_|segm_|test_|val_|top\d_)?[ma]?(pck|map|ap|ar|acc|accuracy|iou|recall|nds)"
     r"([@ ._]*[\d.]+(:[\d.]+)?)?( ?\([a-z]\))?",
     re.IGNORECASE,
 )
-_DOWN = re.compile(r"(\w+_)?error", re.IGNORECASE)
+# Not of one size or threshold, which may have no objects.
+_OVERALL = re.compile(r"((bbox|segm|test|val|top1)_)?[ma]?(ap|iou|acc|accuracy|pck|nds)1?", re.IGNORECASE)
+# The cardinality error has no gradient: it counts, and wobbles.
+_DOWN = re.compile(r"(?!cardinality)(\w+_)?error", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +56,34 @@ class MetricHistory:
     def has_got_worse(self) -> bool:
         return len(self.points) - 1 - self.best >= LATER_EVALUATIONS and self.worse > WORSE
 
+    def stuck(self, fraction: float | None) -> bool:
+        """Whether it shows that nothing is learned."""
+        values, late = {value for _, value in self.points}, fraction is None or fraction >= HALF
+        if values == {0.0}:
+            whole = _OVERALL.fullmatch(self.name.rpartition("/")[2])
+            return whole is not None and (late or len(self.points) >= EVALUATIONS)
+        return len(values) == 1 and len(self.points) >= EVALUATIONS and not values & {1.0, 100.0}
+
 
 def validation_metric(case: Case) -> Iterator[Finding]:
-    """A warning per metric that got worse, and one finding with the values of the others."""
-    found = [course for name in case.log.metrics("val") if (course := _course(case, name))]
+    """A warning per metric that got worse, one for those that never moved; else one finding with the values."""
+    found, fraction = _courses(case), how_far(case).fraction
     for course in found:
         if course.has_got_worse:
             yield _worse(case, course)
-    fine = sorted((course for course in found if not course.has_got_worse), key=lambda one: -one.sign)
+    stuck = [course for course in found if course.sign > 0 and course.stuck(fraction)]
+    nothing = [course for course in stuck if course.points[-1][1] == 0]
+    if stuck := stuck if len(stuck) == sum(course.sign > 0 for course in found) else nothing:
+        yield _stuck(case, stuck)
+    fine = [course for course in found if not course.has_got_worse and course not in stuck]
     if fine:
-        yield _fine(fine)
+        yield _fine(case, sorted(fine, key=lambda one: -one.sign))
+
+
+def learns(case: Case) -> bool:
+    """Whether a score for which up is better rose clearly above its first value."""
+    scores = (one for one in _courses(case) if one.sign > 0)
+    return any(one.points[one.best][1] > (1 + LEARNED) * max(0.0, one.points[0][1]) for one in scores)
 
 
 def direction(case: Case, name: str) -> int | None:
@@ -68,7 +95,7 @@ def direction(case: Case, name: str) -> int | None:
         return None
     known = case.knowledge.known(name)
     if known is not None:
-        return {"up": 1, "down": -1, None: None}[known.direction]
+        return None if "cardinality" in name else {"up": 1, "down": -1, None: None}[known.direction]
     own = re.split(r"[/]", name)[-1]
     return 1 if _UP.fullmatch(own) else -1 if _DOWN.fullmatch(own) else None
 
@@ -77,6 +104,29 @@ def _course(case: Case, name: str) -> MetricHistory | None:
     sign = direction(case, name)
     points = [(at, value) for at, value in case.validation_means(name) if math.isfinite(value)]
     return MetricHistory(name, points, sign) if sign is not None and points else None
+
+
+def _courses(case: Case) -> list[MetricHistory]:
+    return [course for name in case.log.metrics("val") if (course := _course(case, name))]
+
+
+def _stuck(case: Case, found: list[MetricHistory]) -> Finding:
+    one, more = found[0], f", and so {_are(len(found) - 1)} more" if len(found) > 1 else ""
+    value, times = one.points[-1][1], count(len(one.points), "evaluation")
+    return Finding(
+        "validation-metric",
+        "warning",
+        f"{one.name} is {text(value)} in {'its only evaluation' if len(one.points) == 1 else f'each of {times}'}"
+        f"{more}: {'nothing is found' if value == 0 else 'every evaluation gives the same'}.",
+        metric=one.name,
+        evidence={"value": value, "evaluations": len(one.points), "metrics": [each.name for each in found]},
+        advice="Look at predictions of the newest checkpoint: check that it predicts more than background, that"
+        " labels and classes fit the evaluation, and that it is the trained weights that are evaluated.",
+    )
+
+
+def _are(number: int) -> str:
+    return f"{'is' if number == 1 else 'are'} {number}"
 
 
 def _worse(case: Case, one: MetricHistory) -> Finding:
@@ -111,10 +161,10 @@ def _loss_since(case: Case, at: int) -> tuple[str, float, float] | None:
     return None
 
 
-def _fine(found: list[MetricHistory]) -> Finding:
+def _fine(case: Case, found: list[MetricHistory]) -> Finding:
     said = [f"{one.name} {text(one.points[0][1])} -> {text(one.points[-1][1])}" for one in found[:3]]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     enough = max(len(one.points) for one in found) > LATER_EVALUATIONS
     evidence = {**{one.name: one.points[-1][1] for one in found[:3]}, "enough": enough}
-    message = f"Not behind their best: {', '.join(said)}{more}."
+    message = f"{'' if case.failed else 'Not behind their best: '}{', '.join(said)}{more}."
     return Finding("validation-metric", "info", message, found[0].name, None, evidence)

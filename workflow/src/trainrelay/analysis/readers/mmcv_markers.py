@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from trainrelay.analysis.readers import environment, trainer_config
@@ -12,6 +13,7 @@ from trainrelay.records import Marker
 
 BLOCK_LINE_LIMIT = 50_000  # more than any config has
 
+_OF_A_HEAD = re.compile(r"size mismatch for \S*(head|cls|class|fc|final_layer|seg|logits|label)", re.IGNORECASE)
 _MISMATCH = "The model and loaded state dict do not match exactly"
 _PHRASES = (
     Phrase(
@@ -102,8 +104,9 @@ def _mismatch(block: list[str]) -> Iterator[Event]:
     """The counts of what did not match, in words that `records.Marker.text` carries."""
     missing = _listed(block, "missing keys in source state_dict: ")
     unexpected = _listed(block, "unexpected key in source state_dict: ")
-    sizes = sum(line.startswith("size mismatch for ") for line in block)
-    counts = f"{missing} missing, {unexpected} unexpected, {sizes} of another size"
+    sizes = [line for line in block if line.startswith("size mismatch for ")]
+    heads = ", all in heads" if sizes and all(map(_OF_A_HEAD.match, sizes)) else ""
+    counts = f"{missing} missing, {unexpected} unexpected, {len(sizes)} of another size{heads}"
     yield Marker("mismatch", f"{_MISMATCH}: {counts}")
 
 
