@@ -26,8 +26,10 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
     fatal = [finding for check in FATAL for finding in check(case)]
     if any(finding.severity == "critical" and finding.check != "progress" for finding in fatal):
         case = replace(case, failed=True)
-    found = (*fatal, *(finding for check in CHECKS for finding in check(case)))
-    findings = tuple(one if one.severity == "info" else replace(one, unless=UNLESS[one.check]) for one in found)
+    every = (*fatal, *(finding for check in CHECKS for finding in check(case)))
+    findings = tuple(
+        one if one.severity == "info" else replace(one, unless=UNLESS[one.check]) for one in every
+    )
     came = how_far(case)
     series = {phase: found for phase in PHASES if (found := _series(log, phase)) or phase in ALWAYS}
     return Analysis(

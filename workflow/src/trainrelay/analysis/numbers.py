@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 
 # Thresholds of ours, which several checks share: below them a difference may be chance or rounding.
 FALL = 0.01  # of the start: what lost less has not fallen
 STILL_EARLY = 0.7  # of all epochs; a schedule that decays ends slowly
 EPOCHS_TO_JUDGE = 3  # with fewer, one epoch of chance makes the course
+MANY_EVALUATIONS = 8  # enough to see how much they vary
+JITTERS = 3  # a change of fewer is chance
 LATER_EVALUATIONS = 2  # after the best one: a single worse one may be chance
 NOTICEABLE = 0.01  # logs print four decimals: of smaller values, rounding is more than half a percent
+
+
+def jitter(values: Sequence[float]) -> float:
+    """How much a series of evaluations varies from one to the next, lately; 0 where they are few."""
+    late = values[len(values) // 2 :] if len(values) >= MANY_EVALUATIONS else ()
+    return median(abs(after - before) for before, after in pairwise(late)) if late else 0.0
 
 
 def finite(values: Sequence[float]) -> list[float]:

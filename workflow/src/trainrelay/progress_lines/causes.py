@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from trainrelay.records import EndClass
 from trainrelay.progress_lines.tracebacks import CONSEQUENCE, LoggedError
+from trainrelay.records import EndClass
 
 _COMM = re.compile(
     r"NCCL|nccl[A-Z]|gloo/|Gloo |EADDRINUSE|DistNetworkError|DistStoreError|DistBackendError|TCPStore"
@@ -108,7 +108,8 @@ _LAST_WORDS: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
     (
         "oom-host",
         re.compile(
-            r"^slurmstepd: .*(oom.?kill event|exceeded (job|step)? ?memory limit)|^srun: error: .*Out Of Memory",
+            r"^slurmstepd: .*(oom.?kill event|exceeded (job|step)? ?memory limit)"
+            r"|^srun: error: .*Out Of Memory",
             re.IGNORECASE,
         ),
     ),
@@ -138,9 +139,8 @@ def last_words(line: str) -> EndClass | None:
 
 def end_of(text: str) -> EndClass:
     """The end that a logged error means, where nothing but its text is known."""
-    return (
-        last_words(text) or class_of(text) or ("comm" if is_comm(LoggedError("", "", text)) else "trainer-bug")
-    )
+    comm = is_comm(LoggedError("", "", text))
+    return last_words(text) or class_of(text) or ("comm" if comm else "trainer-bug")
 
 
 def explains(text: str) -> int:

@@ -40,16 +40,15 @@ ENDS: Mapping[EndClass, EndRule] = {
     ),
     "killed": EndRule(
         "retry",
-        in_a_log="it was ended from outside: check `dmesg`, `sacct` and the host's memory, then resume from the"
-        " newest checkpoint",
+        in_a_log="it was ended from outside: check `dmesg`, `sacct` and the host's memory, then resume",
     ),
     "unfinished": EndRule("retry"),
     "lost": EndRule("retry"),
     "node": EndRule("retry", in_a_log="resume on another node, and report this one"),
     "comm": EndRule(
         "doubt",
-        in_a_log="see whether one rank failed or hung first (an evaluation, the data, its memory); if none did,"
-        " resume with NCCL_P2P_DISABLE=1, then with NCCL_IB_DISABLE=1 too, else with gloo",
+        in_a_log="see whether one rank failed or hung first (evaluation, data, memory); if none did, resume"
+        " with NCCL_P2P_DISABLE=1, then with NCCL_IB_DISABLE=1 too, else with gloo",
     ),
     "hang": EndRule("doubt"),
     "trainer-bug": EndRule(
@@ -96,7 +95,6 @@ ENDS: Mapping[EndClass, EndRule] = {
         "check in the log why it ignored the checkpoint, and fix it; trainrelay overwrote nothing",
     ),
 }
-
 
 
 def advice(end: EndClass) -> str:

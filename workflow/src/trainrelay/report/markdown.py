@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from trainrelay.analysis import count
 from trainrelay.records import Analysis, Milestone
 from trainrelay.report.escape import text
-from trainrelay.report.formatting import capital, learning_rate, number, place, sentence
+from trainrelay.report.formatting import learning_rate, number, place, sentence
 from trainrelay.report.observations import Observation, finding_line, observations, outside_the_points
 
 OVERALL = {
@@ -89,7 +89,7 @@ def _schedule(analysis: Analysis) -> str:
 def _progress(analysis: Analysis) -> str:
     alarming = [each for each in analysis.findings if each.check == "progress" and each.severity != "info"]
     restarts = f"The log shows {count(analysis.restarts, 'restart')}." if analysis.restarts else ""
-    died = f"{capital(count(analysis.untrained, 'more start'))} ended before training." if analysis.untrained else ""
+    died = f"{count(analysis.untrained, 'more start')} ended before training." if analysis.untrained else ""
     return " ".join(filter(None, [_where(analysis), restarts, died, *map(finding_line, alarming)]))
 
 

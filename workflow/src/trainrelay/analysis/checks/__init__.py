@@ -1,5 +1,10 @@
 """One function per check. The order is that of a report: what ends a training comes first, in FATAL."""
 
+from collections.abc import Mapping
+from importlib import resources
+
+import yaml
+
 from trainrelay.analysis.case import Check
 from trainrelay.analysis.checks.attempts import attempts
 from trainrelay.analysis.checks.auxiliary import auxiliary
@@ -18,7 +23,6 @@ from trainrelay.analysis.checks.resume import redone, resume
 from trainrelay.analysis.checks.scaling import scaling
 from trainrelay.analysis.checks.spikes import spikes
 from trainrelay.analysis.checks.sum_identity import sum_identity
-from trainrelay.analysis.checks.unless import UNLESS
 from trainrelay.analysis.checks.validation import validation
 from trainrelay.analysis.checks.validation_metric import validation_metric
 
@@ -49,6 +53,10 @@ CHECKS: tuple[Check, ...] = (
     redone,
     backend,
     attempts,
+)
+
+UNLESS: Mapping[str, str] = yaml.safe_load(
+    resources.files(__package__).joinpath("unless.yaml").read_text("utf-8")
 )
 
 __all__ = ["CHECKS", "FATAL", "UNLESS"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 
 from trainrelay.analysis.case import Case, Family
+from trainrelay.analysis.checks.validation_metric import measured
 from trainrelay.analysis.numbers import NOTICEABLE, head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding, Row, Severity
 
@@ -26,12 +26,10 @@ def components(case: Case) -> Iterator[Finding]:
     alarms = [finding for finding in found if finding.severity == "warning"]
     if len(alarms) > MOST_ALARMS:
         worst = max(alarms, key=lambda finding: float(finding.evidence.get("change", 0.0)))
-        told = worst.message.removesuffix(".")
-        yield replace(
-            worst,
-            message=f"{told}; so {'do' if worst.evidence['now'] else 'are'} {len(alarms) - 1} more of {len(there)}.",
-            evidence={**worst.evidence, "families": [finding.metric for finding in alarms]},
-        )
+        more = f"; the same holds for {len(alarms) - 1} more of {len(there)}."
+        names = [finding.metric for finding in alarms]
+        message = worst.message.removesuffix(".") + more
+        yield replace(worst, message=message, evidence={**worst.evidence, "families": names})
     yield from (one for one in found if one not in alarms or len(alarms) <= MOST_ALARMS)
 
 
@@ -52,22 +50,14 @@ def _course(case: Case, family: Family) -> Finding:
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
-    rose = family.meaning.loss and now - start > max(NOTICEABLE, RISE * abs(start))
-    if rose and _of_proposals(case, family):
-        more = "; it counts only the proposals that hold an object, and more and more of them do"
-        return _finding(family, "info", f"{course}{more}.", evidence)
-    if rose and family.meaning.direction == "down" and len(family.values) >= case.points_to_judge:
+    rose = family.meaning.direction == "down" and family.meaning.loss
+    rose = rose and now - start > max(NOTICEABLE, RISE * abs(start))
+    if rose and not measured(case, family.meaning.group) and len(family.values) >= case.points_to_judge:
         up = percent(-reduction(start, now))
         message = f"{course}, up {up} from its level at the start ({text(start)})."
         advice = "See whether the total loss falls at this component's cost, and check its weight."
         return _finding(family, "warning", message, evidence, advice)
     return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
-
-
-def _of_proposals(case: Case, family: Family) -> bool:
-    """Whether a second stage's box or mask loss: it may rise while the first stage learns to propose."""
-    proposes = any(re.search(r"rpn|objectness", name) for name in case.names)
-    return proposes and all(re.fullmatch(r"(s\d\.)?loss_(bbox|box_reg|mask)", name) for name in family.members)
 
 
 def _words(case: Case, family: Family, first: float, now: float) -> str:

@@ -1,17 +1,7 @@
-"""Whether the total loss falls, and keeps what it gained.
+"""Whether the total loss falls, and keeps what it gained; the rules are in docs/judgement.md.
 
-The rules, with levels as in `numbers` (start, now, best held; medians of up to a tenth of the series):
-divergence: from ten points on (three where each is the mean of an epoch), now is above start by half of
-start, or now is twice the best and three quarters of the way back from the best to the start; and by more
-than three times the noise, which is the median change from one value to the next in the first half: a
-training that begins near its floor only wavers; or, from five points on, the last three are ten times the
-median of those before, and above all of them. Not converging: now is not at least 1% below start, nor is the
-last third below the first one, once the first 3% are left out (3% below it, in the first 70% of a training
-of 30 points or more). Rising again: now is 10% above the best and a third of the way back. A hump: the level
-was twice the best one before, and fell again.
-
-The shares are ours. Divergence blocks, so it takes more than a warning does; a share of the way back as well
-as of the best, since a best near zero doubles easily.
+Divergence blocks, so it takes more than a warning does; a share of the way back as well as of the best, since
+a best near zero doubles easily. Levels are those of `numbers`.
 """
 
 from __future__ import annotations
@@ -41,7 +31,6 @@ from trainrelay.analysis.numbers import (
     text,
 )
 from trainrelay.records import Finding, Severity
-
 
 FIRST_POINTS = 0.03  # of all; a single high one is no course
 HARDLY = 0.03  # of the start; a training that has most of its time before it loses more
@@ -175,14 +164,12 @@ def convergence(case: Case) -> Iterator[Finding]:
     if found.points < found.points_to_judge:
         few = f"{_dropped(found)} (only {found.points} points to judge by)."
         yield _finding(found, "info", few, enough=False)
-    elif reduction(found.start, found.now) < FALL:
+    elif reduction(found.start, found.now) < FALL and not learns(case):
         message = f"The total loss does not fall: {text(found.start)} at the start, {text(found.now)} now."
         yield _finding(found, "warning", message, DOES_NOT_FALL)
     elif is_flat(case, found):
-        message = (
-            f"The total loss hardly moves: {text(found.settled)} in the first third (after {text(found.first)} at"
-            f" first), {text(found.late)} in the last one."
-        )
+        thirds = f"{text(found.settled)} in the first third, {text(found.late)} in the last one"
+        message = f"The total loss hardly moves: {text(found.first)} at first, then {thirds}."
         yield _finding(found, "warning", message, DOES_NOT_FALL)
     elif found.rising_again:
         advice = (
@@ -201,7 +188,8 @@ def convergence(case: Case) -> Iterator[Finding]:
         message = f"The total loss went from ~{text(found.first)} to ~{text(found.now)}"
         yield _finding(found, "info", f"{message}, which shows little: it contains a negative cross-entropy.")
     else:
-        praise = "" if case.failed else "Healthy convergence: "
+        fell = reduction(found.start, found.now) >= FALL and not case.failed
+        praise = "Healthy convergence: " if fell else ""
         yield _finding(found, "info", f"{praise}{_dropped(found)}.")
 
 

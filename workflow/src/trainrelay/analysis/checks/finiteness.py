@@ -72,6 +72,8 @@ def _norm(case: Case, bad: list[RowValue], phase: Phase) -> tuple[Severity, str]
     mean = phase == "epoch" or case.log.epochs_only  # a single skipped step spoils it
     covered = last[0][0].step - last[-1][0].step + (case.log.interval or 1)
     few = len(last) < LOST_AFTER_LINES or covered < LOST_AFTER_ITERATIONS
+    if named and few and len(last) == 1 < len(bad):
+        return "info", ", the last line included: skipped by the loss scaler, as those before"
     if mean or (few and (named or case.medians or len(last) < len(bad))):
         return "warning", ", the last line included: perhaps skipped by the loss scaler"
     return "critical", ", and it stays so to the end"

@@ -78,7 +78,8 @@ def _whole_model(case: Case, path: str | None) -> bool:
 def _partial(marker: Marker, path: str | None, whole_model: bool) -> Finding:
     counts = _COUNTS.search(marker.text)
     missing, unexpected, sizes = (int(text) for text in counts.groups()) if counts else (0, 0, 0)
-    harmless = (not sizes or "all in heads" in marker.text) and not (missing and unexpected)
+    heads, apart = "all in heads" in marker.text, "in other modules" in marker.text
+    harmless = (not sizes or heads) and (apart or not (missing and unexpected))
     return Finding(
         "partial-load",
         "info" if harmless or not whole_model else "warning",

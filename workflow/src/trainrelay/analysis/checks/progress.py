@@ -18,7 +18,7 @@ def progress(case: Case) -> Iterator[Finding]:
         yield _no_rows(case, came)
     elif came.finished:
         all_of_it = f"{came.iters_per_epoch} iterations" if case.by_iteration else f"{came.epochs} epochs"
-        # A failure after the last epoch is told by `attempts`, where the workflow knows how each of them ended.
+        # Where the workflow knows how each attempt ended, `attempts` tells it.
         error = None if case.expectation.ended else case.last_error
         yield Finding(
             "progress",

@@ -1,11 +1,4 @@
-"""Training against validation: overfitting, and a gap that is too wide.
-
-Overfitting: after the best validation loss come at least two evaluations, the last of which is 5% above the
-best, while the training loss fell by 1% since then; the epoch of the best is its onset. Not learned: from five
-evaluations on, the training loss fell by a third and the validation loss is not 1% below its first value,
-nor was it ever 10% below, and no score rose. Much higher: the last
-validation loss is above the training loss by more than half of it (15.23 against 18.45 is fine).
-"""
+"""Training against validation: overfitting, no progress, and a gap that is too wide (docs/judgement.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +8,7 @@ from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.checks.validation_metric import learns
-from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, count, reduction, text
+from trainrelay.analysis.numbers import FALL, JITTERS, LATER_EVALUATIONS, count, jitter, reduction, text
 from trainrelay.records import Finding, Phase
 
 RISE = 0.05  # above the best: meant to be above how evaluations differ by chance
@@ -38,13 +31,14 @@ class LossPair:
 
 
 def validation(case: Case) -> Iterator[Finding]:
-    """One finding: overfitting, a wide gap, or that validation follows training."""
+    """One finding: overfitting, a wide gap, no progress, or that validation follows training."""
     pair = _loss_pair(case)
     if pair is None:
         return
     best = pair.val.index(min(pair.val))
     later, rise = len(pair.val) - 1 - best, -reduction(pair.val[best], pair.val[-1])
-    if later >= LATER_EVALUATIONS and rise > RISE:
+    clear = pair.val[-1] - pair.val[best] > JITTERS * jitter(pair.val)
+    if later >= LATER_EVALUATIONS and rise > RISE and clear:
         yield _risen(pair, best)
     elif pair.val[-1] - pair.train[-1] > MUCH_HIGHER * abs(pair.train[-1]):
         yield _wide(pair, best)
@@ -64,7 +58,7 @@ def _still(pair: LossPair, best: int) -> Finding:
         f"Validation {_what(pair)} does not move: {_course(pair.val)} ({text(pair.val[best])} at best, epoch"
         f" {pair.epochs[best]}), while training went {_course(pair.train)}"
     )
-    advice = "What is learned does not carry over: check that validation data are prepared like the training's."
+    advice = "What is learned does not carry over: check that both kinds of data are prepared alike."
     return _finding(pair, best, message, advice)
 
 

@@ -1,9 +1,4 @@
-"""Validation metrics that get worse, above all while the loss falls, that never rise from zero or never move.
-
-A metric has got worse where its last value is a tenth short of its best, at least two evaluations after it. One
-for which up is better has not learned where it is 0 in every evaluation: of three or more, or in the second
-half of the training. One has not moved where it is exactly the same in three evaluations or more, but 1 or 100.
-"""
+"""Validation metrics that get worse, above all while the loss falls, or never move (docs/judgement.md)."""
 
 from __future__ import annotations
 
@@ -13,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
-from trainrelay.analysis.naming import earlier_layers
 from trainrelay.analysis.how_far import how_far
-from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, count, reduction, text
-from trainrelay.records import Finding
+from trainrelay.analysis.naming import earlier_layers, overall_score
+from trainrelay.analysis.numbers import FALL, JITTERS, LATER_EVALUATIONS, count, jitter, reduction, text
+from trainrelay.records import Finding, Severity
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
 LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
@@ -54,7 +49,9 @@ class MetricHistory:
 
     @property
     def has_got_worse(self) -> bool:
-        return len(self.points) - 1 - self.best >= LATER_EVALUATIONS and self.worse > WORSE
+        values = [value for _, value in self.points]
+        clear = abs(values[self.best] - values[-1]) > JITTERS * jitter(values)
+        return len(values) - 1 - self.best >= LATER_EVALUATIONS and self.worse > WORSE and clear
 
     def stuck(self, fraction: float | None) -> bool:
         """Whether it shows that nothing is learned."""
@@ -66,23 +63,31 @@ class MetricHistory:
 
 
 def validation_metric(case: Case) -> Iterator[Finding]:
-    """A warning per metric that got worse, one for those that never moved; else one finding with the values."""
+    """A warning if the first metric got worse, one for those that never moved; the values of the others."""
     found, fraction = _courses(case), how_far(case).fraction
-    for course in found:
-        if course.has_got_worse:
-            yield _worse(case, course)
+    worse = [course for course in found if course.has_got_worse]
+    if worse:
+        first = overall_score([course.name for course in found if course.sign > 0] or [worse[0].name])
+        lead = next((course for course in worse if course.name == first), None)
+        yield _worse(case, lead or worse[0], len(worse) - 1, "warning" if lead else "info")
     stuck = [course for course in found if course.sign > 0 and course.stuck(fraction)]
     nothing = [course for course in stuck if course.points[-1][1] == 0]
     if stuck := stuck if len(stuck) == sum(course.sign > 0 for course in found) else nothing:
-        yield _stuck(case, stuck)
+        yield _stuck(stuck)
     fine = [course for course in found if not course.has_got_worse and course not in stuck]
     if fine:
         yield _fine(case, sorted(fine, key=lambda one: -one.sign))
 
 
-def learns(case: Case) -> bool:
+def measured(case: Case, group: str) -> bool:
+    """Whether a score rises that measures what the losses of a group train."""
+    pattern = case.knowledge.measured_by
+    return bool(pattern) and group in case.knowledge.balance and learns(case, pattern)
+
+
+def learns(case: Case, pattern: str = ".*") -> bool:
     """Whether a score for which up is better rose clearly above its first value."""
-    scores = (one for one in _courses(case) if one.sign > 0)
+    scores = (one for one in _courses(case) if one.sign > 0 and re.fullmatch(pattern, one.name))
     return any(one.points[one.best][1] > (1 + LEARNED) * max(0.0, one.points[0][1]) for one in scores)
 
 
@@ -110,34 +115,31 @@ def _courses(case: Case) -> list[MetricHistory]:
     return [course for name in case.log.metrics("val") if (course := _course(case, name))]
 
 
-def _stuck(case: Case, found: list[MetricHistory]) -> Finding:
-    one, more = found[0], f", and so {_are(len(found) - 1)} more" if len(found) > 1 else ""
+def _stuck(found: list[MetricHistory]) -> Finding:
+    one, more = found[0], f", as in {count(len(found) - 1, 'other metric')}" if len(found) > 1 else ""
     value, times = one.points[-1][1], count(len(one.points), "evaluation")
     return Finding(
         "validation-metric",
         "warning",
-        f"{one.name} is {text(value)} in {'its only evaluation' if len(one.points) == 1 else f'each of {times}'}"
-        f"{more}: {'nothing is found' if value == 0 else 'every evaluation gives the same'}.",
+        f"{one.name} is {text(value)} in all of {times}{more}:"
+        f" {'nothing is found' if value == 0 else 'every one gives the same'}.",
         metric=one.name,
         evidence={"value": value, "evaluations": len(one.points), "metrics": [each.name for each in found]},
-        advice="Look at predictions of the newest checkpoint: check that it predicts more than background, that"
+        advice="Look at predictions of the newest checkpoint: check that they are more than background, that"
         " labels and classes fit the evaluation, and that it is the trained weights that are evaluated.",
     )
 
 
-def _are(number: int) -> str:
-    return f"{'is' if number == 1 else 'are'} {number}"
-
-
-def _worse(case: Case, one: MetricHistory) -> Finding:
+def _worse(case: Case, one: MetricHistory, more: int, severity: Severity) -> Finding:
     (at, best), now = one.points[one.best], one.points[-1][1]
     word = "iter" if case.by_iteration else "epoch"
     falls = _loss_since(case, at)
     while_loss = f", while the {falls[0]} fell from {text(falls[1])} to {text(falls[2])}" if falls else ""
     return Finding(
         "validation-metric",
-        "warning",
-        f"{one.name} got worse: {text(best)} at {word} {at}, its best, {text(now)} now{while_loss}.",
+        severity,
+        f"{one.name} got worse: {text(best)} at {word} {at}, its best, {text(now)} now{while_loss}"
+        f"{f'; so did {more} more' if more else ''}.",
         metric=one.name,
         where=f"{word} {at}",
         evidence={"best": best, "best_at": at, "now": now, "loss_falls": falls is not None},

@@ -20,10 +20,10 @@ from trainrelay.records import Marker
 
 MOST_RANKS = 10_000  # more than any training has
 # One of them is in each line that begins or ends a failure: most lines need no further look.
-_WORDS = (
-    *("Traceback", "Error", "Exception", "Interrupt", "what():", "Watchdog caught", "NCCL operations", "Timed out"),
-    *("slurmstepd: ", "srun: error: ", "Killed", "Terminated", "Segmentation fault", "Bus error", "Aborted"),
-    *("(exitcode: ", "died with <Signals", "stopping", "aborting", "exiting", "During handling", "The above exc"),
+_WORDS = re.compile(
+    r"Traceback|Error|Exception|Interrupt|what\(\):|Watchdog|NCCL op|Timed out|slurmstepd: |srun: error"
+    r"|Killed|Terminated|Segmentation fault|Bus error|Aborted|\(exitcode: |died with <|stopping|aborting"
+    r"|exiting|During handling|The above exc"
 )
 
 
@@ -43,7 +43,7 @@ def phrase_events(line: str, phrases: Iterable[Phrase]) -> Iterator[Event]:
 
 
 class Tracebacks:
-    """Follows the lines of a file: exceptions, and the last words of torch, its launcher, Slurm and the shell."""
+    """Follows the lines of a file: exceptions, and last words of torch, its launcher, Slurm and the shell."""
 
     def __init__(self) -> None:
         self._readers: dict[str, TracebackReader] = {}
@@ -55,7 +55,7 @@ class Tracebacks:
         """
         rank, said = of_rank(text)
         reader = self._readers.get(rank)
-        if not (reader and reader.inside) and not any(words in said for words in _WORDS):
+        if not (reader and reader.inside) and not _WORDS.search(said):
             return
         if reader is None:
             reader = self._readers[rank if len(self._readers) < MOST_RANKS else ""] = TracebackReader()

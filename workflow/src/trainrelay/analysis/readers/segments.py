@@ -18,7 +18,7 @@ from trainrelay.analysis.readers.times import total_time
 from trainrelay.progress_lines.causes import explains
 from trainrelay.records import Marker
 
-SEGMENT_LIMIT = 20_000  # more restarts cost time only; what is not told apart is said in the set-up
+SEGMENT_LIMIT = 20_000  # more restarts cost time only, and are named in the set-up
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class Collector:
             current = self.segments[-1]
         current.failed |= seen.kind == "error" and current.introduced
         if seen.kind == "error" and "error" in current.said:
-            # The first error explains, all others follow from it; but it may itself only repeat that one failed.
+            # The first error explains, all others follow from it; but it may only say that a rank failed.
             at = max(at for at, known in enumerate(current.markers) if known.kind == "error")
             if current.rows and explains(seen.text) > explains(current.markers[at].text):
                 current.markers[at] = _placed(seen, current)
