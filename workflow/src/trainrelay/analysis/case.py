@@ -96,13 +96,20 @@ class Case:
 
     @cached_property
     def families(self) -> list[Family]:
-        """The families of the training metrics, in the order of first appearance."""
+        """The families of the training metrics, by first appearance; those of earlier layers last,
+        so that they do not hide the layer that counts."""
         found: dict[tuple[str, str], list[str]] = {}
         for name, meaning in self.meanings.items():
             found.setdefault((meaning.group, meaning.family), []).append(name)
-        return [
+        families = (
             Family(self.meanings[names[0]], tuple(names), self.row_means(names)) for names in found.values()
-        ]
+        )
+        return sorted(families, key=self.of_earlier_layers)
+
+    def of_earlier_layers(self, family: Family) -> bool:
+        """Whether its last layer has its own family, which has all that they share."""
+        base = split(family.members[0]).base
+        return base in self.layered and base not in family.members
 
     @cached_property
     def losses(self) -> tuple[str, ...]:

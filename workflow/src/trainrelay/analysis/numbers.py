@@ -17,10 +17,20 @@ LATER_EVALUATIONS = 2  # after the best one: a single worse one may be chance
 NOTICEABLE = 0.01  # logs print four decimals: of smaller values, rounding is more than half a percent
 
 
-def jitter(values: Sequence[float]) -> float:
-    """How much a series of evaluations varies from one to the next, lately; 0 where they are few."""
-    late = values[len(values) // 2 :] if len(values) >= MANY_EVALUATIONS else ()
-    return median(abs(after - before) for before, after in pairwise(late)) if late else 0.0
+def clearly_worse(values: Sequence[float], sign: int) -> bool:
+    """Whether the last level of evaluations is worse than the best one by more than they vary from one to the
+    next, lately; `sign` is 1 where up is better. True where they are too few to know it."""
+    if len(values) < MANY_EVALUATIONS:
+        return True
+    levels = [sign * median(values[at : at + 3]) for at in range(len(values) - 2)]
+    return max(levels) - levels[-1] > JITTERS * wobble(values[len(values) // 2 :])
+
+
+def wobble(values: Sequence[float]) -> float:
+    """The usual change from one value to the next, but for their trend."""
+    changes = [after - before for before, after in pairwise(values)]
+    trend = median(changes)
+    return median(abs(change - trend) for change in changes)
 
 
 def finite(values: Sequence[float]) -> list[float]:

@@ -29,17 +29,19 @@ from trainrelay.analysis.numbers import (
     reduction,
     tail_level,
     text,
+    wobble,
 )
 from trainrelay.records import Finding, Severity
 
 FIRST_POINTS = 0.03  # of all; a single high one is no course
 HARDLY = 0.03  # of the start; a training that has most of its time before it loses more
-POINTS_FOR_HARDLY = 30
+MANY_POINTS = 30  # to see less than FALL, or to ask for more
 EXPLODED = 10.0  # times the median before: meant to be above what one bad batch does to three lines in a row
 EXPLODED_POINTS = 3
 DOES_NOT_FALL = (
     "The learning rate may be too low, or the data wrong: check both, and that the right weights were loaded."
 )
+CHANCE = 3.0  # times the deviation of a third's median: what differs less may be without a trend
 HUMP = 2.0  # times the best level before
 HUMP_LEVELS = 20  # the course is cut into so many levels, of three points at least
 HUMP_NOISE = 8.0  # times the noise of a level
@@ -59,6 +61,7 @@ class Levels:
     noise: float
     settled: float
     late: float
+    chance: float  # by which both may differ without a trend
     exploded: bool
     hump: tuple[float, float, float] | None
     points: int
@@ -76,7 +79,7 @@ class Levels:
 
     @property
     def rising_again(self) -> bool:
-        back = max(0.1 * abs(self.best), (self.start - self.best) / 3)
+        back = max(0.1 * abs(self.best), (self.start - self.best) / 3, 3 * self.noise)
         return self.points >= self.points_to_judge and self.now > self.best + back
 
 
@@ -100,6 +103,7 @@ def levels(case: Case) -> Levels | None:
         noise,
         median(body[:third]),
         median(body[-third:]),
+        CHANCE * wobble(body) / math.sqrt(third) if len(values) >= MANY_POINTS else 0.0,
         _exploded(values),
         _hump(values, noise),
         len(values),
@@ -109,7 +113,7 @@ def levels(case: Case) -> Levels | None:
 
 def _exploded(values: list[float]) -> bool:
     before, last = values[:-EXPLODED_POINTS], values[-EXPLODED_POINTS:]
-    return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), *before, NOTICEABLE)
+    return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), NOTICEABLE)
 
 
 def _hump(values: list[float], noise: float) -> tuple[float, float, float] | None:
@@ -164,7 +168,7 @@ def convergence(case: Case) -> Iterator[Finding]:
     if found.points < found.points_to_judge:
         few = f"{_dropped(found)} (only {found.points} points to judge by)."
         yield _finding(found, "info", few, enough=False)
-    elif reduction(found.start, found.now) < FALL and not learns(case):
+    elif reduction(found.start, found.now) < FALL:
         message = f"The total loss does not fall: {text(found.start)} at the start, {text(found.now)} now."
         yield _finding(found, "warning", message, DOES_NOT_FALL)
     elif is_flat(case, found):
@@ -188,17 +192,17 @@ def convergence(case: Case) -> Iterator[Finding]:
         message = f"The total loss went from ~{text(found.first)} to ~{text(found.now)}"
         yield _finding(found, "info", f"{message}, which shows little: it contains a negative cross-entropy.")
     else:
-        fell = reduction(found.start, found.now) >= FALL and not case.failed
-        praise = "Healthy convergence: " if fell else ""
+        praise = "" if case.failed else "Healthy convergence: "
         yield _finding(found, "info", f"{praise}{_dropped(found)}.")
 
 
 def is_flat(case: Case, found: Levels) -> bool:
     """Whether what follows the first points hardly falls, and no validation score rises meanwhile."""
     fraction = how_far(case).fraction
-    early = fraction is not None and fraction < STILL_EARLY and found.points >= POINTS_FOR_HARDLY
-    fell = reduction(found.settled, found.late)
-    return found.points >= found.points_to_judge and fell < (HARDLY if early else FALL) and not learns(case)
+    early = fraction is not None and fraction < STILL_EARLY and found.points >= MANY_POINTS
+    clear = max((HARDLY if early else FALL) * abs(found.settled), found.chance)
+    flat = found.settled - found.late < clear and found.points >= found.points_to_judge
+    return flat and not learns(case)
 
 
 def _dropped(found: Levels) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.checks.validation_metric import learns
-from trainrelay.analysis.numbers import FALL, JITTERS, LATER_EVALUATIONS, count, jitter, reduction, text
+from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, count, reduction, text
 from trainrelay.records import Finding, Phase
 
 RISE = 0.05  # above the best: meant to be above how evaluations differ by chance
@@ -37,8 +37,7 @@ def validation(case: Case) -> Iterator[Finding]:
         return
     best = pair.val.index(min(pair.val))
     later, rise = len(pair.val) - 1 - best, -reduction(pair.val[best], pair.val[-1])
-    clear = pair.val[-1] - pair.val[best] > JITTERS * jitter(pair.val)
-    if later >= LATER_EVALUATIONS and rise > RISE and clear:
+    if later >= LATER_EVALUATIONS and rise > RISE and clearly_worse(pair.val, -1):
         yield _risen(pair, best)
     elif pair.val[-1] - pair.train[-1] > MUCH_HIGHER * abs(pair.train[-1]):
         yield _wide(pair, best)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.naming import earlier_layers, overall_score
-from trainrelay.analysis.numbers import FALL, JITTERS, LATER_EVALUATIONS, count, jitter, reduction, text
+from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, count, reduction, text
 from trainrelay.records import Finding, Severity
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
@@ -49,9 +49,9 @@ class MetricHistory:
 
     @property
     def has_got_worse(self) -> bool:
-        values = [value for _, value in self.points]
-        clear = abs(values[self.best] - values[-1]) > JITTERS * jitter(values)
-        return len(values) - 1 - self.best >= LATER_EVALUATIONS and self.worse > WORSE and clear
+        later = len(self.points) - 1 - self.best
+        clear = clearly_worse([value for _, value in self.points], self.sign)
+        return later >= LATER_EVALUATIONS and self.worse > WORSE and clear
 
     def stuck(self, fraction: float | None) -> bool:
         """Whether it shows that nothing is learned."""
@@ -117,11 +117,12 @@ def _courses(case: Case) -> list[MetricHistory]:
 
 def _stuck(found: list[MetricHistory]) -> Finding:
     one, more = found[0], f", as in {count(len(found) - 1, 'other metric')}" if len(found) > 1 else ""
-    value, times = one.points[-1][1], count(len(one.points), "evaluation")
+    value = one.points[-1][1]
+    times = f"all of {len(one.points)} evaluations" if len(one.points) > 1 else "its only evaluation"
     return Finding(
         "validation-metric",
         "warning",
-        f"{one.name} is {text(value)} in all of {times}{more}:"
+        f"{one.name} is {text(value)} in {times}{more}:"
         f" {'nothing is found' if value == 0 else 'every one gives the same'}.",
         metric=one.name,
         evidence={"value": value, "evaluations": len(one.points), "metrics": [each.name for each in found]},
