@@ -92,8 +92,11 @@ def test_an_open_traceback_adopts_no_line_that_follows(ended, line):
     assert "error" not in ended(TRACEBACK + FRAME + "other: text\n" + line).evidence
 
 
-def test_an_exception_without_a_traceback_counts_by_its_cause_alone(ended):
-    assert "error" not in ended("FileNotFoundError: a.jpg, skipped\n").evidence
+@pytest.mark.parametrize(
+    "line", ["FileNotFoundError: a.jpg, skipped", "Terminated early stopping", "Aborted 3 samples"]
+)
+def test_a_line_that_may_be_anything_is_no_end(ended, line):
+    assert "error" not in ended(line + "\n").evidence
 
 
 def test_an_error_after_which_training_continued_did_not_end_it(tmp_path):

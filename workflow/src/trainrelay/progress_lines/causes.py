@@ -116,11 +116,16 @@ _LAST_WORDS: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
     (
         "killed",
         re.compile(
-            r"^slurmstepd: .*CANCELLED AT|^(\S+: line \d+: +\d+ )?(Killed|Terminated)\b"
+            r"^slurmstepd: .*CANCELLED AT|^(\S+: line \d+: +\d+ (Killed|Terminated)\b|(Killed|Terminated)$)"
             r"|^rank \d+ was ended by SIG(KILL|TERM|INT|HUP|USR2)$"
         ),
     ),
-    ("trainer-bug", re.compile(r"^(\S+: line \d+: +\d+ )?(Segmentation fault|Bus error|Aborted)\b")),
+    (
+        "trainer-bug",
+        re.compile(
+            r"^(\S+: line \d+: +\d+ )?(Segmentation fault|Bus error|Aborted)( +\(core dumped\)| {2}.*)?$"
+        ),
+    ),
     (
         "comm",
         re.compile(
