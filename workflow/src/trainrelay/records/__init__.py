@@ -1,6 +1,6 @@
 """The nouns that the parts share, in memory and in files; nothing here reads or writes anything."""
 
-from trainrelay.records.ends import ENDS, STOPPED, gave_up
+from trainrelay.records.ends import ENDS, STOPPED, advice, gave_up
 from trainrelay.records.files import (
     RULES,
     Acceptance,
@@ -94,5 +94,6 @@ __all__ = [
     "TrainRecord",
     "Verdict",
     "VerdictKind",
+    "advice",
     "gave_up",
 ]

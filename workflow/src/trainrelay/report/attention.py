@@ -109,7 +109,7 @@ def _alarms(stage: StageReport) -> list[Notice]:
             sentence(each.message),
             each.where or "",
             shown_evidence(each),
-            sentence(each.advice),
+            f"{sentence(each.advice)} Not so if {each.unless}." if each.unless else sentence(each.advice),
             "" if (metric := each.metric or "") in each.message else metric,
             _consequence(each, stage),
         )

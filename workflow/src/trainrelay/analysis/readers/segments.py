@@ -15,9 +15,10 @@ from trainrelay.analysis.readers.events import (
     TrainingEnded,
 )
 from trainrelay.analysis.readers.times import total_time
+from trainrelay.progress_lines.causes import explains
 from trainrelay.records import Marker
 
-SEGMENT_LIMIT = 1_000  # what comes after so many restarts is no log of a training, and costs time only
+SEGMENT_LIMIT = 20_000  # more restarts cost time only, and are named in the set-up
 
 
 @dataclass(slots=True)
@@ -68,6 +69,8 @@ class Collector:
     def _start(self) -> None:
         if len(self.segments) < SEGMENT_LIMIT:
             self.segments.append(Segment(guessed=self._guessed))
+        else:
+            self.setup["starts"] = f"only the first {SEGMENT_LIMIT} were told apart"
 
     def add(self, event: Event) -> None:
         """Takes the next event."""
@@ -132,7 +135,11 @@ class Collector:
             current = self.segments[-1]
         current.failed |= seen.kind == "error" and current.introduced
         if seen.kind == "error" and "error" in current.said:
-            return  # the first error explains; all others follow from it
+            # The first error explains, all others follow from it; but it may only say that a rank failed.
+            at = max(at for at, known in enumerate(current.markers) if known.kind == "error")
+            if current.rows and explains(seen.text) > explains(current.markers[at].text):
+                current.markers[at] = _placed(seen, current)
+            return
         current.said.add(seen.kind)
         current.markers.append(_placed(seen, current))
 
