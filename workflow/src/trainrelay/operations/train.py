@@ -31,6 +31,7 @@ from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
+from trainrelay.training.signature import signature
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -288,6 +289,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         stop_grace_s=_STOP_GRACE_S,
         log_name=settings.log,
         code=now.name if now else None,
+        signature=signature(facts.ingredients, settings.epochs),
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )
 

@@ -150,6 +150,7 @@ class AttemptRecord(Record):
     # As far as is known by now; records that do not say so are of trainings that counted as DETR does.
     epoch_bases: EpochBases = EpochBases(printed=0, saved=1)
     code: str | None = None  # the trainer checkout: commit and digest of its uncommitted changes
+    signature: str | None = None  # of what it trained, as in train.json; None: of an earlier version
     slurm: SlurmRun | None = None  # where it ran; None outside of Slurm
     launch: str | None = None  # shared by all that one call of Snakemake started, requeues included
     started_s: float
