@@ -106,9 +106,9 @@ class TestGone:
     ) -> None:
         away(toy.paths().work_dir)
         command = "mv " + refusal(toy).rpartition(": mv ")[2]
-        assert (
-            stage_plan(StageContext(toy.config(), "r", "s")).action == "nothing"
-        )  # complete as it was asked for before
+        # Complete as it was asked for before, unless the last checkpoint is not the recorded one.
+        asked_before = "refuse" if away is all_damaged else "nothing"
+        assert stage_plan(StageContext(toy.config(), "r", "s")).action == asked_before
         subprocess.run(command, shell=True, check=True)
         toy.train(**MORE)
         assert (newest(toy).number, newest(toy).resumed_from, newest(toy).end) == (1, None, "done")
@@ -149,6 +149,53 @@ class TestGone:
         assert "not resumed from: the checkpoint of epoch 3, which is not there any more" in (
             " ".join(capsys.readouterr().err.split())
         )
+
+    @pytest.mark.parametrize("away", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["gone", "empty"])
+    def test_a_finished_training_without_its_last_checkpoint_trains_it_again(
+        self, toy: ToyProject, away: Callable[[Path], object]
+    ) -> None:
+        last = toy.paths().work_dir / "epoch_3.pth"
+        whole = last.read_bytes()
+        away(last)
+        planned = stage_plan(StageContext(toy.config(), "r", "s"))
+        assert (planned.state, planned.action) == ("resumable", "resume")
+        assert "warning: its checkpoint of epoch 3 is gone" in planned.reason
+        assert "put it back, or epoch 3 and what follows are trained again" in planned.reason
+        assert planned.launch.argv[-1].endswith("epoch_2.pth")
+        toy.train()
+        assert newest(toy).resumed_from
+        assert (newest(toy).resumed_from.epoch, newest(toy).end) == (2, "done")
+        toy.promote()
+        assert toy.target.read_bytes() == whole
+
+    def test_once_it_is_promoted_its_last_checkpoint_may_go(self, toy: ToyProject) -> None:
+        toy.promote()
+        (toy.paths().work_dir / "epoch_3.pth").unlink()
+        assert state.current(StageContext(toy.config(), "r", "s")).reason == "3 of 3 epochs trained"
+
+    def test_a_last_checkpoint_that_is_cut_short_is_seen_by_the_plan(self, toy: ToyProject) -> None:
+        """Or replaced, which may be on purpose: so what it is decides you."""
+        last = toy.paths().work_dir / "epoch_3.pth"
+        last.write_bytes(last.read_bytes()[:300])
+        planned = stage_plan(StageContext(toy.config(), "r", "s"))
+        assert planned.action == "refuse"
+        assert "epoch_3.pth has 300 bytes" in planned.reason
+        with pytest.raises(Refusal, match=r"epoch_3\.pth has 300 bytes"):
+            toy.train()
+        command = "mv " + planned.reason.rpartition(": mv ")[2].partition(", or")[0]
+        subprocess.run(command, shell=True, check=True)
+        toy.train()
+        assert newest(toy).end == "done"
+        toy.promote()
+
+    def test_a_newest_checkpoint_that_is_cut_short_is_noted_where_training_continues(
+        self, toy: ToyProject
+    ) -> None:
+        rewrite(toy, end="killed", final_checkpoint=None, saved_epoch=3, last_epoch=3)
+        last = toy.paths().work_dir / "epoch_3.pth"
+        last.write_bytes(last.read_bytes()[:300])
+        notes = stage_plan(StageContext(toy.config(**MORE), "r", "s")).notes
+        assert any("epoch_3.pth" in note and "is not resumed from" in note for note in notes)
 
     def test_a_run_that_was_copied_elsewhere_resumes(self, toy: ToyProject) -> None:
         """With the times of its files kept, and with new ones."""

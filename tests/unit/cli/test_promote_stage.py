@@ -26,6 +26,8 @@ from trainrelay.system.files import read_record, write_json
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
+from trainrelay.watching.stage import StageWatch
+from trainrelay.watching.table import remarks
 
 NAN_LOSS = {"metrics": {"loss": lambda step: math.nan if step >= 150 else 5.0}}
 
@@ -63,6 +65,38 @@ def test_a_blocking_finding_keeps_the_checkpoint_where_it_is(disk: OnDisk) -> No
         promote_stage(StageContext(disk.config(), "r", "s"))
     assert not target(disk).exists()
     assert not disk.paths.checkpoint.exists()
+
+
+def watched(disk: OnDisk) -> str:
+    return "\n".join(remarks([StageWatch(StageContext(disk.config(), "r", "s")).look()]))
+
+
+def test_a_refused_promotion_is_shown_until_it_is_made(disk: OnDisk) -> None:
+    """By plan, by watch, and by a start, which trains nothing."""
+    said = r"complete.*warning: its last promotion was refused: .*loss is NaN.* run: trainrelay accept r/s"
+    disk.train(log=NAN_LOSS)
+    train_stage(StageContext(disk.config(), "r", "s"))
+    assert "refused" not in stage_plan(StageContext(disk.config(), "r", "s")).reason
+    with pytest.raises(Refusal):
+        promote_stage(StageContext(disk.config(), "r", "s"))
+    assert re.search(said.partition("warning")[2], stage_plan(StageContext(disk.config(), "r", "s")).reason)
+    assert re.search(said.partition("warning")[2], watched(disk))
+    promote_stage(StageContext(disk.config(gate=False), "r", "s"))
+    assert "refused" not in stage_plan(StageContext(disk.config(), "r", "s")).reason
+    assert watched(disk) == ""
+
+
+def test_a_target_that_is_not_ours_is_shown_too(disk: OnDisk) -> None:
+    disk.train()
+    train_stage(StageContext(disk.config(), "r", "s"))
+    target(disk).parent.mkdir(parents=True)
+    target(disk).write_bytes(b"somebody's weights")
+    with pytest.raises(Refusal):
+        promote_stage(StageContext(disk.config(), "r", "s"))
+    assert "s.pth was not written by trainrelay" in stage_plan(StageContext(disk.config(), "r", "s")).reason
+    target(disk).unlink()
+    promote_stage(StageContext(disk.config(), "r", "s"))
+    assert "refused" not in stage_plan(StageContext(disk.config(), "r", "s")).reason
 
 
 def test_a_person_hands_on_this_checkpoint_in_spite_of_findings_and_no_other(disk: OnDisk) -> None:

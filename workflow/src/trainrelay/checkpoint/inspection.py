@@ -22,7 +22,7 @@ from trainrelay.checkpoint.stepped import stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.records import CheckpointFacts, FileDigest
-from trainrelay.system.files import digest_of, reading
+from trainrelay.system.files import digest_of, reading, unused
 from trainrelay.text import printable
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _glanced(path: Path, stamp: tuple[int, int, int]) -> Glance:
     except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
-        remedy = _remedy(error, shlex.quote(printable(path))) if isinstance(error, OtherFormat) else None
+        remedy = _remedy(error, path) if isinstance(error, OtherFormat) else None
         return Glance(stamp, problem=printable(error), remedy=remedy)
     lost = contents.number is None and contents.optimizer is not None
     problem = f"lacks {' and '.join(contents.missing)}" if lost else None
@@ -246,7 +246,7 @@ def _problems_named(path: Path) -> Iterator[None]:
             "there again with nothing but tensors, numbers and text in it"
         ) from None
     except BrokenFile as problem:
-        raise CheckpointError(f"{name} {problem}; {_remedy(problem, typed)}") from problem
+        raise CheckpointError(f"{name} {problem}; {_remedy(problem, path)}") from problem
     except UserError as error:
         raise CheckpointError(printable(error)) from error
     except OSError as error:
@@ -261,7 +261,8 @@ _SAVE_AGAIN = (
 _UNWRAP = 'whole = torch.utils._pytree.tree_map(lambda x: getattr(x, "full_tensor", lambda: x)(), whole); '
 
 
-def _remedy(problem: BrokenFile, typed: str) -> str:
+def _remedy(problem: BrokenFile, path: Path) -> str:
+    typed, kept = (shlex.quote(printable(one)) for one in (path, unused(path, "broken")))
     if isinstance(problem, OtherFormat):
         code = _SAVE_AGAIN.format(_UNWRAP if "DTensor" in str(problem) else "")
         return (
@@ -269,6 +270,6 @@ def _remedy(problem: BrokenFile, typed: str) -> str:
             f" file): TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -c {shlex.quote(code)} {typed}"
         )
     return (
-        f"run: mv {typed} {typed}.broken and put a valid one in its place, or start the workflow again: "
+        f"run: mv {typed} {kept} and put a valid one in its place, or start the workflow again: "
         "training resumes from the checkpoint before it"
     )

@@ -299,6 +299,13 @@ class Promotions(Record):
     written: tuple[FileDigest, ...] = ()
 
 
+class Refused(Record):
+    """not-promoted.json: why the last promotion of a checkpoint, by its sha256, was refused."""
+
+    subject: str
+    reason: str
+
+
 class Acceptance(Record):
     """accepted.json, accepted-retrain.json: your decision. Holds for one subject only (see `subject`)."""
 

@@ -132,7 +132,8 @@ def temporary_beside(path: Path) -> Path:
 
 def unused(path: Path, ending: str) -> Path:
     """The first of NAME.ending, NAME.ending2, ... that is not there."""
-    names = (path.with_name(f"{path.name}.{ending}{number or ''}") for number in (0, *range(2, 10**6)))
+    numbers = itertools.chain([""], itertools.count(2))
+    names = (path.with_name(f"{path.name}.{ending}{number}") for number in numbers)
     return next(name for name in names if not os.path.lexists(name))
 
 

@@ -20,7 +20,7 @@ from trainrelay.trainers.ladder import RUNGS, Rung
 from trainrelay.trainers.local_rank import local_rank_misfit
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
-from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints
+from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints, not_understood
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node, srun
 
 TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger())}
@@ -44,6 +44,7 @@ __all__ = [
     "launcher",
     "local_rank_misfit",
     "misplaced_checkpoints",
+    "not_understood",
     "on_each_node",
     "option_text",
     "srun",

@@ -11,12 +11,13 @@ from trainrelay.config import Config, load_site
 from trainrelay.slurm import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.text import masked
-from trainrelay.trainers import Launch, LaunchRequest
+from trainrelay.trainers import Launch, LaunchRequest, not_understood
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, checkpoint_s, legs, price
+from trainrelay.training.finished import epochs_trained
 from trainrelay.training.request import cores, launch_request, missing, unsupported
 from trainrelay.training.signature import Difference
 
@@ -147,6 +148,8 @@ def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | No
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
     if settings.hook and facts.attempts and facts.attempts[-1].hook:
         yield f"attempt {facts.attempts[-1].number}: {facts.attempts[-1].hook}"
+    if facts.attempts and (cut := not_understood(path for _, path in facts.checkpoints[:1])):
+        yield f"{cut[0][0]} {cut[0][1]}: it is not resumed from"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
     yield from filter(None, [_too_short(facts)])
@@ -223,7 +226,7 @@ def _action(judged: state.State, facts: state.Facts, training_parent: str | None
         return actions[judged.kind], judged.reason
     if not facts.checkpoints:
         return "train", f"{judged.reason}; there is no checkpoint to resume from"
-    if facts.attempts and facts.attempts[-1].end == "done":
+    if facts.attempts and facts.attempts[-1].end == "done" and epochs_trained(facts.attempts) < facts.epochs:
         return "extend", judged.reason + _stretched(facts)
     return "resume", judged.reason
 
