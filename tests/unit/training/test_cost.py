@@ -52,6 +52,15 @@ def test_nothing_is_guessed_where_nothing_was_measured() -> None:
     assert price([attempt(ended_s=None)], 6, 8) is None
 
 
+def test_the_start_of_an_attempt_is_no_part_of_its_pace() -> None:
+    short = attempt(last_iteration=10, ended_s=1000.0 + 600, s_per_iter=2.0)
+    left = price([short], 6, 8)
+    assert left is not None
+    assert left.s_per_iter == pytest.approx(2.0)
+    assert checkpoint_s([short], 1) == pytest.approx(2.0 * 3517)
+    assert price([attempt(last_iteration=10, ended_s=1000.0 + 600)], 6, 8) is None
+
+
 def test_the_newest_measured_attempt_counts() -> None:
     slower = attempt(number=2, ended_s=1000.0 + 4 * 3517)
     died_at_once = attempt(number=3, last_epoch=None)

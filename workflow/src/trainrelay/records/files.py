@@ -161,6 +161,7 @@ class AttemptRecord(Record):
     last_epoch: int | None = None
     last_iteration: int | None = None
     iters_per_epoch: int | None = None
+    s_per_iter: float | None = None  # between its first progress line and its last; None: not seen
     final_checkpoint: CheckpointFacts | None = None
     saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
     hook: str | None = None  # why it did not attach; None: it did, or is off

@@ -42,7 +42,7 @@ class StagePlan:
     launch: Launch
     archived_to: Path | None = None
     gpu_h: float = 0.0  # so far
-    price: Price | None = None  # of what would be trained; None: nothing was measured yet
+    price: Price | None = None  # of what is to be trained, or trains; None: nothing was measured yet
     on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
     legs: int = 1  # tasks of the array that trains it; 1: a job that is requeued
@@ -57,9 +57,14 @@ class StagePlan:
         return self.action in TRAINS
 
     @property
+    def costs(self) -> bool:
+        """Whether GPU-hours are still to be spent: it would be trained, or is."""
+        return self.trains or self.action == "wait"
+
+    @property
     def gpu_h_left(self) -> float | None:
-        """GPU-hours that would still be spent (process-hours on cpu); None where nothing was measured yet."""
-        if not self.trains:
+        """GPU-hours still to be spent (process-hours on cpu); None where nothing was measured yet."""
+        if not self.costs:
             return 0.0
         return self.price.gpu_h if self.price else None
 
@@ -177,9 +182,9 @@ def _too_short(facts: state.Facts) -> str | None:
 def _price(facts: state.Facts, action: Action) -> Price | None:
     """What would still be spent on a stage that is to be trained."""
     settings = facts.at.settings
-    if action not in TRAINS:
+    if action not in (*TRAINS, "wait"):
         return None
-    done = facts.epochs_done if action in ("resume", "extend") else 0
+    done = facts.epochs_done if action in ("resume", "extend", "wait") else 0
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     return price(facts.attempts, max(0, settings.epochs - done), ranks)
 
