@@ -29,6 +29,17 @@ def stepped_sizes(optimizer: object, weights: Iterable[Tensor]) -> Collection[Si
     return {size for size in kept if size is not None}
 
 
+def left_out(optimizer: object, model: Iterable[Tensor]) -> int:
+    """How many tensors of a model are certainly none of its optimizer's; 0 where that is not known."""
+    groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
+    several = groups if isinstance(groups, list) else []
+    named = (one.get("params") for one in several if isinstance(one, dict))
+    params = sum(len(one) for one in named if isinstance(one, list))
+    # Tied weights have two names.
+    there = {(one.storage.key, one.start, one.size) for one in model if "float" in one.dtype}
+    return max(0, len(there) - params) if params else 0
+
+
 def _size(kept: object) -> Size | None:
     """Of what is kept for one weight the largest: its moments, not its number of steps."""
     values = kept.values() if isinstance(kept, dict) else ()
