@@ -337,3 +337,17 @@ def test_a_name_that_is_none_is_refused_with_those_that_are(
 ) -> None:
     assert main(["plan", "r/x", "--configfile", str(written(disk, disk.config()))]) == 2
     assert "r/x: no such run or stage in the config; use one of: r, r/s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("release", "noted"), [("2.6", True), ("2.5", False), ("", False)])
+def test_a_resume_that_the_trainers_torch_refuses_is_noted(
+    disk: OnDisk, undeclared: Config, monkeypatch: pytest.MonkeyPatch, release: str, noted: bool
+) -> None:
+    """As far as its version is known by its files; `check` asks the trainer's Python."""
+    monkeypatch.delenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", raising=False)
+    monkeypatch.setattr("trainrelay.training.plan.torch_release", lambda _: release)
+    (disk.base / "checkout/main.py").write_text(
+        SCRIPT + "import torch\ntorch.load(parser.parse_args().resume)\n"
+    )
+    notes = stage_plan(StageContext(undeclared, "r", "t")).notes
+    assert any("main.py, line 9: torch.load without weights_only" in note for note in notes) == noted

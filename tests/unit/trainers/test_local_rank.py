@@ -207,14 +207,14 @@ def test_scripts_that_declare_no_local_rank_get_none(tmp_path: Path) -> None:
 
 def test_the_version_of_torch_is_read_from_the_files_of_its_python(tmp_path: Path) -> None:
     request = request_of(tmp_path, None, "1.12.1")
-    assert torch_release(request.interpreter) == 1
-    assert torch_release(str(tmp_path / "no/python")) is None
+    assert torch_release(request.interpreter) == "1.12"
+    assert torch_release(str(tmp_path / "no/python")) == ""
     wrapper = tmp_path / "env/bin/in_a_container"
     wrapper.write_text("#!/bin/sh\nexec python\n")
     wrapper.chmod(0o755)
-    assert torch_release(str(wrapper)) is None
+    assert torch_release(str(wrapper)) == ""
     other = tmp_path / "env/lib/python3.9/site-packages/torch/version.py"
     other.parent.mkdir(parents=True)
     other.write_text("__version__ = '2.0.0'\n")
-    assert torch_release(request.interpreter) is None  # either may be meant
-    assert torch_release(sys.executable) == 2  # as the tests' own
+    assert torch_release(request.interpreter) == ""  # either may be meant
+    assert torch_release(sys.executable).startswith("2.")  # as the tests' own

@@ -17,7 +17,7 @@ from trainrelay.trainers.base import (
     option_text,
 )
 from trainrelay.trainers.ladder import RUNGS, Rung
-from trainrelay.trainers.local_rank import local_rank_misfit
+from trainrelay.trainers.local_rank import local_rank_misfit, torch_release
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints, not_understood
@@ -48,5 +48,6 @@ __all__ = [
     "on_each_node",
     "option_text",
     "srun",
+    "torch_release",
     "whole_load",
 ]

@@ -11,7 +11,7 @@ from trainrelay.config import Config, load_site
 from trainrelay.slurm import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.text import masked
-from trainrelay.trainers import Launch, LaunchRequest, not_understood
+from trainrelay.trainers import Launch, LaunchRequest, not_understood, torch_release, whole_load
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
@@ -157,7 +157,7 @@ def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | No
         yield f"{cut[0][0]} {cut[0][1]}: it is not resumed from"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
-    yield from filter(None, [_too_short(facts)])
+    yield from filter(None, [whole_load(request, torch_release(request.interpreter)), _too_short(facts)])
 
 
 def _interval(facts: state.Facts) -> int | None:
