@@ -350,4 +350,4 @@ def test_a_resume_that_the_trainers_torch_refuses_is_noted(
         SCRIPT + "import torch\ntorch.load(parser.parse_args().resume)\n"
     )
     notes = stage_plan(StageContext(undeclared, "r", "t")).notes
-    assert any("main.py, line 9: torch.load without weights_only" in note for note in notes) == noted
+    assert any("main.py, line 10: torch.load without weights_only" in note for note in notes) == noted
