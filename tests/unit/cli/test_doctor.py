@@ -80,7 +80,7 @@ def test_a_truncated_stage_json_is_rebuilt_once_you_say_so(
     disk: OnDisk, doctor: Callable[..., None], capsys, part: float
 ) -> None:
     whole = truncated(disk.paths.identity, part)
-    with pytest.raises(UserError, match=r"stage\.json is not .*trainrelay doctor r/s$"):
+    with pytest.raises(UserError, match=r"stage\.json is damaged .*trainrelay doctor r/s$"):
         state.read(at(disk))
     before = everything(disk)
     with pytest.raises(UserError, match=r"nothing was written; .* trainrelay doctor r/s --write$"):
@@ -207,7 +207,7 @@ def test_a_damaged_claim_of_the_lease_is_seen_and_put_beside(
             called()
         assert "trainrelay doctor r/s" in str(caught.value)
         assert " mv " not in str(caught.value)
-    assert "000001.json is not a valid claim" in capsys.readouterr().out
+    assert "000001.json is damaged" in capsys.readouterr().out
     doctor(write=True)
     assert claim.with_name("000001.json.damaged").read_bytes() == b"{"
     promote_stage(at(disk))

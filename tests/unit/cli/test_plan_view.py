@@ -351,3 +351,14 @@ def test_a_resume_that_the_trainers_torch_refuses_is_noted(
     )
     notes = stage_plan(StageContext(undeclared, "r", "t")).notes
     assert any("main.py, line 10: torch.load without weights_only" in note for note in notes) == noted
+
+
+def test_a_backend_that_one_rank_cannot_be_told_is_noted(disk: OnDisk, undeclared: Config) -> None:
+    """With more ranks it is refused."""
+    data = undeclared.model_dump(mode="json", by_alias=True)
+    data["runs"]["r"]["trainer"]["nproc_per_node"] = 1
+    (disk.base / "checkout/main.py").write_text(SCRIPT.replace("--dist_backend", "--backend"))
+    notes = stage_plan(StageContext(parse(data), "r", "t")).notes
+    assert "main.py declares no --dist_backend: its one rank uses what it names, not gloo" in notes
+    (disk.base / "checkout/main.py").write_text(SCRIPT)
+    assert not any("dist_backend" in note for note in stage_plan(StageContext(parse(data), "r", "t")).notes)

@@ -22,7 +22,7 @@ _ARGPARSE = re.compile(r"^(import argparse|from argparse import .*\bArgumentPars
 _LOOSE = re.compile(
     r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|prefix_chars"
     r"|parents=(?!True)|(?<!\bArgument)Parser\(|class \w+\([^)]{0,200}Parser\b"
-    r"|\.error =|[(,] ?[\w.]*(_group|ArgumentParser)\("
+    r"|\.error =|\bexec\(|globals\(|locals\(|(?<![.\w])eval\(|[(,] ?[\w.]*(_group|ArgumentParser)\("
 )
 
 
@@ -68,7 +68,9 @@ def declared(script: Path) -> tuple[frozenset[str], bool]:
         gives = "|".join(name for name, one in functions.items() if "ArgumentParser(" in ast.unparse(one))
         made = "|".join(re.findall(r"(?m)^ *(\w+) = .*(?:\bArgumentParser|_group)\(", code))
         # A parser that is given to other code may get more options there.
-        given = re.search(rf"[\[(,=*] ?({made})[\]),\n]", code)
+        own = {id(node.value) for node in nodes if isinstance(node, ast.Attribute | ast.Return)}
+        used = [node for node in nodes if isinstance(node, ast.Name) and node.id in made.split("|")]
+        given = any(isinstance(one.ctx, ast.Load) and id(one) not in own for one in used)
         got = re.findall(rf"(?m)^( *)(\w+) = (?:{gives})\(\)\n\1.*\b\2\.parse_args\(\)", code)
         parsers = {*made.split("|"), *(name for _, name in got)}
         parses = [re.search(r"\b(\w+)\.parse_args\(\)", text) for text in _sure(tree.body, {**functions})]

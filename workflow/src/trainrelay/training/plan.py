@@ -148,6 +148,9 @@ def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | No
     yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+    declared, rung = request.trainer_config.switches, request.rung.backend
+    if declared and "dist_backend" not in declared and rung != "nccl":
+        yield f"{request.config} declares no --dist_backend: its one rank uses what it names, not {rung}"
     known = request.trainer_config.problem is None
     if known and settings.resources.runtime_min and _interval(facts) is None:
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"

@@ -68,7 +68,7 @@ def read_claim(folder: Path, token: int) -> Claim | None:
         return None
     claim = _parsed(data, Claim)
     if claim is None or claim.token != token:
-        raise _damaged(path, "is not a valid claim")
+        raise _damaged(path, "is damaged")
     return claim
 
 
