@@ -158,7 +158,7 @@ def test_an_edited_config_is_not_written_as_what_the_attempts_trained(
         disk.paths.identity.write_bytes(left)
     if not edit:
         (disk.base / "checkout/a.py").write_text("optimizer = dict(lr=0.2)\n")
-    with pytest.raises(Refusal, match=r"attempt\.json is of another training than the config asks for now"):
+    with pytest.raises(Refusal, match=r"attempt 1 is of another training than the config asks for now"):
         doctor(write=True, config=disk.config(**edit), as_configured=True)
     assert disk.paths.identity.exists() == (left is not None)
     (disk.base / "checkout/a.py").write_text("optimizer = dict(lr=0.1)\n")

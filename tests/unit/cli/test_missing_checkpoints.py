@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.toy_project import ToyByRate, ToyProject, make_checkout
-from trainrelay.errors import Refusal
+from trainrelay.errors import CheckpointError, Refusal
 from trainrelay.records import AttemptRecord, Identity
 from trainrelay.system.files import read_record, write_json
 from trainrelay.trainers import TRAINERS
@@ -106,9 +106,8 @@ class TestGone:
     ) -> None:
         away(toy.paths().work_dir)
         command = "mv " + refusal(toy).rpartition(": mv ")[2]
-        # Complete as it was asked for before, unless the last checkpoint is not the recorded one.
-        asked_before = "refuse" if away is all_damaged else "nothing"
-        assert stage_plan(StageContext(toy.config(), "r", "s")).action == asked_before
+        # Complete as it was asked for before.
+        assert stage_plan(StageContext(toy.config(), "r", "s")).action == "nothing"
         subprocess.run(command, shell=True, check=True)
         toy.train(**MORE)
         assert (newest(toy).number, newest(toy).resumed_from, newest(toy).end) == (1, None, "done")
@@ -173,20 +172,24 @@ class TestGone:
         (toy.paths().work_dir / "epoch_3.pth").unlink()
         assert state.current(StageContext(toy.config(), "r", "s")).reason == "3 of 3 epochs trained"
 
-    def test_a_last_checkpoint_that_is_cut_short_is_seen_by_the_plan(self, toy: ToyProject) -> None:
-        """Or replaced, which may be on purpose: so what it is decides you."""
+    def test_a_last_checkpoint_that_is_cut_short_is_seen_by_the_plan_and_has_a_way_out(
+        self, toy: ToyProject
+    ) -> None:
         last = toy.paths().work_dir / "epoch_3.pth"
         last.write_bytes(last.read_bytes()[:300])
-        planned = stage_plan(StageContext(toy.config(), "r", "s"))
-        assert planned.action == "refuse"
-        assert "epoch_3.pth has 300 bytes" in planned.reason
-        with pytest.raises(Refusal, match=r"epoch_3\.pth has 300 bytes"):
+        last.with_name("epoch_3.pth.broken").write_text("of an earlier time")
+        (note,) = stage_plan(StageContext(toy.config(), "r", "s")).notes
+        assert "epoch_3.pth is cut short" in note
+        assert "neither resumed from nor promoted" in note
+        with pytest.raises(CheckpointError, match="training resumes from the checkpoint before it") as caught:
             toy.train()
-        command = "mv " + planned.reason.rpartition(": mv ")[2].partition(", or")[0]
-        subprocess.run(command, shell=True, check=True)
+        subprocess.run(
+            str(caught.value).rpartition("run: ")[2].partition(" and put")[0], shell=True, check=True
+        )
         toy.train()
         assert newest(toy).end == "done"
         toy.promote()
+        assert last.with_name("epoch_3.pth.broken").read_text() == "of an earlier time"
 
     def test_a_newest_checkpoint_that_is_cut_short_is_noted_where_training_continues(
         self, toy: ToyProject
@@ -195,7 +198,7 @@ class TestGone:
         last = toy.paths().work_dir / "epoch_3.pth"
         last.write_bytes(last.read_bytes()[:300])
         notes = stage_plan(StageContext(toy.config(**MORE), "r", "s")).notes
-        assert any("epoch_3.pth" in note and "is not resumed from" in note for note in notes)
+        assert any("epoch_3.pth" in note and "is neither resumed from" in note for note in notes)
 
     def test_a_run_that_was_copied_elsewhere_resumes(self, toy: ToyProject) -> None:
         """With the times of its files kept, and with new ones."""

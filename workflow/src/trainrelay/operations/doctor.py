@@ -25,7 +25,7 @@ from trainrelay.records import RULES, AttemptRecord, Identity, Owner, Record, Ta
 from trainrelay.system.files import content, json_bytes, reading_instead, unused, write_bytes, write_json
 from trainrelay.text import printable
 from trainrelay.training import state
-from trainrelay.training.attempts import attempt_log, living, still_run
+from trainrelay.training.attempts import living, still_run
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import NAME
 from trainrelay.training.plan import stage_plan
@@ -36,13 +36,10 @@ _ABSENT = (
     " checkpoint depends on it; the next snakemake writes train.json and checkpoint.json again"
 )
 _ASSUMED = (
-    "note: no record tells whether the config, the trainer config and the trainer's defaults are as they"
-    " were: what cannot be read any more is as they are now; revert what was changed before you write this"
+    "no record tells whether the config, the trainer config and the trainer's defaults are as they were: what"
+    " cannot be read any more is as they are now; revert what was changed before you write this"
 )
-_CLAIM = (
-    "note: it told who holds this stage: write this once nothing trains it on any host; what still does would"
-    " end its training"
-)
+_CLAIM = "note: it told who holds this stage: write this once nothing trains it on any host"
 
 
 class Repair(NamedTuple):
@@ -77,17 +74,18 @@ def examine(at: StageContext) -> tuple[list[Repair], state.State]:
         shown = [
             Repair(*one, [*_difference(one[0], one[2], facts)], _assumed(one[2], facts)) for one in found
         ]
-    return [*_damaged_claim(at), *shown], judged
+    return shown, judged
 
 
 def repair(at: StageContext, *, as_configured: bool) -> tuple[list[Repair], state.State]:
     """Writes what `examine` shows; each damaged file is kept as NAME.damaged, or NAME.damaged2, ..."""
-    if any(one.assumed for one in examine(at)[0]) and not as_configured:
+    shown, _ = examine(at)
+    if any(one.assumed for one in shown) and not as_configured:
         sure = f"once they are, run: trainrelay doctor {at.name} --write --as-configured"
-        raise Refusal(f"{at.name}: nothing was written; {_ASSUMED.removeprefix('note: ')}; {sure}")
+        raise Refusal(f"{at.name}: nothing was written; {_ASSUMED}; {sure}")
     _refuse_running(at)
-    for claim in (claims := _damaged_claim(at)):
-        claim.path.rename(unused(claim.path, "damaged"))
+    for claim in (one.path for one in shown if _is_claim(one.path)):
+        claim.rename(unused(claim, "damaged"))
     with held_lease(at) as lease:
         _refuse_running(at, taken=lease.taken_from is not None)
         repairs, judged = examine(at)
@@ -99,7 +97,7 @@ def repair(at: StageContext, *, as_configured: bool) -> tuple[list[Repair], stat
                 path.unlink()
             else:
                 write_json(path, record)
-    return [*claims, *repairs], judged
+    return shown, judged
 
 
 def _refuse_running(at: StageContext, *, taken: bool = False) -> None:
@@ -108,16 +106,8 @@ def _refuse_running(at: StageContext, *, taken: bool = False) -> None:
         raise Refusal(f"{at.name} may still be trained, so nothing was written; {why}")
 
 
-def _damaged_claim(at: StageContext) -> list[Repair]:
-    try:
-        supervise.Observer(at.paths.supervision).look()
-    except RecordError as error:
-        return [Repair(error.path, _problem(error), None, [_CLAIM])]
-    return []
-
-
-def _problem(error: RecordError) -> str:
-    return printable(str(error).partition("; to see what")[0])
+def _is_claim(path: Path) -> bool:
+    return path.parent.name == "lease"
 
 
 def _damaged(at: StageContext) -> dict[Path, str]:
@@ -128,15 +118,17 @@ def _damaged(at: StageContext) -> dict[Path, str]:
             with reading_instead(dict.fromkeys(found)):
                 written_by_us(at.paths)
                 state.archived_twin(state.read(at))
+            if not any(map(_is_claim, found)):  # which nothing can be read in the place of
+                supervise.Observer(at.paths.supervision).look()
             return found
         except RecordError as error:
-            found[error.path] = _problem(error)
+            found[error.path] = printable(str(error).partition("; to see what")[0])
 
 
 def _difference(path: Path, record: Record | None, facts: state.Facts) -> Iterator[str]:
     """The lines of it that go and come, and what is not known about them."""
     if record is None:
-        yield _ABSENT
+        yield _CLAIM if _is_claim(path) else _ABSENT
         return
     before = content(path).decode(errors="replace") if path.exists() else ""
     now = json_bytes(path, record).decode()
@@ -146,7 +138,7 @@ def _difference(path: Path, record: Record | None, facts: state.Facts) -> Iterat
         if proof := _proof(facts):
             yield f"note: {proof[0]} has the signature of these ingredients"
         elif _assumed(record, facts):
-            yield _ASSUMED
+            yield f"note: {_ASSUMED}"
             for attempt in facts.attempts[-1:]:
                 yield printable(f"note: attempt {attempt.number} ran: {shlex.join(attempt.argv)}")
             yield printable(f"note: the config asks for: {shlex.join(stage_plan(facts.at).launch.argv)}")
@@ -181,12 +173,11 @@ def _identity(facts: state.Facts) -> Identity:
     return rebuilt
 
 
-def _proof(facts: state.Facts) -> tuple[Path, TrainRecord | AttemptRecord] | None:
-    """The newest record that has the signature of what was trained, and its file."""
-    if facts.train:
-        return facts.paths.train, facts.train
-    signed = next((one for one in reversed(facts.attempts) if one.signature), None)
-    return (attempt_log(facts.paths.folder, signed).with_name("attempt.json"), signed) if signed else None
+def _proof(facts: state.Facts) -> tuple[str, TrainRecord | AttemptRecord] | None:
+    """The newest record that has the signature of what was trained, and its name."""
+    attempts = ((f"attempt {one.number}", one) for one in reversed(facts.attempts))
+    signed = ((name, one) for name, one in (("train.json", facts.train), *attempts) if one and one.signature)
+    return next(signed, None)
 
 
 def _assumed(record: Record | None, facts: state.Facts) -> bool:

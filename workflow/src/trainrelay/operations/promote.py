@@ -9,7 +9,7 @@ from trainrelay import checkpoint, supervise
 from trainrelay.config import Stage, StagePaths
 from trainrelay.errors import CheckpointError, LogError, Refusal, TrainrelayError, UserError
 from trainrelay.operations.held_lease import held_lease
-from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions, Refused
+from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, NotPromoted, Promotions
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
 from trainrelay.training import state
@@ -20,7 +20,12 @@ def promote_stage(at: StageContext) -> None:
     """Write the promotion target and checkpoint.json, or refuse with what to run."""
     try:
         with held_lease(at) as lease, state.naming(at):
-            _promote_alone(at, lease)
+            try:
+                _promote_alone(at, lease)
+            except (Refusal, CheckpointError) as error:
+                lease.guard()
+                write_json(at.paths.not_promoted, NotPromoted(reason=" ".join(str(error).split())))
+                raise
     except supervise.LivingOwner as held:
         who = f"{supervise.owner_of(held.owner)} trains or promotes it"
         raise Refusal(f"{at.name}: {who}, so nothing was promoted here; wait for it") from None
@@ -38,21 +43,6 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
         what = f"{at.name} is {judged.kind}: {judged.reason}"
         raise Refusal(f"{what}; run: snakemake --profile local --forcerun train_{at.stage}")
     accepted = _why_accepted(settings, facts, source)
-    try:
-        _promote(facts, source, accepted, lease)
-    except (Refusal, CheckpointError) as error:
-        lease.guard()
-        why = Refused(subject=source.file.sha256, reason=" ".join(str(error).split()))
-        write_json(facts.paths.not_promoted, why)
-        raise
-    past = (source.epoch or 0) > settings.epochs and accepted is None
-    warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
-    say(f"{at.name}: epoch {source.epoch} is promoted: {facts.paths.target or source.file.path}{warning}")
-
-
-def _promote(
-    facts: state.Facts, source: CheckpointFacts, accepted: str | None, lease: supervise.Lease
-) -> None:
     if accepted is None:
         gate(facts, source)
     lease.guard()
@@ -63,19 +53,23 @@ def _promote(
         Path(source.file.path),
         target,
         expected_sha256=source.file.sha256,
-        overwrite=_overwrite(facts.at.settings),
+        overwrite=_overwrite(settings),
         owned=written_by_us(facts.paths),
     )
+    facts.paths.not_promoted.unlink(missing_ok=True)
     write_json(
         facts.paths.checkpoint,
         CheckpointRecord(
-            run=facts.run,
-            stage=facts.stage,
+            run=at.run,
+            stage=at.stage,
             source=source,
             target=str(target) if target else None,
             accepted=accepted,
         ),
     )
+    past = (source.epoch or 0) > settings.epochs and accepted is None
+    warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
+    say(f"{at.name}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
 
 
 def report_unfinished(at: StageContext) -> None:

@@ -300,10 +300,9 @@ class Promotions(Record):
     written: tuple[FileDigest, ...] = ()
 
 
-class Refused(Record):
-    """not-promoted.json: why the last promotion of a checkpoint, by its sha256, was refused."""
+class NotPromoted(Record):
+    """not-promoted.json: why the last promotion was refused; removed by the next one."""
 
-    subject: str
     reason: str
 
 

@@ -133,15 +133,22 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         on_gpus=at.trainer_settings.device == "cuda",
         sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
-        notes=(*_notes(facts, request, training_parent), *bad) if action in TRAINS else (),
+        notes=(*_notes(facts, request, training_parent, trains=action in TRAINS), *bad),
         ingredients=facts.ingredients,
         refused=tuple(refused),
         too_short=too_short,
     )
 
 
-def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | None) -> Iterator[str]:
+def _notes(
+    facts: state.Facts, request: LaunchRequest, training_parent: str | None, *, trains: bool
+) -> Iterator[str]:
     settings = facts.at.settings
+    if facts.attempts and not (facts.promoted or facts.alive):
+        for path, why in not_understood(path for _, path in facts.checkpoints[:1]):
+            yield f"{path} {why}; it is neither resumed from nor promoted"
+    if not trains:
+        return
     # What an earlier stage is still to promote is not missing.
     there = settings.init_from is None or (facts.parent and not training_parent)
     initial = initial_path(facts.at) if there else None
@@ -156,8 +163,6 @@ def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | No
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
     if settings.hook and facts.attempts and facts.attempts[-1].hook:
         yield f"attempt {facts.attempts[-1].number}: {facts.attempts[-1].hook}"
-    if facts.attempts and (cut := not_understood(path for _, path in facts.checkpoints[:1])):
-        yield f"{cut[0][0]} {cut[0][1]}: it is not resumed from"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
     yield from filter(None, [whole_load(request, torch_release(request.interpreter)), _too_short(facts)])

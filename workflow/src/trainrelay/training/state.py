@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -24,8 +24,8 @@ from trainrelay.records import (
     EpochBases,
     FileDigest,
     Identity,
+    NotPromoted,
     Owner,
-    Refused,
     TrainRecord,
     gave_up,
 )
@@ -65,7 +65,7 @@ class Facts:
     lost: str | None = None  # that about a training whose stage.json is gone
     train: TrainRecord | None = None
     promoted: CheckpointRecord | None = None
-    not_promoted: Refused | None = None
+    not_promoted: NotPromoted | None = None
     accepted: Acceptance | None = None  # of kind gate
     may_retrain: Acceptance | None = None
     epoch_base: int | None = None  # as the config sets it
@@ -158,7 +158,7 @@ def _read(at: StageContext) -> Facts:
         lost=None if identity or others else lost(paths, dirs, owners),
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
-        not_promoted=read_record(paths.not_promoted, Refused),
+        not_promoted=read_record(paths.not_promoted, NotPromoted),
         epoch_base=at.trainer_settings.epoch_base,
         accepted=accepted.get("gate"),
         may_retrain=accepted.get("retrain"),
@@ -196,7 +196,9 @@ def judge(facts: Facts) -> State:
         return replace(_running(facts), differences=tuple(changes))
     complete = None if changes else _complete(facts)
     if complete is not None and (facts.elsewhere or not facts.not_ours):
-        return replace(complete, reason=complete.reason + _why_not_promoted(facts))
+        refused = facts.not_promoted and not taken_as_is(facts) and facts.not_promoted.reason
+        warning = f"; warning: its last promotion was refused: {refused}" if refused else ""
+        return replace(complete, reason=complete.reason + warning)
     if problem := _unusable(facts, facts.identity, changed=bool(changes)):
         return State("foreign", problem)
     if changes:
@@ -353,7 +355,7 @@ def _complete(facts: Facts) -> State | None:
         return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
     ended = trained >= facts.epochs
     why = why_not_lowered(facts.attempts, facts.epochs, there)
-    if why := why or ((_counted_otherwise(facts) or _replaced(facts)) if ended else None):
+    if why := why or (_counted_otherwise(facts) if ended else None):
         accept = f'trainrelay accept {facts.name} --reason "..."'
         return State("refused", f"{why}, or take what is there as it is: {accept}")
     last_gone = _last_gone(facts) if ended else None
@@ -367,41 +369,8 @@ def _complete(facts: Facts) -> State | None:
 def _last_gone(facts: Facts) -> str | None:
     """That a finished training's checkpoint is not there any more, before it was promoted."""
     epoch = promoted_epoch(facts)
-    known = recorded(facts.attempts, epoch)
-    if any(one == epoch for one, _ in facts.checkpoints) or (known and _size(Path(known.file.path))):
-        return None
-    return f"its checkpoint of epoch {epoch} is gone"
-
-
-def _replaced(facts: Facts) -> str | None:
-    """What to run where a finished training's checkpoint has another size than the recorded one."""
-    epoch = promoted_epoch(facts)
-    known, there = recorded(facts.attempts, epoch), [path for one, path in facts.checkpoints if one == epoch]
-    sizes = set(filter(None, map(_size, there)))
-    if known is None or not sizes or known.file.size in sizes:
-        return None
-    mv = shlex.join(["mv", str(there[0]), str(unused(there[0], "broken"))])
-    return (
-        f"{there[0]} has {_size(there[0])} bytes, {known.file.size} were recorded; put that file back, or, to"
-        f" resume from the checkpoint before it, run: {mv}"
-    )
-
-
-def _size(path: Path) -> int:
-    """In bytes; nothing where it is not there."""
-    with suppress(OSError):
-        return path.stat().st_size
-    return 0
-
-
-def _why_not_promoted(facts: Facts) -> str:
-    """A warning about a promotion that was refused, and neither made nor accepted since."""
-    refused, promoted, given = facts.not_promoted, facts.promoted, facts.accepted
-    since = (promoted.source.file.sha256 if promoted else None, given.subject if given else None)
-    if refused is None or facts.train is None or refused.subject in since:
-        return ""
-    this = facts.train.final_checkpoint.file.sha256 == refused.subject
-    return f"; warning: its last promotion was refused: {refused.reason}" if this else ""
+    gone = not facts.elsewhere and all(one != epoch for one, _ in facts.checkpoints)
+    return f"its checkpoint of epoch {epoch} is gone" if gone else None
 
 
 def _counted_otherwise(facts: Facts) -> str | None:
