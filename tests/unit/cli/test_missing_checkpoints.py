@@ -167,10 +167,11 @@ class TestGone:
         toy.promote()
         assert toy.target.read_bytes() == whole
 
-    def test_once_it_is_promoted_its_last_checkpoint_may_go(self, toy: ToyProject) -> None:
-        toy.promote()
+    @pytest.mark.parametrize("stage", [{}, {"promotion": None}], ids=["copied", "verified only"])
+    def test_once_it_is_promoted_its_last_checkpoint_may_go(self, toy: ToyProject, stage: dict) -> None:
+        toy.promote(**stage)
         (toy.paths().work_dir / "epoch_3.pth").unlink()
-        assert state.current(StageContext(toy.config(), "r", "s")).reason == "3 of 3 epochs trained"
+        assert state.current(StageContext(toy.config(**stage), "r", "s")).reason == "3 of 3 epochs trained"
 
     def test_a_last_checkpoint_that_is_cut_short_is_seen_by_the_plan_and_has_a_way_out(
         self, toy: ToyProject

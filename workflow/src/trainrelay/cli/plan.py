@@ -21,7 +21,7 @@ from trainrelay.preflight import chain_limit, partition_checks, slurmctld_check
 from trainrelay.slurm import Partition, Request, could_start, installed, partitions, request_of
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer
-from trainrelay.training.plan import StagePlan, plan
+from trainrelay.training.plan import COSTS, StagePlan, plan
 
 _NARROWEST_CHARS = 40  # a narrower terminal would get a word a line
 _TITLE_CHARS = 11  # "  state    "
@@ -81,7 +81,7 @@ def _titled(title: str, text: str) -> str:
 def price(planned: StagePlan) -> str:
     """What a stage would still cost, what it has cost, and how to learn what is not known yet."""
     unit, so_far = _unit(planned), f"{_hours(planned.gpu_h)} spent so far"
-    if not planned.costs:
+    if planned.action not in COSTS:
         return f"nothing more now; {so_far} ({unit})" if planned.gpu_h else "nothing now"
     if planned.price is None:
         spent = f" ({so_far})" if planned.gpu_h else ""
@@ -105,7 +105,7 @@ def _unit(planned: StagePlan) -> str:
 
 def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
     """What all of it would cost, where it is more than one line's sum."""
-    training = [planned for planned in plans if planned.costs]
+    training = [planned for planned in plans if planned.action in COSTS]
     known = [planned.price.gpu_h for planned in training if planned.price]
     if len(training) < 2 or not known:
         return

@@ -23,6 +23,7 @@ from trainrelay.training.signature import Difference
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
 TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
+COSTS = TRAINS | {"wait"}  # GPU-hours are still to be spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,9 @@ class StagePlan:
         return self.action in TRAINS
 
     @property
-    def costs(self) -> bool:
-        """Whether GPU-hours are still to be spent: it would be trained, or is."""
-        return self.trains or self.action == "wait"
-
-    @property
     def gpu_h_left(self) -> float | None:
         """GPU-hours still to be spent (process-hours on cpu); None where nothing was measured yet."""
-        if not self.costs:
+        if self.action not in COSTS:
             return 0.0
         return self.price.gpu_h if self.price else None
 
@@ -133,24 +129,22 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         on_gpus=at.trainer_settings.device == "cuda",
         sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
-        notes=(*_notes(facts, request, training_parent, trains=action in TRAINS), *bad),
+        notes=(*_notes(facts, request, training_parent, action), *bad),
         ingredients=facts.ingredients,
         refused=tuple(refused),
         too_short=too_short,
     )
 
 
-def _notes(
-    facts: state.Facts, request: LaunchRequest, training_parent: str | None, *, trains: bool
-) -> Iterator[str]:
+def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, action: Action) -> Iterator[str]:
     settings = facts.at.settings
     if facts.attempts and not (facts.promoted or facts.alive):
         for path, why in not_understood(path for _, path in facts.checkpoints[:1]):
             yield f"{path} {why}; it is neither resumed from nor promoted"
-    if not trains:
+    if action not in TRAINS:
         return
     # What an earlier stage is still to promote is not missing.
-    there = settings.init_from is None or (facts.parent and not training_parent)
+    there = settings.init_from is None or (facts.parent and not parent)
     initial = initial_path(facts.at) if there else None
     yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
@@ -190,9 +184,9 @@ def _too_short(facts: state.Facts) -> str | None:
 def _price(facts: state.Facts, action: Action) -> Price | None:
     """What would still be spent on a stage that is to be trained."""
     settings = facts.at.settings
-    if action not in (*TRAINS, "wait"):
+    if action not in COSTS:
         return None
-    done = facts.epochs_done if action in ("resume", "extend", "wait") else 0
+    done = 0 if action in ("train", "retrain") else facts.epochs_done
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     return price(facts.attempts, max(0, settings.epochs - done), ranks)
 

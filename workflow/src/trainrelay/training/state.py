@@ -368,9 +368,11 @@ def _complete(facts: Facts) -> State | None:
 
 def _last_gone(facts: Facts) -> str | None:
     """That a finished training's checkpoint is not there any more, before it was promoted."""
-    epoch = promoted_epoch(facts)
-    gone = not facts.elsewhere and all(one != epoch for one, _ in facts.checkpoints)
-    return f"its checkpoint of epoch {epoch} is gone" if gone else None
+    epoch, promoted = promoted_epoch(facts), facts.promoted
+    known = recorded(facts.attempts, epoch)
+    not_needed = promoted and known and promoted.source.file.sha256 == known.file.sha256
+    there = facts.elsewhere or any(one == epoch for one, _ in facts.checkpoints)
+    return None if there or not_needed else f"its checkpoint of epoch {epoch} is gone"
 
 
 def _counted_otherwise(facts: Facts) -> str | None:
