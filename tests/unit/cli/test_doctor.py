@@ -15,7 +15,7 @@ import pytest
 from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay.cli import common
 from trainrelay.cli.doctor import run
-from trainrelay.config import Config
+from trainrelay.config import Config, parse
 from trainrelay.errors import Refusal, TrainrelayError, UserError
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
@@ -382,3 +382,19 @@ def test_whatever_is_left_of_it_what_is_written_is_a_record(
     assert identity
     assert (identity.run, identity.stage, identity.owner) == ("r", "s", OWNER)
     assert state.current(at(disk)).kind == "complete"
+
+
+def test_a_stage_that_is_called_lease_is_rebuilt_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    disk.train()
+    data = disk.config().model_dump(mode="json", by_alias=True)
+    data["runs"]["r"]["stages"] = {"lease": data["runs"]["r"]["stages"]["s"]}
+    disk.paths.folder.rename(disk.paths.folder.with_name("lease"))
+    path = disk.paths.folder.with_name("lease") / "stage.json"
+    path.write_bytes(b"{")
+    monkeypatch.setattr(common, "configured", lambda _: parse(data))
+    run(argparse.Namespace(where="r/lease", write=True, as_configured=False))
+    assert read_record(path, Identity)

@@ -210,8 +210,13 @@ def test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_s
     assert refusals(an_hour_per_epoch, 59, limited=False) == ""
 
 
-def test_a_time_limit_is_not_judged_where_nothing_was_measured(disk: OnDisk) -> None:
-    assert refusals(disk, 1, limited=True) == ""
+def test_a_time_limit_is_not_judged_where_little_or_nothing_was_measured(an_hour_per_epoch: OnDisk) -> None:
+    path = an_hour_per_epoch.paths.folder / "attempts/001/attempt.json"
+    record = read_record(path, AttemptRecord)
+    assert record
+    for seen in ({"last_epoch": None}, {"last_epoch": 1, "last_iteration": 40, "s_per_iter": 99.0}):
+        write_json(path, record.model_copy(update=seen))
+        assert refusals(an_hour_per_epoch, 1, limited=True) == ""
 
 
 @pytest.mark.parametrize(

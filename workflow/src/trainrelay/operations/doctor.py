@@ -107,7 +107,7 @@ def _refuse_running(at: StageContext, *, taken: bool = False) -> None:
 
 
 def _is_claim(path: Path) -> bool:
-    return path.parent.name == "lease"
+    return path.stem.isdecimal()
 
 
 def _damaged(at: StageContext) -> dict[Path, str]:

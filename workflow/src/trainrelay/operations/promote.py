@@ -12,6 +12,7 @@ from trainrelay.operations.held_lease import held_lease
 from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, NotPromoted, Promotions
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
+from trainrelay.text import printable
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
 
@@ -24,7 +25,9 @@ def promote_stage(at: StageContext) -> None:
                 _promote_alone(at, lease)
             except (Refusal, CheckpointError) as error:
                 lease.guard()
-                write_json(at.paths.not_promoted, NotPromoted(reason=" ".join(str(error).split())))
+                if state.current(at).kind == "complete":
+                    reason = printable(" ".join(str(error).split()))
+                    write_json(at.paths.not_promoted, NotPromoted(reason=reason))
                 raise
     except supervise.LivingOwner as held:
         who = f"{supervise.owner_of(held.owner)} trains or promotes it"

@@ -11,12 +11,6 @@ from trainrelay.records import AttemptRecord
 _MOST_LEGS = 10  # each counts against a user's limit on submitted jobs
 
 
-def checkpoint_s(attempts: Iterable[AttemptRecord], interval: int) -> float | None:
-    """Seconds from one checkpoint to the next, `interval` epochs later; None where it is not known."""
-    each = price(attempts, interval, 1)
-    return each.seconds if each else None
-
-
 def _pace_s(attempt: AttemptRecord) -> float | None:
     """Wall seconds per iteration, as measured, else with its start-up, unless that would be most of it."""
     iterations, length = iterations_trained(attempt), attempt.iters_per_epoch or 0

@@ -16,7 +16,7 @@ from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
-from trainrelay.training.cost import Price, checkpoint_s, legs, price
+from trainrelay.training.cost import Price, iterations_trained, legs, price
 from trainrelay.training.finished import epochs_trained
 from trainrelay.training.request import cores, launch_request, missing, unsupported
 from trainrelay.training.signature import Difference
@@ -168,16 +168,16 @@ def _interval(facts: state.Facts) -> int | None:
 
 def _too_short(facts: state.Facts) -> str | None:
     """Each job would train for nothing, one after the other: known before anything is submitted."""
-    settings = facts.at.settings
-    limit_min = settings.resources.runtime_min
-    interval = _interval(facts)
-    needed_s = checkpoint_s(facts.attempts, interval) if interval else None
-    if not limit_min or needed_s is None or needed_s <= limit_min * 60:
+    limit_min, interval = facts.at.settings.resources.runtime_min, _interval(facts)
+    # A few lines tell a price, but not that nothing may be submitted.
+    long = [one for one in facts.attempts if iterations_trained(one) * 2 >= (one.iters_per_epoch or 1)]
+    needed = price(long, interval, 1) if interval else None
+    if not limit_min or needed is None or (needed_min := needed.seconds / 60) <= limit_min:
         return None
     every = "every epoch" if interval == 1 else f"every {interval} epochs"
     return (
-        f"a checkpoint is saved {every}, which takes {needed_s / 60:.0f} min as measured, but runtime_min is"
-        f" {limit_min}: no job would save a checkpoint; set runtime_min of the stage's resources to more"
+        f"a checkpoint is saved {every}, which takes {needed_min:.0f} min as measured, but runtime_min"
+        f" is {limit_min}: no job would save a checkpoint; set runtime_min of the stage's resources to more"
     )
 
 
