@@ -285,3 +285,15 @@ def test_a_pattern_of_countless_pieces_is_kept_short_and_still_compared(tmp_path
     first = saved(tmp_path / "epoch_1.pth", mask=many, optimizer=KEEPS_NONE["SGD without momentum"])
     second = saved(tmp_path / "epoch_2.pth", 2, mask=many, optimizer=KEEPS_NONE["SGD without momentum"])
     assert diverged(second, first) is None
+
+
+def test_several_optimizers_count_together(tmp_path: Path) -> None:
+    whole = torch.load(saved(tmp_path / "x.pth", mask=SLOPES))
+    one = {"state": {}, "param_groups": [{"params": [0]}]}
+    torch.save({**whole, "optimizer": {"generator": one, "discriminator": one}}, tmp_path / "x.pth")
+    assert diverged(tmp_path / "x.pth") is None
+    torch.save(
+        {**whole, "optimizer": {"generator": one, "rest": {"param_groups": [{"params": [0, 1]}]}}},
+        tmp_path / "x.pth",
+    )
+    assert diverged(tmp_path / "x.pth") == "attention_mask"

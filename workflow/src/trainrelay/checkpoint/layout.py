@@ -131,7 +131,7 @@ def tensors_in(root: object) -> Iterator[tuple[KeyPath, Tensor]]:
     return ((place, one) for place, one in nodes(root) if isinstance(one, Tensor))
 
 
-def nodes(root: object) -> Iterator[tuple[KeyPath, object]]:
+def nodes(root: object) -> Iterator[tuple[tuple[KeyPath, object], object]]:
     """Every value below another and its place, in order; shared containers are entered once.
 
     Not recursive, because a hostile file can nest as deep as it is long.

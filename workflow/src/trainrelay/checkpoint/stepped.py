@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from itertools import islice
 
+from trainrelay.checkpoint.layout import nodes
 from trainrelay.checkpoint.values import Tensor
 
 Size = tuple[int, ...]
@@ -31,10 +32,7 @@ def stepped_sizes(optimizer: object, weights: Iterable[Tensor]) -> Collection[Si
 
 def left_out(optimizer: object, model: Iterable[Tensor]) -> int:
     """How many tensors of a model are certainly none of its optimizer's; 0 where that is not known."""
-    groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
-    several = groups if isinstance(groups, list) else []
-    named = (one.get("params") for one in several if isinstance(one, dict))
-    params = sum(len(one) for one in named if isinstance(one, list))
+    params = sum(len(one) for (_, key), one in nodes(optimizer) if key == "params" and isinstance(one, list))
     # Tied weights have two names.
     there = {(one.storage.key, one.start, one.size) for one in model if "float" in one.dtype}
     return max(0, len(there) - params) if params else 0
