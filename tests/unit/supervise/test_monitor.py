@@ -357,3 +357,27 @@ def test_where_the_log_is_understood_it_is_what_is_shown(mmcv: Followed) -> None
         assert mmcv.wait(MINUTE_S) is None
     assert mmcv.place() == (1, 20)
     assert {step.iters_per_epoch for step in mmcv.shown.steps} == {60}
+
+
+# --------------------------------------------------------------- pace
+
+
+def test_the_pace_has_no_start_up_in_it(mmcv: Followed) -> None:
+    mmcv.wait(10 * MINUTE_S)
+    mmcv.write(mmcv_line(1, 10))
+    mmcv.wait(40)
+    assert mmcv.monitor.s_per_iteration is None
+    for epoch, iteration in ((1, 20), (1, 60), (2, 30)):
+        mmcv.write(mmcv_line(epoch, iteration))
+        mmcv.wait(40)
+    assert mmcv.monitor.s_per_iteration == pytest.approx(120 / 80)
+
+
+def test_lines_that_came_together_show_no_pace(mmcv: Followed) -> None:
+    """As where a supervisor took over a trainer that has long begun."""
+    mmcv.write(mmcv_line(1, 10) + mmcv_line(1, 20) + mmcv_line(1, 30))
+    mmcv.wait(40)
+    assert mmcv.monitor.s_per_iteration is None
+    mmcv.write(mmcv_line(1, 50))
+    mmcv.wait(4)
+    assert mmcv.monitor.s_per_iteration == pytest.approx(40 / 20)

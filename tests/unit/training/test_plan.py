@@ -12,14 +12,15 @@ from support.stage_on_disk import RANKS, OnDisk
 from trainrelay.dag import Plans
 from trainrelay.records import Acceptance, AttemptRecord
 from trainrelay.system.files import read_record, write_json
-from trainrelay.training import state
+from trainrelay.training import plan, state
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
 from trainrelay.training.signature import signature
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> OnDisk:
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
+    monkeypatch.setattr(plan, "not_understood", lambda _: [])  # its checkpoint is a word
     disk = OnDisk(tmp_path)
     disk.make_checkout()
     disk.train(hours=2.0)
@@ -209,8 +210,13 @@ def test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_s
     assert refusals(an_hour_per_epoch, 59, limited=False) == ""
 
 
-def test_a_time_limit_is_not_judged_where_nothing_was_measured(disk: OnDisk) -> None:
-    assert refusals(disk, 1, limited=True) == ""
+def test_a_time_limit_is_not_judged_where_little_or_nothing_was_measured(an_hour_per_epoch: OnDisk) -> None:
+    path = an_hour_per_epoch.paths.folder / "attempts/001/attempt.json"
+    record = read_record(path, AttemptRecord)
+    assert record
+    for seen in ({"last_epoch": None}, {"last_epoch": 1, "last_iteration": 40, "s_per_iter": 99.0}):
+        write_json(path, record.model_copy(update=seen))
+        assert refusals(an_hour_per_epoch, 1, limited=True) == ""
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from string import Template
 from typing import Annotated, Any, Literal
@@ -25,14 +26,18 @@ def expanded(path: Any) -> Any:
     if not isinstance(path, str):
         return path
     try:
-        found = Template(path).substitute({name: value for name, value in os.environ.items() if value})
+        user, rest = re.fullmatch(r"(~[^/]*)?(.*)", path, re.DOTALL).groups("")  # type: ignore[union-attr]
+        home = os.path.expanduser(user)  # noqa: PTH111 (keeps ./)
+        known = {name: value for name, value in os.environ.items() if value}
+        found = home + Template(rest).substitute(known)
     except KeyError as error:
         raise ValueError(f"the environment variable {error.args[0]} is not set; a plain $ is $$") from None
     except ValueError:
         raise ValueError("a plain $ is written $$") from None
-    if (found := os.path.expanduser(found)).startswith("~"):  # noqa: PTH111 (keeps ./)
+    if home.startswith("~"):
         raise ValueError("there is no such user; write ./~ for a folder of that name")
-    return found
+    # What is read back as it is: a variable's ~ is no home.
+    return f"./{found}" if found.startswith("~") else found
 
 
 # Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.

@@ -31,6 +31,7 @@ from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
+from trainrelay.training.signature import signature
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -249,16 +250,18 @@ def _archive(facts: state.Facts) -> state.Facts:
 
 def _check_code(facts: state.Facts) -> None:
     """The code of a training that is resumed should be the code that began it; its changes are kept."""
-    now = code_version(facts.at.root)
-    if now is None:
-        return
+    now, refuse = code_version(facts.at.root), facts.at.config.on_code_change == "refuse"
+    name = now.name if now else f"not known ({facts.at.root} is no git checkout that git reads here)"
     before = facts.attempts[-1].code if facts.attempts and not state.never_trained(facts) else None
-    if before not in (None, now.name):
-        what = f"{facts.name}: the trainer's code was {before}, is {now.name}"
-        if facts.at.config.on_code_change == "refuse":
+    if before not in (None, name):
+        what = f"{facts.name}: the trainer's code was {before}, is {name}"
+        if refuse:
             raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
         say(f"warning: {what}")
-    if now.changes:
+    elif refuse and now is None:
+        never = "so on_code_change: refuse cannot refuse another"
+        say(f"warning: {facts.name}: the trainer's code is {name}, {never}")
+    if now and now.changes:
         # config.yaml may be part of the checkout.
         said = hidden(now.changes.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         write_bytes(facts.paths.folder / f"code-{now.digest}.diff", said)
@@ -288,6 +291,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         stop_grace_s=_STOP_GRACE_S,
         log_name=settings.log,
         code=now.name if now else None,
+        signature=signature(facts.ingredients, settings.epochs),
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )
 

@@ -150,6 +150,7 @@ class AttemptRecord(Record):
     # As far as is known by now; records that do not say so are of trainings that counted as DETR does.
     epoch_bases: EpochBases = EpochBases(printed=0, saved=1)
     code: str | None = None  # the trainer checkout: commit and digest of its uncommitted changes
+    signature: str | None = None  # of what it trained, as in train.json; None: of an earlier version
     slurm: SlurmRun | None = None  # where it ran; None outside of Slurm
     launch: str | None = None  # shared by all that one call of Snakemake started, requeues included
     started_s: float
@@ -160,6 +161,7 @@ class AttemptRecord(Record):
     last_epoch: int | None = None
     last_iteration: int | None = None
     iters_per_epoch: int | None = None
+    s_per_iter: float | None = None  # between its first progress line and its last; None: not seen
     final_checkpoint: CheckpointFacts | None = None
     saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
     hook: str | None = None  # why it did not attach; None: it did, or is off
@@ -296,6 +298,12 @@ class Promotions(Record):
     """
 
     written: tuple[FileDigest, ...] = ()
+
+
+class NotPromoted(Record):
+    """not-promoted.json: why the last promotion was refused; removed by the next one."""
+
+    reason: str
 
 
 class Acceptance(Record):

@@ -129,7 +129,7 @@ def _checkpoint(name: str, found: CheckpointFacts) -> Iterator[tuple[str, str]]:
     yield "sha256", found.file.sha256
     finite = "all finite" if found.finite else "NOT all finite"
     if found.constant_infinity:
-        finite += f" (but constant infinities, as in {found.constant_infinity})"
+        finite += f" (but for what seems constant, as in {found.constant_infinity})"
     size = f"{file_size(found.file.size)}, {found.tensors} tensors, {found.parameters:,} parameters, {finite}"
     yield "content", size
 

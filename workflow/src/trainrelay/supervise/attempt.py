@@ -141,6 +141,7 @@ def _record(
         resumed_from=point,
         epoch_bases=job.work_dirs.bases,
         code=job.code,
+        signature=job.signature,
         slurm=slurm_run.here(os.environ),
         launch=os.environ.get(LAUNCH_VARIABLE),
         started_s=time.time(),

@@ -35,7 +35,8 @@ def judge_end(
     """
     if step := monitor.last_step:
         update = {"last_epoch": step.epoch, "last_iteration": step.iteration}
-        record = record.model_copy(update={**update, "iters_per_epoch": step.iters_per_epoch})
+        pace = {"iters_per_epoch": step.iters_per_epoch, "s_per_iter": monitor.s_per_iteration}
+        record = record.model_copy(update={**update, **pace})
     final, problem = final_checkpoint(job, status, record)
     status = (0 if final else _UNSEEN_FAILURE) if status is UNSEEN else status
     end, reason = classify(

@@ -41,6 +41,7 @@ class StageJob:
     probe: bool = False
     probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
+    signature: str | None = None  # as AttemptRecord.signature
     leave_bad_nodes: Callable[[], None] = lambda: (
         None
     )  # raises Interrupted where the next attempt is elsewhere

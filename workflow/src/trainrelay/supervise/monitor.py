@@ -55,11 +55,21 @@ class TrainerMonitor:
     _next_s: float = float("-inf")
     _looked_s: float = float("-inf")
     _unknown_said: bool = False
+    _steps: tuple[tuple[float, StepSeen], ...] = ()  # the first and the newest that was shown, and when
 
     @property
     def last_step(self) -> StepSeen | None:
         """The newest progress line that later ones do not contradict."""
         return self.hangs.last_step
+
+    @property
+    def s_per_iteration(self) -> float | None:
+        """Wall seconds, evaluation and saving among them, but no start-up; None where too little was seen."""
+        if not self._steps:
+            return None
+        (first_s, first), (last_s, last) = self._steps
+        done = (last.epoch - first.epoch) * (last.iters_per_epoch or 0) + last.iteration - first.iteration
+        return (last_s - first_s) / done if done > 0 and last_s > first_s else None
 
     @property
     def must_end(self) -> bool:
@@ -105,6 +115,8 @@ class TrainerMonitor:
         # Lines that come together (a log that is read again) show no speed, so only the last one is shown.
         if self.last_step is not None and self.last_step is not before:
             self.display.step(self.last_step)
+            now = (time.monotonic(), self.last_step)
+            self._steps = (self._steps[0] if self._steps else now, now)
 
     def _see(self, line: str) -> None:
         """Takes in what a line says."""

@@ -11,22 +11,11 @@ from trainrelay.records import AttemptRecord
 _MOST_LEGS = 10  # each counts against a user's limit on submitted jobs
 
 
-def checkpoint_s(attempts: Iterable[AttemptRecord], interval: int) -> float | None:
-    """Seconds from one checkpoint to the next, `interval` epochs later; None where it is not known well.
-
-    What trained for less than half an epoch measured its start more than its steps.
-    """
-    for attempt in reversed(list(attempts)):
-        length, pace_s = attempt.iters_per_epoch, _pace_s(attempt)
-        if length and pace_s and iterations_trained(attempt) * 2 >= length:
-            return interval * length * pace_s
-    return None
-
-
 def _pace_s(attempt: AttemptRecord) -> float | None:
-    """Wall seconds per iteration: start-up, evaluation and saving are in it."""
-    iterations = iterations_trained(attempt)
-    return attempt.seconds / iterations if iterations > 0 and attempt.seconds else None
+    """Wall seconds per iteration, as measured, else with its start-up, unless that would be most of it."""
+    iterations, length = iterations_trained(attempt), attempt.iters_per_epoch or 0
+    whole = attempt.seconds / iterations if iterations > 0 and iterations * 2 >= length else None
+    return attempt.s_per_iter or whole or None
 
 
 def iterations_trained(attempt: AttemptRecord) -> int:

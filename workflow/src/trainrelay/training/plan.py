@@ -11,17 +11,19 @@ from trainrelay.config import Config, load_site
 from trainrelay.slurm import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.text import masked
-from trainrelay.trainers import Launch, LaunchRequest
+from trainrelay.trainers import Launch, LaunchRequest, not_understood, torch_release, whole_load
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
-from trainrelay.training.cost import Price, checkpoint_s, legs, price
+from trainrelay.training.cost import Price, iterations_trained, legs, price
+from trainrelay.training.finished import epochs_trained
 from trainrelay.training.request import cores, launch_request, missing, unsupported
 from trainrelay.training.signature import Difference
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
 TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
+COSTS = TRAINS | {"wait"}  # GPU-hours are still to be spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class StagePlan:
     launch: Launch
     archived_to: Path | None = None
     gpu_h: float = 0.0  # so far
-    price: Price | None = None  # of what would be trained; None: nothing was measured yet
+    price: Price | None = None  # of what is to be trained, or trains; None: nothing was measured yet
     on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
     legs: int = 1  # tasks of the array that trains it; 1: a job that is requeued
@@ -57,8 +59,8 @@ class StagePlan:
 
     @property
     def gpu_h_left(self) -> float | None:
-        """GPU-hours that would still be spent (process-hours on cpu); None where nothing was measured yet."""
-        if not self.trains:
+        """GPU-hours still to be spent (process-hours on cpu); None where nothing was measured yet."""
+        if self.action not in COSTS:
             return 0.0
         return self.price.gpu_h if self.price else None
 
@@ -127,21 +129,29 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         on_gpus=at.trainer_settings.device == "cuda",
         sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
-        notes=(*_notes(facts, request, training_parent), *bad) if action in TRAINS else (),
+        notes=(*_notes(facts, request, training_parent, action), *bad),
         ingredients=facts.ingredients,
         refused=tuple(refused),
         too_short=too_short,
     )
 
 
-def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | None) -> Iterator[str]:
+def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, action: Action) -> Iterator[str]:
     settings = facts.at.settings
+    if facts.attempts and not (facts.promoted or facts.alive):
+        for path, why in not_understood(path for _, path in facts.checkpoints[:1]):
+            yield f"{path} {why}; it is neither resumed from nor promoted"
+    if action not in TRAINS:
+        return
     # What an earlier stage is still to promote is not missing.
-    there = settings.init_from is None or (facts.parent and not training_parent)
+    there = settings.init_from is None or (facts.parent and not parent)
     initial = initial_path(facts.at) if there else None
     yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+    declared, rung = request.trainer_config.switches, request.rung.backend
+    if declared and "dist_backend" not in declared and rung != "nccl":
+        yield f"{request.config} declares no --dist_backend: its one rank uses what it names, not {rung}"
     known = request.trainer_config.problem is None
     if known and settings.resources.runtime_min and _interval(facts) is None:
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
@@ -149,7 +159,7 @@ def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | No
         yield f"attempt {facts.attempts[-1].number}: {facts.attempts[-1].hook}"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
-    yield from filter(None, [_too_short(facts)])
+    yield from filter(None, [whole_load(request, torch_release(request.interpreter)), _too_short(facts)])
 
 
 def _interval(facts: state.Facts) -> int | None:
@@ -158,25 +168,25 @@ def _interval(facts: state.Facts) -> int | None:
 
 def _too_short(facts: state.Facts) -> str | None:
     """Each job would train for nothing, one after the other: known before anything is submitted."""
-    settings = facts.at.settings
-    limit_min = settings.resources.runtime_min
-    interval = _interval(facts)
-    needed_s = checkpoint_s(facts.attempts, interval) if interval else None
-    if not limit_min or needed_s is None or needed_s <= limit_min * 60:
+    limit_min, interval = facts.at.settings.resources.runtime_min, _interval(facts)
+    # A few lines tell a price, but not that nothing may be submitted.
+    long = [one for one in facts.attempts if iterations_trained(one) * 2 >= (one.iters_per_epoch or 1)]
+    needed = price(long, interval, 1) if interval else None
+    if not limit_min or needed is None or (needed_min := needed.seconds / 60) <= limit_min:
         return None
     every = "every epoch" if interval == 1 else f"every {interval} epochs"
     return (
-        f"a checkpoint is saved {every}, which takes {needed_s / 60:.0f} min as measured, but runtime_min is"
-        f" {limit_min}: no job would save a checkpoint; set runtime_min of the stage's resources to more"
+        f"a checkpoint is saved {every}, which takes {needed_min:.0f} min as measured, but runtime_min"
+        f" is {limit_min}: no job would save a checkpoint; set runtime_min of the stage's resources to more"
     )
 
 
 def _price(facts: state.Facts, action: Action) -> Price | None:
     """What would still be spent on a stage that is to be trained."""
     settings = facts.at.settings
-    if action not in TRAINS:
+    if action not in COSTS:
         return None
-    done = facts.epochs_done if action in ("resume", "extend") else 0
+    done = 0 if action in ("train", "retrain") else facts.epochs_done
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     return price(facts.attempts, max(0, settings.epochs - done), ranks)
 
@@ -223,7 +233,7 @@ def _action(judged: state.State, facts: state.Facts, training_parent: str | None
         return actions[judged.kind], judged.reason
     if not facts.checkpoints:
         return "train", f"{judged.reason}; there is no checkpoint to resume from"
-    if facts.attempts and facts.attempts[-1].end == "done":
+    if facts.attempts and facts.attempts[-1].end == "done" and epochs_trained(facts.attempts) < facts.epochs:
         return "extend", judged.reason + _stretched(facts)
     return "resume", judged.reason
 

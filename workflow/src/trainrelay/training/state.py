@@ -24,12 +24,13 @@ from trainrelay.records import (
     EpochBases,
     FileDigest,
     Identity,
+    NotPromoted,
     Owner,
     TrainRecord,
     gave_up,
 )
 from trainrelay.system.alive import supervisor_fate
-from trainrelay.system.files import read_record, same_place
+from trainrelay.system.files import read_record, same_place, unused
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live
 from trainrelay.training.context import StageContext
@@ -64,6 +65,7 @@ class Facts:
     lost: str | None = None  # that about a training whose stage.json is gone
     train: TrainRecord | None = None
     promoted: CheckpointRecord | None = None
+    not_promoted: NotPromoted | None = None
     accepted: Acceptance | None = None  # of kind gate
     may_retrain: Acceptance | None = None
     epoch_base: int | None = None  # as the config sets it
@@ -156,6 +158,7 @@ def _read(at: StageContext) -> Facts:
         lost=None if identity or others else lost(paths, dirs, owners),
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
+        not_promoted=read_record(paths.not_promoted, NotPromoted),
         epoch_base=at.trainer_settings.epoch_base,
         accepted=accepted.get("gate"),
         may_retrain=accepted.get("retrain"),
@@ -193,7 +196,9 @@ def judge(facts: Facts) -> State:
         return replace(_running(facts), differences=tuple(changes))
     complete = None if changes else _complete(facts)
     if complete is not None and (facts.elsewhere or not facts.not_ours):
-        return complete
+        refused = facts.not_promoted and not taken_as_is(facts) and facts.not_promoted.reason
+        warning = f"; warning: its last promotion was refused: {refused}" if refused else ""
+        return replace(complete, reason=complete.reason + warning)
     if problem := _unusable(facts, facts.identity, changed=bool(changes)):
         return State("foreign", problem)
     if changes:
@@ -327,7 +332,7 @@ def _without_identity(facts: Facts) -> State:
     if problem or facts.left_behind:
         return State("foreign", problem or unknown(facts.paths.work_dir, facts.left_behind[0]))
     if facts.train is not None:
-        mv = shlex.join(["mv", str(record), f"{record}.old"])
+        mv = shlex.join(["mv", str(record), str(unused(record, "old"))])
         what = f"{record} is there, but the training it speaks of is not"
         return State("foreign", f"{what}; put it back, or, to train from scratch, run: {mv}")
     return State("fresh", "nothing trained yet")
@@ -353,8 +358,21 @@ def _complete(facts: Facts) -> State | None:
     if why := why or (_counted_otherwise(facts) if ended else None):
         accept = f'trainrelay accept {facts.name} --reason "..."'
         return State("refused", f"{why}, or take what is there as it is: {accept}")
-    past = f"; warning: the trainer continued to epoch {trained}" if trained > facts.epochs else ""
-    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{past}") if ended else None
+    last_gone = _last_gone(facts) if ended else None
+    if not ended or (last_gone and 0 < facts.epochs_done < facts.epochs):
+        return None
+    warning = f"; warning: the trainer continued to epoch {trained}" if trained > facts.epochs else ""
+    warning += f"; warning: {last_gone}; put it back before it is promoted" if last_gone else ""
+    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{warning}")
+
+
+def _last_gone(facts: Facts) -> str | None:
+    """That a finished training's checkpoint is not there any more, before it was promoted."""
+    epoch, promoted = promoted_epoch(facts), facts.promoted
+    known = recorded(facts.attempts, epoch)
+    not_needed = promoted and known and promoted.source.file.sha256 == known.file.sha256
+    there = facts.elsewhere or any(one == epoch for one, _ in facts.checkpoints)
+    return None if there or not_needed else f"its checkpoint of epoch {epoch} is gone"
 
 
 def _counted_otherwise(facts: Facts) -> str | None:
@@ -379,6 +397,9 @@ def _unfinished(facts: Facts) -> State:
     where = f"{facts.epochs_done} of {facts.epochs} epochs trained; {how}{why}"
     if last is not None and (decision := gave_up(last)):
         return State("stopped", f"needs your decision: {where}; {decision}")
+    if epochs_trained(facts.attempts) >= facts.epochs and (last_gone := _last_gone(facts)):
+        again = f"put it back, or epoch {facts.epochs_done + 1} and what follows are trained again"
+        return State("resumable", f"{where}; warning: {last_gone}; {again}")
     if facts.epochs_done >= facts.epochs:
         return State("resumable", f"{where}; its last checkpoint is verified at the next start")
     if last is not None and last.end == "done":
