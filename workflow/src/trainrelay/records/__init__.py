@@ -24,6 +24,8 @@ from trainrelay.records.files import (
     Record,
     ResumePoint,
     SlurmRun,
+    StepManifest,
+    StepPoint,
     Takeover,
     TrainRecord,
 )
@@ -90,6 +92,8 @@ __all__ = [
     "Sign",
     "SlurmRun",
     "StageReport",
+    "StepManifest",
+    "StepPoint",
     "Takeover",
     "TrainRecord",
     "Verdict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
+from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, checkpoint_s, legs, price
 from trainrelay.training.request import cores, launch_request, missing, unsupported
-from trainrelay.training.signature import Difference
+from trainrelay.training.signature import EXACT, Difference
+from trainrelay.training.step_checkpoints import Continued, StepCheckpoint, to_resume_from
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
 TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
@@ -95,14 +98,16 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     """One stage; `training_parent` names the earlier stage where that one trains first."""
     facts = state.read(at)
     judged, settings = state.judge(facts), at.settings
-    action, reason = _action(judged, facts, training_parent)
+    waits = judged.kind in ("resumable", "stopped")
+    step, passed = resume_step(facts) if waits else (None, [])
+    action, reason = _action(judged, facts, training_parent, step)
     archived_to = next_archive(facts) if action == "retrain" else None
     request = _request(facts, action)
     fresh, problems = judged.kind == "fresh", unsupported(at, request)
     refused = _refusals(facts, action, fresh, problems) if action in TRAINS else []
     action = "refuse" if refused else action
     too_short = _too_short(facts) if action in TRAINS else None
-    cost = _price(facts, action)
+    cost = _price(facts, action, step)
     queued = _legs(facts, action, cost)
     site = read_once(load_site)
     launch = at.trainer.launch(request, {})
@@ -113,7 +118,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         state=judged.kind,
         action=action,
         reason=reason,
-        doing=_doing(action, facts, archived_to),
+        doing=_doing(action, facts, archived_to, step),
         differences=judged.differences,
         runtime_min=settings.resources.runtime_min,
         devices=_devices(at),
@@ -127,7 +132,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         on_gpus=at.trainer_settings.device == "cuda",
         sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
-        notes=(*_notes(facts, request, training_parent), *bad) if action in TRAINS else (),
+        notes=(*_notes(facts, request, training_parent), *passed, *bad) if action in TRAINS else (),
         ingredients=facts.ingredients,
         refused=tuple(refused),
         too_short=too_short,
@@ -143,13 +148,34 @@ def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | No
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
     known = request.trainer_config.problem is None
-    if known and settings.resources.runtime_min and _interval(facts) is None:
+    unknown = _interval(facts) is None and not facts.at.saves_steps
+    if known and settings.resources.runtime_min and unknown:
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
-    if settings.hook and facts.attempts and facts.attempts[-1].hook:
-        yield f"attempt {facts.attempts[-1].number}: {facts.attempts[-1].hook}"
+    for last in facts.attempts[-1:] if settings.hook else ():
+        yield from (f"attempt {last.number}: {why}" for why in last.hook_problems)
+    if settings.exact and EXACT not in facts.ingredients:
+        yield "exact: this training began without it, and continues without it"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
     yield from filter(None, [_too_short(facts)])
+
+
+def resume_step(facts: state.Facts) -> tuple[StepCheckpoint | None, list[str]]:
+    """The step checkpoint that a start would resume from, its content taken on trust; and why not others."""
+    if facts.step is None:
+        return None, []
+    settings, code = facts.at.settings, read_once(code_version, facts.at.root)
+    ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
+    exact, now = EXACT in facts.ingredients, code.name if code else None
+    continued = Continued(facts.attempts, ranks, exact, now, settings.hook)
+    return to_resume_from(facts.steps, (facts.epochs_done, 0), continued)
+
+
+def resumes(facts: state.Facts) -> str | None:
+    """Where a start would resume, in words; None: nowhere."""
+    if step := resume_step(facts)[0]:
+        return f"resumes {step.point}"
+    return f"resumes after epoch {facts.epochs_done}" if facts.checkpoints else None
 
 
 def _interval(facts: state.Facts) -> int | None:
@@ -162,7 +188,8 @@ def _too_short(facts: state.Facts) -> str | None:
     limit_min = settings.resources.runtime_min
     interval = _interval(facts)
     needed_s = checkpoint_s(facts.attempts, interval) if interval else None
-    if not limit_min or needed_s is None or needed_s <= limit_min * 60:
+    saves_steps = facts.at.saves_steps and not any(one.hook or one.unsaved for one in facts.attempts[-1:])
+    if not limit_min or needed_s is None or needed_s <= limit_min * 60 or saves_steps:
         return None
     every = "every epoch" if interval == 1 else f"every {interval} epochs"
     return (
@@ -171,14 +198,14 @@ def _too_short(facts: state.Facts) -> str | None:
     )
 
 
-def _price(facts: state.Facts, action: Action) -> Price | None:
+def _price(facts: state.Facts, action: Action, step: StepCheckpoint | None) -> Price | None:
     """What would still be spent on a stage that is to be trained."""
     settings = facts.at.settings
     if action not in TRAINS:
         return None
-    done = facts.epochs_done if action in ("resume", "extend") else 0
+    done = (step.reached if step else (facts.epochs_done, 0)) if action in ("resume", "extend") else (0, 0)
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
-    return price(facts.attempts, max(0, settings.epochs - done), ranks)
+    return price(facts.attempts, max(0, settings.epochs - done[0]), ranks, done[1])
 
 
 def _legs(facts: state.Facts, action: Action, cost: Price | None) -> int:
@@ -207,7 +234,9 @@ def trained_before(facts: state.Facts) -> str | None:
     )
 
 
-def _action(judged: state.State, facts: state.Facts, training_parent: str | None) -> tuple[Action, str]:
+def _action(
+    judged: state.State, facts: state.Facts, training_parent: str | None, step: StepCheckpoint | None
+) -> tuple[Action, str]:
     kept = judged.kind in ("complete", "resumable", "stopped") and not state.never_trained(facts)
     if kept and training_parent:
         return "retrain", f"{training_parent} trains first, so this stage's initial checkpoint changes"
@@ -221,7 +250,7 @@ def _action(judged: state.State, facts: state.Facts, training_parent: str | None
     }
     if judged.kind in actions:
         return actions[judged.kind], judged.reason
-    if not facts.checkpoints:
+    if not (facts.checkpoints or step):
         return "train", f"{judged.reason}; there is no checkpoint to resume from"
     if facts.attempts and facts.attempts[-1].end == "done":
         return "extend", judged.reason + _stretched(facts)
@@ -236,7 +265,9 @@ def _stretched(facts: state.Facts) -> str:
     return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where training continues"
 
 
-def _doing(action: Action, facts: state.Facts, archive: Path | None) -> str:
+def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepCheckpoint | None) -> str:
+    if step and action == "resume":
+        return f"resumes {step.point} of {facts.epochs} epochs"
     words: Mapping[Action, str] = {
         "nothing": "trains nothing (complete)",
         "train": f"trains {facts.epochs} epochs",
@@ -247,7 +278,9 @@ def _doing(action: Action, facts: state.Facts, archive: Path | None) -> str:
         ),
         "extend": f"continues from epoch {facts.epochs_done} to {facts.epochs}",
         "retrain": f"trains {facts.epochs} epochs from scratch; the old training is archived in {archive}",
-        "wait": "trains nothing: it is being trained now",
+        "wait": "; ".join(
+            ["trains nothing: it is being trained now", *filter(None, [facts.at_risk(time.time())])]
+        ),
         "refuse": "refused",
     }
     return words[action]
@@ -302,6 +335,6 @@ def initial_path(at: StageContext) -> Path | None:
 def _request(facts: state.Facts, action: Action) -> LaunchRequest:
     """The start of what would be done; of a finished stage, the one that trains it from the beginning."""
     request = launch_request(facts.at, facts.at.trainer_config, initial_checkpoint(facts.at))
-    if action in ("resume", "extend"):
+    if action in ("resume", "extend") and facts.checkpoints:
         return replace(request, resume_from=str(facts.checkpoints[0][1]))
     return request

@@ -127,7 +127,7 @@ def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
             yield f"{row.name}: {_REMARKED[row.label]}{row.reason}"
         if row.fallback_from and row.attempt_open:
             yield f"{row.name}: {row.backend} is a fallback from {row.fallback_from}"
-        yield from (f"{row.name}: {sentence}" for sentence in row.bad_nodes)
+        yield from (f"{row.name}: {sentence}" for sentence in (*filter(None, [row.at_risk]), *row.bad_nodes))
         if row.event is not None and row.event_ago_s is not None:
             yield f"{row.name}, {ago(row.event_ago_s)} ago: {row.event}"
 

@@ -23,8 +23,8 @@ from pydantic import ValidationError
 from trainrelay.errors import UserError
 from trainrelay.records import Record
 from trainrelay.supervise.lease.claim import Beat, Claim
-from trainrelay.supervise.shared_files import open_safely
 from trainrelay.system.files import json_bytes, sync, sync_folder
+from trainrelay.system.shared_files import open_safely
 
 R = TypeVar("R", bound=Record)
 
