@@ -227,21 +227,17 @@ class StepsDone(FromHook):
 class HookNote(FromHook):
     """attempts/NNN/hook/rank-R.json, by a rank: what the hook added to, once that was imported.
 
-    `steps`, there once the training begins: why no step checkpoints are saved.
+    `saves`: a training has begun, of which step checkpoints are saved; `steps`: why none are.
     """
 
     format: Literal[1]
     attached: tuple[str, ...]
     error: str | None
+    saves: bool = False
     steps: str | None = None
     resumed: StepsDone | None = None
     not_resumed: str | None = None
     save_error: str | None = None
-
-    @property
-    def saves(self) -> bool:
-        """Whether a training has begun that saves step checkpoints."""
-        return "steps" in self.model_fields_set and self.steps is None
 
 
 class StepFile(FromHook):

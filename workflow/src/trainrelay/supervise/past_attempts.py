@@ -27,7 +27,8 @@ def past_attempt(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[
     return PastAttempt(
         end=attempt.end or "lost",
         rung=attempt.backend if attempt.backend in ladder else ladder[0],
-        steps=attempt.last_epoch is not None,
+        # A start that failed at a step checkpoint is another one without it.
+        steps=attempt.last_epoch is not None or attempt.not_resumed is not None,
         new_checkpoint=new_checkpoint,
         port_fixed=False,
     )
