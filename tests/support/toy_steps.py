@@ -1,4 +1,4 @@
-"""A trainer that trains nothing, with the hook played at its files alone: step checkpoints, requests, a resume.
+"""A trainer that trains nothing, the hook played at its files alone: step checkpoints, requests, a resume.
 
 Epochs of 20 iterations of which every fifth is printed, as mmcv does it.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from step_folders import LENGTH, write_step
 from toy_trainer import first_epoch, parsed, save, say
+
 from trainrelay_hook import files
 
 ITERATION_S = 0.02
@@ -80,9 +81,7 @@ def main() -> None:
         step += 1
         epoch, iteration = (step - 1) // LENGTH + 1, (step - 1) % LENGTH + 1
         if iteration % 5 == 0:
-            say(
-                f"Epoch [{epoch}][{iteration}/{LENGTH}]\tlr: 1.000e-04, eta: 0:00:09, time: 0.1, loss: 1.0"
-            )
+            say(f"Epoch [{epoch}][{iteration}/{LENGTH}]\tlr: 1.000e-04, eta: 0:00:09, time: 0.1, loss: 1.0")
         if iteration == LENGTH:
             save(args, epoch)
         else:

@@ -142,9 +142,7 @@ def test_one_that_the_hook_refused_is_not_tried_again(tmp_path: Path) -> None:
     first = an_attempt(1, code=CODE)
     found, _ = read_steps(tmp_path)
     _, passed = to_resume_from(found, (0, 0), continued(tmp_path, attempts=[first, tried]))
-    assert passed == [
-        f"the step checkpoint {folder} was refused in attempt 2 (its sampler is another one)"
-    ]
+    assert passed == [f"the step checkpoint {folder} was refused in attempt 2 (its sampler is another one)"]
     unhooked = tried.model_copy(update={"hook": "the hook did not attach"})
     assert to_resume_from(found, (0, 0), continued(tmp_path, attempts=[first, unhooked]))[0] == found[0]
 
