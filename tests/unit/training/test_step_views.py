@@ -35,11 +35,8 @@ def disk(tmp_path: Path) -> OnDisk:
     disk = OnDisk(tmp_path)
     disk.make_checkout()
     root = disk.base / "checkout"
-    for words in (
-        ["init", "-q"],
-        ["add", "."],
-        ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "a"],
-    ):
+    commit = ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "a"]
+    for words in (["init", "-q"], ["add", "."], commit):
         subprocess.run(["git", "-C", root, *words], check=True)
     code = code_version(root)
     assert code is not None

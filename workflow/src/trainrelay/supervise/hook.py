@@ -27,7 +27,7 @@ _LOOK_S = 60.0  # between two looks at the notes of a trainer that trains
 NOTES_WITHIN_S = 60.0  # of the first progress: a shared file system may show another node's files this late
 _MOST_BYTES = 64 * 1024
 _MOST_NAMES = 5  # of parameters and of ranks in a sentence
-_ANSWER_LOOK_S = 0.05  # what is trained after a step checkpoint is trained again
+_ANSWER_LOOK_S = 0.05  # what comes after a step checkpoint is retrained
 _WHY = (
     "its environment was cleared, its Python runs with -I, -E or -S, or another sitecustomize comes first on"
     " PYTHONPATH"
