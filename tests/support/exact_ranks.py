@@ -26,17 +26,19 @@ from typing import Any
 import mmcv  # noqa: F401 - not its runner, which the hook waits for
 import numpy as np
 import torch
+import torch._dynamo  # the first step of an optimizer imports it
 import torch.distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 
 CASE = {
-    **{"world": 2, "epochs": 3, "iterations": 9, "batch": 2, "seed": 7, "workers": 2, "persistent": False},
+    **{"world": 2, "epochs": 3, "iterations": 13, "batch": 2, "seed": 7, "workers": 2, "persistent": False},
     **{"sampler": "DistributedGroupSampler", "accumulate": 2, "ema": True, "scaled": True, "evaluate": True},
     **{"unused": False, "policy": "CosineAnnealing"},
     # Who dies, where: {"rank": 0, "step": 5, "place": "iteration", "saving" or "requested"}.
     "die": None,
-    "limit_bytes": None,  # of a file, from step 4 to step 12 on
+    "limit_bytes": None,  # of a file, from step 6 to step 12
+    "paced": False,  # each iteration waits for what is being written
     "hooked": True,
 }
 
@@ -104,28 +106,27 @@ class OwnSampler(RandomSampler):
 
 
 class Model(nn.Module):
-    def __init__(self, unused: bool) -> None:
+    def __init__(self, unused: bool, overflows: bool) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3))
         self.heads = nn.ModuleList(nn.Linear(16, 1) for _ in range(3))
-        self.unused = unused
+        self.unused, self.overflows = unused, overflows
 
     def forward(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         features = self.body(x)
         heads = [self.heads[int(index[0]) % 3]] if self.unused else self.heads
         loss = sum(((head(features).squeeze(1) - torch.cos(index)) ** 2).mean() for head in heads)
-        # A loss scaler skips a step like this.
-        return loss * float("inf") if bool((index == 11.0).any()) else loss
+        return loss * float("inf") if self.overflows and bool((index == 11.0).any()) else loss
 
     def train_step(self, batch: Any, optimizer: Any, **_: Any) -> dict[str, Any]:
         loss = self(*batch)
-        return {"loss": loss, "log_vars": {"loss": float(loss)}, "num_samples": len(batch[0])}
+        return {"loss": loss, "log_vars": {"loss": loss.item()}, "num_samples": len(batch[0])}
 
 
 def evaluated(model: Any, loader: Any, **_: Any) -> list[float]:
     model.eval()
     with torch.no_grad():
-        found = [float(model.module(*batch)) for batch in loader]
+        found = [model.module(*batch).item() for batch in loader]
     model.train()
     return [one for one in found if np.isfinite(one)]
 
@@ -153,13 +154,11 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     np.random.seed(seed + rank)
     torch.manual_seed(seed)
     dist.init_process_group("gloo")
-    model: Any = Model(case["unused"])
+    model: Any = Model(case["unused"], overflows=case["scaled"])
     torch.manual_seed(seed + rank)
     ddp = type("Ddp", (MMDistributedDataParallel,), {"_use_replicated_tensor_module": False})
     if world > 1:
         model = ddp(model, find_unused_parameters=case["unused"], broadcast_buffers=False)
-    else:
-        model.module = types.SimpleNamespace()
 
     data = Samples(world * case["iterations"] * case["batch"], augmented=True)
     sampler = {
@@ -190,6 +189,10 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
                     file.write(json.dumps([place, values, rates]) + "\n")
 
     class Dies(Hook):
+        def before_train_iter(self, runner: Any) -> None:
+            if case["paced"]:
+                join_threads()
+
         def after_train_iter(self, runner: Any) -> None:
             limited(runner, case["limit_bytes"])
             die_where_asked(runner, case["die"])
@@ -221,13 +224,14 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
             DistEvalHook(validation, start=1, interval=1, save_best="score", rule="less", test_fn=evaluated),
             priority="LOW",
         )
-    runner.register_hook(Rows(interval=4), priority="VERY_LOW")
+    runner.register_hook(Rows(interval=5), priority="VERY_LOW")
     runner.register_hook(Dies(), priority="LOWEST")
     saved = sorted(work_dir.glob("epoch_*.pth"))
     if saved:
         runner.resume(str(saved[-1]))
     runner.run([loader], [("train", 1)])
-    state = {"model": runner.model.state_dict(), "optimizer": optimizer.state_dict(), "meta": runner.meta}
+    meta = [runner.meta.get("fp16"), runner.meta.get("hook_msgs", {}).get("best_score")]
+    state = {"model": runner.model.state_dict(), "optimizer": optimizer.state_dict(), "meta": meta}
     drawn = [random.random(), float(np.random.rand()), float(torch.rand(1))]
     end = {**{name: digest(value) for name, value in state.items()}, "drawn": drawn, "steps": runner.iter}
     (folder / f"end-{rank}.json").write_text(json.dumps(end))
@@ -254,7 +258,7 @@ def digest(tree: Any) -> str:
         elif isinstance(one, (list, tuple)):
             for value in one:
                 add(value)
-        elif not (isinstance(one, str) and "/" in one):  # a path
+        else:
             found.update(repr(one).encode())
 
     add(tree)
@@ -262,12 +266,12 @@ def digest(tree: Any) -> str:
 
 
 def limited(runner: Any, most_bytes: int | None) -> None:
-    """No file may grow beyond, from step 4 to step 12."""
-    if most_bytes and runner.iter + 1 in (4, 12):
+    """No file may grow beyond, from step 6 to step 12."""
+    if most_bytes and runner.iter + 1 in (6, 12):
         import resource  # noqa: PLC0415
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        most = most_bytes if runner.iter + 1 == 4 else resource.RLIM_INFINITY
+        most = most_bytes if runner.iter + 1 == 6 else resource.RLIM_INFINITY
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
 
@@ -276,27 +280,41 @@ def die_where_asked(runner: Any, die: dict[str, Any] | None) -> None:
     if not die or runner.iter + 1 < die["step"]:
         return
     place, attempt = die["place"], Path(os.environ["TRAINRELAY_HOOK"]).parents[1]
-    newest = [json.loads(path.read_text()) for path in sorted(attempt.glob("steps/*/manifest.json"))][-1:]
-    if place == "requested":
-        if runner.rank == 0 and not (attempt / "hook/save-now").exists():
-            (attempt / "hook/save-now").write_text('{"format": 1, "request": 1}')
-        done = bool(newest) and newest[0]["request"] == 1
-    else:
-        done = bool(newest) and newest[0]["epoch"] == runner.epoch + 1
-    if not done or runner.rank != die["rank"]:
+    if place == "requested" and runner.rank == 0 and not (attempt / "hook/save-now").exists():
+        (attempt / "hook/save-now").write_text('{"format": 1, "request": 1}')
+    if runner.rank != die["rank"]:
         return
-    if place == "saving" and not getattr(os.replace, "deadly", False):
-        replace, thread = os.replace, threading.current_thread()
+    begun = [one for one in attempt.glob("steps/*") if int(one.name) > runner.epoch * len(runner.data_loader)]
+    until_s = time.monotonic() + 2.0
+    while begun and not any((one / "manifest.json").exists() for one in begun) and time.monotonic() < until_s:
+        time.sleep(0.01)
+    done = [json.loads(path.read_text()) for path in (one / "manifest.json" for one in begun) if path.exists()]
+    if not done or (place == "requested" and all(one["request"] != 1 for one in done)):
+        return
+    if place == "saving":
+        die_in_a_thread(runner)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in_a_thread(runner: Any) -> None:
+    """The next time that one renames a file, if that is in this epoch."""
+    if not hasattr(os.replace, "epoch"):
+        replace, main_thread = os.replace, threading.main_thread()
 
         def deadly(source: Any, target: Any, **kwargs: Any) -> None:
-            if threading.current_thread() is not thread:
+            if threading.current_thread() is not main_thread and runner.epoch == deadly.epoch:  # type: ignore[attr-defined]
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target, **kwargs)
 
-        deadly.deadly = True  # type: ignore[attr-defined]
         os.replace = deadly  # type: ignore[assignment]
-    elif place != "saving":
-        os.kill(os.getpid(), signal.SIGKILL)
+    os.replace.epoch = runner.epoch  # type: ignore[attr-defined]
+
+
+def join_threads() -> None:
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.main_thread():
+            thread.join()
 
 
 def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) -> None:
@@ -316,9 +334,7 @@ def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) ->
             step_saving.LOOK_S = 0.0
             trainrelay_hook.start()
         train(attempt, Path(line["work_dir"]), case)
-        for thread in threading.enumerate():
-            if not thread.daemon and thread is not threading.main_thread():
-                thread.join()
+        join_threads()  # as Python does at its end
         status = 0
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
@@ -329,7 +345,7 @@ def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) ->
 
 
 def ended(pids: list[int]) -> list[int]:
-    """Their exit statuses; where one dies, the others are killed."""
+    """Their exit statuses; where one dies, the others are killed, and those that notice it first are so, too."""
     found: dict[int, int] = {}
     while len(found) < len(pids):
         pid, status = os.wait()
@@ -339,7 +355,8 @@ def ended(pids: list[int]) -> list[int]:
         if found[pid] != 0:
             for other in set(pids) - set(found):
                 os.kill(other, signal.SIGKILL)
-    return [found[pid] for pid in pids]
+    statuses = [found[pid] for pid in pids]
+    return [-signal.SIGKILL] * len(pids) if -signal.SIGKILL in statuses else statuses
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ class Ranks:
     """The process that forks the ranks of each attempt."""
 
     def __init__(self) -> None:
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        env["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
         self._process = subprocess.Popen(
             [sys.executable, str(RANKS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
@@ -98,7 +99,7 @@ class Stage:
 
     def output(self) -> str:
         """For a message."""
-        return "\n".join(path.read_text()[-2000:] for path in self.attempt().glob("output-*.log"))
+        return "\n".join(path.read_text()[-600:] for path in self.attempt().glob("output-*.log"))
 
 
 def manifest(folder: Path) -> dict[str, Any]:
