@@ -247,6 +247,8 @@ def next_attempt(record: AttemptRecord) -> str:
     """What the supervisor did next, as its record tells."""
     point = record.resumed_from
     where = f"resumes after epoch {point.epoch}" if point else "starts from the beginning"
+    if record.resumed_step and record.not_resumed is None:
+        where = f"resumes to the step in epoch {record.resumed_step.epoch}"
     return f"attempt {record.number} on {record.backend} {where}"
 
 

@@ -71,7 +71,7 @@ def test_a_first_epoch_with_a_step_checkpoint_is_resumed_to_the_step(disk: OnDis
     assert planned.action == "resume"
     assert planned.doing == "resumes in epoch 1 after iteration 13 (step 13) of 2 epochs"
     assert "--resume-from" not in planned.launch.argv
-    assert resumes(facts) == "resumes in epoch 1 after iteration 13 (step 13)"
+    assert resumes(facts) == "in epoch 1 after iteration 13 (step 13)"
     assert planned.price is not None
     assert planned.price.seconds == pytest.approx((EPOCHS * LENGTH - 13) * 3600 / 15)
 

@@ -72,6 +72,7 @@ class Training:
             self._take_up(resume["path"], why)
         if self._order and steps:
             self._saving = StepSaving(runner, steps, self._agreement, self._order)
+            notes.note(saves=True)
         elif steps:
             notes.note(steps=why)
 

@@ -2,6 +2,7 @@
 
 What is not there has nothing to say. Beside `attached` and `error`:
 
+    "saves": true, once a training begins whose step checkpoints are saved
     "steps": "why no step checkpoints are saved"    "save_error": "why the last one was not saved"
     "resumed": {"step": 1203, "epoch": 2, "iteration": 403}    "not_resumed": "why"
 """

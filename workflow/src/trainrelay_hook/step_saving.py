@@ -22,6 +22,7 @@ from trainrelay_hook import files, notes, optimizers, step_files, step_state, te
 from trainrelay_hook.agreement import Agreement
 from trainrelay_hook.data_order import Order
 
+HOLD_S = 3.0  # whoever asks for a step checkpoint is about to end the trainer: what it did meanwhile is lost
 LOOK_S = 1.0  # between two looks at the supervisor's request
 
 
@@ -62,6 +63,7 @@ class StepSaving:
         if request > self._answered:
             self._answered = int(request)
             self._save(self._answered)
+            time.sleep(HOLD_S)
         elif due and not busy:
             self._save(None)
         elif not self._allocated:  # at the first step: by then the optimizer has its state

@@ -160,5 +160,5 @@ def _state_after(facts: state.Facts) -> str:
         return f"{name} was complete before it was to stop: {judged.reason}"
     if judged.kind not in ("resumable", "fresh"):
         return f"{name} does not run any more; it is {judged.kind}: {judged.reason}"
-    where = resumes(facts) or "starts from its beginning"
+    where = f"resumes {where}" if (where := resumes(facts)) else "starts from its beginning"
     return f"{name} is stopped: {judged.reason}. It {where}: run the same snakemake command again."

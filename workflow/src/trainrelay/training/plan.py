@@ -172,10 +172,10 @@ def resume_step(facts: state.Facts) -> tuple[StepCheckpoint | None, list[str]]:
 
 
 def resumes(facts: state.Facts) -> str | None:
-    """Where a start would resume, in words; None: nowhere."""
+    """Where a start would resume, in words; None: it starts from scratch."""
     if step := resume_step(facts)[0]:
-        return f"resumes {step.point}"
-    return f"resumes after epoch {facts.epochs_done}" if facts.checkpoints else None
+        return str(step.point)
+    return f"after epoch {facts.epochs_done}" if facts.checkpoints else None
 
 
 def _interval(facts: state.Facts) -> int | None:
