@@ -218,7 +218,7 @@ def _stopped(bench: Bench, launch: Launch, status: int | None) -> Measurement:
     ends = [record.end for record in records]
     assert ends == ["interrupted"], f"the attempts ended {ends_of(records)}; it said:\n{launch.text}"
     assert "Traceback" not in launch.text, f"it ended with a traceback:\n{launch.text}"
-    assert "run the same command again to resume in epoch 2 after iteration " in launch.text.lower(), launch.text
+    assert "run the same command again to resume after epoch 1" in launch.text.lower(), launch.text
     _succeeds(bench.ended(*_argv(launch)))
     records = bench.attempts()
     assert [record.end for record in records] == ["interrupted", "done"], ends_of(records)

@@ -65,9 +65,10 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     for probe in attempt.probes:
         yield f"probe of {probe.rung}", _probed(probe)
     nothing = "nothing; it started at epoch 1"
-    yield "resumed from", f"{resumed.path} (epoch {resumed.epoch})" if resumed else nothing
+    where = f"{resumed.path} (epoch {resumed.epoch})" if resumed else nothing
     if attempt.resumed_step and not attempt.not_resumed:
-        yield "resumed", f"{attempt.resumed_step}, {attempt.resumed_step.path}"
+        where = f"{attempt.resumed_step.path}, {attempt.resumed_step}"
+    yield "resumed from", where
     if attempt.exit_status is not None:
         yield "exit status", str(attempt.exit_status)
     if attempt.ended_s is not None:

@@ -229,7 +229,8 @@ def _follow(
         began_s = time.monotonic()
         if stop.requested and grace_s:
             until_s = began_s + max(grace_s, write_s)
-            hook.save(lambda: hurry() or not trainer.running() or time.monotonic() >= until_s, shown.note)
+            over = lambda: hurry() or not trainer.running() or time.monotonic() >= until_s  # noqa: E731
+            hook.save(lease, over, shown.note)
         spent_s = time.monotonic() - began_s
         ending = keeper.end(processes.kin, max(grace_s - spent_s, 0.0), hurry, write_s - spent_s)
         processes.look(now=True)

@@ -86,7 +86,8 @@ class CheckpointKeeper(threading.Thread):
                 # Now rather than between this training and the next: judging the last checkpoint needs it.
                 import_module("numpy")
                 self.look()
-                self._roll()
+                with suppress(UserError):  # who holds the lease cannot be read now
+                    self._roll()
 
     def close(self) -> None:
         """The copy that is being made is the last one."""

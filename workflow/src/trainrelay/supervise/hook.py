@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from trainrelay.errors import UserError
-from trainrelay.records import HookNote, NotFiniteStep, Record, StepPoint
+from trainrelay.records import HookNote, NotFiniteStep, StepPoint
 from trainrelay.supervise.job import StepSaving
 from trainrelay.supervise.lease import Lease
 from trainrelay.system.files import content, write_json
@@ -36,13 +36,6 @@ _WHY = (
 M = TypeVar("M", bound=BaseModel)
 
 
-class SaveRequest(Record):
-    """save-now: the number of a request to save a step checkpoint, which its manifest will hold."""
-
-    format: int = files.FORMAT
-    request: int
-
-
 class Hook:
     """The hook in the ranks of an attempt, whose folder is `attempt`, on one or several nodes.
 
@@ -55,8 +48,7 @@ class Hook:
         self._settings = self._folder / files.SETTINGS
         self._patience_s = NOTES_WITHIN_S if nodes > 1 else 0.0
         self._looks_at_s: float | None = None
-        self._looked = False
-        self._unsaved: str | None = None  # as last reported
+        self._said: set[str] = set()
 
     def switched(
         self,
@@ -82,11 +74,10 @@ class Hook:
 
     def adopt(self, lease: Lease) -> None:
         """From now on its ranks save for another supervisor, which took the place of one that died."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError, KeyError, UserError):  # it may save none
             settings = orjson.loads(content(self._settings))
-            if settings["steps"]:
-                settings["steps"]["token"] = lease.token
-                write_json(self._settings, settings)
+            settings["steps"]["token"] = lease.token
+            write_json(self._settings, settings)
 
     def look(self, now_s: float) -> Iterator[str]:
         """To be called while the trainer trains: what is to be said, once. The clock never goes back."""
@@ -95,16 +86,11 @@ class Hook:
         if now_s < self._looks_at_s:
             return
         self._looks_at_s = now_s + _LOOK_S
-        if not self._looked:
-            self._looked = True
-            yield from filter(None, [self.absent()])
-            if self._asked:
-                why = self.not_resumed(trained=True)
-                own = "it continues from the trainer's own checkpoint, if there is one"
-                yield f"not resumed {self._asked}: {why}; {own}" if why else f"resumed {self._asked}"
-        if (unsaved := self.unsaved()) != self._unsaved:
-            self._unsaved = unsaved
-            yield from filter(None, [unsaved])
+        why = self.not_resumed(trained=True)
+        resumed = self._asked and (f"not resumed {self._asked}: {why}" if why else f"resumed {self._asked}")
+        found = [one for one in (self.absent(), resumed, self.unsaved()) if one and one not in self._said]
+        self._said.update(found)
+        yield from found
 
     def not_resumed(self, *, trained: bool) -> str | None:
         """Why it did not continue at the step checkpoint; None: it did, was not asked to, or has yet to."""
@@ -126,26 +112,26 @@ class Hook:
                 return f"a step checkpoint could not be saved: {quoted(note.save_error)}"
         return None
 
-    def save(self, over: Callable[[], bool], say: Callable[[str], None]) -> None:
+    def save(self, lease: Lease, over: Callable[[], bool], say: Callable[[str], None]) -> None:
         """Asks the ranks for a step checkpoint, if they save any, and waits for it until it is `over`."""
-        if (note := self._note(0)) is None or not note.saves:
-            return None
-        failed, request = note.save_error, self._folder / files.REQUEST
-        number = before.request + 1 if (before := _read(request, SaveRequest)) else 1
-        try:
-            write_json(request, SaveRequest(request=number))
-        except UserError as error:
-            return say(f"no step checkpoint is saved: {error}")
+        note = self._note(0)
+        if over() or note is None or not note.saves:
+            return
         say("waiting for a step checkpoint")
-        why: str | None = None
-        while not (saved := self._saved(number)) and not why and not over():
+        failed, why = note.save_error, None
+        try:
+            # One supervisor asks once, so its token is a number that rises.
+            write_json(self._folder / files.REQUEST, {"format": files.FORMAT, "request": lease.token})
+        except UserError as error:
+            why = str(error)
+        while not (saved := self._answer(lease.token)) and not why and not over():
             time.sleep(_ANSWER_LOOK_S)
-            now = note.save_error if (note := self._note(0)) else failed
-            why = now if now != failed else None
-        said = quoted(why or "the trainer did not answer in time")
-        return say(f"saved {saved.point}" if saved else f"no step checkpoint was saved: {said}")
+            note = self._note(0) or note
+            why = note.save_error if note.save_error != failed else None
+        problem = quoted(why or "the trainer did not answer in time")
+        say(f"saved {saved.point}" if saved else f"no step checkpoint was saved: {problem}")
 
-    def _saved(self, request: int) -> StepCheckpoint | None:
+    def _answer(self, request: int) -> StepCheckpoint | None:
         found, _ = read_steps(self._steps.parents[2])
         own = (one for one in found if one.folder.parent == self._steps)
         return next((one for one in own if one.manifest.request == request), None)
