@@ -1,10 +1,10 @@
-"""Ranks of a small mmcv training with all that makes it hard to continue exactly; they are killed where asked.
+"""Ranks of a small mmcv training with all that makes it hard to continue exactly; killed where asked.
 
-    exact_ranks.py    one JSON line in: {"attempt": FOLDER, "work_dir": FOLDER, "case": {..}}; one line out, once
-                      all ranks have ended: their exit statuses
+    exact_ranks.py    one JSON line in: {"attempt": FOLDER, "work_dir": FOLDER, "port": 1, "case": {..}}; one
+                      line out, once all ranks have ended: their exit statuses
 
-Each line's ranks are forked here, so that torch is imported once. A rank that dies takes the others with it, as
-torch's launcher does. `case` overrides CASE. Rank 0 writes rows.jsonl, each that ends normally end-R.json.
+Each line's ranks are forked here, so that torch is imported once. A rank that dies takes the others with it,
+as torch's launcher does. `case` overrides CASE. Rank 0 writes rows.jsonl, each that ends normally end-R.json.
 """
 
 from __future__ import annotations
@@ -288,7 +288,9 @@ def die_where_asked(runner: Any, die: dict[str, Any] | None) -> None:
     until_s = time.monotonic() + 2.0
     while begun and not any((one / "manifest.json").exists() for one in begun) and time.monotonic() < until_s:
         time.sleep(0.01)
-    done = [json.loads(path.read_text()) for path in (one / "manifest.json" for one in begun) if path.exists()]
+    done = [
+        json.loads(path.read_text()) for path in (one / "manifest.json" for one in begun) if path.exists()
+    ]
     if not done or (place == "requested" and all(one["request"] != 1 for one in done)):
         return
     if place == "saving":
@@ -345,7 +347,7 @@ def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) ->
 
 
 def ended(pids: list[int]) -> list[int]:
-    """Their exit statuses; where one dies, the others are killed, and those that notice it first are so, too."""
+    """Their exit statuses; where one dies, the others are killed, or notice it first."""
     found: dict[int, int] = {}
     while len(found) < len(pids):
         pid, status = os.wait()

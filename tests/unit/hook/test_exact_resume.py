@@ -1,7 +1,7 @@
 """A training that was killed and continued is bit-identical to one that was not; real mmcv, torch and gloo.
 
-Weights, buffers, optimizer, loss scaler and the next random numbers of each rank, and every row of the log to all
-digits. Each draws where it is killed from a fresh seed: TRAINRELAY_SEED repeats one.
+Weights, buffers, optimizer, loss scaler and the next random numbers of each rank, and every row of the log to
+all digits. Each draws where it is killed from a fresh seed: TRAINRELAY_SEED repeats one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from unit.hook.conftest import Ranks, Stage, manifest
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("exact")]
@@ -51,7 +52,9 @@ def continued(stage: Stage, *dies: dict[str, Any]) -> Stage:
     assert set(stage.run()) == {0}, stage.output()
     facts = manifest(newest)
     place = {name: facts[name] for name in ("step", "epoch", "iteration")}
-    assert [stage.note(rank)["resumed"] for rank in range(facts["world_size"])] == [place] * facts["world_size"]
+    assert [stage.note(rank)["resumed"] for rank in range(facts["world_size"])] == [place] * facts[
+        "world_size"
+    ]
     return stage
 
 
@@ -61,8 +64,10 @@ def same(one: Stage, other: Stage) -> bool:
     return len(one.rows()) >= 6
 
 
-def killed(drawn: random.Random, first: int = EPOCH + 4, last: int = STEPS - 4, world: int = 2) -> dict[str, Any]:
-    """A rank at an iteration, not where an epoch has just begun, for then there may be nothing to continue."""
+def killed(
+    drawn: random.Random, first: int = EPOCH + 4, last: int = STEPS - 4, world: int = 2
+) -> dict[str, Any]:
+    """A rank at an iteration, not where an epoch has just begun: then there may be nothing to continue."""
     step = drawn.choice([step for step in range(first, last) if step % EPOCH in range(4, EPOCH - 1)])
     return {"rank": drawn.randrange(world), "step": step, "place": "iteration"}
 
