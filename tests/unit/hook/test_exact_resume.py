@@ -6,6 +6,7 @@ all digits. Each draws where it is killed from a fresh seed: TRAINRELAY_SEED rep
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
@@ -76,7 +77,14 @@ def test_killed_at_any_iteration(
     ranks: Ranks, uninterrupted: Stage, drawn: random.Random, tmp_path: Path
 ) -> None:
     """With dropout, draws in the workers, a group sampler, accumulation, EMA, a scaler and evaluation."""
-    assert same(continued(Stage(ranks, tmp_path), killed(drawn)), uninterrupted)
+    stage = continued(Stage(ranks, tmp_path), killed(drawn))
+    assert same(stage, uninterrupted)
+    assert {manifest(one)["step"] % 2 for one in stage.valid()} == {0}  # between two updates of the weights
+
+
+def test_a_sample_is_drawn_another_way_in_each_epoch(uninterrupted: Stage) -> None:
+    """Though its draws are seeded."""
+    assert json.loads((uninterrupted.attempt() / "draws-0.json").read_text()) > 1
 
 
 def test_killed_twice_in_one_epoch(

@@ -80,7 +80,7 @@ class Memory:
             gpu = next((one.device for one in own if one.is_cuda), None)
             if (
                 gpu is not None
-            ):  # it copies into pinned memory at full speed; a new thread is on the first GPU
+            ):  # it copies into pinned memory at full speed; a thread begins on the first GPU
                 torch.cuda.set_device(gpu)
             where: Any = {"device": "cpu", "pin_memory": gpu is not None}
             self._held = [torch.empty(one.shape, dtype=one.dtype, **where).zero_() for one in own]
