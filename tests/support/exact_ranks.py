@@ -1,10 +1,11 @@
-"""Ranks of a small mmcv training with all that makes it hard to continue exactly; they are killed where asked.
+"""Ranks of a small mmcv training with all that makes it hard to continue exactly; killed where asked.
 
-    exact_ranks.py    one JSON line in: {"attempt": FOLDER, "work_dir": FOLDER, "case": {..}}; one line out, once
-                      all ranks have ended: their exit statuses
+    exact_ranks.py    one JSON line in: {"attempt": FOLDER, "work_dir": FOLDER, "port": 1, "case": {..}}; one
+                      line out, once all ranks have ended: their exit statuses
 
-Each line's ranks are forked here, so that torch is imported once. A rank that dies takes the others with it, as
-torch's launcher does. `case` overrides CASE. Rank 0 writes rows.jsonl, each that ends normally end-R.json.
+Each line's ranks are forked here, so that torch is imported once. A rank that dies takes the others with it,
+as torch's launcher does. `case` overrides CASE. Rank 0 writes rows.jsonl, each that ends normally end-R.json and
+draws-R.json: how many ways of one sample it saw.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ CASE = {
     "paced": False,  # each iteration waits for what is being written
     "hooked": True,
 }
+
+
+DRAWS: dict[int, set[str]] = {}  # how this rank saw each sample
 
 
 class Samples(Dataset):  # type: ignore[type-arg]
@@ -119,16 +123,10 @@ class Model(nn.Module):
         return loss * float("inf") if self.overflows and bool((index == 11.0).any()) else loss
 
     def train_step(self, batch: Any, optimizer: Any, **_: Any) -> dict[str, Any]:
+        for x, index in zip(*batch, strict=True):
+            DRAWS.setdefault(int(index), set()).add(digest(x))
         loss = self(*batch)
         return {"loss": loss, "log_vars": {"loss": loss.item()}, "num_samples": len(batch[0])}
-
-
-def evaluated(model: Any, loader: Any, **_: Any) -> list[float]:
-    model.eval()
-    with torch.no_grad():
-        found = [model.module(*batch).item() for batch in loader]
-    model.train()
-    return [one for one in found if np.isfinite(one)]
 
 
 def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
@@ -188,6 +186,16 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
                 with (folder / "rows.jsonl").open("a") as file:
                     file.write(json.dumps([place, values, rates]) + "\n")
 
+    def evaluated(model: Any, loader: Any, **_: Any) -> list[float]:
+        if rank == 0:
+            with (folder / "rows.jsonl").open("a") as file:
+                file.write(json.dumps([["evaluation", runner.epoch, runner.iter], {}, []]) + "\n")
+        model.eval()
+        with torch.no_grad():
+            found = [model.module(*batch).item() for batch in loader]
+        model.train()
+        return [one for one in found if np.isfinite(one)]
+
     class Dies(Hook):
         def before_train_iter(self, runner: Any) -> None:
             if case["paced"]:
@@ -235,6 +243,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     drawn = [random.random(), float(np.random.rand()), float(torch.rand(1))]
     end = {**{name: digest(value) for name, value in state.items()}, "drawn": drawn, "steps": runner.iter}
     (folder / f"end-{rank}.json").write_text(json.dumps(end))
+    (folder / f"draws-{rank}.json").write_text(json.dumps(max(map(len, DRAWS.values()))))
     dist.destroy_process_group()
 
 
@@ -288,7 +297,9 @@ def die_where_asked(runner: Any, die: dict[str, Any] | None) -> None:
     until_s = time.monotonic() + 2.0
     while begun and not any((one / "manifest.json").exists() for one in begun) and time.monotonic() < until_s:
         time.sleep(0.01)
-    done = [json.loads(path.read_text()) for path in (one / "manifest.json" for one in begun) if path.exists()]
+    done = [
+        json.loads(path.read_text()) for path in (one / "manifest.json" for one in begun) if path.exists()
+    ]
     if not done or (place == "requested" and all(one["request"] != 1 for one in done)):
         return
     if place == "saving":
@@ -345,7 +356,7 @@ def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) ->
 
 
 def ended(pids: list[int]) -> list[int]:
-    """Their exit statuses; where one dies, the others are killed, and those that notice it first are so, too."""
+    """Their exit statuses; where one dies, the others are killed, or notice it first."""
     found: dict[int, int] = {}
     while len(found) < len(pids):
         pid, status = os.wait()

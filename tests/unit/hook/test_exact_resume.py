@@ -1,17 +1,19 @@
 """A training that was killed and continued is bit-identical to one that was not; real mmcv, torch and gloo.
 
-Weights, buffers, optimizer, loss scaler and the next random numbers of each rank, and every row of the log to all
-digits. Each draws where it is killed from a fresh seed: TRAINRELAY_SEED repeats one.
+Weights, buffers, optimizer, loss scaler and the next random numbers of each rank, and every row of the log to
+all digits. Each draws where it is killed from a fresh seed: TRAINRELAY_SEED repeats one.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from unit.hook.conftest import Ranks, Stage, manifest
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("exact")]
@@ -51,7 +53,9 @@ def continued(stage: Stage, *dies: dict[str, Any]) -> Stage:
     assert set(stage.run()) == {0}, stage.output()
     facts = manifest(newest)
     place = {name: facts[name] for name in ("step", "epoch", "iteration")}
-    assert [stage.note(rank)["resumed"] for rank in range(facts["world_size"])] == [place] * facts["world_size"]
+    assert [stage.note(rank)["resumed"] for rank in range(facts["world_size"])] == [place] * facts[
+        "world_size"
+    ]
     return stage
 
 
@@ -61,8 +65,10 @@ def same(one: Stage, other: Stage) -> bool:
     return len(one.rows()) >= 6
 
 
-def killed(drawn: random.Random, first: int = EPOCH + 4, last: int = STEPS - 4, world: int = 2) -> dict[str, Any]:
-    """A rank at an iteration, not where an epoch has just begun, for then there may be nothing to continue."""
+def killed(
+    drawn: random.Random, first: int = EPOCH + 4, last: int = STEPS - 4, world: int = 2
+) -> dict[str, Any]:
+    """A rank at an iteration, not where an epoch has just begun: then there may be nothing to continue."""
     step = drawn.choice([step for step in range(first, last) if step % EPOCH in range(4, EPOCH - 1)])
     return {"rank": drawn.randrange(world), "step": step, "place": "iteration"}
 
@@ -71,7 +77,14 @@ def test_killed_at_any_iteration(
     ranks: Ranks, uninterrupted: Stage, drawn: random.Random, tmp_path: Path
 ) -> None:
     """With dropout, draws in the workers, a group sampler, accumulation, EMA, a scaler and evaluation."""
-    assert same(continued(Stage(ranks, tmp_path), killed(drawn)), uninterrupted)
+    stage = continued(Stage(ranks, tmp_path), killed(drawn))
+    assert same(stage, uninterrupted)
+    assert {manifest(one)["step"] % 2 for one in stage.valid()} == {0}  # between two updates of the weights
+
+
+def test_a_sample_is_drawn_another_way_in_each_epoch(uninterrupted: Stage) -> None:
+    """Though its draws are seeded."""
+    assert json.loads((uninterrupted.attempt() / "draws-0.json").read_text()) > 1
 
 
 def test_killed_twice_in_one_epoch(

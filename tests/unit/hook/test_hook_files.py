@@ -59,7 +59,9 @@ def test_older_ones_are_removed_and_what_failed_below_the_newest(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000004", "00000005", "00000006", "notes"]
 
 
-@pytest.mark.parametrize(("text", "asked"), [('{"request": 2}', True), ("{", False), ("[]", False), ("", False)])
+@pytest.mark.parametrize(
+    ("text", "asked"), [('{"request": 2}', True), ("{", False), ("[]", False), ("", False)]
+)
 def test_a_script_of_another_kind_can_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, asked: bool
 ) -> None:
@@ -75,11 +77,12 @@ def test_a_script_of_another_kind_can_ask(
 def test_a_rank_that_failed_is_not_waited_for(tmp_path: Path) -> None:
     """Its word is enough."""
     (tmp_path / "lease").mkdir()
-    claim = step_files.Claim({"claims": str(tmp_path / "lease"), "token": 1})
+    settings = {"claims": str(tmp_path / "lease"), "token": 1}
     step = str(tmp_path / "00000001")
-    step_files.write_rank(step, 0, {}, claim)
-    with pytest.raises(MemoryError):
-        step_files.write_rank(step, 1, MemoryError("no memory"), claim)
-    with pytest.raises(step_files.NotWritten, match="rank 1: no memory"):
-        step_files.complete(step, {"world_size": 2}, claim)
+    step_files.write_rank(step, 0, {})
+    step_files.give_up(step, 1, "no memory")
+    with pytest.raises(OSError, match="rank 1: no memory"):
+        step_files.complete(step, {"world_size": 2}, settings)
     assert json.loads(Path(step, "rank-0.json").read_text()) == {"format": 1, "files": {}}
+    step_files.give_up(step, 0, "rank 1: no memory")
+    assert not Path(step).exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from unit.hook.conftest import Ranks, Stage, manifest
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("exact")]

@@ -13,8 +13,8 @@ and torch only after the trainer did. Whatever goes wrong in here, the trainer r
 | `optimizers` | what is done around a runner's optimizers' methods |
 | `not_finite` | loss, gradients and hidden losses are looked at before `optimizer.step` |
 | `step_saving` `resume` | when a step checkpoint is saved; a training continued at one |
-| `step_state` `step_files` `tensor_file` | what is in one; its folder; a file of tensors, copied first, then written |
-| `data_order` `sample_seeds` `random_states` | the order of samples, continued; each sample's draws; the generators |
+| `step_state` `step_files` `tensor_file` | what is in one; its folder; tensors, copied, then written |
+| `data_order` `sample_seeds` `random_states` | the order of samples; each sample's draws; the generators |
 
 A training script of another kind saves at the supervisor's request in three lines:
 

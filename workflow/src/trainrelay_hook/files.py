@@ -5,8 +5,8 @@ hook/settings.json      written by the supervisor, named by the environment: {"f
                         "folder": "../steps", "claims": "the lease's folder", "token": 7},
                         "resume": null or {"path": "the folder of a step checkpoint"}}
 hook/save-now           by the supervisor: {"format": 1, "request": 1}; each number asks for a step checkpoint
-hook/rank-R.json        by each rank: {"format": 1, "attached": ["mmcv.runner"], "error": null}, and where there
-                        is something to say "steps", "resumed", "not_resumed", "save_error": see `notes`
+hook/rank-R.json        by each rank: {"format": 1, "attached": ["mmcv.runner"], "error": null}, and where
+                        there is something to say "steps", "resumed", "not_resumed", "save_error": see `notes`
 hook/not-finite-R.json  by each rank that stopped: see `not_finite`
 steps/00001203/         a step checkpoint: see `step_files`; without its manifest it is none
 """

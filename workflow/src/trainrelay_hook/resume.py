@@ -17,7 +17,7 @@ from trainrelay_hook.data_order import Order
 
 
 class Halfway(RuntimeError):
-    """Only a part of the state could be put in: unlike any other error of the hook's, this ends the training."""
+    """Only a part of the state could be put in: unlike other errors of the hook's, this ends the training."""
 
 
 class Resume:

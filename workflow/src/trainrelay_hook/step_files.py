@@ -4,7 +4,7 @@ manifest.json  {"format": 1, "step": 1203, "epoch": 2, "iteration": 403, "epoch_
                "exact": false, "request": null, "runner": "EpochBasedRunner", "sampler": "GroupSampler",
                "torch": "2.13.0", "mmcv": "1.7.2", "saved_s": 0.0, "stall_s": 0.1, "write_s": 2.3,
                "files": {"model.pt": {"bytes": 1, "sha256": ".."}, "rank-0.pt": ...}}
-rank-R.json    {"format": 1, "files": {"rank-R.pt": {"bytes": 1, "sha256": ".."}}}, or "error" instead of "files"
+rank-R.json    {"format": 1, "files": {"rank-R.pt": {"bytes": 1, "sha256": ".."}}}, or "error" for "files"
 *.pt           see `tensor_file`
 """
 
@@ -24,70 +24,54 @@ RANKS_WITHIN_S = 300.0  # for all ranks to write their files, after rank 0 has w
 _LOOK_S = 0.05
 
 
-class NotWritten(Exception):
-    """A rank's files are not there."""
-
-
 class Fenced(Exception):
     """Another supervisor has the lease: nothing more may be written."""
 
 
-class Claim:
-    """The supervisor's claim, which is looked at before each write."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._folder, self._token = settings["claims"], settings["token"]
-
-    def check(self) -> None:
-        """Fenced where it is no longer the highest; OSError where that is not known."""
-        if files.fenced(self._folder, self._token):
-            raise Fenced
+def check_claim(settings: dict[str, Any]) -> None:
+    """Before each write. Fenced; OSError where that is not known."""
+    if files.fenced(settings["claims"], settings["token"]):
+        raise Fenced
 
 
-def write_rank(
-    folder: str, rank: int, content: dict[str, tensor_file.Copied] | Exception, claim: Claim
-) -> None:
-    """Writes a rank's files, and then that they are there, or why not. Fenced, OSError."""
-    written = os.path.join(folder, files.WRITTEN.format(rank))
-    try:
-        claim.check()
-        os.makedirs(folder, exist_ok=True)
-        if isinstance(content, Exception):
-            raise content
-        facts = {name: copied.write(os.path.join(folder, name)) for name, copied in content.items()}
-        files.put(written, json.dumps({"format": files.FORMAT, "files": facts}))
-    except Fenced:
-        raise
-    except Exception as error:
-        for name in content if isinstance(content, dict) else ():  # makes room for the word
-            _remove(os.path.join(folder, name + ".tmp"))
+def write_rank(folder: str, rank: int, content: dict[str, tensor_file.Copied]) -> None:
+    """Writes a rank's files, then that they are there. OSError."""
+    os.makedirs(folder, exist_ok=True)
+    facts = {name: copied.write(os.path.join(folder, name)) for name, copied in content.items()}
+    _put(folder, files.WRITTEN.format(rank), files=facts)
+
+
+def give_up(folder: str, rank: int, error: str) -> None:
+    """Tells rank 0 that this one's files will not come; it removes all of it."""
+    if rank:
         with suppress(OSError):
-            files.put(written, json.dumps({"format": files.FORMAT, "error": str(error)[:500]}))
-        raise
+            _put(folder, files.WRITTEN.format(rank), error=error)
+    else:
+        remove(folder)
 
 
-def complete(folder: str, facts: dict[str, Any], claim: Claim) -> None:
-    """Rank 0, after its own files: waits for those of all others, then writes the manifest. NotWritten."""
-    until_s, ranks = time.monotonic() + RANKS_WITHIN_S, range(facts["world_size"])
+def complete(folder: str, facts: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Rank 0, after its own files: waits for the others', then writes the manifest. Fenced, OSError."""
+    until_s = time.monotonic() + RANKS_WITHIN_S
     there: dict[str, Any] = {}
-    for rank in ranks:
-        word = _read(os.path.join(folder, files.WRITTEN.format(rank)))
-        while word is None:
-            # A trainer that ends waits for this thread; the other ranks may be gone already.
+    for rank in range(facts["world_size"]):
+        path = os.path.join(folder, files.WRITTEN.format(rank))
+        while not os.path.exists(path):
+            # A trainer that ends waits for this thread, and the other ranks may be gone already.
             if time.monotonic() > until_s or not threading.main_thread().is_alive():
-                raise NotWritten("rank {} has not written its files".format(rank))
+                raise OSError("rank {} has not written its files".format(rank))
             time.sleep(_LOOK_S)
-            word = _read(os.path.join(folder, files.WRITTEN.format(rank)))
-        if "files" not in word:
-            raise NotWritten("rank {}: {}".format(rank, word.get("error")))
-        there.update(word["files"])
-    claim.check()
-    manifest = {"format": files.FORMAT, **facts, "files": there}
-    files.put(os.path.join(folder, files.MANIFEST), json.dumps(manifest))
+        with open(path, encoding="utf-8") as file:
+            written = json.load(file)
+        if "error" in written:
+            raise OSError("rank {}: {}".format(rank, written["error"]))
+        there.update(written["files"])
+    check_claim(settings)
+    _put(folder, files.MANIFEST, **facts, files=there)
 
 
 def remove_older(folder: str, keep: int) -> None:
-    """Keeps the newest ones; a folder without a manifest below the newest is what a failure left."""
+    """Keeps the newest ones; below these, a folder without a manifest is what a failure left."""
     steps = [name for name in sorted(os.listdir(folder), reverse=True) if name.isdigit()]
     valid = [name for name in steps if os.path.exists(os.path.join(folder, name, files.MANIFEST))]
     for name in steps:
@@ -97,7 +81,8 @@ def remove_older(folder: str, keep: int) -> None:
 
 def remove(folder: str) -> None:
     """Its manifest first: without it the rest is nothing."""
-    _remove(os.path.join(folder, files.MANIFEST))
+    with suppress(OSError):
+        os.remove(os.path.join(folder, files.MANIFEST))
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -106,7 +91,7 @@ def manifest_of(folder: str) -> dict[str, Any]:
     with open(os.path.join(folder, files.MANIFEST), encoding="utf-8") as file:
         manifest: dict[str, Any] = json.load(file)
     if manifest["format"] != files.FORMAT:
-        raise ValueError("a step checkpoint of format {}".format(manifest["format"]))
+        raise ValueError("it is of format {}".format(manifest["format"]))
     return manifest
 
 
@@ -118,14 +103,5 @@ def read(folder: str, manifest: dict[str, Any], name: str) -> Any:
     return tensor_file.read(path)
 
 
-def _read(path: str) -> Any:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return None
-
-
-def _remove(path: str) -> None:
-    with suppress(OSError):
-        os.remove(path)
+def _put(folder: str, name: str, **content: Any) -> None:
+    files.put(os.path.join(folder, name), json.dumps({"format": files.FORMAT, **content}))

@@ -31,7 +31,6 @@ class StepSaving:
 
     def __init__(self, runner: Any, settings: dict[str, Any], agreement: Agreement, order: Order) -> None:
         self._runner, self._settings, self._agreement, self._order = runner, settings, agreement, order
-        self._claim = step_files.Claim(settings)
         self._memory = tensor_file.Memory()
         self._thread: threading.Thread | None = None
         self._allocated = self._over = self._stepped = False
@@ -68,21 +67,30 @@ class StepSaving:
             self._save(None)
         elif not self._allocated:  # at the first step: by then the optimizer has its state
             self._allocated = True
-            self._start(self._memory.allocate, step_state.tensors(runner, runner.rank))
+            tensors = step_state.tensors(runner, runner.rank)
+            self._start(lambda: self._memory.allocate(tensors))
 
     def _steps(self) -> None:
         self._stepped = True
 
     def _save(self, request: int | None) -> None:
+        runner, order = self._runner, self._order
         self._wait()
         self._allocated, self._saved_at_s = True, time.monotonic()
-        content: dict[str, tensor_file.Copied] | Exception
+        step = runner.iter + 1
         try:
             content = self._copied()
-        except Exception as error:  # noqa: BLE001 - a state of an unknown kind; rank 0 waits for a word
-            content = error
-        facts = self._facts(request)
-        self._start(self._write, content, facts)
+        except Exception as error:  # noqa: BLE001 - a state of an unknown kind
+            self._failed(step, error)
+            return
+        facts = {
+            **{"step": step, "epoch": runner.epoch + 1, "iteration": runner.inner_iter + 1},
+            **{"epoch_length": len(order), "world_size": runner.world_size, "exact": order.seed is not None},
+            **{"request": request, "runner": type(runner).__name__, "sampler": type(order.sampler).__name__},
+            **{"torch": torch.__version__, "mmcv": sys.modules["mmcv"].__version__, "saved_s": time.time()},
+            "stall_s": round(time.monotonic() - self._saved_at_s, 4),
+        }
+        self._start(lambda: self._write(content, facts))
         if request is not None:
             self._wait()
 
@@ -93,46 +101,41 @@ class StepSaving:
         copied = self._memory.copied(step_state.tensors(self._runner, rank))
         own = files.OF_RANK.format(rank)
         if rank:
-            return {own: tensor_file.Copied({**small, **copied.tree}, copied.elements)}
-        return {own: tensor_file.Copied(small, {}), files.MODEL: copied}
+            return {own: tensor_file.Copied({**small, **copied.tree}, copied.tensors)}
+        return {own: tensor_file.Copied(small, []), files.MODEL: copied}
 
-    def _facts(self, request: int | None) -> dict[str, Any]:
-        """What the manifest tells beside the files."""
-        runner, order = self._runner, self._order
-        return {
-            **{"step": runner.iter + 1, "epoch": runner.epoch + 1, "iteration": runner.inner_iter + 1},
-            **{"epoch_length": len(order), "world_size": runner.world_size, "exact": order.seed is not None},
-            **{"request": request, "runner": type(runner).__name__, "sampler": type(order.sampler).__name__},
-            **{"torch": torch.__version__, "mmcv": getattr(sys.modules["mmcv"], "__version__", "")},
-            **{"saved_s": time.time(), "stall_s": round(time.monotonic() - self._saved_at_s, 4)},
-        }
-
-    def _write(self, content: dict[str, tensor_file.Copied] | Exception, facts: dict[str, Any]) -> None:
-        rank, all_steps = self._runner.rank, self._settings["folder"]
-        folder, began_s = os.path.join(all_steps, files.STEP.format(facts["step"])), time.monotonic()
+    def _write(self, content: dict[str, tensor_file.Copied], facts: dict[str, Any]) -> None:
+        rank, settings, began_s = self._runner.rank, self._settings, time.monotonic()
+        folder = self._folder(facts["step"])
         try:
-            step_files.write_rank(folder, rank, content, self._claim)
+            step_files.check_claim(settings)
+            step_files.write_rank(folder, rank, content)
             if not rank:
                 facts["write_s"] = round(time.monotonic() - began_s, 4)
-                step_files.complete(folder, facts, self._claim)
+                step_files.complete(folder, facts, settings)
         except step_files.Fenced:
             self._over = True
         except Exception as error:  # noqa: BLE001 - a full disk, say: the training continues
-            self._failures += 1
-            notes.note(save_error="the step checkpoint of step {step}: {0}".format(notes.of(error), **facts))
-            if not rank:
-                step_files.remove(folder)
+            self._failed(facts["step"], error)
         else:
             if self._failures:
                 self._failures = 0
                 notes.note(save_error=None)
             if not rank:
                 with suppress(OSError):
-                    step_files.remove_older(all_steps, self._settings["keep"])
+                    step_files.remove_older(settings["folder"], settings["keep"])
 
-    def _start(self, act: Callable[..., None], *args: Any) -> None:
+    def _failed(self, step: int, error: Exception) -> None:
+        self._failures += 1
+        notes.note(save_error="the step checkpoint of step {}: {}".format(step, notes.of(error)))
+        step_files.give_up(self._folder(step), self._runner.rank, str(error)[:500])
+
+    def _folder(self, step: int) -> str:
+        return os.path.join(self._settings["folder"], files.STEP.format(step))
+
+    def _start(self, act: Callable[[], Any]) -> None:
         # No daemon: one that is in the middle of torch when Python ends would change how the trainer ends.
-        self._thread = threading.Thread(target=act, args=args, daemon=False)
+        self._thread = threading.Thread(target=act, daemon=False)
         self._thread.start()
 
     def _wait(self) -> None:
