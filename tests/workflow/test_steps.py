@@ -52,7 +52,7 @@ def attempts(project: Project) -> tuple[AttemptRecord, ...]:
 
 
 def asked_within(project: Project, attempt: int, ask: Any) -> None:
-    """The request comes while the ranks stand still, so that the rest of the training cannot be over before."""
+    """The request comes while the ranks stand still, so the rest of the training cannot be over before."""
     wait_for(lambda: rows(project, attempt))
     for rank in ranks_of(project):
         rank.suspend()

@@ -93,8 +93,10 @@ def checkpoint_requested() -> bool:
 
 
 def fenced(claims: str, token: int) -> bool:
-    """Whether the lease in the folder `claims` has a claim above `token`, of a supervisor that does not follow
-    this attempt: one that does puts its own into the settings. OSError."""
+    """Whether the lease in the folder `claims` has a claim above `token`: another supervisor's. OSError.
+
+    One that follows this attempt in the place of its own puts its token into the settings.
+    """
     import json  # noqa: PLC0415 - as in `requested`
 
     stems = [name[: -len(".json")] for name in os.listdir(claims) if name.endswith(".json")]
