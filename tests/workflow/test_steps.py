@@ -19,7 +19,7 @@ from trainrelay.records import AttemptRecord
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.step_checkpoints import read_steps
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trained")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.xdist_group("trained")]
 LENGTH = 6  # iterations of an epoch
 _ROW = re.compile(r"Epoch \[(\d+)\]\[(\d+)/6\].* loss: (\S+), grad_norm: (\S+)")
 
@@ -65,7 +65,7 @@ def asked_within(project: Project, attempt: int, ask: Any) -> None:
 def weights(folder: Path) -> Any:
     torch = pytest.importorskip("torch")
     saved = torch.load(folder / "epoch_2.pth", weights_only=False)
-    return saved["state_dict"], saved["optimizer"]["state"]
+    return {"weights": saved["state_dict"], "optimizer": saved["optimizer"]["state"]}
 
 
 def same(one: Any, other: Any) -> bool:

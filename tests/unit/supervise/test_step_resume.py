@@ -207,6 +207,25 @@ def test_a_refused_step_checkpoint_costs_one_attempt_and_no_more(tmp_path: Path,
 
 
 @pytest.mark.process
+def test_without_the_hook_the_trainer_continues_from_its_own_and_that_is_told(
+    tmp_path: Path, templates: Path
+) -> None:
+    """The step checkpoint is not refused by that: it counts again once the hook is back."""
+    one = toy_job(tmp_path, templates, steps=SAVING)  # one process, so that a rank is missing
+    write_step(with_an_attempt(one), LENGTH + 13)
+    save(one, templates, 1)
+    outcome, attempts, said = launched(one)
+    assert isinstance(outcome.step, Finish)
+    assert attempts[-1].began == (1, 0)
+    assert "the hook did not attach: 1 of 2 ranks did not load it" in said
+    assert "not resumed in epoch 2 after iteration 13 (step 33): the hook did not attach" in said
+    assert [why[:23] for why in attempts[-1].hook_problems] == [
+        "the hook did not attach",
+        "not resumed in epoch 2 ",
+    ]
+
+
+@pytest.mark.process
 def test_step_checkpoints_of_earlier_attempts_go_while_it_trains(tmp_path: Path, templates: Path) -> None:
     """Their room is needed before the training is over."""
     one = job(tmp_path, templates)

@@ -45,6 +45,7 @@ from trainrelay.text import quoted
 from trainrelay.trainers import Launch, Rung
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
+_LEAST_S = 10.0  # of what Slurm leaves, to end the trainer and record that
 _RECORD_S = 30.0  # of what Slurm leaves: for the end's record, and the requeue
 
 
@@ -225,11 +226,13 @@ def _follow(
         processes.look(now=True)
         # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
         why = why_stopped(record.slurm) if record.slurm and stop.signals else None
-        write_s = why.left_s - job.stop_grace_s - _RECORD_S if why else 0.0
+        near = why is not None and why.end == "time-limit"
+        write_s = why.left_s - job.stop_grace_s - _RECORD_S if why and near else 0.0
         began_s = time.monotonic()
         if stop.requested and grace_s:
-            until_s = began_s + max(grace_s, write_s)
-            over = lambda: hurry() or not trainer.running() or time.monotonic() >= until_s  # noqa: E731
+            most_s = max(grace_s, write_s)
+            most_s = min(most_s, why.left_s - _LEAST_S) if why and why.left_s else most_s
+            over = lambda: hurry() or not trainer.running() or time.monotonic() >= began_s + most_s  # noqa: E731
             hook.save(lease, over, shown.note)
         spent_s = time.monotonic() - began_s
         ending = keeper.end(processes.kin, max(grace_s - spent_s, 0.0), hurry, write_s - spent_s)
