@@ -217,7 +217,7 @@ def test_without_the_hook_the_trainer_continues_from_its_own_and_that_is_told(
     outcome, attempts, said = launched(one)
     assert isinstance(outcome.step, Finish)
     assert attempts[-1].began == (1, 0)
-    assert "the hook did not attach: 1 of 2 ranks did not load it" in said
+    assert "the hook did not attach: " in said
     assert "not resumed in epoch 2 after iteration 13 (step 33): the hook did not attach" in said
     assert [why[:23] for why in attempts[-1].hook_problems] == [
         "the hook did not attach",
