@@ -112,7 +112,7 @@ def section(with_hook: Sequence[Steps], without: Sequence[Steps], saved: Sequenc
             "",
             "### Each step checkpoint",
             "",
-            "One rank with AdamW. The training waits while the state is copied; a thread writes it and syncs:",
+            "One rank with AdamW. The training waits while the state is copied; a thread writes it:",
             "",
             "| save | size (GB) | stall (s) | written within (s) | CPU time of the thread (s) |",
             "|---|---|---|---|---|",
