@@ -4,8 +4,8 @@
                       line out, once all ranks have ended: their exit statuses
 
 Each line's ranks are forked here, so that torch is imported once. A rank that dies takes the others with it,
-as torch's launcher does. `case` overrides CASE. Rank 0 writes rows.jsonl, each that ends normally end-R.json and
-draws-R.json: how many ways of one sample it saw.
+as torch's launcher does. `case` overrides CASE. Rank 0 writes rows.jsonl; each that ends normally end-R.json,
+draws-R.json (how many ways of one sample it saw) and seconds-R.json.
 """
 
 from __future__ import annotations
@@ -39,12 +39,16 @@ CASE = {
     # Who dies, where: {"rank": 0, "step": 5, "place": "iteration", "saving" or "requested"}.
     "die": None,
     "limit_bytes": None,  # of a file, from step 6 to step 12
+    "timed": False,
     "paced": False,  # each iteration waits for what is being written
     "hooked": True,
+    "ballast": 0,  # further parameters in 100 tensors, which change nothing
 }
 
 
 DRAWS: dict[int, set[str]] = {}  # how this rank saw each sample
+# When each iteration began, how long our callbacks took in each, and CPU seconds of the thread for each save.
+SECONDS: dict[str, list[float]] = {"iterations": [], "callbacks": [], "writes": []}
 
 
 class Samples(Dataset):  # type: ignore[type-arg]
@@ -110,16 +114,20 @@ class OwnSampler(RandomSampler):
 
 
 class Model(nn.Module):
-    def __init__(self, unused: bool, overflows: bool) -> None:
+    def __init__(self, unused: bool, overflows: bool, ballast: int) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3))
         self.heads = nn.ModuleList(nn.Linear(16, 1) for _ in range(3))
         self.unused, self.overflows = unused, overflows
+        tensors = [torch.zeros(ballast // 100) for _ in range(100 if ballast else 0)]
+        self.ballast = nn.ParameterList(map(nn.Parameter, tensors))
 
     def forward(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         features = self.body(x)
         heads = [self.heads[int(index[0]) % 3]] if self.unused else self.heads
         loss = sum(((head(features).squeeze(1) - torch.cos(index)) ** 2).mean() for head in heads)
+        for one in self.ballast:
+            loss = loss + 0 * one.sum()
         return loss * float("inf") if self.overflows and bool((index == 11.0).any()) else loss
 
     def train_step(self, batch: Any, optimizer: Any, **_: Any) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     np.random.seed(seed + rank)
     torch.manual_seed(seed)
     dist.init_process_group("gloo")
-    model: Any = Model(case["unused"], overflows=case["scaled"])
+    model: Any = Model(case["unused"], overflows=case["scaled"], ballast=case["ballast"])
     torch.manual_seed(seed + rank)
     ddp = type("Ddp", (MMDistributedDataParallel,), {"_use_replicated_tensor_module": False})
     if world > 1:
@@ -198,6 +206,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
 
     class Dies(Hook):
         def before_train_iter(self, runner: Any) -> None:
+            SECONDS["iterations"].append(time.perf_counter())
             if case["paced"]:
                 join_threads()
 
@@ -244,6 +253,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     end = {**{name: digest(value) for name, value in state.items()}, "drawn": drawn, "steps": runner.iter}
     (folder / f"end-{rank}.json").write_text(json.dumps(end))
     (folder / f"draws-{rank}.json").write_text(json.dumps(max(map(len, DRAWS.values()))))
+    (folder / f"seconds-{rank}.json").write_text(json.dumps(SECONDS))
     dist.destroy_process_group()
 
 
@@ -328,6 +338,32 @@ def join_threads() -> None:
             thread.join()
 
 
+def timed() -> None:
+    """Our callbacks of an iteration, and what the thread does, which is joined where it is measured."""
+    from trainrelay_hook import mmcv_runner, step_saving  # noqa: PLC0415
+
+    def around(owner: Any, name: str, add: Any, clock: Any) -> None:
+        original = getattr(owner, name)
+
+        def wrapped(*args: Any) -> Any:
+            began = clock()
+            try:
+                return original(*args)
+            finally:
+                add(clock() - began)
+
+        setattr(owner, name, wrapped)
+
+    def in_this_iteration(seconds: float) -> None:
+        SECONDS["callbacks"][-1] += seconds
+
+    begin = "before_hooks_of_before_train_iter"
+    around(mmcv_runner.Training, begin, SECONDS["callbacks"].append, time.perf_counter)
+    for name in ("before_hooks_of_after_train_iter", "after_hooks_of_after_train_iter"):
+        around(mmcv_runner.Training, name, in_this_iteration, time.perf_counter)
+    around(step_saving.StepSaving, "_write", SECONDS["writes"].append, time.thread_time)
+
+
 def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) -> None:
     """In a forked process."""
     attempt = Path(line["attempt"])
@@ -342,8 +378,11 @@ def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) ->
             import trainrelay_hook  # noqa: PLC0415
             from trainrelay_hook import step_saving  # noqa: PLC0415
 
-            step_saving.LOOK_S = 0.0
+            if not case["timed"]:
+                step_saving.LOOK_S = 0.0
             trainrelay_hook.start()
+            if case["timed"]:
+                timed()
         train(attempt, Path(line["work_dir"]), case)
         join_threads()  # as Python does at its end
         status = 0

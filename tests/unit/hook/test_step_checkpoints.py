@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torch.utils.data import DataLoader
 
+from trainrelay_hook.mmcv_runner import why_unknown
 from unit.hook.conftest import Ranks, Stage, manifest
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("exact")]
@@ -94,16 +97,54 @@ def test_an_unreadable_lease_is_no_permission(stage: Stage) -> None:
     assert "lease" in stage.note(0)["save_error"]
 
 
+def test_a_sampler_that_is_not_known_is_noted(stage: Stage) -> None:
+    """And nothing is saved."""
+    stage.case.update(sampler="OwnSampler")
+    assert stage.run() == [0, 0], stage.output()
+    assert stage.note(1)["steps"] == "the sampler OwnSampler is not known"
+    assert not (stage.attempt() / "steps").exists()
+
+
+class Known:
+    """In the place of mmcv's EpochBasedRunner."""
+
+    world_size, optimizer, model = 1, None, None
+
+    def __init__(self, *flow: tuple[str, int]) -> None:
+        loader = DataLoader(range(3))  # type: ignore[arg-type]
+        self._trainrelay_flow = [(*one, loader) for one in flow]
+
+    def run(self) -> None: ...
+    def train(self) -> None: ...
+    def run_iter(self) -> None: ...
+
+
+class Other(Known):
+    def run_iter(self) -> None: ...
+
+
+class Renamed(Known):
+    """What it does is known."""
+
+
 @pytest.mark.parametrize(
-    ("case", "why"),
+    ("runner", "why"),
     [
-        ({"sampler": "OwnSampler"}, "the sampler OwnSampler is not known"),
-        ({"sampler": "OwnSampler", "world": 1}, "the sampler OwnSampler is not known"),
+        (Renamed(("train", 3)), None),
+        (Known(("train", 1), ("val", 1)), None),
+        (Other(("train", 1)), "the runner Other is not known"),
+        (Known(("train", 2), ("val", 1)), "its workflow is [('train', 2), ('val', 1)]"),
+        (Known(("train", 1), ("train", 1)), "its workflow is [('train', 1), ('train', 1)]"),
     ],
 )
-def test_what_is_not_known_is_noted(stage: Stage, case: dict[str, object], why: str) -> None:
-    """And nothing is saved."""
-    stage.case.update(case)
-    assert set(stage.run()) == {0}, stage.output()
-    assert stage.note(0)["steps"] == why
-    assert not (stage.attempt() / "steps").exists()
+def test_only_a_runner_whose_epochs_are_known_is_saved(runner: Known, why: str | None) -> None:
+    """By what it does, whatever its name; a resumed one begins its workflow again."""
+    assert why_unknown(runner, SimpleNamespace(EpochBasedRunner=Known)) == why
+
+
+def test_several_ranks_need_ddp() -> None:
+    """Another wrapper may keep other parameters on each rank."""
+    runner = Known(("train", 1))
+    runner.world_size = 2
+    why = why_unknown(runner, SimpleNamespace(EpochBasedRunner=Known))
+    assert why == "the model is in a NoneType, not in DistributedDataParallel"

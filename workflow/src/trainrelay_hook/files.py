@@ -86,8 +86,8 @@ def requested() -> int:
 def checkpoint_requested() -> bool:
     """Whether the supervisor has asked this attempt to save; it is about to be ended.
 
-    For a script of its own: True from then on. Each rank may learn of it at another iteration, so ask on one
-    and tell the others. A look is a file opened: once a second is enough.
+    For a training script without a runner that the hook knows: True from then on. Each rank may learn of it
+    at another iteration, so ask on one and tell the others. Each call opens a file: once a second is enough.
     """
     return VARIABLE in os.environ and requested() > 0
 

@@ -41,7 +41,7 @@ class Resume:
         self.place = {name: manifest[name] for name in ("step", "epoch", "iteration")}
 
     def put_counters(self) -> None:
-        """Before the hooks' `before_run`, and after: one of them may have loaded a checkpoint of its own."""
+        """Before the hooks' `before_run`, and after: one of them may have loaded another checkpoint."""
         runner, meta = self._runner, self._small["meta"]
         runner._epoch, runner._iter = self.place["epoch"] - 1, self.place["step"]
         if meta is not None:

@@ -68,7 +68,11 @@ class StepSaving:
         elif not self._allocated:  # at the first step: by then the optimizer has its state
             self._allocated = True
             tensors = step_state.tensors(runner, runner.rank)
-            self._start(lambda: self._memory.allocate(tensors))
+            self._start(lambda: self._allocate(tensors))
+
+    def _allocate(self, tensors: dict[str, Any]) -> None:
+        with suppress(Exception):  # it is tried again, and said, when there is something to copy
+            self._memory.allocate(tensors)
 
     def _steps(self) -> None:
         self._stepped = True

@@ -21,8 +21,7 @@ _ADDED = "ema_"  # buffers that a hook adds to the model in `before_run`, after 
 
 def why_unknown(runner: Any) -> str | None:
     """Why this training's state is not all in what is kept; None: it is."""
-    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    if world > 1 and not isinstance(runner.model, DistributedDataParallel):
+    if runner.world_size > 1 and not isinstance(runner.model, DistributedDataParallel):
         return "the model is in a {}, not in DistributedDataParallel".format(type(runner.model).__name__)
     shards = [type(one).__name__ for one in optimizers.of(runner) if hasattr(one, "consolidate_state_dict")]
     return "the optimizer {} keeps a part of its state on each rank".format(shards[0]) if shards else None

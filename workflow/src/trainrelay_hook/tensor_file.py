@@ -1,6 +1,6 @@
 """A tree of tensors: copied into memory that is allocated once, written to a file by a thread, read back.
 
-Not `torch.save`: before torch 2.0 it ends the process where the disk is full, and copies all once more while
+Not `torch.save`: before torch 2.0 it ends the process where the disk is full, and makes a second copy while
 Python waits. The file is a pickle of the tree, in which a tensor is a `Place`, and then each tensor's bytes.
 """
 
