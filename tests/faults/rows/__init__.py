@@ -19,7 +19,18 @@ Slurm. Columns are measured: what a row returns comes from records, stamps or wh
 
 from importlib import import_module
 
-ORDER = ("ranks", "hangs", "rungs", "ports", "supervisors", "leases", "checkpoints", "resources", "numbers")
+ORDER = (
+    "ranks",
+    "hangs",
+    "rungs",
+    "ports",
+    "supervisors",
+    "leases",
+    "checkpoints",
+    "steps",
+    "resources",
+    "numbers",
+)
 ON_RIG = (
     "slurm_controllers",
     "slurm_jobs",

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from trainrelay_hook import files
+from trainrelay_hook import files, notes
 
 TYPE_CHECKING = False  # typing takes milliseconds to import, in every process that a rank starts
 if TYPE_CHECKING:
     from typing import Any
-
-_errors: list[str] = []  # of this process
 
 
 def start() -> None:
@@ -34,7 +32,7 @@ class Finder:
             _add_to(spec.loader)
         except Exception:  # noqa: BLE001 - there is none, or its loader is of another kind
             if spec is not None:
-                _note([], "its loader is {}".format(type(spec.loader).__name__))
+                notes.note(error="its loader is {}".format(type(spec.loader).__name__))
         return spec
 
 
@@ -46,7 +44,7 @@ def _add_to(loader: Any) -> None:
         try:
             _attach(module)
         except Exception as error:  # noqa: BLE001 - another mmcv, say: the training runs without
-            _note([], "{}: {}".format(type(error).__name__, error))
+            notes.note(error=notes.of(error))
 
     loader.exec_module = exec_module
 
@@ -66,14 +64,4 @@ def _attach(module: Any) -> None:
     from trainrelay_hook import mmcv_runner  # noqa: PLC0415 - it imports torch
 
     mmcv_runner.attach(module, settings)
-    _note([module.__name__], None)
-
-
-def _note(attached: list[str], error: str | None) -> None:
-    import json  # noqa: PLC0415
-    from contextlib import suppress  # noqa: PLC0415
-
-    _errors.extend([error] if error else [])
-    error = _errors[0] if _errors else None
-    with suppress(OSError):  # a full disk must not end the training
-        files.write(files.NOTE, json.dumps({"format": files.FORMAT, "attached": attached, "error": error}))
+    notes.note(attached=[module.__name__])

@@ -20,7 +20,7 @@ from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
-from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, StopResumably
+from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, StepSaving, StopResumably
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
@@ -31,7 +31,7 @@ from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
-from trainrelay.training.signature import signature
+from trainrelay.training.signature import EXACT, signature
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -282,6 +282,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         ladder=ladder(facts.at),
         hang_timeout_s=settings.hang_timeout_s,
         hook=settings.hook,
+        steps=_step_saving(facts),
         probe=settings.probe,
         probe_timeout_s=settings.probe_timeout_s,
         trainer=trainer,
@@ -294,6 +295,16 @@ def stage_job(facts: state.Facts) -> StageJob:
         signature=signature(facts.ingredients, settings.epochs),
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )
+
+
+def _step_saving(facts: state.Facts) -> StepSaving | None:
+    asked = facts.at.settings
+    if not facts.at.saves_steps:
+        return None
+    exact = EXACT in facts.ingredients
+    if asked.exact and not exact:
+        say(f"{facts.name}: exact: this training began without it, and continues without it")
+    return StepSaving(asked.checkpoint_interval_min * 60, asked.keep_steps, asked.save_failures_max, exact)
 
 
 def _conclude(before: state.Facts, outcome: Outcome) -> None:

@@ -25,6 +25,8 @@ from trainrelay.records.files import (
     Record,
     ResumePoint,
     SlurmRun,
+    StepManifest,
+    StepPoint,
     Takeover,
     TrainRecord,
 )
@@ -92,6 +94,8 @@ __all__ = [
     "Sign",
     "SlurmRun",
     "StageReport",
+    "StepManifest",
+    "StepPoint",
     "Takeover",
     "TrainRecord",
     "Verdict",

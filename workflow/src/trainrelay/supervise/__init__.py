@@ -4,7 +4,7 @@ from trainrelay.supervise.believed_progress import BelievedProgress
 from trainrelay.supervise.decide import Finish, NeedsDecision, StopResumably
 from trainrelay.supervise.display import Speed, display, duration, left_s
 from trainrelay.supervise.events import StageEvent, add_event, read_events
-from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.job import StageJob, StepSaving
 from trainrelay.supervise.lease import (
     Claim,
     LastOwner,
@@ -42,6 +42,7 @@ __all__ = [
     "Speed",
     "StageEvent",
     "StageJob",
+    "StepSaving",
     "StopResumably",
     "Tail",
     "Telemetry",

@@ -57,9 +57,18 @@ def judge_end(
         )
     )
     saved = max((epoch for epoch, _ in job.checkpoints(record)), default=None)
-    absent = monitor.hook.absent() if step else None
-    found = {"saved_epoch": saved, "exit_status": status, "final_checkpoint": final, "hook": absent}
-    return close_record(record, end, reason, **found)
+    hook, trained = monitor.hook, step is not None
+    return close_record(
+        record,
+        end,
+        reason,
+        saved_epoch=saved,
+        exit_status=status,
+        final_checkpoint=final,
+        hook=hook.absent() if trained else None,
+        not_resumed=hook.not_resumed(trained=trained),
+        unsaved=hook.unsaved() if job.steps else None,
+    )
 
 
 def final_checkpoint(

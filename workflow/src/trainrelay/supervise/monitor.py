@@ -92,8 +92,8 @@ class TrainerMonitor:
             self._unknown_said = True
             self._say_unknown()
         self.hang = self.hangs.hung(now_s)
-        if self.last_step is not None and (absent := self.hook.look(now_s)):
-            self.display.note(absent)
+        for said in self.hook.look(now_s) if self.last_step else ():
+            self.display.note(said)
         if self.counting.bases.saved is None or now_s - self._looked_s >= SAVES_EVERY_S:
             self._looked_s = now_s
             self.counting.look(self.glances())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,16 @@ from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_m
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained, why_not_lowered
 from trainrelay.training.owners import owner_of
-from trainrelay.training.signature import Difference, comparable, differences, ingredients, signature
+from trainrelay.training.signature import (
+    EXACT,
+    Difference,
+    comparable,
+    differences,
+    ingredients,
+    signature,
+    without_exact,
+)
+from trainrelay.training.step_checkpoints import StepCheckpoint, read_steps
 from trainrelay.training.work_dir_problems import gone, lost, not_ours, unknown
 from trainrelay.training.work_dirs import WorkDirs, work_dirs_elsewhere
 
@@ -58,6 +67,7 @@ class Facts:
     identity: Identity | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     checkpoints: tuple[tuple[int, Path], ...] = ()  # newest epoch first
+    steps: tuple[StepCheckpoint, ...] = ()  # the furthest first
     left_behind: tuple[str, ...] = ()  # everything in the work dir that a start could overwrite
     elsewhere: WorkDirs | None = None  # where the training is, if the config names another work dir now
     owners: Mapping[Path, Owner | None] = field(default_factory=dict)  # of the work dirs
@@ -103,6 +113,24 @@ class Facts:
         return max((epoch for epoch, _ in self.checkpoints), default=0)
 
     @property
+    def step(self) -> StepCheckpoint | None:
+        """The furthest step checkpoint, if the trainer has saved none past it; judged when it is used."""
+        return next((one for one in self.steps if one.reached > (self.epochs_done, 0)), None)
+
+    def at_risk(self, now_s: float) -> str | None:
+        """What a kill would cost at this moment (Unix time); None where nothing is being trained."""
+        if not self.alive:
+            return None
+        attempt = self.attempts[-1]
+        saved_s = [attempt.started_s, *(one.manifest.saved_s for one in self.steps)]
+        for _, path in self.checkpoints[:1]:
+            with suppress(OSError):
+                saved_s.append(path.stat().st_mtime)
+        lost_s = max(0.0, now_s - max(saved_s))  # by several clocks
+        gpu_h = lost_s / 3600 * attempt.world_size
+        return f"a kill now would cost {lost_s / 60:.0f} min ({gpu_h:.2g} GPU-hours)"
+
+    @property
     def gpu_h(self) -> float:
         """GPU-hours of all attempts so far."""
         return sum(rank_hours(attempt, self.paths.folder) for attempt in self.attempts)
@@ -142,7 +170,7 @@ def _read(at: StageContext) -> Facts:
     # Earlier versions wrote both kinds to the first.
     words = [read_record(path, Acceptance) for path in (paths.accepted, paths.may_retrain)]
     accepted = {word.kind: word for word in words if word}
-    return Facts(
+    facts = Facts(
         at=at,
         epochs=at.settings.epochs,
         ingredients=ingredients(at),
@@ -151,6 +179,7 @@ def _read(at: StageContext) -> Facts:
         attempts=attempts,
         work_dirs=dirs,
         checkpoints=tuple(dirs.checkpoints(at.trainer)),
+        steps=tuple(read_steps(paths.folder)[0]) if at.trainer.has_steps else (),
         left_behind=tuple(at.trainer.left_behind(paths.work_dir)),
         elsewhere=work_dirs_elsewhere(identity, paths, owners[paths.work_dir]),
         owners=owners,
@@ -165,6 +194,11 @@ def _read(at: StageContext) -> Facts:
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
         by_rules_1=ingredients(at, rules=1) if _any_of_format_1(identity, paths) else None,
     )
+    switched_on = identity is not None and EXACT in facts.ingredients and EXACT not in identity.ingredients
+    if not switched_on or never_trained(facts):
+        return facts
+    by_rules_1 = facts.by_rules_1 and without_exact(facts.by_rules_1)
+    return replace(facts, ingredients=without_exact(facts.ingredients), by_rules_1=by_rules_1)
 
 
 def _any_of_format_1(identity: Identity | None, paths: StagePaths) -> bool:
@@ -210,7 +244,7 @@ def judge(facts: Facts) -> State:
 def never_trained(facts: Facts) -> bool:
     """Whether its attempts, if any, all failed before they trained: there is nothing to keep from another."""
     left = facts.checkpoints or facts.left_behind or facts.work_dirs.unrecognised(facts.at.trainer)
-    trained = any(one.last_epoch or one.end == "done" for one in facts.attempts)
+    trained = facts.steps or any(one.last_epoch or one.end == "done" for one in facts.attempts)
     return not (left or trained or facts.elsewhere or facts.train)
 
 
@@ -394,7 +428,8 @@ def _unfinished(facts: Facts) -> State:
     left = "its supervisor died; if its trainer still runs, the next start follows it"
     how = f"attempt {last.number}: {last.end or left}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
-    where = f"{facts.epochs_done} of {facts.epochs} epochs trained; {how}{why}"
+    within = f", {facts.step.point.iteration} iterations more" if facts.step else ""
+    where = f"{facts.epochs_done} of {facts.epochs} epochs trained{within}; {how}{why}"
     if last is not None and (decision := gave_up(last)):
         return State("stopped", f"needs your decision: {where}; {decision}")
     if epochs_trained(facts.attempts) >= facts.epochs and (last_gone := _last_gone(facts)):

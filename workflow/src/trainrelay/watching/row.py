@@ -61,6 +61,7 @@ class StageRow:
     attempt: int | None = None
     host: str | None = None
     iterations_lost: int = 0
+    at_risk: str | None = None  # what a kill would cost now, a sentence
     event: str | None = None
     event_ago_s: float | None = None
     bad_nodes: tuple[str, ...] = ()  # sentences
@@ -132,6 +133,7 @@ def stage_row(
         attempt=attempt.number if attempt else None,
         host=printable(attempt.host) if attempt else None,
         iterations_lost=lost,
+        at_risk=facts.at_risk(now_s),
         event=event.text if event else None,
         # By two clocks, so it can come out below nothing.
         event_ago_s=max(0.0, now_s - event.at_s) if event else None,

@@ -38,6 +38,7 @@ class Segment:
     early: int = 0
     time: str = ""
     copy_of: Segment | None = None
+    within: tuple[int, int] | None = None  # the epochs and iterations that were done before
 
     def began(self) -> bool:
         """Whether a process that introduces itself now can only be of a later start."""
@@ -60,10 +61,11 @@ class Collector:
         self._first_of: dict[int, Segment] = {}
         self._counted: set[int | None] = set()
         self._guessed = False
+        self._within: tuple[int, int] | None = None
 
-    def open(self) -> None:
-        """A file begins."""
-        self._guessed = False
+    def open(self, within: tuple[int, int] | None = None) -> None:
+        """A file begins; its first start to train did so `within` an epoch."""
+        self._guessed, self._within = False, within
         self.segments.append(Segment())
 
     def _start(self) -> None:
@@ -113,6 +115,8 @@ class Collector:
             self.segments[-1].copy_of = self._first_of[row.key]
             return
         if row.phase == "train":
+            if not self.segments[-1].at[0]:
+                self.segments[-1].within, self._within = self._within, None
             if (row.epoch, row.iteration) <= self.segments[-1].at:
                 self._start()
             self.segments[-1].at = (row.epoch, row.iteration)

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from trainrelay.errors import RecordError, UserError
 from trainrelay.records import Record
 from trainrelay.supervise.lease.claim import Beat, Claim
-from trainrelay.supervise.shared_files import open_safely
 from trainrelay.system.files import DOCTOR, json_bytes, sync, sync_folder
+from trainrelay.system.shared_files import open_safely
 
 R = TypeVar("R", bound=Record)
 
