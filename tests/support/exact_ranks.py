@@ -170,8 +170,8 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     sampler = {
         "DistributedGroupSampler": lambda: DistributedGroupSampler(data, case["batch"], world, rank),
         "GroupSampler": lambda: GroupSampler(data, case["batch"]),
-        "RandomSampler": lambda: RandomSampler(data, num_samples=len(data) // world),
-        "OwnSampler": lambda: OwnSampler(data, num_samples=len(data) // world),
+        "RandomSampler": lambda: RandomSampler(data),
+        "OwnSampler": lambda: OwnSampler(data),
     }[case["sampler"]]()
     loader = DataLoader(
         data,
