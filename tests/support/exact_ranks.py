@@ -207,7 +207,8 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     class Dies(Hook):
         def before_train_iter(self, runner: Any) -> None:
             SECONDS["iterations"].append(time.perf_counter())
-            if case["paced"]:
+            # Before it dies: a step checkpoint of this epoch is there, and the next one is of it, too.
+            if case["paced"] or (case["die"] and runner.iter + 6 >= case["die"]["step"]):
                 join_threads()
 
         def after_train_iter(self, runner: Any) -> None:
