@@ -74,9 +74,9 @@ def killed(
 ) -> dict[str, Any]:
     """A rank at an iteration, not where an epoch has just begun: then there may be nothing to continue.
 
-    Nor, while a step checkpoint is written, near an epoch's end: then there is the trainer's own checkpoint.
+    Nor, where one is still to be written, near an epoch's end: then there is the trainer's own checkpoint.
     """
-    within = range(4, EPOCH - 4 if place == "saving" else EPOCH - 1)
+    within = range(4, EPOCH - 1 if place == "iteration" else EPOCH - 4)
     step = drawn.choice([step for step in range(first, last) if step % EPOCH in within])
     return {"rank": drawn.randrange(world), "step": step, "place": place}
 
@@ -156,7 +156,7 @@ def test_the_training_itself_is_not_changed(ranks: Ranks, tmp_path: Path) -> Non
         {"world": 4, "scaled": False, "persistent": True},
         {"unused": True, "policy": "cyclic"},
         {"scaled": False, "accumulate": 1, "policy": "cyclic", "ema": False},
-        {"workers": 0, "accumulate": 3},
+        {"workers": 0, "accumulate": 3, "scaled": False},
         {"world": 1, "evaluate": False, "sampler": "GroupSampler"},
         {"world": 1, "evaluate": False, "sampler": "RandomSampler", "persistent": True},
         {"world": 1, "evaluate": False, "sampler": "RandomSampler", "workers": 0, "accumulate": 1},
