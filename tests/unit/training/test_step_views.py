@@ -28,6 +28,8 @@ from trainrelay.training.plan import resumes, stage_plan
 from trainrelay.training.signature import EXACT, ingredients
 from trainrelay.watching.lost_iterations import iterations_lost, recorded_last_step
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> OnDisk:

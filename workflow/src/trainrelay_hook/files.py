@@ -14,6 +14,7 @@ steps/00001203/         a step checkpoint: see `step_files`; without its manifes
 
 from __future__ import annotations
 
+import _thread
 import os
 
 VARIABLE = "TRAINRELAY_HOOK"  # in a rank's environment: the path of settings.json
@@ -60,7 +61,7 @@ def write(name: str, text: str, *, over: bool = True, sync: bool = True) -> None
 
 def put(path: str, text: str, *, sync: bool = True) -> None:
     """Writes a file aside, syncs unless told not to, and renames it. OSError."""
-    aside = "{}.{}.tmp".format(path, os.getpid())
+    aside = "{}.{}.{}.tmp".format(path, os.getpid(), _thread.get_ident())
     try:
         with open(aside, "x", encoding="utf-8") as file:
             file.write(text)
