@@ -58,6 +58,9 @@ class Bench:
         driving["stages"] = {"stage1": dict(CONFIG["runs"]["driving"]["stages"]["stage1"])}
         stage = driving["stages"]["stage1"]
         stage.update(epochs=EPOCHS, config="./projects/configs/stage1_track_map/track_map_injected.py")
+        stage["checkpoint_interval_min"] = (
+            0  # a trainer that is held could save none; rows/steps.py is for these
+        )
         stage["options"] = {**stage["options"], "data.train.length": 8 * ITERATIONS}
 
     # ------------------------------------------------------------------ before and while it trains
@@ -247,6 +250,8 @@ def next_attempt(record: AttemptRecord) -> str:
     """What the supervisor did next, as its record tells."""
     point = record.resumed_from
     where = f"resumes after epoch {point.epoch}" if point else "starts from the beginning"
+    if record.resumed_step and record.not_resumed is None:
+        where = "resumes at a step"
     return f"attempt {record.number} on {record.backend} {where}"
 
 

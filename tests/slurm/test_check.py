@@ -47,7 +47,10 @@ def test_what_the_cluster_has_is_ok_line_by_line(clean_rig: Rig, project: Projec
 @pytest.mark.parametrize(
     ("resources", "said"),
     [
-        ({"gpu": 9}, "partition gpu has no nodes with 9 x a40, 1 asked for; it has 8 x a40 on 1 node"),
+        (
+            {"gpu": 9},
+            "partition gpu has no nodes with 9 x a40, 1 node asked for; it has 8 x a40 on 1 node",
+        ),
         ({"gpu_model": "h100"}, "partition gpu has no nodes with 8 x h100"),
         (
             {"partition": "gpuu"},
@@ -57,7 +60,10 @@ def test_what_the_cluster_has_is_ok_line_by_line(clean_rig: Rig, project: Projec
         ({"qos": "none"}, "Slurm refuses the request (Invalid qos specification)"),
         ({"constraint": "x"}, "Slurm refuses the request (Invalid feature specification)"),
         ({"mem_gb": 257.0}, "the nodes of partition gpu have 64 cores and 256000 MB at most"),
-        ({"nodes": 3, "partition": "both"}, "partition both has 2 nodes with 8 x a40, 3 asked for"),
+        (
+            {"nodes": 3, "partition": "both"},
+            "partition both has 2 nodes with 8 x a40, 3 nodes asked for",
+        ),
     ],
 )
 def test_what_it_has_not_is_to_be_problems(

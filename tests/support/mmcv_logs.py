@@ -44,7 +44,8 @@ STAGE_TWO = {
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """One start of a trainer. `stop` is the (epoch, iteration) of the last logged line; `resumed` the
-    finished epochs it resumes after; `metrics` replaces or adds courses of single metrics."""
+    finished epochs it resumes after, `after` the place within an epoch that it then continues at; `metrics`
+    replaces or adds courses of single metrics."""
 
     stage: int = 1
     frames: int = 3
@@ -52,6 +53,7 @@ class Training:
     iters_per_epoch: int = 100
     interval: int = 10
     resumed: int | None = None
+    after: tuple[int, int] = (0, 0)
     resume_from: str = "work_dir/latest.pth"
     stop: tuple[int, int] | None = None
     base_lr: float = 2e-4
@@ -95,7 +97,7 @@ class Training:
         """(epoch, iteration) of each logged line."""
         for epoch in range((self.resumed or 0) + 1, self.epochs + 1):
             for iteration in range(self.interval, self.iters_per_epoch + 1, self.interval):
-                if self.stop is None or (epoch, iteration) <= self.stop:
+                if self.after < (epoch, iteration) <= (self.stop or (epoch, iteration)):
                     yield epoch, iteration
 
     def _fall(self, first: float, last: float) -> Course:

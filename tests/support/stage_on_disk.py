@@ -17,7 +17,7 @@ from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.records import AttemptRecord, CheckpointFacts, FileDigest, Identity
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training.context import StageContext
-from trainrelay.training.signature import ingredients
+from trainrelay.training.signature import ingredients, signature
 
 EPOCHS, RANKS = 2, 8
 WEIGHTS = b"the weights of epoch 2"
@@ -78,7 +78,8 @@ class OnDisk:
         attempt.mkdir(parents=True)
         options = {"epochs": EPOCHS, "gpus": RANKS, **(log or {})}
         record = self._attempt(write_mmcv_log(attempt / "trainer.log", **options), hours)
-        found = {"final_checkpoint": self.facts(weights), "code": code}
+        signed = signature(ingredients(StageContext(self.config(), "r", "s")), EPOCHS)
+        found = {"final_checkpoint": self.facts(weights), "code": code, "signature": signed}
         write_json(attempt / "attempt.json", record.model_copy(update=found))
         self.identify()
 

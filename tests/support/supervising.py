@@ -22,7 +22,7 @@ from rich.console import Console
 
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord, EpochBases
-from trainrelay.supervise import Lease, StageJob, acquire, process, process_list, recover, train
+from trainrelay.supervise import Lease, StageJob, StepSaving, acquire, process, process_list, recover, train
 from trainrelay.supervise.attempt import Surroundings, attempt
 from trainrelay.supervise.display import display
 from trainrelay.supervise.stop import stop_requests
@@ -58,14 +58,29 @@ def _words(request: LaunchRequest) -> list[str]:
 class Ranks(Toy):
     """Real ranks: torch.distributed.run starts toy_ranks.py."""
 
-    kind = "ranks"
+    kind, script = "ranks", "toy_ranks.py"
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         toy = super().launch(request, inherited)
         python, _, _, *arguments = toy.argv
         launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={request.nproc_per_node}"]
-        launcher += [f"--master_port={request.master_port}", str(TOY.with_name("toy_ranks.py"))]
+        launcher += [f"--master_port={request.master_port}", str(TOY.with_name(self.script))]
         return Launch((python, "-u", *launcher, *arguments), {"OMP_NUM_THREADS": "1"}, toy.cwd)
+
+
+class Counted(Ranks):
+    """The same, with an optimizer and a data loader: toy_counted.py."""
+
+    kind, script = "counted", "toy_counted.py"
+
+
+class Steps(Toy):
+    """Step checkpoints as trainrelay_hook saves them, played by toy_steps.py."""
+
+    kind = "steps"
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        return super().launch(replace(request, entry=str(TOY.with_name("toy_steps.py"))), inherited)
 
 
 class InPlace(MetricLogger):
@@ -78,7 +93,7 @@ class InPlace(MetricLogger):
         return Toy().launch(replace(request, entry=entry), inherited)
 
 
-KINDS = {kind.kind: kind for kind in (Toy, Ranks, InPlace)}
+KINDS = {kind.kind: kind for kind in (Toy, Ranks, Steps, InPlace)}
 
 
 def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3, **changes: Any) -> StageJob:
@@ -143,7 +158,7 @@ class Alone(Lease):
     """The lease of a supervisor that nobody competes with."""
 
     def __init__(self) -> None:
-        self.owner, self.lost = "0" * 32, None
+        self.owner, self.lost, self.token, self.folder = "0" * 32, None, 1, Path()
 
     def guard(self) -> None:
         """Nobody took it over."""
@@ -223,6 +238,8 @@ def _main() -> None:
         alive._link = lambda _: namespace
     recover._PATIENCE_S = spec.pop("patience_s", recover._PATIENCE_S)
     process._UNKILLABLE_S = spec.pop("unkillable_s", process._UNKILLABLE_S)
+    if steps := spec.pop("steps", None):
+        spec["steps"] = StepSaving(**steps)
     kind = KINDS[spec.pop("kind", "toy")]()
     where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")
     job = toy_job(*where, trainer=kind, **spec)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.project import CONFIG, make_project
+from trainrelay.supervise import newest_telemetry
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trained")]
 
@@ -27,4 +28,7 @@ def test_a_training_is_stopped_before_its_weights_are_spoiled_and_explained(tmp_
     assert (record["end"], record["hook"], record["last_iteration"]) == ("diverged", None, 1)
     assert record["reason"].startswith(said)
     assert len(list((attempt / "hook").glob("not-finite-*.json"))) == 2
+    counted = newest_telemetry(attempt)
+    assert counted is not None
+    assert [one.steps for one in counted.ranks] == [1, 1]
     assert said.removesuffix(": ") in (project.folder / "runs/driving/report.html").read_text()

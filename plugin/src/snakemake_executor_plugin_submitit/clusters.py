@@ -102,7 +102,9 @@ class SlurmCluster:
                     said = f"sbatch failed, but job {row.job_id} is in the queue: {error}"
                     raise UnreachableError(said) from None
             flags = shlex.join(self._flags(order.request))
-            raise RefusedError(f"sbatch refuses it: {error}; change what it asks for: {flags}") from None
+            raise RefusedError(
+                f"sbatch refuses it: {error}; it asked for: {flags}; change its resources"
+            ) from None
 
     def look(self, job_ids: Iterable[str]) -> Snapshot:
         """All of this user's jobs by one squeue; one sacct for those that squeue has forgotten."""

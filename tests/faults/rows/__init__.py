@@ -4,7 +4,7 @@ To add one, write in the module of its kind (or in a new one, named below):
 
     @fault("rank-sigkilled", "one rank SIGKILLed", injected="SIGKILL in rank 1, epoch 2, iteration 3",
            must="killed; resumes by itself, completes", quick=True)
-    def rank_sigkilled(bench: Bench) -> Seen:
+    def rank_sigkilled(bench: Bench) -> Measurement:
         bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)  # injected/injected_faults.py: KINDS
         launch = bench.train()                                      # or bench.snakemake(), bench.start(...)
         return bench.resumed(launch, "killed")                      # asserts, and measures
@@ -19,7 +19,18 @@ Slurm. Columns are measured: what a row returns comes from records, stamps or wh
 
 from importlib import import_module
 
-ORDER = ("ranks", "hangs", "rungs", "ports", "supervisors", "leases", "checkpoints", "resources", "numbers")
+ORDER = (
+    "ranks",
+    "hangs",
+    "rungs",
+    "ports",
+    "supervisors",
+    "leases",
+    "checkpoints",
+    "steps",
+    "resources",
+    "numbers",
+)
 ON_RIG = (
     "slurm_controllers",
     "slurm_jobs",

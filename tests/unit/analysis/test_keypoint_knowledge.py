@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainrelay.analysis import analyze
-from trainrelay.analysis.checks import CHECKS
+from trainrelay.analysis.checks import CHECKS, FATAL
 from trainrelay.analysis.knowledge import best_for, of_format, packaged
 from trainrelay.records import Log, Row
 
@@ -73,7 +73,7 @@ def test_each_format_has_the_fields_of_its_line(form):
 
 def test_every_sign_and_concept_names_checks_that_exist():
     """A check goes by the name of its findings, which is its function's with hyphens, or listed here."""
-    names = {check.__name__.replace("_", "-") for check in CHECKS} | {"lost-term"}
+    names = {check.__name__.replace("_", "-") for check in (*CHECKS, *FATAL)} | {"lost-term"}
     said = {name for file in packaged() for one in (*file.signs, *file.concepts) for name in one.checks}
     assert said <= names
 

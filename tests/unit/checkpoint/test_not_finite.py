@@ -129,7 +129,7 @@ def test_arrays_of_metrics_and_of_data_are_no_weights(tmp_path: Path, mmcv_style
 # ---------------------------------------------------------------------- plain numbers
 
 
-@pytest.mark.parametrize("bad", [NAN, INF])
+@pytest.mark.parametrize("bad", [NAN, INF, 0.0])
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
@@ -150,7 +150,7 @@ def test_a_loss_scaler_that_skips_every_step_is_found(
     assert examined(path, mmcv_style(**parts(65536.0))) == (None, None)
     assert examined(path, mmcv_style(**parts(bad))) == (None, name)
     assert newest_valid([(2, path)])[1] == [
-        f"{path} is not finite: the optimizer's {name} holds a NaN or an infinity"
+        f"{path} is not finite: the optimizer's {name} holds a NaN or an infinity, or is a loss scale of 0"
     ]
     verify(examine(path).facts, epochs=2, iterations=20)
 

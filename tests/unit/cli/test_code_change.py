@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,32 @@ def test_code_that_was_fixed_after_a_startup_error_is_no_change(
     write_json(path, record.model_copy(update={**failed, "last_epoch": 1}))
     with pytest.raises(Refusal, match="the trainer's code was"):
         train.train_stage(StageContext(config, "r", "s"))
+
+
+def unknown(disk: OnDisk) -> None:
+    (disk.base / "checkout/.git").rename(disk.base / "away")
+
+
+def test_code_that_is_not_known_any_more_is_refused_where_a_change_is(disk: OnDisk) -> None:
+    unknown(disk)
+    config = disk.config(epochs=3).model_copy(update={"on_code_change": "refuse"})
+    with pytest.raises(Refusal, match=r"code was [0-9a-f]{40}, is not known \(.*on_code_change: warn"):
+        train.train_stage(StageContext(config, "r", "s"))
+    with pytest.raises(Started, match="None"):
+        train.train_stage(StageContext(disk.config(epochs=3), "r", "s"))
+
+
+def test_code_that_was_never_known_is_said_where_a_change_would_be_refused(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown(disk)
+    shutil.rmtree(disk.paths.folder)
+    config = disk.config(epochs=3).model_copy(update={"on_code_change": "refuse"})
+    with pytest.raises(Started, match="None"):
+        train.train_stage(StageContext(config, "r", "s"))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: r/s: the trainer's code is not known (" in said
+    assert "so on_code_change: refuse cannot refuse another" in said
+    with pytest.raises(Started, match="None"):
+        train.train_stage(StageContext(disk.config(epochs=3), "r", "s"))
+    assert "code" not in capsys.readouterr().err

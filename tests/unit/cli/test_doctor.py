@@ -15,7 +15,7 @@ import pytest
 from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay.cli import common
 from trainrelay.cli.doctor import run
-from trainrelay.config import Config
+from trainrelay.config import Config, parse
 from trainrelay.errors import Refusal, TrainrelayError, UserError
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
@@ -47,9 +47,9 @@ def disk(tmp_path: Path) -> OnDisk:
 
 @pytest.fixture
 def doctor(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def called(write: bool = False, config: Config | None = None) -> None:
+    def called(write: bool = False, config: Config | None = None, as_configured: bool = False) -> None:
         monkeypatch.setattr(common, "configured", lambda _: config or disk.config())
-        run(argparse.Namespace(where="r/s", write=write))
+        run(argparse.Namespace(where="r/s", write=write, as_configured=as_configured))
 
     return called
 
@@ -80,7 +80,7 @@ def test_a_truncated_stage_json_is_rebuilt_once_you_say_so(
     disk: OnDisk, doctor: Callable[..., None], capsys, part: float
 ) -> None:
     whole = truncated(disk.paths.identity, part)
-    with pytest.raises(UserError, match=r"stage\.json is not .*trainrelay doctor r/s$"):
+    with pytest.raises(UserError, match=r"stage\.json is damaged .*trainrelay doctor r/s$"):
         state.read(at(disk))
     before = everything(disk)
     with pytest.raises(UserError, match=r"nothing was written; .* trainrelay doctor r/s --write$"):
@@ -141,8 +141,76 @@ def test_without_stage_json_no_advice_moves_the_training_away_first(
     assert re.search(r"stage\.json is missing, but .* run: trainrelay doctor r/s; or, to give", judged.reason)
     with pytest.raises(Refusal):
         train_stage(at(disk))
-    doctor(write=True)
+    doctor(write=True, as_configured=gone == "attempts")
     assert state.current(at(disk)).kind == ("resumable" if gone == "attempts" else "complete")
+
+
+EDITS = {"an option": {"options": {"optimizer.lr": 0.2}}, "the trainer config": {}}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("left", [None, b"", b"{"], ids=["no stage.json", "an empty one", "a torn one"])
+def test_an_edited_config_is_not_written_as_what_the_attempts_trained(
+    disk: OnDisk, doctor: Callable[..., None], edit: dict, left: bytes | None
+) -> None:
+    disk.paths.identity.unlink()
+    if left is not None:
+        disk.paths.identity.write_bytes(left)
+    if not edit:
+        (disk.base / "checkout/a.py").write_text("optimizer = dict(lr=0.2)\n")
+    with pytest.raises(Refusal, match=r"attempt 1 is of another training than the config asks for now"):
+        doctor(write=True, config=disk.config(**edit), as_configured=True)
+    assert disk.paths.identity.exists() == (left is not None)
+    (disk.base / "checkout/a.py").write_text("optimizer = dict(lr=0.1)\n")
+    doctor(write=True)
+    assert state.current(at(disk)).kind == "complete"
+
+
+def test_what_no_record_proves_is_written_only_once_you_say_so(
+    disk: OnDisk, doctor: Callable[..., None], capsys
+) -> None:
+    """Attempts of an earlier version; the rest of stage.json is lost."""
+    record = disk.paths.folder / "attempts/001/attempt.json"
+    found = orjson.loads(record.read_bytes())
+    ran = ["python", "tools/train.py", "a.py", "--cfg-options", "optimizer.lr=0.3"]
+    record.write_bytes(orjson.dumps({**found, "signature": None, "argv": ran}))
+    truncated(disk.paths.identity, 0.2)
+    with pytest.raises(UserError, match=r"trainrelay doctor r/s --write --as-configured$"):
+        doctor()
+    said = capsys.readouterr().out
+    assert "no record tells whether the config, the trainer config" in said
+    assert "note: attempt 1 ran: python tools/train.py a.py --cfg-options optimizer.lr=0.3\n" in said
+    assert re.search(r"note: the config asks for: .*tools/train\.py a\.py --launcher", said)
+    with pytest.raises(Refusal, match=r"nothing was written; .* trainrelay doctor r/s --write --as-conf"):
+        doctor(write=True)
+    assert len(disk.paths.identity.read_bytes()) < 200
+    doctor(write=True, as_configured=True)
+    assert state.current(at(disk)).kind == "complete"
+
+
+def test_ingredients_that_are_whole_need_no_proof(disk: OnDisk, doctor: Callable[..., None]) -> None:
+    truncated(disk.paths.identity, 0.9)
+    (disk.paths.folder / "attempts").rename(disk.base / "away")
+    doctor(write=True, config=disk.config(options={"optimizer.lr": 0.2}))
+    assert state.current(at(disk)).kind == "resumable"
+
+
+def test_a_damaged_claim_of_the_lease_is_seen_and_put_beside(
+    disk: OnDisk, doctor: Callable[..., None], capsys
+) -> None:
+    train_stage(at(disk))
+    promote_stage(at(disk))
+    claim = disk.paths.supervision / "lease/000001.json"
+    claim.write_bytes(b"{")
+    for called in (lambda: promote_stage(at(disk)), doctor):
+        with pytest.raises(UserError) as caught:
+            called()
+        assert "trainrelay doctor r/s" in str(caught.value)
+        assert " mv " not in str(caught.value)
+    assert "000001.json is damaged" in capsys.readouterr().out
+    doctor(write=True)
+    assert claim.with_name("000001.json.damaged").read_bytes() == b"{"
+    promote_stage(at(disk))
 
 
 NEWER = {
@@ -251,7 +319,7 @@ def test_a_work_dir_that_moved_with_its_stage_is_ours_and_a_copy_of_anothers_is_
     disk: OnDisk, doctor: Callable[..., None], capsys
 ) -> None:
     disk.paths.identity.unlink()
-    (disk.paths.folder / "attempts").rename(disk.base / "away")
+    (disk.paths.folder / "attempts").rename(disk.base / "away")  # so that no record has the signature
     owner, another = disk.paths.work_dir / "owner.json", disk.base / "another/stage"
     write_json(owner, Owner(id=OWNER, was_empty=True, folder=str(another)))
     assert "trainrelay doctor r/s" in state.current(at(disk)).reason
@@ -314,3 +382,19 @@ def test_whatever_is_left_of_it_what_is_written_is_a_record(
     assert identity
     assert (identity.run, identity.stage, identity.owner) == ("r", "s", OWNER)
     assert state.current(at(disk)).kind == "complete"
+
+
+def test_a_stage_that_is_called_lease_is_rebuilt_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    disk.train()
+    data = disk.config().model_dump(mode="json", by_alias=True)
+    data["runs"]["r"]["stages"] = {"lease": data["runs"]["r"]["stages"]["s"]}
+    disk.paths.folder.rename(disk.paths.folder.with_name("lease"))
+    path = disk.paths.folder.with_name("lease") / "stage.json"
+    path.write_bytes(b"{")
+    monkeypatch.setattr(common, "configured", lambda _: parse(data))
+    run(argparse.Namespace(where="r/lease", write=True, as_configured=False))
+    assert read_record(path, Identity)

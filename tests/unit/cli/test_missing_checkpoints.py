@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.toy_project import ToyByRate, ToyProject, make_checkout
-from trainrelay.errors import Refusal
+from trainrelay.errors import CheckpointError, Refusal
 from trainrelay.records import AttemptRecord, Identity
 from trainrelay.system.files import read_record, write_json
 from trainrelay.trainers import TRAINERS
@@ -106,9 +106,8 @@ class TestGone:
     ) -> None:
         away(toy.paths().work_dir)
         command = "mv " + refusal(toy).rpartition(": mv ")[2]
-        assert (
-            stage_plan(StageContext(toy.config(), "r", "s")).action == "nothing"
-        )  # complete as it was asked for before
+        # Complete as it was asked for before.
+        assert stage_plan(StageContext(toy.config(), "r", "s")).action == "nothing"
         subprocess.run(command, shell=True, check=True)
         toy.train(**MORE)
         assert (newest(toy).number, newest(toy).resumed_from, newest(toy).end) == (1, None, "done")
@@ -149,6 +148,64 @@ class TestGone:
         assert "not resumed from: the checkpoint of epoch 3, which is not there any more" in (
             " ".join(capsys.readouterr().err.split())
         )
+
+    @pytest.mark.parametrize("away", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["gone", "empty"])
+    def test_a_finished_training_without_its_last_checkpoint_trains_it_again(
+        self, toy: ToyProject, away: Callable[[Path], object]
+    ) -> None:
+        last = toy.paths().work_dir / "epoch_3.pth"
+        whole = last.read_bytes()
+        away(last)
+        planned = stage_plan(StageContext(toy.config(), "r", "s"))
+        assert (planned.state, planned.action) == ("resumable", "resume")
+        assert "warning: its checkpoint of epoch 3 is gone" in planned.reason
+        assert "put it back, or epoch 3 and what follows are trained again" in planned.reason
+        assert planned.launch.argv[-1].endswith("epoch_2.pth")
+        toy.train()
+        assert newest(toy).resumed_from
+        assert (newest(toy).resumed_from.epoch, newest(toy).end) == (2, "done")
+        toy.promote()
+        assert toy.target.read_bytes() == whole
+
+    def test_an_attempt_records_what_it_trains(self, toy: ToyProject) -> None:
+        """By which `trainrelay doctor` knows an edited config where stage.json and train.json are gone."""
+        assert newest(toy).signature in state.read(StageContext(toy.config(), "r", "s")).signatures
+        edited = toy.config(options={"optimizer.lr": 0.2})
+        assert newest(toy).signature not in state.read(StageContext(edited, "r", "s")).signatures
+
+    @pytest.mark.parametrize("stage", [{}, {"promotion": None}], ids=["copied", "verified only"])
+    def test_once_it_is_promoted_its_last_checkpoint_may_go(self, toy: ToyProject, stage: dict) -> None:
+        toy.promote(**stage)
+        (toy.paths().work_dir / "epoch_3.pth").unlink()
+        assert state.current(StageContext(toy.config(**stage), "r", "s")).reason == "3 of 3 epochs trained"
+
+    def test_a_last_checkpoint_that_is_cut_short_is_seen_by_the_plan_and_has_a_way_out(
+        self, toy: ToyProject
+    ) -> None:
+        last = toy.paths().work_dir / "epoch_3.pth"
+        last.write_bytes(last.read_bytes()[:300])
+        last.with_name("epoch_3.pth.broken").write_text("of an earlier time")
+        (note,) = stage_plan(StageContext(toy.config(), "r", "s")).notes
+        assert "epoch_3.pth is cut short" in note
+        assert "neither resumed from nor promoted" in note
+        with pytest.raises(CheckpointError, match="training resumes from the checkpoint before it") as caught:
+            toy.train()
+        subprocess.run(
+            str(caught.value).rpartition("run: ")[2].partition(" and put")[0], shell=True, check=True
+        )
+        toy.train()
+        assert newest(toy).end == "done"
+        toy.promote()
+        assert last.with_name("epoch_3.pth.broken").read_text() == "of an earlier time"
+
+    def test_a_newest_checkpoint_that_is_cut_short_is_noted_where_training_continues(
+        self, toy: ToyProject
+    ) -> None:
+        rewrite(toy, end="killed", final_checkpoint=None, saved_epoch=3, last_epoch=3)
+        last = toy.paths().work_dir / "epoch_3.pth"
+        last.write_bytes(last.read_bytes()[:300])
+        notes = stage_plan(StageContext(toy.config(**MORE), "r", "s")).notes
+        assert any("epoch_3.pth" in note and "is neither resumed from" in note for note in notes)
 
     def test_a_run_that_was_copied_elsewhere_resumes(self, toy: ToyProject) -> None:
         """With the times of its files kept, and with new ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def test_a_stage_that_was_measured_is_priced_with_its_reckoning(disk: OnDisk) ->
 
 def test_a_stage_that_was_not_is_unknown_and_the_line_says_how_to_learn_it(disk: OnDisk) -> None:
     said = view.price(stage_plan(StageContext(disk.config(), "r", "s")))
-    assert said.startswith("GPU-hours unknown until the first attempt has run; ")
+    assert said.startswith("GPU-hours unknown until an attempt has trained; ")
     assert "trainrelay watch r/s" in said
 
 
@@ -61,6 +62,47 @@ def test_a_complete_stage_costs_nothing_more(disk: OnDisk) -> None:
     assert (
         view.price(stage_plan(StageContext(disk.config(), "r", "s")))
         == "nothing more now; 16.0 spent so far (GPU-hours)"
+    )
+
+
+def running(disk: OnDisk, **attempt: Any) -> None:
+    """An attempt that goes on, after the first, which reached epoch 1 of 2."""
+    disk.train(hours=2.0)
+    (disk.paths.folder / "attempts/002").mkdir()
+    first = disk.paths.folder / "attempts/001/attempt.json"
+    record = AttemptRecord.model_validate_json(first.read_text())
+    begun = {"number": 2, "end": None, "ended_s": None, "final_checkpoint": None, "started_s": time.time()}
+    ended = {"end": "killed", "final_checkpoint": None, "last_epoch": 1, "last_iteration": 100, **attempt}
+    write_json(first.parents[1] / "002/attempt.json", record.model_copy(update=begun))
+    write_json(first, record.model_copy(update=ended))
+    disk.checkpoint.rename(disk.checkpoint.with_name("epoch_1.pth"))
+
+
+def test_a_stage_that_trains_now_costs_what_is_left_of_it(disk: OnDisk) -> None:
+    running(disk, iters_per_epoch=100, s_per_iter=36.0)
+    planned = stage_plan(StageContext(disk.config(), "r", "s"))
+    assert planned.action == "wait"
+    said = view.price(planned)
+    assert said.startswith("at most 8.0 GPU-hours (1 epochs x 100 iterations x 36 s x 8 ranks; 16.0 spent")
+    assert planned.gpu_h_left == pytest.approx(8.0)
+
+
+def test_a_stage_that_trains_now_and_was_not_measured_is_unknown(disk: OnDisk) -> None:
+    running(disk, last_epoch=None)
+    planned = stage_plan(StageContext(disk.config(), "r", "s"))
+    assert view.price(planned).startswith("GPU-hours unknown")
+    assert "trainrelay watch r/s then shows the time left" in view.price(planned)
+    assert planned.gpu_h_left is None
+
+
+def test_a_short_training_is_not_said_to_cost_nothing(disk: OnDisk) -> None:
+    validation_scores(disk)
+    path = disk.paths.folder / "attempts/001/attempt.json"
+    record = AttemptRecord.model_validate_json(path.read_text())
+    write_json(path, record.model_copy(update={"s_per_iter": 0.01, "ended_s": 9.0}))
+    said = view.price(stage_plan(StageContext(disk.config(epochs=4), "r", "s")))
+    assert said == (
+        "under 0.1 GPU-hours (2 epochs x 100 iterations x 0.01 s x 8 ranks; under 0.1 spent so far)"
     )
 
 
@@ -295,3 +337,28 @@ def test_a_name_that_is_none_is_refused_with_those_that_are(
 ) -> None:
     assert main(["plan", "r/x", "--configfile", str(written(disk, disk.config()))]) == 2
     assert "r/x: no such run or stage in the config; use one of: r, r/s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("release", "noted"), [("2.6", True), ("2.5", False), ("", False)])
+def test_a_resume_that_the_trainers_torch_refuses_is_noted(
+    disk: OnDisk, undeclared: Config, monkeypatch: pytest.MonkeyPatch, release: str, noted: bool
+) -> None:
+    """As far as its version is known by its files; `check` asks the trainer's Python."""
+    monkeypatch.delenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", raising=False)
+    monkeypatch.setattr("trainrelay.training.plan.torch_release", lambda _: release)
+    (disk.base / "checkout/main.py").write_text(
+        SCRIPT + "import torch\ntorch.load(parser.parse_args().resume)\n"
+    )
+    notes = stage_plan(StageContext(undeclared, "r", "t")).notes
+    assert any("main.py, line 10: torch.load without weights_only" in note for note in notes) == noted
+
+
+def test_a_backend_that_one_rank_cannot_be_told_is_noted(disk: OnDisk, undeclared: Config) -> None:
+    """With more ranks it is refused."""
+    data = undeclared.model_dump(mode="json", by_alias=True)
+    data["runs"]["r"]["trainer"]["nproc_per_node"] = 1
+    (disk.base / "checkout/main.py").write_text(SCRIPT.replace("--dist_backend", "--backend"))
+    notes = stage_plan(StageContext(parse(data), "r", "t")).notes
+    assert "main.py declares no --dist_backend: its one rank uses what it names, not gloo" in notes
+    (disk.base / "checkout/main.py").write_text(SCRIPT)
+    assert not any("dist_backend" in note for note in stage_plan(StageContext(parse(data), "r", "t")).notes)

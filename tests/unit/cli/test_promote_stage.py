@@ -18,14 +18,18 @@ from trainrelay.cli import common, main
 from trainrelay.cli.stage import accept
 from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import Refusal
+from trainrelay.operations import promote
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import promote_stage, refuse_foreign_target
 from trainrelay.operations.train import train_stage
 from trainrelay.records import Acceptance, AttemptRecord, CheckpointRecord, Promotions, TrainRecord
 from trainrelay.system.files import read_record, write_json
+from trainrelay.text import kept_secret
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
+from trainrelay.watching.stage import StageWatch
+from trainrelay.watching.table import remarks
 
 NAN_LOSS = {"metrics": {"loss": lambda step: math.nan if step >= 150 else 5.0}}
 
@@ -63,6 +67,60 @@ def test_a_blocking_finding_keeps_the_checkpoint_where_it_is(disk: OnDisk) -> No
         promote_stage(StageContext(disk.config(), "r", "s"))
     assert not target(disk).exists()
     assert not disk.paths.checkpoint.exists()
+
+
+def watched(disk: OnDisk) -> str:
+    return "\n".join(remarks([StageWatch(StageContext(disk.config(), "r", "s")).look()]))
+
+
+def test_a_refused_promotion_is_shown_until_it_is_made(disk: OnDisk) -> None:
+    """By plan, by watch, and by a start, which trains nothing."""
+    said = r"complete.*warning: its last promotion was refused: .*loss is NaN.* run: trainrelay accept r/s"
+    disk.train(log=NAN_LOSS)
+    train_stage(StageContext(disk.config(), "r", "s"))
+    assert "refused" not in stage_plan(StageContext(disk.config(), "r", "s")).reason
+    with pytest.raises(Refusal):
+        promote_stage(StageContext(disk.config(), "r", "s"))
+    assert re.search(said.partition("warning")[2], stage_plan(StageContext(disk.config(), "r", "s")).reason)
+    assert re.search(said.partition("warning")[2], watched(disk))
+    promote_stage(StageContext(disk.config(gate=False), "r", "s"))
+    assert "refused" not in stage_plan(StageContext(disk.config(), "r", "s")).reason
+    assert watched(disk) == ""
+
+
+def test_what_came_before_the_training_was_complete_is_not_shown_after_it(disk: OnDisk) -> None:
+    disk.train()
+    train_stage(StageContext(disk.config(), "r", "s"))
+    with pytest.raises(Refusal, match="r/s is resumable"):
+        promote_stage(StageContext(disk.config(epochs=3), "r", "s"))
+    assert "refused" not in stage_plan(StageContext(disk.config(), "r", "s")).reason
+
+
+def test_a_secret_in_the_reason_is_in_no_record(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept_secret({"A_TOKEN": "token-4711-of-the-gate"})
+    disk.train()
+    train_stage(StageContext(disk.config(), "r", "s"))
+    refusing = Refusal("a line of the log: token-4711-of-the-gate\n\x1b[2J")
+    monkeypatch.setattr(promote, "gate", lambda *_: (_ for _ in ()).throw(refusing))
+    with pytest.raises(Refusal):
+        promote_stage(StageContext(disk.config(), "r", "s"))
+    written = disk.paths.not_promoted.read_text()
+    assert "a line of the log: ***" in written
+    assert "4711" not in written
+    assert "\\u001b" not in written
+
+
+def test_a_target_that_is_not_ours_is_shown_too(disk: OnDisk) -> None:
+    disk.train()
+    train_stage(StageContext(disk.config(), "r", "s"))
+    target(disk).parent.mkdir(parents=True)
+    target(disk).write_bytes(b"somebody's weights")
+    with pytest.raises(Refusal):
+        promote_stage(StageContext(disk.config(), "r", "s"))
+    assert "s.pth was not written by trainrelay" in stage_plan(StageContext(disk.config(), "r", "s")).reason
+    target(disk).unlink()
+    promote_stage(StageContext(disk.config(), "r", "s"))
+    assert "refused" not in stage_plan(StageContext(disk.config(), "r", "s")).reason
 
 
 def test_a_person_hands_on_this_checkpoint_in_spite_of_findings_and_no_other(disk: OnDisk) -> None:

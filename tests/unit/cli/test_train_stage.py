@@ -10,10 +10,11 @@ import pytest
 
 from support.fake_slurm import FakeSlurm
 from support.stage_on_disk import WEIGHTS, OnDisk
-from trainrelay.errors import NoProgress, Refusal, TrainrelayError, UserError
+from trainrelay.errors import Interrupted, NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.operations import train
 from trainrelay.preflight import too_few_gpus
-from trainrelay.supervise import StageJob
+from trainrelay.supervise import Outcome, StageJob, StopResumably
+from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 
 
@@ -124,6 +125,18 @@ def test_a_launch_that_a_person_must_mend_leaves_a_report(
     with pytest.raises(type(error)):
         train.train_stage(StageContext(disk.config(), "r", "s"))
     assert (disk.base / "runs/r/report.html").exists()
+
+
+@pytest.mark.process
+def test_a_training_that_was_asked_to_stop_ends_without_reading_its_log(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.train()
+    attempt = list_attempts(disk.paths.folder)[-1].model_copy(update={"end": "interrupted"})
+    monkeypatch.setattr(train.supervise, "train", lambda *_: Outcome(attempt, StopResumably()))
+    with pytest.raises(Interrupted, match="Run the same command again to resume"):
+        train.train_stage(StageContext(disk.config(epochs=9), "r", "s"))
+    assert not (disk.base / "runs/r/report.html").exists()
 
 
 def test_a_stage_over_two_nodes_is_refused_outside_of_slurm_with_what_to_type(

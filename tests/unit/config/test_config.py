@@ -327,6 +327,16 @@ def test_a_problem_with_a_secret_does_not_quote_it(env: Any, place: str) -> None
     assert problem.startswith(f"runs.r.{place}: got ***; expected ")
 
 
+@pytest.mark.parametrize("value", ["*key-4711", "!key-4711 x", "!!int key-4711", "!!timestamp key-4711"])
+def test_a_yaml_mistake_does_not_quote_what_may_be_a_secret(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"runs:\n  r:\n    trainer:\n      env:\n        HF_TOKEN: {value}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert "key-4711" not in str(caught.value)
+    assert "config.yaml" in str(caught.value)
+
+
 TEN_TIMES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
 TOO_MUCH = {
     "an alias bomb": "a0: &a0 [x]\n" + TEN_TIMES + "runs: *a8\n",

@@ -132,3 +132,14 @@ def test_a_node_with_another_home_finds_the_same_paths(
 def test_the_checkout_in_your_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert trainer_root(parse(config_with("~/UniAD", *TRAINER, "root")), "r") == tmp_path / "UniAD"
+
+
+@pytest.mark.parametrize("where", PATHS, ids=lambda where: where[-1])
+def test_the_text_of_a_variable_is_not_expanded_again(
+    monkeypatch: pytest.MonkeyPatch, where: tuple[str, ...]
+) -> None:
+    """As a shell reads it: neither a ~ of it, nor, in a home, a $; also when it is read back."""
+    monkeypatch.setenv("X", "~")
+    monkeypatch.setenv("HOME", "/home/$X")
+    assert read_back("$X/a", where) == "./~/a"
+    assert read_back("~/a", where) == "/home/$X/a"

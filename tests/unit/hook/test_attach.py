@@ -116,6 +116,22 @@ def test_another_mmcv_trains_without_it_and_is_reported(trainer: Trainer) -> Non
 
 
 @pytest.mark.process
+def test_another_torch_trains_without_counted_steps_and_is_reported(trainer: Trainer) -> None:
+    """One whose optimizers are hooked into in no known way."""
+    (trainer.own / "torch" / "optim").mkdir(parents=True)
+    for package in ("torch", "torch/optim"):
+        (trainer.own / package / "__init__.py").touch()
+    (trainer.own / "torch" / "optim" / "optimizer.py").write_text("class Optimizer: pass\n")
+    done = trainer.python(
+        "import torch.optim.optimizer as o; print(vars(o.Optimizer).keys() >= {'__dict__'})"
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+    said = trainer.hook.absent() or ""
+    assert said.startswith("the hook did not attach: on rank 0 AttributeError: ")
+    assert "_hook_for_profile" in said
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("flag", ["-I", "-E", "-S"])
 def test_a_python_that_reads_no_environment_is_reported(trainer: Trainer, flag: str) -> None:
     """It runs, nothing is noted, and its end tells so."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from support.project import REPOSITORY
-from trainrelay.preflight import CheckResult, interpreter, interpreter_check
+from trainrelay.preflight import CheckResult, interpreter_check
 from trainrelay.preflight.interpreter import PythonAnswers, PythonNeeds, judge_answers, read_answers
 from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, whole_load
+from trainrelay.trainers.argparse_config import _whole_load as found_in
 
 MMCV, METRICLOGGER = TRAINERS["mmcv"], TRAINERS["metriclogger"]
 NEEDS = PythonNeeds("/env/bin/python", "torch.distributed.run", "cuda", "/uniad")
@@ -165,13 +166,13 @@ def checkout(folder: Path, script: str = SCRIPT, more: str = "") -> LaunchReques
 
 def test_a_script_that_loads_its_checkpoints_whole_is_found_in_what_it_imports(tmp_path: Path) -> None:
     checkout(tmp_path)
-    assert whole_load(tmp_path, "main.py") == "util/misc.py, line 3"
+    assert found_in(tmp_path, "main.py") == "util/misc.py, line 3"
     for more in (", weights_only=False", ", weights_only=True", ", **how"):
         checkout(tmp_path, more=more)
-        assert whole_load(tmp_path, "main.py") is None
+        assert found_in(tmp_path, "main.py") is None
     checkout(tmp_path, SCRIPT + "torch.load(args.resume)\n")
-    assert whole_load(tmp_path, "main.py") == "main.py, line 7"
-    assert whole_load(tmp_path, "missing.py") is None
+    assert found_in(tmp_path, "main.py") == "main.py, line 7"
+    assert found_in(tmp_path, "missing.py") is None
 
 
 @pytest.mark.process
@@ -195,4 +196,4 @@ def test_only_a_torch_that_refuses_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch: str, told: bool
 ) -> None:
     monkeypatch.delenv(CURE, raising=False)
-    assert bool(interpreter._resume_remark(checkout(tmp_path), torch)) == told
+    assert bool(whole_load(checkout(tmp_path), torch)) == told

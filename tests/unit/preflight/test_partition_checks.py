@@ -29,8 +29,8 @@ def test_a_partition_that_has_it_is_ok() -> None:
 def test_another_type_or_number_of_gpus_is_told_with_what_there_is() -> None:
     (line,) = lines(replace(ASKED, gpus=Gpus(9, "a40")), A40, A40, H100)
     assert line == (
-        "fix   partition gpu has no nodes with 9 x a40, 1 asked for; it has 8 x a40 on 2 nodes, 4 x h100 on 1"
-        " node; set resources.gpu, gpu_model or partition"
+        "fix   partition gpu has no nodes with 9 x a40, 1 node asked for; it has 8 x a40 on 2 nodes, 4 x h100"
+        " on 1 node; set resources.gpu, gpu_model or partition"
     )
     assert lines(replace(ASKED, gpus=Gpus(8, "A40")), A40)[0].startswith("fix   partition gpu has no nodes")
     assert lines(replace(ASKED, nodes=2), A40)[0].startswith("fix   partition gpu has 1 node with 8 x a40, 2")

@@ -75,7 +75,7 @@ def test_damaged_record_is_one_sentence(job: StageJob) -> None:
     open_attempt(job.stage_dir, record(next_number(job.stage_dir)))
     path = attempt_folder(job.stage_dir, 1) / "attempt.json"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(UserError, match=r"attempt\.json is not a valid AttemptRecord"):
+    with pytest.raises(UserError, match=r"attempt\.json is damaged \("):
         close_open_attempts(job, print)
 
 

@@ -124,3 +124,21 @@ def test_a_bar_that_is_drawn_again_does_not_make_the_training_faster() -> None:
             now_s += later_s
             speed.step(StepSeen(1, iteration, 9, 1.0, None))
     assert speed.iterations_per_s == pytest.approx(1.0, rel=0.2)
+
+
+def test_a_line_per_epoch_is_enough_for_a_speed() -> None:
+    """Within an epoch it is better: what is between two epochs, an evaluation, is no part of it."""
+    now_s = 0.0
+    speed = Speed(lambda: now_s)
+    for epoch in (1, 2, 3):
+        now_s += 50.0
+        speed.step(StepSeen(epoch, 100, 100, 1.0, None))
+    assert speed.iterations_per_s == pytest.approx(2.0)
+    now_s += 1000.0
+    speed.step(StepSeen(4, 10, 100, 1.0, None))
+    assert speed.iterations_per_s == pytest.approx(2.0)
+    speed = Speed(lambda: now_s)
+    for epoch in (1, 2):
+        now_s += 50.0
+        speed.step(StepSeen(epoch, 100, None, 1.0, None))
+    assert speed.iterations_per_s is None

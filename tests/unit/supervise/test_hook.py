@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from support.supervising import Toy, cleared, once, toy_job
+from support.supervising import Alone, cleared, once, toy_job
 from trainrelay.records import NotFiniteStep
+from trainrelay.supervise import StepSaving
 from trainrelay.supervise.hook import NOTES_WITHIN_S, Hook, said_of
 from trainrelay_hook import files
 
@@ -76,10 +77,39 @@ def test_ranks_without_the_hook_are_counted(noted: Path) -> None:
 def test_what_is_missing_is_said_once_and_not_too_early(noted: Path, nodes: int, patience_s: float) -> None:
     """A shared file system shows the notes of another node late."""
     hook = Hook(noted.parent, 3, nodes)
-    begun = [hook.look(1000.0)] if patience_s else []
-    assert begun in ([], [None])
-    assert hook.look(1000.0 + patience_s) == hook.absent()
-    assert hook.look(2000.0) is None
+    assert not patience_s or list(hook.look(1000.0)) == []
+    assert list(hook.look(1000.0 + patience_s)) == [hook.absent()]
+    assert list(hook.look(2000.0)) == []
+
+
+def test_a_trainer_that_another_supervisor_follows_is_not_fenced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a third one takes the stage over."""
+    lease, hook = Alone(), Hook(tmp_path, 1)
+    lease.folder = tmp_path
+    settings = hook.switched({}, on=True, saving=StepSaving(600.0, 2, 3, exact=False), lease=lease)
+    monkeypatch.setenv(files.VARIABLE, settings[files.VARIABLE])
+    (tmp_path / "000001.json").touch()
+    assert not files.fenced(str(tmp_path), 1)
+    (tmp_path / "000002.json").touch()
+    assert files.fenced(str(tmp_path), 1)
+    lease.token = 2
+    hook.adopt(lease)
+    assert not files.fenced(str(tmp_path), 1)
+    (tmp_path / "000003.json").touch()
+    assert files.fenced(str(tmp_path), 1)
+
+
+@pytest.mark.parametrize("settings", [None, "{", '{"format": 1}', '{"format": 1, "steps": null}'])
+def test_there_may_be_nothing_to_adopt(tmp_path: Path, settings: str | None) -> None:
+    """An earlier version's settings know nothing of steps."""
+    (tmp_path / files.FOLDER).mkdir()
+    path = tmp_path / files.FOLDER / files.SETTINGS
+    if settings:
+        path.write_text(settings)
+    Hook(tmp_path, 1).adopt(Alone())
+    assert (path.read_text() if path.exists() else None) == settings
 
 
 def test_what_a_rank_wrote_is_made_printable(noted: Path) -> None:
@@ -106,18 +136,10 @@ def test_an_attempt_with_a_cleared_environment_says_so_and_trains(tmp_path: Path
     assert record.hook in said.getvalue()
 
 
-class Unhooked(Toy):
-    """A kind in which the hook has nothing to do."""
-
-    kind, has_hook = "unhooked", False
-
-
 @pytest.mark.process
-@pytest.mark.parametrize("off", ["by the key", "by the kind"])
-def test_where_it_is_off_nothing_is_missed(tmp_path: Path, templates: Path, off: str) -> None:
+def test_where_it_is_off_nothing_is_missed(tmp_path: Path, templates: Path) -> None:
     """The environment is cleared, and nobody says a word."""
-    job = cleared(toy_job(tmp_path, templates, epochs=1))
-    job = replace(job, hook=False) if off == "by the key" else replace(job, trainer=Unhooked())
+    job = replace(cleared(toy_job(tmp_path, templates, epochs=1)), hook=False)
     record = once(job, Console(file=io.StringIO()))
     assert (record.end, record.hook) == ("done", None)
     assert not list(tmp_path.rglob(files.FOLDER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from trainrelay.supervise.hangs import HangDetector
 from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.monitor import TrainerMonitor
 from trainrelay.supervise.resume import ResumeProof
+from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.tail import Tail
 from trainrelay.trainers import TRAINERS, ScriptSettings, StepSeen, Trainer
 
@@ -58,6 +60,8 @@ class Followed:
             counting,
             self.work_dir,
             Hook(folder, 2),
+            TelemetryReader(folder, Hook(folder, 2)),
+            an_attempt(1),
         )
 
     def write(self, text: str) -> None:
@@ -310,6 +314,73 @@ def test_a_log_that_was_truncated_is_read_from_its_start(mmcv: Followed) -> None
     assert mmcv.place() == (2, 59)
 
 
+# --------------------------------------------------------------- steps that the ranks count
+
+
+def counted(followed: Followed, steps: int) -> None:
+    report = {"format": 1, "rank": 0, "host": "node1", "at_s": 1.8e9, "steps": steps, "batches": steps}
+    report |= {
+        "waiting": 0,
+        "passes": 1,
+        "iteration": steps,
+        "iterations": 400,
+        "step_s": 0.5,
+        "data_s": 0.05,
+    }
+    folder = followed.log.parent / "hook"
+    folder.mkdir(exist_ok=True)
+    (folder / "telemetry-0.json").write_text(json.dumps({**report, "memory_bytes": 10**9}))
+
+
+def test_a_trainer_that_is_not_understood_is_followed_by_its_steps(followed: Followed) -> None:
+    """Not hung while they count up in silence, shown as progress, and hung once they stop."""
+    for minute in range(60):
+        counted(followed, minute * 5)
+        assert followed.wait(MINUTE_S) is None
+    last = followed.shown.steps[-1]
+    assert (last.epoch, last.iteration, last.iters_per_epoch) == (1, 295, 400)
+    followed.write("tick\n")
+    followed.wait(MINUTE_S)
+    assert any(
+        note.startswith("alive (step ") and " data 10 %): no line of the trainer's" in note
+        for note in followed.shown.notes
+    )
+    assert (followed.wait(40 * MINUTE_S) or "").startswith("no progress for 31 min since step 295; ")
+    assert followed.monitor.last_step is None
+
+
+def test_where_the_log_is_understood_it_is_what_is_shown(mmcv: Followed) -> None:
+    """Steps are progress there, too."""
+    mmcv.write(mmcv_line(1, 10) + mmcv_line(1, 20))
+    for minute in range(60):
+        counted(mmcv, minute * 5)
+        assert mmcv.wait(MINUTE_S) is None
+    assert mmcv.place() == (1, 20)
+    assert {step.iters_per_epoch for step in mmcv.shown.steps} == {60}
+
+
+# --------------------------------------------------------------- pace
+
+
+def test_the_pace_has_no_start_up_in_it(mmcv: Followed) -> None:
+    mmcv.wait(10 * MINUTE_S)
+    mmcv.write(mmcv_line(1, 10))
+    mmcv.wait(40)
+    assert mmcv.monitor.s_per_iteration is None
+    for epoch, iteration in ((1, 20), (1, 60), (2, 30)):
+        mmcv.write(mmcv_line(epoch, iteration))
+        mmcv.wait(40)
+    assert mmcv.monitor.s_per_iteration == pytest.approx(120 / 80)
+
+
+def test_lines_that_came_together_show_no_pace(mmcv: Followed) -> None:
+    """As where a supervisor took over a trainer that has long begun."""
+    mmcv.write(mmcv_line(1, 10) + mmcv_line(1, 20) + mmcv_line(1, 30))
+    mmcv.wait(40)
+    assert mmcv.monitor.s_per_iteration is None
+    mmcv.write(mmcv_line(1, 50))
+    mmcv.wait(4)
+    assert mmcv.monitor.s_per_iteration == pytest.approx(40 / 20)
 # ------------------------------------------------------------------- lines that the user describes
 
 

@@ -21,26 +21,26 @@ def attempt(number: int, resumed_epoch: int, launch: str | None = "a", **fields:
 def test_only_the_newest_attempts_of_the_same_launch_count() -> None:
     """What a person's earlier call tried does not."""
     attempts = [attempt(1, 0, "a"), attempt(2, 0, "b"), attempt(3, 0, "a"), attempt(4, 0, "a")]
-    assert len(past_attempts(attempts, "a", 0, LADDER)) == 2
-    assert past_attempts(attempts, "b", 0, LADDER) == []
-    assert past_attempts([attempt(1, 0, None)], None, 0, LADDER) == []
+    assert len(past_attempts(attempts, "a", (0, 0), LADDER)) == 2
+    assert past_attempts(attempts, "b", (0, 0), LADDER) == []
+    assert past_attempts([attempt(1, 0, None)], None, (0, 0), LADDER) == []
 
 
 def test_an_attempt_brought_a_checkpoint_where_the_next_one_resumed_later_than_it() -> None:
     attempts = [attempt(1, 0), attempt(2, 2), attempt(3, 2), attempt(4, 3)]
-    assert [one.new_checkpoint for one in past_attempts(attempts, "a", 3, LADDER)] == [
+    assert [one.new_checkpoint for one in past_attempts(attempts, "a", (3, 0), LADDER)] == [
         True,
         False,
         True,
         False,
     ]
-    assert past_attempts(attempts, "a", 4, LADDER)[-1].new_checkpoint
+    assert past_attempts(attempts, "a", (4, 0), LADDER)[-1].new_checkpoint
 
 
 def test_an_attempt_whose_end_nobody_saw_and_a_rung_that_is_gone_are_taken_for_lost_on_the_first_rung() -> (
     None
 ):
-    (one,) = past_attempts([attempt(1, 0, end=None, backend="old")], "a", 0, LADDER)
+    (one,) = past_attempts([attempt(1, 0, end=None, backend="old")], "a", (0, 0), LADDER)
     assert (one.end, one.rung) == ("lost", "nccl")
 
 
@@ -48,13 +48,15 @@ def test_an_attempt_whose_end_nobody_saw_and_a_rung_that_is_gone_are_taken_for_l
 def test_jobs_in_a_row_without_a_new_checkpoint_end_it_and_one_with_a_new_one_does_not(end: EndClass) -> None:
     """Also where each of them was stopped by Slurm: otherwise a short time limit would go on for ever."""
     attempts = [attempt(number, 0, end=end) for number in (1, 2, 3)]
-    assert isinstance(out_of_attempts(past_attempts(attempts, "a", 0, LADDER), 3), NeedsDecision)
-    assert out_of_attempts(past_attempts(attempts, "a", 1, LADDER), 3) is None
-    assert out_of_attempts(past_attempts(attempts[:2], "a", 0, LADDER), 3) is None
+    assert isinstance(out_of_attempts(past_attempts(attempts, "a", (0, 0), LADDER), 3), NeedsDecision)
+    assert out_of_attempts(past_attempts(attempts, "a", (1, 0), LADDER), 3) is None
+    assert out_of_attempts(past_attempts(attempts[:2], "a", (0, 0), LADDER), 3) is None
     assert out_of_attempts([], 3) is None
 
 
 def test_a_time_limit_that_brings_no_checkpoint_names_the_key_that_sets_it() -> None:
-    final = out_of_attempts(past_attempts([attempt(number, 0) for number in (1, 2, 3)], "a", 0, LADDER), 3)
+    final = out_of_attempts(
+        past_attempts([attempt(number, 0) for number in (1, 2, 3)], "a", (0, 0), LADDER), 3
+    )
     assert final is not None
     assert "runtime_min" in final.what_to_do

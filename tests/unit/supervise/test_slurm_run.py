@@ -44,7 +44,11 @@ def test_slurm_has_nothing_against_a_job_that_runs_long_before_its_limit() -> No
 def test_a_job_that_is_preempted_with_a_grace_still_runs_and_says_so_by_the_time() -> None:
     found = read(RUNNING.replace("PreemptTime=None", "PreemptTime=2026-11-23T13:31:43"))
     assert found is not None
-    assert found.end == "preempted"
+    assert (found.end, found.left_s) == ("preempted", 0)
+    times = "StartTime=2026-11-23T13:31:39 EndTime=2026-11-23T13:32:03 PreemptTime=2026-11-23T13:31:43"
+    moved = read(RUNNING.replace("PreemptTime=None", times))
+    assert moved is not None
+    assert moved.left_s == 20
 
 
 @pytest.mark.parametrize(

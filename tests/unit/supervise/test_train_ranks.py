@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import json
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from support.supervising import Ranks, carrying, eventually, log_text, once, supervisor, toy_job
+from support.supervising import Counted, Ranks, carrying, eventually, log_text, once, supervisor, toy_job
+from trainrelay.supervise import attempt as attempt_module
+from trainrelay.supervise.hangs import HangDetector
+from trainrelay.supervise.telemetry import newest_telemetry
 from trainrelay.system.alive import Kin, find
 from trainrelay.training.attempts import list_attempts
 
@@ -44,3 +48,39 @@ def test_ranks_without_a_supervisor_are_ended_and_a_stop_leaves_none(tmp_path: P
     said = json.loads(output)
     assert (said["end"], said["last_epoch"]) == ("interrupted", 2), errors
     assert not carrying(said["tag"])
+
+
+@pytest.mark.parametrize(
+    ("habit", "last_word", "said"),
+    [
+        (
+            "freezes",
+            "rank 0 has batch 5",
+            "rank 1 on {host} is at step 3, rank 0 on {host} at step 4",
+        ),
+        pytest.param(
+            "starves",
+            "rank 0 has batch 4",
+            "rank 1 on {host} is at step 3 (waiting for a batch), rank 0 on {host} at step 3",
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+def test_a_hang_names_the_rank_that_is_behind(
+    tmp_path: Path, templates: Path, monkeypatch: pytest.MonkeyPatch, habit: str, last_word: str, said: str
+) -> None:
+    """Though it is stopped and cannot report, and no line of the trainer is understood."""
+
+    class Waited(HangDetector):
+        def hung(self, now_s: float) -> str | None:
+            log = log_text(tmp_path)
+            return "no progress" if "rank 1 hangs" in log and last_word in log else None
+
+    monkeypatch.setattr(attempt_module, "HangDetector", Waited)
+    job = toy_job(tmp_path, templates, habit, trainer=Counted())
+    hung = once(job, Console(file=io.StringIO()))
+    assert hung.end == "hang"
+    assert f"no progress; {said.format(host=socket.gethostname())}; on host" in (hung.reason or "")
+    kept = newest_telemetry(Path(hung.log).parent)
+    assert kept is not None
+    assert {one.rank for one in kept.ranks} == {0, 1}

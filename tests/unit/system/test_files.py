@@ -149,7 +149,7 @@ def test_a_truncated_or_foreign_record_is_one_sentence_with_what_to_type(path: P
     path.write_bytes(data)
     with pytest.raises(UserError) as caught:
         read_record(path, FileDigest)
-    assert "is not a valid FileDigest" in str(caught.value)
+    assert re.search(r"is damaged \(|does not know \(", str(caught.value))
     assert re.search(
         "run: trainrelay doctor RUN/STAGE$|; use the version of trainrelay that wrote it$", str(caught.value)
     )

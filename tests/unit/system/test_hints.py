@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from support.stage_on_disk import OnDisk
 from trainrelay import cli
 from trainrelay.config import load_config, save_snapshot
 from trainrelay.operations.train_record import write_train_record
-from trainrelay.system.hints import PROFILE_VARIABLE, TYPED_VARIABLE, with_configfile
+from trainrelay.system.hints import PROFILE_VARIABLE, TYPED_VARIABLE, use_profile, with_configfile
 from trainrelay.system.say import Teller
 from trainrelay.training.context import StageContext
 from trainrelay.training.launch_id import LAUNCH_VARIABLE, begin
@@ -50,7 +51,10 @@ def test_a_command_without_a_stage_names_it_too(said: str, expected: str) -> Non
 
 
 @pytest.mark.parametrize("typed", ["--profile slurm", "--profile=slurm", "-n --profile slurm --quiet"])
-def test_a_job_names_the_profile_of_its_snakemake(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_names_the_profile_of_its_snakemake(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for variable in (PROFILE_VARIABLE, LAUNCH_VARIABLE):
         monkeypatch.setenv(variable, "")  # put back at the end
         monkeypatch.delenv(variable)
@@ -60,6 +64,27 @@ def test_a_job_names_the_profile_of_its_snakemake(typed: str, monkeypatch: pytes
         monkeypatch.setattr("sys.argv", words.split())
         begin()
     assert with_configfile(said, None) == "run: snakemake --profile slurm --forcerun train_s"
+
+
+def test_a_verb_names_the_profile_of_the_last_snakemake_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(PROFILE_VARIABLE, "")  # put back at the end
+    use_profile("slurm")
+    monkeypatch.delenv(PROFILE_VARIABLE)
+    said = "run: snakemake --profile local --forcerun train_s"
+    assert with_configfile(said, None) == "run: snakemake --profile slurm --forcerun train_s"
+    (last,) = (path for path in tmp_path.rglob("profile") if path.is_file())
+    for odd in (b"\xff\xfe", b"a b; rm x"):
+        last.write_bytes(odd)
+        assert with_configfile(said, None) in (
+            said,
+            "run: snakemake --profile 'a b; rm x' --forcerun train_s",
+        )
+    last.unlink()
+    os.mkfifo(last)
+    assert with_configfile(said, None) == said
 
 
 @pytest.fixture

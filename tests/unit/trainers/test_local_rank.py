@@ -91,6 +91,14 @@ PERHAPS = {
     "another module's parent": "import helper\n"
     + AT_TOP.replace("ArgumentParser()", "ArgumentParser(parents=[helper.parser])"),
     "its own class": AT_TOP.replace("parser = ", "class Own(ArgumentParser): pass\nparser = Own() or "),
+    "handed on in a mapping": before_it_parses("import helper\nhelper.more(**{'parser': parser})"),
+    "handed on in a list": before_it_parses("import helper\nmany = [1, parser]\nhelper.more(many)"),
+    "handed on as one of two": before_it_parses("import helper\nhelper.more(parser if 1 else None)"),
+    "handed on inside of a lambda": before_it_parses("import helper\nhelper.more(lambda: parser)"),
+    "yielded": before_it_parses("import helper\ndef it(): yield parser\nhelper.more(it)"),
+    "compared with": before_it_parses("import helper\nhelper.more(parser or 1)"),
+    "by its name": before_it_parses("import helper\nhelper.more(globals())"),
+    "by text": before_it_parses("exec('parser.add_argument(\"--local-rank\")')"),
     "names not written out": before_it_parses("for n in ('--local_rank',): parser.add_argument(n)"),
     "names of a list": before_it_parses("n = ['--local-rank']\nparser.add_argument(*n)"),
     "add_argument by another name": before_it_parses("add = parser.add_argument\nadd('--local-rank')"),
@@ -207,14 +215,14 @@ def test_scripts_that_declare_no_local_rank_get_none(tmp_path: Path) -> None:
 
 def test_the_version_of_torch_is_read_from_the_files_of_its_python(tmp_path: Path) -> None:
     request = request_of(tmp_path, None, "1.12.1")
-    assert torch_release(request.interpreter) == 1
-    assert torch_release(str(tmp_path / "no/python")) is None
+    assert torch_release(request.interpreter) == "1.12"
+    assert torch_release(str(tmp_path / "no/python")) == ""
     wrapper = tmp_path / "env/bin/in_a_container"
     wrapper.write_text("#!/bin/sh\nexec python\n")
     wrapper.chmod(0o755)
-    assert torch_release(str(wrapper)) is None
+    assert torch_release(str(wrapper)) == ""
     other = tmp_path / "env/lib/python3.9/site-packages/torch/version.py"
     other.parent.mkdir(parents=True)
     other.write_text("__version__ = '2.0.0'\n")
-    assert torch_release(request.interpreter) is None  # either may be meant
-    assert torch_release(sys.executable) == 2  # as the tests' own
+    assert torch_release(request.interpreter) == ""  # either may be meant
+    assert torch_release(sys.executable).startswith("2.")  # as the tests' own

@@ -134,3 +134,13 @@ def test_a_split_index_is_read_too(checkout: Path) -> None:
     git(checkout, "update-index", "--split-index")
     change(checkout / "train.py", "print(3)\n")
     assert b"+print(3)" in known(checkout).changes
+
+
+def test_a_checkout_with_sha256_objects_is_known(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--object-format=sha256")
+    (tmp_path / "train.py").write_text("print(1)\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    assert (len(known(tmp_path).commit), known(tmp_path).changes) == (64, b"")
+    change(tmp_path / "train.py", "print(3)\n")
+    assert b"+print(3)" in known(tmp_path).changes

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainrelay.records import AttemptRecord, ResumePoint
-from trainrelay.training.cost import Price, checkpoint_s, iterations_trained, legs, price
+from trainrelay.training.cost import Price, iterations_trained, legs, price
 
 
 def attempt(**changes: Any) -> AttemptRecord:
@@ -52,6 +52,14 @@ def test_nothing_is_guessed_where_nothing_was_measured() -> None:
     assert price([attempt(ended_s=None)], 6, 8) is None
 
 
+def test_the_start_of_an_attempt_is_no_part_of_its_pace() -> None:
+    short = attempt(last_iteration=10, ended_s=1000.0 + 600, s_per_iter=2.0)
+    left = price([short], 6, 8)
+    assert left is not None
+    assert left.s_per_iter == pytest.approx(2.0)
+    assert price([attempt(last_iteration=10, ended_s=1000.0 + 600)], 6, 8) is None
+
+
 def test_the_newest_measured_attempt_counts() -> None:
     slower = attempt(number=2, ended_s=1000.0 + 4 * 3517)
     died_at_once = attempt(number=3, last_epoch=None)
@@ -60,15 +68,11 @@ def test_the_newest_measured_attempt_counts() -> None:
     assert left.s_per_iter == pytest.approx(4.0)
 
 
-def test_the_time_between_two_checkpoints_is_that_of_their_epochs() -> None:
-    assert checkpoint_s([attempt()], 2) == pytest.approx(2 * 3517 * 2.0)
-
-
 def test_what_trained_for_less_than_half_an_epoch_does_not_tell_it() -> None:
     """Its start-up would count as steps; an older attempt that trained longer does tell."""
     short = attempt(number=2, last_iteration=1700, ended_s=1000.0 + 9 * 3517)
-    assert checkpoint_s([short], 1) is None
-    assert checkpoint_s([attempt(), short], 1) == pytest.approx(2.0 * 3517)
+    assert price([short], 1, 1) is None
+    assert price([attempt(), short], 1, 1) == Price(1, 3517, 2.0, 1)
 
 
 @pytest.mark.parametrize(("epochs", "jobs"), [(1, 1), (10, 1), (11, 3), (20, 3), (21, 4), (1000, 10)])

@@ -12,14 +12,15 @@ from support.stage_on_disk import RANKS, OnDisk
 from trainrelay.dag import Plans
 from trainrelay.records import Acceptance, AttemptRecord
 from trainrelay.system.files import read_record, write_json
-from trainrelay.training import state
+from trainrelay.training import plan, state
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
 from trainrelay.training.signature import signature
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> OnDisk:
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
+    monkeypatch.setattr(plan, "not_understood", lambda _: [])  # its checkpoint is a word
     disk = OnDisk(tmp_path)
     disk.make_checkout()
     disk.train(hours=2.0)
@@ -129,6 +130,7 @@ def test_a_trainer_config_that_cannot_be_read_is_noted(disk: OnDisk) -> None:
 
 def test_checkpoints_that_come_nobody_knows_how_often_are_noted_beside_a_time_limit(disk: OnDisk) -> None:
     limited: dict[str, Any] = {"epochs": 3, "resources": {"gpu": RANKS, "runtime_min": 60}}
+    limited["checkpoint_interval_min"] = 0
     config = disk.base / "checkout/a.py"
     notes = []
     for interval in ("interval=1", "interval=1, by_epoch=False"):
@@ -138,6 +140,8 @@ def test_checkpoints_that_come_nobody_knows_how_often_are_noted_beside_a_time_li
     said = ("how often it saves a checkpoint is unknown, so runtime_min may be too short for one",)
     assert notes == [(), said]
     assert stage_plan(StageContext(disk.config(epochs=3), "r", "s")).notes == ()
+    steps = limited | {"checkpoint_interval_min": 10}
+    assert stage_plan(StageContext(disk.config(**steps), "r", "s")).notes == ()
     config.unlink()  # the checkout may be on another machine
     assert said[0] not in stage_plan(StageContext(disk.config(**limited), "r", "s")).notes
 
@@ -190,13 +194,12 @@ def an_hour_per_epoch(disk: OnDisk) -> OnDisk:
     return disk
 
 
-def refusals(disk: OnDisk, runtime_min: int, *, limited: bool) -> str:
+def refusals(disk: OnDisk, runtime_min: int, *, limited: bool, interval_min: float = 0.0) -> str:
     """Of the training to 4 epochs, as the workflow asks before it submits."""
     jobs = [SimpleNamespace(wildcards=SimpleNamespace(run="r"), rule=SimpleNamespace(name="train_s"))]
     resources = {"gpu": 8, "runtime_min": runtime_min}
-    return Plans(disk.config(epochs=4, resources=resources), []).refusals(
-        jobs, lambda _: None, limited=limited
-    )
+    config = disk.config(epochs=4, resources=resources, checkpoint_interval_min=interval_min)
+    return Plans(config, []).refusals(jobs, lambda _: None, limited=limited)
 
 
 def test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_set(
@@ -207,10 +210,16 @@ def test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_s
     assert "every epoch, which takes 60 min as measured, but runtime_min is 59" in refused
     assert refusals(an_hour_per_epoch, 61, limited=True) == ""
     assert refusals(an_hour_per_epoch, 59, limited=False) == ""
+    assert refusals(an_hour_per_epoch, 59, limited=True, interval_min=10) == ""
 
 
-def test_a_time_limit_is_not_judged_where_nothing_was_measured(disk: OnDisk) -> None:
-    assert refusals(disk, 1, limited=True) == ""
+def test_a_time_limit_is_not_judged_where_little_or_nothing_was_measured(an_hour_per_epoch: OnDisk) -> None:
+    path = an_hour_per_epoch.paths.folder / "attempts/001/attempt.json"
+    record = read_record(path, AttemptRecord)
+    assert record
+    for seen in ({"last_epoch": None}, {"last_epoch": 1, "last_iteration": 40, "s_per_iter": 99.0}):
+        write_json(path, record.model_copy(update=seen))
+        assert refusals(an_hour_per_epoch, 1, limited=True) == ""
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,9 @@ def test_all_epochs_trained_is_complete() -> None:
 
 
 def test_a_complete_training_stays_complete_when_its_checkpoint_was_cleaned_away() -> None:
-    assert kind(replace(TRAINED, checkpoints=())) == "complete"
+    judged = state.judge(replace(TRAINED, checkpoints=()))
+    assert judged.kind == "complete"
+    assert judged.reason.endswith("its checkpoint of epoch 6 is gone; put it back before it is promoted")
 
 
 def test_checkpoints_without_our_identity_are_foreign() -> None:

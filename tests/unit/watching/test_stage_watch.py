@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -224,3 +225,25 @@ def test_a_view_shows_a_bar_that_ends_no_line(tmp_path: Path) -> None:
         assert samples.step.iteration == done
     assert list(samples.losses) == [1.0, 2.0]
     samples.close()
+
+
+def test_a_log_that_cannot_be_read_leaves_what_the_ranks_count(disk: OnDisk) -> None:
+    """Place, time left and a remark; where the log is understood, the log's."""
+    clock, folder = Clock(), disk.paths.folder / "attempts/001"
+    claim(disk)
+    beat(disk, 1)
+    change(disk, last_epoch=None, last_iteration=None)
+    report = {"format": 1, "rank": 0, "host": "node1", "at_s": 1.8e9, "steps": 3, "batches": 3, "waiting": 0}
+    report |= {"passes": 1, "iteration": 3, "iterations": 10, "step_s": 0.5, "data_s": 0.06}
+    line = {"at_s": 1.8e9, "ranks": [{**report, "memory_bytes": 10**9}]}
+    (folder / "telemetry.jsonl").write_text(json.dumps(line) + "\n")
+    (folder / "trainer.log").write_text("step 1 ce 3\n")
+    watched = watch(disk, clock)
+    watched.look()
+    beat(disk, 2)
+    row = watched.look()
+    assert (row.epoch, row.iteration, row.iterations_per_epoch) == (1, 3, 10)
+    assert row.epochs is not None
+    assert row.eta_s == pytest.approx((row.epochs * 10 - 3) * 0.5)
+    assert f"{row.name}: step 3, 0.5 s per step, data 12 %" in list(remarks([row]))
+    assert row.as_json()["counted"] == "step 3, 0.5 s per step, data 12 %"

@@ -1,18 +1,18 @@
-"""What trainrelay runs inside the trainer: a stop before the optimizer step that would spoil the weights.
+"""What trainrelay runs inside the trainer: counted steps, a stop before a bad one, step checkpoints.
 
 Loaded by supervise/hangs/startup/sitecustomize.py in every rank of an attempt, before the trainer's first
 line, and in the processes that a rank starts. Python >= 3.8, torch >= 1.9. It imports nothing of trainrelay,
-and torch only after the trainer did. Whatever goes wrong in here, the trainer runs as without it.
+and torch only after the trainer did. Whatever goes wrong in here, the trainer runs as without it. What each
+file is for: docs/ARCHITECTURE.md.
 
-| file | one idea |
-|---|---|
-| `files` | the names and formats of the files that rank and supervisor share; no other import |
-| `attach` | which modules of the trainer are added to when it imports them, and the note that says so |
-| `mmcv_runner` | mmcv's runner: what is done before and after each of its hooks |
-| `not_finite` | loss, gradients and hidden losses are looked at before `optimizer.step` |
-| `agreement` | what one rank has seen, known to all at the same iteration |
+A training script without a runner that is known here saves at the supervisor's request in three lines:
+
+    from trainrelay_hook import checkpoint_requested
+    if checkpoint_requested():  # at the end of an iteration, asked on one rank, which tells the others
+        save()
 """
 
 from trainrelay_hook.attach import start
+from trainrelay_hook.files import checkpoint_requested
 
-__all__ = ["start"]
+__all__ = ["checkpoint_requested", "start"]

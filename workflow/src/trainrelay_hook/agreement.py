@@ -28,22 +28,39 @@ class Agreement:
 
     def __init__(self) -> None:
         self._work: Any = None
-        self._flags = torch.zeros(0, device="cpu")
+        self._said = torch.zeros(0, device="cpu")
+        self._heard: list[float] = []
+        self._alone = not _distributed()
         try:
             self._group = _group()
         except Exception:  # noqa: BLE001 - no common network, say
             self._group = None
 
-    def say(self, seen: Sequence[bool]) -> None:
-        """Tells the others what this rank has seen; as many values on every rank."""
-        self._flags = torch.tensor([float(one) for one in seen], dtype=torch.float32, device="cpu")
-        self._work = self._reduce(self._flags)
+    @property
+    def whole(self) -> bool:
+        """Whether every rank hears the others."""
+        return self._alone or self._group is not None
 
-    def hear(self) -> list[bool]:
-        """What any rank has seen; if the others cannot be asked, what this one has."""
-        own = self._flags.tolist()
-        told = self._wait(self._work, PATIENCE_S)
-        return [bool(one) for one in (self._flags.tolist() if told else own)]
+    def say(self, values: Sequence[float]) -> None:
+        """Tells the others what this rank has seen in this iteration; as many values on every rank."""
+        self._said, self._heard = torch.tensor(values, dtype=torch.float32, device="cpu"), []
+        self._work = self._reduce(self._said)
+
+    def hear(self) -> list[float]:
+        """The highest of each value on any rank; if the others cannot be asked, this one's."""
+        if not self._heard:
+            own = self._said.tolist()
+            self._heard = self._said.tolist() if self._wait(self._work, PATIENCE_S) else own
+        return self._heard
+
+    def forget(self) -> None:
+        """An iteration begins, in which nobody has said anything yet."""
+        self._said, self._heard = torch.zeros(0, device="cpu"), []
+
+    def all(self, ready: bool) -> bool:
+        """Whether every rank is; each must ask."""
+        self.say([not ready])
+        return not self.hear()[0] and self.whole
 
     def part(self) -> None:
         """Waits until every rank has come here, within reason."""
@@ -65,9 +82,13 @@ class Agreement:
         return work is not None and self._group is not None
 
 
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 def _group() -> Any:
     """A gloo group of all ranks, if all take part."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if not _distributed():
         return None
     store, key = dist.distributed_c10d._get_default_store(), "trainrelay_hook/{}/".format(next(_runs))
     if not _all_meet(store, key + "here"):

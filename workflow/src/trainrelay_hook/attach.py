@@ -1,11 +1,11 @@
-"""Adds to a module of the trainer right after it is imported, and notes in a file that it did."""
+"""Adds to modules of the trainer right after they are imported, and notes in a file that it did."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from trainrelay_hook import files
+from trainrelay_hook import files, notes
 
 TYPE_CHECKING = False  # typing takes milliseconds to import, in every process that a rank starts
 if TYPE_CHECKING:
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def start() -> None:
-    """Called once, at the start of a rank's Python: from now on the module is waited for."""
+    """Called once, at the start of a rank's Python: from now on the modules are waited for."""
     files.write(files.NOTE, files.LOADED, over=False)
     sys.meta_path.insert(0, Finder())
 
 
 class Finder:
-    """Finds what the other finders find; the awaited module is added to once its code has run."""
+    """Finds what the other finders find; an awaited module is added to once its code has run."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """What Python asks each finder."""
-        if name != files.RUNNER:
+        if name not in (files.RUNNER, files.OPTIMIZER, files.LOADER):
             return None
         others = [one for one in sys.meta_path if one is not self and hasattr(one, "find_spec")]
         specs = (one.find_spec(name, path, target) for one in others)
@@ -32,7 +32,7 @@ class Finder:
             _add_to(spec.loader)
         except Exception:  # noqa: BLE001 - there is none, or its loader is of another kind
             if spec is not None:
-                _note([], "its loader is {}".format(type(spec.loader).__name__))
+                notes.note(error="its loader is {}".format(type(spec.loader).__name__))
         return spec
 
 
@@ -44,7 +44,7 @@ def _add_to(loader: Any) -> None:
         try:
             _attach(module)
         except Exception as error:  # noqa: BLE001 - another mmcv, say: the training runs without
-            _note([], "{}: {}".format(type(error).__name__, error))
+            notes.note(error=notes.of(error))
 
     loader.exec_module = exec_module
 
@@ -56,15 +56,12 @@ def _attach(module: Any) -> None:
         settings = json.load(file)
     if settings["format"] != files.FORMAT:
         raise ValueError("settings of format {}".format(settings["format"]))
+    if module.__name__ != files.RUNNER:
+        from trainrelay_hook import telemetry  # noqa: PLC0415
+
+        telemetry.attach(module)
+        return
     from trainrelay_hook import mmcv_runner  # noqa: PLC0415 - it imports torch
 
     mmcv_runner.attach(module, settings)
-    _note([module.__name__], None)
-
-
-def _note(attached: list[str], error: str | None) -> None:
-    import json  # noqa: PLC0415
-    from contextlib import suppress  # noqa: PLC0415
-
-    with suppress(OSError):  # a full disk must not end the training
-        files.write(files.NOTE, json.dumps({"format": files.FORMAT, "attached": attached, "error": error}))
+    notes.note(attached=[module.__name__])

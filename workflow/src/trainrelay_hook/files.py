@@ -1,22 +1,44 @@
-"""The files that ranks and their supervisor share, in one folder of the attempt; it imports this, too.
+"""The files that ranks and their supervisor share, in two folders of the attempt; it imports this, too.
 
-settings.json       written by the supervisor, named by the environment: {"format": 1, "not_finite": true}
-rank-R.json         by each rank: {"format": 1, "attached": ["mmcv.runner"], "error": null}
-not-finite-R.json   by each rank that stopped: see `not_finite`
+hook/settings.json      written by the supervisor, named by the environment: {"format": 1, "not_finite": true,
+                        "steps": null or {"every_s": 600.0, "keep": 2, "failures_max": 3, "exact": false,
+                        "folder": "../steps", "claims": "the lease's folder", "token": 7},
+                        "resume": null or {"path": "the folder of a step checkpoint"}}
+hook/save-now           by the supervisor: {"format": 1, "request": 1}; each number asks for a step checkpoint
+hook/rank-R.json        by each rank: {"format": 1, "attached": ["mmcv.runner"], "error": null}, and where
+                        there is something to say "steps", "resumed", "not_resumed", "save_error": see `notes`
+hook/not-finite-R.json  by each rank that stopped: see `not_finite`
+hook/telemetry-R.json   by each rank, again and again: see `telemetry`
+steps/00001203/         a step checkpoint: see `step_files`; without its manifest it is none
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 
 VARIABLE = "TRAINRELAY_HOOK"  # in a rank's environment: the path of settings.json
 FORMAT = 1
 FOLDER = "hook"  # in the attempt's folder
 SETTINGS = "settings.json"
+REQUEST = "save-now"
 NOTE = "rank-{}.json"
 STOPPED = "not-finite-{}.json"
+TELEMETRY = "telemetry-{}.json"
 RUNNER = "mmcv.runner"  # the module that the stop attaches to
+OPTIMIZER = "torch.optim.optimizer"  # these two are the telemetry's
+LOADER = "torch.utils.data.dataloader"
+COUNTS = ("steps", "batches", "waiting")  # in a rank's file in memory, as numbers of 8 bytes
+COUNTS_NAME = "trainrelay-steps"
 LOADED = '{"format": 1, "attached": [], "error": null}'  # a rank's note until it attaches
+
+STEPS = "steps"  # in the attempt's folder
+STEP = "{:08d}"  # in that: a step checkpoint's folder, by the optimizer's iterations that are done
+MODEL = "model.pt"  # by rank 0
+OF_RANK = "rank-{}.pt"  # by each rank
+WRITTEN = "rank-{}.json"  # by each rank, once its files are synced
+MANIFEST = "manifest.json"  # by rank 0, last
+_CLAIM_DIGITS = (6, 12)  # of a claim's file in a lease's folder, as supervise/lease/folder.py names them
 
 
 def rank() -> str:
@@ -30,14 +52,71 @@ def folder() -> str:
     return os.path.dirname(os.environ[VARIABLE])
 
 
-def write(name: str, text: str, *, over: bool = True) -> None:
-    """Writes a file all or nothing; an older one stays unless `over`. OSError."""
+def write(name: str, text: str, *, over: bool = True, sync: bool = True) -> None:
+    """Writes a file of this rank's all or nothing; an older one stays unless `over`. OSError."""
     path = os.path.join(folder(), name.format(rank()))
-    if not over and os.path.exists(path):
-        return
-    aside = "{}.{}.tmp".format(path, os.getpid())
-    with open(aside, "x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    if over or not os.path.exists(path):
+        put(path, text, sync=sync)
+
+
+def put(path: str, text: str, *, sync: bool = True) -> None:
+    """Writes a file aside, syncs unless told not to, and renames it. OSError."""
+    aside = "{}.{}.{}.tmp".format(path, os.getpid(), _thread.get_ident())
+    try:
+        with open(aside, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        if os.path.exists(aside):  # the next one of this process would find its name taken
+            os.unlink(aside)
+        raise
+    if sync:
+        sync_folder(os.path.dirname(path))
+
+
+def sync_folder(path: str) -> None:
+    """Makes the names in a folder outlive a power cut. OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def requested() -> int:
+    """The number of the supervisor's newest request for a step checkpoint; 0: none."""
+    import json  # noqa: PLC0415 - not in every process that a rank starts
+
+    try:
+        with open(os.path.join(folder(), REQUEST), encoding="utf-8") as file:
+            return max(0, int(json.load(file)["request"]))
+    except (OSError, KeyError, TypeError, ValueError):  # none, or not one of ours
+        return 0
+
+
+def checkpoint_requested() -> bool:
+    """Whether the supervisor has asked this attempt to save; it is about to be ended.
+
+    For a training script without a runner that the hook knows: True from then on. Each rank may learn of it
+    at another iteration, so ask on one and tell the others. Each call opens a file: once a second is enough.
+    """
+    return VARIABLE in os.environ and requested() > 0
+
+
+def fenced(claims: str, token: int) -> bool:
+    """Whether the lease in the folder `claims` has a claim above `token`: another supervisor's. OSError.
+
+    One that adopts this attempt puts its token into the settings.
+    """
+    import json  # noqa: PLC0415 - as in `requested`
+
+    stems = [name[: -len(".json")] for name in os.listdir(claims) if name.endswith(".json")]
+    low, high = _CLAIM_DIGITS
+    newest = max([int(stem) for stem in stems if stem.isdigit() and low <= len(stem) <= high] or [0])
+    if newest > token and VARIABLE in os.environ:
+        with open(os.environ[VARIABLE], encoding="utf-8") as file:
+            token = json.load(file)["steps"]["token"]
+    return newest > token

@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import types
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from typing import Any
 
 import torch
 
-from trainrelay_hook import files
+from trainrelay_hook import files, optimizers
 from trainrelay_hook.agreement import Agreement
 
 _MOST_NAMES = 20  # of parameters and samples: enough to begin a search
@@ -48,17 +47,14 @@ class Guard:
         self._runner, self._agreement = runner, agreement
         self._hidden: deque[tuple[torch.Tensor, Any]] = deque(maxlen=_MOST_HIDDEN)
         self._forward = False
-        self._asked = False  # whether the other ranks' answer is still to be heard
-        self._seen = False  # whether any rank had a hidden one in this iteration
         self._own: dict[str, Any] = {}  # what this rank saw in this iteration, for its file
         # The same of an iteration before that had a hidden one and whose gradients are still there.
         self._carried: dict[str, Any] | None = None
         self._sound: set[int] = set()  # ids of the parameters whose common norm was finite
         self._broken: list[str] = []  # names of those whose gradients were not, before they were clipped
-        both = runner.optimizer
-        self._optimizers = list(both.values()) if isinstance(both, dict) else [both]
-        for optimizer in self._optimizers:
-            self._wrap(optimizer)
+        for optimizer in optimizers.of(runner):
+            optimizers.around(optimizer, "step", before=functools.partial(self._check, optimizer))
+            optimizers.around(optimizer, "zero_grad", before=self._let_go)
 
     def begin_forward(self) -> None:
         """An iteration begins."""
@@ -72,9 +68,9 @@ class Guard:
         if self._forward:
             self._hidden.append((loss.detach().clone(), loss.grad_fn))
 
-    def begin_update(self) -> None:
-        """The forward pass is done: tells the other ranks what this one saw."""
-        self._forward, self._asked = False, True
+    def begin_update(self) -> bool:
+        """The forward pass is done: whether this rank saw a hidden loss, which all must know."""
+        self._forward = False
         loss: str | None = None
         hidden: list[str] = []
         with suppress(Exception):  # an unknown kind of loss; the others wait for this rank's word
@@ -83,15 +79,14 @@ class Guard:
             if self._own:
                 self._own["samples"] = sorted(_samples(self._runner.data_batch))[:_MOST_NAMES]
         self._hidden.clear()
-        self._agreement.say([bool(hidden)])
+        return bool(hidden)
 
     def end_update(self) -> None:
         """An iteration has ended, with a step or without."""
         global _current  # noqa: PLW0603 - torch's functions are everybody's
         _current = None
-        if self._answer() and any(map(_has_gradients, self._optimizers)):
+        if self._any_hidden() and any(map(_has_gradients, optimizers.of(self._runner))):
             self._carried = self._own
-        self._seen = False
 
     def clips(self, parameters: Sequence[Any], norm_is_finite: bool) -> None:
         """Gradients are about to be clipped, which would make all of them NaN if one is."""
@@ -119,27 +114,11 @@ class Guard:
         ]
         return repr(numbers[0]) if own and bad[0] else None, [repr(numbers[place]) for place in hidden]
 
-    def _answer(self) -> bool:
-        if self._asked:
-            self._asked, self._seen = False, any(self._agreement.hear())
-        return self._seen
+    def _any_hidden(self) -> bool:
+        return any(self._agreement.hear()[:1])
 
-    def _wrap(self, optimizer: Any) -> None:
-        step, zero_grad = optimizer.step, optimizer.zero_grad
-
-        @functools.wraps(step)
-        def checked_step(_: Any, *args: Any, **kwargs: Any) -> Any:
-            self._check(optimizer)
-            return step(*args, **kwargs)
-
-        @functools.wraps(zero_grad)
-        def noticed_zero_grad(_: Any, *args: Any, **kwargs: Any) -> Any:
-            self._carried = None
-            return zero_grad(*args, **kwargs)
-
-        # Bound methods, as schedulers and scalers expect; a copy of an optimizer has its class's own.
-        optimizer.step = types.MethodType(checked_step, optimizer)
-        optimizer.zero_grad = types.MethodType(noticed_zero_grad, optimizer)
+    def _let_go(self) -> None:
+        self._carried = None
 
     def _check(self, optimizer: Any) -> None:
         skipped = getattr(
@@ -150,7 +129,7 @@ class Guard:
         broken: list[str] = []
         with suppress(Exception):  # an unknown kind of gradient
             broken = self._broken_gradients(optimizer)
-        if self._answer() or self._carried is not None or broken:
+        if self._any_hidden() or self._carried is not None or broken:
             self._stop(broken)
 
     def _broken_gradients(self, optimizer: Any) -> list[str]:

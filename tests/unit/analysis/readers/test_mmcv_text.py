@@ -168,7 +168,7 @@ def test_weights_that_did_not_match_are_counted(tmp_path):
     )
     log = log_of(tmp_path, block + mmcv_text(epochs=1))
     assert log.markers[0].kind == "mismatch"
-    assert log.markers[0].text.endswith("3 missing, 1 unexpected, 1 of another size")
+    assert log.markers[0].text.endswith("3 missing, 1 unexpected, 1 of another size, all in heads")
 
 
 @pytest.mark.parametrize(

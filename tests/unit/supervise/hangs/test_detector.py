@@ -324,3 +324,49 @@ def test_the_sentence_says_how_long_what_is_allowed_and_why(
     hang = course.wait(1e5, talking=talking)
     assert hang is not None
     assert hang == sentence
+
+
+# ---------------------------------------------------------------------- steps that the ranks count
+
+
+def worked(course: Course, minutes: int, *, talking: bool = False) -> str | None:
+    """The first hang while steps are counted each minute, and no line is understood."""
+    for minute in range(1, minutes + 1):
+        if hang := course.wait(60, talking=talking):
+            return hang
+        course.dog.worked(course.now_s, minute * 100)
+    return None
+
+
+def test_steps_are_progress_though_nothing_is_printed() -> None:
+    """Where no line was ever understood, and where lines were and stopped."""
+    assert worked(Course(), 300) is None
+    assert worked(Course().paced(20), 300) is None
+    assert worked(Course(fixed_s=90.0), 300) is None
+
+
+def test_a_stop_of_steps_is_a_hang_with_the_time_of_an_evaluation() -> None:
+    """Also where the trainer keeps printing lines that nobody understands."""
+    silent, talking = Course(), Course()
+    worked(silent, 5)
+    worked(talking, 5)
+    said = silent.wait(1900) or ""
+    assert said.startswith(
+        "no progress for 30 min since step 500; where only steps are known 30 min are allowed"
+    )
+    assert talking.silence_s(talking=True) == about(OUTPUT_FACTOR * QUIET_FLOOR_S)
+
+
+def test_steps_leave_the_time_in_the_midst_of_an_epoch() -> None:
+    """It begins with the last step instead of the last line."""
+    course = Course().paced(20)
+    course.wait(300)
+    course.dog.worked(course.now_s, 45)
+    assert course.silence_s() == about(600)
+
+
+def test_batches_before_the_first_step_are_other_output() -> None:
+    """Then nothing is known of the steps, and output restarts the time without a bound."""
+    course = Course()
+    course.dog.worked(course.now_s, 0)
+    assert course.wait(5 * 3600, talking=True) is None

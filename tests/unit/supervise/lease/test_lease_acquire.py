@@ -343,7 +343,7 @@ def test_torn_claim_stops_everybody(tmp_path: Path) -> None:
     left_behind(tmp_path)
     claim = tmp_path / "lease" / "000001.json"
     claim.write_bytes(b"")
-    with pytest.raises(UserError, match=r"not a valid claim.*run: mv "):
+    with pytest.raises(UserError, match=r"is damaged.*run: trainrelay doctor "):
         take(tmp_path, "node2")
     claim.rename(claim.with_name("000001.json.broken"))
     with take(tmp_path, "node2") as lease:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.checks import CHECKS
+from trainrelay.analysis.checks import CHECKS, FATAL, UNLESS
 from trainrelay.analysis.explain import explanation
 from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.knowledge import best_for, of_format
@@ -22,13 +23,21 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
     """What the logs of one training show, compared with what the workflow expects of it, if that is known."""
     knowledge = best_for(log.metrics("train")).over(of_format(log.format))
     case = Case(log, expectation or Expectation(), knowledge)
-    findings = tuple(finding for check in CHECKS for finding in check(case))
+    fatal = [finding for check in FATAL for finding in check(case)]
+    if any(finding.severity == "critical" and finding.check != "progress" for finding in fatal):
+        case = replace(case, failed=True)
+    every = (*fatal, *(finding for check in CHECKS for finding in check(case)))
+    findings = tuple(
+        one if one.severity == "info" else replace(one, unless=UNLESS[one.check]) for one in every
+    )
     came = how_far(case)
     series = {phase: found for phase in PHASES if (found := _series(log, phase)) or phase in ALWAYS}
     return Analysis(
         format=log.format,
         sources=log.sources,
-        segments=log.segments,
+        segments=max(1, log.restarts + 1),
+        untrained=log.segments - max(1, log.restarts + 1),
+        by_iteration=case.by_iteration,
         epochs=came.epoch,
         iterations=case.train[-1].step if case.train and not log.epochs_only else 0,
         progress=came,

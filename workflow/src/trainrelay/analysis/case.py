@@ -14,6 +14,7 @@ from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Row
 
 TOTALS = ("loss", "total_loss", "train_loss")
 TRAINING: tuple[Phase, ...] = ("train", "epoch")
+SURVIVED = 3  # rows after an error: other ranks may print one or two until they notice
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
 
 Means = list[tuple[int, float]]  # epoch, value
@@ -40,6 +41,7 @@ class Case:
     log: Log
     expectation: Expectation
     knowledge: Knowledge
+    failed: bool = False  # a check before has found what is critical: nothing is praised any more
 
     @cached_property
     def train(self) -> tuple[Row, ...]:
@@ -94,13 +96,20 @@ class Case:
 
     @cached_property
     def families(self) -> list[Family]:
-        """The families of the training metrics, in the order of first appearance."""
+        """The families of the training metrics, by first appearance; those of earlier layers last,
+        so that they do not hide the layer that counts."""
         found: dict[tuple[str, str], list[str]] = {}
         for name, meaning in self.meanings.items():
             found.setdefault((meaning.group, meaning.family), []).append(name)
-        return [
+        families = (
             Family(self.meanings[names[0]], tuple(names), self.row_means(names)) for names in found.values()
-        ]
+        )
+        return sorted(families, key=self.of_earlier_layers)
+
+    def of_earlier_layers(self, family: Family) -> bool:
+        """Whether its last layer has its own family, which has all that they share."""
+        base = split(family.members[0]).base
+        return base in self.layered and base not in family.members
 
     @cached_property
     def losses(self) -> tuple[str, ...]:
@@ -136,9 +145,14 @@ class Case:
 
     @cached_property
     def last_error(self) -> Marker | None:
-        """The error of the last segment; an earlier one was survived."""
+        """The error that ended the last segment; one after which training continued was survived."""
         errors = [m for m in self.log.markers if m.kind == "error" and m.segment == self.log.segments - 1]
-        return errors[-1] if errors else None
+        last = errors[-1] if errors else None
+        if last is None or last.epoch is None:
+            return last
+        place = (last.epoch, last.iteration or 0)
+        later = [row for row in self.train[-SURVIVED:] if (row.epoch, row.iteration) > place]
+        return None if len(later) == SURVIVED else last
 
     @cached_property
     def epochs(self) -> int | None:
@@ -147,7 +161,14 @@ class Case:
 
     def points(self, metric: str, phase: Phase = "train") -> list[tuple[Row, float]]:
         """The rows of a phase that have a metric, and its value there."""
-        return [(row, row.values[metric]) for row in self.rows(phase) if metric in row.values]
+        if (metric, phase) not in self._points:
+            found = [(row, row.values[metric]) for row in self.rows(phase) if metric in row.values]
+            self._points[metric, phase] = found
+        return self._points[metric, phase]
+
+    @cached_property
+    def _points(self) -> dict[tuple[str, Phase], list[tuple[Row, float]]]:
+        return {}
 
     def values(self, metric: str) -> list[float]:
         """One training metric in order."""

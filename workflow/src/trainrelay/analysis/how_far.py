@@ -8,12 +8,12 @@ from trainrelay.records import Progress, Row
 
 def how_far(case: Case) -> Progress:
     """The last training row, or the mean of a later epoch, else what was validated or saved last."""
-    length, epochs = case.log.iters_per_epoch, case.epochs
+    length, epochs = case.log.iters_per_epoch, None if case.by_iteration else case.epochs
     if not case.train:
         saved = (m.epoch or 1 for m in case.log.markers if m.kind == "saved")
         known = epochs or 0 if case.expectation.finished else 0
         epoch = max((known, *saved, *(row.epoch for row in case.rows("val"))))
-        finished = epochs is not None and epoch >= epochs and not case.by_iteration
+        finished = epochs is not None and epoch >= epochs
         return Progress(epoch, 0, length, epochs, min(1.0, epoch / epochs) if epochs else None, finished)
     last = max((case.train[-1], *case.rows("epoch")[-1:]), key=lambda row: row.epoch)
     finished = case.expectation.finished or _finished(case, last)

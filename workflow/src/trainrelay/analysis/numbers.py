@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 
 # Thresholds of ours, which several checks share: below them a difference may be chance or rounding.
 FALL = 0.01  # of the start: what lost less has not fallen
+STILL_EARLY = 0.7  # of all epochs; a schedule that decays ends slowly
 EPOCHS_TO_JUDGE = 3  # with fewer, one epoch of chance makes the course
+MANY_EVALUATIONS = 8  # enough to see how much they vary
+JITTERS = 3  # a change of fewer is chance
 LATER_EVALUATIONS = 2  # after the best one: a single worse one may be chance
 NOTICEABLE = 0.01  # logs print four decimals: of smaller values, rounding is more than half a percent
+
+
+def clearly_worse(values: Sequence[float], sign: int) -> bool:
+    """Whether the last level of evaluations is worse than the best one by more than they vary from one to the
+    next, lately; `sign` is 1 where up is better. True where they are too few to know it."""
+    if len(values) < MANY_EVALUATIONS:
+        return True
+    levels = [sign * median(values[at : at + 3]) for at in range(len(values) - 2)]
+    return max(levels) - levels[-1] > JITTERS * wobble(values[len(values) // 2 :])
+
+
+def wobble(values: Sequence[float]) -> float:
+    """The usual change from one value to the next, but for their trend."""
+    changes = [after - before for before, after in pairwise(values)]
+    trend = median(changes)
+    return median(abs(change - trend) for change in changes)
 
 
 def finite(values: Sequence[float]) -> list[float]:
@@ -52,6 +72,11 @@ def text(value: float) -> str:
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Inf" if value > 0 else "-Inf")
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def capital(sentence: str) -> str:
+    """With a capital letter at its beginning."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def count(amount: int, noun: str) -> str:

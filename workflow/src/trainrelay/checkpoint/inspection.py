@@ -18,11 +18,11 @@ from trainrelay.checkpoint.archive import Archive
 from trainrelay.checkpoint.layout import Contents, KeyPath, contents_of, name_of, tensors_in
 from trainrelay.checkpoint.machine import unpickle
 from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, UnsafeFile, shown
-from trainrelay.checkpoint.stepped import stepped_sizes
+from trainrelay.checkpoint.stepped import left_out, stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
 from trainrelay.records import CheckpointFacts, FileDigest
-from trainrelay.system.files import digest_of, reading
+from trainrelay.system.files import digest_of, reading, unused
 from trainrelay.text import printable
 
 if TYPE_CHECKING:
@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 _COUNTS = {"epoch", "iter", "iteration"}
 _EPOCH = ("epoch", "meta.epoch", "meta.iter")
 _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
-_MOST_INFINITE = 1000  # weights with infinities; more are no masks
+_NO_CONSTANTS = (
+    "weight",
+    "bias",
+    "running_mean",
+    "running_var",
+)  # what modules call what they train or measure
+_MOST_BAD = 1000  # weights that are not finite; more are no masks
 BadSpans = dict[tuple[str, str], "Spans"]
 
 
@@ -109,7 +115,7 @@ def _glanced(path: Path, stamp: tuple[int, int, int], named: int | None) -> Glan
     except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
-        remedy = _remedy(error, shlex.quote(printable(path))) if isinstance(error, OtherFormat) else None
+        remedy = _remedy(error, path) if isinstance(error, OtherFormat) else None
         return Glance(stamp, problem=printable(error), remedy=remedy)
     lost = contents.number is None and contents.optimizer is not None
     problem = f"lacks {' and '.join(contents.missing)}" if lost else None
@@ -138,34 +144,39 @@ def _examined(
 
 
 def _judged(contents: Contents, bad: BadSpans, first: Path | None) -> tuple[str | None, str | None]:
-    """The first weight that diverged, else the first whose infinities are constant, as in a mask.
+    """The first weight that diverged, else the first whose values are constant, as in a mask.
 
     Those of a weight that no optimizer steps are, and those that the first checkpoint had in the same places.
     Where there is no other checkpoint, so is a matrix of minus infinity and one other number alone: no step
-    of a training leaves that.
+    of a training leaves that. What may as well be a buffer is no divergence: as many as the optimizer lacks.
     """
-    infinite: list[tuple[str, Tensor, int]] = []
-    for place, tensor, runs, has_nan in _found(contents.weights, bad):
-        if has_nan or len(infinite) == _MOST_INFINITE:
-            return name_of(place), None
-        infinite.append((name_of(place), tensor, runs))
-    stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if infinite else None
-    others = (one for one in infinite if not one[0].endswith(_OBSERVED))
-    unclear = [one for one in others if not stepped or one[1].size in stepped]
-    earlier = _infinite_in(first) if first and unclear else None
-    for name, tensor, runs in unclear:
+    found = list(itertools.islice(_found(contents.weights, bad), _MOST_BAD))
+    stepped = stepped_sizes(contents.optimizer, _tensors(contents.weights)) if found else None
+    earlier = _bad_in(first) if first and found else None
+    unclear = ""
+    for place, tensor, runs, has_nan in found:
+        name, as_before = name_of(place), earlier is not None and earlier.get(name_of(place)) == runs
         is_mask = len(tensor.size) > 1 and bad[tensor.storage.key, tensor.dtype].is_mask
-        if not is_mask if earlier is None else earlier.get(name) != runs:
+        constant = (stepped and tensor.size not in stepped) or (is_mask and earlier is None) or as_before
+        if not has_nan and (constant or name.endswith(_OBSERVED)):
+            continue
+        if (not as_before and (has_nan or earlier is not None)) or name.endswith(_NO_CONSTANTS):
             return name, None
-    return None, shown(infinite[0][0]) if infinite else None
+        unclear = unclear or name
+    # Averages repeat what is in the model.
+    several = {(tensor.size, runs) for _, tensor, runs, _ in found}
+    if unclear and len(several) > left_out(contents.optimizer, _tensors(contents.model)):
+        return unclear, None
+    names = [shown(name_of(place)) for place, *_ in found[:1]]
+    return (names[0], None) if len(found) == _MOST_BAD else (None, names[0] if names else None)
 
 
-def _infinite_in(path: Path) -> dict[str, int] | None:
-    """Where weights of another checkpoint are infinite, as in `_found`; None if it cannot be read."""
+def _bad_in(path: Path) -> dict[str, int] | None:
+    """Where weights of another checkpoint are not finite, as in `_found`; None if it cannot be read."""
     with suppress(BrokenFile, UnsafeFile, UserError, OSError), reading(path) as file:
         archive = Archive(file, os.fstat(file.fileno()).st_size)
         weights = _contents(archive).weights
-        found = itertools.islice(_found(weights, _bad_spans(archive, _tensors(weights))), _MOST_INFINITE)
+        found = itertools.islice(_found(weights, _bad_spans(archive, _tensors(weights))), _MOST_BAD)
         return {name_of(place): runs for place, _, runs, _ in found}
     return None
 
@@ -260,7 +271,7 @@ def _problems_named(path: Path) -> Iterator[None]:
             "there again with nothing but tensors, numbers and text in it"
         ) from None
     except BrokenFile as problem:
-        raise CheckpointError(f"{name} {problem}; {_remedy(problem, typed)}") from problem
+        raise CheckpointError(f"{name} {problem}; {_remedy(problem, path)}") from problem
     except UserError as error:
         raise CheckpointError(printable(error)) from error
     except OSError as error:
@@ -275,7 +286,8 @@ _SAVE_AGAIN = (
 _UNWRAP = 'whole = torch.utils._pytree.tree_map(lambda x: getattr(x, "full_tensor", lambda: x)(), whole); '
 
 
-def _remedy(problem: BrokenFile, typed: str) -> str:
+def _remedy(problem: BrokenFile, path: Path) -> str:
+    typed, kept = (shlex.quote(printable(one)) for one in (path, unused(path, "broken")))
     if isinstance(problem, OtherFormat):
         code = _SAVE_AGAIN.format(_UNWRAP if "DTensor" in str(problem) else "")
         return (
@@ -283,6 +295,6 @@ def _remedy(problem: BrokenFile, typed: str) -> str:
             f" file): TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -c {shlex.quote(code)} {typed}"
         )
     return (
-        f"run: mv {typed} {typed}.broken and put a valid one in its place, or start the workflow again: "
+        f"run: mv {typed} {kept} and put a valid one in its place, or start the workflow again: "
         "training resumes from the checkpoint before it"
     )

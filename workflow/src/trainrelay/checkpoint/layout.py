@@ -92,7 +92,7 @@ def _parts(root: dict[object, object], models: dict[object, object]) -> Contents
     named = {key: part for key, part in models.items() if key in _WEIGHTS}
     # An infinity may be a bound, or what is the best before there is one.
     nan = (name for name, one in _not_finite(named) if math.isnan(one) and "_extra_state" not in name)
-    scales = (name for name, _ in _not_finite(others) if _SCALE.search(name))
+    scales = (name for name, _ in _not_finite(others, 0.0) if _SCALE.search(name))
     state = chain(scales, (name for name, one in _not_finite(optimizer) if math.isnan(one)))
     bad_weight, bad_state = next(nan, None), next(state, None)
     return Contents(weights, model, optimizer, number, iteration, missing, bad_weight, bad_state)
@@ -109,10 +109,10 @@ def _averages(others: object, models: object) -> dict[object, object]:
     return {name: part for name, part in found.items() if any(one.size in sizes for one in part.values())}
 
 
-def _not_finite(root: object) -> Iterator[tuple[str, float]]:
-    """Numbers below a value that are not finite, with their names."""
+def _not_finite(root: object, also: float | None = None) -> Iterator[tuple[str, float]]:
+    """Numbers below a value that are not finite, or are another, with their names."""
     numbers = ((place, one) for place, one in nodes(root) if isinstance(one, float))
-    return ((name_of(place), one) for place, one in numbers if not math.isfinite(one))
+    return ((name_of(place), one) for place, one in numbers if one == also or not math.isfinite(one))
 
 
 def _count(root: object, path: tuple[str, ...]) -> int | None:
@@ -131,7 +131,7 @@ def tensors_in(root: object) -> Iterator[tuple[KeyPath, Tensor]]:
     return ((place, one) for place, one in nodes(root) if isinstance(one, Tensor))
 
 
-def nodes(root: object) -> Iterator[tuple[KeyPath, object]]:
+def nodes(root: object) -> Iterator[tuple[tuple[KeyPath, object], object]]:
     """Every value below another and its place, in order; shared containers are entered once.
 
     Not recursive, because a hostile file can nest as deep as it is long.

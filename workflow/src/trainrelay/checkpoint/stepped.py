@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from itertools import islice
 
+from trainrelay.checkpoint.layout import nodes
 from trainrelay.checkpoint.values import Tensor
 
 Size = tuple[int, ...]
@@ -27,6 +28,14 @@ def stepped_sizes(optimizer: object, weights: Iterable[Tensor]) -> Collection[Si
     if not kept or any(size is None or count > there[size] for size, count in kept.items()):
         return None
     return {size for size in kept if size is not None}
+
+
+def left_out(optimizer: object, model: Iterable[Tensor]) -> int:
+    """How many tensors of a model are certainly none of its optimizer's; 0 where that is not known."""
+    params = sum(len(one) for (_, key), one in nodes(optimizer) if key == "params" and isinstance(one, list))
+    # Tied weights have two names.
+    there = {(one.storage.key, one.start, one.size) for one in model if "float" in one.dtype}
+    return max(0, len(there) - params) if params else 0
 
 
 def _size(kept: object) -> Size | None:

@@ -43,9 +43,8 @@ def _why_invalid(inspection: Inspection, epoch: int) -> str | None:
     if facts.first_non_finite is not None:
         return f"is not finite: {facts.first_non_finite} holds a NaN or an infinity"
     if inspection.first_non_finite_state is not None:
-        return (
-            f"is not finite: the optimizer's {inspection.first_non_finite_state} holds a NaN or an infinity"
-        )
+        what = "holds a NaN or an infinity, or is a loss scale of 0"
+        return f"is not finite: the optimizer's {inspection.first_non_finite_state} {what}"
     if facts.epoch != epoch:
         return f"was saved after epoch {facts.epoch}, but was taken for epoch {epoch}"
     return None

@@ -93,6 +93,8 @@ def _typed_by_you(verbs: _Verbs) -> None:
     rebuilds = "show what can be rebuilt of records of a stage that are damaged or gone"
     verb = _add_for_stage(verbs, "doctor", rebuilds, module="")
     verb.add_argument("--write", action="store_true", help="write it; damaged files are kept beside it")
+    sure = "write also what no record proves: the config is as it was when the training began"
+    verb.add_argument("--as-configured", action="store_true", help=sure)
     probes = "try each of a stage's communication backends on this machine"
     verb = _add_for_stage(verbs, "probe", probes, module="")
     verb.add_argument("--rung", metavar="NAME", help="only this backend, even if not one of the stage's")

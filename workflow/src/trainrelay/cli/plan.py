@@ -21,7 +21,7 @@ from trainrelay.preflight import chain_limit, partition_checks, slurmctld_check
 from trainrelay.slurm import Partition, Request, could_start, installed, partitions, request_of
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer
-from trainrelay.training.plan import StagePlan, plan
+from trainrelay.training.plan import COSTS, StagePlan, plan
 
 _NARROWEST_CHARS = 40  # a narrower terminal would get a word a line
 _TITLE_CHARS = 11  # "  state    "
@@ -80,18 +80,23 @@ def _titled(title: str, text: str) -> str:
 
 def price(planned: StagePlan) -> str:
     """What a stage would still cost, what it has cost, and how to learn what is not known yet."""
-    unit, so_far = _unit(planned), f"{planned.gpu_h:.1f} spent so far"
-    if not planned.trains:
+    unit, so_far = _unit(planned), f"{_hours(planned.gpu_h)} spent so far"
+    if planned.action not in COSTS:
         return f"nothing more now; {so_far} ({unit})" if planned.gpu_h else "nothing now"
     if planned.price is None:
         spent = f" ({so_far})" if planned.gpu_h else ""
         watch = f"trainrelay watch {planned.run}/{planned.stage}"
-        return f"{unit} unknown{spent} until the first attempt has run; {watch} then shows the time left"
+        return f"{unit} unknown{spent} until an attempt has trained; {watch} then shows the time left"
     spent = f"; {so_far}" if planned.gpu_h else ""
     left = planned.price
     how = f"{left.epochs} epochs x {left.iters_per_epoch} iterations x {left.s_per_iter:.3g} s"
     ranks = "1 rank" if left.ranks == 1 else f"{left.ranks} ranks"
-    return f"{left.gpu_h:.1f} {unit} ({how} x {ranks}{spent})"
+    most = "at most " if planned.action == "wait" else ""  # what it trained since its checkpoint is in it
+    return f"{most}{_hours(left.gpu_h)} {unit} ({how} x {ranks}{spent})"
+
+
+def _hours(hours: float) -> str:
+    return "under 0.1" if 0 < hours < 0.05 else f"{hours:.1f}"
 
 
 def _unit(planned: StagePlan) -> str:
@@ -100,7 +105,7 @@ def _unit(planned: StagePlan) -> str:
 
 def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
     """What all of it would cost, where it is more than one line's sum."""
-    training = [planned for planned in plans if planned.trains]
+    training = [planned for planned in plans if planned.action in COSTS]
     known = [planned.price.gpu_h for planned in training if planned.price]
     if len(training) < 2 or not known:
         return

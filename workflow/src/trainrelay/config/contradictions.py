@@ -39,6 +39,10 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     yield from _words_it_lacks(where, run, stage)
     if stage.checkpoint_epoch > stage.epochs:
         yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
+    has_steps = TRAINERS[run.trainer.kind].has_steps
+    if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
+        needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "a trainer of kind mmcv"
+        yield f"{where}.exact: needs {needs}; set that, or leave exact out"
     gpu, ranks = stage.resources.gpu, run.trainer.nproc_per_node
     if run.trainer.device == "cuda" and gpu != ranks:
         got = f"got {gpu}" if gpu else "not set"

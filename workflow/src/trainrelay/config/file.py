@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from trainrelay.errors import ConfigError
 from trainrelay.system.files import content, write_private
 from trainrelay.system.hints import typed
 from trainrelay.system.yaml_bounds import FASTEST, refuse_too_much
+from trainrelay.text import HIDDEN
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
 _TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
@@ -85,6 +87,8 @@ def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     what = getattr(error, "problem", None) or str(error)
     what = "a tab; YAML indents with spaces" if "'\\t' that cannot start any token" in what else what
+    # The value of a secret without quotes may be read as an alias or a tag; <...> are YAML's own words.
+    what = re.sub(r"'(?!<)[^']{2,}'", f"'{HIDDEN}'", what)
     return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else f"not YAML: {what}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from string import Template
 from typing import Annotated, Any, Literal
@@ -26,14 +27,18 @@ def expanded(path: Any) -> Any:
     if not isinstance(path, str):
         return path
     try:
-        found = Template(path).substitute({name: value for name, value in os.environ.items() if value})
+        user, rest = re.fullmatch(r"(~[^/]*)?(.*)", path, re.DOTALL).groups("")  # type: ignore[union-attr]
+        home = os.path.expanduser(user)  # noqa: PTH111 (keeps ./)
+        known = {name: value for name, value in os.environ.items() if value}
+        found = home + Template(rest).substitute(known)
     except KeyError as error:
         raise ValueError(f"the environment variable {error.args[0]} is not set; a plain $ is $$") from None
     except ValueError:
         raise ValueError("a plain $ is written $$") from None
-    if (found := os.path.expanduser(found)).startswith("~"):  # noqa: PTH111 (keeps ./)
+    if home.startswith("~"):
         raise ValueError("there is no such user; write ./~ for a folder of that name")
-    return found
+    # What is read back as it is: a variable's ~ is no home.
+    return f"./{found}" if found.startswith("~") else found
 
 
 # Both names become folders, and a stage's name part of a rule's: no dot, slash, space or semicolon.
@@ -210,12 +215,22 @@ class Stage(Model):
     master_port: int | None = Field(default=None, ge=1, le=65535)
     """Rendezvous port of the ranks; null: a free one is chosen for each attempt."""
     hang_timeout_s: Seconds | None = None
-    """Seconds without a progress line after which the trainer counts as hung, start-up and evaluation
-    included; null: follows the time that its progress lines take."""
+    """Seconds without a progress line or a counted step after which the trainer counts as hung, start-up and
+    evaluation included; null: follows the time that its progress lines take."""
 
     hook: bool = True
-    """off: trainrelay does not look into the trainer, so nothing stops it before a NaN reaches the weights
-    (mmcv)."""
+    """off: trainrelay does not look into the trainer: its steps are not counted; nothing stops it before a
+    NaN reaches the weights, no step checkpoints are saved (mmcv)."""
+    checkpoint_interval_min: float = Field(default=10.0, ge=0, le=1e6)
+    """Minutes between two step checkpoints, from which a training resumes within an epoch; one is saved when
+    it is to stop, too. 0: none (mmcv, with hook)."""
+    keep_steps: int = Field(default=2, ge=1, le=1000)
+    """How many step checkpoints are kept; once the training is finished, none."""
+    save_failures_max: int = Field(default=3, ge=1, le=10**9)
+    """After so many step checkpoints in a row that could not be saved, an attempt tries no more."""
+    exact: bool = False
+    """true: random draws inside data workers are seeded for each sample, so that a resume within an epoch
+    repeats them; part of the training's identity (mmcv, with step checkpoints)."""
 
     @property
     def checkpoint_epoch(self) -> int:

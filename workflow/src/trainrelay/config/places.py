@@ -20,6 +20,7 @@ class StagePaths:
     train: Path
     checkpoint: Path
     promoted: Path  # all that we ever wrote to the promotion target (undeclared, so it outlives a re-run)
+    not_promoted: Path  # why
     analysis: Path
     analysis_text: Path
     accepted: Path
@@ -57,6 +58,7 @@ def stage_paths(config: Config, run: str, stage: str) -> StagePaths:
         train=folder / "train.json",
         checkpoint=folder / "checkpoint.json",
         promoted=folder / "promoted.json",
+        not_promoted=folder / "not-promoted.json",
         analysis=folder / "analysis.json",
         analysis_text=folder / "analysis.md",
         accepted=folder / "accepted.json",

@@ -56,7 +56,7 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
     """What would be promoted: the finished training's checkpoint, else the newest valid one."""
     name, judged = facts.name, state.judge(facts)
     if judged.kind == "running":
-        raise UserError(f"{name}: it is being trained now; stop it first")
+        raise UserError(f"{name}: it is being trained now; stop it first: trainrelay stop {name}")
     if judged.kind in ("changed", "foreign"):
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
     if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):

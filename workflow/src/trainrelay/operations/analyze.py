@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
 from trainrelay.config import Config
@@ -41,11 +42,17 @@ def judge_stage(facts: state.Facts) -> Analysis:
             f"{facts.name}: no attempt has written {trainer.metrics or 'a log'} yet; train it first"
         )
     try:
-        return analyze(read(there, _described(facts)), _expectation(facts))
+        return analyze(read(there, _within(facts), _described(facts)), _expectation(facts))
     except UnknownLogError as error:
         if facts.train is None:  # a line that is understood may yet come
             raise
         return not_judged(map(str, there), str(error))
+
+
+def _within(facts: state.Facts) -> dict[Path, tuple[int, int]]:
+    """Where the logs begin that continue within an epoch."""
+    within = (one for one in facts.attempts if one.began[1])
+    return {attempt_log(facts.paths.folder, one): one.began for one in within}
 
 
 def _described(facts: state.Facts) -> DescribedLines | None:

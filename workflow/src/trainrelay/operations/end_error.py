@@ -8,6 +8,7 @@ from pathlib import Path
 from trainrelay.errors import Interrupted, TrainrelayError
 from trainrelay.records import ENDS, AttemptRecord
 from trainrelay.training.attempts import attempt_log
+from trainrelay.training.plan import resumes
 from trainrelay.training.state import Facts
 
 
@@ -20,6 +21,5 @@ def end_error(facts: Facts, attempt: AttemptRecord) -> TrainrelayError:
     if decision is not None and decision.step == "final" and attempt.end is not None:
         why, how = (text[0].upper() + text[1:] for text in (decision.reason, decision.what_to_do))
         return ENDS[attempt.end].error(f"{what} {why}. {log} {how}. Then run the same command again.")
-    done = facts.epochs_done
-    where = f"resume after epoch {done}" if done else "start from scratch"
+    where = f"resume {where}" if (where := resumes(facts)) else "start from scratch"
     return Interrupted(f"{what} {log} Run the same command again to {where}.")

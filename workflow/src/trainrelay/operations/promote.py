@@ -7,11 +7,12 @@ from pathlib import Path
 
 from trainrelay import checkpoint, supervise
 from trainrelay.config import Stage, StagePaths
-from trainrelay.errors import LogError, Refusal, TrainrelayError, UserError
+from trainrelay.errors import CheckpointError, LogError, Refusal, TrainrelayError, UserError
 from trainrelay.operations.held_lease import held_lease
-from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, Promotions
+from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, NotPromoted, Promotions
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
+from trainrelay.text import printable
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
 
@@ -20,7 +21,14 @@ def promote_stage(at: StageContext) -> None:
     """Write the promotion target and checkpoint.json, or refuse with what to run."""
     try:
         with held_lease(at) as lease, state.naming(at):
-            _promote_alone(at, lease)
+            try:
+                _promote_alone(at, lease)
+            except (Refusal, CheckpointError) as error:
+                lease.guard()
+                if state.current(at).kind == "complete":
+                    reason = printable(" ".join(str(error).split()))
+                    write_json(at.paths.not_promoted, NotPromoted(reason=reason))
+                raise
     except supervise.LivingOwner as held:
         who = f"{supervise.owner_of(held.owner)} trains or promotes it"
         raise Refusal(f"{at.name}: {who}, so nothing was promoted here; wait for it") from None
@@ -51,6 +59,7 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
         overwrite=_overwrite(settings),
         owned=written_by_us(facts.paths),
     )
+    facts.paths.not_promoted.unlink(missing_ok=True)
     write_json(
         facts.paths.checkpoint,
         CheckpointRecord(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -87,7 +88,7 @@ def _stage(at: StageContext) -> StageReport:
     return StageReport(
         name=at.stage,
         state=judged.kind,
-        state_reason=judged.reason,
+        state_reason="; ".join(filter(None, [judged.reason, facts.at_risk(time.time())])),
         epochs=settings.epochs,
         config=settings.config,
         init_from=settings.init_from,

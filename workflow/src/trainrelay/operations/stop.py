@@ -22,6 +22,7 @@ from trainrelay.system.say import answer, say
 from trainrelay.training import state
 from trainrelay.training.attempts import left_running
 from trainrelay.training.context import StageContext
+from trainrelay.training.plan import resumes
 
 _LOOK_S = 0.5  # what you wait at a terminal
 _SAY_S = 10.0  # between two lines that it still waits: you see that it lives, and the screen does not fill
@@ -159,6 +160,5 @@ def _state_after(facts: state.Facts) -> str:
         return f"{name} was complete before it was to stop: {judged.reason}"
     if judged.kind not in ("resumable", "fresh"):
         return f"{name} does not run any more; it is {judged.kind}: {judged.reason}"
-    done = facts.epochs_done
-    where = f"resumes after epoch {done}" if done else "starts from its beginning"
+    where = f"resumes {where}" if (where := resumes(facts)) else "starts from its beginning"
     return f"{name} is stopped: {judged.reason}. It {where}: run the same snakemake command again."

@@ -20,7 +20,7 @@ from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
-from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob
+from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, StepSaving, StopResumably
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
@@ -31,6 +31,7 @@ from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
+from trainrelay.training.signature import EXACT, signature
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -117,7 +118,7 @@ def _refuse_this_machine(facts: state.Facts) -> None:
     if not sees_itself():
         raise UserError(
             f"{facts.name}: /proc is that of another pid namespace, so that processes cannot be"
-            " followed; mount that of this one (unshare: --mount-proc)"
+            " followed; mount that of this one (unshare: --mount-proc; in a container: no -v /proc:/proc)"
         )
     request = _request(facts)
     environment = {**os.environ, **request.env}
@@ -251,16 +252,18 @@ def _archive(facts: state.Facts) -> state.Facts:
 
 def _check_code(facts: state.Facts) -> None:
     """The code of a training that is resumed should be the code that began it; its changes are kept."""
-    now = code_version(facts.at.root)
-    if now is None:
-        return
+    now, refuse = code_version(facts.at.root), facts.at.config.on_code_change == "refuse"
+    name = now.name if now else f"not known ({facts.at.root} is no git checkout that git reads here)"
     before = facts.attempts[-1].code if facts.attempts and not state.never_trained(facts) else None
-    if before not in (None, now.name):
-        what = f"{facts.name}: the trainer's code was {before}, is {now.name}"
-        if facts.at.config.on_code_change == "refuse":
+    if before not in (None, name):
+        what = f"{facts.name}: the trainer's code was {before}, is {name}"
+        if refuse:
             raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
         say(f"warning: {what}")
-    if now.changes:
+    elif refuse and now is None:
+        never = "so on_code_change: refuse cannot refuse another"
+        say(f"warning: {facts.name}: the trainer's code is {name}, {never}")
+    if now and now.changes:
         # config.yaml may be part of the checkout.
         said = hidden(now.changes.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         write_bytes(facts.paths.folder / f"code-{now.digest}.diff", said)
@@ -281,6 +284,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         ladder=ladder(facts.at),
         hang_timeout_s=settings.hang_timeout_s,
         hook=settings.hook,
+        steps=_step_saving(facts),
         probe=settings.probe,
         probe_timeout_s=settings.probe_timeout_s,
         trainer=trainer,
@@ -290,15 +294,30 @@ def stage_job(facts: state.Facts) -> StageJob:
         stop_grace_s=_STOP_GRACE_S,
         log_name=settings.log,
         code=now.name if now else None,
+        signature=signature(facts.ingredients, settings.epochs),
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )
 
 
+def _step_saving(facts: state.Facts) -> StepSaving | None:
+    asked = facts.at.settings
+    if not facts.at.saves_steps:
+        return None
+    exact = EXACT in facts.ingredients
+    if asked.exact and not exact:
+        say(f"{facts.name}: exact: this training began without it, and continues without it")
+    return StepSaving(asked.checkpoint_interval_min * 60, asked.keep_steps, asked.save_failures_max, exact)
+
+
 def _conclude(before: state.Facts, outcome: Outcome) -> None:
-    """train.json for a complete training; else the analysis and the report, and the reason raised."""
+    """train.json for a complete training; for one that ended for good the analysis and the report.
+
+    Not for one that was asked to stop: Slurm may give it seconds to be requeued, and a log may take minutes.
+    """
     facts = state.read(before.at)
     if isinstance(outcome.step, Finish):
         _complete(facts)
         return
-    report_unfinished(facts.at)
+    if not isinstance(outcome.step, StopResumably):
+        report_unfinished(facts.at)
     raise end_error(facts, outcome.attempt)

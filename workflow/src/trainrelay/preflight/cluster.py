@@ -123,7 +123,7 @@ def _nodes(asked: Request, name: str, members: Sequence[Node]) -> CheckResult:
         return note(f"the nodes of partition {name} cannot be seen, so they are not checked")
     with_gpus = [node for node in members if _has_gpus(node, asked)]
     if len(with_gpus) < asked.nodes:
-        wants = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'}, {asked.nodes} asked for"
+        wants = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'}, {_count(asked.nodes)} asked for"
         what = f"partition {name} has {_count(len(with_gpus))} with {wants}"
         return fix(f"{what}; it has {_kinds(members)}", "set resources.gpu, gpu_model or partition")
     fitting = [node for node in with_gpus if _has_room(node, asked)]

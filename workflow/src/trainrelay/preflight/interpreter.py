@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import LaunchRequest, Trainer, environment, whole_load
 
 _SCRIPT = Path(__file__).with_name("interpreter_script.py")
-_WHOLE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _LONGEST_SAID_BYTES = 256 * 1024  # more than the answers and many warnings of imports
 
 
@@ -63,18 +61,8 @@ def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: floa
         return fix(f"{name} cannot be started: {error.strerror or error}", "set trainer.interpreter")
     answers = read_answers(said)
     found = judge_answers(PythonNeeds.of(request), trainer, answers, status, deadline_s)
-    remark = _resume_remark(request, answers.versions.get("torch", "")) if found.kind == "ok" else None
+    remark = whole_load(request, answers.versions.get("torch", "")) if found.kind == "ok" else None
     return note(f"{found.what}; {remark}") if remark else found
-
-
-def _resume_remark(request: LaunchRequest, torch: str) -> str | None:
-    """Where a script loads its own checkpoints as torch no longer does if they hold more than weights."""
-    refuses = tuple(map(int, re.findall(r"\d+", torch)[:2])) >= (2, 6)
-    if not refuses or not request.trainer_config.switches or _WHOLE in {*request.env, *os.environ}:
-        return None
-    where = whole_load(Path(request.root), request.config)
-    said = f"{where}: torch.load without weights_only refuses, since torch 2.6, what is no weight (an args)"
-    return where and f"{said}, and a resume would fail; set env: {{{_WHOLE}: '1'}} under trainer"
 
 
 def _ask(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[int | None, str]:

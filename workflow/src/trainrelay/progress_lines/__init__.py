@@ -1,1 +1,1 @@
-"""What printed progress means, for supervision and analysis alike: bars, steps that a loss scaler skips."""
+"""What printed lines mean, for supervision and analysis alike: bars, skipped steps, how a trainer failed."""

@@ -1,6 +1,6 @@
 """The nouns that the parts share, in memory and in files; nothing here reads or writes anything."""
 
-from trainrelay.records.ends import ENDS, STOPPED, gave_up
+from trainrelay.records.ends import ENDS, STOPPED, advice, gave_up
 from trainrelay.records.files import (
     RULES,
     Acceptance,
@@ -16,6 +16,7 @@ from trainrelay.records.files import (
     Identity,
     Leg,
     NotFiniteStep,
+    NotPromoted,
     Owner,
     Place,
     ProbeResult,
@@ -24,6 +25,8 @@ from trainrelay.records.files import (
     Record,
     ResumePoint,
     SlurmRun,
+    StepManifest,
+    StepPoint,
     Takeover,
     TrainRecord,
 )
@@ -73,6 +76,7 @@ __all__ = [
     "MetricSummary",
     "Milestone",
     "NotFiniteStep",
+    "NotPromoted",
     "Overview",
     "Owner",
     "Phase",
@@ -90,9 +94,12 @@ __all__ = [
     "Sign",
     "SlurmRun",
     "StageReport",
+    "StepManifest",
+    "StepPoint",
     "Takeover",
     "TrainRecord",
     "Verdict",
     "VerdictKind",
+    "advice",
     "gave_up",
 ]

@@ -15,13 +15,15 @@ class EndRule:
     """What follows an end; `supervise/decide` holds the conditions of each kind.
 
     `error` is raised by a launch that gives up after it. `reason` and `what_to_do` are for an end that no
-    retry cures; one that was requested needs advice only where no job gets far enough.
+    retry cures; one that was requested needs advice only where no job gets far enough. `in_a_log` is for who
+    has only a log that ended so, where that is something else.
     """
 
     follows: Literal["done", "stop", "final", "retry", "port", "memory", "doubt", "bug"]
     error: type[TrainrelayError] = NoProgress
     reason: str = ""
     what_to_do: str = ""
+    in_a_log: str = ""
 
 
 ENDS: Mapping[EndClass, EndRule] = {
@@ -36,13 +38,22 @@ ENDS: Mapping[EndClass, EndRule] = {
         "stop",
         what_to_do="ask for a partition or qos whose jobs are not preempted, or save checkpoints more often",
     ),
-    "killed": EndRule("retry"),
+    "killed": EndRule(
+        "retry",
+        in_a_log="it was ended from outside: check `dmesg`, `sacct` and the host's memory, then resume",
+    ),
     "unfinished": EndRule("retry"),
     "lost": EndRule("retry"),
-    "node": EndRule("retry"),
-    "comm": EndRule("doubt"),
+    "node": EndRule("retry", in_a_log="resume on another node, and report this one"),
+    "comm": EndRule(
+        "doubt",
+        in_a_log="see whether one rank failed or hung first (evaluation, data, memory); if none did, resume"
+        " with NCCL_P2P_DISABLE=1, then with NCCL_IB_DISABLE=1 too, else with gloo",
+    ),
     "hang": EndRule("doubt"),
-    "trainer-bug": EndRule("bug"),
+    "trainer-bug": EndRule(
+        "bug", in_a_log="read the traceback in the log, fix the cause and resume from the newest checkpoint"
+    ),
     "port": EndRule(
         "port",
         UserError,
@@ -54,8 +65,8 @@ ENDS: Mapping[EndClass, EndRule] = {
         "memory",
         UserError,
         "the host's memory ran out twice without a new checkpoint in between",
-        "check in the log which process it was; ask for more memory (`mem_gb` of the stage's resources) or"
-        " set fewer data workers",
+        "check in the log which process it was; ask for more memory (`mem_gb` of the stage's resources;"
+        " in a container for a larger /dev/shm, too) or set fewer data workers",
     ),
     "diverged": EndRule(
         "final",
@@ -84,6 +95,12 @@ ENDS: Mapping[EndClass, EndRule] = {
         "check in the log why it ignored the checkpoint, and fix it; trainrelay overwrote nothing",
     ),
 }
+
+
+def advice(end: EndClass) -> str:
+    """What to do after an end of which only the log is known."""
+    return ENDS[end].in_a_log or ENDS[end].what_to_do
+
 
 STOPPED: frozenset[EndClass] = frozenset(end for end, rule in ENDS.items() if rule.follows == "stop")
 """Ends that were requested: nothing failed."""

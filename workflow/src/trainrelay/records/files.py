@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from trainrelay.text import masked
 
@@ -42,6 +42,8 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Done = Annotated[int, Field(ge=0, le=10**12)]
+StepFileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 # They end up in sentences, in commands to type, and in squeue's argv.
 HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{0,64}$")]
@@ -88,6 +90,21 @@ class ResumePoint(Record):
     path: str
     epoch: int
     iteration: int | None = None
+
+
+class StepPoint(Record):
+    """A point within an epoch where an attempt starts: a step checkpoint of this stage.
+
+    So many iterations of this epoch, counted from 1, are done; `step` counts those of the whole training.
+    """
+
+    path: str
+    step: int
+    epoch: int
+    iteration: int
+
+    def __str__(self) -> str:
+        return f"in epoch {self.epoch} after iteration {self.iteration} (step {self.step})"
 
 
 class ProbeResult(Record):
@@ -148,9 +165,11 @@ class AttemptRecord(Record):
     world_size: int
     epochs: int
     resumed_from: ResumePoint | None
+    resumed_step: StepPoint | None = None  # past that, where the hook continues
     # As far as is known by now; records that do not say so are of trainings that counted as DETR does.
     epoch_bases: EpochBases = EpochBases(printed=0, saved=1)
     code: str | None = None  # the trainer checkout: commit and digest of its uncommitted changes
+    signature: str | None = None  # of what it trained, as in train.json; None: of an earlier version
     slurm: SlurmRun | None = None  # where it ran; None outside of Slurm
     launch: str | None = None  # shared by all that one call of Snakemake started, requeues included
     started_s: float
@@ -161,9 +180,12 @@ class AttemptRecord(Record):
     last_epoch: int | None = None
     last_iteration: int | None = None
     iters_per_epoch: int | None = None
+    s_per_iter: float | None = None  # between its first progress line and its last; None: not seen
     final_checkpoint: CheckpointFacts | None = None
     saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
     hook: str | None = None  # why it did not attach; None: it did, or is off
+    not_resumed: str | None = None  # why the training did not continue at `resumed_step`
+    unsaved: str | None = None  # why no step checkpoints were saved, or no more
     decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
 
     @property
@@ -172,18 +194,74 @@ class AttemptRecord(Record):
         return max(0.0, (self.ended_s or self.started_s) - self.started_s)
 
     @property
+    def began(self) -> tuple[int, int]:
+        """The epochs that were finished when it began, and the iterations of the next one."""
+        if self.resumed_step and self.not_resumed is None:
+            return self.resumed_step.epoch - 1, self.resumed_step.iteration
+        return (self.resumed_from.epoch if self.resumed_from else 0), 0
+
+    @property
+    def hook_problems(self) -> tuple[str, ...]:
+        """What the hook was to do in it and did not, in sentences."""
+        step = self.not_resumed and f"not resumed {self.resumed_step}: {self.not_resumed}"
+        return tuple(why for why in (self.hook, step, self.unsaved) if why)
+
+    @property
     def newest_saved(self) -> int:
         """The newest epoch that is known to have had a checkpoint; 0 where none is."""
         points = (self.resumed_from, self.final_checkpoint)
         return max(self.saved_epoch or 0, *((one and one.epoch) or 0 for one in points))
 
 
-class HookNote(Record):
-    """attempts/NNN/hook/rank-R.json, by a rank: what the hook added to, once that was imported."""
+class FromHook(BaseModel):
+    """What the hook writes in JSON; what is for its ranks alone is not read."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class StepsDone(FromHook):
+    """A place in a training, as in StepPoint."""
+
+    step: Done
+    epoch: Done
+    iteration: Done
+
+
+class HookNote(FromHook):
+    """attempts/NNN/hook/rank-R.json, by a rank: what the hook added to, once that was imported.
+
+    `saves`: a training has begun, of which step checkpoints are saved; `steps`: why none are.
+    """
 
     format: Literal[1]
     attached: tuple[str, ...]
     error: str | None
+    saves: bool = False
+    steps: str | None = None
+    resumed: StepsDone | None = None
+    not_resumed: str | None = None
+    save_error: str | None = None
+
+
+class StepFile(FromHook):
+    """A file of a step checkpoint, as its rank wrote it."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class StepManifest(StepsDone):
+    """attempts/NNN/steps/STEP/manifest.json, by rank 0: a step checkpoint, complete once this is there.
+
+    `request`: the one that it answers; None: it was time to save.
+    """
+
+    format: Literal[1]
+    world_size: Done
+    exact: bool
+    request: int | None = None
+    saved_s: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+    files: Annotated[dict[StepFileName, StepFile], Field(min_length=1)]
 
 
 class NotFiniteStep(Record):
@@ -297,6 +375,12 @@ class Promotions(Record):
     """
 
     written: tuple[FileDigest, ...] = ()
+
+
+class NotPromoted(Record):
+    """not-promoted.json: why the last promotion was refused; removed by the next one."""
+
+    reason: str
 
 
 class Acceptance(Record):

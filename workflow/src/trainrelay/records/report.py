@@ -38,7 +38,8 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found. `blocking` closes the gate of promote until you accept it."""
+    """What one check found. `blocking` closes the gate of promote until you accept it; `unless` says when it
+    would be wrong."""
 
     check: str
     severity: Severity
@@ -47,6 +48,7 @@ class Finding:
     where: str | None = None  # e.g. "epoch 2, iter 40"
     evidence: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""
+    unless: str = ""
     blocking: bool = False
 
 
@@ -156,7 +158,9 @@ class Analysis:
     progression: tuple[Milestone, ...] = ()
     setup: Mapping[str, str] = field(default_factory=dict)
     restarts: int = 0  # starts that trained, but the first
+    untrained: int = 0  # starts that ended before they logged anything; no segments
     epochs_only: bool = False  # as in Log: steps are epochs
+    by_iteration: bool = False  # the trainer counts iterations and no epochs
     explanation: Explanation | None = None
     curves: Mapping[Phase, Mapping[str, list[tuple[int, float]]]] = field(default_factory=dict)
 

@@ -83,6 +83,9 @@ def _unhooked(stage: StageReport) -> Iterator[Notice]:
     said = {attempt.hook: attempt.number for attempt in stage.attempts if attempt.hook}
     for why, number in said.items():
         yield Notice("warn", f"Attempt {number} trained without the hook", sentence(why))
+    for attempt in stage.attempts:
+        for why in attempt.hook_problems[bool(attempt.hook) :]:
+            yield Notice("warn", f"Attempt {attempt.number} can lose more than its last steps", sentence(why))
 
 
 def _failed_attempts(stage: StageReport) -> Iterator[Notice]:
@@ -109,7 +112,7 @@ def _alarms(stage: StageReport) -> list[Notice]:
             sentence(each.message),
             each.where or "",
             shown_evidence(each),
-            sentence(each.advice),
+            f"{sentence(each.advice)} Not so if {each.unless}." if each.unless else sentence(each.advice),
             "" if (metric := each.metric or "") in each.message else metric,
             _consequence(each, stage),
         )

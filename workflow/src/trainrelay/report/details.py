@@ -30,10 +30,12 @@ PHASE_TITLES: dict[Phase, str] = {
 
 def restart_steps(stage: StageReport) -> tuple[int, ...]:
     """The steps at which attempts resumed, as far as they are known."""
-    points = [attempt.resumed_from for attempt in stage.attempts if attempt.resumed_from]
+    within = [one for one in stage.attempts if one.resumed_step and not one.not_resumed]
+    points = [one.resumed_from for one in stage.attempts if one.resumed_from and one not in within]
     per_epoch = (steps_per_epoch(stage.analysis) if stage.analysis else None) or 0
     by_epoch = [point.epoch * per_epoch for point in points if point.iteration is None or per_epoch == 1]
     known = [point.iteration for point in points if point.iteration is not None and per_epoch != 1]
+    known += [one.resumed_step.step for one in within if one.resumed_step]
     return tuple(sorted({step for step in by_epoch + known if step > 0}))
 
 
@@ -63,7 +65,10 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     for probe in attempt.probes:
         yield f"probe of {probe.rung}", _probed(probe)
     nothing = "nothing; it started at epoch 1"
-    yield "resumed from", f"{resumed.path} (epoch {resumed.epoch})" if resumed else nothing
+    where = f"{resumed.path} (epoch {resumed.epoch})" if resumed else nothing
+    if attempt.resumed_step and not attempt.not_resumed:
+        where = f"{attempt.resumed_step.path}, {attempt.resumed_step}"
+    yield "resumed from", where
     if attempt.exit_status is not None:
         yield "exit status", str(attempt.exit_status)
     if attempt.ended_s is not None:
@@ -129,7 +134,7 @@ def _checkpoint(name: str, found: CheckpointFacts) -> Iterator[tuple[str, str]]:
     yield "sha256", found.file.sha256
     finite = "all finite" if found.finite else "NOT all finite"
     if found.constant_infinity:
-        finite += f" (but constant infinities, as in {found.constant_infinity})"
+        finite += f" (but for what seems constant, as in {found.constant_infinity})"
     size = f"{file_size(found.file.size)}, {found.tensors} tensors, {found.parameters:,} parameters, {finite}"
     yield "content", size
 

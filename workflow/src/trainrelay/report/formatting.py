@@ -86,8 +86,9 @@ def place(analysis: Analysis) -> str:
     """How far a log goes, as in "epoch 9, iter 2310/3517"."""
     progress = analysis.progress
     of = f"/{progress.iters_per_epoch}" if progress.iters_per_epoch else ""
-    inside = "" if analysis.epochs_only else f", iter {progress.iteration}{of}"
-    return f"epoch {progress.epoch}{inside}"
+    iteration = "" if analysis.epochs_only else f"iter {progress.iteration}{of}"
+    epoch = "" if analysis.by_iteration else f"epoch {progress.epoch}"
+    return ", ".join(filter(None, [epoch, iteration]))
 
 
 def duration(seconds: float) -> str:

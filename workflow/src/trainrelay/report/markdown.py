@@ -52,7 +52,9 @@ def _setup(analysis: Analysis) -> str:
         f"{setup['backend']} backend" if "backend" in setup else "",
         *_ranks(setup),
         f"{count(progress.epochs, 'epoch')} total" if progress.epochs else "",
-        f"{progress.iters_per_epoch} iterations/epoch" if progress.iters_per_epoch else "",
+        f"{progress.iters_per_epoch} iterations{' total' if analysis.by_iteration else '/epoch'}"
+        if progress.iters_per_epoch
+        else "",
         _schedule(analysis),
         f"host {setup['host']}" if "host" in setup else "",
         *(f"{key} {value}" for key, value in setup.items() if key not in _SAID_BY_NAME),
@@ -87,7 +89,8 @@ def _schedule(analysis: Analysis) -> str:
 def _progress(analysis: Analysis) -> str:
     alarming = [each for each in analysis.findings if each.check == "progress" and each.severity != "info"]
     restarts = f"The log shows {count(analysis.restarts, 'restart')}." if analysis.restarts else ""
-    return " ".join(filter(None, [_where(analysis), restarts, *map(finding_line, alarming)]))
+    died = f"{count(analysis.untrained, 'more start')} ended before training." if analysis.untrained else ""
+    return " ".join(filter(None, [_where(analysis), restarts, died, *map(finding_line, alarming)]))
 
 
 def _where(analysis: Analysis) -> str:
@@ -96,8 +99,10 @@ def _where(analysis: Analysis) -> str:
         return "No epoch was logged yet." if analysis.epochs_only else "No iteration was logged yet."
     where = f"**{place(analysis).capitalize()}**"
     if progress.finished:
-        epochs = count(progress.epochs or progress.epoch, "epoch")
-        return f"Finished: {epochs}, last logged at {where}."
+        done = count(progress.epochs or progress.epoch, "epoch")
+        if analysis.by_iteration:
+            done = count(progress.iters_per_epoch or progress.iteration, "iteration")
+        return f"Finished: {done}, last logged at {where}."
     done = f" (~{progress.fraction * 100:.0f}% complete overall)" if progress.fraction is not None else ""
     return f"Currently {'after' if analysis.epochs_only else 'in'} {where}{done}."
 

@@ -80,6 +80,8 @@ def finding_line(finding: Finding) -> str:
         parts.append(f"Evidence: {text(pairs(evidence))}.")
     if finding.advice:
         parts.append(f"Advice: {text(sentence(finding.advice))}")
+    if finding.unless:
+        parts.append(f"Not so if {text(finding.unless)}.")
     if finding.blocking:
         parts.append("This blocks the promotion of the checkpoint.")
     return " ".join(parts)

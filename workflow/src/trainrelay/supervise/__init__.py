@@ -4,7 +4,7 @@ from trainrelay.supervise.believed_progress import BelievedProgress
 from trainrelay.supervise.decide import Finish, NeedsDecision, StopResumably
 from trainrelay.supervise.display import Speed, display, duration, left_s
 from trainrelay.supervise.events import StageEvent, add_event, read_events
-from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.job import StageJob, StepSaving
 from trainrelay.supervise.lease import (
     Claim,
     LastOwner,
@@ -26,6 +26,7 @@ from trainrelay.supervise.recover import (
 from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.supervise.stop_file import ask_to_stop, order_file
+from trainrelay.supervise.telemetry import Telemetry, newest_telemetry
 from trainrelay.system.tail import RowsTail, Tail
 
 __all__ = [
@@ -42,8 +43,10 @@ __all__ = [
     "Speed",
     "StageEvent",
     "StageJob",
+    "StepSaving",
     "StopResumably",
     "Tail",
+    "Telemetry",
     "acquire",
     "add_event",
     "ask_to_stop",
@@ -52,6 +55,7 @@ __all__ = [
     "display",
     "duration",
     "left_s",
+    "newest_telemetry",
     "nodes_missing",
     "order_file",
     "orphaned_attempt",

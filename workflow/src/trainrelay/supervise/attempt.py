@@ -35,9 +35,10 @@ from trainrelay.supervise.monitor import TrainerMonitor, follow_to_end
 from trainrelay.supervise.process import Ending, NotStarted, start, start_explained
 from trainrelay.supervise.process_list import ProcessList
 from trainrelay.supervise.recover import close_open_attempts
-from trainrelay.supervise.resume import ResumeProof, resume_point
+from trainrelay.supervise.resume import ResumeProof, starting_points
 from trainrelay.supervise.slurm_run import why_stopped
 from trainrelay.supervise.stop import StopRequest
+from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.alive import here, stat
 from trainrelay.system.ports import free_port
 from trainrelay.system.tail import RowsTail, Tail
@@ -45,6 +46,7 @@ from trainrelay.text import quoted
 from trainrelay.trainers import Launch, Rung
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
+_LEAST_S = 10.0  # of what Slurm leaves, to end the trainer and record that
 _RECORD_S = 30.0  # of what Slurm leaves: for the end's record, and the requeue
 
 
@@ -68,7 +70,8 @@ def attempt(
     """
     record, launch = _open(job, rung, around, probes)
     with recorded_whatever_happens(job, record, around) as (processes, keeper):
-        return _follow(job, record, _start(job, record, launch, processes), around, (processes, keeper))
+        trainer = _start(job, record, launch, processes, around.lease)
+        return _follow(job, record, trainer, around, (processes, keeper))
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -77,6 +80,7 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
     what = f"attempt {record.number} continues though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
+    _hook(job, record).adopt(around.lease)
     with recorded_whatever_happens(job, record, around) as (processes, keeper):
         orphans = Orphans(processes, job.request.entry)
         return _follow(job, record, orphans, around, (processes, keeper))
@@ -90,14 +94,15 @@ def _open(
     while True:
         number = next_number(job.stage_dir)
         close_open_attempts(job, shown.note)
-        point, skipped = resume_point(job)
+        point, step, skipped = starting_points(job)
         for sentence in skipped:
             # The command that fixes it is for starts that it stops; this one skips it.
             shown.note(f"not resumed from: {sentence.partition('; run:')[0]}; it is skipped")
         if around.stop.requested:
             raise Interrupted(f"{job.name}: stopped on request before the trainer was started")
         launch = _launch(job, rung, point)
-        record = _record(job, rung, number, point, launch).model_copy(update={"probes": tuple(probes)})
+        record = _record(job, rung, number, point, launch)
+        record = record.model_copy(update={"probes": tuple(probes), "resumed_step": step})
         around.lease.guard()
         try:
             open_attempt(job.stage_dir, record)
@@ -114,6 +119,8 @@ def _start_sentence(job: StageJob, record: AttemptRecord) -> str:
     # You may expect it to resume where the last one ended: say why it does not.
     scratch += ": there is no checkpoint yet" if record.number > 1 else ""
     where = f"resumes after epoch {point.epoch} from {point.path}" if point else scratch
+    if step := record.resumed_step:
+        where = f"resumes {step} from {step.path}"
     return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
 
 
@@ -141,6 +148,7 @@ def _record(
         resumed_from=point,
         epoch_bases=job.work_dirs.bases,
         code=job.code,
+        signature=job.signature,
         slurm=slurm_run.here(os.environ),
         launch=os.environ.get(LAUNCH_VARIABLE),
         started_s=time.time(),
@@ -168,7 +176,7 @@ def recorded_whatever_happens(
     job: StageJob, record: AttemptRecord, around: Surroundings
 ) -> Iterator[tuple[ProcessList, CheckpointKeeper]]:
     """Lists its processes, copies what it overwrites; whatever is raised, it is ended, its record closed."""
-    lease, keeper = around.lease, CheckpointKeeper(job, around.shown.note, around.lease.guard)
+    lease, keeper = around.lease, CheckpointKeeper(job, around.shown.note, around.lease.guard, record.number)
     keeper.start()
     # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
     processes = ProcessList(job.stage_dir, record, lease.guard)
@@ -200,11 +208,14 @@ def _follow(
     point, counting = record.resumed_from, EpochCounting(record, learns=job.learns_base)
     known = record.epoch_bases.saved is not None
     proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
-    hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size, job.request.nodes)
+    folder, hook = attempt_folder(job.stage_dir, record.number), _hook(job, record)
+    telemetry = TelemetryReader(folder, hook, lease.guard)
     hangs, work_dir = HangDetector(job.hang_timeout_s), job.work_dirs.current
     metrics = job.trainer.metrics
     rows = RowsTail(work_dir / metrics, record.metrics_from) if metrics else None
-    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook, rows)
+    monitor = TrainerMonitor(
+        job.trainer, proof, shown, hangs, counting, work_dir, hook, telemetry, record, rows
+    )
 
     def stopping() -> bool:
         nonlocal record
@@ -215,20 +226,32 @@ def _follow(
                 write_attempt(job.stage_dir, record)
         return stop.requested or lease.lost is not None
 
+    def hurry() -> bool:
+        return stop.at_once or lease.lost is not None
+
     with contextlib.closing(Tail(Path(record.log))) as tail:
         launcher_was_gone = follow_to_end(trainer, tail, monitor, stopping)
         if stop.requested:
             shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
-        hang = _with_stacks(monitor.hang, job, record, processes) if monitor.hang else None
+        hang = _with_stacks(monitor.hang, job, folder, processes, telemetry) if monitor.hang else None
         # A trainer that did not resume, or lost the lease, must not overwrite the checkpoints that are there.
         grace_s = 0.0 if monitor.not_resumed or lease.lost else job.stop_grace_s
         processes.look(now=True)
         # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
         why = why_stopped(record.slurm) if record.slurm and stop.signals else None
-        write_s = why.left_s - job.stop_grace_s - _RECORD_S if why else 0.0
-        ending = keeper.end(processes.kin, grace_s, lambda: stop.at_once or lease.lost is not None, write_s)
+        near = why is not None and why.end == "time-limit"
+        write_s = why.left_s - job.stop_grace_s - _RECORD_S if why and near else 0.0
+        began_s = time.monotonic()
+        if stop.requested and grace_s:
+            most_s = max(grace_s, write_s)
+            most_s = min(most_s, why.left_s - _LEAST_S) if why and why.left_s else most_s
+            over = lambda: hurry() or not trainer.running() or time.monotonic() >= began_s + most_s  # noqa: E731
+            hook.save(lease, over, shown.note)
+        spent_s = time.monotonic() - began_s
+        ending = keeper.end(processes.kin, max(grace_s - spent_s, 0.0), hurry, write_s - spent_s)
         processes.look(now=True)
         monitor.read(tail.remaining())
+        telemetry.look(float("inf"))  # at the last reports
     _note_survivors(ending, shown, launcher_was_gone=launcher_was_gone)
     counting.finish(monitor.glances(), job.epochs if trainer.status() == 0 else None)
     if counting.doubt:
@@ -246,18 +269,27 @@ def _follow(
     return write_attempt(job.stage_dir, closed)
 
 
-def _with_stacks(hang: str, job: StageJob, record: AttemptRecord, processes: ProcessList) -> str:
-    """The hang in a sentence, with where each process was; their stacks are kept."""
-    stacks = attempt_folder(job.stage_dir, record.number) / "stacks"
-    found = describe_stacks(save_stacks(processes.kin, stacks))
+def _with_stacks(
+    hang: str, job: StageJob, folder: Path, processes: ProcessList, telemetry: TelemetryReader
+) -> str:
+    """The hang in a sentence, with the steps and the place of each process; their stacks are kept."""
+    stacks = folder / "stacks"
+    saved = save_stacks(processes.kin, stacks)
+    found = "; ".join(filter(None, (telemetry.standing(time.monotonic(), saved), describe_stacks(saved))))
     hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage if that is normal"
     return f"{hang}; {found}; stacks: {stacks}{hint}"
 
 
-def _start(job: StageJob, record: AttemptRecord, launch: Launch, processes: ProcessList) -> Child:
-    hook = Hook(attempt_folder(job.stage_dir, record.number), record.world_size)
+def _hook(job: StageJob, record: AttemptRecord) -> Hook:
+    folder, nodes = attempt_folder(job.stage_dir, record.number), job.request.nodes
+    return Hook(folder, record.world_size, nodes, record.resumed_step)
+
+
+def _start(
+    job: StageJob, record: AttemptRecord, launch: Launch, processes: ProcessList, lease: Lease
+) -> Child:
     env = with_stack_dumps({**os.environ, **launch.env})  # the record's lacks the secrets
-    env = hook.switched(env, on=job.hook and job.trainer.has_hook)
+    env = _hook(job, record).switched(env, on=job.hook, saving=job.steps, lease=lease)
     with start_explained("start the trainer", record.argv[0]):
         return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), processes)
 

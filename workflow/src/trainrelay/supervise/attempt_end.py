@@ -35,7 +35,8 @@ def judge_end(
     """
     if step := monitor.last_step:
         update = {"last_epoch": step.epoch, "last_iteration": step.iteration}
-        record = record.model_copy(update={**update, "iters_per_epoch": step.iters_per_epoch})
+        pace = {"iters_per_epoch": step.iters_per_epoch, "s_per_iter": monitor.s_per_iteration}
+        record = record.model_copy(update={**update, **pace})
     final, problem = final_checkpoint(job, status, record)
     status = (0 if final else _UNSEEN_FAILURE) if status is UNSEEN else status
     end, reason = classify(
@@ -56,9 +57,18 @@ def judge_end(
         )
     )
     saved = max((epoch for epoch, _ in job.checkpoints(record)), default=None)
-    absent = monitor.hook.absent() if step else None
-    found = {"saved_epoch": saved, "exit_status": status, "final_checkpoint": final, "hook": absent}
-    return close_record(record, end, reason, **found)
+    hook, trained = monitor.hook, step is not None
+    return close_record(
+        record,
+        end,
+        reason,
+        saved_epoch=saved,
+        exit_status=status,
+        final_checkpoint=final,
+        hook=hook.absent() if trained else None,
+        not_resumed=hook.not_resumed(trained=trained),
+        unsaved=hook.unsaved() if job.steps else None,
+    )
 
 
 def final_checkpoint(

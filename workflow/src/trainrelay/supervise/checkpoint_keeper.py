@@ -21,6 +21,7 @@ from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import Ending
 from trainrelay.system.alive import Kin, Process, find
 from trainrelay.system.files import copy_durably, remove_left_overs
+from trainrelay.training.step_checkpoints import StepCheckpoint, read_steps, roll
 
 FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
 
@@ -28,6 +29,7 @@ FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change 
 _CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|safetensors)(\.tar)?([._-]?(tmp|temp|part|new)[\w.-]*|~)?$", re.I)
 _NUMBER = re.compile(r"\d")
 _LOOK_S = 0.5  # a listing of the work dir, which may be on a network file system
+_ROLL_S = 10.0  # between two looks at step checkpoints, which come minutes apart
 _END_LOOK_S = 0.05  # the next write must not begin between its end and our SIGTERM
 _LAST_COPY_S = 30.0  # some gigabytes; a copy that takes longer is given up
 
@@ -35,8 +37,15 @@ _LAST_COPY_S = 30.0  # some gigabytes; a copy that takes longer is given up
 class CheckpointKeeper(threading.Thread):
     """A thread that copies what will be overwritten: gigabytes delay neither a look nor a stop."""
 
-    def __init__(self, job: StageJob, say: Callable[[str], None], guard: Callable[[], object] = bool) -> None:
+    def __init__(
+        self,
+        job: StageJob,
+        say: Callable[[str], None],
+        guard: Callable[[], object] = bool,
+        running: int | None = None,
+    ) -> None:
         super().__init__(daemon=True)
+        self._running, self._steps, self._rolls_at_s = running, list[StepCheckpoint](), 0.0
         self._job, self._say, self._guard = job, say, guard
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
@@ -77,6 +86,8 @@ class CheckpointKeeper(threading.Thread):
                 # Now rather than between this training and the next: judging the last checkpoint needs it.
                 import_module("numpy")
                 self.look()
+                with suppress(UserError):  # who holds the lease cannot be read now
+                    self._roll()
 
     def close(self) -> None:
         """The copy that is being made is the last one."""
@@ -91,6 +102,20 @@ class CheckpointKeeper(threading.Thread):
                 self._copy_newest()
         except (OSError, UserError) as error:
             self._say(f"warning: no copy of the newest checkpoint: {str(error).partition(';')[0]}")
+
+    def _roll(self) -> None:
+        """Step checkpoints of the attempts before go once there are enough of this one."""
+        saving, now_s = self._job.steps, time.monotonic()
+        if saving is None or now_s < self._rolls_at_s:
+            return
+        before, self._steps, self._rolls_at_s = (
+            self._steps,
+            read_steps(self._job.stage_dir)[0],
+            now_s + _ROLL_S,
+        )
+        if before != self._steps:
+            self._guard()
+            roll(self._job.stage_dir, saving.keep, self._running)
 
     def _copy_newest(self) -> None:
         trainer, dirs = self._job.trainer, self._job.work_dirs

@@ -12,11 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from trainrelay.progress_lines.causes import class_of, is_comm, is_port, stops_at_nan
 from trainrelay.progress_lines.not_finite import not_finite
-from trainrelay.records import CheckpointFacts, EndClass
-from trainrelay.supervise.causes import class_of, is_comm, is_port, stops_at_nan
-from trainrelay.supervise.slurm_run import SlurmStop
-from trainrelay.supervise.tracebacks import (
+from trainrelay.progress_lines.tracebacks import (
     CONSEQUENCE,
     UNNAMED,
     DeadRank,
@@ -26,6 +24,8 @@ from trainrelay.supervise.tracebacks import (
     logged_errors,
     signal_name,
 )
+from trainrelay.records import CheckpointFacts, EndClass
+from trainrelay.supervise.slurm_run import SlurmStop
 from trainrelay.text import quoted
 from trainrelay.trainers import StepSeen
 

@@ -89,7 +89,8 @@ def out_of_attempts(past: Sequence[PastAttempt], most_without_checkpoint: int) -
     attempts, end = "an attempt" if in_a_row == 1 else f"{in_a_row} attempts in a row", past[-1].end
     return NeedsDecision(
         f"{attempts} saved no new checkpoint, the last one ended: {end}",
-        (end in STOPPED and ENDS[end].what_to_do) or "check the ends of their logs and fix the cause",
+        (end in STOPPED and ENDS[end].what_to_do)
+        or "check the ends of their logs, in the stage's attempts/, and fix the cause",
     )
 
 
@@ -170,7 +171,7 @@ _RANKS_CANNOT_TALK = (
 )
 _STARTUP_ERROR = NeedsDecision(
     "the trainer failed before its first training step, and a retry would fail the same way",
-    "fix that in the trainer or its config; check in the log what came before it",
+    "fix the exception in the trainer or its config; check in the log what came before it",
 )
 _ENDS_ITSELF = NeedsDecision(
     "the trainer exits 0 by itself before its last epoch, and did so again after at most one more epoch",

@@ -109,7 +109,10 @@ class TerminalBar:
 
 
 class Speed:
-    """Iterations per second smoothed over about three progress lines; a new epoch starts again."""
+    """Iterations per second smoothed over about three progress lines; a new epoch starts again.
+
+    What is between two epochs counts only where nothing else is known: one may print a single line.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -121,9 +124,10 @@ class Speed:
         now_s, last = self._clock(), self._last
         if last and last[:2] == (seen.epoch, seen.iteration):
             return  # a bar that is drawn again
-        if last and last[0] == seen.epoch and seen.iteration > last[1] and now_s > last[2]:
-            speed = (seen.iteration - last[1]) / (now_s - last[2])
-            before = self.iterations_per_s
+        before, within = self.iterations_per_s, last is not None and last[0] == seen.epoch
+        done = seen.iteration - last[1] + (seen.epoch - last[0]) * (seen.iters_per_epoch or 0) if last else 0
+        if last and done > 0 and now_s > last[2] and (within or (seen.iters_per_epoch and before is None)):
+            speed = done / (now_s - last[2])
             self.iterations_per_s = speed if before is None else 0.7 * before + 0.3 * speed
         self._last = (seen.epoch, seen.iteration, now_s)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pydantic import Field, ValidationError
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import Record
 from trainrelay.supervise.display import Display
-from trainrelay.supervise.shared_files import last_bytes
+from trainrelay.system.shared_files import append, last_bytes
 from trainrelay.text import printable
 from trainrelay.trainers import StepSeen
 
@@ -48,13 +47,7 @@ def add_event(supervision: Path, sentence: str, attempt: int | None) -> None:
     path = events_file(supervision)
     if path.exists() and path.stat().st_size >= _MOST_BYTES:
         path.replace(path.with_name("events.old.jsonl"))
-    # In one write: two writers, were there ever two, do not mix their lines.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        os.write(descriptor, orjson.dumps(event.model_dump()) + b"\n")
-    finally:
-        os.close(descriptor)
+    append(path, orjson.dumps(event.model_dump()))
 
 
 def _event(line: bytes) -> StageEvent | None:

@@ -1,22 +1,33 @@
-"""trainrelay_hook as its supervisor sees it: switched on, missed if it is not there, what it stopped for."""
+"""trainrelay_hook as its supervisor sees it: switched on, asked to save, missed if it is not there, what it
+stopped for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
-from trainrelay.records import HookNote, NotFiniteStep
-from trainrelay.supervise.shared_files import last_bytes
-from trainrelay.system.files import write_json
+from trainrelay.errors import UserError
+from trainrelay.records import HookNote, NotFiniteStep, StepPoint
+from trainrelay.supervise.job import StepSaving
+from trainrelay.supervise.lease import Lease
+from trainrelay.system.files import content, write_json
+from trainrelay.system.shared_files import last_bytes
 from trainrelay.text import quoted
+from trainrelay.training.step_checkpoints import StepCheckpoint, read_steps
 from trainrelay_hook import files
 
+_LOOK_S = 60.0  # between two looks at the notes of a trainer that trains
 NOTES_WITHIN_S = 60.0  # of the first progress: a shared file system may show another node's files this late
 _MOST_BYTES = 64 * 1024
 _MOST_NAMES = 5  # of parameters and of ranks in a sentence
+_ANSWER_LOOK_S = 0.05  # what comes after a step checkpoint is retrained
 _WHY = (
     "its environment was cleared, its Python runs with -I, -E or -S, or another sitecustomize comes first on"
     " PYTHONPATH"
@@ -26,38 +37,116 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Hook:
-    """The hook in the ranks of an attempt, whose folder is `attempt`, on one or several nodes."""
+    """The hook in the ranks of an attempt, whose folder is `attempt`, on one or several nodes.
 
-    def __init__(self, attempt: Path, ranks: int, nodes: int = 1) -> None:
-        self._folder, self._ranks = attempt / files.FOLDER, range(ranks)
+    `asked`: the step checkpoint that it continues from.
+    """
+
+    def __init__(self, attempt: Path, ranks: int, nodes: int = 1, asked: StepPoint | None = None) -> None:
+        self._folder, self.ranks = attempt / files.FOLDER, range(ranks)
+        self._steps, self._asked = attempt / files.STEPS, asked
         self._settings = self._folder / files.SETTINGS
         self._patience_s = NOTES_WITHIN_S if nodes > 1 else 0.0
         self._looks_at_s: float | None = None
-        self._looked = False
+        self._said: set[str] = set()
 
-    def switched(self, env: Mapping[str, str], *, on: bool) -> dict[str, str]:
+    def switched(
+        self,
+        env: Mapping[str, str],
+        *,
+        on: bool,
+        saving: StepSaving | None = None,
+        lease: Lease | None = None,
+    ) -> dict[str, str]:
         """The launcher's whole environment; where the hook is on, its settings are written."""
         others = {name: value for name, value in env.items() if name != files.VARIABLE}
         if not on:
             return others
         self._folder.mkdir(exist_ok=True)
-        write_json(self._settings, {"format": files.FORMAT, "not_finite": True})
+        settings: dict[str, Any] = {"format": files.FORMAT, "not_finite": True, "steps": None, "resume": None}
+        if saving and lease:
+            held = {"claims": str(lease.folder.absolute()), "token": lease.token}
+            settings["steps"] = {**asdict(saving), "folder": str(self._steps.absolute()), **held}
+        if self._asked:
+            settings["resume"] = {"path": str(Path(self._asked.path).absolute())}
+        write_json(self._settings, settings)
         return {**others, files.VARIABLE: str(self._settings.absolute())}
 
-    def look(self, now_s: float) -> str | None:
-        """To be called while the trainer trains: `absent`, once it is certain. The clock never goes back."""
+    def adopt(self, lease: Lease) -> None:
+        """From now on its ranks save for another supervisor, which took the place of one that died."""
+        with suppress(OSError, ValueError, TypeError, KeyError, UserError):  # it may save none
+            settings = orjson.loads(content(self._settings))
+            settings["steps"]["token"] = lease.token
+            write_json(self._settings, settings)
+
+    def look(self, now_s: float) -> Iterator[str]:
+        """To be called while the trainer trains: what is to be said, once. The clock never goes back."""
         if self._looks_at_s is None:
             self._looks_at_s = now_s + self._patience_s
-        if self._looked or now_s < self._looks_at_s:
+        if now_s < self._looks_at_s:
+            return
+        self._looks_at_s = now_s + _LOOK_S
+        why = self.not_resumed(trained=True)
+        resumed = self._asked and (f"not resumed {self._asked}: {why}" if why else f"resumed {self._asked}")
+        found = [one for one in (self.absent(), resumed, self.unsaved()) if one and one not in self._said]
+        self._said.update(found)
+        yield from found
+
+    def not_resumed(self, *, trained: bool) -> str | None:
+        """Why it did not continue at the step checkpoint; None: it did, was not asked to, or has yet to."""
+        notes = self._notes() if self._asked else []
+        said = next((quoted(note.not_resumed) for note in notes if note and note.not_resumed), None)
+        if said or not (notes and trained):
+            return said
+        resumed = notes[0] and notes[0].resumed
+        if resumed and self._asked and resumed.step == self._asked.step:
             return None
-        self._looked = True
-        return self.absent()
+        return self.absent() or "no rank reports that it did"
+
+    def unsaved(self) -> str | None:
+        """Why no step checkpoint is saved, or the last one was not; None: it was, or none is asked for."""
+        for note in filter(None, self._notes()):
+            if note.steps:
+                return f"no step checkpoints are saved: {quoted(note.steps)}"
+            if note.save_error:
+                return f"a step checkpoint could not be saved: {quoted(note.save_error)}"
+        return None
+
+    def save(self, lease: Lease, over: Callable[[], bool], say: Callable[[str], None]) -> None:
+        """Asks the ranks for a step checkpoint, if they save any, and waits for it until it is `over`."""
+        note = self._note(0)
+        if over() or note is None or not note.saves:
+            return
+        say("waiting for a step checkpoint")
+        failed, why = note.save_error, None
+        try:
+            # One supervisor asks once, so its token is a number that rises.
+            write_json(self._folder / files.REQUEST, {"format": files.FORMAT, "request": lease.token})
+        except UserError as error:
+            why = str(error)
+        while not (saved := self._answer(lease.token)) and not why and not over():
+            time.sleep(_ANSWER_LOOK_S)
+            note = self._note(0) or note
+            why = note.save_error if note.save_error != failed else None
+        problem = quoted(why or "the trainer did not answer in time")
+        say(f"saved {saved.point}" if saved else f"no step checkpoint was saved: {problem}")
+
+    def _answer(self, request: int) -> StepCheckpoint | None:
+        found, _ = read_steps(self._steps.parents[2])
+        own = (one for one in found if one.folder.parent == self._steps)
+        return next((one for one in own if one.manifest.request == request), None)
+
+    def _note(self, rank: int) -> HookNote | None:
+        return _read(self._folder / files.NOTE.format(rank), HookNote)
+
+    def _notes(self) -> list[HookNote | None]:
+        return [self._note(rank) for rank in self.ranks]
 
     def absent(self) -> str | None:
         """The sentence that it did not attach; None: it did, has nothing to attach to, or is off."""
         if not self._settings.is_file():
             return None
-        notes = {rank: _read(self._folder / files.NOTE.format(rank), HookNote) for rank in self._ranks}
+        notes = dict(zip(self.ranks, self._notes(), strict=True))
         missing = [rank for rank, note in notes.items() if note is None]
         errors = [
             f"on rank {rank} {quoted(note.error)}" for rank, note in notes.items() if note and note.error
@@ -71,8 +160,11 @@ class Hook:
 
     def stopped(self) -> str | None:
         """What the ranks saw when they stopped before an optimizer step; None if they did not."""
-        read = (_read(self._folder / files.STOPPED.format(rank), NotFiniteStep) for rank in self._ranks)
-        return said_of(list(filter(None, read)))
+        return said_of(self.each(files.STOPPED, NotFiniteStep))
+
+    def each(self, name: str, model: type[M]) -> list[M]:
+        """What the ranks wrote under a name, in order, those left out that wrote nothing valid."""
+        return list(filter(None, (_read(self._folder / name.format(rank), model) for rank in self.ranks)))
 
 
 def said_of(stops: Sequence[NotFiniteStep]) -> str | None:

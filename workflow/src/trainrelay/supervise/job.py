@@ -9,7 +9,18 @@ from pathlib import Path
 from trainrelay.records import AttemptRecord, EpochBases
 from trainrelay.trainers import LaunchRequest, Rung, Trainer
 from trainrelay.training.attempts import list_attempts
+from trainrelay.training.step_checkpoints import read_steps
 from trainrelay.training.work_dirs import WorkDirs
+
+
+@dataclass(frozen=True, slots=True)
+class StepSaving:
+    """How the hook saves step checkpoints, as its settings have it."""
+
+    every_s: float
+    keep: int
+    failures_max: int
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +49,11 @@ class StageJob:
     most_without_checkpoint: int = 3
     hang_timeout_s: float | None = None
     hook: bool = True
+    steps: StepSaving | None = None  # None: no step checkpoints are saved
     probe: bool = False
     probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
+    signature: str | None = None  # as AttemptRecord.signature
     leave_bad_nodes: Callable[[], None] = lambda: (
         None
     )  # raises Interrupted where the next attempt is elsewhere
@@ -54,6 +67,12 @@ class StageJob:
     def checkpoints(self, *newest: AttemptRecord) -> list[tuple[int, Path]]:
         """Epochs and files that are there now, newest epoch first; whether they are valid is not judged."""
         return self.dirs(*newest).checkpoints(self.trainer)
+
+    def reached(self) -> tuple[int, int]:
+        """The epochs that the newest checkpoint holds, of whichever kind, and iterations of the next; (-1, 0)
+        for none: until it is known how they count, one may be of epoch 0. Validity is judged at a resume."""
+        newest = max((epoch for epoch, _ in self.checkpoints()), default=-1)
+        return max([(newest, 0), *(one.reached for one in read_steps(self.stage_dir)[0])])
 
     def unrecognised(self) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are none to resume from, each with why."""

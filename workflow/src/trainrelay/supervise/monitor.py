@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance, glance
+from trainrelay.records import AttemptRecord
 from trainrelay.supervise.display import Display
 from trainrelay.supervise.divergence import Divergence
 from trainrelay.supervise.epoch_counting import EpochCounting
@@ -17,6 +18,7 @@ from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.launcher import Launcher
 from trainrelay.supervise.recent_lines import RecentLines
 from trainrelay.supervise.resume import ResumeProof
+from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.tail import RowsTail, Tail
 from trainrelay.text import printable, quoted
 from trainrelay.trainers import Follower, StepSeen, Trainer, checkpoint_files
@@ -41,6 +43,8 @@ class TrainerMonitor:
     counting: EpochCounting
     work_dir: Path
     hook: Hook
+    telemetry: TelemetryReader
+    attempt: AttemptRecord
     rows: RowsTail | None = None  # of a file that is read instead of the log
     recent: RecentLines = field(default_factory=RecentLines)
     diverging: Divergence = field(default_factory=Divergence)
@@ -54,6 +58,7 @@ class TrainerMonitor:
     _unknown_said: bool = False
     _slow_said: bool = False
     _follower: Follower = field(init=False)
+    _steps: tuple[tuple[float, StepSeen], ...] = ()  # the first and the newest that was shown, and when
 
     def __post_init__(self) -> None:
         self._follower = Follower(self.trainer)
@@ -62,6 +67,15 @@ class TrainerMonitor:
     def last_step(self) -> StepSeen | None:
         """The newest progress line that later ones do not contradict."""
         return self.hangs.last_step
+
+    @property
+    def s_per_iteration(self) -> float | None:
+        """Wall seconds, evaluation and saving among them, but no start-up; None where too little was seen."""
+        if not self._steps:
+            return None
+        (first_s, first), (last_s, last) = self._steps
+        done = (last.epoch - first.epoch) * (last.iters_per_epoch or 0) + last.iteration - first.iteration
+        return (last_s - first_s) / done if done > 0 and last_s > first_s else None
 
     @property
     def must_end(self) -> bool:
@@ -75,12 +89,17 @@ class TrainerMonitor:
         self.read(tail.lines(), tail)
         if tail.read_bytes > before or self._checkpoint_grew(now_s):
             self.hangs.said(now_s)
+        if self.telemetry.look(now_s) and (newest := self.telemetry.newest):
+            self.hangs.worked(now_s, newest.first.steps)
+            # A log that is understood tells more.
+            if self.last_step is None and (step := newest.progress(self.attempt)):
+                self.display.step(step)
         if self.hangs.unknown and not self._unknown_said:
             self._unknown_said = True
             self._say_unknown()
         self.hang = self.hangs.hung(now_s)
-        if self.last_step is not None and (absent := self.hook.look(now_s)):
-            self.display.note(absent)
+        for said in self.hook.look(now_s) if self.last_step else ():
+            self.display.note(said)
         if self.counting.bases.saved is None or now_s - self._looked_s >= SAVES_EVERY_S:
             self._looked_s = now_s
             self.counting.look(self.glances())
@@ -107,6 +126,8 @@ class TrainerMonitor:
         # Lines that come together (a log that is read again) show no speed, so only the last one is shown.
         if self.last_step is not None and self.last_step is not before:
             self.display.step(self.last_step)
+            now = (time.monotonic(), self.last_step)
+            self._steps = (self._steps[0] if self._steps else now, now)
 
     def _see(self, line: str) -> None:
         """Takes in what a line says."""
@@ -139,7 +160,9 @@ class TrainerMonitor:
     def _say_unknown(self) -> None:
         lines = [line for line in (*self.recent.lines(), self._bar) if line.strip()]
         shown = "; ".join(printable(line.strip())[:_SAMPLE_CHARS] for line in lines[-_SAMPLES:])
-        said = "alive, progress unknown: no line of the trainer's output is understood as progress"
+        newest = self.telemetry.newest
+        known = f"alive ({newest})" if newest and newest.first.steps else "alive, progress unknown"
+        said = f"{known}: no line of the trainer's output is understood as progress"
         self.display.note(f"{said}; the last ones: {shown}" if shown else said)
 
 

@@ -10,15 +10,15 @@ from trainrelay.supervise.decide import PastAttempt
 
 
 def past_attempts(
-    attempts: Iterable[AttemptRecord], launch: str | None, newest_epoch: int, ladder: Sequence[str]
+    attempts: Iterable[AttemptRecord], launch: str | None, reached: tuple[int, int], ladder: Sequence[str]
 ) -> list[PastAttempt]:
     """The newest attempts that share the name of the launch, in order; none where it has no name.
 
-    `newest_epoch` is that of the newest checkpoint at this moment.
+    `reached`: finished epochs and iterations of the next one that the newest checkpoint holds at this moment.
     """
     known = list(takewhile(lambda attempt: launch and attempt.launch == launch, reversed(list(attempts))))
-    begun = [attempt.resumed_from.epoch if attempt.resumed_from else 0 for attempt in reversed(known)]
-    brought = [after > before for before, after in pairwise([*begun, newest_epoch])]
+    begun = [attempt.began for attempt in reversed(known)]
+    brought = [after > before for before, after in pairwise([*begun, reached])]
     return [past_attempt(*one, ladder) for one in zip(reversed(known), brought, strict=True)]
 
 
@@ -27,7 +27,8 @@ def past_attempt(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[
     return PastAttempt(
         end=attempt.end or "lost",
         rung=attempt.backend if attempt.backend in ladder else ladder[0],
-        steps=attempt.last_epoch is not None,
+        # A start that failed at a step checkpoint is another one without it.
+        steps=attempt.last_epoch is not None or attempt.not_resumed is not None,
         new_checkpoint=new_checkpoint,
         port_fixed=False,
     )

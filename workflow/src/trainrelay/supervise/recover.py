@@ -43,7 +43,7 @@ def refuse_beside_living(stage_dir: Path, name: str) -> None:
     ours = {attempt.tag for attempt in open_attempts(stage_dir) if _is_here(attempt)}
     if found := living(stage_dir, ours):
         raise Refusal(
-            f"{name}: {still_run(found)}; what survives SIGKILL is frozen (its cgroup) or waits inside the"
+            f"{name}: {still_run(found)}; what survives kill -9 is frozen (its cgroup) or waits inside the"
             " kernel: check this host's GPUs and file systems; then run the same command again"
         )
     if log := held_open(stage_dir, ours):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainrelay.checkpoint import newest_valid
 from trainrelay.errors import Refusal
-from trainrelay.records import Identity, ResumePoint
+from trainrelay.records import Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.leftovers import leftovers
@@ -16,7 +16,31 @@ from trainrelay.text import printable
 from trainrelay.trainers import Observation, ResumeSeen
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.owners import owner_of
+from trainrelay.training.step_checkpoints import Continued, altered, read_steps, to_resume_from
 from trainrelay.training.work_dir_problems import given_up, gone
+
+
+class NoneValid(Refusal):
+    """There are checkpoints, and none is valid."""
+
+
+def starting_points(job: StageJob) -> tuple[ResumePoint | None, StepPoint | None, list[str]]:
+    """What the trainer resumes from, where the hook continues past that, and what was passed over.
+
+    Refusal as `resume_point`, but a step checkpoint continues a training whose others are all damaged.
+    """
+    refused: NoneValid | None = None
+    try:
+        point, skipped = resume_point(job)
+    except NoneValid as refusal:
+        point, skipped, refused = None, [str(refusal)], refusal
+    found, damaged = read_steps(job.stage_dir)
+    exact = job.steps is not None and job.steps.exact
+    continued = Continued(list_attempts(job.stage_dir), job.world_size, exact, job.code, job.hook)
+    step, passed = to_resume_from(found, (point.epoch if point else 0, 0), continued, altered)
+    if step is None and refused:
+        raise refused
+    return point, step.point if step else None, [*skipped, *damaged, *passed]
 
 
 def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
@@ -39,7 +63,7 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
         return None, []
     facts, skipped = newest_valid(candidates, job.work_dirs.epoch_base, job.trainer.named_epoch)
     if facts is None:
-        raise Refusal(_none_valid(job, candidates, [*skipped, *damaged]))
+        raise NoneValid(_none_valid(job, candidates, [*skipped, *damaged]))
     assert facts.epoch is not None, "a valid checkpoint knows its epoch"
     point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
     saved = max((one.newest_saved for one in job.dirs().attempts), default=0)

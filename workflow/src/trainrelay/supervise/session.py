@@ -21,6 +21,7 @@ from trainrelay.supervise.attempt import Surroundings, adopt, attempt
 from trainrelay.supervise.attempt_end import finished_unseen
 from trainrelay.supervise.attempt_folders import newest_number, write_attempt
 from trainrelay.supervise.decide import (
+    Finish,
     NeedsDecision,
     PastAttempt,
     Retry,
@@ -46,6 +47,7 @@ from trainrelay.supervise.stop_file import StopOrderWatch
 from trainrelay.trainers import Rung
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
+from trainrelay.training.step_checkpoints import roll
 
 _FIX_LADDER = (
     "fix the network or the driver, or name a backend that works in the stage's `backends`, then run the same"
@@ -97,6 +99,8 @@ class _Launch:
             if isinstance(step, Retry) and self._stop.requested:
                 step = StopResumably()
             record = self._record_decision(record, step)
+            if isinstance(step, Finish):
+                roll(self._job.stage_dir, keep=0)  # the last checkpoint holds all that they do
             if not isinstance(step, Retry):
                 return Outcome(record, step)
             self._job.leave_bad_nodes()
@@ -110,7 +114,7 @@ class _Launch:
             return self._followed(lambda: adopt(self._job, orphan, self._around))
         close_open_attempts(self._job, self._shown.note)
         if found := finished_unseen(self._job):
-            self._past.append(self._past_attempt(found, self._newest_epoch()))
+            self._past.append(self._past_attempt(found, self._job.reached()))
             return found
         self._take_up_past(None)
         self._job.leave_bad_nodes()
@@ -120,7 +124,7 @@ class _Launch:
         """What jobs before ours tried; NoProgress if too many saved no new checkpoint."""
         attempts = list_attempts(self._job.stage_dir)
         ours = [attempt for attempt in attempts if orphan is None or attempt.tag != orphan.tag]
-        self._past = past_attempts(ours, os.environ.get(LAUNCH_VARIABLE), self._newest_epoch(), self._ladder)
+        self._past = past_attempts(ours, os.environ.get(LAUNCH_VARIABLE), self._job.reached(), self._ladder)
         if final := out_of_attempts(self._past, self._job.most_without_checkpoint):
             self._record_decision(ours[-1], final)
             raise NoProgress(f"{self._job.name}: {final.reason}; {final.what_to_do}")
@@ -172,7 +176,7 @@ class _Launch:
 
     def _followed(self, to_its_end: Callable[[], AttemptRecord]) -> AttemptRecord:
         """An attempt's record, noted for the next step."""
-        before = self._newest_epoch()
+        before = self._job.reached()
         record = to_its_end()
         self._past.append(self._past_attempt(record, before))
         return record
@@ -180,22 +184,15 @@ class _Launch:
     def _wait_for_nodes(self) -> None:
         wait_for_nodes(self._job.request, self._shown.note, lambda: self._stop.requested)
 
-    def _past_attempt(self, record: AttemptRecord, newest_before: int) -> PastAttempt:
-        base = self._job.work_dirs.epoch_base
+    def _past_attempt(self, record: AttemptRecord, before: tuple[int, int]) -> PastAttempt:
+        base, (epochs, iterations) = self._job.work_dirs.epoch_base, before
         self._job = self._job.with_bases(record.epoch_bases)
-        newest_before += self._job.work_dirs.epoch_base - base if newest_before else 0
-        brought = self._newest_epoch() - newest_before
+        epochs += self._job.work_dirs.epoch_base - base if epochs else 0
+        reached = self._job.reached()
         puzzling = record.end == "unfinished" and self._job.unrecognised()
         return replace(
-            past_attempt(record, brought > 0, self._ladder),
-            epochs_brought=brought,
+            past_attempt(record, reached > (epochs, iterations), self._ladder),
+            epochs_brought=reached[0] - epochs,
             port_fixed=self._job.port is not None,
-            left=leftovers(self._job, record) if puzzling or self._newest_epoch() < 0 else None,
+            left=leftovers(self._job, record) if puzzling or reached[0] < 0 else None,
         )
-
-    def _newest_epoch(self) -> int:
-        """The newest epoch with a checkpoint, -1 for none: until it is known how they count, one may be 0.
-
-        Whether it is valid is judged when it is resumed from.
-        """
-        return max((epoch for epoch, _ in self._job.checkpoints()), default=-1)

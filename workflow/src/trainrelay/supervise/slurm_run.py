@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from trainrelay.errors import SlurmError
@@ -37,10 +38,19 @@ def why_stopped(run: SlurmRun) -> SlurmStop | None:
         return None
 
 
+def _until_end_s(shown: Mapping[str, str]) -> int:
+    """By Slurm's own clock; a preemption with a grace time moves the end forward. 0: not known."""
+    try:
+        began, ends = (datetime.fromisoformat(shown[key]) for key in ("StartTime", "EndTime"))
+    except (KeyError, ValueError):
+        return 0
+    return max(int((ends - began).total_seconds()) - (seconds(shown.get("RunTime", "")) or 0), 0)
+
+
 def read(shown: Mapping[str, str], restarts: int = 0) -> SlurmStop | None:
     """Why Slurm ends the run of a job, from what `scontrol show job` says of it (pure)."""
     if shown.get("PreemptTime", "")[:1].isdigit():
-        return SlurmStop("preempted", "its job was preempted")
+        return SlurmStop("preempted", "its job was preempted", _until_end_s(shown))
     if shown.get("JobState") == "CANCELLED":
         return SlurmStop("interrupted", "its job was cancelled")
     if shown.get("Restarts", "").isdecimal() and int(shown["Restarts"]) > restarts:

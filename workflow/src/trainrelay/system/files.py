@@ -132,7 +132,8 @@ def temporary_beside(path: Path) -> Path:
 
 def unused(path: Path, ending: str) -> Path:
     """The first of NAME.ending, NAME.ending2, ... that is not there."""
-    names = (path.with_name(f"{path.name}.{ending}{number or ''}") for number in (0, *range(2, 10**6)))
+    numbers = itertools.chain([""], itertools.count(2))
+    names = (path.with_name(f"{path.name}.{ending}{number}") for number in numbers)
     return next(name for name in names if not os.path.lexists(name))
 
 
@@ -248,19 +249,20 @@ def read_record(path: Path, model: type[M]) -> M | None:
         again = "fix that, then run the same command again"
         raise UserError(f"cannot read {path}: {error.strerror or error}; {again}") from error
     except ValidationError as error:
-        raise _why_not_a_record(path, model, error) from None
+        raise _why_not_a_record(path, error) from None
 
 
-def _why_not_a_record(path: Path, model: type[BaseModel], error: ValidationError) -> UserError:
+def _why_not_a_record(path: Path, error: ValidationError) -> UserError:
     found = error.errors(include_url=False, include_input=False)
     # Neither a power cut nor a full disk adds a key, or makes another number of `format`.
     later = [one for one in found if one["type"] == "extra_forbidden" or one["loc"] == ("format",)]
     first = (later or found)[0]
     place = ".".join(str(part) for part in first["loc"])
-    what = f"{path} is not a valid {model.__name__} ({f'{place}: ' * bool(place)}{first['msg']})"
+    what = f"({f'{place}: ' * bool(place)}{first['msg']})"
     if later:
-        return UserError(f"{what}; use the version of trainrelay that wrote it")
-    return RecordError(f"{what}; {DOCTOR}", path)
+        unknown = f"{path} holds what this version of trainrelay does not know {what}"
+        return UserError(f"{unknown}; use the version of trainrelay that wrote it")
+    return RecordError(f"{path} is damaged {what}; {DOCTOR}", path)
 
 
 def same_place(one: Path, other: Path) -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from contextlib import suppress
 from pathlib import Path
+
+from trainrelay.system.files import content, write_bytes
 
 TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a workflow, which read a snapshot
 PROFILE_VARIABLE = "TRAINRELAY_PROFILE"  # that of Snakemake's command line, for its jobs
+_LAST_PROFILE = Path(".snakemake/trainrelay/profile")  # of the last snakemake here, for verbs
 DEFAULT_CONFIGFILE = Path("config.yaml")
 _COMMAND = re.compile(
     r"(trainrelay plan\b|trainrelay (?:accept|doctor|stop|watch|restore|probe) [\w-]+/\w+(?: \d+\b)?"
@@ -24,9 +28,23 @@ def typed(configfile: Path | None) -> Path | None:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+def use_profile(profile: str) -> None:
+    """That of this call of Snakemake, for what its jobs say, and the verbs that you type after it."""
+    os.environ[PROFILE_VARIABLE] = profile
+    with suppress(OSError):  # in a folder that cannot be written to nothing runs
+        _LAST_PROFILE.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(_LAST_PROFILE, profile.encode())
+
+
+def _profile() -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return os.environ.get(PROFILE_VARIABLE) or content(_LAST_PROFILE).decode()
+    return ""
+
+
 def with_configfile(text: str, configfile: Path | None) -> str:
     """The commands in a message name the profile in use and the config that the message is about."""
-    if profile := os.environ.get(PROFILE_VARIABLE):
+    if profile := _profile():
         text = text.replace("--profile local", f"--profile {shlex.quote(profile)}")
     if configfile is None or configfile == DEFAULT_CONFIGFILE:
         return text

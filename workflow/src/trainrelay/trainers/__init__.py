@@ -19,10 +19,10 @@ from trainrelay.trainers.base import (
     option_text,
 )
 from trainrelay.trainers.ladder import RUNGS, Rung
-from trainrelay.trainers.local_rank import local_rank_misfit
+from trainrelay.trainers.local_rank import local_rank_misfit, torch_release
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
-from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints
+from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints, not_understood
 from trainrelay.trainers.script import Script
 from trainrelay.trainers.script_settings import ScriptSettings
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node, srun
@@ -52,8 +52,10 @@ __all__ = [
     "launcher",
     "local_rank_misfit",
     "misplaced_checkpoints",
+    "not_understood",
     "on_each_node",
     "option_text",
     "srun",
+    "torch_release",
     "whole_load",
 ]

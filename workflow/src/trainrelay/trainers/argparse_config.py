@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainrelay.records import RULES
-from trainrelay.system.files import content
-from trainrelay.trainers.base import Switch, TrainerConfig
+from trainrelay.system.files import content, read_once
+from trainrelay.trainers.base import LaunchRequest, Switch, TrainerConfig
 from trainrelay.trainers.python_values import (
     Names,
     Part,
@@ -35,6 +35,7 @@ from trainrelay.trainers.python_values import (
 _SETS = {"store_true": True, "store_false": False}
 _OWN = Path("config")  # the script, whatever its name
 _NONE = "declares no argument with add_argument"
+_WHOLE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _SAVE = re.compile(r"save(_(?!im|fig)\w+)?")
 _EVERY = re.compile(r"\bepoch\b[^%]{0,80} % (?:args\.)?([\w.]+) == 0")
 _Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
@@ -146,7 +147,17 @@ def interval_said(config: TrainerConfig, options: Mapping[str, Any]) -> int | No
     return int(said) if said.isdecimal() and int(said) else None
 
 
-def whole_load(root: Path, script: str) -> str | None:
+def whole_load(request: LaunchRequest, torch: str) -> str | None:
+    """Where a script loads its own checkpoints as torch no longer does if they hold more than weights."""
+    refuses = tuple(map(int, re.findall(r"\d+", torch)[:2])) >= (2, 6)
+    if not refuses or not request.trainer_config.switches or _WHOLE in {*request.env, *os.environ}:
+        return None
+    where = read_once(_whole_load, Path(request.root), request.config)
+    said = f"{where}: torch.load without weights_only refuses, since torch 2.6, what is no weight (an args)"
+    return where and f"{said}, and a resume would fail; set env: {{{_WHOLE}: '1'}} under trainer"
+
+
+def _whole_load(root: Path, script: str) -> str | None:
     """Where a script, or a file of the checkout that it imports, calls torch.load without weights_only."""
     path = root / script
     with contextlib.suppress(OSError, RecursionError):

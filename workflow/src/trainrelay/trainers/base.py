@@ -186,8 +186,8 @@ class Trainer(Protocol):
     saves_iteration: bool = False
     # How every trainer of this kind counts epochs; None: that is learned from each training, or set.
     epoch_bases: EpochBases | None = None
-    # Whether the hook has something to do in trainers of this kind.
-    has_hook: bool = False
+    # Whether the hook saves step checkpoints in trainers of this kind.
+    has_steps: bool = False
     # Keys of a stage for which this kind's command line has no switch.
     lacks: frozenset[str] = frozenset()
     # Options that name the checkpoint to start from, as an `init_from` does.

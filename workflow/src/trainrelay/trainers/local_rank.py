@@ -22,7 +22,7 @@ _ARGPARSE = re.compile(r"^(import argparse|from argparse import .*\bArgumentPars
 _LOOSE = re.compile(
     r"\wargparse|argparse as|argv|parse_known|intermixed|REMAINDER|'\.\.\.'|subparsers|prefix_chars"
     r"|parents=(?!True)|(?<!\bArgument)Parser\(|class \w+\([^)]{0,200}Parser\b"
-    r"|\.error =|[(,] ?[\w.]*(_group|ArgumentParser)\("
+    r"|\.error =|\bexec\(|globals\(|locals\(|(?<![.\w])eval\(|[(,] ?[\w.]*(_group|ArgumentParser)\("
 )
 
 
@@ -30,10 +30,10 @@ def local_rank_misfit(request: LaunchRequest, argv: Sequence[str], *, certain: b
     """A sentence on an option of the launcher that the script certainly does not take, or may not."""
     if request.launch_module != "torch.distributed.launch" or "--use_env" in argv:
         return
-    release = read_once(torch_release, request.interpreter)
+    release = read_once(torch_release, request.interpreter).partition(".")[0]
     options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
     both = ["--local_rank", "--local-rank"]
-    passed = both if release is None else [both[release > 1]]
+    passed = [both[int(release) > 1]] if release else both
     # To argparse the beginning of an option is as good as all of it.
     taken = [any(option.startswith(one) for option in options) for one in passed]
     if not all(taken) and certain == (takes_no_other and not any(taken)):
@@ -43,15 +43,15 @@ def local_rank_misfit(request: LaunchRequest, argv: Sequence[str], *, certain: b
         yield f"{gives}, which {request.entry} {declares} set trainer.launch: torch.distributed.run"
 
 
-def torch_release(interpreter: str) -> int | None:
-    """The first number of the version of a Python's torch, by the files beside it; None: not known."""
+def torch_release(interpreter: str) -> str:
+    """The version of a Python's torch, by the files beside it; empty where it is not known."""
     python, found = Path(shutil.which(interpreter) or interpreter), set[str]()
     files = python.parent.parent.glob("lib/python3*/site-packages/torch/version.py")
     with suppress(OSError), python.open("rb") as program:
         if program.read(4) == b"\x7fELF":  # a script may start a Python that is elsewhere
             for text in [file.read_text(errors="replace") for file in files if file.is_file()]:
-                found |= set(re.findall(r"(?m)^__version__ = ['\"](\d+)\.", text))
-    return int(found.pop()) if len(found) == 1 else None
+                found |= set(re.findall(r"(?m)^__version__ = ['\"](\d+\.\d+)", text))
+    return found.pop() if len(found) == 1 else ""
 
 
 def declared(script: Path) -> tuple[frozenset[str], bool]:
@@ -68,7 +68,9 @@ def declared(script: Path) -> tuple[frozenset[str], bool]:
         gives = "|".join(name for name, one in functions.items() if "ArgumentParser(" in ast.unparse(one))
         made = "|".join(re.findall(r"(?m)^ *(\w+) = .*(?:\bArgumentParser|_group)\(", code))
         # A parser that is given to other code may get more options there.
-        given = re.search(rf"[\[(,=*] ?({made})[\]),\n]", code)
+        own = {id(node.value) for node in nodes if isinstance(node, ast.Attribute | ast.Return)}
+        used = [node for node in nodes if isinstance(node, ast.Name) and node.id in made.split("|")]
+        given = any(isinstance(one.ctx, ast.Load) and id(one) not in own for one in used)
         got = re.findall(rf"(?m)^( *)(\w+) = (?:{gives})\(\)\n\1.*\b\2\.parse_args\(\)", code)
         parsers = {*made.split("|"), *(name for _, name in got)}
         parses = [re.search(r"\b(\w+)\.parse_args\(\)", text) for text in _sure(tree.body, {**functions})]

@@ -62,7 +62,7 @@ class Mmcv(Trainer):
     kind = "mmcv"
     looked_for = "epoch_N.pth"
     resume_proof = "line"
-    has_hook = True
+    has_steps = True
     saves_iteration = True
     epoch_bases = EpochBases(printed=0, saved=0)
     imports = ("torch", kind)

@@ -63,7 +63,7 @@ def _leg(attempts: list[AttemptRecord]) -> Leg:
     return Leg(
         slurm=first.slurm,
         attempts=tuple(attempt.number for attempt in attempts),
-        epochs_before=first.resumed_from.epoch if first.resumed_from else 0,
+        epochs_before=first.began[0],
         last_epoch=max(reached, default=None),
         seconds=round(max(0.0, (last.ended_s or last.started_s) - first.started_s), 1),
         end=last.end or "lost",

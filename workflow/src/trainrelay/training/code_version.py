@@ -20,6 +20,7 @@ _GIT_TIMEOUT_S = 60  # git diff looks at each file; a file system that hangs mus
 _RUN_NOTHING = ("--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 # A submodule counts by its commit: to look for changes in it, git would read its settings.
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
+_SHA256 = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n"
 _HARMLESS = r"^core\.(filemode|symlinks|ignorecase|autocrlf|eol)$"  # how files compare on this file system
 
 
@@ -53,6 +54,8 @@ def code_version(root: Path) -> CodeVersion | None:
     with tempfile.TemporaryDirectory(prefix="trainrelay-git-") as bare:
         Path(bare, "refs").mkdir()
         Path(bare, "HEAD").write_text(f"{commit}\n", encoding="utf-8")
+        if len(commit) == 64:  # digits of sha256
+            Path(bare, "config").write_text(_SHA256, encoding="utf-8")
         try:
             # A split index has a second file.
             for part in (root / index, *(root / index).parent.glob("sharedindex.*")):

@@ -44,6 +44,12 @@ class StageContext:
         return self.trainer_settings.trainer
 
     @property
+    def saves_steps(self) -> bool:
+        """Whether the hook is asked for step checkpoints."""
+        asked = self.settings
+        return self.trainer.has_steps and asked.hook and asked.checkpoint_interval_min > 0
+
+    @property
     def root(self) -> Path:
         """The trainer's checkout, absolute."""
         return trainer_root(self.config, self.run)

@@ -11,22 +11,11 @@ from trainrelay.records import AttemptRecord
 _MOST_LEGS = 10  # each counts against a user's limit on submitted jobs
 
 
-def checkpoint_s(attempts: Iterable[AttemptRecord], interval: int) -> float | None:
-    """Seconds from one checkpoint to the next, `interval` epochs later; None where it is not known well.
-
-    What trained for less than half an epoch measured its start more than its steps.
-    """
-    for attempt in reversed(list(attempts)):
-        length, pace_s = attempt.iters_per_epoch, _pace_s(attempt)
-        if length and pace_s and iterations_trained(attempt) * 2 >= length:
-            return interval * length * pace_s
-    return None
-
-
 def _pace_s(attempt: AttemptRecord) -> float | None:
-    """Wall seconds per iteration: start-up, evaluation and saving are in it."""
-    iterations = iterations_trained(attempt)
-    return attempt.seconds / iterations if iterations > 0 and attempt.seconds else None
+    """Wall seconds per iteration, as measured, else with its start-up, unless that would be most of it."""
+    iterations, length = iterations_trained(attempt), attempt.iters_per_epoch or 0
+    whole = attempt.seconds / iterations if iterations > 0 and iterations * 2 >= length else None
+    return attempt.s_per_iter or whole or None
 
 
 def iterations_trained(attempt: AttemptRecord) -> int:
@@ -34,23 +23,24 @@ def iterations_trained(attempt: AttemptRecord) -> int:
     length = attempt.iters_per_epoch
     if length is None or attempt.last_epoch is None or attempt.last_iteration is None:
         return 0
-    begun = attempt.resumed_from.epoch if attempt.resumed_from else 0
-    return (attempt.last_epoch - 1 - begun) * length + attempt.last_iteration
+    epochs, iterations = attempt.began
+    return (attempt.last_epoch - 1 - epochs) * length + attempt.last_iteration - iterations
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """So many epochs, as measured so far, on so many ranks."""
+    """So many epochs, of whose first so many iterations are done, as measured so far, on so many ranks."""
 
     epochs: int
     iters_per_epoch: int
     s_per_iter: float
     ranks: int
+    done: int = 0
 
     @property
     def seconds(self) -> float:
         """Wall time."""
-        return self.epochs * self.iters_per_epoch * self.s_per_iter
+        return (self.epochs * self.iters_per_epoch - self.done) * self.s_per_iter
 
     @property
     def gpu_h(self) -> float:
@@ -69,11 +59,14 @@ def legs(cost: Price | None, runtime_min: int | None) -> int:
     return min(needed + 1, _MOST_LEGS) if needed > 1 else 1
 
 
-def price(attempts: Iterable[AttemptRecord], epochs_left: int, ranks: int) -> Price | None:
-    """Of so many more epochs, by the newest attempts; None where nothing was measured yet."""
+def price(attempts: Iterable[AttemptRecord], epochs_left: int, ranks: int, done: int = 0) -> Price | None:
+    """Of so many more epochs, by the newest attempts; None where nothing was measured yet.
+
+    `done` iterations of the first one are trained.
+    """
     newest_first = list(attempts)[::-1]
     pace_s = next(filter(None, map(_pace_s, newest_first)), None)
     length = next((one.iters_per_epoch for one in newest_first if one.iters_per_epoch), None)
     if pace_s is None or length is None:
         return None
-    return Price(epochs_left, length, pace_s, ranks)
+    return Price(epochs_left, length, pace_s, ranks, done)

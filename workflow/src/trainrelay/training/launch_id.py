@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterable
 
-from trainrelay.system.hints import PROFILE_VARIABLE, TYPED_VARIABLE
+from trainrelay.system.hints import PROFILE_VARIABLE, TYPED_VARIABLE, use_profile
 
 LAUNCH_VARIABLE = "TRAINRELAY_LAUNCH"
 
@@ -21,5 +21,6 @@ def begin(configfiles: Iterable[object] = ()) -> None:
     os.environ.setdefault(LAUNCH_VARIABLE, str(uuid.uuid4()))
     for name in list(configfiles)[-1:]:
         os.environ.setdefault(TYPED_VARIABLE, str(name))
-    if typed := re.search(r" --profile[ =](\S+)", " ".join(sys.argv)):
-        os.environ.setdefault(PROFILE_VARIABLE, typed[1])
+    typed = re.search(r" --profile[ =](\S+)", " ".join(sys.argv))
+    if typed and PROFILE_VARIABLE not in os.environ:
+        use_profile(typed[1])

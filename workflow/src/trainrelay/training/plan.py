@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,17 +12,21 @@ from trainrelay.config import Config, load_site
 from trainrelay.slurm import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.text import masked
-from trainrelay.trainers import Launch, LaunchRequest
+from trainrelay.trainers import Launch, LaunchRequest, not_understood, torch_release, whole_load
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
+from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
-from trainrelay.training.cost import Price, checkpoint_s, legs, price
+from trainrelay.training.cost import Price, iterations_trained, legs, price
+from trainrelay.training.finished import epochs_trained
 from trainrelay.training.request import cores, launch_request, missing, unsupported
-from trainrelay.training.signature import Difference
+from trainrelay.training.signature import EXACT, Difference
+from trainrelay.training.step_checkpoints import Continued, StepCheckpoint, to_resume_from
 
 Action = Literal["nothing", "train", "resume", "extend", "retrain", "wait", "refuse"]
 TRAINS: frozenset[Action] = frozenset({"train", "resume", "extend", "retrain"})
+COSTS = TRAINS | {"wait"}  # GPU-hours are still to be spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class StagePlan:
     launch: Launch
     archived_to: Path | None = None
     gpu_h: float = 0.0  # so far
-    price: Price | None = None  # of what would be trained; None: nothing was measured yet
+    price: Price | None = None  # of what is to be trained, or trains; None: nothing was measured yet
     on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
     legs: int = 1  # tasks of the array that trains it; 1: a job that is requeued
@@ -57,8 +62,8 @@ class StagePlan:
 
     @property
     def gpu_h_left(self) -> float | None:
-        """GPU-hours that would still be spent (process-hours on cpu); None where nothing was measured yet."""
-        if not self.trains:
+        """GPU-hours still to be spent (process-hours on cpu); None where nothing was measured yet."""
+        if self.action not in COSTS:
             return 0.0
         return self.price.gpu_h if self.price else None
 
@@ -95,14 +100,16 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     """One stage; `training_parent` names the earlier stage where that one trains first."""
     facts = state.read(at)
     judged, settings = state.judge(facts), at.settings
-    action, reason = _action(judged, facts, training_parent)
+    waits = judged.kind in ("resumable", "stopped")
+    step, passed = resume_step(facts) if waits else (None, [])
+    action, reason = _action(judged, facts, training_parent, step)
     archived_to = next_archive(facts) if action == "retrain" else None
     request = _request(facts, action)
     fresh, problems = judged.kind == "fresh", unsupported(at, request)
     refused = _refusals(facts, action, fresh, problems) if action in TRAINS else []
     action = "refuse" if refused else action
     too_short = _too_short(facts) if action in TRAINS else None
-    cost = _price(facts, action)
+    cost = _price(facts, action, step)
     queued = _legs(facts, action, cost)
     site = read_once(load_site)
     launch = at.trainer.launch(request, {})
@@ -113,7 +120,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         state=judged.kind,
         action=action,
         reason=reason,
-        doing=_doing(action, facts, archived_to),
+        doing=_doing(action, facts, archived_to, step),
         differences=judged.differences,
         runtime_min=settings.resources.runtime_min,
         devices=_devices(at),
@@ -127,29 +134,58 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         on_gpus=at.trainer_settings.device == "cuda",
         sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
-        notes=(*_notes(facts, request, training_parent), *bad) if action in TRAINS else (),
+        notes=(*_notes(facts, request, training_parent, action), *(passed if action in TRAINS else ()), *bad),
         ingredients=facts.ingredients,
         refused=tuple(refused),
         too_short=too_short,
     )
 
 
-def _notes(facts: state.Facts, request: LaunchRequest, training_parent: str | None) -> Iterator[str]:
+def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, action: Action) -> Iterator[str]:
     settings = facts.at.settings
+    if facts.attempts and not (facts.promoted or facts.alive):
+        for path, why in not_understood(path for _, path in facts.checkpoints[:1]):
+            yield f"{path} {why}; it is neither resumed from nor promoted"
+    if action not in TRAINS:
+        return
     # What an earlier stage is still to promote is not missing.
-    there = settings.init_from is None or (facts.parent and not training_parent)
+    there = settings.init_from is None or (facts.parent and not parent)
     initial = initial_path(facts.at) if there else None
     yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"
+    declared, rung = request.trainer_config.switches, request.rung.backend
+    if declared and "dist_backend" not in declared and rung != "nccl":
+        yield f"{request.config} declares no --dist_backend: its one rank uses what it names, not {rung}"
     known = request.trainer_config.problem is None
-    if known and settings.resources.runtime_min and _interval(facts) is None:
+    unknown = _interval(facts) is None and not facts.at.saves_steps
+    if known and settings.resources.runtime_min and unknown:
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
-    if settings.hook and facts.attempts and facts.attempts[-1].hook:
-        yield f"attempt {facts.attempts[-1].number}: {facts.attempts[-1].hook}"
+    for last in facts.attempts[-1:] if settings.hook else ():
+        yield from (f"attempt {last.number}: {why}" for why in last.hook_problems)
+    if settings.exact and EXACT not in facts.ingredients:
+        yield "exact: this training began without it, and continues without it"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
-    yield from filter(None, [_too_short(facts)])
+    yield from filter(None, [whole_load(request, torch_release(request.interpreter)), _too_short(facts)])
+
+
+def resume_step(facts: state.Facts) -> tuple[StepCheckpoint | None, list[str]]:
+    """The step checkpoint that a start would resume from, its content taken on trust; and why not others."""
+    if facts.step is None:
+        return None, []
+    settings, code = facts.at.settings, read_once(code_version, facts.at.root)
+    ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
+    exact, now = EXACT in facts.ingredients, code.name if code else None
+    continued = Continued(facts.attempts, ranks, exact, now, settings.hook)
+    return to_resume_from(facts.steps, (facts.epochs_done, 0), continued)
+
+
+def resumes(facts: state.Facts) -> str | None:
+    """Where a start would resume, in words; None: it starts from scratch."""
+    if step := resume_step(facts)[0]:
+        return str(step.point)
+    return f"after epoch {facts.epochs_done}" if facts.checkpoints else None
 
 
 def _interval(facts: state.Facts) -> int | None:
@@ -158,27 +194,28 @@ def _interval(facts: state.Facts) -> int | None:
 
 def _too_short(facts: state.Facts) -> str | None:
     """Each job would train for nothing, one after the other: known before anything is submitted."""
-    settings = facts.at.settings
-    limit_min = settings.resources.runtime_min
-    interval = _interval(facts)
-    needed_s = checkpoint_s(facts.attempts, interval) if interval else None
-    if not limit_min or needed_s is None or needed_s <= limit_min * 60:
+    limit_min, interval = facts.at.settings.resources.runtime_min, _interval(facts)
+    # A few lines tell a price, but not that nothing may be submitted.
+    long = [one for one in facts.attempts if iterations_trained(one) * 2 >= (one.iters_per_epoch or 1)]
+    needed = price(long, interval, 1) if interval else None
+    saves_steps = facts.at.saves_steps and not any(one.hook or one.unsaved for one in facts.attempts[-1:])
+    if saves_steps or not limit_min or needed is None or (needed_min := needed.seconds / 60) <= limit_min:
         return None
     every = "every epoch" if interval == 1 else f"every {interval} epochs"
     return (
-        f"a checkpoint is saved {every}, which takes {needed_s / 60:.0f} min as measured, but runtime_min is"
-        f" {limit_min}: no job would save a checkpoint; set runtime_min of the stage's resources to more"
+        f"a checkpoint is saved {every}, which takes {needed_min:.0f} min as measured, but runtime_min"
+        f" is {limit_min}: no job would save a checkpoint; set runtime_min of the stage's resources to more"
     )
 
 
-def _price(facts: state.Facts, action: Action) -> Price | None:
+def _price(facts: state.Facts, action: Action, step: StepCheckpoint | None) -> Price | None:
     """What would still be spent on a stage that is to be trained."""
     settings = facts.at.settings
-    if action not in TRAINS:
+    if action not in COSTS:
         return None
-    done = facts.epochs_done if action in ("resume", "extend") else 0
+    done = (0, 0) if action in ("train", "retrain") else step.reached if step else (facts.epochs_done, 0)
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
-    return price(facts.attempts, max(0, settings.epochs - done), ranks)
+    return price(facts.attempts, max(0, settings.epochs - done[0]), ranks, done[1])
 
 
 def _legs(facts: state.Facts, action: Action, cost: Price | None) -> int:
@@ -207,7 +244,9 @@ def trained_before(facts: state.Facts) -> str | None:
     )
 
 
-def _action(judged: state.State, facts: state.Facts, training_parent: str | None) -> tuple[Action, str]:
+def _action(
+    judged: state.State, facts: state.Facts, training_parent: str | None, step: StepCheckpoint | None
+) -> tuple[Action, str]:
     kept = judged.kind in ("complete", "resumable", "stopped") and not state.never_trained(facts)
     if kept and training_parent:
         return "retrain", f"{training_parent} trains first, so this stage's initial checkpoint changes"
@@ -221,9 +260,9 @@ def _action(judged: state.State, facts: state.Facts, training_parent: str | None
     }
     if judged.kind in actions:
         return actions[judged.kind], judged.reason
-    if not facts.checkpoints:
+    if not (facts.checkpoints or step):
         return "train", f"{judged.reason}; there is no checkpoint to resume from"
-    if facts.attempts and facts.attempts[-1].end == "done":
+    if facts.attempts and facts.attempts[-1].end == "done" and epochs_trained(facts.attempts) < facts.epochs:
         return "extend", judged.reason + _stretched(facts)
     return "resume", judged.reason
 
@@ -236,7 +275,9 @@ def _stretched(facts: state.Facts) -> str:
     return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where training continues"
 
 
-def _doing(action: Action, facts: state.Facts, archive: Path | None) -> str:
+def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepCheckpoint | None) -> str:
+    if step and action == "resume":
+        return f"resumes {step.point} of {facts.epochs} epochs"
     words: Mapping[Action, str] = {
         "nothing": "trains nothing (complete)",
         "train": f"trains {facts.epochs} epochs",
@@ -247,7 +288,9 @@ def _doing(action: Action, facts: state.Facts, archive: Path | None) -> str:
         ),
         "extend": f"continues from epoch {facts.epochs_done} to {facts.epochs}",
         "retrain": f"trains {facts.epochs} epochs from scratch; the old training is archived in {archive}",
-        "wait": "trains nothing: it is being trained now",
+        "wait": "; ".join(
+            ["trains nothing: it is being trained now", *filter(None, [facts.at_risk(time.time())])]
+        ),
         "refuse": "refused",
     }
     return words[action]
@@ -302,6 +345,6 @@ def initial_path(at: StageContext) -> Path | None:
 def _request(facts: state.Facts, action: Action) -> LaunchRequest:
     """The start of what would be done; of a finished stage, the one that trains it from the beginning."""
     request = launch_request(facts.at, facts.at.trainer_config, initial_checkpoint(facts.at))
-    if action in ("resume", "extend"):
+    if action in ("resume", "extend") and facts.checkpoints:
         return replace(request, resume_from=str(facts.checkpoints[0][1]))
     return request

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from trainrelay.records import RULES
 from trainrelay.training.context import StageContext
 
+EXACT = "exact"  # there only where on: a training that began without continues without
 # The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
 UNREADABLE = "trainer config not readable"
 
@@ -42,6 +43,7 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         "seed": "the trainer's default" if seed is None else str(seed),
         "deterministic": str(settings.deterministic),
     }
+    parts |= {EXACT: "True"} if settings.exact else {}
     parts |= {
         key: text for key, text in effective.items() if trainer.changes_weights(key.removeprefix("option "))
     }
@@ -51,8 +53,13 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         return parts
     # The epoch that is promoted, not how many follow it; not the stage's name either.
     epoch = at.parent.settings.checkpoint_epoch
-    digest = signature(ingredients(at.parent, rules), epoch)
+    digest = signature(without_exact(ingredients(at.parent, rules)), epoch)
     return {**parts, "init_from": f"epoch {epoch} of the training {digest[:12]}"}
+
+
+def without_exact(parts: Mapping[str, str]) -> dict[str, str]:
+    """The same of a training that began without it."""
+    return {key: value for key, value in parts.items() if key != EXACT}
 
 
 def comparable(parts: Mapping[str, str], with_parts: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -24,18 +24,28 @@ from trainrelay.records import (
     EpochBases,
     FileDigest,
     Identity,
+    NotPromoted,
     Owner,
     TrainRecord,
     gave_up,
 )
 from trainrelay.system.alive import supervisor_fate
-from trainrelay.system.files import read_record, same_place
+from trainrelay.system.files import read_record, same_place, unused
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained, why_not_lowered
 from trainrelay.training.owners import owner_of
-from trainrelay.training.signature import Difference, comparable, differences, ingredients, signature
+from trainrelay.training.signature import (
+    EXACT,
+    Difference,
+    comparable,
+    differences,
+    ingredients,
+    signature,
+    without_exact,
+)
+from trainrelay.training.step_checkpoints import StepCheckpoint, read_steps
 from trainrelay.training.work_dir_problems import gone, lost, not_ours, unknown
 from trainrelay.training.work_dirs import WorkDirs, work_dirs_elsewhere
 
@@ -57,6 +67,7 @@ class Facts:
     identity: Identity | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     checkpoints: tuple[tuple[int, Path], ...] = ()  # newest epoch first
+    steps: tuple[StepCheckpoint, ...] = ()  # the furthest first
     left_behind: tuple[str, ...] = ()  # everything in the work dir that a start could overwrite
     elsewhere: WorkDirs | None = None  # where the training is, if the config names another work dir now
     owners: Mapping[Path, Owner | None] = field(default_factory=dict)  # of the work dirs
@@ -64,6 +75,7 @@ class Facts:
     lost: str | None = None  # that about a training whose stage.json is gone
     train: TrainRecord | None = None
     promoted: CheckpointRecord | None = None
+    not_promoted: NotPromoted | None = None
     accepted: Acceptance | None = None  # of kind gate
     may_retrain: Acceptance | None = None
     epoch_base: int | None = None  # as the config sets it
@@ -99,6 +111,24 @@ class Facts:
     def epochs_done(self) -> int:
         """The newest epoch with a checkpoint; whether it is valid is checked when it is used."""
         return max((epoch for epoch, _ in self.checkpoints), default=0)
+
+    @property
+    def step(self) -> StepCheckpoint | None:
+        """The furthest step checkpoint, if the trainer has saved none past it; judged when it is used."""
+        return next((one for one in self.steps if one.reached > (self.epochs_done, 0)), None)
+
+    def at_risk(self, now_s: float) -> str | None:
+        """What a kill would cost at this moment (Unix time); None where nothing is being trained."""
+        if not self.alive:
+            return None
+        attempt = self.attempts[-1]
+        saved_s = [attempt.started_s, *(one.manifest.saved_s for one in self.steps)]
+        for _, path in self.checkpoints[:1]:
+            with suppress(OSError):
+                saved_s.append(path.stat().st_mtime)
+        lost_s = max(0.0, now_s - max(saved_s))  # by several clocks
+        gpu_h = lost_s / 3600 * attempt.world_size
+        return f"a kill now would cost {lost_s / 60:.0f} min ({gpu_h:.2g} GPU-hours)"
 
     @property
     def gpu_h(self) -> float:
@@ -140,7 +170,7 @@ def _read(at: StageContext) -> Facts:
     # Earlier versions wrote both kinds to the first.
     words = [read_record(path, Acceptance) for path in (paths.accepted, paths.may_retrain)]
     accepted = {word.kind: word for word in words if word}
-    return Facts(
+    facts = Facts(
         at=at,
         epochs=at.settings.epochs,
         ingredients=ingredients(at),
@@ -149,6 +179,7 @@ def _read(at: StageContext) -> Facts:
         attempts=attempts,
         work_dirs=dirs,
         checkpoints=tuple(dirs.checkpoints(at.trainer)),
+        steps=tuple(read_steps(paths.folder)[0]) if at.trainer.has_steps else (),
         left_behind=tuple(at.trainer.left_behind(paths.work_dir)),
         elsewhere=work_dirs_elsewhere(identity, paths, owners[paths.work_dir]),
         owners=owners,
@@ -156,12 +187,18 @@ def _read(at: StageContext) -> Facts:
         lost=None if identity or others else lost(paths, dirs, owners),
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
+        not_promoted=read_record(paths.not_promoted, NotPromoted),
         epoch_base=at.trainer_settings.epoch_base,
         accepted=accepted.get("gate"),
         may_retrain=accepted.get("retrain"),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
         by_rules_1=ingredients(at, rules=1) if _any_of_format_1(identity, paths) else None,
     )
+    switched_on = identity is not None and EXACT in facts.ingredients and EXACT not in identity.ingredients
+    if not switched_on or never_trained(facts):
+        return facts
+    by_rules_1 = facts.by_rules_1 and without_exact(facts.by_rules_1)
+    return replace(facts, ingredients=without_exact(facts.ingredients), by_rules_1=by_rules_1)
 
 
 def _any_of_format_1(identity: Identity | None, paths: StagePaths) -> bool:
@@ -193,7 +230,9 @@ def judge(facts: Facts) -> State:
         return replace(_running(facts), differences=tuple(changes))
     complete = None if changes else _complete(facts)
     if complete is not None and (facts.elsewhere or not facts.not_ours):
-        return complete
+        refused = facts.not_promoted and not taken_as_is(facts) and facts.not_promoted.reason
+        warning = f"; warning: its last promotion was refused: {refused}" if refused else ""
+        return replace(complete, reason=complete.reason + warning)
     if problem := _unusable(facts, facts.identity, changed=bool(changes)):
         return State("foreign", problem)
     if changes:
@@ -205,7 +244,7 @@ def judge(facts: Facts) -> State:
 def never_trained(facts: Facts) -> bool:
     """Whether its attempts, if any, all failed before they trained: there is nothing to keep from another."""
     left = facts.checkpoints or facts.left_behind or facts.work_dirs.unrecognised(facts.at.trainer)
-    trained = any(one.last_epoch or one.end == "done" for one in facts.attempts)
+    trained = facts.steps or any(one.last_epoch or one.end == "done" for one in facts.attempts)
     return not (left or trained or facts.elsewhere or facts.train)
 
 
@@ -327,7 +366,7 @@ def _without_identity(facts: Facts) -> State:
     if problem or facts.left_behind:
         return State("foreign", problem or unknown(facts.paths.work_dir, facts.left_behind[0]))
     if facts.train is not None:
-        mv = shlex.join(["mv", str(record), f"{record}.old"])
+        mv = shlex.join(["mv", str(record), str(unused(record, "old"))])
         what = f"{record} is there, but the training it speaks of is not"
         return State("foreign", f"{what}; put it back, or, to train from scratch, run: {mv}")
     return State("fresh", "nothing trained yet")
@@ -353,8 +392,21 @@ def _complete(facts: Facts) -> State | None:
     if why := why or (_counted_otherwise(facts) if ended else None):
         accept = f'trainrelay accept {facts.name} --reason "..."'
         return State("refused", f"{why}, or take what is there as it is: {accept}")
-    past = f"; warning: the trainer continued to epoch {trained}" if trained > facts.epochs else ""
-    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{past}") if ended else None
+    last_gone = _last_gone(facts) if ended else None
+    if not ended or (last_gone and 0 < facts.epochs_done < facts.epochs):
+        return None
+    warning = f"; warning: the trainer continued to epoch {trained}" if trained > facts.epochs else ""
+    warning += f"; warning: {last_gone}; put it back before it is promoted" if last_gone else ""
+    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{warning}")
+
+
+def _last_gone(facts: Facts) -> str | None:
+    """That a finished training's checkpoint is not there any more, before it was promoted."""
+    epoch, promoted = promoted_epoch(facts), facts.promoted
+    known = recorded(facts.attempts, epoch)
+    not_needed = promoted and known and promoted.source.file.sha256 == known.file.sha256
+    there = facts.elsewhere or any(one == epoch for one, _ in facts.checkpoints)
+    return None if there or not_needed else f"its checkpoint of epoch {epoch} is gone"
 
 
 def _counted_otherwise(facts: Facts) -> str | None:
@@ -376,9 +428,13 @@ def _unfinished(facts: Facts) -> State:
     left = "its supervisor died; if its trainer still runs, the next start follows it"
     how = f"attempt {last.number}: {last.end or left}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
-    where = f"{facts.epochs_done} of {facts.epochs} epochs trained; {how}{why}"
+    within = f", {facts.step.point.iteration} iterations more" if facts.step else ""
+    where = f"{facts.epochs_done} of {facts.epochs} epochs trained{within}; {how}{why}"
     if last is not None and (decision := gave_up(last)):
         return State("stopped", f"needs your decision: {where}; {decision}")
+    if epochs_trained(facts.attempts) >= facts.epochs and (last_gone := _last_gone(facts)):
+        again = f"put it back, or epoch {facts.epochs_done + 1} and what follows are trained again"
+        return State("resumable", f"{where}; warning: {last_gone}; {again}")
     if facts.epochs_done >= facts.epochs:
         return State("resumable", f"{where}; its last checkpoint is verified at the next start")
     if last is not None and last.end == "done":

@@ -26,7 +26,7 @@ def not_ours(identity: Identity | None, paths: StagePaths, owners: Mapping[Path,
                 return f"{folder} belongs to the archived {one.folder}; run: {verb}"
         if identity is None and _is_of(paths, folder, owner):
             continue
-        mv = shlex.join(["mv", str(folder), f"{folder}.old"])
+        mv = shlex.join(["mv", str(folder), str(unused(folder, "old"))])
         return (
             f"{folder} belongs to another training, that of {owner.folder!a}; set another work_dir for this"
             f" stage in the config, or, if that training is given up, run: {mv}"
@@ -59,7 +59,7 @@ def lost(paths: StagePaths, dirs: WorkDirs, owners: Mapping[Path, Owner | None])
 
 def unknown(folder: Path, found: str) -> str:
     """What to run where a work dir holds what no training of ours made."""
-    mv = shlex.join(["mv", str(folder), f"{folder}.old"])
+    mv = shlex.join(["mv", str(folder), str(unused(folder, "old"))])
     return (
         f"{folder} holds {found}, which was not created by trainrelay; it is neither resumed"
         f" from nor overwritten; to train from scratch, run: {mv} (or set another work_dir in the config)"

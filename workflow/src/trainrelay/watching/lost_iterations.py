@@ -24,11 +24,7 @@ def iterations_lost(attempts: Sequence[AttemptRecord], ends: Mapping[int, LastSt
 
 def _lost(end: LastStep, after: AttemptRecord) -> int:
     epoch, iteration, per_epoch = end
-    point = after.resumed_from
-    if point is None:
-        began = 0
-    elif per_epoch is None:  # then nothing but the part of the last epoch can be counted
-        return iteration if point.epoch == epoch - 1 else 0
-    else:
-        began = point.epoch * per_epoch
-    return max(0, (epoch - 1) * (per_epoch or 0) + iteration - began)
+    epochs, iterations = after.began
+    if epochs and per_epoch is None:  # then nothing but the part of the last epoch can be counted
+        return max(0, iteration - iterations) if epochs == epoch - 1 else 0
+    return max(0, (epoch - 1 - epochs) * (per_epoch or 0) + iteration - iterations)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import StageEvent, left_s
+from trainrelay.supervise import StageEvent, Telemetry, left_s
 from trainrelay.text import printable
 from trainrelay.trainers import StepSeen
 from trainrelay.training.state import Facts
@@ -34,6 +34,7 @@ class LogSample:
     step: StepSeen | None = None
     losses: tuple[float, ...] = ()
     iterations_per_s: float | None = None
+    telemetry: Telemetry | None = None  # what the ranks count themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,11 @@ class StageRow:
     attempt: int | None = None
     host: str | None = None
     iterations_lost: int = 0
+    at_risk: str | None = None  # what a kill would cost now, a sentence
     event: str | None = None
     event_ago_s: float | None = None
     bad_nodes: tuple[str, ...] = ()  # sentences
+    counted: str | None = None  # by the ranks of the attempt: `step 1203, 0.42 s per step, data 12 %`
 
     @property
     def name(self) -> str:
@@ -130,9 +133,11 @@ def stage_row(
         attempt=attempt.number if attempt else None,
         host=printable(attempt.host) if attempt else None,
         iterations_lost=lost,
+        at_risk=facts.at_risk(now_s),
         event=event.text if event else None,
         # By two clocks, so it can come out below nothing.
         event_ago_s=max(0.0, now_s - event.at_s) if event else None,
+        counted=str(sample.telemetry) if sample.telemetry else None,
     )
 
 

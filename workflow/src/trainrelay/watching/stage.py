@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Observer, RowsTail, read_events
+from trainrelay.supervise import Observer, RowsTail, newest_telemetry, read_events
 from trainrelay.text import printable
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, left_running
@@ -69,7 +69,10 @@ class StageWatch:
             self._log, self._attempt = self._sampler(facts, newest), newest.tag
         self._log.look()
         step = self._log.step.counted(newest.epoch_bases) if self._log.step else None
-        return LogSample(step, tuple(self._log.losses), self._log.iterations_per_s)
+        counted = newest_telemetry(attempt_log(facts.paths.folder, newest).parent)
+        if step is None and counted:  # the log cannot be read
+            return LogSample(counted.progress(newest), telemetry=counted)
+        return LogSample(step, tuple(self._log.losses), self._log.iterations_per_s, counted)
 
     def _sampler(self, facts: Facts, attempt: AttemptRecord) -> LogSampler:
         trainer, log = self.at.trainer, attempt_log(facts.paths.folder, attempt)

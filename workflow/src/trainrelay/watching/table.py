@@ -123,11 +123,13 @@ _NUMBERS = ("epoch", "iteration", "loss", "ETA", "it/s", "attempt", "lost")
 def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
     """One line per stage for what does not fit a column: the reason of its state, and the last event."""
     for row in rows:
-        if row.label in _REMARKED:
-            yield f"{row.name}: {_REMARKED[row.label]}{row.reason}"
+        if row.label in _REMARKED or "; warning: " in row.reason:
+            yield f"{row.name}: {_REMARKED.get(row.label, '')}{row.reason}"
         if row.fallback_from and row.attempt_open:
             yield f"{row.name}: {row.backend} is a fallback from {row.fallback_from}"
-        yield from (f"{row.name}: {sentence}" for sentence in row.bad_nodes)
+        if row.attempt_open and row.loss is None and row.counted:  # the log cannot be read
+            yield f"{row.name}: {row.counted}"
+        yield from (f"{row.name}: {sentence}" for sentence in (*filter(None, [row.at_risk]), *row.bad_nodes))
         if row.event is not None and row.event_ago_s is not None:
             yield f"{row.name}, {ago(row.event_ago_s)} ago: {row.event}"
 

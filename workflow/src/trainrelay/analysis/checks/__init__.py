@@ -1,4 +1,9 @@
-"""One function per check. The order is that of a report: what ends a training comes first."""
+"""One function per check. The order is that of a report: what ends a training comes first, in FATAL."""
+
+from collections.abc import Mapping
+from importlib import resources
+
+import yaml
 
 from trainrelay.analysis.case import Check
 from trainrelay.analysis.checks.attempts import attempts
@@ -21,18 +26,20 @@ from trainrelay.analysis.checks.sum_identity import sum_identity
 from trainrelay.analysis.checks.validation import validation
 from trainrelay.analysis.checks.validation_metric import validation_metric
 
-CHECKS: tuple[Check, ...] = (
+FATAL: tuple[Check, ...] = (
     progress,
     resume,
     initial_checkpoint,
     non_finite,
     clamped_infinity,
     divergence,
+    lost_terms,
+)
+CHECKS: tuple[Check, ...] = (
     convergence,
     validation,
     validation_metric,
     components,
-    lost_terms,
     negative_cross_entropy,
     balance,
     auxiliary,
@@ -48,4 +55,8 @@ CHECKS: tuple[Check, ...] = (
     attempts,
 )
 
-__all__ = ["CHECKS"]
+UNLESS: Mapping[str, str] = yaml.safe_load(
+    resources.files(__package__).joinpath("unless.yaml").read_text("utf-8")
+)
+
+__all__ = ["CHECKS", "FATAL", "UNLESS"]

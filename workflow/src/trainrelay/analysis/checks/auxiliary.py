@@ -1,8 +1,4 @@
-"""The losses of the decoder layers: later layers refine earlier ones, and all of them fall.
-
-Out of order: a layer's loss is more than a fifth above that of the layer before. Not falling: after three
-epochs an earlier layer's loss is not 1% below its start.
-"""
+"""The losses of the decoder layers: later layers refine earlier ones, and all fall (docs/judgement.md)."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from trainrelay.analysis.case import Case
+from trainrelay.analysis.checks.validation_metric import measured
 from trainrelay.analysis.numbers import EPOCHS_TO_JUDGE, FALL, NOTICEABLE, reduction, text
 from trainrelay.records import Finding
 
@@ -61,13 +58,14 @@ def auxiliary(case: Case) -> Iterator[Finding]:
     """One warning for layers out of order, one for those that do not fall; else their values."""
     found = layers_of(case)
     disordered = [one for one in found if one.out_of_order()]
-    stuck = [name for one in found for name in one.not_falling()]
+    judged = (one for one in found if not measured(case, case.meaning(one.base).group))
+    stuck = [name for one in judged for name in one.not_falling()]
     if disordered:
         yield _disordered(disordered)
     if stuck:
         yield _stuck(found, stuck)
     if found and not disordered and not stuck:
-        yield _fine(found)
+        yield _fine(case, found)
 
 
 def _disordered(found: list[Layers]) -> Finding:
@@ -101,13 +99,13 @@ def _stuck(found: list[Layers], stuck: list[str]) -> Finding:
     )
 
 
-def _fine(found: list[Layers]) -> Finding:
+def _fine(case: Case, found: list[Layers]) -> Finding:
     count, layers = sum(len(one.names) - 1 for one in found), len(found[0].names)
     said = "; ".join(
         f"{one.base} {text(one.now[0])} at layer 0, {text(one.now[-1])} at the last" for one in found
     )
     judged = all(one.epochs >= EPOCHS_TO_JUDGE for one in found)
-    fell = f"All {count} auxiliary losses fall, and no" if judged else "No"
+    fell = f"All {count} auxiliary losses fall, and no" if judged and not case.failed else "No"
     return Finding(
         "auxiliary",
         "info",

@@ -1,7 +1,4 @@
-"""Two kinds of losses that should fall together: coordinates and classes.
-
-Out of balance: from three epochs on, one lost a fifth of its start while the other did not lose 1%.
-"""
+"""Two kinds of losses that should fall together: coordinates and classes (docs/judgement.md)."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case
+from trainrelay.analysis.checks.validation_metric import measured
 from trainrelay.analysis.numbers import EPOCHS_TO_JUDGE, FALL, percent, reduction, text
 from trainrelay.records import Finding
 
@@ -38,7 +36,10 @@ def balance(case: Case) -> Iterator[Finding]:
         return  # shares of negative losses say nothing
     slow, fast = sorted(sides, key=lambda side: side.fell)
     uneven = (
-        fast.fell >= CLEAR_FALL and slow.fell < FALL and min(side.epochs for side in sides) >= EPOCHS_TO_JUDGE
+        fast.fell >= CLEAR_FALL
+        and slow.fell < FALL
+        and min(side.epochs for side in sides) >= EPOCHS_TO_JUDGE
+        and not measured(case, slow.group)
     )
     yield Finding(
         "balance",

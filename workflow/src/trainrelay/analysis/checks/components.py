@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from statistics import median
 
 from trainrelay.analysis.case import Case, Family
+from trainrelay.analysis.checks.validation_metric import measured
 from trainrelay.analysis.numbers import NOTICEABLE, head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding, Row, Severity
 
 RISE = 0.1  # of the start: a term may give way to others by less
+LASTING = 3  # lines at the end; fewer may be batches without a target
+MOST_ALARMS = 3  # families; more have one cause
 WHEN = {"stage 1": " in stage 1", "switch": " without {}"}
 # From which share of the start on a fall is called what.
 PRAISE = ((0.5, ", strong improvement"), (0.2, ", steady decrease"), (0.05, ", slower but steady"))
 
 
 def components(case: Case) -> Iterator[Finding]:
-    """One finding per family: first -> now; a warning where it rises."""
-    for family in case.families:
-        if not family.values:
-            continue
-        if all(value == 0.0 for value in family.values):
-            yield _zero(case, family)
-        else:
-            yield _course(case, family)
+    """One finding per family: first -> now; a warning where a loss rises, and one for many that do."""
+    there = [family for family in case.families if family.values]
+    found = [_course(case, one) if any(one.values) else _zero(case, one) for one in there]
+    alarms = [finding for finding in found if finding.severity == "warning"]
+    if len(alarms) > MOST_ALARMS:
+        worst = max(alarms, key=lambda finding: float(finding.evidence.get("change", 0.0)))
+        more = f"; the same holds for {len(alarms) - 1} more of {len(there)}."
+        names = [finding.metric for finding in alarms]
+        message = worst.message.removesuffix(".") + more
+        yield replace(worst, message=message, evidence={**worst.evidence, "families": names})
+    yield from (one for one in found if one not in alarms or len(alarms) <= MOST_ALARMS)
 
 
 def _zero(case: Case, family: Family) -> Finding:
@@ -43,8 +50,9 @@ def _course(case: Case, family: Family) -> Finding:
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
-    rose = family.meaning.direction == "down" and now - start > max(NOTICEABLE, RISE * abs(start))
-    if rose and len(family.values) >= case.points_to_judge:
+    rose = family.meaning.direction == "down" and family.meaning.loss
+    rose = rose and now - start > max(NOTICEABLE, RISE * abs(start))
+    if rose and not measured(case, family.meaning.group) and len(family.values) >= case.points_to_judge:
         up = percent(-reduction(start, now))
         message = f"{course}, up {up} from its level at the start ({text(start)})."
         advice = "See whether the total loss falls at this component's cost, and check its weight."
@@ -61,7 +69,7 @@ def _words(case: Case, family: Family, first: float, now: float) -> str:
     change = f"{percent(abs(share))} {'lower' if share > 0 else 'higher'}"
     if family.meaning.cross_entropy and not family.meaning.negative and now < 0:
         return f"{change}, below zero, which a correct cross-entropy never is"
-    praise = next((words for least, words in PRAISE if share >= least), "")
+    praise = next((words for least, words in PRAISE if share >= least and not case.failed), "")
     return change + (case.non_finite(*family.members) or praise)
 
 
@@ -78,7 +86,12 @@ def _finding(
 
 
 def lost_terms(case: Case) -> Iterator[Finding]:
-    """A loss that was clearly above zero and is then exactly zero: the mark that nan_to_num leaves."""
+    """A loss that was clearly above zero and is then exactly zero: the mark that nan_to_num leaves.
+
+    Of the total it is critical where it stays so: nothing is trained any more.
+    """
+    if case.total and (lost := _first_zero(case.points(case.total))):
+        yield _lost(case, case.total, *lost)
     for name, meaning in case.meanings.items():
         never_zero = meaning.zero in ("never", "stage 1", "switch") or not case.knowledge.name
         if meaning.loss and never_zero:
@@ -100,12 +113,14 @@ def _first_zero(points: list[tuple[Row, float]]) -> tuple[Row, float, int] | Non
 
 
 def _lost(case: Case, name: str, row: Row, level: float, zeros: int) -> Finding:
+    stays = name == case.total and not any(case.values(name)[-LASTING:])
     return Finding(
         "lost-term",
-        "warning",
+        "critical" if stays else "warning",
         f"{name} fell from about {text(level)} to exactly 0.0 ({zeros} logged values are 0.0).",
         metric=name,
         where=case.where(row),
         evidence={"before": level, "zeros": zeros},
         advice="torch.nan_to_num turns NaN into exactly 0.0: look for NaN in this term's inputs.",
+        blocking=stays,
     )

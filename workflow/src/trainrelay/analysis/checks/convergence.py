@@ -1,54 +1,76 @@
-"""Whether the total loss falls.
+"""Whether the total loss falls, and keeps what it gained; the rules are in docs/judgement.md.
 
-The rules, with levels as in `numbers` (start, now, best held; medians of up to a tenth of the series):
-divergence: from ten points on (three where each is the mean of an epoch), now is above start by half of
-start, or now is twice the best and three quarters of the way back from the best to the start; and by more
-than three times the noise, which is the median change from one value to the next in the first half: a
-training that begins near its floor only wavers. Not converging: now is not at least 1% below start. Rising
-again: now is 10% above the best and a third of the way back.
-
-The shares are ours. Divergence blocks, so it takes more than a warning does; a share of the way back as well
-as of the best, since a best near zero doubles easily.
+Divergence blocks, so it takes more than a warning does; a share of the way back as well as of the best, since
+a best near zero doubles easily. Levels are those of `numbers`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from statistics import median
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.cross_entropy import negative
+from trainrelay.analysis.checks.validation_metric import learns
+from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
+    NOTICEABLE,
+    STILL_EARLY,
     best_level,
+    capital,
     finite,
     head_level,
     percent,
     reduction,
     tail_level,
     text,
+    wobble,
 )
 from trainrelay.records import Finding, Severity
+
+FIRST_POINTS = 0.03  # of all; a single high one is no course
+HARDLY = 0.03  # of the start; a training that has most of its time before it loses more
+MANY_POINTS = 30  # to see less than FALL, or to ask for more
+EXPLODED = 10.0  # times the median before: meant to be above what one bad batch does to three lines in a row
+EXPLODED_POINTS = 3
+DOES_NOT_FALL = (
+    "The learning rate may be too low, or the data wrong: check both, and that the right weights were loaded."
+)
+CHANCE = 3.0  # times the deviation of a third's median: what differs less may be without a trend
+HUMP = 2.0  # times the best level before
+HUMP_LEVELS = 20  # the course is cut into so many levels, of three points at least
+HUMP_NOISE = 8.0  # times the noise of a level
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The total loss in five numbers."""
+    """The total loss in a few numbers. `settled` and `late` are the first and last third of what follows the
+    first points; `hump` is the best level, the later one that is twice as high, and the lowest after it."""
 
     metric: str
     first: float
+    last: float
     start: float
     best: float
     now: float
     noise: float
+    settled: float
+    late: float
+    chance: float  # by which both may differ without a trend
+    exploded: bool
+    hump: tuple[float, float, float] | None
     points: int
     points_to_judge: int  # fewer points are not judged
 
     @property
     def diverged(self) -> bool:
+        if self.exploded:
+            return True
         clear = 3 * self.noise
         above_start = self.now > self.start + max(0.5 * abs(self.start), clear)
         back = max(abs(self.best), 0.75 * (self.start - self.best), clear)
@@ -57,7 +79,7 @@ class Levels:
 
     @property
     def rising_again(self) -> bool:
-        back = max(0.1 * abs(self.best), (self.start - self.best) / 3)
+        back = max(0.1 * abs(self.best), (self.start - self.best) / 3, 3 * self.noise)
         return self.points >= self.points_to_judge and self.now > self.best + back
 
 
@@ -68,16 +90,45 @@ def levels(case: Case) -> Levels | None:
     values, few = _judged(case, case.total)
     if len(values) < 2:
         return None
+    body = values[math.ceil(FIRST_POINTS * len(values)) :]
+    third = max(1, len(body) // 3)
+    noise = median(abs(after - before) for before, after in pairwise(values[: len(values) // 2 + 1]))
     return Levels(
         case.total,
         values[0],
+        values[-1],
         head_level(values),
         best_level(values),
         tail_level(values),
-        median(abs(after - before) for before, after in pairwise(values[: len(values) // 2 + 1])),
+        noise,
+        median(body[:third]),
+        median(body[-third:]),
+        CHANCE * wobble(body) / math.sqrt(third) if len(values) >= MANY_POINTS else 0.0,
+        _exploded(values),
+        _hump(values, noise),
         len(values),
         few,
     )
+
+
+def _exploded(values: list[float]) -> bool:
+    before, last = values[:-EXPLODED_POINTS], values[-EXPLODED_POINTS:]
+    return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), NOTICEABLE)
+
+
+def _hump(values: list[float], noise: float) -> tuple[float, float, float] | None:
+    """The highest one; None where none is clear of the noise, or the last level is still on it."""
+    width = max(3, len(values) // HUMP_LEVELS)
+    levels = [median(values[at : at + width]) for at in range(0, len(values) - width + 1, width)]
+    bests = list(accumulate(levels, min))
+    clear = HUMP_NOISE * noise / math.sqrt(width)
+    humps = [
+        (best, top, min(levels[at:]))
+        for at, (best, top) in enumerate(zip(bests, levels, strict=True))
+        if top > max(HUMP * best, best + clear, NOTICEABLE) and best > 0
+    ]
+    best, top, after = max(humps, key=lambda hump: hump[1] - hump[0], default=(0.0, 0.0, 0.0))
+    return (best, top, after) if top and after < best + (top - best) / 2 else None
 
 
 def _judged(case: Case, total: str) -> tuple[list[float], int]:
@@ -97,7 +148,9 @@ def divergence(case: Case) -> Iterator[Finding]:
     yield Finding(
         "divergence",
         "critical",
-        f"The total loss diverged: from {text(found.start)} over {text(found.best)} at best"
+        f"The total loss exploded: {text(found.first)} at first, {text(found.last)} at the end."
+        if found.exploded
+        else f"The total loss diverged: from {text(found.start)} over {text(found.best)} at best"
         f" to {text(found.now)} now.",
         metric=found.metric,
         where=case.where(case.train[-1]),
@@ -116,17 +169,22 @@ def convergence(case: Case) -> Iterator[Finding]:
         few = f"{_dropped(found)} (only {found.points} points to judge by)."
         yield _finding(found, "info", few, enough=False)
     elif reduction(found.start, found.now) < FALL:
-        advice = (
-            "The learning rate may be too low, or the data wrong: check both, and that the right weights were"
-            " loaded."
-        )
         message = f"The total loss does not fall: {text(found.start)} at the start, {text(found.now)} now."
-        yield _finding(found, "warning", message, advice)
+        yield _finding(found, "warning", message, DOES_NOT_FALL)
+    elif is_flat(case, found):
+        thirds = f"{text(found.settled)} in the first third, {text(found.late)} in the last one"
+        message = f"The total loss hardly moves: {text(found.first)} at first, then {thirds}."
+        yield _finding(found, "warning", message, DOES_NOT_FALL)
     elif found.rising_again:
         advice = (
             "Check the learning rate and the gradient norm where it turned; keep the checkpoint from there."
         )
         message = f"The total loss rises again: {text(found.best)} at best, {text(found.now)} now."
+        yield _finding(found, "warning", message, advice)
+    elif found.hump:
+        best, top, after = found.hump
+        message = f"The total loss rose in between: {text(best)}, then {text(top)}, then {text(after)} again."
+        advice = "Check the learning rate, the data and restarts where it rose."
         yield _finding(found, "warning", message, advice)
     elif bad := case.non_finite(found.metric):
         yield _finding(found, "info", f"{_dropped(found)}{bad}.", enough=False)
@@ -134,21 +192,32 @@ def convergence(case: Case) -> Iterator[Finding]:
         message = f"The total loss went from ~{text(found.first)} to ~{text(found.now)}"
         yield _finding(found, "info", f"{message}, which shows little: it contains a negative cross-entropy.")
     else:
-        yield _finding(found, "info", f"Healthy convergence: {_dropped(found)}.")
+        praise = "" if case.failed else "Healthy convergence: "
+        yield _finding(found, "info", f"{praise}{_dropped(found)}.")
+
+
+def is_flat(case: Case, found: Levels) -> bool:
+    """Whether what follows the first points hardly falls, and no validation score rises meanwhile."""
+    fraction = how_far(case).fraction
+    early = fraction is not None and fraction < STILL_EARLY and found.points >= MANY_POINTS
+    clear = max((HARDLY if early else FALL) * abs(found.settled), found.chance)
+    flat = found.settled - found.late < clear and found.points >= found.points_to_judge
+    return flat and not learns(case)
 
 
 def _dropped(found: Levels) -> str:
-    share = reduction(found.first, found.now)
-    change = f"dropped from ~{text(found.first)} to ~{text(found.now)}, a ~{percent(share)} reduction"
-    if share < 0:
-        change = f"went from ~{text(found.first)} to ~{text(found.now)}"
+    """From the first value, or from the level of the first ones where that was below what is now."""
+    first = found.first if reduction(found.first, found.now) >= FALL else found.start
+    share = reduction(first, found.now)
+    change = f"dropped from ~{text(first)} to ~{text(found.now)}, a ~{percent(share)} reduction"
+    if share < FALL:
+        change = f"went from ~{text(first)} to ~{text(found.now)}"
     return f"the total loss {change}"
 
 
 def _finding(found: Levels, severity: Severity, message: str, advice: str = "", **more: object) -> Finding:
-    message = message[0].upper() + message[1:]
     evidence = {**_evidence(found), **more}
-    return Finding("convergence", severity, message, found.metric, None, evidence, advice)
+    return Finding("convergence", severity, capital(message), found.metric, None, evidence, advice)
 
 
 def _evidence(found: Levels) -> dict[str, object]:

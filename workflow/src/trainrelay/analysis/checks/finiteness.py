@@ -22,13 +22,18 @@ RowValue = tuple[Row, float]
 
 def non_finite(case: Case) -> Iterator[Finding]:
     """NaN or Inf in a loss or the gradient norm spoils the weights; elsewhere it is a warning."""
-    said = set()
-    for name in case.names:
-        bad = _bad(case, name, "train")
-        if bad and name not in case.twins:
-            said.add(name)
-            yield _non_finite(case, name, bad, "train", critical=name in case.losses)
-    yield from _other_rows(case, said)
+    found = {
+        name: bad for name in case.names if name not in case.twins and (bad := _bad(case, name, "train"))
+    }
+    together: dict[tuple[int, object], list[str]] = {}  # what began at the same row has one cause
+    for name, bad in found.items():
+        kind = NORM if name == NORM else name in case.losses
+        together.setdefault((bad[0][0].step, kind), []).append(name)
+    for names in together.values():
+        terms = [name for name in names if name != case.total]
+        lead = terms[0] if len(terms) == 1 else names[0] if case.total not in names else case.total
+        yield _non_finite(case, lead, found[lead], "train", critical=lead in case.losses, also=len(names) - 1)
+    yield from _other_rows(case, set(found))
 
 
 def _other_rows(case: Case, said: set[str]) -> Iterator[Finding]:
@@ -67,6 +72,8 @@ def _norm(case: Case, bad: list[RowValue], phase: Phase) -> tuple[Severity, str]
     mean = phase == "epoch" or case.log.epochs_only  # a single skipped step spoils it
     covered = last[0][0].step - last[-1][0].step + (case.log.interval or 1)
     few = len(last) < LOST_AFTER_LINES or covered < LOST_AFTER_ITERATIONS
+    if named and few and len(last) == 1 < len(bad):
+        return "info", ", the last line included: skipped by the loss scaler, as those before"
     if mean or (few and (named or case.medians or len(last) < len(bad))):
         return "warning", ", the last line included: perhaps skipped by the loss scaler"
     return "critical", ", and it stays so to the end"
@@ -79,9 +86,12 @@ def _mixed_precision(case: Case) -> bool:
     return named or "Fp16" in str(config.get("optimizer_config.type"))
 
 
-def _non_finite(case: Case, name: str, bad: list[RowValue], phase: Phase, *, critical: bool) -> Finding:
+def _non_finite(
+    case: Case, name: str, bad: list[RowValue], phase: Phase, *, critical: bool, also: int = 0
+) -> Finding:
     row, value = bad[0]
     more = f" and at {len(bad) - 1} later logged places" if len(bad) > 1 else ""
+    more += f", as {'is' if also == 1 else 'are'} {also} more from there on" if also else ""
     severity, why = _norm(case, bad, phase) if name == NORM else ("critical" if critical else "warning", "")
     return Finding(
         "non-finite",

@@ -23,28 +23,28 @@ def grad_norm(case: Case) -> Iterator[Finding]:
         return
     late = values[len(values) // 2 :]
     low, high = quantile(late, 0.1), quantile(late, 0.9)
-    severity, course, advice = _course(values)
+    severity, course, advice = _course(values, failed=case.failed)
     clip = _clip(case)
     share = sum(value > clip for value in values) / len(values) if clip else None
     yield Finding(
         "grad-norm",
         severity,
-        f"The gradient norm settled around {_range(low, high)}, {course}{_clipped(clip, share)}.",
+        f"The gradient norm settled around {_range(low, high)}{course}{_clipped(clip, share)}.",
         metric="grad_norm",
         evidence={"low": low, "high": high, "now": tail_level(values), "clip": clip, "clipped": share},
         advice=advice or (EVERY_STEP_CLIPPED if share == 1 else ""),
     )
 
 
-def _course(values: list[float]) -> tuple[Severity, str, str]:
+def _course(values: list[float], *, failed: bool) -> tuple[Severity, str, str]:
     before, now = head_level(values[: max(1, len(values) // 2)]), tail_level(values)
     if len(values) >= POINTS_TO_JUDGE and now > EXPLODED * before:
         advice = "Lower the learning rate or the clip value."
-        return "warning", f"but grew from {text(before)} to {text(now)}", advice
+        return "warning", f", but grew from {text(before)} to {text(now)}", advice
     if len(values) >= POINTS_TO_JUDGE and now < VANISHED * before:
         advice = "Check that the loss still reaches the weights and that none of them is frozen by mistake."
-        return "warning", f"but vanished from {text(before)} to {text(now)}", advice
-    return "info", "with no sign of explosion or vanishing", ""
+        return "warning", f", but vanished from {text(before)} to {text(now)}", advice
+    return "info", "" if failed else ", with no sign of explosion or vanishing", ""
 
 
 def _range(low: float, high: float) -> str:

@@ -55,8 +55,8 @@ def _wrong(expected: str, loaded: list[str]) -> Finding:
 
 
 def partial_load(case: Case) -> Iterator[Finding]:
-    """Weights that did not match: new heads are missing by design, and so is what a part's own
-    pre-training does not fit; all else is a warning."""
+    """Weights that did not match: new heads are missing or of another size by design, a pre-training's own
+    head is left over, and so is what a part's own pre-training does not fit; all else is a warning."""
     for at, marker in enumerate(case.log.markers):
         if marker.kind == "mismatch":
             path = next(reversed(_loaded(case.log.markers[:at], marker.segment)), None)
@@ -78,13 +78,15 @@ def _whole_model(case: Case, path: str | None) -> bool:
 def _partial(marker: Marker, path: str | None, whole_model: bool) -> Finding:
     counts = _COUNTS.search(marker.text)
     missing, unexpected, sizes = (int(text) for text in counts.groups()) if counts else (0, 0, 0)
-    only_missing = missing > 0 and not unexpected and not sizes
+    heads, apart = "all in heads" in marker.text, "in other modules" in marker.text
+    harmless = (not sizes or heads) and (apart or not (missing and unexpected))
     return Finding(
         "partial-load",
-        "info" if only_missing or not whole_model else "warning",
+        "info" if harmless or not whole_model else "warning",
         f"The weights of {path or 'the checkpoint'} do not match the model exactly: {missing} keys missing,"
         f" {unexpected} unexpected, {sizes} of another size.",
         evidence={"missing": missing, "unexpected": unexpected, "sizes": sizes, "checkpoint": path},
         advice="Missing keys are expected for parts that the earlier stage does not have: read the list in"
-        " the trainer's log. Unexpected keys or other sizes mean that another model was saved.",
+        " the trainer's log. Keys that are missing while others are unexpected, or of another size outside of"
+        " the heads, mean that another model was saved.",
     )

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.checks.convergence import levels
+from trainrelay.analysis.checks.convergence import is_flat, levels
 from trainrelay.analysis.how_far import how_far
-from trainrelay.analysis.numbers import finite, head_level, percent, reduction, tail_level, text
+from trainrelay.analysis.numbers import STILL_EARLY, finite, head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding
 
 POINTS_TO_JUDGE = 20  # so that a third of them has a level
 SLOWED = 0.25  # of the earlier slope
 FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
-STILL_EARLY = 0.7  # of all epochs; a schedule that decays ends slowly
 
 
 def plateau(case: Case) -> Iterator[Finding]:
     """The last third's descent against the part before: info, or a warning if it is flat too early."""
     found = levels(case)
     values = finite(case.values(case.total)) if case.total else []
-    if found is None or found.diverged or len(values) < POINTS_TO_JUDGE:
+    if found is None or found.diverged or len(values) < POINTS_TO_JUDGE or is_flat(case, found):
         return
     cut = len(values) - len(values) // 3
     start, middle, now = head_level(values), tail_level(values[:cut]), tail_level(values)

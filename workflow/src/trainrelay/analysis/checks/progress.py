@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.how_far import how_far
-from trainrelay.analysis.numbers import percent
-from trainrelay.records import STOPPED, Finding, Marker, Progress, Severity
+from trainrelay.analysis.numbers import capital, percent
+from trainrelay.progress_lines.causes import end_of
+from trainrelay.records import STOPPED, Finding, Marker, Progress, Severity, advice
 
 
 def progress(case: Case) -> Iterator[Finding]:
@@ -17,7 +18,17 @@ def progress(case: Case) -> Iterator[Finding]:
         yield _no_rows(case, came)
     elif came.finished:
         all_of_it = f"{came.iters_per_epoch} iterations" if case.by_iteration else f"{came.epochs} epochs"
-        yield Finding("progress", "info", f"All {all_of_it} were trained.", evidence=_evidence(came))
+        # Where the workflow knows how each attempt ended, `attempts` tells it.
+        error = None if case.expectation.ended else case.last_error
+        yield Finding(
+            "progress",
+            "warning" if error else "info",
+            f"All {all_of_it} were trained{_ended_with(error)}.",
+            evidence={**_evidence(came), **_error(error)},
+            advice="Check what follows the last epoch (an evaluation, an export): it may not have run."
+            if error
+            else "",
+        )
     else:
         yield _unfinished(case, came)
 
@@ -31,7 +42,7 @@ def _no_rows(case: Case, came: Progress) -> Finding:
         "progress",
         "warning" if came.epoch else "critical",
         f"{said if came.epoch else 'No iteration was logged'}{_ended_with(error)}.",
-        evidence={"error": error.text} if error else {},
+        evidence=_error(error),
         advice="Let the trainer log at least once per epoch, so that its losses can be judged."
         if came.epoch
         else "Read the end of the trainer's log, fix the cause and run the same command again.",
@@ -53,16 +64,20 @@ def _unfinished(case: Case, came: Progress) -> Finding:
     stopped = any(end in STOPPED for end in case.expectation.ended[-1:])
     error = None if stopped else case.last_error
     expected = case.expectation.epochs is not None and not stopped
-    known = "Not finished" if came.epochs is not None else "The number of epochs is not known; so far"
-    severity: Severity = "critical" if expected else "warning" if stopped or error else "info"
+    end = came.epochs is not None or (case.by_iteration and came.iters_per_epoch)
+    known = "Not finished" if end else "The number of epochs is not known; so far"
+    lost = expected or (error is not None and end_of(error.text) == "diverged")
+    severity: Severity = "critical" if lost else "warning" if stopped or error else "info"
     return Finding(
         "progress",
         severity,
         f"{'Stopped on request' if stopped else known}: {_place(case, came)}{_ended_with(error)}.",
         where=case.where(case.train[-1]),
-        evidence={**_evidence(came), **({"error": error.text} if error else {})},
+        evidence={**_evidence(came), **_error(error)},
         advice="Run the same command again: it resumes from its newest checkpoint."
         if stopped
+        else f"{capital(advice(end_of(error.text)))}."
+        if error
         else "If the training still runs, wait for its end; else run the same command again: it resumes.",
         blocking=expected,
     )
@@ -70,6 +85,10 @@ def _unfinished(case: Case, came: Progress) -> Finding:
 
 def _ended_with(error: Marker | None) -> str:
     return f"; the trainer ended with `{error.text}`" if error else ""
+
+
+def _error(error: Marker | None) -> dict[str, str]:
+    return {"error": error.text, "end": end_of(error.text)} if error else {}
 
 
 def _place(case: Case, came: Progress) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import count
 from trainrelay.records import Finding, ResumePoint
+
+SMALL_PART = 0.1  # of the whole training
 
 
 def resume(case: Case) -> Iterator[Finding]:
@@ -81,14 +84,18 @@ def _proof(case: Case, point: ResumePoint) -> str:
 
 
 def _again(case: Case) -> Finding:
-    """A warning where the run before looks like this training and one of them is short of the end."""
+    """A warning where more than a small part was lost: the run before looks like this training, and one of
+    them is short of the end."""
     superseded, redone = case.log.superseded, case.log.redone_iterations
+    # A log of epochs alone is appended to by every training in its folder, and knows no end.
+    planned = (case.epochs or (math.inf if case.log.epochs_only else 0)) * (case.log.iters_per_epoch or 1)
+    planned = max(planned, case.train[-1].step)
     cut_off = redone and (redone < case.train[-1].step or (case.epochs and not how_far(case).finished))
     runs = f"{count(superseded, 'earlier run')} {'is' if superseded == 1 else 'are'}"
     again = f"; {_redone(case)} done again" if cut_off else ""
     return Finding(
         "resume",
-        "warning" if cut_off else "info",
+        "warning" if cut_off and redone > SMALL_PART * planned else "info",
         f"{runs} superseded: the last one started from zero{again}. Only its rows are judged.",
         where=case.where(case.train[0]),
         evidence={"redone_iterations": redone, "segment": case.train[0].segment},

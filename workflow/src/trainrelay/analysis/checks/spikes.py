@@ -16,19 +16,22 @@ FEWEST = 5  # values before a place, to know what is usual there
 HEIGHT = 2.0  # times the median before
 SPREAD = 10.0  # times the median distance from that median
 MANY = 3  # one or two are worth a note only
+SHARE = 0.01  # of all lines, from which on they are no rare batches
+HIGH = 10.0  # times what is usual: many of them are no rare batches either
 
 Spike = tuple[Row, float, float]  # where, value, what was usual
 
 
 def spikes(case: Case) -> Iterator[Finding]:
-    """Values far above those before them: info for one or two, a warning from three on."""
+    """Values far above those before them: info for a few, a warning where they come often."""
     found = list(_spikes(case.points(case.total))) if case.total else []
     if not found:
         return
     row, value, usual = max(found, key=lambda spike: spike[1] / spike[2])
+    often = len(found) >= SHARE * len(case.train) or value >= HIGH * usual
     yield Finding(
         "spikes",
-        "warning" if len(found) >= MANY else "info",
+        "warning" if len(found) >= MANY and often else "info",
         f"{count(len(found), 'loss spike')}; the highest is {text(value)} at {case.where(row)},"
         f" where {text(usual)} was usual.",
         metric=case.total,

@@ -1,9 +1,4 @@
-"""Training against validation: overfitting, and a gap that is too wide.
-
-Overfitting: after the best validation loss come at least two evaluations, the last of which is 5% above the
-best, while the training loss fell by 1% since then; the epoch of the best is its onset. Much higher: the last
-validation loss is above the training loss by more than half of it (15.23 against 18.45 is fine).
-"""
+"""Training against validation: overfitting, no progress, and a gap that is too wide (docs/judgement.md)."""
 
 from __future__ import annotations
 
@@ -12,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
-from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, count, reduction, text
+from trainrelay.analysis.checks.validation_metric import learns
+from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, count, reduction, text
 from trainrelay.records import Finding, Phase
 
 RISE = 0.05  # above the best: meant to be above how evaluations differ by chance
 MUCH_HIGHER = 0.5  # 18.45 against 15.23, a fifth above, was fine in one keypoint training
+EVALUATIONS = 5  # to see a course
+TRAINED = 1 / 3  # of the training loss, that fell meanwhile
+MOVED = 0.1  # of the first validation loss: less may be chance
 MOST_NAMED = 3  # terms in one sentence
 
 
@@ -32,18 +31,34 @@ class LossPair:
 
 
 def validation(case: Case) -> Iterator[Finding]:
-    """One finding: overfitting, a wide gap, or that validation follows training."""
+    """One finding: overfitting, a wide gap, no progress, or that validation follows training."""
     pair = _loss_pair(case)
     if pair is None:
         return
     best = pair.val.index(min(pair.val))
     later, rise = len(pair.val) - 1 - best, -reduction(pair.val[best], pair.val[-1])
-    if later >= LATER_EVALUATIONS and rise > RISE:
+    if later >= LATER_EVALUATIONS and rise > RISE and clearly_worse(pair.val, -1):
         yield _risen(pair, best)
     elif pair.val[-1] - pair.train[-1] > MUCH_HIGHER * abs(pair.train[-1]):
         yield _wide(pair, best)
+    elif _unmoved(pair, best) and not learns(case):
+        yield _still(pair, best)
     else:
-        yield _follows(pair, best)
+        yield _follows(case, pair, best)
+
+
+def _unmoved(pair: LossPair, best: int) -> bool:
+    moved = reduction(pair.val[0], pair.val[-1]) >= FALL or reduction(pair.val[0], pair.val[best]) >= MOVED
+    return len(pair.val) >= EVALUATIONS and reduction(pair.train[0], pair.train[-1]) >= TRAINED and not moved
+
+
+def _still(pair: LossPair, best: int) -> Finding:
+    message = (
+        f"Validation {_what(pair)} does not move: {_course(pair.val)} ({text(pair.val[best])} at best, epoch"
+        f" {pair.epochs[best]}), while training went {_course(pair.train)}"
+    )
+    advice = "What is learned does not carry over: check that both kinds of data are prepared alike."
+    return _finding(pair, best, message, advice)
 
 
 def _risen(pair: LossPair, best: int) -> Finding:
@@ -72,9 +87,10 @@ def _wide(pair: LossPair, best: int) -> Finding:
     return _finding(pair, best, message, advice)
 
 
-def _follows(pair: LossPair, best: int) -> Finding:
+def _follows(case: Case, pair: LossPair, best: int) -> Finding:
+    follows = "went" if case.failed or reduction(pair.val[0], pair.val[-1]) < FALL else "follows training:"
     message = (
-        f"Validation {_what(pair)} follows training: {_course(pair.val)} against {_course(pair.train)}"
+        f"Validation {_what(pair)} {follows} {_course(pair.val)} against {_course(pair.train)}"
         if len(pair.epochs) > 1
         else f"Validation {_what(pair)} is {text(pair.val[0])} against {text(pair.train[0])} in training"
     )

@@ -1,7 +1,4 @@
-"""Validation metrics that get worse, above all while the loss falls.
-
-A metric has got worse where its last value is a tenth short of its best, at least two evaluations after it.
-"""
+"""Validation metrics that get worse, above all while the loss falls, or never move (docs/judgement.md)."""
 
 from __future__ import annotations
 
@@ -11,18 +8,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
-from trainrelay.analysis.naming import earlier_layers
-from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, reduction, text
-from trainrelay.records import Finding
+from trainrelay.analysis.how_far import how_far
+from trainrelay.analysis.naming import earlier_layers, overall_score
+from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, count, reduction, text
+from trainrelay.records import Finding, Severity
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
+LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
+EVALUATIONS = 3  # with fewer, equal ones may be chance
+HALF = 0.5  # of the training: before, a score may still be 0
 # Overall scores by their usual names, with a threshold or not; those of single classes are left alone.
 _UP = re.compile(
-    r"(test_|val_|top\d_|[ma])?(pck|map|ap|ar|acc|accuracy|iou|recall|nds)"
+    r"(bbox_|segm_|test_|val_|top\d_)?[ma]?(pck|map|ap|ar|acc|accuracy|iou|recall|nds)"
     r"([@ ._]*[\d.]+(:[\d.]+)?)?( ?\([a-z]\))?",
     re.IGNORECASE,
 )
-_DOWN = re.compile(r"(\w+_)?error", re.IGNORECASE)
+# Not of one size or threshold, which may have no objects.
+_OVERALL = re.compile(r"((bbox|segm|test|val|top1)_)?[ma]?(ap|iou|acc|accuracy|pck|nds)1?", re.IGNORECASE)
+# The cardinality error has no gradient: it counts, and wobbles.
+_DOWN = re.compile(r"(?!cardinality)(\w+_)?error", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,46 @@ class MetricHistory:
 
     @property
     def has_got_worse(self) -> bool:
-        return len(self.points) - 1 - self.best >= LATER_EVALUATIONS and self.worse > WORSE
+        later = len(self.points) - 1 - self.best
+        clear = clearly_worse([value for _, value in self.points], self.sign)
+        return later >= LATER_EVALUATIONS and self.worse > WORSE and clear
+
+    def stuck(self, fraction: float | None) -> bool:
+        """Whether it shows that nothing is learned."""
+        values, late = {value for _, value in self.points}, fraction is None or fraction >= HALF
+        if values == {0.0}:
+            whole = _OVERALL.fullmatch(self.name.rpartition("/")[2])
+            return whole is not None and (late or len(self.points) >= EVALUATIONS)
+        return len(values) == 1 and len(self.points) >= EVALUATIONS and not values & {1.0, 100.0}
 
 
 def validation_metric(case: Case) -> Iterator[Finding]:
-    """A warning per metric that got worse, and one finding with the values of the others."""
-    found = [course for name in case.log.metrics("val") if (course := _course(case, name))]
-    for course in found:
-        if course.has_got_worse:
-            yield _worse(case, course)
-    fine = sorted((course for course in found if not course.has_got_worse), key=lambda one: -one.sign)
+    """A warning if the first metric got worse, one for those that never moved; the values of the others."""
+    found, fraction = _courses(case), how_far(case).fraction
+    worse = [course for course in found if course.has_got_worse]
+    if worse:
+        first = overall_score([course.name for course in found if course.sign > 0] or [worse[0].name])
+        lead = next((course for course in worse if course.name == first), None)
+        yield _worse(case, lead or worse[0], len(worse) - 1, "warning" if lead else "info")
+    stuck = [course for course in found if course.sign > 0 and course.stuck(fraction)]
+    nothing = [course for course in stuck if course.points[-1][1] == 0]
+    if stuck := stuck if len(stuck) == sum(course.sign > 0 for course in found) else nothing:
+        yield _stuck(stuck)
+    fine = [course for course in found if not course.has_got_worse and course not in stuck]
     if fine:
-        yield _fine(fine)
+        yield _fine(case, sorted(fine, key=lambda one: -one.sign))
+
+
+def measured(case: Case, group: str) -> bool:
+    """Whether a score rises that measures what the losses of a group train."""
+    pattern = case.knowledge.measured_by
+    return bool(pattern) and group in case.knowledge.balance and learns(case, pattern)
+
+
+def learns(case: Case, pattern: str = ".*") -> bool:
+    """Whether a score for which up is better rose clearly above its first value."""
+    scores = (one for one in _courses(case) if one.sign > 0 and re.fullmatch(pattern, one.name))
+    return any(one.points[one.best][1] > (1 + LEARNED) * max(0.0, one.points[0][1]) for one in scores)
 
 
 def direction(case: Case, name: str) -> int | None:
@@ -68,7 +100,7 @@ def direction(case: Case, name: str) -> int | None:
         return None
     known = case.knowledge.known(name)
     if known is not None:
-        return {"up": 1, "down": -1, None: None}[known.direction]
+        return None if "cardinality" in name else {"up": 1, "down": -1, None: None}[known.direction]
     own = re.split(r"[/]", name)[-1]
     return 1 if _UP.fullmatch(own) else -1 if _DOWN.fullmatch(own) else None
 
@@ -79,15 +111,36 @@ def _course(case: Case, name: str) -> MetricHistory | None:
     return MetricHistory(name, points, sign) if sign is not None and points else None
 
 
-def _worse(case: Case, one: MetricHistory) -> Finding:
+def _courses(case: Case) -> list[MetricHistory]:
+    return [course for name in case.log.metrics("val") if (course := _course(case, name))]
+
+
+def _stuck(found: list[MetricHistory]) -> Finding:
+    one, more = found[0], f", as in {count(len(found) - 1, 'other metric')}" if len(found) > 1 else ""
+    value = one.points[-1][1]
+    times = f"all of {len(one.points)} evaluations" if len(one.points) > 1 else "its only evaluation"
+    return Finding(
+        "validation-metric",
+        "warning",
+        f"{one.name} is {text(value)} in {times}{more}:"
+        f" {'nothing is found' if value == 0 else 'every one gives the same'}.",
+        metric=one.name,
+        evidence={"value": value, "evaluations": len(one.points), "metrics": [each.name for each in found]},
+        advice="Look at predictions of the newest checkpoint: check that they are more than background, that"
+        " labels and classes fit the evaluation, and that it is the trained weights that are evaluated.",
+    )
+
+
+def _worse(case: Case, one: MetricHistory, more: int, severity: Severity) -> Finding:
     (at, best), now = one.points[one.best], one.points[-1][1]
     word = "iter" if case.by_iteration else "epoch"
     falls = _loss_since(case, at)
     while_loss = f", while the {falls[0]} fell from {text(falls[1])} to {text(falls[2])}" if falls else ""
     return Finding(
         "validation-metric",
-        "warning",
-        f"{one.name} got worse: {text(best)} at {word} {at}, its best, {text(now)} now{while_loss}.",
+        severity,
+        f"{one.name} got worse: {text(best)} at {word} {at}, its best, {text(now)} now{while_loss}"
+        f"{f'; so did {more} more' if more else ''}.",
         metric=one.name,
         where=f"{word} {at}",
         evidence={"best": best, "best_at": at, "now": now, "loss_falls": falls is not None},
@@ -111,10 +164,10 @@ def _loss_since(case: Case, at: int) -> tuple[str, float, float] | None:
     return None
 
 
-def _fine(found: list[MetricHistory]) -> Finding:
+def _fine(case: Case, found: list[MetricHistory]) -> Finding:
     said = [f"{one.name} {text(one.points[0][1])} -> {text(one.points[-1][1])}" for one in found[:3]]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     enough = max(len(one.points) for one in found) > LATER_EVALUATIONS
     evidence = {**{one.name: one.points[-1][1] for one in found[:3]}, "enough": enough}
-    message = f"Not behind their best: {', '.join(said)}{more}."
+    message = f"{'' if case.failed else 'Not behind their best: '}{', '.join(said)}{more}."
     return Finding("validation-metric", "info", message, found[0].name, None, evidence)

@@ -22,7 +22,7 @@ def groups(case: Case) -> Iterator[Section]:
     """In the file's order, else that of first appearance; validation metrics that only a validation has come
     last in their group."""
     found: dict[str, list[Explained]] = {}
-    for family in sorted(case.families, key=lambda one: _earlier_layers(case, one)):
+    for family in case.families:
         found.setdefault(family.meaning.group, []).append(_family(case, family))
     validated = [name for name in case.log.metrics("val") if name not in case.names]
     validation = [name for name in validated if direction(case, name) is not None]
@@ -35,16 +35,10 @@ def groups(case: Case) -> Iterator[Section]:
         yield Section(known.title if known else title, known.text if known else "", tuple(items))
 
 
-def _earlier_layers(case: Case, family: Family) -> bool:
-    """Whether its last layer has its own entry, which has all that they share."""
-    base = split(family.members[0]).base
-    return base in case.layered and base not in family.members
-
-
 def _family(case: Case, family: Family) -> Explained:
     went = trend(case, family.members)
     shared = [*about(case.knowledge, family.members[0]), *_zero(case, family)]
-    facts = [] if _earlier_layers(case, family) else shared
+    facts = [] if case.of_earlier_layers(family) else shared
     if went is not None:
         facts.append(("here", went.words() + _in_range(family.meaning, went.now)))
     elif family.values:

@@ -106,8 +106,9 @@ class Knowledge(_Frozen):
     """One knowledge file: of a model (`recognised_by` metric names) or of log formats (`formats`).
 
     `coefficients` maps a loss to the trainer's argument that scales it, `balance` names the two groups of
-    losses that should fall together, `stage_two` is the pattern of metrics that are not there before UniAD's
-    second stage. An empty one still sorts metrics by their names.
+    losses that should fall together, `measured_by` is the pattern of the scores that measure what both train:
+    while one rises, a loss that rises is no alarm. `stage_two` is the pattern of metrics that are not there
+    before UniAD's second stage. An empty one still sorts metrics by their names.
     """
 
     name: str = ""
@@ -117,6 +118,7 @@ class Knowledge(_Frozen):
     metrics: tuple[Meaning, ...] = ()
     coefficients: dict[str, str] = {}
     balance: tuple[str, ...] = ()
+    measured_by: str = ""
     stage_two: str = ""
     progress: tuple[PrintedField, ...] = ()
     concepts: tuple[Concept, ...] = ()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from trainrelay.analysis.readers.events import Event, RowSeen
 from trainrelay.analysis.readers.segments import Collector, Segment
@@ -15,11 +15,16 @@ from trainrelay.records import Log, Marker, Row
 KEPT = 100  # earlier courses of a training that a later start may go back to
 
 
-def assemble(name: str, sources: Sequence[str], files: Iterable[Iterable[Event]]) -> Log:
-    """One Log from the events of each file, oldest file first."""
+def assemble(
+    name: str,
+    sources: Sequence[str],
+    files: Iterable[Iterable[Event]],
+    begun: Iterable[tuple[int, int] | None] = (),
+) -> Log:
+    """One Log from the events of each file, oldest file first; `begun` as in `read`."""
     collected = Collector()
-    for events in files:
-        collected.open()
+    for events, within in zip_longest(files, begun):
+        collected.open(within)
         for event in events:
             collected.add(event)
     segments = collected.finished()
@@ -185,9 +190,16 @@ def _stepped(segment: Segment, number: int, clock: _Clock, last: int) -> Iterato
 def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
     """The step after which this segment trained: as the trainer says, else from its first row."""
     first = training[0]
+    if segment.within:
+        epochs, iterations = segment.within
+        begun = epochs * (segment.training()[0].iters_per_epoch or clock.length) + iterations
+        if begun < first.step:
+            return begun
     said = [m.iteration for m in segment.markers if m.kind == "resumed" and m.iteration is not None]
     if said:
-        return min(said[-1], first.step - 1)
+        # What continued within an epoch logs its first row further on than one interval.
+        spacing = _interval([training]) or clock.interval or first.step
+        return min(max(said[-1], first.step - spacing), first.step - 1)
     if clock.epochs_only or any(row.from_zero for row in segment.rows):  # logs the first one of an epoch
         return first.step - first.iteration - 1
     alone = len(training) == 1 and segment.introduced and not (segment.copy_of or clock.by_iteration)

@@ -1,4 +1,4 @@
-"""What a console log says between its numbers: phrases of a trainer, and Python tracebacks."""
+"""What a console log says between its numbers: phrases of a trainer, and how it failed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import NamedTuple
 
 from trainrelay.analysis.readers.clean import clean
 from trainrelay.analysis.readers.events import Event
+from trainrelay.progress_lines.causes import end_of, last_words
+from trainrelay.progress_lines.tracebacks import (
+    LoggedError,
+    TracebackReader,
+    dead_ranks,
+    of_rank,
+    signal_name,
+)
 from trainrelay.records import Marker
 
-LINE_LIMIT = 1_000  # as deep as Python recurses; what follows is no traceback
-
-_ERROR = re.compile(
-    r"(?:\[[a-z]+\d+\]:\s?)?(?!(?:WARNING|INFO|ERROR|DEBUG|NOTE)\b)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:: .*)?)$"
+MOST_RANKS = 10_000  # more than any training has
+# One of them is in each line that begins or ends a failure: most lines need no further look.
+_WORDS = re.compile(
+    r"Traceback|Error|Exception|Interrupt|what\(\):|Watchdog|NCCL op|Timed out|slurmstepd: |srun: error"
+    r"|Killed|Terminated|Segmentation fault|Bus error|Aborted|\(exitcode: |died with <|stopping|aborting"
+    r"|exiting|During handling|The above exc"
 )
 
 
@@ -33,17 +43,30 @@ def phrase_events(line: str, phrases: Iterable[Phrase]) -> Iterator[Event]:
 
 
 class Tracebacks:
-    """Follows the lines of a file; an error is the line that ends a traceback."""
+    """Follows the lines of a file: exceptions, and last words of torch, its launcher, Slurm and the shell."""
 
     def __init__(self) -> None:
-        self._left = 0
+        self._readers: dict[str, TracebackReader] = {}
 
     def line(self, text: str) -> Iterator[Marker]:
-        """The first line after the words that is not indented and names an exception."""
-        if "Traceback (most recent call last)" in text:
-            self._left = LINE_LIMIT
-        elif self._left:
-            self._left -= 1
-            if match := _ERROR.match(text):
-                self._left = 0
-                yield Marker("error", clean(match[1]))
+        """An error where a traceback ends, and where another line says how the training ended.
+
+        An exception without a traceback counts only if its cause is known: a trainer may have handled it.
+        """
+        rank, said = of_rank(text)
+        reader = self._readers.get(rank)
+        if not (reader and reader.inside) and not _WORDS.search(said):
+            return
+        if reader is None:
+            reader = self._readers[rank if len(self._readers) < MOST_RANKS else ""] = TracebackReader()
+        inside = reader.inside
+        if found := reader.line(0, said):
+            error = LoggedError(rank, *found)
+            if inside or end_of(error.text) != "trainer-bug":
+                yield Marker("error", clean(error.text))
+        elif dead := dead_ranks([said]):
+            status = dead[0].status
+            how = f"exited with status {status}" if status > 0 else f"was ended by {signal_name(-status)}"
+            yield Marker("error", f"{dead[0].rank} {how}")
+        elif last_words(said):
+            yield Marker("error", clean(said))

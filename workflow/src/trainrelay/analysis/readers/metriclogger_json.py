@@ -123,6 +123,8 @@ def _copies(runs: list[list[_Epoch]]) -> int:
     lengths = [len(run) for run in runs]
     ends = lengths[:-1] if len(lengths) > 2 else lengths
     copies = math.gcd(*ends)
+    if len(runs) == 1 and any(epoch.values != runs[0][0].values for epoch in runs[0]):
+        return 1  # one epoch with other numbers each time: it was trained again
     return copies if lengths and (lengths[-1] % copies == 0 or lengths[-1] < copies) else 1
 
 

@@ -33,11 +33,6 @@ _PHRASES = (
         r"\b[Ll]oad(?:ed|ing)? (?:pre-trained )?checkpoint from:? (\S.*)",
         lambda match: [Marker("loaded", clean(match[1]))],
     ),
-    Phrase(
-        ", stopping training",
-        r"Loss is \S{1,40}, stopping training",
-        lambda match: [Marker("error", clean(match[0]))],
-    ),
     Phrase("Training time ", r"\bTraining time (\d.{0,40})", lambda match: [TrainingEnded(clean(match[1]))]),
 )
 

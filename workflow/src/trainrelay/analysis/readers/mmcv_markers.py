@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from trainrelay.analysis.readers import environment, trainer_config
@@ -12,6 +13,7 @@ from trainrelay.records import Marker
 
 BLOCK_LINE_LIMIT = 50_000  # more than any config has
 
+_OF_A_HEAD = re.compile(r"size mismatch for \S*(head|cls|class|fc|final_layer|seg|logits|label)", re.I)
 _MISMATCH = "The model and loaded state dict do not match exactly"
 _PHRASES = (
     Phrase(
@@ -102,10 +104,16 @@ def _mismatch(block: list[str]) -> Iterator[Event]:
     """The counts of what did not match, in words that `records.Marker.text` carries."""
     missing = _listed(block, "missing keys in source state_dict: ")
     unexpected = _listed(block, "unexpected key in source state_dict: ")
-    sizes = sum(line.startswith("size mismatch for ") for line in block)
-    counts = f"{missing} missing, {unexpected} unexpected, {sizes} of another size"
-    yield Marker("mismatch", f"{_MISMATCH}: {counts}")
+    apart = missing and unexpected and not _modules(missing) & _modules(unexpected)
+    sizes = [line for line in block if line.startswith("size mismatch for ")]
+    counts = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(sizes)} of another size"
+    heads = ", all in heads" if sizes and all(map(_OF_A_HEAD.match, sizes)) else ""
+    yield Marker("mismatch", f"{_MISMATCH}: {counts}{heads}{', in other modules' if apart else ''}")
 
 
-def _listed(block: list[str], words: str) -> int:
-    return sum(line.count(",") + 1 for line in block if line.startswith(words))
+def _listed(block: list[str], words: str) -> list[str]:
+    return [key for line in block if line.startswith(words) for key in line.removeprefix(words).split(", ")]
+
+
+def _modules(keys: list[str]) -> set[str]:
+    return {key.partition(".")[0].strip() if "." in key else "" for key in keys}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -26,8 +26,14 @@ _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
 READS = ", ".join(form.title for form in FORMATS)
 
 
-def read(paths: Sequence[Path], own: DescribedLines | None = None) -> Log:
+def read(
+    paths: Sequence[Path],
+    within: Mapping[Path, tuple[int, int]] | None = None,
+    own: DescribedLines | None = None,
+) -> Log:
     """All logs of one training, oldest first, as one table; by `own` where the user describes their lines.
+
+    `within`: of a log that begins within an epoch, the finished epochs and iterations of the next one.
 
     A file of which no line is known (an attempt that died before it printed anything) is allowed beside
     one that is known. Raises LogError for files that are missing, binary, unknown, or of two formats.
@@ -38,7 +44,8 @@ def read(paths: Sequence[Path], own: DescribedLines | None = None) -> Log:
         source.check(path, READS)
     form = _common_format(paths, (own,) if own else FORMATS)
     events = (form.events(source.lines(path)) for path in paths)
-    return assemble(form.name, [str(path) for path in paths], events)
+    begun = [within.get(path) for path in paths] if within else []
+    return assemble(form.name, [str(path) for path in paths], events, begun)
 
 
 def _common_format(paths: Sequence[Path], formats: Sequence[Format]) -> Format:

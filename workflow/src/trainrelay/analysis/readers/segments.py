@@ -15,9 +15,10 @@ from trainrelay.analysis.readers.events import (
     TrainingEnded,
 )
 from trainrelay.analysis.readers.times import total_time
+from trainrelay.progress_lines.causes import explains
 from trainrelay.records import Marker
 
-SEGMENT_LIMIT = 1_000  # what comes after so many restarts is no log of a training, and costs time only
+SEGMENT_LIMIT = 20_000  # more restarts cost time only, and are named in the set-up
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class Segment:
     early: int = 0
     time: str = ""
     copy_of: Segment | None = None
+    within: tuple[int, int] | None = None  # the epochs and iterations that were done before
 
     def began(self) -> bool:
         """Whether a process that introduces itself now can only be of a later start."""
@@ -59,15 +61,18 @@ class Collector:
         self._first_of: dict[int, Segment] = {}
         self._counted: set[int | None] = set()
         self._guessed = False
+        self._within: tuple[int, int] | None = None
 
-    def open(self) -> None:
-        """A file begins."""
-        self._guessed = False
+    def open(self, within: tuple[int, int] | None = None) -> None:
+        """A file begins; its first start to train did so `within` an epoch."""
+        self._guessed, self._within = False, within
         self.segments.append(Segment())
 
     def _start(self) -> None:
         if len(self.segments) < SEGMENT_LIMIT:
             self.segments.append(Segment(guessed=self._guessed))
+        else:
+            self.setup["starts"] = f"only the first {SEGMENT_LIMIT} were told apart"
 
     def add(self, event: Event) -> None:
         """Takes the next event."""
@@ -110,6 +115,8 @@ class Collector:
             self.segments[-1].copy_of = self._first_of[row.key]
             return
         if row.phase == "train":
+            if not self.segments[-1].at[0]:
+                self.segments[-1].within, self._within = self._within, None
             if (row.epoch, row.iteration) <= self.segments[-1].at:
                 self._start()
             self.segments[-1].at = (row.epoch, row.iteration)
@@ -132,7 +139,11 @@ class Collector:
             current = self.segments[-1]
         current.failed |= seen.kind == "error" and current.introduced
         if seen.kind == "error" and "error" in current.said:
-            return  # the first error explains; all others follow from it
+            # The first error explains, all others follow from it; but it may only say that a rank failed.
+            at = max(at for at, known in enumerate(current.markers) if known.kind == "error")
+            if current.rows and explains(seen.text) > explains(current.markers[at].text):
+                current.markers[at] = _placed(seen, current)
+            return
         current.said.add(seen.kind)
         current.markers.append(_placed(seen, current))
 

@@ -17,9 +17,14 @@ because nobody saw when it was written.
   of an epoch so far is more. Never less after short epoch ends: an evaluation may come every fourth epoch
   only.
 
+**Steps** of the optimizers and batches, which the ranks count themselves, are progress too, and no pace: that
+of the lines stays. They need no line that is understood; then 30 min are allowed, for nothing tells where an
+epoch ends. Evaluation and saving make no steps, as they print no progress lines.
+
 **Other output** (evaluation lines, progress bars) is a sign of life that restarts this time, but only up to
-4 times of it: what is hung may keep complaining. If no line of the attempt was ever understood, no progress
-could be seen: output, and a checkpoint that grows, then restart this time without a bound.
+4 times of it: what is hung may keep complaining. If no line of the attempt was ever understood and no step
+counted, no progress could be seen: output, and a checkpoint that grows, then restart this time without a
+bound.
 
 So a trainer whose progress was seen and stops is hung at the latest after 4 times the allowed time, and after
 1 time where it prints nothing. A fixed limit holds for everything, start-up and evaluation too, whatever is
@@ -60,6 +65,7 @@ class HangDetector:
         self._mark_s: float | None = None  # where the wait that is being measured began
         self._stride: int | None = None
         self._course = BelievedProgress()
+        self._steps = 0  # that the ranks counted
         self._waits_s: deque[float] = deque(maxlen=WAITS)
         self._longest_epoch_end_s = 0.0
 
@@ -96,6 +102,11 @@ class HangDetector:
         self._stepped_s = self._clock_s
         return True
 
+    def worked(self, now_s: float, steps: int) -> None:
+        """The ranks did something since the last call, and have counted so many steps."""
+        self.said(now_s)
+        self._stepped_s, self._steps = self._clock_s, steps
+
     def said(self, now_s: float) -> None:
         """Any other output, or a checkpoint that grew."""
         self.tick(now_s)
@@ -107,7 +118,7 @@ class HangDetector:
         self.tick(now_s)
         waited_s, quiet_s = self._clock_s - self._stepped_s, self._clock_s - self._said_s
         allowed_s, because = self._allowed()
-        blind = self.last_step is None and self._fixed_s is None
+        blind = self.last_step is None and not self._steps and self._fixed_s is None
         waited_s = quiet_s if blind else waited_s
         talks = self._fixed_s is None and quiet_s <= allowed_s
         limit_s = OUTPUT_FACTOR * allowed_s if talks else allowed_s
@@ -142,6 +153,7 @@ class HangDetector:
             return allowed_s, f"{seen}, so {_spelled(allowed_s)} are allowed"
         allowed_s = max(QUIET_FLOOR_S, PACE_FACTOR * pace_s, EPOCH_END_FACTOR * self._longest_epoch_end_s)
         where = "around the end of an epoch" if self._waits_s else "until its pace is known"
+        where = "where only steps are known" if self._steps and self.last_step is None else where
         return allowed_s, f"{where} {_spelled(allowed_s)} are allowed"
 
     def _in_the_midst(self) -> bool:
@@ -153,6 +165,8 @@ class HangDetector:
     def _since(self) -> str:
         if last := self.last_step:
             return f"since epoch {last.epoch}, iteration {last.iteration}"
+        if self._steps:
+            return f"since step {self._steps}"
         heard = self._fixed_s is None and self._said_s >= self._first_said_s
         return "since its last output or checkpoint (no line was understood)" if heard else "since the start"
 

@@ -35,7 +35,7 @@ def stack_dump(pid: int, until_s: float) -> str:
 
     `until_s` on the monotonic clock. A process that would not survive the signal does not get it.
     """
-    memory = _memory_file(pid) if _catches(pid) else None
+    memory = memory_file(pid, MEMORY_NAME) if _catches(pid) else None
     if memory is None:
         return ""
     try:
@@ -56,12 +56,13 @@ def _catches(pid: int) -> bool:
     return False
 
 
-def _memory_file(pid: int) -> Path | None:
+def memory_file(pid: int, name: str) -> Path | None:
+    """A nameless file in memory that a process holds, by what it calls it."""
     try:
         opened = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return None
-    return next((path for path in opened if _target(path).startswith(f"/memfd:{MEMORY_NAME} ")), None)
+    return next((path for path in opened if _target(path).startswith(f"/memfd:{name} ")), None)
 
 
 def _target(link: Path) -> str:

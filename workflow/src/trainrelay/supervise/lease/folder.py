@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import secrets
-import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,11 +19,11 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from trainrelay.errors import UserError
+from trainrelay.errors import RecordError, UserError
 from trainrelay.records import Record
 from trainrelay.supervise.lease.claim import Beat, Claim
-from trainrelay.supervise.shared_files import open_safely
-from trainrelay.system.files import json_bytes, sync, sync_folder
+from trainrelay.system.files import DOCTOR, json_bytes, sync, sync_folder
+from trainrelay.system.shared_files import open_safely
 
 R = TypeVar("R", bound=Record)
 
@@ -69,7 +68,7 @@ def read_claim(folder: Path, token: int) -> Claim | None:
         return None
     claim = _parsed(data, Claim)
     if claim is None or claim.token != token:
-        raise UserError(_damaged(path, "is not a valid claim"))
+        raise _damaged(path, "is damaged")
     return claim
 
 
@@ -118,7 +117,7 @@ def _content(path: Path) -> bytes | None:
 def _bytes(path: Path) -> bytes:
     with open_safely(path) as descriptor:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UserError(_damaged(path, "is not a regular file"))
+            raise _damaged(path, "is not a regular file")
         return os.read(descriptor, _MAX_BYTES)
 
 
@@ -128,18 +127,17 @@ def _read_or_explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise UserError(_damaged(path, "is a symbolic link")) from None
+            raise _damaged(path, "is a symbolic link") from None
         raise UserError(
             f"cannot read {path}: {error.strerror or error}; fix that, then run the same command again"
         ) from error
 
 
-def _damaged(path: Path, what: str) -> str:
-    name = shlex.quote(str(path))
-    return (
-        f"{path} {what}, so it is unknown who holds this stage; once you are sure that nothing trains it,"
-        f" run: mv {name} {name}.broken"
-    )
+def _damaged(path: Path, what: str) -> RecordError:
+    """`path` is RUN/.STAGE/lease/NAME."""
+    stage = f"{path.parents[2].name}/{path.parents[1].name.removeprefix('.')}"
+    why = f"{path} {what}, so it is unknown who holds this stage"
+    return RecordError(f"{why}; {DOCTOR.replace('RUN/STAGE', stage)}", path)
 
 
 # ---------------------------------------------------------------------- writing

@@ -31,7 +31,7 @@ class Lease:
 
     def __init__(self, folder: Path, claim: Claim, name: str, say: Say) -> None:
         self.token, self.owner, self.taken_from = claim.token, claim.owner, claim.taken_from
-        self._folder, self._claim, self._name, self._say = folder, claim, name, say
+        self.folder, self._claim, self._name, self._say = folder, claim, name, say
         self._counter, self._began = 0, False
         self.lost: str | None = None
         self._trouble = False
@@ -82,7 +82,7 @@ class Lease:
             if self.lost is None:
                 self._counter += 1
                 beat = Beat(owner=self.owner, counter=self._counter, began=self._began, released=released)
-                write_beat(self._folder, self.token, beat)
+                write_beat(self.folder, self.token, beat)
             self._trouble = False
         except (OSError, UserError) as error:
             if not self._trouble:
@@ -93,18 +93,18 @@ class Lease:
         """Notes whether the lease is lost, which it then stays."""
         if self.lost is not None:
             return
-        top = highest(self._folder)
+        top = highest(self.folder)
         if top > self.token:
             who = "another supervisor"
             with suppress(UserError):
-                who = owner_of(taker) if (taker := read_claim(self._folder, top)) else who
+                who = owner_of(taker) if (taker := read_claim(self.folder, top)) else who
             self.lost = (
                 f"{self._name}: {who} took this stage over while this supervisor (lease {self.token}) did not"
                 " respond or its job was given up by Slurm, so this one writes nothing more; the training"
                 " continues there, check it with: trainrelay plan"
             )
-        elif (claim := read_claim(self._folder, self.token)) is None or claim.owner != self.owner:
+        elif (claim := read_claim(self.folder, self.token)) is None or claim.owner != self.owner:
             self.lost = (
-                f"{self._name}: {claim_file(self._folder, self.token)}, the lease of this supervisor, was"
+                f"{self._name}: {claim_file(self.folder, self.token)}, the lease of this supervisor, was"
                 " moved, deleted or replaced, so it writes nothing more; run: snakemake --profile local"
             )

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from signal import SIGABRT
 from typing import Any, Literal
 
-from trainrelay.supervise.tracebacks import CONSEQUENCE, LoggedError, dead_ranks, logged_errors, signal_name
+from trainrelay.progress_lines.tracebacks import (
+    CONSEQUENCE,
+    LoggedError,
+    dead_ranks,
+    logged_errors,
+    signal_name,
+)
 from trainrelay.text import quoted
 
 NOT_STARTED = "not started"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from trainrelay.progress_lines.tracebacks import CONSEQUENCE, LoggedError
 from trainrelay.records import EndClass
-from trainrelay.supervise.tracebacks import LoggedError
 
 _COMM = re.compile(
     r"NCCL|nccl[A-Z]|gloo/|Gloo |EADDRINUSE|DistNetworkError|DistStoreError|DistBackendError|TCPStore"
@@ -98,3 +98,64 @@ def is_port(error: LoggedError) -> bool:
 def stops_at_nan(line: str) -> bool:
     """Whether a trainer says that it ends for its loss, as DETR's does: "Loss is nan, stopping training"."""
     return bool(_STOPS_AT_NAN.search(line))
+
+
+# Lines that are no exception, by which a log ends: Slurm's, the shell's, and those of torch's own threads.
+_LAST_WORDS: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
+    ("time-limit", re.compile(r"^slurmstepd: .*DUE TO TIME LIMIT")),
+    ("preempted", re.compile(r"^slurmstepd: .*DUE TO PREEMPTION")),
+    ("node", re.compile(r"^slurmstepd: .*DUE TO NODE FAILURE")),
+    (
+        "oom-host",
+        re.compile(
+            r"^slurmstepd: .*(oom.?kill event|exceeded (job|step)? ?memory limit)"
+            r"|^srun: error: .*Out Of Memory",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "killed",
+        re.compile(
+            r"^slurmstepd: .*CANCELLED AT|^(\S+: line \d+: +\d+ (Killed|Terminated)\b|(Killed|Terminated)$)"
+            r"|^rank \d+ was ended by SIG(KILL|TERM|INT|HUP|USR2)$"
+        ),
+    ),
+    (
+        "trainer-bug",
+        re.compile(
+            r"^(\S+: line \d+: +\d+ )?(Segmentation fault|Bus error|Aborted)( +\(core dumped\)| {2}.*)?$"
+        ),
+    ),
+    (
+        "comm",
+        re.compile(
+            r"Watchdog caught collective operation timeout|Some NCCL operations have failed or timed out"
+            r"|^(\[\S+\] )?Timed out waiting \d+ms for (send|recv) operation"
+        ),
+    ),
+    ("diverged", _STOPS_AT_NAN),
+)
+
+
+def last_words(line: str) -> EndClass | None:
+    """The end of which a line that is no exception speaks."""
+    return next((kind for kind, pattern in _LAST_WORDS if pattern.search(line)), None)
+
+
+def end_of(text: str) -> EndClass:
+    """The end that a logged error means, where nothing but its text is known."""
+    comm = is_comm(LoggedError("", "", text))
+    return last_words(text) or class_of(text) or ("comm" if comm else "trainer-bug")
+
+
+def explains(text: str) -> int:
+    """How much a logged error explains: a cause more than communication that broke, which may follow from it;
+    a rank's exit status less, and the launcher's report least."""
+    if CONSEQUENCE.search(text.partition(":")[0]):
+        return 0
+    if _EXITED.match(text):
+        return 1
+    return 2 if end_of(text) == "comm" else 3
+
+
+_EXITED = re.compile(r"rank \d+ (exited with status \d+|was ended by SIGABRT)$")

@@ -15,14 +15,20 @@ UNNAMED = ""  # a rank whose number the log does not say
 
 _RANK = re.compile(r"^\[(?:default|rank)?(\d+)\]:\s?")
 _HEADER = "Traceback (most recent call last):"
-# Below a traceback any class name counts: `KeyError`, `socket.timeout`, but not a stray word.
-_EXCEPTION = re.compile(r"^((?:[A-Za-z_]\w*\.)+\w+|_?[A-Z]\w*)(?:: (.*))?$")
-_NAMED_EXCEPTION = re.compile(r"^((?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Interrupt))(?:: (.*))?$")
+# Right below a traceback's frames any class name with a dot counts, and what is named like an exception: in
+# `KeyError`, `socket.timeout`, but not `Python: 3.9.12`, where the traceback's own end is missing.
+_EXCEPTION = re.compile(
+    r"^((?:[A-Za-z_]\w*\.)+(?:[A-Z]\w*|\w*error|timeout)"
+    r"|_?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Iteration|Warning|Timeout|Failure|Empty|Full))"
+    r"(?::(?: (.*))?)?$"
+)
+_NAMED_EXCEPTION = re.compile(r"^((?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Interrupt))(?::(?: (.*))?)?$")
 _TERMINATE = re.compile(r"^\s*what\(\):\s+(.*)$")
 _WATCHDOG = re.compile(r"Watchdog caught collective operation timeout.*")
 _IGNORED = "Exception ignored in"
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 _WORKER_REPORT = "Caught "  # torch repeats a data worker's traceback below this line
+_MOST_FRAMES = 2_000  # as deep as Python recurses, two lines for each
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _LIBRARY = re.compile(r"/lib/python3|-packages/|^<")
@@ -66,36 +72,63 @@ def logged_errors(lines: Sequence[str]) -> list[LoggedError]:
     """Every exception of a log, in the order in which they began."""
     streams: dict[str, list[tuple[int, str]]] = {}
     for number, line in enumerate(lines):
-        prefix = _RANK.match(line)
-        rank = f"rank {prefix[1]}" if prefix else UNNAMED
-        streams.setdefault(rank, []).append((number, line[prefix.end() :] if prefix else line))
+        rank, text = of_rank(line)
+        streams.setdefault(rank, []).append((number, text))
     found = [item for rank, stream in streams.items() for item in _of_stream(rank, stream)]
     return [exception for _, exception in sorted(found, key=lambda item: item[0])]
 
 
-def _of_stream(rank: str, stream: Sequence[tuple[int, str]]) -> Iterator[tuple[int, LoggedError]]:
-    """The exceptions of one rank: a small state machine over its lines, clearer in one piece."""
-    frames: list[str] | None = None  # not None: inside a traceback
-    chained = ignored = False
-    began = 0
-    for number, line in stream:
-        if line.startswith(_CHAINED):
-            chained = True
-        elif line.startswith(_IGNORED):
-            ignored = True
+def of_rank(line: str) -> tuple[str, str]:
+    """The rank in front of a line, and the line without it."""
+    prefix = _RANK.match(line)
+    return (f"rank {prefix[1]}", line[prefix.end() :]) if prefix else (UNNAMED, line)
+
+
+class TracebackReader:
+    """Follows the lines of one rank; `began` is the number of the header of the newest exception."""
+
+    def __init__(self) -> None:
+        self.began = 0
+        self._frames: list[str] | None = None  # not None: inside a traceback
+        self._below = False  # the line before was one of its frames
+        self._skipped = False  # its exception follows from another one, or is ignored
+
+    @property
+    def inside(self) -> bool:
+        """Whether a traceback is open."""
+        return self._frames is not None
+
+    def line(self, number: int, line: str) -> tuple[str, str, str] | None:
+        """The exception that a line names, its message and frames, if it is the first of its chain."""
+        if line.startswith((*_CHAINED, _IGNORED)):
+            self._skipped = True
         elif _HEADER in line:
-            frames, began = [], number
-        elif frames is not None and (line[:1].isspace() or not line.strip()):
-            frames.append(line)
-        elif exception := _exception(line, inside=frames is not None):
-            name, message = exception
-            if not (chained or ignored or message.startswith(_WORKER_REPORT)):
-                yield began if frames else number, LoggedError(rank, name, message, "\n".join(frames or ()))
-            frames, chained, ignored = None, False, False
+            self._frames, self._below, self.began = [], True, number
+        elif self._frames is not None and (line[:1].isspace() or not line.strip()):
+            self._below = True
+            if len(self._frames) < _MOST_FRAMES:
+                self._frames.append(line)
+        elif found := _exception(line, below=self._below):
+            frames, skipped = self._frames, self._skipped
+            self._frames, self._below, self._skipped = None, False, False
+            if not frames:
+                self.began = number
+            if not (skipped or found[1].startswith(_WORKER_REPORT)):
+                return (*found, "\n".join(frames or ()))
+        else:
+            self._below = False
+        return None
 
 
-def _exception(line: str, *, inside: bool) -> tuple[str, str] | None:
-    if found := (_EXCEPTION if inside else _NAMED_EXCEPTION).match(line):
+def _of_stream(rank: str, stream: Sequence[tuple[int, str]]) -> Iterator[tuple[int, LoggedError]]:
+    reader = TracebackReader()
+    for number, line in stream:
+        if found := reader.line(number, line):
+            yield reader.began, LoggedError(rank, *found)
+
+
+def _exception(line: str, *, below: bool) -> tuple[str, str] | None:
+    if found := (_EXCEPTION if below else _NAMED_EXCEPTION).match(line):
         return found[1], found[2] or ""
     if found := _TERMINATE.match(line):
         return "terminate", found[1]

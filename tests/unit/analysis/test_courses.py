@@ -1,0 +1,198 @@
+"""Courses of losses and scores that an expert would call a fault, beside ones that only look alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from trainrelay.analysis import analyze
+from trainrelay.analysis.checks import CHECKS, FATAL, UNLESS
+from trainrelay.records import Analysis, Finding, Log, Row
+
+PRAISE = (
+    "healthy",
+    "strong improvement",
+    "steady",
+    "not behind",
+    "no sign of",
+    "follows training",
+    "all fall",
+)
+NOISE = random.Random(7)
+Series = Mapping[str, Sequence[float]]
+
+
+def wavering(values: Sequence[float], share: float = 0.02) -> list[float]:
+    return [value * (1 + share * (2 * NOISE.random() - 1)) for value in values]
+
+
+def ramp(first: float, last: float, points: int) -> list[float]:
+    return [first + (last - first) * at / (points - 1) for at in range(points)]
+
+
+def judged(train: Series, val: Series | None = None, *, epochs: int | None = None, **log) -> Analysis:
+    """Of epochs: each point of a series is one."""
+    rows: list[Row] = []
+    for phase, series in (("train", train), ("val", val or {})):
+        for at in range(max(map(len, series.values()), default=0)):
+            now = {name: values[at] for name, values in series.items() if at < len(values)}
+            rows.append(Row(at + 1, at + 1, 0, phase, 0, now))  # type: ignore[arg-type]
+    rows.sort(key=lambda row: row.step)
+    form = log.pop("format", "metriclogger-json")
+    return analyze(Log(form, ("log",), tuple(rows), max_epochs=epochs, epochs_only=True, **log))
+
+
+def alarms(analysis: Analysis, check: str = "") -> list[Finding]:
+    return [one for one in analysis.findings if one.severity != "info" and check in ("", one.check)]
+
+
+# ---------------------------------------------------------------------- the total loss
+
+
+def test_one_high_first_point_is_no_convergence():
+    (finding,) = alarms(judged({"loss": [12.0, *wavering([6.9] * 19, 0.002)]}), "convergence")
+    assert "hardly moves: 12 at first, then 6.9" in finding.message
+    assert not alarms(judged({"loss": [12.0, *wavering(ramp(6.9, 3.0, 60))]}))
+
+
+def test_a_loss_that_hardly_moves_is_a_fault_early_and_none_late():
+    slow = wavering(ramp(0.63, 0.616, 110), 0.01)
+    assert "hardly moves" in alarms(judged({"loss": slow}, epochs=1000), "convergence")[0].message
+    assert not alarms(judged({"loss": slow}, epochs=115))
+
+
+def test_a_loss_that_does_not_show_what_is_learned_is_judged_by_the_score():
+    flat = [9.0, *wavering([2.0] * 19, 0.002)]
+    assert alarms(judged({"loss": flat}, {"mAP": [0.1] * 19 + [0.1001]}), "convergence")
+    assert not alarms(judged({"loss": flat}, {"mAP": ramp(0.1, 0.5, 20)}))
+
+
+def test_a_hump_is_a_fault():
+    hump = [*ramp(8, 2, 30), *ramp(2, 6, 10), *ramp(6, 1.8, 30)]
+    (finding,) = alarms(judged({"loss": wavering(hump)}), "convergence")
+    assert "rose in between: 2" in finding.message
+    draw = random.Random(3)
+    assert not alarms(judged({"loss": [draw.lognormvariate(2 - at / 60, 0.5) for at in range(120)]}))
+
+
+def test_a_short_explosion_is_critical():
+    analysis = judged({"loss": [1.4, 2.9, 212, 41, 4421]})
+    assert (analysis.verdict.kind, alarms(analysis)[0].check) == ("failed", "divergence")
+    assert "exploded: 1.4 at first, 4421 at the end" in analysis.verdict.reason
+
+
+def test_an_explosion_at_the_end_of_a_long_log_is_critical():
+    assert judged({"loss": [*ramp(4, 2, 200), 60, 80, 300]}).verdict.kind == "failed"
+    assert judged({"loss": [*ramp(4, 2, 200), 60, 2, 2]}).verdict.kind == "healthy"
+
+
+def test_a_total_that_becomes_exactly_zero_is_critical():
+    analysis = judged({"loss": [*ramp(4, 2, 30), *[0.0] * 6]})
+    finding = alarms(analysis, "lost-term")[0]
+    assert (finding.severity, finding.where, analysis.verdict.kind) == ("critical", "epoch 31", "failed")
+    assert not alarms(judged({"loss": [*ramp(0.009, 0.0001, 30), *[0.0] * 6]}), "lost-term")  # rounding
+
+
+def test_a_few_spikes_in_thousands_of_lines_are_a_note():
+    few = wavering(ramp(0.03, 0.02, 3000))
+    few[500] = few[900] = few[1500] = few[2500] = 0.08
+    assert not alarms(judged({"loss": few}))
+    few[700] = 0.5
+    assert alarms(judged({"loss": few}), "spikes")
+
+
+# ---------------------------------------------------------------------- validation
+
+
+def test_a_validation_loss_that_does_not_move_is_a_fault_unless_a_score_rises():
+    train = {"loss": ramp(0.035, 0.011, 14)}
+    still = {"loss": [0.0132, 0.0138, 0.0155, 0.0154, 0.0137, 0.0133, 0.0123, 0.0131, 0.0122, 0.0132]}
+    assert "does not move: 0.0132 -> 0.0132" in alarms(judged(train, still), "validation")[0].message
+    assert not alarms(judged(train, {**still, "acc1": ramp(50, 80, 10)}))
+    assert not alarms(judged(train, {"loss": ramp(0.0132, 0.0112, 10)}))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "epochs", "warned"),
+    [
+        ("pts_bbox_NuScenes/mAP", [0.0], 10, True),  # its only evaluation, at the end
+        ("pts_bbox_NuScenes/mAP", [0.0], 40, False),  # a quarter of the training: still early
+        ("mIoU", [0.0] * 3, 40, True),
+        ("bbox_mAP", [0.0, 0.0, 0.01], 10, False),
+        ("mIoU", [0.0725] * 4, 10, True),  # one class everywhere
+        ("acc1", [100.0] * 4, 10, False),
+        ("AP (S)", [0.0] * 4, 10, False),  # a data set without small objects
+        ("class_error", [0.0] * 4, 10, False),  # a single class
+        ("icc", [-1.0] * 4, 10, False),  # nobody knows which way is better
+    ],
+)
+def test_a_score_that_never_rises_is_a_fault(name, values, epochs, warned):
+    others = {} if name != "AP (S)" else {"AP": [0.1, 0.2, 0.3, 0.4]}
+    analysis = judged({"loss": ramp(5, 2, 10)}, {name: values, **others}, epochs=epochs)
+    assert bool(alarms(analysis, "validation-metric")) == warned
+    if warned:
+        assert "Not behind" not in "".join(one.message for one in analysis.findings)
+
+
+def test_scores_that_waver_or_are_not_the_first_one_have_not_got_worse():
+    train, worse = {"loss": ramp(5, 2, 20)}, [*ramp(0.1, 0.5, 10), *ramp(0.5, 0.4, 10)]
+    assert alarms(judged(train, {"mAP": worse}), "validation-metric")
+    assert not alarms(judged(train, {"mAP": ramp(0.1, 0.5, 20), "AP .75": worse}))
+    wavers = [0.3 + (0.1 if at % 2 else 0.0) for at in range(20)]
+    assert not alarms(judged(train, {"mAP": [*wavers[:-2], 0.42, 0.3, 0.4, 0.33]}))
+
+
+def test_a_count_without_gradient_is_no_score():
+    wobbles = {"cardinality_error_unscaled": [0.2, 0.07, 0.08, 0.09, 0.1, 0.12]}
+    assert not alarms(judged({"loss": ramp(5, 2, 6)}, wobbles))
+
+
+def test_a_class_loss_may_rise_while_what_measures_it_rises():
+    rises = {"loss": ramp(8, 4, 20), "loss_ce": ramp(0.5, 0.7, 20), "loss_giou": ramp(1.5, 0.5, 20)}
+    rises |= {"loss_bbox": ramp(1.5, 0.3, 20)}
+    assert not alarms(judged(rises, {"coco_eval_bbox[0]": ramp(0.01, 0.4, 20)}))
+    assert {one.check for one in alarms(judged(rises))} == {"components", "balance"}
+
+
+# ---------------------------------------------------------------------- components, and what is said of them
+
+
+def test_the_boxes_of_a_second_stage_may_rise():
+    rises = {"loss": ramp(2.2, 0.2, 30), "loss_bbox": ramp(0.02, 0.06, 30)}
+    proposals = {"loss_rpn_cls": ramp(0.4, 0.1, 30), "loss_rpn_bbox": ramp(0.1, 0.05, 30)}
+    assert not alarms(judged({**rises, **proposals}, format="mmcv-json"))
+    assert alarms(judged(rises, format="mmcv-json"), "components")
+
+
+def test_many_components_that_rise_are_one_finding():
+    many = {f"head{at}.loss_x": ramp(1, 1.3 + at / 100, 20) for at in range(30)}
+    found = alarms(judged({"loss": ramp(50, 45, 20), **many}), "components")
+    assert len(found) == 1
+    assert "the same holds for 29 more of 30" in found[0].message
+    assert len(found[0].evidence["families"]) == 30
+
+
+def test_many_metrics_that_are_nan_from_one_line_on_are_one_finding():
+    nan = float("nan")
+    many = {f"head{at}.loss_x": [1.0, 1.0, nan] for at in range(30)}
+    (finding,) = alarms(judged({"loss": [5.0, 4.0, nan], **many}), "non-finite")
+    assert "as are 30 more from there on" in finding.message
+
+
+def test_after_a_critical_finding_nothing_is_praised():
+    falls = {f"head{at}.loss_x": ramp(2, 0.5, 30) for at in range(3)}
+    grows = {"loss": [*ramp(8, 2, 25), *ramp(40, 90, 5)], "grad_norm": ramp(3, 2, 30), **falls}
+    analysis = judged(grows, {"loss": ramp(8, 3, 30), "mAP": ramp(0.1, 0.5, 30)})
+    assert analysis.verdict.kind == "failed"
+    said = " ".join(one.message for one in analysis.findings).lower()
+    assert not [words for words in PRAISE if words in said]
+    well = judged({"loss": ramp(8, 2, 30), **falls}, {"loss": ramp(8, 3, 30), "mAP": ramp(0.1, 0.5, 30)})
+    assert [words for words in PRAISE if words in " ".join(one.message for one in well.findings).lower()]
+
+
+def test_an_alarm_says_when_it_would_be_wrong():
+    assert all(one.unless for one in alarms(judged({"loss": [1.4, 2.9, 212, 41, 4421]})))
+    names = {check.__name__.replace("_", "-") for check in (*FATAL, *CHECKS)}
+    assert names - {"lost-terms", "redone"} <= set(UNLESS)

@@ -1,0 +1,148 @@
+"""How a training ended, as its log shows it: one vocabulary with the supervisor's."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.mmcv_logs import mmcv_text
+from trainrelay.analysis import analyze, read
+from trainrelay.report import analysis_markdown
+
+TRACEBACK = "Traceback (most recent call last):\n"
+FRAME = '  File "train.py", line 3, in main\n    step()\n'
+COMM = f"{TRACEBACK}{FRAME}RuntimeError: NCCL communicator was aborted on rank 1.\n"
+ELASTIC = (
+    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n" + "=" * 60 + "\nRoot Cause:\n"
+)
+FAILED = (
+    "ERROR:torch.distributed.elastic.multiprocessing.api:failed (exitcode: {}) local_rank: 1 (pid: 9) of x\n"
+)
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """The progress finding of a log that stops in its second epoch, with these lines after it."""
+
+    def judge(lines, after=""):
+        path = tmp_path / "train.log"
+        path.write_text(mmcv_text(epochs=3, stop=(2, 40)) + lines + after)
+        return next(one for one in analyze(read([path])).findings if one.check == "progress")
+
+    return judge
+
+
+@pytest.mark.parametrize(
+    ("lines", "end"),
+    [
+        (
+            "slurmstepd: error: *** JOB 31 ON n1 CANCELLED AT 2024-05-01T12:00:00 DUE TO TIME LIMIT ***\n",
+            "time-limit",
+        ),
+        (
+            "slurmstepd: error: *** STEP 31.0 ON n1 CANCELLED AT 2024-05-01T12:00:00 DUE TO PREEMPTION ***\n",
+            "preempted",
+        ),
+        ("slurmstepd: error: *** JOB 31 ON n1 CANCELLED AT 2024-05-01T12:00:00 ***\n", "killed"),
+        ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=31.batch.\n", "oom-host"),
+        ("srun: error: n1: task 0: Out Of Memory\n", "oom-host"),
+        ("dist_train.sh: line 9: 4711 Killed    python train.py\n", "killed"),
+        ("Segmentation fault (core dumped)\n", "trainer-bug"),
+        ("Loss is nan, stopping training\n", "diverged"),
+        (
+            f"{TRACEBACK}{FRAME}RuntimeError: CUDA error: an illegal memory access was encountered\n",
+            "trainer-bug",
+        ),
+        (f"{TRACEBACK}{FRAME}RuntimeError: CUDA error: uncorrectable ECC error encountered\n", "node"),
+        (f"{TRACEBACK}{FRAME}torch.cuda.OutOfMemoryError: CUDA out of memory.\n", "oom-gpu"),
+        ("RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB\n", "oom-gpu"),
+        (
+            f"{TRACEBACK}{FRAME}RuntimeError: [../gloo/x.cc:8] Timed out waiting 1800000ms for recv\n",
+            "comm",
+        ),
+        (
+            "[rank1]:[E1218 20:27:21.4 ProcessGroupNCCL.cpp:629] [Rank 1] Watchdog caught collective"
+            " operation timeout: WorkNCCL(SeqNum=8, OpType=ALLREDUCE) ran for 600081 milliseconds\n",
+            "comm",
+        ),
+        (FAILED.format(-9) + TRACEBACK + FRAME + ELASTIC, "killed"),
+        (FAILED.format(1) + TRACEBACK + FRAME + ELASTIC, "trainer-bug"),
+        (COMM + f"{TRACEBACK}{FRAME}ValueError: bad sample\n" + ELASTIC, "trainer-bug"),
+        (COMM + FAILED.format(-6) + ELASTIC, "comm"),
+    ],
+)
+def test_the_end_of_a_log_has_the_supervisors_name_and_advice(ended, lines, end):
+    finding = ended(lines)
+    assert finding.evidence["end"] == end
+    assert finding.severity == ("critical" if end == "diverged" else "warning")
+    assert "the trainer ended with `" in finding.message
+    assert "epoch 2 of 3, iter 40/100" in finding.message
+    assert "still runs" not in finding.advice
+
+
+def test_the_cause_counts_before_what_follows_from_it(ended):
+    assert "`ValueError: bad sample`" in ended(COMM + f"{TRACEBACK}{FRAME}ValueError: bad sample\n").message
+    assert "NCCL_P2P_DISABLE=1" in ended(COMM).advice
+
+
+@pytest.mark.parametrize(
+    "line", ["Python: 3.9.12 | packaged by conda-forge\n", "Iteration: 5\n", "CUDA: True\n"]
+)
+def test_an_open_traceback_adopts_no_line_that_follows(ended, line):
+    assert "error" not in ended(TRACEBACK + FRAME + line).evidence
+    assert "error" not in ended(TRACEBACK + FRAME + "other: text\n" + line).evidence
+
+
+@pytest.mark.parametrize(
+    "line", ["FileNotFoundError: a.jpg, skipped", "Terminated early stopping", "Aborted 3 samples"]
+)
+def test_a_line_that_may_be_anything_is_no_end(ended, line):
+    assert "error" not in ended(line + "\n").evidence
+
+
+def test_an_error_after_which_training_continued_did_not_end_it(tmp_path):
+    lines = mmcv_text(epochs=3, stop=(2, 40)).splitlines(True)
+    at = next(number for number, line in enumerate(lines) if "Epoch [2][10/" in line)
+    path = tmp_path / "train.log"
+    path.write_text("".join([*lines[:at], TRACEBACK, FRAME, "OSError: worker\n", *lines[at:]]))
+    finding = next(one for one in analyze(read([path])).findings if one.check == "progress")
+    assert (finding.severity, "error" in finding.evidence) == ("info", False)
+
+
+def test_a_failure_after_the_last_epoch_is_a_warning(tmp_path):
+    path = tmp_path / "train.log"
+    path.write_text(mmcv_text(epochs=2) + TRACEBACK + FRAME + "KeyError: 'bbox'\n")
+    finding = next(one for one in analyze(read([path])).findings if one.check == "progress")
+    assert finding.severity == "warning"
+    assert finding.message == "All 2 epochs were trained; the trainer ended with `KeyError: 'bbox'`."
+
+
+def test_a_training_that_counts_iterations_has_no_epochs_in_its_words(tmp_path):
+    row = "2024-05-01 12:00:00,{:03d} - mmseg - INFO - Iter [{}/40]\tlr: 1.0e-03, loss: {:.4f}\n"
+    path = tmp_path / "train.log"
+    path.write_text("".join(row.format(at, at, 3 - at / 20) for at in range(1, 41)))
+    analysis = analyze(read([path]))
+    text = analysis_markdown("r/s", analysis)
+    assert (analysis.by_iteration, analysis.progress.epochs) == (True, None)
+    assert "40 iterations total" in text
+    assert "Finished: 40 iterations" in text
+    assert "epoch" not in text.lower().replace("warm-up", "")
+
+
+def test_starts_that_died_are_no_segments(tmp_path):
+    crash = mmcv_text(epochs=2, stop=(1, 0), error="OSError: x")
+    paths = []
+    for number, text in enumerate((crash, mmcv_text(epochs=2, stop=(2, 40)), crash)):
+        paths.append(tmp_path / f"{number}.log")
+        paths[-1].write_text(text)
+    analysis = analyze(read(paths))
+    assert (analysis.segments, analysis.restarts, analysis.untrained) == (1, 0, 2)
+    assert "2 more starts ended before training" in analysis_markdown("r/s", analysis)
+
+
+def test_two_runs_of_one_epoch_are_no_copies_of_ranks(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text('{"train_loss": 24.53, "epoch": 0}\n{"train_loss": 24.62, "epoch": 0}\n')
+    log = read([path])
+    assert (log.superseded, [row.values["loss"] for row in log.rows]) == (1, [24.62])
+    path.write_text('{"train_loss": 24.53, "epoch": 0}\n' * 2)
+    assert read([path]).superseded == 0

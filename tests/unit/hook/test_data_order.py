@@ -1,0 +1,143 @@
+"""The order of samples, continued without loading any, and the seeds of their draws."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
+
+from trainrelay_hook import random_states
+from trainrelay_hook.data_order import Order, why_unknown
+from trainrelay_hook.sample_seeds import Batch
+
+
+class Counted(Dataset):  # type: ignore[type-arg]
+    """Counts what is loaded, and draws."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.loaded = length, 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> list[float]:
+        self.loaded += 1
+        return [index, random.random(), float(np.random.rand()), float(torch.rand(1))]
+
+
+@pytest.fixture(autouse=True)
+def generators() -> Iterator[None]:
+    """As they were for the tests that follow."""
+    states = random_states.taken()
+    yield
+    random_states.put_back(states)
+
+
+def test_an_epoch_is_as_without_us() -> None:
+    """Order, draws and the generators afterwards."""
+    found = []
+    for ours in (True, False):
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+        loader = DataLoader(Counted(10), batch_size=3, shuffle=True)
+        if ours:
+            Order(loader, None)
+        assert len(loader) == 4
+        found.append([[one.tolist() for one in batch] for batch in loader] + [[random.random()]])
+    assert found[0] == found[1]
+
+
+def test_almost_all_of_a_large_epoch_is_skipped_within_seconds() -> None:
+    """And nothing of it is loaded; the rest is drawn as it would have been."""
+    data = Counted(28_130)
+    loader = DataLoader(data, batch_size=1, shuffle=True)
+    order = Order(loader, None)
+    torch.manual_seed(3)
+    began = random_states.taken()
+    all_of_it = [batch[0].tolist() for batch in loader]
+    data.loaded = 0
+    order.resume(27_849, order.began, random_states.taken())
+    torch.manual_seed(4)
+    began_s = time.monotonic()
+    rest = [batch[0].tolist() for batch in loader]
+    assert time.monotonic() - began_s < 5
+    assert rest == all_of_it[27_849:]
+    assert data.loaded == len(rest)
+    assert torch.equal(order.began["torch"], began["torch"]) is False  # a loader draws a seed first
+    assert len(list(loader)) == 28_130
+
+
+def test_each_sample_is_seeded_whatever_was_drawn_before() -> None:
+    """In the main process, whose own generators are left as they were."""
+    found = []
+    for start in (1, 2):
+        random.seed(start)
+        torch.manual_seed(start)
+        loader = DataLoader(Counted(4), batch_size=2, sampler=SequentialSampler(range(4)))
+        Order(loader, 7).epoch = 5
+        found.append([[one.tolist() for one in batch] for batch in loader])
+    assert found[0] == found[1]
+    random.seed(9)
+    expected = random.random()
+    random.seed(9)
+    assert [*Batch([3, 4], 1, 2)] == [3, 4]
+    assert random.random() == expected
+
+
+def test_seeds_depend_on_all_three_and_travel_with_the_batch() -> None:
+    """As a worker gets it."""
+
+    def drawn(*of: int) -> Any:
+        batch = pickle.loads(pickle.dumps(Batch([of[2]], of[0], of[1])))
+        return next((random.random(), np.random.rand(), torch.rand(1).item()) for _ in batch)
+
+    assert drawn(1, 2, 3) == drawn(1, 2, 3)
+    assert len({drawn(*of) for of in [(1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 0)]}) == 4
+
+
+class Endless(IterableDataset):  # type: ignore[type-arg]
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+
+class Ours(BatchSampler):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("loader", "why"),
+    [
+        ([1, 2], "the data loader list is not known"),
+        (DataLoader(Endless(), batch_size=2), "the sampler _InfiniteConstantSampler is not known"),
+        (DataLoader(Counted(4), batch_size=None), "the batch sampler NoneType is not known"),
+        (
+            DataLoader(Counted(4), batch_sampler=Ours(SequentialSampler(range(4)), 2, False)),
+            "the batch sampler Ours is not known",
+        ),
+        (
+            DataLoader(Counted(4), sampler=RandomSampler(range(4), generator=torch.Generator())),
+            "the sampler RandomSampler has its own random number generator",
+        ),
+        (DataLoader(Counted(4), shuffle=True), None),
+        (DataLoader(Counted(4), sampler=DistributedSampler(range(4), num_replicas=2, rank=0)), None),
+    ],
+)
+def test_only_what_is_known_is_continued(loader: Any, why: str | None) -> None:
+    """By the class of the loader, its batch sampler and its sampler."""
+    assert why_unknown(loader) == why

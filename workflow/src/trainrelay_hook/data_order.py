@@ -1,0 +1,71 @@
+"""The order of a training's samples: continued after a batch without loading those before it.
+
+A batch sampler in the place of the loader's own, which draws the same and drops what was done. The samplers
+that are known draw from the global generators only when an epoch begins: with the states of then, the order
+is the same. Whatever else asks the batch sampler is answered by the loader's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import BatchSampler, DataLoader
+
+from trainrelay_hook import random_states
+from trainrelay_hook.sample_seeds import Batch
+
+KNOWN = {
+    *("SequentialSampler", "RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler"),  # of torch
+    *("DistributedSampler", "GroupSampler", "DistributedGroupSampler"),  # of torch, mmdet and its family
+}
+
+
+def why_unknown(loader: Any) -> str | None:
+    """Why this loader's order cannot be continued; None: it can."""
+    if not isinstance(loader, DataLoader):
+        return "the data loader {} is not known".format(type(loader).__name__)
+    if type(loader.batch_sampler) is not BatchSampler:
+        return "the batch sampler {} is not known".format(type(loader.batch_sampler).__name__)
+    sampler = loader.batch_sampler.sampler
+    if type(sampler).__name__ not in KNOWN:
+        return "the sampler {} is not known".format(type(sampler).__name__)
+    if getattr(sampler, "generator", None) is not None:
+        return "the sampler {} has its own random number generator".format(type(sampler).__name__)
+    return None
+
+
+class Order(BatchSampler):
+    """Yields what the loader's own yields; `seed` switches on that samples are seeded."""
+
+    def __init__(self, loader: Any, seed: int | None) -> None:
+        self._inner = loader.batch_sampler
+        self.loads_here = loader.num_workers == 0  # so samples are drawn before their iteration begins
+        self.seed, self.epoch = seed, 0
+        self.began: dict[str, Any] = {}  # the generators when the current epoch's order was drawn
+        self._done: tuple[int, dict[str, Any], dict[str, Any]] | None = None
+        loader.__dict__["batch_sampler"] = self  # a loader refuses to have it set
+
+    def resume(self, done: int, began: dict[str, Any], then: dict[str, Any]) -> None:
+        """The next pass drops `done` batches; the generators were `began` at its start, `then` after them."""
+        self._done = done, began, then
+
+    def __iter__(self) -> Iterator[Any]:
+        (done, began, then), self._done = self._done or (0, None, None), None
+        if began is not None:
+            random_states.put_back(began)
+        self.began, epoch = random_states.taken(), self.epoch
+        for number, batch in enumerate(self._inner):
+            if number < done:
+                continue
+            if number == done and then is not None and self.loads_here:
+                random_states.put_back(then)
+            yield batch if self.seed is None else Batch(batch, self.seed, epoch)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_inner":  # in a copy that is being made
+            raise AttributeError(name)
+        return getattr(self._inner, name)

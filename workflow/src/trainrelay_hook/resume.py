@@ -1,0 +1,106 @@
+"""A training continued at a step checkpoint: read and checked by every rank, then put into all or none.
+
+Where each part is put in, so that the trainer's hooks, which it knows nothing of, find what they would have
+found: counters and `meta` before `before_run`, from which hooks read them; model, optimizer and log buffer
+after the epoch's hooks (an EMA swaps weights there, loggers clear); the random number generators when the
+samples are drawn (`data_order`) and before the first iteration.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+from trainrelay_hook import files, notes, random_states, step_files, step_state
+from trainrelay_hook.data_order import Order
+
+
+class Halfway(RuntimeError):
+    """Only a part of the state could be put in: unlike other errors of the hook's, this ends the training."""
+
+
+class Resume:
+    """What one rank has read; nothing is changed by that. Any error: why it cannot be continued."""
+
+    def __init__(self, runner: Any, order: Order, path: str) -> None:
+        self._runner, self._order = runner, order
+        manifest = step_files.manifest_of(path)
+        ours = {"world_size": runner.world_size, "epoch_length": len(order), "exact": order.seed is not None}
+        ours["sampler"] = type(order.sampler).__name__
+        for name, value in ours.items():
+            if manifest[name] != value:
+                raise ValueError("its {} is {}, here it is {}".format(name, manifest[name], value))
+        self._tensors = step_files.read(path, manifest, files.MODEL)
+        own = step_files.read(path, manifest, files.OF_RANK.format(runner.rank))
+        self._small = pickle.loads(own["small"])  # noqa: S301 - as above
+        self._tensors["model"].update(own.get("model", {}))
+        why = step_state.unfit(runner, self._tensors)
+        if why:
+            raise ValueError(why)
+        self.place = {name: manifest[name] for name in ("step", "epoch", "iteration")}
+
+    def put_counters(self) -> None:
+        """Before the hooks' `before_run`, and after: one of them may have loaded another checkpoint."""
+        runner, meta = self._runner, self._small["meta"]
+        runner._epoch, runner._iter = self.place["epoch"] - 1, self.place["step"]
+        if meta is not None:
+            runner.meta = {**(runner.meta or {}), **meta}
+        for hook in runner.hooks:
+            if hasattr(hook, "initial_flag"):  # an evaluation before the first epoch is long done
+                hook.initial_flag = False
+
+    def put_state(self) -> None:
+        """After the hooks' `before_train_epoch`. Halfway."""
+        if not self._tensors:
+            return
+        small = self._small
+        self._order.seed = small["seed"]
+        self._order.resume(self.place["iteration"], small["began"], small["then"])
+        try:
+            step_state.put_tensors(self._runner, self._tensors)
+            step_state.put_small(self._runner, small)
+        except Exception as error:
+            notes.note(resumed=None, not_resumed="only a part could be put in: " + notes.of(error))
+            raise Halfway("a step checkpoint could not be put in") from error
+        self._tensors = {}
+
+    def begin_iteration(self) -> None:
+        """Before the hooks' `before_train_iter`: the runner counts an epoch's iterations from 0 again."""
+        runner = self._runner
+        if runner.epoch != self.place["epoch"] - 1:
+            return
+        runner._inner_iter += self.place["iteration"]
+        small, self._small = self._small, {}
+        if not small:
+            return
+        if not self._order.loads_here:
+            random_states.put_back(small["then"])
+        # A model with several optimizers makes its backward passes and steps by itself.
+        if getattr(runner.model, "find_unused_parameters", True) or isinstance(runner.optimizer, dict):
+            step_state.put_gradients(runner, small["gradients"])
+        else:
+            runner.run_iter = self._after_a_first_pass(small["gradients"])
+
+    def _after_a_first_pass(self, gradients: list[str]) -> Any:
+        """DDP orders its buckets by the first backward pass; how gradients are rounded depends on that.
+
+        So one pass is thrown away, where the first one would be another than in the training so far.
+        """
+        runner, run_iter = self._runner, self._runner.run_iter
+
+        def run_twice(batch: Any, **kwargs: Any) -> None:
+            del runner.run_iter  # from now on its class's again
+            states, log = random_states.taken(), runner.log_buffer
+            buffers = {name: one.clone() for name, one in runner.model.named_buffers()}
+            runner.log_buffer = type(log)()
+            run_iter(copy.deepcopy(batch), **kwargs)
+            runner.outputs["loss"].backward()
+            runner.log_buffer = log
+            for name, one in runner.model.named_buffers():
+                one.copy_(buffers[name])
+            step_state.put_gradients(runner, gradients)
+            random_states.put_back(states)
+            run_iter(batch, **kwargs)
+
+        return run_twice

@@ -1,0 +1,147 @@
+"""When a step checkpoint is saved, and by whom: between two iterations, written by a thread.
+
+All ranks save at the same step: rank 0 says that it is time or that the supervisor asks for one, any rank
+that it is still writing, and all hear it before the optimizer steps (`agreement`). Saved is only after an
+iteration in which it has stepped, so that no gradients are lost, and never after an epoch's last one, where
+the trainer saves. A save that fails costs nothing but itself; after some in a row there is no further one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from trainrelay_hook import files, notes, optimizers, step_files, step_state, tensor_file
+from trainrelay_hook.agreement import Agreement
+from trainrelay_hook.data_order import Order
+
+HOLD_S = 3.0  # whoever asks for a step checkpoint is about to end the trainer: what it did meanwhile is lost
+LOOK_S = 1.0  # between two looks at the supervisor's request
+
+
+class StepSaving:
+    """The step checkpoints of one rank of one run of a trainer."""
+
+    def __init__(self, runner: Any, settings: dict[str, Any], agreement: Agreement, order: Order) -> None:
+        self._runner, self._settings, self._agreement, self._order = runner, settings, agreement, order
+        self._memory = tensor_file.Memory()
+        self._thread: threading.Thread | None = None
+        self._allocated = self._over = self._stepped = False
+        self._failures, self._answered = 0, 0
+        self._saved_at_s, self._look_at_s, self._request = time.monotonic(), 0.0, 0
+        for optimizer in optimizers.of(runner):
+            optimizers.around(optimizer, "step", after=self._steps)
+
+    def begin_iteration(self) -> None:
+        """No optimizer has stepped in this iteration yet."""
+        self._stepped = False
+
+    def says(self) -> tuple[float, float, float]:
+        """For all ranks: whether this one is writing, that it is time, and the number of a request."""
+        busy = not self._allocated or (self._thread is not None and self._thread.is_alive())
+        now_s = time.monotonic()
+        if self._runner.rank or self._over or self._failures >= self._settings["failures_max"]:
+            return busy, False, 0
+        if now_s >= self._look_at_s:
+            self._look_at_s, self._request = now_s + LOOK_S, files.requested()
+        return busy, now_s - self._saved_at_s >= self._settings["every_s"], self._request
+
+    def end_iteration(self, busy: float, due: float, request: float) -> None:
+        """After all hooks of an iteration: saves, where all ranks do."""
+        runner = self._runner
+        last = runner.inner_iter + 1 == len(runner.data_loader)
+        if not self._stepped or last or not self._agreement.whole or self._over:
+            return
+        if request > self._answered:
+            self._answered = int(request)
+            self._save(self._answered)
+            time.sleep(HOLD_S)
+        elif due and not busy:
+            self._save(None)
+        elif not self._allocated:  # at the first step: by then the optimizer has its state
+            self._allocated = True
+            tensors = step_state.tensors(runner, runner.rank)
+            self._start(lambda: self._allocate(tensors))
+
+    def _allocate(self, tensors: dict[str, Any]) -> None:
+        with suppress(Exception):  # it is tried again, and said, when there is something to copy
+            self._memory.allocate(tensors)
+
+    def _steps(self) -> None:
+        self._stepped = True
+
+    def _save(self, request: int | None) -> None:
+        runner, order = self._runner, self._order
+        self._wait()
+        self._allocated, self._saved_at_s = True, time.monotonic()
+        step = runner.iter + 1
+        try:
+            content = self._copied()
+        except Exception as error:  # noqa: BLE001 - a state of an unknown kind
+            self._failed(step, error)
+            return
+        facts = {
+            **{"step": step, "epoch": runner.epoch + 1, "iteration": runner.inner_iter + 1},
+            **{"epoch_length": len(order), "world_size": runner.world_size, "exact": order.seed is not None},
+            **{"request": request, "runner": type(runner).__name__, "sampler": type(order.sampler).__name__},
+            **{"torch": torch.__version__, "mmcv": sys.modules["mmcv"].__version__, "saved_s": time.time()},
+            "stall_s": round(time.monotonic() - self._saved_at_s, 4),
+        }
+        self._start(lambda: self._write(content, facts))
+        if request is not None:
+            self._wait()
+
+    def _copied(self) -> dict[str, tensor_file.Copied]:
+        """This rank's state by file."""
+        rank = self._runner.rank
+        small = {"small": step_state.small(self._runner, self._order)}
+        copied = self._memory.copied(step_state.tensors(self._runner, rank))
+        own = files.OF_RANK.format(rank)
+        if rank:
+            return {own: tensor_file.Copied({**small, **copied.tree}, copied.tensors)}
+        return {own: tensor_file.Copied(small, []), files.MODEL: copied}
+
+    def _write(self, content: dict[str, tensor_file.Copied], facts: dict[str, Any]) -> None:
+        rank, settings, began_s = self._runner.rank, self._settings, time.monotonic()
+        folder = self._folder(facts["step"])
+        try:
+            step_files.check_claim(settings)
+            step_files.write_rank(folder, rank, content)
+            if not rank:
+                facts["write_s"] = round(time.monotonic() - began_s, 4)
+                step_files.complete(folder, facts, settings)
+        except step_files.Fenced:
+            self._over = True
+        except Exception as error:  # noqa: BLE001 - a full disk, say: the training continues
+            self._failed(facts["step"], error)
+        else:
+            if self._failures:
+                self._failures = 0
+                notes.note(save_error=None)
+            if not rank:
+                with suppress(OSError):
+                    step_files.remove_older(settings["folder"], settings["keep"])
+
+    def _failed(self, step: int, error: Exception) -> None:
+        self._failures += 1
+        notes.note(save_error="the step checkpoint of step {}: {}".format(step, notes.of(error)))
+        step_files.give_up(self._folder(step), self._runner.rank, str(error)[:500])
+
+    def _folder(self, step: int) -> str:
+        return os.path.join(self._settings["folder"], files.STEP.format(step))
+
+    def _start(self, act: Callable[[], Any]) -> None:
+        # No daemon: one that is in the middle of torch when Python ends would change how the trainer ends.
+        self._thread = threading.Thread(target=act, daemon=False)
+        self._thread.start()
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()

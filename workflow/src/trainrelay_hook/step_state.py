@@ -1,0 +1,98 @@
+"""What a training is at a step, beyond its code, config and data: taken from a runner, and put into one.
+
+Rank 0 keeps what is the same on all ranks, each rank what is its own. Not kept: what a hook or a model of the
+trainer's keeps in attributes of Python.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from trainrelay_hook import optimizers, random_states
+from trainrelay_hook.data_order import Order
+
+_COUNTERS = ("divisible_iters", "remainder_iters", "initialized")  # of mmcv's GradientCumulativeOptimizerHook
+_ADDED = "ema_"  # buffers that a hook adds to the model in `before_run`, after it was checked that all fit
+
+
+def why_unknown(runner: Any) -> str | None:
+    """Why this training's state is not all in what is kept; None: it is."""
+    if runner.world_size > 1 and not isinstance(runner.model, DistributedDataParallel):
+        return "the model is in a {}, not in DistributedDataParallel".format(type(runner.model).__name__)
+    shards = [type(one).__name__ for one in optimizers.of(runner) if hasattr(one, "consolidate_state_dict")]
+    return "the optimizer {} keeps a part of its state on each rank".format(shards[0]) if shards else None
+
+
+def tensors(runner: Any, rank: int) -> dict[str, Any]:
+    """The tensors that this rank keeps; not copies."""
+    if rank:
+        return {"model": dict(runner.model.named_buffers())}
+    return {"model": _named(runner.model), "optimizers": [one.state_dict() for one in optimizers.of(runner)]}
+
+
+def small(runner: Any, order: Order) -> bytes:
+    """The rest of what each rank keeps. Pickled at once, for it changes with the next iteration."""
+    buffer = runner.log_buffer
+    kept = {
+        "meta": runner.meta,
+        "log": (buffer.val_history, buffer.n_history, buffer.output, buffer.ready),
+        "hooks": [{name: vars(one)[name] for name in _COUNTERS if name in vars(one)} for one in runner.hooks],
+        "gradients": [name for name, one in runner.model.named_parameters() if one.grad is not None],
+        "began": order.began,
+        "then": random_states.taken(),
+        "seed": order.seed,
+    }
+    return pickle.dumps(kept, protocol=4)
+
+
+def unfit(runner: Any, kept: dict[str, Any]) -> str | None:
+    """Why these tensors are not those of this runner, before its hooks have added buffers; None: they are."""
+    ours, theirs = _named(runner.model), kept["model"]
+    for name, one in ours.items():
+        if name not in theirs:
+            return "the model's {} is not in it".format(name)
+        if (theirs[name].shape, theirs[name].dtype) != (one.shape, one.dtype):
+            return "the model's {} has another shape or type".format(name)
+    for name in theirs:
+        if name not in ours and not name.split(".")[-1].startswith(_ADDED):
+            return "the model has no {}".format(name)
+    counts = [[len(group["params"]) for group in one.param_groups] for one in optimizers.of(runner)]
+    saved = [[len(group["params"]) for group in one["param_groups"]] for one in kept["optimizers"]]
+    return None if counts == saved else "the optimizer has other parameter groups"
+
+
+def put_tensors(runner: Any, kept: dict[str, Any]) -> None:
+    """Into the model, where all of it must be, and its optimizers."""
+    ours, theirs = _named(runner.model), kept["model"]
+    if ours.keys() != theirs.keys():
+        raise KeyError(*(ours.keys() ^ theirs.keys()))
+    with torch.no_grad():
+        for name, one in ours.items():
+            one.copy_(theirs[name])
+    for one, state in zip(optimizers.of(runner), kept["optimizers"]):
+        one.load_state_dict(state)
+
+
+def put_small(runner: Any, kept: dict[str, Any]) -> None:
+    """The log buffer, and counters of hooks."""
+    buffer = runner.log_buffer
+    history, counts, output, buffer.ready = kept["log"]
+    for place, values in ((buffer.val_history, history), (buffer.n_history, counts), (buffer.output, output)):
+        place.clear()
+        place.update(values)
+    for hook, counters in zip(runner.hooks, kept["hooks"]):
+        vars(hook).update(counters)
+
+
+def put_gradients(runner: Any, having: list[str]) -> None:
+    """As after a step: an optimizer treats a parameter whose gradient is 0 unlike one without."""
+    for name, one in runner.model.named_parameters():
+        one.grad = torch.zeros_like(one) if name in having else None
+
+
+def _named(model: Any) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
