@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ import torch
 import yaml
 
 from trainrelay.config import Config, parse, stage_paths
-from trainrelay.errors import UserError
+from trainrelay.errors import Interrupted, UserError
 from trainrelay.operations.analyze import judge_stage
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
+from trainrelay.supervise import newest_telemetry
 from trainrelay.training import state
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 
 PAGE = (Path(__file__).parents[2] / "docs/my_own_script.md").read_text(encoding="utf-8")
-SCRIPT = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0]
+SCRIPT, AT_ITS_START, ASKED = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 CONFIG = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
 KILL = """\
         time.sleep(0.1)
@@ -96,6 +98,29 @@ def test_a_script_that_ignores_the_resume_is_stopped(tmp_path: Path, monkeypatch
     assert attempts_of(config, "one") == [("killed", None), ("not-resumed", 1)]
     saved = sorted(path.name for path in (tmp_path / "runs/mine/one/work_dir").glob("*.pt"))
     assert saved == ["epoch_0.pt"]
+
+
+@pytest.mark.long
+def test_a_script_that_is_asked_saves_within_an_epoch_and_its_steps_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its second epoch, as the page has it; the file holds what was trained of that."""
+    monkeypatch.chdir(tmp_path)
+    stop = f"        if rank == 0 and epoch == 1 and i == 3 and not args.resume: os.kill({os.getpid()}, 15)\n"
+    wait = "        time.sleep(0.1 if epoch else 0)\n"
+    head, loop, rest = SCRIPT.partition("    if rank == 0:\n        state")
+    assert loop
+    config = config_of(tmp_path, f"import time\n{AT_ITS_START}{head}{stop}{wait}{ASKED}{loop}{rest}")
+    with pytest.raises(Interrupted):
+        train_stage(StageContext(config, "mine", "one"))
+    work_dir = tmp_path / "runs/mine/one/work_dir"
+    within = torch.load(work_dir / "epoch_0.pt")
+    assert within["iter"] >= 3, "of its second epoch"
+    assert trained(config, "one")["source"]["epoch"] == 3
+    assert attempts_of(config, "one") == [("interrupted", None), ("done", 1)]
+    counted = newest_telemetry(work_dir.parent / "attempts/002")
+    assert counted
+    assert [rank.steps for rank in counted.ranks] == [20, 20]
 
 
 @pytest.mark.long

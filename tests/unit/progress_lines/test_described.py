@@ -81,10 +81,10 @@ def test_rows_of_csv_and_json_lines() -> None:
     assert seen[1]
     assert (dict(seen[1].values), dict(seen[1].evaluated)) == ({"Loss": 0.5}, {"acc": 0.9})
     found = RowReader().line(
-        '{"epoch": 3.0, "iteration": 2, "loss": 0.1, "who": "x", "deep": {"a": 1}, "on": true}'
+        '{"epoch": 1.0, "iteration": 2, "loss": 0.1, "who": "x", "deep": {"a": 1}, "on": true}'
     )
     assert found
-    assert (found.epoch, found.iteration, dict(found.values)) == (3, 2, {"loss": 0.1})
+    assert (found.epoch, found.iteration, dict(found.values)) == (1, 2, {"loss": 0.1})
     assert [RowReader().line(row) for row in ("{", "[1]", "{} {}", '{"epoch": "x"}', "{" * 4000)] == [
         None
     ] * 5
@@ -99,6 +99,24 @@ def test_iterations_that_go_on_from_epoch_to_epoch_are_counted_within_each(first
     found = [(one.epoch, one.iteration) for one in seen if one]
     within = [(0, 0), (0, 10), (0, 20), (1, 0), (1, 10), (2, 0), (1, 0), (1, 10), (2, 0)]
     assert found == [(epoch, iteration + first) for epoch, iteration in within]
+
+
+@pytest.mark.parametrize(
+    ("printed", "within"),
+    [
+        ([(3, 3010), (3, 3010), (3, 3020), (3, 3030), (4, 4010)], [1, 1, 20, 30, 1]),
+        ([(3, 10), (3, 20), (3, 30), (4, 10)], [1, 20, 30, 10]),
+        ([(3, 0), (3, 1), (4, 0)], [0, 1, 0]),
+        ([(3, 900), (4, 100), (4, 200)], [1, 100, 200]),
+    ],
+)
+def test_the_first_epoch_after_a_resume_is_counted_within_it(
+    printed: list[tuple[int, int]], within: list[int]
+) -> None:
+    """Whether its iterations count over the whole run, the second line tells."""
+    reader = PatternReader(USUAL)
+    seen = [reader.line(f"Epoch {epoch} | Iter {at} | Loss 0.5") for epoch, at in printed]
+    assert [one and one.iteration for one in seen] == within
 
 
 @pytest.mark.parametrize("pattern", ["(", "abc", "(?P<epoch>", "(?P<1>x)"])

@@ -308,3 +308,10 @@ def test_the_first_such_line_after_a_resume_tells(printed: Base, saved: Base) ->
     counting = EpochCounting(begun(known, resumed=2 - saved), learns=True)
     counting.step(StepSeen(3 + printed, 0, None, 1.0, None))
     assert counting.bases.saved == saved
+
+
+def test_an_ignored_resume_teaches_no_count() -> None:
+    """From a checkpoint numbered 0: begun again with the first epoch, it may as well not have resumed."""
+    counting = EpochCounting(begun(EpochBases(printed=0), resumed=0), learns=True)
+    counting.step(StepSeen(1, 0, None, 1.0, None))
+    assert counting.bases.saved is None

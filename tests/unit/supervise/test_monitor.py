@@ -381,6 +381,8 @@ def test_lines_that_came_together_show_no_pace(mmcv: Followed) -> None:
     mmcv.write(mmcv_line(1, 50))
     mmcv.wait(4)
     assert mmcv.monitor.s_per_iteration == pytest.approx(40 / 20)
+
+
 # ------------------------------------------------------------------- lines that the user describes
 
 

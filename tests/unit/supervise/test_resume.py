@@ -121,3 +121,18 @@ def test_any_other_first_epoch_is_no_proof(epoch: int) -> None:
 
 def test_the_first_epoch_proves_nothing_where_a_line_must_come() -> None:
     assert ResumeProof(POINT).see(step(3)) is not None
+
+
+@pytest.mark.parametrize(
+    ("reached", "base_known", "fits"),
+    [(0, False, True), (1, False, True), (2, False, False), (2, True, True)],
+)
+def test_the_first_epoch_again_is_no_resume_once_a_later_one_was_seen(
+    reached: int, base_known: bool, fits: bool
+) -> None:
+    """From a checkpoint numbered 0, which may have been saved within the first epoch or after it."""
+    point = POINT.model_copy(update={"epoch": 0})
+    said = ResumeProof(point, by_epoch=True, base_known=base_known, reached=reached).see(step(1))
+    assert (said is None) == fits
+    assert fits or "set epoch_base: 0" in (said or "")
+    assert ResumeProof(point, by_epoch=True, base_known=False, reached=reached).see(step(2)) is None

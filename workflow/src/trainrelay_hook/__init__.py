@@ -8,11 +8,11 @@ file is for: docs/ARCHITECTURE.md.
 A training script without a runner that is known here saves at the supervisor's request in three lines:
 
     from trainrelay_hook import checkpoint_requested
-    if checkpoint_requested():  # at the end of an iteration, asked on one rank, which tells the others
+    if checkpoint_requested():  # at the end of an iteration, asked on rank 0, which tells the others
         save()
 """
 
 from trainrelay_hook.attach import start
-from trainrelay_hook.files import checkpoint_requested
+from trainrelay_hook.notes import checkpoint_requested
 
 __all__ = ["checkpoint_requested", "start"]

@@ -97,15 +97,6 @@ def requested() -> int:
         return 0
 
 
-def checkpoint_requested() -> bool:
-    """Whether the supervisor has asked this attempt to save; it is about to be ended.
-
-    For a training script without a runner that the hook knows: True from then on. Each rank may learn of it
-    at another iteration, so ask on one and tell the others. Each call opens a file: once a second is enough.
-    """
-    return VARIABLE in os.environ and requested() > 0
-
-
 def fenced(claims: str, token: int) -> bool:
     """Whether the lease in the folder `claims` has a claim above `token`: another supervisor's. OSError.
 

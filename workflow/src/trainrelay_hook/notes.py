@@ -3,12 +3,14 @@
 What is not there has nothing to say. Beside `attached` and `error`:
 
     "saves": true, once a training begins whose step checkpoints are saved
+    "asks": true, once the script asks whether to save by itself
     "steps": "why no step checkpoints are saved"    "save_error": "why the last one was not saved"
     "resumed": {"step": 1203, "epoch": 2, "iteration": 403}    "not_resumed": "why"
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from trainrelay_hook import files
@@ -29,6 +31,19 @@ def note(**changes: Any) -> None:
     said = {name: value for name, value in _note.items() if value is not None or name == "error"}
     with suppress(OSError):  # a full disk must not end the training
         files.write(files.NOTE, json.dumps(said))
+
+
+def checkpoint_requested() -> bool:
+    """Whether the supervisor has asked this attempt to save; it is about to be ended.
+
+    For a training script without a runner that the hook knows: True from then on. Each rank may learn of it
+    at another iteration, so ask on rank 0 and tell the others. Each call opens a file: once a second is enough.
+    """
+    if files.VARIABLE not in os.environ:
+        return False
+    if "asks" not in _note:
+        note(asks=True)
+    return files.requested() > 0
 
 
 def of(error: BaseException) -> str:

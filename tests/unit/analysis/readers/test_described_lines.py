@@ -26,7 +26,7 @@ def table(folder: Path, *logs: str, first: int | None = None, kind: object = usu
         paths.append(folder / f"{number}.log")
         paths[-1].write_text(text)
     reader = rows if kind is rows else usual
-    return read(paths, DescribedLines(reader, first, one_start=reader is usual))
+    return read(paths, own=DescribedLines(reader, first, one_start=reader is usual))
 
 
 def epoch(number: int, iterations: range = range(1, 4), ranks: int = 1) -> str:
@@ -92,7 +92,7 @@ def test_errors_are_found_and_a_slow_pattern_is_skipped_lines(tmp_path: Path) ->
     path.write_text(
         epoch(1) + "a" * 300 + "b\n" + 'Traceback (most recent call last):\n  File "x"\nKeyError: 3\n'
     )
-    log = read([path], slow)
+    log = read([path], own=slow)
     assert [marker.text for marker in log.markers] == ["KeyError: 3"]
     assert log.skipped_lines == 1
 

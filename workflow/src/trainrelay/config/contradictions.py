@@ -39,7 +39,7 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     yield from _words_it_lacks(where, run, stage)
     if stage.checkpoint_epoch > stage.epochs:
         yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
-    has_steps = TRAINERS[run.trainer.kind].has_steps
+    has_steps = run.trainer.trainer.has_steps
     if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
         needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "a trainer of kind mmcv"
         yield f"{where}.exact: needs {needs}; set that, or leave exact out"

@@ -67,7 +67,13 @@ _CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
             re.IGNORECASE,
         ),
     ),
-    ("killed", re.compile(r"^KeyboardInterrupt|SignalException|killed by signal: Terminated")),
+    (
+        "killed",
+        re.compile(
+            r"^KeyboardInterrupt|SignalException|killed by signal: Terminated"
+            r"|terminated with signal SIG(KILL|TERM|INT|HUP|USR2)$"  # a rank under torch's mp.spawn
+        ),
+    ),
 )
 _STOPS_AT_NAN = re.compile(
     r"\b(loss|grad\w*)\b.{0,40}\b(nan|inf)\b.{0,20}\b(stopping|aborting|exiting)\b", re.IGNORECASE

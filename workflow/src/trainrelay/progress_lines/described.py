@@ -76,7 +76,9 @@ class LineReader:
         self.slow: Counter[str] = Counter()  # on how many lines each pattern took too long
         self._epoch: int | None = None
         self._iters: int | None = None
-        self._iteration = self._origin = 0
+        self._iteration = self._origin = self._resumed_at = (
+            0  # the last: of a first line that may be a resume's
+        )
         self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
 
     def line(self, line: str) -> LineSeen | None:
@@ -108,6 +110,14 @@ class LineReader:
         """The iteration of its epoch, where the trainer counts on from one to the next."""
         if not self._bases:
             self._origin = min(iteration, 1)
+            self._resumed_at = iteration if epoch > 1 and not self._iters else 0
+        if self._resumed_at:  # within the epoch, or over the whole run? The second line tells.
+            if (stride := iteration - self._resumed_at) == 0:
+                self._bases[epoch], self._iteration = iteration - self._origin, iteration
+                return self._origin
+            begun = self._resumed_at - stride if 0 < stride < self._resumed_at else 0
+            self._bases = dict.fromkeys(self._bases, begun)
+            self._resumed_at = 0
         goes_on = bool(self._bases) and iteration > self._iteration and not self._iters
         self._bases.setdefault(epoch, iteration - self._origin if goes_on else 0)
         self._iteration = iteration

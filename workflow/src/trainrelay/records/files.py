@@ -230,13 +230,15 @@ class StepsDone(FromHook):
 class HookNote(FromHook):
     """attempts/NNN/hook/rank-R.json, by a rank: what the hook added to, once that was imported.
 
-    `saves`: a training has begun, of which step checkpoints are saved; `steps`: why none are.
+    `saves`: a training has begun, of which step checkpoints are saved; `steps`: why none are. `asks`: the
+    script saves by itself when asked to.
     """
 
     format: Literal[1]
     attached: tuple[str, ...]
     error: str | None
     saves: bool = False
+    asks: bool = False
     steps: str | None = None
     resumed: StepsDone | None = None
     not_resumed: str | None = None

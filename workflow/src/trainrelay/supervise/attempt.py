@@ -207,7 +207,10 @@ def _follow(
     stop, lease, shown, (processes, keeper) = around.stop, around.lease, around.shown, kept
     point, counting = record.resumed_from, EpochCounting(record, learns=job.learns_base)
     known = record.epoch_bases.saved is not None
-    proof = ResumeProof(point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known)
+    reached = max((one.last_epoch or 0 for one in job.dirs().attempts), default=0)
+    proof = ResumeProof(
+        point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known, reached=reached
+    )
     folder, hook = attempt_folder(job.stage_dir, record.number), _hook(job, record)
     telemetry = TelemetryReader(folder, hook, lease.guard)
     hangs, work_dir = HangDetector(job.hang_timeout_s), job.work_dirs.current

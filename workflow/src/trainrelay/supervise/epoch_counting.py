@@ -87,7 +87,8 @@ class EpochCounting:
 
     def _vote(self, number: int | None) -> None:
         """A file with this number was saved after the epoch printed last."""
-        if number is None or self._epoch is None or self._printed is None or not self.learns:
+        # Number 0 and the first epoch again: as after a save within it, or an ignored resume.
+        if number is None or not self._epoch or self._printed is None or not self.learns:
             return
         if (base := self._epoch - number) in (0, 1):
             self._votes.add(base)

@@ -113,11 +113,14 @@ class Hook:
         return None
 
     def save(self, lease: Lease, over: Callable[[], bool], say: Callable[[str], None]) -> None:
-        """Asks the ranks for a step checkpoint, if they save any, and waits for it until it is `over`."""
+        """Asks the ranks for a step checkpoint, if they save any, and waits for it until it is `over`.
+
+        A script that saves by itself answers nothing: it ends.
+        """
         note = self._note(0)
-        if over() or note is None or not note.saves:
+        if over() or note is None or not (note.saves or note.asks):
             return
-        say("waiting for a step checkpoint")
+        say("waiting for a step checkpoint" if note.saves else "waiting for the script to save and to end")
         failed, why = note.save_error, None
         try:
             # One supervisor asks once, so its token is a number that rises.
@@ -128,6 +131,8 @@ class Hook:
             time.sleep(_ANSWER_LOOK_S)
             note = self._note(0) or note
             why = note.save_error if note.save_error != failed else None
+        if not (note.saves or why):
+            return
         problem = quoted(why or "the trainer did not answer in time")
         say(f"saved {saved.point}" if saved else f"no step checkpoint was saved: {problem}")
 

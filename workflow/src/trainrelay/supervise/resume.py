@@ -86,13 +86,16 @@ class ResumeProof:
 
     A trainer can ignore a resume silently and start from zero; then its first progress line comes without
     the line that says where it resumed, or, for trainers that have no such line (`by_epoch`), is of another
-    epoch than the one after the resume point; also the next one, as long as the `epoch_base` is not known.
+    epoch than the one after the resume point; also the next one, as long as the `epoch_base` is not known,
+    but not the first again if a line of a later one was seen (`reached`).
     """
 
-    def __init__(self, asked: ResumePoint | None, *, by_epoch: bool = False, base_known: bool = True) -> None:
+    def __init__(
+        self, asked: ResumePoint | None, *, by_epoch: bool = False, base_known: bool = True, reached: int = 0
+    ) -> None:
         self._asked = asked
         self._by_epoch = by_epoch
-        self._most = 1 if base_known else 2
+        self._most, self._first_done = (1, False) if base_known else (2, reached > 1)
         self._pending = asked is not None
 
     def see(self, seen: Observation) -> str | None:
@@ -104,11 +107,13 @@ class ResumeProof:
             self._pending = False
             other = f"{asked}, but resumed after epoch {seen.epoch} ({self._asked.path})"
             return None if seen.epoch == self._asked.epoch else other
-        if self._by_epoch and 1 <= seen.epoch - self._asked.epoch <= self._most:
+        first_again = seen.epoch == 1 and self._first_done
+        if self._by_epoch and 1 <= seen.epoch - self._asked.epoch <= self._most and not first_again:
             self._pending = False
             return None
         trained = f"epoch {seen.epoch}, iteration {seen.iteration}"
-        return f"{asked} from {self._asked.path}, but trained {trained} without having resumed"
+        hint = "; if it was saved within the first epoch, set epoch_base: 0" if first_again else ""
+        return f"{asked} from {self._asked.path}, but trained {trained} without having resumed{hint}"
 
     def missing(self) -> str | None:
         """For the end of a training that went well: that the proof never came."""
