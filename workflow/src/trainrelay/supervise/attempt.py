@@ -229,7 +229,7 @@ def _follow(
         near = why is not None and why.end == "time-limit"
         write_s = why.left_s - job.stop_grace_s - _RECORD_S if why and near else 0.0
         began_s = time.monotonic()
-        if stop.requested and grace_s:
+        if stop.requested and grace_s and not monitor.must_end:
             most_s = max(grace_s, write_s)
             most_s = min(most_s, why.left_s - _LEAST_S) if why and why.left_s else most_s
             over = lambda: hurry() or not trainer.running() or time.monotonic() >= began_s + most_s  # noqa: E731
