@@ -170,8 +170,8 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     sampler = {
         "DistributedGroupSampler": lambda: DistributedGroupSampler(data, case["batch"], world, rank),
         "GroupSampler": lambda: GroupSampler(data, case["batch"]),
-        "RandomSampler": lambda: RandomSampler(data, num_samples=len(data) // world),
-        "OwnSampler": lambda: OwnSampler(data, num_samples=len(data) // world),
+        "RandomSampler": lambda: RandomSampler(data),
+        "OwnSampler": lambda: OwnSampler(data),
     }[case["sampler"]]()
     loader = DataLoader(
         data,
@@ -207,7 +207,8 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     class Dies(Hook):
         def before_train_iter(self, runner: Any) -> None:
             SECONDS["iterations"].append(time.perf_counter())
-            if case["paced"]:
+            # Before it dies: a step checkpoint of this epoch is there, and the next one is of it, too.
+            if case["paced"] or (case["die"] and runner.iter + 6 >= case["die"]["step"]):
                 join_threads()
 
         def after_train_iter(self, runner: Any) -> None:

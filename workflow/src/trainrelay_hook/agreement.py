@@ -60,7 +60,7 @@ class Agreement:
     def all(self, ready: bool) -> bool:
         """Whether every rank is; each must ask."""
         self.say([not ready])
-        return self.whole and not self.hear()[0] and self.whole
+        return not self.hear()[0] and self.whole
 
     def part(self) -> None:
         """Waits until every rank has come here, within reason."""

@@ -13,6 +13,7 @@ steps/00001203/         a step checkpoint: see `step_files`; without its manifes
 
 from __future__ import annotations
 
+import _thread
 import os
 
 VARIABLE = "TRAINRELAY_HOOK"  # in a rank's environment: the path of settings.json
@@ -54,7 +55,7 @@ def write(name: str, text: str, *, over: bool = True) -> None:
 
 def put(path: str, text: str) -> None:
     """Writes a file aside, syncs and renames it. OSError."""
-    aside = "{}.{}.tmp".format(path, os.getpid())
+    aside = "{}.{}.{}.tmp".format(path, os.getpid(), _thread.get_ident())
     with open(aside, "x", encoding="utf-8") as file:
         file.write(text)
         file.flush()

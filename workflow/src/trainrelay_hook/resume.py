@@ -76,7 +76,8 @@ class Resume:
             return
         if not self._order.loads_here:
             random_states.put_back(small["then"])
-        if getattr(runner.model, "find_unused_parameters", True):
+        # A model with several optimizers makes its backward passes and steps by itself.
+        if getattr(runner.model, "find_unused_parameters", True) or isinstance(runner.optimizer, dict):
             step_state.put_gradients(runner, small["gradients"])
         else:
             runner.run_iter = self._after_a_first_pass(small["gradients"])
