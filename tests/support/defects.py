@@ -61,8 +61,8 @@ DEFECTS = (
         "a-fenced-trainer-writes",
         "A trainer whose stage another supervisor has taken over saves step checkpoints.",
         "workflow/src/trainrelay_hook/files.py",
-        "and int(stem) > token",
-        "and int(stem) < token",
+        "return newest > token",
+        "return newest < token",
         "tests/unit/hook/test_step_checkpoints.py::test_a_fenced_trainer_writes_nothing",
     ),
     Defect(

@@ -96,7 +96,7 @@ def checkpoint_requested() -> bool:
 def fenced(claims: str, token: int) -> bool:
     """Whether the lease in the folder `claims` has a claim above `token`: another supervisor's. OSError.
 
-    One that follows this attempt in the place of its own puts its token into the settings.
+    One that took over to follow this very attempt puts its token into the settings.
     """
     import json  # noqa: PLC0415 - as in `requested`
 

@@ -189,7 +189,7 @@ def _too_short(facts: state.Facts) -> str | None:
     interval = _interval(facts)
     needed_s = checkpoint_s(facts.attempts, interval) if interval else None
     saves_steps = facts.at.saves_steps and not any(one.hook or one.unsaved for one in facts.attempts[-1:])
-    if not limit_min or needed_s is None or needed_s <= limit_min * 60 or saves_steps:
+    if saves_steps or not limit_min or needed_s is None or needed_s <= limit_min * 60:
         return None
     every = "every epoch" if interval == 1 else f"every {interval} epochs"
     return (
