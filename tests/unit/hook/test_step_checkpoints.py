@@ -30,7 +30,7 @@ def test_the_newest_are_kept_and_describe_themselves(stage: Stage) -> None:
     assert (facts["world_size"], facts["exact"], facts["request"]) == (2, True, None)
     assert (facts["runner"], facts["sampler"]) == ("EpochBasedRunner", "DistributedGroupSampler")
     assert sorted(facts["files"]) == ["model.pt", "rank-0.pt", "rank-1.pt"]
-    assert stage.note(0) == {"format": 1, "attached": ["mmcv.runner"], "error": None}
+    assert stage.note(0) == {"format": 1, "attached": ["mmcv.runner"], "error": None, "saves": True}
 
 
 @pytest.mark.parametrize("name", ["rank-1.pt", "model.pt", "manifest.json"])
