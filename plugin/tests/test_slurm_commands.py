@@ -26,13 +26,25 @@ def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) 
 
 
 def line(*columns: str) -> str:
-    return "".join(f"{column}\x1f" for column in columns)
+    filled = [*columns, *[""] * (10 - len(columns))]
+    return "".join(f"{column}\x1f" for column in filled)
 
 
 def test_squeue_rows_are_read_whatever_a_comment_or_a_path_holds() -> None:
     """Lines that are no rows are left out."""
-    hostile = ("12", "RUNNING", "None", "node1", "a|b c", "/x |\u2028 ü/%j.out", "/x |'\"/s.sh", "12")
-    waiting = ("13", "PENDING", "Resources", "", "(null)", " /x", "(null)", "13")
+    hostile = (
+        "12",
+        "RUNNING",
+        "None",
+        "node1",
+        "a|b c",
+        "/x |\u2028 ü/%j.out",
+        "/x |'\"/s.sh",
+        "12",
+        "/a b",
+        "x",
+    )
+    waiting = ("13", "PENDING", "Resources", "", "(null)", " /x", "(null)", "13", "/", "y")
     rows = slurm.parse_queue("\n".join([line(*hostile), line(*waiting), "slurm_load_jobs: noise", "|||", ""]))
     assert rows == {"12": slurm.QueueRow(*hostile), "13": slurm.QueueRow(*waiting)}
 
@@ -99,14 +111,14 @@ def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pyte
     """SQUEUE_PARTITION would; SLURM_CONF must stay, and what a step of the job around needs."""
     of_tools = "SBATCH_|SALLOC_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|SINFO_|SCONTROL_|SLURM_TIME|SLURM_CLUSTERS"
     count = f'$(env | grep -cE "^({of_tools})")'
-    row = line("1", "RUNNING", count, "$SLURM_JOB_ID", "$SLURM_CONF", "", "", "1")
+    row = line("1", "RUNNING", count, "$SLURM_JOB_ID", "$SLURM_CONF", "", "", "1", "/", "x")
     fake(tmp_path, monkeypatch, "squeue", f'echo "{row}"')
     for prefix in of_tools.removesuffix("|SLURM_TIME|SLURM_CLUSTERS").split("|"):
         monkeypatch.setenv(f"{prefix}PARTITION", "cpu")
     monkeypatch.setenv("SLURM_CLUSTERS", "other")
     for name, value in {"SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "conf", "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
-    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "", "1")
+    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "", "1", "/", "x")
 
 
 def test_all_that_a_command_prints_is_the_answer_where_it_is_asked_for(

@@ -9,18 +9,29 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from unicodedata import category
 
 from snakemake_executor_plugin_submitit.environment import for_asking, scrubbed
-from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import (
+    LimitError,
+    RefusedError,
+    SubmititError,
+    UnclearError,
+    UnreachableError,
+)
 from snakemake_executor_plugin_submitit.status import weight
 
 _DEADLINE_S = 90.0
 _LONGEST_CHARS = 300
 _SEPARATOR = "\x1f"  # paths and comments may hold anything else
-_QUEUE_COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command", "ArrayJobID")
+_QUEUE_COLUMNS = (
+    *("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command", "ArrayJobID"),
+    *("WorkDir", "Name"),
+)
 _QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
 
+NO_CONFIGURATION = "Could not establish a configuration source"
 SLURMCTLD_REFUSES = "Batch job submission failed"
 # How sbatch refuses. Any other error may be of a wrapper around it, which may have submitted.
 _SBATCH_REFUSES = re.compile(
@@ -62,6 +73,8 @@ class QueueRow:
     output: str = ""
     script: str = ""
     array_id: str = ""  # its own id where it is no array's task
+    workdir: str = ""  # the folder that it was submitted from
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +195,20 @@ def message_timeout_s() -> int:
     with suppress(RefusedError):
         return int(setting("MessageTimeout") or 10)
     return 10
+
+
+def unconfigured() -> str:
+    """Why this machine does not know which Slurm to ask; empty: it does, and that may be away for a while."""
+    conf = os.environ.get("SLURM_CONF", "")
+    if conf and not Path(conf).exists():  # Slurm's commands wait a minute for it
+        return f"there is no {conf}, which SLURM_CONF names,"
+    try:
+        ask(["scontrol", "show", "hostnames", "any"], deadline_s=20.0)  # no daemon is asked
+    except SubmititError as error:
+        # Without a slurm.conf slurmctld may be asked for one.
+        if NO_CONFIGURATION in str(error) and "remote config" not in str(error):
+            return "no Slurm is configured (slurm.conf, SLURM_CONF or configless)"
+    return ""
 
 
 def requeue(job_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
-from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
+from snakemake_executor_plugin_submitit.slurm import NO_CONFIGURATION, OwnStatus, QueueRow
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
 from trainrelay.slurm.ask import (
     ask,
@@ -20,7 +20,8 @@ from trainrelay.slurm.ask import (
 )
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
-from trainrelay.slurm.queue import CONTROLLER, Queue, Waiting, job_name
+from trainrelay.slurm.limits import WallLimits, wall_limits
+from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
 from trainrelay.slurm.reading import seconds
 from trainrelay.slurm.starts import could_start
 from trainrelay.slurm.steps import Steps
@@ -29,6 +30,7 @@ __all__ = [
     "CONTROLLER",
     "ENDED",
     "EXCLUDE_VARIABLE",
+    "NO_CONFIGURATION",
     "RUNNING",
     "Node",
     "OwnStatus",
@@ -37,7 +39,7 @@ __all__ = [
     "QueueRow",
     "Request",
     "Steps",
-    "Waiting",
+    "WallLimits",
     "ask",
     "could_start",
     "installed",
@@ -61,4 +63,6 @@ __all__ = [
     "slurm_resources",
     "states_of",
     "try_accounting",
+    "wall_limits",
+    "why",
 ]
