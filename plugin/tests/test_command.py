@@ -52,9 +52,15 @@ sys.exit(int(sys.argv[1]))
 
 SQUEUE = """\
 #!/bin/sh
-columns=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40
-[ "$*" = "--noheader --states=all --array --Format=$columns --jobs ${SLURM_ARRAY_JOB_ID:-7}" ] || exit 9
-cat standing
+case "$*" in
+"--jobs=${SLURM_ARRAY_JOB_ID:-7} --array --noheader --states=all --Format=JobID:"*) ;;
+*) exit 9 ;;
+esac
+# The lines of the file: number, state, restarts, time of a preemption, reason.
+while read -r id state restarts at reason; do
+    printf "%s" "$id|$state|$reason||||||||$restarts|$at|" | tr "|" "\\037"
+    echo
+done < standing
 """
 
 SCONTROL = """\
@@ -86,7 +92,7 @@ class Node:
             (self.folder / name).chmod(0o755)
         for name, text in {"snakemake": SNAKEMAKE, "trainer.py": TRAINER}.items():
             (self.folder / name).write_text(text, encoding="utf-8")
-        (self.folder / "standing").write_text(self.standing, encoding="utf-8")
+        (self.folder / "standing").write_text(f"{self.standing}\n", encoding="utf-8")
         line = rule if bare else f'"{sys.executable}" snakemake "{rule}"'
         env = {
             **os.environ,

@@ -26,7 +26,7 @@ def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) 
 
 
 def line(*columns: str) -> str:
-    filled = [*columns, *[""] * (10 - len(columns))]
+    filled = [*columns, *[""] * (10 - len(columns)), "0", "N/A"][:12]
     return "".join(f"{column}\x1f" for column in filled)
 
 
@@ -97,14 +97,24 @@ def test_an_array_cancelled_as_a_whole_was_cancelled_whatever_its_legs_did_befor
     assert slurm.parse_accounting(said) == {"12": "CANCELLED"}
 
 
-def test_a_task_sees_itself_and_whether_another_waits() -> None:
+def test_a_task_sees_itself_and_whether_another_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last task's id is that of the array, which lists all of them."""
-    of_all = "12 RUNNING 1 N/A None\n13 COMPLETED 0 N/A NonZeroExitCode\n"
-    assert slurm.parse_standing(of_all, "12") == slurm.OwnStatus("RUNNING", 1, "None")
-    waits = "12 PENDING 0 N/A JobArrayTaskLimit\n13 RUNNING 0 2026-11-29T16:43:46 None\n"
-    assert slurm.parse_standing(waits, "13") == slurm.OwnStatus("RUNNING", 0, "None", True, True)
-    assert slurm.parse_standing(waits, "14") is None
-    assert slurm.parse_standing("slurm_load_jobs error: x\n12\n", "12") is None
+
+    def standing(job_id: str, *rows: str) -> slurm.OwnStatus | None:
+        (tmp_path / "said").write_text("\n".join(rows))
+        fake(tmp_path, monkeypatch, "squeue", f"cat '{tmp_path}/said'")
+        return slurm.standing(job_id, array_id="12")
+
+    ran = line("12", "RUNNING", "None", *[""] * 7, "1", "N/A")
+    ended = line("13", "COMPLETED", "NonZeroExitCode", *[""] * 7, "0", "N/A")
+    assert standing("12", ran, ended) == slurm.OwnStatus("RUNNING", 1, "None")
+    waits = line("12", "PENDING", "JobArrayTaskLimit", *[""] * 7, "0", "N/A")
+    preempted = line("13", "RUNNING", "None", *[""] * 7, "0", "2026-11-29T16:43:46")
+    assert standing("13", waits, preempted) == slurm.OwnStatus("RUNNING", 0, "None", True, True)
+    assert standing("14", waits, preempted) is None
+    assert standing("12", "slurm_load_jobs error: x", "12") is None
 
 
 def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ _LONGEST_CHARS = 300
 _SEPARATOR = "\x1f"  # paths and comments may hold anything else
 _QUEUE_COLUMNS = (
     *("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command", "ArrayJobID"),
-    *("WorkDir", "Name"),
+    *("WorkDir", "Name", "RestartCnt", "PreemptTime"),
 )
 _QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
 
@@ -43,21 +43,12 @@ _SUBMITTED = re.compile(r"^Submitted batch job ([0-9]+)(?: on cluster \S+)?\s*$"
 _JOB_LIMIT = re.compile(r"\b(Assoc|QOS|Max)\w*SubmitJob\w*|\bMaxSubmitJob\w*")
 
 # How Slurm's commands say that they could not ask, as opposed to: asked, and the answer is no.
-_UNREACHABLE = (
-    "unable to contact slurm controller",
-    "connection refused",
-    "connection timed out",
-    "socket timed out",
-    "zero bytes were transmitted",
-    "slurm_persist_conn",
-    "slurm backup controller in standby",
-    "temporarily unable to accept job",
-    "transport endpoint is not connected",
-    "communication connection failure",
-    "slurmdbd",
-    "no route to host",
-    "network is unreachable",
-    "unexpected message received",
+_UNREACHABLE = re.compile(
+    "unable to contact slurm controller|(connection|socket) timed out|connection refused|slurm_persist_conn"
+    "|zero bytes were transmitted|slurm backup controller in standby|temporarily unable to accept job"
+    "|transport endpoint is not connected|communication connection failure|no route to host|slurmdbd"
+    "|network is unreachable|unexpected message received",
+    re.IGNORECASE,
 )
 
 
@@ -75,6 +66,8 @@ class QueueRow:
     array_id: str = ""  # its own id where it is no array's task
     workdir: str = ""  # the folder that it was submitted from
     name: str = ""
+    restarts: str = "0"
+    preempted_at: str = "N/A"
 
 
 @dataclass(frozen=True)
@@ -124,22 +117,12 @@ def parse_accounting(output: str) -> dict[str, str]:
     return {task.split("_")[0]: state for task, state in lightest_first}
 
 
-def parse_standing(output: str, job_id: str) -> OwnStatus | None:
-    """None for a job that squeue does not list."""
-    lines = [words for words in (line.split(maxsplit=4) for line in output.splitlines()) if len(words) > 3]
-    own = next((words for words in lines if words[0] == job_id and words[2].isdigit()), None)
-    if own is None:
-        return None
-    waits = any(words[0] != job_id and words[1] == "PENDING" for words in lines)
-    return OwnStatus(own[1], int(own[2]), " ".join(own[4:]).strip(), own[3][0].isdigit(), waits)
-
-
-def queue(of: str = "--me", deadline_s: float = _DEADLINE_S) -> dict[str, QueueRow]:
+def queue(of: str = "--me", *options: str, deadline_s: float = _DEADLINE_S) -> dict[str, QueueRow]:
     """Every job of this user, by id, the ones that ended a while ago among them. UnreachableError.
 
     `of`: the option of squeue that says which jobs instead.
     """
-    command = ["squeue", of, "--noheader", "--states=all", f"--Format={_QUEUE_FORMAT}"]
+    command = ["squeue", of, *options, "--noheader", "--states=all", f"--Format={_QUEUE_FORMAT}"]
     return parse_queue(ask(command, deadline_s=deadline_s))
 
 
@@ -152,11 +135,13 @@ def accounting(job_ids: Iterable[str], deadline_s: float = _DEADLINE_S) -> dict[
 
 
 def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -> OwnStatus | None:
-    """How Slurm sees a job, which may be a task of an array. UnreachableError."""
-    columns = "--Format=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40"
+    """How Slurm sees a job, which may be a task of an array; None: it is not listed. UnreachableError."""
     # --array: without it a task that was requeued is in one line with those that never ran.
-    command = ["squeue", "--noheader", "--states=all", "--array", columns, "--jobs", array_id or job_id]
-    return parse_standing(ask(command, deadline_s=deadline_s), job_id)
+    rows = queue(f"--jobs={array_id or job_id}", "--array", deadline_s=deadline_s)
+    if (own := rows.pop(job_id, None)) is None:
+        return None
+    waits = any(row.state == "PENDING" for row in rows.values())
+    return OwnStatus(own.state, int(own.restarts), own.reason, own.preempted_at[:1].isdigit(), waits)
 
 
 def submitted_job(output: str) -> str:
@@ -260,7 +245,7 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
     refuses = _SBATCH_REFUSES.search(stderr) if program == "sbatch" else program in {"scancel", "scontrol"}
     if refuses and (limit := _JOB_LIMIT.search(said)):
         return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
-    if any(sign in said.lower() for sign in _UNREACHABLE):
+    if _UNREACHABLE.search(said):
         return UnreachableError(f"{program} failed: {said}")
     return RefusedError(said) if refuses else UnclearError(f"{program} failed: {said}")
 

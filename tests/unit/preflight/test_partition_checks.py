@@ -150,7 +150,7 @@ def test_a_configuration_that_the_official_executor_does_not_pass_on_is_told() -
 
 def test_the_limit_of_an_account_or_qos_is_told_as_that_of_a_partition() -> None:
     """Slurm would let the job wait for good; of two limits the lower one counts."""
-    limits = WallLimits("a", {("a", ""): 60, ("b", ""): 30}, qos={"long": 20_000})
+    limits = WallLimits("a", {("a", ""): ("", 3600), ("b", ""): ("", 1800)}, {"long": 1_200_000})
     asked = replace(ASKED, runtime_min=45)
     for account, qos, allows in (("", "", 60), ("b", "", 30), ("c", "", 45), ("b", "long", 20_000)):
         request = replace(asked, account=account, qos=qos)

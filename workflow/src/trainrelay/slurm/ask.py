@@ -72,7 +72,7 @@ def states_of(job_id: str, deadline_s: float) -> set[str]:
     Empty where neither knows the job or answers.
     """
     with suppress(SlurmError):  # squeue fails for a job that it has forgotten
-        if rows := queue(f"--jobs={job_id}", deadline_s):
+        if rows := queue(f"--jobs={job_id}", deadline_s=deadline_s):
             return {row.state for row in rows.values()}
     with suppress(SlurmError):
         return set(accounting([job_id], deadline_s).values()) - {""}

@@ -50,18 +50,17 @@ def nodes() -> list[Node]:
 
 def read_partitions(text: str) -> list[Partition]:
     """From scontrol's lines; others are left out."""
-    return [_partition(record) for record in records(text) if record.get("PartitionName")]
-
-
-def _partition(record: Mapping[str, str]) -> Partition:
-    most_s = seconds(record.get("MaxTime", ""))
-    return Partition(
-        name=record["PartitionName"],
-        default=record.get("Default") == "YES",
-        up=record.get("State", "UP") == "UP",
-        max_time_min=most_s // 60 if most_s is not None else None,
-        max_nodes=_number(record.get("MaxNodes", "")) or None,
-    )
+    return [
+        Partition(
+            name=name,
+            default=record.get("Default") == "YES",
+            up=record.get("State", "UP") == "UP",
+            max_time_min=None if (most_s := seconds(record.get("MaxTime", ""))) is None else most_s // 60,
+            max_nodes=_number(record.get("MaxNodes", "")) or None,
+        )
+        for record in records(text)
+        if (name := record.get("PartitionName"))
+    ]
 
 
 def read_nodes(text: str) -> list[Node]:
