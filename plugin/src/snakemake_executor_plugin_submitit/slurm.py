@@ -31,7 +31,6 @@ _QUEUE_COLUMNS = (
 )
 _QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
 
-NO_CONFIGURATION = "Could not establish a configuration source"
 SLURMCTLD_REFUSES = "Batch job submission failed"
 # How sbatch refuses. Any other error may be of a wrapper around it, which may have submitted.
 _SBATCH_REFUSES = re.compile(
@@ -191,7 +190,7 @@ def unconfigured() -> str:
         ask(["scontrol", "show", "hostnames", "any"], deadline_s=20.0)  # no daemon is asked
     except SubmititError as error:
         # Without a slurm.conf slurmctld may be asked for one.
-        if NO_CONFIGURATION in str(error) and "remote config" not in str(error):
+        if "Could not establish a config" in str(error) and "remote config" not in str(error):
             return "no Slurm is configured (slurm.conf, SLURM_CONF or configless)"
     return ""
 

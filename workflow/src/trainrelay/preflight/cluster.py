@@ -10,7 +10,6 @@ from pathlib import Path
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import (
-    NO_CONFIGURATION,
     Node,
     Partition,
     Request,
@@ -18,6 +17,7 @@ from trainrelay.slurm import (
     could_start,
     ping,
     try_accounting,
+    unconfigured,
 )
 
 _SHOWN_KINDS = 6  # fit into one sentence
@@ -25,11 +25,13 @@ _SHOWN_KINDS = 6  # fit into one sentence
 
 def slurmctld_check(*, wanted: bool = True) -> CheckResult:
     """Whether slurmctld answers; `wanted`: a cluster is used, so that one must be configured."""
+    if why := unconfigured():
+        if not wanted:
+            return note("Slurm's commands are here, but no cluster is configured for them")
+        return fix(f"{why} on this machine", "use a login node; check SLURM_CONF")
     try:
         first = ping()
     except SlurmError as error:
-        if not wanted and NO_CONFIGURATION in str(error):
-            return note("Slurm's commands are here, but no cluster is configured for them")
         return fix(f"Slurm does not answer ({error})", "try again later or on a login node; check SLURM_CONF")
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")

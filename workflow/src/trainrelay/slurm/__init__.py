@@ -2,7 +2,7 @@
 
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
-from snakemake_executor_plugin_submitit.slurm import NO_CONFIGURATION, OwnStatus, QueueRow
+from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow, unconfigured
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
 from trainrelay.slurm.ask import (
     ask,
@@ -30,7 +30,6 @@ __all__ = [
     "CONTROLLER",
     "ENDED",
     "EXCLUDE_VARIABLE",
-    "NO_CONFIGURATION",
     "RUNNING",
     "Node",
     "OwnStatus",
@@ -63,6 +62,7 @@ __all__ = [
     "slurm_resources",
     "states_of",
     "try_accounting",
+    "unconfigured",
     "wall_limits",
     "why",
 ]
