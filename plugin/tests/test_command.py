@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from snakemake_executor_plugin_submitit.command import decide
-from snakemake_executor_plugin_submitit.slurm import OwnStatus
+from snakemake_executor_plugin_submitit.slurm import QueueRow
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 
@@ -340,7 +340,7 @@ def test_what_is_no_list_of_nodes_is_not_asked_for(node: Node, written: str) -> 
     assert node.events() == []
 
 
-RUNNING = OwnStatus("RUNNING", 0)
+RUNNING = QueueRow("7", "RUNNING")
 
 
 @pytest.mark.parametrize(
@@ -352,18 +352,24 @@ RUNNING = OwnStatus("RUNNING", 0)
         (1, True, False, RUNNING, "requeue"),
         (1, True, False, None, "requeue"),
         (1, True, True, RUNNING, "cancelled"),
-        (1, True, False, OwnStatus("COMPLETING", 0), "leave"),
-        (1, True, False, OwnStatus("PENDING", 0), "leave"),
-        (1, True, True, OwnStatus("RUNNING", 1), "leave"),
-        (1, True, False, OwnStatus("SUSPENDED", 0), "requeue"),
-        (1, True, False, OwnStatus("RUNNING", 0, followed=True), "next"),
-        (1, True, False, OwnStatus("RUNNING", 0, preempted=True, followed=True), "requeue"),
-        (1, True, True, OwnStatus("RUNNING", 0, followed=True), "cancelled"),
-        (1, False, False, OwnStatus("RUNNING", 0, followed=True), "failed"),
+        (1, True, False, QueueRow("7", "COMPLETING"), "leave"),
+        (1, True, False, QueueRow("7", "PENDING"), "leave"),
+        (1, True, True, QueueRow("7", "RUNNING", restarts="1"), "leave"),
+        (1, True, False, QueueRow("7", "SUSPENDED"), "requeue"),
+        (1, True, False, QueueRow("7", "RUNNING", followed=True), "next"),
+        (
+            1,
+            True,
+            False,
+            QueueRow("7", "RUNNING", preempted_at="2026-11", followed=True),
+            "requeue",
+        ),
+        (1, True, True, QueueRow("7", "RUNNING", followed=True), "cancelled"),
+        (1, False, False, QueueRow("7", "RUNNING", followed=True), "failed"),
     ],
 )
 def test_what_follows_on_an_end(
-    code: int, stopped: bool, cancelled: bool, own: OwnStatus | None, expected: str
+    code: int, stopped: bool, cancelled: bool, own: QueueRow | None, expected: str
 ) -> None:
     """Exit 0 is done; after a signal anything else is a requeue, unless Slurm or the controller decided."""
     assert decide(code, stopped, cancelled, own, restarts=0) == expected

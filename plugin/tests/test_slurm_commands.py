@@ -102,18 +102,18 @@ def test_a_task_sees_itself_and_whether_another_waits(
 ) -> None:
     """The last task's id is that of the array, which lists all of them."""
 
-    def standing(job_id: str, *rows: str) -> slurm.OwnStatus | None:
+    def standing(job_id: str, *rows: str) -> slurm.QueueRow | None:
         (tmp_path / "said").write_text("\n".join(rows))
         fake(tmp_path, monkeypatch, "squeue", f"cat '{tmp_path}/said'")
         return slurm.standing(job_id, array_id="12")
 
-    ran = line("12", "RUNNING", "None", *[""] * 7, "1", "N/A")
+    ran = ("12", "RUNNING", "None", *[""] * 7, "1", "N/A")
     ended = line("13", "COMPLETED", "NonZeroExitCode", *[""] * 7, "0", "N/A")
-    assert standing("12", ran, ended) == slurm.OwnStatus("RUNNING", 1, "None")
-    waits = line("12", "PENDING", "JobArrayTaskLimit", *[""] * 7, "0", "N/A")
-    preempted = line("13", "RUNNING", "None", *[""] * 7, "0", "2026-11-29T16:43:46")
-    assert standing("13", waits, preempted) == slurm.OwnStatus("RUNNING", 0, "None", True, True)
-    assert standing("14", waits, preempted) is None
+    assert standing("12", line(*ran), ended) == slurm.QueueRow(*ran)
+    waits = line("12", "PENDING", "JobArrayTaskLimit")
+    preempted = ("13", "RUNNING", "None", *[""] * 7, "0", "2026-11-29T16:43:46")
+    assert standing("13", waits, line(*preempted)) == slurm.QueueRow(*preempted, followed=True)
+    assert standing("14", waits, line(*preempted)) is None
     assert standing("12", "slurm_load_jobs error: x", "12") is None
 
 

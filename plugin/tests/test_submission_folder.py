@@ -48,5 +48,5 @@ def test_a_live_job_that_was_submitted_where_nothing_is_now_is_named(tmp_path: P
     """Its folder may have been moved here with all that is in it; the result would go to the old path."""
     (tmp_path / "7_submitted.pkl").touch()
     assert can_be_followed(tmp_path, replace(job(7), workdir=str(tmp_path)))
-    with pytest.raises(RefusedError, match=r"from /gone, which is gone: .* run: scancel 7$"):
+    with pytest.raises(RefusedError, match=r"its folder /gone is gone: .* run: scancel 7$"):
         can_be_followed(tmp_path, replace(job(7), workdir="/gone"))

@@ -57,7 +57,7 @@ def test_a_moved_folder_and_its_live_job(toy: Toy) -> None:
     toy.unlock()
     assert toy.run() != 0
     assert toy.job_ids() == [str(job)]
-    assert f"job {job} does this work already; it was submitted from {inside}, which is gone" in toy.said()
+    assert f"job {job} does this work already, but its folder {inside} is gone" in toy.said()
 
 
 def test_a_folder_by_another_path_and_its_live_job(toy: Toy) -> None:

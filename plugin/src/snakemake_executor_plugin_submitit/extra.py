@@ -35,7 +35,6 @@ OURS = {
 }  # fmt: skip
 NO_JOB = {"help", "test-only", "usage", "version"}  # sbatch submits nothing with them
 
-
 _REFUSED = {
     **{name: f"is set elsewhere: use {instead}" for name, instead in ELSEWHERE.items()},
     **dict.fromkeys(OURS, "is set by this executor: leave it out"),

@@ -65,13 +65,10 @@ def live_jobs(
     live, own = [row for row in rows if row.state not in ENDED], digest_in(workdir)
     found = [(replace(row, workdir=workdir), token) for row in live if (token := token_of(own, row))]
     for row in (row for row in live if row.workdir not in ("", workdir)):
-        if (token := token_of(digest_in(row.workdir), row)) and _may_be(Path(row.workdir), workdir):
+        other, token = Path(row.workdir), token_of(digest_in(row.workdir), row)
+        if token and (not other.exists() or other.samefile(workdir)):
             found.append((row, token))
     return sorted(found, key=lambda pair: (pair[0].state != "RUNNING", int(pair[0].job_id)))
-
-
-def _may_be(other: Path, workdir: str) -> bool:
-    return not other.exists() or other.samefile(workdir)
 
 
 def token_of(digest: str, row: QueueRow) -> str | None:

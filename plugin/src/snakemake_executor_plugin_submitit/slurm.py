@@ -65,8 +65,9 @@ class QueueRow:
     array_id: str = ""  # its own id where it is no array's task
     workdir: str = ""  # the folder that it was submitted from
     name: str = ""
-    restarts: str = "0"
+    restarts: str = "0"  # how many times it was requeued until now
     preempted_at: str = "N/A"
+    followed: bool = field(default=False, kw_only=True)  # by another task of its array; `standing` tells
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,6 @@ class Snapshot:
         if self.rows is None:
             return None
         return self.rows[job_id].state if job_id in self.rows else ""
-
-
-@dataclass(frozen=True)
-class OwnStatus:
-    """A job as it sees itself from inside. `restarts`: how many times it was requeued until now."""
-
-    state: str
-    restarts: int
-    reason: str = ""
-    preempted: bool = False
-    followed: bool = False  # by another task of its array, which waits
 
 
 def parse_queue(output: str) -> dict[str, QueueRow]:
@@ -133,14 +123,12 @@ def accounting(job_ids: Iterable[str], deadline_s: float = _DEADLINE_S) -> dict[
     return parse_accounting(ask(command, deadline_s=deadline_s))
 
 
-def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -> OwnStatus | None:
+def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -> QueueRow | None:
     """How Slurm sees a job, which may be a task of an array; None: it is not listed. UnreachableError."""
     # --array: without it a task that was requeued is in one line with those that never ran.
     rows = queue(f"--jobs={array_id or job_id}", "--array", deadline_s=deadline_s)
-    if (own := rows.pop(job_id, None)) is None:
-        return None
-    waits = any(row.state == "PENDING" for row in rows.values())
-    return OwnStatus(own.state, int(own.restarts), own.reason, own.preempted_at[:1].isdigit(), waits)
+    own = rows.pop(job_id, None)
+    return own and replace(own, followed=any(row.state == "PENDING" for row in rows.values()))
 
 
 def submitted_job(output: str) -> str:

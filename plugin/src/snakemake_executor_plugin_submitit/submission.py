@@ -81,16 +81,12 @@ def can_be_followed(folder: Path, row: QueueRow) -> bool:
 
     The pickle gets the job's name if sbatch's answer was lost. RefusedError if a folder of it is gone.
     """
-    helps = f"Wait until the job has ended, or run: scancel {row.job_id}"
-    if not Path(row.workdir).exists():  # its processes are in this folder now, whatever it is called
+    moved = not Path(row.workdir).exists()  # its processes are in this folder now, whatever it is called
+    if moved or (not folder.exists() and row.state != "COMPLETING"):
         raise RefusedError(
-            f"job {row.job_id} does this work already; it was submitted from {row.workdir}, which is gone:"
-            f" was it moved here? {helps}"
-        )
-    if not folder.exists() and row.state != "COMPLETING":
-        raise RefusedError(
-            f"job {row.job_id} does this work already, but its folder {folder} is gone: was the working"
-            f" folder moved, or that one removed? {helps}"
+            f"job {row.job_id} does this work already, but its folder {row.workdir if moved else folder} is"
+            " gone: was the working folder moved, or that one removed? Wait until the job has ended, or run:"
+            f" scancel {row.job_id}"
         )
     if read_result(folder, row.job_id) is not None:
         return False

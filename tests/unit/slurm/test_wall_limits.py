@@ -21,8 +21,16 @@ def asks(account: str = "", qos: str = "") -> Request:
     return Request(Gpus(), 1, account=account, qos=qos)
 
 
-def test_the_limit_of_the_qos_goes_before_that_of_the_account_and_its_partition_before_others() -> None:
-    known = limits.read_wall_limits(ACCOUNTS, QOS)
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> WallLimits:
+    monkeypatch.setattr(limits, "setting", lambda _: "associations,limits")
+    monkeypatch.setattr(limits, "ask", lambda argv, **_: QOS if "qos" in argv else ACCOUNTS)
+    return wall_limits()
+
+
+def test_the_limit_of_the_qos_goes_before_that_of_the_account_and_its_partition_before_others(
+    known: WallLimits,
+) -> None:
     assert known.of(asks(), "cpu") == (60, "account driving")
     assert known.of(asks(), "gpu") == (30, "QOS short")
     assert known.of(asks(qos="normal"), "gpu") == (1440, "account driving")

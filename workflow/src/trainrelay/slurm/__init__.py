@@ -2,9 +2,10 @@
 
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
-from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow, unconfigured
+from snakemake_executor_plugin_submitit.slurm import QueueRow, unconfigured
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
 from trainrelay.slurm.ask import (
+    accounting,
     ask,
     installed,
     live_jobs,
@@ -16,7 +17,6 @@ from trainrelay.slurm.ask import (
     setting,
     shown_job,
     states_of,
-    try_accounting,
 )
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
@@ -32,13 +32,13 @@ __all__ = [
     "EXCLUDE_VARIABLE",
     "RUNNING",
     "Node",
-    "OwnStatus",
     "Partition",
     "Queue",
     "QueueRow",
     "Request",
     "Steps",
     "WallLimits",
+    "accounting",
     "ask",
     "could_start",
     "installed",
@@ -61,7 +61,6 @@ __all__ = [
     "shown_job",
     "slurm_resources",
     "states_of",
-    "try_accounting",
     "unconfigured",
     "wall_limits",
     "why",

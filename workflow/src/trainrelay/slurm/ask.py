@@ -49,11 +49,6 @@ def ping() -> str | None:
     return next((line.strip() for line in said.splitlines() if " is UP" in line), None)
 
 
-def try_accounting() -> None:
-    """SlurmError if ended jobs are not remembered."""
-    ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])
-
-
 @_told()
 def sbatch(flags: list[str], script: str) -> str:
     """The new job's id, of a script's path; no part of a job that we may be in. SlurmError says why not."""

@@ -65,22 +65,20 @@ def read_partitions(text: str) -> list[Partition]:
 
 def read_nodes(text: str) -> list[Node]:
     """From scontrol's lines; others are left out."""
-    return [_node(record) for record in records(text) if record.get("NodeName")]
-
-
-def _node(record: Mapping[str, str]) -> Node:
-    # CPUEfctv: without the cores that Slurm keeps for itself; unknown to old versions.
-    cpus = _number(record.get("CPUEfctv", "")) or _number(record.get("CPUTot", ""))
-    reserved_mb = _number(record.get("MemSpecLimit", ""))
-    return Node(
-        name=record["NodeName"],
-        partitions=frozenset(_list(record.get("Partitions", ""))),
-        gpus=gpus_of(record.get("Gres", "")),
-        features=frozenset(_list(record.get("AvailableFeatures", ""))),
-        cpus=cpus,
-        mem_mb=max(_number(record.get("RealMemory", "")) - reserved_mb, 0),
-        usable=_UNUSABLE.isdisjoint(re.findall(r"[A-Z_]+", record.get("State", ""))),
-    )
+    return [
+        Node(
+            name=name,
+            partitions=frozenset(_list(record.get("Partitions", ""))),
+            gpus=gpus_of(record.get("Gres", "")),
+            features=frozenset(_list(record.get("AvailableFeatures", ""))),
+            # CPUEfctv: without the cores that Slurm keeps for itself; unknown to old versions.
+            cpus=_number(record.get("CPUEfctv", "")) or _number(record.get("CPUTot", "")),
+            mem_mb=max(_number(record.get("RealMemory", "")) - _number(record.get("MemSpecLimit", "")), 0),
+            usable=_UNUSABLE.isdisjoint(re.findall(r"[A-Z_]+", record.get("State", ""))),
+        )
+        for record in records(text)
+        if (name := record.get("NodeName"))
+    ]
 
 
 def gpus_of(gres: str) -> dict[str, int]:

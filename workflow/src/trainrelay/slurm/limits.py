@@ -35,19 +35,18 @@ def wall_limits() -> WallLimits:
     """As the accounting database knows them; none where it is away, or where Slurm enforces none."""
     with suppress(SlurmError):
         if "limits" in setting("AccountingStorageEnforce"):
-            show = ("sacctmgr", "--noheader", "--parsable2", "show")
             user, cluster = pwd.getpwuid(os.getuid()).pw_name, setting("ClusterName")
             columns = "format=DefaultAccount,Account,Partition,DefaultQOS,MaxWall"
-            own = ask(
-                (*show, "user", user, "withassoc", "where", f"cluster={cluster}", columns), deadline_s=30.0
+            rows = _shown("user", user, "withassoc", "where", f"cluster={cluster}", columns)
+            return WallLimits(
+                account=rows[0][0] if rows else "",
+                accounts={(account, part): (qos, seconds(wall)) for _, account, part, qos, wall in rows},
+                qos={name: seconds(wall) for name, wall in _shown("qos", "format=Name,MaxWall")},
             )
-            return read_wall_limits(own, ask((*show, "qos", "format=Name,MaxWall"), deadline_s=30.0))
     return WallLimits()
 
 
-def read_wall_limits(accounts: str, qos: str) -> WallLimits:
-    """From sacctmgr's lines; those of another shape are left out."""
-    rows = [row for row in (line.split("|") for line in accounts.splitlines()) if len(row) == 5]
-    known = {(account, partition): (default, seconds(wall)) for _, account, partition, default, wall in rows}
-    walls = {name: seconds(wall) for name, _, wall in (line.partition("|") for line in qos.splitlines())}
-    return WallLimits(rows[0][0] if rows else "", known, walls)
+def _shown(*what: str) -> list[list[str]]:
+    """Lines of sacctmgr that have all the columns."""
+    said = ask(("sacctmgr", "--noheader", "--parsable2", "show", *what), deadline_s=30.0)
+    return [row for line in said.splitlines() if len(row := line.split("|")) == what[-1].count(",") + 1]
