@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -66,8 +67,9 @@ def live_jobs(
     found = [(replace(row, workdir=workdir), token) for row in live if (token := token_of(own, row))]
     for row in (row for row in live if row.workdir not in ("", workdir)):
         other, token = Path(row.workdir), token_of(digest_in(row.workdir), row)
-        if token and (not other.exists() or other.samefile(workdir)):
-            found.append((row, token))
+        with suppress(OSError):  # a folder that cannot be looked at is another one
+            if token and (not other.exists() or other.samefile(workdir)):
+                found.append((row, token))
     return sorted(found, key=lambda pair: (pair[0].state != "RUNNING", int(pair[0].job_id)))
 
 
