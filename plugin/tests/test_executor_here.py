@@ -217,7 +217,7 @@ def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -
             f"{rule}: sbatch refuses it: Batch job submission failed: Invalid partition name specified"
             in said
         )
-    assert said.count("Invalid partition name specified; invalid partition specified: nowhere; change") == 2
+    assert said.count("Invalid partition name specified; invalid partition specified: nowhere; it asked") == 2
     assert "sbatch: error" not in said
     assert "Traceback" not in said
 

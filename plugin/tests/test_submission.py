@@ -60,7 +60,7 @@ def test_a_refusal_names_the_reason_and_what_was_asked_for(
     assert str(caught.value) == (
         "sbatch refuses it: Batch job submission failed: Invalid account; it asked for:"
         " --nodes=1 --ntasks-per-node=1 --cpus-per-task=1 --time=15 --signal=USR2@120 --account=nobody"
-        " --gres=gpu:a40:9 --requeue"
+        " --gres=gpu:a40:9 --requeue; change its resources"
     )
     assert capfd.readouterr().err == ""
 

@@ -46,9 +46,7 @@ from trainrelay.text import quoted
 from trainrelay.trainers import Launch, Rung
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
-_FOR_STEP = (
-    2 / 3
-)  # of the grace, for a step checkpoint; a trainer that cannot answer has the rest for SIGTERM
+_FOR_STEP = 2 / 3  # of the grace; a trainer that cannot answer has the rest to act on SIGTERM
 _LEAST_S = 10.0  # of what Slurm leaves, to end the trainer and record that
 _RECORD_S = 30.0  # of what Slurm leaves: for the end's record, and the requeue
 
