@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from snakemake_executor_plugin_submitit.command import decide
-from snakemake_executor_plugin_submitit.slurm import OwnStatus
+from snakemake_executor_plugin_submitit.slurm import QueueRow
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 
@@ -52,9 +52,15 @@ sys.exit(int(sys.argv[1]))
 
 SQUEUE = """\
 #!/bin/sh
-columns=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40
-[ "$*" = "--noheader --states=all --array --Format=$columns --jobs ${SLURM_ARRAY_JOB_ID:-7}" ] || exit 9
-cat standing
+case "$*" in
+"--jobs=${SLURM_ARRAY_JOB_ID:-7} --array --noheader --states=all --Format=JobID:"*) ;;
+*) exit 9 ;;
+esac
+# The lines of the file: number, state, restarts, time of a preemption, reason.
+while read -r id state restarts at reason; do
+    printf "%s" "$id|$state|$reason||||||||$restarts|$at|" | tr "|" "\\037"
+    echo
+done < standing
 """
 
 SCONTROL = """\
@@ -86,7 +92,7 @@ class Node:
             (self.folder / name).chmod(0o755)
         for name, text in {"snakemake": SNAKEMAKE, "trainer.py": TRAINER}.items():
             (self.folder / name).write_text(text, encoding="utf-8")
-        (self.folder / "standing").write_text(self.standing, encoding="utf-8")
+        (self.folder / "standing").write_text(f"{self.standing}\n", encoding="utf-8")
         line = rule if bare else f'"{sys.executable}" snakemake "{rule}"'
         env = {
             **os.environ,
@@ -334,7 +340,7 @@ def test_what_is_no_list_of_nodes_is_not_asked_for(node: Node, written: str) -> 
     assert node.events() == []
 
 
-RUNNING = OwnStatus("RUNNING", 0)
+RUNNING = QueueRow("7", "RUNNING")
 
 
 @pytest.mark.parametrize(
@@ -346,18 +352,24 @@ RUNNING = OwnStatus("RUNNING", 0)
         (1, True, False, RUNNING, "requeue"),
         (1, True, False, None, "requeue"),
         (1, True, True, RUNNING, "cancelled"),
-        (1, True, False, OwnStatus("COMPLETING", 0), "leave"),
-        (1, True, False, OwnStatus("PENDING", 0), "leave"),
-        (1, True, True, OwnStatus("RUNNING", 1), "leave"),
-        (1, True, False, OwnStatus("SUSPENDED", 0), "requeue"),
-        (1, True, False, OwnStatus("RUNNING", 0, followed=True), "next"),
-        (1, True, False, OwnStatus("RUNNING", 0, preempted=True, followed=True), "requeue"),
-        (1, True, True, OwnStatus("RUNNING", 0, followed=True), "cancelled"),
-        (1, False, False, OwnStatus("RUNNING", 0, followed=True), "failed"),
+        (1, True, False, QueueRow("7", "COMPLETING"), "leave"),
+        (1, True, False, QueueRow("7", "PENDING"), "leave"),
+        (1, True, True, QueueRow("7", "RUNNING", restarts="1"), "leave"),
+        (1, True, False, QueueRow("7", "SUSPENDED"), "requeue"),
+        (1, True, False, QueueRow("7", "RUNNING", followed=True), "next"),
+        (
+            1,
+            True,
+            False,
+            QueueRow("7", "RUNNING", preempted_at="2026-11", followed=True),
+            "requeue",
+        ),
+        (1, True, True, QueueRow("7", "RUNNING", followed=True), "cancelled"),
+        (1, False, False, QueueRow("7", "RUNNING", followed=True), "failed"),
     ],
 )
 def test_what_follows_on_an_end(
-    code: int, stopped: bool, cancelled: bool, own: OwnStatus | None, expected: str
+    code: int, stopped: bool, cancelled: bool, own: QueueRow | None, expected: str
 ) -> None:
     """Exit 0 is done; after a signal anything else is a requeue, unless Slurm or the controller decided."""
     assert decide(code, stopped, cancelled, own, restarts=0) == expected

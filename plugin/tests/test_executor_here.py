@@ -183,7 +183,7 @@ def test_ctrl_c_lets_the_job_save_and_leaves_no_process(here: Here, signum: sign
 
 
 def test_ctrl_c_where_slurm_never_answered_waits_for_no_job(here: Here) -> None:
-    for name in ("sbatch", "squeue", "scancel", "srun"):
+    for name in ("sbatch", "squeue", "scancel", "srun", "scontrol"):
         put(here, name, "#!/bin/sh\necho 'error: Unable to contact slurm controller' >&2\nexit 1\n")
     process = here.start("good.out", cluster="slurm")
     assert process.stdout is not None
@@ -195,10 +195,20 @@ def test_ctrl_c_where_slurm_never_answered_waits_for_no_job(here: Here) -> None:
     assert "may have submitted" not in said
 
 
+def test_a_machine_without_a_configuration_of_slurm_ends_at_once_in_one_sentence(here: Here) -> None:
+    for name in ("sbatch", "squeue", "scancel", "srun", "scontrol"):
+        put(here, name, "#!/bin/sh\necho 'fatal: Could not establish a configuration source' >&2\nexit 1\n")
+    status, said = here.run("good.out", cluster="slurm")
+    assert status == 1
+    assert "no Slurm is configured (slurm.conf, SLURM_CONF or configless) on this machine: start on" in said
+    assert "Slurm does not answer" not in said
+    assert "Traceback" not in said
+
+
 def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -> None:
     """Slurm's own words, and no traceback."""
     put(here, "sbatch", SBATCH)
-    for name in ("squeue", "scancel", "srun"):
+    for name in ("squeue", "scancel", "srun", "scontrol"):
         put(here, name, "#!/bin/sh\n")
     status, said = here.run("good.out", "bad.out", "--keep-going", cluster="slurm")
     assert status == 1
@@ -207,7 +217,7 @@ def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -
             f"{rule}: sbatch refuses it: Batch job submission failed: Invalid partition name specified"
             in said
         )
-    assert said.count("Invalid partition name specified; invalid partition specified: nowhere; change") == 2
+    assert said.count("Invalid partition name specified; invalid partition specified: nowhere; it asked") == 2
     assert "sbatch: error" not in said
     assert "Traceback" not in said
 

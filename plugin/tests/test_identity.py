@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from snakemake_executor_plugin_submitit.identity import (
     comment_of,
     digest_of,
-    jobs_of_other_folders,
     live_jobs,
     new_token,
     slug,
 )
 from snakemake_executor_plugin_submitit.slurm import QueueRow
 
-MINE = digest_of("/data/run", ["train"], ["a.json", "b.json"])
+HERE = "/data/run"
+MINE = digest_of(HERE, ["train"], ["a.json", "b.json"])
+
+
+def of_work(workdir: str) -> str:
+    return digest_of(workdir, ["train"], ["a.json", "b.json"])
+
+
+def found_in(rows: list[QueueRow], workdir: str = HERE) -> list[tuple[QueueRow, str]]:
+    return live_jobs(of_work, workdir, rows)
 
 
 def row(job_id: str, state: str, digest: str = MINE) -> QueueRow:
@@ -38,9 +49,9 @@ def test_a_comment_is_read_back_and_another_is_not(change: str) -> None:
     """Also behind the blanks of a column."""
     token = new_token(MINE)
     ours = comment_of(MINE, token)
-    job = QueueRow("7", "RUNNING", comment=f" {ours} ")
-    assert live_jobs(MINE, [job]) == [(job, token)]
-    assert live_jobs(MINE, [QueueRow("7", "RUNNING", comment=change.format(MINE, ours))]) == []
+    job = QueueRow("7", "RUNNING", comment=f" {ours} ", workdir=HERE)
+    assert found_in([job]) == [(job, token)]
+    assert found_in([QueueRow("7", "RUNNING", comment=change.format(MINE, ours))]) == []
 
 
 def test_the_live_job_with_the_same_digest_is_found() -> None:
@@ -49,8 +60,8 @@ def test_the_live_job_with_the_same_digest_is_found() -> None:
         row("3", "COMPLETED"), row("4", "RUNNING", "0" * 32), row("5", "PENDING"), row("10", "RUNNING"),
         row("9", "RUNNING"), QueueRow("2", "RUNNING", "None", "", "(null)", "/dev/null", "(null)"),
     ]  # fmt: skip
-    assert [found.job_id for found, _ in live_jobs(MINE, rows)] == ["9", "10", "5"]
-    assert live_jobs(MINE, rows[:2]) == []
+    assert [found.job_id for found, _ in found_in(rows)] == ["9", "10", "5"]
+    assert found_in(rows[:2]) == []
 
 
 @pytest.mark.parametrize("comment", ["(null)", "site:checked", comment_of("0" * 32, "x")])
@@ -59,10 +70,10 @@ def test_a_job_whose_comment_a_site_rewrote_is_known_by_its_files(comment: str) 
     token = new_token(MINE)
     output, script = f"/a |b/train/{token}/%j_0_log.out", f"/a |b/train/{token}/.submission_file_0.sh"
     for paths in ((output, script), (output, "/tmp/site.sh"), ("/dev/null", script)):
-        found = live_jobs(MINE, [QueueRow("7", "RUNNING", "None", "", comment, *paths)])
+        found = found_in([QueueRow("7", "RUNNING", "None", "", comment, *paths)])
         assert [of for _, of in found] == [token]
     other = f"/a/train/{new_token('1' * 32)}/{token}.out"
-    assert live_jobs(MINE, [QueueRow("7", "RUNNING", "None", "", comment, other, other)]) == []
+    assert found_in([QueueRow("7", "RUNNING", "None", "", comment, other, other)]) == []
 
 
 def test_two_submissions_never_share_a_folder() -> None:
@@ -77,26 +88,15 @@ def test_a_name_is_safe_as_a_folder() -> None:
     assert len(slug("x" * 300)) == 80
 
 
-@pytest.mark.parametrize(
-    ("output", "found"),
-    [
-        ("/old/.snakemake/submitit/first/TOKEN/7_0_log.out", [("7", "/old")]),
-        ("/new/.snakemake/submitit/first/TOKEN/7_0_log.out", []),
-        ("/old/.snakemake/submitit/first/other/7_0_log.out", []),
-        ("/old/logs/first/TOKEN/7_0_log.out", []),
-        ("/dev/null", []),
-        ("", []),
-    ],
-)
-def test_a_job_of_another_working_folder_is_known_by_its_output(
-    output: str, found: list[tuple[str, str]]
-) -> None:
-    """Its token tells the same work in the folder that the rest of the path names."""
-
-    def digest_in(workdir: str) -> str:
-        return digest_of(workdir, ["first"], ["first.out"])
-
-    path = output.replace("TOKEN", new_token(digest_in("/old")))
-    rows = [QueueRow("7", state, "None", "", "(null)", path, "(null)") for state in ("RUNNING", "COMPLETED")]
-    assert list(jobs_of_other_folders(digest_in, "/new", "/new/.snakemake/submitit", rows)) == found
-    assert list(jobs_of_other_folders(digest_in, "/new", "/scratch/submitit", rows)) == []
+def test_a_job_of_this_folder_by_another_path_or_of_one_that_is_gone_is_found(tmp_path: Path) -> None:
+    """Its token tells the same work in the folder that it was submitted from; a copy is another folder."""
+    here, copy, mounted, gone = (tmp_path / name for name in ("here", "copy", "mounted", "gone"))
+    here.mkdir()
+    copy.mkdir()
+    mounted.symlink_to(here)  # to a stat the same as a bind mount
+    for folder, is_found in ((mounted, True), (gone, True), (copy, False)):
+        token = new_token(of_work(str(folder)))
+        for state in ("RUNNING", "COMPLETED"):
+            job = QueueRow("7", state, comment=comment_of(of_work(str(folder)), token), workdir=str(folder))
+            assert found_in([job], str(here)) == ([(job, token)] if is_found and state == "RUNNING" else [])
+            assert found_in([replace(job, comment=comment_of(MINE, new_token(MINE)))], str(here)) == []

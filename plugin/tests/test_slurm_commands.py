@@ -26,13 +26,25 @@ def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) 
 
 
 def line(*columns: str) -> str:
-    return "".join(f"{column}\x1f" for column in columns)
+    filled = [*columns, *[""] * (10 - len(columns)), "0", "N/A"][:12]
+    return "".join(f"{column}\x1f" for column in filled)
 
 
 def test_squeue_rows_are_read_whatever_a_comment_or_a_path_holds() -> None:
     """Lines that are no rows are left out."""
-    hostile = ("12", "RUNNING", "None", "node1", "a|b c", "/x |\u2028 ü/%j.out", "/x |'\"/s.sh", "12")
-    waiting = ("13", "PENDING", "Resources", "", "(null)", " /x", "(null)", "13")
+    hostile = (
+        "12",
+        "RUNNING",
+        "None",
+        "node1",
+        "a|b c",
+        "/x |\u2028 ü/%j.out",
+        "/x |'\"/s.sh",
+        "12",
+        "/a b",
+        "x",
+    )
+    waiting = ("13", "PENDING", "Resources", "", "(null)", " /x", "(null)", "13", "/", "y")
     rows = slurm.parse_queue("\n".join([line(*hostile), line(*waiting), "slurm_load_jobs: noise", "|||", ""]))
     assert rows == {"12": slurm.QueueRow(*hostile), "13": slurm.QueueRow(*waiting)}
 
@@ -85,28 +97,38 @@ def test_an_array_cancelled_as_a_whole_was_cancelled_whatever_its_legs_did_befor
     assert slurm.parse_accounting(said) == {"12": "CANCELLED"}
 
 
-def test_a_task_sees_itself_and_whether_another_waits() -> None:
+def test_a_task_sees_itself_and_whether_another_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last task's id is that of the array, which lists all of them."""
-    of_all = "12 RUNNING 1 N/A None\n13 COMPLETED 0 N/A NonZeroExitCode\n"
-    assert slurm.parse_standing(of_all, "12") == slurm.OwnStatus("RUNNING", 1, "None")
-    waits = "12 PENDING 0 N/A JobArrayTaskLimit\n13 RUNNING 0 2026-11-29T16:43:46 None\n"
-    assert slurm.parse_standing(waits, "13") == slurm.OwnStatus("RUNNING", 0, "None", True, True)
-    assert slurm.parse_standing(waits, "14") is None
-    assert slurm.parse_standing("slurm_load_jobs error: x\n12\n", "12") is None
+
+    def standing(job_id: str, *rows: str) -> slurm.QueueRow | None:
+        (tmp_path / "said").write_text("\n".join(rows))
+        fake(tmp_path, monkeypatch, "squeue", f"cat '{tmp_path}/said'")
+        return slurm.standing(job_id, array_id="12")
+
+    ran = ("12", "RUNNING", "None", *[""] * 7, "1", "N/A")
+    ended = line("13", "COMPLETED", "NonZeroExitCode", *[""] * 7, "0", "N/A")
+    assert standing("12", line(*ran), ended) == slurm.QueueRow(*ran)
+    waits = line("12", "PENDING", "JobArrayTaskLimit")
+    preempted = ("13", "RUNNING", "None", *[""] * 7, "0", "2026-11-29T16:43:46")
+    assert standing("13", waits, line(*preempted)) == slurm.QueueRow(*preempted, followed=True)
+    assert standing("14", waits, line(*preempted)) is None
+    assert standing("12", "slurm_load_jobs error: x", "12") is None
 
 
 def test_a_users_own_defaults_do_not_hide_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQUEUE_PARTITION would; SLURM_CONF must stay, and what a step of the job around needs."""
     of_tools = "SBATCH_|SALLOC_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|SINFO_|SCONTROL_|SLURM_TIME|SLURM_CLUSTERS"
     count = f'$(env | grep -cE "^({of_tools})")'
-    row = line("1", "RUNNING", count, "$SLURM_JOB_ID", "$SLURM_CONF", "", "", "1")
+    row = line("1", "RUNNING", count, "$SLURM_JOB_ID", "$SLURM_CONF", "", "", "1", "/", "x")
     fake(tmp_path, monkeypatch, "squeue", f'echo "{row}"')
     for prefix in of_tools.removesuffix("|SLURM_TIME|SLURM_CLUSTERS").split("|"):
         monkeypatch.setenv(f"{prefix}PARTITION", "cpu")
     monkeypatch.setenv("SLURM_CLUSTERS", "other")
     for name, value in {"SLURM_TIME_FORMAT": "%s", "SLURM_CONF": "conf", "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
-    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "", "1")
+    assert slurm.queue()["1"] == slurm.QueueRow("1", "RUNNING", "0", "7", "conf", "", "", "1", "/", "x")
 
 
 def test_all_that_a_command_prints_is_the_answer_where_it_is_asked_for(

@@ -60,7 +60,7 @@ def test_a_refusal_names_the_reason_and_what_was_asked_for(
     assert str(caught.value) == (
         "sbatch refuses it: Batch job submission failed: Invalid account; it asked for:"
         " --nodes=1 --ntasks-per-node=1 --cpus-per-task=1 --time=15 --signal=USR2@120 --account=nobody"
-        " --gres=gpu:a40:9 --requeue"
+        " --gres=gpu:a40:9 --requeue; change its resources"
     )
     assert capfd.readouterr().err == ""
 
@@ -180,7 +180,7 @@ def test_a_refusal_that_is_not_slurmctlds_is_one_if_there_is_no_such_job(
 ) -> None:
     """A site's wrapper may complain in sbatch's words after it submitted. None: squeue does not answer."""
     says(commands, "sbatch", "sbatch: error: Invalid --mem specification")
-    columns = ["7", "PENDING", "None", "", "a site", of_the_queue or "/b/8.out", "", "7"]
+    columns = ["7", "PENDING", "None", "", "a site", of_the_queue or "/b/8.out", "", "7", "", "", "0", ""]
     line = "".join(f"{column}\x1f" for column in columns)
     runs(commands, "squeue", "exit 1" if of_the_queue is None else f"printf '%s\\n' '{line}'")
     with pytest.raises(kind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,11 @@ def test_a_live_job_without_its_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"run: scancel 7$"):
         can_be_followed(tmp_path / "gone", job(7))
     assert not can_be_followed(tmp_path / "gone", job(7, "COMPLETING"))
+
+
+def test_a_live_job_that_was_submitted_where_nothing_is_now_is_named(tmp_path: Path) -> None:
+    """Its folder may have been moved here with all that is in it; the result would go to the old path."""
+    (tmp_path / "7_submitted.pkl").touch()
+    assert can_be_followed(tmp_path, replace(job(7), workdir=str(tmp_path)))
+    with pytest.raises(RefusedError, match=r"its folder /gone is gone: .* run: scancel 7$"):
+        can_be_followed(tmp_path, replace(job(7), workdir="/gone"))

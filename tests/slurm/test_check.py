@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from slurm.rig import Rig
+from slurm.rig.conf import ACCOUNT
 from support.project import Project
 from trainrelay.config import Resources, Site
 from trainrelay.preflight import partition_checks, request_check
-from trainrelay.slurm import nodes, partitions, request_of, sbatch_flags
+from trainrelay.slurm import nodes, partitions, request_of, sbatch_flags, wall_limits
 
 
 def asks(project: Project, **resources: Any) -> None:
@@ -73,7 +74,7 @@ def test_what_it_has_not_is_to_be_problems(
         monkeypatch.setenv(name, value)
     asked = Resources(**{"gpu": 8, "gpu_model": "a40", "runtime_min": 15, **resources})
     found = [
-        *partition_checks(request_of(asked, Site(), 2), partitions(), nodes()),
+        *partition_checks(request_of(asked, Site(), 2), partitions(), nodes(), wall_limits()),
         request_check(sbatch_flags(asked, Site(), 2), datetime.now()),
     ]
     problems = [one.line() for one in found if one.kind == "fix"]
@@ -114,3 +115,25 @@ def test_what_sbatch_takes_and_never_starts_is_told_beforehand(clean_rig: Rig, p
     assert f"fix   driving/stage1: {limit}" in checked
     assert planned.count(f"  when     never: {limit}") == 2
     assert "--profile slurm-chain would ask for 30 min in one job" in planned
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("who", ["account", "QOS"])
+def test_so_is_a_time_above_the_limit_of_its_account_or_qos(
+    clean_rig: Rig, project: Project, who: str
+) -> None:
+    asks(project)
+    name, user = (ACCOUNT if who == "account" else "normal"), clean_rig.booted().user
+    entity = ("user", user, "where", f"account={ACCOUNT}") if who == "account" else ("qos", "normal")
+    if who == "QOS":  # a user of the rig has no default one
+        asks(project, qos="normal")
+        clean_rig.sacctmgr("modify", "user", user, "set", "QOS=normal")
+    clean_rig.sacctmgr("modify", *entity, "set", "MaxWall=00:10:00")
+    try:
+        checked = "\n".join(lines(project, 2))
+        planned = project.trainrelay("plan", "--when").stdout
+    finally:
+        clean_rig.sacctmgr("modify", *entity, "set", "MaxWall=-1")
+    limit = f"{who} {name} allows 10 min, runtime_min asks for 15; set runtime_min: 10"
+    assert f"fix   driving/stage1: {limit}" in checked
+    assert planned.count(f"  when     never: {limit}") == 2

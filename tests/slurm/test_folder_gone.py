@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -55,4 +57,32 @@ def test_a_moved_folder_and_its_live_job(toy: Toy) -> None:
     toy.unlock()
     assert toy.run() != 0
     assert toy.job_ids() == [str(job)]
-    assert f"job {job} does this work already; it was submitted from {inside}, which is gone" in toy.said()
+    assert f"job {job} does this work already, but its folder {inside} is gone" in toy.said()
+
+
+def test_a_folder_by_another_path_and_its_live_job(toy: Toy) -> None:
+    """As of a bind mount: the job is followed, and nothing is trained twice."""
+    one, other = toy.folder / "one", toy.folder / "other"
+    one.mkdir()
+    other.mkdir()
+    mounted = subprocess.run(["mount", "--bind", one, other], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"this user may not mount: {mounted.stderr.strip()}")
+    try:
+        toy.folder = one
+        controller = toy.write().start()
+        job = toy.first_training()
+        os.killpg(controller.pid, signal.SIGKILL)
+        controller.wait()
+        _by(toy, other)
+        assert f"job {job} found alive; following it" in toy.said()
+        assert toy.job_ids()[0] == str(job)
+        assert len(toy.job_ids()) == 2
+    finally:
+        subprocess.run(["umount", other], check=True)
+
+
+def _by(toy: Toy, path: Path) -> None:
+    toy.folder = path
+    toy.unlock()
+    assert toy.run() == 0, toy.said()

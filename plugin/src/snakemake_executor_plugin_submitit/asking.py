@@ -57,12 +57,7 @@ class Asker:
     def say_trouble(self, trouble: str) -> None:
         """Once when Slurm stops answering, once when it answers again."""
         if trouble and not self._silent:
-            # Before the first answer it may be this machine that is not right.
-            hint = "; if that lasts: is this a login node, and is SLURM_CONF right? Ctrl-C ends the wait"
-            self.logger.warning(
-                "Slurm does not answer; retrying; no job is considered lost:"
-                f" {trouble}{hint if self.rows is None else ''}"
-            )
+            self.logger.warning(f"Slurm does not answer; retrying; no job is considered lost: {trouble}")
         elif self._silent and not trouble:
             self.logger.info("Slurm answers again")
         self._silent = bool(trouble)

@@ -156,10 +156,10 @@ def cluster_of(settings: Settings) -> Cluster:
             return LocalCluster()
         case "debug":
             return DebugCluster()
-    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-    if missing:
+    missing = next((f"there is no {one}" for one in _PROGRAMS if shutil.which(one) is None), "")
+    if why := missing or slurm.unconfigured():
         raise RequestError(
-            f"there is no {missing[0]} on this machine: start on a login node of the cluster, or run the jobs"
-            " here with --submitit-cluster local"
+            f"{why} on this machine: start on a login node of the cluster, or run the jobs here with"
+            " --submitit-cluster local"
         )
     return SlurmCluster(settings)

@@ -135,7 +135,7 @@ class Command:
             self._end_the_rest()  # it could start on these nodes
         return self._requeue(stop.heard, nodes, followed=own is not None and own.followed and not nodes)
 
-    def _standing(self) -> slurm.OwnStatus | None:
+    def _standing(self) -> slurm.QueueRow | None:
         try:
             return slurm.standing(self._own.job_id, array_id=self._own.array_id) if self._own.job_id else None
         except UnreachableError as error:
@@ -165,12 +165,12 @@ class Command:
 
 
 def decide(
-    code: int, stopped: bool, cancelled: bool, own: slurm.OwnStatus | None, restarts: int
+    code: int, stopped: bool, cancelled: bool, own: slurm.QueueRow | None, restarts: int
 ) -> NextAction:
     """What follows on the command's end. `own`: how Slurm sees the job now; `restarts`: of this very run."""
     if code == 0:
         return "done"
-    if own is not None and (own.restarts > restarts or own.state == "PENDING"):
+    if own is not None and (int(own.restarts) > restarts or own.state == "PENDING"):
         return "leave"  # the job runs elsewhere by now: the result file is the other run's
     if cancelled:
         return "cancelled"
@@ -178,7 +178,7 @@ def decide(
         return "failed"
     if own is not None and own.state not in RUNNING:
         return "leave"  # Slurm is ending it: by scancel, or it requeues the job itself
-    return "next" if own is not None and own.followed and not own.preempted else "requeue"
+    return "next" if own is not None and own.followed and not own.preempted_at[:1].isdigit() else "requeue"
 
 
 class StopForwarder:

@@ -19,9 +19,7 @@ ELSEWHERE = {
     "account": "the resource slurm_account",
     "constraint": "the resource constraint",
     "cpus-per-task": "the resource cpus_per_task",
-    "gpus": "the resource gpu (and gpu_model)",
-    "gpus-per-node": "the resource gpu (and gpu_model)",
-    "gpus-per-task": "the resource gpu (and gpu_model)",
+    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task"), "the resource gpu (and gpu_model)"),
     "gres": "the resource gpu (and gpu_model), or gres",
     "mem": "the resource mem_mb",
     "mem-per-cpu": "the resource mem_mb_per_cpu",
@@ -36,7 +34,6 @@ OURS = {
     "ntasks-per-node", "open-mode", "output", "parsable", "wait", "wrap",
 }  # fmt: skip
 NO_JOB = {"help", "test-only", "usage", "version"}  # sbatch submits nothing with them
-
 
 _REFUSED = {
     **{name: f"is set elsewhere: use {instead}" for name, instead in ELSEWHERE.items()},

@@ -7,8 +7,10 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import PurePath
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Any
 
 from snakemake_executor_plugin_submitit.slurm import QueueRow
@@ -53,28 +55,22 @@ def new_token(digest: str) -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{digest[:12]}-{secrets.token_hex(4)}"
 
 
-def live_jobs(digest: str, rows: Iterable[QueueRow]) -> list[tuple[QueueRow, str]]:
-    """The jobs that already do this work, with their tokens: running ones first, then the oldest."""
-    found = [(row, token) for row in rows if row.state not in ENDED and (token := token_of(digest, row))]
-    return sorted(found, key=lambda pair: (pair[0].state != "RUNNING", int(pair[0].job_id)))
+def live_jobs(
+    digest_in: Callable[[str], str], workdir: str, rows: Iterable[QueueRow]
+) -> list[tuple[QueueRow, str]]:
+    """The jobs that already do this work, with their tokens: running ones first, then the oldest.
 
-
-def jobs_of_other_folders(
-    digest_in: Callable[[str], str], workdir: str, folder: str, rows: Iterable[QueueRow]
-) -> Iterator[tuple[str, str]]:
-    """Live jobs that do this work in another working folder: their ids and that folder.
-
-    `digest_in`: of this work in a working folder; `folder`: of all submissions.
+    `digest_in`: of this work in a working folder. Found are also jobs of this folder by another path, and of
+    one that is gone: it may have been moved here.
     """
-    below = PurePath(folder).parts[len(PurePath(workdir).parts) :]
-    if not below or not PurePath(folder).is_relative_to(workdir):
-        return
-    for row in rows:
-        submission = PurePath(row.output).parent
-        other = PurePath(*submission.parts[: -len(below) - 2])
-        elsewhere = str(other) != workdir and submission.is_relative_to(other.joinpath(*below))
-        if elsewhere and row.state not in ENDED and _names(digest_in(str(other)), submission.name):
-            yield row.job_id, str(other)
+    live, own = [row for row in rows if row.state not in ENDED], digest_in(workdir)
+    found = [(replace(row, workdir=workdir), token) for row in live if (token := token_of(own, row))]
+    for row in (row for row in live if row.workdir not in ("", workdir)):
+        other, token = Path(row.workdir), token_of(digest_in(row.workdir), row)
+        with suppress(OSError):  # a folder that cannot be looked at is another one
+            if token and (not other.exists() or other.samefile(workdir)):
+                found.append((row, token))
+    return sorted(found, key=lambda pair: (pair[0].state != "RUNNING", int(pair[0].job_id)))
 
 
 def token_of(digest: str, row: QueueRow) -> str | None:

@@ -9,16 +9,26 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from unicodedata import category
 
 from snakemake_executor_plugin_submitit.environment import for_asking, scrubbed
-from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
+from snakemake_executor_plugin_submitit.errors import (
+    LimitError,
+    RefusedError,
+    SubmititError,
+    UnclearError,
+    UnreachableError,
+)
 from snakemake_executor_plugin_submitit.status import weight
 
 _DEADLINE_S = 90.0
 _LONGEST_CHARS = 300
 _SEPARATOR = "\x1f"  # paths and comments may hold anything else
-_QUEUE_COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command", "ArrayJobID")
+_QUEUE_COLUMNS = (
+    *("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command", "ArrayJobID"),
+    *("WorkDir", "Name", "RestartCnt", "PreemptTime"),
+)
 _QUEUE_FORMAT = ",".join(f"{column}:{_SEPARATOR}" for column in _QUEUE_COLUMNS)
 
 SLURMCTLD_REFUSES = "Batch job submission failed"
@@ -32,21 +42,12 @@ _SUBMITTED = re.compile(r"^Submitted batch job ([0-9]+)(?: on cluster \S+)?\s*$"
 _JOB_LIMIT = re.compile(r"\b(Assoc|QOS|Max)\w*SubmitJob\w*|\bMaxSubmitJob\w*")
 
 # How Slurm's commands say that they could not ask, as opposed to: asked, and the answer is no.
-_UNREACHABLE = (
-    "unable to contact slurm controller",
-    "connection refused",
-    "connection timed out",
-    "socket timed out",
-    "zero bytes were transmitted",
-    "slurm_persist_conn",
-    "slurm backup controller in standby",
-    "temporarily unable to accept job",
-    "transport endpoint is not connected",
-    "communication connection failure",
-    "slurmdbd",
-    "no route to host",
-    "network is unreachable",
-    "unexpected message received",
+_UNREACHABLE = re.compile(
+    "unable to contact slurm controller|(connection|socket) timed out|connection refused|slurm_persist_conn"
+    "|zero bytes were transmitted|slurm backup controller in standby|temporarily unable to accept job"
+    "|transport endpoint is not connected|communication connection failure|no route to host|slurmdbd"
+    "|network is unreachable|unexpected message received",
+    re.IGNORECASE,
 )
 
 
@@ -62,6 +63,11 @@ class QueueRow:
     output: str = ""
     script: str = ""
     array_id: str = ""  # its own id where it is no array's task
+    workdir: str = ""  # the folder that it was submitted from
+    name: str = ""
+    restarts: str = "0"  # how many times it was requeued until now
+    preempted_at: str = "N/A"
+    followed: bool = field(default=False, kw_only=True)  # by another task of its array; `standing` tells
 
 
 @dataclass(frozen=True)
@@ -77,17 +83,6 @@ class Snapshot:
         if self.rows is None:
             return None
         return self.rows[job_id].state if job_id in self.rows else ""
-
-
-@dataclass(frozen=True)
-class OwnStatus:
-    """A job as it sees itself from inside. `restarts`: how many times it was requeued until now."""
-
-    state: str
-    restarts: int
-    reason: str = ""
-    preempted: bool = False
-    followed: bool = False  # by another task of its array, which waits
 
 
 def parse_queue(output: str) -> dict[str, QueueRow]:
@@ -111,22 +106,12 @@ def parse_accounting(output: str) -> dict[str, str]:
     return {task.split("_")[0]: state for task, state in lightest_first}
 
 
-def parse_standing(output: str, job_id: str) -> OwnStatus | None:
-    """None for a job that squeue does not list."""
-    lines = [words for words in (line.split(maxsplit=4) for line in output.splitlines()) if len(words) > 3]
-    own = next((words for words in lines if words[0] == job_id and words[2].isdigit()), None)
-    if own is None:
-        return None
-    waits = any(words[0] != job_id and words[1] == "PENDING" for words in lines)
-    return OwnStatus(own[1], int(own[2]), " ".join(own[4:]).strip(), own[3][0].isdigit(), waits)
-
-
-def queue(of: str = "--me", deadline_s: float = _DEADLINE_S) -> dict[str, QueueRow]:
+def queue(of: str = "--me", *options: str, deadline_s: float = _DEADLINE_S) -> dict[str, QueueRow]:
     """Every job of this user, by id, the ones that ended a while ago among them. UnreachableError.
 
     `of`: the option of squeue that says which jobs instead.
     """
-    command = ["squeue", of, "--noheader", "--states=all", f"--Format={_QUEUE_FORMAT}"]
+    command = ["squeue", of, *options, "--noheader", "--states=all", f"--Format={_QUEUE_FORMAT}"]
     return parse_queue(ask(command, deadline_s=deadline_s))
 
 
@@ -138,12 +123,12 @@ def accounting(job_ids: Iterable[str], deadline_s: float = _DEADLINE_S) -> dict[
     return parse_accounting(ask(command, deadline_s=deadline_s))
 
 
-def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -> OwnStatus | None:
-    """How Slurm sees a job, which may be a task of an array. UnreachableError."""
-    columns = "--Format=JobID:.20,State:.30,RestartCnt:.12,PreemptTime:.22,Reason:.40"
+def standing(job_id: str, deadline_s: float = _DEADLINE_S, array_id: str = "") -> QueueRow | None:
+    """How Slurm sees a job, which may be a task of an array; None: it is not listed. UnreachableError."""
     # --array: without it a task that was requeued is in one line with those that never ran.
-    command = ["squeue", "--noheader", "--states=all", "--array", columns, "--jobs", array_id or job_id]
-    return parse_standing(ask(command, deadline_s=deadline_s), job_id)
+    rows = queue(f"--jobs={array_id or job_id}", "--array", deadline_s=deadline_s)
+    own = rows.pop(job_id, None)
+    return own and replace(own, followed=any(row.state == "PENDING" for row in rows.values()))
 
 
 def submitted_job(output: str) -> str:
@@ -182,6 +167,20 @@ def message_timeout_s() -> int:
     with suppress(RefusedError):
         return int(setting("MessageTimeout") or 10)
     return 10
+
+
+def unconfigured() -> str:
+    """Why this machine does not know which Slurm to ask; empty: it does, and that may be away for a while."""
+    conf = os.environ.get("SLURM_CONF", "")
+    if conf and not Path(conf).exists():  # Slurm's commands wait a minute for it
+        return f"there is no {conf}, which SLURM_CONF names,"
+    try:
+        ask(["scontrol", "show", "hostnames", "any"], deadline_s=20.0)  # no daemon is asked
+    except SubmititError as error:
+        # Without a slurm.conf slurmctld may be asked for one.
+        if "Could not establish a config" in str(error) and "remote config" not in str(error):
+            return "no Slurm is configured (slurm.conf, SLURM_CONF or configless)"
+    return ""
 
 
 def requeue(job_id: str) -> None:
@@ -233,7 +232,7 @@ def failure(program: str, stderr: str) -> RefusedError | LimitError | Unreachabl
     refuses = _SBATCH_REFUSES.search(stderr) if program == "sbatch" else program in {"scancel", "scontrol"}
     if refuses and (limit := _JOB_LIMIT.search(said)):
         return LimitError(f"Slurm takes no more jobs for now ({limit[0]})")
-    if any(sign in said.lower() for sign in _UNREACHABLE):
+    if _UNREACHABLE.search(said):
         return UnreachableError(f"{program} failed: {said}")
     return RefusedError(said) if refuses else UnclearError(f"{program} failed: {said}")
 

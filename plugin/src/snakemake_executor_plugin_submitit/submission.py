@@ -79,12 +79,14 @@ class Submission:
 def can_be_followed(folder: Path, row: QueueRow) -> bool:
     """Whether a live job is at its work: with a result it has ended, and without a pickle it runs nothing.
 
-    The pickle gets the job's name if sbatch's answer was lost. RefusedError if the folder is gone.
+    The pickle gets the job's name if sbatch's answer was lost. RefusedError if a folder of it is gone.
     """
-    if not folder.exists() and row.state != "COMPLETING":
+    moved = not Path(row.workdir).exists()  # its processes are in this folder now, whatever it is called
+    if moved or (not folder.exists() and row.state != "COMPLETING"):
         raise RefusedError(
-            f"job {row.job_id} does this work already, but its folder {folder} is gone: was the working"
-            f" folder moved, or that one removed? Wait until the job has ended, or run: scancel {row.job_id}"
+            f"job {row.job_id} does this work already, but its folder {row.workdir if moved else folder} is"
+            " gone: was the working folder moved, or that one removed? Wait until the job has ended, or run:"
+            f" scancel {row.job_id}"
         )
     if read_result(folder, row.job_id) is not None:
         return False

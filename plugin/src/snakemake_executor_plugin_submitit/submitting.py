@@ -11,7 +11,7 @@ from pathlib import Path
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.asking import Asker
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
-from snakemake_executor_plugin_submitit.identity import jobs_of_other_folders, live_jobs, new_token
+from snakemake_executor_plugin_submitit.identity import live_jobs, new_token
 from snakemake_executor_plugin_submitit.status import ENDED
 from snakemake_executor_plugin_submitit.submission import Submission, can_be_followed
 from snakemake_executor_plugin_submitit.tracked import TrackedJob, digest_in, rules_of
@@ -108,9 +108,10 @@ class Submitter:
     def follows(self, job: TrackedJob) -> bool:
         """Whether a live job does this work already, and is now followed. RefusedError, UnreachableError."""
         rows = self._asker.fresh_rows() if self._asker.rows is None else self._asker.rows
-        for row, token in live_jobs(job.order.digest, rows.values()):
+        digest, workdir = partial(digest_in, job.info.job), job.order.command.workdir
+        for row, token in live_jobs(digest, workdir, rows.values()):
             order = job.order.within(self._folder, token)
-            if self.ended and not order.folder.exists():
+            if self.ended and not (order.folder.exists() and Path(row.workdir).exists()):
                 continue
             if can_be_followed(order.folder, row) and not self._withdrawn(job, order, row):
                 job.order = order
@@ -119,8 +120,6 @@ class Submitter:
                 )
                 self._begin(job, row.job_id, how)
                 return True
-        if not self.ended:
-            self._refuse_beside_moved(job)
         return False
 
     def _withdrawn(self, job: TrackedJob, order: Submission, row: slurm.QueueRow) -> bool:
@@ -144,14 +143,3 @@ class Submitter:
             said = f"job {row.job_id} waits with other params; cancelled, submitting again"
             self._asker.logger.warning(f"{job.name}: {said}")
         return True
-
-    def _refuse_beside_moved(self, job: TrackedJob) -> None:
-        """Its processes are in this folder now, whatever the folder is called."""
-        digest, workdir = partial(digest_in, job.info.job), job.order.command.workdir
-        rows = (self._asker.rows or {}).values()
-        for job_id, other in jobs_of_other_folders(digest, workdir, str(self._folder), rows):
-            if not Path(other).exists():
-                raise RefusedError(
-                    f"job {job_id} does this work already; it was submitted from {other}, which is gone: was"
-                    f" it moved here? Wait until the job has ended, or run: scancel {job_id}"
-                )

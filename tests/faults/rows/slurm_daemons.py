@@ -140,6 +140,28 @@ def slurmctld_restarted(bench: SlurmBench) -> Measurement:
 
 
 @fault(
+    "slurmctld-lost-state",
+    "slurmctld restarted without its state",
+    injected="slurmctld SIGKILLed in epoch 2, iteration 3; started again with -c, so that it knows no job",
+    must="one sentence: Slurm no longer knows the job; nothing of a scancel; the relaunch never trains beside"
+    " what is left of it, resumes, completes",
+    on_rig=True,
+)
+def slurmctld_lost_state(bench: SlurmBench) -> Measurement:
+    launch, job = bench.held_in_job(*STAGE1)
+    bench.injected_now("slurmctld-lost-state")
+    bench.rig.stop("slurmctld", kill=True)
+    bench.rig.start("slurmctld", "-c")
+    told_s = bench.since_s(bench.said_at(launch, rf"job {job}\): Slurm no longer knows the job"))
+    assert launch.wait() != 0, f"the controller ended well:\n{launch.text}"
+    assert "cancelled from outside" not in launch.text, f"nobody cancelled it:\n{launch.text}"
+    last = bench.resumes(*STAGE1)
+    first = bench.attempts()[0]
+    said = f"the stage fails, resumable; the relaunch: {next_attempt(last)}"
+    return Measurement(told_s, str(first.end), said, "completes")
+
+
+@fault(
     "slurmdbd-away",
     "slurmdbd away for a minute",
     injected=f"slurmdbd ended in epoch 2, iteration 3; started again after {AWAY_S:g} s, in which the"

@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -81,9 +81,10 @@ def bring_up(layout: Layout, say: Callable[[str], None]) -> None:
     _until(layout, "slurmctld", lambda: all_idle(clients, layout))
 
 
-def start(layout: Layout, name: str) -> psutil.Process:
+def start(layout: Layout, name: str, *options: str) -> psutil.Process:
     """Starts one daemon and waits until it answers."""
-    process = daemons.start(layout, daemons.daemons(layout)[name])
+    daemon = daemons.daemons(layout)[name]
+    process = daemons.start(layout, replace(daemon, argv=(*daemon.argv, *options)))
     _until(layout, name, lambda: ready(layout, name))
     return process
 

@@ -88,7 +88,8 @@ SlurmctldTimeout=10
 SlurmdTimeout=10
 InactiveLimit=0
 MinJobAge=300
-KillWait=3
+# Slurm's default is 30. A trainer that saves must end within it, on a busy machine, too.
+KillWait=15
 OverTimeLimit=0
 BatchStartTimeout=10
 MessageTimeout=10

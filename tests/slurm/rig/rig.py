@@ -186,9 +186,9 @@ class Rig(Clients):
 
     # ------------------------------------------------------------------ for tests
 
-    def start(self, name: str) -> int:
+    def start(self, name: str, *options: str) -> int:
         """Starts a daemon that was stopped and waits until it answers; its pid. Names: see `states`."""
-        return boot.start(self.booted(), name).pid
+        return boot.start(self.booted(), name, *options).pid
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """Ends one daemon with TERM, or KILL, and waits until it is gone.

@@ -248,7 +248,10 @@ def test_with_a_site_file_a_cluster_that_is_not_found_is_to_be_fixed(
 ) -> None:
     (disk.base / "site.yaml").write_text("partition: gpu\n")
     assert typed() == 2
-    assert "fix   Slurm does not answer (Could not establish a" in capsys.readouterr().out
+    assert (
+        "fix   no Slurm is configured (slurm.conf, SLURM_CONF or configless) on this machine;"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.process

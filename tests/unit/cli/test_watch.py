@@ -13,7 +13,7 @@ from rich.console import Console
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import main, watch
-from trainrelay.slurm import Queue, Waiting
+from trainrelay.slurm import Queue, QueueRow
 from trainrelay.training.context import StageContext
 from trainrelay.watching import StageRow, StageWatch
 
@@ -97,7 +97,7 @@ def test_a_job_that_trains_more_than_one_stage_waits_for_each(tmp_path: Path, na
     """The controller's, or that of a chain: nothing else would say that it can never start."""
     disk = OnDisk(tmp_path)
     disk.make_checkout()
-    waiting = Waiting("17", "PartitionTimeLimit", name, str(Path.cwd()))
+    waiting = QueueRow("17", "PENDING", "PartitionTimeLimit", workdir=str(Path.cwd()), name=name)
     stages = [StageWatch(StageContext(disk.config(), "r", "s"))]
     (row,) = watch._look(stages, Queue(question=lambda: [waiting]))
     assert row.label == state

@@ -7,11 +7,11 @@ from signal import SIGINT, SIGTERM, SIGUSR2, Signals
 import pytest
 
 from trainrelay.controller.run import Reaction, reaction
-from trainrelay.slurm import OwnStatus
+from trainrelay.slurm import QueueRow
 
 
-def own(state: str, reason: str = "None", restarts: int = 0) -> OwnStatus:
-    return OwnStatus(state, restarts, reason)
+def own(state: str, reason: str = "None", restarts: int = 0) -> QueueRow:
+    return QueueRow("7", state, reason, restarts=str(restarts))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,6 @@ def own(state: str, reason: str = "None", restarts: int = 0) -> OwnStatus:
     ],
 )
 def test_trainings_end_only_where_the_job_was_cancelled(
-    heard: list[Signals], job: OwnStatus | None, restarts: int, wanted: Reaction
+    heard: list[Signals], job: QueueRow | None, restarts: int, wanted: Reaction
 ) -> None:
     assert reaction(heard, job, restarts) == wanted

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.slurm import QueueRow
 from trainrelay.controller import control, locks, run
 from trainrelay.controller.job import comment_of
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import OwnStatus
+from trainrelay.slurm import QueueRow
 
 pytestmark = pytest.mark.process
 
@@ -71,7 +70,7 @@ def test_where_it_cannot_be_requeued_a_new_job_goes_on(
 def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(run, "own_job", lambda *_: OwnStatus("COMPLETING", 0))
+    monkeypatch.setattr(run, "own_job", lambda *_: QueueRow("7", "COMPLETING"))
     monkeypatch.setattr(run, "setting", lambda *_: "proctrack/cgroup")
     code = (
         "import signal, time; heard = []; signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
@@ -89,7 +88,7 @@ def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(
 def test_where_scancel_reaches_snakemake_itself_it_is_not_told_twice(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "own_job", lambda *_: OwnStatus("COMPLETING", 0))
+    monkeypatch.setattr(run, "own_job", lambda *_: QueueRow("7", "COMPLETING"))
     monkeypatch.setattr(run, "setting", lambda *_: "proctrack/linuxproc")
     assert watch("import time; time.sleep(1)", signal.SIGTERM).to_its_end() == 0
 
@@ -97,7 +96,7 @@ def test_where_scancel_reaches_snakemake_itself_it_is_not_told_twice(
 def test_a_slurm_that_does_not_answer_ends_no_training(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
-    def silent(*_: object) -> OwnStatus:
+    def silent(*_: object) -> QueueRow:
         raise SlurmError("squeue gave no answer within 10 s")
 
     monkeypatch.setattr(run, "own_job", silent)

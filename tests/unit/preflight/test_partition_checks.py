@@ -9,8 +9,9 @@ import pytest
 from snakemake_executor_plugin_submitit.resources import Gpus
 from trainrelay.config import Resources, Site
 from trainrelay.preflight.cluster import chain_limit, conf_check, partition_checks
-from trainrelay.slurm import Node, Partition, Request, request_of
+from trainrelay.slurm import Node, Partition, Request, WallLimits, request_of
 
+NONE = WallLimits()
 ASKED = Request(Gpus(8, "a40"), 40, mem_mb=240_000, runtime_min=10080, partition="gpu")
 GPU = Partition("gpu", True, True, None)
 SHORT = Partition("short", False, True, 60)
@@ -19,7 +20,7 @@ H100 = replace(A40, name="n2", gpus={"h100": 4})
 
 
 def lines(asked: Request, *nodes: Node, partitions: tuple[Partition, ...] = (GPU, SHORT)) -> list[str]:
-    return [found.line() for found in partition_checks(asked, partitions, nodes)]
+    return [found.line() for found in partition_checks(asked, partitions, nodes, NONE)]
 
 
 def test_a_partition_that_has_it_is_ok() -> None:
@@ -121,7 +122,7 @@ def test_more_nodes_than_a_job_may_have_are_told() -> None:
         (
             (40, 30),
             "short",
-            "--profile slurm-chain would ask for 70 min in one job, its partition allows 60 min",
+            "--profile slurm-chain would ask for 70 min in one job, partition short allows 60 min",
         ),
         ((30, 30), "short", ""),
         ((40, 30), "short,gpu", ""),
@@ -135,7 +136,7 @@ def test_the_time_of_a_chain_is_the_sum_of_its_trainings(
     runtimes_min: tuple[int | None, ...], partition: str, said: str
 ) -> None:
     asked = [replace(ASKED, partition=partition, runtime_min=one) for one in runtimes_min]
-    found = chain_limit(asked, (GPU, SHORT))
+    found = chain_limit(asked, (GPU, SHORT), NONE)
     assert found.startswith(said) if said else found == ""
 
 
@@ -145,3 +146,17 @@ def test_a_configuration_that_the_official_executor_does_not_pass_on_is_told() -
         "note  SLURM_CONF is /opt/slurm.conf, which --profile slurm-native keeps from"
     )
     assert conf_check({}) == conf_check({"SLURM_CONF": "/etc/slurm/slurm.conf"}) == []
+
+
+def test_the_limit_of_an_account_or_qos_is_told_as_that_of_a_partition() -> None:
+    """Slurm would let the job wait for good; of two limits the lower one counts."""
+    limits = WallLimits("a", {("a", ""): ("", 3600), ("b", ""): ("", 1800)}, {"long": 1_200_000})
+    asked = replace(ASKED, runtime_min=45)
+    for account, qos, allows in (("", "", 60), ("b", "", 30), ("c", "", 45), ("b", "long", 20_000)):
+        request = replace(asked, account=account, qos=qos)
+        found = [one.line() for one in partition_checks(request, (GPU,), (A40,), limits)]
+        said = f"fix   account {account} allows {allows} min, runtime_min asks for 45; set runtime_min: "
+        assert found[0].startswith(said if allows < 45 else "ok "), found
+    short = [one.line() for one in partition_checks(replace(asked, partition="short"), (SHORT,), (), limits)]
+    assert not any(line.startswith("fix") for line in short)
+    assert "account b allows 30 min" in chain_limit([replace(asked, account="b")] * 2, (GPU,), limits)

@@ -25,7 +25,7 @@ rubbish
 def test_the_users_live_jobs_are_found_the_oldest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "queue").write_text(QUEUE.replace("|", "\x1f").replace("\n", "\x1f" * 4 + "\n"))
+    (tmp_path / "queue").write_text(QUEUE.replace("|", "\x1f").replace("\n", "\x1f" * 8 + "\n"))
     (tmp_path / "squeue").write_text(f"#!/bin/sh\ncat '{tmp_path}/queue'\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

@@ -10,11 +10,10 @@ import pytest
 from snakemake_executor_plugin_submitit.identity import slug
 from snakemake_executor_plugin_submitit.tracked import name_of
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import Queue, Waiting, job_name
-from trainrelay.slurm.queue import read_waiting
+from trainrelay.slurm import Queue, QueueRow, job_name, queue, why
 from trainrelay.watching import StageRow, with_queued_job
 
-JOB = Waiting("17", "Priority", "train_stage1_run=uniad_", "/data/my | project")
+JOB = QueueRow("17", "PENDING", "Priority", workdir="/data/my | project", name="train_stage1_run=uniad_")
 
 
 @pytest.mark.parametrize(("run", "stage"), [("uniad", "stage1"), ("a-b.c", "x_y"), ("r" * 90, "s")])
@@ -24,16 +23,18 @@ def test_a_training_is_called_as_its_executor_calls_it(run: str, stage: str) -> 
     assert job_name(run, stage) == slug(name_of(job))
 
 
-def test_squeues_lines_are_read_whatever_a_folder_is_called() -> None:
-    """The legs that wait for the one that runs are no waiting job."""
-    said = "17|Priority|train_stage1_run=uniad_|/data/my | project\nnonsense\nx|y|z|w\n"
-    assert read_waiting(f"18|JobArrayTaskLimit|train|/data\n{said}") == [JOB]
+def test_the_legs_that_wait_for_the_one_that_runs_are_no_waiting_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [replace(JOB, reason="JobArrayTaskLimit"), replace(JOB, state="RUNNING")]
+    rows = {str(number): row for number, row in enumerate([*others, JOB])}
+    monkeypatch.setattr(queue, "queue", lambda **_: rows)
+    monkeypatch.setattr(queue, "installed", lambda: True)
+    assert Queue().waiting() == [JOB]
 
 
 def test_slurm_is_asked_now_and_then_and_its_silence_is_no_answer() -> None:
     now_s, asked = [0.0], []
 
-    def question() -> list[Waiting]:
+    def question() -> list[QueueRow]:
         asked.append(now_s[0])
         if len(asked) > 1:
             raise SlurmError("squeue gave no answer")
@@ -59,6 +60,6 @@ def test_only_a_stage_that_nobody_trains_is_called_queued() -> None:
 
 
 def test_a_wait_that_does_not_pass_comes_with_what_helps() -> None:
-    assert JOB.why == "Priority"
+    assert why(JOB) == "Priority"
     held = replace(JOB, reason="JobHeldUser")
-    assert held.why == "JobHeldUser: it is held; to let it start, run: scontrol release 17"
+    assert why(held) == "JobHeldUser: it is held; to let it start, run: scontrol release 17"

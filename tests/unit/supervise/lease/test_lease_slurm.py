@@ -12,7 +12,20 @@ from trainrelay.supervise.lease.rules import GAP_BEATS
 
 pytestmark = pytest.mark.process
 
-COLUMNS = ("JobID", "State", "Reason", "NodeList", "Comment", "StdOut", "Command", "ArrayJobID")
+COLUMNS = (
+    "JobID",
+    "State",
+    "Reason",
+    "NodeList",
+    "Comment",
+    "StdOut",
+    "Command",
+    "ArrayJobID",
+    "WorkDir",
+    "Name",
+    "RestartCnt",
+    "PreemptTime",
+)
 SQUEUE = "--jobs=42 --noheader --states=all --Format=" + ",".join(f"{column}:\x1f" for column in COLUMNS)
 SACCT = "-X --noheader --parsable2 --format=JobID,State --jobs 42"
 
@@ -27,7 +40,9 @@ def fake(folder: Path, name: str, expected: str, does: str) -> None:
 
 def parts(*states: str) -> str:
     """What squeue prints of the parts of a job."""
-    rows = (f"{job}|{state}|None|n||||{job}|".replace("|", "\x1f") for job, state in enumerate(states, 42))
+    rows = (
+        f"{job}|{state}|None|n||||{job}|||||".replace("|", "\x1f") for job, state in enumerate(states, 42)
+    )
     return "; ".join(f"echo '{row}'" for row in rows)
 
 

@@ -18,7 +18,16 @@ from trainrelay.cli.printing import print_json
 from trainrelay.config import Config, load_site
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.preflight import chain_limit, partition_checks, slurmctld_check
-from trainrelay.slurm import Partition, Request, could_start, installed, partitions, request_of
+from trainrelay.slurm import (
+    Partition,
+    Request,
+    WallLimits,
+    could_start,
+    installed,
+    partitions,
+    request_of,
+    wall_limits,
+)
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer
 from trainrelay.training.plan import COSTS, StagePlan, plan
@@ -119,6 +128,7 @@ def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict
     """When each stage could start now, as Slurm says; nothing is submitted."""
     here, site = installed(), load_site()
     known = _partitions() if here and any(planned.trains for planned in plans) else []
+    limits = wall_limits() if known else WallLimits()
     open_ones = {(one.run, one.stage) for one in plans if one.action != "nothing"}
     ask = functools.cache(
         lambda flags: _slurms_answer(flags, now, here=here)
@@ -131,9 +141,11 @@ def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict
         waits = parent if parent and (planned.run, parent) in open_ones else None
         if planned.trains:
             chains.setdefault(planned.run, []).append(asked)
-        never = [one.what for one in partition_checks(asked, known, ()) if known and one.kind == "fix"]
+        never = [
+            one.what for one in partition_checks(asked, known, (), limits) if known and one.kind == "fix"
+        ]
         when = _why_not_asked(planned, waits, never) or ask(planned.sbatch)
-        chain = chain_limit(chains.get(planned.run, []), known)
+        chain = chain_limit(chains.get(planned.run, []), known, limits)
         found[planned.run, planned.stage] = f"{when}; {chain}" if chain else when
     return found
 

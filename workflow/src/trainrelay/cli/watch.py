@@ -20,7 +20,7 @@ from rich.text import Text
 from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
 from trainrelay.errors import UserError
-from trainrelay.slurm import CONTROLLER, Queue, Waiting, job_name
+from trainrelay.slurm import CONTROLLER, Queue, QueueRow, job_name, why
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer, say
 from trainrelay.text import printable
@@ -79,10 +79,10 @@ def _look(stages: Sequence[StageWatch], queue: Queue) -> list[StageRow]:
     return [_with_job(stage.look(), jobs, shared) for stage in stages]
 
 
-def _with_job(row: StageRow, jobs: Mapping[str, Waiting], shared: Sequence[Waiting]) -> StageRow:
+def _with_job(row: StageRow, jobs: Mapping[str, QueueRow], shared: Sequence[QueueRow]) -> StageRow:
     row = replace(row, reason=with_configfile(row.reason, say.configfile))
     job = next(filter(None, [jobs.get(job_name(row.run, row.stage)), *shared]), None)
-    return with_queued_job(row, job.job_id, job.why) if job else row
+    return with_queued_job(row, job.job_id, why(job)) if job else row
 
 
 def _once(rows: Sequence[StageRow]) -> None:

@@ -22,7 +22,7 @@ from trainrelay.controller.job import of_folder
 from trainrelay.errors import Refusal, SlurmError, UserError
 from trainrelay.slurm import (
     RUNNING,
-    OwnStatus,
+    QueueRow,
     live_jobs,
     own_job,
     own_run,
@@ -51,11 +51,11 @@ def _hear() -> list[signal.Signals]:
     return heard
 
 
-def reaction(heard: Sequence[signal.Signals], own: OwnStatus | None, restarts: int) -> Reaction:
+def reaction(heard: Sequence[signal.Signals], own: QueueRow | None, restarts: int) -> Reaction:
     """What the signals want (pure). `own`: how Slurm sees this job now; `restarts`: of this very run."""
     if signal.SIGUSR2 in heard:
         return "requeue"
-    if own is None or own.restarts > restarts or own.state == "PENDING":
+    if own is None or int(own.restarts) > restarts or own.state == "PENDING":
         return "leave"  # requeued by another; or nobody knows, and the trainings keep running
     if own.state in RUNNING or own.reason == "TimeLimit":
         return "requeue"  # Slurm wants its node, or its time is up

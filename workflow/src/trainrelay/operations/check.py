@@ -29,7 +29,7 @@ from trainrelay.preflight import (
     slurmctld_check,
     space_check,
 )
-from trainrelay.slurm import Request, installed, nodes, partitions, request_of
+from trainrelay.slurm import Request, installed, nodes, partitions, request_of, wall_limits
 from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, state
 from trainrelay.training.context import StageContext
@@ -124,7 +124,7 @@ def _slurm_checks(
     yield "", accounting_check()
     yield from (("", found) for found in conf_check(os.environ))
     try:
-        known, machines = partitions(), nodes()
+        known, machines, limits = partitions(), nodes(), wall_limits()
     except SlurmError as error:
         yield "", fix(f"Slurm does not show its partitions ({error})", "ask those who run the cluster")
         return
@@ -134,6 +134,7 @@ def _slurm_checks(
         if planned.action != "nothing":
             asked = request_of(at.settings.resources, site, cores(at))
             chains.setdefault(at.run, []).append(asked)
-            found = [*partition_checks(asked, known, machines), request_check(planned.sbatch, now)]
+            found = [*partition_checks(asked, known, machines, limits), request_check(planned.sbatch, now)]
             yield from ((at.name, one) for one in found)
-    yield from ((run, note(what)) for run, asked in chains.items() if (what := chain_limit(asked, known)))
+    said = ((run, chain_limit(asked, known, limits)) for run, asked in chains.items())
+    yield from ((run, note(what)) for run, what in said if what)

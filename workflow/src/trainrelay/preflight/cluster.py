@@ -9,19 +9,29 @@ from pathlib import Path
 
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
-from trainrelay.slurm import Node, Partition, Request, could_start, ping, try_accounting
+from trainrelay.slurm import (
+    Node,
+    Partition,
+    Request,
+    WallLimits,
+    accounting,
+    could_start,
+    ping,
+    unconfigured,
+)
 
-_NO_CLUSTER = "Could not establish a configuration source"
 _SHOWN_KINDS = 6  # fit into one sentence
 
 
 def slurmctld_check(*, wanted: bool = True) -> CheckResult:
     """Whether slurmctld answers; `wanted`: a cluster is used, so that one must be configured."""
+    if why := unconfigured():
+        if not wanted:
+            return note("Slurm's commands are here, but no cluster is configured for them")
+        return fix(f"{why} on this machine", "use a login node; check SLURM_CONF")
     try:
         first = ping()
     except SlurmError as error:
-        if not wanted and _NO_CLUSTER in str(error):
-            return note("Slurm's commands are here, but no cluster is configured for them")
         return fix(f"Slurm does not answer ({error})", "try again later or on a login node; check SLURM_CONF")
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")
@@ -31,7 +41,7 @@ def slurmctld_check(*, wanted: bool = True) -> CheckResult:
 def accounting_check() -> CheckResult:
     """Whether ended jobs are remembered; the workflow does without."""
     try:
-        try_accounting()
+        accounting(["1"])  # whether there was such a job does not matter
     except SlurmError as error:
         return note(f"no accounting ({error}); squeue and result files follow jobs, no lost node is avoided")
     return ok("Slurm's accounting answers (sacct)")
@@ -56,7 +66,7 @@ def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
 
 
 def partition_checks(
-    asked: Request, partitions: Sequence[Partition], nodes: Sequence[Node]
+    asked: Request, partitions: Sequence[Partition], nodes: Sequence[Node], limits: WallLimits
 ) -> list[CheckResult]:
     """Limits and nodes of the partition that a stage goes to; of several, the best."""
     known = {partition.name: partition for partition in partitions}
@@ -71,14 +81,16 @@ def partition_checks(
                 f"set it (resources.partition, site.yaml) to one of: {listed}",
             )
         ]
-    found = [_of_partition(asked, known[name], nodes) for name in names]
+    found = [_of_partition(asked, known[name], nodes, limits) for name in names]
     return min(found, key=lambda checks: sum(check.kind == "fix" for check in checks))
 
 
-def _of_partition(asked: Request, partition: Partition, nodes: Sequence[Node]) -> list[CheckResult]:
+def _of_partition(
+    asked: Request, partition: Partition, nodes: Sequence[Node], walls: WallLimits
+) -> list[CheckResult]:
     members = [node for node in nodes if partition.name in node.partitions]
     closed = [] if partition.up else [_closed(partition)]
-    limits = [*_time(asked, partition), *_node_count(asked, partition)]
+    limits = [*_time(asked, partition, walls), *_node_count(asked, partition)]
     return [*closed, *limits, _nodes(asked, partition.name, members)]
 
 
@@ -88,12 +100,19 @@ def _closed(partition: Partition) -> CheckResult:
     )
 
 
-def _time(asked: Request, partition: Partition) -> list[CheckResult]:
-    most_min = partition.max_time_min
-    if most_min is None or asked.runtime_min is None or asked.runtime_min <= most_min:
+def _time(asked: Request, partition: Partition, walls: WallLimits) -> list[CheckResult]:
+    most_min, whose = _most_min(asked, partition, walls)
+    if (asked.runtime_min or 0) <= most_min:
         return []
-    what = f"partition {partition.name} allows {most_min} min, runtime_min asks for {asked.runtime_min}"
-    return [fix(what, f"set runtime_min: {most_min}; a longer training continues in a follow-up job")]
+    what = f"{whose} allows {most_min:.0f} min, runtime_min asks for {asked.runtime_min}"
+    return [fix(what, f"set runtime_min: {most_min:.0f}; a longer training continues in a follow-up job")]
+
+
+def _most_min(asked: Request, partition: Partition, walls: WallLimits) -> tuple[float, str]:
+    """The least limit on the time of such a job, and whose it is."""
+    whole = math.inf if partition.max_time_min is None else partition.max_time_min
+    own = walls.of(asked, partition.name)
+    return min(filter(None, [(whole, f"partition {partition.name}"), own]))
 
 
 def _node_count(asked: Request, partition: Partition) -> list[CheckResult]:
@@ -104,16 +123,18 @@ def _node_count(asked: Request, partition: Partition) -> list[CheckResult]:
     return [fix(what, "set resources.nodes or partition")]
 
 
-def chain_limit(asked: Sequence[Request], partitions: Sequence[Partition]) -> str:
+def chain_limit(asked: Sequence[Request], partitions: Sequence[Partition], limits: WallLimits) -> str:
     """Why --profile slurm-chain could never start one job for all of these trainings; empty: it could."""
-    names = asked[0].partition.split(",") if asked else []
+    if len(asked) < 2:
+        return ""
+    names = asked[0].partition.split(",")
     own = [one for one in partitions if (one.name in names if any(names) else one.default)]
-    most_min = max((one.max_time_min or math.inf for one in own), default=math.inf)
+    most_min, whose = max((_most_min(asked[0], one, limits) for one in own), default=(math.inf, ""))
     whole_min = sum(one.runtime_min or 0 for one in asked)
-    if len(asked) < 2 or whole_min <= most_min:
+    if whole_min <= most_min:
         return ""
     what = (
-        f"--profile slurm-chain would ask for {whole_min} min in one job, its partition allows {most_min} min"
+        f"--profile slurm-chain would ask for {whole_min} min in one job, {whose} allows {most_min:.0f} min"
     )
     return f"{what}, so it would never start: use --profile slurm"
 

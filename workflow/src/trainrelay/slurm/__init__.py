@@ -2,9 +2,10 @@
 
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.resources import Request
-from snakemake_executor_plugin_submitit.slurm import OwnStatus, QueueRow
+from snakemake_executor_plugin_submitit.slurm import QueueRow, unconfigured
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
 from trainrelay.slurm.ask import (
+    accounting,
     ask,
     installed,
     live_jobs,
@@ -16,11 +17,11 @@ from trainrelay.slurm.ask import (
     setting,
     shown_job,
     states_of,
-    try_accounting,
 )
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
 from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
-from trainrelay.slurm.queue import CONTROLLER, Queue, Waiting, job_name
+from trainrelay.slurm.limits import WallLimits, wall_limits
+from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
 from trainrelay.slurm.reading import seconds
 from trainrelay.slurm.starts import could_start
 from trainrelay.slurm.steps import Steps
@@ -31,13 +32,13 @@ __all__ = [
     "EXCLUDE_VARIABLE",
     "RUNNING",
     "Node",
-    "OwnStatus",
     "Partition",
     "Queue",
     "QueueRow",
     "Request",
     "Steps",
-    "Waiting",
+    "WallLimits",
+    "accounting",
     "ask",
     "could_start",
     "installed",
@@ -60,5 +61,7 @@ __all__ = [
     "shown_job",
     "slurm_resources",
     "states_of",
-    "try_accounting",
+    "unconfigured",
+    "wall_limits",
+    "why",
 ]

@@ -49,11 +49,6 @@ def ping() -> str | None:
     return next((line.strip() for line in said.splitlines() if " is UP" in line), None)
 
 
-def try_accounting() -> None:
-    """SlurmError if ended jobs are not remembered."""
-    ask(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID", "--starttime=now"])
-
-
 @_told()
 def sbatch(flags: list[str], script: str) -> str:
     """The new job's id, of a script's path; no part of a job that we may be in. SlurmError says why not."""
@@ -72,7 +67,7 @@ def states_of(job_id: str, deadline_s: float) -> set[str]:
     Empty where neither knows the job or answers.
     """
     with suppress(SlurmError):  # squeue fails for a job that it has forgotten
-        if rows := queue(f"--jobs={job_id}", deadline_s):
+        if rows := queue(f"--jobs={job_id}", deadline_s=deadline_s):
             return {row.state for row in rows.values()}
     with suppress(SlurmError):
         return set(accounting([job_id], deadline_s).values()) - {""}

@@ -50,38 +50,35 @@ def nodes() -> list[Node]:
 
 def read_partitions(text: str) -> list[Partition]:
     """From scontrol's lines; others are left out."""
-    return [_partition(record) for record in records(text) if record.get("PartitionName")]
-
-
-def _partition(record: Mapping[str, str]) -> Partition:
-    most_s = seconds(record.get("MaxTime", ""))
-    return Partition(
-        name=record["PartitionName"],
-        default=record.get("Default") == "YES",
-        up=record.get("State", "UP") == "UP",
-        max_time_min=most_s // 60 if most_s is not None else None,
-        max_nodes=_number(record.get("MaxNodes", "")) or None,
-    )
+    return [
+        Partition(
+            name=name,
+            default=record.get("Default") == "YES",
+            up=record.get("State", "UP") == "UP",
+            max_time_min=None if (most_s := seconds(record.get("MaxTime", ""))) is None else most_s // 60,
+            max_nodes=_number(record.get("MaxNodes", "")) or None,
+        )
+        for record in records(text)
+        if (name := record.get("PartitionName"))
+    ]
 
 
 def read_nodes(text: str) -> list[Node]:
     """From scontrol's lines; others are left out."""
-    return [_node(record) for record in records(text) if record.get("NodeName")]
-
-
-def _node(record: Mapping[str, str]) -> Node:
-    # CPUEfctv: without the cores that Slurm keeps for itself; unknown to old versions.
-    cpus = _number(record.get("CPUEfctv", "")) or _number(record.get("CPUTot", ""))
-    reserved_mb = _number(record.get("MemSpecLimit", ""))
-    return Node(
-        name=record["NodeName"],
-        partitions=frozenset(_list(record.get("Partitions", ""))),
-        gpus=gpus_of(record.get("Gres", "")),
-        features=frozenset(_list(record.get("AvailableFeatures", ""))),
-        cpus=cpus,
-        mem_mb=max(_number(record.get("RealMemory", "")) - reserved_mb, 0),
-        usable=_UNUSABLE.isdisjoint(re.findall(r"[A-Z_]+", record.get("State", ""))),
-    )
+    return [
+        Node(
+            name=name,
+            partitions=frozenset(_list(record.get("Partitions", ""))),
+            gpus=gpus_of(record.get("Gres", "")),
+            features=frozenset(_list(record.get("AvailableFeatures", ""))),
+            # CPUEfctv: without the cores that Slurm keeps for itself; unknown to old versions.
+            cpus=_number(record.get("CPUEfctv", "")) or _number(record.get("CPUTot", "")),
+            mem_mb=max(_number(record.get("RealMemory", "")) - _number(record.get("MemSpecLimit", "")), 0),
+            usable=_UNUSABLE.isdisjoint(re.findall(r"[A-Z_]+", record.get("State", ""))),
+        )
+        for record in records(text)
+        if (name := record.get("NodeName"))
+    ]
 
 
 def gpus_of(gres: str) -> dict[str, int]:

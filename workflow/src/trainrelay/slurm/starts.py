@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from snakemake_executor_plugin_submitit.slurm import printable
 from trainrelay.errors import SlurmError
 from trainrelay.slurm.ask import ask
 
@@ -54,19 +55,11 @@ def could_start(flags: Sequence[str]) -> Start:
 
 def start_of(said: str) -> Start:
     """Of `sbatch: Job 8 to start at 2026-01-31T10:00:00 using 40 processors on nodes n1 in partition gpu`."""
-    found = next((match for line in said.splitlines() if (match := _START.search(line))), None)
+    found = next((match for line in printable(said).splitlines() if (match := _START.search(line))), None)
     if found is None:
         return Start(None)
-    return Start(_time(found["at"]), _word(found["nodes"]), _word(found["partition"]))
-
-
-def _time(text: str) -> datetime | None:
+    where = ["" if word in (None, "(null)") else word for word in found.group("nodes", "partition")]
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
+        return Start(datetime.fromisoformat(found["at"]).replace(tzinfo=None), *where)
     except ValueError:
-        return None
-
-
-def _word(text: str | None) -> str:
-    """A word of Slurm's that a terminal can show."""
-    return "".join(char for char in text or "" if char.isprintable()) if text != "(null)" else ""
+        return Start(None, *where)

@@ -46,6 +46,7 @@ from trainrelay.text import quoted
 from trainrelay.trainers import Launch, Rung
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
+_FOR_STEP = 2 / 3  # of the grace; a trainer that cannot answer has the rest to act on SIGTERM
 _LEAST_S = 10.0  # of what Slurm leaves, to end the trainer and record that
 _RECORD_S = 30.0  # of what Slurm leaves: for the end's record, and the requeue
 
@@ -245,8 +246,8 @@ def _follow(
         near = why is not None and why.end == "time-limit"
         write_s = why.left_s - job.stop_grace_s - _RECORD_S if why and near else 0.0
         began_s = time.monotonic()
-        if stop.requested and grace_s:
-            most_s = max(grace_s, write_s)
+        if stop.requested and grace_s and not monitor.must_end:
+            most_s = max(_FOR_STEP * grace_s, write_s)
             most_s = min(most_s, why.left_s - _LEAST_S) if why and why.left_s else most_s
             over = lambda: hurry() or not trainer.running() or time.monotonic() >= began_s + most_s  # noqa: E731
             hook.save(lease, over, shown.note)

@@ -198,7 +198,8 @@ def _start(segment: Segment, training: list[Row], clock: _Clock) -> int:
     said = [m.iteration for m in segment.markers if m.kind == "resumed" and m.iteration is not None]
     if said:
         # What continued within an epoch logs its first row further on than one interval.
-        spacing = _interval([training]) or clock.interval or first.step
+        known = len(training) > 1 or clock.interval
+        spacing = _spacing(training, clock) if known else first.step
         return min(max(said[-1], first.step - spacing), first.step - 1)
     if clock.epochs_only or any(row.from_zero for row in segment.rows):  # logs the first one of an epoch
         return first.step - first.iteration - 1
