@@ -553,7 +553,7 @@ DEFECTS = (
         "any-epoch-proves-a-resume",
         "A trainer that has no line for it and starts from zero counts as resumed.",
         f"{LIBRARY}/supervise/resume.py",
-        "if self._by_epoch and 1 <= seen.epoch - self._asked.epoch <= self._most:",
+        "if self._by_epoch and 1 <= seen.epoch - self._asked.epoch <= self._most and not first_again:",
         "if self._by_epoch:",
         "tests/unit/supervise/test_resume.py::test_any_other_first_epoch_is_no_proof",
     ),
@@ -958,6 +958,31 @@ DEFECTS = (
         "::test_what_the_user_or_an_allocation_set_reaches_neither_sbatch_nor_the_job",
     ),
     # ------------------------------------------------------------------ scripts that the user describes
+    Defect(
+        "a-script-is-never-asked-to-save",
+        "A script that calls checkpoint_requested() is ended without being asked.",
+        f"{LIBRARY}/supervise/hook.py",
+        "not (note.saves or note.asks):",
+        "not note.saves:",
+        "tests/unit/supervise/test_hook.py::test_a_script_that_asks_is_told_to_save_and_answers_by_its_end",
+    ),
+    Defect(
+        "an-ignored-resume-from-0-goes-on",
+        "From a checkpoint numbered 0, the first epoch again is taken for a resume.",
+        f"{LIBRARY}/supervise/resume.py",
+        "else (2, reached > 1)",
+        "else (2, False)",
+        "tests/unit/supervise/test_resume.py"
+        "::test_the_first_epoch_again_is_no_resume_once_a_later_one_was_seen",
+    ),
+    Defect(
+        "an-ignored-resume-teaches-a-count",
+        "A script that ignores its resume from number 0 is taken to count finished epochs.",
+        f"{LIBRARY}/supervise/epoch_counting.py",
+        "if number is None or not self._epoch or",
+        "if number is None or self._epoch is None or",
+        "tests/unit/supervise/test_epoch_counting.py::test_an_ignored_resume_teaches_no_count",
+    ),
     Defect(
         "a-slow-pattern-stalls-the-supervisor",
         "A regular expression that backtracks is tried on every line.",

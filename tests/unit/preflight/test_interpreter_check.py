@@ -161,7 +161,7 @@ def checkout(folder: Path, script: str = SCRIPT, more: str = "") -> LaunchReques
     (folder / "main.py").write_text(script)
     (folder / "util/misc.py").write_text(LOADS.format(more))
     read = METRICLOGGER.read_config(folder, "main.py")
-    return replace(request_for(folder), config="main.py", trainer_config=read)
+    return replace(request_for(folder), entry="main.py", config="main.py", trainer_config=read)
 
 
 def test_a_script_that_loads_its_checkpoints_whole_is_found_in_what_it_imports(tmp_path: Path) -> None:

@@ -143,3 +143,15 @@ def test_where_it_is_off_nothing_is_missed(tmp_path: Path, templates: Path) -> N
     record = once(job, Console(file=io.StringIO()))
     assert (record.end, record.hook) == ("done", None)
     assert not list(tmp_path.rglob(files.FOLDER))
+
+
+def test_a_script_that_asks_is_told_to_save_and_answers_by_its_end(noted: Path) -> None:
+    said: list[str] = []
+    note(noted, 0)
+    Hook(noted.parent, 1).save(Alone(), lambda: False, said.append)
+    assert not (noted / files.REQUEST).exists()
+    note(noted, 0, '{"format": 1, "attached": [], "error": null, "asks": true}')
+    ended = iter([False, False, True])
+    Hook(noted.parent, 1).save(Alone(), lambda: next(ended), said.append)
+    assert json.loads((noted / files.REQUEST).read_text())["request"] == Alone().token
+    assert said == ["waiting for the script to save and to end"]

@@ -37,7 +37,8 @@ def checkpoint_requested() -> bool:
     """Whether the supervisor has asked this attempt to save; it is about to be ended.
 
     For a training script without a runner that the hook knows: True from then on. Each rank may learn of it
-    at another iteration, so ask on rank 0 and tell the others. Each call opens a file: once a second is enough.
+    at another iteration, so ask on rank 0 and tell the others. Each call opens a file: once a second is
+    enough.
     """
     if files.VARIABLE not in os.environ:
         return False

@@ -21,7 +21,7 @@ def contradictions(config: Config) -> Iterator[str]:
     for run_name, run in config.runs.items():
         if run.trainer.epoch_base is not None and run.trainer.trainer.epoch_bases is not None:
             yield f"runs.{run_name}.trainer.epoch_base: kind {run.trainer.kind} needs none; leave it out"
-        if run.trainer.trainer.is_described != (run.trainer.script is not None):
+        if (run.trainer.trainer.described is None) != (run.trainer.script is None):
             how = "needs it; write at least `command`" if run.trainer.script is None else "has none"
             yield f"runs.{run_name}.trainer.script: kind {run.trainer.kind} {how}"
             continue

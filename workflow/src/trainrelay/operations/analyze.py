@@ -57,10 +57,8 @@ def _within(facts: state.Facts) -> dict[Path, tuple[int, int]]:
 
 def _described(facts: state.Facts) -> DescribedLines | None:
     """The format of the logs, where the user describes it."""
-    trainer, first = facts.at.trainer, facts.attempts[-1].epoch_bases.printed if facts.attempts else None
-    if trainer.described() is None:
-        return None
-    return DescribedLines(trainer.described, first, one_start=not trainer.metrics)
+    described, first = facts.at.trainer.described, facts.attempts[-1].epoch_bases.printed
+    return described and DescribedLines(described, first, one_start=not facts.at.trainer.metrics)
 
 
 def _expectation(facts: state.Facts) -> Expectation:

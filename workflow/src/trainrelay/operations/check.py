@@ -71,9 +71,9 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
         yield ", ".join(at.run for at in ats), found
     for at in reversed(first_of_run.values()):
-        script, reader = at.trainer_settings.script, at.trainer.described()
-        if script and script.sample_log and reader:
-            yield at.run, sample_check(at.root / script.sample_log, reader)
+        script, described = at.trainer_settings.script, at.trainer.described
+        if script and script.sample_log and described:
+            yield at.run, sample_check(at.root / script.sample_log, described())
 
 
 def _request(at: StageContext) -> LaunchRequest:

@@ -76,9 +76,8 @@ class LineReader:
         self.slow: Counter[str] = Counter()  # on how many lines each pattern took too long
         self._epoch: int | None = None
         self._iters: int | None = None
-        self._iteration = self._origin = self._resumed_at = (
-            0  # the last: of a first line that may be a resume's
-        )
+        self._iteration = self._origin = 0
+        self._resumed_at = 0  # the iteration of a first line that may be a resume's
         self._bases: dict[int, int] = {}  # iterations before each epoch, where they count over the whole run
 
     def line(self, line: str) -> LineSeen | None:

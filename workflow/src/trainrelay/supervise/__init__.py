@@ -27,7 +27,7 @@ from trainrelay.supervise.session import Outcome, train
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.supervise.stop_file import ask_to_stop, order_file
 from trainrelay.supervise.telemetry import Telemetry, newest_telemetry
-from trainrelay.system.tail import RowsTail, Tail
+from trainrelay.system.tail import Tail
 
 __all__ = [
     "BelievedProgress",
@@ -39,7 +39,6 @@ __all__ = [
     "NeedsDecision",
     "Observer",
     "Outcome",
-    "RowsTail",
     "Speed",
     "StageEvent",
     "StageJob",

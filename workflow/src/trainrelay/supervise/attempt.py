@@ -41,7 +41,7 @@ from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.alive import here, stat
 from trainrelay.system.ports import free_port
-from trainrelay.system.tail import RowsTail, Tail
+from trainrelay.system.tail import Tail
 from trainrelay.text import quoted
 from trainrelay.trainers import Launch, Rung
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
@@ -215,11 +215,7 @@ def _follow(
     folder, hook = attempt_folder(job.stage_dir, record.number), _hook(job, record)
     telemetry = TelemetryReader(folder, hook, lease.guard)
     hangs, work_dir = HangDetector(job.hang_timeout_s), job.work_dirs.current
-    metrics = job.trainer.metrics
-    rows = RowsTail(work_dir / metrics, record.metrics_from) if metrics else None
-    monitor = TrainerMonitor(
-        job.trainer, proof, shown, hangs, counting, work_dir, hook, telemetry, record, rows
-    )
+    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook, telemetry, record)
 
     def stopping() -> bool:
         nonlocal record

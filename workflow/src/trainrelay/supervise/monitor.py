@@ -45,7 +45,6 @@ class TrainerMonitor:
     hook: Hook
     telemetry: TelemetryReader
     attempt: AttemptRecord
-    rows: RowsTail | None = None  # of a file that is read instead of the log
     recent: RecentLines = field(default_factory=RecentLines)
     diverging: Divergence = field(default_factory=Divergence)
     not_resumed: str | None = None
@@ -58,10 +57,12 @@ class TrainerMonitor:
     _unknown_said: bool = False
     _slow_said: bool = False
     _follower: Follower = field(init=False)
+    _rows: RowsTail | None = field(init=False)  # that are read instead of the log
     _steps: tuple[tuple[float, StepSeen], ...] = ()  # the first and the newest that was shown, and when
 
     def __post_init__(self) -> None:
         self._follower = Follower(self.trainer)
+        self._rows = self.trainer.rows(self.work_dir, self.attempt.metrics_from)
 
     @property
     def last_step(self) -> StepSeen | None:
@@ -114,13 +115,13 @@ class TrainerMonitor:
         before = self.last_step
         for line in lines:
             self.recent.add(line)
-            if self.rows is None:
+            if self._rows is None:
                 self._see(line)
         if tail is not None and tail.bar != self._bar:
             self._bar = tail.bar
             self._see(self._bar)
-        if self.rows is not None:
-            for row in self.rows.lines() if tail else self.rows.remaining():
+        if self._rows is not None:
+            for row in self._rows.lines() if tail else self._rows.remaining():
                 self._see(row)
         self._say_slow()
         # Lines that come together (a log that is read again) show no speed, so only the last one is shown.

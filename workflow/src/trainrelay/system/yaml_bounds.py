@@ -31,3 +31,9 @@ def refuse_too_much(data: bytes | str) -> None:
             sizes[-1] += _MOST_VALUES if event.implicit[0] and len(event.value) > _LONGEST_PLAIN else 1
         if sizes[-1] > _MOST_VALUES or len(sizes) > _DEEPEST:
             raise yaml.MarkedYAMLError(problem=_TOO_MUCH, problem_mark=event.start_mark)  # type: ignore[arg-type]
+
+
+def loaded(data: bytes | str) -> Any:
+    """The values of YAML that is not too much."""
+    refuse_too_much(data)
+    return yaml.safe_load(data)

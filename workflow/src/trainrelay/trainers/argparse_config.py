@@ -152,7 +152,7 @@ def whole_load(request: LaunchRequest, torch: str) -> str | None:
     refuses = tuple(map(int, re.findall(r"\d+", torch)[:2])) >= (2, 6)
     if not refuses or not request.trainer_config.switches or _WHOLE in {*request.env, *os.environ}:
         return None
-    where = read_once(_whole_load, Path(request.root), request.config)
+    where = read_once(_whole_load, Path(request.root), request.entry)
     said = f"{where}: torch.load without weights_only refuses, since torch 2.6, what is no weight (an args)"
     return where and f"{said}, and a resume would fail; set env: {{{_WHOLE}: '1'}} under trainer"
 

@@ -4,13 +4,14 @@ except listing a work dir."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from trainrelay.progress_lines.described import LineReader
 from trainrelay.records import RULES, EpochBases
+from trainrelay.system.tail import RowsTail
 from trainrelay.trainers.ladder import Rung
 from trainrelay.trainers.script_settings import ScriptSettings
 
@@ -162,7 +163,7 @@ class Follower:
     """Follows the lines of one log of a trainer."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self.described = trainer.described()
+        self.described = trainer.described and trainer.described()
         self._observe = trainer.observe
 
     def see(self, line: str) -> Observation | None:
@@ -197,8 +198,8 @@ class Trainer(Protocol):
     # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
     imports: tuple[str, ...]
     compiled: tuple[str, ...] = ()
-    # Whether the user describes it in the section `script`.
-    is_described: bool = False
+    # Makes a reader of its lines, where the section `script` describes it; None: `observe` knows them.
+    described: Callable[[], LineReader] | None = None
     # Whether its command line says the backend.
     takes_backend: bool = True
     # A file of the work dir that is read instead of its printed lines.
@@ -254,9 +255,9 @@ class Trainer(Protocol):
         """What one line of output says, or None."""
         return None
 
-    def described(self) -> LineReader | None:
-        """A reader of its lines, where the user describes them; None: `observe` knows them."""
-        return None
+    def rows(self, work_dir: Path, from_byte: int) -> RowsTail | None:
+        """Its `metrics` from a byte on, where it has some."""
+        return RowsTail(work_dir / self.metrics, from_byte) if self.metrics else None
 
     def named_epoch(self, path: Path) -> int | None:  # noqa: ARG002
         """The epoch that the name of a checkpoint tells, in place of its content; None: it tells none."""

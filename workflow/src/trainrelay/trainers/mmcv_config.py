@@ -18,7 +18,7 @@ import yaml
 
 from trainrelay.records import RULES
 from trainrelay.system.files import content, read_once
-from trainrelay.system.yaml_bounds import refuse_too_much
+from trainrelay.system.yaml_bounds import loaded
 from trainrelay.trainers.base import TrainerConfig
 from trainrelay.trainers.mmcv_values import flat, merged
 from trainrelay.trainers.python_values import Names, SourceText, bounded, cut, entries, holds, inside
@@ -77,7 +77,7 @@ def _tree(path: Path) -> ast.Module:
         return ast.parse(text, filename=path.name)
     quoted = re.sub(_OF_BASE, r'"{{\1}}"', text)
     try:
-        data = json.loads(quoted) if path.suffix == ".json" else _of_yaml(quoted)
+        data = json.loads(quoted) if path.suffix == ".json" else loaded(quoted)
         if not isinstance(data, dict):
             raise ValueError("is not a mapping")
         said = {str(key): repr(value) for key, value in bounded(data, "it").items()}
@@ -88,11 +88,6 @@ def _tree(path: Path) -> ast.Module:
         for key, value in said.items()
     }
     return ast.Module([ast.Assign([ast.Name(k, ast.Store())], v.body, lineno=1) for k, v in code.items()], [])
-
-
-def _of_yaml(text: str) -> Any:
-    refuse_too_much(text)
-    return yaml.safe_load(text)
 
 
 def _chain(

@@ -13,18 +13,12 @@ from typing import Any
 import yaml
 
 from trainrelay.system.files import content
-from trainrelay.system.yaml_bounds import refuse_too_much
+from trainrelay.system.yaml_bounds import loaded
 from trainrelay.trainers.mmcv_values import flat
 from trainrelay.trainers.python_values import bounded, cut
 
-
-def _of_yaml(raw: bytes) -> Any:
-    refuse_too_much(raw)
-    return yaml.safe_load(raw)
-
-
 DATA: dict[str, Callable[[bytes], Any]] = {
-    **dict.fromkeys((".yaml", ".yml"), _of_yaml),
+    **dict.fromkeys((".yaml", ".yml"), loaded),
     ".json": json.loads,
     ".toml": lambda raw: tomllib.loads(raw.decode()),
 }

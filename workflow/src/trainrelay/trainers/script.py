@@ -11,12 +11,11 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from trainrelay.checkpoint import glance
-from trainrelay.progress_lines.described import USUAL, LineReader, PatternReader, RowReader
+from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.text import did_you_mean
@@ -42,7 +41,6 @@ _ENV = "env "
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
 
 
-@dataclass(frozen=True)
 class Script(Trainer):
     """A script as its settings describe it; without them only what every script has in common."""
 
@@ -50,31 +48,19 @@ class Script(Trainer):
     resume_proof = "epoch"
     lacks = frozenset({"deterministic", "validate"})
     imports = ("torch",)
-    is_described = True
 
-    settings: ScriptSettings = _NOT_DESCRIBED
-    entry: str = ""
+    def __init__(self, settings: ScriptSettings = _NOT_DESCRIBED, entry: str = "") -> None:
+        self.settings, self.entry, self.metrics = settings, entry, settings.metrics
+        self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
+        self.looked_for = (
+            f"files {settings.checkpoints} of torch.save with weights, their epoch inside or in the name"
+        )
+        lines = partial(PatternReader, settings.progress or USUAL)
+        self.described = RowReader if settings.metrics else lines
 
     def of(self, script: ScriptSettings | None, entry: str) -> Trainer:
         """One trainer for each description."""
         return _described(script or self.settings, entry)
-
-    @property
-    def takes_backend(self) -> bool:  # type: ignore[override]
-        """Whether the script can be told its backend."""
-        return self.settings.backend is not None or "backend" in places(self.settings.command)
-
-    @property
-    def metrics(self) -> str | None:  # type: ignore[override]
-        """The file that is read instead of printed lines."""
-        return self.settings.metrics
-
-    @property
-    def looked_for(self) -> str:  # type: ignore[override]
-        """The checkpoints, in words."""
-        return (
-            f"files {self.settings.checkpoints} of torch.save with weights, an epoch in them or in the name"
-        )
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:  # noqa: ARG002
         """The command's arguments, and what its script and the files that it names say."""
@@ -124,10 +110,6 @@ class Script(Trainer):
         """What its settings do not say, or its script does not declare."""
         return list(self._unsupported(request))
 
-    def described(self) -> LineReader:
-        """The reader of its lines or rows."""
-        return RowReader() if self.settings.metrics else PatternReader(self.settings.progress or USUAL)
-
     def _found(self, path: Path) -> re.Match[str] | None:
         return _name_pattern(self.settings.checkpoints).fullmatch(path.name)
 
@@ -152,7 +134,7 @@ class Script(Trainer):
 
     def left_behind(self, work_dir: Path) -> list[str]:
         """All that looks like a checkpoint, and its metrics."""
-        return could_be_overwritten(work_dir, *filter(None, [self.settings.metrics]))
+        return could_be_overwritten(work_dir, *filter(None, [self.metrics]))
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """As its settings name it, in a plan; which of several it is, only the file tells."""

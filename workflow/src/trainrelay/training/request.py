@@ -80,11 +80,10 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     if not root.is_dir():
         yield f"the trainer's checkout {root} does not exist; clone it there, or set trainer.root to yours"
         return
-    files = {
-        "training script": (request.entry, "trainer.entry"),
-        "training config": (request.config, "config"),
-    }
-    for what, (name, key) in files.items():
+    for what, name, key in (
+        ("training script", request.entry, "trainer.entry"),
+        ("training config", request.config, "config"),
+    ):
         if not (root / name).is_file():
             yield f"the {what} {root / name} does not exist; set `{key}` to a file that exists"
     if request.trainer_config.problem and (root / request.config).is_file():

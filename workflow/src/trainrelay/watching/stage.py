@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Observer, RowsTail, newest_telemetry, read_events
+from trainrelay.supervise import Observer, newest_telemetry, read_events
 from trainrelay.text import printable
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, left_running
@@ -75,9 +75,8 @@ class StageWatch:
         return LogSample(step, tuple(self._log.losses), self._log.iterations_per_s, counted)
 
     def _sampler(self, facts: Facts, attempt: AttemptRecord) -> LogSampler:
-        trainer, log = self.at.trainer, attempt_log(facts.paths.folder, attempt)
-        table = facts.work_dirs.current / trainer.metrics if trainer.metrics else None
-        return LogSampler(RowsTail(table, attempt.metrics_from) if table else log, trainer, self.clock)
+        table = self.at.trainer.rows(facts.work_dirs.current, attempt.metrics_from)
+        return LogSampler(table or attempt_log(facts.paths.folder, attempt), self.at.trainer, self.clock)
 
     def _known_ends(self, facts: Facts) -> dict[int, LastStep]:
         """Where each attempt but the newest ended, by number; one whose end nobody saw is asked its log."""

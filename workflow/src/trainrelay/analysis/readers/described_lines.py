@@ -61,16 +61,9 @@ class DescribedLines:
     name = "script"
     title = "lines that the run's script section describes"
 
-    def __init__(
-        self, reader: Callable[[], LineReader | None], first: int | None, *, one_start: bool
-    ) -> None:
+    def __init__(self, reader: Callable[[], LineReader], first: int | None, *, one_start: bool) -> None:
         self._reader, self._first, self._one_start = reader, first, one_start
-        self._claiming = self._new_reader()
-
-    def _new_reader(self) -> LineReader:
-        reader = self._reader()
-        assert reader, "only of trainers whose lines are described"
-        return reader
+        self._claiming = reader()
 
     def claims(self, line: str) -> bool:
         """A line that is described."""
@@ -78,7 +71,7 @@ class DescribedLines:
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """All of a file at once."""
-        starts, reader, errors = [_Start()], self._new_reader(), Tracebacks()
+        starts, reader, errors = [_Start()], self._reader(), Tracebacks()
         said: list[Event] = []
         for line in lines:
             if (seen := reader.line(line)) is None:
