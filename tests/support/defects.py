@@ -319,8 +319,8 @@ DEFECTS = (
         "attempt-beside-what-does-not-end",
         "An attempt begins while a process of the one before waits inside the kernel or is frozen.",
         f"{LIBRARY}/supervise/recover.py",
-        "    refuse_beside_living(job.stage_dir, job.name)\n    if strangers",
-        "    if strangers",
+        "    refuse_beside_living(job.stage_dir, job.name)\n    _refuse_beside_trainers",
+        "    _refuse_beside_trainers",
         "tests/unit/supervise/test_one_trainer.py"
         "::test_no_attempt_follows_while_a_process_of_the_last_one_does_not_end",
     ),
