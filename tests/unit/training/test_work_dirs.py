@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from trainrelay.records import AttemptRecord, Takeover
 from trainrelay.trainers import TRAINERS
@@ -96,6 +100,23 @@ class TestClocks:
     def test_the_first_attempts_host_is_ahead(self, tmp_path: Path) -> None:
         ahead_s = self.NOW_S + self.HOUR_S
         assert self.counted(tmp_path, ahead_s, self.NOW_S + 60, ahead_s, self.NOW_S)
+
+    @pytest.mark.parametrize("set_right_s", [-7200.0, 1800.0], ids=["before the end", "after it"])
+    def test_the_only_clock_was_ahead_and_was_set_right(self, tmp_path: Path, set_right_s: float) -> None:
+        """Of the attempt's start, its owner.json and its checkpoints, all but the last may be in the future."""
+        ahead_s = time.time() + self.HOUR_S
+        log = tmp_path / "s/attempts/001/trainer.log"
+        log.parent.mkdir(parents=True)
+        log.touch()
+        os.utime(log, (ahead_s + set_right_s,) * 2)
+        (one,) = begun(ahead_s)
+        one = one.model_copy(update={"number": 1, "log": str(log)})
+        saved(folder := tmp_path / "w", 2)
+        dirs = WorkDirs(folder, kept=tmp_path / "s/kept", attempts=(one,))
+        assert dirs.checkpoints(MMCV)
+        long_ago = replace(dirs, attempts=(one.model_copy(update={"started_s": self.HOUR_S * 24}),))
+        os.utime(folder / "epoch_2.pth", (0, 0))
+        assert not long_ago.checkpoints(MMCV)
 
     def test_the_file_server_is_behind(self, tmp_path: Path) -> None:
         behind_s = self.NOW_S - self.HOUR_S
