@@ -79,16 +79,23 @@ def begun(*started_s: float) -> tuple[AttemptRecord, ...]:
     """Attempts whose end nobody saw, each of them on another host."""
     return tuple(
         AttemptRecord.model_construct(
-            started_s=at_s, epochs=3, last_epoch=None, end="lost", resumed_from=None, saved_epoch=None
+            number=number,
+            log="no.log",
+            started_s=at_s,
+            epochs=3,
+            last_epoch=None,
+            end="lost",
+            resumed_from=None,
+            saved_epoch=None,
         )
-        for at_s in started_s
+        for number, at_s in enumerate(started_s, 1)
     )
 
 
 class TestClocks:
     """An hour apart: each file below was saved a minute after the attempt that saved it had begun."""
 
-    NOW_S, HOUR_S = 1_800_000_000.0, 3600.0
+    NOW_S, HOUR_S = 1_700_000_000.0, 3600.0
 
     def counted(self, folder: Path, owned_s: float, saved_s: float, *started_s: float) -> bool:
         saved(folder, 2)
@@ -110,8 +117,10 @@ class TestClocks:
         log.touch()
         os.utime(log, (ahead_s + set_right_s,) * 2)
         (one,) = begun(ahead_s)
-        one = one.model_copy(update={"number": 1, "log": str(log)})
+        one = one.model_copy(update={"log": str(log)})
         saved(folder := tmp_path / "w", 2)
+        (folder / "owner.json").touch()
+        os.utime(folder / "owner.json", (ahead_s,) * 2)
         dirs = WorkDirs(folder, kept=tmp_path / "s/kept", attempts=(one,))
         assert dirs.checkpoints(MMCV)
         long_ago = replace(dirs, attempts=(one.model_copy(update={"started_s": self.HOUR_S * 24}),))

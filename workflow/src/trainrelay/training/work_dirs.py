@@ -6,6 +6,7 @@ its own work dir, and of the one before it reads only what was there by then.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from trainrelay.config import StagePaths
 from trainrelay.records import AttemptRecord, EpochBases, Identity, Owner, Takeover
 from trainrelay.system.files import same_place
 from trainrelay.trainers import Trainer, misplaced_checkpoints
+from trainrelay.training.attempts import attempt_log
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
 
@@ -86,20 +88,31 @@ class WorkDirs:
 
     @property
     def _began_s(self) -> float:
-        """By the clock that is furthest behind: what was saved since is no older by its own host's clock."""
-        return min(one.started_s for one in self.attempts)
+        """By the clock that is furthest behind: what was saved since is no older by its own host's clock.
+
+        0 where nobody knows: the first attempt's clock was ahead, and what it saved may look older.
+        """
+        first, *_ = times = [one.started_s for one in self.attempts]
+        return min(times) if self._is_past(first) else 0.0
+
+    def _is_past(self, time_s: float) -> bool:
+        """Whether it is before now, and before the first attempt's log was last written to."""
+        ends = [time.time()]
+        with suppress(OSError):
+            folder = (self.kept or self.first).parent
+            ends.append(attempt_log(folder, self.attempts[0]).stat().st_mtime)
+        return time_s <= min(ends) + _SKEW_S
 
     def _is_from_before(self, path: Path) -> bool:
         """Older than the first attempt, and than owner.json, which has the file server's time."""
+        known = [began_s - _SKEW_S] if (began_s := self._began_s) else []
         try:
             saved_s = path.stat().st_mtime
         except OSError:
             return False
-        try:
-            owned_s = (path.parent / OWNER).stat().st_mtime
-        except OSError:  # of an earlier version, which had none
-            owned_s = self._began_s
-        return saved_s < min(self._began_s - _SKEW_S, owned_s)
+        with suppress(OSError):  # of an earlier version, which had none
+            known += filter(self._is_past, [(path.parent / OWNER).stat().st_mtime])
+        return saved_s < min(known, default=0.0)
 
     def _newest_printed(self) -> int | None:
         """The last epoch that the attempts printed or resumed from; None where it is not known."""
