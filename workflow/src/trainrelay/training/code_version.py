@@ -12,8 +12,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from trainrelay.text import printable
 
 _GIT_TIMEOUT_S = 60  # git diff looks at each file; a file system that hangs must not stop a start
 # Also of your own settings: what they change is not what is asked for here.
@@ -42,14 +45,43 @@ class CodeVersion:
         return hashlib.sha256(self.changes).hexdigest()[:12]
 
 
-def code_version(root: Path) -> CodeVersion | None:
-    """The code of a checkout; None where git or a repository is missing."""
+@dataclass(frozen=True, slots=True)
+class NotKnown:
+    """Why nobody knows which code a checkout holds."""
+
+    why: str
+    failed: bool  # git, though there may be a repository
+
+    @property
+    def name(self) -> str:
+        """One line, in the place of a version's."""
+        return f"not known ({self.why})"
+
+
+class _GitFailed(Exception):
+    """In git's words."""
+
+
+def code_version(root: Path) -> CodeVersion | NotKnown:
+    """The code of a checkout."""
+    try:
+        return _version(root)
+    except _GitFailed as error:
+        there = any(os.path.lexists(folder / ".git") for folder in (root / ".git").absolute().parents)
+        if not there or str(error).startswith("not a git repository (or any"):
+            return NotKnown(f"{root} is no git checkout", failed=False)
+        return NotKnown(f"of {root}: {error}", failed=True)
+
+
+def _version(root: Path) -> CodeVersion:
     where = ("--show-toplevel", "--git-path", "objects", "--git-path", "index", "HEAD")
-    found = os.fsdecode(_git(root, "rev-parse", *where) or b"").split("\n")
-    if len(found) != 5:  # also where a path holds a line break
-        return None
+    found = os.fsdecode(_git(root, "rev-parse", *where)).split("\n")
+    if len(found) != 5:
+        raise _GitFailed("its path holds a line break")
     top, objects, index, commit, _ = found
-    settings = os.fsdecode(_git(root, "config", "--get-regexp", _HARMLESS) or b"").splitlines()
+    settings: list[str] = []
+    with suppress(_GitFailed):  # it has none of these
+        settings = os.fsdecode(_git(root, "config", "--get-regexp", _HARMLESS)).splitlines()
     said = [word for one in settings for word in ("-c", one.replace(" ", "=", 1))]
     with tempfile.TemporaryDirectory(prefix="trainrelay-git-") as bare:
         Path(bare, "refs").mkdir()
@@ -60,25 +92,28 @@ def code_version(root: Path) -> CodeVersion | None:
             # A split index has a second file.
             for part in (root / index, *(root / index).parent.glob("sharedindex.*")):
                 shutil.copy2(part, Path(bare, part.name))  # with its time, by which git looks
-        except OSError:
-            return None
+        except OSError as error:
+            raise _GitFailed(f"its index cannot be copied: {error.strerror}") from None
         ours = {"GIT_DIR": bare, "GIT_WORK_TREE": top, "GIT_OBJECT_DIRECTORY": str(root / objects)}
-        changes = _git(root, *said, "diff", *_PLAIN, commit, "--", ".", **ours)
-    return None if changes is None else CodeVersion(commit, changes)
+        return CodeVersion(commit, _git(root, *said, "diff", *_PLAIN, commit, "--", ".", **ours))
 
 
-def _git(root: Path, *arguments: str, **variables: str) -> bytes | None:
-    git = shutil.which("git")
-    if git is None:
-        return None
+def _git(root: Path, *arguments: str, **variables: str) -> bytes:
+    if (git := shutil.which("git")) is None:
+        raise _GitFailed("git is not in PATH")
     try:
         done = subprocess.run(
             [git, *_RUN_NOTHING, "-C", str(root), *arguments],
-            env={**os.environ, **variables},
+            env={**os.environ, **variables, "LC_ALL": "C"},
             capture_output=True,
             timeout=_GIT_TIMEOUT_S,
-            check=True,
+            check=False,
         )
-    except (subprocess.SubprocessError, OSError):
-        return None
+    except subprocess.TimeoutExpired:
+        raise _GitFailed(f"git did not answer within {_GIT_TIMEOUT_S:g} s") from None
+    except OSError as error:
+        raise _GitFailed(f"git cannot be run: {error.strerror}") from None
+    if done.returncode:
+        said = " ".join(os.fsdecode(done.stderr).split()) or f"git ended with status {done.returncode}"
+        raise _GitFailed(printable(said.removeprefix("fatal: ")))
     return done.stdout
