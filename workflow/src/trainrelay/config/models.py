@@ -20,7 +20,6 @@ from pydantic import (
 
 from trainrelay.text import kept_secret
 
-
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes: what Linux takes, with room for ours
 
 

@@ -108,7 +108,7 @@ class CheckpointKeeper(threading.Thread):
             self._say(f"warning: no copy of the newest checkpoint: {str(error).partition(';')[0]}")
 
     def _own_again(self) -> None:
-        """A trainer that empties its work dir has removed owner.json; of another disk there nothing is known."""
+        """A trainer that empties its work dir has removed owner.json. Another disk there may be anybody's."""
         folder = self._job.work_dirs.current
         with suppress(OSError, UserError, Fenced):
             if self._owner and not owner_of(folder) and folder.stat().st_dev == self._device:

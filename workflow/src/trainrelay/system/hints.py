@@ -7,6 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
+from trainrelay.errors import UserError
+
 TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a workflow, which read a snapshot
 PROFILE_VARIABLE = "TRAINRELAY_PROFILE"  # that of Snakemake's command line, for its jobs
 DEFAULT_CONFIGFILE = Path("config.yaml")
@@ -20,7 +22,10 @@ def typed(configfile: Path | None) -> Path | None:
     """The config as you type it here; a job may know it by another path."""
     if configfile is None:
         return None
-    path, here = Path(os.environ.get(TYPED_VARIABLE) or configfile), Path.cwd()
+    try:
+        path, here = Path(os.environ.get(TYPED_VARIABLE) or configfile), Path.cwd()
+    except OSError:
+        raise UserError("the folder that you are in was deleted; run: cd FOLDER") from None
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
