@@ -76,7 +76,7 @@ def test_a_complete_training_whose_logs_are_gone_is_not_judged_and_needs_your_wo
     assert cli.main(["analyze", "--stage", "r/s"]) == 0
     assert "r/s: not judged: the logs of its attempts are gone" in capsys.readouterr().err
     with pytest.raises(Refusal, match=r"the logs of its attempts are gone.*\n.*run: trainrelay accept r/s"):
-        gate(facts := state.read(at), disk.facts())
+        gate(state.read(at), disk.facts())
     disk.paths.train.unlink()
     assert cli.main(["analyze", "--stage", "r/s"]) == 2
 

@@ -110,7 +110,7 @@ class TestClocks:
 
     @pytest.mark.parametrize("set_right_s", [-7200.0, 1800.0], ids=["before the end", "after it"])
     def test_the_only_clock_was_ahead_and_was_set_right(self, tmp_path: Path, set_right_s: float) -> None:
-        """Of the attempt's start, its owner.json and its checkpoints, all but the last may be in the future."""
+        """The attempt's start and owner.json are of the time that was wrong, its checkpoint of now."""
         ahead_s = time.time() + self.HOUR_S
         log = tmp_path / "s/attempts/001/trainer.log"
         log.parent.mkdir(parents=True)

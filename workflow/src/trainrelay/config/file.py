@@ -20,7 +20,7 @@ from trainrelay.system.yaml_bounds import FASTEST, refuse_too_much
 from trainrelay.text import HIDDEN
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_BOOLEAN, *_NUMBERS = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
 _TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
 
 
@@ -77,9 +77,8 @@ def _misread(waiting: list[yaml.Node | None]) -> Iterator[tuple[int, str]]:
         keys: dict[str, list[yaml.Mark]] = {}
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             waiting.append(value)
-            if key.tag == "tag:yaml.org,2002:bool":
-                what = f"the name {key.value} is read as true or false; write it in quotes"
-                yield _at(key.start_mark, what)
+            if key.tag == _BOOLEAN:
+                yield _at(key.start_mark, f"the name {key.value} is read as a boolean; write it in quotes")
             if key.tag != "tag:yaml.org,2002:merge":
                 keys.setdefault(str(key.value), []).append(key.start_mark)
         waiting += node.value if isinstance(node, yaml.SequenceNode) else ()

@@ -78,7 +78,8 @@ def _code_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResu
     for at in {at.run: at for at in where if at.root.is_dir()}.values():
         refuse, code = at.config.on_code_change == "refuse", code_version(at.root)
         if isinstance(code, NotKnown) and (refuse or code.failed):
-            what, how = f"the trainer's code is {code.name}", "fix that, or set on_code_change: warn"
+            what = f"the trainer's code is {code.name}"
+            how = "fix that, or set on_code_change: warn"
             yield at.run, fix(what, how) if refuse and code.failed else note(what)
 
 

@@ -261,8 +261,7 @@ def _check_code(facts: state.Facts) -> None:
         what = f"{facts.name}: the trainer's code is {now.name}"
         if refuse and now.failed:
             raise Refusal(f"{what}; fix that, or set on_code_change: warn in the config")
-        never = ", so on_code_change: refuse cannot refuse another" if refuse else ""
-        say(f"warning: {what}{never}")
+        say(f"warning: {what}, so no change of it can be refused or reported")
     if isinstance(now, CodeVersion) and now.changes:
         # config.yaml may be part of the checkout.
         said = hidden(now.changes.decode(errors="surrogateescape")).encode(errors="surrogateescape")

@@ -203,7 +203,7 @@ def one_reading() -> Iterator[None]:
 
 
 def inside(folder: Path) -> list[Path]:
-    """What is in a folder, nothing where there is none; UserError where that cannot be seen."""
+    """What is in a folder, nothing if it is not there; UserError if that cannot be seen."""
     try:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

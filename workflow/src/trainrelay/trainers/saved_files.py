@@ -21,9 +21,8 @@ _HEAD_BYTES = 4096  # one page: the first member's name, or the imports with whi
 
 def checkpoint_files(work_dir: Path) -> list[Path]:
     """Plain files whose names say that they are checkpoints; none where the folder does not exist."""
-    return [
-        path for path in inside(work_dir) if _is_named_so(path) and path.is_file() and not path.is_symlink()
-    ]
+    named = filter(_is_named_so, inside(work_dir))
+    return [path for path in named if path.is_file() and not path.is_symlink()]
 
 
 def not_understood(paths: Iterable[Path]) -> list[tuple[Path, str]]:

@@ -47,19 +47,13 @@ class CodeVersion:
 
 @dataclass(frozen=True, slots=True)
 class NotKnown:
-    """Why nobody knows which code a checkout holds."""
+    """In the place of a version, where nobody knows it."""
 
-    why: str
+    name: str  # why, in git's words
     failed: bool  # git, though there may be a repository
 
-    @property
-    def name(self) -> str:
-        """One line, in the place of a version's."""
-        return f"not known ({self.why})"
 
-
-class _GitFailed(Exception):
-    """In git's words."""
+class _GitFailed(Exception): ...
 
 
 def code_version(root: Path) -> CodeVersion | NotKnown:
@@ -69,8 +63,8 @@ def code_version(root: Path) -> CodeVersion | NotKnown:
     except _GitFailed as error:
         there = any(os.path.lexists(folder / ".git") for folder in (root / ".git").absolute().parents)
         if not there or str(error).startswith("not a git repository (or any"):
-            return NotKnown(f"{root} is no git checkout", failed=False)
-        return NotKnown(f"of {root}: {error}", failed=True)
+            return NotKnown(f"not known ({root} is no git checkout)", failed=False)
+        return NotKnown(f"not known (of {root}: {error})", failed=True)
 
 
 def _version(root: Path) -> CodeVersion:
@@ -99,21 +93,18 @@ def _version(root: Path) -> CodeVersion:
 
 
 def _git(root: Path, *arguments: str, **variables: str) -> bytes:
-    if (git := shutil.which("git")) is None:
-        raise _GitFailed("git is not in PATH")
     try:
         done = subprocess.run(
-            [git, *_RUN_NOTHING, "-C", str(root), *arguments],
+            [shutil.which("git") or "git", *_RUN_NOTHING, "-C", str(root), *arguments],
             env={**os.environ, **variables, "LC_ALL": "C"},
             capture_output=True,
             timeout=_GIT_TIMEOUT_S,
-            check=False,
+            check=True,
         )
-    except subprocess.TimeoutExpired:
-        raise _GitFailed(f"git did not answer within {_GIT_TIMEOUT_S:g} s") from None
-    except OSError as error:
-        raise _GitFailed(f"git cannot be run: {error.strerror}") from None
-    if done.returncode:
-        said = " ".join(os.fsdecode(done.stderr).split()) or f"git ended with status {done.returncode}"
-        raise _GitFailed(printable(said.removeprefix("fatal: ")))
+    except subprocess.CalledProcessError as error:
+        said = " ".join(os.fsdecode(error.stderr).split()) or f"git ended with {error.returncode}"
+        raise _GitFailed(printable(said.removeprefix("fatal: "))) from None
+    except (subprocess.TimeoutExpired, OSError) as error:
+        why = getattr(error, "strerror", f"no answer within {_GIT_TIMEOUT_S:g} s")
+        raise _GitFailed(f"git cannot be run: {why}") from None
     return done.stdout

@@ -92,15 +92,15 @@ class WorkDirs:
 
         0 where nobody knows: the first attempt's clock was ahead, and what it saved may look older.
         """
-        first, *_ = times = [one.started_s for one in self.attempts]
-        return min(times) if self._is_past(first) else 0.0
+        times = [one.started_s for one in self.attempts]
+        return min(times) if self._is_past(times[0]) else 0.0
 
     def _is_past(self, time_s: float) -> bool:
         """Whether it is before now, and before the first attempt's log was last written to."""
         ends = [time.time()]
         with suppress(OSError):
-            folder = (self.kept or self.first).parent
-            ends.append(attempt_log(folder, self.attempts[0]).stat().st_mtime)
+            log = attempt_log((self.kept or self.first).parent, self.attempts[0])
+            ends.append(log.stat().st_mtime)
         return time_s <= min(ends) + _SKEW_S
 
     def _is_from_before(self, path: Path) -> bool:
