@@ -90,29 +90,25 @@ class WorkDirs:
     def _began_s(self) -> float:
         """By the clock that is furthest behind: what was saved since is no older by its own host's clock.
 
-        0 where nobody knows: the first attempt's clock was ahead, and what it saved may look older.
+        0 where that is not known: a clock that was ahead has been set right since.
         """
-        times = [one.started_s for one in self.attempts]
-        return min(times) if self._is_past(times[0]) else 0.0
-
-    def _is_past(self, time_s: float) -> bool:
-        """Whether it is before now, and before the first attempt's log was last written to."""
-        ends = [time.time()]
+        times, seen = [one.started_s for one in self.attempts], [time.time()]
         with suppress(OSError):
             log = attempt_log((self.kept or self.first).parent, self.attempts[0])
-            ends.append(log.stat().st_mtime)
-        return time_s <= min(ends) + _SKEW_S
+            seen.append(log.stat().st_mtime)
+        return min(times) if times[0] <= min(seen) + _SKEW_S else 0.0
 
     def _is_from_before(self, path: Path) -> bool:
         """Older than the first attempt, and than owner.json, which has the file server's time."""
-        known = [began_s - _SKEW_S] if (began_s := self._began_s) else []
         try:
             saved_s = path.stat().st_mtime
         except OSError:
             return False
-        with suppress(OSError):  # of an earlier version, which had none
-            known += filter(self._is_past, [(path.parent / OWNER).stat().st_mtime])
-        return saved_s < min(known, default=0.0)
+        try:
+            owned_s = (path.parent / OWNER).stat().st_mtime
+        except OSError:  # of an earlier version, which had none
+            owned_s = self._began_s
+        return saved_s < min(self._began_s - _SKEW_S, owned_s)
 
     def _newest_printed(self) -> int | None:
         """The last epoch that the attempts printed or resumed from; None where it is not known."""
