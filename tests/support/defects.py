@@ -325,6 +325,32 @@ DEFECTS = (
         "::test_no_attempt_follows_while_a_process_of_the_last_one_does_not_end",
     ),
     Defect(
+        "an-evaluation-stops-a-retry",
+        "Your evaluation with the trainer's script and work dir is taken for a trainer at a retry.",
+        f"{LIBRARY}/supervise/recover.py",
+        "other = within_launch and not any(",
+        "other = False and not any(",
+        "tests/unit/supervise/test_never_done_beside.py"
+        "::test_what_began_within_a_launch_stops_it_only_if_it_may_be_a_trainer_of_ours",
+    ),
+    Defect(
+        "an-emptied-work-dir-has-no-owner",
+        "A trainer that empties its work dir is refused at its retry: the work dir held this training.",
+        f"{LIBRARY}/supervise/checkpoint_keeper.py",
+        "        self._own_again()\n        return ending",
+        "        return ending",
+        "tests/unit/cli/test_missing_checkpoints.py"
+        "::TestEmptied::test_what_failed_before_its_first_checkpoint_is_tried_again",
+    ),
+    Defect(
+        "git-failed-is-no-repository",
+        "on_code_change: refuse is off where git refuses a checkout of another user.",
+        f"{LIBRARY}/training/code_version.py",
+        "failed=True",
+        "failed=False",
+        "tests/unit/cli/test_code_change.py::test_where_git_fails_a_change_is_not_ruled_out",
+    ),
+    Defect(
         "sigterm-not-heard",
         "A SIGTERM ends the supervisor alone and leaves its trainer running.",
         f"{LIBRARY}/supervise/stop.py",
