@@ -92,7 +92,8 @@ def _refuse_beside_trainers(job: StageJob, say: Say, *, within_launch: bool) -> 
                 f"{job.name}: {still_run([one])} (it has the script and the work dir of this stage as"
                 " arguments, and no flag such as --eval)"
             )
-        say(f"{one} has the script and the work dir of this stage, too; it is taken for an evaluation")
+        if within_launch:  # before that, it is not yet known whether one starts
+            say(f"{one} has the script and the work dir of this stage, too; it is taken for an evaluation")
 
 
 def close_attempts_elsewhere(stage_dir: Path, say: Say) -> None:
