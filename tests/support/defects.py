@@ -375,10 +375,36 @@ DEFECTS = (
         "attempt-beside-what-does-not-end",
         "An attempt begins while a process of the one before waits inside the kernel or is frozen.",
         f"{LIBRARY}/supervise/recover.py",
-        "    refuse_beside_living(job.stage_dir, job.name)\n    if strangers",
-        "    if strangers",
+        "    refuse_beside_living(job.stage_dir, job.name)\n    _refuse_beside_trainers",
+        "    _refuse_beside_trainers",
         "tests/unit/supervise/test_one_trainer.py"
         "::test_no_attempt_follows_while_a_process_of_the_last_one_does_not_end",
+    ),
+    Defect(
+        "an-evaluation-stops-a-retry",
+        "Your evaluation with the trainer's script and work dir is taken for a trainer at a retry.",
+        f"{LIBRARY}/supervise/recover.py",
+        "other = within_launch and not any(",
+        "other = False and not any(",
+        "tests/unit/supervise/test_never_done_beside.py"
+        "::test_what_began_within_a_launch_stops_it_only_if_it_may_be_a_trainer_of_ours",
+    ),
+    Defect(
+        "an-emptied-work-dir-has-no-owner",
+        "A trainer that empties its work dir is refused at its retry: the work dir held this training.",
+        f"{LIBRARY}/supervise/checkpoint_keeper.py",
+        "        self._own_again()\n        return ending",
+        "        return ending",
+        "tests/unit/cli/test_missing_checkpoints.py"
+        "::TestEmptied::test_what_failed_before_its_first_checkpoint_is_tried_again",
+    ),
+    Defect(
+        "git-failed-is-no-repository",
+        "on_code_change: refuse is off where git refuses a checkout of another user.",
+        f"{LIBRARY}/training/code_version.py",
+        "failed=True",
+        "failed=False",
+        "tests/unit/cli/test_code_change.py::test_where_git_fails_a_change_is_not_ruled_out",
     ),
     Defect(
         "sigterm-not-heard",
@@ -899,8 +925,8 @@ DEFECTS = (
         "short-limit-not-refused",
         "A time limit in which no checkpoint can be saved is submitted all the same.",
         f"{LIBRARY}/training/plan.py",
-        "needed.seconds / 60) <= limit_min:",
-        "needed.seconds / 3600) <= limit_min:",
+        "(needed_min := needed.seconds / 60) <= limit_min:",
+        "(needed_min := needed.seconds / 60) <= limit_min * 60:",
         "tests/unit/training/test_plan.py"
         "::test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_set",
     ),

@@ -94,7 +94,7 @@ def _open(
     shown = around.shown
     while True:
         number = next_number(job.stage_dir)
-        close_open_attempts(job, shown.note)
+        close_open_attempts(job, shown.note, within_launch=True)
         point, step, skipped = starting_points(job)
         for sentence in skipped:
             # The command that fixes it is for starts that it stops; this one skips it.

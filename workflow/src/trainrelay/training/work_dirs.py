@@ -6,6 +6,7 @@ its own work dir, and of the one before it reads only what was there by then.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from trainrelay.config import StagePaths
 from trainrelay.records import AttemptRecord, EpochBases, Identity, Owner, Takeover
 from trainrelay.system.files import same_place
 from trainrelay.trainers import Trainer, misplaced_checkpoints
+from trainrelay.training.attempts import attempt_log
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
 
@@ -86,8 +88,15 @@ class WorkDirs:
 
     @property
     def _began_s(self) -> float:
-        """By the clock that is furthest behind: what was saved since is no older by its own host's clock."""
-        return min(one.started_s for one in self.attempts)
+        """By the clock that is furthest behind: what was saved since is no older by its own host's clock.
+
+        0 where that is not known: a clock that was ahead has been set right since.
+        """
+        times, seen = [one.started_s for one in self.attempts], [time.time()]
+        with suppress(OSError):
+            log = attempt_log((self.kept or self.first).parent, self.attempts[0])
+            seen.append(log.stat().st_mtime)
+        return min(times) if times[0] <= min(seen) + _SKEW_S else 0.0
 
     def _is_from_before(self, path: Path) -> bool:
         """Older than the first attempt, and than owner.json, which has the file server's time."""
