@@ -15,7 +15,7 @@ from typing import Any
 from trainrelay.errors import Fenced, Interrupted, UserError
 from trainrelay.records import AttemptRecord, EndClass, ProbeResult, ResumePoint
 from trainrelay.supervise import slurm_run
-from trainrelay.supervise.attempt_end import close_record, judge_end, with_bases
+from trainrelay.supervise.attempt_end import close_record, counted, judge_end
 from trainrelay.supervise.attempt_folders import (
     NumberTaken,
     attempt_folder,
@@ -206,9 +206,9 @@ def _follow(
 
     def stopping() -> bool:
         nonlocal record
-        if lease.lost is None and counting.bases != record.epoch_bases:
+        if lease.lost is None and (learned := counted(record, counting)) != record:
             lease.guard()
-            record = with_bases(record, counting.bases)
+            record = learned
             with contextlib.suppress(UserError):  # at once, for the case that nobody sees the end
                 write_attempt(job.stage_dir, record)
         return stop.requested or lease.lost is not None
@@ -239,12 +239,13 @@ def _follow(
         processes.look(now=True)
         monitor.read(tail.remaining())
     _note_survivors(ending, shown, launcher_was_gone=launcher_was_gone)
-    counting.finish(monitor.glances(), job.epochs if trainer.status() == 0 else None)
+    well = trainer.status() == 0 and not stop.requested
+    counting.finish(monitor.glances(), job.epochs if well else None)
     if counting.doubt:
         shown.note(counting.doubt)
     closed = judge_end(
         job.with_bases(counting.bases),
-        with_bases(record, counting.bases),
+        counted(record, counting),
         monitor,
         trainer.status(),
         stop_requested=stop.requested,
