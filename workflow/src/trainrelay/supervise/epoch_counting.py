@@ -29,6 +29,9 @@ class EpochCounting:
         self._writing: dict[Path, int | None] = {}  # what changed last; the epoch when that began
         self._before: int | None = None  # the epoch at the last look
         self._inside = self._far = False  # whether iterations of it are surely to come; more than the last
+        self._saves_after = self._ended = (
+            False  # the last line of an epoch; whether that was at the last look
+        )
         self._over = 0  # the last epoch that is known to be finished
         self._length: int | None = None  # the last iteration that was printed of an epoch
         self._saved: dict[Path, tuple[int | None, int]] = {}  # where the log was once a file was written
@@ -65,7 +68,7 @@ class EpochCounting:
         if self._iteration and self._epoch is not None and counted.epoch > self._epoch:
             self._over, self._length = max(self._over, self._epoch), self._iteration
         self._over = max(self._over, counted.epoch) if self._whole else self._over
-        # There may be no line for the last iterations; and a checkpoint of the whole may come before it.
+        # There may be no line for the last iterations.
         more = same if self._length is None else seen.iteration < self._length
         self._inside = more and not self._whole and counted.epoch > self._over
         self._far = self._inside and seen.iteration + 2 * stride <= (seen.iters_per_epoch or 0)
@@ -85,14 +88,15 @@ class EpochCounting:
             if self._epoch == epoch and self._iteration > iteration:
                 self._within(files[path])
         self._writing = {path: self._writing.get(path, self._before) for path in changed}
-        self._files, self._before = files, self._epoch
+        self._saves_after |= bool(changed) and self._ended
+        self._files, self._before, self._ended = files, self._epoch, self._whole
         return bool(changed)
 
     def finish(self, files: Mapping[Path, Glance], epochs: int | None) -> None:
         """The files at the end; `epochs` where the trainer exited 0, so that all of them are trained."""
         self.look(files)
         self.look(files)
-        if epochs is None and self._far:
+        if epochs is None and (self._far or (self._inside and self._saves_after)):
             for seen in files.values():
                 self._within(seen)
         numbers = {seen.number for seen in files.values() if seen.number is not None}

@@ -48,10 +48,17 @@ class WorkDirs:
         return (self.first, *own)
 
     def checkpoints(self, trainer: Trainer) -> list[tuple[int, Path]]:
-        """Epochs and files that count, newest epoch first; of one epoch, the latest work dir's first, but those
-        saved within the next epoch last."""
-        counted = (found for found in self._counted(trainer) if not self._not_saved_here(*found))
-        return sorted(counted, key=lambda found: (-found[0], self.within(found[1]) is not None))
+        """Epochs and files that count, newest first; of one epoch, the latest work dir's, then those saved
+        within the next. While it is not known how they count, that may be as new as one that says less.
+        """
+
+        def order(found: tuple[int, Path]) -> tuple[int, bool]:
+            within = self.within(found[1]) is not None
+            return (within and self.bases.saved is None) - found[0], within
+
+        return sorted(
+            (found for found in self._counted(trainer) if not self._not_saved_here(*found)), key=order
+        )
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
