@@ -15,7 +15,7 @@ from typing import Any
 from trainrelay.errors import Fenced, Interrupted, UserError
 from trainrelay.records import AttemptRecord, EndClass, ProbeResult, ResumePoint
 from trainrelay.supervise import slurm_run
-from trainrelay.supervise.attempt_end import close_record, counted, judge_end
+from trainrelay.supervise.attempt_end import close_record, judge_end, with_bases
 from trainrelay.supervise.attempt_folders import (
     NumberTaken,
     attempt_folder,
@@ -206,7 +206,8 @@ def _follow(
 
     def stopping() -> bool:
         nonlocal record
-        if lease.lost is None and (learned := counted(record, counting)) != record:
+        learned = with_bases(record, counting.bases, within=counting.within)
+        if lease.lost is None and learned != record:
             lease.guard()
             record = learned
             with contextlib.suppress(UserError):  # at once, for the case that nobody sees the end
@@ -245,7 +246,7 @@ def _follow(
         shown.note(counting.doubt)
     closed = judge_end(
         job.with_bases(counting.bases),
-        counted(record, counting),
+        with_bases(record, counting.bases, within=counting.within),
         monitor,
         trainer.status(),
         stop_requested=stop.requested,

@@ -90,7 +90,8 @@ def final_checkpoint(
         return None, str(error)
     if not finished(facts, job.epochs, status):
         return None, f"{path} was saved after epoch {facts.epoch}"
-    return facts, None
+    problem = facts.epoch and job.two_networks(facts.epoch, *newest)
+    return (None, problem) if problem else (facts, None)
 
 
 def finished_unseen(job: StageJob) -> AttemptRecord | None:
@@ -118,16 +119,11 @@ def _read_again(job: StageJob, record: AttemptRecord) -> AttemptRecord:
     return record.model_copy(update={"within": counting.within})
 
 
-def counted(record: AttemptRecord, counting: EpochCounting) -> AttemptRecord:
-    """The record with what its lines and files show of epochs."""
-    return with_bases(record, counting.bases).model_copy(update={"within": counting.within})
-
-
-def with_bases(record: AttemptRecord, bases: EpochBases) -> AttemptRecord:
+def with_bases(record: AttemptRecord, bases: EpochBases, **more: Any) -> AttemptRecord:
     """The record with what is known by now, the epoch that it resumed from counted alike."""
     shift, point = (bases.saved or 0) - (record.epoch_bases.saved or 0), record.resumed_from
     moved = point.model_copy(update={"epoch": point.epoch + shift}) if point and not point.within else point
-    return record.model_copy(update={"epoch_bases": bases, "resumed_from": moved})
+    return record.model_copy(update={"epoch_bases": bases, "resumed_from": moved, **more})
 
 
 def close_record(record: AttemptRecord, end: EndClass, reason: str, **found: Any) -> AttemptRecord:

@@ -65,6 +65,8 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     if facts is None:
         raise NoneValid(_none_valid(job, candidates, [*skipped, *damaged]))
     assert facts.epoch is not None, "a valid checkpoint knows its epoch"
+    if problem := job.two_networks(facts.epoch):
+        raise Refusal(f"{job.name}: {problem}")
     within = dirs.within(Path(facts.file.path)) is not None
     point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration, within=within)
     saved = max((one.newest_saved for one in dirs.attempts), default=0)
