@@ -45,7 +45,7 @@ def points(job: StageJob) -> list[tuple[str, int] | None]:
 def test_a_crash_in_the_last_epoch_is_not_finished_by_what_was_saved_within_it(
     tmp_path: Path, numbered: Path, known: bool
 ) -> None:
-    """The rest of the epoch is trained, from the epoch before."""
+    """The epoch is trained again, from the one before."""
     job = mid_epoch_job(tmp_path, numbered, known=known, die=f"within:{EPOCHS}", pause=0.15)
     outcome, epochs, said = trained(job)
     assert isinstance(outcome.step, Finish), said
@@ -137,12 +137,13 @@ def test_an_unseen_end_after_the_last_epoch_is_one(tmp_path: Path, numbered: Pat
 
 
 def test_a_copy_of_what_is_overwritten_counts_as_the_file_itself(tmp_path: Path, numbered: Path) -> None:
-    """By its time, which `kept` keeps."""
+    """Also where the file has been written again since, or is cut short."""
     job = left(tmp_path, numbered, 3, "c.pth")
     kept = job.work_dirs.kept
     assert kept is not None
     kept.mkdir(parents=True)
     shutil.copy2(job.work_dirs.current / "c.pth", kept / "c.pth")
+    shutil.copyfile(numbered / "2.pth", job.work_dirs.current / "c.pth")
     assert finished_unseen(job) is None
     assert [epoch for epoch, _ in job.checkpoints()] == [2, 2, 2, 1]
 
@@ -239,6 +240,11 @@ def test_lines_of_another_rank_that_is_behind_are_not_either() -> None:
     seen.lines(1, 4, 5)
     seen.lines(2, 1)
     seen.lines(1, 3, 4)
+    assert seen.end() == {}
+    seen = Seen()
+    seen.lines(1, 1, 2, 3, 4, 5)
+    seen.save("whole.pth", 1)
+    seen.lines(1, 4, 5, 6)
     assert seen.end() == {}
 
 

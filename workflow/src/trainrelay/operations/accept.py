@@ -61,8 +61,7 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
     if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
         return final_checkpoint(facts)
-    dirs = facts.work_dirs
-    found, skipped = checkpoint.newest_valid(facts.checkpoints, dirs.epoch_base, dirs.within)
+    found, skipped = checkpoint.newest_valid(facts.checkpoints, facts.work_dirs.epoch_base)
     if found is None:
         what = f"{name}: there is no valid checkpoint; train it first, or see its state: trainrelay plan"
         raise UserError("; ".join([what, *skipped]))

@@ -188,8 +188,7 @@ def _claim_work_dirs(facts: state.Facts, identity: Identity) -> state.Facts:
 def _refuse_other_checkpoint(facts: state.Facts) -> None:
     """Refusal where the training would resume from a checkpoint that is not the one that was recorded."""
     if any(attempt.final_checkpoint for attempt in facts.attempts):
-        dirs = facts.work_dirs
-        newest, _ = checkpoint.newest_valid(facts.checkpoints, dirs.epoch_base, dirs.within)
+        newest, _ = checkpoint.newest_valid(facts.checkpoints, facts.work_dirs.epoch_base)
         if newest and (refusal := state.not_as_recorded(facts, newest)):
             raise Refusal(refusal)
 

@@ -114,7 +114,8 @@ def _read_again(job: StageJob, record: AttemptRecord) -> AttemptRecord:
         for seen in map(job.trainer.observe, tail.remaining()):
             if isinstance(seen, StepSeen):
                 counting.step(seen)
-    files = (path for folder in job.work_dirs.all for path in checkpoint_files(folder))
+    folders = filter(None, (*job.work_dirs.all, job.work_dirs.kept))
+    files = (path for folder in folders for path in checkpoint_files(folder))
     counting.finish({path: glance(path) for path in files}, None)
     return record.model_copy(update={"within": counting.within})
 

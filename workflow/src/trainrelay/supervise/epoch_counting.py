@@ -72,7 +72,7 @@ class EpochCounting:
         more = same if self._length is None else seen.iteration < self._length
         self._inside = more and not self._whole and counted.epoch > self._over
         self._far = self._inside and seen.iteration + 2 * stride <= (seen.iters_per_epoch or 0)
-        self._epoch, self._iteration = counted.epoch, seen.iteration
+        self._epoch, self._iteration = counted.epoch, max(seen.iteration, self._iteration if same else 0)
         return counted
 
     def look(self, files: Mapping[Path, Glance]) -> bool:
