@@ -70,7 +70,7 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     within = dirs.within(Path(facts.file.path)) is not None
     point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration, within=within)
     saved = max((one.newest_saved for one in dirs.attempts), default=0)
-    if saved > candidates[0][0]:
+    if saved > max(epoch for epoch, _ in candidates):
         skipped.append(f"the checkpoint of epoch {saved}, which is not there any more")
     return point, [*skipped, *damaged]
 
