@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.attempts import an_attempt
 from support.counting import EPOCHS, job_of, trained
@@ -285,3 +287,32 @@ def test_our_copy_has_the_time_of_what_it_copies(tmp_path: Path, numbered: Path)
     keeper.look()
     assert job.work_dirs.kept is not None
     assert (job.work_dirs.kept / "c.pth").stat().st_mtime_ns == 5
+
+
+@given(st.data())
+def test_whatever_a_trainer_prints_and_wherever_it_ends_no_whole_epoch_is_thrown_away(
+    data: st.DataObject,
+) -> None:
+    """It prints every so many iterations, the last of an epoch or not, saves before that line or after it."""
+    per_epoch, every = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 6))
+    prints_last, before = data.draw(st.booleans()), data.draw(st.booleans())
+    mid = set() if before else data.draw(st.sets(st.integers(1, per_epoch)))
+    happens: list[tuple[str, int, int]] = []
+    for epoch, i in ((e, i) for e in (1, 2, 3) for i in range(1, per_epoch + 1)):
+        last = i == per_epoch
+        happens += [("whole", epoch, i)] if last and before else []
+        happens += [("line", epoch, i)] if (i - 1) % every == 0 or (last and prints_last) else []
+        happens += [("mid", epoch, i)] if i in mid and not last else []
+        happens += [("whole", epoch, i)] if last and not before else []
+    seen, whole = Seen(per_epoch), set()
+    looks = data.draw(st.sets(st.integers(0, len(happens))))
+    for number, (what, epoch, i) in enumerate(happens[: data.draw(st.integers(0, len(happens)))]):
+        if what == "line":
+            seen.counting.step(StepSeen(epoch, i, per_epoch, 1.0, None))
+        else:
+            seen.writes += 1
+            seen.files = {**seen.files, Path(f"{what}{seen.writes}"): Glance((1, 1, seen.writes), epoch - 1)}
+            whole |= {seen.writes} if what == "whole" else set()
+        for _ in range(2 if number in looks else 0):
+            seen.look()
+    assert not whole & seen.end().keys(), happens

@@ -34,6 +34,7 @@ class EpochCounting:
         )
         self._over = 0  # the last epoch that is known to be finished
         self._length: int | None = None  # the last iteration that was printed of an epoch
+        self._stride = 1  # the most iterations from one line to the next
         self._saved: dict[Path, tuple[int | None, int]] = {}  # where the log was once a file was written
         self.within = dict(begun.within)
 
@@ -71,7 +72,8 @@ class EpochCounting:
         # There may be no line for the last iterations.
         more = same if self._length is None else seen.iteration < self._length
         self._inside = more and not self._whole and counted.epoch > self._over
-        self._far = self._inside and seen.iteration + 2 * stride <= (seen.iters_per_epoch or 0)
+        self._stride = max(self._stride, stride)
+        self._far = self._inside and seen.iteration + 2 * self._stride <= (seen.iters_per_epoch or 0)
         self._epoch, self._iteration = counted.epoch, max(seen.iteration, self._iteration if same else 0)
         return counted
 
@@ -88,7 +90,8 @@ class EpochCounting:
             if self._epoch == epoch and self._iteration > iteration:
                 self._within(files[path])
         self._writing = {path: self._writing.get(path, self._before) for path in changed}
-        self._saves_after |= bool(changed) and self._ended
+        if self._ended and self._before and (base := self.bases.saved) is not None:
+            self._saves_after |= any(files[path].number == self._before - base for path in changed)
         self._files, self._before, self._ended = files, self._epoch, self._whole
         return bool(changed)
 
