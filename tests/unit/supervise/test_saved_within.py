@@ -59,8 +59,10 @@ def test_a_crash_in_the_last_epoch_is_not_finished_by_what_was_saved_within_it(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("inside", [0, 1])
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("known", "inside"),
+    [(True, 1), (False, 0), *(pytest.param(*one, marks=pytest.mark.long) for one in ((True, 0), (False, 1)))],
+)
 def test_a_whole_epoch_is_resumed_from_where_there_is_one(
     tmp_path: Path, numbered: Path, known: bool, inside: int
 ) -> None:
@@ -82,7 +84,7 @@ def test_else_it_resumes_within_the_epoch_and_proves_it(tmp_path: Path, numbered
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("known", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_trainer_that_would_leave_out_the_rest_of_the_epoch_is_stopped(
     tmp_path: Path, numbered: Path, known: bool
 ) -> None:
