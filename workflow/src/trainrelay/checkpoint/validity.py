@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trainrelay.checkpoint.inspection import Inspection, examine
@@ -12,11 +13,14 @@ from trainrelay.text import printable
 
 
 def newest_valid(
-    candidates: Sequence[tuple[int, Path]], epoch_base: int = 0
+    candidates: Sequence[tuple[int, Path]],
+    epoch_base: int = 0,
+    within: Callable[[Path], int | None] = lambda _: None,
 ) -> tuple[CheckpointFacts | None, list[str]]:
     """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
 
-    `candidates` are (epoch, path), newest first. Later ones are not opened. `epoch_base` as in `examine`.
+    `candidates` are (epoch, path), newest first. Later ones are not opened. `epoch_base` as in `examine`; of
+    files saved `within` an epoch, what they hold is the candidate's epoch.
     """
     skipped: list[str] = []
     for epoch, path in candidates:
@@ -25,6 +29,8 @@ def newest_valid(
         except CheckpointError as error:
             skipped.append(str(error))
             continue
+        if within(path) is not None:
+            inspection = replace(inspection, facts=inspection.facts.model_copy(update={"epoch": epoch}))
         problem = _why_invalid(inspection, epoch)
         if problem is None:
             return inspection.facts, skipped

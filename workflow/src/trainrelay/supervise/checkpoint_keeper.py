@@ -153,12 +153,13 @@ class CheckpointKeeper(threading.Thread):
 
     def _keep(self, epoch: int, path: Path, target: Path) -> None:
         """A copy that is not valid, or of what changed meanwhile, does not replace the one before."""
-        aside, size = target.with_name(f"{target.name}.new"), path.stat().st_size
+        aside, (_, size, saved_ns) = target.with_name(f"{target.name}.new"), self._seen[path.name]
         target.parent.mkdir(exist_ok=True)
         if shutil.disk_usage(target.parent).free < 2 * size:  # the trainer's next write comes first
             raise OSError(f"{target.parent} has too little room")
         remove_left_overs(aside)
         copy_durably(path, aside)
+        os.utime(aside, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
         same = _files(path.parent).get(path.name) == self._seen.get(path.name)
         if same and newest_valid([(epoch, aside)])[0]:
             self._guard()

@@ -50,9 +50,24 @@ class WorkDirs:
         return (self.first, *own)
 
     def checkpoints(self, trainer: Trainer) -> list[tuple[int, Path]]:
-        """Epochs and files that count, newest epoch first; of one epoch, the latest work dir's first."""
-        counted = (found for found in self._counted(trainer) if not self._not_saved_here(*found))
-        return sorted(counted, key=lambda found: -found[0])
+        """Epochs and files that count, newest first; of one epoch, the latest work dir's, then those saved
+        within the next. While it is not known how they count, that may be as new as one that says less.
+        """
+
+        def order(found: tuple[int, Path]) -> tuple[int, bool]:
+            within = self.within(found[1]) is not None
+            return (within and self.bases.saved is None) - found[0], within
+
+        return sorted(
+            (found for found in self._counted(trainer) if not self._not_saved_here(*found)), key=order
+        )
+
+    def within(self, path: Path) -> int | None:
+        """The epoch in the midst of which an attempt saved this file."""
+        with suppress(OSError):
+            saved_ns = path.stat().st_mtime_ns
+            return next((one.within[saved_ns] for one in self.attempts if saved_ns in one.within), None)
+        return None
 
     def unrecognised(self, trainer: Trainer) -> list[tuple[Path, str]]:
         """What looks like a checkpoint and is none to resume from, each with why.
@@ -118,6 +133,11 @@ class WorkDirs:
         return max(*printed, *(one.resumed_from.epoch for one in self.attempts if one.resumed_from), 0)
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
+        """The epochs that a file holds: of one saved within an epoch, those before it, whatever it says."""
+        for epoch, path in self._saying(trainer):
+            yield min(epoch, (self.within(path) or epoch + 1) - 1), path
+
+    def _saying(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
         yield from trainer.checkpoints(self.current, self.epoch_base)
         for folder, takeover in reversed(list(zip(self.all, self.takeovers, strict=False))):
             for epoch, path in trainer.checkpoints(folder, self.epoch_base):
