@@ -24,6 +24,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--saved", type=int, default=1)
     parser.add_argument("--name", default="checkpoint.pth")
     parser.add_argument("--die", default="", help="PHASE:EPOCH, the first time that it comes there")
+    parser.add_argument("--iterations", type=int, default=2)
+    parser.add_argument("--mid", default="", help="the name of a file saved in the midst of each epoch")
+    parser.add_argument("--inside", type=int, default=0, help="1: such a file is continued in its epoch")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds after each line")
+    parser.add_argument("--status", type=int, default=0, help="at the end")
     parser.add_argument("--record", type=Path, help="the attempt's, waited for in the first epoch")
     return parser.parse_args()
 
@@ -34,7 +39,7 @@ def finished(args: argparse.Namespace) -> int:
         return 0
     held = args.resume.read_bytes()
     number = next(int(one.stem) for one in args.templates.iterdir() if one.read_bytes() == held)
-    return number + int(args.saved)
+    return number + int(args.saved) - bool(args.inside and "mid" in args.resume.name)
 
 
 def wait_until_known(args: argparse.Namespace, what: str) -> None:
@@ -54,20 +59,29 @@ def main() -> None:
             (args.output_dir / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def save(name: str, epoch: int) -> None:
+        aside = args.output_dir / "aside"
+        shutil.copyfile(args.templates / f"{epoch - args.saved}.pth", aside)
+        aside.replace(args.output_dir / name.format(epoch))
+
     for epoch in range(finished(args) + 1, args.epochs + 1):
         with (args.output_dir / "trained").open("a") as file:
             file.write(f"{epoch}\n")
-        for iteration in range(2):
-            line = f"Epoch: [{epoch - 1 + args.printed}]  [{iteration}/2]  eta: 0:00:01  loss: 1.0 (1.0)"
-            print(line, flush=True)
+        for iteration in range(args.iterations):
+            where = f"Epoch: [{epoch - 1 + args.printed}]  [{iteration}/{args.iterations}]"
+            print(f"{where}  eta: 0:00:01  loss: 1.0 (1.0)", flush=True)
+            time.sleep(args.pause)
+            if args.mid and iteration == 1:
+                save(args.mid, epoch)
+            if args.mid and iteration == args.iterations - 3:
+                phase("within", epoch)
         phase("before-save", epoch)
         wait_until_known(args, "printed")
-        aside = args.output_dir / "aside"
-        shutil.copyfile(args.templates / f"{epoch - args.saved}.pth", aside)
-        aside.replace(args.output_dir / args.name.format(epoch))
+        save(args.name, epoch)
         wait_until_known(args, "saved")
         phase("after-save", epoch)
     phase("at-the-end", args.epochs)
+    raise SystemExit(args.status)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class ToyByRate(Toy):
         argv = [request.interpreter, "-u", str(TOY), "--work-dir", request.work_dir]
         argv += ["--templates", str(self._templates / str(rate)), "--epochs", str(request.epochs)]
         argv += ["--resume-from", request.resume_from] if request.resume_from else []
+        argv += ["--habit", str(request.options["habit"])] if "habit" in request.options else []
         return Launch(tuple(argv), dict(request.env), request.root)
 
 

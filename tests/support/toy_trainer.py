@@ -110,6 +110,8 @@ def during(habit: str, epoch: int, work_dir: Path) -> None:
         time.sleep(1.0 if habit == "slow" else 0.3)
     if habit in ("waits", "many", "deaf") or (habit == "leaves-bare-orphans" and epoch == 2):
         time.sleep(600)
+    elif habit == "empties-then-raises":
+        raise KeyError("img_metas")
     elif epoch < 2:
         return
     elif habit == "raises" or (habit == "raises-once" and once(work_dir)):
@@ -163,6 +165,9 @@ def after_training(habit: str) -> None:
 def main() -> None:
     args = parsed()
     before_training(args.habit)
+    if args.habit.startswith("empties"):
+        shutil.rmtree(args.work_dir)
+        args.work_dir.mkdir()
     if args.habit == "understood-nowhere":
         say("Loading annotations\ntrain 10 steps, loss 0.3\nsaved")
         args.work_dir.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,12 @@ import pytest
 from support.stage_on_disk import OnDisk
 from trainrelay.errors import Refusal
 from trainrelay.operations import train
+from trainrelay.operations.check import _code_checks
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise import StageJob
 from trainrelay.system.files import read_record, write_json
 from trainrelay.text import kept_secret
-from trainrelay.training.code_version import code_version
+from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
 
 pytestmark = pytest.mark.process
@@ -47,7 +51,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
     for arguments in (["init"], ["add", "."], ["commit", "-m", "first"]):
         git(root, *arguments)
     now = code_version(root)
-    assert now is not None
+    assert isinstance(now, CodeVersion)
     disk.train(code=now.name)
     return disk
 
@@ -90,7 +94,66 @@ def test_other_code_is_refused_where_the_config_says_so(disk: OnDisk) -> None:
 
 
 def test_a_folder_without_git_has_no_code_state(tmp_path: Path) -> None:
-    assert code_version(tmp_path) is None
+    found = code_version(tmp_path)
+    assert isinstance(found, NotKnown)
+    assert not found.failed
+
+
+def of_another_user(disk: OnDisk, patched: pytest.MonkeyPatch) -> None:
+    settings = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    for name, value in {**settings, "GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}.items():
+        patched.setenv(name, value)
+
+
+def without_git(disk: OnDisk, patched: pytest.MonkeyPatch) -> None:
+    patched.setenv("PATH", str(disk.base))
+
+
+def slow(disk: OnDisk, patched: pytest.MonkeyPatch) -> None:
+    (disk.base / "git").write_text("#!/bin/sh\nexec sleep 600\n")
+    (disk.base / "git").chmod(0o755)
+    patched.setenv("PATH", f"{disk.base}:{os.environ['PATH']}")
+    patched.setattr("trainrelay.training.code_version._GIT_TIMEOUT_S", 0.2)
+
+
+def of_a_worktree_that_is_gone(disk: OnDisk, patched: pytest.MonkeyPatch) -> None:
+    unknown(disk)
+    (disk.base / "checkout/.git").write_text("gitdir: /no/such/worktrees/one\n")
+
+
+FAILURES = {
+    of_another_user: "dubious ownership .*safe.directory",
+    without_git: "git cannot be run: No such file",
+    slow: "git cannot be run: no answer within",
+    of_a_worktree_that_is_gone: "not a git repository: /no/such",
+}
+
+
+@pytest.mark.parametrize(("fails", "words"), FAILURES.items(), ids=lambda one: getattr(one, "__name__", ""))
+@pytest.mark.parametrize("known", [True, False], ids=["known", "never known"])
+def test_where_git_fails_a_change_is_not_ruled_out(
+    disk: OnDisk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fails: Callable[[OnDisk, pytest.MonkeyPatch], None],
+    words: str,
+    known: bool,
+) -> None:
+    if not known:
+        shutil.rmtree(disk.paths.folder)
+    fails(disk, monkeypatch)
+    at = StageContext(disk.config(epochs=3).model_copy(update={"on_code_change": "refuse"}), "r", "s")
+    with pytest.raises(Refusal, match=words):
+        train.train_stage(at)
+    ((_, found),) = _code_checks([at])
+    assert found.kind == "fix"
+    assert re.search(words, found.what)
+    at = StageContext(disk.config(epochs=3), "r", "s")
+    with pytest.raises(Started, match="None"):
+        train.train_stage(at)
+    assert re.search(f"warning: r/s: the trainer's code .*{words}", " ".join(capsys.readouterr().err.split()))
+    ((_, found),) = _code_checks([at])
+    assert found.kind == "note"
 
 
 def test_code_that_was_fixed_after_a_startup_error_is_no_change(
@@ -135,7 +198,7 @@ def test_code_that_was_never_known_is_said_where_a_change_would_be_refused(
         train.train_stage(StageContext(config, "r", "s"))
     said = " ".join(capsys.readouterr().err.split())
     assert "warning: r/s: the trainer's code is not known (" in said
-    assert "so on_code_change: refuse cannot refuse another" in said
+    assert "so no change of it can be refused or reported" in said
     with pytest.raises(Started, match="None"):
         train.train_stage(StageContext(disk.config(epochs=3), "r", "s"))
     assert "code" not in capsys.readouterr().err

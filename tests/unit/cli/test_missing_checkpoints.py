@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from support.toy_project import ToyByRate, ToyProject, make_checkout
-from trainrelay.errors import CheckpointError, Refusal
+from trainrelay.errors import CheckpointError, Refusal, TrainrelayError
+from trainrelay.operations.restore import restore_stage
 from trainrelay.records import AttemptRecord, Identity
 from trainrelay.system.files import read_record, write_json
 from trainrelay.trainers import TRAINERS
@@ -218,6 +219,40 @@ class TestGone:
             point = newest(moved).resumed_from
             assert point
             assert point.epoch == 3
+
+
+class TestEmptied:
+    """A trainer that empties its work dir at its start: owner.json is gone with all else."""
+
+    @pytest.fixture(params=[None, "work_dirs/s"], ids=["inside", "outside"])
+    def fresh(self, toy: ToyProject, request: pytest.FixtureRequest) -> ToyProject:
+        shutil.rmtree(toy.out)
+        shutil.rmtree(toy.paths().work_dir)
+        return ToyProject(toy.checkout, toy.out, request.param)
+
+    def test_what_failed_before_its_first_checkpoint_is_tried_again(self, fresh: ToyProject) -> None:
+        stage = {"options": {"habit": "empties-then-raises"}}
+        with pytest.raises(TrainrelayError, match="attempt 3 ended: trainer-bug"):
+            fresh.train(**stage)
+        assert state.current(StageContext(fresh.config(**stage), "r", "s")).kind == "stopped"
+
+    def test_what_it_trained_is_archived_and_restored(self, fresh: ToyProject) -> None:
+        fresh.train(options={"habit": "empties"})
+        owner = owner_of(fresh.paths().work_dir)
+        assert owner
+        assert owner.was_empty
+        fresh.train()
+        restore_stage(StageContext(fresh.config(options={"habit": "empties"}), "r", "s"))
+        assert owner_of(fresh.paths().work_dir) == owner
+
+
+def test_a_work_dir_inside_of_an_archived_folder_needs_no_owner(toy: ToyProject) -> None:
+    inside = ToyProject(toy.checkout, toy.out.with_name("inside"), None)
+    inside.train()
+    (inside.paths().work_dir / "owner.json").unlink()
+    inside.train(options={"optimizer.lr": 0.2})
+    restore_stage(StageContext(inside.config(), "r", "s"))
+    assert state.current(StageContext(inside.config(), "r", "s")).kind == "complete"
 
 
 class TestNested:

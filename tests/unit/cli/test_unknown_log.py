@@ -15,11 +15,12 @@ from trainrelay import cli
 from trainrelay.cli import analyze as cli_analyze
 from trainrelay.cli import report as cli_report
 from trainrelay.cli import stage as cli_stage
-from trainrelay.errors import LogError, NoProgress, UserError
+from trainrelay.errors import LogError, NoProgress, Refusal, UserError
 from trainrelay.operations import analyze, report
-from trainrelay.operations.promote import promote_stage
+from trainrelay.operations.promote import gate, promote_stage
 from trainrelay.operations.train import train_stage
 from trainrelay.trainers import Launch
+from trainrelay.training import state
 from trainrelay.training.context import StageContext
 
 UNKNOWN = "step 1 -> 0.75\nstep 2 -> \x1b[31m0.50\nstep 3 -> 0.25\n"
@@ -64,6 +65,20 @@ def test_the_report_shows_it(disk: OnDisk) -> None:
     page = report.write_report(disk.config(), "r").read_text()
     assert "Not judged" in page
     assert "step 1 -&gt; 0.75" in page
+
+
+def test_a_complete_training_whose_logs_are_gone_is_not_judged_and_needs_your_word(
+    disk: OnDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_stage(at := StageContext(disk.config(), "r", "s"))
+    (log,) = disk.paths.folder.glob("attempts/*/*.log")
+    log.unlink()
+    assert cli.main(["analyze", "--stage", "r/s"]) == 0
+    assert "r/s: not judged: the logs of its attempts are gone" in capsys.readouterr().err
+    with pytest.raises(Refusal, match=r"the logs of its attempts are gone.*\n.*run: trainrelay accept r/s"):
+        gate(state.read(at), disk.facts())
+    disk.paths.train.unlink()
+    assert cli.main(["analyze", "--stage", "r/s"]) == 2
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "{"])

@@ -258,6 +258,13 @@ def test_anything_but_a_mapping_is_refused(data: Any) -> None:
         ("\x00", "not YAML"),
         ("a: 1\n\tb: 2\n", "line 2, column 1: a tab; YAML indents with spaces"),
         ("a: 1\nb: *c\n", "line 2, column 4: found undefined alias 'c'"),
+        ("a: 1\n---\nb: 1\n", "line 2, column 1: a second document begins here; a config is one"),
+        ("a:\n  b: 1:00:00\n", "line 2, column 6: a number with colons counts in base 60"),
+        ("a: [2, 1:30.5]\n", "line 1, column 8: a number with colons counts in base 60"),
+        (
+            "runs:\n  on:\n    a: 1\n",
+            "line 2, column 3: the name on is read as a boolean; write it in quotes",
+        ),
         ("a:\n  b: 1\n c: 2\n", "line 3, column 2: expected <block end>"),
     ],
 )

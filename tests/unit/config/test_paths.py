@@ -68,6 +68,17 @@ def test_every_path_is_expanded(where: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("where", PATHS, ids=lambda where: where[-1])
+@pytest.mark.parametrize(
+    "path",
+    ["x" * 256, "ä" * 128 + "/a", "$HOME/a/" + "x" * 256, "a/" * 1001],
+    ids=["name", "bytes", "expanded", "all"],
+)
+def test_a_path_that_no_file_system_takes_is_refused(where: tuple[str, ...], path: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{where[-1]}: got .*; a path has at most 2000 bytes"):
+        parse(config_with(path, *where))
+
+
+@pytest.mark.parametrize("where", PATHS, ids=lambda where: where[-1])
 def test_a_plain_dollar_is_written_twice(where: tuple[str, ...]) -> None:
     assert read_back("a$$HOME/b$$/$$1", where) == "a$HOME/b$/$1"
 

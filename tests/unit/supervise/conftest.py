@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.counting import EPOCHS
 from support.supervising import carrying
 
 
@@ -25,6 +26,17 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save(
             {"meta": meta, "state_dict": weights, "optimizer": optimizer}, folder / f"epoch_{epoch}.pth"
         )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """0.pth to 3.pth, each of which says its number."""
+    torch = pytest.importorskip("torch")
+    folder: Path = tmp_path_factory.mktemp("numbered")
+    for number in range(EPOCHS + 1):
+        whole = {"model": {"w": torch.ones(1)}, "optimizer": {"state": {}}, "epoch": number}
+        torch.save(whole, folder / f"{number}.pth")
     return folder
 
 

@@ -30,6 +30,7 @@ from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.system.alive import TAG_VARIABLE, Kin, find, stat
 from trainrelay.system.files import copy_durably, temporary_beside
 from trainrelay.training.attempts import list_attempts
+from trainrelay.training.owners import claim, owner_of
 
 
 def saved_epoch(path: Path) -> int | None:
@@ -449,3 +450,24 @@ def test_what_a_killed_supervisor_left_of_a_copy_is_removed(bench: Bench) -> Non
         left.write_bytes(b"half of epoch 2")
     bench.saved(2, "checkpoint.pth")
     assert bench.kept == {"checkpoint.pth": 2}
+
+
+@pytest.mark.parametrize("other_disk", [False, True])
+def test_who_owns_a_work_dir_is_written_again_once_its_trainer_has_saved_into_it(
+    tmp_path: Path, over_one: Path, other_disk: bool
+) -> None:
+    """Not while the trainer empties it, whose rmdir would find something then."""
+    job = in_place(tmp_path, over_one)
+    folder = job.work_dirs.current
+    claim(folder, "a" * 32, job.stage_dir)
+    (folder / "old.pth").touch()
+    keeper, owner = CheckpointKeeper(job, print), owner_of(folder)
+    keeper.look()
+    for name in ("owner.json", "old.pth"):
+        (folder / name).unlink()
+        keeper.look()
+        assert owner_of(folder) is None
+    keeper._device += other_disk
+    (folder / "new.pth").touch()
+    keeper.look()
+    assert owner_of(folder) == (None if other_disk else owner)

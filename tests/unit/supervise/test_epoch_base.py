@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from rich.console import Console
 
-from support.supervising import Alone, toy_job
+from support.counting import EPOCHS, job_of, trained
+from support.supervising import toy_job
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, EpochBases
-from trainrelay.supervise import Finish, Outcome, StageJob, train
+from trainrelay.supervise import Finish, StageJob
 from trainrelay.supervise.resume import resume_point
-from trainrelay.trainers import Launch, LaunchRequest
-from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
 
-SCRIPT = Path(__file__).parents[2] / "support/toy_counting.py"
-EPOCHS = 3
 PHASES = ("before-save", "after-save")
-
-
-class Toy(MetricLogger):
-    """Prints and leaves what the family does."""
-
-    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
-        words = request.options["words"]
-        assert isinstance(words, list)
-        argv = [request.interpreter, "-u", str(SCRIPT), "--output_dir", request.work_dir, *map(str, words)]
-        argv += ["--resume", request.resume_from] if request.resume_from else []
-        return Launch(tuple(argv), {}, request.root)
-
-
-@pytest.fixture(scope="session")
-def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """0.pth to 3.pth, each of which says its number."""
-    torch = pytest.importorskip("torch")
-    folder: Path = tmp_path_factory.mktemp("numbered")
-    for number in range(EPOCHS + 1):
-        whole = {"model": {"w": torch.ones(1)}, "optimizer": {"state": {}}, "epoch": number}
-        torch.save(whole, folder / f"{number}.pth")
-    return folder
-
-
-def job_of(folder: Path, templates: Path, **said: Any) -> StageJob:
-    words = ["--templates", str(templates), *itertools.chain(*((f"--{k}", str(v)) for k, v in said.items()))]
-    job = toy_job(folder, templates, epochs=EPOCHS, trainer=Toy(), learns_base=True)
-    return replace(job, request=replace(job.request, options={"words": list(words)}))
-
-
-def trained(job: StageJob) -> tuple[Outcome, list[int], str]:
-    """The outcome of a launch, the epochs that it trained in order, and all that was said."""
-    output = io.StringIO()
-    outcome = train(job, Console(file=output, width=1000), Alone())
-    epochs = (job.work_dirs.current / "trained").read_text().split()
-    return outcome, [int(epoch) for epoch in epochs], output.getvalue()
 
 
 def holds(job: StageJob, saved: int) -> list[AttemptRecord]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,51 @@ def test_a_trainer_that_no_record_names_is_known_by_its_command_line(tmp_path: P
         os.kill(pid, 9)
     eventually(lambda: not trainers(tmp_path))
     assert isinstance(train(job, Console(file=io.StringIO()), Alone()).step, Finish)
+
+
+@pytest.mark.parametrize("words", [["--eval"], ["--test-only", "--gpus", "1"]])
+def test_an_evaluation_that_says_so_stops_no_start(tmp_path: Path, templates: Path, words: list[str]) -> None:
+    job, said = toy_job(tmp_path, templates), io.StringIO()
+    argv = [*SLEEPS, job.request.entry, *words, "--work-dir", job.request.work_dir]
+    with living(argv, tmp_path, {}) as pid:
+        assert isinstance(train(job, Console(file=said, width=1000), Alone()).step, Finish)
+    assert said.getvalue().count(f"(pid {pid}) has the script and the work dir") == 1
+
+
+@pytest.mark.parametrize("value", ["False", "data.json"])
+def test_a_flag_with_a_value_tells_no_evaluation(tmp_path: Path, templates: Path, value: str) -> None:
+    job = toy_job(tmp_path, templates)
+    argv = [*SLEEPS, job.request.entry, "--eval", value, "--work-dir", job.request.work_dir]
+    with living(argv, tmp_path, {}), pytest.raises(Refusal, match="still run here"):
+        train(job, Console(file=io.StringIO()), Alone())
+
+
+def test_a_flag_that_the_training_itself_has_tells_no_evaluation(tmp_path: Path, templates: Path) -> None:
+    job = toy_job(tmp_path, templates)
+    words = ["--habit", "good", "--epochs", "3", "--eval"]
+    job = replace(job, request=replace(job.request, options={"words": words}))
+    argv = [*SLEEPS, job.request.entry, "--eval", "--work-dir", job.request.work_dir]
+    with living(argv, tmp_path, {}), pytest.raises(Refusal, match="still run here"):
+        train(job, Console(file=io.StringIO()), Alone())
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["other-words", "our-words"])
+def test_what_began_within_a_launch_stops_it_only_if_it_may_be_a_trainer_of_ours(
+    tmp_path: Path, templates: Path, ours: bool
+) -> None:
+    """An evaluation of yours that no flag tells stops no retry."""
+    began, said = ExitStack(), io.StringIO()
+    job = toy_job(tmp_path, templates)
+    _, _, *words = job.trainer.launch(job.request, {}).argv
+    argv = [*SLEEPS, *(words if ours else [*words[:3], "--mode=test"])]
+    job = replace(job, leave_bad_nodes=lambda: began.enter_context(living(argv, tmp_path, {})) and None)
+    with began:
+        if ours:
+            with pytest.raises(Refusal, match="still run here"):
+                train(job, Console(file=said), Alone())
+        else:
+            assert isinstance(train(job, Console(file=said, width=1000), Alone()).step, Finish)
+            assert "is taken for an evaluation" in said.getvalue()
 
 
 def test_the_same_words_in_another_checkout_are_another_training(tmp_path: Path, templates: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,19 @@ def test_a_command_names_a_config_that_is_not_the_default(verb: str) -> None:
     expected = f"look with: trainrelay {verb} uniad/stage1 --configfile 'my config.yaml' --x"
     assert with_configfile(said, Path("my config.yaml")) == expected
     assert with_configfile(said, Path("config.yaml")) == said
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("verb", ["plan", "check", "analyze", "watch"])
+def test_in_a_folder_that_was_deleted_every_verb_says_so(tmp_path: Path, verb: str) -> None:
+    code = (
+        f"import os, sys; os.rmdir(os.getcwd()); from trainrelay.cli import main; sys.exit(main(['{verb}']))"
+    )
+    argv = [sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "the folder that you are in was deleted" in done.stderr
 
 
 def test_a_number_after_the_stage_stays_with_it() -> None:

@@ -28,7 +28,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 def known(root: Path) -> CodeVersion:
     found = code_version(root)
-    assert found is not None
+    assert isinstance(found, CodeVersion)
     return found
 
 
@@ -127,7 +127,7 @@ def test_the_index_and_the_objects_are_left_as_they_are(checkout: Path) -> None:
 
 def test_a_repository_without_a_commit_has_no_code_state(tmp_path: Path) -> None:
     git(tmp_path, "init")
-    assert code_version(tmp_path) is None
+    assert not isinstance(code_version(tmp_path), CodeVersion)
 
 
 def test_a_split_index_is_read_too(checkout: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from support.stage_on_disk import OnDisk
 from trainrelay.config import parse
 from trainrelay.errors import UserError
 from trainrelay.records import (
@@ -25,7 +26,16 @@ from trainrelay.records import (
 )
 from trainrelay.system.files import write_json
 from trainrelay.training import state
-from trainrelay.training.attempts import attempt_log, legs, list_attempts, rank_hours, supervisor_may_live
+from trainrelay.training.archive import archived_trainings
+from trainrelay.training.attempts import (
+    attempt_log,
+    held_open,
+    legs,
+    list_attempts,
+    living,
+    rank_hours,
+    supervisor_may_live,
+)
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import price
 from trainrelay.training.signature import UNREADABLE, signature
@@ -304,6 +314,22 @@ def test_a_damaged_attempt_is_named_and_nothing_is_guessed(tmp_path: Path) -> No
     (tmp_path / "attempts/001/attempt.json").write_text('{"number": 1')
     with pytest.raises(UserError, match=r"001/attempt\.json"):
         list_attempts(tmp_path)
+
+
+def test_attempts_that_cannot_be_listed_are_not_taken_for_none(tmp_path: Path) -> None:
+    """As where you may not read the folder; this one leads to itself, which stops root as well."""
+    (tmp_path / "attempts").symlink_to("attempts")
+    for look in (list_attempts, living, held_open):
+        with pytest.raises(UserError, match=r"cannot list .*attempts: Too many levels"):
+            look(tmp_path)
+
+
+def test_archived_trainings_that_cannot_be_listed_are_not_taken_for_none(tmp_path: Path) -> None:
+    disk = OnDisk(tmp_path)
+    disk.paths.folder.parent.parent.mkdir()
+    disk.paths.folder.parent.symlink_to(disk.paths.folder.parent.name)
+    with pytest.raises(UserError, match="cannot list"):
+        archived_trainings(disk.paths)
 
 
 def test_a_log_is_found_after_its_folder_was_moved() -> None:

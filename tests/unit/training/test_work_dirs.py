@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from trainrelay.records import AttemptRecord, Takeover
 from trainrelay.trainers import TRAINERS
@@ -75,16 +79,23 @@ def begun(*started_s: float) -> tuple[AttemptRecord, ...]:
     """Attempts whose end nobody saw, each of them on another host."""
     return tuple(
         AttemptRecord.model_construct(
-            started_s=at_s, epochs=3, last_epoch=None, end="lost", resumed_from=None, saved_epoch=None
+            number=number,
+            log="no.log",
+            started_s=at_s,
+            epochs=3,
+            last_epoch=None,
+            end="lost",
+            resumed_from=None,
+            saved_epoch=None,
         )
-        for at_s in started_s
+        for number, at_s in enumerate(started_s, 1)
     )
 
 
 class TestClocks:
     """An hour apart: each file below was saved a minute after the attempt that saved it had begun."""
 
-    NOW_S, HOUR_S = 1_800_000_000.0, 3600.0
+    NOW_S, HOUR_S = 1_700_000_000.0, 3600.0
 
     def counted(self, folder: Path, owned_s: float, saved_s: float, *started_s: float) -> bool:
         saved(folder, 2)
@@ -96,6 +107,25 @@ class TestClocks:
     def test_the_first_attempts_host_is_ahead(self, tmp_path: Path) -> None:
         ahead_s = self.NOW_S + self.HOUR_S
         assert self.counted(tmp_path, ahead_s, self.NOW_S + 60, ahead_s, self.NOW_S)
+
+    @pytest.mark.parametrize("set_right_s", [-7200.0, 1800.0], ids=["before the end", "after it"])
+    def test_the_only_clock_was_ahead_and_was_set_right(self, tmp_path: Path, set_right_s: float) -> None:
+        """The attempt's start and owner.json are of the time that was wrong, its checkpoint of now."""
+        ahead_s = time.time() + self.HOUR_S
+        log = tmp_path / "s/attempts/001/trainer.log"
+        log.parent.mkdir(parents=True)
+        log.touch()
+        os.utime(log, (ahead_s + set_right_s,) * 2)
+        (one,) = begun(ahead_s)
+        one = one.model_copy(update={"log": str(log)})
+        saved(folder := tmp_path / "w", 2)
+        (folder / "owner.json").touch()
+        os.utime(folder / "owner.json", (ahead_s,) * 2)
+        dirs = WorkDirs(folder, kept=tmp_path / "s/kept", attempts=(one,))
+        assert dirs.checkpoints(MMCV)
+        long_ago = replace(dirs, attempts=(one.model_copy(update={"started_s": self.HOUR_S * 24}),))
+        os.utime(folder / "epoch_2.pth", (0, 0))
+        assert not long_ago.checkpoints(MMCV)
 
     def test_the_file_server_is_behind(self, tmp_path: Path) -> None:
         behind_s = self.NOW_S - self.HOUR_S

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,13 +86,18 @@ class Glance:
     """What a checkpoint says of itself, its tensors unread; `problem` as the rest of a sentence.
 
     `number` is the epoch as it was saved. None without a problem: it holds weights alone. `remedy` is what to
-    run where torch can save it again.
+    run where torch can save it again. `shapes` are those of the weights, if it can be resumed from.
     """
 
     stamp: tuple[int, int, int] = (0, 0, 0)  # inode, size, mtime in ns
     number: int | None = None
     problem: str | None = None
     remedy: str | None = None
+    shapes: Counter[tuple[int, ...]] = field(default_factory=Counter)
+
+    def of_another_network(self, other: Glance) -> bool:
+        """Whether neither holds the other's weights, as a copy, an average or a part of it does."""
+        return not (self.shapes <= other.shapes or other.shapes <= self.shapes)
 
 
 def glance(path: Path, named: int | None = None) -> Glance:
@@ -119,7 +124,8 @@ def _glanced(path: Path, stamp: tuple[int, int, int], named: int | None) -> Glan
         return Glance(stamp, problem=printable(error), remedy=remedy)
     lost = contents.number is None and contents.optimizer is not None
     problem = f"lacks {' and '.join(contents.missing)}" if lost else None
-    return Glance(stamp, contents.number, problem)
+    shapes = Counter(tensor.size for tensor in (() if contents.missing else _tensors(contents.model)))
+    return Glance(stamp, contents.number, problem, shapes=shapes)
 
 
 def _examined(

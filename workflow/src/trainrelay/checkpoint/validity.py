@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trainrelay.checkpoint.inspection import Inspection, examine
@@ -14,12 +15,13 @@ from trainrelay.text import printable
 def newest_valid(
     candidates: Sequence[tuple[int, Path]],
     epoch_base: int = 0,
+    within: Callable[[Path], int | None] = lambda _: None,
     named: Callable[[Path], int | None] = lambda _: None,
 ) -> tuple[CheckpointFacts | None, list[str]]:
     """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
 
     `candidates` are (epoch, path), newest first. Later ones are not opened. `epoch_base` as in `examine`,
-    `named` what a name tells there.
+    `named` what a name tells there; of files saved `within` an epoch, theirs is the candidate's epoch.
     """
     skipped: list[str] = []
     for epoch, path in candidates:
@@ -28,6 +30,8 @@ def newest_valid(
         except CheckpointError as error:
             skipped.append(str(error))
             continue
+        if within(path) is not None:
+            inspection = replace(inspection, facts=inspection.facts.model_copy(update={"epoch": epoch}))
         problem = _why_invalid(inspection, epoch)
         if problem is None:
             return inspection.facts, skipped

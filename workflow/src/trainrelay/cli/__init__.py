@@ -20,8 +20,8 @@ from trainrelay.system.say import say
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     arguments = parser().parse_args(argv)
-    say.begin(getattr(arguments, "log", None), getattr(arguments, "configfile", None))
     try:
+        say.begin(getattr(arguments, "log", None), getattr(arguments, "configfile", None))
         with _stopped_by_signals():
             arguments.verb(arguments)
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from trainrelay.system.yaml_bounds import FASTEST, refuse_too_much
 from trainrelay.text import HIDDEN
 
 SNAPSHOTS = Path(".snakemake/trainrelay")
+_BOOLEAN, *_NUMBERS = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
 _TOLD_BYTES = 32 * 1024  # Python's own loader needs a second for so much
 
 
@@ -58,38 +59,47 @@ def _plain(path: Path) -> Any:
         # Slower, but it names what it found.
         loader = yaml.SafeLoader(data)
         node = loader.get_single_node()
-    if twice := [what for _, what in sorted(_duplicates([node]))]:
-        raise ConfigError(str(path), twice)
+    if misread := [what for _, what in sorted(_misread([node]))]:
+        raise ConfigError(str(path), misread)
     return None if node is None else loader.construct_document(node)
 
 
-def _duplicates(waiting: list[yaml.Node | None]) -> Iterator[tuple[int, str]]:
-    """The line and a sentence for each key that a mapping has twice: YAML would silently keep the last."""
+def _misread(waiting: list[yaml.Node | None]) -> Iterator[tuple[int, str]]:
+    """The line and a sentence for each key that a mapping has twice, of which YAML would silently keep the
+    last, and for what YAML 1.1 reads as something else than it says."""
     seen: set[yaml.Node] = set()
     while waiting:
-        if (node := waiting.pop()) in seen or not isinstance(node, yaml.CollectionNode):
+        if (node := waiting.pop()) is None or node in seen:
             continue
         seen.add(node)
+        if node.tag in _NUMBERS and ":" in node.value:
+            yield _at(node.start_mark, "a number with colons counts in base 60; write a plain one, or quotes")
         keys: dict[str, list[yaml.Mark]] = {}
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             waiting.append(value)
+            if key.tag == _BOOLEAN:
+                yield _at(key.start_mark, f"the name {key.value} is read as a boolean; write it in quotes")
             if key.tag != "tag:yaml.org,2002:merge":
                 keys.setdefault(str(key.value), []).append(key.start_mark)
         waiting += node.value if isinstance(node, yaml.SequenceNode) else ()
         for name, marks in keys.items():
-            lines, at = " and ".join(str(mark.line + 1) for mark in marks), marks[-1]
+            lines = " and ".join(str(mark.line + 1) for mark in marks)
             if len(marks) > 1:
-                what = f"duplicate key {name!r} (lines {lines})"
-                yield at.line, f"line {at.line + 1}, column {at.column + 1}: {what}"
+                yield _at(marks[-1], f"duplicate key {name!r} (lines {lines})")
+
+
+def _at(mark: yaml.Mark, what: str) -> tuple[int, str]:
+    return mark.line, f"line {mark.line + 1}, column {mark.column + 1}: {what}"
 
 
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     what = getattr(error, "problem", None) or str(error)
     what = "a tab; YAML indents with spaces" if "'\\t' that cannot start any token" in what else what
+    what = "a second document begins here; a config is one" if "another document" in what else what
     # The value of a secret without quotes may be read as an alias or a tag; <...> are YAML's own words.
     what = re.sub(r"'(?!<)[^']{2,}'", f"'{HIDDEN}'", what)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else f"not YAML: {what}"
+    return _at(mark, what)[1] if mark else f"not YAML: {what}"
 
 
 def save_snapshot(of: Model, name: str = "config") -> Path:

@@ -21,6 +21,8 @@ from pydantic import (
 from trainrelay.text import kept_secret
 from trainrelay.trainers import TRAINERS, ScriptSettings, Trainer
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes: what Linux takes, with room for ours
+
 
 def expanded(path: Any) -> Any:
     """A path as a shell reads it: `~`, `$NAME`, `${NAME}`; `$$` is a plain `$`. ValueError."""
@@ -35,6 +37,9 @@ def expanded(path: Any) -> Any:
         raise ValueError(f"the environment variable {error.args[0]} is not set; a plain $ is $$") from None
     except ValueError:
         raise ValueError("a plain $ is written $$") from None
+    spelled = found.encode(errors="surrogatepass")
+    if len(spelled) > _LONGEST_PATH or any(len(name) > _LONGEST_NAME for name in spelled.split(b"/")):
+        raise ValueError(f"a path has at most {_LONGEST_PATH} bytes, each name in it {_LONGEST_NAME}")
     if home.startswith("~"):
         raise ValueError("there is no such user; write ./~ for a folder of that name")
     # What is read back as it is: a variable's ~ is no home.

@@ -62,7 +62,7 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
     if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
         return final_checkpoint(facts)
     found, skipped = checkpoint.newest_valid(
-        facts.checkpoints, facts.work_dirs.epoch_base, facts.at.trainer.named_epoch
+        facts.checkpoints, facts.work_dirs.epoch_base, named=facts.at.trainer.named_epoch
     )
     if found is None:
         what = f"{name}: there is no valid checkpoint; train it first, or see its state: trainrelay plan"

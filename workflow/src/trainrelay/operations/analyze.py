@@ -23,7 +23,12 @@ from trainrelay.training.request import rung
 def analyze_stage(at: StageContext) -> Analysis:
     """Read and judge all attempts of a stage; writes analysis.json and analysis.md."""
     facts = state.read(at)
-    analysis = judge_stage(facts)
+    try:
+        analysis = judge_stage(facts)
+    except LogError as error:
+        if facts.train is None:  # a line that is understood may yet come
+            raise
+        analysis = not_judged((), str(error))
     write_json(facts.paths.analysis, to_json(analysis, curves=True))
     text = analysis_markdown(at.name, analysis)
     write_bytes(facts.paths.analysis_text, text.encode())
@@ -38,9 +43,9 @@ def judge_stage(facts: state.Facts) -> Analysis:
         logs = [folder / trainer.metrics for folder in facts.work_dirs.all]
     there = [log for log in logs if log.is_file()]
     if not there:
-        raise LogError(
-            f"{facts.name}: no attempt has written {trainer.metrics or 'a log'} yet; train it first"
-        )
+        gone = f"the logs of its attempts are gone from {facts.paths.folder}/attempts; put them back"
+        none = f"{facts.name}: no attempt has written {trainer.metrics or 'a log'} yet; train it first"
+        raise LogError(none if trainer.metrics or not logs else gone)
     try:
         return analyze(read(there, _within(facts), _described(facts)), _expectation(facts))
     except UnknownLogError as error:

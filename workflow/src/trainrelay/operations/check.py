@@ -32,6 +32,7 @@ from trainrelay.preflight import (
 from trainrelay.slurm import Request, installed, nodes, partitions, request_of, wall_limits
 from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, state
+from trainrelay.training.code_version import NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores, launch_request, missing, unsupported
 
@@ -41,6 +42,7 @@ _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network f
 def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iterator[tuple[str, CheckResult]]:
     """Each finding and what it is about; "": all of it."""
     yield from _interpreter_checks(where)
+    yield from _code_checks(where)
     plans = [(at, plan.stage_plan(at)) for at in where]
     for at, planned in plans:
         yield from ((at.name, found) for found in _stage_checks(at, planned))
@@ -74,6 +76,16 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
         script, described = at.trainer_settings.script, at.trainer.described
         if script and script.sample_log and described:
             yield at.run, sample_check(at.root / script.sample_log, described())
+
+
+def _code_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResult]]:
+    """Whether a change of each run's code would be seen."""
+    for at in {at.run: at for at in where if at.root.is_dir()}.values():
+        refuse, code = at.config.on_code_change == "refuse", code_version(at.root)
+        if isinstance(code, NotKnown) and (refuse or code.failed):
+            what = f"the trainer's code is {code.name}"
+            how = "fix that, or set on_code_change: warn"
+            yield at.run, fix(what, how) if refuse and code.failed else note(what)
 
 
 def _request(at: StageContext) -> LaunchRequest:

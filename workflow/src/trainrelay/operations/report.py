@@ -148,6 +148,6 @@ def _trainer(config: Config, run_name: str) -> dict[str, str]:
     trainer, held = config.runs[run_name].trainer, code_version(trainer_root(config, run_name))
     return {
         "trainer": f"{trainer.kind}, {trainer_root(config, run_name)}",
-        "trainer code": held.name if held else "not under git",
+        "trainer code": held.name,
         "trainer interpreter": trainer.interpreter or sys.executable,
     }

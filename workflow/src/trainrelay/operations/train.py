@@ -27,7 +27,7 @@ from trainrelay.system.say import say
 from trainrelay.text import hidden
 from trainrelay.trainers import LaunchRequest
 from trainrelay.training import archiving, bad_nodes, plan, state
-from trainrelay.training.code_version import code_version
+from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
@@ -189,7 +189,7 @@ def _refuse_other_checkpoint(facts: state.Facts) -> None:
     """Refusal where the training would resume from a checkpoint that is not the one that was recorded."""
     if any(attempt.final_checkpoint for attempt in facts.attempts):
         newest, _ = checkpoint.newest_valid(
-            facts.checkpoints, facts.work_dirs.epoch_base, facts.at.trainer.named_epoch
+            facts.checkpoints, facts.work_dirs.epoch_base, named=facts.at.trainer.named_epoch
         )
         if newest and (refusal := state.not_as_recorded(facts, newest)):
             raise Refusal(refusal)
@@ -253,17 +253,18 @@ def _archive(facts: state.Facts) -> state.Facts:
 def _check_code(facts: state.Facts) -> None:
     """The code of a training that is resumed should be the code that began it; its changes are kept."""
     now, refuse = code_version(facts.at.root), facts.at.config.on_code_change == "refuse"
-    name = now.name if now else f"not known ({facts.at.root} is no git checkout that git reads here)"
     before = facts.attempts[-1].code if facts.attempts and not state.never_trained(facts) else None
-    if before not in (None, name):
-        what = f"{facts.name}: the trainer's code was {before}, is {name}"
+    if before not in (None, now.name):
+        what = f"{facts.name}: the trainer's code was {before}, is {now.name}"
         if refuse:
             raise Refusal(f"{what}; check out the old code, or set on_code_change: warn in the config")
         say(f"warning: {what}")
-    elif refuse and now is None:
-        never = "so on_code_change: refuse cannot refuse another"
-        say(f"warning: {facts.name}: the trainer's code is {name}, {never}")
-    if now and now.changes:
+    elif isinstance(now, NotKnown) and (refuse or now.failed):
+        what = f"{facts.name}: the trainer's code is {now.name}"
+        if refuse and now.failed:
+            raise Refusal(f"{what}; fix that, or set on_code_change: warn in the config")
+        say(f"warning: {what}, so no change of it can be refused or reported")
+    if isinstance(now, CodeVersion) and now.changes:
         # config.yaml may be part of the checkout.
         said = hidden(now.changes.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         write_bytes(facts.paths.folder / f"code-{now.digest}.diff", said)
@@ -293,7 +294,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         port=settings.master_port,
         stop_grace_s=_STOP_GRACE_S,
         log_name=settings.log,
-        code=now.name if now else None,
+        code=now.name if isinstance(now, CodeVersion) else None,
         signature=signature(facts.ingredients, settings.epochs),
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )

@@ -90,6 +90,7 @@ class ResumePoint(Record):
     path: str
     epoch: int
     iteration: int | None = None
+    within: bool = False  # saved in the midst of the next epoch
 
 
 class StepPoint(Record):
@@ -182,6 +183,7 @@ class AttemptRecord(Record):
     iters_per_epoch: int | None = None
     s_per_iter: float | None = None  # between its first progress line and its last; None: not seen
     final_checkpoint: CheckpointFacts | None = None
+    within: dict[int, int] = {}  # of files saved in the midst of an epoch: mtime in ns, and that epoch
     saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
     hook: str | None = None  # why it did not attach; None: it did, or is off
     not_resumed: str | None = None  # why the training did not continue at `resumed_step`

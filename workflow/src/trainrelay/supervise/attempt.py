@@ -94,7 +94,7 @@ def _open(
     shown = around.shown
     while True:
         number = next_number(job.stage_dir)
-        close_open_attempts(job, shown.note)
+        close_open_attempts(job, shown.note, within_launch=True)
         point, step, skipped = starting_points(job)
         for sentence in skipped:
             # The command that fixes it is for starts that it stops; this one skips it.
@@ -219,9 +219,10 @@ def _follow(
 
     def stopping() -> bool:
         nonlocal record
-        if lease.lost is None and counting.bases != record.epoch_bases:
+        learned = with_bases(record, counting.bases, within=counting.within)
+        if lease.lost is None and learned != record:
             lease.guard()
-            record = with_bases(record, counting.bases)
+            record = learned
             with contextlib.suppress(UserError):  # at once, for the case that nobody sees the end
                 write_attempt(job.stage_dir, record)
         return stop.requested or lease.lost is not None
@@ -253,12 +254,13 @@ def _follow(
         monitor.read(tail.remaining())
         telemetry.look(float("inf"))  # at the last reports
     _note_survivors(ending, shown, launcher_was_gone=launcher_was_gone)
-    counting.finish(monitor.glances(), job.epochs if trainer.status() == 0 else None)
+    well = trainer.status() == 0 and not stop.requested
+    counting.finish(monitor.glances(), job.epochs if well else None)
     if counting.doubt:
         shown.note(counting.doubt)
     closed = judge_end(
         job.with_bases(counting.bases),
-        with_bases(record, counting.bases),
+        with_bases(record, counting.bases, within=counting.within),
         monitor,
         trainer.status(),
         stop_requested=stop.requested,

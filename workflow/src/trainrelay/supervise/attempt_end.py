@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any
 
-from trainrelay.checkpoint import inspect
+from trainrelay.checkpoint import glance, inspect
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass, EpochBases
+from trainrelay.supervise.attempt_folders import write_attempt
 from trainrelay.supervise.classify import Evidence, classify, finished_end
+from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import UNSEEN
 from trainrelay.supervise.monitor import TrainerMonitor
 from trainrelay.supervise.slurm_run import SlurmStop
-from trainrelay.training.attempts import list_attempts
+from trainrelay.system.tail import Tail
+from trainrelay.trainers import Follower, StepSeen, checkpoint_files
+from trainrelay.training.attempts import attempt_log, list_attempts
 from trainrelay.training.finished import final_candidate, finished
 
+_LOG_END_BYTES = 2_000_000  # more than an epoch of most trainers
 _UNSEEN_FAILURE = 1  # what Python gives an exception: says nothing beyond the log
 
 
@@ -85,25 +91,41 @@ def final_checkpoint(
         return None, str(error)
     if not finished(facts, job.epochs, status):
         return None, f"{path} was saved after epoch {facts.epoch}"
-    return facts, None
+    problem = facts.epoch and job.two_networks(facts.epoch, *newest)
+    return (None, problem) if problem else (facts, None)
 
 
 def finished_unseen(job: StageJob) -> AttemptRecord | None:
     """The newest attempt as done, where it finished the training and nobody saw it; all have ended."""
-    attempts, (facts, _) = list_attempts(job.stage_dir), final_checkpoint(job, UNSEEN)
-    if not attempts or facts is None or not facts.finite:
+    newest = next(reversed(list_attempts(job.stage_dir)), None)
+    if newest and newest.exit_status is None and job.trainer.epoch_bases is None:
+        newest = write_attempt(job.stage_dir, _read_again(job, newest))
+    facts, _ = final_checkpoint(job, UNSEEN)
+    if newest is None or facts is None or not facts.finite:
         return None
-    newest = attempts[-1]
     end, reason = finished_end(facts, job.epochs, f"the attempt ended: {newest.end} ({newest.reason})")
     found = {"final_checkpoint": facts, "epoch_bases": job.work_dirs.bases}
     return newest.model_copy(update={"end": end, "reason": reason, **found})
 
 
-def with_bases(record: AttemptRecord, bases: EpochBases) -> AttemptRecord:
+def _read_again(job: StageJob, record: AttemptRecord) -> AttemptRecord:
+    """The record of an attempt whose end nobody saw, with the files that its log shows to be unfinished."""
+    counting = EpochCounting(record, learns=False)
+    with closing(Tail(attempt_log(job.stage_dir, record), last_bytes=_LOG_END_BYTES)) as tail:
+        for seen in map(Follower(job.trainer).see, tail.remaining()):
+            if isinstance(seen, StepSeen):
+                counting.step(seen)
+    folders = filter(None, (*job.work_dirs.all, job.work_dirs.kept))
+    files = (path for folder in folders for path in checkpoint_files(folder))
+    counting.finish({path: glance(path, job.trainer.named_epoch(path)) for path in files}, None)
+    return record.model_copy(update={"within": counting.within})
+
+
+def with_bases(record: AttemptRecord, bases: EpochBases, **more: Any) -> AttemptRecord:
     """The record with what is known by now, the epoch that it resumed from counted alike."""
     shift, point = (bases.saved or 0) - (record.epoch_bases.saved or 0), record.resumed_from
-    moved = point.model_copy(update={"epoch": point.epoch + shift}) if point else None
-    return record.model_copy(update={"epoch_bases": bases, "resumed_from": moved})
+    moved = point.model_copy(update={"epoch": point.epoch + shift}) if point and not point.within else point
+    return record.model_copy(update={"epoch_bases": bases, "resumed_from": moved, **more})
 
 
 def close_record(record: AttemptRecord, end: EndClass, reason: str, **found: Any) -> AttemptRecord:

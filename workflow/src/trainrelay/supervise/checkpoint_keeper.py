@@ -16,11 +16,14 @@ import psutil
 
 from trainrelay.checkpoint import newest_valid
 from trainrelay.errors import Fenced, UserError
+from trainrelay.records import Owner
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import Ending
 from trainrelay.system.alive import Kin, Process, find
 from trainrelay.system.files import copy_durably, remove_left_overs
+from trainrelay.training.owners import NAME as OWNER
+from trainrelay.training.owners import owner_of, put
 from trainrelay.training.step_checkpoints import StepCheckpoint, read_steps, roll
 
 FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
@@ -50,6 +53,11 @@ class CheckpointKeeper(threading.Thread):
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
         self._closed = threading.Event()
+        self._owner: Owner | None = None
+        self._left: FileStates | None = None  # where owner.json is gone: what was there then
+        with suppress(OSError, UserError):
+            self._owner = owner_of(job.work_dirs.current)
+            self._device = job.work_dirs.current.stat().st_dev
 
     def end(self, kin: Kin, grace_s: float, hurry: Callable[[], bool] = bool, write_s: float = 0.0) -> Ending:
         """As `end_everywhere`, but Python dies of a SIGTERM: before it a write may end, within the grace or
@@ -58,7 +66,10 @@ class CheckpointKeeper(threading.Thread):
         until_s, written_s = now_s + grace_s, now_s + max(grace_s, write_s)
         if grace_s > 0 and (members := find(kin)):
             self._wait(members, lambda: hurry() or time.monotonic() >= written_s)
-        return end_everywhere(steps_of(self._job.request), kin, max(until_s - time.monotonic(), 0.0), hurry)
+        left_s = max(until_s - time.monotonic(), 0.0)
+        ending = end_everywhere(steps_of(self._job.request), kin, left_s, hurry)
+        self._own_again()
+        return ending
 
     def _wait(self, members: Sequence[Process], over: Callable[[], bool]) -> None:
         folder, seen, written = self._job.work_dirs.current, self._before, ""
@@ -97,6 +108,10 @@ class CheckpointKeeper(threading.Thread):
     def look(self) -> None:
         """Copies what was written since the last look; a disk that does not take it ends no training."""
         self._before, self._seen = self._seen, _files(self._job.work_dirs.current)
+        if not (self._job.work_dirs.current / OWNER).exists():
+            self._left = self._seen if self._left is None else self._left
+            if self._seen.items() - self._left.items():  # not before: it may be emptying it now
+                self._own_again()
         try:
             if self._before != self._seen:
                 self._copy_newest()
@@ -108,14 +123,19 @@ class CheckpointKeeper(threading.Thread):
         saving, now_s = self._job.steps, time.monotonic()
         if saving is None or now_s < self._rolls_at_s:
             return
-        before, self._steps, self._rolls_at_s = (
-            self._steps,
-            read_steps(self._job.stage_dir)[0],
-            now_s + _ROLL_S,
-        )
+        before, self._steps = self._steps, read_steps(self._job.stage_dir)[0]
+        self._rolls_at_s = now_s + _ROLL_S
         if before != self._steps:
             self._guard()
             roll(self._job.stage_dir, saving.keep, self._running)
+
+    def _own_again(self) -> None:
+        """A trainer that empties its work dir has removed owner.json. Another disk there may be anybody's."""
+        folder = self._job.work_dirs.current
+        with suppress(OSError, UserError, Fenced):
+            if self._owner and not owner_of(folder) and folder.stat().st_dev == self._device:
+                self._guard()
+                put(folder, self._owner)
 
     def _copy_newest(self) -> None:
         trainer, dirs = self._job.trainer, self._job.work_dirs
@@ -133,14 +153,16 @@ class CheckpointKeeper(threading.Thread):
 
     def _keep(self, epoch: int, path: Path, target: Path) -> None:
         """A copy that is not valid, or of what changed meanwhile, does not replace the one before."""
-        aside, size = target.with_name(f"{target.name}.new"), path.stat().st_size
+        aside, (_, size, saved_ns) = target.with_name(f"{target.name}.new"), self._seen[path.name]
         target.parent.mkdir(exist_ok=True)
         if shutil.disk_usage(target.parent).free < 2 * size:  # the trainer's next write comes first
             raise OSError(f"{target.parent} has too little room")
         remove_left_overs(aside)
         copy_durably(path, aside)
+        os.utime(aside, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
         same = _files(path.parent).get(path.name) == self._seen.get(path.name)
-        if same and newest_valid([(epoch, aside)])[0]:
+        named = self._job.trainer.named_epoch(path)
+        if same and newest_valid([(epoch, aside)], named=lambda _: named)[0]:
             self._guard()
             aside.replace(target)
         aside.unlink(missing_ok=True)

@@ -15,12 +15,12 @@ class EpochCounting:
 
     A resume votes by the epoch that it begins with. A file that is written after an epoch's last line, while
     no other begins, was saved after that epoch; so was one with that very number, as no more can have been
-    finished.
+    finished. One that a further line of the same epoch follows, or an end there, was saved within it.
     """
 
     def __init__(self, begun: AttemptRecord, *, learns: bool) -> None:
         known, point, self.learns = begun.epoch_bases, begun.resumed_from, learns
-        self._printed, self._resumed = known.printed, point.epoch if point else None
+        self._printed, self._resumed = known.printed, point.epoch if point and not point.within else None
         self._votes: set[int] = set() if known.saved is None else {known.saved}
         self._open = not self._votes
         self._epoch: int | None = None
@@ -29,6 +29,15 @@ class EpochCounting:
         self._files: Mapping[Path, Glance] | None = None
         self._writing: dict[Path, int | None] = {}  # what changed last; the epoch when that began
         self._before: int | None = None  # the epoch at the last look
+        self._inside = self._far = False  # whether iterations of it are surely to come; more than the last
+        self._saves_after = self._ended = (
+            False  # the last line of an epoch; whether that was at the last look
+        )
+        self._over = 0  # the last epoch that is known to be finished
+        self._length: int | None = None  # the last iteration that was printed of an epoch
+        self._stride = 1  # the most iterations from one line to the next
+        self._saved: dict[Path, tuple[int | None, int]] = {}  # where the log was once a file was written
+        self.within = dict(begun.within)
 
     @property
     def bases(self) -> EpochBases:
@@ -55,27 +64,47 @@ class EpochCounting:
                 self._epoch = seen.counted(self.bases).epoch - 1
                 self._vote(self._resumed)
         counted = seen.counted(self.bases)
-        stride = max(1, seen.iteration - self._iteration) if counted.epoch == self._epoch else 1
+        same = counted.epoch == self._epoch
+        stride = max(1, seen.iteration - self._iteration) if same else 1
         self._whole = seen.iters_per_epoch is None or seen.iteration + stride > seen.iters_per_epoch
         # A line for all of an epoch may come before its save or after.
         self._of_epoch = not seen.iteration and seen.iters_per_epoch is None
-        self._epoch, self._iteration = counted.epoch, seen.iteration
+        if self._iteration and self._epoch is not None and counted.epoch > self._epoch:
+            self._over, self._length = max(self._over, self._epoch), self._iteration
+        self._over = max(self._over, counted.epoch) if self._whole else self._over
+        # There may be no line for the last iterations.
+        more = same if self._length is None else seen.iteration < self._length
+        self._inside = more and not self._whole and counted.epoch > self._over
+        self._stride = max(self._stride, stride)
+        self._far = self._inside and seen.iteration + 2 * self._stride <= (seen.iters_per_epoch or 0)
+        self._epoch, self._iteration = counted.epoch, max(seen.iteration, self._iteration if same else 0)
         return counted
 
-    def look(self, files: Mapping[Path, Glance]) -> None:
-        """The files that are there, once all that was printed has been read."""
+    def look(self, files: Mapping[Path, Glance]) -> bool:
+        """The files that are there, once all that was printed has been read; whether to look again soon."""
         before = files if self._files is None else self._files
         for path, began in ({} if self._of_epoch else self._writing).items():
             if self._epoch == before[path].number or (self._whole and self._epoch == began):
                 self._vote(before[path].number)
         changed = [path for path, seen in files.items() if before.get(path) != seen]
+        self._saved.update(dict.fromkeys(self._writing, (self._epoch, self._iteration)))
+        self._saved = {path: self._saved[path] for path in self._saved.keys() - {*changed} & files.keys()}
+        for path, (epoch, iteration) in self._saved.items() if self._inside else ():
+            if self._epoch == epoch and self._iteration > iteration:
+                self._within(files[path])
         self._writing = {path: self._writing.get(path, self._before) for path in changed}
-        self._files, self._before = files, self._epoch
+        if self._ended and self._before and (base := self.bases.saved) is not None:
+            self._saves_after |= any(files[path].number == self._before - base for path in changed)
+        self._files, self._before, self._ended = files, self._epoch, self._whole
+        return bool(changed)
 
     def finish(self, files: Mapping[Path, Glance], epochs: int | None) -> None:
         """The files at the end; `epochs` where the trainer exited 0, so that all of them are trained."""
         self.look(files)
         self.look(files)
+        if epochs is None and (self._far or (self._inside and self._saves_after)):
+            for seen in files.values():
+                self._within(seen)
         numbers = {seen.number for seen in files.values() if seen.number is not None}
         newest = max(numbers, default=-1)
         if epochs is None or self._votes:
@@ -84,6 +113,12 @@ class EpochCounting:
         if done or newest == 0 or newest - 1 in numbers:  # it saves every epoch, so this is the last one's
             trained = epochs if self._epoch is None else self._epoch  # no line showed it, or all did
             self._votes.update({trained - newest} & {0, 1} if self.learns else ())
+
+    def _within(self, file: Glance) -> None:
+        """A file was saved within the epoch of the last line; only one that says more is of interest."""
+        base = 1 if self.bases.saved is None else self.bases.saved
+        if self._epoch and self._printed is not None and (file.number or 0) + base >= self._epoch:
+            self.within = {**self.within, file.stamp[2]: self._epoch}
 
     def _vote(self, number: int | None) -> None:
         """A file with this number was saved after the epoch printed last."""

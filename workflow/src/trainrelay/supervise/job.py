@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainrelay.checkpoint import glance
 from trainrelay.records import AttemptRecord, EpochBases
+from trainrelay.text import printable
 from trainrelay.trainers import LaunchRequest, Rung, Trainer
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.step_checkpoints import read_steps
@@ -73,6 +75,18 @@ class StageJob:
         for none: until it is known how they count, one may be of epoch 0. Validity is judged at a resume."""
         newest = max((epoch for epoch, _ in self.checkpoints()), default=-1)
         return max([(newest, 0), *(one.reached for one in read_steps(self.stage_dir)[0])])
+
+    def two_networks(self, epoch: int, *newest: AttemptRecord) -> str | None:
+        """Why no file stands for an epoch: the trainer saves two networks, each in its own."""
+        same = [path for saved, path in self.checkpoints(*newest) if saved == epoch]
+        for other in same[1:]:
+            if glance(other).of_another_network(glance(same[0])):
+                return (
+                    f"{printable(same[0])} and {printable(other)} are two networks of epoch {epoch}, and a"
+                    " training is resumed from one file: save both in one, or, where only one counts, move"
+                    " the files of the other to a folder below"
+                )
+        return None
 
     def unrecognised(self) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are none to resume from, each with why."""

@@ -25,6 +25,7 @@ from trainrelay.trainers import Follower, StepSeen, Trainer, checkpoint_files
 
 POLL_S = 0.1  # a stop is felt at once, and a look at a log without news costs a system call
 SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
+_LOOK_S = 0.5  # as checkpoint_keeper's
 _SAMPLES = 3  # lines that show what a log holds
 _SAMPLE_CHARS = 160  # of each: together they fit into one event
 
@@ -53,7 +54,7 @@ class TrainerMonitor:
     _bar: str = ""
     _files: set[tuple[str, int]] | None = None
     _next_s: float = float("-inf")
-    _looked_s: float = float("-inf")
+    _look_s: float = float("-inf")
     _unknown_said: bool = False
     _slow_said: bool = False
     _follower: Follower = field(init=False)
@@ -101,13 +102,12 @@ class TrainerMonitor:
         self.hang = self.hangs.hung(now_s)
         for said in self.hook.look(now_s) if self.last_step else ():
             self.display.note(said)
-        if self.counting.bases.saved is None or now_s - self._looked_s >= SAVES_EVERY_S:
-            self._looked_s = now_s
-            self.counting.look(self.glances())
+        if self.counting.bases.saved is None or now_s >= self._look_s:
+            self._look_s = now_s + (0.0 if self.counting.look(self.glances()) else _LOOK_S)
 
     def glances(self) -> dict[Path, Glance]:
-        """What the files say that look like checkpoints; none where nothing is to be learned from them."""
-        files = checkpoint_files(self.work_dir) if self.counting.learns else ()
+        """What the files say that look like checkpoints; none where all of them are known to be whole."""
+        files = checkpoint_files(self.work_dir) if self.trainer.epoch_bases is None else ()
         return {path: glance(path, self.trainer.named_epoch(path)) for path in files}
 
     def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:

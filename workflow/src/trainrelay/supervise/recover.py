@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +17,11 @@ from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease.lease import Say
 from trainrelay.supervise.process_list import ProcessList
 from trainrelay.system.alive import started_alike, supervisor_fate
-from trainrelay.training.attempts import held_open, last_seen_s, living, still_run
+from trainrelay.training.attempts import held_open, last_seen_s, list_attempts, living, still_run
 
 _PATIENCE_S = 600.0  # ranks that hold GPUs or write to a slow disk may take minutes to die
 _ASK_S = 5.0
+_EVALUATES = re.compile(r"--?(eval|evaluate|test|validate|infer|inference|predict)([-_]only)?")
 _LOOK_S = 2.0  # a scan of every process, for as long as minutes
 
 
@@ -63,14 +66,34 @@ def wait_for_killed(stage_dir: Path, say: Say, stopped: Callable[[], bool]) -> N
         found = living(stage_dir)
 
 
-def close_open_attempts(job: StageJob, say: Say) -> None:
-    """Closes every attempt that has no end yet; Refusal if one may still be training here."""
+def close_open_attempts(job: StageJob, say: Say, *, within_launch: bool = False) -> None:
+    """Closes every attempt that has no end yet; Refusal if one may still be training here.
+
+    Within a launch, whatever a trainer of ours left is among our descendants: others only look like one.
+    """
     for attempt in filter(_is_here, open_attempts(job.stage_dir)):
         _close_here(job, attempt, say)
     refuse_beside_living(job.stage_dir, job.name)
-    if strangers := started_alike(job.request.root, job.request.entry, job.request.work_dir):
-        raise Refusal(f"{job.name}: {still_run(strangers)} (they have its script and work dir as arguments)")
+    _refuse_beside_trainers(job, say, within_launch=within_launch)
     close_attempts_elsewhere(job.stage_dir, say)
+
+
+def _refuse_beside_trainers(job: StageJob, say: Say, *, within_launch: bool) -> None:
+    """Refusal if what no record names may train this stage; a note of what evaluates it."""
+    request, starts = job.request, [one.argv for one in list_attempts(job.stage_dir)]
+    starts.append([*job.trainer.launch(request, os.environ).argv])
+    own = [{*argv[argv.index(request.entry) :]} if request.entry in argv else set() for argv in starts]
+    for one, words in started_alike(request.root, request.entry, request.work_dir).items():
+        followed = zip(words, [*words[1:], "--"], strict=True)
+        flags = {word for word, after in followed if _EVALUATES.fullmatch(word) and after.startswith("-")}
+        other = within_launch and not any(start <= {*words} for start in own)
+        if not (other or flags.difference(*own)):
+            raise Refusal(
+                f"{job.name}: {still_run([one])} (it has the script and the work dir of this stage as"
+                " arguments, and no flag such as --eval)"
+            )
+        if within_launch:  # before that, it is not yet known whether one starts
+            say(f"{one} has the script and the work dir of this stage, too; it is taken for an evaluation")
 
 
 def close_attempts_elsewhere(stage_dir: Path, say: Say) -> None:

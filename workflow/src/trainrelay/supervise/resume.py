@@ -49,7 +49,7 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     Refusal if checkpoints exist but none is valid, or none is understood: starting from scratch would lose
     the work silently.
     """
-    candidates = job.checkpoints()
+    candidates, dirs = job.checkpoints(), job.dirs()
     damaged = [f"{printable(str(path))} {why}" for path, why in job.unrecognised()]
     if not candidates:
         if damaged:
@@ -58,16 +58,19 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
             raise Refusal(f"{job.name}: {nothing.reason}; {nothing.what_to_do}")
         owners = {folder: owner_of(folder) for folder in job.work_dirs.all}
         identity = read_record(job.stage_dir / "stage.json", Identity)
-        if lost := gone(job.stage_dir, identity, job.dirs(), owners):
+        if lost := gone(job.stage_dir, identity, dirs, owners):
             raise Refusal(f"{job.name}: {lost}")
         return None, []
-    facts, skipped = newest_valid(candidates, job.work_dirs.epoch_base, job.trainer.named_epoch)
+    facts, skipped = newest_valid(candidates, dirs.epoch_base, dirs.within, job.trainer.named_epoch)
     if facts is None:
         raise NoneValid(_none_valid(job, candidates, [*skipped, *damaged]))
     assert facts.epoch is not None, "a valid checkpoint knows its epoch"
-    point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration)
-    saved = max((one.newest_saved for one in job.dirs().attempts), default=0)
-    if saved > candidates[0][0]:
+    if problem := job.two_networks(facts.epoch):
+        raise Refusal(f"{job.name}: {problem}")
+    within = dirs.within(Path(facts.file.path)) is not None
+    point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration, within=within)
+    saved = max((one.newest_saved for one in dirs.attempts), default=0)
+    if saved > max(epoch for epoch, _ in candidates):
         skipped.append(f"the checkpoint of epoch {saved}, which is not there any more")
     return point, [*skipped, *damaged]
 
@@ -95,14 +98,16 @@ class ResumeProof:
     ) -> None:
         self._asked = asked
         self._by_epoch = by_epoch
-        self._most, self._first_done = (1, False) if base_known else (2, reached > 1)
+        sure = base_known or bool(asked and asked.within)
+        self._most, self._first_done = (1, False) if sure else (2, reached > 1)
         self._pending = asked is not None
 
     def see(self, seen: Observation) -> str | None:
         """The sentence that says what is wrong, once something is."""
         if not self._pending or self._asked is None:
             return None
-        asked = f"asked to resume after epoch {self._asked.epoch}"
+        within = f" (saved within epoch {self._asked.epoch + 1})" if self._asked.within else ""
+        asked = f"asked to resume after epoch {self._asked.epoch}{within}"
         if isinstance(seen, ResumeSeen):
             self._pending = False
             other = f"{asked}, but resumed after epoch {seen.epoch} ({self._asked.path})"

@@ -197,16 +197,15 @@ def started_with(one: Process, script: str) -> bool:
     return not one.is_fork and script.encode() in words
 
 
-def started_alike(folder: str, *words: str) -> list[Process]:
-    """Every living process in this folder that was started with all of these words among its arguments."""
-    wanted, found = {word.encode() for word in words}, []
+def started_alike(folder: str, *words: str) -> dict[Process, list[str]]:
+    """Every living process in this folder with all of these words among its arguments, and those."""
+    found = {}
     for one in all_processes().values():
         with suppress(OSError):  # it has ended, or is another user's
             there = Path(f"/proc/{one.pid}")
-            if wanted <= {*(there / "cmdline").read_bytes().split(b"\0")} and (there / "cwd").samefile(
-                folder
-            ):
-                found.append(one)
+            arguments = os.fsdecode((there / "cmdline").read_bytes()).split("\0")[:-1]
+            if {*words} <= {*arguments} and (there / "cwd").samefile(folder):
+                found[one] = arguments
     return found
 
 

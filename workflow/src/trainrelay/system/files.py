@@ -32,6 +32,7 @@ _instead: ContextVar[Mapping[Path, BaseModel | None]] = ContextVar("instead", de
 DOCTOR = "to see what can be rebuilt of it, run: trainrelay doctor RUN/STAGE"
 CHUNK_BYTES = 4 * 1024 * 1024  # 256 reads for a GiB, and little memory
 _MOST_ENTRIES = 1000  # of a folder that is only looked into: one with a data set in it costs little time
+_AGAIN = "fix that, then run the same command again"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _JSON_OPTIONS = (
     orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
@@ -201,6 +202,16 @@ def one_reading() -> Iterator[None]:
         _reader.reset(token)
 
 
+def inside(folder: Path) -> list[Path]:
+    """What is in a folder, nothing if it is not there; UserError if that cannot be seen."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"cannot list {folder}: {error.strerror}; {_AGAIN}") from error
+
+
 def first_below(folder: Path, depth: int) -> Iterator[Path]:
     """What is in a folder and down to `depth` folders below it, of each level the first thousands at most."""
     level = [str(folder)]
@@ -246,8 +257,7 @@ def read_record(path: Path, model: type[M]) -> M | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        again = "fix that, then run the same command again"
-        raise UserError(f"cannot read {path}: {error.strerror or error}; {again}") from error
+        raise UserError(f"cannot read {path}: {error.strerror or error}; {_AGAIN}") from error
     except ValidationError as error:
         raise _why_not_a_record(path, error) from None
 

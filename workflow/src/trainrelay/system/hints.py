@@ -8,6 +8,7 @@ import shlex
 from contextlib import suppress
 from pathlib import Path
 
+from trainrelay.errors import UserError
 from trainrelay.system.files import content, write_bytes
 
 TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a workflow, which read a snapshot
@@ -24,7 +25,10 @@ def typed(configfile: Path | None) -> Path | None:
     """The config as you type it here; a job may know it by another path."""
     if configfile is None:
         return None
-    path, here = Path(os.environ.get(TYPED_VARIABLE) or configfile), Path.cwd()
+    try:
+        path, here = Path(os.environ.get(TYPED_VARIABLE) or configfile), Path.cwd()
+    except OSError:
+        raise UserError("the folder that you are in was deleted; run: cd FOLDER") from None
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 

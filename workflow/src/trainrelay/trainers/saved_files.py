@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrelay.checkpoint import Glance, glance
 from trainrelay.errors import UserError
-from trainrelay.system.files import first_below, reading
+from trainrelay.system.files import first_below, inside, reading
 
 _PLAIN = (".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors")
 # What other frameworks save, and the folders in which DeepSpeed, transformers and others do.
@@ -21,8 +21,8 @@ _HEAD_BYTES = 4096  # one page: the first member's name, or the imports with whi
 
 def checkpoint_files(work_dir: Path) -> list[Path]:
     """Plain files whose names say that they are checkpoints; none where the folder does not exist."""
-    found = work_dir.iterdir() if work_dir.is_dir() else ()
-    return [path for path in found if _is_named_so(path) and path.is_file() and not path.is_symlink()]
+    named = filter(_is_named_so, inside(work_dir))
+    return [path for path in named if path.is_file() and not path.is_symlink()]
 
 
 def by_epoch(files: Iterable[tuple[Glance, Path]], epoch_base: int) -> list[tuple[int, Path]]:
@@ -82,8 +82,7 @@ def _holds_tensors(path: Path) -> bool:
 
 def could_be_overwritten(work_dir: Path, *others: str) -> list[str]:
     """Names of all that looks like a checkpoint, links too, and of `others`."""
-    found = work_dir.iterdir() if work_dir.is_dir() else ()
-    return sorted(path.name for path in found if _is_named_so(path) or path.name in others)
+    return sorted(path.name for path in inside(work_dir) if _is_named_so(path) or path.name in others)
 
 
 def _is_named_so(path: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from trainrelay.config import StagePaths
 from trainrelay.records import Identity
-from trainrelay.system.files import read_record
+from trainrelay.system.files import inside, read_record
 
 
 class ArchivedTraining(NamedTuple):
@@ -21,8 +21,9 @@ class ArchivedTraining(NamedTuple):
 def archived_trainings(paths: StagePaths) -> list[ArchivedTraining]:
     """The archived trainings of a stage, newest first."""
     found = []
-    for path in paths.folder.parent.glob(f"{paths.folder.name}.old-*"):
-        identity, number = read_record(path / paths.identity.name, Identity), path.suffix[5:]
+    for path in inside(paths.folder.parent):
+        name, _, number = path.name.rpartition(".old-")
+        identity = read_record(path / paths.identity.name, Identity) if name == paths.folder.name else None
         if identity is not None and number.isdecimal():
             found.append(ArchivedTraining(int(number), path, identity))
     return sorted(found, reverse=True, key=lambda one: one.number)

@@ -107,7 +107,8 @@ def _places(facts: Facts, wanted: ArchivedTraining) -> dict[Path, Path]:
             names = [wanted.folder / inner]
         for place in filter(Path.is_dir, names):
             owner = owner_of(place)
-            if (owner and owner.id) == wanted.identity.owner:
+            # What is in the archived folder is that training's, also where the trainer removed owner.json.
+            if (owner and owner.id) == wanted.identity.owner or (owner is None and inner is not None):
                 places[home] = place
     if not places:
         trained = wanted.identity.work_dir

@@ -10,7 +10,7 @@ from pathlib import Path
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, Leg, Processes
 from trainrelay.system.alive import Kin, Process, find, here, same_host, supervisor_fate, written_to
-from trainrelay.system.files import read_record
+from trainrelay.system.files import inside, read_record
 
 PROCESSES = "processes.json"  # beside each attempt.json
 
@@ -18,7 +18,7 @@ PROCESSES = "processes.json"  # beside each attempt.json
 def list_attempts(stage_folder: Path) -> tuple[AttemptRecord, ...]:
     """Every attempt of a stage, in order; UserError where an attempt.json is damaged."""
     try:
-        folders = stage_folder.glob("attempts/*")
+        folders = inside(stage_folder / "attempts")
         found = [read_record(folder / "attempt.json", AttemptRecord) for folder in folders]
     except UserError as error:
         running = living(stage_folder)
@@ -87,8 +87,8 @@ def left_running(stage_folder: Path, attempts: Sequence[AttemptRecord]) -> list[
 
 def held_open(stage_folder: Path, but: Collection[str] = ()) -> Path | None:
     """A log that some process of this machine still writes, also one that cannot be seen here."""
-    unknown = (one for one in stage_folder.glob("attempts/*") if one.is_dir() and not _is_recorded(one))
-    files = (file for one in (*_attempts_here(stage_folder, but), *unknown) for file in one.iterdir())
+    unknown = (one for one in inside(stage_folder / "attempts") if one.is_dir() and not _is_recorded(one))
+    files = (file for one in (*_attempts_here(stage_folder, but), *unknown) for file in inside(one))
     return next((file for file in files if file.is_file() and written_to(file)), None)
 
 
@@ -120,5 +120,5 @@ def _is_recorded(attempt: Path) -> bool:
 
 
 def _attempts_here(stage_folder: Path, but: Collection[str]) -> dict[Path, Kin]:
-    found = ((folder, kin_of(folder)) for folder in stage_folder.glob("attempts/*"))
+    found = ((folder, kin_of(folder)) for folder in inside(stage_folder / "attempts"))
     return {folder: kin for folder, kin in found if kin and kin.tag not in but}

@@ -12,8 +12,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from trainrelay.text import printable
 
 _GIT_TIMEOUT_S = 60  # git diff looks at each file; a file system that hangs must not stop a start
 # Also of your own settings: what they change is not what is asked for here.
@@ -42,14 +45,37 @@ class CodeVersion:
         return hashlib.sha256(self.changes).hexdigest()[:12]
 
 
-def code_version(root: Path) -> CodeVersion | None:
-    """The code of a checkout; None where git or a repository is missing."""
+@dataclass(frozen=True, slots=True)
+class NotKnown:
+    """In the place of a version, where nobody knows it."""
+
+    name: str  # why, in git's words
+    failed: bool  # git, though there may be a repository
+
+
+class _GitFailed(Exception): ...
+
+
+def code_version(root: Path) -> CodeVersion | NotKnown:
+    """The code of a checkout."""
+    try:
+        return _version(root)
+    except _GitFailed as error:
+        there = any(os.path.lexists(folder / ".git") for folder in (root / ".git").absolute().parents)
+        if not there or str(error).startswith("not a git repository (or any"):
+            return NotKnown(f"not known ({root} is no git checkout)", failed=False)
+        return NotKnown(f"not known (of {root}: {error})", failed=True)
+
+
+def _version(root: Path) -> CodeVersion:
     where = ("--show-toplevel", "--git-path", "objects", "--git-path", "index", "HEAD")
-    found = os.fsdecode(_git(root, "rev-parse", *where) or b"").split("\n")
-    if len(found) != 5:  # also where a path holds a line break
-        return None
+    found = os.fsdecode(_git(root, "rev-parse", *where)).split("\n")
+    if len(found) != 5:
+        raise _GitFailed("its path holds a line break")
     top, objects, index, commit, _ = found
-    settings = os.fsdecode(_git(root, "config", "--get-regexp", _HARMLESS) or b"").splitlines()
+    settings: list[str] = []
+    with suppress(_GitFailed):  # it has none of these
+        settings = os.fsdecode(_git(root, "config", "--get-regexp", _HARMLESS)).splitlines()
     said = [word for one in settings for word in ("-c", one.replace(" ", "=", 1))]
     with tempfile.TemporaryDirectory(prefix="trainrelay-git-") as bare:
         Path(bare, "refs").mkdir()
@@ -60,25 +86,25 @@ def code_version(root: Path) -> CodeVersion | None:
             # A split index has a second file.
             for part in (root / index, *(root / index).parent.glob("sharedindex.*")):
                 shutil.copy2(part, Path(bare, part.name))  # with its time, by which git looks
-        except OSError:
-            return None
+        except OSError as error:
+            raise _GitFailed(f"its index cannot be copied: {error.strerror}") from None
         ours = {"GIT_DIR": bare, "GIT_WORK_TREE": top, "GIT_OBJECT_DIRECTORY": str(root / objects)}
-        changes = _git(root, *said, "diff", *_PLAIN, commit, "--", ".", **ours)
-    return None if changes is None else CodeVersion(commit, changes)
+        return CodeVersion(commit, _git(root, *said, "diff", *_PLAIN, commit, "--", ".", **ours))
 
 
-def _git(root: Path, *arguments: str, **variables: str) -> bytes | None:
-    git = shutil.which("git")
-    if git is None:
-        return None
+def _git(root: Path, *arguments: str, **variables: str) -> bytes:
     try:
         done = subprocess.run(
-            [git, *_RUN_NOTHING, "-C", str(root), *arguments],
-            env={**os.environ, **variables},
+            [shutil.which("git") or "git", *_RUN_NOTHING, "-C", str(root), *arguments],
+            env={**os.environ, **variables, "LC_ALL": "C"},
             capture_output=True,
             timeout=_GIT_TIMEOUT_S,
             check=True,
         )
-    except (subprocess.SubprocessError, OSError):
-        return None
+    except subprocess.CalledProcessError as error:
+        said = " ".join(os.fsdecode(error.stderr).split()) or f"git ended with {error.returncode}"
+        raise _GitFailed(printable(said.removeprefix("fatal: "))) from None
+    except (subprocess.TimeoutExpired, OSError) as error:
+        why = getattr(error, "strerror", f"no answer within {_GIT_TIMEOUT_S:g} s")
+        raise _GitFailed(f"git cannot be run: {why}") from None
     return done.stdout

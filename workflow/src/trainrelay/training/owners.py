@@ -33,15 +33,22 @@ def owner_above(work_dir: Path) -> Owner | None:
 
 def claim(work_dir: Path, owner_id: str, folder: Path) -> None:
     """Makes a training known as the owner, unless one is known; `folder` is where its stage.json is."""
-    path = work_dir / NAME
-    if os.path.lexists(path):
+    if os.path.lexists(path := work_dir / NAME):
         return
-    aside = temporary_beside(path)
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         # What a killed claim left is ours.
         was_empty = all(entry.name.startswith(".trainrelay-") for entry in work_dir.iterdir())
-        write_json(aside, Owner(id=owner_id, was_empty=was_empty, folder=str(folder.absolute())))
+    except OSError as error:
+        raise UserError(why_not_written(path, error)) from error
+    put(work_dir, Owner(id=owner_id, was_empty=was_empty, folder=str(folder.absolute())))
+
+
+def put(work_dir: Path, owner: Owner) -> None:
+    """Writes who the owner is into a work dir, unless one is known."""
+    aside = temporary_beside(path := work_dir / NAME)
+    try:
+        write_json(aside, owner)
         _link(aside, path)
         sync_folder(work_dir)
     except OSError as error:

@@ -16,7 +16,7 @@ from trainrelay.trainers import Launch, LaunchRequest, not_understood, torch_rel
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
-from trainrelay.training.code_version import code_version
+from trainrelay.training.code_version import CodeVersion, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, iterations_trained, legs, price
 from trainrelay.training.finished import epochs_trained
@@ -176,7 +176,7 @@ def resume_step(facts: state.Facts) -> tuple[StepCheckpoint | None, list[str]]:
         return None, []
     settings, code = facts.at.settings, read_once(code_version, facts.at.root)
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
-    exact, now = EXACT in facts.ingredients, code.name if code else None
+    exact, now = EXACT in facts.ingredients, code.name if isinstance(code, CodeVersion) else None
     continued = Continued(facts.attempts, ranks, exact, now, settings.hook)
     return to_resume_from(facts.steps, (facts.epochs_done, 0), continued)
 

@@ -6,6 +6,7 @@ its own work dir, and of the one before it reads only what was there by then.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from trainrelay.config import StagePaths
 from trainrelay.records import AttemptRecord, EpochBases, Identity, Owner, Takeover
 from trainrelay.system.files import same_place
 from trainrelay.trainers import Trainer, misplaced_checkpoints
+from trainrelay.training.attempts import attempt_log
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
 
@@ -48,9 +50,24 @@ class WorkDirs:
         return (self.first, *own)
 
     def checkpoints(self, trainer: Trainer) -> list[tuple[int, Path]]:
-        """Epochs and files that count, newest epoch first; of one epoch, the latest work dir's first."""
-        counted = (found for found in self._counted(trainer) if not self._not_saved_here(*found))
-        return sorted(counted, key=lambda found: -found[0])
+        """Epochs and files that count, newest first; of one epoch, the latest work dir's, then those saved
+        within the next. While it is not known how they count, that may be as new as one that says less.
+        """
+
+        def order(found: tuple[int, Path]) -> tuple[int, bool]:
+            within = self.within(found[1]) is not None
+            return (within and self.bases.saved is None) - found[0], within
+
+        return sorted(
+            (found for found in self._counted(trainer) if not self._not_saved_here(*found)), key=order
+        )
+
+    def within(self, path: Path) -> int | None:
+        """The epoch in the midst of which an attempt saved this file."""
+        with suppress(OSError):
+            saved_ns = path.stat().st_mtime_ns
+            return next((one.within[saved_ns] for one in self.attempts if saved_ns in one.within), None)
+        return None
 
     def unrecognised(self, trainer: Trainer) -> list[tuple[Path, str]]:
         """What looks like a checkpoint and is none to resume from, each with why.
@@ -86,8 +103,15 @@ class WorkDirs:
 
     @property
     def _began_s(self) -> float:
-        """By the clock that is furthest behind: what was saved since is no older by its own host's clock."""
-        return min(one.started_s for one in self.attempts)
+        """By the clock that is furthest behind: what was saved since is no older by its own host's clock.
+
+        0 where that is not known: a clock that was ahead has been set right since.
+        """
+        times, seen = [one.started_s for one in self.attempts], [time.time()]
+        with suppress(OSError):
+            log = attempt_log((self.kept or self.first).parent, self.attempts[0])
+            seen.append(log.stat().st_mtime)
+        return min(times) if times[0] <= min(seen) + _SKEW_S else 0.0
 
     def _is_from_before(self, path: Path) -> bool:
         """Older than the first attempt, and than owner.json, which has the file server's time."""
@@ -109,6 +133,11 @@ class WorkDirs:
         return max(*printed, *(one.resumed_from.epoch for one in self.attempts if one.resumed_from), 0)
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
+        """The epochs that a file holds: of one saved within an epoch, those before it, whatever it says."""
+        for epoch, path in self._saying(trainer):
+            yield min(epoch, (self.within(path) or epoch + 1) - 1), path
+
+    def _saying(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
         yield from trainer.checkpoints(self.current, self.epoch_base)
         for folder, takeover in reversed(list(zip(self.all, self.takeovers, strict=False))):
             for epoch, path in trainer.checkpoints(folder, self.epoch_base):
