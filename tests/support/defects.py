@@ -983,7 +983,7 @@ DEFECTS = (
         "half-a-checkpoint-is-kept",
         "What is cut short replaces the copy of the epoch before.",
         f"{LIBRARY}/supervise/checkpoint_keeper.py",
-        "if same and newest_valid([(epoch, aside)])[0]:",
+        "if same and newest_valid([(epoch, aside)], named=lambda _: named)[0]:",
         "if same:",
         "tests/unit/supervise/test_checkpoint_keeper.py::test_a_checkpoint_that_is_not_finite_is_not_kept",
     ),
