@@ -68,8 +68,8 @@ DEFECTS = (
     Defect(
         "random-numbers-start-again",
         "A training that continues at a step draws other random numbers than before.",
-        "workflow/src/trainrelay_hook/resume.py",
-        'random_states.put_back(small["then"])',
+        "workflow/src/trainrelay_hook/data_order.py",
+        "random_states.put_back(then)",
         "pass",
         "tests/unit/hook/test_exact_resume.py::test_killed_at_any_iteration",
     ),

@@ -74,9 +74,9 @@ class Stage:
         return sorted((one.parent for one in found if whole(one)), key=lambda one: one.name, reverse=True)
 
     def newest(self) -> Path | None:
-        """The newest, if it is past the trainer's own newest."""
+        """The newest, if the trainer's own newest is not past it."""
         own = len(list((self.folder / "work_dir").glob("epoch_*.pth")))
-        past = [one for one in self.valid() if manifest(one)["epoch"] > own]
+        past = [one for one in self.valid() if manifest(one)["step"] >= own * manifest(one)["epoch_length"]]
         return past[0] if past else None
 
     def note(self, rank: int) -> dict[str, Any]:

@@ -78,7 +78,6 @@ def test_after_failures_in_a_row_there_is_no_further_one(stage: Stage) -> None:
     assert steps
     assert max(steps) <= 6
     assert "File too large" in stage.note(0)["save_error"]
-    assert len(list((stage.attempt() / "steps").iterdir())) == len(steps)
 
 
 def test_a_fenced_trainer_writes_nothing(stage: Stage) -> None:

@@ -3,13 +3,16 @@
 Where each part is put in, so that the trainer's hooks, which it knows nothing of, find what they would have
 found: counters and `meta` before `before_run`, from which hooks read them; model, optimizer and log buffer
 after the epoch's hooks (an EMA swaps weights there, loggers clear); the random number generators when the
-samples are drawn (`data_order`) and before the first iteration.
+samples are drawn (`data_order`); gradients before the first iteration. One that was saved at an epoch's end
+leaves no iteration of that epoch, and the trainer does there again what it does after one.
 """
 
 from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from trainrelay_hook import files, notes, random_states, step_files, step_state
@@ -35,6 +38,7 @@ class Resume:
         own = step_files.read(path, manifest, files.OF_RANK.format(runner.rank))
         self._small = pickle.loads(own["small"])  # noqa: S301 - as above
         self._tensors["model"].update(own.get("model", {}))
+        self._pending = (own if runner.rank else self._tensors).pop("pending", {})
         why = step_state.unfit(runner, self._tensors)
         if why:
             raise ValueError(why)
@@ -64,25 +68,24 @@ class Resume:
             notes.note(resumed=None, not_resumed="only a part could be put in: " + notes.of(error))
             raise Halfway("a step checkpoint could not be put in") from error
         self._tensors = {}
+        self._runner._inner_iter = self.place["iteration"] - 1  # what hooks find after an epoch's end
 
     def begin_iteration(self) -> None:
         """Before the hooks' `before_train_iter`: the runner counts an epoch's iterations from 0 again."""
         runner = self._runner
-        if runner.epoch != self.place["epoch"] - 1:
-            return
-        runner._inner_iter += self.place["iteration"]
+        if runner.epoch == self.place["epoch"] - 1:
+            runner._inner_iter += self.place["iteration"]
         small, self._small = self._small, {}
         if not small:
             return
-        if not self._order.loads_here:
-            random_states.put_back(small["then"])
+        put, self._pending = partial(step_state.put_gradients, runner, small["gradients"], self._pending), {}
         # A model with several optimizers makes its backward passes and steps by itself.
         if getattr(runner.model, "find_unused_parameters", True) or isinstance(runner.optimizer, dict):
-            step_state.put_gradients(runner, small["gradients"])
+            put()
         else:
-            runner.run_iter = self._after_a_first_pass(small["gradients"])
+            runner.run_iter = self._after_a_first_pass(put)
 
-    def _after_a_first_pass(self, gradients: list[str]) -> Any:
+    def _after_a_first_pass(self, put_gradients: Callable[[], None]) -> Any:
         """DDP orders its buckets by the first backward pass; how gradients are rounded depends on that.
 
         So one pass is thrown away, where the first one would be another than in the training so far.
@@ -99,7 +102,7 @@ class Resume:
             runner.log_buffer = log
             for name, one in runner.model.named_buffers():
                 one.copy_(buffers[name])
-            step_state.put_gradients(runner, gradients)
+            put_gradients()
             random_states.put_back(states)
             run_iter(batch, **kwargs)
 
