@@ -254,7 +254,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     drawn = [random.random(), float(np.random.rand()), float(torch.rand(1))]
     end = {**{name: digest(value) for name, value in state.items()}, "drawn": drawn, "steps": runner.iter}
     (folder / f"end-{rank}.json").write_text(json.dumps(end))
-    (folder / f"draws-{rank}.json").write_text(json.dumps(max(map(len, DRAWS.values()))))
+    (folder / f"draws-{rank}.json").write_text(json.dumps(max(map(len, DRAWS.values()), default=0)))
     (folder / f"seconds-{rank}.json").write_text(json.dumps(SECONDS))
     dist.destroy_process_group()
 
