@@ -1,7 +1,8 @@
 """Ends trainings at random places and compares them: `make exact`, or python tests/exact/run.py [--number N].
 
---seed repeats the draws of a run. With --write docs/EXACT.md is written once all are played. Ctrl-C ends it,
-and what was started. Exits 1 if anything differs; such a training's folder is kept.
+--seed repeats the draws of a run. With --write docs/EXACT.md is written. Ctrl-C ends it, and what was started;
+the page then tells of those that were compared until then. Exits 1 if anything differs; such a training's
+folder is kept.
 """
 
 from __future__ import annotations
@@ -80,7 +81,6 @@ def main(argv: Sequence[str]) -> int:
                 break
     except KeyboardInterrupt:
         say("interrupted")
-        arguments.write = False
     finally:
         comparison.close()
     different = [one for one in played if one.different]
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
         say(f"kept: {folder}")
     else:
         shutil.rmtree(folder)
-    if arguments.write:
+    if arguments.write and played:
         page = HEAD.format(seed=arguments.seed, summary=_summary(played)) + "".join(map(_row, played))
         PAGE.write_text(page, encoding="utf-8")
     return 1 if different else 0
