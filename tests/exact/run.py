@@ -1,6 +1,6 @@
 """Ends trainings at random places and compares them: `make exact`, or python tests/exact/run.py [--number N].
 
---seed repeats the draws of a run. With --write docs/EXACT.md is written. Ctrl-C ends it, and what was started;
+--seed repeats the draws of a run. With --write docs/EXACT.md is written. Ctrl-C ends all that was started;
 the page then tells of those that were compared until then. Exits 1 if anything differs; such a training's
 folder is kept.
 """
