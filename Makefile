@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook slurm-rig slurm-rig-down slurm-rig-status system-packages clean
+.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook exact slurm-rig slurm-rig-down slurm-rig-status system-packages clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -66,6 +66,9 @@ faults-slurm: setup  ## those of them alone that need a real Slurm
 
 faults: setup  ## inject faults into real trainings, write docs/FAULTS.md; one: make faults ARGS=rank-raises
 	@$(PY) tests/faults/run.py --write $(ARGS)
+
+exact: setup  ## end trainings at 100 random places and compare them bit by bit, write docs/EXACT.md
+	@$(PY) tests/exact/run.py --write $(ARGS)
 
 bench: setup  ## measure what supervision costs against the bare command, write docs/BENCHMARKS.md
 	@$(PY) tests/bench/supervision.py --write $(ARGS)

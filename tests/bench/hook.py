@@ -59,11 +59,11 @@ def steps(ranks: Ranks, folder: Path, iterations: int, *, hooked: bool) -> Steps
 
 
 def saves(ranks: Ranks, folder: Path, count: int) -> list[Save]:
-    """One rank that saves after each step; each waits for the one before, so that its CPU time is its own."""
+    """One rank that saves after each step but the first, which allocates; each waits for the one before."""
     stage = Stage(
         ranks,
         folder,
-        **{"world": 1, "sampler": "RandomSampler", "workers": 0, "iterations": count + 2, "epochs": 1},
+        **{"world": 1, "sampler": "RandomSampler", "workers": 0, "iterations": count + 1, "epochs": 1},
         **{"accumulate": 1, "evaluate": False, "scaled": False, "ema": False, "paced": True, "timed": True},
         ballast=PARAMETERS,
     )

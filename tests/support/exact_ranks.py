@@ -21,6 +21,7 @@ import threading
 import time
 import traceback
 import types
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ CASE = {
     **{"world": 2, "epochs": 3, "iterations": 13, "batch": 2, "seed": 7, "workers": 2, "persistent": False},
     **{"sampler": "DistributedGroupSampler", "accumulate": 2, "ema": True, "scaled": True, "evaluate": True},
     **{"unused": False, "policy": "CosineAnnealing"},
-    # Who dies, where: {"rank": 0, "step": 5, "place": "iteration", "saving" or "requested"}.
+    # Who dies, from which step on: {"rank": 0, "step": 5, "place": "iteration"}. Or "evaluation": in the next
+    # one; "saving": in the next step checkpoint; "requested": once it has saved one on request.
     "die": None,
     "limit_bytes": None,  # of a file, from step 6 to step 12
     "timed": False,
@@ -201,19 +203,19 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
         model.eval()
         with torch.no_grad():
             found = [model.module(*batch).item() for batch in loader]
+        die_where_asked(runner, case["die"], "evaluation")
         model.train()
         return [one for one in found if np.isfinite(one)]
 
     class Dies(Hook):
         def before_train_iter(self, runner: Any) -> None:
             SECONDS["iterations"].append(time.perf_counter())
-            # Before it dies: a step checkpoint of this epoch is there, and the next one is of it, too.
-            if case["paced"] or (case["die"] and runner.iter + 6 >= case["die"]["step"]):
+            if case["paced"]:
                 join_threads()
 
         def after_train_iter(self, runner: Any) -> None:
             limited(runner, case["limit_bytes"])
-            die_where_asked(runner, case["die"])
+            die_where_asked(runner, case["die"], "iteration")
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     logger = logging.getLogger(f"quiet-{rank}")
@@ -253,7 +255,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     drawn = [random.random(), float(np.random.rand()), float(torch.rand(1))]
     end = {**{name: digest(value) for name, value in state.items()}, "drawn": drawn, "steps": runner.iter}
     (folder / f"end-{rank}.json").write_text(json.dumps(end))
-    (folder / f"draws-{rank}.json").write_text(json.dumps(max(map(len, DRAWS.values()))))
+    (folder / f"draws-{rank}.json").write_text(json.dumps(max(map(len, DRAWS.values()), default=0)))
     (folder / f"seconds-{rank}.json").write_text(json.dumps(SECONDS))
     dist.destroy_process_group()
 
@@ -295,42 +297,41 @@ def limited(runner: Any, most_bytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
 
-def die_where_asked(runner: Any, die: dict[str, Any] | None) -> None:
-    """By SIGKILL, once a step checkpoint of this epoch is there."""
-    if not die or runner.iter + 1 < die["step"]:
+def die_where_asked(runner: Any, die: dict[str, Any] | None, where: str) -> None:
+    """By SIGKILL."""
+    done = runner.iter + (where == "iteration")
+    if not die or done < die["step"]:
         return
     place, attempt = die["place"], Path(os.environ["TRAINRELAY_HOOK"]).parents[1]
     if place == "requested" and runner.rank == 0 and not (attempt / "hook/save-now").exists():
         (attempt / "hook/save-now").write_text('{"format": 1, "request": 1}')
     if runner.rank != die["rank"]:
         return
-    begun = [one for one in attempt.glob("steps/*") if int(one.name) > runner.epoch * len(runner.data_loader)]
-    until_s = time.monotonic() + 2.0
-    while begun and not any((one / "manifest.json").exists() for one in begun) and time.monotonic() < until_s:
-        time.sleep(0.01)
-    done = [
-        json.loads(path.read_text()) for path in (one / "manifest.json" for one in begun) if path.exists()
-    ]
-    if not done or (place == "requested" and all(one["request"] != 1 for one in done)):
-        return
     if place == "saving":
-        die_in_a_thread(runner)
-    else:
+        die_in_a_thread()
+    elif place == where or (place == "requested" and answered(attempt)):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_in_a_thread(runner: Any) -> None:
-    """The next time that one renames a file, if that is in this epoch."""
-    if not hasattr(os.replace, "epoch"):
-        replace, main_thread = os.replace, threading.main_thread()
+def answered(attempt: Path) -> bool:
+    """Whether a step checkpoint is there that was asked for."""
+    for one in attempt.glob("steps/*/manifest.json"):
+        with suppress(FileNotFoundError):  # older ones are being removed
+            if json.loads(one.read_text())["request"]:
+                return True
+    return False
 
-        def deadly(source: Any, target: Any, **kwargs: Any) -> None:
-            if threading.current_thread() is not main_thread and runner.epoch == deadly.epoch:  # type: ignore[attr-defined]
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(source, target, **kwargs)
 
-        os.replace = deadly  # type: ignore[assignment]
-    os.replace.epoch = runner.epoch  # type: ignore[attr-defined]
+def die_in_a_thread() -> None:
+    """The next time that one renames a file."""
+    replace, main_thread = os.replace, threading.main_thread()
+
+    def deadly(source: Any, target: Any, **kwargs: Any) -> None:
+        if threading.current_thread() is not main_thread and "/steps/" in str(target):
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target, **kwargs)
+
+    os.replace = deadly  # type: ignore[assignment]
 
 
 def join_threads() -> None:
@@ -380,7 +381,7 @@ def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) ->
             from trainrelay_hook import step_saving  # noqa: PLC0415
 
             if not case["timed"]:
-                step_saving.LOOK_S = 0.0
+                step_saving.LOOK_S, step_saving.HOLD_S = 0.0, 0.05
             trainrelay_hook.start()
             if case["timed"]:
                 timed()

@@ -24,8 +24,8 @@ def write_step(attempt: Path, step: int, /, ranks: int = 2, **changes: Any) -> P
     manifest = {
         "format": 1,
         "step": step,
-        "epoch": step // LENGTH + 1,
-        "iteration": step % LENGTH,
+        "epoch": (step - 1) // LENGTH + 1,
+        "iteration": (step - 1) % LENGTH + 1,
         "epoch_length": LENGTH,
         "world_size": ranks,
         "exact": False,

@@ -25,21 +25,21 @@ class Ranks:
     def __init__(self) -> None:
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         env["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, str(RANKS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
 
     def run(self, attempt: Path, work_dir: Path, case: dict[str, Any]) -> list[int]:
         """The ranks' exit statuses."""
-        assert self._process.stdin
-        assert self._process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         line = {"attempt": str(attempt), "work_dir": str(work_dir), "case": case, "port": free_port()}
-        self._process.stdin.write(json.dumps(line) + "\n")
-        self._process.stdin.flush()
-        return list(json.loads(self._process.stdout.readline()))
+        self.process.stdin.write(json.dumps(line) + "\n")
+        self.process.stdin.flush()
+        return list(json.loads(self.process.stdout.readline()))
 
     def end(self) -> None:
-        self._process.communicate()
+        self.process.communicate()
 
 
 class Stage:
@@ -74,9 +74,9 @@ class Stage:
         return sorted((one.parent for one in found if whole(one)), key=lambda one: one.name, reverse=True)
 
     def newest(self) -> Path | None:
-        """The newest, if it is past the trainer's own newest."""
+        """The newest, if the trainer's own newest is not past it."""
         own = len(list((self.folder / "work_dir").glob("epoch_*.pth")))
-        past = [one for one in self.valid() if manifest(one)["epoch"] > own]
+        past = [one for one in self.valid() if manifest(one)["step"] >= own * manifest(one)["epoch_length"]]
         return past[0] if past else None
 
     def note(self, rank: int) -> dict[str, Any]:

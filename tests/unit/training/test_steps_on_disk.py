@@ -123,6 +123,16 @@ def test_one_that_the_trainers_own_checkpoint_is_past_is_not_looked_at(tmp_path:
     assert to_resume_from(found, (1, 0), continued(tmp_path)) == (found[0], [])
 
 
+def test_that_of_an_epochs_end_holds_more_than_the_trainers_own(tmp_path: Path) -> None:
+    """The random states, say; and it says where the training continues."""
+    write_step(attempt(tmp_path, 1), 40)
+    found, _ = read_steps(tmp_path)
+    assert to_resume_from(found, (2, 0), continued(tmp_path)) == (found[0], [])
+    assert to_resume_from(found, (3, 0), continued(tmp_path)) == (None, [])
+    assert str(found[0].point) == "at the end of epoch 2 (step 40)"
+    assert (found[0].point.epoch, found[0].point.iteration) == (3, 0)
+
+
 def test_one_whose_content_changed_gives_way_to_the_one_before(tmp_path: Path) -> None:
     """A bit that the disk turned leaves the size as it was."""
     folder, before = write_step(attempt(tmp_path, 1), 33), write_step(attempt(tmp_path, 1), 28)

@@ -7,6 +7,7 @@ is the same. Whatever else asks the batch sampler is answered by the loader's ow
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,7 +41,6 @@ class Order(BatchSampler):
 
     def __init__(self, loader: Any, seed: int | None) -> None:
         self._inner = loader.batch_sampler
-        self.loads_here = loader.num_workers == 0  # so samples are drawn before their iteration begins
         self.seed, self.epoch = seed, 0
         self.began: dict[str, Any] = {}  # the generators when the current epoch's order was drawn
         self._done: tuple[int, dict[str, Any], dict[str, Any]] | None = None
@@ -55,11 +55,12 @@ class Order(BatchSampler):
         if began is not None:
             random_states.put_back(began)
         self.began, epoch = random_states.taken(), self.epoch
-        for number, batch in enumerate(self._inner):
-            if number < done:
-                continue
-            if number == done and then is not None and self.loads_here:
-                random_states.put_back(then)
+        batches = iter(self._inner)
+        for _ in itertools.islice(batches, done):
+            pass
+        if then is not None:  # before the next samples are drawn, and also if none are left in this epoch
+            random_states.put_back(then)
+        for batch in batches:
             yield batch if self.seed is None else Batch(batch, self.seed, epoch)
 
     def __len__(self) -> int:

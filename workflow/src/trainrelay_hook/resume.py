@@ -3,13 +3,17 @@
 Where each part is put in, so that the trainer's hooks, which it knows nothing of, find what they would have
 found: counters and `meta` before `before_run`, from which hooks read them; model, optimizer and log buffer
 after the epoch's hooks (an EMA swaps weights there, loggers clear); the random number generators when the
-samples are drawn (`data_order`) and before the first iteration.
+samples are drawn (`data_order`); gradients before the first iteration. One that was saved at an epoch's end
+leaves no iteration of that epoch, and the trainer does there again what it does after one.
 """
 
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from trainrelay_hook import files, notes, random_states, step_files, step_state
@@ -35,6 +39,7 @@ class Resume:
         own = step_files.read(path, manifest, files.OF_RANK.format(runner.rank))
         self._small = pickle.loads(own["small"])  # noqa: S301 - as above
         self._tensors["model"].update(own.get("model", {}))
+        self._pending = (own if runner.rank else self._tensors).pop("pending", {})
         why = step_state.unfit(runner, self._tensors)
         if why:
             raise ValueError(why)
@@ -43,12 +48,28 @@ class Resume:
     def put_counters(self) -> None:
         """Before the hooks' `before_run`, and after: one of them may have loaded another checkpoint."""
         runner, meta = self._runner, self._small["meta"]
+        if runner.epoch == self.place["epoch"]:
+            runner.save_checkpoint = self._without_its_own(runner.save_checkpoint)
         runner._epoch, runner._iter = self.place["epoch"] - 1, self.place["step"]
         if meta is not None:
             runner.meta = {**(runner.meta or {}), **meta}
         for hook in runner.hooks:
             if hasattr(hook, "initial_flag"):  # an evaluation before the first epoch is long done
                 hook.initial_flag = False
+
+    def _without_its_own(self, save: Callable[..., None]) -> Callable[..., None]:
+        """The trainer has loaded its own of this epoch's end: saved again, a kill meanwhile would cost it."""
+        runner, epoch = self._runner, self.place["epoch"]
+
+        def save_checkpoint(
+            out_dir: str, filename_tmpl: str = "epoch_{}.pth", *more: Any, **named: Any
+        ) -> None:
+            name = filename_tmpl.format(epoch)
+            again = name != filename_tmpl and runner.epoch + 1 == epoch  # unlike that of a best score
+            if not (again and os.path.exists(os.path.join(out_dir, name))):
+                save(out_dir, filename_tmpl, *more, **named)
+
+        return save_checkpoint
 
     def put_state(self) -> None:
         """After the hooks' `before_train_epoch`. Halfway."""
@@ -64,25 +85,24 @@ class Resume:
             notes.note(resumed=None, not_resumed="only a part could be put in: " + notes.of(error))
             raise Halfway("a step checkpoint could not be put in") from error
         self._tensors = {}
+        self._runner._inner_iter = self.place["iteration"] - 1  # what hooks find after an epoch's end
 
     def begin_iteration(self) -> None:
         """Before the hooks' `before_train_iter`: the runner counts an epoch's iterations from 0 again."""
         runner = self._runner
-        if runner.epoch != self.place["epoch"] - 1:
-            return
-        runner._inner_iter += self.place["iteration"]
+        if runner.epoch == self.place["epoch"] - 1:
+            runner._inner_iter += self.place["iteration"]
         small, self._small = self._small, {}
         if not small:
             return
-        if not self._order.loads_here:
-            random_states.put_back(small["then"])
+        put, self._pending = partial(step_state.put_gradients, runner, small["gradients"], self._pending), {}
         # A model with several optimizers makes its backward passes and steps by itself.
         if getattr(runner.model, "find_unused_parameters", True) or isinstance(runner.optimizer, dict):
-            step_state.put_gradients(runner, small["gradients"])
+            put()
         else:
-            runner.run_iter = self._after_a_first_pass(small["gradients"])
+            runner.run_iter = self._after_a_first_pass(put)
 
-    def _after_a_first_pass(self, gradients: list[str]) -> Any:
+    def _after_a_first_pass(self, put_gradients: Callable[[], None]) -> Any:
         """DDP orders its buckets by the first backward pass; how gradients are rounded depends on that.
 
         So one pass is thrown away, where the first one would be another than in the training so far.
@@ -99,7 +119,7 @@ class Resume:
             runner.log_buffer = log
             for name, one in runner.model.named_buffers():
                 one.copy_(buffers[name])
-            step_state.put_gradients(runner, gradients)
+            put_gradients()
             random_states.put_back(states)
             run_iter(batch, **kwargs)
 

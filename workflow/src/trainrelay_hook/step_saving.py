@@ -2,8 +2,9 @@
 
 All ranks save at the same step: rank 0 says that it is time or that the supervisor asks for one, any rank
 that it is still writing, and all hear it before the optimizer steps (`agreement`). Saved is only after an
-iteration in which it has stepped, so that no gradients are lost, and never after an epoch's last one, where
-the trainer saves. A save that fails costs nothing but itself; after some in a row there is no further one.
+iteration in which it has stepped, where no gradients wait for the next one; and at each epoch's end, with
+those that do: what a trainer saves there is not all of its state. A save that fails costs nothing but itself;
+after some in a row there is no further one.
 """
 
 from __future__ import annotations
@@ -51,23 +52,32 @@ class StepSaving:
             return busy, False, 0
         if now_s >= self._look_at_s:
             self._look_at_s, self._request = now_s + LOOK_S, files.requested()
-        return busy, now_s - self._saved_at_s >= self._settings["every_s"], self._request
+        due = self._epoch_ends or now_s - self._saved_at_s >= self._settings["every_s"]
+        return busy, due, self._request
+
+    @property
+    def _epoch_ends(self) -> bool:
+        return bool(self._runner.inner_iter + 1 == len(self._runner.data_loader))
 
     def end_iteration(self, busy: float, due: float, request: float) -> None:
         """After all hooks of an iteration: saves, where all ranks do."""
         runner = self._runner
-        last = runner.inner_iter + 1 == len(runner.data_loader)
-        if not self._stepped or last or not self._agreement.whole or self._over:
+        if not (self._stepped or self._epoch_ends) or not self._agreement.whole or self._over:
             return
+        # Before the trainer's own, which would count instead; and while the other ranks are still there.
+        first = self._epoch_ends and (self._order.seed is not None or runner.epoch + 1 == runner.max_epochs)
         if request > self._answered:
             self._answered = int(request)
             self._save(self._answered)
+            self._wait()
             time.sleep(HOLD_S)
-        elif due and not busy:
+        elif due and (first or not busy):
             self._save(None)
+            if first:
+                self._wait()
         elif not self._allocated:  # at the first step: by then the optimizer has its state
             self._allocated = True
-            tensors = step_state.tensors(runner, runner.rank)
+            tensors = step_state.tensors(runner)
             self._start(lambda: self._allocate(tensors))
 
     def _allocate(self, tensors: dict[str, Any]) -> None:
@@ -95,14 +105,12 @@ class StepSaving:
             "stall_s": round(time.monotonic() - self._saved_at_s, 4),
         }
         self._start(lambda: self._write(content, facts))
-        if request is not None:
-            self._wait()
 
     def _copied(self) -> dict[str, tensor_file.Copied]:
         """This rank's state by file."""
         rank = self._runner.rank
         small = {"small": step_state.small(self._runner, self._order)}
-        copied = self._memory.copied(step_state.tensors(self._runner, rank))
+        copied = self._memory.copied(step_state.tensors(self._runner, pending=not self._stepped))
         own = files.OF_RANK.format(rank)
         if rank:
             return {own: tensor_file.Copied({**small, **copied.tree}, copied.tensors)}

@@ -27,11 +27,19 @@ def why_unknown(runner: Any) -> str | None:
     return "the optimizer {} keeps a part of its state on each rank".format(shards[0]) if shards else None
 
 
-def tensors(runner: Any, rank: int) -> dict[str, Any]:
-    """The tensors that this rank keeps; not copies."""
-    if rank:
-        return {"model": dict(runner.model.named_buffers())}
-    return {"model": _named(runner.model), "optimizers": [one.state_dict() for one in optimizers.of(runner)]}
+def tensors(runner: Any, *, pending: bool = False) -> dict[str, Any]:
+    """The tensors that this rank keeps, not copies; `pending`: its gradients wait for another iteration's."""
+    kept: dict[str, Any] = {"model": dict(runner.model.named_buffers())}
+    if not runner.rank:
+        kept = {
+            "model": _named(runner.model),
+            "optimizers": [one.state_dict() for one in optimizers.of(runner)],
+        }
+    if pending:  # last: the memory for the rest stays
+        kept["pending"] = {
+            name: one.grad for name, one in runner.model.named_parameters() if one.grad is not None
+        }
+    return kept
 
 
 def small(runner: Any, order: Order) -> bytes:
@@ -88,10 +96,12 @@ def put_small(runner: Any, kept: dict[str, Any]) -> None:
         vars(hook).update(counters)
 
 
-def put_gradients(runner: Any, having: list[str]) -> None:
-    """As after a step: an optimizer treats a parameter whose gradient is 0 unlike one without."""
+def put_gradients(runner: Any, having: list[str], pending: dict[str, Any]) -> None:
+    """As after a step, but for those that wait: one that is 0 an optimizer treats unlike none."""
     for name, one in runner.model.named_parameters():
         one.grad = torch.zeros_like(one) if name in having else None
+        if name in pending:
+            one.grad.copy_(pending[name])
 
 
 def _named(model: Any) -> dict[str, torch.Tensor]:

@@ -76,7 +76,8 @@ class Memory:
             return Place(one.dtype, tuple(one.shape))
 
         places = changed(tree, torch.Tensor, place)
-        if [(one.dtype, one.shape) for one in own] != [(one.dtype, one.shape) for one in self._held]:
+        held = self._held[: len(own)]  # a longer tree of before began as this one
+        if [(one.dtype, one.shape) for one in own] != [(one.dtype, one.shape) for one in held]:
             gpu = next((one.device for one in own if one.is_cuda), None)
             if (
                 gpu is not None
@@ -93,7 +94,7 @@ class Memory:
             held.copy_(one, non_blocking=True)
         if any(one.is_cuda for one in own):
             torch.cuda.current_stream().synchronize()
-        return Copied(places, self._held)
+        return Copied(places, self._held[: len(own)])
 
 
 def digest(path: str) -> dict[str, Any]:

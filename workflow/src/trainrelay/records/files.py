@@ -94,9 +94,10 @@ class ResumePoint(Record):
 
 
 class StepPoint(Record):
-    """A point within an epoch where an attempt starts: a step checkpoint of this stage.
+    """A point where an attempt starts: a step checkpoint of this stage.
 
     So many iterations of this epoch, counted from 1, are done; `step` counts those of the whole training.
+    With none done the training continues at the end of the epoch before: it evaluates there again.
     """
 
     path: str
@@ -105,7 +106,8 @@ class StepPoint(Record):
     iteration: int
 
     def __str__(self) -> str:
-        return f"in epoch {self.epoch} after iteration {self.iteration} (step {self.step})"
+        place = f"in epoch {self.epoch} after iteration {self.iteration}"
+        return f"{place if self.iteration else f'at the end of epoch {self.epoch - 1}'} (step {self.step})"
 
 
 class ProbeResult(Record):
@@ -222,7 +224,7 @@ class FromHook(BaseModel):
 
 
 class StepsDone(FromHook):
-    """A place in a training, as in StepPoint."""
+    """How far the trainer is: so many iterations of this epoch, counted from 1, are done."""
 
     step: Done
     epoch: Done
@@ -261,6 +263,7 @@ class StepManifest(StepsDone):
     """
 
     format: Literal[1]
+    epoch_length: Done
     world_size: Done
     exact: bool
     request: int | None = None

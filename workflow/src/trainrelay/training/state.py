@@ -115,7 +115,7 @@ class Facts:
     @property
     def step(self) -> StepCheckpoint | None:
         """The furthest step checkpoint, if the trainer has saved none past it; judged when it is used."""
-        return next((one for one in self.steps if one.reached > (self.epochs_done, 0)), None)
+        return next((one for one in self.steps if one.reached >= (self.epochs_done, 0)), None)
 
     def at_risk(self, now_s: float) -> str | None:
         """What a kill would cost at this moment (Unix time); None where nothing is being trained."""

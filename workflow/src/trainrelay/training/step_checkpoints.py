@@ -36,13 +36,17 @@ class StepCheckpoint:
     @property
     def point(self) -> StepPoint:
         """The place in the training that it holds."""
-        done = self.manifest
-        return StepPoint(path=str(self.folder), step=done.step, epoch=done.epoch, iteration=done.iteration)
+        epochs, iterations = self.reached
+        return StepPoint(
+            path=str(self.folder), step=self.manifest.step, epoch=epochs + 1, iteration=iterations
+        )
 
     @property
     def reached(self) -> tuple[int, int]:
         """The epochs that are finished, and the iterations of the next one."""
-        return self.manifest.epoch - 1, self.manifest.iteration
+        done = self.manifest
+        ends = done.iteration == done.epoch_length
+        return (done.epoch, 0) if ends else (done.epoch - 1, done.iteration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,13 @@ def to_resume_from(
     continued: Continued,
     check: Callable[[StepCheckpoint], str | None] = lambda _: None,
 ) -> tuple[StepCheckpoint | None, list[str]]:
-    """The first that is past `after` and fits; and a sentence for each that was passed over."""
+    """The first that is not before `after` and fits; and a sentence for each that was passed over.
+
+    Where the trainer has saved its own at the end of an epoch, the step checkpoint of then holds more.
+    """
     passed: list[str] = []
     for one in found:
-        if one.reached <= after:
+        if one.reached < after:
             break
         why = continued.why_not(one) or check(one)
         if why is None:

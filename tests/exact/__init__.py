@@ -1,0 +1,1 @@
+"""Trainings that are ended at random, continued, and compared with one that was not."""

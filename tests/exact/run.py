@@ -1,0 +1,133 @@
+"""Ends trainings at random places and compares them: `make exact`, or python tests/exact/run.py [--number N].
+
+--seed repeats the draws of a run. With --write docs/EXACT.md is written. Ctrl-C ends all that was started;
+the page then tells of those that were compared until then. Exits 1 if anything differs; such a training's
+folder is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.section import machine
+from exact.ended import DEMO, Comparison, Training, drawn
+from support.project import REPOSITORY
+from support.signals import as_a_terminal_leaves_them
+
+PAGE = REPOSITORY / "docs/EXACT.md"
+HEAD = """# Exact
+
+Trainings that were ended at random places, each continued to its end and then compared with one that was not.
+Written by `make exact`; `make exact ARGS="--number 20"` ends fewer, `ARGS="--seed {seed}"` draws these again.
+
+{summary}
+
+Compared bit by bit: in trainings by ranks alone the weights, the buffers, the optimizer's state, the loss
+scaler's, the best score, the next random numbers of each rank, and each row of the log to all digits; in
+trainings by `trainrelay train` the final checkpoint's weights and optimizer and each line of the log but for
+times, with a training that had the hook off.
+
+- *By ranks alone*: a small mmcv training of 3 epochs of 13 iterations over gloo, with the hook, and a test in
+  the supervisor's place. Unless its name says otherwise: two data workers per rank, each sample augmented by
+  draws from Python, NumPy and torch (`exact: true`), a group sampler, dropout and BatchNorm, EMA, AdamW,
+  accumulation over 2 iterations (so that gradients wait at an epoch's end), a loss scaler that overflows,
+  schedules of learning rate and momentum, an evaluation and a checkpoint after each epoch.
+- *By `trainrelay train`*: the driving demo, two ranks, 3 epochs of 6 iterations, an evaluation and a
+  checkpoint after each. The supervisor restarts it after a SIGKILL; after SIGTERM or `trainrelay stop` the
+  same command is run again.
+- *Saved*: how often a step checkpoint is due, beside each epoch's end. Steps count from 1 over all epochs.
+  *Continued*: the step after which each further attempt continued; the beginning, where none was saved yet.
+
+Not among these: the end by a job's time limit, which reaches the supervisor as SIGTERM, and GPUs.
+
+| training | saved | ended by | continued | rows | compared |
+| --- | --- | --- | --- | ---: | --- |
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Plays as many as asked for; the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--number", type=int, default=100, help="of ends (100)")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
+    parser.add_argument("--write", action="store_true", help="write docs/EXACT.md")
+    arguments = parser.parse_args(argv)
+    as_a_terminal_leaves_them()
+    say(f"seed {arguments.seed}")
+    played: list[Training] = []
+    folder = Path(tempfile.mkdtemp(prefix="exact-"))
+    comparison = Comparison(folder)
+    try:
+        for number, training in enumerate(drawn(random.Random(arguments.seed))):
+            comparison.play(training, folder / str(number))
+            played.append(training)
+            say(f"[{ended(played)}/{arguments.number}] {training.name}: {_ends(training)}")
+            say(f"    continued after {', '.join(training.continued) or 'nothing'}; {_compared(training)}")
+            if not training.different:
+                shutil.rmtree(folder / str(number))
+            if ended(played) >= arguments.number:
+                break
+    except KeyboardInterrupt:
+        say("interrupted")
+    finally:
+        comparison.close()
+    different = [one for one in played if one.different]
+    say(_summary(played))
+    if different:
+        say(f"kept: {folder}")
+    else:
+        shutil.rmtree(folder)
+    if arguments.write and played:
+        page = HEAD.format(seed=arguments.seed, summary=_summary(played)) + "".join(map(_row, played))
+        PAGE.write_text(page, encoding="utf-8")
+    return 1 if different else 0
+
+
+def ended(played: Sequence[Training]) -> int:
+    """How often one was ended and continued; one that is over before costs nothing."""
+    return sum(len(one.continued) for one in played)
+
+
+def _summary(played: Sequence[Training]) -> str:
+    different = sum(bool(one.different) for one in played)
+    demo = [one for one in played if one.name == DEMO]
+    where = f"{machine()}, torch {version('torch')}, {platform.machine()}"
+    return (
+        f"**{ended(played)} ends in {len(played)} trainings ({ended(demo)} of them in {len(demo)} by"
+        f" {DEMO}): {different or 'nothing'} different.** Measured on {where}."
+    )
+
+
+def _row(one: Training) -> str:
+    saved = f"every {one.every_s:g} s" if one.every_s else "at each step"
+    cells = [one.name, saved, _ends(one), ", ".join(one.continued), str(one.rows), _compared(one)]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _ends(one: Training) -> str:
+    return "; ".join(map(str, one.ends[: max(1, len(one.continued))]))
+
+
+def _compared(one: Training) -> str:
+    return f"**different: {', '.join(one.different)}**".replace("\n", " ") if one.different else "equal"
+
+
+def say(line: str) -> None:
+    """One line, at once."""
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
