@@ -20,6 +20,8 @@ from trainrelay.operations import check
 from trainrelay.preflight import CheckResult, fix, ok
 from trainrelay.slurm import Node, Partition, installed
 
+pytestmark = pytest.mark.process  # git tells which code the checkout holds
+
 NODE = Node("n1", frozenset({"gpu"}), {"a40": 8}, frozenset(), 64, 256_000, True)
 Typed = Callable[..., int]
 

@@ -168,6 +168,7 @@ def test_a_stage_that_waits_for_another_is_not_asked_for(
     assert len(asked) == 1
 
 
+@pytest.mark.process
 def test_what_slurm_would_accept_and_never_start_is_told(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
