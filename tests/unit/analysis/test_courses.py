@@ -156,7 +156,7 @@ def test_a_class_loss_may_rise_while_what_measures_it_rises():
     assert {one.check for one in alarms(judged(rises))} == {"components", "balance"}
 
 
-# ---------------------------------------------------------------------- components, and what is said of them
+# ---------------------------------------------------------------------- components, and their findings
 
 
 def test_the_boxes_of_a_second_stage_may_rise():

@@ -193,7 +193,7 @@ def test_a_save_that_fails_is_not_waited_for(tmp_path: Path, templates: Path) ->
 
 @pytest.mark.process
 def test_a_refused_step_checkpoint_costs_one_attempt_and_no_more(tmp_path: Path, templates: Path) -> None:
-    """The trainer continues from its own, which is said; the next attempt asks for another."""
+    """The trainer continues from its own and notes that; the next attempt asks for another."""
     one = job(tmp_path, templates, "refuses")
     folder = write_step(with_an_attempt(one), 2 * LENGTH + 13)
     save(one, templates, 1)
