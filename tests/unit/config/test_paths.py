@@ -142,7 +142,7 @@ def test_a_node_with_another_home_finds_the_same_paths(
 
 def test_the_checkout_in_your_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert trainer_root(parse(config_with("~/UniAD", *TRAINER, "root")), "r") == tmp_path / "UniAD"
+    assert trainer_root(parse(config_with("~/UniAD", *TRAINER, "root")), "r", "a") == tmp_path / "UniAD"
 
 
 @pytest.mark.parametrize("where", PATHS, ids=lambda where: where[-1])

@@ -125,7 +125,7 @@ def test_the_arguments_of_another_script_than_the_entry_are_refused(checkout: Pa
     (said,) = refused(checkout, "main_pretrain.py", "./main_finetune.py")
     assert said == (
         "./main_finetune.py is another script than the trainer's entry main_pretrain.py, which would be"
-        " started; put the stage into another run, with trainer.entry: ./main_finetune.py"
+        " started; give the stage its own: trainer: {entry: ./main_finetune.py}"
     )
     assert refused(checkout, "main_pretrain.py", "options/base.py") != []
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.config.models import Config, OwnRung, Run, Stage, ancestry
+from trainrelay.config.models import Config, OwnRung, Run, Stage, TrainerSettings, ancestry
 from trainrelay.config.places import stage_paths, trainer_root
 from trainrelay.text import did_you_mean
-from trainrelay.trainers import RUNGS, Rung
+from trainrelay.trainers import RUNGS, Rung, Trainer
 
 
 def contradictions(config: Config) -> Iterator[str]:
@@ -19,37 +19,49 @@ def contradictions(config: Config) -> Iterator[str]:
     for name in (name for name in config.rungs if name in RUNGS):
         yield f"rungs.{name}: is built in; give your rung another name"
     for run_name, run in config.runs.items():
-        if run.trainer.epoch_base is not None and run.trainer.trainer.epoch_bases is not None:
-            yield f"runs.{run_name}.trainer.epoch_base: kind {run.trainer.kind} needs none; leave it out"
-        if (run.trainer.trainer.described is None) != (run.trainer.script is None):
-            how = "needs it; write at least `command`" if run.trainer.script is None else "has none"
-            yield f"runs.{run_name}.trainer.script: kind {run.trainer.kind} {how}"
-            continue
+        yield from _trainer_contradictions(f"runs.{run_name}.trainer", run.trainer)
         for name, stage in run.stages.items():
-            where = f"runs.{run_name}.stages.{name}"
-            yield from _stage_contradictions(where, run, name, stage)
-            yield from _bad_ladder(where, config, run, stage)
+            where, how = f"runs.{run_name}.stages.{name}", run.trainer_of(name)
+            if stage.trainer:
+                yield from _trainer_contradictions(f"{where}.trainer", stage.trainer)
+            if _is_described(how):
+                yield from _stage_contradictions(where, run, name, stage)
+                yield from _bad_ladder(where, config, how, stage)
     yield from _memory_said_by_some(config)
     yield from _shared_places(config)
 
 
+def _trainer_contradictions(where: str, how: TrainerSettings) -> Iterator[str]:
+    if how.epoch_base is not None and how.trainer.epoch_bases is not None:
+        yield f"{where}.epoch_base: kind {how.kind} needs none; leave it out"
+    if not _is_described(how):
+        what = "needs it; write at least `command`" if how.script is None else "has none"
+        yield f"{where}.script: kind {how.kind} {what}"
+
+
+def _is_described(how: TrainerSettings) -> bool:
+    """Whether the section `script` is there if, and only if, its kind needs it."""
+    return (how.trainer.described is None) == (how.script is None)
+
+
 def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iterator[str]:
+    how = run.trainer_of(name)
     yield from _bad_parent(where, run, name, stage)
-    yield from _refused_options(where, run, stage)
-    yield from _words_it_lacks(where, run, stage)
+    yield from _refused_options(where, how.trainer, stage)
+    yield from _words_it_lacks(where, how.trainer, stage)
     if stage.checkpoint_epoch > stage.epochs:
         yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
-    has_steps = run.trainer.trainer.has_steps
+    has_steps = how.trainer.has_steps
     if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
         needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "a trainer of kind mmcv"
         yield f"{where}.exact: needs {needs}; set that, or leave exact out"
-    gpu, ranks = stage.resources.gpu, run.trainer.nproc_per_node
-    if run.trainer.device == "cuda" and gpu != ranks:
+    gpu, ranks = stage.resources.gpu, how.nproc_per_node
+    if how.device == "cuda" and gpu != ranks:
         got = f"got {gpu}" if gpu else "not set"
         yield f"{where}.resources.gpu: {got}; device cuda with nproc_per_node {ranks} needs {ranks}"
 
 
-def _bad_ladder(where: str, config: Config, run: Run, stage: Stage) -> Iterator[str]:
+def _bad_ladder(where: str, config: Config, how: TrainerSettings, stage: Stage) -> Iterator[str]:
     known: Mapping[str, Rung | OwnRung] = {**RUNGS, **config.rungs}
     for number, name in enumerate(stage.backends):
         place = f"{where}.backends.{number}"
@@ -59,18 +71,17 @@ def _bad_ladder(where: str, config: Config, run: Run, stage: Stage) -> Iterator[
         elif name in stage.backends[:number]:
             yield f"{place}: '{name}' is listed twice; remove one"
     used = {known[name].backend for name in stage.backends if name in known}
-    several_ranks = run.trainer.nproc_per_node * stage.resources.nodes > 1
-    if len(used) > 1 and several_ranks and not run.trainer.trainer.takes_backend:
-        how = 'set trainer.script.backend (e.g. "--dist-backend {backend}"), or give the one that it uses'
-        yield f"{where}.backends: nothing tells the script which of {', '.join(sorted(used))}; {how}"
+    several_ranks = how.nproc_per_node * stage.resources.nodes > 1
+    if len(used) > 1 and several_ranks and not how.trainer.takes_backend:
+        told = 'set trainer.script.backend (e.g. "--dist-backend {backend}"), or give the one that it uses'
+        yield f"{where}.backends: nothing tells the script which of {', '.join(sorted(used))}; {told}"
     nccl = {name for name, rung in known.items() if rung.backend == "nccl"}
     # A ladder with another rung finds by its probe that this one does not work.
-    if run.trainer.device == "cpu" and nccl.issuperset(stage.backends):
+    if how.device == "cpu" and nccl.issuperset(stage.backends):
         yield f"{where}.backends: {stage.backends[0]} needs GPUs, and device is cpu; write: backends: [gloo]"
 
 
-def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:
-    trainer = run.trainer.trainer
+def _refused_options(where: str, trainer: Trainer, stage: Stage) -> Iterator[str]:
     for key, value in stage.options.items():
         if refusal := trainer.refused_option(key, value):
             yield f"{where}.options.{key}: {refusal}"
@@ -78,14 +89,13 @@ def _refused_options(where: str, run: Run, stage: Stage) -> Iterator[str]:
             yield f"{where}.options.{key}: not beside init_from: {stage.init_from}, which sets it already"
 
 
-def _words_it_lacks(where: str, run: Run, stage: Stage) -> Iterator[str]:
-    kind = run.trainer.kind
+def _words_it_lacks(where: str, trainer: Trainer, stage: Stage) -> Iterator[str]:
     for key, said, default in (
         ("deterministic", stage.deterministic, False),
         ("validate", stage.validate_, True),
     ):
-        if key in run.trainer.trainer.lacks and said is not default:
-            yield f"{where}.{key}: kind {kind} has no switch for it; leave it out, or set an option"
+        if key in trainer.lacks and said is not default:
+            yield f"{where}.{key}: kind {trainer.kind} has no switch for it; leave it out, or set an option"
 
 
 def _memory_said_by_some(config: Config) -> Iterator[str]:
@@ -119,7 +129,7 @@ def _shared_places(config: Config) -> Iterator[str]:
     for run, stage in stages:
         paths, where = stage_paths(config, run, stage), f"runs.{run}.stages.{stage}"
         work_dir = lineage(paths.work_dir)[0]
-        held = [what for what, other in _others(config, run).items() if work_dir in lineage(other)]
+        held = [what for what, other in _others(config, run, stage).items() if work_dir in lineage(other)]
         held += ["a whole file system"] if str(work_dir) in mounted else []
         if held:
             would = "which would be archived with it; name another folder"
@@ -141,10 +151,10 @@ def _lineage(path: Path) -> tuple[Path, ...]:
     return (real, *real.parents)
 
 
-def _others(config: Config, run: str) -> dict[str, Path]:
+def _others(config: Config, run: str, stage: str) -> dict[str, Path]:
     """What no work dir may take along."""
     return {
-        "the trainer's checkout": trainer_root(config, run),
+        "the trainer's checkout": trainer_root(config, run, stage),
         "out": Path(config.out),
         "its run's folder": Path(config.out, run),
         "this folder": Path(),

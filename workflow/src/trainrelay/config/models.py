@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
+    model_validator,
 )
 
 from trainrelay.text import kept_secret
@@ -188,6 +189,9 @@ class Stage(Model):
     arguments, usually the entry itself."""
     epochs: Count
     """Epochs to train; if raised later, the training continues from its last checkpoint."""
+    trainer: TrainerSettings | None = None
+    """Keys of the run's trainer that are others for this stage, e.g. {entry: main_finetune.py}; what its env
+    does not name is as the run's."""
     init_from: StageName | None = None
     """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
     options: Mapping[OptionKey, OptionValue] = {}
@@ -248,6 +252,34 @@ class Run(Model):
 
     trainer: TrainerSettings
     stages: Mapping[StageName, Stage] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_whole_trainers(cls, data: Any) -> Any:
+        """What a stage's trainer leaves out is as the run's; what is no mapping is refused later."""
+        stages, common = (data.get("stages"), data.get("trainer")) if isinstance(data, dict) else (None, None)
+        if not (isinstance(stages, dict) and isinstance(common, dict)):
+            return data
+        return {
+            **data,
+            "stages": {name: _with_whole_trainer(stage, common) for name, stage in stages.items()},
+        }
+
+    def trainer_of(self, stage: str) -> TrainerSettings:
+        """How the trainer of a stage is started."""
+        return self.stages[stage].trainer or self.trainer
+
+
+def _with_whole_trainer(stage: Any, common: dict[str, Any]) -> Any:
+    own = stage.get("trainer") if isinstance(stage, dict) else None
+    if not isinstance(own, dict):
+        return stage
+    if own.get("kind", common.get("kind")) != common.get("kind"):  # of a kind are these
+        common = {key: said for key, said in common.items() if key not in ("script", "epoch_base", "entry")}
+    whole = {**common, **own}
+    if isinstance(common.get("env"), dict) and isinstance(whole["env"], dict):
+        whole["env"] = {**common["env"], **whole["env"]}
+    return {**stage, "trainer": whole}
 
 
 class Config(Model):

@@ -28,9 +28,9 @@ class StagePaths:
     supervision: Path  # what stays when the training is archived: the lease
 
 
-def trainer_root(config: Config, run: str) -> Path:
-    """The trainer's checkout, absolute."""
-    return _absolute(Path(config.runs[run].trainer.root))
+def trainer_root(config: Config, run: str, stage: str) -> Path:
+    """The checkout of a stage's trainer, absolute."""
+    return _absolute(Path(config.runs[run].trainer_of(stage).root))
 
 
 def report_path(config: Config, run: str) -> Path:
@@ -47,7 +47,7 @@ def stage_paths(config: Config, run: str, stage: str) -> StagePaths:
     """The files of one stage."""
     settings = config.stage(run, stage)
     folder = Path(config.out) / run / stage
-    base = trainer_root(config, run)
+    base = trainer_root(config, run, stage)
     work_dir = base / settings.work_dir if settings.work_dir else folder / "work_dir"
     target = base / settings.promotion.target if settings.promotion else None
     return StagePaths(

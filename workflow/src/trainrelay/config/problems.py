@@ -47,6 +47,10 @@ def describe(error: ValidationError, data: Any, model: type[BaseModel]) -> list[
     """One line per problem, without repetitions, in the order of the file."""
     lines: dict[str, None] = {}
     for detail in error.errors(include_url=False):
+        match place(detail["loc"], data):
+            case ["runs", run, "stages", stage, "trainer", key, *_]:
+                if key not in data["runs"][run]["stages"][stage]["trainer"]:
+                    continue  # the run's, and said there
         # Of the rest only the number is shown, so a place does.
         told = len(lines) >= MOST_PROBLEMS
         lines[str(detail["loc"]) if told else _line(detail, data, model)] = None

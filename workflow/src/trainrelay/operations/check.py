@@ -65,22 +65,27 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
 def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResult]]:
     """Runs that ask the same of the same Python are asked for together."""
     asked: dict[PythonNeeds, tuple[LaunchRequest, list[StageContext]]] = {}
-    first_of_run = {at.run: at for at in reversed(where) if at.root.is_dir()}
-    for at in reversed(first_of_run.values()):
+    for at in (firsts := [*_first_of_each(where)]):
         request = _request(at)
         asked.setdefault(PythonNeeds.of(request), (request, []))[1].append(at)
     for request, ats in asked.values():
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
-        yield ", ".join(at.run for at in ats), found
-    for at in reversed(first_of_run.values()):
+        yield ", ".join(dict.fromkeys(at.run for at in ats)), found
+    for at in firsts:
         script, described = at.trainer_settings.script, at.trainer.described
         if script and script.sample_log and described:
             yield at.run, sample_check(at.root / script.sample_log, described())
 
 
+def _first_of_each(where: Sequence[StageContext]) -> list[StageContext]:
+    """The first stage of each run, and each that has its own trainer."""
+    runs = {at.run: at for at in reversed(where) if at.root.is_dir()}
+    return [at for at in where if at.root.is_dir() and (at.settings.trainer or runs[at.run] is at)]
+
+
 def _code_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResult]]:
     """Whether a change of each run's code would be seen."""
-    for at in {at.run: at for at in where if at.root.is_dir()}.values():
+    for at in {(at.run, at.root): at for at in where if at.root.is_dir()}.values():
         refuse, code = at.config.on_code_change == "refuse", code_version(at.root)
         if isinstance(code, NotKnown) and (refuse or code.failed):
             what = f"the trainer's code is {code.name}"

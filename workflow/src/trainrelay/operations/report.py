@@ -15,12 +15,12 @@ from pathlib import Path
 import orjson
 
 from trainrelay.analysis import from_json
-from trainrelay.config import Config, overview_path, report_path, trainer_root
+from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import LogError, TrainrelayError, UserError
 from trainrelay.operations.analyze import judge_stage
 from trainrelay.records import Analysis, Overview, RunReport, StageReport
 from trainrelay.report import overview_html, run_html
-from trainrelay.system.files import content, reading, write_bytes
+from trainrelay.system.files import content, read_once, reading, write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
@@ -145,9 +145,11 @@ def _provenance(config: Config, run_name: str = "") -> dict[str, str]:
 
 
 def _trainer(config: Config, run_name: str) -> dict[str, str]:
-    trainer, held = config.runs[run_name].trainer, code_version(trainer_root(config, run_name))
-    return {
-        "trainer": f"{trainer.kind}, {trainer_root(config, run_name)}",
-        "trainer code": held.name,
-        "trainer interpreter": trainer.interpreter or sys.executable,
+    """Each stage's trainer, where they differ."""
+    ats = [StageContext(config, run_name, stage) for stage in config.in_order(run_name)]
+    said = {
+        "trainer": [f"{at.trainer_settings.kind}, {at.root}" for at in ats],
+        "trainer code": [read_once(code_version, at.root).name for at in ats],
+        "trainer interpreter": [at.trainer_settings.interpreter or sys.executable for at in ats],
     }
+    return {key: "; ".join(dict.fromkeys(values)) for key, values in said.items()}

@@ -219,7 +219,7 @@ def _unsupported(request: LaunchRequest) -> Iterator[str]:
     if entry.declared_in and not config.declared_in <= entry.declared_in:
         yield (
             f"{script} is another script than the trainer's entry {request.entry}, which would be started;"
-            f" put the stage into another run, with trainer.entry: {script}"
+            f" give the stage its own: trainer: {{entry: {script}}}"
         )
     for name in ("output_dir", "resume", "epochs"):
         if name not in config.switches:

@@ -35,8 +35,8 @@ class StageContext:
 
     @property
     def trainer_settings(self) -> TrainerSettings:
-        """The section `trainer` of its run."""
-        return self.config.runs[self.run].trainer
+        """How its trainer is started."""
+        return self.config.runs[self.run].trainer_of(self.stage)
 
     @property
     def trainer(self) -> Trainer:
@@ -52,7 +52,7 @@ class StageContext:
     @property
     def root(self) -> Path:
         """The trainer's checkout, absolute."""
-        return trainer_root(self.config, self.run)
+        return trainer_root(self.config, self.run, self.stage)
 
     @cached_property
     def paths(self) -> StagePaths:

@@ -326,11 +326,11 @@ def initial_checkpoint(at: StageContext) -> str | None:
     if parent is None:
         return None
     if parent.settings.promotion is not None:
-        return parent.settings.promotion.target
+        return parent.settings.promotion.target if parent.root == at.root else str(parent.paths.target)
     if promoted := state.promoted_file(at):
         return promoted.path
     work_dir = state.work_dirs(parent.paths).current
-    return str(at.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
+    return str(parent.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
 
 
 def initial_path(at: StageContext) -> Path | None:

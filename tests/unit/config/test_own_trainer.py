@@ -1,0 +1,87 @@
+"""A stage may name keys of the trainer that are others for it: MAE's second stage has another script."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainrelay.config import parse, stage_paths
+from trainrelay.errors import ConfigError
+from trainrelay.training.context import StageContext
+from trainrelay.training.plan import initial_checkpoint
+
+RUN = {
+    "kind": "metriclogger", "root": "/mae", "entry": "main_pretrain.py", "nproc_per_node": 2, "device": "cpu",
+    "epoch_base": 1, "env": {"A": "1", "B": "2"},
+}  # fmt: skip
+
+
+def config(own: Any, **run: Any) -> dict[str, Any]:
+    """Two stages, the second with what is its own."""
+    stage = {"config": "main_pretrain.py", "epochs": 2, "backends": ["gloo"]}
+    second = {**stage, "init_from": "pre", "trainer": own}
+    first = {**stage, "promotion": {"target": "pre.pth"}}
+    return {"runs": {"mae": {"trainer": {**RUN, **run}, "stages": {"pre": first, "fine": second}}}}
+
+
+def problems(data: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        parse(data)
+    return [problem.removeprefix("runs.mae.") for problem in refused.value.problems]
+
+
+def test_what_it_leaves_out_is_as_the_runs() -> None:
+    parsed = parse(config({"entry": "main_finetune.py", "env": {"B": "3"}}))
+    first, second = (StageContext(parsed, "mae", name).trainer_settings for name in ("pre", "fine"))
+    assert (first.entry, first.env) == ("main_pretrain.py", {"A": "1", "B": "2"})
+    assert (second.entry, second.kind, second.epoch_base) == ("main_finetune.py", "metriclogger", 1)
+    assert second.env == {"A": "1", "B": "3"}
+
+
+def test_another_kind_inherits_nothing_that_belongs_to_the_kind() -> None:
+    second = parse(config({"kind": "mmcv"})).runs["mae"].trainer_of("fine")
+    assert (second.entry, second.epoch_base, second.nproc_per_node) == ("./tools/train.py", None, 2)
+
+
+def test_a_snapshot_reads_back_as_it_was() -> None:
+    parsed = parse(config({"kind": "mmcv", "env": {"B": "3"}}))
+    assert parse(json.loads(parsed.model_dump_json(by_alias=True))) == parsed
+
+
+def test_another_checkout_starts_from_the_file_where_it_is() -> None:
+    at = StageContext(parse(config({"root": "/other"})), "mae", "fine")
+    assert initial_checkpoint(at) == "/mae/pre.pth"
+    assert initial_checkpoint(StageContext(parse(config(None)), "mae", "fine")) == "pre.pth"
+
+
+def test_its_paths_are_meant_from_its_own_checkout() -> None:
+    data = config({"root": "/other"})
+    data["runs"]["mae"]["stages"]["fine"]["work_dir"] = "out"
+    assert stage_paths(parse(data), "mae", "fine").work_dir == Path("/other/out")
+
+
+IN_ITS_OWN = [
+    ({"entri": "x"}, "trainer.entri: unknown key; did you mean entry?"),
+    ({"nproc_per_node": "2"}, "trainer.nproc_per_node: got '2'; expected a whole number"),
+    (5, "trainer: got 5; expected a mapping (key: value lines)"),
+    ({"kind": "script"}, "trainer.script: kind script needs it; write at least `command`"),
+    ({"kind": "mmcv", "epoch_base": 1}, "trainer.epoch_base: kind mmcv needs none; leave it out"),
+    ({"device": "cuda"}, "resources.gpu: not set; device cuda with nproc_per_node 2 needs 2"),
+]
+IN_THE_RUNS = [
+    ({"devise": "cpu"}, "trainer.devise: unknown key; did you mean device?"),
+    ({"device": "tpu"}, "trainer.device: got 'tpu'; allowed: 'cuda' or 'cpu'; did you mean cpu?"),
+]
+
+
+@pytest.mark.parametrize(("own", "said"), IN_ITS_OWN)
+def test_a_mistake_is_named_where_it_stands(own: Any, said: str) -> None:
+    assert problems(config(own)) == [f"stages.fine.{said}"]
+
+
+@pytest.mark.parametrize(("run", "said"), IN_THE_RUNS)
+def test_a_mistake_of_the_runs_is_named_once(run: dict[str, Any], said: str) -> None:
+    assert problems(config({"entry": "x"}, **run)) == [said]
