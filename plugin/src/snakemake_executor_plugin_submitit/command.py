@@ -35,7 +35,6 @@ _LOOK_S = 0.1
 _CANCEL_LOOK_S = 2.0
 _TELL_LOOK_S = 0.5
 _AGAIN_S = 5.0
-_LOCAL_REQUEUE = 144  # submitit's local controller starts a job again that exits so
 
 # Our shell outlives a TERM that reaches every process of the job, so that the command below it is still
 # found, and nothing below it dies of a USR2: neither bash nor Snakemake expects one.
@@ -64,8 +63,7 @@ class Command:
             _say("an earlier leg has ended the job")
             self._end_the_rest()
             raise SystemExit(0)
-        # In debug the process is Snakemake itself, whose signals are its own.
-        stop = StopForwarder(folder / CANCEL_FILE, [] if self.cluster == "debug" else hear_signals())
+        stop = StopForwarder(folder / CANCEL_FILE, hear_signals())
         if self.direct:
             os.chdir(self.workdir)
             try:
@@ -145,8 +143,6 @@ class Command:
     def _requeue(self, heard: list[signal.Signals], nodes: str, *, followed: bool) -> Result:
         signals = ", ".join(signum.name for signum in dict.fromkeys(heard))
         why = f"stopped by {signals}" if signals else f"ended to be run again without {nodes}"
-        if self.cluster == "local" and signal.SIGUSR2 in heard:
-            raise SystemExit(_LOCAL_REQUEUE)
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:

@@ -69,7 +69,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         except SubmititError as error:
             raise WorkflowError(printable(str(error))) from None
         self._jobs: list[TrackedJob] = []
-        self._submitter = Submitter(self._asker, self._settings.folder)
+        self._submitter = Submitter(self._asker, Path(self._settings.folder))
         if self._settings.cluster == "slurm" and (names := own_defaults(os.environ)):
             self.logger.info(f"{', '.join(names)}: not used, each job asks for what its resources say")
 

@@ -60,11 +60,3 @@ def alive(process: Process) -> bool:
         return process.is_running() and process.status() != STATUS_ZOMBIE
     except NoSuchProcess:
         return False
-
-
-def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and to all below it, the parents first, so that none starts another."""
-    with suppress(NoSuchProcess):
-        for process in [parent := Process(pid), *parent.children(recursive=True)]:
-            with suppress(NoSuchProcess):
-                process.kill()
