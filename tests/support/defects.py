@@ -737,8 +737,8 @@ DEFECTS = (
         "moving-counter-not-believed",
         "An owner on another host that beats is taken over anyway.",
         f"{LIBRARY}/supervise/lease/rules.py",
-        "    if seen.moved:\n",
-        "    if seen.moved and seen.quiet_s < 0:\n",
+        "    if seen.moved and seen.quiet_s <= ",
+        "    if seen.moved and seen.quiet_s < 0 * ",
         "tests/unit/supervise/lease/test_lease_rules.py::test_counter_that_moves_is_alive",
     ),
     Defect(
@@ -776,7 +776,7 @@ DEFECTS = (
     Defect(
         "silence-of-slurm-is-death",
         "A job that Slurm cannot be asked about counts as ended.",
-        f"{LIBRARY}/supervise/lease/slurm.py",
+        f"{LIBRARY}/supervise/lease/acquisition.py",
         "if not states or not states <= _GONE | _LOST:",
         "if not states <= _GONE | _LOST:",
         "tests/unit/supervise/lease/test_lease_slurm.py::test_no_answer_is_unknown",

@@ -142,8 +142,8 @@ def cluster_of(settings: ExecutorSettings) -> Cluster:
     """RequestError if the cluster is not there."""
     if misread := re.search(r"[%\\\x00-\x1f\x7f]", settings.folder):
         raise RequestError(
-            f"{settings.folder!r}: Slurm misreads {misread[0]!r} in a path: set another --submitit-folder, or run"
-            " in another folder"
+            f"{settings.folder!r}: Slurm misreads {misread[0]!r} in a path: set another --submitit-folder,"
+            " or run in another folder"
         )
     if settings.cluster == "local":
         return LocalCluster()

@@ -13,20 +13,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePath
 from typing import Literal
 
-from psutil import NoSuchProcess, Process
+from psutil import STATUS_ZOMBIE, NoSuchProcess, Process
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.direct import Direct
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, OwnRun, own_run
 from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.processes import alive, commands_below
-from snakemake_executor_plugin_submitit.results import Result
-from snakemake_executor_plugin_submitit.status import RUNNING
+from snakemake_executor_plugin_submitit.status import RUNNING, Result
 
 CANCEL_FILE = "cancel"
 """In the job's folder: its controller requests its end, without a requeue."""
@@ -39,6 +39,8 @@ _AGAIN_S = 5.0
 # Our shell outlives a TERM that reaches every process of the job, so that the command below it is still
 # found, and nothing below it dies of a USR2: neither bash nor Snakemake expects one.
 _SHIELD = "trap '' USR2\ntrap : TERM\n"
+
+_SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
 
 NextAction = Literal["done", "failed", "cancelled", "next", "requeue", "leave"]
 
@@ -210,6 +212,51 @@ class StopForwarder:
             time.sleep(_LOOK_S)
         if self.heard:
             self.cancelled = self.cancelled or self._cancel_file.exists()
+
+
+def commands_below(pid: int) -> Iterator[Process]:
+    """What runs below this shell for a rule: the topmost processes that are neither Snakemake nor a shell
+    that only waits. Found by walking the children: trainers start their own sessions and process groups."""
+    for process in _children(pid):
+        with suppress(NoSuchProcess):
+            argv = process.cmdline()
+            if _is_snakemake(argv) or (_children(process.pid) and _only_waits(process.pid, argv)):
+                yield from commands_below(process.pid)
+            else:
+                yield process
+
+
+def _children(pid: int) -> list[Process]:
+    try:
+        return [child for child in Process(pid).children() if alive(child)]
+    except NoSuchProcess:
+        return []
+
+
+def _is_snakemake(argv: Sequence[str]) -> bool:
+    named = any(PurePath(word).name == "snakemake" for word in argv[:2])
+    return named or any(pair == ("-m", "snakemake") for pair in pairwise(argv))
+
+
+def _only_waits(pid: int, argv: Sequence[str]) -> bool:
+    # A shell script with a trap for TERM is to get it itself.
+    name = PurePath(argv[0]).name.lstrip("-") if argv else ""
+    return name in _SHELLS and not _catches_term(Path(f"/proc/{pid}/status"))
+
+
+def _catches_term(status: Path) -> bool:
+    with suppress(OSError):
+        if caught := re.search(r"^SigCgt:\s*([0-9a-f]+)$", status.read_text(errors="replace"), re.MULTILINE):
+            return bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
+def alive(process: Process) -> bool:
+    """A zombie has ended."""
+    try:
+        return process.is_running() and process.status() != STATUS_ZOMBIE
+    except NoSuchProcess:
+        return False
 
 
 def hear_signals() -> list[signal.Signals]:

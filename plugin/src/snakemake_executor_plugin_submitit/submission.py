@@ -16,8 +16,8 @@ from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
 from snakemake_executor_plugin_submitit.errors import RefusedError
 from snakemake_executor_plugin_submitit.identity import comment_of
 from snakemake_executor_plugin_submitit.resources import Request
-from snakemake_executor_plugin_submitit.results import read_result
 from snakemake_executor_plugin_submitit.slurm import QueueRow
+from snakemake_executor_plugin_submitit.status import read_result
 
 PARAMS_FILE = "params"
 UNNAMED = "unnamed.pkl"

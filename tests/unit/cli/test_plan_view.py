@@ -20,7 +20,7 @@ from trainrelay.errors import SlurmError
 from trainrelay.preflight import fix, ok
 from trainrelay.records import AttemptRecord, CheckpointRecord
 from trainrelay.slurm import Partition
-from trainrelay.slurm.starts import Start
+from trainrelay.slurm.ask import Start
 from trainrelay.system.files import write_json
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan, stage_plan

@@ -8,7 +8,7 @@ import pytest
 
 from trainrelay.errors import SlurmError
 from trainrelay.slurm import ask, could_start, ping, sbatch, setting
-from trainrelay.slurm.starts import Start
+from trainrelay.slurm.ask import Start
 
 pytestmark = pytest.mark.process
 

@@ -13,7 +13,6 @@ from trainrelay.config import SITE_FILE, Config, load_site
 from trainrelay.errors import SlurmError
 from trainrelay.preflight import (
     CheckResult,
-    PythonNeeds,
     accounting_check,
     chain_limit,
     conf_check,
@@ -64,11 +63,13 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
 
 def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResult]]:
     """Runs that ask the same of the same Python are asked for together."""
-    asked: dict[PythonNeeds, tuple[LaunchRequest, list[StageContext]]] = {}
+    asked: dict[tuple[str, ...], tuple[LaunchRequest, list[StageContext]]] = {}
     first_of_run = {at.run: at for at in reversed(where) if at.root.is_dir()}
     for at in reversed(first_of_run.values()):
         request = _request(at)
-        asked.setdefault(PythonNeeds.of(request), (request, []))[1].append(at)
+        env = sorted(request.env.items())
+        alike = (request.interpreter, request.launch_module, request.device, request.root, str(env))
+        asked.setdefault(alike, (request, []))[1].append(at)
     for request, ats in asked.values():
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
         yield ", ".join(at.run for at in ats), found

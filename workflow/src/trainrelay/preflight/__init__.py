@@ -10,13 +10,12 @@ from trainrelay.preflight.cluster import (
     slurmctld_check,
 )
 from trainrelay.preflight.folders import folder_checks, mounts, space_check
-from trainrelay.preflight.interpreter import PythonNeeds, interpreter_check
+from trainrelay.preflight.interpreter import interpreter_check
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.preflight.sample_log import sample_check
 
 __all__ = [
     "CheckResult",
-    "PythonNeeds",
     "accounting_check",
     "chain_limit",
     "conf_check",

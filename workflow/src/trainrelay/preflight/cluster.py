@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -89,15 +90,10 @@ def _of_partition(
     asked: Request, partition: Partition, nodes: Sequence[Node], walls: WallLimits
 ) -> list[CheckResult]:
     members = [node for node in nodes if partition.name in node.partitions]
-    closed = [] if partition.up else [_closed(partition)]
+    closed = f"partition {partition.name} is not up"
+    state = [] if partition.up else [fix(closed, "set another one (resources.partition, site.yaml), or wait")]
     limits = [*_time(asked, partition, walls), *_node_count(asked, partition)]
-    return [*closed, *limits, _nodes(asked, partition.name, members)]
-
-
-def _closed(partition: Partition) -> CheckResult:
-    return fix(
-        f"partition {partition.name} is not up", "set another one (resources.partition, site.yaml), or wait"
-    )
+    return [*state, *limits, _nodes(asked, partition.name, members)]
 
 
 def _time(asked: Request, partition: Partition, walls: WallLimits) -> list[CheckResult]:
@@ -147,10 +143,12 @@ def _nodes(asked: Request, name: str, members: Sequence[Node]) -> CheckResult:
         wants = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'}, {_count(asked.nodes)} asked for"
         what = f"partition {name} has {_count(len(with_gpus))} with {wants}"
         return fix(f"{what}; it has {_kinds(members)}", "set resources.gpu, gpu_model or partition")
-    fitting = [node for node in with_gpus if _has_room(node, asked)]
+    mem_mb = asked.mem_mb or 0
+    fitting = [one for one in with_gpus if one.cpus >= asked.cpus_per_task and one.mem_mb >= mem_mb]
     if len(fitting) < asked.nodes:
         return fix(_too_small(asked, name, with_gpus), "lower cpus_per_gpu or mem_gb")
-    what = f"partition {name}: {_count(len(fitting))} with {_devices(asked)}"
+    gpus = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'} and " if asked.gpus.number else ""
+    what = f"partition {name}: {_count(len(fitting))} with {gpus}at least {asked.cpus_per_task} cores"
     usable = sum(node.usable for node in fitting)
     if usable < asked.nodes:
         return note(f"{what}, but only {usable} of them can be used now (others are down or drained)")
@@ -166,15 +164,6 @@ def _has_gpus(node: Node, asked: Request) -> bool:
     return node.gpus.get(asked.gpus.model, 0) >= asked.gpus.number
 
 
-def _devices(asked: Request) -> str:
-    gpus = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'} and " if asked.gpus.number else ""
-    return f"{gpus}at least {asked.cpus_per_task} cores"
-
-
-def _has_room(node: Node, asked: Request) -> bool:
-    return node.cpus >= asked.cpus_per_task and node.mem_mb >= (asked.mem_mb or 0)
-
-
 def _too_small(asked: Request, name: str, nodes: Sequence[Node]) -> str:
     cpus, mem_mb = max(node.cpus for node in nodes), max(node.mem_mb for node in nodes)
     wants = f"{asked.cpus_per_task} cores" + (f" and {asked.mem_mb} MB" if asked.mem_mb else "")
@@ -187,10 +176,6 @@ def _count(nodes: int) -> str:
 
 def _kinds(nodes: Sequence[Node]) -> str:
     """What GPUs there are, the most common first."""
-    counts: dict[str, int] = {}
-    for node in nodes:
-        words = [f"{number} x {kind or 'GPU'}" for kind, number in sorted(node.gpus.items())]
-        named = " + ".join(words) or "no GPU"
-        counts[named] = counts.get(named, 0) + 1
-    most = sorted(counts, key=lambda kind: -counts[kind])[:_SHOWN_KINDS]
-    return ", ".join(f"{kind} on {_count(counts[kind])}" for kind in most)
+    gpus = ([f"{number} x {kind or 'GPU'}" for kind, number in sorted(node.gpus.items())] for node in nodes)
+    kinds = Counter(" + ".join(words) or "no GPU" for words in gpus)
+    return ", ".join(f"{kind} on {_count(number)}" for kind, number in kinds.most_common(_SHOWN_KINDS))

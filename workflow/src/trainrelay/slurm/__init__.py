@@ -7,6 +7,7 @@ from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
 from trainrelay.slurm.ask import (
     accounting,
     ask,
+    could_start,
     installed,
     live_jobs,
     node_lost,
@@ -14,16 +15,14 @@ from trainrelay.slurm.ask import (
     ping,
     requeue,
     sbatch,
+    seconds,
     setting,
     shown_job,
     states_of,
 )
+from trainrelay.slurm.cluster import Node, Partition, WallLimits, nodes, partitions, wall_limits
 from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
-from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
-from trainrelay.slurm.limits import WallLimits, wall_limits
 from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
-from trainrelay.slurm.reading import seconds
-from trainrelay.slurm.starts import could_start
 from trainrelay.slurm.steps import Steps
 
 __all__ = [

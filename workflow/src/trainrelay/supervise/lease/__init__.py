@@ -6,9 +6,8 @@ highest token is the one writer. No rule looks at file times, at another host's 
 """
 
 from trainrelay.supervise.lease.acquisition import LivingOwner, acquire
-from trainrelay.supervise.lease.claim import Claim
+from trainrelay.supervise.lease.claim import Claim, owner_of, what_to_run
 from trainrelay.supervise.lease.lease import Lease
-from trainrelay.supervise.lease.messages import owner_of, what_to_run
 from trainrelay.supervise.lease.observe import LastOwner, Observer
 
 __all__ = ["Claim", "LastOwner", "Lease", "LivingOwner", "Observer", "acquire", "owner_of", "what_to_run"]

@@ -18,6 +18,7 @@ SlurmAnswer = Literal["running", "gone", "lost", "unknown"]
 # All in beats of the owner.
 STALE_BEATS = 6  # a counter that did not move for so long: nobody beats any more
 SURE_BEATS = 2  # the same, where Slurm or a reboot says that the process is gone
+QUIET_BEATS = 2  # a counter that moved, then did not for so long: it is no longer known to move
 GAP_BEATS = 2  # two looks further apart: the observer itself was away, and begins again
 NOTICE_BEATS = 2  # within which a fenced owner that still lives notices: one beat, and one to spare
 
@@ -90,7 +91,7 @@ def conclude(
         return Conclusion("dead", "Slurm has given up its job, or that run of it", may_live=True)
     if certain := _BY_PROCESS.get(fate):
         return certain
-    if seen.moved:
+    if seen.moved and seen.quiet_s <= QUIET_BEATS * claim.beat_s:
         return Conclusion("alive", "its heartbeat changes")
     if slurm == "running":
         return Conclusion("alive", "Slurm says that its job runs")
