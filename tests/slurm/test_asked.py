@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from slurm.rig import Rig, wait_for
-from trainrelay.slurm import Steps
+from trainrelay.slurm.steps import Steps
 from trainrelay.supervise.lease.acquisition import slurm_answer
 
 pytestmark = pytest.mark.process

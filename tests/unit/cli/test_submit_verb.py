@@ -18,7 +18,7 @@ from trainrelay.controller import ControllerJob, locks
 from trainrelay.controller.job import comment_of
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.operations import submit
-from trainrelay.slurm import Partition
+from trainrelay.slurm.cluster import Partition
 from trainrelay.system.hints import TYPED_VARIABLE
 
 CONFIG = """\

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.preflight import folder_checks, mounts
-from trainrelay.preflight.folders import Mount, mount_of, space_check
+from trainrelay.preflight.folders import Mount, folder_checks, mount_of, mounts, space_check
 
 KNOWN = [
     Mount("/", "overlay"),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.project import REPOSITORY
-from trainrelay.preflight import CheckResult, interpreter_check
-from trainrelay.preflight.interpreter import PythonAnswers, judge_answers, read_answers
+from trainrelay.preflight.check_result import CheckResult
+from trainrelay.preflight.interpreter import PythonAnswers, interpreter_check, judge_answers, read_answers
 from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, whole_load
 from trainrelay.trainers.argparse_config import _whole_load as found_in

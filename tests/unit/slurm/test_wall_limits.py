@@ -6,7 +6,8 @@ import pytest
 
 from snakemake_executor_plugin_submitit.resources import Gpus
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import Request, WallLimits, cluster, wall_limits
+from trainrelay.slurm import Request, cluster
+from trainrelay.slurm.cluster import WallLimits, wall_limits
 
 ACCOUNTS = """\
 driving|driving|||01:00:00

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainrelay.slurm import CONTROLLER, QueueRow
+from trainrelay.slurm import QueueRow
+from trainrelay.slurm.queue import CONTROLLER
 
 WARNING_S = 60
 """Seconds before its time limit at which the job is warned; Slurm may warn a minute earlier than asked."""

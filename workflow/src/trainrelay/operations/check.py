@@ -11,24 +11,22 @@ from pathlib import Path
 
 from trainrelay.config import SITE_FILE, Config, load_site
 from trainrelay.errors import SlurmError
-from trainrelay.preflight import (
-    CheckResult,
+from trainrelay.preflight.check_result import CheckResult, fix, note, ok
+from trainrelay.preflight.cluster import (
     accounting_check,
     chain_limit,
     conf_check,
-    fix,
-    folder_checks,
-    interpreter_check,
-    mounts,
-    note,
-    ok,
     partition_checks,
     request_check,
-    sample_check,
     slurmctld_check,
-    space_check,
 )
-from trainrelay.slurm import Request, installed, nodes, partitions, request_of, wall_limits
+from trainrelay.preflight.folders import folder_checks, mounts, space_check
+from trainrelay.preflight.interpreter import interpreter_check
+from trainrelay.preflight.sample_log import sample_check
+from trainrelay.slurm import Request
+from trainrelay.slurm.ask import installed
+from trainrelay.slurm.cluster import nodes, partitions, wall_limits
+from trainrelay.slurm.flags import request_of
 from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, state
 from trainrelay.training.code_version import NotKnown, code_version

@@ -10,16 +10,9 @@ from pathlib import Path
 
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
-from trainrelay.slurm import (
-    Node,
-    Partition,
-    Request,
-    WallLimits,
-    accounting,
-    could_start,
-    ping,
-    unconfigured,
-)
+from trainrelay.slurm import Request, unconfigured
+from trainrelay.slurm.ask import accounting, could_start, ping
+from trainrelay.slurm.cluster import Node, Partition, WallLimits
 
 _SHOWN_KINDS = 6  # fit into one sentence
 

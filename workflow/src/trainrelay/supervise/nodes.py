@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from trainrelay.errors import Interrupted, SlurmError
-from trainrelay.slurm import Steps, ask, own_run
+from trainrelay.slurm import own_run
+from trainrelay.slurm.ask import ask
+from trainrelay.slurm.steps import Steps
 from trainrelay.supervise.process import Ending, end_all
 from trainrelay.system.alive import Kin
 from trainrelay.trainers import LaunchRequest, srun

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from trainrelay.errors import Interrupted, Refusal
 from trainrelay.records import Place, SlurmRun
-from trainrelay.slurm import ENDED, RUNNING, states_of
+from trainrelay.slurm import ENDED, RUNNING
+from trainrelay.slurm.ask import states_of
 from trainrelay.supervise import slurm_run
 from trainrelay.supervise.attempt_folders import explained
 from trainrelay.supervise.lease.claim import Claim, owner_of, what_to_run
