@@ -220,7 +220,7 @@ def commands_below(pid: int) -> Iterator[Process]:
     for process in _children(pid):
         with suppress(NoSuchProcess):
             argv = process.cmdline()
-            if _is_snakemake(argv) or (_children(process.pid) and _only_waits(process.pid, argv)):
+            if _is_snakemake(argv) or (_is_plain_shell(process.pid, argv) and _children(process.pid)):
                 yield from commands_below(process.pid)
             else:
                 yield process
@@ -238,17 +238,15 @@ def _is_snakemake(argv: Sequence[str]) -> bool:
     return named or any(pair == ("-m", "snakemake") for pair in pairwise(argv))
 
 
-def _only_waits(pid: int, argv: Sequence[str]) -> bool:
-    # A shell script with a trap for TERM is to get it itself.
-    name = PurePath(argv[0]).name.lstrip("-") if argv else ""
-    return name in _SHELLS and not _catches_term(Path(f"/proc/{pid}/status"))
-
-
-def _catches_term(status: Path) -> bool:
+def _is_plain_shell(pid: int, argv: Sequence[str]) -> bool:
+    """Not a script with a trap for TERM, which is to get it itself."""
+    if not argv or PurePath(argv[0]).name.lstrip("-") not in _SHELLS:
+        return False
     with suppress(OSError):
-        if caught := re.search(r"^SigCgt:\s*([0-9a-f]+)$", status.read_text(errors="replace"), re.MULTILINE):
-            return bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
-    return False
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        if caught := re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE):
+            return not int(caught[1], 16) >> (signal.SIGTERM - 1) & 1
+    return True
 
 
 def alive(process: Process) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -69,32 +69,26 @@ def partition_checks(
         return [note("no partition is set, and the cluster names no default one: Slurm chooses")]
     if missing := [name for name in names if name not in known]:
         listed = ", ".join(sorted(known)) or "none that you may see"
-        return [
-            fix(
-                f"there is no partition {missing[0]}",
-                f"set it (resources.partition, site.yaml) to one of: {listed}",
-            )
-        ]
-    found = [_of_partition(asked, known[name], nodes, limits) for name in names]
+        how = f"set it (resources.partition, site.yaml) to one of: {listed}"
+        return [fix(f"there is no partition {missing[0]}", how)]
+    found = [list(_of_partition(asked, known[name], nodes, limits)) for name in names]
     return min(found, key=lambda checks: sum(check.kind == "fix" for check in checks))
 
 
 def _of_partition(
     asked: Request, partition: Partition, nodes: Sequence[Node], walls: WallLimits
-) -> list[CheckResult]:
-    members = [node for node in nodes if partition.name in node.partitions]
-    closed = f"partition {partition.name} is not up"
-    state = [] if partition.up else [fix(closed, "set another one (resources.partition, site.yaml), or wait")]
-    limits = [*_time(asked, partition, walls), *_node_count(asked, partition)]
-    return [*state, *limits, _nodes(asked, partition.name, members)]
-
-
-def _time(asked: Request, partition: Partition, walls: WallLimits) -> list[CheckResult]:
+) -> Iterator[CheckResult]:
+    name = partition.name
+    if not partition.up:
+        yield fix(f"partition {name} is not up", "set another one (resources.partition, site.yaml), or wait")
     most_min, whose = _most_min(asked, partition, walls)
-    if (asked.runtime_min or 0) <= most_min:
-        return []
-    what = f"{whose} allows {most_min:.0f} min, runtime_min asks for {asked.runtime_min}"
-    return [fix(what, f"set runtime_min: {most_min:.0f}; a longer training continues in a follow-up job")]
+    if (asked.runtime_min or 0) > most_min:
+        what = f"{whose} allows {most_min:.0f} min, runtime_min asks for {asked.runtime_min}"
+        yield fix(what, f"set runtime_min: {most_min:.0f}; a longer training continues in a follow-up job")
+    if partition.max_nodes is not None and asked.nodes > partition.max_nodes:
+        most = f"partition {name} gives a job {_count(partition.max_nodes)} at most"
+        yield fix(f"{most}, {asked.nodes} asked for", "set resources.nodes or partition")
+    yield _nodes(asked, name, [node for node in nodes if name in node.partitions])
 
 
 def _most_min(asked: Request, partition: Partition, walls: WallLimits) -> tuple[float, str]:
@@ -102,14 +96,6 @@ def _most_min(asked: Request, partition: Partition, walls: WallLimits) -> tuple[
     whole = math.inf if partition.max_time_min is None else partition.max_time_min
     own = walls.of(asked, partition.name)
     return min(filter(None, [(whole, f"partition {partition.name}"), own]))
-
-
-def _node_count(asked: Request, partition: Partition) -> list[CheckResult]:
-    if partition.max_nodes is None or asked.nodes <= partition.max_nodes:
-        return []
-    most = _count(partition.max_nodes)
-    what = f"partition {partition.name} gives a job {most} at most, {asked.nodes} asked for"
-    return [fix(what, "set resources.nodes or partition")]
 
 
 def chain_limit(asked: Sequence[Request], partitions: Sequence[Partition], limits: WallLimits) -> str:

@@ -77,15 +77,6 @@ def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) ->
         return fix(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
     if not os.access(place, os.W_OK | os.X_OK):
         return fix(f"{place} is not writable for you", "set another work_dir, or change its permissions")
-    return _space(folder, free_bytes, checkpoint_bytes, checkpoints)
-
-
-def nearest(folder: Path) -> Path:
-    """The folder, or what of it exists already."""
-    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
-
-
-def _space(folder: Path, free_bytes: int, checkpoint_bytes: int | None, checkpoints: int) -> CheckResult:
     free = f"{free_bytes / _GB:.1f} GB free for {folder}"
     if checkpoint_bytes is None:
         return ok(f"{free}; a checkpoint's size is not known before the first one (nor is a quota seen here)")
@@ -95,3 +86,8 @@ def _space(folder: Path, free_bytes: int, checkpoint_bytes: int | None, checkpoi
     if free_bytes < checkpoints * checkpoint_bytes:
         return note(f"{free}; {checkpoints} checkpoints of {size} do not fit, if each epoch keeps its own")
     return ok(f"{free}, enough for {checkpoints} checkpoints of {size} (a quota may allow less)")
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or what of it exists already."""
+    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))

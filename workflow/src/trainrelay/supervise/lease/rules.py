@@ -95,13 +95,8 @@ def conclude(
         return Conclusion("alive", "its heartbeat changes")
     if slurm == "running":
         return Conclusion("alive", "Slurm says that its job runs")
-    return _by_silence(claim, seen, told_gone=_told_gone(fate, slurm))
-
-
-def _told_gone(fate: Fate, slurm: SlurmAnswer) -> str | None:
-    if fate == "rebooted":
-        return "its host was restarted"
-    return "Slurm says that its job has ended" if slurm == "gone" else None
+    ended = "Slurm says that its job has ended" if slurm == "gone" else None
+    return _by_silence(claim, seen, "its host was restarted" if fate == "rebooted" else ended)
 
 
 def _by_silence(claim: Claim, seen: BeatHistory, told_gone: str | None) -> Conclusion:
