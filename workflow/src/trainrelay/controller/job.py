@@ -60,9 +60,9 @@ def sbatch_options(job: ControllerJob) -> list[str]:
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(job.mem_gb * 1000)}M"),
         # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
         *(f"--time={job.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),
+        *("--export=ALL", f"--chdir={job.workdir}"),
         # sbatch reads % as the start of a pattern.
         f"--output={job.log_folder.replace('%', '%%')}/{log_name('%j')}",
-        *("--export=ALL", f"--chdir={job.workdir}"),
         *(f"--{name}={value}" for name, value in chosen.items() if value),
         script_in(job.workdir),
     ]
