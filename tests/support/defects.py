@@ -745,7 +745,7 @@ DEFECTS = (
         "own-absence-counts-as-silence",
         "An observer that was suspended together with the owner takes its own sleep for the owner's death.",
         f"{LIBRARY}/supervise/lease/rules.py",
-        "or _gap(before, look):",
+        " or gap:",
         ":",
         "tests/unit/supervise/lease/test_lease_rules.py::test_gap_of_the_observer_begins_the_observation_again",
     ),

@@ -90,15 +90,6 @@ def acquire(
         return ours.run()
 
 
-@dataclass(frozen=True, slots=True)
-class _Free:
-    """A lease that nobody holds: the highest token, the owner that may still live, what there is to say."""
-
-    token: int
-    former: Claim | None = None
-    said: str = ""
-
-
 @dataclass(slots=True)
 class _Acquisition:
     """One supervisor on its way to the lease."""
@@ -124,16 +115,16 @@ class _Acquisition:
         """Competes until the lease is ours or a living owner has it."""
         observer = Observer(self.stage_dir, self.place, ask=self._slurm_says)
         while True:
-            free = self._when_free(observer)
+            seen = self._when_free(observer)
             self.before_claim()
-            claim = self._claim(free)
+            claim = self._claim(seen)
             # Whoever was suspended before its link may make a claim far below the highest one.
             if add_claim(self.folder, claim) and highest(self.folder) == claim.token:
-                return self._begin(claim, free)
+                return self._begin(claim, seen)
 
-    def _claim(self, free: _Free) -> Claim:
+    def _claim(self, last: LastOwner | None) -> Claim:
         return Claim(
-            token=free.token + 1,
+            token=last.claim.token + 1 if last else 1,
             owner=secrets.token_hex(16),
             place=self.place,
             pid=os.getpid(),
@@ -142,20 +133,16 @@ class _Acquisition:
             slurm_restarts=self.slurm.restarts if self.slurm else 0,
             beat_s=self.beat_s,
             since_s=time.time(),
-            taken_from=free.former,
+            taken_from=may_live(last.claim, last.beat, last.concluded) if last else None,
         )
 
-    def _when_free(self, observer: Observer) -> _Free:
-        """Returns once nobody holds the lease."""
-        while (seen := observer.look()) is not None:
+    def _when_free(self, observer: Observer) -> LastOwner | None:
+        """Returns once nobody holds the lease, its last owner."""
+        while (seen := observer.look()) is not None and seen.concluded.kind in ("alive", "unsure"):
             if seen.concluded.kind == "alive":
                 raise LivingOwner(self.name, seen)
-            if seen.concluded.kind != "unsure":
-                took = f"took the lease over from {owner_of(seen.claim)}: {seen.concluded.reason}"
-                said = "" if seen.concluded.kind == "released" else took
-                return _Free(seen.claim.token, may_live(seen.claim, seen.beat, seen.concluded), said)
             self._wait(seen)
-        return _Free(0)
+        return seen
 
     def _slurm_says(self, owner: Claim, process: Fate) -> SlurmAnswer:
         """Of a requeued job Slurm knows only that it runs, and that is us: the owner was a former run."""
@@ -184,15 +171,15 @@ class _Acquisition:
             raise Interrupted(f"{self.name}: stopped on request while it waited for the lease")
         time.sleep(seconds)
 
-    def _begin(self, claim: Claim, free: _Free) -> Lease:
+    def _begin(self, claim: Claim, last: LastOwner | None) -> Lease:
         lease = Lease(self.folder, claim, self.name, self.say)
         lease.start()
         try:
-            if free.said:
-                self.say(free.said)
+            if last and last.concluded.kind != "released":
+                self.say(f"took the lease over from {owner_of(last.claim)}: {last.concluded.reason}")
             tidy(self.folder, claim.token)
-            if free.former:
-                self._let_notice(free.former)
+            if claim.taken_from:
+                self._let_notice(claim.taken_from)
             lease.guard()
             if lease.taken_from is None:
                 lease.begin()

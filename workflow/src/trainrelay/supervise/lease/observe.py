@@ -10,7 +10,7 @@ from pathlib import Path
 from trainrelay.records import Place
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import parsed_beat, read_beat, top_claim
-from trainrelay.supervise.lease.rules import BeatHistory, Conclusion, Look, SlurmAnswer, after_look, conclude
+from trainrelay.supervise.lease.rules import BeatHistory, Conclusion, SlurmAnswer, after_look, conclude
 from trainrelay.system.alive import Fate, fate, here
 
 
@@ -44,7 +44,7 @@ class Observer:
         if claim is None:
             return None
         data = read_beat(self._folder, claim.token)
-        self._seen = after_look(self._seen, Look(claim, data, began_s, self._clock()))
+        self._seen = after_look(self._seen, claim, data, began_s, self._clock())
         beat, process = parsed_beat(data), fate(claim.pid, claim.started_ticks, claim.place, self._place)
         concluded = conclude(claim, beat, self._seen, process, self._ask(claim, process))
         return LastOwner(claim, beat, process, concluded, self._seen.quiet_s)

@@ -24,16 +24,6 @@ NOTICE_BEATS = 2  # within which a fenced owner that still lives notices: one be
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look at the highest claim. `beat` is the file's bytes, None if there is none yet."""
-
-    claim: Claim
-    beat: bytes | None
-    began_s: float
-    ended_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class BeatHistory:
     """What uninterrupted looks at one owner amount to. `quiet_s`: for how long its counter did not move."""
 
@@ -45,19 +35,21 @@ class BeatHistory:
     moved: bool = False
 
 
-def after_look(before: BeatHistory | None, look: Look) -> BeatHistory:
-    """The observation after one more look; another owner or a gap begins it again."""
-    if before is None or before.owner != look.claim.owner or _gap(before, look):
-        return BeatHistory(look.claim.owner, look.beat, since_s=look.ended_s, last_s=look.ended_s)
-    if before.beat != look.beat:
-        return BeatHistory(look.claim.owner, look.beat, look.ended_s, look.ended_s, moved=True)
-    # From the end of the first look to the beginning of this one: what a slow read took does not count.
-    return replace(before, last_s=look.ended_s, quiet_s=max(0.0, look.began_s - before.since_s))
+def after_look(
+    before: BeatHistory | None, claim: Claim, beat: bytes | None, began_s: float, ended_s: float
+) -> BeatHistory:
+    """The observation after one more look at the highest claim; another owner or a gap begins it again.
 
-
-def _gap(before: BeatHistory, look: Look) -> bool:
+    `beat` is the file's bytes, None if there is none yet.
+    """
     # Who was suspended together with the owner saw nothing, however much time has passed.
-    return look.ended_s - before.last_s > GAP_BEATS * look.claim.beat_s
+    gap = before is not None and ended_s - before.last_s > GAP_BEATS * claim.beat_s
+    if before is None or before.owner != claim.owner or gap:
+        return BeatHistory(claim.owner, beat, since_s=ended_s, last_s=ended_s)
+    if before.beat != beat:
+        return BeatHistory(claim.owner, beat, ended_s, ended_s, moved=True)
+    # From the end of the first look to the beginning of this one: what a slow read took does not count.
+    return replace(before, last_s=ended_s, quiet_s=max(0.0, began_s - before.since_s))
 
 
 @dataclass(frozen=True, slots=True)
