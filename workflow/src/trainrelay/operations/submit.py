@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.config import Config, load_site
-from trainrelay.controller import ControllerJob, job_script, lock_state, log_name, of_folder, sbatch_options
+from trainrelay.controller.job import ControllerJob, job_script, log_name, of_folder, sbatch_options
+from trainrelay.controller.locks import lock_state
 from trainrelay.errors import Refusal, SlurmError, UserError
 from trainrelay.slurm import own_defaults
 from trainrelay.slurm.ask import installed, live_jobs, sbatch
