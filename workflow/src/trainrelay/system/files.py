@@ -243,9 +243,9 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 @contextmanager
 def regular_file(path: Path, flags: int = 0) -> Iterator[IO[bytes]]:
     """A regular file; OSError also for a folder, and for a pipe, on which reading would wait."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    flags |= os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, more: os.open(name, more | flags)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         yield file
 

@@ -31,7 +31,8 @@ _CLAIM = re.compile(r"([0-9]{6,12})\.json")
 _OURS = re.compile(r"\.?([0-9]{6,12})\.(?:json|beat|[0-9a-f]{16}\.tmp)")
 _MAX_BYTES = 16 * 1024  # every field of a claim is bounded: none of ours comes near
 _TRIES = 5  # what changes while it is read was changed by a rename, so the next try finds it whole
-_ODD = {errno.ELOOP: "is a symbolic link", errno.EINVAL: "is not a regular file"}
+_IRREGULAR = "is not a regular file"
+_ODD = {errno.ELOOP: "is a symbolic link", errno.EINVAL: _IRREGULAR, errno.EISDIR: _IRREGULAR}
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
