@@ -70,7 +70,7 @@ def _shared(mount: Mount, whats: str) -> CheckResult:
 
 def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) -> CheckResult:
     """Whether so many checkpoints fit where the trainer writes them; their size may not be known yet."""
-    place = nearest(folder)
+    place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     try:
         free_bytes = shutil.disk_usage(place).free
     except OSError as error:
@@ -86,8 +86,3 @@ def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) ->
     if free_bytes < checkpoints * checkpoint_bytes:
         return note(f"{free}; {checkpoints} checkpoints of {size} do not fit, if each epoch keeps its own")
     return ok(f"{free}, enough for {checkpoints} checkpoints of {size} (a quota may allow less)")
-
-
-def nearest(folder: Path) -> Path:
-    """The folder, or what of it exists already."""
-    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
