@@ -34,7 +34,7 @@ class LocalCluster:
         return 0.0
 
     def submit(self, order: Submission) -> str:
-        """In a session of its own: a Ctrl-C on the terminal reaches us alone, who stop it with grace."""
+        """In a separate session: a Ctrl-C on the terminal reaches us alone, who stop it with grace."""
         gpus = {"CUDA_VISIBLE_DEVICES": _devices(order.request)}
         order.write_command()
         job = subprocess.Popen(
