@@ -12,14 +12,13 @@ class TestAcceptanceOfDirect(TestWorkflowsLocalStorageBase):
     """Single jobs and groups are processes that submitit starts; plain ones have no second Snakemake."""
 
     __test__ = True
-    cluster = "local"
     direct = True
 
     def get_executor(self) -> str:
         return "submitit"
 
     def get_executor_settings(self) -> ExecutorSettings:
-        return ExecutorSettings(cluster=self.cluster, direct=self.direct)
+        return ExecutorSettings(cluster="local", direct=self.direct)
 
 
 @pytest.mark.long
@@ -27,10 +26,3 @@ class TestAcceptanceOnLocal(TestAcceptanceOfDirect):
     """Each with a Snakemake around it."""
 
     direct = False
-
-
-@pytest.mark.long
-class TestAcceptanceOnDebug(TestAcceptanceOnLocal):
-    """The same, inside of Snakemake's own process."""
-
-    cluster = "debug"

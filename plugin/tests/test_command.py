@@ -85,7 +85,7 @@ class Node:
     array: dict[str, str] = field(default_factory=dict)  # Slurm's variables of an array's task
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def start(self, rule: str, cluster: str = "slurm", bare: bool = False) -> subprocess.Popen[str]:
+    def start(self, rule: str, bare: bool = False) -> subprocess.Popen[str]:
         """Submitit's process, running a Snakemake that runs this shell line; `bare`: the line alone."""
         for name, text in {"squeue": SQUEUE, "scontrol": SCONTROL}.items():
             (self.folder / name).write_text(text, encoding="utf-8")
@@ -104,7 +104,7 @@ class Node:
             **self.array,
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", JOB, line, str(self.folder), str(self.folder), cluster],
+            [sys.executable, "-c", JOB, line, str(self.folder), str(self.folder), "slurm"],
             cwd=self.folder,
             env=env,
             stdout=subprocess.PIPE,
@@ -113,9 +113,9 @@ class Node:
         self.processes.append(process)
         return process
 
-    def trains(self, rule: str, cluster: str = "slurm", bare: bool = False) -> subprocess.Popen[str]:
+    def trains(self, rule: str, bare: bool = False) -> subprocess.Popen[str]:
         """The same, once the trainer is ready."""
-        process = self.start(rule, cluster, bare)
+        process = self.start(rule, bare)
         while "ready" not in self.events():
             assert process.poll() is None
             time.sleep(0.05)
@@ -256,13 +256,6 @@ def test_an_old_run_on_a_lost_node_leaves_no_result(node: Node) -> None:
     """The job runs elsewhere by now, and the result file would be taken for the new run's."""
     node.standing = "7 RUNNING 1 N/A None"
     assert end_of(node.start("exit 3")) == ("left", "1")
-
-
-def test_submitits_local_controller_starts_a_warned_job_again(node: Node) -> None:
-    """By the exit status that it looks for."""
-    process = node.trains(trainer(), cluster="local")
-    process.send_signal(signal.SIGUSR2)
-    assert end_of(process) == ("left", "144")
 
 
 SCANCEL = """\

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from snakemake_executor_plugin_submitit.results import Result, read_result
+from snakemake_executor_plugin_submitit.status import Result, read_result
 
 
 def written(folder: Path, value: Any, name: str = "7_0_result.pkl") -> Path:

@@ -10,7 +10,6 @@ import pytest
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.environment import OwnRun, own_defaults, own_run, scrubbed
 from snakemake_executor_plugin_submitit.errors import LimitError, RefusedError, UnclearError, UnreachableError
-from snakemake_executor_plugin_submitit.here import outside_of_allocation
 
 ALLOCATION = {
     "SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_MEM_PER_NODE": "2000", "SBATCH_PARTITION": "cpu",
@@ -250,19 +249,6 @@ def test_a_command_that_is_missing_or_fails_says_nothing_about_jobs(
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
     with pytest.raises(UnreachableError, match="squeue cannot be started"):
         slurm.queue()
-
-
-def test_an_allocation_is_not_handed_on_to_a_job_that_is_submitted_in_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its number of tasks would be the job's; afterwards the environment is as it was."""
-    for name, value in {**ALLOCATION, "SLURM_CONF": "conf", "PLAIN": "1"}.items():
-        monkeypatch.setenv(name, value)
-    before = dict(os.environ)
-    with outside_of_allocation():
-        left = {name for name in os.environ if name in {*ALLOCATION, "SLURM_CONF", "PLAIN"}}
-    assert left == {"SLURM_CONF", "PLAIN"}
-    assert dict(os.environ) == before
 
 
 def test_a_users_defaults_change_no_job_and_are_named() -> None:

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_plugin_submitit.results import Result, ResultEnd
 from snakemake_executor_plugin_submitit.status import (
     ENDED,
     GONE_S,
     SETTLE_S,
     JobVerdict,
     Memory,
+    Result,
+    ResultEnd,
     Sighting,
     judge,
 )

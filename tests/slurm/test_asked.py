@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from slurm.rig import Rig, wait_for
-from trainrelay.slurm import Steps
-from trainrelay.supervise.lease import slurm as lease_slurm
+from trainrelay.slurm.steps import Steps
+from trainrelay.supervise.lease.acquisition import slurm_answer
 
 pytestmark = pytest.mark.process
 
@@ -43,7 +43,7 @@ def steps_of(rig: Rig, job: int) -> list[str]:
 
 def test_a_living_step_is_found_and_ended_whatever_the_user_lists_as_a_rule(clean_rig: Rig, job: int) -> None:
     """One that is not listed counts as ended, and a second training would start over it."""
-    assert lease_slurm.ask(str(job)) == "running"
+    assert slurm_answer(str(job)) == "running"
     steps = Steps(str(job), STEP)
     assert steps.ids() == [f"{job}.0"]
     assert steps.kill(30.0) == ()

@@ -11,8 +11,9 @@ from slurm.rig import Rig
 from slurm.rig.conf import ACCOUNT
 from support.project import Project
 from trainrelay.config import Resources, Site
-from trainrelay.preflight import partition_checks, request_check
-from trainrelay.slurm import nodes, partitions, request_of, sbatch_flags, wall_limits
+from trainrelay.preflight.cluster import partition_checks, request_check
+from trainrelay.slurm.cluster import nodes, partitions, wall_limits
+from trainrelay.slurm.flags import request_of, sbatch_flags
 
 
 def asks(project: Project, **resources: Any) -> None:

@@ -1,8 +1,4 @@
-"""Where jobs run: each kind of cluster starts them, reports their states and ends them.
-
-submitit is imported when a job is submitted: every Snakemake loads this plugin, the one inside a job as well,
-and the time that takes would pass between two jobs.
-"""
+"""Where jobs run: each kind of cluster starts them, reports their states and ends them."""
 
 from __future__ import annotations
 
@@ -21,12 +17,12 @@ from snakemake_executor_plugin_submitit.errors import (
     SubmititError,
     UnreachableError,
 )
-from snakemake_executor_plugin_submitit.here import DebugCluster, LocalCluster
+from snakemake_executor_plugin_submitit.here import LocalCluster
 from snakemake_executor_plugin_submitit.identity import token_of
-from snakemake_executor_plugin_submitit.resources import Request, sbatch_flags
-from snakemake_executor_plugin_submitit.settings import Settings
+from snakemake_executor_plugin_submitit.resources import Request, dialect_of, sbatch_flags
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.slurm import Snapshot
-from snakemake_executor_plugin_submitit.submission import UNNAMED, Submission, name_command
+from snakemake_executor_plugin_submitit.submission import Submission, name_command
 
 _PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
 # Shell lines. Of a leg: submitit looks for what it runs under the number of its task.
@@ -41,7 +37,7 @@ _SETUP_FAILED = (
 class SlurmCluster:
     """A real cluster. The others have the same methods."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ExecutorSettings) -> None:
         self._settings, self.interval_s = settings, float(settings.poll_interval_s)
         self._comments: dict[str, str] = {}  # of jobs, by id, that were not read back yet
 
@@ -54,9 +50,7 @@ class SlurmCluster:
 
         SubmititError, of which LimitError and UnreachableError mean: try again later.
         """
-        from submitit.core.utils import DelayedSubmission  # noqa: PLC0415
-
-        DelayedSubmission(order.command).dump(order.folder / UNNAMED)
+        order.write_command()
         script = order.folder / "submission.sh"
         script.write_text(self.script(order), encoding="utf-8")
         job_id = self._asked(order, script)
@@ -69,7 +63,7 @@ class SlurmCluster:
         request, folder = order.request, str(order.folder)
         log = f"{folder}/%{'A' if request.legs > 1 else 'j'}_0_log.out"  # one for all legs
         named = [f"--job-name={order.name}", f"--comment={order.comment}", f"--output={log}"]
-        setup = [*self._settings.setup, *filter(None, [request.setup])]
+        setup = [*(self._settings.setup or "").splitlines(), *filter(None, [request.setup])]
         # One process for the whole job. srun no longer inherits --cpus-per-task.
         srun = ["srun", "--unbuffered", f"--output={log}", "--nodes=1", "--ntasks=1"]
         srun += [f"--cpus-per-task={request.cpus_per_task}", sys.executable, "-u"]
@@ -90,7 +84,8 @@ class SlurmCluster:
         return "\n".join([*lines, ""])
 
     def _flags(self, request: Request) -> tuple[str, ...]:
-        return sbatch_flags(request, self._settings.gpu_dialect, self._settings.signal_delay_s)
+        dialect = dialect_of("--submitit-gpu-dialect ", self._settings.gpu_dialect)
+        return sbatch_flags(request, dialect, self._settings.signal_delay_s)
 
     def _asked(self, order: Submission, script: Path) -> str:
         try:
@@ -143,19 +138,15 @@ class SlurmCluster:
 Cluster = SlurmCluster | LocalCluster
 
 
-def cluster_of(settings: Settings) -> Cluster:
+def cluster_of(settings: ExecutorSettings) -> Cluster:
     """RequestError if the cluster is not there."""
-    folder = str(settings.folder)
-    if misread := re.search(r"[%\\\x00-\x1f\x7f]", folder):
+    if misread := re.search(r"[%\\\x00-\x1f\x7f]", settings.folder):
         raise RequestError(
-            f"{folder!r}: Slurm misreads {misread[0]!r} in a path: set another --submitit-folder, or run in"
-            " another folder"
+            f"{settings.folder!r}: Slurm misreads {misread[0]!r} in a path: set another --submitit-folder,"
+            " or run in another folder"
         )
-    match settings.cluster:
-        case "local":
-            return LocalCluster()
-        case "debug":
-            return DebugCluster()
+    if settings.cluster == "local":
+        return LocalCluster()
     missing = next((f"there is no {one}" for one in _PROGRAMS if shutil.which(one) is None), "")
     if why := missing or slurm.unconfigured():
         raise RequestError(

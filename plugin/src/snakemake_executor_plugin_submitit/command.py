@@ -13,20 +13,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePath
 from typing import Literal
 
-from psutil import NoSuchProcess, Process
+from psutil import STATUS_ZOMBIE, NoSuchProcess, Process
 
 from snakemake_executor_plugin_submitit import slurm
 from snakemake_executor_plugin_submitit.direct import Direct
 from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, OwnRun, own_run
 from snakemake_executor_plugin_submitit.errors import RefusedError, SubmititError, UnreachableError
-from snakemake_executor_plugin_submitit.processes import alive, commands_below
-from snakemake_executor_plugin_submitit.results import Result
-from snakemake_executor_plugin_submitit.status import RUNNING
+from snakemake_executor_plugin_submitit.status import RUNNING, Result
 
 CANCEL_FILE = "cancel"
 """In the job's folder: its controller requests its end, without a requeue."""
@@ -35,11 +35,12 @@ _LOOK_S = 0.1
 _CANCEL_LOOK_S = 2.0
 _TELL_LOOK_S = 0.5
 _AGAIN_S = 5.0
-_LOCAL_REQUEUE = 144  # submitit's local controller starts a job again that exits so
 
 # Our shell outlives a TERM that reaches every process of the job, so that the command below it is still
 # found, and nothing below it dies of a USR2: neither bash nor Snakemake expects one.
 _SHIELD = "trap '' USR2\ntrap : TERM\n"
+
+_SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
 
 NextAction = Literal["done", "failed", "cancelled", "next", "requeue", "leave"]
 
@@ -64,8 +65,7 @@ class Command:
             _say("an earlier leg has ended the job")
             self._end_the_rest()
             raise SystemExit(0)
-        # In debug the process is Snakemake itself, whose signals are its own.
-        stop = StopForwarder(folder / CANCEL_FILE, [] if self.cluster == "debug" else hear_signals())
+        stop = StopForwarder(folder / CANCEL_FILE, hear_signals())
         if self.direct:
             os.chdir(self.workdir)
             try:
@@ -145,8 +145,6 @@ class Command:
     def _requeue(self, heard: list[signal.Signals], nodes: str, *, followed: bool) -> Result:
         signals = ", ".join(signum.name for signum in dict.fromkeys(heard))
         why = f"stopped by {signals}" if signals else f"ended to be run again without {nodes}"
-        if self.cluster == "local" and signal.SIGUSR2 in heard:
-            raise SystemExit(_LOCAL_REQUEUE)
         if self.cluster != "slurm":
             return Result("failed", f"its command was {why}")
         try:
@@ -214,6 +212,49 @@ class StopForwarder:
             time.sleep(_LOOK_S)
         if self.heard:
             self.cancelled = self.cancelled or self._cancel_file.exists()
+
+
+def commands_below(pid: int) -> Iterator[Process]:
+    """What runs below this shell for a rule: the topmost processes that are neither Snakemake nor a shell
+    that only waits. Found by walking the children: trainers start their own sessions and process groups."""
+    for process in _children(pid):
+        with suppress(NoSuchProcess):
+            argv = process.cmdline()
+            if _is_snakemake(argv) or (_is_plain_shell(process.pid, argv) and _children(process.pid)):
+                yield from commands_below(process.pid)
+            else:
+                yield process
+
+
+def _children(pid: int) -> list[Process]:
+    try:
+        return [child for child in Process(pid).children() if alive(child)]
+    except NoSuchProcess:
+        return []
+
+
+def _is_snakemake(argv: Sequence[str]) -> bool:
+    named = any(PurePath(word).name == "snakemake" for word in argv[:2])
+    return named or any(pair == ("-m", "snakemake") for pair in pairwise(argv))
+
+
+def _is_plain_shell(pid: int, argv: Sequence[str]) -> bool:
+    """Not a script with a trap for TERM, which is to get it itself."""
+    if not argv or PurePath(argv[0]).name.lstrip("-") not in _SHELLS:
+        return False
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        if caught := re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE):
+            return not int(caught[1], 16) >> (signal.SIGTERM - 1) & 1
+    return True
+
+
+def alive(process: Process) -> bool:
+    """A zombie has ended."""
+    try:
+        return process.is_running() and process.status() != STATUS_ZOMBIE
+    except NoSuchProcess:
+        return False
 
 
 def hear_signals() -> list[signal.Signals]:

@@ -42,11 +42,7 @@ common_settings = CommonSettings(
     non_local_exec=True,
     implies_no_shared_fs=False,
     job_deploy_sources=False,
-    pass_default_storage_provider_args=True,
-    pass_default_resources_args=True,
-    pass_envvar_declarations_to_cmd=True,
     auto_deploy_default_storage_provider=False,
-    init_seconds_before_status_checks=0,
 )
 
 
@@ -69,7 +65,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         except SubmititError as error:
             raise WorkflowError(printable(str(error))) from None
         self._jobs: list[TrackedJob] = []
-        self._submitter = Submitter(self._asker, self._settings.folder)
+        self._submitter = Submitter(self._asker, Path(self._settings.folder))
         if self._settings.cluster == "slurm" and (names := own_defaults(os.environ)):
             self.logger.info(f"{', '.join(names)}: not used, each job asks for what its resources say")
 

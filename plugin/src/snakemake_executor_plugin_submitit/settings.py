@@ -2,14 +2,14 @@
 
 # No `from __future__ import annotations` and no `str | None`: Snakemake reads the types of these fields.
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from snakemake_executor_plugin_submitit.errors import RequestError
-from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, GpuDialect, dialect_of, one_of
+from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, dialect_of, one_of
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -20,23 +20,20 @@ def _setting(default: Any, text: str) -> Any:
 class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # the interface is not typed
     """Settings of the submitit executor."""
 
-    cluster: Optional[str] = _setting(
+    cluster: str = _setting(
         "slurm",
-        "Where jobs run: slurm; local (child processes of this machine that survive Snakemake); debug (inside"
-        " Snakemake itself, one after the other).",
+        "Where jobs run: slurm, or local (processes of this machine that survive Snakemake).",
     )
-    folder: Optional[str] = _setting(
-        ".snakemake/submitit", "Folder for job logs and results, seen by all nodes."
-    )
-    signal_delay_s: Optional[int] = _setting(
+    folder: str = _setting(".snakemake/submitit", "Folder for job logs and results, seen by all nodes.")
+    signal_delay_s: int = _setting(
         SIGNAL_DELAY_S, "How many seconds before its time limit a job is warned, so that it can save."
     )
-    poll_interval_s: Optional[int] = _setting(
+    poll_interval_s: int = _setting(
         15,
         "Seconds between two squeue calls, one for all jobs. The end of a job is seen at once by its result"
         " file, however long this is.",
     )
-    gpu_dialect: Optional[str] = _setting(
+    gpu_dialect: str = _setting(
         "gres",
         "How this cluster wants GPUs to be asked for: gres (--gres=gpu:a40:8), gpus-per-node"
         " (--gpus-per-node=a40:8) or gres-constraint (--gres=gpu:8 --constraint=a40).",
@@ -49,34 +46,12 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # the inter
     )
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings, checked and with their defaults."""
-
-    cluster: str
-    folder: Path  # absolute
-    signal_delay_s: int
-    poll_interval_s: int
-    gpu_dialect: GpuDialect
-    setup: tuple[str, ...]  # shell lines
-    direct: bool  # never in Snakemake's own process, whose environment would change
-
-
-def checked(given: ExecutorSettings) -> Settings:
-    """RequestError for a value that means nothing, with the ones that do."""
-    return Settings(
-        cluster=one_of("--submitit-cluster ", given.cluster or "slurm", ("slurm", "local", "debug")),
-        folder=Path(given.folder or ".snakemake/submitit").expanduser().absolute(),
-        signal_delay_s=_at_least("signal-delay-s", given.signal_delay_s, SIGNAL_DELAY_S, 10),
-        poll_interval_s=_at_least("poll-interval-s", given.poll_interval_s, 15, 1),
-        gpu_dialect=dialect_of("--submitit-gpu-dialect ", given.gpu_dialect or "gres"),
-        setup=tuple((given.setup or "").splitlines()),
-        direct=bool(given.direct) and given.cluster != "debug",
-    )
-
-
-def _at_least(name: str, value: Optional[int], default: int, least: int) -> int:
-    number = default if value is None else int(value)
-    if number < least:
-        raise RequestError(f"--submitit-{name} {number}: must be at least {least}")
-    return number
+def checked(given: ExecutorSettings) -> ExecutorSettings:
+    """With an absolute folder; RequestError for a value that means nothing, with the ones that do."""
+    one_of("--submitit-cluster ", given.cluster, ("slurm", "local"))
+    dialect_of("--submitit-gpu-dialect ", given.gpu_dialect)
+    least = {"signal-delay-s": (given.signal_delay_s, 10), "poll-interval-s": (given.poll_interval_s, 1)}
+    for name, (value, least_s) in least.items():
+        if value < least_s:
+            raise RequestError(f"--submitit-{name} {value}: must be at least {least_s}")
+    return replace(given, folder=str(Path(given.folder).expanduser().absolute()))

@@ -1,11 +1,11 @@
-"""A job's status: from what was seen of it to a verdict. Pure, time is an argument."""
+"""A job's status: what its result file says, and from all that was seen of it to a verdict."""
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, replace
-from typing import Literal
-
-from snakemake_executor_plugin_submitit.results import Result
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 SETTLE_S = 8.0
 """How long an end without a result file must last: the file may be late, and a requeue may follow."""
@@ -25,7 +25,16 @@ RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
 # Of an array's tasks, the state that counts for all: the last that there is. Others have not ended.
 _WEIGHTS = (_ENDED_WELL, _INTERRUPTED, _ENDED_BADLY, _CANCELLED)
 
+ResultEnd = Literal["done", "failed", "cancelled", "interrupted"]
 Kind = Literal["running", "success", "failed", "interrupted", "gone"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """`cancelled`: stopped because its controller asked; `interrupted`: stopped, to be run again."""
+
+    end: ResultEnd
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ def weight(state: str, ran: bool) -> float:
 
 
 def judge(memory: Memory, seen: Sighting) -> tuple[Memory, JobVerdict]:
-    """The job's own word counts first; then squeue; then, for what squeue forgot, sacct."""
+    """The job's own word counts first; then squeue; then, for what squeue forgot, sacct (pure)."""
     if seen.result is not None:
         return memory, _by_result(seen.result)
     if seen.queue is None:
@@ -117,3 +126,41 @@ def _by_state(memory: Memory, seen: Sighting) -> JobVerdict:
     if state in _ENDED_WELL:
         return JobVerdict("failed", "Slurm calls it COMPLETED, but it left no result")
     return JobVerdict("failed", f"Slurm calls it {state}, and it left no result: its log says more")
+
+
+def read_result(folder: Path, job_id: str) -> Result | None:
+    """What submitit wrote when the job's callable had returned, in whichever leg; None: not yet."""
+    if (path := _result_file(folder, job_id)) is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            outcome, value = _PlainUnpickler(file).load()
+            return _result(str(outcome), value)
+    except FileNotFoundError:
+        return None
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
+        return Result("failed", f"its result file {path} cannot be read: {error}")
+
+
+def _result_file(folder: Path, job_id: str) -> Path | None:
+    # Listing the folder makes a network file system look again; a lookup by name may remember "no such file".
+    try:
+        return next(folder.glob(f"{job_id}_*result.pkl"), None)
+    except OSError:
+        return None
+
+
+def _result(outcome: str, value: Any) -> Result:
+    if outcome != "success":
+        lines = str(value).strip().splitlines() or ["no reason given"]
+        return Result("failed", f"the job itself broke: {lines[-1]}")
+    if value["end"] not in get_args(ResultEnd):
+        raise ValueError(f"no such end: {value['end']}")
+    return Result(value["end"], str(value["reason"]))
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Loads builtin containers, numbers and texts; nothing that would run code."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        raise pickle.UnpicklingError(f"{module_name}.{global_name} does not belong there")

@@ -1,4 +1,8 @@
-"""One submission: what it runs, and the files in its folder."""
+"""One submission: what it runs, and the files in its folder.
+
+submitit is imported when a job is submitted: every Snakemake loads this plugin, the one inside a job as well,
+and the time that takes would pass between two jobs.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
 from snakemake_executor_plugin_submitit.errors import RefusedError
 from snakemake_executor_plugin_submitit.identity import comment_of
 from snakemake_executor_plugin_submitit.resources import Request
-from snakemake_executor_plugin_submitit.results import read_result
 from snakemake_executor_plugin_submitit.slurm import QueueRow
+from snakemake_executor_plugin_submitit.status import read_result
 
 PARAMS_FILE = "params"
 UNNAMED = "unnamed.pkl"
@@ -43,6 +47,12 @@ class Submission:
     def within(self, folder: Path, token: str) -> Submission:
         """The same work as the submission of this token."""
         return replace(self, command=replace(self.command, folder=str(folder / self.name / token)))
+
+    def write_command(self) -> None:
+        """What submitit loads where the job runs, for `name_command`."""
+        from submitit.core.utils import DelayedSubmission  # noqa: PLC0415
+
+        DelayedSubmission(self.command).dump(self.folder / UNNAMED)
 
     def note_params(self) -> None:
         """For the controllers after this one."""

@@ -11,9 +11,8 @@ from typing import Any
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from snakemake_executor_plugin_submitit.identity import digest_of, digest_of_params
-from snakemake_executor_plugin_submitit.results import Result, read_result
 from snakemake_executor_plugin_submitit.slurm import printable
-from snakemake_executor_plugin_submitit.status import Memory
+from snakemake_executor_plugin_submitit.status import Memory, Result, read_result
 from snakemake_executor_plugin_submitit.submission import Submission
 
 _TAIL_BYTES = 8192

@@ -17,8 +17,9 @@ from trainrelay.cli.common import every_stage
 from trainrelay.config import parse
 from trainrelay.errors import SlurmError
 from trainrelay.operations import check
-from trainrelay.preflight import CheckResult, fix, ok
-from trainrelay.slurm import Node, Partition, installed
+from trainrelay.preflight.check_result import CheckResult, fix, ok
+from trainrelay.slurm.ask import installed
+from trainrelay.slurm.cluster import Node, Partition
 
 pytestmark = pytest.mark.process  # git tells which code the checkout holds
 

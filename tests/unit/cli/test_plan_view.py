@@ -17,10 +17,10 @@ from trainrelay.cli import main
 from trainrelay.cli import plan as view
 from trainrelay.config import Config, parse
 from trainrelay.errors import SlurmError
-from trainrelay.preflight import fix, ok
+from trainrelay.preflight.check_result import fix, ok
 from trainrelay.records import AttemptRecord, CheckpointRecord
-from trainrelay.slurm import Partition
-from trainrelay.slurm.starts import Start
+from trainrelay.slurm.ask import Start
+from trainrelay.slurm.cluster import Partition
 from trainrelay.system.files import write_json
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan, stage_plan

@@ -14,11 +14,11 @@ from snakemake_executor_plugin_submitit.slurm import QueueRow
 from trainrelay.cli import controller_job, main
 from trainrelay.cli.arguments import parser
 from trainrelay.config import load_config, save_snapshot
-from trainrelay.controller import ControllerJob, locks
-from trainrelay.controller.job import comment_of
+from trainrelay.controller import locks
+from trainrelay.controller.job import ControllerJob, comment_of
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.operations import submit
-from trainrelay.slurm import Partition
+from trainrelay.slurm.cluster import Partition
 from trainrelay.system.hints import TYPED_VARIABLE
 
 CONFIG = """\

@@ -12,7 +12,7 @@ from support.fake_slurm import FakeSlurm
 from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay.errors import Interrupted, NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.operations import train
-from trainrelay.preflight import too_few_gpus
+from trainrelay.preflight.node import too_few_gpus
 from trainrelay.supervise import Outcome, StageJob, StopResumably
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext

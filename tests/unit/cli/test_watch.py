@@ -13,7 +13,8 @@ from rich.console import Console
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import main, watch
-from trainrelay.slurm import Queue, QueueRow
+from trainrelay.slurm import QueueRow
+from trainrelay.slurm.queue import Queue
 from trainrelay.training.context import StageContext
 from trainrelay.watching import StageRow, StageWatch
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
-from trainrelay.controller import ControllerJob, job_script, of_folder, sbatch_options
-from trainrelay.controller.job import comment_of, script_in
+from trainrelay.controller.job import (
+    ControllerJob,
+    comment_of,
+    job_script,
+    of_folder,
+    sbatch_options,
+    script_in,
+)
 from trainrelay.slurm import QueueRow
 
 JOB = ControllerJob(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.controller import lock_state, locks
+from trainrelay.controller import locks
+from trainrelay.controller.locks import lock_state
 
 LOCK = ".snakemake/locks/0.output.lock"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.controller import control, locks, run
+from trainrelay.controller import locks, run
 from trainrelay.controller.job import comment_of
+from trainrelay.controller.run import control
 from trainrelay.errors import Refusal, SlurmError, UserError
 from trainrelay.slurm import QueueRow
 

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainrelay.preflight import folder_checks, mounts
-from trainrelay.preflight.folders import Mount, mount_of, read_mounts, space_check
+import pytest
 
-MOUNTINFO = """\
-22 1 254:0 / / rw,relatime - overlay overlay rw,lowerdir=/a
-30 22 0:26 / /home rw shared:1 master:2 - nfs4 server:/home rw,vers=4.2
-31 30 0:27 / /home/me/my\\040scratch rw - tmpfs tmpfs rw
-40 22 0:28 / /data rw - ext4 /dev/sda1 rw
-41 22 0:29 / /data rw - lustre 10.0.0.1@o2ib:/data rw
-garbage
-50 22
-"""
-KNOWN = read_mounts(MOUNTINFO)
+from trainrelay.preflight.folders import Mount, folder_checks, mount_of, mounts, space_check
 
-
-def test_mounts_are_read_with_their_escapes_and_other_lines_left_out() -> None:
-    assert [(mount.point, mount.type) for mount in KNOWN] == [
-        ("/", "overlay"),
-        ("/home", "nfs4"),
-        ("/home/me/my scratch", "tmpfs"),
-        ("/data", "ext4"),
-        ("/data", "lustre"),
-    ]
+KNOWN = [
+    Mount("/", "overlay"),
+    Mount("/home", "nfs4"),
+    Mount("/home/me/my scratch", "tmpfs"),
+    Mount("/data", "ext4"),
+    Mount("/data", "lustre"),
+]
 
 
 def test_the_nearest_mount_counts_and_of_two_at_one_point_the_later() -> None:
@@ -45,9 +33,14 @@ def test_a_shared_folder_is_ok_and_a_local_one_likely_a_mistake() -> None:
     ]
 
 
-def test_where_mounts_cannot_be_read_nothing_is_said(tmp_path: Path) -> None:
-    assert folder_checks({"out": tmp_path}, mounts(tmp_path / "missing")) == []
-    assert mounts() != []
+def test_what_is_mounted_here_is_known() -> None:
+    found = mount_of(Path("/proc/self"), mounts())
+    assert found == Mount("/proc", "proc")
+
+
+def test_where_mounts_cannot_be_read_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.PROCFS_PATH", str(tmp_path / "missing"))
+    assert folder_checks({"out": tmp_path}, mounts()) == []
 
 
 def test_room_is_judged_by_the_size_of_the_newest_checkpoint(tmp_path: Path) -> None:

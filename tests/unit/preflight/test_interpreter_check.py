@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from support.project import REPOSITORY
-from trainrelay.preflight import CheckResult, interpreter_check
-from trainrelay.preflight.interpreter import PythonAnswers, PythonNeeds, judge_answers, read_answers
+from trainrelay.preflight.check_result import CheckResult
+from trainrelay.preflight.interpreter import PythonAnswers, interpreter_check, judge_answers, read_answers
 from trainrelay.preflight.interpreter_script import MARK
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, whole_load
 from trainrelay.trainers.argparse_config import _whole_load as found_in
 
 MMCV, METRICLOGGER = TRAINERS["mmcv"], TRAINERS["metriclogger"]
-NEEDS = PythonNeeds("/env/bin/python", "torch.distributed.run", "cuda", "/uniad")
 VERSIONS = {"python": "3.8.20", "torch": "1.9.1+cu111", "cuda": "11.1", "mmcv": "1.4.0"}
 THERE = {"torch.distributed.run": True, "mmcv._ext": True}
 GOOD = PythonAnswers(VERSIONS, {}, THERE, ended=True)
@@ -39,8 +38,9 @@ def request_for(root: Path, interpreter: str = sys.executable) -> LaunchRequest:
     )
 
 
-def judged(answers: PythonAnswers, needs: PythonNeeds = NEEDS, status: int | None = 0) -> CheckResult:
-    return judge_answers(needs, MMCV, answers, status, 120.0)
+def judged(answers: PythonAnswers, device: str = "cuda", status: int | None = 0) -> CheckResult:
+    request = replace(request_for(Path("/uniad"), "/env/bin/python"), device=device)
+    return judge_answers(request, MMCV, answers, status, 120.0)
 
 
 def with_versions(**versions: str) -> PythonAnswers:
@@ -75,7 +75,7 @@ def test_mmcv_and_torch_that_cannot_run_together_are_told(mmcv: str, torch: str,
 def test_a_torch_for_the_cpu_alone_cannot_train_on_cuda() -> None:
     cpu = with_versions(cuda="")
     assert "built for the CPU alone" in judged(cpu).what
-    assert judged(cpu, replace(NEEDS, device="cpu")).kind == "ok"
+    assert judged(cpu, "cpu").kind == "ok"
 
 
 def test_a_torch_without_the_runs_launcher_is_told() -> None:
@@ -94,8 +94,9 @@ def test_what_hangs_and_what_dies_is_named() -> None:
 
 def test_only_whole_answers_behind_the_mark_count() -> None:
     said = (
-        f'{MARK}{{"name": "python", "version": "3.8"}}\n{MARK}{{"importing": "torch"}}\n'
-        f'{MARK}not json\n{MARK}[1]\n  a trainer\'s own words \n{MARK}{{"importing": 3'
+        f'{MARK}["version", "python", "3.8"]\n{MARK}["importing", "torch", null]\n'
+        f'{MARK}not json\n{MARK}[1]\n{MARK}[[], {{}}, 1]\n{MARK}["other", "a", "b"]\n'
+        f'  a trainer\'s own words \n{MARK}["importing", "mmcv"'
     )
     told = read_answers(said)
     assert told == PythonAnswers({"python": "3.8"}, {}, {}, "torch", False, "a trainer's own words")

@@ -9,7 +9,9 @@ import pytest
 from snakemake_executor_plugin_submitit.resources import Gpus
 from trainrelay.config import Resources, Site
 from trainrelay.preflight.cluster import chain_limit, conf_check, partition_checks
-from trainrelay.slurm import Node, Partition, Request, WallLimits, request_of
+from trainrelay.slurm import Request
+from trainrelay.slurm.cluster import Node, Partition, WallLimits
+from trainrelay.slurm.flags import request_of
 
 NONE = WallLimits()
 ASKED = Request(Gpus(8, "a40"), 40, mem_mb=240_000, runtime_min=10080, partition="gpu")

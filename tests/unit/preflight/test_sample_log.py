@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainrelay.preflight import sample_check
+from trainrelay.preflight.sample_log import sample_check
 from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainrelay.slurm import seconds
-from trainrelay.slurm.hardware import gpus_of, read_nodes, read_partitions
+from trainrelay.slurm.ask import seconds
+from trainrelay.slurm.cluster import gpus_of, read_nodes, read_partitions
 
 # As Slurm 22.05 prints them, shortened.
 PARTITIONS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.slurm import live_jobs, node_lost, shown_job, states_of
+from trainrelay.slurm.ask import live_jobs, node_lost, shown_job, states_of
 
 pytestmark = pytest.mark.process
 

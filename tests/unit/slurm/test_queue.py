@@ -10,7 +10,8 @@ import pytest
 from snakemake_executor_plugin_submitit.identity import slug
 from snakemake_executor_plugin_submitit.tracked import name_of
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import Queue, QueueRow, job_name, queue, why
+from trainrelay.slurm import QueueRow, queue
+from trainrelay.slurm.queue import Queue, job_name, why
 from trainrelay.watching import StageRow, with_queued_job
 
 JOB = QueueRow("17", "PENDING", "Priority", workdir="/data/my | project", name="train_stage1_run=uniad_")

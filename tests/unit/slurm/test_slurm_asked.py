@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import ask, could_start, ping, sbatch, setting
-from trainrelay.slurm.starts import Start
+from trainrelay.slurm.ask import Start, ask, could_start, ping, sbatch, setting
 
 pytestmark = pytest.mark.process
 

@@ -19,7 +19,7 @@ from snakemake_executor_plugin_submitit.submission import Submission
 from trainrelay.config import Resources, Site, load_plain, load_site
 from trainrelay.config.site import INSTEAD
 from trainrelay.errors import ConfigError
-from trainrelay.slurm import sbatch_flags, slurm_resources
+from trainrelay.slurm.flags import sbatch_flags, slurm_resources
 
 ROOT = Path(__file__).resolve().parents[3]
 UNIAD = Resources(gpu=8, gpu_model="a40", cpus_per_gpu=5, mem_gb=240.0, runtime_min=10080)

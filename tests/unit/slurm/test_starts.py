@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from trainrelay.slurm.starts import Start, start_of
+from trainrelay.slurm.ask import Start, start_of
 
 NOW = datetime(2026, 1, 31, 10, 0, 0)
 

@@ -6,7 +6,8 @@ import pytest
 
 from snakemake_executor_plugin_submitit.resources import Gpus
 from trainrelay.errors import SlurmError
-from trainrelay.slurm import Request, WallLimits, limits, wall_limits
+from trainrelay.slurm import Request, cluster
+from trainrelay.slurm.cluster import WallLimits, wall_limits
 
 ACCOUNTS = """\
 driving|driving|||01:00:00
@@ -23,8 +24,8 @@ def asks(account: str = "", qos: str = "") -> Request:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> WallLimits:
-    monkeypatch.setattr(limits, "setting", lambda _: "associations,limits")
-    monkeypatch.setattr(limits, "ask", lambda argv, **_: QOS if "qos" in argv else ACCOUNTS)
+    monkeypatch.setattr(cluster, "setting", lambda _: "associations,limits")
+    monkeypatch.setattr(cluster, "ask", lambda argv, **_: QOS if "qos" in argv else ACCOUNTS)
     return wall_limits()
 
 
@@ -50,6 +51,6 @@ def test_what_is_not_enforced_or_not_known_limits_nothing(
             raise SlurmError("sacctmgr failed: slurmdbd")
         return ACCOUNTS
 
-    monkeypatch.setattr(limits, "setting", lambda _: enforces or "associations,limits")
-    monkeypatch.setattr(limits, "ask", ask)
+    monkeypatch.setattr(cluster, "setting", lambda _: enforces or "associations,limits")
+    monkeypatch.setattr(cluster, "ask", ask)
     assert wall_limits() == WallLimits()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.records import SlurmRun
-from trainrelay.slurm.reading import records
+from trainrelay.slurm.ask import records
 from trainrelay.supervise.slurm_run import SlurmStop, here, why_stopped
 from trainrelay.supervise.slurm_run import read as read_shown
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainrelay.config import SITE_VARIABLE, Config, load_plain, load_site, parse, save_snapshot, stage_paths
 from trainrelay.errors import Refusal, TrainrelayError
-from trainrelay.slurm import slurm_resources
+from trainrelay.slurm.flags import slurm_resources
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.system.hints import typed, with_configfile
 from trainrelay.text import printable, printable_lines

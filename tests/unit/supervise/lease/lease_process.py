@@ -16,7 +16,8 @@ from typing import Any
 
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import Place
-from trainrelay.supervise.lease import Lease, acquire
+from trainrelay.supervise.lease.acquisition import acquire
+from trainrelay.supervise.lease.lease import Lease
 from trainrelay.system.alive import here
 
 BEAT_S = 0.1

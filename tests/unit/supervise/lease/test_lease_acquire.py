@@ -12,9 +12,10 @@ from lease_process import BEAT_S, Supervisor, node
 
 from support.supervising import eventually
 from trainrelay.errors import Interrupted, Refusal, UserError
-from trainrelay.supervise.lease import Claim, Lease, acquire
-from trainrelay.supervise.lease.claim import Beat
+from trainrelay.supervise.lease.acquisition import acquire
+from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import add_claim, parsed_beat, read_beat, read_claim, write_beat
+from trainrelay.supervise.lease.lease import Lease
 from trainrelay.supervise.lease.rules import NOTICE_BEATS, STALE_BEATS, SURE_BEATS, SlurmAnswer
 from trainrelay.system.alive import stat
 

@@ -11,9 +11,10 @@ from lease_process import BEAT_S, Supervisor, node
 
 from support.supervising import eventually
 from trainrelay.errors import Fenced, UserError
-from trainrelay.supervise.lease import Lease, acquire
+from trainrelay.supervise.lease.acquisition import acquire
 from trainrelay.supervise.lease.claim import Claim
 from trainrelay.supervise.lease.folder import add_claim, read_beat, write_beat
+from trainrelay.supervise.lease.lease import Lease
 
 
 @pytest.fixture

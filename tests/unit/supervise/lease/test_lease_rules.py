@@ -12,7 +12,6 @@ from trainrelay.supervise.lease.rules import (
     SURE_BEATS,
     BeatHistory,
     Conclusion,
-    Look,
     SlurmAnswer,
     after_look,
     conclude,
@@ -37,7 +36,7 @@ def looks(beats: list[bytes | None], every_s: float = 1.0, owner: Claim = CLAIM)
     """The observation of these beats, one look each `every_s`."""
     seen: BeatHistory | None = None
     for number, beat in enumerate(beats):
-        seen = after_look(seen, Look(owner, beat, number * every_s, number * every_s))
+        seen = after_look(seen, owner, beat, number * every_s, number * every_s)
     assert seen
     return seen
 
@@ -75,23 +74,23 @@ def test_gap_of_the_observer_begins_the_observation_again() -> None:
     """An observer that was suspended has seen nothing meanwhile, neither silence nor a move."""
     seen = looks([b"5"] * 50)
     away_s = seen.last_s + GAP_BEATS * BEAT_S + 1
-    after = after_look(seen, Look(CLAIM, b"5", away_s, away_s))
+    after = after_look(seen, CLAIM, b"5", away_s, away_s)
     assert (after.quiet_s, after.moved) == (0.0, False)
-    assert not after_look(seen, Look(CLAIM, b"9", away_s, away_s)).moved
+    assert not after_look(seen, CLAIM, b"9", away_s, away_s).moved
     in_time_s = away_s - 1
-    assert after_look(seen, Look(CLAIM, b"5", in_time_s, in_time_s)).quiet_s == in_time_s
+    assert after_look(seen, CLAIM, b"5", in_time_s, in_time_s).quiet_s == in_time_s
 
 
 def test_another_owner_begins_the_observation_again() -> None:
     """What was seen of one owner says nothing about the next one."""
-    after = after_look(looks([b"5"] * 50), Look(FORMER, b"1", 49.5, 49.5))
+    after = after_look(looks([b"5"] * 50), FORMER, b"1", 49.5, 49.5)
     assert (after.owner, after.quiet_s, after.moved) == (FORMER.owner, 0.0, False)
 
 
 def test_what_a_slow_read_took_is_not_silence() -> None:
     """Silence counts from the end of the first look to the beginning of the last."""
-    first = after_look(None, Look(CLAIM, b"5", 0, 9))
-    assert after_look(first, Look(CLAIM, b"5", 12, 19)).quiet_s == 3
+    first = after_look(None, CLAIM, b"5", 0, 9)
+    assert after_look(first, CLAIM, b"5", 12, 19).quiet_s == 3
 
 
 @pytest.mark.parametrize("seen", [quiet(0), quiet(100), looks([b"1", b"2"])])

@@ -10,7 +10,8 @@ import pytest
 from support.fake_slurm import FakeSlurm
 from support.supervising import eventually
 from trainrelay.errors import Interrupted
-from trainrelay.supervise.nodes import answering, wait_for_nodes
+from trainrelay.supervise import nodes
+from trainrelay.supervise.nodes import wait_for_nodes
 from trainrelay.trainers import LaunchRequest, srun
 
 pytestmark = pytest.mark.process
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "_AGAIN_S", 0.05)
+    monkeypatch.setattr(nodes, "_AGAIN_S", 0.05)
 
 
 def test_a_node_that_comes_back_is_waited_for_and_both_are_told(
@@ -42,7 +43,7 @@ def test_a_request_to_stop_ends_the_waiting(slurm: FakeSlurm, two_nodes: LaunchR
 def test_the_waiting_ends_when_nothing_happens_for_long(
     slurm: FakeSlurm, two_nodes: LaunchRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(nodes, "_PATIENCE_S", 0.0)
     slurm.lose_a_node()
     with pytest.raises(Interrupted, match="a relaunch resumes"):
         wait_for_nodes(two_nodes, lambda _: None, lambda: False)

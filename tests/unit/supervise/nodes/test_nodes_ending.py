@@ -10,7 +10,8 @@ import pytest
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import eventually
-from trainrelay.supervise.nodes import end_everywhere, ending, steps_of
+from trainrelay.supervise import nodes
+from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.process import start
 from trainrelay.system.alive import Kin, find
 from trainrelay.trainers import LaunchRequest, srun
@@ -79,7 +80,7 @@ def test_while_slurm_cannot_be_asked_srun_still_ends_them_and_the_doubt_is_told(
     tag: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ending, "_GONE_WITHIN_S", 0.1)
+    monkeypatch.setattr(nodes, "_GONE_WITHIN_S", 0.1)
     started(two_nodes, tmp_path, _DEAF, tag)
     slurm.away()
     ended = end_everywhere(steps_of(two_nodes), Kin(tag), grace_s=0.3)

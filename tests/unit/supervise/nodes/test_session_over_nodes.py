@@ -11,8 +11,7 @@ from rich.console import Console
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import Alone, toy_job
-from trainrelay.supervise import Finish, train
-from trainrelay.supervise.nodes import answering
+from trainrelay.supervise import Finish, nodes, train
 from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
@@ -22,7 +21,7 @@ def test_no_attempt_is_spent_on_a_node_that_is_lost(
     slurm: FakeSlurm, tmp_path: Path, templates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although one attempt without a new checkpoint would already end the launch."""
-    monkeypatch.setattr(answering, "_AGAIN_S", 0.05)
+    monkeypatch.setattr(nodes, "_AGAIN_S", 0.05)
     job = toy_job(tmp_path, templates, most_without_checkpoint=1)
     job = replace(job, request=replace(job.request, nodes=2, step_name="trainrelay:toy/stage1"))
     slurm.lose_a_node(for_calls=5)

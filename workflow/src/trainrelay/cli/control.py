@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from trainrelay.cli.controller_job import job_of, snakemake_arguments
-from trainrelay.controller import control
+from trainrelay.controller.run import control
 from trainrelay.operations.submit import submit
 from trainrelay.system.say import say
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from trainrelay.cli.common import configured
 from trainrelay.config import SITE_VARIABLE, load_site, save_snapshot
-from trainrelay.controller import ControllerJob
+from trainrelay.controller.job import ControllerJob
 from trainrelay.operations.submit import controller_job
 from trainrelay.system.hints import DEFAULT_CONFIGFILE, TYPED_VARIABLE, typed
 

@@ -17,17 +17,11 @@ from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
 from trainrelay.config import Config, load_site
 from trainrelay.errors import SlurmError, UserError
-from trainrelay.preflight import chain_limit, partition_checks, slurmctld_check
-from trainrelay.slurm import (
-    Partition,
-    Request,
-    WallLimits,
-    could_start,
-    installed,
-    partitions,
-    request_of,
-    wall_limits,
-)
+from trainrelay.preflight.cluster import chain_limit, partition_checks, slurmctld_check
+from trainrelay.slurm import Request
+from trainrelay.slurm.ask import could_start, installed
+from trainrelay.slurm.cluster import Partition, WallLimits, partitions, wall_limits
+from trainrelay.slurm.flags import request_of
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer
 from trainrelay.training.plan import COSTS, StagePlan, plan

@@ -20,7 +20,8 @@ from rich.text import Text
 from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
 from trainrelay.errors import UserError
-from trainrelay.slurm import CONTROLLER, Queue, QueueRow, job_name, why
+from trainrelay.slurm import QueueRow
+from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer, say
 from trainrelay.text import printable

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainrelay.slurm import CONTROLLER, QueueRow
+from trainrelay.slurm import QueueRow
+from trainrelay.slurm.queue import CONTROLLER
 
 WARNING_S = 60
 """Seconds before its time limit at which the job is warned; Slurm may warn a minute earlier than asked."""
@@ -59,7 +60,9 @@ def sbatch_options(job: ControllerJob) -> list[str]:
         *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={round(job.mem_gb * 1000)}M"),
         # To the batch script alone, which becomes our process; requeued under its id, it appends to its log.
         *(f"--time={job.time_min}", f"--signal=B:USR2@{WARNING_S}", "--requeue", "--open-mode=append"),
-        *("--export=ALL", f"--chdir={job.workdir}", f"--output={_log_pattern(job.log_folder)}"),
+        *("--export=ALL", f"--chdir={job.workdir}"),
+        # sbatch reads % as the start of a pattern.
+        f"--output={job.log_folder.replace('%', '%%')}/{log_name('%j')}",
         *(f"--{name}={value}" for name, value in chosen.items() if value),
         script_in(job.workdir),
     ]
@@ -68,11 +71,6 @@ def sbatch_options(job: ControllerJob) -> list[str]:
 def log_name(job_id: str) -> str:
     """The file name of a controller job's log."""
     return f"controller-{job_id}.log"
-
-
-def _log_pattern(folder: str) -> str:
-    # sbatch reads % as the start of a pattern.
-    return f"{folder.replace('%', '%%')}/{log_name('%j')}"
 
 
 def job_script(job: ControllerJob) -> str:

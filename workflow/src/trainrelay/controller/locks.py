@@ -29,14 +29,10 @@ class LockNote(Record):
 def lock_files(folder: Path = _LOCKS) -> dict[str, str]:
     """The lock files that are there now: name -> what tells one file of this name from another."""
     try:
-        return {path.name: _which(path) for path in folder.iterdir()}
+        seen = {path.name: path.stat() for path in folder.iterdir()}
     except OSError:
         return {}  # no folder, or files that go while we look: looked at again
-
-
-def _which(path: Path) -> str:
-    seen = path.stat()
-    return f"{seen.st_ino}-{seen.st_mtime_ns}"
+    return {name: f"{one.st_ino}-{one.st_mtime_ns}" for name, one in seen.items()}
 
 
 def write_note(job: str, locks: Mapping[str, str]) -> None:

@@ -20,16 +20,8 @@ from typing import Literal, TypeVar
 from trainrelay.controller import locks
 from trainrelay.controller.job import of_folder
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import (
-    RUNNING,
-    QueueRow,
-    live_jobs,
-    own_job,
-    own_run,
-    requeue,
-    scrubbed,
-    setting,
-)
+from trainrelay.slurm import RUNNING, QueueRow, own_run, scrubbed
+from trainrelay.slurm.ask import live_jobs, own_job, requeue, setting
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
 _LOOK_S = 0.2  # between two looks at Snakemake and its lock: short beside any job of it

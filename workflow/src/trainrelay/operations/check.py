@@ -11,25 +11,22 @@ from pathlib import Path
 
 from trainrelay.config import SITE_FILE, Config, load_site
 from trainrelay.errors import SlurmError
-from trainrelay.preflight import (
-    CheckResult,
-    PythonNeeds,
+from trainrelay.preflight.check_result import CheckResult, fix, note, ok
+from trainrelay.preflight.cluster import (
     accounting_check,
     chain_limit,
     conf_check,
-    fix,
-    folder_checks,
-    interpreter_check,
-    mounts,
-    note,
-    ok,
     partition_checks,
     request_check,
-    sample_check,
     slurmctld_check,
-    space_check,
 )
-from trainrelay.slurm import Request, installed, nodes, partitions, request_of, wall_limits
+from trainrelay.preflight.folders import folder_checks, mounts, space_check
+from trainrelay.preflight.interpreter import interpreter_check
+from trainrelay.preflight.sample_log import sample_check
+from trainrelay.slurm import Request
+from trainrelay.slurm.ask import installed
+from trainrelay.slurm.cluster import nodes, partitions, wall_limits
+from trainrelay.slurm.flags import request_of
 from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, state
 from trainrelay.training.code_version import NotKnown, code_version
@@ -64,10 +61,12 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
 
 def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResult]]:
     """Runs that ask the same of the same Python are asked for together."""
-    asked: dict[PythonNeeds, tuple[LaunchRequest, list[StageContext]]] = {}
+    asked: dict[tuple[str, ...], tuple[LaunchRequest, list[StageContext]]] = {}
     for at in (firsts := [*_first_of_each(where)]):
         request = _request(at)
-        asked.setdefault(PythonNeeds.of(request), (request, []))[1].append(at)
+        env = sorted(request.env.items())
+        how = (request.interpreter, request.launch_module, request.device, request.root, str(env))
+        asked.setdefault((at.trainer.kind, *how), (request, []))[1].append(at)
     for request, ats in asked.values():
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
         yield ", ".join(dict.fromkeys(at.run for at in ats)), found

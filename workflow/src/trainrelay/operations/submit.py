@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrelay.config import Config, load_site
-from trainrelay.controller import ControllerJob, job_script, lock_state, log_name, of_folder, sbatch_options
+from trainrelay.controller.job import ControllerJob, job_script, log_name, of_folder, sbatch_options
+from trainrelay.controller.locks import lock_state
 from trainrelay.errors import Refusal, SlurmError, UserError
-from trainrelay.slurm import installed, live_jobs, own_defaults, partitions, sbatch
+from trainrelay.slurm import own_defaults
+from trainrelay.slurm.ask import installed, live_jobs, sbatch
+from trainrelay.slurm.cluster import partitions
 from trainrelay.system.files import write_bytes
 from trainrelay.system.say import say
 

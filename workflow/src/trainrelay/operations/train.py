@@ -17,7 +17,7 @@ from trainrelay.operations.follow import follow, may_follow
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
-from trainrelay.preflight import too_few_cores, too_few_files, too_few_gpus
+from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import RULES, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
 from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, StepSaving, StopResumably

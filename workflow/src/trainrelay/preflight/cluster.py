@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
-from trainrelay.slurm import (
-    Node,
-    Partition,
-    Request,
-    WallLimits,
-    accounting,
-    could_start,
-    ping,
-    unconfigured,
-)
+from trainrelay.slurm import Request, unconfigured
+from trainrelay.slurm.ask import accounting, could_start, ping
+from trainrelay.slurm.cluster import Node, Partition, WallLimits
 
 _SHOWN_KINDS = 6  # fit into one sentence
 
@@ -75,37 +69,26 @@ def partition_checks(
         return [note("no partition is set, and the cluster names no default one: Slurm chooses")]
     if missing := [name for name in names if name not in known]:
         listed = ", ".join(sorted(known)) or "none that you may see"
-        return [
-            fix(
-                f"there is no partition {missing[0]}",
-                f"set it (resources.partition, site.yaml) to one of: {listed}",
-            )
-        ]
-    found = [_of_partition(asked, known[name], nodes, limits) for name in names]
+        how = f"set it (resources.partition, site.yaml) to one of: {listed}"
+        return [fix(f"there is no partition {missing[0]}", how)]
+    found = [list(_of_partition(asked, known[name], nodes, limits)) for name in names]
     return min(found, key=lambda checks: sum(check.kind == "fix" for check in checks))
 
 
 def _of_partition(
     asked: Request, partition: Partition, nodes: Sequence[Node], walls: WallLimits
-) -> list[CheckResult]:
-    members = [node for node in nodes if partition.name in node.partitions]
-    closed = [] if partition.up else [_closed(partition)]
-    limits = [*_time(asked, partition, walls), *_node_count(asked, partition)]
-    return [*closed, *limits, _nodes(asked, partition.name, members)]
-
-
-def _closed(partition: Partition) -> CheckResult:
-    return fix(
-        f"partition {partition.name} is not up", "set another one (resources.partition, site.yaml), or wait"
-    )
-
-
-def _time(asked: Request, partition: Partition, walls: WallLimits) -> list[CheckResult]:
+) -> Iterator[CheckResult]:
+    name = partition.name
+    if not partition.up:
+        yield fix(f"partition {name} is not up", "set another one (resources.partition, site.yaml), or wait")
     most_min, whose = _most_min(asked, partition, walls)
-    if (asked.runtime_min or 0) <= most_min:
-        return []
-    what = f"{whose} allows {most_min:.0f} min, runtime_min asks for {asked.runtime_min}"
-    return [fix(what, f"set runtime_min: {most_min:.0f}; a longer training continues in a follow-up job")]
+    if (asked.runtime_min or 0) > most_min:
+        what = f"{whose} allows {most_min:.0f} min, runtime_min asks for {asked.runtime_min}"
+        yield fix(what, f"set runtime_min: {most_min:.0f}; a longer training continues in a follow-up job")
+    if partition.max_nodes is not None and asked.nodes > partition.max_nodes:
+        most = f"partition {name} gives a job {_count(partition.max_nodes)} at most"
+        yield fix(f"{most}, {asked.nodes} asked for", "set resources.nodes or partition")
+    yield _nodes(asked, name, [node for node in nodes if name in node.partitions])
 
 
 def _most_min(asked: Request, partition: Partition, walls: WallLimits) -> tuple[float, str]:
@@ -113,14 +96,6 @@ def _most_min(asked: Request, partition: Partition, walls: WallLimits) -> tuple[
     whole = math.inf if partition.max_time_min is None else partition.max_time_min
     own = walls.of(asked, partition.name)
     return min(filter(None, [(whole, f"partition {partition.name}"), own]))
-
-
-def _node_count(asked: Request, partition: Partition) -> list[CheckResult]:
-    if partition.max_nodes is None or asked.nodes <= partition.max_nodes:
-        return []
-    most = _count(partition.max_nodes)
-    what = f"partition {partition.name} gives a job {most} at most, {asked.nodes} asked for"
-    return [fix(what, "set resources.nodes or partition")]
 
 
 def chain_limit(asked: Sequence[Request], partitions: Sequence[Partition], limits: WallLimits) -> str:
@@ -147,10 +122,12 @@ def _nodes(asked: Request, name: str, members: Sequence[Node]) -> CheckResult:
         wants = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'}, {_count(asked.nodes)} asked for"
         what = f"partition {name} has {_count(len(with_gpus))} with {wants}"
         return fix(f"{what}; it has {_kinds(members)}", "set resources.gpu, gpu_model or partition")
-    fitting = [node for node in with_gpus if _has_room(node, asked)]
+    mem_mb = asked.mem_mb or 0
+    fitting = [one for one in with_gpus if one.cpus >= asked.cpus_per_task and one.mem_mb >= mem_mb]
     if len(fitting) < asked.nodes:
         return fix(_too_small(asked, name, with_gpus), "lower cpus_per_gpu or mem_gb")
-    what = f"partition {name}: {_count(len(fitting))} with {_devices(asked)}"
+    gpus = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'} and " if asked.gpus.number else ""
+    what = f"partition {name}: {_count(len(fitting))} with {gpus}at least {asked.cpus_per_task} cores"
     usable = sum(node.usable for node in fitting)
     if usable < asked.nodes:
         return note(f"{what}, but only {usable} of them can be used now (others are down or drained)")
@@ -166,15 +143,6 @@ def _has_gpus(node: Node, asked: Request) -> bool:
     return node.gpus.get(asked.gpus.model, 0) >= asked.gpus.number
 
 
-def _devices(asked: Request) -> str:
-    gpus = f"{asked.gpus.number} x {asked.gpus.model or 'GPU'} and " if asked.gpus.number else ""
-    return f"{gpus}at least {asked.cpus_per_task} cores"
-
-
-def _has_room(node: Node, asked: Request) -> bool:
-    return node.cpus >= asked.cpus_per_task and node.mem_mb >= (asked.mem_mb or 0)
-
-
 def _too_small(asked: Request, name: str, nodes: Sequence[Node]) -> str:
     cpus, mem_mb = max(node.cpus for node in nodes), max(node.mem_mb for node in nodes)
     wants = f"{asked.cpus_per_task} cores" + (f" and {asked.mem_mb} MB" if asked.mem_mb else "")
@@ -187,10 +155,6 @@ def _count(nodes: int) -> str:
 
 def _kinds(nodes: Sequence[Node]) -> str:
     """What GPUs there are, the most common first."""
-    counts: dict[str, int] = {}
-    for node in nodes:
-        words = [f"{number} x {kind or 'GPU'}" for kind, number in sorted(node.gpus.items())]
-        named = " + ".join(words) or "no GPU"
-        counts[named] = counts.get(named, 0) + 1
-    most = sorted(counts, key=lambda kind: -counts[kind])[:_SHOWN_KINDS]
-    return ", ".join(f"{kind} on {_count(counts[kind])}" for kind in most)
+    gpus = ([f"{number} x {kind or 'GPU'}" for kind, number in sorted(node.gpus.items())] for node in nodes)
+    kinds = Counter(" + ".join(words) or "no GPU" for words in gpus)
+    return ", ".join(f"{kind} on {_count(number)}" for kind, number in kinds.most_common(_SHOWN_KINDS))

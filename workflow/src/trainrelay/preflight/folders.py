@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 
-_MOUNTINFO = Path("/proc/self/mountinfo")
-# File systems of one machine. What is not listed here may be shared, and is called by its name.
+# File systems of one machine, which others cannot see. What is not listed here may be shared.
 _LOCAL = {
     *("tmpfs", "ramfs", "overlay", "aufs", "squashfs", "devtmpfs"),
     *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "bcachefs", "vfat", "ntfs"),
@@ -28,33 +28,13 @@ class Mount:
     point: str
     type: str
 
-    @property
-    def local(self) -> bool:
-        """Whether other machines cannot see it, as far as its type tells."""
-        return self.type in _LOCAL
 
-
-def mounts(path: Path = _MOUNTINFO) -> list[Mount]:
+def mounts() -> list[Mount]:
     """What is mounted, in the order of mounting; empty where that cannot be read."""
     try:
-        return read_mounts(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        return [Mount(one.mountpoint, one.fstype) for one in psutil.disk_partitions(all=True)]
     except OSError:
         return []
-
-
-def read_mounts(text: str) -> list[Mount]:
-    """From the lines of mountinfo: `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`."""
-    found = []
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        if len(words := before.split(" ")) > 4 and after:
-            found.append(Mount(_unescaped(words[4]), after.split(" ")[0]))
-    return found
-
-
-def _unescaped(text: str) -> str:
-    """Spaces, tabs, newlines and backslashes are written as octal numbers."""
-    return re.sub(r"\\([0-3][0-7]{2})", lambda found: chr(int(found[1], 8)), text)
 
 
 def mount_of(path: Path, known: Sequence[Mount]) -> Mount | None:
@@ -82,7 +62,7 @@ def _listed(folders: Mapping[str, Path]) -> str:
 
 
 def _shared(mount: Mount, whats: str) -> CheckResult:
-    if not mount.local:
+    if mount.type not in _LOCAL:
         return ok(f"on a file system of type {mount.type} (mounted at {mount.point}): {whats}")
     why = f"{whats}: on {mount.type} (mounted at {mount.point}), usually only on this machine"
     return note(f"{why}; unless every node sees it, likely a mistake: move it to a shared file system")
@@ -90,22 +70,13 @@ def _shared(mount: Mount, whats: str) -> CheckResult:
 
 def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) -> CheckResult:
     """Whether so many checkpoints fit where the trainer writes them; their size may not be known yet."""
-    place = nearest(folder)
+    place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     try:
         free_bytes = shutil.disk_usage(place).free
     except OSError as error:
         return fix(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
     if not os.access(place, os.W_OK | os.X_OK):
         return fix(f"{place} is not writable for you", "set another work_dir, or change its permissions")
-    return _space(folder, free_bytes, checkpoint_bytes, checkpoints)
-
-
-def nearest(folder: Path) -> Path:
-    """The folder, or what of it exists already."""
-    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
-
-
-def _space(folder: Path, free_bytes: int, checkpoint_bytes: int | None, checkpoints: int) -> CheckResult:
     free = f"{free_bytes / _GB:.1f} GB free for {folder}"
     if checkpoint_bytes is None:
         return ok(f"{free}; a checkpoint's size is not known before the first one (nor is a quota seen here)")

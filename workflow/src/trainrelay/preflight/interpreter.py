@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.interpreter_script import MARK
@@ -33,23 +34,6 @@ class PythonAnswers:
     last_line: str = ""  # of what it printed beside that
 
 
-@dataclass(frozen=True, slots=True)
-class PythonNeeds:
-    """What a run asks of its Python; equal ones are asked for once."""
-
-    interpreter: str
-    launch_module: str
-    device: str
-    root: str
-    env: tuple[tuple[str, str], ...] = ()
-
-    @staticmethod
-    def of(request: LaunchRequest) -> PythonNeeds:
-        """Of one start of a trainer."""
-        env = tuple(sorted(request.env.items()))
-        return PythonNeeds(request.interpreter, request.launch_module, request.device, request.root, env)
-
-
 def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> CheckResult:
     """Asks the trainer's own Python, in one process that is ended after `deadline_s`; its root exists."""
     name = request.interpreter
@@ -60,7 +44,7 @@ def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: floa
     except OSError as error:
         return fix(f"{name} cannot be started: {error.strerror or error}", "set trainer.interpreter")
     answers = read_answers(said)
-    found = judge_answers(PythonNeeds.of(request), trainer, answers, status, deadline_s)
+    found = judge_answers(request, trainer, answers, status, deadline_s)
     remark = whole_load(request, answers.versions.get("torch", "")) if found.kind == "ok" else None
     return note(f"{found.what}; {remark}") if remark else found
 
@@ -99,46 +83,40 @@ def _exit_status(child: subprocess.Popen[bytes], deadline_s: float) -> int | Non
 
 def read_answers(said: str) -> PythonAnswers:
     """From all that the process printed; lines that only look like answers are left out."""
-    answers = [found for line in said.splitlines() if (found := _answer(line)) is not None]
-    others = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(MARK)]
-    named = {str(answer["name"]): answer for answer in answers if "name" in answer}
-    begun = [str(answer["importing"]) for answer in answers if "importing" in answer]
+    found: dict[str, dict[str, Any]] = {
+        kind: {} for kind in ("importing", "version", "error", "there", "end")
+    }
+    last_line = ""
+    for line in said.splitlines():
+        if line.startswith(MARK):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                kind, name, answer = json.loads(line.removeprefix(MARK))
+                found[kind][str(name)] = answer
+        else:
+            last_line = line.strip() or last_line
+    told = {*found["version"], *found["error"]}
     return PythonAnswers(
-        versions={name: str(answer["version"]) for name, answer in named.items() if "version" in answer},
-        errors={name: str(answer["error"]) for name, answer in named.items() if "error" in answer},
-        there={name: answer["there"] is True for name, answer in named.items() if "there" in answer},
-        importing=next((name for name in reversed(begun) if name not in named), None),
-        ended="end" in named,
-        last_line=others[-1] if others else "",
+        versions={name: str(version) for name, version in found["version"].items()},
+        errors={name: str(error) for name, error in found["error"].items()},
+        there={name: there is True for name, there in found["there"].items()},
+        importing=next((name for name in reversed(found["importing"]) if name not in told), None),
+        ended=bool(found["end"]),
+        last_line=last_line,
     )
 
 
-def _answer(line: str) -> dict[str, object] | None:
-    if not line.startswith(MARK):
-        return None
-    try:
-        answer = json.loads(line.removeprefix(MARK))
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
 def judge_answers(
-    needs: PythonNeeds,
-    trainer: Trainer,
-    answers: PythonAnswers,
-    status: int | None,
-    deadline_s: float,
+    request: LaunchRequest, trainer: Trainer, answers: PythonAnswers, status: int | None, deadline_s: float
 ) -> CheckResult:
     """What the answers amount to; `status` None: it did not end within `deadline_s`."""
-    name = needs.interpreter
+    name = request.interpreter
     if not answers.ended:
-        return _hung_or_died(needs.interpreter, answers, status, deadline_s)
+        return _hung_or_died(name, answers, status, deadline_s)
     if answers.errors:
         module, error = next(iter(answers.errors.items()))
         typed = f"install it for {name}, or set trainer.interpreter; try: {name} -c 'import {module}'"
         return fix(f"{name} does not import {module} ({error})", typed)
-    if problems := [*_torch_problems(needs, answers), *trainer.incompatible(answers.versions)]:
+    if problems := [*_torch_problems(request, answers), *trainer.incompatible(answers.versions)]:
         return fix(f"{name}: {'; '.join(problems)}", "set trainer.interpreter to a Python that fits")
     return ok(
         f"{name}: Python {answers.versions['python']} with {', '.join(_versions_found(trainer, answers))}"
@@ -155,11 +133,11 @@ def _hung_or_died(name: str, answers: PythonAnswers, status: int | None, deadlin
     return fix(f"{name} ended in {doing} with {how}{said}", "set trainer.interpreter to a Python that works")
 
 
-def _torch_problems(needs: PythonNeeds, answers: PythonAnswers) -> Sequence[str]:
+def _torch_problems(request: LaunchRequest, answers: PythonAnswers) -> Sequence[str]:
     problems = []
-    if not answers.there.get(needs.launch_module, False):
-        problems.append(f"its torch {answers.versions.get('torch', '?')} has no {needs.launch_module}")
-    if needs.device == "cuda" and not answers.versions.get("cuda"):
+    if not answers.there.get(request.launch_module, False):
+        problems.append(f"its torch {answers.versions.get('torch', '?')} has no {request.launch_module}")
+    if request.device == "cuda" and not answers.versions.get("cuda"):
         problems.append("its torch is built for the CPU alone, and device cuda needs one that has CUDA")
     return problems
 

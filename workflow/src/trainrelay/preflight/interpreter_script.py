@@ -14,23 +14,23 @@ import sys
 MARK = "trainrelay-check "
 
 
-def tell(**said: object) -> None:
+def tell(kind: str, name: str, answer: object = None) -> None:
     """One answer."""
-    sys.stdout.write("\n" + MARK + json.dumps(said) + "\n")
+    sys.stdout.write("\n" + MARK + json.dumps([kind, name, answer]) + "\n")
     sys.stdout.flush()
 
 
 def tell_import(name: str) -> None:
     """Imports a module and tells its version, or why it does not import."""
-    tell(importing=name)
+    tell("importing", name)
     try:
         module = importlib.import_module(name)
     except BaseException as error:  # noqa: BLE001  also SystemExit, from a module that is not what it seems
-        tell(name=name, error=type(error).__name__ + ": " + str(error)[:500])
+        tell("error", name, type(error).__name__ + ": " + str(error)[:500])
         return
-    tell(name=name, version=str(getattr(module, "__version__", "")))
+    tell("version", name, str(getattr(module, "__version__", "")))
     if name == "torch":
-        tell(name="cuda", version=str(module.version.cuda or getattr(module.version, "hip", None) or ""))
+        tell("version", "cuda", str(module.version.cuda or getattr(module.version, "hip", None) or ""))
 
 
 def tell_presence(name: str) -> None:
@@ -39,18 +39,18 @@ def tell_presence(name: str) -> None:
         found = importlib.util.find_spec(name) is not None
     except BaseException:  # noqa: BLE001  the package above it does not import
         found = False
-    tell(name=name, there=found)
+    tell("there", name, found)
 
 
 def main(words: "list[str]") -> None:
     """Answers all that was asked."""
-    tell(name="python", version=platform.python_version())
+    tell("version", "python", platform.python_version())
     split = words.index("--")
     for word in words[:split]:
         tell_import(word)
     for word in words[split + 1 :]:
         tell_presence(word)
-    tell(name="end", version="")
+    tell("end", "")
 
 
 if __name__ == "__main__":

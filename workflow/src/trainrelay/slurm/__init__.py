@@ -4,64 +4,15 @@ from snakemake_executor_plugin_submitit.environment import EXCLUDE_VARIABLE, own
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.slurm import QueueRow, unconfigured
 from snakemake_executor_plugin_submitit.status import ENDED, RUNNING
-from trainrelay.slurm.ask import (
-    accounting,
-    ask,
-    installed,
-    live_jobs,
-    node_lost,
-    own_job,
-    ping,
-    requeue,
-    sbatch,
-    setting,
-    shown_job,
-    states_of,
-)
-from trainrelay.slurm.flags import request_of, sbatch_flags, slurm_resources
-from trainrelay.slurm.hardware import Node, Partition, nodes, partitions
-from trainrelay.slurm.limits import WallLimits, wall_limits
-from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
-from trainrelay.slurm.reading import seconds
-from trainrelay.slurm.starts import could_start
-from trainrelay.slurm.steps import Steps
 
 __all__ = [
-    "CONTROLLER",
     "ENDED",
     "EXCLUDE_VARIABLE",
     "RUNNING",
-    "Node",
-    "Partition",
-    "Queue",
     "QueueRow",
     "Request",
-    "Steps",
-    "WallLimits",
-    "accounting",
-    "ask",
-    "could_start",
-    "installed",
-    "job_name",
-    "live_jobs",
-    "node_lost",
-    "nodes",
     "own_defaults",
-    "own_job",
     "own_run",
-    "partitions",
-    "ping",
-    "request_of",
-    "requeue",
-    "sbatch",
-    "sbatch_flags",
     "scrubbed",
-    "seconds",
-    "setting",
-    "shown_job",
-    "slurm_resources",
-    "states_of",
     "unconfigured",
-    "wall_limits",
-    "why",
 ]

@@ -5,16 +5,10 @@ from trainrelay.supervise.decide import Finish, NeedsDecision, StopResumably
 from trainrelay.supervise.display import Speed, display, duration, left_s
 from trainrelay.supervise.events import StageEvent, add_event, read_events
 from trainrelay.supervise.job import StageJob, StepSaving
-from trainrelay.supervise.lease import (
-    Claim,
-    LastOwner,
-    Lease,
-    LivingOwner,
-    Observer,
-    acquire,
-    owner_of,
-    what_to_run,
-)
+from trainrelay.supervise.lease.acquisition import LivingOwner, acquire
+from trainrelay.supervise.lease.claim import Claim, owner_of, what_to_run
+from trainrelay.supervise.lease.lease import Lease
+from trainrelay.supervise.lease.observe import LastOwner, Observer
 from trainrelay.supervise.nodes import nodes_missing
 from trainrelay.supervise.probe import probe_rung
 from trainrelay.supervise.recover import (

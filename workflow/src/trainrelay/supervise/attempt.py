@@ -30,7 +30,7 @@ from trainrelay.supervise.hangs import HangDetector, describe_stacks, save_stack
 from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.launcher import Child, Launcher, Orphans
-from trainrelay.supervise.lease import Lease
+from trainrelay.supervise.lease.lease import Lease
 from trainrelay.supervise.monitor import TrainerMonitor, follow_to_end
 from trainrelay.supervise.process import Ending, NotStarted, start, start_explained
 from trainrelay.supervise.process_list import ProcessList

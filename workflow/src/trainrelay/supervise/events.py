@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import Record
 from trainrelay.supervise.display import Display
-from trainrelay.system.shared_files import append, last_bytes
+from trainrelay.system.files import append, last_bytes
 from trainrelay.text import printable
 from trainrelay.trainers import StepSeen
 

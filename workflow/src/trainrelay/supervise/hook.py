@@ -16,9 +16,8 @@ from pydantic import BaseModel, ValidationError
 from trainrelay.errors import UserError
 from trainrelay.records import HookNote, NotFiniteStep, StepPoint
 from trainrelay.supervise.job import StepSaving
-from trainrelay.supervise.lease import Lease
-from trainrelay.system.files import content, write_json
-from trainrelay.system.shared_files import last_bytes
+from trainrelay.supervise.lease.lease import Lease
+from trainrelay.system.files import content, last_bytes, write_json
 from trainrelay.text import quoted
 from trainrelay.training.step_checkpoints import StepCheckpoint, read_steps
 from trainrelay_hook import files

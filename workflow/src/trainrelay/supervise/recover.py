@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, EndClass
-from trainrelay.slurm import node_lost
+from trainrelay.slurm.ask import node_lost
 from trainrelay.supervise.attempt_folders import open_attempts, write_attempt
 from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.job import StageJob

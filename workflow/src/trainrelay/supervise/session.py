@@ -35,7 +35,7 @@ from trainrelay.supervise.decide import (
 from trainrelay.supervise.display import display
 from trainrelay.supervise.events import RecordedDisplay
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.lease import Lease
+from trainrelay.supervise.lease.lease import Lease
 from trainrelay.supervise.leftovers import leftovers
 from trainrelay.supervise.nodes import wait_for_nodes
 from trainrelay.supervise.past_attempts import past_attempt, past_attempts

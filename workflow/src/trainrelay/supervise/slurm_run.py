@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from trainrelay.errors import SlurmError
 from trainrelay.records import EndClass, SlurmRun
-from trainrelay.slurm import own_run, seconds, shown_job
+from trainrelay.slurm import own_run
+from trainrelay.slurm.ask import seconds, shown_job
 
 # Under a preemption with a grace of 20 s the record of the end must still be written.
 _ASK_S = 5.0

@@ -14,8 +14,7 @@ from pydantic import Field, ValidationError
 from trainrelay.records import HostName, Record
 from trainrelay.supervise.lease.claim import OwnerId
 from trainrelay.system.alive import here
-from trainrelay.system.files import write_json
-from trainrelay.system.shared_files import last_bytes
+from trainrelay.system.files import last_bytes, write_json
 
 LOOK_EVERY_S = 1.0  # on a network file system each look asks the server
 

@@ -16,8 +16,7 @@ from trainrelay.records import AttemptRecord, HostName, Record
 from trainrelay.supervise.hangs import StackFile
 from trainrelay.supervise.hangs.dumps import memory_file
 from trainrelay.supervise.hook import Hook
-from trainrelay.system.files import content, write_bytes
-from trainrelay.system.shared_files import append, last_bytes
+from trainrelay.system.files import append, content, last_bytes, write_bytes
 from trainrelay.trainers import StepSeen
 from trainrelay_hook import files
 

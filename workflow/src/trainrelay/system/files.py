@@ -88,6 +88,17 @@ def copy_durably(
     return digest
 
 
+def append(path: Path, line: bytes) -> int:
+    """One more line, in one write, so that those of two writers would not mix; the file's size. OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        os.write(descriptor, line + b"\n")
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file that becomes `path` when the block ends well, and vanishes when it does not."""
@@ -229,13 +240,31 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return []
 
 
-def content(path: Path) -> bytes:
-    """All of a regular file; OSError also for a folder, and for a pipe, on which reading would wait."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+@contextmanager
+def regular_file(path: Path, flags: int = 0) -> Iterator[IO[bytes]]:
+    """A regular file; OSError also for a folder, and for a pipe, on which reading would wait."""
+    flags |= os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, more: os.open(name, more | flags)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        yield file
+
+
+def content(path: Path) -> bytes:
+    """All of a regular file. OSError."""
+    with regular_file(path) as file:
         return file.read()
+
+
+def last_bytes(path: Path, most: int) -> bytes:
+    """The end of a regular file in a shared folder; empty if there is none, or none that can be read."""
+    with suppress(OSError):
+        # Opening a folder makes an NFS client ask the server; a missing name may be answered from its cache.
+        if path.name in [one.name for one in path.parent.iterdir()]:
+            with regular_file(path, os.O_NOFOLLOW) as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+                return file.read(most)
+    return b""
 
 
 @contextmanager

@@ -15,7 +15,9 @@ from pathlib import Path
 from trainrelay.config import Site, load_site, stage_paths
 from trainrelay.errors import Interrupted, SlurmError, UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.slurm import EXCLUDE_VARIABLE, could_start, installed, own_run, sbatch_flags
+from trainrelay.slurm import EXCLUDE_VARIABLE, own_run
+from trainrelay.slurm.ask import could_start, installed
+from trainrelay.slurm.flags import sbatch_flags
 from trainrelay.system.files import read_once, write_bytes
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay.config import Config, load_site
-from trainrelay.slurm import sbatch_flags
+from trainrelay.slurm.flags import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.text import masked
 from trainrelay.trainers import Launch, LaunchRequest, not_understood, torch_release, whole_load

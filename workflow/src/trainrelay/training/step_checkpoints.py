@@ -17,8 +17,7 @@ from pydantic import ValidationError
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, StepManifest, StepPoint
-from trainrelay.system.files import sha256_of
-from trainrelay.system.shared_files import last_bytes
+from trainrelay.system.files import last_bytes, sha256_of
 from trainrelay.text import printable
 from trainrelay_hook import files
 

@@ -1,4 +1,4 @@
-"""What is in a lease folder. It may be damaged or hostile, so every field is bounded."""
+"""What is in a lease folder. It may be damaged or hostile, so every field is bounded and printable."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from trainrelay.records import Place, Record
+from trainrelay.system.alive import Fate
 
 Digits = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 OwnerId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -36,3 +37,20 @@ class Beat(Record):
     counter: int = Field(ge=0)
     began: bool = False  # that a former owner may still live has been written down
     released: bool = False
+
+
+def owner_of(claim: Claim) -> str:
+    """`the supervisor on node7 (pid 4711, Slurm job 991)`."""
+    job = f", Slurm job {claim.slurm_job}" if claim.slurm_job else ""
+    return f"the supervisor on {claim.place.host} (pid {claim.pid}{job})"
+
+
+def what_to_run(claim: Claim, fate: Fate) -> str:
+    """What to run about an owner that does not answer a request to stop."""
+    if fate == "stopped":
+        return f"let it continue with: kill -CONT {claim.pid}"
+    if fate == "runs":
+        return f"wait for it, or stop it with: kill {claim.pid}"
+    if claim.slurm_job:
+        return f"wait for it, or stop it with: scancel {claim.slurm_job}"
+    return f"wait for it, or stop it with: ssh {claim.place.host} kill {claim.pid}"

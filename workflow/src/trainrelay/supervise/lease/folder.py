@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,8 +21,7 @@ from pydantic import ValidationError
 from trainrelay.errors import RecordError, UserError
 from trainrelay.records import Record
 from trainrelay.supervise.lease.claim import Beat, Claim
-from trainrelay.system.files import DOCTOR, json_bytes, sync, sync_folder
-from trainrelay.system.shared_files import open_safely
+from trainrelay.system.files import DOCTOR, json_bytes, regular_file, sync, sync_folder
 
 R = TypeVar("R", bound=Record)
 
@@ -33,6 +31,8 @@ _CLAIM = re.compile(r"([0-9]{6,12})\.json")
 _OURS = re.compile(r"\.?([0-9]{6,12})\.(?:json|beat|[0-9a-f]{16}\.tmp)")
 _MAX_BYTES = 16 * 1024  # every field of a claim is bounded: none of ours comes near
 _TRIES = 5  # what changes while it is read was changed by a rename, so the next try finds it whole
+_IRREGULAR = "is not a regular file"
+_ODD = {errno.ELOOP: "is a symbolic link", errno.EINVAL: _IRREGULAR, errno.EISDIR: _IRREGULAR}
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -104,7 +104,8 @@ def _content(path: Path) -> bytes | None:
     with _read_or_explained(path):
         for tries_left in reversed(range(_TRIES)):
             try:
-                return _bytes(path)
+                with regular_file(path, os.O_NOFOLLOW) as file:
+                    return file.read(_MAX_BYTES)
             except FileNotFoundError:
                 return None
             except OSError as error:
@@ -114,20 +115,13 @@ def _content(path: Path) -> bytes | None:
     raise AssertionError("the last try returns or raises")
 
 
-def _bytes(path: Path) -> bytes:
-    with open_safely(path) as descriptor:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _damaged(path, "is not a regular file")
-        return os.read(descriptor, _MAX_BYTES)
-
-
 @contextmanager
 def _read_or_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _damaged(path, "is a symbolic link") from None
+        if error.errno in _ODD:
+            raise _damaged(path, _ODD[error.errno]) from None
         raise UserError(
             f"cannot read {path}: {error.strerror or error}; fix that, then run the same command again"
         ) from error
@@ -145,16 +139,10 @@ def _damaged(path: Path, what: str) -> RecordError:
 
 def add_claim(folder: Path, claim: Claim) -> bool:
     """Makes a claim under its token; False if another has that token. OSError if it cannot."""
-    aside, target = _aside(folder, claim.token), claim_file(folder, claim.token)
-    try:
-        with aside.open("xb") as file:
-            file.write(json_bytes(target, claim))
-            sync(file)
+    target = claim_file(folder, claim.token)
+    with _aside(target, claim, synced=True) as aside:
         made = _linked(aside, target, claim)
         sync_folder(folder)
-    finally:
-        with suppress(OSError):
-            aside.unlink()
     return made
 
 
@@ -183,14 +171,9 @@ def write_beat(folder: Path, token: int, beat: Beat) -> None:
     Not synced: it must be seen by others, not outlive a power cut that ends its owner as well, and a sync may
     take long while a trainer writes checkpoints.
     """
-    aside, target = _aside(folder, token), beat_file(folder, token)
-    try:
-        with aside.open("xb") as file:
-            file.write(json_bytes(target, beat))
+    target = beat_file(folder, token)
+    with _aside(target, beat, synced=False) as aside:
         aside.replace(target)
-    finally:
-        with suppress(OSError):
-            aside.unlink()
 
 
 def tidy(folder: Path, token: int) -> None:
@@ -205,5 +188,16 @@ def tidy(folder: Path, token: int) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _aside(folder: Path, token: int) -> Path:
-    return folder / f".{token:06d}.{secrets.token_hex(8)}.tmp"
+@contextmanager
+def _aside(target: Path, record: Record, *, synced: bool) -> Iterator[Path]:
+    """A complete file that is to become `target`, gone afterwards."""
+    aside = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp")
+    try:
+        with aside.open("xb") as file:
+            file.write(json_bytes(target, record))
+            if synced:
+                sync(file)
+        yield aside
+    finally:
+        with suppress(OSError):
+            aside.unlink()

@@ -9,9 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 from trainrelay.errors import Fenced, UserError
-from trainrelay.supervise.lease.claim import Beat, Claim
+from trainrelay.supervise.lease.claim import Beat, Claim, owner_of
 from trainrelay.supervise.lease.folder import claim_file, highest, read_claim, write_beat
-from trainrelay.supervise.lease.messages import owner_of
 
 Say = Callable[[str], None]
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainrelay.records import Place
-from trainrelay.supervise.lease.claim import Claim
+from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import parsed_beat, read_beat, top_claim
-from trainrelay.supervise.lease.rules import BeatHistory, Conclusion, Look, after_look, conclude
+from trainrelay.supervise.lease.rules import BeatHistory, Conclusion, SlurmAnswer, after_look, conclude
 from trainrelay.system.alive import Fate, fate, here
-
-QUIET_BEATS = 2  # a counter that moved, then did not for so long: it is no longer known to move
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,38 +19,32 @@ class LastOwner:
     """What is known of a lease's last owner. `quiet_s`: how long its counter was seen not to move."""
 
     claim: Claim
+    beat: Beat | None
     process: Fate
     concluded: Conclusion
     quiet_s: float
 
 
-def look(folder: Path, clock: Callable[[], float] = time.monotonic) -> Look | None:
-    """One look at the highest claim of a lease folder, None if there is none."""
-    began_s, claim = clock(), top_claim(folder)
-    if claim is None:
-        return None
-    return Look(claim, read_beat(folder, claim.token), began_s, clock())
-
-
 class Observer:
-    """One observer of a stage's lease, by its own monotonic clock."""
+    """One observer of a stage's lease, by its own monotonic clock; `ask`: Slurm, about an owner."""
 
     def __init__(
-        self, stage_dir: Path, place: Place | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        stage_dir: Path,
+        place: Place | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        ask: Callable[[Claim, Fate], SlurmAnswer] = lambda _claim, _process: "unknown",
     ) -> None:
-        self._folder, self._place, self._clock = stage_dir / "lease", place or here(), clock
+        self._folder, self._place, self._clock, self._ask = stage_dir / "lease", place or here(), clock, ask
         self._seen: BeatHistory | None = None
 
     def look(self) -> LastOwner | None:
         """What is known now; None if nobody ever held it. UserError if the files are damaged."""
-        found = look(self._folder, self._clock)
-        if found is None:
+        began_s, claim = self._clock(), top_claim(self._folder)
+        if claim is None:
             return None
-        self._seen = after_look(self._seen, found)
-        claim = found.claim
-        # The rules are for an observer that stops once it is certain; this one keeps looking.
-        moves = self._seen.moved and self._seen.quiet_s <= QUIET_BEATS * claim.beat_s
-        seen = replace(self._seen, moved=moves)
-        process = fate(claim.pid, claim.started_ticks, claim.place, self._place)
-        concluded = conclude(claim, parsed_beat(found.beat), seen, process, "unknown")
-        return LastOwner(claim, process, concluded, self._seen.quiet_s)
+        data = read_beat(self._folder, claim.token)
+        self._seen = after_look(self._seen, claim, data, began_s, self._clock())
+        beat, process = parsed_beat(data), fate(claim.pid, claim.started_ticks, claim.place, self._place)
+        concluded = conclude(claim, beat, self._seen, process, self._ask(claim, process))
+        return LastOwner(claim, beat, process, concluded, self._seen.quiet_s)

@@ -18,18 +18,9 @@ SlurmAnswer = Literal["running", "gone", "lost", "unknown"]
 # All in beats of the owner.
 STALE_BEATS = 6  # a counter that did not move for so long: nobody beats any more
 SURE_BEATS = 2  # the same, where Slurm or a reboot says that the process is gone
+QUIET_BEATS = 2  # a counter that moved, then did not for so long: it is no longer known to move
 GAP_BEATS = 2  # two looks further apart: the observer itself was away, and begins again
 NOTICE_BEATS = 2  # within which a fenced owner that still lives notices: one beat, and one to spare
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One look at the highest claim. `beat` is the file's bytes, None if there is none yet."""
-
-    claim: Claim
-    beat: bytes | None
-    began_s: float
-    ended_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +35,21 @@ class BeatHistory:
     moved: bool = False
 
 
-def after_look(before: BeatHistory | None, look: Look) -> BeatHistory:
-    """The observation after one more look; another owner or a gap begins it again."""
-    if before is None or before.owner != look.claim.owner or _gap(before, look):
-        return BeatHistory(look.claim.owner, look.beat, since_s=look.ended_s, last_s=look.ended_s)
-    if before.beat != look.beat:
-        return BeatHistory(look.claim.owner, look.beat, look.ended_s, look.ended_s, moved=True)
-    # From the end of the first look to the beginning of this one: what a slow read took does not count.
-    return replace(before, last_s=look.ended_s, quiet_s=max(0.0, look.began_s - before.since_s))
+def after_look(
+    before: BeatHistory | None, claim: Claim, beat: bytes | None, began_s: float, ended_s: float
+) -> BeatHistory:
+    """The observation after one more look at the highest claim; another owner or a gap begins it again.
 
-
-def _gap(before: BeatHistory, look: Look) -> bool:
+    `beat` is the file's bytes, None if there is none yet.
+    """
     # Who was suspended together with the owner saw nothing, however much time has passed.
-    return look.ended_s - before.last_s > GAP_BEATS * look.claim.beat_s
+    gap = before is not None and ended_s - before.last_s > GAP_BEATS * claim.beat_s
+    if before is None or before.owner != claim.owner or gap:
+        return BeatHistory(claim.owner, beat, since_s=ended_s, last_s=ended_s)
+    if before.beat != beat:
+        return BeatHistory(claim.owner, beat, ended_s, ended_s, moved=True)
+    # From the end of the first look to the beginning of this one: what a slow read took does not count.
+    return replace(before, last_s=ended_s, quiet_s=max(0.0, began_s - before.since_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +83,12 @@ def conclude(
         return Conclusion("dead", "Slurm has given up its job, or that run of it", may_live=True)
     if certain := _BY_PROCESS.get(fate):
         return certain
-    if seen.moved:
+    if seen.moved and seen.quiet_s <= QUIET_BEATS * claim.beat_s:
         return Conclusion("alive", "its heartbeat changes")
     if slurm == "running":
         return Conclusion("alive", "Slurm says that its job runs")
-    return _by_silence(claim, seen, told_gone=_told_gone(fate, slurm))
-
-
-def _told_gone(fate: Fate, slurm: SlurmAnswer) -> str | None:
-    if fate == "rebooted":
-        return "its host was restarted"
-    return "Slurm says that its job has ended" if slurm == "gone" else None
+    ended = "Slurm says that its job has ended" if slurm == "gone" else None
+    return _by_silence(claim, seen, "its host was restarted" if fate == "rebooted" else ended)
 
 
 def _by_silence(claim: Claim, seen: BeatHistory, told_gone: str | None) -> Conclusion:

@@ -1,13 +1,17 @@
-"""Partitions and nodes as `scontrol show ... --oneliner` prints them."""
+"""What the cluster has and allows: partitions, nodes, and how long one job may run."""
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
-from trainrelay.slurm.ask import ask
-from trainrelay.slurm.reading import records, seconds
+from snakemake_executor_plugin_submitit.resources import Request
+from trainrelay.errors import SlurmError
+from trainrelay.slurm.ask import ask, records, seconds, setting
 
 _COUNT = re.compile(r"\d{1,6}")
 # Flags of a node's state; POWERED_DOWN is none of them, such a node is started for a job.
@@ -98,3 +102,41 @@ def _number(text: str) -> int:
 
 def _list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip() and word.strip() != "(null)"]
+
+
+@dataclass(frozen=True, slots=True)
+class WallLimits:
+    """MaxWall of this user's accounts, each for a partition or "", and of every QOS; None: no limit."""
+
+    account: str = ""  # the default one
+    accounts: Mapping[tuple[str, str], tuple[str, int | None]] = field(default_factory=dict)  # default QOS, s
+    qos: Mapping[str, int | None] = field(default_factory=dict)  # s
+
+    def of(self, asked: Request, partition: str) -> tuple[int, str] | None:
+        """The limit on such a job in minutes, and whose it is; that of its QOS goes before its account's."""
+        account = asked.account or self.account
+        own = self.accounts.get((account, partition)) or self.accounts.get((account, ""), ("", None))
+        qos = asked.qos or own[0]
+        limits = ((self.qos.get(qos), f"QOS {qos}"), (own[1], f"account {account}"))
+        return next(((limit_s // 60, whose) for limit_s, whose in limits if limit_s is not None), None)
+
+
+def wall_limits() -> WallLimits:
+    """As the accounting database knows them; none where it is away, or where Slurm enforces none."""
+    with suppress(SlurmError):
+        if "limits" in setting("AccountingStorageEnforce"):
+            user, cluster = pwd.getpwuid(os.getuid()).pw_name, setting("ClusterName")
+            columns = "format=DefaultAccount,Account,Partition,DefaultQOS,MaxWall"
+            rows = _shown("user", user, "withassoc", "where", f"cluster={cluster}", columns)
+            return WallLimits(
+                account=rows[0][0] if rows else "",
+                accounts={(account, part): (qos, seconds(wall)) for _, account, part, qos, wall in rows},
+                qos={name: seconds(wall) for name, wall in _shown("qos", "format=Name,MaxWall")},
+            )
+    return WallLimits()
+
+
+def _shown(*what: str) -> list[list[str]]:
+    """Lines of sacctmgr that have all the columns."""
+    said = ask(("sacctmgr", "--noheader", "--parsable2", "show", *what), deadline_s=30.0)
+    return [row for line in said.splitlines() if len(row := line.split("|")) == what[-1].count(",") + 1]
