@@ -866,7 +866,7 @@ DEFECTS = (
     Defect(
         "fallback-is-silent",
         "A slower backend is used without a message.",
-        f"{LIBRARY}/supervise/probe/ladder.py",
+        f"{LIBRARY}/supervise/probe/runner.py",
         'say(f"warning: falls back to {result.rung}: {text}" if number > 1 else text)',
         "say(text)",
         "tests/unit/supervise/probe/test_probe_ladder.py::test_a_fallback_is_said_with_its_reason_and_its_log",

@@ -2,13 +2,12 @@
 
 The trainer's own interpreter runs this file, so it imports nothing of trainrelay and holds for Python 3.8 and
 torch 1.9. Either torch's launcher starts it once per rank, or it forks its node's ranks itself (`--fork`).
-Each rank writes into OUT/rank-R.jsonl, a line before each phase, so that a hang tells where each rank is.
-Several nodes share no folder that shows new files at once: there the lines go to stdout, behind
-`trainrelay R: `.
+Each rank prints a line before each phase, so that a hang tells where each rank is: several nodes share no
+folder that shows new files at once.
 
-    {"phase": "all_reduce 25 MB"}
-    {"phase": "done", "gb_per_s": {"25": 3.1}}                   all went well
-    {"phase": "all_reduce 25 MB", "error": "..", "at_s": ..}     an exception; at_s is Unix time
+    trainrelay: {"rank": 0, "phase": "all_reduce 25 MB"}
+    trainrelay: {"rank": 0, "phase": "done", "gb_per_s": {"25": 3.1}}                   all went well
+    trainrelay: {"rank": 0, "phase": "all_reduce 25 MB", "error": "..", "at_s": ..}     at_s is Unix time
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def main() -> int:
     if arguments.fork:
         return _forked(arguments)
     rank = int(os.environ["RANK"])
-    _Notes(arguments.out, rank).phase("import torch")
+    _Notes(rank).phase("import torch")
     return _rank(arguments, rank)
 
 
@@ -52,7 +51,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--backend", required=True)
     parser.add_argument("--device", required=True, choices=("cpu", "cuda"))
     parser.add_argument("--sizes-mb", type=int, nargs="+", required=True)
-    parser.add_argument("--out", type=Path, help="folder for rank-R.jsonl; without it they go to stdout")
     parser.add_argument("--stacks-after-s", type=float, required=True, help="print every thread's stack then")
     parser.add_argument("--fork", type=int, metavar="RANKS", help="be the launcher of so many ranks")
     # Spelled as torch's launcher spells them.
@@ -71,7 +69,7 @@ def _forked(arguments: argparse.Namespace) -> int:
     first = arguments.node_rank * arguments.fork
     ranks = range(first, first + arguments.fork)
     for rank in ranks:
-        _Notes(arguments.out, rank).phase("import torch")
+        _Notes(rank).phase("import torch")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torch's launcher does
     faulthandler.dump_traceback_later(arguments.stacks_after_s)
     import_module("torch.distributed")
@@ -109,14 +107,12 @@ def _reaped(pids: dict[int, int]) -> int:
 class _Notes:
     """What a rank reports; each line is on its way to the reader before the phase begins."""
 
-    def __init__(self, folder: Path | None, rank: int) -> None:
-        self._folder, self._rank = folder, rank
-        self._phase = ""
+    def __init__(self, rank: int) -> None:
+        self._rank, self._phase = rank, ""
 
     def phase(self, phase: str) -> None:
         """The rank begins this."""
         self._phase = phase
-        print(f"rank {self._rank}: {phase}", flush=True)
         self._write({"phase": phase})
 
     def done(self, gb_per_s: dict[int, float]) -> None:
@@ -129,17 +125,12 @@ class _Notes:
         self._write({"phase": self._phase, "error": text, "at_s": time.time()})
 
     def _write(self, line: dict[str, Any]) -> None:
-        text = json.dumps(line)
-        if self._folder is None:
-            # As one write, so that the lines of ranks that share the output stay whole.
-            os.write(1, f"trainrelay {self._rank}: {text}\n".encode())
-            return
-        with (self._folder / f"rank-{self._rank}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        # As one write, so that the lines of ranks that share the output stay whole.
+        os.write(1, f"trainrelay: {json.dumps({'rank': self._rank, **line})}\n".encode())
 
 
 def _rank(arguments: argparse.Namespace, rank: int) -> int:
-    notes = _Notes(arguments.out, rank)
+    notes = _Notes(rank)
     faulthandler.dump_traceback_later(arguments.stacks_after_s)
     try:
         _talk(arguments, rank, notes)
