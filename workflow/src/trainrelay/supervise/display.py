@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -12,66 +12,55 @@ from rich.text import Text
 from trainrelay.text import printable
 from trainrelay.trainers import StepSeen
 
+Say = Callable[[str], object]
+
+_NOWHERE: Say = bool
 PLAIN_EVERY_S = 30.0  # under 3000 lines a day
 
 
-class Display(Protocol):
-    """Where progress and notes go."""
+class Display:
+    """Plain lines: the first step, then one at most every 30 s, and the last one of each epoch.
 
-    def step(self, seen: StepSeen) -> None:
-        """A progress line of the trainer."""
+    `clock` in seconds, never going back. `record` is given each note, before it is shown.
+    """
 
-    def note(self, sentence: str) -> None:
-        """A sentence for the user, from any source: it is made printable here."""
-
-    def close(self) -> None:
-        """The end of the training."""
-
-
-def display(console: Console, name: str, epochs: int, clock: Callable[[], float]) -> Display:
-    """A bar if the console is a terminal, else plain lines; `clock` in seconds, never going back."""
-    if console.is_terminal:
-        return TerminalBar(console, name, epochs, clock)
-    return PlainLines(console, name, epochs, clock)
-
-
-class PlainLines:
-    """The first step, then one at most every 30 s, and the last one of each epoch."""
-
-    def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, console: Console, name: str, epochs: int, clock: Callable[[], float], record: Say
+    ) -> None:
         self._console, self._name, self._epochs, self._clock = console, name, epochs, clock
-        self._speed = Speed(clock)
+        self._record, self._speed = record, Speed(clock)
         self._unsaid: StepSeen | None = None
         self._said_s = float("-inf")
 
     def step(self, seen: StepSeen) -> None:
-        """Says the step now, later, or not at all."""
+        """A progress line of the trainer: shown now, later, or not at all."""
         if self._unsaid and self._unsaid.epoch != seen.epoch:
-            self._say(self._unsaid)
+            self._say_step(self._unsaid)
         self._speed.step(seen)
         self._unsaid = seen
         if seen.iteration == seen.iters_per_epoch or self._clock() - self._said_s >= PLAIN_EVERY_S:
-            self._say(seen)
+            self._say_step(seen)
 
     def note(self, sentence: str) -> None:
-        """One line."""
+        """A sentence for the user, from any source: it is made printable here."""
+        self._record(sentence)
         say(self._console, f"{self._name}: {sentence}")
 
     def close(self) -> None:
-        """The last step, if it was not said."""
+        """The end of the training; the last step, if it was not shown."""
         if self._unsaid:
-            self._say(self._unsaid)
+            self._say_step(self._unsaid)
 
-    def _say(self, seen: StepSeen) -> None:
-        self.note(describe(seen, self._epochs, self._speed.iterations_per_s))
+    def _say_step(self, seen: StepSeen) -> None:
+        say(self._console, f"{self._name}: {describe(seen, self._epochs, self._speed.iterations_per_s)}")
         self._unsaid, self._said_s = None, self._clock()
 
 
-class TerminalBar:
+class TerminalBar(Display):
     """One line that moves; notes scroll above it. Refreshed manually, so that no thread is needed."""
 
-    def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
-        self._name, self._epochs, self._speed = name, epochs, Speed(clock)
+    def __init__(self, console: Console, name: str, epochs: int, *more: Any) -> None:
+        super().__init__(console, name, epochs, *more)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -94,10 +83,6 @@ class TerminalBar:
         self._progress.update(self._task, completed=done, total=total, said=said)
         self._draw(self._progress.refresh)
 
-    def note(self, sentence: str) -> None:
-        """One line above the bar."""
-        say(self._progress.console, f"{self._name}: {sentence}")
-
     def close(self) -> None:
         """Leaves the bar as it is."""
         self._draw(self._progress.refresh)
@@ -106,6 +91,14 @@ class TerminalBar:
     def _draw(self, how: Callable[[], None]) -> None:
         # rich is not fit for use again after a failed write, so the first one ends the bar.
         self._drawn = self._drawn and _try_to_write(how)
+
+
+def display(
+    console: Console, name: str, epochs: int, clock: Callable[[], float], record: Say = _NOWHERE
+) -> Display:
+    """A bar if the console is a terminal, else plain lines."""
+    kind = TerminalBar if console.is_terminal else Display
+    return kind(console, name, epochs, clock, record)
 
 
 class Speed:

@@ -33,7 +33,7 @@ from trainrelay.supervise.decide import (
     out_of_attempts,
 )
 from trainrelay.supervise.display import display
-from trainrelay.supervise.events import RecordedDisplay
+from trainrelay.supervise.events import recorder
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease import Lease
 from trainrelay.supervise.leftovers import leftovers
@@ -72,8 +72,8 @@ def train(job: StageJob, console: Console, lease: Lease) -> Outcome:
     requested before a trainer was started, UserError if it could not be started. Call it from the main
     thread. When it returns or raises, no process of an attempt is left.
     """
-    bare = display(console, job.name, job.epochs, time.monotonic)
-    shown = RecordedDisplay(bare, job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
+    record = recorder(job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
+    shown = display(console, job.name, job.epochs, time.monotonic, record)
     asked = StopOrderWatch(job.supervision, lease.owner, shown.note)
     adopt_orphans()
     with stop_requests(asked) as stop, contextlib.closing(shown):
