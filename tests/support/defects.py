@@ -390,7 +390,7 @@ DEFECTS = (
     Defect(
         "launcher-not-written-down",
         "A trainer whose environment was cleared is not found again after its supervisor's SIGKILL.",
-        f"{LIBRARY}/supervise/launcher.py",
+        f"{LIBRARY}/supervise/process_list.py",
         "listed.began(process.pid)",
         "listed.look()",
         "tests/unit/supervise/test_one_trainer.py::test_a_trainer_whose_environment_was_cleared_is_followed",
@@ -964,7 +964,7 @@ DEFECTS = (
     Defect(
         "a-person-may-not-try-again",
         "Attempts of earlier calls count, so a relaunch by a person gives up at once.",
-        f"{LIBRARY}/supervise/past_attempts.py",
+        f"{LIBRARY}/supervise/decide.py",
         "launch and attempt.launch == launch",
         "launch",
         "tests/unit/supervise/test_past_attempts.py::test_only_the_newest_attempts_of_the_same_launch_count",

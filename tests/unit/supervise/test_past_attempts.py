@@ -8,8 +8,7 @@ import pytest
 
 from support.attempts import an_attempt
 from trainrelay.records import STOPPED, AttemptRecord, EndClass
-from trainrelay.supervise.decide import NeedsDecision, out_of_attempts
-from trainrelay.supervise.past_attempts import past_attempts
+from trainrelay.supervise.decide import NeedsDecision, out_of_attempts, past_attempts
 
 LADDER = ("nccl", "gloo")
 

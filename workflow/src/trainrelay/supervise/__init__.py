@@ -24,8 +24,7 @@ from trainrelay.supervise.recover import (
     refuse_beside_living,
 )
 from trainrelay.supervise.session import Outcome, train
-from trainrelay.supervise.stop import stop_requests
-from trainrelay.supervise.stop_file import ask_to_stop, order_file
+from trainrelay.supervise.stop import ask_to_stop, order_file, stop_requests
 from trainrelay.supervise.telemetry import Telemetry, newest_telemetry
 from trainrelay.system.tail import Tail
 

@@ -29,11 +29,10 @@ from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.hangs import HangDetector, describe_stacks, save_stacks, with_stack_dumps
 from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.launcher import Child, Launcher, Orphans
 from trainrelay.supervise.lease import Lease
 from trainrelay.supervise.monitor import TrainerMonitor, follow_to_end
 from trainrelay.supervise.process import Ending, NotStarted, start, start_explained
-from trainrelay.supervise.process_list import ProcessList
+from trainrelay.supervise.process_list import Child, Launcher, Orphans, ProcessList
 from trainrelay.supervise.recover import close_open_attempts
 from trainrelay.supervise.resume import ResumeProof, starting_points
 from trainrelay.supervise.slurm_run import why_stopped

@@ -13,8 +13,8 @@ from trainrelay.supervise.attempt_folders import write_attempt
 from trainrelay.supervise.classify import Evidence, classify, finished_end
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.launcher import UNSEEN
 from trainrelay.supervise.monitor import TrainerMonitor
+from trainrelay.supervise.process_list import UNSEEN
 from trainrelay.supervise.slurm_run import SlurmStop
 from trainrelay.system.tail import Tail
 from trainrelay.trainers import Follower, StepSeen, checkpoint_files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -9,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance, glance
+from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise.display import Display
-from trainrelay.supervise.divergence import Divergence
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.hangs import HangDetector
 from trainrelay.supervise.hook import Hook
-from trainrelay.supervise.launcher import Launcher
-from trainrelay.supervise.recent_lines import RecentLines
+from trainrelay.supervise.process_list import Launcher
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.tail import RowsTail, Tail
@@ -28,6 +28,61 @@ SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
 _LOOK_S = 0.5  # as checkpoint_keeper's
 _SAMPLES = 3  # lines that show what a log holds
 _SAMPLE_CHARS = 160  # of each: together they fit into one event
+MAX_LINES = 4000  # of the beginning, and as many of the end: the first failure, and the launcher's summary
+_MAX_LINE_CHARS = 4000  # a record quotes 300 of a line; a line without an end must not fill the memory
+
+
+class RecentLines:
+    """The lines of a log since the last progress line but one: what comes before was survived.
+
+    One progress line back, because a rank may print its progress after another rank's exception.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[str] = []
+        self._now: list[str] = []
+
+    def add(self, line: str) -> None:
+        """The next line of the log."""
+        self._now.append(line[:_MAX_LINE_CHARS])
+        if len(self._now) > 2 * MAX_LINES:
+            del self._now[MAX_LINES]
+
+    def progressed(self) -> None:
+        """The line added last showed progress."""
+        self._before, self._now = self._now, []
+
+    def lines(self) -> list[str]:
+        """What is kept, in order."""
+        return [*self._before, *self._now]
+
+
+class Divergence:
+    """Counts progress lines in a row that are not finite: the hours after them would be wasted."""
+
+    def __init__(self) -> None:
+        self._since: StepSeen | None = None
+        self._lines = 0
+
+    def see(self, seen: StepSeen) -> str | None:
+        """The sentence that says so, once there are too many."""
+        if (what := not_finite(seen.loss, seen.grad_norm)) is None:
+            self._since, self._lines = None, 0
+            return None
+        self._since, self._lines = self._since or seen, self._lines + 1
+        # Where the norm alone shows it.
+        loss_hides_it = seen.loss is None or math.isfinite(seen.loss)
+        if self._lines < LOST_AFTER_LINES or (
+            loss_hides_it and _iterations(self._since, seen) < LOST_AFTER_ITERATIONS
+        ):
+            return None
+        where = f"epoch {self._since.epoch}, iteration {self._since.iteration}"
+        return f"{what} on {self._lines} progress lines in a row, from {where} on"
+
+
+def _iterations(since: StepSeen, seen: StepSeen) -> int:
+    """From the one line to the other, both included."""
+    return (seen.epoch - since.epoch) * (seen.iters_per_epoch or 0) + seen.iteration - since.iteration + 1
 
 
 @dataclass(slots=True)

@@ -31,6 +31,8 @@ from trainrelay.supervise.decide import (
     decision_of,
     next_step,
     out_of_attempts,
+    past_attempt,
+    past_attempts,
 )
 from trainrelay.supervise.display import display
 from trainrelay.supervise.events import recorder
@@ -38,12 +40,10 @@ from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease import Lease
 from trainrelay.supervise.leftovers import leftovers
 from trainrelay.supervise.nodes import wait_for_nodes
-from trainrelay.supervise.past_attempts import past_attempt, past_attempts
 from trainrelay.supervise.probe import probe_ladder, probe_rung, result_text
 from trainrelay.supervise.process_list import adopt_orphans
 from trainrelay.supervise.recover import close_open_attempts, orphaned_attempt, wait_for_killed
-from trainrelay.supervise.stop import stop_requests
-from trainrelay.supervise.stop_file import StopOrderWatch
+from trainrelay.supervise.stop import StopOrderWatch, stop_requests
 from trainrelay.trainers import Rung
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.launch_id import LAUNCH_VARIABLE

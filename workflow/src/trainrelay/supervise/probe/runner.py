@@ -15,10 +15,10 @@ from pathlib import Path
 
 from trainrelay.errors import Interrupted
 from trainrelay.records import ProbeResult
-from trainrelay.supervise.launcher import Child
 from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.probe.results import RankProgress, is_over, judge, rank_progress, result_text
 from trainrelay.supervise.process import start, start_explained
+from trainrelay.supervise.process_list import Child
 from trainrelay.system.alive import Kin, stat
 from trainrelay.system.ports import free_port
 from trainrelay.trainers import Launch, LaunchRequest, Rung, environment, launcher, on_each_node
