@@ -247,8 +247,8 @@ def _main() -> None:
     job = cleared(job) if wrapped else job
     try:
         with _held(job, beat_s) if leased else contextlib.nullcontext(Alone()) as lease:
-            whole = spec_launch and train(job, Console(stderr=True), lease)
-            record = whole.attempt if whole else once(job, Console(stderr=True))
+            console = Console(stderr=True)
+            record = train(job, console, lease) if spec_launch else once(job, console)
     except TrainrelayError as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
         sys.exit(error.exit_code)

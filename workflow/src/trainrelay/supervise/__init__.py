@@ -1,7 +1,6 @@
 """One stage's training: started, watched, tried again where that helps, ended and recorded."""
 
 from trainrelay.supervise.believed_progress import BelievedProgress
-from trainrelay.supervise.decide import Finish, NeedsDecision, StopResumably
 from trainrelay.supervise.display import Speed, display, duration, left_s
 from trainrelay.supervise.events import StageEvent, add_event, read_events
 from trainrelay.supervise.job import StageJob, StepSaving
@@ -23,7 +22,7 @@ from trainrelay.supervise.recover import (
     orphaned_attempt,
     refuse_beside_living,
 )
-from trainrelay.supervise.session import Outcome, train
+from trainrelay.supervise.session import train
 from trainrelay.supervise.stop import ask_to_stop, order_file, stop_requests
 from trainrelay.supervise.telemetry import Telemetry, newest_telemetry
 from trainrelay.system.tail import Tail
@@ -31,18 +30,14 @@ from trainrelay.system.tail import Tail
 __all__ = [
     "BelievedProgress",
     "Claim",
-    "Finish",
     "LastOwner",
     "Lease",
     "LivingOwner",
-    "NeedsDecision",
     "Observer",
-    "Outcome",
     "Speed",
     "StageEvent",
     "StageJob",
     "StepSaving",
-    "StopResumably",
     "Tail",
     "Telemetry",
     "acquire",

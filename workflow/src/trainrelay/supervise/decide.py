@@ -64,16 +64,6 @@ def past_attempt(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
-    """The training is complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopResumably:
-    """A stop was requested; a relaunch resumes."""
-
-
-@dataclass(frozen=True, slots=True)
 class Retry:
     """Another attempt on `rung`; with `probe_first`, what `after_probe` says comes before it."""
 
@@ -82,15 +72,14 @@ class Retry:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsDecision:
+FINISH = Decision(step="done")  # the training is complete
+STOP_RESUMABLY = Decision(step="stop")  # a stop was requested; a relaunch resumes
+Step = Decision | Retry
+
+
+def needs_decision(reason: str, what_to_do: str) -> Decision:
     """You decide: what happened, where to look and what to run."""
-
-    reason: str
-    what_to_do: str
-
-
-Step = Finish | StopResumably | Retry | NeedsDecision
+    return Decision(step="final", reason=reason, what_to_do=what_to_do)
 
 
 def next_step(past: Sequence[PastAttempt], ladder: Sequence[str], most_without_checkpoint: int) -> Step:
@@ -106,20 +95,20 @@ def next_step(past: Sequence[PastAttempt], ladder: Sequence[str], most_without_c
     return out_of_attempts(past, most_without_checkpoint) or step
 
 
-def out_of_attempts(past: Sequence[PastAttempt], most_without_checkpoint: int) -> NeedsDecision | None:
+def out_of_attempts(past: Sequence[PastAttempt], most_without_checkpoint: int) -> Decision | None:
     """Why neither this job nor one that Slurm requeues may retry; None if one may. `past` may be empty."""
     in_a_row = len(_without_checkpoint(past))
     if in_a_row < most_without_checkpoint:
         return None
     attempts, end = "an attempt" if in_a_row == 1 else f"{in_a_row} attempts in a row", past[-1].end
-    return NeedsDecision(
+    return needs_decision(
         f"{attempts} saved no new checkpoint, the last one ended: {end}",
         (end in STOPPED and ENDS[end].what_to_do)
         or "check the ends of their logs, in the stage's attempts/, and fix the cause",
     )
 
 
-def after_probe(step: Retry, works: bool, ladder: Sequence[str]) -> Retry | NeedsDecision:
+def after_probe(step: Retry, works: bool, ladder: Sequence[str]) -> Decision | Retry:
     """What follows once the rung of `step` was probed: the attempt, or the rung below, to be probed too."""
     if works:
         return replace(step, probe_first=False, reason=f"{step.reason}; the probe of {step.rung} works")
@@ -130,9 +119,9 @@ def _by_end(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:  # noqa
     last = past[-1]
     match ENDS[last.end].follows:
         case "done":
-            return Finish()
+            return FINISH
         case "stop":
-            return StopResumably()
+            return STOP_RESUMABLY
         case "final":
             return _final(last.end)
         case "memory":
@@ -181,10 +170,10 @@ def _rung_in_doubt(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:
     return _again(last, f"{last.rung} is in doubt", probe_first=True)
 
 
-def _rung_below(rung: str, ladder: Sequence[str], why: str) -> Retry | NeedsDecision:
+def _rung_below(rung: str, ladder: Sequence[str], why: str) -> Decision | Retry:
     lower = ladder[ladder.index(rung) + 1 :]
     if not lower:
-        return NeedsDecision(f"{why}, and `backends` has no other after it", _RANKS_CANNOT_TALK)
+        return needs_decision(f"{why}, and `backends` has no other after it", _RANKS_CANNOT_TALK)
     return Retry(lower[0], probe_first=True, reason=why)
 
 
@@ -194,11 +183,11 @@ _RANKS_CANNOT_TALK = (
     "check in the log which communication error came first, and the probe result of each backend; fix the"
     " network or add a backend to the stage's `backends` in the config"
 )
-_STARTUP_ERROR = NeedsDecision(
+_STARTUP_ERROR = needs_decision(
     "the trainer failed before its first training step, and a retry would fail the same way",
     "fix the exception in the trainer or its config; check in the log what came before it",
 )
-_ENDS_ITSELF = NeedsDecision(
+_ENDS_ITSELF = needs_decision(
     "the trainer exits 0 by itself before its last epoch, and did so again after at most one more epoch",
     "check in the log why (early stopping?); set epochs to what it trains, or its patience, or promote the"
     " newest checkpoint as it is with trainrelay accept",
@@ -208,25 +197,11 @@ _NOT_UNDERSTOOD = "check where and in which form the trainer saves its checkpoin
 _MOVE_AWAY = ", or move these files away to train from scratch"
 
 
-def _final(end: EndClass) -> NeedsDecision:
-    return NeedsDecision(ENDS[end].reason, ENDS[end].what_to_do)
+def _final(end: EndClass) -> Decision:
+    return needs_decision(ENDS[end].reason, ENDS[end].what_to_do)
 
 
-def nothing_to_resume_from(left: Leftovers, *, after_exit_0: bool = False) -> NeedsDecision:
+def nothing_to_resume_from(left: Leftovers, *, after_exit_0: bool = False) -> Decision:
     """Why no attempt starts from scratch, or repeats what was not understood."""
     what = "the trainer exited 0 without a last checkpoint that is understood" if after_exit_0 else _NO_RESUME
-    return NeedsDecision(f"{what}: {left.text}", _NOT_UNDERSTOOD + (_MOVE_AWAY if left.any_file else ""))
-
-
-def decision_of(step: Step) -> Decision:
-    """A step as an attempt's record keeps it."""
-    match step:
-        case Finish():
-            return Decision(step="done")
-        case StopResumably():
-            return Decision(step="stop")
-        case Retry():
-            return Decision(step="again", reason=step.reason)
-        case NeedsDecision():
-            return Decision(step="final", reason=step.reason, what_to_do=step.what_to_do)
-    assert_never(step)
+    return needs_decision(f"{what}: {left.text}", _NOT_UNDERSTOOD + (_MOVE_AWAY if left.any_file else ""))

@@ -11,24 +11,22 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rich.console import Console
 
 from trainrelay.errors import NoProgress
-from trainrelay.records import AttemptRecord, ProbeResult
+from trainrelay.records import AttemptRecord, Decision, ProbeResult
 from trainrelay.supervise.attempt import Surroundings, adopt, attempt
 from trainrelay.supervise.attempt_end import finished_unseen
 from trainrelay.supervise.attempt_folders import newest_number, write_attempt
 from trainrelay.supervise.decide import (
-    Finish,
-    NeedsDecision,
+    FINISH,
+    STOP_RESUMABLY,
     PastAttempt,
     Retry,
     Step,
-    StopResumably,
     after_probe,
-    decision_of,
     next_step,
     out_of_attempts,
     past_attempt,
@@ -55,16 +53,10 @@ _FIX_LADDER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a launch ended: its last attempt, and why no other follows."""
+def train(job: StageJob, console: Console, lease: Lease) -> AttemptRecord:
+    """Trains a stage until it is complete or nothing more can be tried; the last attempt, with that decision.
 
-    attempt: AttemptRecord
-    step: Step
-
-
-def train(job: StageJob, console: Console, lease: Lease) -> Outcome:
-    """Trains a stage until it is complete or nothing more can be tried; progress goes to `console`.
+    Progress goes to `console`.
 
     The lease must be held; where it is lost, the trainer is ended at once and Fenced raised.
 
@@ -90,19 +82,19 @@ class _Launch:
         self._past: list[PastAttempt] = []
         self._probes: list[ProbeResult] = []  # since the last attempt
 
-    def run(self) -> Outcome:
+    def run(self) -> AttemptRecord:
         """Attempts until a step says that none follows."""
         record = self._first_attempt()
         while True:
             self._shown.note(f"attempt {record.number} ended: {record.end} ({record.reason})")
             step = self._next_step()
             if isinstance(step, Retry) and self._stop.requested:
-                step = StopResumably()
+                step = STOP_RESUMABLY
             record = self._record_decision(record, step)
-            if isinstance(step, Finish):
+            if step == FINISH:
                 roll(self._job.stage_dir, keep=0)  # the last checkpoint holds all that they do
             if not isinstance(step, Retry):
-                return Outcome(record, step)
+                return record
             self._job.leave_bad_nodes()
             self._shown.note(f"retrying on {step.rung} ({step.reason})")
             record = self._new_attempt(step.rung)
@@ -131,10 +123,11 @@ class _Launch:
 
     def _record_decision(self, record: AttemptRecord, step: Step) -> AttemptRecord:
         """What was concluded goes into the attempt's record, where the stage's status is read."""
-        if isinstance(step, NeedsDecision):
-            self._shown.note(f"stopped, needs your decision: {step.reason}")
+        decision = Decision(step="again", reason=step.reason) if isinstance(step, Retry) else step
+        if decision.step == "final":
+            self._shown.note(f"stopped, needs your decision: {decision.reason}")
         self._around.lease.guard()
-        return write_attempt(self._job.stage_dir, record.model_copy(update={"decision": decision_of(step)}))
+        return write_attempt(self._job.stage_dir, record.model_copy(update={"decision": decision}))
 
     def _next_step(self) -> Step:
         """The next step, every probe that it asks for done."""
