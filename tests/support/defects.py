@@ -133,8 +133,8 @@ DEFECTS = (
         "exit-status-ignored",
         "Whatever status the launcher ends with is judged as 0.",
         f"{LIBRARY}/supervise/attempt.py",
-        "        trainer.status(),\n        stop_requested",
-        "        0,\n        stop_requested",
+        "            trainer.status(),\n            stop_requested",
+        "            0,\n            stop_requested",
         "tests/unit/supervise/test_train.py::test_relaunch_resumes_after_the_newest_checkpoint",
     ),
     Defect(
