@@ -24,7 +24,7 @@ from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord, EpochBases
 from trainrelay.supervise import Lease, StageJob, StepSaving, acquire, process, process_list, recover, train
 from trainrelay.supervise.attempt import Surroundings, attempt
-from trainrelay.supervise.display import display
+from trainrelay.supervise.display import Display
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.system import alive
 from trainrelay.system.alive import TAG_VARIABLE
@@ -166,7 +166,7 @@ class Alone(Lease):
 
 def once(job: StageJob, console: Console) -> AttemptRecord:
     """One attempt, on the ladder's first rung."""
-    shown = display(console, job.name, job.epochs, time.monotonic)
+    shown = Display(console, job.name, job.epochs, time.monotonic)
     with stop_requests() as stop, contextlib.closing(shown):
         return attempt(job, job.ladder[0], Surroundings(shown, stop, Alone()))
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from trainrelay.errors import Fenced
 from trainrelay.supervise import events
-from trainrelay.supervise.display import Display, display
+from trainrelay.supervise.display import Display
 from trainrelay.supervise.events import events_file, read_events, recorder
 from trainrelay.trainers import StepSeen
 
@@ -30,7 +30,7 @@ def kept(
     folder: Path, newest: int | None = 2, may_write: Callable[[], None] = may
 ) -> tuple[Display, Console]:
     console = Console(file=io.StringIO())
-    return display(console, "a/b", 1, time.monotonic, recorder(folder, lambda: newest, may_write)), console
+    return Display(console, "a/b", 1, time.monotonic, recorder(folder, lambda: newest, may_write)), console
 
 
 def shown(console: Console) -> list[str]:

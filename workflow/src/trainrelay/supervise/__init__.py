@@ -1,7 +1,7 @@
 """One stage's training: started, watched, tried again where that helps, ended and recorded."""
 
 from trainrelay.supervise.believed_progress import BelievedProgress
-from trainrelay.supervise.display import Speed, display, duration, left_s
+from trainrelay.supervise.display import Display, Speed, duration, left_s
 from trainrelay.supervise.events import StageEvent, add_event, read_events
 from trainrelay.supervise.job import StageJob, StepSaving
 from trainrelay.supervise.lease import (
@@ -30,6 +30,7 @@ from trainrelay.system.tail import Tail
 __all__ = [
     "BelievedProgress",
     "Claim",
+    "Display",
     "LastOwner",
     "Lease",
     "LivingOwner",
@@ -45,7 +46,6 @@ __all__ = [
     "ask_to_stop",
     "close_attempts_elsewhere",
     "close_open_attempts",
-    "display",
     "duration",
     "left_s",
     "newest_telemetry",

@@ -1,20 +1,16 @@
-"""What you see while a training runs: a bar on a terminal, plain lines elsewhere."""
+"""What you see while a training runs: a line now and then; `trainrelay watch` shows more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from trainrelay.text import printable
 from trainrelay.trainers import StepSeen
 
-Say = Callable[[str], object]
-
-_NOWHERE: Say = bool
 PLAIN_EVERY_S = 30.0  # under 3000 lines a day
 
 
@@ -25,7 +21,12 @@ class Display:
     """
 
     def __init__(
-        self, console: Console, name: str, epochs: int, clock: Callable[[], float], record: Say
+        self,
+        console: Console,
+        name: str,
+        epochs: int,
+        clock: Callable[[], float],
+        record: Callable[[str], object] = bool,
     ) -> None:
         self._console, self._name, self._epochs, self._clock = console, name, epochs, clock
         self._record, self._speed = record, Speed(clock)
@@ -54,51 +55,6 @@ class Display:
     def _say_step(self, seen: StepSeen) -> None:
         say(self._console, f"{self._name}: {describe(seen, self._epochs, self._speed.iterations_per_s)}")
         self._unsaid, self._said_s = None, self._clock()
-
-
-class TerminalBar(Display):
-    """One line that moves; notes scroll above it. Refreshed manually, so that no thread is needed."""
-
-    def __init__(self, console: Console, name: str, epochs: int, *more: Any) -> None:
-        super().__init__(console, name, epochs, *more)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[said]}", markup=False),
-            console=console,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task: TaskID = self._progress.add_task(printable(name), total=None, said="starting")
-        self._drawn = _try_to_write(self._progress.start)
-
-    def step(self, seen: StepSeen) -> None:
-        """Moves the bar."""
-        self._speed.step(seen)
-        per_epoch = seen.iters_per_epoch
-        done = (seen.epoch - 1) * per_epoch + seen.iteration if per_epoch else None
-        total = self._epochs * per_epoch if per_epoch else None
-        said = describe(seen, self._epochs, self._speed.iterations_per_s)
-        self._progress.update(self._task, completed=done, total=total, said=said)
-        self._draw(self._progress.refresh)
-
-    def close(self) -> None:
-        """Leaves the bar as it is."""
-        self._draw(self._progress.refresh)
-        self._draw(self._progress.stop)
-
-    def _draw(self, how: Callable[[], None]) -> None:
-        # rich is not fit for use again after a failed write, so the first one ends the bar.
-        self._drawn = self._drawn and _try_to_write(how)
-
-
-def display(
-    console: Console, name: str, epochs: int, clock: Callable[[], float], record: Say = _NOWHERE
-) -> Display:
-    """A bar if the console is a terminal, else plain lines."""
-    kind = TerminalBar if console.is_terminal else Display
-    return kind(console, name, epochs, clock, record)
 
 
 class Speed:
@@ -156,14 +112,6 @@ def duration(seconds: float) -> str:
 
 def say(console: Console, sentence: str) -> None:
     """One line, whatever it holds: no markup, no terminal escapes, no wrapping."""
-    text = Text(printable(sentence))
-    _try_to_write(lambda: console.print(text, soft_wrap=True, highlight=False))
-
-
-def _try_to_write(write: Callable[[], None]) -> bool:
-    """Whether the write went well: a terminal that went away must not end the training."""
-    try:
-        write()
-    except (OSError, SystemExit):  # rich exits on a broken pipe
-        return False
-    return True
+    # A terminal that went away must not end the training; rich exits on a broken pipe.
+    with suppress(OSError, SystemExit):
+        console.print(Text(printable(sentence)), soft_wrap=True, highlight=False)

@@ -32,7 +32,7 @@ from trainrelay.supervise.decide import (
     past_attempt,
     past_attempts,
 )
-from trainrelay.supervise.display import display
+from trainrelay.supervise.display import Display
 from trainrelay.supervise.events import recorder
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease import Lease
@@ -65,7 +65,7 @@ def train(job: StageJob, console: Console, lease: Lease) -> AttemptRecord:
     thread. When it returns or raises, no process of an attempt is left.
     """
     record = recorder(job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
-    shown = display(console, job.name, job.epochs, time.monotonic, record)
+    shown = Display(console, job.name, job.epochs, time.monotonic, record)
     asked = StopOrderWatch(job.supervision, lease.owner, shown.note)
     adopt_orphans()
     with stop_requests(asked) as stop, contextlib.closing(shown):
