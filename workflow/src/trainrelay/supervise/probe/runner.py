@@ -21,7 +21,7 @@ from trainrelay.supervise.process import start, start_explained
 from trainrelay.supervise.process_list import Child
 from trainrelay.system.alive import Kin, stat
 from trainrelay.system.ports import free_port
-from trainrelay.trainers import Launch, LaunchRequest, Rung, environment, launcher, on_each_node
+from trainrelay.trainers import Launch, LaunchRequest, Rung, environment, launcher
 
 _SCRIPT = Path(__file__).resolve().with_name("ranks.py")
 # DistributedDataParallel's buckets of gradients are 25 MB, those of its first broadcast 250 MB. On a CPU
@@ -29,7 +29,7 @@ _SCRIPT = Path(__file__).resolve().with_name("ranks.py")
 # and 4 MB goes out in pieces, as gloo sends 1 MB at once; both together take a tenth of a second.
 _SIZES_MB: Mapping[str, tuple[int, ...]] = {"cuda": (25, 256), "cpu": (1, 4)}
 _STACKS_AT = 0.8  # of the deadline: late enough to be a hang, early enough to be written
-_LOOK_S = 0.05  # on a CPU the ranks need a tenth of a second: waiting must not take longer
+_LOOK_S = 0.05
 _LAST_LOOKS = 40  # 2 s after the first error: torch's launcher looks every 0.1 s (--monitor_interval)
 _LONGEST_LOOK_S = 5.0  # what is longer is a gap of ours (a suspended job), and the ranks had it, too
 _PORT_TAKEN = re.compile(r"EADDRINUSE|address already in use", re.IGNORECASE)
@@ -115,33 +115,19 @@ class _Probe:
 
 
 def probe_launch(request: LaunchRequest, deadline_s: float) -> Launch:
-    """The command line of a probe: torch's launcher as the stage has it, so that ranks meet as in training.
-
-    On a CPU the script is its own launcher: there the launcher's import of torch would double the cost.
-    """
+    """The command line of a probe: the stage's own launcher, so that ranks meet as in training."""
     request = replace(request, master_port=free_port(), master_addr=socket.gethostname())
-    words = [
+    argv = [
+        *(*launcher(request), "--monitor_interval=0.1"),
+        # Else torch.distributed.launch adds an argument --local_rank (or --local-rank).
+        *(["--use_env"] if request.launch_module == "torch.distributed.launch" else []),
         *(str(_SCRIPT), "--backend", request.rung.backend, "--device", request.device),
         *("--sizes-mb", *map(str, _SIZES_MB[request.device])),
         *("--stacks-after-s", f"{deadline_s * _STACKS_AT:g}"),
     ]
-    if request.device == "cpu":
-        argv = [*on_each_node(request), *words, *_fork_words(request)]
-    else:
-        # --use_env: else torch.distributed.launch adds an argument --local_rank (or --local-rank).
-        bare = ["--use_env"] if request.launch_module == "torch.distributed.launch" else []
-        argv = [*launcher(request), "--monitor_interval=0.1", *bare, *words]
     # Before torch 1.13 only this says why NCCL fails. What the user or the rung sets is kept.
     inherited = {"NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN")}
     return Launch(tuple(argv), {**inherited, **environment(request, os.environ)}, request.root)
-
-
-def _fork_words(request: LaunchRequest) -> Sequence[str]:
-    """What makes the script a launcher."""
-    words = ["--fork", str(request.nproc_per_node), f"--master_port={request.master_port}"]
-    if request.nodes == 1:
-        return words
-    return [*words, f"--nnodes={request.nodes}", f"--master_addr={request.master_addr}"]
 
 
 def probe_ladder(
