@@ -1,7 +1,7 @@
 """Lets the ranks of a training talk as DistributedDataParallel does, and checks what they receive.
 
 The trainer's own interpreter runs this file, so it imports nothing of trainrelay and holds for Python 3.8 and
-torch 1.9. Torch's launcher starts it once per rank. Each prints a line before each phase, so that a hang tells
+torch 1.9. The launcher starts it once per rank. Each prints a line before each phase, so that a hang tells
 where each rank is: several nodes share no folder that shows new files at once.
 
     trainrelay: {"rank": 0, "phase": "all_reduce 25 MB"}
