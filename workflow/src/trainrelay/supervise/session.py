@@ -36,11 +36,11 @@ from trainrelay.supervise.display import Display
 from trainrelay.supervise.events import recorder
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease import Lease
-from trainrelay.supervise.leftovers import leftovers
 from trainrelay.supervise.nodes import wait_for_nodes
 from trainrelay.supervise.probe import probe_ladder, probe_rung, result_text
 from trainrelay.supervise.process_list import adopt_orphans
 from trainrelay.supervise.recover import close_open_attempts, orphaned_attempt, wait_for_killed
+from trainrelay.supervise.resume import leftovers
 from trainrelay.supervise.stop import StopOrderWatch, stop_requests
 from trainrelay.trainers import Rung
 from trainrelay.training.attempts import list_attempts
