@@ -25,8 +25,7 @@ from trainrelay.supervise.attempt_folders import (
 )
 from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.display import Display
-from trainrelay.supervise.epoch_counting import EpochCounting
-from trainrelay.supervise.hangs import HangDetector, describe_stacks, save_stacks, with_stack_dumps
+from trainrelay.supervise.hangs import describe_stacks, save_stacks, with_stack_dumps
 from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease import Lease
@@ -34,7 +33,7 @@ from trainrelay.supervise.monitor import TrainerMonitor, follow_to_end
 from trainrelay.supervise.process import Ending, NotStarted, start, start_explained
 from trainrelay.supervise.process_list import Child, Launcher, Orphans, ProcessList
 from trainrelay.supervise.recover import close_open_attempts
-from trainrelay.supervise.resume import ResumeProof, starting_points
+from trainrelay.supervise.resume import starting_points
 from trainrelay.supervise.slurm_run import SlurmStop, why_stopped
 from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.telemetry import TelemetryReader
@@ -178,24 +177,9 @@ class _Attempt:
         self._hook = Hook(self._folder, record.world_size, job.request.nodes, record.resumed_step)
         self._processes = ProcessList(job.stage_dir, record, self._lease.guard)
         self._keeper = CheckpointKeeper(job, self._shown.note, self._lease.guard, record.number)
-        self._counting = EpochCounting(record, learns=job.learns_base)
         self._telemetry = TelemetryReader(self._folder, self._hook, self._lease.guard)
-        self._monitor = TrainerMonitor(
-            job.trainer,
-            ResumeProof(
-                record.resumed_from,
-                by_epoch=job.trainer.resume_proof == "epoch",
-                base_known=record.epoch_bases.saved is not None,
-                reached=max((one.last_epoch or 0 for one in job.dirs().attempts), default=0),
-            ),
-            self._shown,
-            HangDetector(job.hang_timeout_s),
-            self._counting,
-            job.work_dirs.current,
-            self._hook,
-            self._telemetry,
-            record,
-        )
+        self._monitor = TrainerMonitor(job, record, self._shown, self._hook, self._telemetry)
+        self._counting = self._monitor.counting
 
     def start(self, launch: Launch) -> Child:
         """Starts its trainer."""

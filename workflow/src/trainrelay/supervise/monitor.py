@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance, glance
@@ -16,12 +15,13 @@ from trainrelay.supervise.display import Display
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.hangs import HangDetector
 from trainrelay.supervise.hook import Hook
+from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.process_list import Launcher
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.supervise.telemetry import TelemetryReader
-from trainrelay.system.tail import RowsTail, Tail
+from trainrelay.system.tail import Tail
 from trainrelay.text import printable, quoted
-from trainrelay.trainers import Follower, StepSeen, Trainer, checkpoint_files
+from trainrelay.trainers import Follower, StepSeen, checkpoint_files
 
 POLL_S = 0.1  # a stop is felt at once, and a look at a log without news costs a system call
 SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
@@ -85,40 +85,39 @@ def _iterations(since: StepSeen, seen: StepSeen) -> int:
     return (seen.epoch - since.epoch) * (seen.iters_per_epoch or 0) + seen.iteration - since.iteration + 1
 
 
-@dataclass(slots=True)
 class TrainerMonitor:
     """What has been seen of a trainer so far.
 
-    As long as no line is understood, a checkpoint in `work_dir` that grows is a sign of life.
+    As long as no line is understood, a checkpoint in its work dir that grows is a sign of life.
     """
 
-    trainer: Trainer
-    proof: ResumeProof
-    display: Display
-    hangs: HangDetector
-    counting: EpochCounting
-    work_dir: Path
-    hook: Hook
-    telemetry: TelemetryReader
-    attempt: AttemptRecord
-    recent: RecentLines = field(default_factory=RecentLines)
-    diverging: Divergence = field(default_factory=Divergence)
-    not_resumed: str | None = None
-    diverged: str | None = None
-    hang: str | None = None
-    _bar: str = ""
-    _files: set[tuple[str, int]] | None = None
-    _next_s: float = float("-inf")
-    _look_s: float = float("-inf")
-    _unknown_said: bool = False
-    _slow_said: bool = False
-    _follower: Follower = field(init=False)
-    _rows: RowsTail | None = field(init=False)  # that are read instead of the log
-    _steps: tuple[tuple[float, StepSeen], ...] = ()  # the first and the newest that was shown, and when
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, job: StageJob, attempt: AttemptRecord, display: Display, hook: Hook, telemetry: TelemetryReader
+    ) -> None:
+        self.trainer, self.work_dir, self.attempt = job.trainer, job.work_dirs.current, attempt
+        self.display, self.hook, self.telemetry = display, hook, telemetry
+        self.hangs, self.diverging = HangDetector(job.hang_timeout_s), Divergence()
+        self.counting = EpochCounting(attempt, learns=job.learns_base)
+        self.proof = ResumeProof(
+            attempt.resumed_from,
+            by_epoch=job.trainer.resume_proof == "epoch",
+            base_known=attempt.epoch_bases.saved is not None,
+            reached=max((one.last_epoch or 0 for one in job.dirs().attempts), default=0),
+        )
+        self.recent = RecentLines()
+        self.not_resumed: str | None = None
+        self.diverged: str | None = None
+        self.hang: str | None = None
+        self._bar = ""
+        self._files: set[tuple[str, int]] | None = None
+        self._next_s = self._look_s = float("-inf")
+        self._unknown_said = self._slow_said = False
         self._follower = Follower(self.trainer)
-        self._rows = self.trainer.rows(self.work_dir, self.attempt.metrics_from)
+        self._rows = self.trainer.rows(
+            self.work_dir, attempt.metrics_from
+        )  # that are read instead of the log
+        # The first and the newest that was shown, and when.
+        self._steps: tuple[tuple[float, StepSeen], ...] = ()
 
     @property
     def last_step(self) -> StepSeen | None:
