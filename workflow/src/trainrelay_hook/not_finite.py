@@ -17,10 +17,11 @@ What a rank saw is in its not-finite-R.json:
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -236,32 +237,27 @@ def _not_finite(parameters: Sequence[Any]) -> list[Any]:
 
 def _of_nothing(node: Any) -> bool:
     """Whether a loss is the mean of nothing, as of a sample without objects: hidden by design, harmless."""
-    nodes = deque([node])
-    for _ in range(_MOST_NODES):
-        if not nodes:
-            return False
-        node = nodes.popleft()
-        sizes = getattr(node, "_saved_self_sym_sizes", getattr(node, "_saved_self_sizes", ()))
-        if 0 in tuple(sizes):
-            return True
-        nodes.extend(following for following, _ in getattr(node, "next_functions", ()) if following)
-    return False
+    near = itertools.islice(_computation(node), _MOST_NODES)
+    sizes = (getattr(one, "_saved_self_sym_sizes", getattr(one, "_saved_self_sizes", ())) for one in near)
+    return any(0 in tuple(size) for size in sizes)
 
 
 def _goes_into(loss: Any, node: Any) -> bool:
     """Whether a value is part of a loss, and not only of what is logged; True where that is not known."""
-    if not isinstance(loss, torch.Tensor) or loss.grad_fn is None:
+    if not isinstance(loss, torch.Tensor) or loss.grad_fn is None or node is None:
         return True
-    waiting: list[Any] = [loss.grad_fn]
-    seen: set[Any] = set()
+    return any(one is node for one in _computation(loss.grad_fn))
+
+
+def _computation(node: Any) -> Iterator[Any]:
+    """The steps by which a value was computed, its own first."""
+    waiting, seen = deque([node]), set()
     while waiting:
-        one = waiting.pop()
-        if one is node:
-            return True
+        one = waiting.popleft()
         if one is not None and one not in seen:
             seen.add(one)
-            waiting.extend(following for following, _ in one.next_functions)
-    return False
+            yield one
+            waiting.extend(following for following, _ in getattr(one, "next_functions", ()))
 
 
 def _samples(batch: Any) -> set[str]:

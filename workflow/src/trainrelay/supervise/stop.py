@@ -111,12 +111,8 @@ class StopOrderWatch:
     def __call__(self) -> bool:
         """True from the first look that finds the request."""
         if not self._came and self._clock() - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = self._clock()
-            self._look()
+            self._looked_s, order = self._clock(), read_order(self._supervision)
+            if order is not None and order.owner == self._owner:
+                self._came = True
+                self._say(f"stop requested from {order.host}")
         return self._came
-
-    def _look(self) -> None:
-        order = read_order(self._supervision)
-        if order is not None and order.owner == self._owner:
-            self._came = True
-            self._say(f"stop requested from {order.host}")
