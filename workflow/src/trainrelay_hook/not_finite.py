@@ -104,9 +104,8 @@ class Guard:
         looked_at = [*own, *self._hidden]
         flat = [value.reshape(()) for value, _ in looked_at]
         # All at once: on a GPU each look waits for what it computes.
-        numbers = (
-            torch.stack([value.to(flat[0].device, torch.float64) for value in flat]).tolist() if flat else []
-        )
+        alike = [value.to(flat[0].device, torch.float64) for value in flat]
+        numbers = torch.stack(alike).tolist() if alike else []
         bad = [not math.isfinite(number) for number in numbers]
         hidden = [
             place
@@ -122,9 +121,8 @@ class Guard:
         self._carried = None
 
     def _check(self, optimizer: Any) -> None:
-        skipped = getattr(
-            optimizer, "found_inf", None
-        )  # a fused optimizer is called by its loss scaler to skip
+        # A fused optimizer is called by its loss scaler to skip.
+        skipped = getattr(optimizer, "found_inf", None)
         if skipped is not None and bool(skipped):
             return
         broken: list[str] = []
@@ -177,12 +175,8 @@ def watch_torch() -> None:
 def _telling(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def nan_to_num(input: Any, *args: Any, **kwargs: Any) -> Any:
-        if (
-            _current is not None
-            and isinstance(input, torch.Tensor)
-            and input.requires_grad
-            and input.numel() == 1
-        ):
+        # Outside of a training nothing is asked of it.
+        if _current and isinstance(input, torch.Tensor) and input.requires_grad and input.numel() == 1:
             _current.hides(input)
         return original(input, *args, **kwargs)
 
@@ -222,11 +216,8 @@ def _values(parameter: Any) -> Any:
 
 def _norm(gradients: list[Any]) -> float:
     """One number for all, not finite where one of theirs is not; a finite one may be too large for it."""
-    each = (
-        torch._foreach_norm(gradients)
-        if hasattr(torch, "_foreach_norm")
-        else [one.norm() for one in gradients]
-    )
+    at_once = getattr(torch, "_foreach_norm", None)
+    each = at_once(gradients) if at_once else [one.norm() for one in gradients]
     return float(torch.stack([one.to(each[0].device, torch.float32) for one in each]).sum())
 
 

@@ -113,9 +113,8 @@ class TrainerMonitor:
         self._next_s = self._look_s = float("-inf")
         self._unknown_said = self._slow_said = False
         self._follower = Follower(self.trainer)
-        self._rows = self.trainer.rows(
-            self.work_dir, attempt.metrics_from
-        )  # that are read instead of the log
+        # What is read instead of the log.
+        self._rows = self.trainer.rows(self.work_dir, attempt.metrics_from)
         # The first and the newest that was shown, and when.
         self._steps: tuple[tuple[float, StepSeen], ...] = ()
 
