@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from support.supervising import Alone, toy_job
-from trainrelay.supervise import Outcome, StageJob, train
+from trainrelay.records import AttemptRecord
+from trainrelay.supervise import StageJob, train
 from trainrelay.trainers import Launch, LaunchRequest
 from trainrelay.trainers.metriclogger import MetricLogger
 
@@ -37,7 +38,7 @@ def job_of(folder: Path, templates: Path, **said: Any) -> StageJob:
     return replace(job, request=replace(job.request, options={"words": list(words)}))
 
 
-def trained(job: StageJob) -> tuple[Outcome, list[int], str]:
+def trained(job: StageJob) -> tuple[AttemptRecord, list[int], str]:
     """The outcome of a launch, the epochs that it trained in order, and all that was said."""
     output = io.StringIO()
     outcome = train(job, Console(file=output, width=1000), Alone())

@@ -133,8 +133,8 @@ DEFECTS = (
         "exit-status-ignored",
         "Whatever status the launcher ends with is judged as 0.",
         f"{LIBRARY}/supervise/attempt.py",
-        "        trainer.status(),\n        stop_requested",
-        "        0,\n        stop_requested",
+        "            trainer.status(),\n            stop_requested",
+        "            0,\n            stop_requested",
         "tests/unit/supervise/test_train.py::test_relaunch_resumes_after_the_newest_checkpoint",
     ),
     Defect(
@@ -390,7 +390,7 @@ DEFECTS = (
     Defect(
         "launcher-not-written-down",
         "A trainer whose environment was cleared is not found again after its supervisor's SIGKILL.",
-        f"{LIBRARY}/supervise/launcher.py",
+        f"{LIBRARY}/supervise/process_list.py",
         "listed.began(process.pid)",
         "listed.look()",
         "tests/unit/supervise/test_one_trainer.py::test_a_trainer_whose_environment_was_cleared_is_followed",
@@ -866,7 +866,7 @@ DEFECTS = (
     Defect(
         "fallback-is-silent",
         "A slower backend is used without a message.",
-        f"{LIBRARY}/supervise/probe/ladder.py",
+        f"{LIBRARY}/supervise/probe/runner.py",
         'say(f"warning: falls back to {result.rung}: {text}" if number > 1 else text)',
         "say(text)",
         "tests/unit/supervise/probe/test_probe_ladder.py::test_a_fallback_is_said_with_its_reason_and_its_log",
@@ -964,7 +964,7 @@ DEFECTS = (
     Defect(
         "a-person-may-not-try-again",
         "Attempts of earlier calls count, so a relaunch by a person gives up at once.",
-        f"{LIBRARY}/supervise/past_attempts.py",
+        f"{LIBRARY}/supervise/decide.py",
         "launch and attempt.launch == launch",
         "launch",
         "tests/unit/supervise/test_past_attempts.py::test_only_the_newest_attempts_of_the_same_launch_count",

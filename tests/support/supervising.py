@@ -24,7 +24,7 @@ from trainrelay.errors import TrainrelayError
 from trainrelay.records import AttemptRecord, EpochBases
 from trainrelay.supervise import Lease, StageJob, StepSaving, acquire, process, process_list, recover, train
 from trainrelay.supervise.attempt import Surroundings, attempt
-from trainrelay.supervise.display import display
+from trainrelay.supervise.display import Display
 from trainrelay.supervise.stop import stop_requests
 from trainrelay.system import alive
 from trainrelay.system.alive import TAG_VARIABLE
@@ -166,7 +166,7 @@ class Alone(Lease):
 
 def once(job: StageJob, console: Console) -> AttemptRecord:
     """One attempt, on the ladder's first rung."""
-    shown = display(console, job.name, job.epochs, time.monotonic)
+    shown = Display(console, job.name, job.epochs, time.monotonic)
     with stop_requests() as stop, contextlib.closing(shown):
         return attempt(job, job.ladder[0], Surroundings(shown, stop, Alone()))
 
@@ -247,8 +247,8 @@ def _main() -> None:
     job = cleared(job) if wrapped else job
     try:
         with _held(job, beat_s) if leased else contextlib.nullcontext(Alone()) as lease:
-            whole = spec_launch and train(job, Console(stderr=True), lease)
-            record = whole.attempt if whole else once(job, Console(stderr=True))
+            console = Console(stderr=True)
+            record = train(job, console, lease) if spec_launch else once(job, console)
     except TrainrelayError as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
         sys.exit(error.exit_code)

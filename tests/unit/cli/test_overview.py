@@ -14,8 +14,8 @@ from trainrelay.cli import main
 from trainrelay.config import load_config, overview_path
 from trainrelay.errors import TrainrelayError
 from trainrelay.operations import train
-from trainrelay.records import AttemptRecord
-from trainrelay.supervise import NeedsDecision, Outcome, StageJob
+from trainrelay.records import AttemptRecord, Decision
+from trainrelay.supervise import StageJob
 from trainrelay.system.files import read_record
 from trainrelay.training.context import StageContext
 
@@ -116,14 +116,16 @@ def test_pages_say_when_they_were_written(disk: OnDisk) -> None:
 def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(job: StageJob, *_: object) -> Outcome:
+    def crash(job: StageJob, *_: object) -> AttemptRecord:
         disk.train(log={"epochs": 1})
         record = disk.paths.folder / "attempts/001/attempt.json"
         found = read_record(record, AttemptRecord)
         assert found is not None
-        crashed = found.model_copy(update={"end": "trainer-bug", "reason": f"{job.name} crashed"})
+        decision = Decision(step="final", reason="it crashed", what_to_do="mend it")
+        update = {"end": "trainer-bug", "reason": f"{job.name} crashed", "decision": decision}
+        crashed = found.model_copy(update=update)
         record.write_text(crashed.model_dump_json())
-        return Outcome(crashed, NeedsDecision("it crashed", "mend it"))
+        return crashed
 
     monkeypatch.setattr(train.supervise, "train", crash)
     with pytest.raises(TrainrelayError, match="crashed"):

@@ -22,7 +22,7 @@ from trainrelay.errors import Interrupted, UserError
 from trainrelay.operations.stop import stop_stage
 from trainrelay.records import AttemptRecord, Place
 from trainrelay.supervise import acquire, order_file
-from trainrelay.supervise.stop_file import read_order
+from trainrelay.supervise.stop import read_order
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training.context import StageContext
 

@@ -14,8 +14,8 @@ from support.stage_on_disk import OnDisk
 from trainrelay.config import stage_paths
 from trainrelay.errors import Fenced, Refusal
 from trainrelay.operations import train
-from trainrelay.records import AttemptRecord, Identity, Owner, Place, Processes
-from trainrelay.supervise import Finish, Outcome, StageJob
+from trainrelay.records import AttemptRecord, Decision, Identity, Owner, Place, Processes
+from trainrelay.supervise import StageJob
 from trainrelay.supervise.lease.claim import Beat, Claim
 from trainrelay.supervise.lease.folder import add_claim, highest, write_beat
 from trainrelay.system.alive import TAG_VARIABLE, here
@@ -157,7 +157,7 @@ def test_who_lost_the_lease_while_it_trained_writes_nothing_more(
 ) -> None:
     """Another supervisor's claim came in between; the end of the training is its own matter now."""
 
-    def train_and_lose(_job: StageJob, _console: Any, lease: Any) -> Outcome:
+    def train_and_lose(_job: StageJob, _console: Any, lease: Any) -> AttemptRecord:
         disk.train()
         attempt = read(StageContext(disk.config(), "r", "s")).attempts[0]
         folder = disk.paths.supervision / "lease"
@@ -174,7 +174,7 @@ def test_who_lost_the_lease_while_it_trained_writes_nothing_more(
                 since_s=1e9,
             ),
         )
-        return Outcome(attempt, Finish())
+        return attempt.model_copy(update={"decision": Decision(step="done")})
 
     monkeypatch.setattr(train.supervise, "train", train_and_lose)
     with pytest.raises(Fenced):

@@ -13,7 +13,8 @@ from support.stage_on_disk import WEIGHTS, OnDisk
 from trainrelay.errors import Interrupted, NoProgress, Refusal, TrainrelayError, UserError
 from trainrelay.operations import train
 from trainrelay.preflight.node import too_few_gpus
-from trainrelay.supervise import Outcome, StageJob, StopResumably
+from trainrelay.records import Decision
+from trainrelay.supervise import StageJob
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 
@@ -132,8 +133,10 @@ def test_a_training_that_was_asked_to_stop_ends_without_reading_its_log(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.train()
-    attempt = list_attempts(disk.paths.folder)[-1].model_copy(update={"end": "interrupted"})
-    monkeypatch.setattr(train.supervise, "train", lambda *_: Outcome(attempt, StopResumably()))
+    attempt = list_attempts(disk.paths.folder)[-1].model_copy(
+        update={"end": "interrupted", "decision": Decision(step="stop")}
+    )
+    monkeypatch.setattr(train.supervise, "train", lambda *_: attempt)
     with pytest.raises(Interrupted, match="Run the same command again to resume"):
         train.train_stage(StageContext(disk.config(epochs=9), "r", "s"))
     assert not (disk.base / "runs/r/report.html").exists()

@@ -22,8 +22,7 @@ from torch.utils.data import (
 )
 
 from trainrelay_hook import random_states
-from trainrelay_hook.data_order import Order, why_unknown
-from trainrelay_hook.sample_seeds import Batch
+from trainrelay_hook.data_order import Batch, Order, why_unknown
 
 
 class Counted(Dataset):  # type: ignore[type-arg]

@@ -10,17 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainrelay.records import STOPPED, EndClass
+from trainrelay.records import STOPPED, Decision, EndClass
 from trainrelay.supervise.decide import (
-    Finish,
+    FINISH,
+    STOP_RESUMABLY,
     Leftovers,
-    NeedsDecision,
     PastAttempt,
     Retry,
     Step,
-    StopResumably,
     after_probe,
-    decision_of,
     next_step,
 )
 
@@ -48,13 +46,16 @@ def after(*attempts: PastAttempt, ladder: Sequence[str] = LADDER, most: int = MO
 
 def shape(step: Step) -> tuple[object, ...]:
     """A step without its wording."""
-    match step:
-        case Retry():
-            return ("again", step.rung, "probe first" if step.probe_first else "at once")
-        case StopResumably():
-            return ("stop",)
-        case _:
-            return (decision_of(step).step,)
+    if isinstance(step, Retry):
+        return ("again", step.rung, "probe first" if step.probe_first else "at once")
+    return (step.step,)
+
+
+def final(step: Step | None) -> Decision:
+    """A step that needs a decision."""
+    assert isinstance(step, Decision)
+    assert step.step == "final"
+    return step
 
 
 AT_ONCE = ("again", "nccl", "at once")
@@ -91,8 +92,8 @@ def test_first_end_of_each_class_has_its_row_in_the_table(end: EndClass) -> None
 def test_host_memory_is_tried_once_more() -> None:
     """The second time is final, also with other ends between, unless there was a new checkpoint between."""
     short, killed = past("oom-host"), past("killed")
-    assert isinstance(after(short, short), NeedsDecision)
-    assert isinstance(after(short, killed, short, most=9), NeedsDecision)
+    final(after(short, short))
+    final(after(short, killed, short, most=9))
     assert shape(after(short, past("oom-host", new_checkpoint=True))) == AT_ONCE
     assert shape(after(short, past("killed", new_checkpoint=True), short)) == AT_ONCE
 
@@ -100,7 +101,7 @@ def test_host_memory_is_tried_once_more() -> None:
 def test_port_of_the_config_is_not_tried_again() -> None:
     """Another attempt would ask for the same port; the sentence names the key that frees it."""
     step = after(past("port", steps=False, port_fixed=True))
-    assert isinstance(step, NeedsDecision)
+    step = final(step)
     assert "master_port: null" in step.what_to_do
 
 
@@ -127,7 +128,7 @@ def test_last_rung_is_given_up_only_without_progress() -> None:
     assert shape(after(saved, saved, saved)) == again
     assert shape(after(saved, fell)) == again
     step = after(saved, fell, fell)
-    assert isinstance(step, NeedsDecision)
+    step = final(step)
     assert "has no other after it" in step.reason
     assert "backends" in step.what_to_do
 
@@ -149,13 +150,13 @@ def test_ladder_of_rungs_that_all_fail_their_probe_is_final() -> None:
         assert isinstance(step, Retry)
         assert step.rung == rung
         step = after_probe(step, False, LADDER)
-    assert isinstance(step, NeedsDecision)
+    step = final(step)
     assert all(f"the probe of {rung} fails" in step.reason for rung in LADDER)
 
 
 def test_trainer_bug_before_the_first_step_is_a_mistake() -> None:
     """It would come again; once the trainer trained, or left a checkpoint, it may not."""
-    assert isinstance(after(past("trainer-bug", steps=False)), NeedsDecision)
+    final(after(past("trainer-bug", steps=False)))
     assert shape(after(past("trainer-bug", steps=False, new_checkpoint=True))) == AT_ONCE
     killed_early = after(past("killed", steps=False))
     assert shape(killed_early) == AT_ONCE
@@ -164,11 +165,11 @@ def test_trainer_bug_before_the_first_step_is_a_mistake() -> None:
 def test_exit_0_without_a_checkpoint_is_never_followed_by_another_attempt() -> None:
     """The trainer says that it finished: a repetition would train everything a second time."""
     step = after(past("unfinished", left=Leftovers(False, "work_dir holds no file that looks like one")))
-    assert isinstance(step, NeedsDecision)
+    step = final(step)
     assert "work_dir holds no file that looks like one" in step.reason
     assert "move these files away" in step.what_to_do
     empty = after(past("unfinished", left=Leftovers(False, "work_dir holds no file", any_file=False)))
-    assert isinstance(empty, NeedsDecision)
+    empty = final(empty)
     assert "move" not in empty.what_to_do
     assert shape(after(past("unfinished"))) == AT_ONCE
     assert shape(after(past("killed", left=Leftovers(False, "nothing")))) == AT_ONCE
@@ -178,7 +179,7 @@ def test_a_trainer_that_stops_early_again_after_one_epoch_is_not_started_once_pe
     """Early stopping exits 0 after each restart; a trainer with its own time limit gets further each time."""
     early = past("unfinished", new_checkpoint=True, brought=1)
     assert shape(after(early)) == AT_ONCE
-    assert isinstance(after(early, early), NeedsDecision)
+    final(after(early, early))
     assert shape(after(early, past("killed"), early)) == AT_ONCE
     assert shape(after(early, past("unfinished", new_checkpoint=True, brought=3))) == AT_ONCE
 
@@ -186,7 +187,7 @@ def test_a_trainer_that_stops_early_again_after_one_epoch_is_not_started_once_pe
 @pytest.mark.parametrize("end", ["killed", "hang", "comm", "oom-host", "lost", "port", "unfinished"])
 def test_nothing_starts_from_scratch_beside_files_that_are_not_understood(end: EndClass) -> None:
     step = after(past(end, left=Leftovers(True, "work_dir holds weights.ckpt (keys: a, b)")))
-    assert isinstance(step, NeedsDecision)
+    step = final(step)
     assert "weights.ckpt" in step.reason
     assert "move these files away" in step.what_to_do
 
@@ -196,10 +197,10 @@ def test_attempts_without_a_new_checkpoint_are_counted_from_the_newest() -> None
     barren, fruitful = past("killed"), past("killed", new_checkpoint=True)
     assert shape(after(barren, barren)) == AT_ONCE
     step = after(barren, barren, barren)
-    assert isinstance(step, NeedsDecision)
+    step = final(step)
     assert "3 attempts in a row" in step.reason
     assert shape(after(barren, barren, fruitful, barren, barren)) == AT_ONCE
-    assert isinstance(after(barren, most=1), NeedsDecision)
+    final(after(barren, most=1))
 
 
 # ---------------------------------------------------------------------- whatever comes
@@ -242,11 +243,11 @@ def test_a_launch_goes_down_the_ladder_only_and_never_past_it(
 def test_a_launch_is_done_or_stopped_only_after_such_an_end(
     ladder: list[str], most: int, ends: list[tuple[EndClass, bool, bool]], answers: list[bool]
 ) -> None:
-    """Each of these ends a launch: Finish after done alone, StopResumably after a requested stop."""
+    """Each of these ends a launch: done after done alone, stop after a requested stop."""
     attempts, step = launch(ladder, most, ends, answers)
     *before, last = attempts
-    assert isinstance(step, Finish) == (last.end == "done")
-    assert isinstance(step, StopResumably) == (last.end in STOPPED)
+    assert (step == FINISH) == (last.end == "done")
+    assert (step == STOP_RESUMABLY) == (last.end in STOPPED)
     assert not {attempt.end for attempt in before} & {"done", *STOPPED}
 
 
@@ -271,6 +272,6 @@ def test_every_final_says_what_happened_where_to_look_and_what_to_type(
 ) -> None:
     """A person is never called without a reason, a place and a next word."""
     _, step = launch(ladder, most, ends, answers)
-    if isinstance(step, NeedsDecision):
+    if isinstance(step, Decision) and step.step == "final":
         assert step.reason
         assert re.search(r"check|ask for|set ", step.what_to_do)

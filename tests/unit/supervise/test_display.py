@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from trainrelay.supervise.display import Display, Speed, describe, display, duration
+from trainrelay.supervise.display import Display, Speed, describe, duration
 from trainrelay.trainers import StepSeen
 
 
@@ -26,7 +26,7 @@ class Clock:
 def shown(terminal: bool = False) -> tuple[Display, io.StringIO, Clock]:
     output, clock = io.StringIO(), Clock()
     console = Console(file=output, force_terminal=terminal, width=200)
-    return display(console, "uniad/stage1", 6, clock), output, clock
+    return Display(console, "uniad/stage1", 6, clock), output, clock
 
 
 def step(epoch: int, iteration: int, loss: float = 50.0) -> StepSeen:
@@ -60,14 +60,6 @@ def test_plain_line_says_everything_that_is_known() -> None:
     ]
 
 
-def test_bar_moves_on_a_terminal() -> None:
-    """On a terminal the line shows how far the whole stage is."""
-    bar, output, _ = shown(terminal=True)
-    bar.step(step(2, 50, loss=47.123))
-    bar.close()
-    assert "epoch 2/6, iteration 50/100, loss 47.12" in output.getvalue()
-
-
 def test_text_from_outside_cannot_command_the_terminal() -> None:
     """Neither rich markup nor terminal escapes of a file name get through."""
     hostile = "[bold red]ckpt[/] \x1b]0;title\x07\x1b[2J{task.id} \x9b31m\nsecond line"
@@ -93,7 +85,7 @@ def test_terminal_that_went_away_does_no_harm(tmp_path: Path, monkeypatch: pytes
             raise BrokenPipeError
 
     for terminal in (False, True):
-        view = display(Console(file=Broken(), force_terminal=terminal), "uniad/stage1", 6, Clock())
+        view = Display(Console(file=Broken(), force_terminal=terminal), "uniad/stage1", 6, Clock())
         view.step(step(1, 10))
         view.note("still here")
         view.close()

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES
-from trainrelay.supervise.divergence import Divergence
+from trainrelay.supervise.monitor import Divergence
 from trainrelay.trainers import StepSeen
 
 

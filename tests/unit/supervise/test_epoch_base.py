@@ -13,7 +13,8 @@ from support.counting import EPOCHS, job_of, trained
 from support.supervising import toy_job
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, EpochBases
-from trainrelay.supervise import Finish, StageJob
+from trainrelay.supervise import StageJob
+from trainrelay.supervise.decide import FINISH
 from trainrelay.supervise.resume import resume_point
 from trainrelay.training.attempts import list_attempts
 
@@ -25,15 +26,15 @@ PHASES = ("before-save", "after-save")
 def holds(job: StageJob, saved: int) -> list[AttemptRecord]:
     """The launch completes, and what is final was saved after the last epoch; no epoch is left out."""
     outcome, epochs, said = trained(job)
-    assert isinstance(outcome.step, Finish), said
-    final = outcome.attempt.final_checkpoint
+    assert outcome.decision == FINISH, said
+    final = outcome.final_checkpoint
     assert final is not None
     assert final.epoch == EPOCHS
     templates = Path(str(job.request.config))
     assert Path(final.file.path).read_bytes() == (templates / f"{EPOCHS - saved}.pth").read_bytes()
     assert sorted(set(epochs)) == list(range(1, EPOCHS + 1)), f"trained {epochs}"
     assert max(map(epochs.count, epochs)) <= 2, f"trained {epochs}"
-    assert (outcome.attempt.epoch_bases.saved or 0) == saved, "what is not known counts as the lower"
+    assert (outcome.epoch_bases.saved or 0) == saved, "what is not known counts as the lower"
     return list(list_attempts(job.stage_dir))
 
 
@@ -79,7 +80,7 @@ def test_what_the_config_says_is_taken_and_proves_the_resume(tmp_path: Path, num
     right = told.with_bases(EpochBases(saved=1))
     wrong = told.with_bases(EpochBases(saved=0))
     outcome, _, _ = trained(replace(wrong, stage_dir=tmp_path / "other"))
-    assert outcome.attempt.end == "not-resumed"
+    assert outcome.end == "not-resumed"
     for path in job.work_dirs.current.iterdir():
         path.unlink()
     attempts = holds(right, 1)

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from trainrelay.errors import Fenced
 from trainrelay.supervise import events
-from trainrelay.supervise.events import RecordedDisplay, events_file, read_events
+from trainrelay.supervise.display import Display
+from trainrelay.supervise.events import events_file, read_events, recorder
 from trainrelay.trainers import StepSeen
-
-
-class Shown:
-    """A display that remembers."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.steps: list[StepSeen] = []
-        self.closed = False
-
-    def step(self, seen: StepSeen) -> None:
-        self.steps.append(seen)
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def may() -> None:
@@ -42,13 +28,18 @@ def fenced() -> None:
 
 def kept(
     folder: Path, newest: int | None = 2, may_write: Callable[[], None] = may
-) -> tuple[RecordedDisplay, Shown]:
-    shown = Shown()
-    return RecordedDisplay(shown, folder, lambda: newest, may_write), shown
+) -> tuple[Display, Console]:
+    console = Console(file=io.StringIO())
+    return Display(console, "a/b", 1, time.monotonic, recorder(folder, lambda: newest, may_write)), console
+
+
+def shown(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    return [line.removeprefix("a/b: ") for line in console.file.getvalue().splitlines()]
 
 
 def test_every_note_is_kept_with_its_attempt_and_shown(tmp_path: Path) -> None:
-    view, shown = kept(tmp_path)
+    view, console = kept(tmp_path)
     view.note("attempt 2 starts")
     view.note("tries again")
     lines = [json.loads(line) for line in events_file(tmp_path).read_text().splitlines()]
@@ -56,32 +47,31 @@ def test_every_note_is_kept_with_its_attempt_and_shown(tmp_path: Path) -> None:
         (2, "attempt 2 starts"),
         (2, "tries again"),
     ]
-    assert shown.notes == ["attempt 2 starts", "tries again"]
-    assert [event.text for event in read_events(tmp_path)] == shown.notes
+    assert shown(console) == ["attempt 2 starts", "tries again"]
+    assert [event.text for event in read_events(tmp_path)] == shown(console)
 
 
-def test_steps_are_shown_alone_and_a_close_is_passed_on(tmp_path: Path) -> None:
-    view, shown = kept(tmp_path)
+def test_steps_are_shown_alone(tmp_path: Path) -> None:
+    view, console = kept(tmp_path)
     view.step(StepSeen(1, 1, None, None, None))
-    view.close()
-    assert (len(shown.steps), shown.closed) == (1, True)
+    assert shown(console) == ["epoch 1/1, iteration 1"]
     assert not events_file(tmp_path).exists()
 
 
 def test_a_fenced_supervisor_keeps_nothing_and_still_shows(tmp_path: Path) -> None:
-    view, shown = kept(tmp_path, may_write=fenced)
+    view, console = kept(tmp_path, may_write=fenced)
     view.note("too late")
     assert not events_file(tmp_path).exists()
-    assert shown.notes == ["too late"]
+    assert shown(console) == ["too late"]
 
 
 def test_events_that_cannot_be_written_end_no_training(tmp_path: Path) -> None:
-    view, shown = kept(tmp_path / "gone")
+    view, console = kept(tmp_path / "gone")
     view.note("still here")
     (tmp_path / "events.jsonl").mkdir()
-    blocked, also_shown = kept(tmp_path)
+    blocked, also = kept(tmp_path)
     blocked.note("still here")
-    assert shown.notes == also_shown.notes == ["still here"]
+    assert shown(console) == shown(also) == ["still here"]
 
 
 def test_the_file_stays_small_and_the_last_event_is_always_there(

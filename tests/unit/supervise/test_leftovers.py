@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from support.supervising import InPlace, toy_job
-from trainrelay.supervise.leftovers import leftovers
+from trainrelay.supervise.resume import leftovers
 
 
 def test_checkpoints_of_another_format_name_the_command_that_saves_them_again_once(

@@ -11,15 +11,14 @@ from types import SimpleNamespace
 import pytest
 
 from support.attempts import an_attempt
+from support.supervising import toy_job
 from trainrelay.supervise import monitor
-from trainrelay.supervise.epoch_counting import EpochCounting
-from trainrelay.supervise.hangs import HangDetector
 from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.monitor import TrainerMonitor
-from trainrelay.supervise.resume import ResumeProof
 from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.tail import Tail
 from trainrelay.trainers import TRAINERS, ScriptSettings, StepSeen, Trainer
+from trainrelay.training.work_dirs import WorkDirs
 
 TICK_S = 4.0
 MINUTE_S = 60.0
@@ -51,18 +50,12 @@ class Followed:
         self.work_dir.mkdir()
         self.now_s = 1e6
         self.shown, self.tail = Shown(), Tail(self.log)
-        counting = EpochCounting(an_attempt(1), learns=False)
-        self.monitor = TrainerMonitor(
-            TRAINERS[kind] if isinstance(kind, str) else kind,
-            ResumeProof(None),
-            self.shown,
-            HangDetector(fixed_s),
-            counting,
-            self.work_dir,
-            Hook(folder, 2),
-            TelemetryReader(folder, Hook(folder, 2)),
-            an_attempt(1),
+        trainer = TRAINERS[kind] if isinstance(kind, str) else kind
+        job = toy_job(
+            folder, folder, trainer=trainer, hang_timeout_s=fixed_s, work_dirs=WorkDirs(self.work_dir)
         )
+        hook = Hook(folder, 2)
+        self.monitor = TrainerMonitor(job, an_attempt(1), self.shown, hook, TelemetryReader(folder, hook))
 
     def write(self, text: str) -> None:
         with self.log.open("a", newline="") as file:

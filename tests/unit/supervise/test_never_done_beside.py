@@ -20,7 +20,8 @@ from support.supervising import TOY, Alone, eventually, toy_job, trainers
 from trainrelay.errors import Refusal, UserError
 from trainrelay.operations.train import train_stage
 from trainrelay.records import Processes
-from trainrelay.supervise import Finish, train
+from trainrelay.supervise import train
+from trainrelay.supervise.decide import FINISH
 from trainrelay.system.alive import TAG_VARIABLE, all_processes, here
 from trainrelay.system.files import write_json
 from trainrelay.training.context import StageContext
@@ -76,7 +77,7 @@ def test_a_trainer_that_no_record_names_is_known_by_its_command_line(tmp_path: P
     finally:
         os.kill(pid, 9)
     eventually(lambda: not trainers(tmp_path))
-    assert isinstance(train(job, Console(file=io.StringIO()), Alone()).step, Finish)
+    assert train(job, Console(file=io.StringIO()), Alone()).decision == FINISH
 
 
 @pytest.mark.parametrize("words", [["--eval"], ["--test-only", "--gpus", "1"]])
@@ -84,7 +85,7 @@ def test_an_evaluation_that_says_so_stops_no_start(tmp_path: Path, templates: Pa
     job, said = toy_job(tmp_path, templates), io.StringIO()
     argv = [*SLEEPS, job.request.entry, *words, "--work-dir", job.request.work_dir]
     with living(argv, tmp_path, {}) as pid:
-        assert isinstance(train(job, Console(file=said, width=1000), Alone()).step, Finish)
+        assert train(job, Console(file=said, width=1000), Alone()).decision == FINISH
     assert said.getvalue().count(f"(pid {pid}) has the script and the work dir") == 1
 
 
@@ -120,7 +121,7 @@ def test_what_began_within_a_launch_stops_it_only_if_it_may_be_a_trainer_of_ours
             with pytest.raises(Refusal, match="still run here"):
                 train(job, Console(file=said), Alone())
         else:
-            assert isinstance(train(job, Console(file=said, width=1000), Alone()).step, Finish)
+            assert train(job, Console(file=said, width=1000), Alone()).decision == FINISH
             assert "is taken for an evaluation" in said.getvalue()
 
 
@@ -130,7 +131,7 @@ def test_the_same_words_in_another_checkout_are_another_training(tmp_path: Path,
     job = toy_job(tmp_path / "one", templates)
     argv = [*SLEEPS, job.request.entry, job.request.work_dir]
     with living(argv, tmp_path / "two", {}):
-        assert isinstance(train(job, Console(file=io.StringIO()), Alone()).step, Finish)
+        assert train(job, Console(file=io.StringIO()), Alone()).decision == FINISH
 
 
 @contextmanager

@@ -29,13 +29,15 @@ from support.supervising import (
     trainers,
 )
 from trainrelay.errors import Refusal, UserError
-from trainrelay.supervise import Finish, Outcome, StageJob, orphaned_attempt, train
+from trainrelay.records import AttemptRecord
+from trainrelay.supervise import StageJob, orphaned_attempt, train
+from trainrelay.supervise.decide import FINISH
 from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
 
 
-def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
+def launched(job: StageJob) -> tuple[AttemptRecord, list[str | None], str]:
     output = io.StringIO()
     outcome = train(job, Console(file=output, width=500), Alone())
     return outcome, [attempt.end for attempt in list_attempts(job.stage_dir)], output.getvalue()
@@ -69,7 +71,7 @@ def test_a_trainer_whose_environment_was_cleared_is_followed(tmp_path: Path, tem
     """From its first seconds on: the launcher is written down when it is started."""
     left_behind(tmp_path, templates, "brisk", epochs=2)
     outcome, ends, said = launched(toy_job(tmp_path, templates, epochs=2))
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert ends == ["done"]
     assert "following it" in said
     assert log_text(tmp_path).count("Epoch [1][1/3]") == 1
@@ -166,10 +168,10 @@ def test_a_trainer_that_is_followed_has_ended_when_only_its_helpers_live(
 ) -> None:
     with_helpers(tmp_path, templates)
     outcome, ends, said = launched(toy_job(tmp_path, templates, stop_grace_s=0.1))
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert ends == ["done"]
     assert "following it" in said
-    assert not carrying(outcome.attempt.tag)
+    assert not carrying(outcome.tag)
 
 
 # ---------------------------------------------------------------------- records that are damaged or gone
@@ -191,7 +193,7 @@ def test_a_damaged_record_names_the_trainer_that_lives_before_its_advice(
     assert trainers(tmp_path) == [pid]
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not trainers(tmp_path))
-    assert isinstance(launched(job)[0].step, Finish)
+    assert launched(job)[0].decision == FINISH
 
 
 # ---------------------------------------------------------------------- another pid namespace

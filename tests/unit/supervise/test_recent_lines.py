@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrelay.supervise.recent_lines import MAX_LINES, RecentLines
+from trainrelay.supervise.monitor import MAX_LINES, RecentLines
 
 
 def test_what_was_survived_is_forgotten() -> None:

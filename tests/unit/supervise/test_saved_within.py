@@ -15,9 +15,10 @@ from support.attempts import an_attempt
 from support.counting import EPOCHS, job_of, trained
 from trainrelay.checkpoint import Glance
 from trainrelay.records import EpochBases, ResumePoint
-from trainrelay.supervise import Finish, StageJob
+from trainrelay.supervise import StageJob
 from trainrelay.supervise.attempt_end import finished_unseen
 from trainrelay.supervise.attempt_folders import open_attempt, write_attempt
+from trainrelay.supervise.decide import FINISH
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.resume import ResumeProof, resume_point
 from trainrelay.trainers import StepSeen
@@ -50,10 +51,10 @@ def test_a_crash_in_the_last_epoch_is_not_finished_by_what_was_saved_within_it(
     """The epoch is trained again, from the one before."""
     job = mid_epoch_job(tmp_path, numbered, known=known, die=f"within:{EPOCHS}", pause=0.15)
     outcome, epochs, said = trained(job)
-    assert isinstance(outcome.step, Finish), said
+    assert outcome.decision == FINISH, said
     assert epochs == [1, 2, 3, 3]
     assert points(job) == [None, ("c2.pth", 2)]
-    final = outcome.attempt.final_checkpoint
+    final = outcome.final_checkpoint
     assert final is not None
     assert Path(final.file.path).name == "c3.pth"
 
@@ -69,7 +70,7 @@ def test_a_whole_epoch_is_resumed_from_where_there_is_one(
     """Also by a trainer that could resume within an epoch."""
     job = mid_epoch_job(tmp_path, numbered, known=known, die="within:2", inside=inside)
     outcome, epochs, said = trained(job)
-    assert isinstance(outcome.step, Finish), said
+    assert outcome.decision == FINISH, said
     assert (epochs, [point and point[0] for point in points(job)]) == ([1, 2, 2, 3], [None, "c1.pth"])
 
 
@@ -78,9 +79,9 @@ def test_a_whole_epoch_is_resumed_from_where_there_is_one(
 def test_else_it_resumes_within_the_epoch_and_proves_it(tmp_path: Path, numbered: Path, known: bool) -> None:
     job = mid_epoch_job(tmp_path, numbered, known=known, die="within:1", inside=1)
     outcome, epochs, said = trained(job)
-    assert isinstance(outcome.step, Finish), said
+    assert outcome.decision == FINISH, said
     assert (epochs, points(job)) == ([1, 1, 2, 3], [None, ("c1_mid.pth", 0)])
-    assert outcome.attempt.epoch_bases.saved == 1
+    assert outcome.epoch_bases.saved == 1
 
 
 @pytest.mark.process
@@ -90,8 +91,8 @@ def test_a_trainer_that_would_leave_out_the_rest_of_the_epoch_is_stopped(
 ) -> None:
     job = mid_epoch_job(tmp_path, numbered, known=known, die="within:1")
     outcome, _, said = trained(job)
-    assert outcome.attempt.end == "not-resumed", said
-    assert "saved within epoch 1" in (outcome.attempt.reason or "")
+    assert outcome.end == "not-resumed", said
+    assert "saved within epoch 1" in (outcome.reason or "")
 
 
 @pytest.mark.process
@@ -101,7 +102,7 @@ def test_a_training_that_ends_well_is_finished_whatever_its_exit_status(
 ) -> None:
     job = mid_epoch_job(tmp_path, numbered, known=True, status=status)
     outcome, epochs, said = trained(job)
-    assert isinstance(outcome.step, Finish), said
+    assert outcome.decision == FINISH, said
     assert (epochs, points(job)) == ([1, 2, 3], [None])
 
 

@@ -13,15 +13,17 @@ from rich.console import Console
 
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
 from trainrelay.errors import NoProgress, Refusal
-from trainrelay.supervise import Finish, NeedsDecision, Outcome, StageJob, train
+from trainrelay.records import AttemptRecord
+from trainrelay.supervise import StageJob, train
 from trainrelay.supervise.attempt_folders import write_attempt
+from trainrelay.supervise.decide import FINISH
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
 pytestmark = pytest.mark.process
 
 
-def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
+def launched(job: StageJob) -> tuple[AttemptRecord, list[str | None], str]:
     """The outcome, the ends of all attempts, and what was said."""
     output = io.StringIO()
     outcome = train(job, Console(file=output, width=500), Alone())
@@ -31,10 +33,10 @@ def launched(job: StageJob) -> tuple[Outcome, list[str | None], str]:
 def test_a_crash_after_progress_is_tried_again_by_itself(tmp_path: Path, templates: Path) -> None:
     """Each attempt goes on from the newest checkpoint, and the launch ends complete."""
     outcome, ends, said = launched(toy_job(tmp_path, templates, "raises-once"))
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert ends == ["trainer-bug", "done"]
     assert "retrying on gloo" in said
-    resumed = outcome.attempt.resumed_from
+    resumed = outcome.resumed_from
     assert resumed is not None
     assert resumed.epoch == 1
 
@@ -43,8 +45,9 @@ def test_a_crash_loop_without_a_new_checkpoint_ends_after_k_attempts(tmp_path: P
     """The first attempt brought epoch 1; the three after it brought nothing."""
     outcome, ends, _ = launched(toy_job(tmp_path, templates, "raises", most_without_checkpoint=3))
     assert ends == ["trainer-bug"] * 4
-    assert isinstance(outcome.step, NeedsDecision)
-    assert outcome.step.reason.startswith("3 attempts in a row saved no new checkpoint")
+    assert outcome.decision is not None
+    assert outcome.decision.step == "final"
+    assert outcome.decision.reason.startswith("3 attempts in a row saved no new checkpoint")
 
 
 def test_a_mistake_before_the_first_step_is_not_tried_again(tmp_path: Path, templates: Path) -> None:
@@ -53,15 +56,16 @@ def test_a_mistake_before_the_first_step_is_not_tried_again(tmp_path: Path, temp
     broken = {"words": ["--no-such-argument"]}
     outcome, ends, _ = launched(replace(job, request=replace(job.request, options=broken)))
     assert ends == ["trainer-bug"]
-    assert isinstance(outcome.step, NeedsDecision)
-    assert "before its first training step" in outcome.step.reason
+    assert outcome.decision is not None
+    assert outcome.decision.step == "final"
+    assert "before its first training step" in outcome.decision.reason
 
 
 def test_a_person_who_launches_again_is_always_obeyed(tmp_path: Path, templates: Path) -> None:
     """What ended a launch for good counts for that launch only."""
     launched(toy_job(tmp_path, templates, "raises"))
     outcome, ends, _ = launched(toy_job(tmp_path, templates))
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert ends[-1] == "done"
 
 
@@ -81,10 +85,11 @@ def test_an_exit_0_with_nothing_that_is_understood_is_not_repeated(tmp_path: Pat
     job = toy_job(tmp_path, templates, "understood-nowhere")
     outcome, ends, _ = launched(job)
     assert ends == ["unfinished"]
-    assert isinstance(outcome.step, NeedsDecision)
+    assert outcome.decision is not None
+    assert outcome.decision.step == "final"
     for word in ("weights.ckpt", "looked for: ", "Loading annotations`", "`train 10 steps, loss 0.3`"):
-        assert word in outcome.step.reason
-    assert "output understood: none" in outcome.step.reason
+        assert word in outcome.decision.reason
+    assert "output understood: none" in outcome.decision.reason
     with pytest.raises(Refusal, match=r"weights\.ckpt .*looked for: .*Loading annotations`"):
         launched(toy_job(tmp_path, templates))
     assert len(list_attempts(job.stage_dir)) == 1
@@ -103,13 +108,11 @@ def test_a_training_whose_end_nobody_saw_is_verified_and_not_resumed(tmp_path: P
     lost = {"end": "lost", "reason": "the supervisor died", "final_checkpoint": None, "exit_status": None}
     write_attempt(job.stage_dir, last.model_copy(update=lost))
     outcome, ends, _ = launched(job)
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert ends == ["trainer-bug", "done"]
-    assert outcome.attempt.reason == (
-        "3 of 3 epochs trained; warning: the attempt ended: lost (the supervisor died)"
-    )
-    assert outcome.attempt.final_checkpoint is not None
-    assert outcome.attempt.final_checkpoint.epoch == 3
+    assert outcome.reason == ("3 of 3 epochs trained; warning: the attempt ended: lost (the supervisor died)")
+    assert outcome.final_checkpoint is not None
+    assert outcome.final_checkpoint.epoch == 3
 
 
 def test_jobs_of_one_call_in_vain_end_it(
@@ -139,10 +142,10 @@ def test_a_trainer_whose_supervisor_died_is_followed_to_its_end(tmp_path: Path, 
     """Nothing is trained twice: it is the same attempt, and it ends done."""
     killed_supervisor(tmp_path, templates, "slow", epochs=2)
     outcome, ends, said = launched(toy_job(tmp_path, templates, epochs=2))
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert ends == ["done"]
     assert "continues though its supervisor died" in said
-    assert (outcome.attempt.last_epoch, outcome.attempt.exit_status) == (2, 0)
+    assert (outcome.last_epoch, outcome.exit_status) == (2, 0)
     assert log_text(tmp_path).count("Epoch [1][1/3]") == 1
 
 
@@ -150,7 +153,7 @@ def test_a_followed_trainer_that_fails_is_tried_again(tmp_path: Path, templates:
     """Its exit status was seen by nobody; its log and its checkpoints tell."""
     killed_supervisor(tmp_path, templates, "slow", epochs=1)
     outcome, ends, _ = launched(toy_job(tmp_path, templates, epochs=3))
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert ends[-1] == "done"
     assert len(ends) == 2
     assert log_text(tmp_path).count("Epoch [1][1/3]") == 1

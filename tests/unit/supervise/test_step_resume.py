@@ -17,8 +17,9 @@ from support.step_folders import LENGTH, write_step
 from support.supervising import Alone, Steps, eventually, log_text, supervisor, toy_job
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Finish, StageJob, StepSaving, train
+from trainrelay.supervise import StageJob, StepSaving, train
 from trainrelay.supervise.attempt_folders import open_attempt
+from trainrelay.supervise.decide import FINISH
 from trainrelay.supervise.resume import starting_points
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.step_checkpoints import read_steps
@@ -123,7 +124,7 @@ def test_why_one_is_not_resumed_from_is_told(tmp_path: Path, templates: Path) ->
 def test_a_killed_training_continues_at_its_newest_step_checkpoint(tmp_path: Path, templates: Path) -> None:
     """All step checkpoints are gone once the training is complete."""
     outcome, attempts, said = launched(job(tmp_path, templates, "killed-once"))
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert [one.end for one in attempts] == ["killed", "done"]
     resumed = attempts[1].resumed_step
     assert resumed is not None
@@ -198,7 +199,7 @@ def test_a_refused_step_checkpoint_costs_one_attempt_and_no_more(tmp_path: Path,
     folder = write_step(with_an_attempt(one), 2 * LENGTH + 13)
     save(one, templates, 1)
     outcome, attempts, said = launched(one)
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert attempts[-1].resumed_step is not None
     assert attempts[-1].resumed_step.path == str(folder)
     assert attempts[-1].not_resumed == "its sampler is another one"
@@ -215,7 +216,7 @@ def test_without_the_hook_the_trainer_continues_from_its_own_and_that_is_told(
     write_step(with_an_attempt(one), LENGTH + 13)
     save(one, templates, 1)
     outcome, attempts, said = launched(one)
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert attempts[-1].began == (1, 0)
     assert "the hook did not attach: " in said
     assert "not resumed in epoch 2 after iteration 13 (step 33): the hook did not attach" in said

@@ -13,8 +13,7 @@ from rich.console import Console
 from support.supervising import Alone, carrying, eventually, log_text, supervisor, toy_job
 from trainrelay.errors import Interrupted
 from trainrelay.supervise import train
-from trainrelay.supervise.stop import stop_requests
-from trainrelay.supervise.stop_file import StopOrderWatch, ask_to_stop, order_file, read_order
+from trainrelay.supervise.stop import StopOrderWatch, ask_to_stop, order_file, read_order, stop_requests
 from trainrelay.training.attempts import list_attempts
 
 OWNER, OTHER = "a" * 32, "b" * 32

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from support.supervising import Counted, Ranks, carrying, eventually, log_text, once, supervisor, toy_job
-from trainrelay.supervise import attempt as attempt_module
+from trainrelay.supervise import monitor
 from trainrelay.supervise.hangs import HangDetector
 from trainrelay.supervise.telemetry import newest_telemetry
 from trainrelay.system.alive import Kin, find
@@ -76,7 +76,7 @@ def test_a_hang_names_the_rank_that_is_behind(
             log = log_text(tmp_path)
             return "no progress" if "rank 1 hangs" in log and last_word in log else None
 
-    monkeypatch.setattr(attempt_module, "HangDetector", Waited)
+    monkeypatch.setattr(monitor, "HangDetector", Waited)
     job = toy_job(tmp_path, templates, habit, trainer=Counted())
     hung = once(job, Console(file=io.StringIO()))
     assert hung.end == "hang"

@@ -94,12 +94,10 @@ def _group() -> Any:
     if not _all_meet(store, key + "here"):
         return None
     # Whoever cannot make it says so by not coming to the second meeting; the others wait for it only so long.
-    widen, patience = (
-        getattr(dist.distributed_c10d, "_set_pg_timeout", None),
-        datetime.timedelta(seconds=PATIENCE_S),
-    )
-    group = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=MEET_S) if widen else patience)
-    if widen:  # torch >= 2.1
+    widen = getattr(dist.distributed_c10d, "_set_pg_timeout", None)  # torch >= 2.1
+    meet, patience = datetime.timedelta(seconds=MEET_S), datetime.timedelta(seconds=PATIENCE_S)
+    group = dist.new_group(backend="gloo", timeout=meet if widen else patience)
+    if widen:
         widen(patience, group)
     return group if _all_meet(store, key + "made") else None
 

@@ -3,18 +3,22 @@
 A batch sampler in the place of the loader's own, which draws the same and drops what was done. The samplers
 that are known draw from the global generators only when an epoch begins: with the states of then, the order
 is the same. Whatever else asks the batch sampler is answered by the loader's own.
+
+`exact`: each sample's random draws are seeded from (seed, epoch, index), so that they do not depend on a
+worker's past. A data worker knows nothing of the epoch, and a persistent one sees all of them: both travel
+with the batch. A sample that draws another index for itself, as mmdet's `_rand_another` does, continues its
+own draws. Not covered: a generator that the dataset made for itself.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, get_worker_info
 
 from trainrelay_hook import random_states
-from trainrelay_hook.sample_seeds import Batch
 
 KNOWN = {
     *("SequentialSampler", "RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler"),  # of torch
@@ -70,3 +74,25 @@ class Order(BatchSampler):
         if name == "_inner":  # in a copy that is being made
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+class Batch(list):  # type: ignore[type-arg]
+    """The indices of a batch. The fetcher of each torch goes through them; each seeds before its sample."""
+
+    def __init__(self, indices: Iterable[Any], seed: int, epoch: int) -> None:
+        super().__init__(indices)
+        self._seed, self._epoch = seed, epoch
+
+    def __reduce__(self) -> Any:
+        return Batch, ([*list.__iter__(self)], self._seed, self._epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        # Without workers the samples are drawn where the model draws, too.
+        states = random_states.taken() if get_worker_info() is None else None
+        try:
+            for index in list.__iter__(self):
+                random_states.seed(self._seed, self._epoch, index)
+                yield index
+        finally:
+            if states:
+                random_states.put_back(states)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import _thread
 import os
+from contextlib import suppress
 
 VARIABLE = "TRAINRELAY_HOOK"  # in a rank's environment: the path of settings.json
 FORMAT = 1
@@ -84,6 +85,15 @@ def sync_folder(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove(step: str) -> None:
+    """Removes a step checkpoint, its manifest first: without it the rest is nothing."""
+    import shutil  # noqa: PLC0415 - as below
+
+    with suppress(OSError):
+        os.remove(os.path.join(step, MANIFEST))
+    shutil.rmtree(step, ignore_errors=True)
 
 
 def requested() -> int:

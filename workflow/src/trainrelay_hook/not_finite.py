@@ -17,10 +17,11 @@ What a rank saw is in its not-finite-R.json:
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -103,9 +104,8 @@ class Guard:
         looked_at = [*own, *self._hidden]
         flat = [value.reshape(()) for value, _ in looked_at]
         # All at once: on a GPU each look waits for what it computes.
-        numbers = (
-            torch.stack([value.to(flat[0].device, torch.float64) for value in flat]).tolist() if flat else []
-        )
+        alike = [value.to(flat[0].device, torch.float64) for value in flat]
+        numbers = torch.stack(alike).tolist() if alike else []
         bad = [not math.isfinite(number) for number in numbers]
         hidden = [
             place
@@ -121,9 +121,8 @@ class Guard:
         self._carried = None
 
     def _check(self, optimizer: Any) -> None:
-        skipped = getattr(
-            optimizer, "found_inf", None
-        )  # a fused optimizer is called by its loss scaler to skip
+        # A fused optimizer is called by its loss scaler to skip.
+        skipped = getattr(optimizer, "found_inf", None)
         if skipped is not None and bool(skipped):
             return
         broken: list[str] = []
@@ -176,12 +175,8 @@ def watch_torch() -> None:
 def _telling(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def nan_to_num(input: Any, *args: Any, **kwargs: Any) -> Any:
-        if (
-            _current is not None
-            and isinstance(input, torch.Tensor)
-            and input.requires_grad
-            and input.numel() == 1
-        ):
+        # Outside of a training nothing is asked of it.
+        if _current and isinstance(input, torch.Tensor) and input.requires_grad and input.numel() == 1:
             _current.hides(input)
         return original(input, *args, **kwargs)
 
@@ -221,11 +216,8 @@ def _values(parameter: Any) -> Any:
 
 def _norm(gradients: list[Any]) -> float:
     """One number for all, not finite where one of theirs is not; a finite one may be too large for it."""
-    each = (
-        torch._foreach_norm(gradients)
-        if hasattr(torch, "_foreach_norm")
-        else [one.norm() for one in gradients]
-    )
+    at_once = getattr(torch, "_foreach_norm", None)
+    each = at_once(gradients) if at_once else [one.norm() for one in gradients]
     return float(torch.stack([one.to(each[0].device, torch.float32) for one in each]).sum())
 
 
@@ -236,32 +228,27 @@ def _not_finite(parameters: Sequence[Any]) -> list[Any]:
 
 def _of_nothing(node: Any) -> bool:
     """Whether a loss is the mean of nothing, as of a sample without objects: hidden by design, harmless."""
-    nodes = deque([node])
-    for _ in range(_MOST_NODES):
-        if not nodes:
-            return False
-        node = nodes.popleft()
-        sizes = getattr(node, "_saved_self_sym_sizes", getattr(node, "_saved_self_sizes", ()))
-        if 0 in tuple(sizes):
-            return True
-        nodes.extend(following for following, _ in getattr(node, "next_functions", ()) if following)
-    return False
+    near = itertools.islice(_computation(node), _MOST_NODES)
+    sizes = (getattr(one, "_saved_self_sym_sizes", getattr(one, "_saved_self_sizes", ())) for one in near)
+    return any(0 in tuple(size) for size in sizes)
 
 
 def _goes_into(loss: Any, node: Any) -> bool:
     """Whether a value is part of a loss, and not only of what is logged; True where that is not known."""
-    if not isinstance(loss, torch.Tensor) or loss.grad_fn is None:
+    if not isinstance(loss, torch.Tensor) or loss.grad_fn is None or node is None:
         return True
-    waiting: list[Any] = [loss.grad_fn]
-    seen: set[Any] = set()
+    return any(one is node for one in _computation(loss.grad_fn))
+
+
+def _computation(node: Any) -> Iterator[Any]:
+    """The steps by which a value was computed, its own first."""
+    waiting, seen = deque([node]), set()
     while waiting:
-        one = waiting.pop()
-        if one is node:
-            return True
+        one = waiting.popleft()
         if one is not None and one not in seen:
             seen.add(one)
-            waiting.extend(following for following, _ in one.next_functions)
-    return False
+            yield one
+            waiting.extend(following for following, _ in getattr(one, "next_functions", ()))
 
 
 def _samples(batch: Any) -> set[str]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 import time
 from contextlib import suppress
@@ -47,7 +46,7 @@ def give_up(folder: str, rank: int, error: str) -> None:
         with suppress(OSError):
             _put(folder, files.WRITTEN.format(rank), error=error)
     else:
-        remove(folder)
+        files.remove(folder)
 
 
 def complete(folder: str, facts: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -76,14 +75,7 @@ def remove_older(folder: str, keep: int) -> None:
     valid = [name for name in steps if os.path.exists(os.path.join(folder, name, files.MANIFEST))]
     for name in steps:
         if name < valid[0] and name not in valid[:keep]:
-            remove(os.path.join(folder, name))
-
-
-def remove(folder: str) -> None:
-    """Its manifest first: without it the rest is nothing."""
-    with suppress(OSError):
-        os.remove(os.path.join(folder, files.MANIFEST))
-    shutil.rmtree(folder, ignore_errors=True)
+            files.remove(os.path.join(folder, name))
 
 
 def manifest_of(folder: str) -> dict[str, Any]:

@@ -79,9 +79,8 @@ class Memory:
         held = self._held[: len(own)]  # a longer tree of before began as this one
         if [(one.dtype, one.shape) for one in own] != [(one.dtype, one.shape) for one in held]:
             gpu = next((one.device for one in own if one.is_cuda), None)
-            if (
-                gpu is not None
-            ):  # it copies into pinned memory at full speed; a thread begins on the first GPU
+            # It copies into pinned memory at full speed; a thread begins on the first GPU.
+            if gpu is not None:
                 torch.cuda.set_device(gpu)
             where: Any = {"device": "cpu", "pin_memory": gpu is not None}
             self._held = [torch.empty(one.shape, dtype=one.dtype, **where).zero_() for one in own]

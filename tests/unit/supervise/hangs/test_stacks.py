@@ -16,7 +16,7 @@ import pytest
 from support.supervising import eventually
 from trainrelay.supervise.hangs import StackFile, describe_stacks, save_stacks, stacks, with_stack_dumps
 from trainrelay.supervise.hangs.dumps import STACK_SIGNAL
-from trainrelay.supervise.hangs.snapshots import ProcessSnapshot
+from trainrelay.supervise.hangs.stacks import ProcessSnapshot
 from trainrelay.supervise.process import end_all, start
 from trainrelay.system.alive import Kin, find
 

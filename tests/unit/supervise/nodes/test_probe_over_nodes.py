@@ -28,7 +28,7 @@ def test_all_ranks_of_all_nodes_talk(slurm: FakeSlurm, two_nodes: LaunchRequest,
     log = tmp_path / "probe.log"
     assert probed(replace(two_nodes, nproc_per_node=2), RUNGS["gloo"], log) == ("works", None)
     said = log.read_text()
-    assert all(f"rank {rank}: barrier" in said for rank in range(4))
+    assert all(f'"rank": {rank}, "phase": "barrier"' in said for rank in range(4))
     assert slurm.steps() == []
 
 
@@ -45,13 +45,11 @@ def test_a_rung_that_fails_on_the_nodes_says_why(
 @pytest.mark.parametrize(
     "module", ["torch.distributed.run", pytest.param("torch.distributed.launch", marks=pytest.mark.long)]
 )
-def test_torchs_launchers_on_both_nodes_meet(
-    slurm: FakeSlurm, two_nodes: LaunchRequest, tmp_path: Path, module: str
-) -> None:
+def test_torchs_launchers_on_both_nodes_meet(slurm: FakeSlurm, two_nodes: LaunchRequest, module: str) -> None:
     """The command line for GPUs, with the device put to cpu: every rank says that it is done."""
-    launch = probe_launch(replace(two_nodes, launch_module=module, device="cuda"), tmp_path, deadline_s=1000)
+    launch = probe_launch(replace(two_nodes, launch_module=module, device="cuda"), deadline_s=1000)
     argv = ["cpu" if word == "cuda" else "1" if word == "256" else word for word in launch.argv]
     env = {**os.environ, **launch.env}
     done = subprocess.run(argv, cwd=launch.cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(f'trainrelay {rank}: {{"phase": "done"' in done.stdout for rank in range(2))
+    assert all(f'{{"rank": {rank}, "phase": "done"' in done.stdout for rank in range(2))

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import Alone, toy_job
-from trainrelay.supervise import Finish, nodes, train
+from trainrelay.supervise import train
+from trainrelay.supervise.decide import FINISH
 from trainrelay.training.attempts import list_attempts
 
 pytestmark = pytest.mark.process
@@ -27,6 +28,6 @@ def test_no_attempt_is_spent_on_a_node_that_is_lost(
     slurm.lose_a_node(for_calls=5)
     output = io.StringIO()
     outcome = train(job, Console(file=output, width=500), Alone())
-    assert isinstance(outcome.step, Finish)
+    assert outcome.decision == FINISH
     assert [attempt.end for attempt in list_attempts(job.stage_dir)] == ["done"]
     assert "all 2 nodes answer again" in output.getvalue()

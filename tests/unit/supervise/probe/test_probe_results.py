@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainrelay.supervise.probe.results import RankProgress, is_over, judge, rank_progress, where
+from trainrelay.supervise.probe.results import MARK, RankProgress, is_over, judge, rank_progress, where
 
 # Two ranks on one GPU, as torch 2.x and torch 1.12 tell it.
 DUPLICATE_NEW = """DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:2006,\
@@ -28,7 +28,8 @@ WARNED_OLD = [
 
 
 def rank(number: int, *lines: dict[str, Any]) -> RankProgress:
-    return rank_progress(number, "".join(json.dumps(line) + "\n" for line in lines))
+    log = (MARK + json.dumps({"rank": number, **line}) for line in lines)
+    return rank_progress(log, number + 1)[number]
 
 
 def done(number: int, **speeds: float) -> RankProgress:
@@ -124,16 +125,20 @@ def test_a_launcher_that_never_came_to_its_ranks_is_quoted(lines: list[str], wan
 @pytest.mark.parametrize(
     "text",
     [
-        '{"phase": "all_re',
+        '{"rank": 0, "phase": "all_re',
         "[1, 2]\nnull\n3",
         "[" * 100_000,
-        '{"phase": 3}',
-        '{"phase": "done", "gb_per_s": {"x": 1.0, "25": NaN, "1": "fast", "9999999999999": 1.0}, "error": 3}',
-        '{"error": "x"}',
+        '{"rank": 0, "phase": 3}',
+        '{"rank": -1, "phase": "x", "error": "x"}',
+        '{"rank": 1, "phase": "x", "error": "x"}',
+        '{"rank": 0, "phase": "done", "gb_per_s": {"x": 1.0}}',
+        '{"rank": 0, "phase": "done", "gb_per_s": {"25": NaN}}',
+        '{"rank": 0, "phase": "done", "error": 3}',
+        '{"rank": 0, "error": "x"}',
     ],
 )
-def test_a_broken_file_of_a_rank_is_no_error_of_ours(text: str) -> None:
-    seen = rank_progress(0, text)
+def test_a_broken_line_of_a_rank_is_no_error_of_ours(text: str) -> None:
+    [seen] = rank_progress([MARK + text], 1)
     assert seen.error is None
     assert seen.gb_per_s == {}
 

@@ -42,7 +42,7 @@ def test_gloo_works_with_every_value_right_and_a_speed(asked: LaunchRequest, log
     assert (result.rung, result.outcome, result.error) == ("gloo", "works", None)
     assert list(result.gb_per_s) == [1, 4]
     assert all(speed > 0 for speed in result.gb_per_s.values())
-    assert says(log, "rank 0: all_reduce 4 MB", "rank 1: barrier")
+    assert says(log, '"rank": 0, "phase": "all_reduce 4 MB"', '"rank": 1, "phase": "barrier"')
     assert not says(log, "earlier")
 
 
@@ -124,7 +124,7 @@ def test_a_stop_request_ends_a_probe_at_once(asked: LaunchRequest, log: Path) ->
             habit("sleeps"),
             log,
             deadline_s=PLENTY_S,
-            stopped=lambda: says(log, "rank 1: all_reduce 1 MB"),
+            stopped=lambda: says(log, '"rank": 1, "phase": "all_reduce 1 MB"'),
         )
 
 
@@ -161,8 +161,7 @@ def test_a_python_without_torch_fails_and_is_quoted(
 
 
 _LATE_LAUNCHER = """
-while [ "$1" != --out ]; do shift; done
-echo '{"phase": "device", "error": "RuntimeError: closed by peer", "at_s": 1.0}' > "$2/rank-0.jsonl"
+echo 'trainrelay: {"rank": 0, "phase": "device", "error": "RuntimeError: closed by peer", "at_s": 1.0}'
 sleep 0.5
 echo 'failed (exitcode: -11) local_rank: 1 (pid: 99)'
 exit 1

@@ -11,7 +11,7 @@ from rich.console import Console
 from trainrelay.errors import Interrupted
 from trainrelay.operations.end_error import end_error
 from trainrelay.slurm import own_run
-from trainrelay.supervise import Claim, LivingOwner, Observer, display, owner_of, stop_requests
+from trainrelay.supervise import Claim, Display, LivingOwner, Observer, owner_of, stop_requests
 from trainrelay.system.say import say
 from trainrelay.trainers import StepSeen
 from trainrelay.training import state
@@ -37,7 +37,7 @@ def follow(at: StageContext, owner: Claim) -> None:
         f"{name}: {owner_of(owner)} trains it already, so this start follows it; Ctrl-C ends only"
         f" the following; to stop the training, run: trainrelay stop {name}"
     )
-    shown = display(Console(stderr=True), name, facts.epochs, time.monotonic)
+    shown = Display(Console(stderr=True), name, facts.epochs, time.monotonic)
     with contextlib.closing(shown), stop_requests() as stop:
         watch, observer = StageWatch(at), Observer(facts.paths.supervision)
         looked_s, step = float("-inf"), None

@@ -18,9 +18,9 @@ from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
-from trainrelay.records import RULES, FileDigest, Identity, Takeover
+from trainrelay.records import RULES, AttemptRecord, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
-from trainrelay.supervise import Finish, Lease, LivingOwner, Outcome, StageJob, StepSaving, StopResumably
+from trainrelay.supervise import Lease, LivingOwner, StageJob, StepSaving
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
@@ -62,12 +62,12 @@ def _train_alone(facts: state.Facts) -> None:
         if now := _unfinished(facts.at):
             _refuse_this_machine(now)
             prepared = _prepare(now, state.judge(now), lease)
-            outcome = _supervise(prepared, lease)
+            attempt = _supervise(prepared, lease)
             lease.guard()
-            _conclude(prepared, outcome)
+            _conclude(prepared, attempt)
 
 
-def _supervise(facts: state.Facts, lease: Lease) -> Outcome:
+def _supervise(facts: state.Facts, lease: Lease) -> AttemptRecord:
     try:
         return supervise.train(stage_job(facts), Console(stderr=True), lease)
     except (NoProgress, UserError):  # no rung works, no checkpoint is valid, ...: it needs your decision
@@ -310,15 +310,15 @@ def _step_saving(facts: state.Facts) -> StepSaving | None:
     return StepSaving(asked.checkpoint_interval_min * 60, asked.keep_steps, asked.save_failures_max, exact)
 
 
-def _conclude(before: state.Facts, outcome: Outcome) -> None:
+def _conclude(before: state.Facts, attempt: AttemptRecord) -> None:
     """train.json for a complete training; for one that ended for good the analysis and the report.
 
     Not for one that was asked to stop: Slurm may give it seconds to be requeued, and a log may take minutes.
     """
-    facts = state.read(before.at)
-    if isinstance(outcome.step, Finish):
+    facts, decision = state.read(before.at), attempt.decision
+    if decision and decision.step == "done":
         _complete(facts)
         return
-    if not isinstance(outcome.step, StopResumably):
+    if not (decision and decision.step == "stop"):
         report_unfinished(facts.at)
-    raise end_error(facts, outcome.attempt)
+    raise end_error(facts, attempt)

@@ -22,59 +22,41 @@ _PORT = re.compile(r"EADDRINUSE|address already in use|failed to (bind|listen)",
 # A rung without shared memory cures this: it is a failure of the rung, not of the host's memory.
 _NCCL_SHARED_MEMORY = re.compile(r"/shm/nccl-")
 
-_CAUSES: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
-    (
-        "node",
-        # NVIDIA's Xid catalog: those after which a GPU needs a reset or a repair; 13, 31, 43 and 45 may be
-        # the trainer's own. What a GPU corrected is none of them, nor is a count of errors.
-        re.compile(
-            r"\buncorrectable (ECC|NVLink) error (encountered|detected)|CUDA error: uncorrectable"
-            r"|fallen off the bus|\bXid[: ]{1,2}(\([^)]{1,40}\): ?)?(48|62|64|74|79|95|119|120|140)\b",
-            re.IGNORECASE,
-        ),
+_CAUSES: dict[EndClass, re.Pattern[str]] = {
+    # NVIDIA's Xid catalog: those after which a GPU needs a reset or a repair; 13, 31, 43 and 45 may be the
+    # trainer's own. What a GPU corrected is none of them, nor is a count of errors.
+    "node": re.compile(
+        r"\buncorrectable (ECC|NVLink) error (encountered|detected)|CUDA error: uncorrectable"
+        r"|fallen off the bus|\bXid[: ]{1,2}(\([^)]{1,40}\): ?)?(48|62|64|74|79|95|119|120|140)\b",
+        re.IGNORECASE,
     ),
-    (
-        "oom-gpu",
-        re.compile(
-            r"(CUDA|HIP) out of memory|CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
-            r"|Cuda failure .{0,8}out of memory"
-        ),
+    "oom-gpu": re.compile(
+        r"(CUDA|HIP) out of memory|CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
+        r"|Cuda failure .{0,8}out of memory"
     ),
-    (
-        "oom-host",
-        re.compile(
-            r"^MemoryError|Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|std::bad_alloc"
-            r"|insufficient shared memory|(shm|/torch_\w+).*No space left on device"
-            r"|DataLoader worker .*killed by signal: (Killed|Bus error)"
-        ),
+    "oom-host": re.compile(
+        r"^MemoryError|Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|std::bad_alloc"
+        r"|insufficient shared memory|(shm|/torch_\w+).*No space left on device"
+        r"|DataLoader worker .*killed by signal: (Killed|Bus error)"
     ),
-    (
-        "disk-full",
-        # The last three are how torch.save reports a write that the disk did not take.
-        re.compile(
-            r"No space left on device|Disk quota exceeded|File too large|Read-only file system|iostream error"
-            r"|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing"
-        ),
+    # The last three are how torch.save reports a write that the disk did not take.
+    "disk-full": re.compile(
+        r"No space left on device|Disk quota exceeded|File too large|Read-only file system|iostream error"
+        r"|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing"
     ),
-    (
-        "diverged",
-        re.compile(
-            r"FloatingPointError|\b(nan|inf) or (nan|inf)\b|\b(not|non-?) ?finite\b"
-            r"|\b(loss|grad\w*|norm|weights?)\b.{0,40}\b(is|are|has|contains?|became)\b.{0,20}\b(nan|inf)\b"
-            r"|returned (nan|inf) values"
-            # SciPy's matching, of a cost matrix with NaN (DETR, UniAD); no norm need be printed in between.
-            r"|matrix contains invalid numeric entries",
-            re.IGNORECASE,
-        ),
+    "diverged": re.compile(
+        r"FloatingPointError|\b(nan|inf) or (nan|inf)\b|\b(not|non-?) ?finite\b"
+        r"|\b(loss|grad\w*|norm|weights?)\b.{0,40}\b(is|are|has|contains?|became)\b.{0,20}\b(nan|inf)\b"
+        r"|returned (nan|inf) values"
+        # SciPy's matching, of a cost matrix with NaN (DETR, UniAD); no norm need be printed in between.
+        r"|matrix contains invalid numeric entries",
+        re.IGNORECASE,
     ),
-    (
-        "killed",
-        re.compile(
-            r"^KeyboardInterrupt|SignalException|killed by signal: Terminated"
-            r"|terminated with signal SIG(KILL|TERM|INT|HUP|USR2)$"  # a rank under torch's mp.spawn
-        ),
+    "killed": re.compile(
+        r"^KeyboardInterrupt|SignalException|killed by signal: Terminated"
+        r"|terminated with signal SIG(KILL|TERM|INT|HUP|USR2)$"  # a rank under torch's mp.spawn
     ),
-)
+}
 _STOPS_AT_NAN = re.compile(
     r"\b(loss|grad\w*)\b.{0,40}\b(nan|inf)\b.{0,20}\b(stopping|aborting|exiting)\b", re.IGNORECASE
 )
@@ -84,7 +66,7 @@ def class_of(text: str) -> EndClass | None:
     """The class of a failure that is not communication; None if the text names no known cause."""
     if _NCCL_SHARED_MEMORY.search(text):
         return None
-    return next((kind for kind, pattern in _CAUSES if pattern.search(text)), None)
+    return next((kind for kind, pattern in _CAUSES.items() if pattern.search(text)), None)
 
 
 def is_comm(error: LoggedError) -> bool:
@@ -107,45 +89,33 @@ def stops_at_nan(line: str) -> bool:
 
 
 # Lines that are no exception, by which a log ends: Slurm's, the shell's, and those of torch's own threads.
-_LAST_WORDS: tuple[tuple[EndClass, re.Pattern[str]], ...] = (
-    ("time-limit", re.compile(r"^slurmstepd: .*DUE TO TIME LIMIT")),
-    ("preempted", re.compile(r"^slurmstepd: .*DUE TO PREEMPTION")),
-    ("node", re.compile(r"^slurmstepd: .*DUE TO NODE FAILURE")),
-    (
-        "oom-host",
-        re.compile(
-            r"^slurmstepd: .*(oom.?kill event|exceeded (job|step)? ?memory limit)"
-            r"|^srun: error: .*Out Of Memory",
-            re.IGNORECASE,
-        ),
+_LAST_WORDS: dict[EndClass, re.Pattern[str]] = {
+    "time-limit": re.compile(r"^slurmstepd: .*DUE TO TIME LIMIT"),
+    "preempted": re.compile(r"^slurmstepd: .*DUE TO PREEMPTION"),
+    "node": re.compile(r"^slurmstepd: .*DUE TO NODE FAILURE"),
+    "oom-host": re.compile(
+        r"^slurmstepd: .*(oom.?kill event|exceeded (job|step)? ?memory limit)"
+        r"|^srun: error: .*Out Of Memory",
+        re.IGNORECASE,
     ),
-    (
-        "killed",
-        re.compile(
-            r"^slurmstepd: .*CANCELLED AT|^(\S+: line \d+: +\d+ (Killed|Terminated)\b|(Killed|Terminated)$)"
-            r"|^rank \d+ was ended by SIG(KILL|TERM|INT|HUP|USR2)$"
-        ),
+    "killed": re.compile(
+        r"^slurmstepd: .*CANCELLED AT|^(\S+: line \d+: +\d+ (Killed|Terminated)\b|(Killed|Terminated)$)"
+        r"|^rank \d+ was ended by SIG(KILL|TERM|INT|HUP|USR2)$"
     ),
-    (
-        "trainer-bug",
-        re.compile(
-            r"^(\S+: line \d+: +\d+ )?(Segmentation fault|Bus error|Aborted)( +\(core dumped\)| {2}.*)?$"
-        ),
+    "trainer-bug": re.compile(
+        r"^(\S+: line \d+: +\d+ )?(Segmentation fault|Bus error|Aborted)( +\(core dumped\)| {2}.*)?$"
     ),
-    (
-        "comm",
-        re.compile(
-            r"Watchdog caught collective operation timeout|Some NCCL operations have failed or timed out"
-            r"|^(\[\S+\] )?Timed out waiting \d+ms for (send|recv) operation"
-        ),
+    "comm": re.compile(
+        r"Watchdog caught collective operation timeout|Some NCCL operations have failed or timed out"
+        r"|^(\[\S+\] )?Timed out waiting \d+ms for (send|recv) operation"
     ),
-    ("diverged", _STOPS_AT_NAN),
-)
+    "diverged": _STOPS_AT_NAN,
+}
 
 
 def last_words(line: str) -> EndClass | None:
     """The end of which a line that is no exception speaks."""
-    return next((kind for kind, pattern in _LAST_WORDS if pattern.search(line)), None)
+    return next((kind for kind, pattern in _LAST_WORDS.items() if pattern.search(line)), None)
 
 
 def end_of(text: str) -> EndClass:

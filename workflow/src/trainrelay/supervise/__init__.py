@@ -1,8 +1,7 @@
 """One stage's training: started, watched, tried again where that helps, ended and recorded."""
 
 from trainrelay.supervise.believed_progress import BelievedProgress
-from trainrelay.supervise.decide import Finish, NeedsDecision, StopResumably
-from trainrelay.supervise.display import Speed, display, duration, left_s
+from trainrelay.supervise.display import Display, Speed, duration, left_s
 from trainrelay.supervise.events import StageEvent, add_event, read_events
 from trainrelay.supervise.job import StageJob, StepSaving
 from trainrelay.supervise.lease.acquisition import LivingOwner, acquire
@@ -17,27 +16,23 @@ from trainrelay.supervise.recover import (
     orphaned_attempt,
     refuse_beside_living,
 )
-from trainrelay.supervise.session import Outcome, train
-from trainrelay.supervise.stop import stop_requests
-from trainrelay.supervise.stop_file import ask_to_stop, order_file
+from trainrelay.supervise.session import train
+from trainrelay.supervise.stop import ask_to_stop, order_file, stop_requests
 from trainrelay.supervise.telemetry import Telemetry, newest_telemetry
 from trainrelay.system.tail import Tail
 
 __all__ = [
     "BelievedProgress",
     "Claim",
-    "Finish",
+    "Display",
     "LastOwner",
     "Lease",
     "LivingOwner",
-    "NeedsDecision",
     "Observer",
-    "Outcome",
     "Speed",
     "StageEvent",
     "StageJob",
     "StepSaving",
-    "StopResumably",
     "Tail",
     "Telemetry",
     "acquire",
@@ -45,7 +40,6 @@ __all__ = [
     "ask_to_stop",
     "close_attempts_elsewhere",
     "close_open_attempts",
-    "display",
     "duration",
     "left_s",
     "newest_telemetry",

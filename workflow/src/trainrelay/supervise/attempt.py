@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,16 @@ from trainrelay.supervise.attempt_folders import (
 )
 from trainrelay.supervise.checkpoint_keeper import CheckpointKeeper
 from trainrelay.supervise.display import Display
-from trainrelay.supervise.epoch_counting import EpochCounting
-from trainrelay.supervise.hangs import HangDetector, describe_stacks, save_stacks, with_stack_dumps
+from trainrelay.supervise.hangs import describe_stacks, save_stacks, with_stack_dumps
 from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.launcher import Child, Launcher, Orphans
 from trainrelay.supervise.lease.lease import Lease
 from trainrelay.supervise.monitor import TrainerMonitor, follow_to_end
 from trainrelay.supervise.process import Ending, NotStarted, start, start_explained
-from trainrelay.supervise.process_list import ProcessList
+from trainrelay.supervise.process_list import Child, Launcher, Orphans, ProcessList
 from trainrelay.supervise.recover import close_open_attempts
-from trainrelay.supervise.resume import ResumeProof, starting_points
-from trainrelay.supervise.slurm_run import why_stopped
+from trainrelay.supervise.resume import starting_points
+from trainrelay.supervise.slurm_run import SlurmStop, why_stopped
 from trainrelay.supervise.stop import StopRequest
 from trainrelay.supervise.telemetry import TelemetryReader
 from trainrelay.system.alive import here, stat
@@ -70,9 +68,8 @@ def attempt(
     thread. When it returns or raises, no process of the attempt is left.
     """
     record, launch = _open(job, rung, around, probes)
-    with recorded_whatever_happens(job, record, around) as (processes, keeper):
-        trainer = _start(job, record, launch, processes, around.lease)
-        return _follow(job, record, trainer, around, (processes, keeper))
+    opened = _Attempt(job, record, around)
+    return opened.recorded(lambda: opened.start(launch))
 
 
 def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> AttemptRecord:
@@ -81,10 +78,8 @@ def adopt(job: StageJob, orphan: AttemptRecord, around: Surroundings) -> Attempt
     record = write_attempt(job.stage_dir, orphan.model_copy(update=_supervisor()))
     what = f"attempt {record.number} continues though its supervisor died"
     around.shown.note(f"{what}: following it; log: {record.log}")
-    _hook(job, record).adopt(around.lease)
-    with recorded_whatever_happens(job, record, around) as (processes, keeper):
-        orphans = Orphans(processes, job.request.entry)
-        return _follow(job, record, orphans, around, (processes, keeper))
+    adopted = _Attempt(job, record, around)
+    return adopted.recorded(adopted.adopt)
 
 
 def _open(
@@ -172,128 +167,127 @@ def _launch(job: StageJob, rung: Rung, point: ResumePoint | None) -> Launch:
     return job.trainer.launch(request, os.environ)
 
 
-@contextlib.contextmanager
-def recorded_whatever_happens(
-    job: StageJob, record: AttemptRecord, around: Surroundings
-) -> Iterator[tuple[ProcessList, CheckpointKeeper]]:
-    """Lists its processes, copies what it overwrites; whatever is raised, it is ended, its record closed."""
-    lease, keeper = around.lease, CheckpointKeeper(job, around.shown.note, around.lease.guard, record.number)
-    keeper.start()
-    # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
-    processes = ProcessList(job.stage_dir, record, lease.guard)
-    try:
-        yield processes, keeper
-    except BaseException as error:
-        processes.look(now=True)
-        keeper.end(processes.kin, 0.0 if lease.lost else job.stop_grace_s)
-        end: EndClass = "trainer-bug" if isinstance(error, NotStarted) else "lost"
-        said = quoted(str(error) or type(error).__name__)
-        reason = said if isinstance(error, NotStarted) else f"the supervisor failed: {said}"
-        with contextlib.suppress(UserError, Fenced):
-            lease.guard()
-            write_attempt(job.stage_dir, close_record(record, end, reason))
-        raise
-    finally:
-        keeper.close()
+class _Attempt:
+    """One attempt: its trainer followed, ended, judged and recorded."""
 
+    def __init__(self, job: StageJob, record: AttemptRecord, around: Surroundings) -> None:
+        self._job, self._record = job, record
+        self._stop, self._lease, self._shown = around.stop, around.lease, around.shown
+        self._folder = attempt_folder(job.stage_dir, record.number)
+        self._hook = Hook(self._folder, record.world_size, job.request.nodes, record.resumed_step)
+        self._processes = ProcessList(job.stage_dir, record, self._lease.guard)
+        self._keeper = CheckpointKeeper(job, self._shown.note, self._lease.guard, record.number)
+        self._telemetry = TelemetryReader(self._folder, self._hook, self._lease.guard)
+        self._monitor = TrainerMonitor(job, record, self._shown, self._hook, self._telemetry)
+        self._counting = self._monitor.counting
 
-def _follow(
-    job: StageJob,
-    record: AttemptRecord,
-    trainer: Launcher,
-    around: Surroundings,
-    kept: tuple[ProcessList, CheckpointKeeper],
-) -> AttemptRecord:
-    """Follow, end, judge and record one attempt."""
-    stop, lease, shown, (processes, keeper) = around.stop, around.lease, around.shown, kept
-    point, counting = record.resumed_from, EpochCounting(record, learns=job.learns_base)
-    known = record.epoch_bases.saved is not None
-    reached = max((one.last_epoch or 0 for one in job.dirs().attempts), default=0)
-    proof = ResumeProof(
-        point, by_epoch=job.trainer.resume_proof == "epoch", base_known=known, reached=reached
-    )
-    folder, hook = attempt_folder(job.stage_dir, record.number), _hook(job, record)
-    telemetry = TelemetryReader(folder, hook, lease.guard)
-    hangs, work_dir = HangDetector(job.hang_timeout_s), job.work_dirs.current
-    monitor = TrainerMonitor(job.trainer, proof, shown, hangs, counting, work_dir, hook, telemetry, record)
+    def start(self, launch: Launch) -> Child:
+        """Starts its trainer."""
+        record, env = self._record, with_stack_dumps({**os.environ, **launch.env})  # record.env lacks secrets
+        env = self._hook.switched(env, on=self._job.hook, saving=self._job.steps, lease=self._lease)
+        with start_explained("start the trainer", record.argv[0]):
+            process = start(record.argv, env, record.cwd, Path(record.log), record.tag)
+            return Child(process, self._processes)
 
-    def stopping() -> bool:
-        nonlocal record
-        learned = with_bases(record, counting.bases, within=counting.within)
-        if lease.lost is None and learned != record:
-            lease.guard()
-            record = learned
+    def adopt(self) -> Orphans:
+        """Takes its trainer over from a supervisor that died."""
+        self._hook.adopt(self._lease)
+        return Orphans(self._processes, self._job.request.entry)
+
+    def recorded(self, begin: Callable[[], Launcher]) -> AttemptRecord:
+        """Its record at its end; whatever is raised, its processes are ended and its record is closed."""
+        self._keeper.start()
+        try:
+            return self._followed(begin())
+        # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.
+        except BaseException as error:
+            self._processes.look(now=True)
+            self._keeper.end(self._processes.kin, 0.0 if self._lease.lost else self._job.stop_grace_s)
+            end: EndClass = "trainer-bug" if isinstance(error, NotStarted) else "lost"
+            said = quoted(str(error) or type(error).__name__)
+            reason = said if isinstance(error, NotStarted) else f"the supervisor failed: {said}"
+            with contextlib.suppress(UserError, Fenced):
+                self._write(close_record(self._record, end, reason))
+            raise
+        finally:
+            self._keeper.close()
+
+    def _followed(self, trainer: Launcher) -> AttemptRecord:
+        job, monitor, stop = self._job, self._monitor, self._stop
+        with contextlib.closing(Tail(Path(self._record.log))) as tail:
+            launcher_was_gone = follow_to_end(trainer, tail, monitor, self._stopping)
+            if stop.requested:
+                self._shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
+            hang = self._with_stacks(monitor.hang) if monitor.hang else None
+            self._processes.look(now=True)
+            # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
+            why = why_stopped(self._record.slurm) if self._record.slurm and stop.signals else None
+            ending = self._ended(trainer, why)
+            monitor.read(tail.remaining())
+            self._telemetry.look(float("inf"))  # at the last reports
+        _note_survivors(ending, self._shown, launcher_was_gone=launcher_was_gone)
+        well = trainer.status() == 0 and not stop.requested
+        self._counting.finish(monitor.glances(), job.epochs if well else None)
+        if self._counting.doubt:
+            self._shown.note(self._counting.doubt)
+        closed = judge_end(
+            job.with_bases(self._counting.bases),
+            self._learned(),
+            monitor,
+            trainer.status(),
+            stop_requested=stop.requested,
+            stopped_by_slurm=why,
+            hang=hang,
+        )
+        return self._write(closed)
+
+    def _stopping(self) -> bool:
+        if self._lease.lost is None and (learned := self._learned()) != self._record:
+            self._lease.guard()
+            self._record = learned
             with contextlib.suppress(UserError):  # at once, for the case that nobody sees the end
-                write_attempt(job.stage_dir, record)
-        return stop.requested or lease.lost is not None
+                write_attempt(self._job.stage_dir, learned)
+        return self._stop.requested or self._lease.lost is not None
 
-    def hurry() -> bool:
-        return stop.at_once or lease.lost is not None
+    def _learned(self) -> AttemptRecord:
+        return with_bases(self._record, self._counting.bases, within=self._counting.within)
 
-    with contextlib.closing(Tail(Path(record.log))) as tail:
-        launcher_was_gone = follow_to_end(trainer, tail, monitor, stopping)
-        if stop.requested:
-            shown.note(f"stopping; processes still there after {job.stop_grace_s:g} s are killed")
-        hang = _with_stacks(monitor.hang, job, folder, processes, telemetry) if monitor.hang else None
+    def _write(self, record: AttemptRecord) -> AttemptRecord:
+        self._lease.guard()
+        return write_attempt(self._job.stage_dir, record)
+
+    def _hurry(self) -> bool:
+        return self._stop.at_once or self._lease.lost is not None
+
+    def _ended(self, trainer: Launcher, why: SlurmStop | None) -> Ending:
+        """Ends its processes, within the grace or what Slurm leaves: for a step checkpoint, then a write."""
         # A trainer that did not resume, or lost the lease, must not overwrite the checkpoints that are there.
-        grace_s = 0.0 if monitor.not_resumed or lease.lost else job.stop_grace_s
-        processes.look(now=True)
-        # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
-        why = why_stopped(record.slurm) if record.slurm and stop.signals else None
+        grace_s = 0.0 if self._monitor.not_resumed or self._lease.lost else self._job.stop_grace_s
         near = why is not None and why.end == "time-limit"
-        write_s = why.left_s - job.stop_grace_s - _RECORD_S if why and near else 0.0
+        write_s = why.left_s - self._job.stop_grace_s - _RECORD_S if why and near else 0.0
         began_s = time.monotonic()
-        if stop.requested and grace_s and not monitor.must_end:
+        if self._stop.requested and grace_s and not self._monitor.must_end:
             most_s = max(_FOR_STEP * grace_s, write_s)
-            most_s = min(most_s, why.left_s - _LEAST_S) if why and why.left_s else most_s
-            over = lambda: hurry() or not trainer.running() or time.monotonic() >= began_s + most_s  # noqa: E731
-            hook.save(lease, over, shown.note)
+            until_s = began_s + (min(most_s, why.left_s - _LEAST_S) if why and why.left_s else most_s)
+            self._hook.save(
+                self._lease,
+                lambda: self._hurry() or not trainer.running() or time.monotonic() >= until_s,
+                self._shown.note,
+            )
         spent_s = time.monotonic() - began_s
-        ending = keeper.end(processes.kin, max(grace_s - spent_s, 0.0), hurry, write_s - spent_s)
-        processes.look(now=True)
-        monitor.read(tail.remaining())
-        telemetry.look(float("inf"))  # at the last reports
-    _note_survivors(ending, shown, launcher_was_gone=launcher_was_gone)
-    well = trainer.status() == 0 and not stop.requested
-    counting.finish(monitor.glances(), job.epochs if well else None)
-    if counting.doubt:
-        shown.note(counting.doubt)
-    closed = judge_end(
-        job.with_bases(counting.bases),
-        with_bases(record, counting.bases, within=counting.within),
-        monitor,
-        trainer.status(),
-        stop_requested=stop.requested,
-        stopped_by_slurm=why,
-        hang=hang,
-    )
-    lease.guard()
-    return write_attempt(job.stage_dir, closed)
+        kin, left_s = self._processes.kin, max(grace_s - spent_s, 0.0)
+        ending = self._keeper.end(kin, left_s, self._hurry, write_s - spent_s)
+        self._processes.look(now=True)
+        return ending
 
-
-def _with_stacks(
-    hang: str, job: StageJob, folder: Path, processes: ProcessList, telemetry: TelemetryReader
-) -> str:
-    """The hang in a sentence, with the steps and the place of each process; their stacks are kept."""
-    stacks = folder / "stacks"
-    saved = save_stacks(processes.kin, stacks)
-    found = "; ".join(filter(None, (telemetry.standing(time.monotonic(), saved), describe_stacks(saved))))
-    hint = "" if job.hang_timeout_s else "; set hang_timeout_s for this stage if that is normal"
-    return f"{hang}; {found}; stacks: {stacks}{hint}"
-
-
-def _hook(job: StageJob, record: AttemptRecord) -> Hook:
-    folder, nodes = attempt_folder(job.stage_dir, record.number), job.request.nodes
-    return Hook(folder, record.world_size, nodes, record.resumed_step)
-
-
-def _start(
-    job: StageJob, record: AttemptRecord, launch: Launch, processes: ProcessList, lease: Lease
-) -> Child:
-    env = with_stack_dumps({**os.environ, **launch.env})  # the record's lacks the secrets
-    env = _hook(job, record).switched(env, on=job.hook, saving=job.steps, lease=lease)
-    with start_explained("start the trainer", record.argv[0]):
-        return Child(start(record.argv, env, record.cwd, Path(record.log), record.tag), processes)
+    def _with_stacks(self, hang: str) -> str:
+        """The hang in a sentence, with the steps and the place of each process; their stacks are kept."""
+        stacks = self._folder / "stacks"
+        saved = save_stacks(self._processes.kin, stacks)
+        standing = self._telemetry.standing(time.monotonic(), saved)
+        found = "; ".join(filter(None, (standing, describe_stacks(saved))))
+        hint = "" if self._job.hang_timeout_s else "; set hang_timeout_s for this stage if that is normal"
+        return f"{hang}; {found}; stacks: {stacks}{hint}"
 
 
 def _note_survivors(ending: Ending, shown: Display, *, launcher_was_gone: bool) -> None:

@@ -13,8 +13,8 @@ from trainrelay.supervise.attempt_folders import write_attempt
 from trainrelay.supervise.classify import Evidence, classify, finished_end
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.job import StageJob
-from trainrelay.supervise.launcher import UNSEEN
 from trainrelay.supervise.monitor import TrainerMonitor
+from trainrelay.supervise.process_list import UNSEEN
 from trainrelay.supervise.slurm_run import SlurmStop
 from trainrelay.system.tail import Tail
 from trainrelay.trainers import Follower, StepSeen, checkpoint_files
@@ -39,10 +39,8 @@ def judge_end(
 
     Of a trainer whose exit status nobody saw, the last epoch's checkpoint decides whether it went well.
     """
-    if step := monitor.last_step:
-        update = {"last_epoch": step.epoch, "last_iteration": step.iteration}
-        pace = {"iters_per_epoch": step.iters_per_epoch, "s_per_iter": monitor.s_per_iteration}
-        record = record.model_copy(update={**update, **pace})
+    step, hook = monitor.last_step, monitor.hook
+    record = _with_progress(record, monitor)
     final, problem = final_checkpoint(job, status, record)
     status = (0 if final else _UNSEEN_FAILURE) if status is UNSEEN else status
     end, reason = classify(
@@ -58,12 +56,11 @@ def judge_end(
             not_resumed=monitor.not_resumed,
             unproved=monitor.proof.missing(),
             hang=hang,
-            diverged=None if status == 0 else monitor.hook.stopped() or monitor.diverged,
+            diverged=None if status == 0 else hook.stopped() or monitor.diverged,
             local_ranks=job.request.nproc_per_node if job.request.nodes == 1 else None,
         )
     )
     saved = max((epoch for epoch, _ in job.checkpoints(record)), default=None)
-    hook, trained = monitor.hook, step is not None
     return close_record(
         record,
         end,
@@ -71,10 +68,19 @@ def judge_end(
         saved_epoch=saved,
         exit_status=status,
         final_checkpoint=final,
-        hook=hook.absent() if trained else None,
-        not_resumed=hook.not_resumed(trained=trained),
+        hook=hook.absent() if step else None,
+        not_resumed=hook.not_resumed(trained=step is not None),
         unsaved=hook.unsaved() if job.steps else None,
     )
+
+
+def _with_progress(record: AttemptRecord, monitor: TrainerMonitor) -> AttemptRecord:
+    """The record with how far its trainer was, and how fast."""
+    if (step := monitor.last_step) is None:
+        return record
+    update = {"last_epoch": step.epoch, "last_iteration": step.iteration}
+    pace = {"iters_per_epoch": step.iters_per_epoch, "s_per_iter": monitor.s_per_iteration}
+    return record.model_copy(update={**update, **pace})
 
 
 def final_checkpoint(

@@ -24,7 +24,7 @@ from trainrelay.system.alive import Kin, Process, find
 from trainrelay.system.files import copy_durably, remove_left_overs
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of, put
-from trainrelay.training.step_checkpoints import StepCheckpoint, read_steps, roll
+from trainrelay.training.step_checkpoints import roll
 
 FileStates = dict[str, tuple[int, int, int]]  # inode, bytes and time of change of each file
 
@@ -48,7 +48,7 @@ class CheckpointKeeper(threading.Thread):
         running: int | None = None,
     ) -> None:
         super().__init__(daemon=True)
-        self._running, self._steps, self._rolls_at_s = running, list[StepCheckpoint](), 0.0
+        self._running, self._rolls_at_s = running, 0.0
         self._job, self._say, self._guard = job, say, guard
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
@@ -121,11 +121,8 @@ class CheckpointKeeper(threading.Thread):
     def _roll(self) -> None:
         """Step checkpoints of the attempts before go once there are enough of this one."""
         saving, now_s = self._job.steps, time.monotonic()
-        if saving is None or now_s < self._rolls_at_s:
-            return
-        before, self._steps = self._steps, read_steps(self._job.stage_dir)[0]
-        self._rolls_at_s = now_s + _ROLL_S
-        if before != self._steps:
+        if saving and now_s >= self._rolls_at_s:
+            self._rolls_at_s = now_s + _ROLL_S
             self._guard()
             roll(self._job.stage_dir, saving.keep, self._running)
 

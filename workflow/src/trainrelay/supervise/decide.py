@@ -8,12 +8,12 @@ left when its probe fails, or at the second end of one kind on it that may be it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import assert_never
 
-from trainrelay.records import ENDS, STOPPED, Decision, EndClass
+from trainrelay.records import ENDS, STOPPED, AttemptRecord, Decision, EndClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,29 @@ class PastAttempt:
     left: Leftovers | None = None  # None: there is a checkpoint to resume from, and nothing puzzling
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The training is complete."""
+def past_attempts(
+    attempts: Iterable[AttemptRecord], launch: str | None, reached: tuple[int, int], ladder: Sequence[str]
+) -> list[PastAttempt]:
+    """The newest attempts that share the name of the launch, in order; none where it has no name.
+
+    `reached`: finished epochs and iterations of the next one that the newest checkpoint holds at this moment.
+    """
+    known = list(takewhile(lambda attempt: launch and attempt.launch == launch, reversed(list(attempts))))
+    begun = [attempt.began for attempt in reversed(known)]
+    brought = [after > before for before, after in pairwise([*begun, reached])]
+    return [past_attempt(*one, ladder) for one in zip(reversed(known), brought, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class StopResumably:
-    """A stop was requested; a relaunch resumes."""
+def past_attempt(attempt: AttemptRecord, new_checkpoint: bool, ladder: Sequence[str]) -> PastAttempt:
+    """An attempt as its record shows it."""
+    return PastAttempt(
+        end=attempt.end or "lost",
+        rung=attempt.backend if attempt.backend in ladder else ladder[0],
+        # A start that failed at a step checkpoint is another one without it.
+        steps=attempt.last_epoch is not None or attempt.not_resumed is not None,
+        new_checkpoint=new_checkpoint,
+        port_fixed=False,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +72,14 @@ class Retry:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsDecision:
+FINISH = Decision(step="done")  # the training is complete
+STOP_RESUMABLY = Decision(step="stop")  # a stop was requested; a relaunch resumes
+Step = Decision | Retry
+
+
+def needs_decision(reason: str, what_to_do: str) -> Decision:
     """You decide: what happened, where to look and what to run."""
-
-    reason: str
-    what_to_do: str
-
-
-Step = Finish | StopResumably | Retry | NeedsDecision
+    return Decision(step="final", reason=reason, what_to_do=what_to_do)
 
 
 def next_step(past: Sequence[PastAttempt], ladder: Sequence[str], most_without_checkpoint: int) -> Step:
@@ -81,20 +95,20 @@ def next_step(past: Sequence[PastAttempt], ladder: Sequence[str], most_without_c
     return out_of_attempts(past, most_without_checkpoint) or step
 
 
-def out_of_attempts(past: Sequence[PastAttempt], most_without_checkpoint: int) -> NeedsDecision | None:
+def out_of_attempts(past: Sequence[PastAttempt], most_without_checkpoint: int) -> Decision | None:
     """Why neither this job nor one that Slurm requeues may retry; None if one may. `past` may be empty."""
     in_a_row = len(_without_checkpoint(past))
     if in_a_row < most_without_checkpoint:
         return None
     attempts, end = "an attempt" if in_a_row == 1 else f"{in_a_row} attempts in a row", past[-1].end
-    return NeedsDecision(
+    return needs_decision(
         f"{attempts} saved no new checkpoint, the last one ended: {end}",
         (end in STOPPED and ENDS[end].what_to_do)
         or "check the ends of their logs, in the stage's attempts/, and fix the cause",
     )
 
 
-def after_probe(step: Retry, works: bool, ladder: Sequence[str]) -> Retry | NeedsDecision:
+def after_probe(step: Retry, works: bool, ladder: Sequence[str]) -> Decision | Retry:
     """What follows once the rung of `step` was probed: the attempt, or the rung below, to be probed too."""
     if works:
         return replace(step, probe_first=False, reason=f"{step.reason}; the probe of {step.rung} works")
@@ -105,9 +119,9 @@ def _by_end(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:  # noqa
     last = past[-1]
     match ENDS[last.end].follows:
         case "done":
-            return Finish()
+            return FINISH
         case "stop":
-            return StopResumably()
+            return STOP_RESUMABLY
         case "final":
             return _final(last.end)
         case "memory":
@@ -156,10 +170,10 @@ def _rung_in_doubt(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:
     return _again(last, f"{last.rung} is in doubt", probe_first=True)
 
 
-def _rung_below(rung: str, ladder: Sequence[str], why: str) -> Retry | NeedsDecision:
+def _rung_below(rung: str, ladder: Sequence[str], why: str) -> Decision | Retry:
     lower = ladder[ladder.index(rung) + 1 :]
     if not lower:
-        return NeedsDecision(f"{why}, and `backends` has no other after it", _RANKS_CANNOT_TALK)
+        return needs_decision(f"{why}, and `backends` has no other after it", _RANKS_CANNOT_TALK)
     return Retry(lower[0], probe_first=True, reason=why)
 
 
@@ -169,11 +183,11 @@ _RANKS_CANNOT_TALK = (
     "check in the log which communication error came first, and the probe result of each backend; fix the"
     " network or add a backend to the stage's `backends` in the config"
 )
-_STARTUP_ERROR = NeedsDecision(
+_STARTUP_ERROR = needs_decision(
     "the trainer failed before its first training step, and a retry would fail the same way",
     "fix the exception in the trainer or its config; check in the log what came before it",
 )
-_ENDS_ITSELF = NeedsDecision(
+_ENDS_ITSELF = needs_decision(
     "the trainer exits 0 by itself before its last epoch, and did so again after at most one more epoch",
     "check in the log why (early stopping?); set epochs to what it trains, or its patience, or promote the"
     " newest checkpoint as it is with trainrelay accept",
@@ -183,25 +197,11 @@ _NOT_UNDERSTOOD = "check where and in which form the trainer saves its checkpoin
 _MOVE_AWAY = ", or move these files away to train from scratch"
 
 
-def _final(end: EndClass) -> NeedsDecision:
-    return NeedsDecision(ENDS[end].reason, ENDS[end].what_to_do)
+def _final(end: EndClass) -> Decision:
+    return needs_decision(ENDS[end].reason, ENDS[end].what_to_do)
 
 
-def nothing_to_resume_from(left: Leftovers, *, after_exit_0: bool = False) -> NeedsDecision:
+def nothing_to_resume_from(left: Leftovers, *, after_exit_0: bool = False) -> Decision:
     """Why no attempt starts from scratch, or repeats what was not understood."""
     what = "the trainer exited 0 without a last checkpoint that is understood" if after_exit_0 else _NO_RESUME
-    return NeedsDecision(f"{what}: {left.text}", _NOT_UNDERSTOOD + (_MOVE_AWAY if left.any_file else ""))
-
-
-def decision_of(step: Step) -> Decision:
-    """A step as an attempt's record keeps it."""
-    match step:
-        case Finish():
-            return Decision(step="done")
-        case StopResumably():
-            return Decision(step="stop")
-        case Retry():
-            return Decision(step="again", reason=step.reason)
-        case NeedsDecision():
-            return Decision(step="final", reason=step.reason, what_to_do=step.what_to_do)
-    assert_never(step)
+    return needs_decision(f"{what}: {left.text}", _NOT_UNDERSTOOD + (_MOVE_AWAY if left.any_file else ""))

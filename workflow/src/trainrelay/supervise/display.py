@@ -1,12 +1,11 @@
-"""What you see while a training runs: a bar on a terminal, plain lines elsewhere."""
+"""What you see while a training runs: a line now and then; `trainrelay watch` shows more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import suppress
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from trainrelay.text import printable
@@ -15,97 +14,47 @@ from trainrelay.trainers import StepSeen
 PLAIN_EVERY_S = 30.0  # under 3000 lines a day
 
 
-class Display(Protocol):
-    """Where progress and notes go."""
+class Display:
+    """Plain lines: the first step, then one at most every 30 s, and the last one of each epoch.
 
-    def step(self, seen: StepSeen) -> None:
-        """A progress line of the trainer."""
+    `clock` in seconds, never going back. `record` is given each note, before it is shown.
+    """
 
-    def note(self, sentence: str) -> None:
-        """A sentence for the user, from any source: it is made printable here."""
-
-    def close(self) -> None:
-        """The end of the training."""
-
-
-def display(console: Console, name: str, epochs: int, clock: Callable[[], float]) -> Display:
-    """A bar if the console is a terminal, else plain lines; `clock` in seconds, never going back."""
-    if console.is_terminal:
-        return TerminalBar(console, name, epochs, clock)
-    return PlainLines(console, name, epochs, clock)
-
-
-class PlainLines:
-    """The first step, then one at most every 30 s, and the last one of each epoch."""
-
-    def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        name: str,
+        epochs: int,
+        clock: Callable[[], float],
+        record: Callable[[str], object] = bool,
+    ) -> None:
         self._console, self._name, self._epochs, self._clock = console, name, epochs, clock
-        self._speed = Speed(clock)
+        self._record, self._speed = record, Speed(clock)
         self._unsaid: StepSeen | None = None
         self._said_s = float("-inf")
 
     def step(self, seen: StepSeen) -> None:
-        """Says the step now, later, or not at all."""
+        """A progress line of the trainer: shown now, later, or not at all."""
         if self._unsaid and self._unsaid.epoch != seen.epoch:
-            self._say(self._unsaid)
+            self._say_step(self._unsaid)
         self._speed.step(seen)
         self._unsaid = seen
         if seen.iteration == seen.iters_per_epoch or self._clock() - self._said_s >= PLAIN_EVERY_S:
-            self._say(seen)
+            self._say_step(seen)
 
     def note(self, sentence: str) -> None:
-        """One line."""
+        """A sentence for the user, from any source: it is made printable here."""
+        self._record(sentence)
         say(self._console, f"{self._name}: {sentence}")
 
     def close(self) -> None:
-        """The last step, if it was not said."""
+        """The end of the training; the last step, if it was not shown."""
         if self._unsaid:
-            self._say(self._unsaid)
+            self._say_step(self._unsaid)
 
-    def _say(self, seen: StepSeen) -> None:
-        self.note(describe(seen, self._epochs, self._speed.iterations_per_s))
+    def _say_step(self, seen: StepSeen) -> None:
+        say(self._console, f"{self._name}: {describe(seen, self._epochs, self._speed.iterations_per_s)}")
         self._unsaid, self._said_s = None, self._clock()
-
-
-class TerminalBar:
-    """One line that moves; notes scroll above it. Refreshed manually, so that no thread is needed."""
-
-    def __init__(self, console: Console, name: str, epochs: int, clock: Callable[[], float]) -> None:
-        self._name, self._epochs, self._speed = name, epochs, Speed(clock)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[said]}", markup=False),
-            console=console,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task: TaskID = self._progress.add_task(printable(name), total=None, said="starting")
-        self._drawn = _try_to_write(self._progress.start)
-
-    def step(self, seen: StepSeen) -> None:
-        """Moves the bar."""
-        self._speed.step(seen)
-        per_epoch = seen.iters_per_epoch
-        done = (seen.epoch - 1) * per_epoch + seen.iteration if per_epoch else None
-        total = self._epochs * per_epoch if per_epoch else None
-        said = describe(seen, self._epochs, self._speed.iterations_per_s)
-        self._progress.update(self._task, completed=done, total=total, said=said)
-        self._draw(self._progress.refresh)
-
-    def note(self, sentence: str) -> None:
-        """One line above the bar."""
-        say(self._progress.console, f"{self._name}: {sentence}")
-
-    def close(self) -> None:
-        """Leaves the bar as it is."""
-        self._draw(self._progress.refresh)
-        self._draw(self._progress.stop)
-
-    def _draw(self, how: Callable[[], None]) -> None:
-        # rich is not fit for use again after a failed write, so the first one ends the bar.
-        self._drawn = self._drawn and _try_to_write(how)
 
 
 class Speed:
@@ -163,14 +112,6 @@ def duration(seconds: float) -> str:
 
 def say(console: Console, sentence: str) -> None:
     """One line, whatever it holds: no markup, no terminal escapes, no wrapping."""
-    text = Text(printable(sentence))
-    _try_to_write(lambda: console.print(text, soft_wrap=True, highlight=False))
-
-
-def _try_to_write(write: Callable[[], None]) -> bool:
-    """Whether the write went well: a terminal that went away must not end the training."""
-    try:
-        write()
-    except (OSError, SystemExit):  # rich exits on a broken pipe
-        return False
-    return True
+    # A terminal that went away must not end the training; rich exits on a broken pipe.
+    with suppress(OSError, SystemExit):
+        console.print(Text(printable(sentence)), soft_wrap=True, highlight=False)

@@ -30,9 +30,8 @@ class EpochCounting:
         self._writing: dict[Path, int | None] = {}  # what changed last; the epoch when that began
         self._before: int | None = None  # the epoch at the last look
         self._inside = self._far = False  # whether iterations of it are surely to come; more than the last
-        self._saves_after = self._ended = (
-            False  # the last line of an epoch; whether that was at the last look
-        )
+        # It saves after the last line of an epoch; whether that was at the last look.
+        self._saves_after = self._ended = False
         self._over = 0  # the last epoch that is known to be finished
         self._length: int | None = None  # the last iteration that was printed of an epoch
         self._stride = 1  # the most iterations from one line to the next

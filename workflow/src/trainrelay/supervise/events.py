@@ -12,10 +12,8 @@ from pydantic import Field, ValidationError
 
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import Record
-from trainrelay.supervise.display import Display
 from trainrelay.system.files import append, last_bytes
 from trainrelay.text import printable
-from trainrelay.trainers import StepSeen
 
 _MOST_BYTES = 1_000_000  # thousands of events; then the file becomes the old one
 _MOST_CHARS = 2000  # of one event: it quotes a few texts of 300 characters at most
@@ -58,30 +56,14 @@ def _event(line: bytes) -> StageEvent | None:
     return event.model_copy(update={"text": printable(event.text[:_MOST_CHARS])})
 
 
-class RecordedDisplay:
-    """A display whose notes are kept as events, as long as `may_write` does not raise."""
+def recorder(
+    supervision: Path, newest_attempt: Callable[[], int | None], may_write: Callable[[], None]
+) -> Callable[[str], None]:
+    """Keeps sentences as events, as long as `may_write` does not raise; a full disk ends no training."""
 
-    def __init__(
-        self,
-        shown: Display,
-        supervision: Path,
-        newest_attempt: Callable[[], int | None],
-        may_write: Callable[[], None],
-    ) -> None:
-        self._shown, self._supervision = shown, supervision
-        self._newest_attempt, self._may_write = newest_attempt, may_write
-
-    def step(self, seen: StepSeen) -> None:
-        """Shown alone: the log has it."""
-        self._shown.step(seen)
-
-    def note(self, sentence: str) -> None:
-        """Kept and shown; a disk that does not take it ends no training."""
+    def record(sentence: str) -> None:
         with suppress(OSError, TrainrelayError):
-            self._may_write()
-            add_event(self._supervision, sentence, self._newest_attempt())
-        self._shown.note(sentence)
+            may_write()
+            add_event(supervision, sentence, newest_attempt())
 
-    def close(self) -> None:
-        """Closes what is shown."""
-        self._shown.close()
+    return record

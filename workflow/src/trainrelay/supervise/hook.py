@@ -93,18 +93,20 @@ class Hook:
 
     def not_resumed(self, *, trained: bool) -> str | None:
         """Why it did not continue at the step checkpoint; None: it did, was not asked to, or has yet to."""
-        notes = self._notes() if self._asked else []
-        said = next((quoted(note.not_resumed) for note in notes if note and note.not_resumed), None)
-        if said or not (notes and trained):
+        if not self._asked:
+            return None
+        notes = self.each(files.NOTE, HookNote)
+        said = next((quoted(note.not_resumed) for note in notes if note.not_resumed), None)
+        if said or not trained:
             return said
-        resumed = notes[0] and notes[0].resumed
-        if resumed and self._asked and resumed.step == self._asked.step:
+        first = self._note(0)
+        if first and first.resumed and first.resumed.step == self._asked.step:
             return None
         return self.absent() or "no rank reports that it did"
 
     def unsaved(self) -> str | None:
         """Why no step checkpoint is saved, or the last one was not; None: it was, or none is asked for."""
-        for note in filter(None, self._notes()):
+        for note in self.each(files.NOTE, HookNote):
             if note.steps:
                 return f"no step checkpoints are saved: {quoted(note.steps)}"
             if note.save_error:
@@ -143,22 +145,18 @@ class Hook:
     def _note(self, rank: int) -> HookNote | None:
         return _read(self._folder / files.NOTE.format(rank), HookNote)
 
-    def _notes(self) -> list[HookNote | None]:
-        return [self._note(rank) for rank in self.ranks]
-
     def absent(self) -> str | None:
         """The sentence that it did not attach; None: it did, has nothing to attach to, or is off."""
         if not self._settings.is_file():
             return None
-        notes = dict(zip(self.ranks, self._notes(), strict=True))
-        missing = [rank for rank, note in notes.items() if note is None]
-        errors = [
-            f"on rank {rank} {quoted(note.error)}" for rank, note in notes.items() if note and note.error
-        ]
-        if not errors and not missing:
+        notes = {rank: self._note(rank) for rank in self.ranks}
+        said = ((rank, note.error) for rank, note in notes.items() if note and note.error)
+        errors = [f"on rank {rank} {quoted(error)}" for rank, error in said]
+        missing = sum(note is None for note in notes.values())
+        if not (errors or missing):
             return None
-        who = f"{len(missing)} of {len(notes)} ranks did not load it"
-        who = "no rank loaded it" if len(missing) == len(notes) else who
+        who = f"{missing} of {len(notes)} ranks did not load it"
+        who = "no rank loaded it" if missing == len(notes) else who
         why = errors[0] if errors else f"{who} ({_WHY})"
         return f"the hook did not attach: {why}; the training runs without it"
 

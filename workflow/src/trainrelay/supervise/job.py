@@ -56,9 +56,8 @@ class StageJob:
     probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code
     signature: str | None = None  # as AttemptRecord.signature
-    leave_bad_nodes: Callable[[], None] = lambda: (
-        None
-    )  # raises Interrupted where the next attempt is elsewhere
+    # Raises Interrupted where the next attempt is elsewhere.
+    leave_bad_nodes: Callable[[], object] = bool
     learns_base: bool = False  # whether the config leaves it open how the trainer's checkpoints count
 
     def dirs(self, *newest: AttemptRecord) -> WorkDirs:

@@ -2,68 +2,121 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrelay.checkpoint import Glance, glance
+from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise.display import Display
-from trainrelay.supervise.divergence import Divergence
 from trainrelay.supervise.epoch_counting import EpochCounting
 from trainrelay.supervise.hangs import HangDetector
 from trainrelay.supervise.hook import Hook
-from trainrelay.supervise.launcher import Launcher
-from trainrelay.supervise.recent_lines import RecentLines
+from trainrelay.supervise.job import StageJob
+from trainrelay.supervise.process_list import Launcher
 from trainrelay.supervise.resume import ResumeProof
 from trainrelay.supervise.telemetry import TelemetryReader
-from trainrelay.system.tail import RowsTail, Tail
+from trainrelay.system.tail import Tail
 from trainrelay.text import printable, quoted
-from trainrelay.trainers import Follower, StepSeen, Trainer, checkpoint_files
+from trainrelay.trainers import Follower, StepSeen, checkpoint_files
 
 POLL_S = 0.1  # a stop is felt at once, and a look at a log without news costs a system call
 SAVES_EVERY_S = 10.0  # a work dir is often on a network file system
 _LOOK_S = 0.5  # as checkpoint_keeper's
 _SAMPLES = 3  # lines that show what a log holds
 _SAMPLE_CHARS = 160  # of each: together they fit into one event
+MAX_LINES = 4000  # of the beginning, and as many of the end: the first failure, and the launcher's summary
+_MAX_LINE_CHARS = 4000  # a record quotes 300 of a line; a line without an end must not fill the memory
 
 
-@dataclass(slots=True)
+class RecentLines:
+    """The lines of a log since the last progress line but one: what comes before was survived.
+
+    One progress line back, because a rank may print its progress after another rank's exception.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[str] = []
+        self._now: list[str] = []
+
+    def add(self, line: str) -> None:
+        """The next line of the log."""
+        self._now.append(line[:_MAX_LINE_CHARS])
+        if len(self._now) > 2 * MAX_LINES:
+            del self._now[MAX_LINES]
+
+    def progressed(self) -> None:
+        """The line added last showed progress."""
+        self._before, self._now = self._now, []
+
+    def lines(self) -> list[str]:
+        """What is kept, in order."""
+        return [*self._before, *self._now]
+
+
+class Divergence:
+    """Counts progress lines in a row that are not finite: the hours after them would be wasted."""
+
+    def __init__(self) -> None:
+        self._since: StepSeen | None = None
+        self._lines = 0
+
+    def see(self, seen: StepSeen) -> str | None:
+        """The sentence that says so, once there are too many."""
+        if (what := not_finite(seen.loss, seen.grad_norm)) is None:
+            self._since, self._lines = None, 0
+            return None
+        self._since, self._lines = self._since or seen, self._lines + 1
+        # Where the norm alone shows it.
+        loss_hides_it = seen.loss is None or math.isfinite(seen.loss)
+        if self._lines < LOST_AFTER_LINES or (
+            loss_hides_it and _iterations(self._since, seen) < LOST_AFTER_ITERATIONS
+        ):
+            return None
+        where = f"epoch {self._since.epoch}, iteration {self._since.iteration}"
+        return f"{what} on {self._lines} progress lines in a row, from {where} on"
+
+
+def _iterations(since: StepSeen, seen: StepSeen) -> int:
+    """From the one line to the other, both included."""
+    return (seen.epoch - since.epoch) * (seen.iters_per_epoch or 0) + seen.iteration - since.iteration + 1
+
+
 class TrainerMonitor:
     """What has been seen of a trainer so far.
 
-    As long as no line is understood, a checkpoint in `work_dir` that grows is a sign of life.
+    As long as no line is understood, a checkpoint in its work dir that grows is a sign of life.
     """
 
-    trainer: Trainer
-    proof: ResumeProof
-    display: Display
-    hangs: HangDetector
-    counting: EpochCounting
-    work_dir: Path
-    hook: Hook
-    telemetry: TelemetryReader
-    attempt: AttemptRecord
-    recent: RecentLines = field(default_factory=RecentLines)
-    diverging: Divergence = field(default_factory=Divergence)
-    not_resumed: str | None = None
-    diverged: str | None = None
-    hang: str | None = None
-    _bar: str = ""
-    _files: set[tuple[str, int]] | None = None
-    _next_s: float = float("-inf")
-    _look_s: float = float("-inf")
-    _unknown_said: bool = False
-    _slow_said: bool = False
-    _follower: Follower = field(init=False)
-    _rows: RowsTail | None = field(init=False)  # that are read instead of the log
-    _steps: tuple[tuple[float, StepSeen], ...] = ()  # the first and the newest that was shown, and when
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, job: StageJob, attempt: AttemptRecord, display: Display, hook: Hook, telemetry: TelemetryReader
+    ) -> None:
+        self.trainer, self.work_dir, self.attempt = job.trainer, job.work_dirs.current, attempt
+        self.display, self.hook, self.telemetry = display, hook, telemetry
+        self.hangs, self.diverging = HangDetector(job.hang_timeout_s), Divergence()
+        self.counting = EpochCounting(attempt, learns=job.learns_base)
+        self.proof = ResumeProof(
+            attempt.resumed_from,
+            by_epoch=job.trainer.resume_proof == "epoch",
+            base_known=attempt.epoch_bases.saved is not None,
+            reached=max((one.last_epoch or 0 for one in job.dirs().attempts), default=0),
+        )
+        self.recent = RecentLines()
+        self.not_resumed: str | None = None
+        self.diverged: str | None = None
+        self.hang: str | None = None
+        self._bar = ""
+        self._files: set[tuple[str, int]] | None = None
+        self._next_s = self._look_s = float("-inf")
+        self._unknown_said = self._slow_said = False
         self._follower = Follower(self.trainer)
-        self._rows = self.trainer.rows(self.work_dir, self.attempt.metrics_from)
+        # What is read instead of the log.
+        self._rows = self.trainer.rows(self.work_dir, attempt.metrics_from)
+        # The first and the newest that was shown, and when.
+        self._steps: tuple[tuple[float, StepSeen], ...] = ()
 
     @property
     def last_step(self) -> StepSeen | None:

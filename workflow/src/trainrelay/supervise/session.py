@@ -11,39 +11,37 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rich.console import Console
 
 from trainrelay.errors import NoProgress
-from trainrelay.records import AttemptRecord, ProbeResult
+from trainrelay.records import AttemptRecord, Decision, ProbeResult
 from trainrelay.supervise.attempt import Surroundings, adopt, attempt
 from trainrelay.supervise.attempt_end import finished_unseen
 from trainrelay.supervise.attempt_folders import newest_number, write_attempt
 from trainrelay.supervise.decide import (
-    Finish,
-    NeedsDecision,
+    FINISH,
+    STOP_RESUMABLY,
     PastAttempt,
     Retry,
     Step,
-    StopResumably,
     after_probe,
-    decision_of,
     next_step,
     out_of_attempts,
+    past_attempt,
+    past_attempts,
 )
-from trainrelay.supervise.display import display
-from trainrelay.supervise.events import RecordedDisplay
+from trainrelay.supervise.display import Display
+from trainrelay.supervise.events import recorder
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease.lease import Lease
-from trainrelay.supervise.leftovers import leftovers
 from trainrelay.supervise.nodes import wait_for_nodes
-from trainrelay.supervise.past_attempts import past_attempt, past_attempts
 from trainrelay.supervise.probe import probe_ladder, probe_rung, result_text
 from trainrelay.supervise.process_list import adopt_orphans
 from trainrelay.supervise.recover import close_open_attempts, orphaned_attempt, wait_for_killed
-from trainrelay.supervise.stop import stop_requests
-from trainrelay.supervise.stop_file import StopOrderWatch
+from trainrelay.supervise.resume import leftovers
+from trainrelay.supervise.stop import StopOrderWatch, stop_requests
 from trainrelay.trainers import Rung
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
@@ -55,16 +53,10 @@ _FIX_LADDER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a launch ended: its last attempt, and why no other follows."""
+def train(job: StageJob, console: Console, lease: Lease) -> AttemptRecord:
+    """Trains a stage until it is complete or nothing more can be tried; the last attempt, with that decision.
 
-    attempt: AttemptRecord
-    step: Step
-
-
-def train(job: StageJob, console: Console, lease: Lease) -> Outcome:
-    """Trains a stage until it is complete or nothing more can be tried; progress goes to `console`.
+    Progress goes to `console`.
 
     The lease must be held; where it is lost, the trainer is ended at once and Fenced raised.
 
@@ -72,8 +64,8 @@ def train(job: StageJob, console: Console, lease: Lease) -> Outcome:
     requested before a trainer was started, UserError if it could not be started. Call it from the main
     thread. When it returns or raises, no process of an attempt is left.
     """
-    bare = display(console, job.name, job.epochs, time.monotonic)
-    shown = RecordedDisplay(bare, job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
+    record = recorder(job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
+    shown = Display(console, job.name, job.epochs, time.monotonic, record)
     asked = StopOrderWatch(job.supervision, lease.owner, shown.note)
     adopt_orphans()
     with stop_requests(asked) as stop, contextlib.closing(shown):
@@ -90,19 +82,19 @@ class _Launch:
         self._past: list[PastAttempt] = []
         self._probes: list[ProbeResult] = []  # since the last attempt
 
-    def run(self) -> Outcome:
+    def run(self) -> AttemptRecord:
         """Attempts until a step says that none follows."""
         record = self._first_attempt()
         while True:
             self._shown.note(f"attempt {record.number} ended: {record.end} ({record.reason})")
             step = self._next_step()
             if isinstance(step, Retry) and self._stop.requested:
-                step = StopResumably()
+                step = STOP_RESUMABLY
             record = self._record_decision(record, step)
-            if isinstance(step, Finish):
+            if step == FINISH:
                 roll(self._job.stage_dir, keep=0)  # the last checkpoint holds all that they do
             if not isinstance(step, Retry):
-                return Outcome(record, step)
+                return record
             self._job.leave_bad_nodes()
             self._shown.note(f"retrying on {step.rung} ({step.reason})")
             record = self._new_attempt(step.rung)
@@ -131,10 +123,11 @@ class _Launch:
 
     def _record_decision(self, record: AttemptRecord, step: Step) -> AttemptRecord:
         """What was concluded goes into the attempt's record, where the stage's status is read."""
-        if isinstance(step, NeedsDecision):
-            self._shown.note(f"stopped, needs your decision: {step.reason}")
+        decision = Decision(step="again", reason=step.reason) if isinstance(step, Retry) else step
+        if decision.step == "final":
+            self._shown.note(f"stopped, needs your decision: {decision.reason}")
         self._around.lease.guard()
-        return write_attempt(self._job.stage_dir, record.model_copy(update={"decision": decision_of(step)}))
+        return write_attempt(self._job.stage_dir, record.model_copy(update={"decision": decision}))
 
     def _next_step(self) -> Step:
         """The next step, every probe that it asks for done."""

@@ -25,7 +25,7 @@ from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints, not_understood
 from trainrelay.trainers.script import Script
 from trainrelay.trainers.script_settings import ScriptSettings
-from trainrelay.trainers.torchrun import environment, launcher, on_each_node, srun
+from trainrelay.trainers.torchrun import environment, launcher, srun
 
 TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger(), Script())}
 
@@ -53,7 +53,6 @@ __all__ = [
     "local_rank_misfit",
     "misplaced_checkpoints",
     "not_understood",
-    "on_each_node",
     "option_text",
     "srun",
     "torch_release",

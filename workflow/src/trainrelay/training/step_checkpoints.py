@@ -7,7 +7,6 @@ without one is nothing yet.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,10 +34,8 @@ class StepCheckpoint:
     @property
     def point(self) -> StepPoint:
         """The place in the training that it holds."""
-        epochs, iterations = self.reached
-        return StepPoint(
-            path=str(self.folder), step=self.manifest.step, epoch=epochs + 1, iteration=iterations
-        )
+        (epochs, iterations), step = self.reached, self.manifest.step
+        return StepPoint(path=str(self.folder), step=step, epoch=epochs + 1, iteration=iterations)
 
     @property
     def reached(self) -> tuple[int, int]:
@@ -83,11 +80,10 @@ def read_steps(stage_folder: Path) -> tuple[list[StepCheckpoint], list[str]]:
     damaged: list[str] = []
     for folder in (one for one in _folders(stage_folder) if _STEP.fullmatch(one.name)):
         if content := last_bytes(folder / files.MANIFEST, _MOST_BYTES):
-            read = _read(folder, content)
-            if isinstance(read, StepCheckpoint):
-                found.append(read)
-            else:
-                damaged.append(read)
+            try:
+                found.append(_read(folder, content))
+            except UserError as error:
+                damaged.append(f"the step checkpoint {printable(folder)} is {error}")
     return sorted(found, key=lambda one: (one.manifest.step, one.folder), reverse=True), damaged
 
 
@@ -128,30 +124,25 @@ def roll(stage_folder: Path, keep: int, running: int | None = None) -> None:
     whole, _ = read_steps(stage_folder)
     for folder in list(_folders(stage_folder)):
         step = int(folder.name[: len(files.STEP.format(0))])
-        if (
-            sum(one.manifest.step > step for one in whole) >= keep
-            and folder.parts[-3] != f"{running or 0:03d}"
-        ):
-            with suppress(OSError):
-                (folder / files.MANIFEST).unlink(missing_ok=True)  # first: the rest is nothing then
-            shutil.rmtree(folder, ignore_errors=True)
+        past = sum(one.manifest.step > step for one in whole)
+        if past >= keep and folder.parts[-3] != f"{running or 0:03d}":
+            files.remove(str(folder))
 
 
 def _folders(stage_folder: Path) -> Iterator[Path]:
     return (one for one in stage_folder.glob(f"attempts/*/{files.STEPS}/*") if _STEP.match(one.name))
 
 
-def _read(folder: Path, content: bytes) -> StepCheckpoint | str:
-    said = f"the step checkpoint {printable(folder)}"
+def _read(folder: Path, content: bytes) -> StepCheckpoint:
     try:
         manifest = StepManifest.model_validate_json(content)
     except ValidationError:
-        return f"{said} is damaged: its manifest cannot be understood"
+        raise UserError("damaged: its manifest cannot be understood") from None
     if folder.name != files.STEP.format(manifest.step) or not manifest.epoch:
-        return f"{said} is damaged: its manifest is of step {manifest.step}"
+        raise UserError(f"damaged: its manifest is of step {manifest.step}")
     for name, written in manifest.files.items():
         with suppress(OSError):
             if (folder / name).stat().st_size == written.bytes:
                 continue
-        return f"{said} is not complete: {name} is not there with its {written.bytes} bytes"
+        raise UserError(f"not complete: {name} is not there with its {written.bytes} bytes")
     return StepCheckpoint(folder, manifest)

@@ -12,8 +12,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainrelay.supervise.hangs.snapshots import proc_text
-
 MEMORY_NAME = "trainrelay-stacks"  # both as in startup/sitecustomize.py
 STACK_SIGNAL = 62
 
@@ -81,3 +79,11 @@ def _await_dump(memory: Path, before: int, until_s: float) -> None:
         if size > before and (now_s - grown_s >= _SETTLED_S or size - before > _MOST_BYTES):
             return
         time.sleep(_CHECK_S)
+
+
+def proc_text(pid: int, name: str) -> str:
+    """A file of /proc/PID; empty if the process is gone or the file is not for us."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,14 +1,12 @@
 """Lets the ranks of a training talk as DistributedDataParallel does, and checks what they receive.
 
 The trainer's own interpreter runs this file, so it imports nothing of trainrelay and holds for Python 3.8 and
-torch 1.9. Either torch's launcher starts it once per rank, or it forks its node's ranks itself (`--fork`).
-Each rank writes into OUT/rank-R.jsonl, a line before each phase, so that a hang tells where each rank is.
-Several nodes share no folder that shows new files at once: there the lines go to stdout, behind
-`trainrelay R: `.
+torch 1.9. The launcher starts it once per rank. Each prints a line before each phase, so that a hang tells
+where each rank is: several nodes share no folder that shows new files at once.
 
-    {"phase": "all_reduce 25 MB"}
-    {"phase": "done", "gb_per_s": {"25": 3.1}}                   all went well
-    {"phase": "all_reduce 25 MB", "error": "..", "at_s": ..}     an exception; at_s is Unix time
+    trainrelay: {"rank": 0, "phase": "all_reduce 25 MB"}
+    trainrelay: {"rank": 0, "phase": "done", "gb_per_s": {"25": 3.1}}                   all went well
+    trainrelay: {"rank": 0, "phase": "all_reduce 25 MB", "error": "..", "at_s": ..}     at_s is Unix time
 """
 
 from __future__ import annotations
@@ -40,11 +38,17 @@ def main() -> int:
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
     faulthandler.enable()
-    if arguments.fork:
-        return _forked(arguments)
     rank = int(os.environ["RANK"])
-    _Notes(arguments.out, rank).phase("import torch")
-    return _rank(arguments, rank)
+    notes = _Notes(rank)
+    notes.phase("import torch")
+    faulthandler.dump_traceback_later(arguments.stacks_after_s)
+    try:
+        _talk(arguments, rank, notes)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is why this backend fails)
+        traceback.print_exc()
+        notes.failed(error)
+        return 1
+    return 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -52,71 +56,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--backend", required=True)
     parser.add_argument("--device", required=True, choices=("cpu", "cuda"))
     parser.add_argument("--sizes-mb", type=int, nargs="+", required=True)
-    parser.add_argument("--out", type=Path, help="folder for rank-R.jsonl; without it they go to stdout")
     parser.add_argument("--stacks-after-s", type=float, required=True, help="print every thread's stack then")
-    parser.add_argument("--fork", type=int, metavar="RANKS", help="be the launcher of so many ranks")
-    # Spelled as torch's launcher spells them.
-    parser.add_argument("--nnodes", type=int, default=1, help="nodes that fork as many ranks each")
-    parser.add_argument("--node_rank", type=int, default=0, help="the number of this one")
-    parser.add_argument("--master_addr", default="127.0.0.1", help="the host where forked ranks meet")
-    parser.add_argument("--master_port", type=int, help="its port")
     return parser.parse_args()
-
-
-# ---------------------------------------------------------------------- our own launcher
-
-
-def _forked(arguments: argparse.Namespace) -> int:
-    """Imports torch once for all ranks, which costs more than all their communication on a CPU."""
-    first = arguments.node_rank * arguments.fork
-    ranks = range(first, first + arguments.fork)
-    for rank in ranks:
-        _Notes(arguments.out, rank).phase("import torch")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torch's launcher does
-    faulthandler.dump_traceback_later(arguments.stacks_after_s)
-    import_module("torch.distributed")
-    # Its thread does not come along into a fork, but what waits for that thread does.
-    faulthandler.cancel_dump_traceback_later()
-    meeting = {"MASTER_ADDR": arguments.master_addr, "MASTER_PORT": str(arguments.master_port)}
-    os.environ.update(meeting, WORLD_SIZE=str(arguments.fork * arguments.nnodes))
-    pids = {_fork(arguments, rank): rank for rank in ranks}
-    return max([_reaped(pids) for _ in ranks])
-
-
-def _fork(arguments: argparse.Namespace, rank: int) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank % arguments.fork))
-    status = _rank(arguments, rank)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _reaped(pids: dict[int, int]) -> int:
-    """Reports a rank that failed as torch's launcher does; its exit status as 0 or 1."""
-    pid, status = os.wait()
-    code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    if code:
-        print(f"failed (exitcode: {code}) local_rank: {pids[pid]} (pid: {pid})", flush=True)
-    return int(code != 0)
-
-
-# ---------------------------------------------------------------------- one rank
 
 
 class _Notes:
     """What a rank reports; each line is on its way to the reader before the phase begins."""
 
-    def __init__(self, folder: Path | None, rank: int) -> None:
-        self._folder, self._rank = folder, rank
-        self._phase = ""
+    def __init__(self, rank: int) -> None:
+        self._rank, self._phase = rank, ""
 
     def phase(self, phase: str) -> None:
         """The rank begins this."""
         self._phase = phase
-        print(f"rank {self._rank}: {phase}", flush=True)
         self._write({"phase": phase})
 
     def done(self, gb_per_s: dict[int, float]) -> None:
@@ -129,25 +81,8 @@ class _Notes:
         self._write({"phase": self._phase, "error": text, "at_s": time.time()})
 
     def _write(self, line: dict[str, Any]) -> None:
-        text = json.dumps(line)
-        if self._folder is None:
-            # As one write, so that the lines of ranks that share the output stay whole.
-            os.write(1, f"trainrelay {self._rank}: {text}\n".encode())
-            return
-        with (self._folder / f"rank-{self._rank}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
-
-
-def _rank(arguments: argparse.Namespace, rank: int) -> int:
-    notes = _Notes(arguments.out, rank)
-    faulthandler.dump_traceback_later(arguments.stacks_after_s)
-    try:
-        _talk(arguments, rank, notes)
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is why this backend fails)
-        traceback.print_exc()
-        notes.failed(error)
-        return 1
-    return 0
+        # As one write, so that the lines of ranks that share the output stay whole.
+        os.write(1, f"trainrelay: {json.dumps({'rank': self._rank, **line})}\n".encode())
 
 
 def _talk(arguments: argparse.Namespace, rank: int, notes: _Notes) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from signal import SIGABRT
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-from trainrelay.progress_lines.tracebacks import (
-    CONSEQUENCE,
-    LoggedError,
-    dead_ranks,
-    logged_errors,
-    signal_name,
-)
+from pydantic import Field, FiniteFloat, ValidationError
+
+from trainrelay.progress_lines.tracebacks import CONSEQUENCE, dead_ranks, logged_errors, signal_name
+from trainrelay.records import ProbeResult, Record
 from trainrelay.text import quoted
 
+MARK = "trainrelay: "  # before what a rank prints
 NOT_STARTED = "not started"
 _DONE = "done"
 _NCCL_LAST = re.compile(r"Last error:\s*\n?\s*(\S.*)")
@@ -26,15 +23,14 @@ _NCCL_WARNING = re.compile(r"NCCL WARN\s+(\S.*)")
 _NCCL_CLASS = re.compile(r"^\s*(nccl\w+: .*)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class RankProgress:
-    """How far one rank came. `gb_per_s` by size in MB."""
+class RankProgress(Record):
+    """What a rank printed last. `gb_per_s` by size in MB."""
 
-    rank: int
-    phase: str = NOT_STARTED
+    rank: int = Field(ge=0)
+    phase: str
     error: str | None = None
-    error_at_s: float = math.inf
-    gb_per_s: Mapping[int, float] = field(default_factory=dict)
+    at_s: float = math.inf
+    gb_per_s: dict[int, FiniteFloat] = Field(default_factory=dict)
 
     @property
     def done(self) -> bool:
@@ -42,47 +38,15 @@ class RankProgress:
         return self.phase == _DONE and self.error is None
 
 
-def rank_progress(rank: int, text: str) -> RankProgress:
-    """A rank from the lines of its file; what is no line of ours, the half of one too, counts for nothing."""
-    seen = RankProgress(rank)
-    for line in text.splitlines():
-        said = _object(line)
-        if isinstance(said.get("phase"), str) and not seen.done:
-            seen = _after(seen, said)
+def rank_progress(log: Iterable[str], ranks: int) -> list[RankProgress]:
+    """How far each rank came, by what it printed among all else; half a line counts for nothing."""
+    seen = [RankProgress(rank=rank, phase=NOT_STARTED) for rank in range(ranks)]
+    for line in log:
+        with suppress(ValidationError, IndexError):
+            said = RankProgress.model_validate_json(line.partition(MARK)[2])
+            if not seen[said.rank].done:
+                seen[said.rank] = said
     return seen
-
-
-def logged_progress(rank: int, log: Sequence[str]) -> RankProgress:
-    """A rank from what it printed among all else."""
-    mark = f"trainrelay {rank}: "
-    return rank_progress(rank, "\n".join(line[len(mark) :] for line in log if line.startswith(mark)))
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        said = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _after(seen: RankProgress, said: Mapping[str, Any]) -> RankProgress:
-    error, at_s, speeds = said.get("error"), said.get("at_s"), said.get("gb_per_s")
-    return RankProgress(
-        rank=seen.rank,
-        phase=quoted(said["phase"]),
-        error=error if isinstance(error, str) else None,
-        error_at_s=at_s if isinstance(at_s, float) else math.inf,
-        gb_per_s=_speeds(speeds) if isinstance(speeds, dict) else {},
-    )
-
-
-def _speeds(said: Mapping[str, Any]) -> dict[int, float]:
-    return {
-        int(size): speed
-        for size, speed in said.items()
-        if size.isdecimal() and len(size) < 10 and isinstance(speed, float) and math.isfinite(speed)
-    }
 
 
 def is_over(ranks: Sequence[RankProgress]) -> bool:
@@ -90,13 +54,12 @@ def is_over(ranks: Sequence[RankProgress]) -> bool:
     return all(rank.done for rank in ranks) or any(rank.error for rank in ranks)
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeVerdict:
+class ProbeVerdict(NamedTuple):
     """What became of a rung, and why."""
 
     outcome: Literal["works", "fails", "hangs"]
-    error: str | None = None
-    gb_per_s: Mapping[int, float] = field(default_factory=dict)
+    error: str | None
+    gb_per_s: dict[int, float]
 
 
 def judge(
@@ -104,10 +67,10 @@ def judge(
 ) -> ProbeVerdict:
     """`status` is the launcher's, None if it had to be ended; `lines` are the log's."""
     if all(rank.done for rank in ranks):
-        return ProbeVerdict("works", gb_per_s=_slowest(ranks))
+        return ProbeVerdict("works", None, _slowest(ranks))
     if status is not None or any(rank.error for rank in ranks):
-        return ProbeVerdict("fails", quoted(_failure(ranks, lines, status)))
-    return ProbeVerdict("hangs", quoted(f"no end after {took_s:.0f} s: {where(ranks)}"))
+        return ProbeVerdict("fails", quoted(_failure(ranks, lines, status)), {})
+    return ProbeVerdict("hangs", quoted(f"no end after {took_s:.0f} s: {where(ranks)}"), {})
 
 
 def _slowest(ranks: Sequence[RankProgress]) -> dict[int, float]:
@@ -121,11 +84,10 @@ def where(ranks: Sequence[RankProgress]) -> str:
     phases: dict[str, list[int]] = {}
     for rank in ranks:
         phases.setdefault(rank.phase, []).append(rank.rank)
-    return ", ".join(f"{_named(numbers)} {_doing(phase)}" for phase, numbers in phases.items())
-
-
-def _doing(phase: str) -> str:
-    return phase if phase in (_DONE, NOT_STARTED) else f"in {phase}"
+    return ", ".join(
+        f"{_named(numbers)} {'' if phase in (_DONE, NOT_STARTED) else 'in '}{quoted(phase)}"
+        for phase, numbers in phases.items()
+    )
 
 
 def _named(numbers: Sequence[int]) -> str:
@@ -150,16 +112,13 @@ def _failure(ranks: Sequence[RankProgress], lines: Sequence[str], status: int | 
     if dead and not (failed and dead.status == -SIGABRT):
         return f"{dead.rank} ended by {signal_name(-dead.status)}: {where(ranks)}"
     if failed:
-        first = min(failed, key=lambda rank: rank.error_at_s)
+        first = min(failed, key=lambda rank: rank.at_s)
         return _line_that_matters(first.error or "", lines)
-    if error := _first_exception(logged_errors(lines)):
+    errors = (error for error in logged_errors(lines) if not CONSEQUENCE.search(error.name))
+    if error := next(errors, None):
         return _line_that_matters(error.text, lines)
     last = next((line for line in reversed(lines) if line.strip()), "the launcher printed nothing")
     return f"the launcher exited with status {status}: {last.strip()}"
-
-
-def _first_exception(errors: Iterable[LoggedError]) -> LoggedError | None:
-    return next((error for error in errors if not CONSEQUENCE.search(error.name)), None)
 
 
 def _line_that_matters(error: str, lines: Sequence[str]) -> str:
@@ -171,3 +130,11 @@ def _line_that_matters(error: str, lines: Sequence[str]) -> str:
         named = _NCCL_CLASS.search(error)
         return warned or (named[1] if named else error.splitlines()[0])
     return next((line for line in error.splitlines() if line.strip()), "an error without a message")
+
+
+def result_text(result: ProbeResult) -> str:
+    """A result in words: `nccl works here, all_reduce at 21.5 GB/s (256 MB)`."""
+    if result.error is not None:
+        return f"{result.rung} {result.outcome} here: {result.error}"
+    speeds = (f"{speed:.3g} GB/s ({size} MB)" for size, speed in sorted(result.gb_per_s.items()))
+    return f"{result.rung} {result.outcome} here, all_reduce at {', '.join(speeds)}"
