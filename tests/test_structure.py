@@ -35,7 +35,7 @@ PARTS: dict[str, set[str]] = {
     "trainers": {"checkpoint", "progress_lines", "system"},
     "config": {"system", "trainers"},
     "slurm": {"config"},
-    "training": {"config", "slurm", "system", "trainers"},
+    "training": {"checkpoint", "config", "slurm", "system", "trainers"},
     "controller": {"slurm", "system", "training"},
     "dag": {"config", "slurm", "system", "training"},
     "preflight": {"config", "slurm", "trainers"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from trainrelay import checkpoint
 from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.operations.promote import gate
 from trainrelay.operations.train import starts_from_another
@@ -61,9 +60,7 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
     if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
         return final_checkpoint(facts)
-    found, skipped = checkpoint.newest_valid(
-        facts.checkpoints, facts.work_dirs.epoch_base, named=facts.at.trainer.named_epoch
-    )
+    found, skipped = facts.work_dirs.newest_valid(facts.at.trainer)
     if found is None:
         what = f"{name}: there is no valid checkpoint; train it first, or see its state: trainrelay plan"
         raise UserError("; ".join([what, *skipped]))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trainrelay import checkpoint, supervise
+from trainrelay import supervise
 from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow, may_follow
@@ -188,9 +188,7 @@ def _claim_work_dirs(facts: state.Facts, identity: Identity) -> state.Facts:
 def _refuse_other_checkpoint(facts: state.Facts) -> None:
     """Refusal where the training would resume from a checkpoint that is not the one that was recorded."""
     if any(attempt.final_checkpoint for attempt in facts.attempts):
-        newest, _ = checkpoint.newest_valid(
-            facts.checkpoints, facts.work_dirs.epoch_base, named=facts.at.trainer.named_epoch
-        )
+        newest, _ = facts.work_dirs.newest_valid(facts.at.trainer)
         if newest and (refusal := state.not_as_recorded(facts, newest)):
             raise Refusal(refusal)
 
