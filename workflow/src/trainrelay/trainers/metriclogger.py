@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import glance
 from trainrelay.progress_lines.bars import training_bar
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
@@ -30,7 +29,6 @@ from trainrelay.trainers.base import (
     number_in,
     printed_number,
 )
-from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.torchrun import environment, launcher
 
 # Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
@@ -56,7 +54,6 @@ _TYPES = {"int": "a whole number", "float": "a number"}
 _STEP = re.compile(r"Epoch: \[(\d{1,9})(?:/\d{1,9})?\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
 _LOSS = re.compile(r"\sloss: (\S+)")
 _GRAD_NORM = re.compile(r"\bgrad_norm: ([^,\s]+)")
-_LOG = "log.txt"  # appended to, a line per epoch
 
 
 class MetricLogger(Trainer):
@@ -69,6 +66,7 @@ class MetricLogger(Trainer):
     lacks = frozenset({"deterministic", "validate"})
     start_options = _FROM
     imports = ("torch",)
+    appends_to = ("log.txt",)  # a line per epoch
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
         """The defaults and the spelling of the script's arguments."""
@@ -121,9 +119,9 @@ class MetricLogger(Trainer):
         argv += [request.entry, *_arguments(request)]
         return Launch(tuple(argv), environment(request, inherited), request.root)
 
-    def unsupported(self, request: LaunchRequest) -> list[str]:
+    def unsupported(self, request: LaunchRequest) -> Iterable[str]:
         """What the script does not declare, or declares otherwise than DETR does."""
-        return [] if request.trainer_config.problem else list(_unsupported(request))
+        return () if request.trainer_config.problem else _unsupported(request)
 
     def observe(self, line: str) -> Observation | None:
         """Progress of training; `Test:` and every other line is None."""
@@ -132,18 +130,6 @@ class MetricLogger(Trainer):
             return _observed(line)
         loss, grad_norm = number_in(line, _LOSS, step.end()), number_in(line, _GRAD_NORM, step.end())
         return StepSeen(int(step[1]) + 1, int(step[2]) + 1, int(step[3]), loss, None, grad_norm)
-
-    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
-        """Every file that says after which epoch it was saved, whatever its name."""
-        return by_epoch(((glance(path), path) for path in checkpoint_files(work_dir)), epoch_base)
-
-    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """What is damaged, or holds other keys."""
-        return not_understood(checkpoint_files(work_dir))
-
-    def left_behind(self, work_dir: Path) -> list[str]:
-        """All that looks like a checkpoint, and the log.txt that a start would append to."""
-        return could_be_overwritten(work_dir, _LOG)
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """DETR's name for it."""

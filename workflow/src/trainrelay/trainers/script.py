@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 
-from trainrelay.checkpoint import glance
 from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
@@ -32,7 +31,6 @@ from trainrelay.trainers.base import (
 from trainrelay.trainers.local_rank import declared
 from trainrelay.trainers.metriclogger import NOT_WEIGHTS
 from trainrelay.trainers.plain_files import DATA, said_by
-from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node
 
@@ -55,6 +53,8 @@ class Script(Trainer):
         self.looked_for = (
             f"files {settings.checkpoints} of torch.save with weights, their epoch inside or in the name"
         )
+        self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
+        self.appends_to = tuple(filter(None, [settings.metrics]))
         lines = partial(PatternReader, settings.progress or USUAL)
         self.described = RowReader if settings.metrics else lines
 
@@ -106,35 +106,14 @@ class Script(Trainer):
         cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root
         return Launch(tuple(self._argv(request)), env, cwd)
 
-    def unsupported(self, request: LaunchRequest) -> list[str]:
-        """What its settings do not say, or its script does not declare."""
-        return list(self._unsupported(request))
-
-    def _found(self, path: Path) -> re.Match[str] | None:
-        return _name_pattern(self.settings.checkpoints).fullmatch(path.name)
-
     def named_epoch(self, path: Path) -> int | None:
         """The number in the name of a checkpoint."""
-        said = found.groupdict() if (found := self._found(path)) else {}
-        return int(said["epoch"]) if said else None
+        found = self._name.fullmatch(path.name)
+        return int(found["epoch"]) if found and found.groups() else None
 
-    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
-        """Those of the names that are asked for."""
-        files = [path for path in checkpoint_files(work_dir) if self._found(path)]
-        return by_epoch(((glance(path, self.named_epoch(path)), path) for path in files), epoch_base)
-
-    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """What is damaged; where there is no checkpoint, all that has another name."""
-        files = checkpoint_files(work_dir)
-        bad = not_understood(files, self.named_epoch)
-        if self.checkpoints(work_dir):
-            return bad
-        others = [path for path in files if not self._found(path) and path not in dict(bad)]
-        return bad + [(path, f"is not called {self.settings.checkpoints}") for path in others]
-
-    def left_behind(self, work_dir: Path) -> list[str]:
-        """All that looks like a checkpoint, and its metrics."""
-        return could_be_overwritten(work_dir, *filter(None, [self.metrics]))
+    def is_called_so(self, path: Path) -> bool:
+        """As its settings ask for."""
+        return self._name.fullmatch(path.name) is not None
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """As its settings name it, in a plan; which of several it is, only the file tells."""
@@ -182,7 +161,8 @@ class Script(Trainer):
             "init_checkpoint": os.path.normpath(Path(request.root) / (request.load_from or "")),
         }
 
-    def _unsupported(self, request: LaunchRequest) -> Iterator[str]:
+    def unsupported(self, request: LaunchRequest) -> Iterator[str]:
+        """What its settings do not say, or its script does not declare."""
         settings, said = self.settings, places(self.settings.command)
         if ("seed" in said) != (request.seed is not None):
             odd = "it has {seed}, and the stage none" if "seed" in said else "it has no {seed}; add it"
@@ -208,7 +188,6 @@ def _described(settings: ScriptSettings, entry: str) -> Script:
     return Script(settings, entry)
 
 
-@lru_cache
 def _name_pattern(glob: str) -> re.Pattern[str]:
     before, named, after = glob.partition("{epoch}")
     words = [fnmatch.translate(part)[4:-3] for part in (before, after)]  # without (?s: and )\Z
