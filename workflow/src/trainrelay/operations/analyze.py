@@ -16,8 +16,7 @@ from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained
-from trainrelay.training.plan import initial_checkpoint
-from trainrelay.training.request import rung
+from trainrelay.training.request import initial_checkpoint, rung
 
 
 def analyze_stage(at: StageContext) -> Analysis:
@@ -99,6 +98,4 @@ def _backend(config: Config, rung_name: str) -> str | None:
 def _initial(facts: state.Facts) -> str | None:
     """What the first attempt had to load: the earlier stage's checkpoint, else the trainer config's own."""
     started = facts.identity.initial_checkpoint if facts.identity else None
-    if started is not None:
-        return started.path
-    return initial_checkpoint(facts.at) or facts.at.trainer.config_initial_checkpoint(facts.at.trainer_config)
+    return started.path if started else initial_checkpoint(facts.at)

@@ -34,7 +34,7 @@ from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, state
 from trainrelay.training.code_version import NotKnown, code_version
 from trainrelay.training.context import StageContext
-from trainrelay.training.request import cores, launch_request, missing, unsupported
+from trainrelay.training.request import cores, initial_path, launch_request, missing, unsupported
 
 _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network file system takes a minute
 
@@ -67,7 +67,7 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
     asked: dict[PythonNeeds, tuple[LaunchRequest, list[StageContext]]] = {}
     first_of_run = {at.run: at for at in reversed(where) if at.root.is_dir()}
     for at in reversed(first_of_run.values()):
-        request = _request(at)
+        request = launch_request(at)
         asked.setdefault(PythonNeeds.of(request), (request, []))[1].append(at)
     for request, ats in asked.values():
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
@@ -88,20 +88,15 @@ def _code_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResu
             yield at.run, fix(what, how) if refuse and code.failed else note(what)
 
 
-def _request(at: StageContext) -> LaunchRequest:
-    return launch_request(at, at.trainer_config, plan.initial_checkpoint(at))
-
-
 def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckResult]:
     """Its files, and room for its checkpoints."""
     if planned.action == "nothing":
         yield ok("complete, so nothing of it is checked")
         return
-    request, parent = _request(at), at.settings.init_from
+    request, parent = launch_request(at), at.settings.init_from
     # The interpreter has its own check; what an earlier stage promotes comes later.
-    needed = missing(
-        replace(request, interpreter=sys.executable), None if parent else plan.initial_path(at), parent
-    )
+    initial = None if parent else initial_path(at)
+    needed = missing(replace(request, interpreter=sys.executable), initial, parent)
     problems = [*needed, *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
         problems = list(planned.refused) or [planned.reason]

@@ -6,7 +6,6 @@ import os
 import secrets
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
@@ -30,7 +29,14 @@ from trainrelay.training import archiving, bad_nodes, plan, state
 from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
-from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
+from trainrelay.training.request import (
+    cores,
+    initial_path,
+    ladder,
+    launch_request,
+    missing,
+    unsupported,
+)
 from trainrelay.training.signature import EXACT, signature
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
@@ -104,7 +110,7 @@ def _complete(facts: state.Facts) -> None:
 def _refuse_unstartable(facts: state.Facts) -> None:
     """UserError where something is missing without which the trainer need not be started."""
     request = _request(facts)
-    needed = missing(request, plan.initial_path(facts.at), facts.at.settings.init_from)
+    needed = missing(request, initial_path(facts.at), facts.at.settings.init_from)
     problems = [*needed, *unsupported(facts.at, request)]
     if nodes := supervise.nodes_missing(request.nodes, os.environ):
         problems.append(nodes)
@@ -142,7 +148,7 @@ def _take_over(facts: state.Facts, lease: Lease) -> None:
 
 def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
     """The identity on disk, an old training of another identity archived."""
-    digest = _initial_digest(facts, plan.initial_path(facts.at))
+    digest = _initial_digest(facts)
     takeovers = _takeovers(facts, lease)
     lease.guard()
     other = judged.kind == "changed" or _started_from_another(facts, digest)
@@ -201,16 +207,15 @@ def _takeovers(facts: state.Facts, lease: Lease) -> tuple[Takeover, ...]:
 
 
 def _request(facts: state.Facts) -> LaunchRequest:
-    initial = plan.initial_checkpoint(facts.at)
-    request = launch_request(facts.at, facts.at.trainer_config, initial)
+    request = launch_request(facts.at)
     # As the config spells it, unless a takeover began another one.
     own = facts.work_dirs.current if facts.work_dirs.takeovers else None
     return replace(request, work_dir=str(own)) if own else request
 
 
-def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | None:
+def _initial_digest(facts: state.Facts) -> FileDigest | None:
     """What the training starts from, by content; it must be what the earlier stage promoted."""
-    if initial is None:
+    if (initial := initial_path(facts.at)) is None:
         return None
     digest, parent = sha256_of(initial), facts.at.parent
     if parent:
@@ -226,12 +231,10 @@ def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | No
 
 def starts_from_another(facts: state.Facts) -> bool:
     """Whether a start would find another initial checkpoint than that of the training on disk."""
-    digest = _initial_digest(facts, plan.initial_path(facts.at))
-    return _started_from_another(facts, digest)
+    return _started_from_another(facts, _initial_digest(facts))
 
 
 def _started_from_another(facts: state.Facts, digest: FileDigest | None) -> bool:
-    """Whether the training on disk started from another checkpoint than this one would."""
     old = facts.identity.initial_checkpoint if facts.identity else None
     return old is not None and digest is not None and old.sha256 != digest.sha256
 

@@ -20,7 +20,7 @@ from trainrelay.training.code_version import CodeVersion, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, iterations_trained, legs, price
 from trainrelay.training.finished import epochs_trained
-from trainrelay.training.request import cores, launch_request, missing, unsupported
+from trainrelay.training.request import cores, initial_path, launch_request, missing, unsupported
 from trainrelay.training.signature import EXACT, Difference
 from trainrelay.training.step_checkpoints import Continued, StepCheckpoint, to_resume_from
 
@@ -104,7 +104,9 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     step, passed = resume_step(facts) if waits else (None, [])
     action, reason = _action(judged, facts, training_parent, step)
     archived_to = next_archive(facts) if action == "retrain" else None
-    request = _request(facts, action)
+    # Of a finished stage, the start that trains it from the beginning.
+    resumed = str(facts.checkpoints[0][1]) if action in ("resume", "extend") and facts.checkpoints else None
+    request = replace(launch_request(at), resume_from=resumed)
     fresh, problems = judged.kind == "fresh", unsupported(at, request)
     refused = _refusals(facts, action, fresh, problems) if action in TRAINS else []
     action = "refuse" if refused else action
@@ -318,33 +320,3 @@ def _devices(at: StageContext) -> str:
     if resources.gpu:
         return f"{resources.gpu} x {resources.gpu_model or 'GPU'}{nodes}"
     return f"{ranks} CPU processes{nodes}"
-
-
-def initial_checkpoint(at: StageContext) -> str | None:
-    """What a stage starts from, as the trainer reads it: the promotion target, else the saved file."""
-    parent = at.parent
-    if parent is None:
-        return None
-    if parent.settings.promotion is not None:
-        return parent.settings.promotion.target
-    if promoted := state.promoted_file(at):
-        return promoted.path
-    work_dir = state.work_dirs(parent.paths).current
-    return str(at.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
-
-
-def initial_path(at: StageContext) -> Path | None:
-    """The file that the trainer will start from: the earlier stage's, else the trainer config's own."""
-    said = initial_checkpoint(at)
-    if said is None:
-        said = at.trainer.config_initial_checkpoint(at.trainer_config)
-    # "torchvision://resnet50" and the like name no file.
-    return at.root / said if said and "://" not in said else None
-
-
-def _request(facts: state.Facts, action: Action) -> LaunchRequest:
-    """The start of what would be done; of a finished stage, the one that trains it from the beginning."""
-    request = launch_request(facts.at, facts.at.trainer_config, initial_checkpoint(facts.at))
-    if action in ("resume", "extend") and facts.checkpoints:
-        return replace(request, resume_from=str(facts.checkpoints[0][1]))
-    return request
