@@ -46,7 +46,8 @@ def _add_for_stage(verbs: _Verbs, name: str, about: str, module: str = "stage") 
 
 
 def _add_controller(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentParser:
-    verb, limit = _add(verbs, name, about), "time limit of that job in minutes; it requeues itself then"
+    verb = _add(verbs, name, about, module="submit")
+    limit = "time limit of that job in minutes; it requeues itself then"
     verb.add_argument("--time-min", type=int, metavar="MIN", help=limit)
     verb.add_argument("--partition", metavar="NAME", help="a partition for CPU jobs")
     verb.add_argument("--mem-gb", type=float, metavar="GB", help="memory of that job")
@@ -91,7 +92,7 @@ def _typed_by_you(verbs: _Verbs) -> None:
     which = "the N of STAGE.old-N; default: the one that the config asks for now, else the newest"
     verb.add_argument("number", nargs="?", type=int, metavar="N", help=which)
     rebuilds = "show what can be rebuilt of records of a stage that are damaged or gone"
-    verb = _add_for_stage(verbs, "doctor", rebuilds, module="")
+    verb = _add_for_stage(verbs, "doctor", rebuilds)
     verb.add_argument("--write", action="store_true", help="write it; damaged files are kept beside it")
     sure = "write also what no record proves: the config is as it was when the training began"
     verb.add_argument("--as-configured", action="store_true", help=sure)

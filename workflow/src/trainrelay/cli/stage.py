@@ -1,4 +1,4 @@
-"""Verbs that do one thing with one stage: `trainrelay accept`, `promote`, `restore`, `stop`, `train`."""
+"""Verbs that do one thing with one stage: `accept`, `doctor`, `promote`, `restore`, `stop`, `train`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import argparse
 from trainrelay.cli.common import configured, named_stages, stage_of
 from trainrelay.errors import TrainrelayError, UserError
 from trainrelay.operations.accept import accept_checkpoint, accept_retraining
+from trainrelay.operations.doctor import examine, repair
 from trainrelay.operations.promote import promote_stage, report_unfinished
 from trainrelay.operations.restore import restore_stage
 from trainrelay.operations.stop import stop_stage
@@ -22,6 +23,21 @@ def accept(arguments: argparse.Namespace) -> None:
         raise UserError('give a reason: trainrelay accept RUN/STAGE --reason "..."')
     allows = (accept_retraining if arguments.retrain else accept_checkpoint)(facts, arguments.reason)
     answer(f"{facts.name}: {allows}. Now run the snakemake command again.")
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """Print what is wrong and what would be there instead; UserError as long as it is not written."""
+    at, written = stage_of(arguments), arguments.write
+    repairs, judged = repair(at, as_configured=arguments.as_configured) if written else examine(at)
+    for one in repairs:
+        answer(one.problem)
+        for line in one.lines:
+            answer(f"  {line}")
+    answer(f"{at.name} {'is' if written or not repairs else 'would be'} {judged.kind}: {judged.reason}")
+    if repairs and not written:
+        how = "to write this, run (damaged files are kept beside it, as NAME.damaged)"
+        sure = " --as-configured" if any(one.assumed for one in repairs) else ""
+        raise UserError(f"nothing was written; {how}: trainrelay doctor {at.name} --write{sure}")
 
 
 def promote(arguments: argparse.Namespace) -> None:
