@@ -141,12 +141,6 @@ def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig
     )
 
 
-def interval_said(config: TrainerConfig, options: Mapping[str, Any]) -> int | None:
-    """Epochs from one checkpoint to the next, as the script's loop says; None where it does not."""
-    said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
-    return int(said) if said.isdecimal() and int(said) else None
-
-
 def whole_load(request: LaunchRequest, torch: str) -> str | None:
     """Where a script loads its own checkpoints as torch no longer does if they hold more than weights."""
     refuses = tuple(map(int, re.findall(r"\d+", torch)[:2])) >= (2, 6)

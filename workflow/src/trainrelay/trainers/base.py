@@ -13,7 +13,6 @@ from trainrelay.checkpoint import glance
 from trainrelay.progress_lines.described import LineReader
 from trainrelay.records import RULES, EpochBases
 from trainrelay.system.tail import RowsTail
-from trainrelay.trainers.ladder import Rung
 from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.script_settings import ScriptSettings
 
@@ -21,6 +20,28 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LONGEST_NUMBER = 400  # a float has no more digits, and Python reads no integer of thousands
 FIRST_NODE = "first-node"
 """Stands for its name in a plan; Slurm chooses the nodes when it starts a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A named way for ranks to talk: torch's backend and the environment variables that go with it."""
+
+    name: str
+    backend: str
+    env: Mapping[str, str]
+
+
+RUNGS: Mapping[str, Rung] = {
+    rung.name: rung
+    for rung in (
+        Rung("nccl", "nccl", {}),
+        Rung("nccl-no-p2p", "nccl", {"NCCL_P2P_DISABLE": "1"}),
+        Rung("nccl-no-ib", "nccl", {"NCCL_IB_DISABLE": "1"}),
+        Rung("nccl-no-shm", "nccl", {"NCCL_SHM_DISABLE": "1"}),
+        Rung("gloo", "gloo", {}),
+    )
+}
+"""The rungs that every config knows, by name."""
 
 Option = bool | int | float | str | list[bool | int | float | str] | None
 
@@ -184,7 +205,7 @@ class Trainer(Protocol):
 
     kind: str
     # What proves a resume: a line that says so, or the number of the first epoch that is trained.
-    resume_proof: Literal["line", "epoch"]
+    resume_proof: Literal["line", "epoch"] = "epoch"
     # Whether its checkpoints hold the number of iterations, so that a skipped part of an epoch shows.
     saves_iteration: bool = False
     # How every trainer of this kind counts epochs; None: that is learned from each training, or set.
@@ -198,7 +219,7 @@ class Trainer(Protocol):
     # The checkpoints that it reads, in words.
     looked_for: str
     # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
-    imports: tuple[str, ...]
+    imports: tuple[str, ...] = ("torch",)
     compiled: tuple[str, ...] = ()
     # Makes a reader of its lines, where the section `script` describes it; None: `observe` knows them.
     described: Callable[[], LineReader] | None = None
@@ -244,7 +265,9 @@ class Trainer(Protocol):
         return None
 
     def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """Epochs from one checkpoint to the next; None where it cannot be known."""
+        """Epochs from one checkpoint to the next, here as the script's loop says; None: it cannot be known."""
+        said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
+        return int(said) if said.isdecimal() and int(said) else None
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """The command line of one start; `inherited` is the environment it will be added to."""

@@ -16,7 +16,7 @@ from trainrelay.progress_lines.bars import training_bar
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.text import did_you_mean
-from trainrelay.trainers.argparse_config import interval_said, is_of_type, read_arguments, typed_text
+from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.trainers.base import (
     Launch,
     LaunchRequest,
@@ -61,11 +61,8 @@ class MetricLogger(Trainer):
 
     kind = "metriclogger"
     looked_for = "files of torch.save with weights and an epoch in them, whatever their names"
-    # None of them says that it resumed: the first epoch that it trains does.
-    resume_proof = "epoch"
     lacks = frozenset({"deterministic", "validate"})
     start_options = _FROM
-    imports = ("torch",)
     appends_to = ("log.txt",)  # a line per epoch
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
@@ -100,10 +97,6 @@ class MetricLogger(Trainer):
         named = (config.literals.get(key) for key in keys)
         cosine = next((name for name in named if isinstance(name, str) and "cos" in name.lower()), None)
         return cosine if keys else "perhaps its schedule, which no argument names,"
-
-    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """As the script's loop says: DETR saves after each epoch, MAE after each 20th."""
-        return interval_said(config, options)
 
     def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
         """What `finetune` or its like names, by default or among the stage's options."""

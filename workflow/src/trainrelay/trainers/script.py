@@ -18,7 +18,7 @@ from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.text import did_you_mean
-from trainrelay.trainers.argparse_config import interval_said, read_arguments
+from trainrelay.trainers.argparse_config import read_arguments
 from trainrelay.trainers.base import (
     Launch,
     LaunchRequest,
@@ -43,9 +43,7 @@ class Script(Trainer):
     """A script as its settings describe it; without them only what every script has in common."""
 
     kind = "script"
-    resume_proof = "epoch"
     lacks = frozenset({"deterministic", "validate"})
-    imports = ("torch",)
 
     def __init__(self, settings: ScriptSettings = _NOT_DESCRIBED, entry: str = "") -> None:
         self.settings, self.entry, self.metrics = settings, entry, settings.metrics
@@ -93,10 +91,6 @@ class Script(Trainer):
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:  # noqa: ARG002
         """Its code knows."""
         return "perhaps its schedule, which is in its code,"
-
-    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """As the loop of its script says."""
-        return interval_said(config, options)
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start."""
