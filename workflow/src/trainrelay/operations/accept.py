@@ -17,9 +17,7 @@ from trainrelay.training.signature import signature
 
 
 def accept_retraining(facts: state.Facts, reason: str) -> str:
-    planned = next(
-        one for one in plan.plan(facts.at.config) if (one.run, one.stage) == (facts.run, facts.stage)
-    )
+    planned = next(one for one in plan.plan(facts.at.config) if one.at.name == facts.name)
     archived = planned.archived_to if facts.identity else state.archived_twin(facts)
     if not archived and not (facts.identity and planned.trains and starts_from_another(facts)):
         judged = state.judge(facts)

@@ -43,9 +43,9 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
     """Each finding and what it is about; "": all of it."""
     yield from _interpreter_checks(where)
     yield from _code_checks(where)
-    plans = [(at, plan.stage_plan(at)) for at in where]
-    for at, planned in plans:
-        yield from ((at.name, found) for found in _stage_checks(at, planned))
+    plans = [plan.stage_plan(at) for at in where]
+    for planned in plans:
+        yield from ((planned.at.name, found) for found in _stage_checks(planned.at, planned))
     if not installed():
         yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
         return
@@ -125,9 +125,7 @@ def _folders(config: Config, where: Sequence[StageContext]) -> dict[str, Path]:
     return folders
 
 
-def _slurm_checks(
-    plans: Sequence[tuple[StageContext, plan.StagePlan]], now: datetime
-) -> Iterator[tuple[str, CheckResult]]:
+def _slurm_checks(plans: Sequence[plan.StagePlan], now: datetime) -> Iterator[tuple[str, CheckResult]]:
     yield "", accounting_check()
     yield from (("", found) for found in conf_check(os.environ))
     try:
@@ -137,7 +135,8 @@ def _slurm_checks(
         return
     site = load_site()
     chains: dict[str, list[Request]] = {}
-    for at, planned in plans:
+    for planned in plans:
+        at = planned.at
         if planned.action != "nothing":
             asked = request_of(at.settings.resources, site, cores(at))
             chains.setdefault(at.run, []).append(asked)

@@ -87,7 +87,7 @@ class Switch:
     flag: str
     sets: bool | None = None
     many: bool = False
-    type: Literal["int", "float"] | None = None
+    type: str | None = None
     choices: tuple[str, ...] = ()
 
 
@@ -265,7 +265,7 @@ class Trainer(Protocol):
         return None
 
     def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """Epochs from one checkpoint to the next, here as the script's loop says; None: it cannot be known."""
+        """Epochs from one checkpoint to the next, here as the script's loop says; None: that is unknown."""
         said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
         return int(said) if said.isdecimal() and int(said) else None
 

@@ -118,24 +118,18 @@ class MetricLogger(Trainer):
 
     def observe(self, line: str) -> Observation | None:
         """Progress of training; `Test:` and every other line is None."""
-        step = _STEP.search(line) if "Epoch: [" in line else None
-        if step is None:
-            return _observed(line)
-        loss, grad_norm = number_in(line, _LOSS, step.end()), number_in(line, _GRAD_NORM, step.end())
-        return StepSeen(int(step[1]) + 1, int(step[2]) + 1, int(step[3]), loss, None, grad_norm)
+        if "Epoch: [" in line and (step := _STEP.search(line)):
+            loss, grad_norm = number_in(line, _LOSS, step.end()), number_in(line, _GRAD_NORM, step.end())
+            return StepSeen(int(step[1]) + 1, int(step[2]) + 1, int(step[3]), loss, None, grad_norm)
+        # A bar of tqdm, whose description counts epochs as headers do.
+        if (bar := training_bar(line)) and bar.done:
+            loss = printed_number(bar.numbers["loss"]) if "loss" in bar.numbers else None
+            return StepSeen(bar.epoch + 1, bar.done, bar.total, loss, None)
+        return None
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """DETR's name for it."""
         return work_dir / f"checkpoint{epoch - 1:04d}.pth"
-
-
-def _observed(line: str) -> StepSeen | None:
-    """The progress that a bar of tqdm tells, whose description counts epochs as headers do."""
-    bar = training_bar(line)
-    if bar is None or not bar.done:
-        return None
-    loss = printed_number(bar.numbers["loss"]) if "loss" in bar.numbers else None
-    return StepSeen(bar.epoch + 1, bar.done, bar.total, loss, None)
 
 
 def _arguments(request: LaunchRequest) -> Iterator[str]:
