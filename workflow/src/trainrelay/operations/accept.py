@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.operations.promote import gate
-from trainrelay.operations.train import starts_from_another
+from trainrelay.operations.train import initial_digest, starts_from_another
 from trainrelay.operations.train_record import final_checkpoint
 from trainrelay.records import Acceptance, CheckpointFacts
 from trainrelay.system.files import write_json
@@ -19,7 +19,8 @@ from trainrelay.training.signature import signature
 def accept_retraining(facts: state.Facts, reason: str) -> str:
     planned = next(one for one in plan.plan(facts.at.config) if one.at.name == facts.name)
     archived = planned.archived_to if facts.identity else state.archived_twin(facts)
-    if not archived and not (facts.identity and planned.trains and starts_from_another(facts)):
+    trains = facts.identity and planned.trains
+    if not archived and not (trains and starts_from_another(facts, initial_digest(facts))):
         judged = state.judge(facts)
         what = f"{facts.name} is {judged.kind} ({judged.reason}): nothing would be archived"
         raise UserError(f"{what}, so there is nothing to accept")

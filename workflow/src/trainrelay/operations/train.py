@@ -12,7 +12,7 @@ from rich.console import Console
 from trainrelay import supervise
 from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
-from trainrelay.operations.follow import follow, may_follow
+from trainrelay.operations.follow import follow
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
@@ -52,7 +52,8 @@ def train_stage(at: StageContext) -> None:
         try:
             return _train_alone(facts)
         except LivingOwner as held:
-            if not may_follow(held):
+            # Nobody waits with GPUs of its own, nor for an owner that is suspended.
+            if held.fate == "stopped" or own_run(os.environ).job_id:
                 raise
             follow(at, held.owner)
     return None
@@ -148,10 +149,10 @@ def _take_over(facts: state.Facts, lease: Lease) -> None:
 
 def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
     """The identity on disk, an old training of another identity archived."""
-    digest = _initial_digest(facts)
+    digest = initial_digest(facts)
     takeovers = _takeovers(facts, lease)
     lease.guard()
-    other = judged.kind == "changed" or _started_from_another(facts, digest)
+    other = judged.kind == "changed" or starts_from_another(facts, digest)
     if other and not state.never_trained(facts):
         facts = _archive(facts)
         # The folders have moved, so nothing of the old training is there to be read.
@@ -213,7 +214,7 @@ def _request(facts: state.Facts) -> LaunchRequest:
     return replace(request, work_dir=str(own)) if own else request
 
 
-def _initial_digest(facts: state.Facts) -> FileDigest | None:
+def initial_digest(facts: state.Facts) -> FileDigest | None:
     """What the training starts from, by content; it must be what the earlier stage promoted."""
     if (initial := initial_path(facts.at)) is None:
         return None
@@ -229,12 +230,8 @@ def _initial_digest(facts: state.Facts) -> FileDigest | None:
     return digest
 
 
-def starts_from_another(facts: state.Facts) -> bool:
-    """Whether a start would find another initial checkpoint than that of the training on disk."""
-    return _started_from_another(facts, _initial_digest(facts))
-
-
-def _started_from_another(facts: state.Facts, digest: FileDigest | None) -> bool:
+def starts_from_another(facts: state.Facts, digest: FileDigest | None) -> bool:
+    """Whether the training on disk started from another checkpoint than this one."""
     old = facts.identity.initial_checkpoint if facts.identity else None
     return old is not None and digest is not None and old.sha256 != digest.sha256
 

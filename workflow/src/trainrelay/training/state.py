@@ -78,7 +78,6 @@ class Facts:
     not_promoted: NotPromoted | None = None
     accepted: Acceptance | None = None  # of kind gate
     may_retrain: Acceptance | None = None
-    epoch_base: int | None = None  # as the config sets it
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
     by_rules_1: dict[str, str] | None = (
         None  # the ingredients as counted by records of format 1 that are here
@@ -188,7 +187,6 @@ def _read(at: StageContext) -> Facts:
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
         not_promoted=read_record(paths.not_promoted, NotPromoted),
-        epoch_base=at.trainer_settings.epoch_base,
         accepted=accepted.get("gate"),
         may_retrain=accepted.get("retrain"),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
@@ -413,9 +411,10 @@ def _counted_otherwise(facts: Facts) -> str | None:
     """That the config's epoch_base is not the one by which a finished training was counted."""
     last = next((one for one in reversed(facts.attempts) if one.end == "done"), None)
     known = last.epoch_bases.saved or 0 if last else None
-    if last and facts.epoch_base not in (None, known):
+    asked = facts.at.trainer_settings.epoch_base
+    if last and asked not in (None, known):
         counted = f"attempt {last.number} counted its checkpoints with {known} to the end"
-        return f"epoch_base is {facts.epoch_base}, but {counted}; set epoch_base: {known}"
+        return f"epoch_base is {asked}, but {counted}; set epoch_base: {known}"
     return None
 
 
