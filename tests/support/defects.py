@@ -1085,7 +1085,7 @@ DEFECTS = (
     Defect(
         "a-comment-is-another-training",
         "A comment in the script trains it from scratch.",
-        f"{LIBRARY}/trainers/plain_files.py",
+        f"{LIBRARY}/trainers/script.py",
         'ast.unparse(ast.parse(raw)).encode() if path.suffix == ".py" else raw',
         "raw",
         "tests/unit/trainers/test_script.py"

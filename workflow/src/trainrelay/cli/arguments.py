@@ -18,6 +18,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="trainrelay", description=about)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     _typed_by_you(verbs)
+    _typed_for_one_stage(verbs)
+    _add(verbs, "schema", "print the JSON schema of config.yaml")
     _called_by_the_workflow(verbs)
     for verb in (verb for name, verb in verbs.choices.items() if name not in ("explain", "schema")):
         config = f"the config (default: {DEFAULT_CONFIGFILE})"
@@ -39,8 +41,8 @@ def _add(verbs: _Verbs, name: str, about: str, module: str = "") -> argparse.Arg
     return verb
 
 
-def _add_for_stage(verbs: _Verbs, name: str, about: str, module: str = "stage") -> argparse.ArgumentParser:
-    verb = _add(verbs, name, about, module)
+def _add_for_stage(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentParser:
+    verb = _add(verbs, name, about, module="stage")
     verb.add_argument("where", metavar="RUN/STAGE")
     return verb
 
@@ -74,14 +76,18 @@ def _typed_by_you(verbs: _Verbs) -> None:
     stops = "end a running training so that it can be resumed, from any machine that shares its folder"
     verb = _add(verbs, "stop", stops, module="stage")
     verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")
-    verb = _add(verbs, "analyze", "read and judge training logs: those of one training, oldest first")
+    judges = "read and judge training logs: those of one training, oldest first"
+    verb = _add(verbs, "analyze", judges, module="logs")
     verb.add_argument("logs", nargs="*", type=Path, metavar="LOG")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")
     own = "read this stage's logs and write the analysis into its folder"
     verb.add_argument("--stage", metavar="RUN/STAGE", help=own)
     explains = "what a training log's numbers mean: logs of one training, or metrics by name"
-    verb = _add(verbs, "explain", explains)
+    verb = _add(verbs, "explain", explains, module="logs")
     verb.add_argument("what", nargs="+", metavar="METRIC_OR_LOG")
+
+
+def _typed_for_one_stage(verbs: _Verbs) -> None:
     accepts = "promote a checkpoint despite findings, or allow a retraining; your reason is recorded"
     verb = _add_for_stage(verbs, "accept", accepts)
     verb.add_argument("--reason", required=True, help="why; shown in the report")
@@ -97,10 +103,9 @@ def _typed_by_you(verbs: _Verbs) -> None:
     sure = "write also what no record proves: the config is as it was when the training began"
     verb.add_argument("--as-configured", action="store_true", help=sure)
     probes = "try each of a stage's communication backends on this machine"
-    verb = _add_for_stage(verbs, "probe", probes, module="")
+    verb = _add_for_stage(verbs, "probe", probes)
     verb.add_argument("--rung", metavar="NAME", help="only this backend, even if not one of the stage's")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    _add(verbs, "schema", "print the JSON schema of config.yaml")
 
 
 def _called_by_the_workflow(verbs: _Verbs) -> None:

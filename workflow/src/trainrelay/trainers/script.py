@@ -5,18 +5,26 @@ Nothing of a particular script is known here.
 
 from __future__ import annotations
 
+import ast
 import fnmatch
+import hashlib
 import itertools
+import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
 from trainrelay.records import RULES
-from trainrelay.system.files import read_once
+from trainrelay.system.files import content, read_once
+from trainrelay.system.yaml_bounds import loaded
 from trainrelay.text import did_you_mean
 from trainrelay.trainers.argparse_config import read_arguments
 from trainrelay.trainers.base import (
@@ -30,13 +38,19 @@ from trainrelay.trainers.base import (
 )
 from trainrelay.trainers.local_rank import declared
 from trainrelay.trainers.metriclogger import NOT_WEIGHTS
-from trainrelay.trainers.plain_files import DATA, said_by
+from trainrelay.trainers.mmcv_values import flat
+from trainrelay.trainers.python_values import bounded, cut
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node
 
 _NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}")
 _ENV = "env "
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
+_DATA: dict[str, Callable[[bytes], Any]] = {
+    **dict.fromkeys((".yaml", ".yml"), loaded),
+    ".json": json.loads,
+    ".toml": lambda raw: tomllib.loads(raw.decode()),
+}
 
 
 class Script(Trainer):
@@ -68,7 +82,7 @@ class Script(Trainer):
         try:
             for name in _named_files(root, self.entry, config, arguments):
                 label = {config: "config", self.entry: "entry"}.get(name, name)
-                settings |= said_by(root / name, label)
+                settings |= _said_by(root / name, label)
         except OSError as error:
             return TrainerConfig(problem=f"{error.filename}: {error.strerror}")
         except ValueError as error:
@@ -197,8 +211,28 @@ def _arguments(command: str) -> list[str]:
 def _named_files(root: Path, entry: str, config: str, arguments: list[str]) -> list[str]:
     """The script, the config and the files of settings among the arguments, each once."""
     words = [word.rpartition("=")[2] for word in arguments]
-    named = [word for word in words if word.endswith((*DATA, ".py")) and (root / word).is_file()]
+    named = [word for word in words if word.endswith((*_DATA, ".py")) and (root / word).is_file()]
     return list({os.path.normpath(name): name for name in (*named, config, entry)}.values())
+
+
+def _said_by(path: Path, label: str) -> Iterator[tuple[str, str]]:
+    """What a file says without its comments, as "label: key" and text; OSError or ValueError."""
+    raw = content(path)
+    try:
+        if path.suffix in _DATA:
+            data = _keyed(bounded(_DATA[path.suffix](raw), "it"))
+            found = flat(data if isinstance(data, dict) else {"": data})
+            yield from ((f"{label}: {key}", cut(repr(value))) for key, value in found)
+            return
+        raw = ast.unparse(ast.parse(raw)).encode() if path.suffix == ".py" else raw
+    except (yaml.YAMLError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
+    yield label, f"sha256 {hashlib.sha256(raw).hexdigest()[:12]}"
+
+
+def _keyed(data: Any) -> Any:
+    """The same, its keys as text: YAML has numbers as keys."""
+    return {str(key): _keyed(value) for key, value in data.items()} if isinstance(data, dict) else data
 
 
 def _option(words: list[str], name: str, value: Option) -> Iterator[str]:
