@@ -167,8 +167,8 @@ def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Fac
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
     identity = Identity(
         format=RULES,
-        run=facts.run,
-        stage=facts.stage,
+        run=facts.at.run,
+        stage=facts.at.stage,
         ingredients=facts.ingredients,
         initial_checkpoint=digest,
         work_dir=str(facts.paths.work_dir),
@@ -273,8 +273,8 @@ def stage_job(facts: state.Facts) -> StageJob:
     settings, trainer = facts.at.settings, facts.at.trainer
     request, now = _request(facts), code_version(facts.at.root)
     return StageJob(
-        run=facts.run,
-        stage=facts.stage,
+        run=facts.at.run,
+        stage=facts.at.stage,
         stage_dir=facts.paths.folder,
         work_dirs=facts.work_dirs,
         supervision=facts.paths.supervision,

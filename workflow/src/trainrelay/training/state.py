@@ -84,14 +84,6 @@ class Facts:
     )
 
     @property
-    def run(self) -> str:
-        return self.at.run
-
-    @property
-    def stage(self) -> str:
-        return self.at.stage
-
-    @property
     def name(self) -> str:
         """RUN/STAGE."""
         return self.at.name
@@ -309,7 +301,7 @@ def not_as_asked(facts: Facts) -> str | None:
     if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
         return None
     name, twin = facts.name, archived_twin(facts)
-    again = f"snakemake --profile local --forcerun train_{facts.stage}"
+    again = f"snakemake --profile local --forcerun train_{facts.at.stage}"
     verb = f"trainrelay restore {name} {twin.number}" if twin else again
     listed = "; ".join(map(str, changes))
     return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
