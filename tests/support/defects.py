@@ -324,8 +324,8 @@ DEFECTS = (
         "changed-training-not-set-aside",
         "A changed training starts in the old one's folder and writes over it.",
         f"{LIBRARY}/operations/train.py",
-        'other = judged.kind == "changed" or _started_from_another(facts, digest)',
-        "other = _started_from_another(facts, digest)",
+        'other = judged.kind == "changed" or starts_from_another(facts, digest)',
+        "other = starts_from_another(facts, digest)",
         "tests/unit/cli/test_train_stage.py::test_a_changed_training_is_set_aside_before_another_is_started",
     ),
     Defect(
@@ -1085,7 +1085,7 @@ DEFECTS = (
     Defect(
         "a-comment-is-another-training",
         "A comment in the script trains it from scratch.",
-        f"{LIBRARY}/trainers/plain_files.py",
+        f"{LIBRARY}/trainers/script.py",
         'ast.unparse(ast.parse(raw)).encode() if path.suffix == ".py" else raw',
         "raw",
         "tests/unit/trainers/test_script.py"

@@ -16,8 +16,10 @@ from trainrelay.operations.report import write_report
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.records import FileDigest, Identity
 from trainrelay.system.files import read_record, write_json
+from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import stage_plan
+from trainrelay.training.signature import ingredients
 from trainrelay.training.state import read
 
 
@@ -138,3 +140,25 @@ def test_the_checkpoint_of_a_training_that_is_not_asked_for_is_not_accepted(
     with pytest.raises(UserError, match="no valid checkpoint"):  # more epochs: the newest valid one
         accepted(disk, monkeypatch, config=disk.config(epochs=3))
     assert not disk.paths.accepted.exists()
+
+
+def test_what_was_saved_within_an_epoch_is_accepted_as_of_the_epoch_before(
+    disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a start would resume from it, which an unfinished training's checkpoint is judged by."""
+    torch = pytest.importorskip("torch")
+    config = disk.config(trainer={"kind": "metriclogger", "entry": "a.py", "epoch_base": 1})
+    disk.train()
+    path = disk.paths.work_dir / "checkpoint.pth"
+    disk.checkpoint.unlink()
+    torch.save({"model": {"weight": torch.ones(1)}, "optimizer": {"state": {}}, "epoch": 1}, path)
+    at = StageContext(config, "r", "s")
+    (attempt,) = list_attempts(disk.paths.folder)
+    mid = {"within": {path.stat().st_mtime_ns: 2}, "end": "killed", "final_checkpoint": None}
+    write_json(disk.paths.folder / "attempts/001/attempt.json", attempt.model_copy(update=mid))
+    parts = {"ingredients": ingredients(at)}
+    identity = read_record(disk.paths.identity, Identity)
+    assert identity is not None
+    write_json(disk.paths.identity, identity.model_copy(update=parts))
+    accepted(disk, monkeypatch, config=config)
+    assert stage_plan(at).reason == "taken as it is at epoch 1: I know"

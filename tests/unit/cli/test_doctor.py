@@ -13,8 +13,7 @@ import orjson
 import pytest
 
 from support.stage_on_disk import WEIGHTS, OnDisk
-from trainrelay.cli import common
-from trainrelay.cli.doctor import run
+from trainrelay.cli import common, stage
 from trainrelay.config import Config, parse
 from trainrelay.errors import Refusal, TrainrelayError, UserError
 from trainrelay.operations.promote import promote_stage
@@ -49,7 +48,7 @@ def disk(tmp_path: Path) -> OnDisk:
 def doctor(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def called(write: bool = False, config: Config | None = None, as_configured: bool = False) -> None:
         monkeypatch.setattr(common, "configured", lambda _: config or disk.config())
-        run(argparse.Namespace(where="r/s", write=write, as_configured=as_configured))
+        stage.doctor(argparse.Namespace(where="r/s", write=write, as_configured=as_configured))
 
     return called
 
@@ -396,5 +395,5 @@ def test_a_stage_that_is_called_lease_is_rebuilt_like_any_other(
     path = disk.paths.folder.with_name("lease") / "stage.json"
     path.write_bytes(b"{")
     monkeypatch.setattr(common, "configured", lambda _: parse(data))
-    run(argparse.Namespace(where="r/lease", write=True, as_configured=False))
+    stage.doctor(argparse.Namespace(where="r/lease", write=True, as_configured=False))
     assert read_record(path, Identity)

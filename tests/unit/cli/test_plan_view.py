@@ -160,10 +160,10 @@ def test_a_stage_that_waits_for_another_is_not_asked_for(
     monkeypatch.setattr(view, "partitions", list)
     monkeypatch.setattr(view, "could_start", could_start)
     config = two_stages(disk)
-    starts = view.starts_of(config, plan(config), NOW)
+    starts = view.starts_of(plan(config), NOW)
     assert starts == {
-        ("r", "s"): "now, on n1 (partition gpu)",
-        ("r", "t"): "after s has been promoted; then Slurm decides",
+        "r/s": "now, on n1 (partition gpu)",
+        "r/t": "after s has been promoted; then Slurm decides",
     }
     assert len(asked) == 1
 
@@ -180,13 +180,13 @@ def test_what_slurm_would_accept_and_never_start_is_told(
     monkeypatch.setattr(view, "installed", lambda: True)
     monkeypatch.setattr(view, "could_start", lambda _flags: Start(NOW))
     monkeypatch.setattr(view, "partitions", lambda: [Partition("gpu", True, True, 30)])
-    starts = view.starts_of(config, plan(config), NOW)
+    starts = view.starts_of(plan(config), NOW)
     never = "never: partition gpu allows 30 min, runtime_min asks for 40; set runtime_min: 30;"
     assert all(said.startswith(never) for said in starts.values()), starts
     monkeypatch.setattr(view, "partitions", lambda: [Partition("gpu", True, True, 60)])
-    starts = view.starts_of(config, plan(config), NOW)
-    assert starts["r", "s"] == "now"
-    assert "; --profile slurm-chain would ask for 80 min in one job" in starts["r", "t"]
+    starts = view.starts_of(plan(config), NOW)
+    assert starts["r/s"] == "now"
+    assert "; --profile slurm-chain would ask for 80 min in one job" in starts["r/t"]
 
 
 def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,19 +199,19 @@ def test_a_refusal_and_a_missing_slurm_are_told(disk: OnDisk, monkeypatch: pytes
     monkeypatch.setattr(view, "installed", lambda: True)
     monkeypatch.setattr(view, "slurmctld_check", lambda: ok("Slurm answers"))
     said = "Slurm refuses the request: Invalid account"
-    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
+    assert view.starts_of(plan(config), NOW) == {"r/s": said}
     monkeypatch.setattr(view, "slurmctld_check", lambda: fix("Slurm does not answer (no)", "try again later"))
     said = "Slurm does not answer (no); try again later"
-    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
+    assert view.starts_of(plan(config), NOW) == {"r/s": said}
     monkeypatch.setattr(view, "installed", lambda: False)
     said = "unknown: there is no sbatch on this machine"
-    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): said}
+    assert view.starts_of(plan(config), NOW) == {"r/s": said}
 
 
 def test_a_complete_stage_is_not_to_be_started(disk: OnDisk) -> None:
     validation_scores(disk)
     config = disk.config()
-    assert view.starts_of(config, plan(config), NOW) == {("r", "s"): "starts nothing"}
+    assert view.starts_of(plan(config), NOW) == {"r/s": "starts nothing"}
 
 
 @pytest.mark.parametrize("columns", [20, 60, 200])

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_submitit.slurm import QueueRow
-from trainrelay.cli import controller_job, main
+from trainrelay.cli import main
 from trainrelay.cli.arguments import parser
+from trainrelay.cli.submit import job_of, snakemake_arguments
 from trainrelay.config import load_config, save_snapshot
 from trainrelay.controller import locks
 from trainrelay.controller.job import ControllerJob, comment_of
@@ -60,7 +61,7 @@ def asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
 
 
 def job(*words: str) -> ControllerJob:
-    return controller_job.job_of(parser().parse_args(["submit", *words]))
+    return job_of(parser().parse_args(["submit", *words]))
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -205,17 +206,17 @@ def test_what_makes_no_sense_is_refused(folder: Path, words: tuple[str, str]) ->
 
 
 def test_snakemakes_own_arguments_stand_behind_two_dashes(folder: Path) -> None:
-    assert controller_job.snakemake_arguments(arguments()) == ["--profile", "slurm"]
+    assert snakemake_arguments(arguments()) == ["--profile", "slurm"]
     words = ["--profile", "slurm-chain", "--until", "train_s", "-n"]
-    assert controller_job.snakemake_arguments(arguments("--", *words)) == words
+    assert snakemake_arguments(arguments("--", *words)) == words
     assert job("--", *words).command[-6:] == ("--", *words)
 
 
 def test_another_config_is_snakemakes_config_too(folder: Path) -> None:
     other = ("--configfile", "demo.yaml")
-    assert controller_job.snakemake_arguments(arguments(*other)) == ["--profile", "slurm", *other]
+    assert snakemake_arguments(arguments(*other)) == ["--profile", "slurm", *other]
     given = ["--configfile", "mine.yaml"]
-    assert controller_job.snakemake_arguments(arguments(*other, "--", *given)) == given
+    assert snakemake_arguments(arguments(*other, "--", *given)) == given
 
 
 def test_the_job_and_its_next_runs_read_the_config_that_was_submitted(
@@ -230,11 +231,11 @@ def test_the_job_and_its_next_runs_read_the_config_that_was_submitted(
     ((_, script),) = asked
     again = shlex.split(script.splitlines()[-1])
     inside = parser().parse_args(again[again.index("control") :])
-    *_, configfile = controller_job.snakemake_arguments(inside)
+    *_, configfile = snakemake_arguments(inside)
     assert load_config(Path(configfile)) == before
     for name, value in re.findall(r" (TRAINRELAY_\w+)=(\S+)", script):
         monkeypatch.setenv(name, value)
-    submit.submit(controller_job.job_of(inside, after="12"))
+    submit.submit(job_of(inside, after="12"))
     assert asked[1][1] == script
 
 

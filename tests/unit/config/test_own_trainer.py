@@ -11,7 +11,7 @@ import pytest
 from trainrelay.config import parse, stage_paths
 from trainrelay.errors import ConfigError
 from trainrelay.training.context import StageContext
-from trainrelay.training.plan import initial_checkpoint
+from trainrelay.training.request import initial_checkpoint
 
 RUN = {
     "kind": "metriclogger", "root": "/mae", "entry": "main_pretrain.py", "nproc_per_node": 2, "device": "cpu",

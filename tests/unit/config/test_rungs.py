@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ def problems(data: dict[str, Any]) -> list[str]:
 
 
 def first_launch(config: Config) -> tuple[list[str], dict[str, str]]:
-    request = launch_request(StageContext(config, "r", "a"), TrainerConfig(), None)
+    request = replace(launch_request(StageContext(config, "r", "a")), trainer_config=TrainerConfig())
     launch = TRAINERS["mmcv"].launch(request, {})
     return list(launch.argv), dict(launch.env)
 

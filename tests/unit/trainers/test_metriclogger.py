@@ -248,9 +248,7 @@ def test_the_scripts_own_parser_takes_the_command_line(checkout: Path) -> None:
 
 def test_the_request_of_a_config_tells_cpu_backend_and_the_earlier_stage(checkout: Path) -> None:
     config = config_of(checkout)
-    request = launch_request(
-        StageContext(config, "k", "next"), StageContext(config, "k", "next").trainer_config, "ckpts/a.pth"
-    )
+    request = replace(launch_request(StageContext(config, "k", "next")), load_from="ckpts/a.pth")
     argv = list(KIND.launch(request, {}).argv)
     assert argv[argv.index("--device") + 1] == "cpu"
     assert argv[argv.index("--dist_backend") + 1] == "gloo"
@@ -258,6 +256,10 @@ def test_the_request_of_a_config_tells_cpu_backend_and_the_earlier_stage(checkou
 
 
 # ------------------------------------------------------------------------------- what cannot be said
+
+
+def unsupported(request: LaunchRequest) -> list[str]:
+    return list(KIND.unsupported(request))
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_what_the_script_cannot_be_told_is_a_sentence(
     checkout: Path, script: str, changes: dict[str, Any], words: str
 ) -> None:
     (checkout / "main.py").write_text(script)
-    sentences = KIND.unsupported(request_of(checkout, **changes))
+    sentences = unsupported(request_of(checkout, **changes))
     assert len(sentences) == 1
     assert words in sentences[0]
 
@@ -309,16 +311,16 @@ def test_a_script_that_always_uses_nccl_gets_one_answer_on_each_device(checkout:
     (checkout / "main.py").write_text(SCRIPT.replace("--dist_backend", "--x"))
     with pytest.raises(UserError, match=r"nccl needs GPUs, and device is cpu; write: backends: \[gloo\]"):
         config_of(checkout, backends=["nccl"])
-    (on_cpu,) = KIND.unsupported(request_of(checkout, device="cpu"))
-    (on_gpus,) = KIND.unsupported(request_of(checkout))
+    (on_cpu,) = unsupported(request_of(checkout, device="cpu"))
+    (on_gpus,) = unsupported(request_of(checkout))
     assert on_cpu.endswith("cannot use gloo; declare it and give it to init_process_group")
     assert on_gpus == f"{on_cpu}, or set backends: [nccl]"
 
 
 def test_one_rank_needs_no_backend_to_be_named(checkout: Path) -> None:
     (checkout / "main.py").write_text(SCRIPT.replace("--dist_backend", "--x"))
-    assert KIND.unsupported(request_of(checkout, nproc_per_node=1)) == []
-    assert KIND.unsupported(request_of(checkout, nproc_per_node=1, nodes=2)) != []
+    assert unsupported(request_of(checkout, nproc_per_node=1)) == []
+    assert unsupported(request_of(checkout, nproc_per_node=1, nodes=2)) != []
 
 
 @pytest.mark.parametrize("first", [0, 1, None])
@@ -326,15 +328,13 @@ def test_a_script_may_count_epochs_from_0_or_from_1(checkout: Path, first: int |
     (checkout / "main.py").write_text(
         SCRIPT.replace('start_epoch", default=0', f'start_epoch", default={first}')
     )
-    assert KIND.unsupported(request_of(checkout)) == []
+    assert unsupported(request_of(checkout)) == []
 
 
 def test_a_plain_start_can_be_said_and_an_unreadable_script_is_not_judged(checkout: Path) -> None:
-    assert KIND.unsupported(request_of(checkout)) == []
+    assert unsupported(request_of(checkout)) == []
     assert (
-        KIND.unsupported(
-            request_of(checkout, trainer_config=TrainerConfig(problem="gone"), options={"lrr": 1})
-        )
+        unsupported(request_of(checkout, trainer_config=TrainerConfig(problem="gone"), options={"lrr": 1}))
         == []
     )
 

@@ -13,7 +13,6 @@ import pytest
 from trainrelay.config import load_config
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, ResumeSeen, StepSeen, TrainerConfig
 from trainrelay.training.context import StageContext
-from trainrelay.training.plan import initial_checkpoint
 from trainrelay.training.request import launch_request
 
 ROOT = Path(__file__).parents[3]
@@ -37,9 +36,7 @@ TYPED_BY_HAND = """
 
 def request_of(stage: str, facts: TrainerConfig = UNIAD_STAGE2) -> LaunchRequest:
     config = load_config(ROOT / "config.yaml")
-    return launch_request(
-        StageContext(config, "uniad", stage), facts, initial_checkpoint(StageContext(config, "uniad", stage))
-    )
+    return replace(launch_request(StageContext(config, "uniad", stage)), trainer_config=facts)
 
 
 def test_stage_2_is_started_as_the_reference_user_typed_it() -> None:

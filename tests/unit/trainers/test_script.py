@@ -108,7 +108,7 @@ def test_a_flag_that_the_script_certainly_does_not_declare_is_refused(tmp_path: 
     assert flag == "a.py declares no --lrr, which script.command or an option gives it; did you mean --lr?"
     assert backend.startswith("a.py declares no --dist-backend, which script.command")
     (tmp_path / "a.py").write_text(parser + "args = p.parse_known_args()\n")
-    assert not trainer.unsupported(request)
+    assert not list(trainer.unsupported(request))
 
 
 def ingredients(root: Path, options: dict[str, Any] | None = None, **script: Any) -> dict[str, str]:

@@ -18,7 +18,6 @@ from support.supervising import eventually
 from trainrelay.config import load_config
 from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, node, torchrun
 from trainrelay.training.context import StageContext
-from trainrelay.training.plan import initial_checkpoint
 from trainrelay.training.request import launch_request
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +27,7 @@ SCRIPT = Path(node.__file__)
 
 def request_of(**changes: object) -> LaunchRequest:
     at = StageContext(load_config(ROOT / "config.yaml"), "uniad", "stage2")
-    request = launch_request(at, at.trainer_config, initial_checkpoint(at))
+    request = launch_request(at)
     return replace(request, nodes=2, **changes)  # type: ignore[arg-type]
 
 

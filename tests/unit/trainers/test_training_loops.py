@@ -102,7 +102,7 @@ def refused(checkout: Path, entry: str, config: str) -> list[str]:
         master_port=None,
         epochs=2,
     )
-    return KIND.unsupported(replace(request, trainer_config=read_arguments(checkout, config)))
+    return list(KIND.unsupported(replace(request, trainer_config=read_arguments(checkout, config))))
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def config_of(old: Project) -> Config:
 def planned(old: Project) -> dict[str, str]:
     plans = plan(config_of(old))
     assert not any(one.differences for one in plans)
-    return {f"{one.run}/{one.stage}": one.action for one in plans}
+    return {one.at.name: one.action for one in plans}
 
 
 WAITING = {"driving/stage1": "nothing", "driving/stage2": "resume", "keypoints/pose": "resume"}
@@ -49,7 +49,7 @@ def test_an_upgrade_is_no_change_of_what_is_trained_or_half_trained(old: Project
 
 def test_a_change_is_seen_in_old_records_too(old: Project) -> None:
     old.configure(lambda data: driving(data)["stage1"]["options"].update({"optimizer.lr": 1e-4}))
-    plans = {one.stage: one for one in plan(config_of(old))}
+    plans = {one.at.stage: one for one in plan(config_of(old))}
     assert plans["stage1"].action == "retrain"
     assert [str(one) for one in plans["stage1"].differences] == ["option optimizer.lr: (absent) -> 0.0001"]
 
@@ -150,5 +150,5 @@ def test_once_it_went_on_what_says_the_inherited_value_is_no_change(
     config.write_text(config.read_text() + "data = dict(samples_per_gpu=4, train=dict(seed=0))\n")
     assert planned(not_started)["driving/stage2"] == "resume"
     config.write_text(config.read_text().replace("weight_decay=0.01", "weight_decay=0.02"))
-    (stage2,) = (one for one in plan(config_of(not_started)) if one.stage == "stage2")
+    (stage2,) = (one for one in plan(config_of(not_started)) if one.at.stage == "stage2")
     assert [str(one) for one in stage2.differences] == ["config: optimizer.weight_decay: 0.01 -> 0.02"]

@@ -99,16 +99,14 @@ class Plans:
         self._configfile = typed(next((Path(name) for name in reversed(list(files))), None))
         with _exit_without_traceback(), one_reading():
             self._site = read_once(load_site)
-            self._plans = {(planned.run, planned.stage): planned for planned in plan(config)}
+            self._plans = {(planned.at.run, planned.at.stage): planned for planned in plan(config)}
         self._snapshot, self._submitted = save_snapshot(config), Path()
         gc.freeze()  # all of this stays, and Snakemake makes so many objects that it would be looked at often
 
     def submit(self) -> None:
         """What the jobs of this workflow train from now on, whatever is edited until they start."""
         os.environ[SITE_VARIABLE] = str(save_snapshot(self._site, "site"))
-        self._submitted = submit(
-            self._config, {f"{p.run}/{p.stage}": p.ingredients for p in self._plans.values()}
-        )
+        self._submitted = submit(self._config, {p.at.name: p.ingredients for p in self._plans.values()})
 
     def config_file(self) -> str:
         """What the commands of the rules read; it and what was submitted return if .snakemake was removed."""
@@ -145,12 +143,11 @@ class Plans:
         }
         # Both at submission, when the jobs before have ended: a node may have failed since, and a complete
         # stage must not queue for GPUs.
-        found["slurm_extra"] = lambda w: self._extra(StageContext(config, w.run, stage))
+        found["slurm_extra"] = lambda w: self._site.without(
+            to_exclude(StageContext(config, w.run, stage), self._site)[0]
+        ).slurm_extra()
         found["gpu"] = lambda w: 0 if _is_complete(StageContext(config, w.run, stage)) else runs[w.run]["gpu"]
         return found
-
-    def _extra(self, at: StageContext) -> str | None:
-        return self._site.without(to_exclude(at, self._site)[0]).slurm_extra()
 
     def message(self, run: str, stage: str, resources: Mapping[str, Any]) -> str:
         """What `snakemake -n` prints of a training; minutes as set on the command line, too."""
@@ -167,9 +164,9 @@ class Plans:
         wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")): job for job in trainings}
         plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
         refused = [p for p in plans if p.action == "refuse"]
-        whys = [[f"{p.run}/{p.stage}: {p.reason}", *p.refused, *map(str, p.differences)] for p in refused]
+        whys = [[f"{p.at.name}: {p.reason}", *p.refused, *map(str, p.differences)] for p in refused]
         lines = ["\n  ".join(why) for why in whys]
-        lines += [f"{p.run}/{p.stage}: {p.too_short}" for p in plans if limited and p.too_short]
+        lines += [f"{p.at.name}: {p.too_short}" for p in plans if limited and p.too_short]
         lines += at_once(self._config, {where: group_of(wanted[where]) for where in sorted(wanted)})
         return printable_lines(with_configfile("\n".join(lines), self._configfile))
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from support.fake_slurm import FakeSlurm
 from support.supervising import Alone, toy_job
-from trainrelay.supervise import train
+from trainrelay.supervise import nodes, train
 from trainrelay.supervise.decide import FINISH
 from trainrelay.training.attempts import list_attempts
 

@@ -18,6 +18,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="trainrelay", description=about)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     _typed_by_you(verbs)
+    _typed_for_one_stage(verbs)
+    _add(verbs, "schema", "print the JSON schema of config.yaml")
     _called_by_the_workflow(verbs)
     for verb in (verb for name, verb in verbs.choices.items() if name not in ("explain", "schema")):
         config = f"the config (default: {DEFAULT_CONFIGFILE})"
@@ -39,14 +41,15 @@ def _add(verbs: _Verbs, name: str, about: str, module: str = "") -> argparse.Arg
     return verb
 
 
-def _add_for_stage(verbs: _Verbs, name: str, about: str, module: str = "stage") -> argparse.ArgumentParser:
-    verb = _add(verbs, name, about, module)
+def _add_for_stage(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentParser:
+    verb = _add(verbs, name, about, module="stage")
     verb.add_argument("where", metavar="RUN/STAGE")
     return verb
 
 
 def _add_controller(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentParser:
-    verb, limit = _add(verbs, name, about), "time limit of that job in minutes; it requeues itself then"
+    verb = _add(verbs, name, about, module="submit")
+    limit = "time limit of that job in minutes; it requeues itself then"
     verb.add_argument("--time-min", type=int, metavar="MIN", help=limit)
     verb.add_argument("--partition", metavar="NAME", help="a partition for CPU jobs")
     verb.add_argument("--mem-gb", type=float, metavar="GB", help="memory of that job")
@@ -73,14 +76,18 @@ def _typed_by_you(verbs: _Verbs) -> None:
     stops = "end a running training so that it can be resumed, from any machine that shares its folder"
     verb = _add(verbs, "stop", stops, module="stage")
     verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")
-    verb = _add(verbs, "analyze", "read and judge training logs: those of one training, oldest first")
+    judges = "read and judge training logs: those of one training, oldest first"
+    verb = _add(verbs, "analyze", judges, module="logs")
     verb.add_argument("logs", nargs="*", type=Path, metavar="LOG")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")
     own = "read this stage's logs and write the analysis into its folder"
     verb.add_argument("--stage", metavar="RUN/STAGE", help=own)
     explains = "what a training log's numbers mean: logs of one training, or metrics by name"
-    verb = _add(verbs, "explain", explains)
+    verb = _add(verbs, "explain", explains, module="logs")
     verb.add_argument("what", nargs="+", metavar="METRIC_OR_LOG")
+
+
+def _typed_for_one_stage(verbs: _Verbs) -> None:
     accepts = "promote a checkpoint despite findings, or allow a retraining; your reason is recorded"
     verb = _add_for_stage(verbs, "accept", accepts)
     verb.add_argument("--reason", required=True, help="why; shown in the report")
@@ -91,15 +98,14 @@ def _typed_by_you(verbs: _Verbs) -> None:
     which = "the N of STAGE.old-N; default: the one that the config asks for now, else the newest"
     verb.add_argument("number", nargs="?", type=int, metavar="N", help=which)
     rebuilds = "show what can be rebuilt of records of a stage that are damaged or gone"
-    verb = _add_for_stage(verbs, "doctor", rebuilds, module="")
+    verb = _add_for_stage(verbs, "doctor", rebuilds)
     verb.add_argument("--write", action="store_true", help="write it; damaged files are kept beside it")
     sure = "write also what no record proves: the config is as it was when the training began"
     verb.add_argument("--as-configured", action="store_true", help=sure)
     probes = "try each of a stage's communication backends on this machine"
-    verb = _add_for_stage(verbs, "probe", probes, module="")
+    verb = _add_for_stage(verbs, "probe", probes)
     verb.add_argument("--rung", metavar="NAME", help="only this backend, even if not one of the stage's")
     verb.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    _add(verbs, "schema", "print the JSON schema of config.yaml")
 
 
 def _called_by_the_workflow(verbs: _Verbs) -> None:

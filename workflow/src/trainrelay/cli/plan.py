@@ -15,7 +15,7 @@ from typing import Any
 
 from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
-from trainrelay.config import Config, load_site
+from trainrelay.config import load_site
 from trainrelay.errors import SlurmError, UserError
 from trainrelay.preflight.cluster import chain_limit, partition_checks, slurmctld_check
 from trainrelay.slurm import Request
@@ -29,17 +29,17 @@ from trainrelay.training.plan import COSTS, StagePlan, plan
 _NARROWEST_CHARS = 40  # a narrower terminal would get a word a line
 _TITLE_CHARS = 11  # "  state    "
 
-Starts = Mapping[tuple[str, str], str]  # by run and stage: when it could start
+Starts = Mapping[str, str]  # by RUN/STAGE: when it could start
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print every stage's state, reason, price and exact command; UserError where one is refused."""
     config = configured(arguments)
-    named = [(at.run, at.stage) for at in named_stages(config, arguments.which)]
+    named = [at.name for at in named_stages(config, arguments.which)]
     spelled = functools.partial(with_configfile, configfile=arguments.configfile)
-    plans = [p for p in plan(config) if (p.run, p.stage) in named]
+    plans = [p for p in plan(config) if p.at.name in named]
     plans = [replace(p, reason=spelled(p.reason), refused=tuple(map(spelled, p.refused))) for p in plans]
-    starts = starts_of(config, plans, datetime.now()) if arguments.when else {}
+    starts = starts_of(plans, datetime.now()) if arguments.when else {}
     if arguments.json:
         print_json([_as_json(planned, starts) for planned in plans])
     else:
@@ -47,12 +47,12 @@ def run(arguments: argparse.Namespace) -> None:
         edge = max(shutil.get_terminal_size().columns, _NARROWEST_CHARS) if sys.stdout.isatty() else None
         parts = ["\n".join(_lines(planned, starts, edge)) for planned in plans]
         answer("\n\n".join([*parts, *_total(plans)]))
-    if refused := [f"{planned.run}/{planned.stage}" for planned in plans if planned.action == "refuse"]:
+    if refused := [planned.at.name for planned in plans if planned.action == "refuse"]:
         raise UserError(f"refused (see above): {', '.join(refused)}")
 
 
 def _lines(planned: StagePlan, starts: Starts, width_chars: int | None) -> Iterator[str]:
-    yield f"{planned.run}/{planned.stage}  {planned.doing}"
+    yield f"{planned.at.name}  {planned.doing}"
     lines = [_titled(title, text) for title, text in _sentences(planned, starts)]
     if width_chars is not None:
         wrapper = textwrap.TextWrapper(width_chars, break_long_words=False, break_on_hyphens=False)
@@ -72,7 +72,7 @@ def _sentences(planned: StagePlan, starts: Starts) -> Iterator[tuple[str, str]]:
     yield from (("changed", str(difference)) for difference in planned.differences)
     yield "request", planned.asks()
     yield "costs", price(planned)
-    if when := starts.get((planned.run, planned.stage)):
+    if when := starts.get(planned.at.name):
         yield "when", when
     yield from (("note", note) for note in planned.notes)
 
@@ -88,7 +88,7 @@ def price(planned: StagePlan) -> str:
         return f"nothing more now; {so_far} ({unit})" if planned.gpu_h else "nothing now"
     if planned.price is None:
         spent = f" ({so_far})" if planned.gpu_h else ""
-        watch = f"trainrelay watch {planned.run}/{planned.stage}"
+        watch = f"trainrelay watch {planned.at.name}"
         return f"{unit} unknown{spent} until an attempt has trained; {watch} then shows the time left"
     spent = f"; {so_far}" if planned.gpu_h else ""
     left = planned.price
@@ -103,7 +103,7 @@ def _hours(hours: float) -> str:
 
 
 def _unit(planned: StagePlan) -> str:
-    return "GPU-hours" if planned.on_gpus else "process-hours"
+    return "GPU-hours" if planned.at.trainer_settings.device == "cuda" else "process-hours"
 
 
 def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
@@ -112,35 +112,32 @@ def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
     known = [planned.price.gpu_h for planned in training if planned.price]
     if len(training) < 2 or not known:
         return
-    unknown = [f"{one.run}/{one.stage}" for one in training if one.price is None]
+    unknown = [one.at.name for one in training if one.price is None]
     units = dict.fromkeys(_unit(planned) for planned in training)
     apart = f"; not counting {', '.join(unknown)}, whose cost is unknown" if unknown else ""
     yield f"in all {sum(known):.1f} {' and '.join(units)} still to spend{apart}"
 
 
-def starts_of(config: Config, plans: Sequence[StagePlan], now: datetime) -> dict[tuple[str, str], str]:
+def starts_of(plans: Sequence[StagePlan], now: datetime) -> dict[str, str]:
     """When each stage could start now, as Slurm says; nothing is submitted."""
     here, site = installed(), load_site()
     known = _partitions() if here and any(planned.trains for planned in plans) else []
     limits = wall_limits() if known else WallLimits()
-    open_ones = {(one.run, one.stage) for one in plans if one.action != "nothing"}
-    ask = functools.cache(
-        lambda flags: _slurms_answer(flags, now, here=here)
-    )  # equal requests are asked for once
-    found: dict[tuple[str, str], str] = {}
+    open_ones = {one.at.name for one in plans if one.action != "nothing"}
+    ask = functools.cache(lambda flags: _slurms_answer(flags, now, here=here))  # once for equal requests
+    found: dict[str, str] = {}
     chains: dict[str, list[Request]] = {}
     for planned in plans:
-        settings = config.stage(planned.run, planned.stage)
-        parent, asked = settings.init_from, request_of(settings.resources, site, 1)
-        waits = parent if parent and (planned.run, parent) in open_ones else None
+        at, parent = planned.at, planned.at.parent
+        asked = request_of(at.settings.resources, site, 1)
+        waits = parent.stage if parent and parent.name in open_ones else None
         if planned.trains:
-            chains.setdefault(planned.run, []).append(asked)
-        never = [
-            one.what for one in partition_checks(asked, known, (), limits) if known and one.kind == "fix"
-        ]
+            chains.setdefault(at.run, []).append(asked)
+        checked = partition_checks(asked, known, (), limits) if known else ()
+        never = [one.what for one in checked if one.kind == "fix"]
         when = _why_not_asked(planned, waits, never) or ask(planned.sbatch)
-        chain = chain_limit(chains.get(planned.run, []), known, limits)
-        found[planned.run, planned.stage] = f"{when}; {chain}" if chain else when
+        chain = chain_limit(chains.get(at.run, []), known, limits)
+        found[at.name] = f"{when}; {chain}" if chain else when
     return found
 
 
@@ -172,8 +169,8 @@ def _slurms_answer(flags: tuple[str, ...], now: datetime, *, here: bool) -> str:
 
 def _as_json(planned: StagePlan, starts: Starts) -> dict[str, Any]:
     return {
-        "run": planned.run,
-        "stage": planned.stage,
+        "run": planned.at.run,
+        "stage": planned.at.stage,
         "state": planned.state,
         "action": planned.action,
         "trains": planned.trains,
@@ -189,5 +186,5 @@ def _as_json(planned: StagePlan, starts: Starts) -> dict[str, Any]:
         "sbatch": list(planned.sbatch),
         "gpu_h_so_far": round(planned.gpu_h, 3),
         "gpu_h_left": None if planned.gpu_h_left is None else round(planned.gpu_h_left, 3),
-        "when": starts.get((planned.run, planned.stage)),
+        "when": starts.get(planned.at.name),
     }

@@ -89,19 +89,15 @@ def _with_job(row: StageRow, jobs: Mapping[str, QueueRow], shared: Sequence[Queu
 def _once(rows: Sequence[StageRow]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a locale may have no blocks and arrows
-    for line in _lines(fitting_columns(rows, None)):
-        answer(line.rstrip())
+    columns = fitting_columns(rows, None)
+    for cells in zip(*((column.title, *column.cells) for column in columns), strict=True):
+        padded = (
+            text.rjust(column.width) if column.right else text.ljust(column.width)
+            for column, text in zip(columns, cells, strict=True)
+        )
+        answer("  ".join(padded).rstrip())
     for remark in remarks(rows):
         answer(remark)
-
-
-def _lines(columns: Sequence[Column]) -> list[str]:
-    padded = [[_padded(column, text) for text in (column.title, *column.cells)] for column in columns]
-    return ["  ".join(cells) for cells in zip(*padded, strict=True)]
-
-
-def _padded(column: Column, text: str) -> str:
-    return text.rjust(column.width) if column.right else text.ljust(column.width)
 
 
 def _live(look: Callable[[], list[StageRow]], console: Console, every_s: float) -> None:

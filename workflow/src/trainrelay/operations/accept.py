@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from trainrelay import checkpoint
 from trainrelay.errors import CheckpointError, Refusal, UserError
 from trainrelay.operations.promote import gate
-from trainrelay.operations.train import starts_from_another
+from trainrelay.operations.train import initial_digest, starts_from_another
 from trainrelay.operations.train_record import final_checkpoint
 from trainrelay.records import Acceptance, CheckpointFacts
 from trainrelay.system.files import write_json
@@ -18,11 +17,10 @@ from trainrelay.training.signature import signature
 
 
 def accept_retraining(facts: state.Facts, reason: str) -> str:
-    planned = next(
-        one for one in plan.plan(facts.at.config) if (one.run, one.stage) == (facts.run, facts.stage)
-    )
+    planned = next(one for one in plan.plan(facts.at.config) if one.at.name == facts.name)
     archived = planned.archived_to if facts.identity else state.archived_twin(facts)
-    if not archived and not (facts.identity and planned.trains and starts_from_another(facts)):
+    trains = facts.identity and planned.trains
+    if not archived and not (trains and starts_from_another(facts, initial_digest(facts))):
         judged = state.judge(facts)
         what = f"{facts.name} is {judged.kind} ({judged.reason}): nothing would be archived"
         raise UserError(f"{what}, so there is nothing to accept")
@@ -61,9 +59,7 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
     if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
         return final_checkpoint(facts)
-    found, skipped = checkpoint.newest_valid(
-        facts.checkpoints, facts.work_dirs.epoch_base, named=facts.at.trainer.named_epoch
-    )
+    found, skipped = facts.work_dirs.newest_valid(facts.at.trainer)
     if found is None:
         what = f"{name}: there is no valid checkpoint; train it first, or see its state: trainrelay plan"
         raise UserError("; ".join([what, *skipped]))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
-from trainrelay.config import Config
 from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.records import Analysis, Expectation
 from trainrelay.report import analysis_markdown
@@ -16,8 +14,7 @@ from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained
-from trainrelay.training.plan import initial_checkpoint
-from trainrelay.training.request import rung
+from trainrelay.training.request import initial_checkpoint, rung
 
 
 def analyze_stage(at: StageContext) -> Analysis:
@@ -39,6 +36,8 @@ def judge_stage(facts: state.Facts) -> Analysis:
     """What the logs of a stage say, held against what the workflow knows of it."""
     trainer = facts.at.trainer
     logs = [attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
+    # Where those begin that continue within an epoch; the format of lines that the user describes.
+    within = {log: one.began for log, one in zip(logs, facts.attempts, strict=True) if one.began[1]}
     if trainer.metrics:
         logs = [folder / trainer.metrics for folder in facts.work_dirs.all]
     there = [log for log in logs if log.is_file()]
@@ -46,34 +45,28 @@ def judge_stage(facts: state.Facts) -> Analysis:
         gone = f"the logs of its attempts are gone from {facts.paths.folder}/attempts; put them back"
         none = f"{facts.name}: no attempt has written {trainer.metrics or 'a log'} yet; train it first"
         raise LogError(none if trainer.metrics or not logs else gone)
+    first, one_start = facts.attempts[-1].epoch_bases.printed, not trainer.metrics
+    described = trainer.described and DescribedLines(trainer.described, first, one_start=one_start)
     try:
-        return analyze(read(there, _within(facts), _described(facts)), _expectation(facts))
+        return analyze(read(there, within, described), _expectation(facts))
     except UnknownLogError as error:
         if facts.train is None:  # a line that is understood may yet come
             raise
         return not_judged(map(str, there), str(error))
 
 
-def _within(facts: state.Facts) -> dict[Path, tuple[int, int]]:
-    """Where the logs begin that continue within an epoch."""
-    within = (one for one in facts.attempts if one.began[1])
-    return {attempt_log(facts.paths.folder, one): one.began for one in within}
-
-
-def _described(facts: state.Facts) -> DescribedLines | None:
-    """The format of the logs, where the user describes it."""
-    described, first = facts.at.trainer.described, facts.attempts[-1].epoch_bases.printed
-    return described and DescribedLines(described, first, one_start=not facts.at.trainer.metrics)
-
-
 def _expectation(facts: state.Facts) -> Expectation:
     settings = facts.at.settings
     accepted = state.taken_as_is(facts)
+    used, config = facts.attempts[-1].backend, facts.at.config
+    # What the first attempt had to load.
+    started = facts.identity.initial_checkpoint if facts.identity else None
     return Expectation(
         # Of a training that still runs, nobody expects the last epoch yet.
         epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
-        backend=_backend(facts.at.config, facts.attempts[-1].backend),
-        initial_checkpoint=_initial(facts),
+        # Unless the config no longer names it.
+        backend=rung(config, used).backend if used in {*RUNGS, *config.rungs} else None,
+        initial_checkpoint=started.path if started else initial_checkpoint(facts.at),
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
         failed=_failed(facts),
@@ -88,17 +81,3 @@ def _failed(facts: state.Facts) -> tuple[str, ...]:
     told = ((one.end, (one.reason or "").rpartition("; warning: ")) for one in facts.attempts)
     ends = zip(saved, told, strict=True)
     return tuple(why for came, (end, (_, warned, why)) in ends if came and (warned or end == "trainer-bug"))
-
-
-def _backend(config: Config, rung_name: str) -> str | None:
-    """torch's word for the rung; None for one that the config no longer names."""
-    known = rung_name in RUNGS or rung_name in config.rungs
-    return rung(config, rung_name).backend if known else None
-
-
-def _initial(facts: state.Facts) -> str | None:
-    """What the first attempt had to load: the earlier stage's checkpoint, else the trainer config's own."""
-    started = facts.identity.initial_checkpoint if facts.identity else None
-    if started is not None:
-        return started.path
-    return initial_checkpoint(facts.at) or facts.at.trainer.config_initial_checkpoint(facts.at.trainer_config)

@@ -31,7 +31,7 @@ from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, state
 from trainrelay.training.code_version import NotKnown, code_version
 from trainrelay.training.context import StageContext
-from trainrelay.training.request import cores, launch_request, missing, unsupported
+from trainrelay.training.request import cores, initial_path, launch_request, missing, unsupported
 
 _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network file system takes a minute
 
@@ -40,9 +40,9 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
     """Each finding and what it is about; "": all of it."""
     yield from _interpreter_checks(where)
     yield from _code_checks(where)
-    plans = [(at, plan.stage_plan(at)) for at in where]
-    for at, planned in plans:
-        yield from ((at.name, found) for found in _stage_checks(at, planned))
+    plans = [plan.stage_plan(at) for at in where]
+    for planned in plans:
+        yield from ((planned.at.name, found) for found in _stage_checks(planned.at, planned))
     if not installed():
         yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
         return
@@ -63,7 +63,7 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
     """Runs that ask the same of the same Python are asked for together."""
     asked: dict[tuple[str, ...], tuple[LaunchRequest, list[StageContext]]] = {}
     for at in (firsts := [*_first_of_each(where)]):
-        request = _request(at)
+        request = launch_request(at)
         env = sorted(request.env.items())
         how = (request.interpreter, request.launch_module, request.device, request.root, str(env))
         asked.setdefault((at.trainer.kind, *how), (request, []))[1].append(at)
@@ -92,20 +92,15 @@ def _code_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResu
             yield at.run, fix(what, how) if refuse and code.failed else note(what)
 
 
-def _request(at: StageContext) -> LaunchRequest:
-    return launch_request(at, at.trainer_config, plan.initial_checkpoint(at))
-
-
 def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckResult]:
     """Its files, and room for its checkpoints."""
     if planned.action == "nothing":
         yield ok("complete, so nothing of it is checked")
         return
-    request, parent = _request(at), at.settings.init_from
+    request, parent = launch_request(at), at.settings.init_from
     # The interpreter has its own check; what an earlier stage promotes comes later.
-    needed = missing(
-        replace(request, interpreter=sys.executable), None if parent else plan.initial_path(at), parent
-    )
+    initial = None if parent else initial_path(at)
+    needed = missing(replace(request, interpreter=sys.executable), initial, parent)
     problems = [*needed, *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
         problems = list(planned.refused) or [planned.reason]
@@ -134,9 +129,7 @@ def _folders(config: Config, where: Sequence[StageContext]) -> dict[str, Path]:
     return folders
 
 
-def _slurm_checks(
-    plans: Sequence[tuple[StageContext, plan.StagePlan]], now: datetime
-) -> Iterator[tuple[str, CheckResult]]:
+def _slurm_checks(plans: Sequence[plan.StagePlan], now: datetime) -> Iterator[tuple[str, CheckResult]]:
     yield "", accounting_check()
     yield from (("", found) for found in conf_check(os.environ))
     try:
@@ -146,7 +139,8 @@ def _slurm_checks(
         return
     site = load_site()
     chains: dict[str, list[Request]] = {}
-    for at, planned in plans:
+    for planned in plans:
+        at = planned.at
         if planned.action != "nothing":
             asked = request_of(at.settings.resources, site, cores(at))
             chains.setdefault(at.run, []).append(asked)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 
 from rich.console import Console
 
 from trainrelay.errors import Interrupted
 from trainrelay.operations.end_error import end_error
-from trainrelay.slurm import own_run
-from trainrelay.supervise import Claim, Display, LivingOwner, Observer, owner_of, stop_requests
+from trainrelay.supervise import Claim, Display, Observer, owner_of, stop_requests
 from trainrelay.system.say import say
 from trainrelay.trainers import StepSeen
 from trainrelay.training import state
@@ -20,11 +18,6 @@ from trainrelay.watching import StageWatch
 
 _LOOK_S = 0.5  # a beat comes every 10 s: its end is seen soon enough
 _PROGRESS_S = 5.0  # between two looks at the training itself, which reads its log and records
-
-
-def may_follow(held: LivingOwner) -> bool:
-    """Whether to wait for the owner's end: not with GPUs of our own, nor for one that is suspended."""
-    return held.fate != "stopped" and not own_run(os.environ).job_id
 
 
 def follow(at: StageContext, owner: Claim) -> None:

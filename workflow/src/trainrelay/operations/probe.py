@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 from trainrelay.errors import UserError
 from trainrelay.records import ProbeResult
 from trainrelay.supervise import nodes_missing, probe_rung, stop_requests
 from trainrelay.system.say import say
 from trainrelay.text import did_you_mean
-from trainrelay.trainers import RUNGS, Rung, TrainerConfig
+from trainrelay.trainers import RUNGS, Rung
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import ladder, launch_request, rung
 
@@ -28,7 +27,7 @@ def rungs_to_probe(at: StageContext, name: str | None) -> tuple[Rung, ...]:
 
 
 def probe_rungs(at: StageContext, rungs: Sequence[Rung]) -> list[ProbeResult]:
-    request = launch_request(at, TrainerConfig(), None)
+    request = launch_request(at)
     if nodes := nodes_missing(request.nodes, os.environ):
         raise UserError(f"{at.name}: {nodes}")
     deadline_s = at.settings.probe_timeout_s
@@ -36,15 +35,11 @@ def probe_rungs(at: StageContext, rungs: Sequence[Rung]) -> list[ProbeResult]:
     with stop_requests() as stop:
         for one in rungs:
             say(f"probing {one.name} with {ranks} ranks; {deadline_s:g} s at most")
-            log = _log_folder(at) / f"{one.name}.log"
+            log = at.paths.folder / f"probe/{one.name}.log"
             results.append(
                 probe_rung(request, one, log, deadline_s=deadline_s, stopped=lambda: stop.requested)
             )
     return results
-
-
-def _log_folder(at: StageContext) -> Path:
-    return at.paths.folder / "probe"
 
 
 def first_working(results: Sequence[ProbeResult]) -> str | None:
@@ -58,7 +53,7 @@ def would_use(at: StageContext, results: Sequence[ProbeResult]) -> str:
         tried = ", ".join(f"{result.rung} {result.outcome}" for result in results)
         raise UserError(
             f"{at.name} cannot train on {host}: {tried}; read the logs in"
-            f" {_log_folder(at)}, then set `backends` in the config to what works"
+            f" {at.paths.folder / 'probe'}, then set `backends` in the config to what works"
         )
     if works not in settings.backends:
         return f"{works} works on {host}; add it to `backends` of {at.name} to have it used"

@@ -74,13 +74,17 @@ def submit(job: ControllerJob) -> str:
 def controller_job(
     config: Config,
     command: Sequence[str],
+    first: str,
+    after: str | None,
     *,
     time_min: int | None,
     partition: str | None,
     mem_gb: float | None,
-    after: str | None,
 ) -> ControllerJob:
-    """The job that runs `trainrelay` with `command`; what is None is set by site.yaml or by a default."""
+    """The job that runs `trainrelay` with `command`, once the shell line `first` has run, after another job.
+
+    What is None is set by site.yaml or by a default.
+    """
     site = load_site()
     own = site.controller
     partition = partition or own.partition or site.partition
@@ -96,7 +100,7 @@ def controller_job(
         partition=partition,
         account=site.account,
         qos=own.qos or site.qos,
-        setup=site.setup,
+        setup=(first, *site.setup),
         after=after,
     )
 

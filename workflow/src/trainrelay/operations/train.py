@@ -6,14 +6,13 @@ import os
 import secrets
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
-from trainrelay import checkpoint, supervise
+from trainrelay import supervise
 from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
-from trainrelay.operations.follow import follow, may_follow
+from trainrelay.operations.follow import follow
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
@@ -30,7 +29,14 @@ from trainrelay.training import archiving, bad_nodes, plan, state
 from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
-from trainrelay.training.request import cores, ladder, launch_request, missing, unsupported
+from trainrelay.training.request import (
+    cores,
+    initial_path,
+    ladder,
+    launch_request,
+    missing,
+    unsupported,
+)
 from trainrelay.training.signature import EXACT, signature
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
@@ -46,7 +52,8 @@ def train_stage(at: StageContext) -> None:
         try:
             return _train_alone(facts)
         except LivingOwner as held:
-            if not may_follow(held):
+            # Nobody waits with GPUs of its own, nor for an owner that is suspended.
+            if held.fate == "stopped" or own_run(os.environ).job_id:
                 raise
             follow(at, held.owner)
     return None
@@ -104,7 +111,7 @@ def _complete(facts: state.Facts) -> None:
 def _refuse_unstartable(facts: state.Facts) -> None:
     """UserError where something is missing without which the trainer need not be started."""
     request = _request(facts)
-    needed = missing(request, plan.initial_path(facts.at), facts.at.settings.init_from)
+    needed = missing(request, initial_path(facts.at), facts.at.settings.init_from)
     problems = [*needed, *unsupported(facts.at, request)]
     if nodes := supervise.nodes_missing(request.nodes, os.environ):
         problems.append(nodes)
@@ -142,10 +149,10 @@ def _take_over(facts: state.Facts, lease: Lease) -> None:
 
 def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Facts:
     """The identity on disk, an old training of another identity archived."""
-    digest = _initial_digest(facts, plan.initial_path(facts.at))
+    digest = initial_digest(facts)
     takeovers = _takeovers(facts, lease)
     lease.guard()
-    other = judged.kind == "changed" or _started_from_another(facts, digest)
+    other = judged.kind == "changed" or starts_from_another(facts, digest)
     if other and not state.never_trained(facts):
         facts = _archive(facts)
         # The folders have moved, so nothing of the old training is there to be read.
@@ -160,8 +167,8 @@ def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Fac
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
     identity = Identity(
         format=RULES,
-        run=facts.run,
-        stage=facts.stage,
+        run=facts.at.run,
+        stage=facts.at.stage,
         ingredients=facts.ingredients,
         initial_checkpoint=digest,
         work_dir=str(facts.paths.work_dir),
@@ -188,9 +195,7 @@ def _claim_work_dirs(facts: state.Facts, identity: Identity) -> state.Facts:
 def _refuse_other_checkpoint(facts: state.Facts) -> None:
     """Refusal where the training would resume from a checkpoint that is not the one that was recorded."""
     if any(attempt.final_checkpoint for attempt in facts.attempts):
-        newest, _ = checkpoint.newest_valid(
-            facts.checkpoints, facts.work_dirs.epoch_base, named=facts.at.trainer.named_epoch
-        )
+        newest, _ = facts.work_dirs.newest_valid(facts.at.trainer)
         if newest and (refusal := state.not_as_recorded(facts, newest)):
             raise Refusal(refusal)
 
@@ -203,16 +208,15 @@ def _takeovers(facts: state.Facts, lease: Lease) -> tuple[Takeover, ...]:
 
 
 def _request(facts: state.Facts) -> LaunchRequest:
-    initial = plan.initial_checkpoint(facts.at)
-    request = launch_request(facts.at, facts.at.trainer_config, initial)
+    request = launch_request(facts.at)
     # As the config spells it, unless a takeover began another one.
     own = facts.work_dirs.current if facts.work_dirs.takeovers else None
     return replace(request, work_dir=str(own)) if own else request
 
 
-def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | None:
+def initial_digest(facts: state.Facts) -> FileDigest | None:
     """What the training starts from, by content; it must be what the earlier stage promoted."""
-    if initial is None:
+    if (initial := initial_path(facts.at)) is None:
         return None
     digest, parent = sha256_of(initial), facts.at.parent
     if parent:
@@ -226,14 +230,8 @@ def _initial_digest(facts: state.Facts, initial: Path | None) -> FileDigest | No
     return digest
 
 
-def starts_from_another(facts: state.Facts) -> bool:
-    """Whether a start would find another initial checkpoint than that of the training on disk."""
-    digest = _initial_digest(facts, plan.initial_path(facts.at))
-    return _started_from_another(facts, digest)
-
-
-def _started_from_another(facts: state.Facts, digest: FileDigest | None) -> bool:
-    """Whether the training on disk started from another checkpoint than this one would."""
+def starts_from_another(facts: state.Facts, digest: FileDigest | None) -> bool:
+    """Whether the training on disk started from another checkpoint than this one."""
     old = facts.identity.initial_checkpoint if facts.identity else None
     return old is not None and digest is not None and old.sha256 != digest.sha256
 
@@ -275,8 +273,8 @@ def stage_job(facts: state.Facts) -> StageJob:
     settings, trainer = facts.at.settings, facts.at.trainer
     request, now = _request(facts), code_version(facts.at.root)
     return StageJob(
-        run=facts.run,
-        stage=facts.stage,
+        run=facts.at.run,
+        stage=facts.at.stage,
         stage_dir=facts.paths.folder,
         work_dirs=facts.work_dirs,
         supervision=facts.paths.supervision,

@@ -21,8 +21,8 @@ def write_train_record(facts: Facts) -> None:
     write_json(
         facts.paths.train,
         TrainRecord(
-            run=facts.run,
-            stage=facts.stage,
+            run=facts.at.run,
+            stage=facts.at.stage,
             epochs=facts.epochs,
             signature=signature(facts.ingredients, facts.epochs),
             final_checkpoint=found,

@@ -33,8 +33,6 @@ EndClass = Literal[
 RULES: Literal[2] = 2
 """How `signature.py` counts: 1, each statement of a trainer config; 2, the values that it ends with."""
 
-# ---------------------------------------------------------------------- files of ours (JSON)
-
 
 class Record(BaseModel):
     """A JSON file of ours: frozen, unknown keys refused."""

@@ -11,9 +11,6 @@ from typing import Any, Literal
 Phase = Literal["train", "val", "epoch"]
 
 
-# ---------------------------------------------------------------------- logs -> one table
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """One logged line. `iteration` counts inside the epoch as printed, `step` over the whole run.

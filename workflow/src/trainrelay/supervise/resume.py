@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import glance, newest_valid
+from trainrelay.checkpoint import glance
 from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
@@ -68,7 +68,7 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
         if lost := gone(job.stage_dir, identity, dirs, owners):
             raise Refusal(f"{job.name}: {lost}")
         return None, []
-    facts, skipped = newest_valid(candidates, dirs.epoch_base, dirs.within, job.trainer.named_epoch)
+    facts, skipped = dirs.newest_valid(job.trainer)
     if facts is None:
         raise NoneValid(_none_valid(job, candidates, [*skipped, *damaged]))
     assert facts.epoch is not None, "a valid checkpoint knows its epoch"

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.trainers.argparse_config import whole_load
 from trainrelay.trainers.base import (
+    RUNGS,
     Follower,
     Launch,
     LaunchRequest,
     Observation,
     Option,
     ResumeSeen,
+    Rung,
     StepSeen,
     Switch,
     Trainer,
@@ -18,7 +20,6 @@ from trainrelay.trainers.base import (
     canonical_text,
     option_text,
 )
-from trainrelay.trainers.ladder import RUNGS, Rung
 from trainrelay.trainers.local_rank import local_rank_misfit, torch_release
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv

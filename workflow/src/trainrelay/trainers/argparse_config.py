@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from trainrelay.records import RULES
 from trainrelay.system.files import content, read_once
@@ -141,12 +141,6 @@ def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig
     )
 
 
-def interval_said(config: TrainerConfig, options: Mapping[str, Any]) -> int | None:
-    """Epochs from one checkpoint to the next, as the script's loop says; None where it does not."""
-    said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
-    return int(said) if said.isdecimal() and int(said) else None
-
-
 def whole_load(request: LaunchRequest, torch: str) -> str | None:
     """Where a script loads its own checkpoints as torch no longer does if they hold more than weights."""
     refuses = tuple(map(int, re.findall(r"\d+", torch)[:2])) >= (2, 6)
@@ -258,17 +252,10 @@ def _argument(call: ast.AST) -> _Argument | None:
     dest, action = _constant(words.get("dest")), _constant(words.get("action"))
     name = dest if isinstance(dest, str) else flag.lstrip("-").replace("-", "_")
     many = _constant(words.get("nargs")) in ("+", "*") or isinstance(_constant(words.get("nargs")), int)
-    switch = Switch(flag, _SETS.get(str(action)), many, _type(words), _choices(words))
+    kind = getattr(words.get("type"), "id", None)
+    typed = kind if kind in ("int", "float") else None
+    switch = Switch(flag, _SETS.get(str(action)), many, typed, _choices(words))
     return _Argument(name, switch, words.get("default"))
-
-
-def _type(words: Mapping[str, ast.expr]) -> Literal["int", "float"] | None:
-    match words.get("type"):
-        case ast.Name(id="int"):
-            return "int"
-        case ast.Name(id="float"):
-            return "float"
-    return None
 
 
 def _choices(words: Mapping[str, ast.expr]) -> tuple[str, ...]:

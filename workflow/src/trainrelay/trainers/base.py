@@ -1,24 +1,47 @@
 """What the rest asks of a trainer kind. One module per kind implements `Trainer`; nothing here does I/O
-except listing a work dir."""
+except looking at the files of a work dir."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from trainrelay.checkpoint import glance
 from trainrelay.progress_lines.described import LineReader
 from trainrelay.records import RULES, EpochBases
 from trainrelay.system.tail import RowsTail
-from trainrelay.trainers.ladder import Rung
+from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.script_settings import ScriptSettings
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LONGEST_NUMBER = 400  # a float has no more digits, and Python reads no integer of thousands
 FIRST_NODE = "first-node"
 """Stands for its name in a plan; Slurm chooses the nodes when it starts a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A named way for ranks to talk: torch's backend and the environment variables that go with it."""
+
+    name: str
+    backend: str
+    env: Mapping[str, str]
+
+
+RUNGS: Mapping[str, Rung] = {
+    rung.name: rung
+    for rung in (
+        Rung("nccl", "nccl", {}),
+        Rung("nccl-no-p2p", "nccl", {"NCCL_P2P_DISABLE": "1"}),
+        Rung("nccl-no-ib", "nccl", {"NCCL_IB_DISABLE": "1"}),
+        Rung("nccl-no-shm", "nccl", {"NCCL_SHM_DISABLE": "1"}),
+        Rung("gloo", "gloo", {}),
+    )
+}
+"""The rungs that every config knows, by name."""
 
 Option = bool | int | float | str | list[bool | int | float | str] | None
 
@@ -64,7 +87,7 @@ class Switch:
     flag: str
     sets: bool | None = None
     many: bool = False
-    type: Literal["int", "float"] | None = None
+    type: str | None = None
     choices: tuple[str, ...] = ()
 
 
@@ -182,7 +205,7 @@ class Trainer(Protocol):
 
     kind: str
     # What proves a resume: a line that says so, or the number of the first epoch that is trained.
-    resume_proof: Literal["line", "epoch"]
+    resume_proof: Literal["line", "epoch"] = "epoch"
     # Whether its checkpoints hold the number of iterations, so that a skipped part of an epoch shows.
     saves_iteration: bool = False
     # How every trainer of this kind counts epochs; None: that is learned from each training, or set.
@@ -196,14 +219,17 @@ class Trainer(Protocol):
     # The checkpoints that it reads, in words.
     looked_for: str
     # Modules without which no trainer of this kind starts, torch among them; compiled ones that some need.
-    imports: tuple[str, ...]
+    imports: tuple[str, ...] = ("torch",)
     compiled: tuple[str, ...] = ()
     # Makes a reader of its lines, where the section `script` describes it; None: `observe` knows them.
     described: Callable[[], LineReader] | None = None
     # Whether its command line says the backend.
     takes_backend: bool = True
-    # A file of the work dir that is read instead of its printed lines.
+    # A file of the work dir that is read instead of its printed lines; those to which a start appends.
     metrics: str | None = None
+    appends_to: tuple[str, ...] = ()
+    # The names of its checkpoints, in a sentence, where not every file of torch.save is one.
+    called: str = ""
 
     def of(self, script: ScriptSettings | None, entry: str) -> Trainer:  # noqa: ARG002
         """The trainer of a run, with its own description where this kind has one."""
@@ -239,7 +265,9 @@ class Trainer(Protocol):
         return None
 
     def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """Epochs from one checkpoint to the next; None where it cannot be known."""
+        """Epochs from one checkpoint to the next, here as the script's loop says; None: that is unknown."""
+        said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
+        return int(said) if said.isdecimal() and int(said) else None
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """The command line of one start; `inherited` is the environment it will be added to."""
@@ -248,7 +276,7 @@ class Trainer(Protocol):
         """A sentence for each pair of versions of `imports` that is known not to work together."""
         return []
 
-    def unsupported(self, request: LaunchRequest) -> list[str]:
+    def unsupported(self, request: LaunchRequest) -> Iterable[str]:
         """One sentence for each part of a request that this trainer's command line cannot express."""
 
     def observe(self, line: str) -> Observation | None:  # noqa: ARG002
@@ -263,14 +291,28 @@ class Trainer(Protocol):
         """The epoch that the name of a checkpoint tells, in place of its content; None: it tells none."""
         return None
 
+    def is_called_so(self, path: Path) -> bool:  # noqa: ARG002
+        """Whether a file has a name that the checkpoints of this kind can have."""
+        return True
+
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Those with an epoch, as (that + the base, path), the newest epoch first, symlinks left out."""
+        files = filter(self.is_called_so, checkpoint_files(work_dir))
+        return by_epoch(((glance(path, self.named_epoch(path)), path) for path in files), epoch_base)
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """Files that look like checkpoints and are not understood, with why as the rest of a sentence."""
+        """Files that look like checkpoints and are not understood, with why as the rest of a sentence; where
+        no checkpoint is, all that has another name: a start would save over what these were made of."""
+        files = checkpoint_files(work_dir)
+        bad = not_understood(files, self.named_epoch)
+        if self.checkpoints(work_dir):
+            return bad
+        others = [path for path in files if not self.is_called_so(path) and path not in dict(bad)]
+        return bad + [(path, f"is not called {self.called}") for path in others]
 
     def left_behind(self, work_dir: Path) -> list[str]:
         """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
+        return could_be_overwritten(work_dir, *self.appends_to)
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """Where the checkpoint of an epoch will be, as the kind's trainers name it."""

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from trainrelay.checkpoint import glance
 from trainrelay.progress_lines.bars import training_bar
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.text import did_you_mean
-from trainrelay.trainers.argparse_config import interval_said, is_of_type, read_arguments, typed_text
+from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
 from trainrelay.trainers.base import (
     Launch,
     LaunchRequest,
@@ -30,7 +29,6 @@ from trainrelay.trainers.base import (
     number_in,
     printed_number,
 )
-from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.torchrun import environment, launcher
 
 # Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
@@ -56,7 +54,6 @@ _TYPES = {"int": "a whole number", "float": "a number"}
 _STEP = re.compile(r"Epoch: \[(\d{1,9})(?:/\d{1,9})?\]\s+\[\s*(\d{1,9})/(\d{1,9})\]\s+eta: ")
 _LOSS = re.compile(r"\sloss: (\S+)")
 _GRAD_NORM = re.compile(r"\bgrad_norm: ([^,\s]+)")
-_LOG = "log.txt"  # appended to, a line per epoch
 
 
 class MetricLogger(Trainer):
@@ -64,11 +61,9 @@ class MetricLogger(Trainer):
 
     kind = "metriclogger"
     looked_for = "files of torch.save with weights and an epoch in them, whatever their names"
-    # None of them says that it resumed: the first epoch that it trains does.
-    resume_proof = "epoch"
     lacks = frozenset({"deterministic", "validate"})
     start_options = _FROM
-    imports = ("torch",)
+    appends_to = ("log.txt",)  # a line per epoch
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
         """The defaults and the spelling of the script's arguments."""
@@ -103,10 +98,6 @@ class MetricLogger(Trainer):
         cosine = next((name for name in named if isinstance(name, str) and "cos" in name.lower()), None)
         return cosine if keys else "perhaps its schedule, which no argument names,"
 
-    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """As the script's loop says: DETR saves after each epoch, MAE after each 20th."""
-        return interval_said(config, options)
-
     def config_initial_checkpoint(self, config: TrainerConfig) -> str | None:
         """What `finetune` or its like names, by default or among the stage's options."""
         named = (config.literals.get(key) for key in _FROM)
@@ -121,42 +112,24 @@ class MetricLogger(Trainer):
         argv += [request.entry, *_arguments(request)]
         return Launch(tuple(argv), environment(request, inherited), request.root)
 
-    def unsupported(self, request: LaunchRequest) -> list[str]:
+    def unsupported(self, request: LaunchRequest) -> Iterable[str]:
         """What the script does not declare, or declares otherwise than DETR does."""
-        return [] if request.trainer_config.problem else list(_unsupported(request))
+        return () if request.trainer_config.problem else _unsupported(request)
 
     def observe(self, line: str) -> Observation | None:
         """Progress of training; `Test:` and every other line is None."""
-        step = _STEP.search(line) if "Epoch: [" in line else None
-        if step is None:
-            return _observed(line)
-        loss, grad_norm = number_in(line, _LOSS, step.end()), number_in(line, _GRAD_NORM, step.end())
-        return StepSeen(int(step[1]) + 1, int(step[2]) + 1, int(step[3]), loss, None, grad_norm)
-
-    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
-        """Every file that says after which epoch it was saved, whatever its name."""
-        return by_epoch(((glance(path), path) for path in checkpoint_files(work_dir)), epoch_base)
-
-    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """What is damaged, or holds other keys."""
-        return not_understood(checkpoint_files(work_dir))
-
-    def left_behind(self, work_dir: Path) -> list[str]:
-        """All that looks like a checkpoint, and the log.txt that a start would append to."""
-        return could_be_overwritten(work_dir, _LOG)
+        if "Epoch: [" in line and (step := _STEP.search(line)):
+            loss, grad_norm = number_in(line, _LOSS, step.end()), number_in(line, _GRAD_NORM, step.end())
+            return StepSeen(int(step[1]) + 1, int(step[2]) + 1, int(step[3]), loss, None, grad_norm)
+        # A bar of tqdm, whose description counts epochs as headers do.
+        if (bar := training_bar(line)) and bar.done:
+            loss = printed_number(bar.numbers["loss"]) if "loss" in bar.numbers else None
+            return StepSeen(bar.epoch + 1, bar.done, bar.total, loss, None)
+        return None
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """DETR's name for it."""
         return work_dir / f"checkpoint{epoch - 1:04d}.pth"
-
-
-def _observed(line: str) -> StepSeen | None:
-    """The progress that a bar of tqdm tells, whose description counts epochs as headers do."""
-    bar = training_bar(line)
-    if bar is None or not bar.done:
-        return None
-    loss = printed_number(bar.numbers["loss"]) if "loss" in bar.numbers else None
-    return StepSeen(bar.epoch + 1, bar.done, bar.total, loss, None)
 
 
 def _arguments(request: LaunchRequest) -> Iterator[str]:

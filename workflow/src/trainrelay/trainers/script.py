@@ -5,21 +5,28 @@ Nothing of a particular script is known here.
 
 from __future__ import annotations
 
+import ast
 import fnmatch
+import hashlib
 import itertools
+import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
-from trainrelay.checkpoint import glance
+import yaml
+
 from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
 from trainrelay.records import RULES
-from trainrelay.system.files import read_once
+from trainrelay.system.files import content, read_once
+from trainrelay.system.yaml_bounds import loaded
 from trainrelay.text import did_you_mean
-from trainrelay.trainers.argparse_config import interval_said, read_arguments
+from trainrelay.trainers.argparse_config import read_arguments
 from trainrelay.trainers.base import (
     Launch,
     LaunchRequest,
@@ -31,23 +38,26 @@ from trainrelay.trainers.base import (
 )
 from trainrelay.trainers.local_rank import declared
 from trainrelay.trainers.metriclogger import NOT_WEIGHTS
-from trainrelay.trainers.plain_files import DATA, said_by
-from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
+from trainrelay.trainers.mmcv_values import flat
+from trainrelay.trainers.python_values import bounded, cut
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
 from trainrelay.trainers.torchrun import environment, launcher, on_each_node
 
 _NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}")
 _ENV = "env "
 _FREE_PORT = "free-port"  # in a plan; each attempt chooses one
+_DATA: dict[str, Callable[[bytes], Any]] = {
+    **dict.fromkeys((".yaml", ".yml"), loaded),
+    ".json": json.loads,
+    ".toml": lambda raw: tomllib.loads(raw.decode()),
+}
 
 
 class Script(Trainer):
     """A script as its settings describe it; without them only what every script has in common."""
 
     kind = "script"
-    resume_proof = "epoch"
     lacks = frozenset({"deterministic", "validate"})
-    imports = ("torch",)
 
     def __init__(self, settings: ScriptSettings = _NOT_DESCRIBED, entry: str = "") -> None:
         self.settings, self.entry, self.metrics = settings, entry, settings.metrics
@@ -55,6 +65,8 @@ class Script(Trainer):
         self.looked_for = (
             f"files {settings.checkpoints} of torch.save with weights, their epoch inside or in the name"
         )
+        self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
+        self.appends_to = tuple(filter(None, [settings.metrics]))
         lines = partial(PatternReader, settings.progress or USUAL)
         self.described = RowReader if settings.metrics else lines
 
@@ -70,7 +82,7 @@ class Script(Trainer):
         try:
             for name in _named_files(root, self.entry, config, arguments):
                 label = {config: "config", self.entry: "entry"}.get(name, name)
-                settings |= said_by(root / name, label)
+                settings |= _said_by(root / name, label)
         except OSError as error:
             return TrainerConfig(problem=f"{error.filename}: {error.strerror}")
         except ValueError as error:
@@ -94,10 +106,6 @@ class Script(Trainer):
         """Its code knows."""
         return "perhaps its schedule, which is in its code,"
 
-    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """As the loop of its script says."""
-        return interval_said(config, options)
-
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start."""
         env = {"PYTHONUNBUFFERED": "1", **environment(request, inherited)}
@@ -106,35 +114,14 @@ class Script(Trainer):
         cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root
         return Launch(tuple(self._argv(request)), env, cwd)
 
-    def unsupported(self, request: LaunchRequest) -> list[str]:
-        """What its settings do not say, or its script does not declare."""
-        return list(self._unsupported(request))
-
-    def _found(self, path: Path) -> re.Match[str] | None:
-        return _name_pattern(self.settings.checkpoints).fullmatch(path.name)
-
     def named_epoch(self, path: Path) -> int | None:
         """The number in the name of a checkpoint."""
-        said = found.groupdict() if (found := self._found(path)) else {}
-        return int(said["epoch"]) if said else None
+        found = self._name.fullmatch(path.name)
+        return int(found["epoch"]) if found and found.groups() else None
 
-    def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
-        """Those of the names that are asked for."""
-        files = [path for path in checkpoint_files(work_dir) if self._found(path)]
-        return by_epoch(((glance(path, self.named_epoch(path)), path) for path in files), epoch_base)
-
-    def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
-        """What is damaged; where there is no checkpoint, all that has another name."""
-        files = checkpoint_files(work_dir)
-        bad = not_understood(files, self.named_epoch)
-        if self.checkpoints(work_dir):
-            return bad
-        others = [path for path in files if not self._found(path) and path not in dict(bad)]
-        return bad + [(path, f"is not called {self.settings.checkpoints}") for path in others]
-
-    def left_behind(self, work_dir: Path) -> list[str]:
-        """All that looks like a checkpoint, and its metrics."""
-        return could_be_overwritten(work_dir, *filter(None, [self.metrics]))
+    def is_called_so(self, path: Path) -> bool:
+        """As its settings ask for."""
+        return self._name.fullmatch(path.name) is not None
 
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """As its settings name it, in a plan; which of several it is, only the file tells."""
@@ -182,7 +169,8 @@ class Script(Trainer):
             "init_checkpoint": os.path.normpath(Path(request.root) / (request.load_from or "")),
         }
 
-    def _unsupported(self, request: LaunchRequest) -> Iterator[str]:
+    def unsupported(self, request: LaunchRequest) -> Iterator[str]:
+        """What its settings do not say, or its script does not declare."""
         settings, said = self.settings, places(self.settings.command)
         if ("seed" in said) != (request.seed is not None):
             odd = "it has {seed}, and the stage none" if "seed" in said else "it has no {seed}; add it"
@@ -208,7 +196,6 @@ def _described(settings: ScriptSettings, entry: str) -> Script:
     return Script(settings, entry)
 
 
-@lru_cache
 def _name_pattern(glob: str) -> re.Pattern[str]:
     before, named, after = glob.partition("{epoch}")
     words = [fnmatch.translate(part)[4:-3] for part in (before, after)]  # without (?s: and )\Z
@@ -224,8 +211,28 @@ def _arguments(command: str) -> list[str]:
 def _named_files(root: Path, entry: str, config: str, arguments: list[str]) -> list[str]:
     """The script, the config and the files of settings among the arguments, each once."""
     words = [word.rpartition("=")[2] for word in arguments]
-    named = [word for word in words if word.endswith((*DATA, ".py")) and (root / word).is_file()]
+    named = [word for word in words if word.endswith((*_DATA, ".py")) and (root / word).is_file()]
     return list({os.path.normpath(name): name for name in (*named, config, entry)}.values())
+
+
+def _said_by(path: Path, label: str) -> Iterator[tuple[str, str]]:
+    """What a file says without its comments, as "label: key" and text; OSError or ValueError."""
+    raw = content(path)
+    try:
+        if path.suffix in _DATA:
+            data = _keyed(bounded(_DATA[path.suffix](raw), "it"))
+            found = flat(data if isinstance(data, dict) else {"": data})
+            yield from ((f"{label}: {key}", cut(repr(value))) for key, value in found)
+            return
+        raw = ast.unparse(ast.parse(raw)).encode() if path.suffix == ".py" else raw
+    except (yaml.YAMLError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
+    yield label, f"sha256 {hashlib.sha256(raw).hexdigest()[:12]}"
+
+
+def _keyed(data: Any) -> Any:
+    """The same, its keys as text: YAML has numbers as keys."""
+    return {str(key): _keyed(value) for key, value in data.items()} if isinstance(data, dict) else data
 
 
 def _option(words: list[str], name: str, value: Option) -> Iterator[str]:

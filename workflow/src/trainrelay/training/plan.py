@@ -20,7 +20,7 @@ from trainrelay.training.code_version import CodeVersion, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, iterations_trained, legs, price
 from trainrelay.training.finished import epochs_trained
-from trainrelay.training.request import cores, launch_request, missing, unsupported
+from trainrelay.training.request import cores, initial_path, launch_request, missing, unsupported
 from trainrelay.training.signature import EXACT, Difference
 from trainrelay.training.step_checkpoints import Continued, StepCheckpoint, to_resume_from
 
@@ -33,21 +33,16 @@ COSTS = TRAINS | {"wait"}  # GPU-hours are still to be spent
 class StagePlan:
     """One stage: its state, what would be done, the reason, and the exact command."""
 
-    run: str
-    stage: str
+    at: StageContext
     state: state.StateKind
     action: Action
     reason: str
     doing: str  # what would be done, in words
     differences: tuple[Difference, ...]
-    runtime_min: int | None
-    devices: str  # "8 x a40"
-    trained_with: str  # epochs, config, ladder
     launch: Launch
     archived_to: Path | None = None
     gpu_h: float = 0.0  # so far
     price: Price | None = None  # of what is to be trained, or trains; None: nothing was measured yet
-    on_gpus: bool = True
     sbatch: tuple[str, ...] = ()
     legs: int = 1  # tasks of the array that trains it; 1: a job that is requeued
     notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
@@ -69,12 +64,15 @@ class StagePlan:
 
     def asks(self, runtime_min: int | None = None) -> str:
         """GPUs, minutes, epochs, config and ladder in one line."""
-        minutes = runtime_min or self.runtime_min
-        return f"{self.devices}, {f'{minutes} min' if minutes else 'no runtime_min'}, {self.trained_with}"
+        asked = self.at.settings
+        minutes = runtime_min or asked.resources.runtime_min
+        time_limit = f"{minutes} min" if minutes else "no runtime_min"
+        with_what = f"{asked.epochs} epochs, config {asked.config}, backends {' > '.join(asked.backends)}"
+        return f"{_devices(self.at)}, {time_limit}, {with_what}"
 
     def message(self, runtime_min: int | None = None) -> str:
         """What a dry run prints of the stage."""
-        lines = [f"{self.run}/{self.stage}: {self.doing}", self.asks(runtime_min)]
+        lines = [f"{self.at.name}: {self.doing}", self.asks(runtime_min)]
         lines += [f"{self.state}: {self.reason}", *self.refused, *map(str, self.differences)]
         lines += [f"note: {note}" for note in self.notes]
         return "\n  ".join(lines)
@@ -99,12 +97,14 @@ def plan(config: Config) -> list[StagePlan]:
 def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePlan:
     """One stage; `training_parent` names the earlier stage where that one trains first."""
     facts = state.read(at)
-    judged, settings = state.judge(facts), at.settings
+    judged = state.judge(facts)
     waits = judged.kind in ("resumable", "stopped")
     step, passed = resume_step(facts) if waits else (None, [])
     action, reason = _action(judged, facts, training_parent, step)
     archived_to = next_archive(facts) if action == "retrain" else None
-    request = _request(facts, action)
+    # Of a finished stage, the start that trains it from the beginning.
+    resumed = str(facts.checkpoints[0][1]) if action in ("resume", "extend") and facts.checkpoints else None
+    request = replace(launch_request(at), resume_from=resumed)
     fresh, problems = judged.kind == "fresh", unsupported(at, request)
     refused = _refusals(facts, action, fresh, problems) if action in TRAINS else []
     action = "refuse" if refused else action
@@ -115,24 +115,17 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     launch = at.trainer.launch(request, {})
     excluded, bad = to_exclude(at, site) if action in TRAINS else ((), ())
     return StagePlan(
-        run=at.run,
-        stage=at.stage,
+        at=replace(at),  # without what it has read: a plan of many stages is kept
         state=judged.kind,
         action=action,
         reason=reason,
         doing=_doing(action, facts, archived_to, step),
         differences=judged.differences,
-        runtime_min=settings.resources.runtime_min,
-        devices=_devices(at),
-        trained_with=(
-            f"{settings.epochs} epochs, config {settings.config}, backends {' > '.join(settings.backends)}"
-        ),
         launch=replace(launch, env=masked(launch.env)),
         archived_to=archived_to,
         gpu_h=facts.gpu_h,
         price=cost,
-        on_gpus=at.trainer_settings.device == "cuda",
-        sbatch=sbatch_flags(settings.resources, site.without(excluded), cores(at), queued),
+        sbatch=sbatch_flags(at.settings.resources, site.without(excluded), cores(at), queued),
         legs=queued,
         notes=(*_notes(facts, request, training_parent, action), *(passed if action in TRAINS else ()), *bad),
         ingredients=facts.ingredients,
@@ -318,33 +311,3 @@ def _devices(at: StageContext) -> str:
     if resources.gpu:
         return f"{resources.gpu} x {resources.gpu_model or 'GPU'}{nodes}"
     return f"{ranks} CPU processes{nodes}"
-
-
-def initial_checkpoint(at: StageContext) -> str | None:
-    """What a stage starts from, as the trainer reads it: the promotion target, else the saved file."""
-    parent = at.parent
-    if parent is None:
-        return None
-    if parent.settings.promotion is not None:
-        return parent.settings.promotion.target if parent.root == at.root else str(parent.paths.target)
-    if promoted := state.promoted_file(at):
-        return promoted.path
-    work_dir = state.work_dirs(parent.paths).current
-    return str(parent.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
-
-
-def initial_path(at: StageContext) -> Path | None:
-    """The file that the trainer will start from: the earlier stage's, else the trainer config's own."""
-    said = initial_checkpoint(at)
-    if said is None:
-        said = at.trainer.config_initial_checkpoint(at.trainer_config)
-    # "torchvision://resnet50" and the like name no file.
-    return at.root / said if said and "://" not in said else None
-
-
-def _request(facts: state.Facts, action: Action) -> LaunchRequest:
-    """The start of what would be done; of a finished stage, the one that trains it from the beginning."""
-    request = launch_request(facts.at, facts.at.trainer_config, initial_checkpoint(facts.at))
-    if action in ("resume", "extend") and facts.checkpoints:
-        return replace(request, resume_from=str(facts.checkpoints[0][1]))
-    return request

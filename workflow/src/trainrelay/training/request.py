@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainrelay.config import Config
-from trainrelay.trainers import RUNGS, LaunchRequest, Rung, TrainerConfig, local_rank_misfit
+from trainrelay.trainers import RUNGS, LaunchRequest, Rung, local_rank_misfit
+from trainrelay.training import state
 from trainrelay.training.context import StageContext
 
 
-def launch_request(at: StageContext, trainer_config: TrainerConfig, initial: str | None) -> LaunchRequest:
-    """One start of a stage from its beginning, on the ladder's first rung.
-
-    `initial` is the checkpoint to start from where the stage has an `init_from`.
-    """
+def launch_request(at: StageContext) -> LaunchRequest:
+    """One start of a stage from its beginning, on the ladder's first rung."""
     settings, how = at.settings, at.trainer_settings
     return LaunchRequest(
         root=str(at.root),
@@ -38,9 +36,33 @@ def launch_request(at: StageContext, trainer_config: TrainerConfig, initial: str
         options=settings.options,
         env=how.env,
         seed=settings.seed,
-        load_from=initial,
-        trainer_config=trainer_config,
+        load_from=_of_the_earlier_stage(at),
+        trainer_config=at.trainer_config,
     )
+
+
+def _of_the_earlier_stage(at: StageContext) -> str | None:
+    """The checkpoint of `init_from`, as the trainer reads it: the promotion target, else the saved file."""
+    parent = at.parent
+    if parent is None:
+        return None
+    if parent.settings.promotion is not None:
+        return parent.settings.promotion.target if parent.root == at.root else str(parent.paths.target)
+    if promoted := state.promoted_file(at):
+        return promoted.path
+    work_dir = state.work_dirs(parent.paths).current
+    return str(parent.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
+
+
+def initial_checkpoint(at: StageContext) -> str | None:
+    """What the trainer starts from, as it reads it: the earlier stage's, else the trainer config's own."""
+    return _of_the_earlier_stage(at) or at.trainer.config_initial_checkpoint(at.trainer_config)
+
+
+def initial_path(at: StageContext) -> Path | None:
+    """That as a file; "torchvision://resnet50" and the like name none."""
+    said = initial_checkpoint(at)
+    return at.root / said if said and "://" not in said else None
 
 
 def rung(config: Config, name: str) -> Rung:

@@ -78,19 +78,10 @@ class Facts:
     not_promoted: NotPromoted | None = None
     accepted: Acceptance | None = None  # of kind gate
     may_retrain: Acceptance | None = None
-    epoch_base: int | None = None  # as the config sets it
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
     by_rules_1: dict[str, str] | None = (
         None  # the ingredients as counted by records of format 1 that are here
     )
-
-    @property
-    def run(self) -> str:
-        return self.at.run
-
-    @property
-    def stage(self) -> str:
-        return self.at.stage
 
     @property
     def name(self) -> str:
@@ -188,7 +179,6 @@ def _read(at: StageContext) -> Facts:
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
         not_promoted=read_record(paths.not_promoted, NotPromoted),
-        epoch_base=at.trainer_settings.epoch_base,
         accepted=accepted.get("gate"),
         may_retrain=accepted.get("retrain"),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
@@ -311,7 +301,7 @@ def not_as_asked(facts: Facts) -> str | None:
     if facts.identity is None or not (changes := identity_changes(facts, facts.identity)):
         return None
     name, twin = facts.name, archived_twin(facts)
-    again = f"snakemake --profile local --forcerun train_{facts.stage}"
+    again = f"snakemake --profile local --forcerun train_{facts.at.stage}"
     verb = f"trainrelay restore {name} {twin.number}" if twin else again
     listed = "; ".join(map(str, changes))
     return f"{name} is not the training that the config asks for now ({listed}); revert that, or run: {verb}"
@@ -413,9 +403,10 @@ def _counted_otherwise(facts: Facts) -> str | None:
     """That the config's epoch_base is not the one by which a finished training was counted."""
     last = next((one for one in reversed(facts.attempts) if one.end == "done"), None)
     known = last.epoch_bases.saved or 0 if last else None
-    if last and facts.epoch_base not in (None, known):
+    asked = facts.at.trainer_settings.epoch_base
+    if last and asked not in (None, known):
         counted = f"attempt {last.number} counted its checkpoints with {known} to the end"
-        return f"epoch_base is {facts.epoch_base}, but {counted}; set epoch_base: {known}"
+        return f"epoch_base is {asked}, but {counted}; set epoch_base: {known}"
     return None
 
 

@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainrelay.checkpoint import newest_valid
 from trainrelay.config import StagePaths
-from trainrelay.records import AttemptRecord, EpochBases, Identity, Owner, Takeover
+from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover
 from trainrelay.system.files import same_place
 from trainrelay.trainers import Trainer, misplaced_checkpoints
 from trainrelay.training.attempts import attempt_log
@@ -61,6 +62,10 @@ class WorkDirs:
         return sorted(
             (found for found in self._counted(trainer) if not self._not_saved_here(*found)), key=order
         )
+
+    def newest_valid(self, trainer: Trainer) -> tuple[CheckpointFacts | None, list[str]]:
+        """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
+        return newest_valid(self.checkpoints(trainer), self.epoch_base, self.within, trainer.named_epoch)
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""

@@ -113,8 +113,8 @@ def stage_row(
     epoch, iteration, per_epoch = _place(facts, attempt, step)
     timed = status.label in _TIMED
     return StageRow(
-        run=facts.run,
-        stage=facts.stage,
+        run=facts.at.run,
+        stage=facts.at.stage,
         label=status.label,
         reason=printable(reason),
         epochs=facts.epochs,
