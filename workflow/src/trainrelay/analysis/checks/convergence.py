@@ -15,7 +15,6 @@ from statistics import median
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.cross_entropy import negative
 from trainrelay.analysis.checks.validation_metric import learns
-from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
@@ -133,7 +132,7 @@ def _hump(values: list[float], noise: float) -> tuple[float, float, float] | Non
 
 def _judged(case: Case, total: str) -> tuple[list[float], int]:
     """The logged values, and how many of them are enough; the means of epochs where those are too few."""
-    values = finite(case.values(total))
+    values = case.column(total).finite
     means = finite([mean for _, mean in case.epoch_means(total)])
     if len(values) < case.points_to_judge and case.rows("epoch") and len(means) >= EPOCHS_TO_JUDGE:
         return means, EPOCHS_TO_JUDGE
@@ -198,7 +197,7 @@ def convergence(case: Case) -> Iterator[Finding]:
 
 def is_flat(case: Case, found: Levels) -> bool:
     """Whether what follows the first points hardly falls, and no validation score rises meanwhile."""
-    fraction = how_far(case).fraction
+    fraction = case.came.fraction
     early = fraction is not None and fraction < STILL_EARLY and found.points >= MANY_POINTS
     clear = max((HARDLY if early else FALL) * abs(found.settled), found.chance)
     flat = found.settled - found.late < clear and found.points >= found.points_to_judge

@@ -22,9 +22,7 @@ RowValue = tuple[Row, float]
 
 def non_finite(case: Case) -> Iterator[Finding]:
     """NaN or Inf in a loss or the gradient norm spoils the weights; elsewhere it is a warning."""
-    found = {
-        name: bad for name in case.names if name not in case.twins and (bad := _bad(case, name, "train"))
-    }
+    found = {name: bad for name in case.names if name not in case.twins and (bad := case.column(name).bad)}
     together: dict[tuple[int, object], list[str]] = {}  # what began at the same row has one cause
     for name, bad in found.items():
         kind = NORM if name == NORM else name in case.losses
@@ -41,20 +39,12 @@ def _other_rows(case: Case, said: set[str]) -> Iterator[Finding]:
     epoch, and the weights only if it stays so. Validation losses, which do not touch the weights."""
     phases: tuple[Phase, ...] = ("epoch", "val")
     for phase in phases:
-        for name in case.log.metrics(phase):
-            bad = _bad(case, name, phase) if _judged(case, name, phase) and name not in said else []
-            if bad:
-                still = phase == "epoch" and bad[-1][0] is case.points(name, phase)[-1][0]
+        for name, column in case.columns[phase].items():
+            judged = name not in case.twins and (phase == "epoch" or name == case.total or "loss" in name)
+            if judged and name not in said and (bad := column.bad):
+                still = phase == "epoch" and bad[-1][0] is column.rows[-1]
                 said.add(name)
                 yield _non_finite(case, name, bad, phase, critical=still and name in case.losses)
-
-
-def _judged(case: Case, name: str, phase: Phase) -> bool:
-    return name not in case.twins and (phase == "epoch" or name == case.total or "loss" in name)
-
-
-def _bad(case: Case, name: str, phase: Phase) -> list[RowValue]:
-    return [(row, value) for row, value in case.points(name, phase) if not math.isfinite(value)]
 
 
 def _norm(case: Case, bad: list[RowValue], phase: Phase) -> tuple[Severity, str]:
@@ -108,10 +98,10 @@ def _non_finite(
 def clamped_infinity(case: Case) -> Iterator[Finding]:
     """A finite value near the largest float: an infinity that nan_to_num clamped."""
     for name in case.losses:
-        clamped = [
-            point for point in case.points(name) if math.isfinite(point[1]) and abs(point[1]) > CLAMPED
-        ]
-        for row, value in clamped[:1]:
+        column = case.column(name)
+        value = next((value for value in column.finite if abs(value) > CLAMPED), None)
+        if value is not None:
+            row = column.rows[column.values.index(value)]
             yield Finding(
                 "clamped-infinity",
                 "critical",

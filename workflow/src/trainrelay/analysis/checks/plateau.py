@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.convergence import is_flat, levels
-from trainrelay.analysis.how_far import how_far
-from trainrelay.analysis.numbers import STILL_EARLY, finite, head_level, percent, reduction, tail_level, text
+from trainrelay.analysis.numbers import STILL_EARLY, head_level, percent, reduction, tail_level, text
 from trainrelay.records import Finding
 
 POINTS_TO_JUDGE = 20  # so that a third of them has a level
@@ -18,7 +17,7 @@ FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
 def plateau(case: Case) -> Iterator[Finding]:
     """The last third's descent against the part before: info, or a warning if it is flat too early."""
     found = levels(case)
-    values = finite(case.values(case.total)) if case.total else []
+    values = case.column(case.total).finite if case.total else []
     if found is None or found.diverged or len(values) < POINTS_TO_JUDGE or is_flat(case, found):
         return
     cut = len(values) - len(values) // 3
@@ -26,7 +25,7 @@ def plateau(case: Case) -> Iterator[Finding]:
     early, late = (start - middle) / cut, (middle - now) / (len(values) - cut)
     if early <= 0 or late < 0 or late > SLOWED * early:
         return
-    fraction = how_far(case).fraction
+    fraction = case.came.fraction
     flat = reduction(middle, now) < FLAT and fraction is not None and fraction < STILL_EARLY
     yield Finding(
         "plateau",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import capital, percent
 from trainrelay.progress_lines.causes import end_of
 from trainrelay.records import STOPPED, Finding, Marker, Progress, Severity, advice
@@ -13,7 +12,7 @@ from trainrelay.records import STOPPED, Finding, Marker, Progress, Severity, adv
 
 def progress(case: Case) -> Iterator[Finding]:
     """Unfinished is critical if the workflow expects an end; else its severity depends on errors."""
-    came = how_far(case)
+    came = case.came
     if not case.train:
         yield _no_rows(case, came)
     elif came.finished:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import count
 from trainrelay.records import Finding, ResumePoint
 
@@ -90,7 +89,7 @@ def _again(case: Case) -> Finding:
     # A log of epochs alone is appended to by every training in its folder, and knows no end.
     planned = (case.epochs or (math.inf if case.log.epochs_only else 0)) * (case.log.iters_per_epoch or 1)
     planned = max(planned, case.train[-1].step)
-    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not how_far(case).finished))
+    cut_off = redone and (redone < case.train[-1].step or (case.epochs and not case.came.finished))
     runs = f"{count(superseded, 'earlier run')} {'is' if superseded == 1 else 'are'}"
     again = f"; {_redone(case)} done again" if cut_off else ""
     return Finding(

@@ -46,8 +46,8 @@ def _spikes(points: list[tuple[Row, float]]) -> Iterator[Spike]:
     for row, value in points:
         if len(before) >= FEWEST and value > 0:
             usual = median(before)
-            spread = median(abs(one - usual) for one in before)
-            if usual > 0 and value > HEIGHT * usual and value > usual + SPREAD * spread:
+            high = usual > 0 and value > HEIGHT * usual
+            if high and value > usual + SPREAD * median(abs(one - usual) for one in before):
                 yield row, value, usual
         if not math.isnan(value):  # it would spoil the median
             before.append(value)

@@ -18,13 +18,13 @@ RELATIVE = 2e-5  # of the total: float32 has seven digits, sums of many terms fe
 
 def sum_identity(case: Case) -> Iterator[Finding]:
     """A warning where the sum held at first and then does not; trainers that never kept it are left alone."""
-    rows = [row for row in rows_of_means(case) if case.total in row.values]
-    rows = [row for row in rows if len(case.terms(row)) > 1 and math.isfinite(row.values[case.total or ""])]
-    first = FIRST_EPOCHS if case.from_zero else FIRST_ROWS
-    if not rows or not all(holds(case, row) for row in rows[:first]):
+    if len(case.term_names) < 2:
         return
-    broken = [row for row in rows[first:] if not holds(case, row)]
-    if broken:
+    rows = [row for row in rows_of_means(case) if math.isfinite(row.values.get(case.total or "", math.nan))]
+    rows = [row for row in rows if len(case.term_names & row.values.keys()) > 1]
+    first = FIRST_EPOCHS if case.from_zero else FIRST_ROWS
+    kept = bool(rows) and all(holds(case, row) for row in rows[:first])
+    if kept and (broken := [row for row in rows[first:] if not holds(case, row)]):
         yield _broken(case, broken)
 
 

@@ -24,7 +24,7 @@ def groups(case: Case) -> Iterator[Section]:
     found: dict[str, list[Explained]] = {}
     for family in case.families:
         found.setdefault(family.meaning.group, []).append(_family(case, family))
-    validated = [name for name in case.log.metrics("val") if name not in case.names]
+    validated = [name for name in case.columns["val"] if name not in case.names]
     validation = [name for name in validated if direction(case, name) is not None]
     for name in validation[:MOST_VALIDATION_METRICS]:
         found.setdefault(case.meaning(name).group, []).append(_validated(case, name))

@@ -49,8 +49,9 @@ def _change(first: float, now: float) -> str:
 
 def trend(case: Case, names: Sequence[str]) -> Trend | None:
     """The mean over these metrics; None if there are no two points to compare."""
-    means, bad = _mean_of([case.epoch_means(name) for name in names]), case.non_finite(*names)
-    if case.from_zero and len(means) > 1:
+    bad = case.non_finite(*names)
+    means = _mean_of([case.epoch_means(name) for name in names]) if case.from_zero else []
+    if len(means) > 1:
         epochs = f"means of epochs {means[0][0]} and {means[-1][0]}"
         return _trend([value for _, value in means], epochs, bad=bad)
     places = "medians of this log's lines" if case.medians else "first and latest lines"
