@@ -105,7 +105,7 @@ def curve(column: Column) -> list[Point]:
 
 
 def _notable(column: Column, start: int, end: int) -> Iterator[int]:
-    values, numbers = column.values, range(start, end)
+    values, numbers = column.values, list(range(start, end))
     if column.finite is not values:
         yield from [index for index in numbers if math.isnan(values[index])][:1]
         numbers = [index for index in numbers if not math.isnan(values[index])]

@@ -90,7 +90,7 @@ class Case:
 
     @cached_property
     def columns(self) -> Mapping[Phase, Mapping[str, Column]]:
-        """Every metric of each phase, in the order of first appearance; rows of the same metrics as one block."""
+        """Every metric of each phase, in the order of first appearance; rows of equal names in one go."""
         found: dict[Phase, dict[str, Column]] = {"train": {}, "val": {}, "epoch": {}}
         for phase, rows in self._by_phase.items():
             for names, alike in groupby(rows, key=lambda row: tuple(row.values)):
@@ -291,7 +291,7 @@ class Case:
 
     @cached_property
     def came(self) -> Progress:
-        """How far: the last training row, or the mean of a later epoch, else what was validated or saved last."""
+        """The last training row, or the mean of a later epoch, else what was validated or saved last."""
         length, epochs = self.log.iters_per_epoch, None if self.by_iteration else self.epochs
         if not self.train:
             saved = (m.epoch or 1 for m in self.log.markers if m.kind == "saved")

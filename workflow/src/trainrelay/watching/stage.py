@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
@@ -16,9 +17,7 @@ from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.context import StageContext
 from trainrelay.training.state import Facts
 from trainrelay.watching.log import LogSampler
-from trainrelay.watching.lost_iterations import LastStep, iterations_lost, recorded_last_step
-from trainrelay.watching.row import LogSample, StageRow, stage_row, unreadable_row
-from trainrelay.watching.status import StageStatus, status_of
+from trainrelay.watching.row import LogSample, StageRow, StageStatus, stage_row, status_of, unreadable_row
 
 
 @dataclass(slots=True)
@@ -91,3 +90,26 @@ class StageWatch:
         log.close()
         step = log.step.counted(attempt.epoch_bases) if log.step else None
         return (step.epoch, step.iteration, step.iters_per_epoch) if step else (1, 0, None)
+
+
+LastStep = tuple[int, int, int | None]  # epoch, iteration in it, iterations per epoch where known
+
+
+def recorded_last_step(attempt: AttemptRecord) -> LastStep | None:
+    """The last step that an attempt's record tells of."""
+    if attempt.last_epoch is None or attempt.last_iteration is None:
+        return None
+    return attempt.last_epoch, attempt.last_iteration, attempt.iters_per_epoch
+
+
+def iterations_lost(attempts: Sequence[AttemptRecord], ends: Mapping[int, LastStep]) -> int:
+    """Iterations past the checkpoint that the next attempt began with; `ends` by number of the attempt."""
+    return sum(_lost(ends[one.number], after) for one, after in pairwise(attempts) if one.number in ends)
+
+
+def _lost(end: LastStep, after: AttemptRecord) -> int:
+    epoch, iteration, per_epoch = end
+    epochs, iterations = after.began
+    if epochs and per_epoch is None:  # then nothing but the part of the last epoch can be counted
+        return max(0, iteration - iterations) if epochs == epoch - 1 else 0
+    return max(0, (epoch - 1 - epochs) * (per_epoch or 0) + iteration - iterations)

@@ -1,4 +1,4 @@
-"""How the attempts of the training ended."""
+"""What the workflow knows of the training: how its attempts ended, and their communication backend."""
 
 from __future__ import annotations
 
@@ -32,3 +32,25 @@ def attempts(case: Case) -> Iterator[Finding]:
         if again
         else "",
     )
+
+
+def backend(case: Case) -> Iterator[Finding]:
+    """gloo on GPUs works and is slower; another backend than the workflow set is a warning."""
+    seen, expected = case.log.setup.get("backend"), case.expectation.backend
+    if seen and expected and seen != expected:
+        yield Finding(
+            "backend",
+            "warning",
+            f"The workflow set the {expected} backend, but the trainer's config has {seen}.",
+            evidence={"expected": expected, "seen": seen},
+            advice="Check that --cfg-options dist_params.backend=... reaches the trainer.",
+        )
+    on_gpus = "gpus" in case.log.setup or "memory" in case.names  # mmcv prints it only if there are GPUs
+    if (seen or expected) == "gloo" and on_gpus:
+        yield Finding(
+            "backend",
+            "info",
+            "The gloo backend is in use on GPUs; it works, and is slower than NCCL.",
+            evidence={"backend": "gloo"},
+            advice="Try NCCL with NCCL_P2P_DISABLE=1 or NCCL_IB_DISABLE=1 before settling for gloo.",
+        )

@@ -1,4 +1,4 @@
-"""Whether the total loss falls, and keeps what it gained; the rules are in docs/judgement.md.
+"""Whether the total loss falls, keeps what it gained, and slows down; the rules are in docs/judgement.md.
 
 Divergence blocks, so it takes more than a warning does; a share of the way back as well as of the best, since
 a best near zero doubles easily. Levels are those of `numbers`.
@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from statistics import median
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.checks.cross_entropy import negative
+from trainrelay.analysis.checks.finiteness import negative
 from trainrelay.analysis.checks.validation_metric import learns
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
@@ -44,6 +44,9 @@ CHANCE = 3.0  # times the deviation of a third's median: what differs less may b
 HUMP = 2.0  # times the best level before
 HUMP_LEVELS = 20  # the course is cut into so many levels, of three points at least
 HUMP_NOISE = 8.0  # times the noise of a level
+PLATEAU_POINTS = 20  # so that a third of them has a level
+SLOWED = 0.25  # of the earlier slope
+FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,3 +231,30 @@ def _evidence(found: Levels) -> dict[str, object]:
         "reduction": reduction(found.first, found.now),
         "points": found.points,
     }
+
+
+def plateau(case: Case) -> Iterator[Finding]:
+    """The last third's descent against the part before: info, or a warning if it is flat too early."""
+    found = levels(case)
+    values = case.column(case.total).finite if case.total else []
+    if found is None or found.diverged or len(values) < PLATEAU_POINTS or is_flat(case, found):
+        return
+    cut = len(values) - len(values) // 3
+    start, middle, now = head_level(values), tail_level(values[:cut]), tail_level(values)
+    early, late = (start - middle) / cut, (middle - now) / (len(values) - cut)
+    if early <= 0 or late < 0 or late > SLOWED * early:
+        return
+    fraction = case.came.fraction
+    flat = reduction(middle, now) < FLAT and fraction is not None and fraction < STILL_EARLY
+    yield Finding(
+        "plateau",
+        "warning" if flat else "info",
+        f"The descent slowed: {text(start)} -> {text(middle)} before, {text(middle)} -> {text(now)} over the"
+        f" last third, {percent(late / early)} of the earlier slope"
+        + (f", with {percent(1 - (fraction or 0))} of the training to go." if flat else "."),
+        metric=case.total,
+        evidence={"start": start, "middle": middle, "now": now, "slope_ratio": late / early},
+        advice="Consider whether the remaining epochs are worth their time, or a higher learning rate."
+        if flat
+        else "",
+    )

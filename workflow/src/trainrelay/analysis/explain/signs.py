@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.convergence import levels
-from trainrelay.analysis.checks.cross_entropy import cross_entropies
+from trainrelay.analysis.checks.finiteness import cross_entropies
 from trainrelay.analysis.checks.scaling import scales
 from trainrelay.analysis.explain.trend import trend
 from trainrelay.analysis.knowledge.model import KnownSign

@@ -1,4 +1,5 @@
-"""A printed trainer config (Python source of mmcv's `pretty_text`) -> flat literals, never executed."""
+"""What a trainer prints of itself -> flat literals, never executed: its config (Python source of mmcv's
+`pretty_text`), argparse's `Namespace(lr=0.0001, resume='', ...)`, and mmcv's `collect_env`."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from trainrelay.analysis.readers.clean import clean
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w* = ")
 _DEPTH_LIMIT = 40  # of brackets, more than any config nests
@@ -91,3 +94,67 @@ def _mapping(items: Any, depth: int) -> dict[str, Any]:
         except _NotLiteral:
             continue
     return found
+
+
+_GPU = re.compile(r"GPU ([\d,]+): (.+)")
+_TORCH = re.compile(r"PyTorch: (\S+)")
+_RUNTIME = re.compile(r"CUDA Runtime ([\d.]+)")
+
+
+def machine(lines: list[str]) -> dict[str, str]:
+    """`gpus` (a count), `gpu` (their names), `torch` and `cuda`, as far as the lines say them."""
+    found: dict[str, str] = {}
+    gpus, names = 0, []
+    for line in lines:
+        if match := _GPU.match(line):
+            gpus += len([index for index in match[1].split(",") if index])
+            names.append(clean(match[2]))
+        elif match := _TORCH.match(line):
+            found["torch"] = clean(match[1])
+        elif match := _RUNTIME.search(line):
+            found["cuda"] = match[1]
+    if gpus:
+        found |= {"gpus": str(gpus), "gpu": ", ".join(dict.fromkeys(names))}
+    return found
+
+
+OPENING = "Namespace("
+CHARACTER_LIMIT = 200_000  # of a line; a real Namespace has some thousand
+NAMESPACE_LINE_LIMIT = 2_000  # of one that is never closed
+
+_PIECE = re.compile(r"""'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[()\[\]{},]|[^'"()\[\]{},]+""", re.DOTALL)
+
+
+class NamespaceReader:
+    """Cuts a Namespace, on one line or many, into `name=value`; one that is cut keeps what it has.
+
+    Where two processes print theirs into each other, what can be read of both is kept.
+    """
+
+    def __init__(self) -> None:
+        self._items: list[list[str]] = [[]]
+        self._depth = 0
+        self._lines = 0
+
+    def feed(self, line: str) -> bool:
+        """Reads one more line; whether the Namespace continues after it."""
+        _, opening, rest = line.partition(OPENING)
+        if opening:
+            self._items.append([])
+            self._depth = 0
+        self._lines += 1
+        for piece in _PIECE.findall((rest if opening else line)[:CHARACTER_LIMIT]):
+            if piece == ")" and not self._depth:
+                return False
+            if piece == "," and not self._depth:
+                self._items.append([])
+            else:
+                self._depth = max(0, self._depth + (piece in "([{") - (piece in ")]}"))
+                self._items[-1].append(piece)
+        return self._lines < NAMESPACE_LINE_LIMIT
+
+    def literals(self) -> dict[str, Any]:
+        """What was read so far; values that are no literals are left out."""
+        pairs = ("".join(item).replace("\n", " ").partition("=") for item in self._items)
+        said = [f"{name.strip()} = {value.strip()}" for name, equals, value in pairs if equals]
+        return parse(said)
