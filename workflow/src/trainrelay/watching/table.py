@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainrelay.supervise import duration
-from trainrelay.watching.log import MOST_LOSSES
 from trainrelay.watching.row import StageRow
 
+MOST_LOSSES = 40  # a character each: the sparkline at its widest
 GAP_CHARS = 2  # between two columns
 UNKNOWN = "-"
 

@@ -10,7 +10,7 @@ from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.convergence import levels
 from trainrelay.analysis.checks.finiteness import cross_entropies
 from trainrelay.analysis.checks.scaling import scales
-from trainrelay.analysis.explain.trend import trend
+from trainrelay.analysis.explain.groups import trend
 from trainrelay.analysis.knowledge.model import KnownSign
 from trainrelay.analysis.numbers import text
 from trainrelay.analysis.progression import progression

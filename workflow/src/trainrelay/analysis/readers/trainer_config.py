@@ -5,25 +5,21 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from trainrelay.analysis.readers.clean import clean
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w* = ")
-_DEPTH_LIMIT = 40  # of brackets, more than any config nests
 _TRIM_LIMIT = 40  # lines of other processes that may trail a statement in a console log
-
-
-class _NotLiteral(Exception):
-    """A node that is no literal; only its own key is left out."""
 
 
 def parse(lines: list[str]) -> dict[str, Any]:
     """`optimizer = dict(lr=0.1)` -> {"optimizer.lr": 0.1}; what is no literal is left out."""
     flat: dict[str, Any] = {}
     for statement in _statements(lines):
-        for name, value in _mapping(_parsed(statement), 0).items():
+        for name, value in _mapping(_parsed(statement)).items():
             flat.update(_flat(name, value))
     return flat
 
@@ -61,38 +57,30 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def _literal(node: ast.expr, depth: int) -> Any:
-    if depth > _DEPTH_LIMIT:
-        raise _NotLiteral
+def _literal(node: ast.expr) -> Any:
+    """Raises ValueError for what is no literal; of a mapping only such values are left out."""
     match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-            return -number
         case ast.List(elts=items):
-            return [_literal(item, depth + 1) for item in items]
+            return [_literal(item) for item in items]
         case ast.Tuple(elts=items):
-            return tuple(_literal(item, depth + 1) for item in items)
+            return tuple(_literal(item) for item in items)
         case ast.Dict(keys=keys, values=values):
-            return _mapping(zip(keys, values, strict=True), depth)
+            return _mapping(zip(keys, values, strict=True))
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-            names = ((ast.Constant(k.arg) if k.arg else None, k.value) for k in keywords)
-            return _mapping(names, depth)
-    raise _NotLiteral
+            return _mapping((ast.Constant(k.arg) if k.arg else None, k.value) for k in keywords)
+    return ast.literal_eval(node)
 
 
-def _mapping(items: Any, depth: int) -> dict[str, Any]:
-    """One value that is no literal costs its own key only; a key of None is `**other`."""
+def _mapping(items: Iterable[tuple[ast.expr | None, ast.expr]]) -> dict[str, Any]:
+    """A key of None is `**other`."""
     found: dict[str, Any] = {}
     for key, node in items:
-        try:
-            value = _literal(node, depth + 1)
+        with suppress(ValueError, TypeError, RecursionError):
+            value = _literal(node)
             if key is not None:
-                found[str(_literal(key, depth + 1))] = value
+                found[str(_literal(key))] = value
             elif isinstance(value, dict):
                 found.update(value)
-        except _NotLiteral:
-            continue
     return found
 
 
