@@ -39,9 +39,9 @@ def read(
     one that is known. Raises LogError for files that are missing, binary, unknown, or of two formats.
     """
     if not paths:
-        raise LogError(f"no log was given; {how(READS)}")
+        raise LogError(f"no log was given; {how()}")
     for path in paths:
-        check(path, READS)
+        check(path)
     form = _common_format(paths, (own,) if own else FORMATS)
     events = (form.events(read_lines(path)) for path in paths)
     begun = [within.get(path) for path in paths] if within else []
@@ -78,8 +78,8 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
 def _unknown(path: Path) -> str:
     shown = (f"`{clean(line, _LINE_CHARS)}`" for line in read_lines(path) if line.strip())
     first = " | ".join(islice(shown, _SHOWN))
-    begins = f"it begins: {first}; {how(READS)}; if this is it, its numbers cannot be read"
-    what = begins if first else how(READS)
+    begins = f"it begins: {first}; {how()}; if this is it, its numbers cannot be read"
+    what = begins if first else how()
     return f"{path}: {'has no line of a known format' if path.stat().st_size else 'is empty'}; {what}"
 
 
@@ -94,18 +94,18 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _TAR = slice(257, 262)  # where its files are text, only this tells an archive from a log
 
 
-def check(path: Path, reads: str) -> None:
-    """Refuses what cannot be a text log. Raises LogError; `reads` names the formats."""
+def check(path: Path) -> None:
+    """Refuses what cannot be a text log. Raises LogError."""
     try:
         if not path.is_file():
             other = " is a folder, not a log" if path.is_dir() else " is not a regular file"
-            raise LogError(f"{path}{other if path.exists() else ': not found'}; {how(reads)}")
+            raise LogError(f"{path}{other if path.exists() else ': not found'}; {how()}")
         with path.open("rb") as file:
             head = file.read(PROBE_BYTES)
     except OSError as error:
-        raise LogError(f"{path} cannot be read ({error.strerror}); {how(reads)}") from error
+        raise LogError(f"{path} cannot be read ({error.strerror}); {how()}") from error
     if b"\0" in head and _is_binary(head):
-        raise LogError(f"{path} is a binary file, not a log; {how(reads)}")
+        raise LogError(f"{path} is a binary file, not a log; {how()}")
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -122,9 +122,9 @@ def read_lines(path: Path) -> Iterator[str]:
                 yield line
 
 
-def how(reads: str) -> str:
+def how() -> str:
     """What to run instead."""
-    return f"trainrelay reads {reads}: run `trainrelay analyze LOG...` with the trainer's own log"
+    return f"trainrelay reads {READS}: run `trainrelay analyze LOG...` with the trainer's own log"
 
 
 def _is_binary(head: bytes) -> bool:
