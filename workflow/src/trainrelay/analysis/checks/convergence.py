@@ -1,4 +1,4 @@
-"""Whether the total loss falls, keeps what it gained, and slows down; the rules are in docs/judgement.md.
+"""Whether the total loss falls, keeps what it gained, slows down or spikes (docs/judgement.md has the rules).
 
 Divergence blocks, so it takes more than a warning does; a share of the way back as well as of the best, since
 a best near zero doubles easily. Levels are those of `numbers`.
@@ -7,6 +7,7 @@ a best near zero doubles easily. Levels are those of `numbers`.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -22,6 +23,7 @@ from trainrelay.analysis.numbers import (
     STILL_EARLY,
     best_level,
     capital,
+    count,
     finite,
     head_level,
     percent,
@@ -30,7 +32,7 @@ from trainrelay.analysis.numbers import (
     text,
     wobble,
 )
-from trainrelay.records import Finding, Severity
+from trainrelay.records import Finding, Row, Severity
 
 FIRST_POINTS = 0.03  # of all; a single high one is no course
 HARDLY = 0.03  # of the start; a training that has most of its time before it loses more
@@ -47,6 +49,13 @@ HUMP_NOISE = 8.0  # times the noise of a level
 PLATEAU_POINTS = 20  # so that a third of them has a level
 SLOWED = 0.25  # of the earlier slope
 FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
+SPIKE_WINDOW = 25  # values before a place: few enough to follow the descent
+SPIKE_FEWEST = 5  # values before a place, to know what is usual there
+SPIKE_HEIGHT = 2.0  # times the median before
+SPIKE_SPREAD = 10.0  # times the median distance from that median
+MANY_SPIKES = 3  # one or two are worth a note only
+SPIKE_SHARE = 0.01  # of all lines, from which on they are no rare batches
+SPIKE_HIGH = 10.0  # times what is usual: many of them are no rare batches either
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +267,37 @@ def plateau(case: Case) -> Iterator[Finding]:
         if flat
         else "",
     )
+
+
+Spike = tuple[Row, float, float]  # where, value, what was usual
+
+
+def spikes(case: Case) -> Iterator[Finding]:
+    """Values far above those before them: info for a few, a warning where they come often."""
+    found = list(_spikes(case.points(case.total))) if case.total else []
+    if not found:
+        return
+    row, value, usual = max(found, key=lambda spike: spike[1] / spike[2])
+    often = len(found) >= SPIKE_SHARE * len(case.train) or value >= SPIKE_HIGH * usual
+    yield Finding(
+        "spikes",
+        "warning" if len(found) >= MANY_SPIKES and often else "info",
+        f"{count(len(found), 'loss spike')}; the highest is {text(value)} at {case.where(row)},"
+        f" where {text(usual)} was usual.",
+        metric=case.total,
+        where=case.where(row),
+        evidence={"count": len(found), "highest": value, "usual": usual},
+        advice="Look for broken samples and at the gradient norm there; a lower clip value dampens spikes.",
+    )
+
+
+def _spikes(points: list[tuple[Row, float]]) -> Iterator[Spike]:
+    before: deque[float] = deque(maxlen=SPIKE_WINDOW)
+    for row, value in points:
+        if len(before) >= SPIKE_FEWEST and value > 0:
+            usual = median(before)
+            high = usual > 0 and value > SPIKE_HEIGHT * usual
+            if high and value > usual + SPIKE_SPREAD * median(abs(one - usual) for one in before):
+                yield row, value, usual
+        if not math.isnan(value):  # it would spoil the median
+            before.append(value)

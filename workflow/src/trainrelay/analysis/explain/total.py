@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.checks.auxiliary import Layers, layers_of
-from trainrelay.analysis.checks.scaling import Scale, scales
-from trainrelay.analysis.checks.sum_identity import holds, rows_of_means
+from trainrelay.analysis.checks.scaling import Scale, holds, rows_of_means, scales
 from trainrelay.analysis.naming import UNSCALED, split
 from trainrelay.analysis.numbers import NOTICEABLE, percent, text
 from trainrelay.records import Explained, Row, Section
