@@ -13,6 +13,7 @@ from trainrelay.analysis.numbers import count
 from trainrelay.records import Finding, Marker, ResumePoint
 
 SMALL_PART = 0.1  # of the whole training
+_COUNTS = re.compile(r"(\d+) missing, (\d+) unexpected, (\d+) of another size")
 
 
 def resume(case: Case) -> Iterator[Finding]:
@@ -122,9 +123,6 @@ def redone(case: Case) -> Iterator[Finding]:
             evidence={"redone_iterations": iterations, "segments": case.log.segments},
             advice="More frequent checkpoints make this smaller.",
         )
-
-
-_COUNTS = re.compile(r"(\d+) missing, (\d+) unexpected, (\d+) of another size")
 
 
 def initial_checkpoint(case: Case) -> Iterator[Finding]:

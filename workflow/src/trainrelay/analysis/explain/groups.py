@@ -16,6 +16,8 @@ from trainrelay.records import Explained, Section
 DIRECTIONS = {"down": "lower is better", "up": "higher is better", None: ""}
 MOST_VALIDATION_METRICS = 12  # as many as COCO's evaluation has
 
+MANY_TIMES = 3  # from here on, percents are hard to read
+
 LabelledText = tuple[str, str]
 
 
@@ -128,9 +130,6 @@ def _validated(case: Case, name: str) -> Explained:
     better = "up" if direction(case, name) == 1 else "down"
     facts = about(case.knowledge, name) if meaning.source else [("direction", DIRECTIONS[better])]
     return Explained(name, _text(meaning), (*facts, *here))
-
-
-MANY_TIMES = 3  # from here on, percents are hard to read
 
 
 @dataclass(frozen=True, slots=True)
