@@ -276,7 +276,7 @@ def test_what_the_rules_import_is_light() -> None:
 
 @pytest.mark.process
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
-    """Importing cli loads neither torch nor matplotlib nor submitit; commands load what they use."""
+    """Importing cli loads neither torch nor submitit; commands load what they use."""
     assert not loaded_by("trainrelay.cli") & LATE
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.project import Project, make_project
-from support.series import series
+from support.series import metrics_of, series
 from trainrelay.analysis import read
 from trainrelay.records import Log
 
@@ -76,7 +76,7 @@ def test_stage_2_learns_what_is_new_in_it(demo: Project, group: str) -> None:
 
 def test_the_logs_are_those_of_uniad(demo: Project) -> None:
     log = log_of(demo, "stage2")
-    assert {metric.split(".")[0] for metric in log.metrics() if "." in metric} == {
+    assert {metric.split(".")[0] for metric in metrics_of(log) if "." in metric} == {
         "track",
         "map",
         "motion",
@@ -117,7 +117,7 @@ def test_its_console_and_its_json_log_say_the_same(demo: Project) -> None:
 
 def test_no_cross_entropy_is_negative_and_none_without_cls_tokens_is_more_than_zero(demo: Project) -> None:
     log = read([keypoints(demo) / "attempts/001/trainer.log"])
-    for metric in log.metrics():
+    for metric in metrics_of(log):
         if metric.startswith("loss_ce"):
             assert min(series(log, metric)[1]) >= 0.0
         if metric.startswith("loss_ce_room"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrelay.analysis.lr_schedule import Length, schedule
+from trainrelay.analysis.checks.learning_rate import Length, schedule
 
 LENGTH = Length(epochs=6, iters=21102, iters_per_epoch=3517)
 COSINE = {

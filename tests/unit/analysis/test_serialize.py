@@ -9,9 +9,11 @@ import pytest
 
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.analysis import analyze, from_json, to_json
+from trainrelay.analysis.analyze import CURVE_LIMIT, curve
+from trainrelay.analysis.case import Column
 from trainrelay.analysis.readers import read
-from trainrelay.analysis.summary import CURVE_LIMIT, curve
 from trainrelay.errors import LogError
+from trainrelay.records import Row
 
 KEYS = {"format", "segments", "epochs", "iterations", "progress", "metrics", "findings", "verdict"}
 
@@ -72,7 +74,8 @@ def test_what_is_no_analysis_is_refused_in_a_sentence(analysis, damage):
 def test_a_curve_is_bounded_and_keeps_extremes_and_nan():
     points = [(step, math.sin(step)) for step in range(10_000)]
     points[5_003], points[7_001], points[7_777] = (5_003, 99.0), (7_001, -99.0), (7_777, math.nan)
-    kept = curve(points)
+    rows = [Row(step, 1, step, "train", 0, {}) for step, _ in points]
+    kept = curve(Column(rows, [value for _, value in points]))
     assert len(kept) <= CURVE_LIMIT
     assert kept[0] == points[0]
     assert kept[-1] == points[-1]

@@ -26,7 +26,7 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.cost import iterations_trained
 from trainrelay.training.plan import resumes, stage_plan
 from trainrelay.training.signature import EXACT, ingredients
-from trainrelay.watching.lost_iterations import iterations_lost, recorded_last_step
+from trainrelay.watching.stage import iterations_lost, recorded_last_step
 
 pytestmark = pytest.mark.process
 

@@ -18,7 +18,7 @@ from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.training.context import StageContext
 from trainrelay.watching import StageWatch, remarks
 from trainrelay.watching import log as log_module
-from trainrelay.watching.log import LogSampler
+from trainrelay.watching.stage import LogSampler
 
 OWNER = "a" * 32
 

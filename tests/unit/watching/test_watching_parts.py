@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from trainrelay.records import AttemptRecord, ResumePoint
 from trainrelay.watching import StageRow, fitting_columns, remarks
-from trainrelay.watching.lost_iterations import iterations_lost, recorded_last_step
-from trainrelay.watching.spark import sparkline
-from trainrelay.watching.status import Label
-from trainrelay.watching.table import GAP_CHARS, ago
+from trainrelay.watching.row import Label
+from trainrelay.watching.stage import iterations_lost, recorded_last_step
+from trainrelay.watching.table import GAP_CHARS, ago, sparkline
 
 
 def test_a_sparkline_goes_from_the_least_to_the_greatest() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from support.metriclogger_logs import metriclogger_text, write_metriclogger_json
 from support.mmcv_logs import mmcv_text, write_mmcv_json_log
-from trainrelay.analysis.readers import read, source
+from trainrelay.analysis.readers import read
+from trainrelay.analysis.readers.read import LINE_LIMIT, PROBE_BYTES
 from trainrelay.errors import LogError
 
 NULS = b"\0" * 3_000
@@ -51,7 +52,7 @@ def test_nul_bytes_between_lines_change_nothing(tmp_path, text, marks):
 
 def test_more_nul_bytes_than_are_looked_at_first_are_read_over(tmp_path):
     text = metriclogger_text(epochs=1).encode()
-    log = log_of(tmp_path, b"\0" * (source.PROBE_BYTES + source.LINE_LIMIT) + text)
+    log = log_of(tmp_path, b"\0" * (PROBE_BYTES + LINE_LIMIT) + text)
     assert log.rows == log_of(tmp_path, text).rows
 
 

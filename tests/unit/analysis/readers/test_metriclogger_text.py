@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.metriclogger_logs import Training, metriclogger_text, write_metriclogger_log
-from support.series import series
+from support.series import metrics_of, series
 from trainrelay.analysis.readers import read
 
 LINE = (
@@ -67,8 +67,8 @@ def test_medians_means_and_evaluations_are_kept_apart(tmp_path):
     assert rows_of(log, "epoch")[0].values["loss"] == pytest.approx(2 * training.row(25)["loss"], abs=1e-4)
     assert rows_of(log, "val")[0].values["loss"] == pytest.approx(training.evaluated(1)["loss"], abs=1e-4)
     assert rows_of(log, "val")[0].values["pck@0.1"] == pytest.approx(0.3935)
-    assert "pck@0.1" not in log.metrics("train") + log.metrics("epoch")
-    assert "time" not in log.metrics("val")
+    assert "pck@0.1" not in metrics_of(log, "train") + metrics_of(log, "epoch")
+    assert "time" not in metrics_of(log, "val")
 
 
 def test_a_last_value_is_no_mean_beside_means_but_counts_where_nothing_else_is_printed(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.mmcv_logs import mmcv_text, write_mmcv_log
+from support.series import metrics_of
 from trainrelay.analysis.readers import read
 
 HEAD = "2022-06-19 13:40:00,011 - mmdet - INFO - "
@@ -84,7 +85,7 @@ def test_a_record_written_into_another_one_spoils_only_that_one(tmp_path):
     torn = HEAD + "Epoch [1][20/99]\tlr: 1.000e-04, lo"
     log = log_of(tmp_path, whole + torn + whole.replace("[10/99]", "[30/99]"))
     assert [row.iteration for row in log.rows] == [10, 30]
-    assert log.metrics() == ["lr", "loss_a", "loss"]
+    assert metrics_of(log) == ["lr", "loss_a", "loss"]
 
 
 def test_a_progress_bar_on_the_same_line_does_not_hide_a_record(tmp_path):
@@ -95,13 +96,13 @@ def test_a_progress_bar_on_the_same_line_does_not_hide_a_record(tmp_path):
 def test_names_and_texts_lose_escape_sequences_and_control_characters(tmp_path):
     line = "\x1b[32m" + HEAD + "Epoch [1][1/9]\tlr: 1e-4, lo\x1b[1mss\x07\x9b_a: 1.0, loss: 2.0\x1b[0m\n"
     log = log_of(tmp_path, line + HEAD + "load checkpoint from local path: ckpts/\x1b]0;title\x07a\x08.pth\n")
-    assert log.metrics() == ["lr", "loss_a", "loss"]
+    assert metrics_of(log) == ["lr", "loss_a", "loss"]
     assert log.markers[0].text == "ckpts/a.pth"
 
 
 def test_invalid_utf8_is_replaced(tmp_path):
     text = "warn\udcff\udcfe\n" + HEAD + "Epoch [1][1/9]\tlr: 1e-4, loss\udcff: 1.0, loss: 2.0\n"
-    assert log_of(tmp_path, text).metrics() == ["lr", "loss\ufffd", "loss"]
+    assert metrics_of(log_of(tmp_path, text)) == ["lr", "loss\ufffd", "loss"]
 
 
 def test_a_line_of_three_megabytes_is_survived(tmp_path):

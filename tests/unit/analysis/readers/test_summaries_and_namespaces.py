@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainrelay.analysis.readers.namespaces import NamespaceReader
 from trainrelay.analysis.readers.summaries import SummaryReader, opens
+from trainrelay.analysis.readers.trainer_config import NamespaceReader
 
 
 def said(*lines):

@@ -6,7 +6,7 @@ import pytest
 
 from support.metriclogger_logs import interleaved, metriclogger_text
 from trainrelay.analysis.readers import read
-from trainrelay.analysis.readers.times import total_time
+from trainrelay.analysis.readers.segments import total_time
 
 
 def time_of(tmp_path, *files):

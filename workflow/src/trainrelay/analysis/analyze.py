@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from trainrelay.analysis.case import Case
+from trainrelay.analysis.case import Case, Column
 from trainrelay.analysis.checks import CHECKS, FATAL, UNLESS
 from trainrelay.analysis.explain import explanation
-from trainrelay.analysis.how_far import how_far
-from trainrelay.analysis.knowledge import best_for, of_format
+from trainrelay.analysis.numbers import count
 from trainrelay.analysis.progression import progression
-from trainrelay.analysis.summary import Point, curve, summary
-from trainrelay.analysis.verdict import verdict
-from trainrelay.records import Analysis, Expectation, Finding, Log, Phase, Progress, Verdict
+from trainrelay.records import (
+    Analysis,
+    Expectation,
+    Finding,
+    Log,
+    MetricSummary,
+    Progress,
+    Severity,
+    Verdict,
+    VerdictKind,
+)
 
-PHASES: tuple[Phase, ...] = ("train", "val", "epoch")
-ALWAYS = ("train", "val")
+ALWAYS = ("train", "val")  # the phases that an analysis has, be they empty
+BUCKETS = 132  # of a curve: three points of each, and the first and last point, are at most 398
+CURVE_LIMIT = 400
+KINDS: dict[Severity, VerdictKind] = {"critical": "failed", "warning": "warning"}  # the gravest first
+
+Point = tuple[int, float]
 
 
 def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
     """What the logs of one training show, compared with what the workflow expects of it, if that is known."""
-    knowledge = best_for(log.metrics("train")).over(of_format(log.format))
-    case = Case(log, expectation or Expectation(), knowledge)
+    case = Case(log, expectation or Expectation())
     fatal = [finding for check in FATAL for finding in check(case)]
-    if any(finding.severity == "critical" and finding.check != "progress" for finding in fatal):
-        case = replace(case, failed=True)
+    case.failed = any(finding.severity == "critical" and finding.check != "progress" for finding in fatal)
     every = (*fatal, *(finding for check in CHECKS for finding in check(case)))
     findings = tuple(
         one if one.severity == "info" else replace(one, unless=UNLESS[one.check]) for one in every
     )
-    came = how_far(case)
-    series = {phase: found for phase in PHASES if (found := _series(log, phase)) or phase in ALWAYS}
+    series = {phase: found for phase, found in case.columns.items() if found or phase in ALWAYS}
     return Analysis(
         format=log.format,
         sources=log.sources,
         segments=max(1, log.restarts + 1),
         untrained=log.segments - max(1, log.restarts + 1),
         by_iteration=case.by_iteration,
-        epochs=came.epoch,
+        epochs=case.came.epoch,
         iterations=case.train[-1].step if case.train and not log.epochs_only else 0,
-        progress=came,
+        progress=case.came,
         metrics={
-            phase: {name: summary([value for _, value in points]) for name, points in found.items()}
+            phase: {name: summary(column) for name, column in found.items()}
             for phase, found in series.items()
         },
         findings=findings,
@@ -54,7 +63,7 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
         epochs_only=log.epochs_only,
         explanation=explanation(case, findings),
         curves={
-            phase: {name: curve(points) for name, points in found.items()} for phase, found in series.items()
+            phase: {name: curve(column) for name, column in found.items()} for phase, found in series.items()
         },
     )
 
@@ -65,11 +74,41 @@ def not_judged(sources: Iterable[str], why: str) -> Analysis:
     return Analysis("unknown", tuple(sources), 0, 0, 0, nothing, {}, found, Verdict("not judged", why))
 
 
-def _series(log: Log, phase: Phase) -> Mapping[str, list[Point]]:
-    """Every metric of a phase as points, in one pass over the rows."""
-    found: dict[str, list[Point]] = {}
-    for row in log.rows:
-        if row.phase == phase:
-            for name, value in row.values.items():
-                found.setdefault(name, []).append((row.step, value))
-    return found
+def verdict(findings: Sequence[Finding]) -> Verdict:
+    """Any critical finding: failed; else any warning: warning; else healthy. The reason is the message of the
+    first finding that decided, or how far the total loss fell."""
+    for severity, kind in KINDS.items():
+        found = [finding for finding in findings if finding.severity == severity]
+        if found:
+            more = f" ({count(len(found) - 1, f'more {severity} finding')})" if len(found) > 1 else ""
+            return Verdict(kind, found[0].message + more)
+    converged = [finding for finding in findings if finding.check == "convergence"]
+    return Verdict("healthy", converged[0].message if converged else "No check found anything wrong.")
+
+
+def summary(column: Column) -> MetricSummary:
+    """`min` and `max` leave NaN out; they are NaN where nothing else is there."""
+    values = column.values
+    numbers = values if column.finite is values else [value for value in values if not math.isnan(value)]
+    low, high = min(numbers, default=math.nan), max(numbers, default=math.nan)
+    return MetricSummary(values[0], values[-1], low, high, len(values))
+
+
+def curve(column: Column) -> list[Point]:
+    """At most CURVE_LIMIT points: of each bucket its lowest, its highest and its first NaN."""
+    size = len(column.values)
+    kept = set(range(size)) if size <= CURVE_LIMIT else {0, size - 1}
+    if size > CURVE_LIMIT:
+        for at in range(BUCKETS):
+            kept.update(_notable(column, at * size // BUCKETS, (at + 1) * size // BUCKETS))
+    return [(column.rows[index].step, column.values[index]) for index in sorted(kept)]
+
+
+def _notable(column: Column, start: int, end: int) -> Iterator[int]:
+    values, numbers = column.values, list(range(start, end))
+    if column.finite is not values:
+        yield from [index for index in numbers if math.isnan(values[index])][:1]
+        numbers = [index for index in numbers if not math.isnan(values[index])]
+    if numbers:
+        yield min(numbers, key=values.__getitem__)
+        yield max(numbers, key=values.__getitem__)

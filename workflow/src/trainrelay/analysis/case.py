@@ -1,16 +1,20 @@
-"""What a check looks at: a log, what the workflow expects of it, and what is known of its metrics."""
+"""What a check looks at: a log as columns, what the workflow expects of it, what is known of its metrics, and
+how far it came."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 
+from trainrelay.analysis.knowledge import best_for, of_format
 from trainrelay.analysis.knowledge.model import Knowledge, Meaning
 from trainrelay.analysis.naming import UNSCALED, earlier_layers, is_component, layered, split, without_twins
-from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Row
+from trainrelay.analysis.numbers import finite
+from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Progress, Row
 
 TOTALS = ("loss", "total_loss", "train_loss")
 TRAINING: tuple[Phase, ...] = ("train", "epoch")
@@ -35,13 +39,38 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Column:
+    """The values of a metric in one phase, in order, each with its row."""
+
+    rows: list[Row] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    @cached_property
+    def finite(self) -> list[float]:
+        """The values that are neither NaN nor infinite."""
+        return self.values if all(map(math.isfinite, self.values)) else finite(self.values)
+
+    @property
+    def bad(self) -> list[tuple[Row, float]]:
+        """The others, with their rows."""
+        if self.finite is self.values:
+            return []
+        points = zip(self.rows, self.values, strict=True)
+        return [(row, value) for row, value in points if not math.isfinite(value)]
+
+
+@dataclass
 class Case:
-    """Immutable; what is computed from it is kept."""
+    """One log to judge; what is computed from it is kept."""
 
     log: Log
     expectation: Expectation
-    knowledge: Knowledge
     failed: bool = False  # a check before has found what is critical: nothing is praised any more
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """What is known of the model by its metrics, and of the format."""
+        return best_for(self.names).over(of_format(self.log.format))
 
     @cached_property
     def train(self) -> tuple[Row, ...]:
@@ -60,20 +89,34 @@ class Case:
         return {phase: tuple(rows) for phase, rows in found.items()}
 
     @cached_property
+    def columns(self) -> Mapping[Phase, Mapping[str, Column]]:
+        """Every metric of each phase, in the order of first appearance; rows of equal names in one go."""
+        found: dict[Phase, dict[str, Column]] = {"train": {}, "val": {}, "epoch": {}}
+        for phase, rows in self._by_phase.items():
+            for names, alike in groupby(rows, key=lambda row: tuple(row.values)):
+                block = list(alike)
+                columns = zip(*(row.values.values() for row in block), strict=True)
+                for name, values in zip(names, columns, strict=True):
+                    column = found[phase].setdefault(name, Column())
+                    column.rows.extend(block)
+                    column.values.extend(values)
+        return found
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Every training metric, in the order of first appearance."""
-        return tuple(self.log.metrics("train"))
+        return tuple(self.columns["train"])
 
     @cached_property
     def twins(self) -> frozenset[str]:
         """The metrics, of every phase, that repeat another one before its coefficient."""
-        found = {name for phase in ("train", "epoch", "val") for name in self.log.metrics(phase)}
+        found = {name for columns in self.columns.values() for name in columns}
         return frozenset(found.difference(without_twins(found)))
 
     @cached_property
     def total(self) -> str | None:
         """The metric that is the total loss."""
-        there = {*self.names, *self.log.metrics("epoch")}
+        there = {*self.names, *self.columns["epoch"]}
         return next((name for name in TOTALS if name in there), None)
 
     @cached_property
@@ -122,13 +165,16 @@ class Case:
         """The losses that are logged per decoder layer, by base, the last layer at the end."""
         return layered(self.names)
 
+    @cached_property
+    def term_names(self) -> frozenset[str]:
+        """The scaled terms whose sum is the total, of every phase, by DETR's and mmdet's rule of names."""
+        every = (name for columns in self.columns.values() for name in columns if "loss" in name)
+        total = self.total or "loss"
+        return frozenset(name for name in every if name != total and not name.endswith(UNSCALED))
+
     def terms(self, row: Row) -> dict[str, float]:
-        """The scaled terms whose sum is a row's total, by DETR's and mmdet's rule of names."""
-        return {
-            name: value
-            for name, value in row.values.items()
-            if "loss" in name and name != (self.total or "loss") and not name.endswith(UNSCALED)
-        }
+        """Those of a row."""
+        return {name: value for name, value in row.values.items() if name in self.term_names}
 
     @cached_property
     def stage_one(self) -> bool:
@@ -159,32 +205,28 @@ class Case:
         """How many epochs there shall be: by the workflow, else by the log."""
         return self.expectation.epochs or self.log.max_epochs
 
+    def column(self, metric: str, phase: Phase = "train") -> Column:
+        """A metric of a phase; an empty one if it is not there."""
+        return self.columns[phase].get(metric) or Column()
+
     def points(self, metric: str, phase: Phase = "train") -> list[tuple[Row, float]]:
         """The rows of a phase that have a metric, and its value there."""
-        if (metric, phase) not in self._points:
-            found = [(row, row.values[metric]) for row in self.rows(phase) if metric in row.values]
-            self._points[metric, phase] = found
-        return self._points[metric, phase]
-
-    @cached_property
-    def _points(self) -> dict[tuple[str, Phase], list[tuple[Row, float]]]:
-        return {}
-
-    def values(self, metric: str) -> list[float]:
-        """One training metric in order."""
-        return [row.values[metric] for row in self.train if metric in row.values]
+        column = self.column(metric, phase)
+        return list(zip(column.rows, column.values, strict=True))
 
     def non_finite(self, *metrics: str) -> str:
         """How many training values and epoch means of these are NaN or Inf, as the end of a sentence."""
-        values = [v for m in metrics for phase in TRAINING for _, v in self.points(m, phase)]
-        bad = sum(not math.isfinite(value) for value in values)
+        columns = [self.column(metric, phase) for metric in metrics for phase in TRAINING]
+        bad = sum(len(column.bad) for column in columns)
         return f"; {bad} logged value{'s are' if bad > 1 else ' is'} NaN or Inf" if bad else ""
 
     def row_means(self, metrics: Sequence[str]) -> list[float]:
         """The mean over the finite ones of these at each training row that has any."""
-        rows = [[row.values[name] for name in metrics if name in row.values] for row in self.train]
-        finite = [[value for value in row if math.isfinite(value)] for row in rows]
-        return [sum(row) / len(row) for row in finite if row]
+        columns = [self.column(name) for name in metrics]
+        if all(column.rows == columns[0].rows and column.finite is column.values for column in columns):
+            return [sum(row) / len(row) for row in zip(*(column.values for column in columns), strict=True)]
+        rows = (finite([row.values[name] for name in metrics if name in row.values]) for row in self.train)
+        return [sum(row) / len(row) for row in rows if row]
 
     def epoch_means(self, metric: str) -> Means:
         """A training metric by epoch: the means that the trainer prints, else those of an epoch's rows."""
@@ -246,6 +288,42 @@ class Case:
             place = f"iter {row.step}" if self.by_iteration else f"epoch {row.epoch}"
             return place + NOT_THE_ROWS.get(row.phase, "")
         return f"epoch {row.epoch}, iter {row.iteration}"
+
+    @cached_property
+    def came(self) -> Progress:
+        """The last training row, or the mean of a later epoch, else what was validated or saved last."""
+        length, epochs = self.log.iters_per_epoch, None if self.by_iteration else self.epochs
+        if not self.train:
+            saved = (m.epoch or 1 for m in self.log.markers if m.kind == "saved")
+            known = epochs or 0 if self.expectation.finished else 0
+            epoch = max((known, *saved, *(row.epoch for row in self.rows("val"))))
+            finished = epochs is not None and epoch >= epochs
+            return Progress(epoch, 0, length, epochs, min(1.0, epoch / epochs) if epochs else None, finished)
+        last = max((self.train[-1], *self.rows("epoch")[-1:]), key=lambda row: row.epoch)
+        finished = self.expectation.finished or self._finished(last)
+        per_epoch = 1 if self.log.epochs_only else length
+        planned = self.epochs * per_epoch if self.epochs and per_epoch else None
+        fraction = 1.0 if finished else min(1.0, last.step / planned) if planned else None
+        iteration = last.iteration if last.phase == "train" else max(0, (length or 1) - 1)
+        return Progress(last.epoch, iteration, length, epochs, fraction, finished)
+
+    def _finished(self, last: Row) -> bool:
+        """The last epoch was saved, or its last line logged, or summed up where the trainer sums epochs up.
+
+        A trainer that saved the epoch before the last and then logged the last line of the last epoch,
+        but did not say that it saves this one, was cut off between the two.
+        """
+        epochs, length = self.epochs, self.log.iters_per_epoch
+        if epochs is None or last.epoch < epochs:
+            return False
+        saved = {m.epoch for m in self.log.markers if m.kind == "saved"}
+        if epochs in saved or last.epoch > epochs or (self.from_zero and self.log.epochs_only):
+            return True
+        if self.from_zero:  # its mean or validation is there; its last line, in a log that never has either
+            said = {row.epoch for row in self.log.rows if row.phase != "train"}
+            return epochs in said if said else self.done(self.train[-1]) == length
+        last_line = length is not None and last.iteration + (self.log.interval or 1) > length
+        return last_line and epochs - 1 not in saved
 
 
 Check = Callable[[Case], Iterator[Finding]]

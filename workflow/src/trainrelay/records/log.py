@@ -64,11 +64,3 @@ class Log:
     epochs_only: bool = False
     setup: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-
-    def metrics(self, phase: Phase = "train") -> list[str]:
-        """Every metric of a phase, in the order of first appearance."""
-        seen: dict[str, None] = {}
-        for row in self.rows:
-            if row.phase == phase:
-                seen.update(dict.fromkeys(row.values))
-        return list(seen)

@@ -21,8 +21,7 @@ from trainrelay.report.plots import svg, wants_log
 
 def run_html(report: RunReport) -> str:
     """The whole page; missing parts are named."""
-    plots = [_plots(stage, f"s{place}") for place, stage in enumerate(report.stages, start=1)]
-    stages = list(zip(report.stages, plots, strict=True))
+    stages = [(stage, _plots(stage)) for stage in report.stages]
     tone, word, complete = card.headline(report)
     return _page("report.html.j2", report=report, stages=stages, tone=tone, word=word, complete=complete)
 
@@ -45,18 +44,13 @@ def address(run: str) -> str:
     return f"{quote(run, safe='', errors='replace')}/report.html"
 
 
-def _plots(stage: StageReport, key: str) -> list[tuple[Panel, Markup | None]]:
+def _plots(stage: StageReport) -> list[tuple[Panel, Markup | None]]:
     """Each panel and its drawing; None where no curve leaves zero."""
     if stage.analysis is None:
         return []
-    per_epoch = details.steps_per_epoch(stage.analysis)
-    restarts = details.restart_steps(stage)
-
-    def draw(panel: Panel, place: int) -> Markup:
-        return Markup(svg(panel, f"{key}p{place}", per_epoch, restarts))  # noqa: S704 - our own SVG
-
-    drawn = enumerate(panels(stage.analysis), start=1)
-    return [(panel, draw(panel, place) if panel.lines else None) for place, panel in drawn]
+    unit, restarts = details.steps_per_epoch(stage.analysis), details.restart_steps(stage)
+    found = panels(stage.analysis)
+    return [(panel, svg(panel, unit, restarts) if panel.lines else None) for panel in found]
 
 
 def _has_gaps(panel: Panel) -> bool:

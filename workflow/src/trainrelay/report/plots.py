@@ -1,109 +1,115 @@
-"""One panel as an inline SVG: drawn by matplotlib, coloured by the page's style sheet.
-
-matplotlib sees numbers and fixed words only; names from outside stay in the page's legend. It draws
-in sentinel colours, which `svg.py` turns into CSS classes, so that a plot is readable on light and
-dark. matplotlib is imported when the first plot is drawn.
-"""
+"""One panel as an inline SVG, coloured by the page's style sheet; no text from outside but its title."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from markupsafe import Markup
 
 from trainrelay.report.formatting import is_usable, scientific
-from trainrelay.report.panels import Curve, Panel
-from trainrelay.report.svg import BAD, FOREGROUND, GRID, LEVEL, MUTED, inline, series_colour
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from trainrelay.report.panels import Line, Panel
 
 WIDTH_PX, HEIGHT_PX = 440, 236
+LEFT, RIGHT, TOP, BOTTOM = 55, 434, 7, 199  # px: where the axes end
 LOG_FROM_RATIO = 30  # largest / smallest value from which a linear axis hides the small ones
-FONT_PX = 11.5
 FEW_POINTS = 30  # up to here each point is marked
-SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "trainrelay",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "text.color": FOREGROUND,
-    "font.size": FONT_PX,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "grid.color": GRID,
-}
+MOST_TICKS = 8
+DECADES = 3  # of a logarithmic axis; over more, only powers of ten are marked
+
+_CHART = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" class="chart" font-size="11.5">{}</svg>')
+_PATH = Markup('<path class="stroke-{}" fill="none" stroke-width="{}" d="{}"{}></path>')
+_DOT = Markup('<circle class="fill-s{}" cx="{:.1f}" cy="{:.1f}" r="2.25"></circle>')
+_TEXT = Markup('<text class="fill-muted" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>')
+_DASHED = Markup(' stroke-dasharray="{}"')
 
 
-def svg(panel: Panel, prefix: str, iters_per_epoch: int | None, restarts: Sequence[int] = ()) -> str:
-    """The panel as an `<svg>` element. `prefix` makes its ids unique in the page; restarts are steps."""
-    import matplotlib as mpl  # noqa: PLC0415
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Places values between two pixels; `low` and `high` are logarithms where it is logarithmic."""
 
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(SETTINGS)
-        figure = Figure(figsize=(WIDTH_PX / 72, HEIGHT_PX / 72), dpi=72)
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.125, 0.155, 0.862, 0.815))
-        _draw(axes, panel, iters_per_epoch or 1, restarts)
-        _show_whole_training(axes, panel, iters_per_epoch or 1)
-        _style_axes(axes, panel, "epoch" if iters_per_epoch else "iteration")
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return inline(
-        drawn.getvalue(), prefix, f"{panel.title} over {'epochs' if iters_per_epoch else 'iterations'}"
-    )
+    low: float
+    high: float
+    start_px: float
+    end_px: float
+    log: bool = False
 
+    def px(self, value: float) -> float:
+        """Where a value is."""
+        at = math.log10(value) if self.log else value
+        return self.start_px + (at - self.low) / (self.high - self.low) * (self.end_px - self.start_px)
 
-def _draw(axes: Axes, panel: Panel, unit: int, restarts: Sequence[int]) -> None:
-    """Curves with gaps where a value is not finite, and a cross on the axis there."""
-    for place, line in enumerate(panel.lines):
-        colour = series_colour(place)
-        xs = [step / unit for step, _ in line.points]
-        ys = [value if is_usable(value) else float("nan") for _, value in line.points]
-        marker = "o" if sum(map(is_usable, ys)) <= FEW_POINTS else ""
-        axes.plot(xs, ys, color=colour, linewidth=1.6, solid_capstyle="round", marker=marker, markersize=4.5)
-        _mark_gaps(axes, [x for x, y in zip(xs, ys, strict=True) if not is_usable(y)])
-    for _, height in panel.levels:
-        axes.axhline(height, color=LEVEL, linewidth=1.2, linestyle=(0, (6, 3)))
-    for step in restarts:
-        axes.axvline(step / unit, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    def ticks(self, *, whole: bool = False) -> list[float]:
+        """Round numbers: multiples of 1, 2 or 5 times a power of ten, or powers themselves."""
+        span = self.high - self.low
+        if self.log and span <= DECADES:
+            powers = range(math.floor(self.low), math.ceil(self.high))
+            found = (digit * 10.0**power for power in powers for digit in (1, 2, 5))
+            return [value for value in found if self.low <= math.log10(value) <= self.high]
+        unit = 10.0 ** math.floor(math.log10(span / MOST_TICKS))
+        least = 1.0 if whole or self.log else 0.0
+        steps = (max(least, digit * unit) for digit in (1, 2, 5, 10))
+        step = next(step for step in steps if span <= MOST_TICKS * step)
+        found = (number * step for number in range(math.ceil(self.low / step), int(self.high // step) + 1))
+        return [10.0**value for value in found] if self.log else list(found)
 
 
-def _show_whole_training(axes: Axes, panel: Panel, unit: int) -> None:
-    """The whole training on the horizontal axis, with whatever is beyond it."""
-    if panel.span is not None:
-        axes.update_datalim([(step / unit, 0) for step in panel.span], updatey=False)
-        axes.autoscale_view(scaley=False)
+def axis(values: Sequence[float], start_px: float, end_px: float, margin: float, *, log: bool) -> Axis:
+    """An axis that shows all of the values, with room beside them; 0 to 1 where there is none."""
+    shown = [math.log10(value) for value in values] if log else values or (0.0, 1.0)
+    low, high = min(shown), max(shown)
+    if high - low <= max(1e-9 * abs(low), 1e-9 * abs(high), 1e-300):
+        low, high = low - (abs(low) / 20 or 0.05), high + (abs(high) / 20 or 0.05)
+    room = margin * (high - low)
+    return Axis(low - room, high + room, start_px, end_px, log)
 
 
-def _mark_gaps(axes: Axes, xs: list[float]) -> None:
-    if xs:
-        height = [0.035] * len(xs)
-        transform = axes.get_xaxis_transform()
-        axes.plot(xs, height, "x", color=BAD, markersize=6, markeredgewidth=1.8, transform=transform)
+def svg(panel: Panel, iters_per_epoch: int | None, restarts: Sequence[int] = ()) -> Markup:
+    """The panel as an `<svg>` element over epochs, or iterations; restarts are steps."""
+    unit = iters_per_epoch or 1
+    steps = [*(step for line in panel.lines for step, _ in line.points), *restarts, *(panel.span or ())]
+    across = axis([step / unit for step in steps], LEFT, RIGHT, 0.01, log=False)
+    up = axis(_heights(panel), BOTTOM, TOP, 0.06, log=wants_log(panel))
+    drawn = [
+        *_axes(across, up, "epoch" if iters_per_epoch else "iteration"),
+        *(part for at, line in enumerate(panel.lines, 1) for part in _curve(line, at, unit, across, up)),
+        *(_level(f"M{LEFT} {up.px(height):.1f}H{RIGHT}", "level", "6 3") for _, height in panel.levels),
+        *(_level(f"M{across.px(step / unit):.1f} {TOP}V{BOTTOM}", "muted", "2 3") for step in restarts),
+    ]
+    title = f"{panel.title} over {'epochs' if iters_per_epoch else 'iterations'}"
+    return _CHART.format(WIDTH_PX, HEIGHT_PX, title, Markup().join(drawn))
 
 
-def _style_axes(axes: Axes, panel: Panel, unit: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter  # noqa: PLC0415
+def _axes(across: Axis, up: Axis, unit: str) -> Iterator[Markup]:
+    heights = [(up.px(value), tick(value)) for value in up.ticks()]
+    yield _PATH.format("grid", 0.8, "".join(f"M{LEFT} {y:.1f}H{RIGHT}" for y, _ in heights), "")
+    yield _PATH.format("muted", 0.8, f"M{LEFT} {BOTTOM}H{RIGHT}", "")
+    yield from (_TEXT.format("end", LEFT - 5, y + 4, label) for y, label in heights)
+    places = ((across.px(value), tick(value)) for value in across.ticks(whole=True))
+    yield from (_TEXT.format("middle", x, BOTTOM + 16, label) for x, label in places)
+    yield _TEXT.format("end", RIGHT, HEIGHT_PX - 5, unit)
 
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.grid(axis="y", linewidth=0.8)
-    axes.tick_params(length=0, pad=5)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-    if wants_log(panel):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-    axes.margins(x=0.01, y=0.06)
-    axes.set_xlabel(unit, labelpad=2, loc="right")
+
+def _curve(line: Line, at: int, unit: int, across: Axis, up: Axis) -> Iterator[Markup]:
+    """A curve with gaps where a value is not finite, and a cross on the axis there."""
+    points = [
+        (across.px(step / unit), up.px(value) if is_usable(value) else None) for step, value in line.points
+    ]
+    runs = (list(run) for finite, run in groupby(points, lambda point: point[1] is not None) if finite)
+    pieces = ("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) for run in runs)
+    rounded = Markup(' stroke-linejoin="round" stroke-linecap="round"')
+    yield _PATH.format(f"s{at}", 1.6, "".join(pieces), rounded)
+    dots = [(x, y) for x, y in points if y is not None]
+    if len(dots) <= FEW_POINTS:
+        yield from (_DOT.format(at, x, y) for x, y in dots)
+    for x in (x for x, y in points if y is None):
+        yield _PATH.format("bad", 1.8, f"M{x - 3:.1f} {BOTTOM - 10}l6 6m0 -6l-6 6", "")
+
+
+def _level(path: str, colour: str, dashes: str) -> Markup:
+    return _PATH.format(colour, 1.2, path, _DASHED.format(dashes))
 
 
 def tick(value: float) -> str:
@@ -115,9 +121,10 @@ def tick(value: float) -> str:
 
 def wants_log(panel: Panel) -> bool:
     """Whether the drawn values span so much that a linear axis would hide the small ones."""
-    values = [value for curve in _curves(panel) for _, value in curve if is_usable(value)]
+    values = _heights(panel)
     return bool(values) and min(values) > 0 and max(values) / min(values) > LOG_FROM_RATIO
 
 
-def _curves(panel: Panel) -> list[Curve]:
-    return [*(line.points for line in panel.lines), *([(0, height)] for _, height in panel.levels)]
+def _heights(panel: Panel) -> list[float]:
+    values: Iterable[float] = (value for line in panel.lines for _, value in line.points)
+    return [value for value in (*values, *(height for _, height in panel.levels)) if is_usable(value)]

@@ -3,22 +3,69 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
 
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.supervise import Observer, newest_telemetry, read_events
+from trainrelay.supervise import BelievedProgress, Observer, Speed, Tail, newest_telemetry, read_events
 from trainrelay.text import printable
+from trainrelay.trainers import Follower, StepSeen, Trainer
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, left_running
 from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.context import StageContext
 from trainrelay.training.state import Facts
-from trainrelay.watching.log import LogSampler
-from trainrelay.watching.lost_iterations import LastStep, iterations_lost, recorded_last_step
-from trainrelay.watching.row import LogSample, StageRow, stage_row, unreadable_row
-from trainrelay.watching.status import StageStatus, status_of
+from trainrelay.watching.row import LogSample, StageRow, StageStatus, stage_row, status_of, unreadable_row
+from trainrelay.watching.table import MOST_LOSSES
+
+_FIRST_READ_BYTES = 2_000_000  # the end of a log that is already there: more than 40 lines of any trainer
+
+
+class LogSampler:
+    """The last progress lines of a log: the last step, losses, speed."""
+
+    def __init__(
+        self, log: Path | Tail, trainer: Trainer, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._follower = Follower(trainer)
+        self._tail = log if isinstance(log, Tail) else Tail(log, last_bytes=_FIRST_READ_BYTES)
+        self._speed, self._course = Speed(clock), BelievedProgress()
+        self.losses: deque[float] = deque(maxlen=MOST_LOSSES)
+
+    @property
+    def step(self) -> StepSeen | None:
+        """The newest progress line that later ones do not contradict."""
+        return self._course.last
+
+    @property
+    def iterations_per_s(self) -> float | None:
+        """As it was seen to grow; None until it has."""
+        return self._speed.iterations_per_s
+
+    def look(self) -> None:
+        """Takes in what is new; a log that is not there yet is none."""
+        with suppress(OSError):
+            before = self.step
+            for line in self._tail.lines():
+                self._see(line)
+            self._see(self._tail.bar)
+            # Lines read in one look came at times that nobody saw.
+            if self.step is not None and self.step != before:
+                self._speed.step(self.step)
+
+    def _see(self, line: str) -> None:
+        seen = self._follower.see(line)
+        if isinstance(seen, StepSeen) and self._course.further(seen) and seen.loss is not None:
+            self.losses.append(seen.loss)
+
+    def close(self) -> None:
+        """Closes the log."""
+        self._tail.close()
 
 
 @dataclass(slots=True)
@@ -91,3 +138,26 @@ class StageWatch:
         log.close()
         step = log.step.counted(attempt.epoch_bases) if log.step else None
         return (step.epoch, step.iteration, step.iters_per_epoch) if step else (1, 0, None)
+
+
+LastStep = tuple[int, int, int | None]  # epoch, iteration in it, iterations per epoch where known
+
+
+def recorded_last_step(attempt: AttemptRecord) -> LastStep | None:
+    """The last step that an attempt's record tells of."""
+    if attempt.last_epoch is None or attempt.last_iteration is None:
+        return None
+    return attempt.last_epoch, attempt.last_iteration, attempt.iters_per_epoch
+
+
+def iterations_lost(attempts: Sequence[AttemptRecord], ends: Mapping[int, LastStep]) -> int:
+    """Iterations past the checkpoint that the next attempt began with; `ends` by number of the attempt."""
+    return sum(_lost(ends[one.number], after) for one, after in pairwise(attempts) if one.number in ends)
+
+
+def _lost(end: LastStep, after: AttemptRecord) -> int:
+    epoch, iteration, per_epoch = end
+    epochs, iterations = after.began
+    if epochs and per_epoch is None:  # then nothing but the part of the last epoch can be counted
+        return max(0, iteration - iterations) if epochs == epoch - 1 else 0
+    return max(0, (epoch - 1 - epochs) * (per_epoch or 0) + iteration - iterations)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainrelay.supervise import duration
-from trainrelay.watching.log import MOST_LOSSES
 from trainrelay.watching.row import StageRow
-from trainrelay.watching.spark import sparkline
 
+MOST_LOSSES = 40  # a character each: the sparkline at its widest
 GAP_CHARS = 2  # between two columns
 UNKNOWN = "-"
 
@@ -140,3 +140,24 @@ def ago(seconds: float) -> str:
         if seconds >= 2 * size_s:
             return f"{seconds / size_s:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_NOT_FINITE = "×"
+
+
+def sparkline(values: Sequence[float], most_chars: int) -> str:
+    """The last values, a character each, between their own least and greatest; NaN and infinities as ×."""
+    shown = list(values)[-most_chars:] if most_chars > 0 else []
+    finite = [value for value in shown if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    return "".join(_block(value, low, high) for value in shown)
+
+
+def _block(value: float, low: float, high: float) -> str:
+    if not math.isfinite(value):
+        return _NOT_FINITE
+    # Halved, because the difference of two finite values need not be finite.
+    span = high / 2 - low / 2
+    share = (value / 2 - low / 2) / span if span > 0 else 0.5
+    return _BLOCKS[min(int(share * len(_BLOCKS)), len(_BLOCKS) - 1)]

@@ -6,23 +6,15 @@ from importlib import resources
 import yaml
 
 from trainrelay.analysis.case import Check
-from trainrelay.analysis.checks.attempts import attempts
-from trainrelay.analysis.checks.auxiliary import auxiliary
-from trainrelay.analysis.checks.backend import backend
-from trainrelay.analysis.checks.balance import balance
+from trainrelay.analysis.checks.auxiliary import auxiliary, balance
 from trainrelay.analysis.checks.components import components, lost_terms
-from trainrelay.analysis.checks.convergence import convergence, divergence
-from trainrelay.analysis.checks.cross_entropy import negative_cross_entropy
-from trainrelay.analysis.checks.finiteness import clamped_infinity, non_finite
+from trainrelay.analysis.checks.convergence import convergence, divergence, plateau, spikes
+from trainrelay.analysis.checks.finiteness import clamped_infinity, negative_cross_entropy, non_finite
 from trainrelay.analysis.checks.grad_norm import grad_norm
-from trainrelay.analysis.checks.initial_checkpoint import initial_checkpoint, partial_load
 from trainrelay.analysis.checks.learning_rate import learning_rate
-from trainrelay.analysis.checks.plateau import plateau
-from trainrelay.analysis.checks.progress import progress
-from trainrelay.analysis.checks.resume import redone, resume
-from trainrelay.analysis.checks.scaling import scaling
-from trainrelay.analysis.checks.spikes import spikes
-from trainrelay.analysis.checks.sum_identity import sum_identity
+from trainrelay.analysis.checks.progress import attempts, backend, progress
+from trainrelay.analysis.checks.resume import initial_checkpoint, partial_load, redone, resume
+from trainrelay.analysis.checks.scaling import scaling, sum_identity
 from trainrelay.analysis.checks.validation import validation
 from trainrelay.analysis.checks.validation_metric import validation_metric
 

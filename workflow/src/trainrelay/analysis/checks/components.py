@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 
-from trainrelay.analysis.case import Case, Family
+from trainrelay.analysis.case import Case, Column, Family
 from trainrelay.analysis.checks.validation_metric import measured
 from trainrelay.analysis.numbers import NOTICEABLE, head_level, percent, reduction, tail_level, text
-from trainrelay.records import Finding, Row, Severity
+from trainrelay.records import Finding, Severity
 
 RISE = 0.1  # of the start: a term may give way to others by less
 LASTING = 3  # lines at the end; fewer may be batches without a target
@@ -90,37 +90,28 @@ def lost_terms(case: Case) -> Iterator[Finding]:
 
     Of the total it is critical where it stays so: nothing is trained any more.
     """
-    if case.total and (lost := _first_zero(case.points(case.total))):
-        yield _lost(case, case.total, *lost)
-    for name, meaning in case.meanings.items():
-        never_zero = meaning.zero in ("never", "stage 1", "switch") or not case.knowledge.name
-        if meaning.loss and never_zero:
-            lost = _first_zero(case.points(name))
-            if lost is not None:
-                yield _lost(case, name, *lost)
+    for name in case.losses:
+        zero = "never" if name == case.total else case.meanings[name].zero
+        if zero in ("never", "stage 1", "switch") or not case.knowledge.name:
+            yield from _lost(case, name, case.column(name))
 
 
-def _first_zero(points: list[tuple[Row, float]]) -> tuple[Row, float, int] | None:
-    """The first zero after values that no rounding explains, the level before, and how many zeros."""
-    before: list[float] = []
-    for at, (row, value) in enumerate(points):
-        if value == 0.0 and len(before) >= 3 and 0.0 not in before[-3:]:
-            level = median(before[-10:])
-            if level > NOTICEABLE and min(before[-3:]) > NOTICEABLE:
-                return row, level, sum(later == 0.0 for _, later in points[at:])
-        before.append(value)
-    return None
-
-
-def _lost(case: Case, name: str, row: Row, level: float, zeros: int) -> Finding:
-    stays = name == case.total and not any(case.values(name)[-LASTING:])
-    return Finding(
-        "lost-term",
-        "critical" if stays else "warning",
-        f"{name} fell from about {text(level)} to exactly 0.0 ({zeros} logged values are 0.0).",
-        metric=name,
-        where=case.where(row),
-        evidence={"before": level, "zeros": zeros},
-        advice="torch.nan_to_num turns NaN into exactly 0.0: look for NaN in this term's inputs.",
-        blocking=stays,
-    )
+def _lost(case: Case, name: str, column: Column) -> Iterator[Finding]:
+    """The first zero after values that no rounding explains."""
+    values = column.values
+    for at in [at for at, value in enumerate(values) if value == 0.0 and at >= 3] if 0.0 in values else []:
+        level = median(values[max(0, at - 10) : at])
+        if not (level > NOTICEABLE and min(values[at - 3 : at]) > NOTICEABLE):
+            continue
+        zeros, stays = values[at:].count(0.0), name == case.total and not any(values[-LASTING:])
+        yield Finding(
+            "lost-term",
+            "critical" if stays else "warning",
+            f"{name} fell from about {text(level)} to exactly 0.0 ({zeros} logged values are 0.0).",
+            metric=name,
+            where=case.where(column.rows[at]),
+            evidence={"before": level, "zeros": zeros},
+            advice="torch.nan_to_num turns NaN into exactly 0.0: look for NaN in this term's inputs.",
+            blocking=stays,
+        )
+        return

@@ -1,4 +1,4 @@
-"""Whether the total loss falls, and keeps what it gained; the rules are in docs/judgement.md.
+"""Whether the total loss falls, keeps what it gained, slows down or spikes (docs/judgement.md has the rules).
 
 Divergence blocks, so it takes more than a warning does; a share of the way back as well as of the best, since
 a best near zero doubles easily. Levels are those of `numbers`.
@@ -7,15 +7,15 @@ a best near zero doubles easily. Levels are those of `numbers`.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import median
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.checks.cross_entropy import negative
+from trainrelay.analysis.checks.finiteness import negative
 from trainrelay.analysis.checks.validation_metric import learns
-from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.numbers import (
     EPOCHS_TO_JUDGE,
     FALL,
@@ -23,6 +23,7 @@ from trainrelay.analysis.numbers import (
     STILL_EARLY,
     best_level,
     capital,
+    count,
     finite,
     head_level,
     percent,
@@ -31,7 +32,7 @@ from trainrelay.analysis.numbers import (
     text,
     wobble,
 )
-from trainrelay.records import Finding, Severity
+from trainrelay.records import Finding, Row, Severity
 
 FIRST_POINTS = 0.03  # of all; a single high one is no course
 HARDLY = 0.03  # of the start; a training that has most of its time before it loses more
@@ -45,6 +46,16 @@ CHANCE = 3.0  # times the deviation of a third's median: what differs less may b
 HUMP = 2.0  # times the best level before
 HUMP_LEVELS = 20  # the course is cut into so many levels, of three points at least
 HUMP_NOISE = 8.0  # times the noise of a level
+PLATEAU_POINTS = 20  # so that a third of them has a level
+SLOWED = 0.25  # of the earlier slope
+FLAT = 0.005  # of the loss, over the last third: half of what counts as a fall
+SPIKE_WINDOW = 25  # values before a place: few enough to follow the descent
+SPIKE_FEWEST = 5  # values before a place, to know what is usual there
+SPIKE_HEIGHT = 2.0  # times the median before
+SPIKE_SPREAD = 10.0  # times the median distance from that median
+MANY_SPIKES = 3  # one or two are worth a note only
+SPIKE_SHARE = 0.01  # of all lines, from which on they are no rare batches
+SPIKE_HIGH = 10.0  # times what is usual: many of them are no rare batches either
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +144,7 @@ def _hump(values: list[float], noise: float) -> tuple[float, float, float] | Non
 
 def _judged(case: Case, total: str) -> tuple[list[float], int]:
     """The logged values, and how many of them are enough; the means of epochs where those are too few."""
-    values = finite(case.values(total))
+    values = case.column(total).finite
     means = finite([mean for _, mean in case.epoch_means(total)])
     if len(values) < case.points_to_judge and case.rows("epoch") and len(means) >= EPOCHS_TO_JUDGE:
         return means, EPOCHS_TO_JUDGE
@@ -198,7 +209,7 @@ def convergence(case: Case) -> Iterator[Finding]:
 
 def is_flat(case: Case, found: Levels) -> bool:
     """Whether what follows the first points hardly falls, and no validation score rises meanwhile."""
-    fraction = how_far(case).fraction
+    fraction = case.came.fraction
     early = fraction is not None and fraction < STILL_EARLY and found.points >= MANY_POINTS
     clear = max((HARDLY if early else FALL) * abs(found.settled), found.chance)
     flat = found.settled - found.late < clear and found.points >= found.points_to_judge
@@ -229,3 +240,64 @@ def _evidence(found: Levels) -> dict[str, object]:
         "reduction": reduction(found.first, found.now),
         "points": found.points,
     }
+
+
+def plateau(case: Case) -> Iterator[Finding]:
+    """The last third's descent against the part before: info, or a warning if it is flat too early."""
+    found = levels(case)
+    values = case.column(case.total).finite if case.total else []
+    if found is None or found.diverged or len(values) < PLATEAU_POINTS or is_flat(case, found):
+        return
+    cut = len(values) - len(values) // 3
+    start, middle, now = head_level(values), tail_level(values[:cut]), tail_level(values)
+    early, late = (start - middle) / cut, (middle - now) / (len(values) - cut)
+    if early <= 0 or late < 0 or late > SLOWED * early:
+        return
+    fraction = case.came.fraction
+    flat = reduction(middle, now) < FLAT and fraction is not None and fraction < STILL_EARLY
+    yield Finding(
+        "plateau",
+        "warning" if flat else "info",
+        f"The descent slowed: {text(start)} -> {text(middle)} before, {text(middle)} -> {text(now)} over the"
+        f" last third, {percent(late / early)} of the earlier slope"
+        + (f", with {percent(1 - (fraction or 0))} of the training to go." if flat else "."),
+        metric=case.total,
+        evidence={"start": start, "middle": middle, "now": now, "slope_ratio": late / early},
+        advice="Consider whether the remaining epochs are worth their time, or a higher learning rate."
+        if flat
+        else "",
+    )
+
+
+Spike = tuple[Row, float, float]  # where, value, what was usual
+
+
+def spikes(case: Case) -> Iterator[Finding]:
+    """Values far above those before them: info for a few, a warning where they come often."""
+    found = list(_spikes(case.points(case.total))) if case.total else []
+    if not found:
+        return
+    row, value, usual = max(found, key=lambda spike: spike[1] / spike[2])
+    often = len(found) >= SPIKE_SHARE * len(case.train) or value >= SPIKE_HIGH * usual
+    yield Finding(
+        "spikes",
+        "warning" if len(found) >= MANY_SPIKES and often else "info",
+        f"{count(len(found), 'loss spike')}; the highest is {text(value)} at {case.where(row)},"
+        f" where {text(usual)} was usual.",
+        metric=case.total,
+        where=case.where(row),
+        evidence={"count": len(found), "highest": value, "usual": usual},
+        advice="Look for broken samples and at the gradient norm there; a lower clip value dampens spikes.",
+    )
+
+
+def _spikes(points: list[tuple[Row, float]]) -> Iterator[Spike]:
+    before: deque[float] = deque(maxlen=SPIKE_WINDOW)
+    for row, value in points:
+        if len(before) >= SPIKE_FEWEST and value > 0:
+            usual = median(before)
+            high = usual > 0 and value > SPIKE_HEIGHT * usual
+            if high and value > usual + SPIKE_SPREAD * median(abs(one - usual) for one in before):
+                yield row, value, usual
+        if not math.isnan(value):  # it would spoil the median
+            before.append(value)

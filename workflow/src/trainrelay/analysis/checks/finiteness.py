@@ -1,4 +1,4 @@
-"""Numbers that are NaN or Inf, also where the trainer hides it."""
+"""Numbers that cannot be right: NaN or Inf, also where a trainer hides it; cross-entropies below zero."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import text
+from trainrelay.analysis.numbers import finite, percent, text
 from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import Finding, Phase, Row, Severity
 
@@ -22,9 +22,7 @@ RowValue = tuple[Row, float]
 
 def non_finite(case: Case) -> Iterator[Finding]:
     """NaN or Inf in a loss or the gradient norm spoils the weights; elsewhere it is a warning."""
-    found = {
-        name: bad for name in case.names if name not in case.twins and (bad := _bad(case, name, "train"))
-    }
+    found = {name: bad for name in case.names if name not in case.twins and (bad := case.column(name).bad)}
     together: dict[tuple[int, object], list[str]] = {}  # what began at the same row has one cause
     for name, bad in found.items():
         kind = NORM if name == NORM else name in case.losses
@@ -41,20 +39,12 @@ def _other_rows(case: Case, said: set[str]) -> Iterator[Finding]:
     epoch, and the weights only if it stays so. Validation losses, which do not touch the weights."""
     phases: tuple[Phase, ...] = ("epoch", "val")
     for phase in phases:
-        for name in case.log.metrics(phase):
-            bad = _bad(case, name, phase) if _judged(case, name, phase) and name not in said else []
-            if bad:
-                still = phase == "epoch" and bad[-1][0] is case.points(name, phase)[-1][0]
+        for name, column in case.columns[phase].items():
+            judged = name not in case.twins and (phase == "epoch" or name == case.total or "loss" in name)
+            if judged and name not in said and (bad := column.bad):
+                still = phase == "epoch" and bad[-1][0] is column.rows[-1]
                 said.add(name)
                 yield _non_finite(case, name, bad, phase, critical=still and name in case.losses)
-
-
-def _judged(case: Case, name: str, phase: Phase) -> bool:
-    return name not in case.twins and (phase == "epoch" or name == case.total or "loss" in name)
-
-
-def _bad(case: Case, name: str, phase: Phase) -> list[RowValue]:
-    return [(row, value) for row, value in case.points(name, phase) if not math.isfinite(value)]
 
 
 def _norm(case: Case, bad: list[RowValue], phase: Phase) -> tuple[Severity, str]:
@@ -108,10 +98,10 @@ def _non_finite(
 def clamped_infinity(case: Case) -> Iterator[Finding]:
     """A finite value near the largest float: an infinity that nan_to_num clamped."""
     for name in case.losses:
-        clamped = [
-            point for point in case.points(name) if math.isfinite(point[1]) and abs(point[1]) > CLAMPED
-        ]
-        for row, value in clamped[:1]:
+        column = case.column(name)
+        value = next((value for value in column.finite if abs(value) > CLAMPED), None)
+        if value is not None:
+            row = column.rows[column.values.index(value)]
             yield Finding(
                 "clamped-infinity",
                 "critical",
@@ -122,3 +112,47 @@ def clamped_infinity(case: Case) -> Iterator[Finding]:
                 advice=ADVICE,
                 blocking=True,
             )
+
+
+PHASES: tuple[Phase, ...] = ("val", "epoch", "train")
+
+
+def negative_cross_entropy(case: Case) -> Iterator[Finding]:
+    """One warning for all terms that are known, or named, as cross-entropies and are negative."""
+    values = negative(case)
+    if not values:
+        return
+    name = min(values, key=lambda one: (len(one), one))
+    found = values[name]
+    share = sum(value < 0 for value in found) / len(found)
+    others = (
+        f", and so {'is' if len(values) == 2 else 'are'} {len(values) - 1} more" if len(values) > 1 else ""
+    )
+    yield Finding(
+        "negative-cross-entropy",
+        "warning",
+        f"{name} is negative in {percent(share)} of its values (lowest {text(min(found))}, now"
+        f" {text(found[-1])}){others}. A correct cross-entropy cannot be negative: this is like an NLL"
+        " (negative log-likelihood) logged as a log probability. The likely cause is an NLL over raw logits,"
+        " without log_softmax (it is the negated logit of the right class, and has no lower bound), or a lost"
+        " sign.",
+        metric=name,
+        evidence={"lowest": min(found), "now": found[-1], "share": share, "terms": list(values)},
+        advice="Put log_softmax before nll_loss (or use cross_entropy on the logits), and check the sign."
+        " Until then neither this term nor the total shows whether the classes are learnt: judge by the"
+        " validation metrics.",
+    )
+
+
+def negative(case: Case) -> dict[str, list[float]]:
+    """The cross-entropies that are below zero anywhere, with all their values, those of training last."""
+    found = {
+        name: finite([value for phase in PHASES for _, value in case.points(name, phase)])
+        for name in cross_entropies(case)
+    }
+    return {name: values for name, values in found.items() if min(values, default=0.0) < 0}
+
+
+def cross_entropies(case: Case) -> list[str]:
+    """The terms that a correct trainer never logs below zero."""
+    return [name for name, one in case.meanings.items() if one.cross_entropy and not one.negative]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import finite, head_level, percent, quantile, tail_level, text
+from trainrelay.analysis.numbers import head_level, percent, quantile, tail_level, text
 from trainrelay.records import Finding, Severity
 
 EXPLODED = 10.0  # times its level before: meant to be above how single norms vary
@@ -18,7 +18,7 @@ EVERY_STEP_CLIPPED = (
 
 def grad_norm(case: Case) -> Iterator[Finding]:
     """One finding: where it settled, which share of the steps was clipped, and whether it runs away."""
-    values = finite(case.values("grad_norm"))
+    values = case.column("grad_norm").finite
     if not values:
         return
     late = values[len(values) // 2 :]

@@ -135,7 +135,7 @@ def _loss_pair(case: Case) -> LossPair | None:
     if case.by_iteration or not case.rows("val"):
         return None
     train, val = _terms(case, "train"), _terms(case, "val")
-    if case.total and case.total in case.log.metrics("val") and (train == val or not (train and val)):
+    if case.total and case.total in case.columns["val"] and (train == val or not (train and val)):
         note = "" if train == val else "whether both are sums of the same terms the log does not show"
         return _aligned(case, [case.total], "loss", note)
     common = [name for name in case.names if name in train & val]

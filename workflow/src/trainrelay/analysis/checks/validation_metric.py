@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis.case import Case, Means
-from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.naming import earlier_layers, overall_score
 from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, count, reduction, text
 from trainrelay.records import Finding, Severity
@@ -64,7 +63,7 @@ class MetricHistory:
 
 def validation_metric(case: Case) -> Iterator[Finding]:
     """A warning if the first metric got worse, one for those that never moved; the values of the others."""
-    found, fraction = _courses(case), how_far(case).fraction
+    found, fraction = _courses(case), case.came.fraction
     worse = [course for course in found if course.has_got_worse]
     if worse:
         first = overall_score([course.name for course in found if course.sign > 0] or [worse[0].name])
@@ -96,7 +95,7 @@ def direction(case: Case, name: str) -> int | None:
 
     Losses have their own checks, and the predictions of earlier decoder layers are not used.
     """
-    if "loss" in name or name in case.twins or earlier_layers(name, case.log.metrics("val")):
+    if "loss" in name or name in case.twins or earlier_layers(name, case.columns["val"]):
         return None
     known = case.knowledge.known(name)
     if known is not None:
@@ -112,7 +111,7 @@ def _course(case: Case, name: str) -> MetricHistory | None:
 
 
 def _courses(case: Case) -> list[MetricHistory]:
-    return [course for name in case.log.metrics("val") if (course := _course(case, name))]
+    return [course for name in case.columns["val"] if (course := _course(case, name))]
 
 
 def _stuck(found: list[MetricHistory]) -> Finding:

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.explain.groups import groups
-from trainrelay.analysis.explain.layers import auxiliary_losses, scaled_losses
 from trainrelay.analysis.explain.lookup import explain_words
 from trainrelay.analysis.explain.progress_line import progress_line
 from trainrelay.analysis.explain.signs import signs
-from trainrelay.analysis.explain.total import progression, total
+from trainrelay.analysis.explain.total import auxiliary_losses, progression, scaled_losses, total
 from trainrelay.analysis.knowledge.model import Concept
 from trainrelay.records import Explained, Explanation, Finding, Section
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.checks.convergence import levels
-from trainrelay.analysis.checks.cross_entropy import cross_entropies
+from trainrelay.analysis.checks.finiteness import cross_entropies
 from trainrelay.analysis.checks.scaling import scales
-from trainrelay.analysis.explain.trend import trend
+from trainrelay.analysis.explain.groups import trend
 from trainrelay.analysis.knowledge.model import KnownSign
 from trainrelay.analysis.numbers import text
 from trainrelay.analysis.progression import progression
@@ -110,10 +110,10 @@ def _without_finding(case: Case, check: str) -> str:
     match check:
         case "non-finite":
             seen = f"None of {sum(len(row.values) for row in case.log.rows)} logged numbers is NaN or Inf."
-        case "spikes" if case.total and (values := case.values(case.total)):
+        case "spikes" if case.total and (values := case.column(case.total).values):
             seen = f"None in {len(values)} logged values of the total loss."
         case "negative-cross-entropy":
-            values = [value for name in cross_entropies(case) for value in case.values(name)]
+            values = [value for name in cross_entropies(case) for value in case.column(name).values]
             seen = f"The lowest of {len(values)} logged values is {text(min(values))}." if values else ""
         case "plateau" if (found := levels(case)) and found.points >= found.points_to_judge:
             seen = "The descent has not slowed."

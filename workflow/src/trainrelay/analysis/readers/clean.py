@@ -6,9 +6,12 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
+
+import orjson
 
 from trainrelay.text import hidden
 
@@ -65,8 +68,8 @@ def as_float(value: object) -> float | None:
 
 def json_object(line: str) -> dict[str, Any] | None:
     """The JSON object that a line is."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+    for loads in (orjson.loads, json.loads):  # the second one knows NaN and integers of many digits
+        with suppress(ValueError, RecursionError):
+            found = loads(line)
+            return found if isinstance(found, dict) else None
+    return None

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from trainrelay.analysis.readers.clean import clean
 from trainrelay.analysis.readers.console import Phrase, Tracebacks, phrase_events
 from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen, TrainingEnded
-from trainrelay.analysis.readers.namespaces import OPENING, NamespaceReader
+from trainrelay.analysis.readers.trainer_config import OPENING, NamespaceReader
 from trainrelay.records import Marker
 
 _RANK = re.compile(r"\| distributed init \(rank (\d{1,6})\)")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainrelay.analysis.readers import environment, trainer_config
+from trainrelay.analysis.readers import trainer_config
 from trainrelay.analysis.readers.clean import as_float, json_object, metric_name
 from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen, SetupSeen
 from trainrelay.records import Phase
@@ -78,4 +78,4 @@ def _numbers(key: str, value: Any) -> dict[str, float]:
 
 def _facts(meta: Mapping[str, Any]) -> SetupSeen:
     config = trainer_config.parse(str(meta.get("config", "")).splitlines())
-    return SetupSeen(setup=environment.parse(str(meta.get("env_info", "")).splitlines()), config=config)
+    return SetupSeen(setup=trainer_config.machine(str(meta.get("env_info", "")).splitlines()), config=config)

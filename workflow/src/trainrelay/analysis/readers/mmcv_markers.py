@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from trainrelay.analysis.readers import environment, trainer_config
+from trainrelay.analysis.readers import trainer_config
 from trainrelay.analysis.readers.clean import clean
 from trainrelay.analysis.readers.console import Phrase, Tracebacks, phrase_events
 from trainrelay.analysis.readers.events import Event, ProcessStarted, SetupSeen
@@ -97,7 +97,7 @@ def _config(block: list[str]) -> Iterator[Event]:
 
 
 def _environment(block: list[str]) -> Iterator[Event]:
-    yield SetupSeen(setup=environment.parse(block))
+    yield SetupSeen(setup=trainer_config.machine(block))
 
 
 def _mismatch(block: list[str]) -> Iterator[Event]:

@@ -10,12 +10,13 @@ The lines of numbers:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 from trainrelay.analysis.readers.clean import metric_name, records, strip_escapes
-from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen
-from trainrelay.analysis.readers.mmcv_copies import Copies
+from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen
 from trainrelay.analysis.readers.mmcv_markers import MmcvMarkers
+from trainrelay.records import Marker
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - ")
 _BY_EPOCH = re.compile(r"\bEpoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\s+(?=lr)")
@@ -23,6 +24,7 @@ _BY_ITERATION = re.compile(r"\bIter \[(\d{1,12})/(\d{1,12})\]\s+(?=lr)")
 _VALIDATION = re.compile(r"\b(?:Epoch\(val\) \[(\d{1,9})\]|Iter\(val\) )\[(\d{1,9})\]\s+")
 _RATES = re.compile(r"(lr_\S+): (\S+)")
 _WHOLE_VALUE = re.compile(r"(?:\.\d{4}|nan|inf)\s*$")
+SOON_S = 10.0  # a process that starts again needs longer to print the same again
 _INTRODUCTIONS = ("Environment info:", "Start running, host: ", "Distributed training: ")
 
 
@@ -127,3 +129,62 @@ def _rates(piece: str) -> dict[str, float]:
     except ValueError:
         return {}
     return {"lr": next(iter(rates.values())), **rates} if rates else {}
+
+
+class Copies:
+    """Leaves out what is there twice: each line doubled, or two processes that write into one file.
+
+    That is no restart: a process that starts again introduces itself before it logs the same iteration again.
+    """
+
+    def __init__(self) -> None:
+        self._said_s: dict[tuple[str, str], float] = {}  # since the last row or error
+        self._place: tuple[int, int] | None = None  # of the last training row of this start
+
+    def without(self, events: Iterable[Event], record: str) -> Iterator[Event]:
+        """Those of a record's events that are no copies."""
+        for event in events:
+            match event:
+                case RowSeen():
+                    copied = self._copied_row(event)
+                case ProcessStarted():
+                    copied = self._copied(("process", ""), record)
+                case Marker(kind="error"):
+                    copied = False
+                    self._said_s.clear()
+                case Marker():
+                    copied = self._copied((event.kind, event.text), record)
+                case _:
+                    copied = False
+            if not copied:
+                yield event
+
+    def _copied_row(self, row: RowSeen) -> bool:
+        self._said_s.clear()
+        if row.phase != "train":
+            return False
+        before, self._place = self._place, (row.epoch, row.iteration)
+        return self._place == before
+
+    def _copied(self, words: tuple[str, str], record: str) -> bool:
+        at_s = _seconds(record)
+        if at_s is not None and abs(at_s - self._said_s.get(words, float("-inf"))) <= SOON_S:
+            return True
+        if at_s is not None:
+            self._said_s[words] = at_s
+        if words[0] != "saved":
+            self._place = None
+        return False
+
+
+def _seconds(record: str) -> float | None:
+    """The time stamp of a record."""
+    stamp = _STAMP.search(record)
+    try:
+        return (
+            datetime.fromisoformat(stamp[0].removesuffix(" - ")).replace(tzinfo=UTC).timestamp()
+            if stamp
+            else None
+        )
+    except ValueError:
+        return None

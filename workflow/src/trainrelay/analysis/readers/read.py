@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from trainrelay.analysis.readers import source
 from trainrelay.analysis.readers.assemble import assemble
 from trainrelay.analysis.readers.clean import clean
 from trainrelay.analysis.readers.described_lines import DescribedLines
@@ -39,11 +39,11 @@ def read(
     one that is known. Raises LogError for files that are missing, binary, unknown, or of two formats.
     """
     if not paths:
-        raise LogError(f"no log was given; {source.how(READS)}")
+        raise LogError(f"no log was given; {how()}")
     for path in paths:
-        source.check(path, READS)
+        check(path)
     form = _common_format(paths, (own,) if own else FORMATS)
-    events = (form.events(source.lines(path)) for path in paths)
+    events = (form.events(read_lines(path)) for path in paths)
     begun = [within.get(path) for path in paths] if within else []
     return assemble(form.name, [str(path) for path in paths], events, begun)
 
@@ -66,7 +66,7 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
     """The format that first claims a few lines, or the most lines of a short file: a single line may be a
     quotation."""
     claims: Counter[Format] = Counter()
-    for line in source.lines(path):
+    for line in read_lines(path):
         form = next((form for form in formats if form.claims(line)), None)
         if form is not None:
             claims[form] += 1
@@ -76,8 +76,57 @@ def detect(path: Path, formats: Sequence[Format] = FORMATS) -> Format | None:
 
 
 def _unknown(path: Path) -> str:
-    shown = (f"`{clean(line, _LINE_CHARS)}`" for line in source.lines(path) if line.strip())
+    shown = (f"`{clean(line, _LINE_CHARS)}`" for line in read_lines(path) if line.strip())
     first = " | ".join(islice(shown, _SHOWN))
-    begins = f"it begins: {first}; {source.how(READS)}; if this is it, its numbers cannot be read"
-    what = begins if first else source.how(READS)
+    begins = f"it begins: {first}; {how()}; if this is it, its numbers cannot be read"
+    what = begins if first else how()
     return f"{path}: {'has no line of a known format' if path.stat().st_size else 'is empty'}; {what}"
+
+
+PROBE_BYTES = 65536  # in which a binary file shows a byte that no text has
+# A longer line is cut, so that a file without line ends cannot fill the memory. The longest real one
+# is the first line of a JSON log (32 kB).
+LINE_LIMIT = 1 << 20
+
+_NULS = re.compile("\0+")
+_TEXT = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\0\a\b\t\n\v\f\r\x1b"})
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_TAR = slice(257, 262)  # where its files are text, only this tells an archive from a log
+
+
+def check(path: Path) -> None:
+    """Refuses what cannot be a text log. Raises LogError."""
+    try:
+        if not path.is_file():
+            other = " is a folder, not a log" if path.is_dir() else " is not a regular file"
+            raise LogError(f"{path}{other if path.exists() else ': not found'}; {how()}")
+        with path.open("rb") as file:
+            head = file.read(PROBE_BYTES)
+    except OSError as error:
+        raise LogError(f"{path} cannot be read ({error.strerror}); {how()}") from error
+    if b"\0" in head and _is_binary(head):
+        raise LogError(f"{path} is a binary file, not a log; {how()}")
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines with their ends; a carriage return of a progress bar ends a line too.
+
+    NUL bytes are left out. They fill what a crash kept from being written, so what is before them is a
+    line that was cut, and what follows is another line.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        while line := file.readline(LINE_LIMIT):
+            if "\0" in line:
+                yield from filter(None, _NULS.split(line))
+            else:
+                yield line
+
+
+def how() -> str:
+    """What to run instead."""
+    return f"trainrelay reads {READS}: run `trainrelay analyze LOG...` with the trainer's own log"
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether a file that holds NUL bytes holds others, too, that no trainer prints."""
+    return head.startswith(_UTF_16) or head[_TAR] == b"ustar" or bool(head.translate(None, _TEXT))
