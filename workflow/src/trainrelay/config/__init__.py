@@ -8,14 +8,13 @@ from trainrelay.config.file import SNAPSHOTS, load_config, load_plain, save_snap
 from trainrelay.config.models import Config, Resources, Stage, TrainerSettings
 from trainrelay.config.parse import parse, schema
 from trainrelay.config.places import StagePaths, overview_path, report_path, stage_paths, trainer_root
-from trainrelay.config.site import SITE_FILE, SITE_VARIABLE, Controller, Site, load_site
+from trainrelay.config.site import SITE_FILE, SITE_VARIABLE, Site, load_site
 
 __all__ = [
     "SITE_FILE",
     "SITE_VARIABLE",
     "SNAPSHOTS",
     "Config",
-    "Controller",
     "Resources",
     "Site",
     "Stage",

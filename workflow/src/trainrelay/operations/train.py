@@ -52,7 +52,7 @@ def train_stage(at: StageContext) -> None:
         try:
             return _train_alone(facts)
         except LivingOwner as held:
-            # Nobody waits with GPUs of its own, nor for an owner that is suspended.
+            # Nobody waits with GPUs allocated, nor for an owner that is suspended.
             if held.fate == "stopped" or own_run(os.environ).job_id:
                 raise
             follow(at, held.owner)

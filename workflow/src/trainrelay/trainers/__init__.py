@@ -17,7 +17,6 @@ from trainrelay.trainers.base import (
     Switch,
     Trainer,
     TrainerConfig,
-    canonical_text,
     option_text,
 )
 from trainrelay.trainers.local_rank import local_rank_misfit, torch_release
@@ -47,7 +46,6 @@ __all__ = [
     "Switch",
     "Trainer",
     "TrainerConfig",
-    "canonical_text",
     "checkpoint_files",
     "environment",
     "launcher",
