@@ -140,7 +140,7 @@ DEFECTS = (
     Defect(
         "nan-in-losses-not-found",
         "Only an infinite loss is a finding; NaN passes.",
-        f"{LIBRARY}/analysis/checks/finiteness.py",
+        f"{LIBRARY}/analysis/case.py",
         "if not math.isfinite(value)]",
         "if math.isinf(value)]",
         "tests/unit/analysis/test_checks.py::test_nan_and_inf_block_with_their_first_place",

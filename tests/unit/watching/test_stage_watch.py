@@ -17,7 +17,7 @@ from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.training.context import StageContext
 from trainrelay.watching import StageWatch, remarks
-from trainrelay.watching import log as log_module
+from trainrelay.watching import stage as stage_module
 from trainrelay.watching.stage import LogSampler
 
 OWNER = "a" * 32
@@ -168,7 +168,7 @@ def test_a_log_is_read_on_from_where_the_last_look_ended(tmp_path: Path) -> None
 
 
 def test_of_a_long_log_the_end_alone_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "_FIRST_READ_BYTES", 250)
+    monkeypatch.setattr(stage_module, "_FIRST_READ_BYTES", 250)
     log = tmp_path / "trainer.log"
     log.write_text("".join(LINE.format(number, number) for number in range(1, 500)))
     samples = LogSampler(log, Mmcv(), Clock())

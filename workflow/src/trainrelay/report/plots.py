@@ -57,7 +57,7 @@ class Axis:
 
 
 def axis(values: Sequence[float], start_px: float, end_px: float, margin: float, *, log: bool) -> Axis:
-    """An axis that shows all of the values, with room beside them; 0 to 1 where there is none."""
+    """An axis that shows all of the values, with room beside them; 0 to 1 if there is none."""
     shown = [math.log10(value) for value in values] if log else values or (0.0, 1.0)
     low, high = min(shown), max(shown)
     if high - low <= max(1e-9 * abs(low), 1e-9 * abs(high), 1e-300):
