@@ -88,9 +88,10 @@ class Model(BaseModel):
 class TrainerSettings(Model):
     """How the trainer of a run is started."""
 
-    kind: Literal["mmcv", "metriclogger", "script"]
-    """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), metriclogger (scripts
-    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other)."""
+    kind: Literal["mmcv", "mmengine", "metriclogger", "script"]
+    """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), mmengine (`tools/train.py`
+    as in mmdet 3, mmpretrain, mmseg 1), metriclogger (scripts with argparse, as DETR's, whose lines read
+    `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other)."""
     root: File = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
     interpreter: File | None = None

@@ -1,4 +1,4 @@
-"""mmcv's `collect_env` text -> the few facts that a report shows."""
+"""`collect_env` text of mmcv or mmengine -> the few facts that a report shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parse(lines: list[str]) -> dict[str, str]:
     """`gpus` (a count), `gpu` (their names), `torch` and `cuda`, as far as the lines say them."""
     found: dict[str, str] = {}
     gpus, names = 0, []
-    for line in lines:
+    for line in map(str.strip, lines):
         if match := _GPU.match(line):
             gpus += len([index for index in match[1].split(",") if index])
             names.append(clean(match[2]))
