@@ -8,19 +8,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from trainrelay.records import RULES
 from trainrelay.trainers.base import Launch, LaunchRequest, Option, TrainerConfig, canonical_text
 from trainrelay.trainers.mmcv_config import read_config
 from trainrelay.trainers.mmcv_values import with_options
-from trainrelay.trainers.openmmlab import OpenMMLab, interval_in_epochs, load_from, misread, own_options
+from trainrelay.trainers.openmmlab import OpenMMLab, load_from, misread, own_options
 from trainrelay.trainers.python_values import ABSENT, inside
 from trainrelay.trainers.torchrun import environment, launcher
 
 _STRETCHED = ("CosineAnnealing", "FlatCosineAnnealing", "LinearAnnealing", "OneCycle", "Poly", "poly")
 # What only configs of mmengine say; mmdet 2 has another train_cfg.
 _MMENGINE = ("train_cfg.max_epochs", "train_cfg.max_iters", "optim_wrapper", "read_base")
+_RESERVED = {
+    "resume_from": "leave it out: trainrelay resumes by itself",
+    "total_epochs": "set the stage's epochs",
+    "runner.max_epochs": "set the stage's epochs",
+    "dist_params.backend": "set the stage's backends",
+}
 
 
 class Mmcv(OpenMMLab):
@@ -35,16 +40,8 @@ class Mmcv(OpenMMLab):
         r"(^|: )(log_config|log_level|checkpoint_config|evaluation|work_dir|dist_params|load_from|resume_from"
         r"|total_epochs|runner\.max_epochs|data\.workers_per_gpu|data\.persistent_workers)(\.|#|$)"
     )
-    reserved = MappingProxyType(
-        {
-            "load_from": "set the stage's init_from, or load_from in the trainer config",
-            "resume_from": "leave it out: trainrelay resumes by itself",
-            "work_dir": "set the stage's work_dir",
-            "total_epochs": "set the stage's epochs",
-            "runner.max_epochs": "set the stage's epochs",
-            "dist_params.backend": "set the stage's backends",
-        }
-    )
+    reserved = _RESERVED
+    checkpoint_hook = "checkpoint_config"
     step_line = re.compile(r"Epoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\t")
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
@@ -67,10 +64,6 @@ class Mmcv(OpenMMLab):
         """mmcv's policies that are computed from max_epochs."""
         policy = config.literals.get("lr_config.policy")
         return policy if policy in _STRETCHED else None
-
-    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """`checkpoint_config.interval`, unless it counts iterations."""
-        return interval_in_epochs("checkpoint_config", config, options)
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start."""

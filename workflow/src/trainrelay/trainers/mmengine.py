@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.trainers.argparse_config import read_arguments
-from trainrelay.trainers.base import Launch, LaunchRequest, Option, TrainerConfig
+from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
 from trainrelay.trainers.mmcv_values import with_options
 from trainrelay.trainers.mmengine_config import read_config
-from trainrelay.trainers.openmmlab import OpenMMLab, interval_in_epochs, load_from, misread, own_options
+from trainrelay.trainers.openmmlab import OpenMMLab, load_from, misread, own_options
 from trainrelay.trainers.python_values import ABSENT, inside
 from trainrelay.trainers.torchrun import environment, launcher
 
@@ -27,6 +26,13 @@ _ENDS = ("end", "T_max", "total_steps")
 _MMCV = ("runner", "total_epochs", "optimizer_config", "lr_config")
 # Since 2.6 torch loads nothing but weights unless it is told to; mmengine saves more and does not tell it.
 _WHOLE = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+_RESERVED = {
+    "resume": "leave it out: trainrelay resumes by itself",
+    "train_cfg.max_epochs": "set the stage's epochs",
+    "randomness.seed": "set the stage's seed",
+    "randomness.deterministic": "set the stage's deterministic",
+    "env_cfg.dist_cfg.backend": "set the stage's backends",
+}
 
 
 class Mmengine(OpenMMLab):
@@ -41,17 +47,8 @@ class Mmengine(OpenMMLab):
         r"|max_epochs|(val|test)_(cfg|dataloader|evaluator)|train_cfg\.(max_epochs|val_interval|val_begin|dynamic_intervals)"
         r"|train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor)|randomness\.seed)(\.|$)"
     )
-    reserved = MappingProxyType(
-        {
-            "load_from": "set the stage's init_from, or load_from in the trainer config",
-            "resume": "leave it out: trainrelay resumes by itself",
-            "work_dir": "set the stage's work_dir",
-            "train_cfg.max_epochs": "set the stage's epochs",
-            "randomness.seed": "set the stage's seed",
-            "randomness.deterministic": "set the stage's deterministic",
-            "env_cfg.dist_cfg.backend": "set the stage's backends",
-        }
-    )
+    reserved = _RESERVED
+    checkpoint_hook = "default_hooks.checkpoint"
     step_line = re.compile(r"Epoch\(train\) +\[ *(\d{1,9})\]\[ *(\d{1,9})/(\d{1,9})\] ")
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:  # noqa: ARG002
@@ -69,10 +66,6 @@ class Mmengine(OpenMMLab):
         every = [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, dict)]
         open_ended = (str(one.get("type")).rpartition(".")[2] for one in every if not set(_ENDS) & one.keys())
         return next((name for name in open_ended if name.startswith(_STRETCHED)), None)
-
-    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """`default_hooks.checkpoint.interval`, unless it counts iterations."""
-        return interval_in_epochs("default_hooks.checkpoint", config, options)
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start.

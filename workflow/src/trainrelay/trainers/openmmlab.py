@@ -29,6 +29,10 @@ _GRAD_NORM = re.compile(r"[, ] grad_norm: ([^,\s]+)")
 _ETA = re.compile(r"eta: (?:(\d{1,9}) days?, )?(\d{1,9}):(\d\d):(\d\d)")
 _RESUMED = re.compile(r"resumed epoch:? (\d{1,9}), iter:? (\d{1,12})")
 _CHECKPOINT = re.compile(r"^epoch_(\d{1,9})\.pth$")
+_RESERVED = {
+    "load_from": "set the stage's init_from, or load_from in the trainer config",
+    "work_dir": "set the stage's work_dir",
+}
 
 
 class OpenMMLab(Trainer):
@@ -40,10 +44,12 @@ class OpenMMLab(Trainer):
     epoch_bases = EpochBases(printed=0, saved=0)
     # Settings that change where, how fast or how loudly a model is trained, but not its weights.
     not_weights: re.Pattern[str]
-    # What the workflow says itself, and what to do instead: a second word would fight it.
+    # What the workflow says itself, and what to do instead: a second word would fight it. To those of all:
     reserved: Mapping[str, str]
     # Epoch, iteration and iterations per epoch of a progress line.
     step_line: re.Pattern[str]
+    # Where a config has its CheckpointHook.
+    checkpoint_hook: str
 
     def changes_weights(self, setting: str) -> bool:
         """False for logging, evaluation, workers, paths and the backend."""
@@ -58,8 +64,8 @@ class OpenMMLab(Trainer):
 
     def refused_option(self, key: str, value: Option, /) -> str | None:
         """What has its own key, and text that `--cfg-options` would misread."""
-        if key in self.reserved:
-            return f"not as an option; {self.reserved[key]}"
+        if how := {**_RESERVED, **self.reserved}.get(key):
+            return f"not as an option; {how}"
         if isinstance(value, str) and " " in value:
             return f"got {value!r}; {self.kind} deletes the spaces of an option: use none"
         return None
@@ -68,6 +74,13 @@ class OpenMMLab(Trainer):
         """`load_from`."""
         path = config.literals.get("load_from")
         return path if isinstance(path, str) else None
+
+    def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
+        """The CheckpointHook's `interval`, unless it counts iterations."""
+        said = {**config.literals, **options}
+        interval = said.get(f"{self.checkpoint_hook}.interval")
+        by_epoch = said.get(f"{self.checkpoint_hook}.by_epoch", True) is True
+        return interval if by_epoch and type(interval) is int and interval > 0 else None
 
     def observe(self, line: str) -> Observation | None:
         """Progress and the proof of a resume; every other line is None."""
@@ -99,13 +112,6 @@ class OpenMMLab(Trainer):
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """CheckpointHook's name for it."""
         return work_dir / f"epoch_{epoch}.pth"
-
-
-def interval_in_epochs(hook: str, config: TrainerConfig, options: Mapping[str, Option]) -> int | None:
-    """`interval` of the CheckpointHook that a config has under this key, unless it counts iterations."""
-    said = {**config.literals, **options}
-    interval, by_epoch = said.get(f"{hook}.interval"), said.get(f"{hook}.by_epoch", True) is True
-    return interval if by_epoch and type(interval) is int and interval > 0 else None
 
 
 def own_options(request: LaunchRequest) -> Iterator[str]:

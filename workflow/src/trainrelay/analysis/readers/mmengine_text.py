@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterator
 
 from trainrelay.analysis.readers import trainer_config
-from trainrelay.analysis.readers.clean import clean, metric_name, number, records, strip_escapes
+from trainrelay.analysis.readers.clean import clean, metric_name, number
 from trainrelay.analysis.readers.console import Phrase
 from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen, SetupSeen
-from trainrelay.analysis.readers.mmcv_copies import Copies
 from trainrelay.analysis.readers.mmcv_markers import COMMON, MmcvMarkers
+from trainrelay.analysis.readers.mmcv_text import events_of
 from trainrelay.records import Marker
 
 _STAMP = re.compile(r"(?:\d{4}/)?(\d\d/\d\d \d\d:\d\d:\d\d - )")
@@ -47,17 +47,8 @@ class MmengineText:
         return introduced or _HEAD.search(line) is not None
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
-        """Rows, and what MmcvMarkers makes of all other lines; copies are left out."""
-        narrator, copies = _Markers(), Copies()
-        for line in lines:
-            beginning = _STAMP if line.count(" - INFO - ") > 1 else None
-            for record, cut in records(strip_escapes(line), beginning):
-                stamp, head = _STAMP.search(record), _HEAD.search(record)
-                if stamp or head:
-                    yield from narrator.ended()
-                rows = [_row(record, head, stamp, cut)] if head else narrator.line(record, stamp is not None)
-                yield from copies.without((event for event in rows if event is not None), record)
-        yield from narrator.ended()
+        """As mmcv's, with other heads and phrases."""
+        yield from events_of(lines, _STAMP, _HEAD.search, _row, _Markers())
 
 
 class _Markers(MmcvMarkers):
@@ -83,8 +74,9 @@ class _Markers(MmcvMarkers):
         yield SetupSeen(config={**config, **known, **fp16})
 
 
-def _row(line: str, head: re.Match[str], stamp: re.Match[str] | None, cut: bool) -> Event | None:
+def _row(line: str, head: re.Match[str], cut: bool) -> Event | None:
     """None: a line of an evaluation under way, which has times alone."""
+    stamp = _STAMP.search(line)
     counts, phase, epoch, at, of = head.groups()
     tail = line[head.end() :]
     found = {metric_name(name): number(text) for name, text in _VALUE.findall(tail)}
