@@ -1,4 +1,4 @@
-"""mmengine's own Runner, started by a script like mmdet 3's: killed, resumed, promoted, a second stage begun."""
+"""mmengine's own Runner, started by a script like mmdet 3's: killed, resumed, promoted, a second stage."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """mmengine configs, read as syntax trees and never executed: those with `_base_`, as mmcv's, and those
-that import their bases `with read_base():`, where an assignment replaces, and `update` and `merge` change."""
+that import classes, and bases `with read_base():`, where an assignment replaces, and `update` changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def read_config(root: Path, config: str) -> TrainerConfig:
 
 
 def _values(own: Path, root: Path) -> dict[str, Any]:
-    if not any(map(_imports_bases, read_once(mmcv_config.config_tree, own).body)):
+    body = read_once(mmcv_config.config_tree, own).body
+    imports = any(isinstance(one, ast.Import | ast.ImportFrom) for one in body)
+    if not imports or any("_base_" in targets(one) for one in body):
         return mmcv_config.chain_values(own, root)
     said = _Imported(own, own, root)
     return {name: value for name, value in said.held.items() if name not in said.imported}
