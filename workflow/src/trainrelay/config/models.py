@@ -192,14 +192,14 @@ class Stage(Model):
     init_from: StageName | None = None
     """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
     options: Mapping[OptionKey, OptionValue] = {}
-    """Overrides of the trainer config: `--cfg-options` for mmcv, e.g. data.workers_per_gpu: 4; arguments for
-    metriclogger, e.g. lr_drop: 40."""
+    """Overrides of the trainer config: `--cfg-options` for mmcv and mmengine, e.g. data.workers_per_gpu: 4;
+    arguments for metriclogger, e.g. lr_drop: 40."""
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Random seed; null: the trainer's own default."""
     deterministic: bool = False
-    """true: `--deterministic` (mmcv)."""
+    """true: `--deterministic` (mmcv), `randomness.deterministic` (mmengine)."""
     validate_: bool = Field(default=True, alias="validate")
-    """false: `--no-validate`, no evaluation during training (mmcv)."""
+    """false: no evaluation during training: `--no-validate` (mmcv), no `val_cfg` (mmengine)."""
     work_dir: File | None = None
     """The trainer's work dir, relative to its root; null: inside <out>/<run>/<stage>/work_dir."""
     log: LogName = "trainer.log"
