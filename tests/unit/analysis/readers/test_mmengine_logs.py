@@ -34,7 +34,7 @@ optim_wrapper = dict(
 train_cfg = dict(max_epochs=3, type='EpochBasedTrainLoop')
 
 """
-STARTED = f"{SAYS}Checkpoints will be saved to /work.\n"
+STARTED = f"{SAYS}Checkpoints will be saved to runs/m.\n"
 
 
 def row(epoch: int, iteration: int, loss: float) -> str:
@@ -51,7 +51,7 @@ VAL = (
 )
 FIRST = SETUP + STARTED + row(1, 2, 3.0) + row(1, 4, 2.5) + f"{SAYS}Saving checkpoint at 1 epochs\n" + VAL
 FIRST += row(2, 2, 2.0)
-LOADED = f"{SAYS}Load checkpoint from /work/epoch_1.pth\n{SAYS}resumed epoch: 1, iter: 4\n"
+LOADED = f"{SAYS}Load checkpoint from runs/epoch_1.pth\n{SAYS}resumed epoch: 1, iter: 4\n"
 SECOND = SETUP + LOADED + STARTED + row(2, 2, 2.1) + row(2, 4, 1.9)
 
 
@@ -86,7 +86,7 @@ def test_the_set_up_and_the_config_are_known(tmp_path: Path) -> None:
         "gpus": "2",
         "gpu": "NVIDIA A40",
         "torch": "2.0.1",
-        "work_dir": "/work",
+        "work_dir": "runs/m",
     }
     assert log.max_epochs == 3
     assert log.config["log_config.interval"] == 2

@@ -24,7 +24,7 @@ _STRETCHED = ("CosineAnnealing", "Linear", "OneCycle", "Poly")
 _ENDS = ("end", "T_max", "total_steps")
 # What only configs of mmcv 1.x say.
 _MMCV = ("runner", "total_epochs", "optimizer_config", "lr_config")
-# Since 2.6 torch loads nothing but weights unless it is told to; mmengine saves more and does not tell it.
+# Since 2.6 torch loads nothing but weights by default, and mmengine, which saves more, leaves it at that.
 _WHOLE = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 _RESERVED = {
     "resume": "leave it out: trainrelay resumes by itself",
