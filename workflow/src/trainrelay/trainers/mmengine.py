@@ -96,8 +96,7 @@ def _options(request: LaunchRequest) -> Iterator[str]:
     config = request.trainer_config
     yield from own_options(request)
     yield f"env_cfg.dist_cfg.backend={request.rung.backend}"
-    if not config.problem and config.literals.get("train_cfg.max_epochs") != request.epochs:
-        yield f"train_cfg.max_epochs={request.epochs}"
+    yield f"train_cfg.max_epochs={request.epochs}"  # always: code in a config may change what its base says
     if request.seed is not None:
         yield f"randomness.seed={request.seed}"
     if request.deterministic:
