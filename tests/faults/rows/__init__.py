@@ -30,6 +30,7 @@ ORDER = (
     "steps",
     "resources",
     "numbers",
+    "mmengine",
 )
 ON_RIG = (
     "slurm_controllers",

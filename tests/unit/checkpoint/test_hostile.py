@@ -22,6 +22,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmengine.logging import HistoryBuffer
 from torch._tensor import _rebuild_from_type_v2
 from torch._utils import _rebuild_device_tensor_from_numpy, _rebuild_parameter_with_state
 
@@ -109,8 +110,27 @@ def test_a_one_cycle_schedule_of_older_torch_is_read(
     assert inspect(tmp_path / "x.pth").finite
 
 
+def test_the_values_that_mmengine_logged_are_read_with_the_methods_that_it_keeps_beside_them(
+    tmp_path: Path, mmcv_style: Callable[..., dict[str, Any]]
+) -> None:
+    """Each of its checkpoints holds HistoryBuffers, and those the methods by which they are asked."""
+    buffer = HistoryBuffer([0.5, 0.25], [1, 1])
+    torch.save({**mmcv_style(), "message_hub": {"log_scalars": {"train/loss": buffer}}}, tmp_path / "x.pth")
+    loaded = torch.load(tmp_path / "x.pth", weights_only=False)
+    assert loaded["message_hub"]["log_scalars"]["train/loss"].statistics("mean") == 0.375
+    assert inspect(tmp_path / "x.pth").finite
+
+
 @pytest.mark.parametrize(
-    ("of", "name"), [(Schedule, "step"), (Path, "_annealing_cos"), (torch.optim.SGD, "step"), ({}, "get")]
+    ("of", "name"),
+    [
+        (Schedule, "step"),
+        (Path, "_annealing_cos"),
+        (torch.optim.SGD, "step"),
+        ({}, "get"),
+        (HistoryBuffer, "register_statistics"),
+        (Schedule, "mean"),
+    ],
 )
 def test_no_other_attribute_is_looked_up(tmp_path: Path, mark: Path, of: Any, name: str) -> None:
     whole = {"state_dict": {"w": torch.ones(1)}, "x": Payload(getattr, of, name)}

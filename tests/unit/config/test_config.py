@@ -159,8 +159,9 @@ def test_a_missing_key_is_named_with_its_meaning() -> None:
     del data["runs"]["r"]["trainer"]["kind"]
     assert problems(data) == [
         "runs.r.trainer.kind: missing; add it (Which command line and log format: "
-        "mmcv (1.x, `tools/train.py` as in UniAD), metriclogger (scripts with argparse, as DETR's, "
-        "whose lines read `Epoch: [0] [ 10/1458] eta: ..`), or script (any other))"
+        "mmcv (1.x, `tools/train.py` as in UniAD), mmengine (`tools/train.py` as in mmdet 3, mmpretrain, "
+        "mmseg 1), metriclogger (scripts with argparse, as DETR's, whose lines read "
+        "`Epoch: [0] [ 10/1458] eta: ..`), or script (any other))"
     ]
 
 

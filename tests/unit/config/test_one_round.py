@@ -65,7 +65,7 @@ def test_nothing_is_said_that_only_follows_from_it(stage: dict[str, Any], first:
 @pytest.mark.parametrize(
     ("trainer", "first"),
     [
-        ({"kind": "mmengine"}, "trainer.kind: got 'mmengine'"),
+        ({"kind": "lightning"}, "trainer.kind: got 'lightning'"),
         ({"devise": "cpu", "device": "cuda"}, "trainer.devise: unknown key"),
         ({"nproc_per_node": "2"}, "trainer.nproc_per_node: got '2'"),
         ({"device": "gpu"}, "trainer.device: got 'gpu'"),

@@ -35,7 +35,7 @@ def test_what_is_no_log_is_refused_in_a_sentence_that_says_what_to_type(tmp_path
     message = refusal(path)
     assert str(path) in message
     assert words in message
-    assert "mmcv text, mmcv JSON, MetricLogger text, MetricLogger JSON" in message
+    assert "mmcv text, mmcv JSON, mmengine text, mmengine JSON, MetricLogger text, Met" in message
     assert "trainrelay analyze" in message
 
 

@@ -257,8 +257,8 @@ class Case:
 
     @property
     def says_resumed(self) -> bool:
-        """Whether the trainer prints that it resumed, as mmcv does."""
-        return self.log.format.startswith("mmcv")
+        """Whether the trainer prints that it resumed, as mmcv and mmengine do."""
+        return self.log.format.startswith(("mmcv", "mmengine"))
 
     @property
     def points_to_judge(self) -> int:

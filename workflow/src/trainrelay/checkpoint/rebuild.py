@@ -226,11 +226,17 @@ def _scalar(function: Global, args: tuple[object, ...]) -> object:
 _STRUCT = {"i2": "h", "i4": "i", "i8": "q", "u2": "H", "u4": "I", "u8": "Q", "f2": "e", "f4": "f", "f8": "d"}
 
 
+_METHODS = {
+    "torch.optim.lr_scheduler.OneCycleLR": ("_annealing_cos", "_annealing_linear"),
+    "mmengine.logging.history_buffer.HistoryBuffer": ("min", "max", "current", "mean"),
+}
+
+
 def _method(_: Global, args: tuple[object, ...]) -> object:
-    """(scheduler, name): the formula of torch's OneCycleLR, in a form with which nothing can be done."""
+    """(object or class, name): a formula of the object's, in a form with which nothing can be done."""
     match args:
-        case (Opaque(maker=Global(path=path)) | Global(path=path), "_annealing_cos" | "_annealing_linear"):
-            if path == "torch.optim.lr_scheduler.OneCycleLR":
+        case (Opaque(maker=Global(path=path)) | Global(path=path), str(name)):
+            if name in _METHODS.get(path, ()):
                 return args
     raise UnsafeFile("call builtins.getattr")
 

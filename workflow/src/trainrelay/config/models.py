@@ -89,9 +89,10 @@ class Model(BaseModel):
 class TrainerSettings(Model):
     """How the trainer of a run is started."""
 
-    kind: Literal["mmcv", "metriclogger", "script"]
-    """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), metriclogger (scripts
-    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other)."""
+    kind: Literal["mmcv", "mmengine", "metriclogger", "script"]
+    """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), mmengine (`tools/train.py`
+    as in mmdet 3, mmpretrain, mmseg 1), metriclogger (scripts with argparse, as DETR's, whose lines read
+    `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other)."""
     root: File = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
     interpreter: File | None = None
@@ -195,14 +196,14 @@ class Stage(Model):
     init_from: StageName | None = None
     """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
     options: Mapping[OptionKey, OptionValue] = {}
-    """Overrides of the trainer config: `--cfg-options` for mmcv, e.g. data.workers_per_gpu: 4; arguments for
-    metriclogger, e.g. lr_drop: 40."""
+    """Overrides of the trainer config: `--cfg-options` for mmcv and mmengine, e.g. data.workers_per_gpu: 4;
+    arguments for metriclogger, e.g. lr_drop: 40."""
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Random seed; null: the trainer's own default."""
     deterministic: bool = False
-    """true: `--deterministic` (mmcv)."""
+    """true: `--deterministic` (mmcv), `randomness.deterministic` (mmengine)."""
     validate_: bool = Field(default=True, alias="validate")
-    """false: `--no-validate`, no evaluation during training (mmcv)."""
+    """false: no evaluation during training: `--no-validate` (mmcv), no `val_cfg` (mmengine)."""
     work_dir: File | None = None
     """The trainer's work dir, relative to its root; null: inside <out>/<run>/<stage>/work_dir."""
     log: LogName = "trainer.log"

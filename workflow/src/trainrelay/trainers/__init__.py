@@ -22,12 +22,15 @@ from trainrelay.trainers.base import (
 from trainrelay.trainers.local_rank import local_rank_misfit, torch_release
 from trainrelay.trainers.metriclogger import MetricLogger
 from trainrelay.trainers.mmcv import Mmcv
+from trainrelay.trainers.mmengine import Mmengine
 from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints, not_understood
 from trainrelay.trainers.script import Script
 from trainrelay.trainers.script_settings import ScriptSettings
 from trainrelay.trainers.torchrun import environment, launcher, srun
 
-TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger(), Script())}
+TRAINERS: Mapping[str, Trainer] = {
+    trainer.kind: trainer for trainer in (Mmcv(), Mmengine(), MetricLogger(), Script())
+}
 
 __all__ = [
     "RUNGS",

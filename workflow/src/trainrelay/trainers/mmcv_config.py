@@ -26,23 +26,32 @@ from trainrelay.trainers.python_values import Names, SourceText, bounded, cut, e
 _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 
 
-def read_config(root: Path, config: str, rules: int = RULES) -> TrainerConfig:
-    """What `config` says (relative to `root`) with its `_base_` chain, later files winning."""
+def read_config(
+    root: Path,
+    config: str,
+    rules: int = RULES,
+    values_of: Callable[[Path, Path], dict[str, Any]] | None = None,
+) -> TrainerConfig:
+    """What `config` says (relative to `root`) with its `_base_` chain, or as `values_of` reads its bases."""
     try:
         own = Path(os.path.realpath(root / config))  # unlike resolve, it takes links that lead to themselves
-        return _by_rules_1(own) if rules == 1 else _effective(own, root)
+        return _by_rules_1(own) if rules == 1 else _effective((values_of or chain_values)(own, root))
     except OSError as error:
         return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         return TrainerConfig(problem=f"{config}: {error}")
 
 
-def _effective(own: Path, root: Path) -> TrainerConfig:
-    """What the files merge to."""
+def chain_values(own: Path, root: Path) -> dict[str, Any]:
+    """What the files merge to, later ones winning."""
     values: dict[str, Any] = {}
-    for path, tree in _chain(own, (), _tree):
-        said = Names(_label(path, own), tree.body, (path.parent, root), values).held
+    for path, tree in _chain(own, (), config_tree):
+        said = Names(label(path, own), tree.body, (path.parent, root), values).held
         values = merged({k: v for k, v in said.items() if k != "_base_" and k[:2] != "__"}, values)
+    return values
+
+
+def _effective(values: dict[str, Any]) -> TrainerConfig:
     known = {key: inside(values, key) for key, _ in flat(values)}
     return TrainerConfig(
         literals={key: value for key, value in known.items() if not holds(value, SourceText)}, values=values
@@ -54,12 +63,12 @@ def _by_rules_1(own: Path) -> TrainerConfig:
     settings: dict[str, str] = {}
     literals: dict[str, Any] = {}
     for path, tree in _chain(own, (), _code):
-        settings.update({f"{_label(path, own)}: {key}": text for key, text in _settings(tree)})
+        settings.update({f"{label(path, own)}: {key}": text for key, text in _settings(tree)})
         literals.update(_literals(tree))
     return TrainerConfig(settings, literals)
 
 
-def _label(path: Path, own: Path) -> str:
+def label(path: Path, own: Path) -> str:
     """The stage's own file is "config": renaming it, or moving the checkout, changes nothing."""
     return "config" if path == own else path.name
 
@@ -68,7 +77,7 @@ def _code(path: Path) -> ast.Module:
     return ast.parse(content(path), filename=path.name)
 
 
-def _tree(path: Path) -> ast.Module:
+def config_tree(path: Path) -> ast.Module:
     """A file of the chain as Python code, its own name filled in where it asks for it, as mmcv does."""
     names = {"fileBasename": path.name, "fileBasenameNoExtension": path.stem, "fileExtname": path.suffix}
     pattern = rf"\{{\{{\s*({'|'.join(names)})\s*\}}\}}"

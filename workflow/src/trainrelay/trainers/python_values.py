@@ -47,11 +47,15 @@ class Names:
         self._file, self._folders, self._bases = file, folders, bases or {}
         self._wanted = names_wanted([node for one in code for node in ast.walk(one)])
         for statement in code:
-            names = targets(statement)
-            if names and not self._leaves_traces(statement):
-                self._assign(names, self.value(statement.value))  # type: ignore[attr-defined]
-            elif names_in(statement):  # a docstring has none
-                self._run(statement)
+            self.take(statement)
+
+    def take(self, statement: ast.stmt) -> None:
+        """What the names hold after the next statement."""
+        names = targets(statement)
+        if names and not self._leaves_traces(statement):
+            self._assign(names, self.value(statement.value))  # type: ignore[attr-defined]
+        elif names_in(statement):  # a docstring has none
+            self._run(statement)
 
     def _leaves_traces(self, statement: ast.stmt) -> bool:
         """Whether an assignment does more: binds other names, calls something with what can change."""

@@ -103,7 +103,7 @@ def _again(case: Case) -> Finding:
         where=case.where(case.train[0]),
         evidence={"redone_iterations": redone, "segment": case.train[0].segment},
         advice="If it should have resumed, give the trainer the newest checkpoint with"
-        f" {'--resume-from' if case.says_resumed else '--resume'}.",
+        f" {'--resume-from' if case.log.format.startswith('mmcv') else '--resume'}.",
     )
 
 

@@ -15,7 +15,8 @@ BLOCK_LINE_LIMIT = 50_000  # more than any config has
 
 _OF_A_HEAD = re.compile(r"size mismatch for \S*(head|cls|class|fc|final_layer|seg|logits|label)", re.I)
 _MISMATCH = "The model and loaded state dict do not match exactly"
-_PHRASES = (
+# What mmengine says as well.
+COMMON = (
     Phrase(
         "Saving checkpoint at ",
         r"Saving checkpoint at (\d{1,12}) epochs",
@@ -28,9 +29,17 @@ _PHRASES = (
     ),
     Phrase(
         "resumed ",
-        r"resumed (?:from )?epoch:? (\d{1,9}), iter (\d{1,12})",
+        r"resumed (?:from )?epoch:? (\d{1,9}), iter:? (\d{1,12})",
         lambda match: [Marker("resumed", clean(match[0]), epoch=int(match[1]), iteration=int(match[2]))],
     ),
+    Phrase(
+        "oad checkpoint from ",
+        r"[Ll]oad checkpoint from (?:[\w.-]+ path: )?(\S.*)",
+        lambda match: [Marker("loaded", clean(match[1]))],
+    ),
+)
+_PHRASES = (
+    *COMMON,
     Phrase(
         "Start running, host: ",
         r"Start running, host: (.*?), work_dir: (.*)",
@@ -38,11 +47,6 @@ _PHRASES = (
             Marker("started", clean(match[0])),
             SetupSeen(setup={"host": clean(match[1]), "work_dir": clean(match[2])}),
         ],
-    ),
-    Phrase(
-        "load checkpoint from ",
-        r"load checkpoint from (?:[\w.-]+ path: )?(\S.*)",
-        lambda match: [Marker("loaded", clean(match[1]))],
     ),
     Phrase(
         "workflow: ",
@@ -62,6 +66,9 @@ class MmcvMarkers:
     """Follows the lines that hold no numbers. A block (config, environment, mismatch) spans lines
     without a time stamp; `ended` closes it."""
 
+    phrases: tuple[Phrase, ...] = _PHRASES
+    environment = " - Environment info:"
+
     def __init__(self) -> None:
         self._block: list[str] = []
         self._close: Callable[[list[str]], Iterator[Event]] | None = None
@@ -73,7 +80,7 @@ class MmcvMarkers:
         if not stamped and self._close is not None and len(self._block) < BLOCK_LINE_LIMIT:
             self._block.append(text)
         yield from self._tracebacks.line(text)
-        yield from phrase_events(text, _PHRASES)
+        yield from phrase_events(text, self.phrases)
         self._open(text, stamped)
 
     def ended(self) -> Iterator[Event]:
@@ -87,13 +94,13 @@ class MmcvMarkers:
         if _MISMATCH in text:
             self._close, self._block = _mismatch, []
         elif stamped and text.endswith(" - Config:"):
-            self._close, self._block = _config, []
-        elif stamped and text.endswith("Environment info:"):
+            self._close, self._block = self.config, []
+        elif text.endswith(self.environment):
             self._close, self._block = _environment, []
 
-
-def _config(block: list[str]) -> Iterator[Event]:
-    yield SetupSeen(config=trainer_config.parse(block))
+    def config(self, block: list[str]) -> Iterator[Event]:
+        """What the printed trainer config says."""
+        yield SetupSeen(config=trainer_config.parse(block))
 
 
 def _environment(block: list[str]) -> Iterator[Event]:

@@ -10,7 +10,7 @@ The lines of numbers:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from trainrelay.analysis.readers.clean import metric_name, records, strip_escapes
@@ -42,19 +42,29 @@ class MmcvText:
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """Rows through `_Rows`, all other lines through MmcvMarkers; copies are left out."""
-        rows, narrator, copies = _Rows(), MmcvMarkers(), Copies()
-        for line in lines:
-            beginning = _STAMP if line.count(" - INFO - ") > 1 else None
-            for record, cut in records(strip_escapes(line), beginning):
-                stamped = _STAMP.search(record) is not None
-                head = _head(record)
-                if stamped or head is not None:
-                    yield from narrator.ended()
-                if head is not None:
-                    yield from copies.without([rows.read(record, head, cut)], record)
-                else:
-                    yield from copies.without(narrator.line(record, stamped), record)
-        yield from narrator.ended()
+        yield from events_of(lines, _STAMP, _head, _Rows().read, MmcvMarkers())
+
+
+def events_of(
+    lines: Iterator[str],
+    stamped: re.Pattern[str],
+    head_of: Callable[[str], re.Match[str] | None],
+    row: Callable[[str, re.Match[str], bool], Event | None],
+    narrator: MmcvMarkers,
+) -> Iterator[Event]:
+    """What the records of a file say: lines of numbers by their heads, all else by the narrator."""
+    copies = Copies()
+    for line in lines:
+        beginning = stamped if line.count(" - INFO - ") > 1 else None
+        for record, cut in records(strip_escapes(line), beginning):
+            is_stamped, head = stamped.search(record) is not None, head_of(record)
+            if is_stamped or head is not None:
+                yield from narrator.ended()
+            if head is None:
+                yield from copies.without(narrator.line(record, is_stamped), record)
+            elif (seen := row(record, head, cut)) is not None:
+                yield from copies.without([seen], record)
+    yield from narrator.ended()
 
 
 def _head(line: str) -> re.Match[str] | None:

@@ -16,11 +16,16 @@ from trainrelay.analysis.readers.metriclogger_json import MetricLoggerJson
 from trainrelay.analysis.readers.metriclogger_text import MetricLoggerText
 from trainrelay.analysis.readers.mmcv_json import MmcvJson
 from trainrelay.analysis.readers.mmcv_text import MmcvText
+from trainrelay.analysis.readers.mmengine_json import MmengineJson
+from trainrelay.analysis.readers.mmengine_text import MmengineText
 from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.records import Log
 
 # A further format is one more module and one more entry here.
-FORMATS: tuple[Format, ...] = (MmcvText(), MmcvJson(), MetricLoggerText(), MetricLoggerJson())
+FORMATS: tuple[Format, ...] = (
+    *(MmcvText(), MmcvJson(), MmengineText(), MmengineJson()),
+    *(MetricLoggerText(), MetricLoggerJson()),
+)
 CLAIMS = 3  # lines that settle it: fewer may be a quotation
 _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
 READS = ", ".join(form.title for form in FORMATS)

@@ -1,5 +1,5 @@
 """What a trainer prints of itself -> flat literals, never executed: its config (Python source of mmcv's
-`pretty_text`), argparse's `Namespace(lr=0.0001, resume='', ...)`, and mmcv's `collect_env`."""
+`pretty_text`), argparse's `Namespace(lr=0.0001, resume='', ...)`, and `collect_env` of mmcv or mmengine."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def machine(lines: list[str]) -> dict[str, str]:
     """`gpus` (a count), `gpu` (their names), `torch` and `cuda`, as far as the lines say them."""
     found: dict[str, str] = {}
     gpus, names = 0, []
-    for line in lines:
+    for line in map(str.strip, lines):
         if match := _GPU.match(line):
             gpus += len([index for index in match[1].split(",") if index])
             names.append(clean(match[2]))

@@ -1,0 +1,74 @@
+"""A trainer of mmengine: a rank that dies, a resume that is ignored, a checkpoint that is cut short."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from faults.bench import EPOCHS, Bench
+from faults.fault import Measurement, fault
+
+CHECKOUT = Path(__file__).parents[2] / "support/mmengine_checkout"
+CONFIG = """_base_ = "first.py"
+custom_imports = dict(imports=["toy", "injected_mmengine"], allow_failed_imports=False)
+custom_hooks = [dict(type="InjectedFaults")]
+"""
+
+
+def _mmengine(bench: Bench) -> None:
+    """The bench plays with mmengine's own Runner instead."""
+    checkout = bench.folder / "mmengine"
+    shutil.copytree(CHECKOUT, checkout)
+    (checkout / "configs/injected.py").write_text(CONFIG)
+    trainer = {"kind": "mmengine", "root": str(checkout), "device": "cpu", "nproc_per_node": 2}
+    env = {"PYTHONPATH": str(bench.plan.parent), "OMP_NUM_THREADS": "1"}
+    stage = {"config": "configs/injected.py", "epochs": EPOCHS, "backends": ["gloo"]}
+    runs = {"mmengine": {"trainer": {**trainer, "env": env}, "stages": {"first": stage}}}
+    bench.project.configure(lambda data: data.update(runs=runs))
+    bench.where = "mmengine/first"
+
+
+@fault(
+    "mmengine-rank-killed",
+    "one rank SIGKILLed, a trainer of mmengine",
+    injected="SIGKILL in rank 1, epoch 2, iteration 3",
+    must="killed; resumes by itself, completes",
+)
+def rank_killed(bench: Bench) -> Measurement:
+    _mmengine(bench)
+    bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3)
+    return bench.resumed(bench.train(), "killed")
+
+
+@fault(
+    "mmengine-resume-ignored",
+    "a trainer of mmengine ignores its --resume",
+    injected="Runner.resume does nothing, after SIGKILL in rank 1, epoch 2, iteration 3",
+    must="not-resumed, stopped within its first log lines, final",
+)
+def resume_ignored(bench: Bench) -> Measurement:
+    _mmengine(bench)
+    bench.inject(kind="sigkill", rank=1, epoch=2, iteration=3, then="ignores-resume")
+    return bench.final(bench.train(), 2, "killed", "not-resumed")
+
+
+@fault(
+    "mmengine-checkpoint-truncated",
+    "newest checkpoint truncated, a trainer of mmengine",
+    injected="epoch_2.pth cut to half and rank 0 SIGKILLed, in epoch 3, iteration 1",
+    must="killed; resumes by itself from epoch_1.pth, says what it passed over, completes",
+)
+def checkpoint_truncated(bench: Bench) -> Measurement:
+    _mmengine(bench)
+    bench.judged_by_row.add(bench.work_dir / "epoch_2.pth")
+    bench.inject(kind="newest-truncated", rank=0, epoch=EPOCHS, iteration=1)
+    launch = bench.train()
+    seen = bench.resumed(launch, "killed")
+    point = bench.attempts()[1].resumed_from
+    assert point, f"the second attempt began from scratch:\n{launch.text}"
+    assert point.epoch == 1, f"it resumed after epoch {point.epoch}"
+    said = [line for _, line in launch.lines if "not resumed from" in line]
+    assert any("epoch_2.pth is cut short" in line for line in said), (
+        f"it does not say what it passed over, but: {said}\n{launch.text}"
+    )
+    return seen

@@ -1,0 +1,132 @@
+"""Trainer kind `mmengine`: its runners, started by `tools/train.py` as in mmdet 3, mmpretrain and mmseg 1.
+
+Facts about the command line, the log and the files are those of mmengine 0.10 and of these three scripts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from trainrelay.records import RULES
+from trainrelay.system.files import read_once
+from trainrelay.trainers.argparse_config import read_arguments
+from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
+from trainrelay.trainers.mmcv_values import with_options
+from trainrelay.trainers.mmengine_config import read_config
+from trainrelay.trainers.openmmlab import OpenMMLab, load_from, misread, own_options
+from trainrelay.trainers.python_values import ABSENT, inside
+from trainrelay.trainers.torchrun import environment, launcher
+
+# Schedules that end where the training does, if they say no other end.
+_STRETCHED = ("CosineAnnealing", "Linear", "OneCycle", "Poly")
+_ENDS = ("end", "T_max", "total_steps")
+# What only configs of mmcv 1.x say.
+_MMCV = ("runner", "total_epochs", "optimizer_config", "lr_config")
+# Since 2.6 torch loads nothing but weights by default, and mmengine, which saves more, leaves it at that.
+_WHOLE = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+_RESERVED = {
+    "resume": "leave it out: trainrelay resumes by itself",
+    "train_cfg.max_epochs": "set the stage's epochs",
+    "randomness.seed": "set the stage's seed",
+    "randomness.deterministic": "set the stage's deterministic",
+    "env_cfg.dist_cfg.backend": "set the stage's backends",
+}
+
+
+class Mmengine(OpenMMLab):
+    """How a trainer of mmengine is started, what it prints, which files it leaves."""
+
+    kind = "mmengine"
+    imports = ("torch", kind)
+    # `load_from` is judged by the checkpoint's content, the epochs and the seed by the stage's own keys.
+    not_weights = re.compile(
+        r"(^|: )(default_hooks\.(logger|checkpoint|timer|visualization)|log_level|log_processor|visualizer"
+        r"|vis_backends|work_dir|launcher|load_from|resume|env_cfg\.(dist_cfg|mp_cfg|resource_limit)"
+        r"|max_epochs|(val|test)_(cfg|dataloader|evaluator)|train_cfg\.(max_epochs|val_interval|val_begin|dynamic_intervals)"
+        r"|train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor)|randomness\.seed)(\.|$)"
+    )
+    reserved = _RESERVED
+    checkpoint_hook = "default_hooks.checkpoint"
+    step_line = re.compile(r"Epoch\(train\) +\[ *(\d{1,9})\]\[ *(\d{1,9})/(\d{1,9})\] ")
+
+    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:  # noqa: ARG002
+        """What a config says with its bases; this kind is younger than all rules but today's."""
+        return read_config(root, config)
+
+    def default_seed(self, config: TrainerConfig) -> int | None:
+        """`randomness.seed`."""
+        seed = config.literals.get("randomness.seed")
+        return seed if isinstance(seed, int) else None
+
+    def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
+        """The first of `param_scheduler` that ends with the training."""
+        said = inside(config.values, "param_scheduler")
+        every = [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, dict)]
+        open_ended = (str(one.get("type")).rpartition(".")[2] for one in every if not set(_ENDS) & one.keys())
+        return next((name for name in open_ended if name.startswith(_STRETCHED)), None)
+
+    def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
+        """argv and environment of one start.
+
+        A checkpoint that is resumed from or begun with was read here before: it names nothing that would run.
+        """
+        argv = [*launcher(request), request.entry, request.config, "--launcher", "pytorch"]
+        argv += ["--work-dir", request.work_dir]
+        if request.resume_from:
+            argv += ["--resume", *([] if _resume_is_a_switch(request) else [request.resume_from])]
+        argv += ["--cfg-options", *_options(request)]
+        loads = request.resume_from or request.load_from
+        env = {**(_WHOLE if loads else {}), **environment(request, inherited)}
+        return Launch(tuple(argv), env, request.root)
+
+    def unsupported(self, request: LaunchRequest) -> list[str]:
+        """Configs of mmcv 1.x or that count iterations; paths that mmengine would take apart as options."""
+        return list(_unsupported(request))
+
+
+def _resume_is_a_switch(request: LaunchRequest) -> bool:
+    """Whether `--resume` takes no path, as in mmseg, which resumes from `load_from`."""
+    switch = read_once(read_arguments, Path(request.root), request.entry).switches.get("resume")
+    return switch is not None and switch.sets is not None
+
+
+def _options(request: LaunchRequest) -> Iterator[str]:
+    config = request.trainer_config
+    yield from own_options(request)
+    yield f"env_cfg.dist_cfg.backend={request.rung.backend}"
+    yield f"train_cfg.max_epochs={request.epochs}"  # always: code in a config may change what its base says
+    if request.seed is not None:
+        yield f"randomness.seed={request.seed}"
+    if request.deterministic:
+        yield "randomness.deterministic=True"
+    if not request.validate:
+        yield from ("val_cfg=None", "val_dataloader=None", "val_evaluator=None")
+    if request.resume_from:
+        yield from [f"load_from={request.resume_from}"] if _resume_is_a_switch(request) else []
+        return
+    if config.literals.get("resume"):  # it would take the epoch of the initial checkpoint for its own
+        yield "resume=False"
+    if (path := load_from(request)) is not None:
+        yield f"load_from={path}"
+
+
+def _unsupported(request: LaunchRequest) -> Iterator[str]:
+    values = with_options(request.trainer_config.values, request.options)
+    found = [key for key in _MMCV if key in values]
+    if found and not {"train_cfg", "optim_wrapper"} & values.keys():
+        yield (
+            f"{request.config} is a config of mmcv 1.x ({', '.join(found)}), which this kind does not start;"
+            " set kind: mmcv"
+        )
+    loop, most = inside(values, "train_cfg.type"), inside(values, "train_cfg.max_iters")
+    iterates = "IterBased" in str(loop) or inside(values, "train_cfg.by_epoch") is False
+    if iterates or most not in (ABSENT, None):
+        yield (
+            f"{request.config} counts iterations (IterBasedTrainLoop, max_iters), and kind mmengine counts"
+            " epochs; write: train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=...)"
+        )
+    yield from misread(load_from(request), "promotion.target of the earlier stage", "mmengine")
+    if _resume_is_a_switch(request):
+        yield from misread(request.work_dir, "the stage's work_dir", "mmengine")
