@@ -81,9 +81,25 @@ class Mmengine(OpenMMLab):
         env = {**(_WHOLE if loads else {}), **environment(request, inherited)}
         return Launch(tuple(argv), env, request.root)
 
-    def unsupported(self, request: LaunchRequest) -> list[str]:
+    def unsupported(self, request: LaunchRequest) -> Iterator[str]:
         """Configs of mmcv 1.x or that count iterations; paths that mmengine would take apart as options."""
-        return list(_unsupported(request))
+        values = with_options(request.trainer_config.values, request.options)
+        found = [key for key in _MMCV if key in values]
+        if found and not {"train_cfg", "optim_wrapper"} & values.keys():
+            yield (
+                f"{request.config} is a config of mmcv 1.x ({', '.join(found)}), which this kind does not"
+                " start; set kind: mmcv"
+            )
+        loop, most = inside(values, "train_cfg.type"), inside(values, "train_cfg.max_iters")
+        iterates = "IterBased" in str(loop) or inside(values, "train_cfg.by_epoch") is False
+        if iterates or most not in (ABSENT, None):
+            yield (
+                f"{request.config} counts iterations (IterBasedTrainLoop, max_iters), and kind mmengine"
+                " counts epochs; write: train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=...)"
+            )
+        yield from misread(load_from(request), "promotion.target of the earlier stage", "mmengine")
+        if _resume_is_a_switch(request):
+            yield from misread(request.work_dir, "the stage's work_dir", "mmengine")
 
 
 def _resume_is_a_switch(request: LaunchRequest) -> bool:
@@ -110,23 +126,3 @@ def _options(request: LaunchRequest) -> Iterator[str]:
         yield "resume=False"
     if (path := load_from(request)) is not None:
         yield f"load_from={path}"
-
-
-def _unsupported(request: LaunchRequest) -> Iterator[str]:
-    values = with_options(request.trainer_config.values, request.options)
-    found = [key for key in _MMCV if key in values]
-    if found and not {"train_cfg", "optim_wrapper"} & values.keys():
-        yield (
-            f"{request.config} is a config of mmcv 1.x ({', '.join(found)}), which this kind does not start;"
-            " set kind: mmcv"
-        )
-    loop, most = inside(values, "train_cfg.type"), inside(values, "train_cfg.max_iters")
-    iterates = "IterBased" in str(loop) or inside(values, "train_cfg.by_epoch") is False
-    if iterates or most not in (ABSENT, None):
-        yield (
-            f"{request.config} counts iterations (IterBasedTrainLoop, max_iters), and kind mmengine counts"
-            " epochs; write: train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=...)"
-        )
-    yield from misread(load_from(request), "promotion.target of the earlier stage", "mmengine")
-    if _resume_is_a_switch(request):
-        yield from misread(request.work_dir, "the stage's work_dir", "mmengine")

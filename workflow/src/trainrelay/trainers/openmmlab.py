@@ -22,7 +22,7 @@ from trainrelay.trainers.base import (
 )
 from trainrelay.trainers.mmcv_values import flat, with_options
 from trainrelay.trainers.python_values import cut
-from trainrelay.trainers.saved_files import checkpoint_files, could_be_overwritten, not_understood
+from trainrelay.trainers.saved_files import checkpoint_files, not_understood
 
 _LOSS = re.compile(r"[, ] loss: ([^,\s]+)")
 _GRAD_NORM = re.compile(r"[, ] grad_norm: ([^,\s]+)")
@@ -95,10 +95,6 @@ class OpenMMLab(Trainer):
         """epoch_N.pth, newest first by N: mtimes may be wrong on network storage, latest.pth may dangle."""
         found = [(_CHECKPOINT.match(path.name), path) for path in checkpoint_files(work_dir)]
         return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
-
-    def left_behind(self, work_dir: Path) -> list[str]:
-        """All that looks like a checkpoint: CheckpointHook writes through links and replaces latest.pth."""
-        return could_be_overwritten(work_dir)
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """What is no checkpoint; where there is no epoch_N.pth, all that has another name."""
