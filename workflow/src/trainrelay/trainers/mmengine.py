@@ -95,7 +95,8 @@ class Mmengine(OpenMMLab):
         if iterates or most not in (ABSENT, None):
             yield (
                 f"{request.config} counts iterations (IterBasedTrainLoop, max_iters), and kind mmengine"
-                " counts epochs; write: train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=...)"
+                " counts epochs; write: train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop',"
+                " max_epochs=...)"
             )
         yield from misread(load_from(request), "promotion.target of the earlier stage", "mmengine")
         if _resume_is_a_switch(request):
