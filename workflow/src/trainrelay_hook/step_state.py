@@ -62,7 +62,7 @@ def put_attributes(runner: Any, order: Order, kept: dict[str, dict[str, Any]]) -
 
 
 def _changed(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Without those that are as before: these are as each attempt is told them, a path, say."""
+    """Without those that are as before: the config of each attempt sets these, as a path."""
     return {
         name: {key: one for key, one in own.items() if (key, one) not in before[name].items()}
         for name, own in now.items()
