@@ -56,9 +56,11 @@ def attributes(runner: Any, order: Order) -> dict[str, dict[str, Any]]:
 
 
 def put_attributes(runner: Any, order: Order, kept: dict[str, dict[str, Any]]) -> None:
-    """Where they are other than kept."""
+    """Only where they are other than kept: a list that modules share stays one."""
     for name, own in _owners(runner, order).items():
-        own.update({key: one for key, one in kept.get(name, {}).items() if own.get(key, own) != one})
+        for key, one in kept.get(name, {}).items():
+            if not _plain(own.get(key, own)) or own[key] != one:
+                own[key] = one
 
 
 def _changed(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
