@@ -18,7 +18,8 @@ from trainrelay_hook.sample_seeds import Batch
 
 KNOWN = {
     *("SequentialSampler", "RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler"),  # of torch
-    *("DistributedSampler", "GroupSampler", "DistributedGroupSampler"),  # of torch, mmdet and its family
+    # of torch, mmdet and its family
+    *("DistributedSampler", "GroupSampler", "DistributedGroupSampler", "ClassAwareSampler"),
 }
 
 
