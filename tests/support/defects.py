@@ -114,6 +114,22 @@ DEFECTS = (
         "tests/unit/hook/test_exact_resume.py::test_killed_in_an_evaluation_and_as_the_next_epoch_begins",
     ),
     Defect(
+        "attributes-of-the-model-lost",
+        "A module that counts its passes, as mmdet's DropBlock does, counts from 0 after a kill.",
+        "workflow/src/trainrelay_hook/step_state.py",
+        'owners = {"data set": order.dataset, **dict(model.named_modules())}',
+        'owners = {"data set": order.dataset}',
+        "tests/unit/hook/test_exact_resume.py::test_killed_at_any_iteration",
+    ),
+    Defect(
+        "attributes-of-the-data-set-lost",
+        "An augmentation that was switched off in one epoch, as YOLOX's mosaic is, is on again after a kill.",
+        "workflow/src/trainrelay_hook/step_state.py",
+        'owners = {"data set": order.dataset, **dict',
+        "owners = {**dict",
+        "tests/unit/hook/test_exact_resume.py::test_saved_on_request_and_killed",
+    ),
+    Defect(
         "the-trainers-own-beats-its-equal",
         "The trainer's own checkpoint of an epoch's end is resumed from, not the step checkpoint of then.",
         f"{LIBRARY}/training/step_checkpoints.py",

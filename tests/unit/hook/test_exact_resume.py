@@ -127,7 +127,7 @@ def test_saved_on_request_and_killed(
     """At the next step; it says which request it answers."""
     stage = Stage(ranks, tmp_path)
     stage.steps["every_s"] = 3600.0
-    die = killed(drawn, "requested")
+    die = killed(drawn, "requested", first=2 * EPOCH + 1)  # after what the data set was told in the second
     assert stage.run(die=die) == KILLED, stage.output()
     only = stage.valid()[0]
     assert manifest(only)["request"] == 1

@@ -108,6 +108,8 @@ def test_what_a_kill_would_cost_counts_from_the_newest_of_all_checkpoints(disk: 
     disk.checkpoint.write_bytes(b"x")
     os.utime(disk.checkpoint, (now_s - 60, now_s - 60))
     assert state.read(at(disk)).at_risk(now_s) == "a kill now would cost 1 min (0.13 GPU-hours)"
+    on_cpu = StageContext(disk.config(trainer={"device": "cpu"}), "r", "s")
+    assert state.read(on_cpu).at_risk(now_s - 50) == "a kill now would cost 10 s (0.022 process-hours)"
     change(disk, end="killed", ended_s=now_s)
     assert state.read(at(disk)).at_risk(now_s) is None
 

@@ -22,7 +22,8 @@ from trainrelay_hook import random_states
 
 KNOWN = {
     *("SequentialSampler", "RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler"),  # of torch
-    *("DistributedSampler", "GroupSampler", "DistributedGroupSampler"),  # of torch, mmdet and its family
+    # of torch, mmdet and its family
+    *("DistributedSampler", "GroupSampler", "DistributedGroupSampler", "ClassAwareSampler"),
 }
 
 
@@ -44,7 +45,7 @@ class Order(BatchSampler):
     """Yields what the loader's own yields; `seed` switches on that samples are seeded."""
 
     def __init__(self, loader: Any, seed: int | None) -> None:
-        self._inner = loader.batch_sampler
+        self._inner, self.dataset = loader.batch_sampler, loader.dataset
         self.seed, self.epoch = seed, 0
         self.began: dict[str, Any] = {}  # the generators when the current epoch's order was drawn
         self._done: tuple[int, dict[str, Any], dict[str, Any]] | None = None

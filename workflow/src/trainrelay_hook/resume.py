@@ -81,6 +81,7 @@ class Resume:
         try:
             step_state.put_tensors(self._runner, self._tensors)
             step_state.put_small(self._runner, small)
+            step_state.put_attributes(self._runner, self._order, small.get("attributes", {}))
         except Exception as error:
             notes.note(resumed=None, not_resumed="only a part could be put in: " + notes.of(error))
             raise Halfway("a step checkpoint could not be put in") from error
@@ -112,6 +113,7 @@ class Resume:
         def run_twice(batch: Any, **kwargs: Any) -> None:
             del runner.run_iter  # from now on its class's again
             states, log = random_states.taken(), runner.log_buffer
+            attributes = step_state.attributes(runner, self._order)
             buffers = {name: one.clone() for name, one in runner.model.named_buffers()}
             runner.log_buffer = type(log)()
             run_iter(copy.deepcopy(batch), **kwargs)
@@ -120,6 +122,7 @@ class Resume:
             for name, one in runner.model.named_buffers():
                 one.copy_(buffers[name])
             put_gradients()
+            step_state.put_attributes(runner, self._order, attributes)
             random_states.put_back(states)
             run_iter(batch, **kwargs)
 

@@ -32,6 +32,7 @@ class StepSaving:
 
     def __init__(self, runner: Any, settings: dict[str, Any], agreement: Agreement, order: Order) -> None:
         self._runner, self._settings, self._agreement, self._order = runner, settings, agreement, order
+        self._attributes = step_state.attributes(runner, order)  # before it trains
         self._memory = tensor_file.Memory()
         self._thread: threading.Thread | None = None
         self._allocated = self._over = self._stepped = False
@@ -109,7 +110,7 @@ class StepSaving:
     def _copied(self) -> dict[str, tensor_file.Copied]:
         """This rank's state by file."""
         rank = self._runner.rank
-        small = {"small": step_state.small(self._runner, self._order)}
+        small = {"small": step_state.small(self._runner, self._order, self._attributes)}
         copied = self._memory.copied(step_state.tensors(self._runner, pending=not self._stepped))
         own = files.OF_RANK.format(rank)
         if rank:

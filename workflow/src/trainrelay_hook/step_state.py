@@ -1,11 +1,14 @@
 """What a training is at a step, beyond its code, config and data: taken from a runner, and put into one.
 
-Rank 0 keeps what is the same on all ranks, each rank what is its own. Not kept: what a hook or a model of the
-trainer's keeps in attributes of Python.
+Rank 0 keeps what is the same on all ranks, each rank what is its own. Of the attributes of Python that change
+while a trainer trains: those of the model's modules and of the data set that are numbers, text or short
+sequences of these, as a count of passes, or that an augmentation is over. Not kept: other attributes, and
+those of its hooks.
 """
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
@@ -16,6 +19,8 @@ from trainrelay_hook import optimizers, random_states
 from trainrelay_hook.data_order import Order
 
 _COUNTERS = ("divisible_iters", "remainder_iters", "initialized")  # of mmcv's GradientCumulativeOptimizerHook
+_PLAIN = (bool, int, float, str, bytes, type(None))
+_MOST = 16  # values in a sequence; a longer one is data
 _ADDED = "ema_"  # buffers that a hook adds to the model in `before_run`, after it was checked that all fit
 
 
@@ -42,13 +47,39 @@ def tensors(runner: Any, *, pending: bool = False) -> dict[str, Any]:
     return kept
 
 
-def small(runner: Any, order: Order) -> bytes:
+def attributes(runner: Any, order: Order) -> dict[str, dict[str, Any]]:
+    """Copies of the plain ones, of each module of the model and of the data set."""
+    return {
+        name: {key: copy.copy(value) for key, value in own.items() if _plain(value)}
+        for name, own in _owners(runner, order).items()
+    }
+
+
+def put_attributes(runner: Any, order: Order, kept: dict[str, dict[str, Any]]) -> None:
+    """Only where they are other than kept: a list that modules share stays one."""
+    for name, own in _owners(runner, order).items():
+        for key, one in kept.get(name, {}).items():
+            if not _plain(own.get(key, own)) or own[key] != one:
+                own[key] = one
+
+
+def _changed(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Without those that are as before: the config of each attempt sets these, as a path."""
+    return {
+        name: {key: one for key, one in own.items() if (key, one) not in before[name].items()}
+        for name, own in now.items()
+        if name in before
+    }
+
+
+def small(runner: Any, order: Order, before: dict[str, dict[str, Any]]) -> bytes:
     """The rest of what each rank keeps. Pickled at once, for it changes with the next iteration."""
     buffer = runner.log_buffer
     kept = {
         "meta": runner.meta,
         "log": (buffer.val_history, buffer.n_history, buffer.output, buffer.ready),
         "hooks": [{name: vars(one)[name] for name in _COUNTERS if name in vars(one)} for one in runner.hooks],
+        "attributes": _changed(attributes(runner, order), before),
         "gradients": [name for name, one in runner.model.named_parameters() if one.grad is not None],
         "began": order.began,
         "then": random_states.taken(),
@@ -102,6 +133,19 @@ def put_gradients(runner: Any, having: list[str], pending: dict[str, Any]) -> No
         one.grad = torch.zeros_like(one) if name in having else None
         if name in pending:
             one.grad.copy_(pending[name])
+
+
+def _owners(runner: Any, order: Order) -> dict[str, dict[str, Any]]:
+    """The attributes of the data set and of each module of the model, not of what distributes it."""
+    model = getattr(runner.model, "module", runner.model)
+    owners = {"data set": order.dataset, **dict(model.named_modules())}
+    return {name: vars(one) for name, one in owners.items() if hasattr(one, "__dict__")}
+
+
+def _plain(value: Any) -> bool:
+    if type(value) in (tuple, list):
+        return len(value) <= _MOST and all(type(one) in _PLAIN for one in value)
+    return type(value) in _PLAIN
 
 
 def _named(model: Any) -> dict[str, torch.Tensor]:

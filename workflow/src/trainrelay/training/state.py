@@ -118,8 +118,9 @@ class Facts:
             with suppress(OSError):
                 saved_s.append(path.stat().st_mtime)
         lost_s = max(0.0, now_s - max(saved_s))  # by several clocks
-        gpu_h = lost_s / 3600 * attempt.world_size
-        return f"a kill now would cost {lost_s / 60:.0f} min ({gpu_h:.2g} GPU-hours)"
+        lost = f"{lost_s:.0f} s" if lost_s < 60 else f"{lost_s / 60:.0f} min"
+        what = "GPU" if self.at.trainer_settings.device == "cuda" else "process"
+        return f"a kill now would cost {lost} ({lost_s / 3600 * attempt.world_size:.2g} {what}-hours)"
 
     @property
     def gpu_h(self) -> float:
