@@ -100,7 +100,7 @@ def hump(rng: random.Random, run: Run, clear: bool) -> Plant:
     width = max(4, int(run.rows * rng.uniform(0.05, 0.15)))
     waves = [1 + (size - 1) * math.sin(math.pi * (n + 0.5) / width) for n in range(width)]
     _scale(run, row, waves)
-    return Plant("hump", row, size, clear)
+    return Plant("hump", row, size, clear, until=min(row + width, run.rows) - 1)
 
 
 def rising_term(rng: random.Random, run: Run, clear: bool) -> Plant:

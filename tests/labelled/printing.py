@@ -144,8 +144,8 @@ def _console(run: Run) -> Iterator[str]:
         yield "| distributed init (rank 0): env://"
         yield (
             f"Namespace(batch_size=2, clip_max_norm={run.family.clip or 0.0}, device='cuda', "
-            f"dist_backend='nccl', distributed=True, epochs={run.epochs}, lr={run.family.lr}, {drop}output_dir='out', "
-            f"resume={resume!r}, seed=42, start_epoch={done}, world_size=8)"
+            f"dist_backend='nccl', distributed=True, epochs={run.epochs}, lr={run.family.lr}, {drop}"
+            f"output_dir='out', resume={resume!r}, seed=42, start_epoch={done}, world_size=8)"
         )
         yield "number of params: 41302368"
         yield "Start training"

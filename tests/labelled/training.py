@@ -23,6 +23,7 @@ class Plant:
     size: float
     clear: bool
     metric: str | None = None
+    until: int | None = None  # the last row of a fault that passes
 
 
 @dataclass
@@ -82,7 +83,7 @@ def made(rng: random.Random, family: Family, form: str, rows: int = 4000) -> Run
     """A healthy training, whole; at most about so many rows."""
     epochs, length = rng.choice(family.epochs), rng.choice(family.length)
     interval = rng.choice(family.intervals)
-    while epochs * length // interval > rows:
+    while epochs * length // interval > rows and 2 * interval <= length:
         interval *= 2
     at = [length] if form == EPOCHS else list(range(interval, length + 1, interval))
     places = [(epoch, iteration) for epoch in range(1, epochs + 1) for iteration in at]
