@@ -45,7 +45,7 @@ def section(every: Sequence[Outcome], seeds: Sequence[int], speed: Mapping[str, 
         f" {', '.join(map(str, seeds))}. One fault each, or none; every other one is clear, the rest is"
         " such that an expert would just say so. *In place*: a sudden fault within two log lines, a slow one"
         " in its epoch (or within 5% of all epochs). Recall counts what was found in its place, precision"
-        f" healthy logs of the same kinds. The benchmark fails below {BAR} or with a warning on a healthy one.",
+        f" healthy logs of the same kinds. The benchmark fails below {BAR} or with an alarm on a healthy one.",
         "",
         "| fault | answered by | clear | just so | in place | false | recall | precision | holds |",
         "|---|---|---:|---:|---:|---:|---:|---:|---|",

@@ -298,6 +298,12 @@ def _evaluated(run: Run) -> bool:
     return len(run.evaluated) >= 5 and run.format != DESCRIBED
 
 
+def _scored(run: Run) -> bool:
+    return _evaluated(run) and any(
+        name in found for name in run.family.metrics for found in run.evaluated.values()
+    )
+
+
 def _timed(run: Run) -> bool:
     return run.format in (TEXT, JSON, CONSOLE)
 
@@ -308,7 +314,7 @@ def _console(run: Run) -> bool:
 
 def _warms(run: Run) -> bool:
     seen = run.family.warmup > 2 * (run.step(1) - run.step(0)) or run.family.warmup > 1000
-    return seen and run.format in (TEXT, CONSOLE)
+    return seen and run.format in (TEXT, CONSOLE) and run.restart is None
 
 
 # kind -> how it is planted, and into which trainings it can be
@@ -322,7 +328,7 @@ FAULTS: Mapping[str, tuple[Callable[[random.Random, Run, bool], Plant], Callable
     "flat": (flat, _always),
     "validation does not move": (validation_still, _evaluated),
     "validation falls behind": (overfit, _evaluated),
-    "metric is 0": (metric_zero, _evaluated),
+    "metric is 0": (metric_zero, _scored),
     "learning rate not dropped": (lr_kept, _config_with_drops),
     "learning rate back in warm-up": (lr_warms_again, _warms),
     "every step clipped": (clipped, _norm_and_clip),

@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 from labelled.families import CONSOLE, DESCRIBED, EPOCHS, JSON, TEXT
 from labelled.training import SPEED, Run
 
+# What else COCO's evaluation says, as shares of its first score.
+COCO = (1, 1.5, 1.05, 0.5, 1.1, 1.45, 0.8, 1.3, 1.35, 0.8, 1.5, 1.8)
+
 
 def printed(run: Run) -> str:
     """The whole log."""
@@ -192,7 +195,9 @@ def _epochs(run: Run) -> Iterator[str]:
     for row, (epoch, _) in enumerate(run.places):
         train = {"train_lr": run.columns["lr"][row]}
         train |= {f"train_{name}": value for name, value in _metrics(run, row).items()}
-        test = {f"test_{name}": value for name, value in run.evaluated.get(epoch, {}).items()}
+        test: dict[str, object] = {f"test_{name}": v for name, v in run.evaluated.get(epoch, {}).items()}
+        if (precision := run.evaluated.get(epoch, {}).get("coco_eval_bbox")) is not None:
+            test["test_coco_eval_bbox"] = [precision * share for share in COCO]
         yield json.dumps({**train, **test, "epoch": epoch - 1, "n_parameters": 41302368})
 
 

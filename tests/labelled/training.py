@@ -220,6 +220,8 @@ def _evaluate(rng: random.Random, run: Run, epochs: list[int]) -> None:
     for epoch in epochs:
         found = {}
         for name, (first, last) in run.family.metrics.items():
+            if run.format == CONSOLE and name.startswith("coco"):
+                continue  # a table of its own there
             value = last + (first - last) * left[name](epoch * run.length)
             found[name] = value * math.exp(rng.gauss(0, noise))
         if run.family.val_loss:

@@ -21,6 +21,7 @@ from trainrelay.analysis.checks.plateau import plateau
 from trainrelay.analysis.checks.progress import progress
 from trainrelay.analysis.checks.resume import redone, resume
 from trainrelay.analysis.checks.scaling import scaling
+from trainrelay.analysis.checks.speed import data_time, memory, step_time
 from trainrelay.analysis.checks.spikes import spikes
 from trainrelay.analysis.checks.sum_identity import sum_identity
 from trainrelay.analysis.checks.validation import validation
@@ -47,6 +48,9 @@ CHECKS: tuple[Check, ...] = (
     learning_rate,
     plateau,
     spikes,
+    step_time,
+    data_time,
+    memory,
     sum_identity,
     scaling,
     partial_load,

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 
 from trainrelay.analysis.case import Case, Family
 from trainrelay.analysis.checks.validation_metric import measured
-from trainrelay.analysis.numbers import NOTICEABLE, head_level, percent, reduction, tail_level, text
+from trainrelay.analysis.numbers import (
+    JITTERS,
+    NOTICEABLE,
+    head_level,
+    lowest,
+    percent,
+    reduction,
+    tail_level,
+    text,
+    wobble,
+)
 from trainrelay.records import Finding, Row, Severity
 
+ROSE_AGAIN = 0.4  # of its lowest level
 RISE = 0.1  # of the start: a term may give way to others by less
 LASTING = 3  # lines at the end; fewer may be batches without a target
 MOST_ALARMS = 3  # families; more have one cause
@@ -57,7 +69,27 @@ def _course(case: Case, family: Family) -> Finding:
         message = f"{course}, up {up} from its level at the start ({text(start)})."
         advice = "See whether the total loss falls at this component's cost, and check its weight."
         return _finding(family, "warning", message, evidence, advice)
+    if turned := _turned(case, family, now):
+        row, best = turned
+        message = f"{course}, up {percent(-reduction(best, now))} from {text(best)} at {case.where(row)}."
+        advice = (
+            "See what changed there (data, weights, terms switched on), and whether its metric got worse."
+        )
+        return replace(_finding(family, "warning", message, evidence, advice), where=case.where(row))
     return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
+
+
+def _turned(case: Case, family: Family, now: float) -> tuple[Row, float] | None:
+    """Where a loss was lowest that is far above that since, in a training long enough to tell."""
+    judged = family.meaning.direction == "down" and family.meaning.loss
+    if not judged or len(family.values) < case.points_to_judge or measured(case, family.meaning.group):
+        return None
+    at, best = lowest(family.values)
+    clear = max(ROSE_AGAIN * abs(best), JITTERS * wobble(family.values), NOTICEABLE)
+    rows = [
+        row for row in case.train if any(math.isfinite(row.values.get(n, math.nan)) for n in family.members)
+    ]
+    return (rows[at], best) if now - best > clear else None
 
 
 def _words(case: Case, family: Family, first: float, now: float) -> str:

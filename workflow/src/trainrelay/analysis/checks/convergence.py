@@ -27,6 +27,7 @@ from trainrelay.analysis.numbers import (
     head_level,
     percent,
     reduction,
+    risen_from,
     tail_level,
     text,
     wobble,
@@ -42,8 +43,8 @@ DOES_NOT_FALL = (
     "The learning rate may be too low, or the data wrong: check both, and that the right weights were loaded."
 )
 CHANCE = 3.0  # times the deviation of a third's median: what differs less may be without a trend
-HUMP = 2.0  # times the best level before
-HUMP_LEVELS = 20  # the course is cut into so many levels, of three points at least
+HUMP = 1.5  # times the best level before
+HUMP_LEVELS = 40  # the course is cut into so many levels, of three points at least
 HUMP_NOISE = 8.0  # times the noise of a level
 
 
@@ -64,6 +65,7 @@ class Levels:
     chance: float  # by which both may differ without a trend
     exploded: bool
     hump: tuple[float, float, float] | None
+    turned: str | None  # where it rose, at its last rise or on its hump
     points: int
     points_to_judge: int  # fewer points are not judged
 
@@ -90,22 +92,26 @@ def levels(case: Case) -> Levels | None:
     values, few = _judged(case, case.total)
     if len(values) < 2:
         return None
+    noise = median(abs(after - before) for before, after in pairwise(values[: len(values) // 2 + 1]))
     body = values[math.ceil(FIRST_POINTS * len(values)) :]
     third = max(1, len(body) // 3)
-    noise = median(abs(after - before) for before, after in pairwise(values[: len(values) // 2 + 1]))
+    best, now = best_level(values), tail_level(values)
+    hump, top = _hump(values, noise) or (None, 0)
+    turned = top if hump else risen_from(values, best + min(0.5 * abs(best), (now - best) / 4))
     return Levels(
         case.total,
         values[0],
         values[-1],
         head_level(values),
-        best_level(values),
-        tail_level(values),
+        best,
+        now,
         noise,
         median(body[:third]),
         median(body[-third:]),
         CHANCE * wobble(body) / math.sqrt(third) if len(values) >= MANY_POINTS else 0.0,
         _exploded(values),
-        _hump(values, noise),
+        hump,
+        _where(case, len(values), turned),
         len(values),
         few,
     )
@@ -116,19 +122,31 @@ def _exploded(values: list[float]) -> bool:
     return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), NOTICEABLE)
 
 
-def _hump(values: list[float], noise: float) -> tuple[float, float, float] | None:
-    """The highest one; None where none is clear of the noise, or the last level is still on it."""
+def _where(case: Case, points: int, at: int) -> str | None:
+    """The place of a finite value of the total, by its number; the epoch, where their means are judged."""
+    total = case.total or ""
+    rows = [row for row, value in case.points(total) if math.isfinite(value)]
+    if at >= points:
+        return None
+    if len(rows) != points:
+        return f"epoch {case.epoch_means(total)[at][0]}"
+    return case.where(rows[at])
+
+
+def _hump(values: list[float], noise: float) -> tuple[tuple[float, float, float], int] | None:
+    """The highest one, and where; None where none is clear of the noise, or the last level is still on it."""
     width = max(3, len(values) // HUMP_LEVELS)
-    levels = [median(values[at : at + width]) for at in range(0, len(values) - width + 1, width)]
+    places = range(0, len(values) - width + 1, max(1, width // 3))
+    levels = [median(values[at : at + width]) for at in places]
     bests = list(accumulate(levels, min))
     clear = HUMP_NOISE * noise / math.sqrt(width)
     humps = [
-        (best, top, min(levels[at:]))
+        (best, top, min(levels[at:]), places[at] + width // 2)
         for at, (best, top) in enumerate(zip(bests, levels, strict=True))
         if top > max(HUMP * best, best + clear, NOTICEABLE) and best > 0
     ]
-    best, top, after = max(humps, key=lambda hump: hump[1] - hump[0], default=(0.0, 0.0, 0.0))
-    return (best, top, after) if top and after < best + (top - best) / 2 else None
+    best, top, after, at = max(humps, key=lambda hump: hump[1] - hump[0], default=(0.0, 0.0, 0.0, 0))
+    return ((best, top, after), at) if top and after < best + (top - best) / 2 else None
 
 
 def _judged(case: Case, total: str) -> tuple[list[float], int]:
@@ -153,7 +171,7 @@ def divergence(case: Case) -> Iterator[Finding]:
         else f"The total loss diverged: from {text(found.start)} over {text(found.best)} at best"
         f" to {text(found.now)} now.",
         metric=found.metric,
-        where=case.where(case.train[-1]),
+        where=found.turned,
         evidence=_evidence(found),
         advice="Go back to a checkpoint from before the rise and lower the learning rate.",
         blocking=True,
@@ -217,7 +235,9 @@ def _dropped(found: Levels) -> str:
 
 def _finding(found: Levels, severity: Severity, message: str, advice: str = "", **more: object) -> Finding:
     evidence = {**_evidence(found), **more}
-    return Finding("convergence", severity, capital(message), found.metric, None, evidence, advice)
+    turned = found.turned if found.hump or found.rising_again else None
+    where = turned if severity == "warning" else None
+    return Finding("convergence", severity, capital(message), found.metric, where, evidence, advice)
 
 
 def _evidence(found: Levels) -> dict[str, object]:

@@ -14,6 +14,9 @@ from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, 
 from trainrelay.records import Finding, Severity
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
+ZERO = 0.0005  # scores are printed with three digits
+MOVED = 0.03  # above its first value, of a score that does not stay the same ...
+MOVING = 5  # ... in so many evaluations
 LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
 EVALUATIONS = 3  # with fewer, equal ones may be chance
 HALF = 0.5  # of the training: before, a score may still be 0
@@ -56,22 +59,29 @@ class MetricHistory:
     def stuck(self, fraction: float | None) -> bool:
         """Whether it shows that nothing is learned."""
         values, late = {value for _, value in self.points}, fraction is None or fraction >= HALF
-        if values == {0.0}:
-            whole = _OVERALL.fullmatch(self.name.rpartition("/")[2])
-            return whole is not None and (late or len(self.points) >= EVALUATIONS)
-        return len(values) == 1 and len(self.points) >= EVALUATIONS and not values & {1.0, 100.0}
+        if self.nothing:
+            return late or len(self.points) >= EVALUATIONS
+        still = len(values) == 1 or (
+            len(self.points) >= MOVING and max(values) <= (1 + MOVED) * self.points[0][1]
+        )
+        return still and len(self.points) >= EVALUATIONS and max(values) not in (1.0, 100.0)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it is 0 as far as scores are printed."""
+        return max(abs(value) for _, value in self.points) < ZERO
 
 
 def validation_metric(case: Case) -> Iterator[Finding]:
     """A warning if the first metric got worse, one for those that never moved; the values of the others."""
     found, fraction = _courses(case), how_far(case).fraction
-    worse = [course for course in found if course.has_got_worse]
+    worse = [course for course in found if course.has_got_worse and not course.nothing]
     if worse:
         first = overall_score([course.name for course in found if course.sign > 0] or [worse[0].name])
         lead = next((course for course in worse if course.name == first), None)
         yield _worse(case, lead or worse[0], len(worse) - 1, "warning" if lead else "info")
     stuck = [course for course in found if course.sign > 0 and course.stuck(fraction)]
-    nothing = [course for course in stuck if course.points[-1][1] == 0]
+    nothing = [one for one in stuck if one.nothing and _OVERALL.fullmatch(one.name.rpartition("/")[2])]
     if stuck := stuck if len(stuck) == sum(course.sign > 0 for course in found) else nothing:
         yield _stuck(stuck)
     fine = [course for course in found if not course.has_got_worse and course not in stuck]
