@@ -62,34 +62,24 @@ def _course(case: Case, family: Family) -> Finding:
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
-    rose = family.meaning.direction == "down" and family.meaning.loss
-    rose = rose and now - start > max(NOTICEABLE, RISE * abs(start))
-    if rose and not measured(case, family.meaning.group) and len(family.values) >= case.points_to_judge:
-        up = percent(-reduction(start, now))
-        message = f"{course}, up {up} from its level at the start ({text(start)})."
-        advice = "See whether the total loss falls at this component's cost, and check its weight."
-        return _finding(family, "warning", message, evidence, advice)
-    if turned := _turned(case, family, now):
-        row, best = turned
-        message = f"{course}, up {percent(-reduction(best, now))} from {text(best)} at {case.where(row)}."
-        advice = (
-            "See what changed there (data, weights, terms switched on), and whether its metric got worse."
-        )
-        return replace(_finding(family, "warning", message, evidence, advice), where=case.where(row))
-    return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
-
-
-def _turned(case: Case, family: Family, now: float) -> tuple[Row, float] | None:
-    """Where a loss was lowest that is far above that since, in a training long enough to tell."""
     judged = family.meaning.direction == "down" and family.meaning.loss
-    if not judged or len(family.values) < case.points_to_judge or measured(case, family.meaning.group):
-        return None
+    if not judged or len(family.values) < case.points_to_judge:
+        return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
     at, best = lowest(family.values)
-    clear = max(ROSE_AGAIN * abs(best), JITTERS * wobble(family.values), NOTICEABLE)
+    above_start = now - start > max(NOTICEABLE, RISE * abs(start))
+    if above_start and not measured(case, family.meaning.group):
+        rose = f"up {percent(-reduction(start, now))} from its level at the start ({text(start)})"
+    elif now - best > max(ROSE_AGAIN * abs(best), JITTERS * wobble(family.values), NOTICEABLE):
+        rose = f"up {percent(-reduction(best, now))} from its lowest level ({text(best)})"
+    else:
+        return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
     rows = [
         row for row in case.train if any(math.isfinite(row.values.get(n, math.nan)) for n in family.members)
     ]
-    return (rows[at], best) if now - best > clear else None
+    advice = "See what changed there, whether the total loss falls at its cost, and check its weight."
+    return replace(
+        _finding(family, "warning", f"{course}, {rose}.", evidence, advice), where=case.where(rows[at])
+    )
 
 
 def _words(case: Case, family: Family, first: float, now: float) -> str:

@@ -65,7 +65,8 @@ class Levels:
     chance: float  # by which both may differ without a trend
     exploded: bool
     hump: tuple[float, float, float] | None
-    turned: str | None  # where it rose, at its last rise or on its hump
+    rose: str | None  # where it rose for the last time
+    hump_at: str | None
     points: int
     points_to_judge: int  # fewer points are not judged
 
@@ -97,7 +98,7 @@ def levels(case: Case) -> Levels | None:
     third = max(1, len(body) // 3)
     best, now = best_level(values), tail_level(values)
     hump, top = _hump(values, noise) or (None, 0)
-    turned = top if hump else risen_from(values, best + min(0.5 * abs(best), (now - best) / 4))
+    rose = risen_from(values, best + min(0.5 * abs(best), (now - best) / 4))
     return Levels(
         case.total,
         values[0],
@@ -111,7 +112,8 @@ def levels(case: Case) -> Levels | None:
         CHANCE * wobble(body) / math.sqrt(third) if len(values) >= MANY_POINTS else 0.0,
         _exploded(values),
         hump,
-        _where(case, len(values), turned),
+        _where(case, len(values), rose),
+        _where(case, len(values), top),
         len(values),
         few,
     )
@@ -171,7 +173,7 @@ def divergence(case: Case) -> Iterator[Finding]:
         else f"The total loss diverged: from {text(found.start)} over {text(found.best)} at best"
         f" to {text(found.now)} now.",
         metric=found.metric,
-        where=found.turned,
+        where=found.rose,
         evidence=_evidence(found),
         advice="Go back to a checkpoint from before the rise and lower the learning rate.",
         blocking=True,
@@ -198,12 +200,12 @@ def convergence(case: Case) -> Iterator[Finding]:
             "Check the learning rate and the gradient norm where it turned; keep the checkpoint from there."
         )
         message = f"The total loss rises again: {text(found.best)} at best, {text(found.now)} now."
-        yield _finding(found, "warning", message, advice)
+        yield _finding(found, "warning", message, advice, found.rose)
     elif found.hump:
         best, top, after = found.hump
         message = f"The total loss rose in between: {text(best)}, then {text(top)}, then {text(after)} again."
         advice = "Check the learning rate, the data and restarts where it rose."
-        yield _finding(found, "warning", message, advice)
+        yield _finding(found, "warning", message, advice, found.hump_at)
     elif bad := case.non_finite(found.metric):
         yield _finding(found, "info", f"{_dropped(found)}{bad}.", enough=False)
     elif negative(case):
@@ -233,10 +235,15 @@ def _dropped(found: Levels) -> str:
     return f"the total loss {change}"
 
 
-def _finding(found: Levels, severity: Severity, message: str, advice: str = "", **more: object) -> Finding:
+def _finding(
+    found: Levels,
+    severity: Severity,
+    message: str,
+    advice: str = "",
+    where: str | None = None,
+    **more: object,
+) -> Finding:
     evidence = {**_evidence(found), **more}
-    turned = found.turned if found.hump or found.rising_again else None
-    where = turned if severity == "warning" else None
     return Finding("convergence", severity, capital(message), found.metric, where, evidence, advice)
 
 

@@ -15,6 +15,7 @@ ROUNDED = {
     "metriclogger-text": ("it prints six decimals", 6e-7, 1e-3),
 }
 OTHERWISE = ("", 1e-12, 1e-3)  # text logs print four significant digits
+AT_ONCE = 0.5  # of the rate before
 ROWS_TO_MIND = 2  # a single one may be a line that was cut
 
 # Arguments of timm, torchvision and the like; with one of them the rate follows another rule than DETR's.
@@ -37,6 +38,8 @@ def learning_rate(case: Case) -> Iterator[Finding]:
     mismatches = min((_mismatches(case, judged, one) for one in schedules), key=len, default=[])
     if len(mismatches) >= ROWS_TO_MIND:
         yield _mismatch(case, mismatches, len(judged))
+    elif not schedules and len(again := list(_warmed_again(judged))) == 1:
+        yield _again(case, *again[0])
     else:
         yield _course(case, points, schedules[0] if schedules else None)
 
@@ -117,6 +120,26 @@ def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
         where=case.where(row),
         evidence={"expected": expected, "seen": seen, "differing": len(mismatches), "points": points},
         advice=f"Compare {keys} and the number of epochs with what was meant.",
+    )
+
+
+def _warmed_again(points: list[tuple[Row, float]]) -> Iterator[tuple[Row, float]]:
+    """Where it fell to less than half at once and then climbed to twice that and more; cycles do so often."""
+    for (_, before), (row, low), *rest in zip(points, points[1:], points[2:], points[3:], strict=False):
+        climbing = low < rest[0][1] < rest[1][1]
+        if low < AT_ONCE * before and climbing and max(v for r, v in points if r.step > row.step) > 2 * low:
+            yield row, before
+
+
+def _again(case: Case, row: Row, before: float) -> Finding:
+    return Finding(
+        "learning-rate",
+        "warning",
+        f"The learning rate is back in a warm-up from {case.where(row)} on, after {text(before)}.",
+        metric="lr",
+        where=case.where(row),
+        evidence={"before": before},
+        advice="See whether the schedule was restored with the weights when the training was resumed.",
     )
 
 

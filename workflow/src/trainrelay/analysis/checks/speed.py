@@ -37,7 +37,7 @@ def step_time(case: Case) -> Iterator[Finding]:
             metric="time",
             where=case.where(row),
             evidence={"before": before, "now": after},
-            advice="Look for other jobs on the node's GPUs and disks, and at its clocks (nvidia-smi -q -d CLOCK).",
+            advice="Look for other jobs on the node, and at its clocks (nvidia-smi -q -d CLOCK).",
         )
 
 

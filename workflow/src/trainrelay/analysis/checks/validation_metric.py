@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
 
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.how_far import how_far
@@ -15,8 +17,9 @@ from trainrelay.records import Finding, Severity
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
 ZERO = 0.0005  # scores are printed with three digits
-MOVED = 0.03  # above its first value, of a score that does not stay the same ...
-MOVING = 5  # ... in so many evaluations
+MOVED = 0.02  # from its first third to its last one, of a score that moves ...
+MOVING = 5  # ... in so many evaluations, ...
+STEADILY = 0.9  # or of whose pairs so many rise
 LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
 EVALUATIONS = 3  # with fewer, equal ones may be chance
 HALF = 0.5  # of the training: before, a score may still be 0
@@ -61,10 +64,19 @@ class MetricHistory:
         values, late = {value for _, value in self.points}, fraction is None or fraction >= HALF
         if self.nothing:
             return late or len(self.points) >= EVALUATIONS
-        still = len(values) == 1 or (
-            len(self.points) >= MOVING and max(values) <= (1 + MOVED) * self.points[0][1]
-        )
-        return still and len(self.points) >= EVALUATIONS and max(values) not in (1.0, 100.0)
+        same = len(values) == 1 and len(self.points) >= EVALUATIONS and not values & {1.0, 100.0}
+        return same or self.still
+
+    @property
+    def still(self) -> bool:
+        """Whether it neither rises from its first evaluations to its last ones, nor steadily."""
+        values = [value for _, value in self.points]
+        if len(values) < MOVING or max(values) > (1 + LEARNED) * values[0]:
+            return False
+        third = len(values) // 3
+        risen = median(values[-third:]) > (1 + MOVED) * median(values[:third])
+        up = [before < after for before, after in combinations(values, 2)]
+        return not risen and sum(up) < STEADILY * len(up) and min(values) > values[0] * (1 - WORSE)
 
     @property
     def nothing(self) -> bool:
@@ -128,12 +140,15 @@ def _courses(case: Case) -> list[MetricHistory]:
 def _stuck(found: list[MetricHistory]) -> Finding:
     one, more = found[0], f", as in {count(len(found) - 1, 'other metric')}" if len(found) > 1 else ""
     value = one.points[-1][1]
+    first = one.points[0][1]
+    same = len({value for _, value in one.points}) == 1
+    what = "nothing is found" if one.nothing else "every one gives the same" if same else "it hardly moves"
     times = f"all of {len(one.points)} evaluations" if len(one.points) > 1 else "its only evaluation"
+    moves = f"is {text(value)}" if same or one.nothing else f"went {text(first)} -> {text(value)}"
     return Finding(
         "validation-metric",
         "warning",
-        f"{one.name} is {text(value)} in {times}{more}:"
-        f" {'nothing is found' if value == 0 else 'every one gives the same'}.",
+        f"{one.name} {moves} in {times}{more}: {what}.",
         metric=one.name,
         evidence={"value": value, "evaluations": len(one.points), "metrics": [each.name for each in found]},
         advice="Look at predictions of the newest checkpoint: check that they are more than background, that"
