@@ -62,24 +62,21 @@ def _course(case: Case, family: Family) -> Finding:
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
-    judged = family.meaning.direction == "down" and family.meaning.loss
-    if not judged or len(family.values) < case.points_to_judge:
-        return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
     at, best = lowest(family.values)
-    above_start = now - start > max(NOTICEABLE, RISE * abs(start))
-    if above_start and not measured(case, family.meaning.group):
-        rose = f"up {percent(-reduction(start, now))} from its level at the start ({text(start)})"
-    elif now - best > max(ROSE_AGAIN * abs(best), JITTERS * wobble(family.values), NOTICEABLE):
-        rose = f"up {percent(-reduction(best, now))} from its lowest level ({text(best)})"
-    else:
+    above_start = now - start > max(NOTICEABLE, RISE * abs(start)) and not measured(
+        case, family.meaning.group
+    )
+    again = now - best > max(ROSE_AGAIN * abs(best), JITTERS * wobble(family.values), NOTICEABLE)
+    judged = family.meaning.direction == "down" and family.meaning.loss
+    if not judged or len(family.values) < case.points_to_judge or not (above_start or again):
         return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
+    since, level = ("level at the start", start) if above_start else ("lowest level", best)
+    message = f"{course}, up {percent(-reduction(level, now))} from its {since} ({text(level)})."
+    advice = "See what changed there, whether the total loss falls at its cost, and check its weight."
     rows = [
         row for row in case.train if any(math.isfinite(row.values.get(n, math.nan)) for n in family.members)
     ]
-    advice = "See what changed there, whether the total loss falls at its cost, and check its weight."
-    return replace(
-        _finding(family, "warning", f"{course}, {rose}.", evidence, advice), where=case.where(rows[at])
-    )
+    return replace(_finding(family, "warning", message, evidence, advice), where=case.where(rows[at]))
 
 
 def _words(case: Case, family: Family, first: float, now: float) -> str:

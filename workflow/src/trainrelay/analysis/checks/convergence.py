@@ -126,12 +126,9 @@ def _exploded(values: list[float]) -> bool:
 
 def _where(case: Case, points: int, at: int) -> str | None:
     """The place of a finite value of the total, by its number; the epoch, where their means are judged."""
-    total = case.total or ""
-    rows = [row for row, value in case.points(total) if math.isfinite(value)]
-    if at >= points:
-        return None
-    if len(rows) != points:
-        return f"epoch {case.epoch_means(total)[at][0]}"
+    rows = [row for row, value in case.points(case.total or "") if math.isfinite(value)]
+    if at >= points or len(rows) != points:
+        return None if at >= points else f"epoch {case.epoch_means(case.total or '')[at][0]}"
     return case.where(rows[at])
 
 

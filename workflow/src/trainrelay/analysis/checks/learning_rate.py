@@ -124,23 +124,19 @@ def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
 
 
 def _warmed_again(points: list[tuple[Row, float]]) -> Iterator[tuple[Row, float]]:
-    """Where it fell to less than half at once and then climbed to twice that and more; cycles do so often."""
-    for (_, before), (row, low), *rest in zip(points, points[1:], points[2:], points[3:], strict=False):
-        climbing = low < rest[0][1] < rest[1][1]
-        if low < AT_ONCE * before and climbing and max(v for r, v in points if r.step > row.step) > 2 * low:
+    """Where it fell to less than half at once and then climbed; cycles do so often. And the rate before."""
+    for (_, before), (row, low), (_, more), (_, most) in zip(
+        points, points[1:], points[2:], points[3:], strict=False
+    ):
+        if low < AT_ONCE * before and low < more < most and 2 * low < most:
             yield row, before
 
 
 def _again(case: Case, row: Row, before: float) -> Finding:
-    return Finding(
-        "learning-rate",
-        "warning",
-        f"The learning rate is back in a warm-up from {case.where(row)} on, after {text(before)}.",
-        metric="lr",
-        where=case.where(row),
-        evidence={"before": before},
-        advice="See whether the schedule was restored with the weights when the training was resumed.",
-    )
+    where = case.where(row)
+    message = f"The learning rate is back in a warm-up from {where} on, after {text(before)}."
+    advice = "See whether the schedule was restored with the weights when the training was resumed."
+    return Finding("learning-rate", "warning", message, "lr", where, {"before": before}, advice)
 
 
 def _course(case: Case, points: list[tuple[Row, float]], plan: Schedule | None) -> Finding:
