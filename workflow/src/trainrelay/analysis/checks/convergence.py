@@ -98,7 +98,7 @@ def levels(case: Case) -> Levels | None:
     third = max(1, len(body) // 3)
     best, now = best_level(values), tail_level(values)
     hump, top = _hump(values, noise) or (None, 0)
-    rose = risen_from(values, best + min(0.5 * abs(best), (now - best) / 4))
+    rose = risen_from(values, best + min(abs(best) / 2, (now - best) / 4))
     return Levels(
         case.total,
         values[0],
@@ -233,15 +233,10 @@ def _dropped(found: Levels) -> str:
 
 
 def _finding(
-    found: Levels,
-    severity: Severity,
-    message: str,
-    advice: str = "",
-    where: str | None = None,
-    **more: object,
+    found: Levels, severity: Severity, message: str, advice: str = "", at: str | None = None, **more: object
 ) -> Finding:
     evidence = {**_evidence(found), **more}
-    return Finding("convergence", severity, capital(message), found.metric, where, evidence, advice)
+    return Finding("convergence", severity, capital(message), found.metric, at, evidence, advice)
 
 
 def _evidence(found: Levels) -> dict[str, object]:

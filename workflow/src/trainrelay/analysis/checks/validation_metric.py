@@ -12,14 +12,22 @@ from statistics import median
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.how_far import how_far
 from trainrelay.analysis.naming import earlier_layers, overall_score
-from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, count, reduction, text
+from trainrelay.analysis.numbers import (
+    FALL,
+    LATER_EVALUATIONS,
+    MANY_EVALUATIONS,
+    clearly_worse,
+    count,
+    reduction,
+    text,
+)
 from trainrelay.records import Finding, Severity
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
 ZERO = 0.0005  # scores are printed with three digits
 MOVED = 0.02  # from its first third to its last one, of a score that moves ...
 MOVING = 5  # ... in so many evaluations, ...
-STEADILY = 0.9  # or of whose pairs so many rise
+STEADILY = 0.9  # or of whose pairs so many rise, where they are few
 LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
 EVALUATIONS = 3  # with fewer, equal ones may be chance
 HALF = 0.5  # of the training: before, a score may still be 0
@@ -75,8 +83,10 @@ class MetricHistory:
             return False
         third = len(values) // 3
         risen = median(values[-third:]) > (1 + MOVED) * median(values[:third])
-        up = [before < after for before, after in combinations(values, 2)]
-        return not risen and sum(up) < STEADILY * len(up) and min(values) > values[0] * (1 - WORSE)
+        if len(values) < MANY_EVALUATIONS:
+            up = [before < after for before, after in combinations(values, 2)]
+            risen = risen or sum(up) >= STEADILY * len(up)
+        return not risen and min(values) > values[0] * (1 - WORSE)
 
     @property
     def nothing(self) -> bool:
@@ -140,11 +150,9 @@ def _courses(case: Case) -> list[MetricHistory]:
 def _stuck(found: list[MetricHistory]) -> Finding:
     one, more = found[0], f", as in {count(len(found) - 1, 'other metric')}" if len(found) > 1 else ""
     value = one.points[-1][1]
-    first = one.points[0][1]
-    same = len({value for _, value in one.points}) == 1
-    what = "nothing is found" if one.nothing else "every one gives the same" if same else "it hardly moves"
+    what = "nothing is found" if one.nothing else "it hardly moves"
     times = f"all of {len(one.points)} evaluations" if len(one.points) > 1 else "its only evaluation"
-    moves = f"is {text(value)}" if same or one.nothing else f"went {text(first)} -> {text(value)}"
+    moves = f"is {text(value)}" if one.nothing else f"went {text(one.points[0][1])} -> {text(value)}"
     return Finding(
         "validation-metric",
         "warning",
