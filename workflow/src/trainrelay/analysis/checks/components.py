@@ -62,14 +62,17 @@ def _course(case: Case, family: Family) -> Finding:
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
+    fine = _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
+    judged = family.meaning.direction == "down" and family.meaning.loss
+    if not judged or len(family.values) < case.points_to_judge:
+        return fine
     at, best = lowest(family.values)
     above_start = now - start > max(NOTICEABLE, RISE * abs(start)) and not measured(
         case, family.meaning.group
     )
-    again = now - best > max(ROSE_AGAIN * abs(best), JITTERS * wobble(family.values), NOTICEABLE)
-    judged = family.meaning.direction == "down" and family.meaning.loss
-    if not judged or len(family.values) < case.points_to_judge or not (above_start or again):
-        return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
+    clear = max(ROSE_AGAIN * abs(best), JITTERS * wobble(family.values), NOTICEABLE)
+    if not above_start and now - best <= clear:
+        return fine
     since, level = ("level at the start", start) if above_start else ("lowest level", best)
     message = f"{course}, up {percent(-reduction(level, now))} from its {since} ({text(level)})."
     advice = "See what changed there, whether the total loss falls at its cost, and check its weight."
