@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook exact slurm-rig slurm-rig-down slurm-rig-status system-packages clean
+.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook bench-logs exact slurm-rig slurm-rig-down slurm-rig-status system-packages clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -83,6 +83,9 @@ bench-plan: setup  ## measure `snakemake -n` of 1,000 stages against a bare Snak
 
 bench-hook: setup  ## measure what the hook costs inside the trainer, write docs/BENCHMARKS.md
 	@$(PY) tests/bench/hook.py --write $(ARGS)
+
+bench-logs: setup  ## count which faults in made logs are found, and time the analysis; ARGS=--write: docs/BENCHMARKS.md
+	@$(PY) tests/bench/logs.py $(ARGS)
 
 slurm-rig: setup  ## boot a real Slurm on this machine, as root; INSTALL=1 installs what it needs
 	@PYTHONPATH=tests $(PY) -m slurm.rig up $(if $(INSTALL),--install) $(if $(LINK),--link)

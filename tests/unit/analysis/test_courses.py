@@ -72,9 +72,51 @@ def test_a_loss_that_does_not_show_what_is_learned_is_judged_by_the_score():
 def test_a_hump_is_a_fault():
     hump = [*ramp(8, 2, 30), *ramp(2, 6, 10), *ramp(6, 1.8, 30)]
     (finding,) = alarms(judged({"loss": wavering(hump)}), "convergence")
-    assert "rose in between: 2" in finding.message
+    assert "rose in between: 1.98, then 5.98" in finding.message
+    assert finding.where is not None
+    assert 35 <= int(finding.where.removeprefix("epoch ")) <= 45
     draw = random.Random(3)
     assert not alarms(judged({"loss": [draw.lognormvariate(2 - at / 60, 0.5) for at in range(120)]}))
+
+
+def test_a_divergence_is_where_it_began():
+    (finding,) = alarms(judged({"loss": wavering([*ramp(8, 2, 30), 3, 5, 9, *[30.0] * 20])}), "divergence")
+    assert finding.where in ("epoch 31", "epoch 32")
+
+
+def test_a_term_that_rises_from_its_lowest_level_is_a_fault_though_it_is_below_its_start():
+    rising, falling = wavering([*ramp(2, 0.5, 40), *ramp(0.5, 1.2, 40)]), wavering(ramp(8, 2, 80))
+    (finding,) = alarms(judged({"loss_a": rising, "loss_b": falling}), "components")
+    assert (finding.metric, finding.where is not None) == ("loss_a", True)
+    assert 37 <= int(str(finding.where).removeprefix("epoch ")) <= 44
+    steady = wavering([*ramp(2, 0.5, 40), *ramp(0.5, 0.6, 40)])
+    assert not alarms(judged({"loss_a": steady, "loss_b": falling}))
+
+
+@pytest.mark.parametrize(("last", "alarm"), [(0.305, True), (0.33, False)])
+def test_scores_that_hardly_move_are_a_fault(last: float, alarm: bool):
+    still = judged({"loss": wavering(ramp(8, 2, 20))}, {"mAP": wavering(ramp(0.3, last, 20), 0.005)})
+    assert bool(alarms(still, "validation-metric")) is alarm
+
+
+@pytest.mark.parametrize(("factor", "alarm"), [(1.4, True), (1.2, False)])
+def test_slower_steps_are_found_where_they_begin(factor: float, alarm: bool):
+    times = wavering([0.5] * 61 + [0.5 * factor] * 40)
+    found = alarms(judged({"loss": ramp(8, 2, 101), "time": times}), "step-time")
+    assert [one.where for one in found] == (["epoch 62"] if alarm else [])
+
+
+@pytest.mark.parametrize(("share", "alarm"), [(0.5, True), (0.2, False)])
+def test_waiting_for_data_is_found(share: float, alarm: bool):
+    series = {"loss": ramp(8, 2, 40), "time": wavering([1.0] * 40), "data_time": wavering([share] * 40)}
+    assert bool(alarms(judged(series), "data-time")) is alarm
+
+
+def test_memory_that_grows_to_the_end_is_found_and_a_cache_that_settles_is_not():
+    loss = ramp(8, 2, 100)
+    (finding,) = alarms(judged({"loss": loss, "memory": [9000.0] * 30 + ramp(9000, 14000, 70)}), "memory")
+    assert finding.where in ("epoch 30", "epoch 31", "epoch 32", "epoch 33")
+    assert not alarms(judged({"loss": loss, "memory": ramp(6000, 9000, 50) + [9000.0] * 50}))
 
 
 def test_a_short_explosion_is_critical():

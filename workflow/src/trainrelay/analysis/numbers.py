@@ -50,10 +50,20 @@ def tail_level(values: Sequence[float]) -> float:
 
 def best_level(values: Sequence[float]) -> float:
     """The lowest level that was held for a tenth of the series."""
+    return lowest(values)[1]
+
+
+def lowest(values: Sequence[float]) -> tuple[int, float]:
+    """Where a series was at its lowest level, the middle of it, and that level."""
     width = max(1, min(20, len(values) // 10))
-    return min(
-        median(values[at : at + width]) for at in range(0, len(values) - width + 1, max(1, width // 2))
-    )
+    places = range(0, len(values) - width + 1, max(1, width // 2))
+    best, at = min((median(values[at : at + width]), at) for at in places)
+    return at + width // 2, best
+
+
+def risen_from(values: Sequence[float], bound: float) -> int:
+    """Where a series that is above a bound at its end rose above it, for the last time."""
+    return max((at + 1 for at, value in enumerate(values) if value <= bound), default=0)
 
 
 def reduction(first: float, last: float) -> float:

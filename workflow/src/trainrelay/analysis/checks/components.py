@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 
 from trainrelay.analysis.case import Case, Column, Family
 from trainrelay.analysis.checks.validation_metric import measured
-from trainrelay.analysis.numbers import NOTICEABLE, head_level, percent, reduction, tail_level, text
+from trainrelay.analysis.numbers import (
+    JITTERS,
+    NOTICEABLE,
+    head_level,
+    lowest,
+    percent,
+    reduction,
+    tail_level,
+    text,
+    wobble,
+)
 from trainrelay.records import Finding, Severity
 
+ROSE_AGAIN = 0.4  # of its lowest level
 RISE = 0.1  # of the start: a term may give way to others by less
 LASTING = 3  # lines at the end; fewer may be batches without a target
 MOST_ALARMS = 3  # families; more have one cause
@@ -50,14 +62,24 @@ def _course(case: Case, family: Family) -> Finding:
     evidence = {"first": first, "start": start, "now": now, "change": -reduction(first, now)}
     unit = f" {family.meaning.unit}" if family.meaning.unit else ""
     course = f"{family.meaning.group}: {family.meaning.label} {text(first)} -> {text(now)}{unit}"
-    rose = family.meaning.direction == "down" and family.meaning.loss
-    rose = rose and now - start > max(NOTICEABLE, RISE * abs(start))
-    if rose and not measured(case, family.meaning.group) and len(family.values) >= case.points_to_judge:
-        up = percent(-reduction(start, now))
-        message = f"{course}, up {up} from its level at the start ({text(start)})."
-        advice = "See whether the total loss falls at this component's cost, and check its weight."
-        return _finding(family, "warning", message, evidence, advice)
-    return _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
+    fine = _finding(family, "info", f"{course} ({_words(case, family, first, now)}).", evidence)
+    judged = family.meaning.direction == "down" and family.meaning.loss
+    if not judged or len(family.values) < case.points_to_judge:
+        return fine
+    at, best = lowest(family.values)
+    above_start = now - start > max(NOTICEABLE, RISE * abs(start)) and not measured(
+        case, family.meaning.group
+    )
+    clear = max(ROSE_AGAIN * abs(best), JITTERS * wobble(family.values), NOTICEABLE)
+    if not above_start and now - best <= clear:
+        return fine
+    since, level = ("level at the start", start) if above_start else ("lowest level", best)
+    message = f"{course}, up {percent(-reduction(level, now))} from its {since} ({text(level)})."
+    advice = "See what changed there, whether the total loss falls at its cost, and check its weight."
+    rows = [
+        row for row in case.train if any(math.isfinite(row.values.get(n, math.nan)) for n in family.members)
+    ]
+    return replace(_finding(family, "warning", message, evidence, advice), where=case.where(rows[at]))
 
 
 def _words(case: Case, family: Family, first: float, now: float) -> str:

@@ -28,6 +28,7 @@ from trainrelay.analysis.numbers import (
     head_level,
     percent,
     reduction,
+    risen_from,
     tail_level,
     text,
     wobble,
@@ -43,8 +44,8 @@ DOES_NOT_FALL = (
     "The learning rate may be too low, or the data wrong: check both, and that the right weights were loaded."
 )
 CHANCE = 3.0  # times the deviation of a third's median: what differs less may be without a trend
-HUMP = 2.0  # times the best level before
-HUMP_LEVELS = 20  # the course is cut into so many levels, of three points at least
+HUMP = 1.5  # times the best level before
+HUMP_LEVELS = 40  # the course is cut into so many levels, of three points at least
 HUMP_NOISE = 8.0  # times the noise of a level
 PLATEAU_POINTS = 20  # so that a third of them has a level
 SLOWED = 0.25  # of the earlier slope
@@ -75,6 +76,8 @@ class Levels:
     chance: float  # by which both may differ without a trend
     exploded: bool
     hump: tuple[float, float, float] | None
+    rose: str | None  # where it rose for the last time
+    hump_at: str | None
     points: int
     points_to_judge: int  # fewer points are not judged
 
@@ -101,22 +104,27 @@ def levels(case: Case) -> Levels | None:
     values, few = _judged(case, case.total)
     if len(values) < 2:
         return None
+    noise = median(abs(after - before) for before, after in pairwise(values[: len(values) // 2 + 1]))
     body = values[math.ceil(FIRST_POINTS * len(values)) :]
     third = max(1, len(body) // 3)
-    noise = median(abs(after - before) for before, after in pairwise(values[: len(values) // 2 + 1]))
+    best, now = best_level(values), tail_level(values)
+    hump, top = _hump(values, noise) or (None, 0)
+    rose = risen_from(values, best + min(abs(best) / 2, (now - best) / 4))
     return Levels(
         case.total,
         values[0],
         values[-1],
         head_level(values),
-        best_level(values),
-        tail_level(values),
+        best,
+        now,
         noise,
         median(body[:third]),
         median(body[-third:]),
         CHANCE * wobble(body) / math.sqrt(third) if len(values) >= MANY_POINTS else 0.0,
         _exploded(values),
-        _hump(values, noise),
+        hump,
+        _where(case, len(values), rose),
+        _where(case, len(values), top),
         len(values),
         few,
     )
@@ -127,19 +135,28 @@ def _exploded(values: list[float]) -> bool:
     return len(before) > 1 and min(last) > max(EXPLODED * abs(median(before)), NOTICEABLE)
 
 
-def _hump(values: list[float], noise: float) -> tuple[float, float, float] | None:
-    """The highest one; None where none is clear of the noise, or the last level is still on it."""
+def _where(case: Case, points: int, at: int) -> str | None:
+    """The place of a finite value of the total, by its number; the epoch, where their means are judged."""
+    rows = [row for row, value in case.points(case.total or "") if math.isfinite(value)]
+    if at >= points or len(rows) != points:
+        return None if at >= points else f"epoch {case.epoch_means(case.total or '')[at][0]}"
+    return case.where(rows[at])
+
+
+def _hump(values: list[float], noise: float) -> tuple[tuple[float, float, float], int] | None:
+    """The highest one, and where; None where none is clear of the noise, or the last level is still on it."""
     width = max(3, len(values) // HUMP_LEVELS)
-    levels = [median(values[at : at + width]) for at in range(0, len(values) - width + 1, width)]
+    places = range(0, len(values) - width + 1, max(1, width // 3))
+    levels = [median(values[at : at + width]) for at in places]
     bests = list(accumulate(levels, min))
     clear = HUMP_NOISE * noise / math.sqrt(width)
     humps = [
-        (best, top, min(levels[at:]))
+        (best, top, min(levels[at:]), places[at] + width // 2)
         for at, (best, top) in enumerate(zip(bests, levels, strict=True))
         if top > max(HUMP * best, best + clear, NOTICEABLE) and best > 0
     ]
-    best, top, after = max(humps, key=lambda hump: hump[1] - hump[0], default=(0.0, 0.0, 0.0))
-    return (best, top, after) if top and after < best + (top - best) / 2 else None
+    best, top, after, at = max(humps, key=lambda hump: hump[1] - hump[0], default=(0.0, 0.0, 0.0, 0))
+    return ((best, top, after), at) if top and after < best + (top - best) / 2 else None
 
 
 def _judged(case: Case, total: str) -> tuple[list[float], int]:
@@ -164,7 +181,7 @@ def divergence(case: Case) -> Iterator[Finding]:
         else f"The total loss diverged: from {text(found.start)} over {text(found.best)} at best"
         f" to {text(found.now)} now.",
         metric=found.metric,
-        where=case.where(case.train[-1]),
+        where=found.rose,
         evidence=_evidence(found),
         advice="Go back to a checkpoint from before the rise and lower the learning rate.",
         blocking=True,
@@ -191,12 +208,12 @@ def convergence(case: Case) -> Iterator[Finding]:
             "Check the learning rate and the gradient norm where it turned; keep the checkpoint from there."
         )
         message = f"The total loss rises again: {text(found.best)} at best, {text(found.now)} now."
-        yield _finding(found, "warning", message, advice)
+        yield _finding(found, "warning", message, advice, found.rose)
     elif found.hump:
         best, top, after = found.hump
         message = f"The total loss rose in between: {text(best)}, then {text(top)}, then {text(after)} again."
         advice = "Check the learning rate, the data and restarts where it rose."
-        yield _finding(found, "warning", message, advice)
+        yield _finding(found, "warning", message, advice, found.hump_at)
     elif bad := case.non_finite(found.metric):
         yield _finding(found, "info", f"{_dropped(found)}{bad}.", enough=False)
     elif negative(case):
@@ -226,9 +243,11 @@ def _dropped(found: Levels) -> str:
     return f"the total loss {change}"
 
 
-def _finding(found: Levels, severity: Severity, message: str, advice: str = "", **more: object) -> Finding:
+def _finding(
+    found: Levels, severity: Severity, message: str, advice: str = "", at: str | None = None, **more: object
+) -> Finding:
     evidence = {**_evidence(found), **more}
-    return Finding("convergence", severity, capital(message), found.metric, None, evidence, advice)
+    return Finding("convergence", severity, capital(message), found.metric, at, evidence, advice)
 
 
 def _evidence(found: Levels) -> dict[str, object]:

@@ -109,6 +109,7 @@ ROUNDED = {
     "metriclogger-text": ("it prints six decimals", 6e-7, 1e-3),
 }
 OTHERWISE = ("", 1e-12, 1e-3)  # text logs print four significant digits
+AT_ONCE = 0.5  # of the rate before
 ROWS_TO_MIND = 2  # a single one may be a line that was cut
 
 # Arguments of timm, torchvision and the like; with one of them the rate follows another rule than DETR's.
@@ -131,6 +132,8 @@ def learning_rate(case: Case) -> Iterator[Finding]:
     mismatches = min((_mismatches(case, judged, one) for one in schedules), key=len, default=[])
     if len(mismatches) >= ROWS_TO_MIND:
         yield _mismatch(case, mismatches, len(judged))
+    elif not schedules and len(again := list(_warmed_again(judged))) == 1:
+        yield _again(case, *again[0])
     else:
         yield _course(case, points, schedules[0] if schedules else None)
 
@@ -212,6 +215,22 @@ def _mismatch(case: Case, mismatches: list[Mismatch], points: int) -> Finding:
         evidence={"expected": expected, "seen": seen, "differing": len(mismatches), "points": points},
         advice=f"Compare {keys} and the number of epochs with what was meant.",
     )
+
+
+def _warmed_again(points: list[tuple[Row, float]]) -> Iterator[tuple[Row, float]]:
+    """Where it fell to less than half at once and then climbed; cycles do so often. And the rate before."""
+    for (_, before), (row, low), (_, more), (_, most) in zip(
+        points, points[1:], points[2:], points[3:], strict=False
+    ):
+        if low < AT_ONCE * before and low < more < most and 2 * low < most:
+            yield row, before
+
+
+def _again(case: Case, row: Row, before: float) -> Finding:
+    where = case.where(row)
+    message = f"The learning rate is back in a warm-up from {where} on, after {text(before)}."
+    advice = "See whether the schedule was restored with the weights when the training was resumed."
+    return Finding("learning-rate", "warning", message, "lr", where, {"before": before}, advice)
 
 
 def _course(case: Case, points: list[tuple[Row, float]], plan: Schedule | None) -> Finding:

@@ -6,13 +6,27 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
 
 from trainrelay.analysis.case import Case, Means
 from trainrelay.analysis.naming import earlier_layers, overall_score
-from trainrelay.analysis.numbers import FALL, LATER_EVALUATIONS, clearly_worse, count, reduction, text
+from trainrelay.analysis.numbers import (
+    FALL,
+    LATER_EVALUATIONS,
+    MANY_EVALUATIONS,
+    clearly_worse,
+    count,
+    reduction,
+    text,
+)
 from trainrelay.records import Finding, Severity
 
 WORSE = 0.1  # of its best: meant to be above how evaluations differ by chance
+ZERO = 0.0005  # scores are printed with three digits
+MOVED = 0.02  # from its first third to its last one, of a score that moves ...
+MOVING = 5  # ... in so many evaluations, ...
+STEADILY = 0.9  # or of whose pairs so many rise, where they are few
 LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
 EVALUATIONS = 3  # with fewer, equal ones may be chance
 HALF = 0.5  # of the training: before, a score may still be 0
@@ -55,22 +69,40 @@ class MetricHistory:
     def stuck(self, fraction: float | None) -> bool:
         """Whether it shows that nothing is learned."""
         values, late = {value for _, value in self.points}, fraction is None or fraction >= HALF
-        if values == {0.0}:
-            whole = _OVERALL.fullmatch(self.name.rpartition("/")[2])
-            return whole is not None and (late or len(self.points) >= EVALUATIONS)
-        return len(values) == 1 and len(self.points) >= EVALUATIONS and not values & {1.0, 100.0}
+        if self.nothing:
+            return late or len(self.points) >= EVALUATIONS
+        same = len(values) == 1 and len(self.points) >= EVALUATIONS and not values & {1.0, 100.0}
+        return same or self.still
+
+    @property
+    def still(self) -> bool:
+        """Whether it neither rises from its first evaluations to its last ones, nor steadily."""
+        values = [value for _, value in self.points]
+        if len(values) < MOVING or max(values) > (1 + LEARNED) * values[0]:
+            return False
+        third = len(values) // 3
+        risen = median(values[-third:]) > (1 + MOVED) * median(values[:third])
+        if len(values) < MANY_EVALUATIONS:
+            up = [before < after for before, after in combinations(values, 2)]
+            risen = risen or sum(up) >= STEADILY * len(up)
+        return not risen and min(values) > values[0] * (1 - WORSE)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it is 0 as far as scores are printed."""
+        return max(abs(value) for _, value in self.points) < ZERO
 
 
 def validation_metric(case: Case) -> Iterator[Finding]:
     """A warning if the first metric got worse, one for those that never moved; the values of the others."""
     found, fraction = _courses(case), case.came.fraction
-    worse = [course for course in found if course.has_got_worse]
+    worse = [course for course in found if course.has_got_worse and not course.nothing]
     if worse:
         first = overall_score([course.name for course in found if course.sign > 0] or [worse[0].name])
         lead = next((course for course in worse if course.name == first), None)
         yield _worse(case, lead or worse[0], len(worse) - 1, "warning" if lead else "info")
     stuck = [course for course in found if course.sign > 0 and course.stuck(fraction)]
-    nothing = [course for course in stuck if course.points[-1][1] == 0]
+    nothing = [one for one in stuck if one.nothing and _OVERALL.fullmatch(one.name.rpartition("/")[2])]
     if stuck := stuck if len(stuck) == sum(course.sign > 0 for course in found) else nothing:
         yield _stuck(stuck)
     fine = [course for course in found if not course.has_got_worse and course not in stuck]
@@ -117,12 +149,13 @@ def _courses(case: Case) -> list[MetricHistory]:
 def _stuck(found: list[MetricHistory]) -> Finding:
     one, more = found[0], f", as in {count(len(found) - 1, 'other metric')}" if len(found) > 1 else ""
     value = one.points[-1][1]
+    what = "nothing is found" if one.nothing else "it hardly moves"
     times = f"all of {len(one.points)} evaluations" if len(one.points) > 1 else "its only evaluation"
+    moves = f"is {text(value)}" if one.nothing else f"went {text(one.points[0][1])} -> {text(value)}"
     return Finding(
         "validation-metric",
         "warning",
-        f"{one.name} is {text(value)} in {times}{more}:"
-        f" {'nothing is found' if value == 0 else 'every one gives the same'}.",
+        f"{one.name} {moves} in {times}{more}: {what}.",
         metric=one.name,
         evidence={"value": value, "evaluations": len(one.points), "metrics": [each.name for each in found]},
         advice="Look at predictions of the newest checkpoint: check that they are more than background, that"
