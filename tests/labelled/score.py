@@ -80,8 +80,8 @@ ANSWERS: Mapping[str, Answer] = {
     "learning rate not dropped": Answer(("learning-rate",), "sudden"),
     "learning rate back in warm-up": Answer(("learning-rate",), "sudden"),
     "every step clipped": Answer(("grad-norm",), "", (), _all_clipped),
-    "steps slower": Answer(("step-time",), "sudden"),
-    "waits for data": Answer(("data-time",), "", ("step-time",)),
+    "steps slower": Answer(("step-time",), "sudden", (), _noted),
+    "waits for data": Answer(("data-time",), "", ("step-time",), _noted),
     "memory grows": Answer(("memory",), "slow"),
     **{
         kind: Answer(("progress",), "sudden")

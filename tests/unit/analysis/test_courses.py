@@ -9,7 +9,7 @@ import pytest
 
 from trainrelay.analysis import analyze
 from trainrelay.analysis.checks import CHECKS, FATAL, UNLESS
-from trainrelay.records import Analysis, Finding, Log, Row
+from trainrelay.records import Analysis, Expectation, Finding, Log, Row
 
 PRAISE = (
     "healthy",
@@ -32,7 +32,14 @@ def ramp(first: float, last: float, points: int) -> list[float]:
     return [first + (last - first) * at / (points - 1) for at in range(points)]
 
 
-def judged(train: Series, val: Series | None = None, *, epochs: int | None = None, **log) -> Analysis:
+def judged(
+    train: Series,
+    val: Series | None = None,
+    *,
+    epochs: int | None = None,
+    expectation: Expectation | None = None,
+    **log,
+) -> Analysis:
     """Of epochs: each point of a series is one."""
     rows: list[Row] = []
     for phase, series in (("train", train), ("val", val or {})):
@@ -41,7 +48,11 @@ def judged(train: Series, val: Series | None = None, *, epochs: int | None = Non
             rows.append(Row(at + 1, at + 1, 0, phase, 0, now))  # type: ignore[arg-type]
     rows.sort(key=lambda row: row.step)
     form = log.pop("format", "metriclogger-json")
-    return analyze(Log(form, ("log",), tuple(rows), max_epochs=epochs, epochs_only=True, **log))
+    return analyze(Log(form, ("log",), tuple(rows), max_epochs=epochs, epochs_only=True, **log), expectation)
+
+
+def of_check(analysis: Analysis, check: str) -> list[Finding]:
+    return [one for one in analysis.findings if one.check == check]
 
 
 def alarms(analysis: Analysis, check: str = "") -> list[Finding]:
@@ -99,17 +110,26 @@ def test_scores_that_hardly_move_are_a_fault(last: float, alarm: bool):
     assert bool(alarms(still, "validation-metric")) is alarm
 
 
+def test_scores_of_a_model_that_was_trained_before_may_hardly_move():
+    scores, before = {"mAP": wavering(ramp(0.3, 0.305, 20), 0.005)}, Expectation(initial_checkpoint="one.pth")
+    analysis = judged({"loss": wavering(ramp(8, 2, 20))}, scores, expectation=before)
+    assert not alarms(analysis, "validation-metric")
+    assert any("hardly moves" in one.message for one in of_check(analysis, "validation-metric"))
+    nothing = judged({"loss": wavering(ramp(8, 2, 20))}, {"mAP": [0.0] * 20}, expectation=before)
+    assert alarms(nothing, "validation-metric")
+
+
 @pytest.mark.parametrize(("factor", "alarm"), [(1.4, True), (1.2, False)])
 def test_slower_steps_are_found_where_they_begin(factor: float, alarm: bool):
     times = wavering([0.5] * 61 + [0.5 * factor] * 40)
-    found = alarms(judged({"loss": ramp(8, 2, 101), "time": times}), "step-time")
+    found = of_check(judged({"loss": ramp(8, 2, 101), "time": times}), "step-time")
     assert [one.where for one in found] == (["epoch 62"] if alarm else [])
 
 
 @pytest.mark.parametrize(("share", "alarm"), [(0.5, True), (0.2, False)])
 def test_waiting_for_data_is_found(share: float, alarm: bool):
     series = {"loss": ramp(8, 2, 40), "time": wavering([1.0] * 40), "data_time": wavering([share] * 40)}
-    assert bool(alarms(judged(series), "data-time")) is alarm
+    assert bool(of_check(judged(series), "data-time")) is alarm
 
 
 def test_memory_that_grows_to_the_end_is_found_and_a_cache_that_settles_is_not():

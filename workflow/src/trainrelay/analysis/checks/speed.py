@@ -20,7 +20,7 @@ GROWN = 0.03  # from the half of a training to three quarters, and again to its 
 
 
 def step_time(case: Case) -> Iterator[Finding]:
-    """A warning where steps take longer from one line on, at the place that parts the times best."""
+    """Whether steps take longer from one line on, at the place that parts the times best."""
     rows, values = _judged(case, "time")
     if not rows:
         return
@@ -31,7 +31,7 @@ def step_time(case: Case) -> Iterator[Finding]:
         message = f"Steps take {after / before:.2f} times as long from {where} on: {times}."
         advice = "Look for other jobs on the node, and at its clocks (nvidia-smi -q -d CLOCK)."
         evidence = {"before": before, "now": after}
-        yield Finding("step-time", "warning", message, "time", where, evidence, advice)
+        yield Finding("step-time", "info", message, "time", where, evidence, advice)
 
 
 def _parting(values: list[float]) -> int:
@@ -46,14 +46,14 @@ def _parting(values: list[float]) -> int:
 
 
 def data_time(case: Case) -> Iterator[Finding]:
-    """A warning where the usual step waits for data for much of its time."""
+    """Whether the usual step waits for data for much of its time."""
     rows, waits = _judged(case, "data_time")
     steps = zip(waits, (row.values.get("time", 0.0) for row in rows), strict=True)
     share = median([wait / whole for wait, whole in steps if 0 < whole < math.inf] or [0.0])
     if share > WAITING:
         message = f"{percent(share)} of a step's time is waiting for data."
         advice = "Use more workers per GPU (and as many CPU cores), or faster storage."
-        yield Finding("data-time", "warning", message, "data_time", None, {"share": share}, advice)
+        yield Finding("data-time", "info", message, "data_time", None, {"share": share}, advice)
 
 
 def memory(case: Case) -> Iterator[Finding]:

@@ -104,7 +104,9 @@ def validation_metric(case: Case) -> Iterator[Finding]:
     stuck = [course for course in found if course.sign > 0 and course.stuck(fraction)]
     nothing = [one for one in stuck if one.nothing and _OVERALL.fullmatch(one.name.rpartition("/")[2])]
     if stuck := stuck if len(stuck) == sum(course.sign > 0 for course in found) else nothing:
-        yield _stuck(stuck)
+        # Scores of a model that was trained before may move little.
+        trained_before = case.expectation.initial_checkpoint and not nothing
+        yield _stuck(stuck, "info" if trained_before else "warning")
     fine = [course for course in found if not course.has_got_worse and course not in stuck]
     if fine:
         yield _fine(case, sorted(fine, key=lambda one: -one.sign))
@@ -146,7 +148,7 @@ def _courses(case: Case) -> list[MetricHistory]:
     return [course for name in case.columns["val"] if (course := _course(case, name))]
 
 
-def _stuck(found: list[MetricHistory]) -> Finding:
+def _stuck(found: list[MetricHistory], severity: Severity) -> Finding:
     one, more = found[0], f", as in {count(len(found) - 1, 'other metric')}" if len(found) > 1 else ""
     value = one.points[-1][1]
     what = "nothing is found" if one.nothing else "it hardly moves"
@@ -154,7 +156,7 @@ def _stuck(found: list[MetricHistory]) -> Finding:
     moves = f"is {text(value)}" if one.nothing else f"went {text(one.points[0][1])} -> {text(value)}"
     return Finding(
         "validation-metric",
-        "warning",
+        severity,
         f"{one.name} {moves} in {times}{more}: {what}.",
         metric=one.name,
         evidence={"value": value, "evaluations": len(one.points), "metrics": [each.name for each in found]},
