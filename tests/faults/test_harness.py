@@ -206,6 +206,13 @@ def test_an_attempt_that_a_row_knows_to_train_apart_does_not_count_as_one_beside
     assert stamps.two_at_once({"first"}) == ["rank 0 of attempt third began while pids [2] trained"]
 
 
+@pytest.mark.parametrize("words", [("injected_host", "node9", "3", "0"), ("injected_short_limits",)])
+def test_what_stands_in_for_the_command_still_starts(words: tuple[str, ...]) -> None:
+    """It replaces names inside trainrelay, which may move."""
+    argv = [sys.executable, "-m", f"injected.{words[0]}", *words[1:], "stop", "--help"]
+    subprocess.run(argv, cwd=INJECTED.parent, check=True, capture_output=True)
+
+
 # ---------------------------------------------------------------------- the page
 
 

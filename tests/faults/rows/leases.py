@@ -196,7 +196,14 @@ def released_elsewhere(bench: Bench) -> Measurement:
     " completes from what was there when it took over",
 )
 def suspended_owner_returns(bench: Bench) -> Measurement:
-    # The second trainer will be held in epoch 2; the first one, when it has continued, in epoch 3.
+    owner, taker = suspended(bench)
+    assert (bench.work_dir / "epoch_2.pth").exists(), "the old trainer saved no epoch 2 after the takeover"
+    return returned(bench, owner, taker)
+
+
+def suspended(bench: Bench) -> tuple[Launch, Launch]:
+    """The owner, whose trainer trains on and is held in epoch 3, and a start that took over in epoch 2."""
+    # The second trainer is held in epoch 2; the first one, when it has continued, in epoch 3.
     owner = bench.held(*_on_node9(), later=((2, 4), (3, 1)))
     owner.process.send_signal(signal.SIGSTOP)
     bench.injected_now("owner-suspended")
@@ -205,7 +212,11 @@ def suspended_owner_returns(bench: Bench) -> Measurement:
     _wait_for_held(bench, taker, 2)
     bench.go_on(2, 3)
     _wait_for_held(bench, taker, 3)
-    assert (bench.work_dir / "epoch_2.pth").exists(), "the old trainer saved no epoch 2 after the takeover"
+    return owner, taker
+
+
+def returned(bench: Bench, owner: Launch, taker: Launch) -> Measurement:
+    """The owner continues and ends, and what took over completes the stage."""
     returned_s = _returns(bench, owner)
     bench.go_on(2, 4)
     seen = _taken_over(bench, taker)
