@@ -152,8 +152,8 @@ def test_a_process_that_is_left_is_counted_and_ended(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- stamps
 
 
-def iteration(tag: str, epoch: int, number: int) -> dict[str, object]:
-    return {"event": "iteration", "tag": tag, "epoch": epoch, "iteration": number}
+def iteration(tag: str, epoch: int, number: int, pid: int = 1) -> dict[str, object]:
+    return {"event": "iteration", "tag": tag, "pid": pid, "epoch": epoch, "iteration": number}
 
 
 def test_redone_is_what_an_attempt_before_had_done() -> None:
@@ -164,6 +164,10 @@ def test_redone_is_what_an_attempt_before_had_done() -> None:
 def test_another_training_redoes_nothing_of_the_one_before() -> None:
     lines = [iteration("a", 1, 1), {"event": "new-training"}, iteration("b", 1, 1), iteration("c", 1, 1)]
     assert Stamps(tuple(lines)).redone() == [0, 1]
+
+
+def test_redone_is_counted_where_tags_are_cleared_away() -> None:
+    assert Stamps((iteration("", 1, 1, pid=1), iteration("", 1, 1, pid=2))).redone() == [1]
 
 
 def test_a_stamp_that_is_being_written_is_not_read(tmp_path: Path) -> None:
