@@ -33,6 +33,18 @@ def sigkill(runner: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def sigkill_before_manifest(runner: Any) -> None:
+    """The files of the next step checkpoint are there, and then not the manifest that makes it one."""
+    replace = os.replace
+
+    def deadly(source: Any, target: Any) -> None:
+        if str(target).endswith("manifest.json"):
+            sigkill(runner)
+        replace(source, target)
+
+    os.replace = deadly  # type: ignore[assignment]
+
+
 def sigkill_launcher(runner: Any) -> None:
     """torch's launcher dies without a message; its ranks, in their own sessions, train on."""
     os.kill(os.getppid(), signal.SIGKILL)
@@ -99,6 +111,7 @@ def gpu_fails(runner: Any) -> None:
 KINDS = {
     "gpu-fails": gpu_fails,
     "sigkill": sigkill,
+    "sigkill-before-manifest": sigkill_before_manifest,
     "sigkill-launcher": sigkill_launcher,
     "sigstop": sigstop,
     "error": error,

@@ -249,10 +249,12 @@ def _returns(bench: Bench, owner: Launch) -> float:
 def _written(bench: Bench) -> dict[str, tuple[int, str]]:
     """Every file of the run but the old work dir's and the new owner's beat: when it changed, its digest.
 
-    The old trainer's log is left out, too: it is the trainer's.
+    The old trainer's log is left out, too: it is the trainer's. What the new one counts is its own.
     """
     ours = (path for path in bench.stage.parent.rglob("*") if path.is_file())
-    skipped = (bench.work_dir, _lease(bench) / "000002.beat", bench.stage / "attempts/001/trainer.log")
+    attempts = bench.stage / "attempts"
+    counted = (attempts / "002/telemetry.jsonl", attempts / "002/hook")
+    skipped = (bench.work_dir, _lease(bench) / "000002.beat", attempts / "001/trainer.log", *counted)
     kept = [path for path in ours if not any(path.is_relative_to(skip) for skip in skipped)]
     return {
         str(path): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -86,6 +86,18 @@ def step_killed(bench: Bench) -> Measurement:
 
 
 @fault(
+    "step-killed-before-manifest",
+    "a rank SIGKILLed between its files and the manifest of a step checkpoint",
+    injected="from epoch 2, iteration 3 on: SIGKILL in rank 0 when all ranks' files are there",
+    must="killed; continues at the one before, at most 1 iteration redone; completes",
+)
+def step_killed_before_manifest(bench: Bench) -> Measurement:
+    bench.configure(checkpoint_interval_min=AT_EACH_STEP)
+    bench.inject({"kind": "paced"}, kind="sigkill-before-manifest", rank=0, epoch=2, iteration=3)
+    return continued(bench, bench.resumed(bench.train(), "killed"), 2, redone=1)
+
+
+@fault(
     "step-stopped",
     "SIGTERM at the supervisor, with step checkpoints",
     injected="SIGTERM in epoch 2, iteration 3; the same command again",
