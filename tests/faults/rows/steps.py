@@ -167,9 +167,9 @@ def step_disk_full(bench: Bench) -> Measurement:
         {"kind": "sigkill", "rank": 0, "epoch": 2, "iteration": 4},
     )
     seen = bench.resumed(bench.train(), "killed")
-    for record in bench.attempts():
-        # Both attempts train from step 6 on, and their second save in a row is that of step 7.
-        said = "a step checkpoint could not be saved: the step checkpoint of step 7: "
+    # Each attempt's second in a row; in its first iteration, step 6 of the second one, it saves none.
+    for record, step in zip(bench.attempts(), (7, 8), strict=True):
+        said = f"a step checkpoint could not be saved: the step checkpoint of step {step}: "
         assert (record.unsaved or "").startswith(said), record
         assert "No space left on device" in (record.unsaved or ""), record
     return continued(bench, seen, 1, redone=2)
