@@ -8,14 +8,17 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from slurm.rig import Rig
 from support.processes import ranks_of
 from support.project import CONFIG, TIMEOUT_S, Project, make_project
 from support.step_training import LENGTH, lines, rows, same, stop, train, weights
@@ -35,7 +38,9 @@ CASES: dict[str, dict[str, Any]] = {
     "1 rank, GroupSampler": {"world": 1, "sampler": "GroupSampler", "evaluate": False},
     "1 rank, RandomSampler": {"world": 1, "sampler": "RandomSampler", "evaluate": False},
 }
-DEMO = "`trainrelay train`"
+DEMO, JOB = "`trainrelay train`", "`trainrelay train` in a job"
+MINUTES = 4  # of a job
+IN_JOB = {"hang_timeout_s": 600, "resources": {"gpu": 8, "gpu_model": "a40", "runtime_min": MINUTES}}
 PLACES = {
     "iteration": "SIGKILL of rank {rank}",
     "evaluation": "SIGKILL of rank {rank} in the next evaluation",
@@ -43,6 +48,7 @@ PLACES = {
     "requested": "a save on request, then SIGKILL of rank {rank}",
     "sigterm": "SIGTERM of the supervisor",
     "stop": "`trainrelay stop`",
+    "limit": "the job's time limit, for which it is held",
 }
 
 
@@ -91,16 +97,22 @@ def drawn(generator: random.Random) -> Iterator[Training]:
         yield Training(name, ends, generator.choice([0.0, 0.2, 3600.0]))
 
 
-class Comparison:
-    """The trainings that others are compared with, each trained once."""
+def in_jobs(generator: random.Random, number: int) -> Iterator[Training]:
+    """So many that are each ended once, by the time limit."""
+    for _ in range(number):
+        yield Training(JOB, [End("limit", generator.randrange(1, (EPOCHS - 1) * LENGTH), 0)], 3600.0)
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._ranks, self._whole = folder, Ranks(), dict[str, Any]()
+
+class Comparison:
+    """The trainings that others are compared with, each trained once; jobs are on `rig`."""
+
+    def __init__(self, folder: Path, rig: Rig | None = None) -> None:
+        self._folder, self._rig, self._ranks, self._whole = folder, rig, Ranks(), dict[str, Any]()
         self._running: subprocess.Popen[str] | None = None
 
     def play(self, training: Training, folder: Path) -> None:
         """Ends and continues it; what came of that is noted in it."""
-        (self._demo if training.name == DEMO else self._in_ranks)(training, folder)
+        (self._in_ranks if training.name in CASES else self._demo)(training, folder)
 
     def close(self) -> None:
         """Also in the midst of a training."""
@@ -112,6 +124,8 @@ class Comparison:
                 self._running.send_signal(signal.SIGINT)
                 time.sleep(1.0)
             self._running.wait(TIMEOUT_S)
+        if self._rig:
+            self._rig.heal()
 
     def _in_ranks(self, training: Training, folder: Path) -> None:
         case = CASES[training.name]
@@ -145,17 +159,17 @@ class Comparison:
             self._whole[DEMO] = whole = _project(self._folder / "whole", hook=False)
             self._running = train(whole)
             assert self._ended() == 0, "the demo does not train"
-        project = _project(
-            folder, hook=True, exact=True, checkpoint_interval_min=training.every_s / 60 or 1e-3
-        )
-        stage, self._running = project.stage("stage1"), train(project)
+        settings = {"hook": True, "exact": True, "checkpoint_interval_min": training.every_s / 60 or 1e-3}
+        project = _project(folder, **settings, **(IN_JOB if training.name == JOB else {}))
+        stage = project.stage("stage1")
+        self._running = self._controller(project) if training.name == JOB else train(project)
         for end in training.ends:
             attempt = max(_newest(stage), 1)
             self._until(lambda attempt=attempt, step=end.step: _reached(project, attempt, step))
             if self._running.poll() is not None:
                 break
             self._end(project, end)
-            if end.place == "iteration":
+            if end.place in ("iteration", "limit"):
                 self._until(lambda attempt=attempt: _newest(stage) > attempt)
             elif self._ended() == 75:
                 self._running = train(project)
@@ -173,7 +187,9 @@ class Comparison:
 
     def _end(self, project: Project, end: End) -> None:
         assert self._running
-        if end.place == "stop":
+        if end.place == "limit":
+            self._held(project)
+        elif end.place == "stop":
             stop(project).wait(TIMEOUT_S)
         elif end.place == "sigterm":
             self._running.send_signal(signal.SIGTERM)
@@ -181,6 +197,28 @@ class Comparison:
             for one in ranks_of(project):
                 if one.environ().get("RANK") == str(end.rank):
                     os.kill(one.pid, signal.SIGKILL)
+
+    def _controller(self, project: Project) -> subprocess.Popen[str]:
+        assert self._rig
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--until", "train_stage1"],
+            cwd=project.folder,
+            env=self._rig.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def _held(self, project: Project) -> None:
+        """The ranks do nothing until the supervisor, which Slurm has warned, asks for a step checkpoint."""
+        held = ranks_of(project)
+        for one in held:
+            one.suspend()
+        self._until((project.stage("stage1") / "attempts/001/hook/save-now").exists)
+        for one in held:
+            with suppress(psutil.Error):  # killed by then
+                one.resume()
 
     def _ended(self) -> int:
         assert self._running

@@ -1,26 +1,29 @@
 """Ends trainings at random places and compares them: `make exact`, or python tests/exact/run.py [--number N].
 
---seed repeats the draws of a run. With --write docs/EXACT.md is written. Ctrl-C ends all that was started;
-the page then tells of those that were compared until then. Exits 1 if anything differs; such a training's
-folder is kept.
+--seed repeats the draws of a run. One end in 20 is that by a job's time limit, on a real Slurm, where this
+machine can have one. With --write docs/EXACT.md is written. Ctrl-C ends all that was started; the page then
+tells of those that were compared until then. Exits 1 if anything differs; such a training's folder is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
 import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.section import machine
-from exact.ended import DEMO, Comparison, Training, drawn
+from exact.ended import CASES, DEMO, JOB, MINUTES, Comparison, Training, drawn, in_jobs
+from slurm.rig import Rig, why_no_rig
 from support.project import REPOSITORY
 from support.signals import as_a_terminal_leaves_them
 
@@ -48,11 +51,17 @@ times, with a training that had the hook off.
 - *Saved*: how often a step checkpoint is due, beside each epoch's end. Steps count from 1 over all epochs.
   *Continued*: the step after which each further attempt continued; the beginning, where none was saved yet.
 
-Not among these: the end by a job's time limit, which reaches the supervisor as SIGTERM, and GPUs.
+{limits}
 
 | training | saved | ended by | continued | rows | compared |
 | --- | --- | --- | --- | ---: | --- |
 """
+WITH_LIMITS = f"""*In a job*: the same as a job of {MINUTES} minutes on a real Slurm. Its ranks are held
+by SIGSTOP from the step on until the job is warned of its time limit; Slurm runs it again. Not among these:
+GPUs."""
+WITHOUT_LIMITS = (
+    "Not among these: the end by a job's time limit, which reaches the supervisor as SIGTERM, and GPUs."
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,21 +77,14 @@ def main(argv: Sequence[str]) -> int:
     say(f"seed {arguments.seed}")
     played: list[Training] = []
     folder = Path(tempfile.mkdtemp(prefix="exact-"))
-    comparison = Comparison(folder)
-    try:
-        for number, training in enumerate(drawn(random.Random(arguments.seed))):
-            comparison.play(training, folder / str(number))
-            played.append(training)
-            say(f"[{ended(played)}/{arguments.number}] {training.name}: {_ends(training)}")
-            say(f"    continued after {', '.join(training.continued) or 'nothing'}; {_compared(training)}")
-            if not training.different:
-                shutil.rmtree(folder / str(number))
-            if ended(played) >= arguments.number:
-                break
-    except KeyboardInterrupt:
-        say("interrupted")
-    finally:
-        comparison.close()
+    with ExitStack() as until_the_end:
+        rig = _rig(until_the_end)
+        comparison = Comparison(folder, rig)
+        until_the_end.callback(comparison.close)
+        jobs = in_jobs(random.Random(arguments.seed), arguments.number // 20 if rig else 0)
+        trainings = itertools.chain(jobs, drawn(random.Random(arguments.seed)))
+        with suppress(KeyboardInterrupt):
+            _play(trainings, comparison, folder, arguments.number, played)
     different = [one for one in played if one.different]
     say(_summary(played))
     if different:
@@ -90,9 +92,39 @@ def main(argv: Sequence[str]) -> int:
     else:
         shutil.rmtree(folder)
     if arguments.write and played:
-        page = HEAD.format(seed=arguments.seed, summary=_summary(played)) + "".join(map(_row, played))
-        PAGE.write_text(page, encoding="utf-8")
+        PAGE.write_text(_page(arguments.seed, played), encoding="utf-8")
     return 1 if different else 0
+
+
+def _play(
+    trainings: Iterable[Training], comparison: Comparison, folder: Path, most: int, played: list[Training]
+) -> None:
+    """Plays them until so many ends came; adds each to `played`."""
+    for number, training in enumerate(trainings):
+        comparison.play(training, folder / str(number))
+        played.append(training)
+        say(f"[{ended(played)}/{most}] {training.name}: {_ends(training)}")
+        say(f"    continued after {', '.join(training.continued) or 'nothing'}; {_compared(training)}")
+        if not training.different:
+            shutil.rmtree(folder / str(number))
+        if ended(played) >= most:
+            break
+
+
+def _rig(until_the_end: ExitStack) -> Rig | None:
+    """One that is up until then; None, with a line, where there can be none."""
+    if reason := why_no_rig():
+        say(f"no end by a job's time limit: {reason}")
+        return None
+    rig = Rig()
+    until_the_end.enter_context(rig.alone())
+    return rig
+
+
+def _page(seed: int, played: Sequence[Training]) -> str:
+    limits = WITH_LIMITS if any(one.name == JOB for one in played) else WITHOUT_LIMITS
+    head = HEAD.format(seed=seed, summary=_summary(played), limits=limits)
+    return head + "".join(map(_row, played))
 
 
 def ended(played: Sequence[Training]) -> int:
@@ -102,7 +134,7 @@ def ended(played: Sequence[Training]) -> int:
 
 def _summary(played: Sequence[Training]) -> str:
     different = sum(bool(one.different) for one in played)
-    demo = [one for one in played if one.name == DEMO]
+    demo = [one for one in played if one.name not in CASES]
     where = f"{machine()}, torch {version('torch')}, {platform.machine()}"
     return (
         f"**{ended(played)} ends in {len(played)} trainings ({ended(demo)} of them in {len(demo)} by"

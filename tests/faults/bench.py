@@ -121,7 +121,8 @@ class Bench:
         At the `later` places the first trainer that comes there is held, too.
         """
         gates = ((2, 3), *later)
-        self.inject(*({"kind": "wait", "rank": 0, "epoch": e, "iteration": i} for e, i in gates))
+        held = ({"kind": "wait", "rank": 0, "epoch": e, "iteration": i} for e, i in gates)
+        self.inject({"kind": "paced"}, *held)
         launch = self.start(*argv, **env)
         self.wait_for("the trainer in epoch 2", lambda: launch.ended or self.stamps().of("fired"))
         assert not launch.ended, f"it ended before its trainer came to epoch 2, and said:\n{launch.text}"

@@ -24,7 +24,8 @@ is left, and that no rank started while one of another attempt was alive.
   faults-slurm` runs only these; it boots a Slurm of two nodes with eight A40s each, and the training is a job
   that asks for eight): until the training continues in its next attempt, or, if none follows, until the
   controller reports it. A controller asks squeue every 2 s here.
-- *Redone*: iterations trained a second time. *Left*: processes of the fault still alive at its end.
+- *Redone*: iterations trained a second time; with step checkpoints the result says how many that may be.
+  *Left*: processes of the fault still alive at its end.
 """
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).resolve().parents[2] / "docs/FAULTS.md"

@@ -25,14 +25,14 @@ class Stamps:
         before a training began again on purpose does not count.
         """
         done: set[tuple[int, int]] = set()
-        redone: Counter[str] = Counter()
+        redone: Counter[tuple[str, int]] = Counter()  # by tag and by pid, for a tag can be cleared away
         for line in self.lines:
             if line["event"] == "new-training":
                 done.clear()
             if line["event"] != "iteration":
                 continue
             place = (line["epoch"], line["iteration"])
-            redone[line["tag"]] += place in done
+            redone[line["tag"], line["pid"]] += place in done
             done.add(place)
         return list(redone.values())[1:]
 

@@ -152,8 +152,8 @@ def test_a_process_that_is_left_is_counted_and_ended(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- stamps
 
 
-def iteration(tag: str, epoch: int, number: int) -> dict[str, object]:
-    return {"event": "iteration", "tag": tag, "epoch": epoch, "iteration": number}
+def iteration(tag: str, epoch: int, number: int, pid: int = 1) -> dict[str, object]:
+    return {"event": "iteration", "tag": tag, "pid": pid, "epoch": epoch, "iteration": number}
 
 
 def test_redone_is_what_an_attempt_before_had_done() -> None:
@@ -164,6 +164,10 @@ def test_redone_is_what_an_attempt_before_had_done() -> None:
 def test_another_training_redoes_nothing_of_the_one_before() -> None:
     lines = [iteration("a", 1, 1), {"event": "new-training"}, iteration("b", 1, 1), iteration("c", 1, 1)]
     assert Stamps(tuple(lines)).redone() == [0, 1]
+
+
+def test_redone_is_counted_where_tags_are_cleared_away() -> None:
+    assert Stamps((iteration("", 1, 1, pid=1), iteration("", 1, 1, pid=2))).redone() == [1]
 
 
 def test_a_stamp_that_is_being_written_is_not_read(tmp_path: Path) -> None:
@@ -204,6 +208,13 @@ def test_an_attempt_that_a_row_knows_to_train_apart_does_not_count_as_one_beside
     stamps = Stamps((first, second, third))
     assert len(stamps.two_at_once()) == 2
     assert stamps.two_at_once({"first"}) == ["rank 0 of attempt third began while pids [2] trained"]
+
+
+@pytest.mark.parametrize("words", [("injected_host", "node9", "3", "0"), ("injected_short_limits",)])
+def test_what_stands_in_for_the_command_still_starts(words: tuple[str, ...]) -> None:
+    """It replaces names inside trainrelay, which may move."""
+    argv = [sys.executable, "-m", f"injected.{words[0]}", *words[1:], "stop", "--help"]
+    subprocess.run(argv, cwd=INJECTED.parent, check=True, capture_output=True)
 
 
 # ---------------------------------------------------------------------- the page

@@ -83,6 +83,13 @@ class OnDisk:
         write_json(attempt / "attempt.json", record.model_copy(update=found))
         self.identify()
 
+    def change(self, **update: object) -> None:
+        """The attempt's record says this instead."""
+        path = self.paths.folder / "attempts/001/attempt.json"
+        record = read_record(path, AttemptRecord)
+        assert record is not None
+        write_json(path, record.model_copy(update=update))
+
     def identify(self) -> None:
         """stage.json says that what lies here was trained from the checkout as it is now."""
         parts = ingredients(StageContext(self.config(), "r", "s"))

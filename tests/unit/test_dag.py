@@ -12,8 +12,6 @@ from support.project import CONFIG
 from support.stage_on_disk import RANKS, OnDisk
 from trainrelay import dag
 from trainrelay.config import Config, parse
-from trainrelay.records import AttemptRecord
-from trainrelay.system.files import write_json
 
 WILDCARDS = SimpleNamespace(run="r")
 
@@ -48,10 +46,7 @@ def test_every_ingredient_and_the_epochs_are_params_that_snakemake_compares(disk
 def test_what_snakemake_prints_of_a_training_moves_no_cursor(disk: OnDisk) -> None:
     """The reason of its last end, and the refusal because of it, quote what a trainer printed."""
     disk.train()
-    path = disk.paths.folder / "attempts/001/attempt.json"
-    record = AttemptRecord.model_validate_json(path.read_bytes())
-    hostile = {"end": "killed", "reason": "\x1b[2J\u202ex", "final_checkpoint": None}
-    write_json(path, record.model_copy(update=hostile))
+    disk.change(end="killed", reason="\x1b[2J\u202ex", final_checkpoint=None)
     plans = dag.Plans(disk.config(), [])
     said = plans.message("r", "s", {})
     assert r"(\x1b[2J\u202ex)" in said

@@ -1,7 +1,8 @@
 """Runs inside the ranks: an mmcv hook that carries out plan.json, which is beside this file.
 
 A fault of the plan is due at an epoch and an iteration (both from 1), on one rank or on all (`rank` null),
-and once, unless it says `"once": false`. Before it happens it is stamped.
+and once, unless it says `"once": false`. Before it happens it is stamped. `paced` is for all of a rank's
+iterations: each begins when the step checkpoint before it is written.
 """
 
 from __future__ import annotations
@@ -30,6 +31,18 @@ HERE = Path(__file__).resolve().parent
 def sigkill(runner: Any) -> None:
     """As the kernel's out-of-memory killer does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sigkill_before_manifest(runner: Any) -> None:
+    """The files of the next step checkpoint are there, and then not the manifest that makes it one."""
+    replace = os.replace
+
+    def deadly(source: Any, target: Any) -> None:
+        if str(target).endswith("manifest.json"):
+            sigkill(runner)
+        replace(source, target)
+
+    os.replace = deadly  # type: ignore[assignment]
 
 
 def sigkill_launcher(runner: Any) -> None:
@@ -98,6 +111,7 @@ def gpu_fails(runner: Any) -> None:
 KINDS = {
     "gpu-fails": gpu_fails,
     "sigkill": sigkill,
+    "sigkill-before-manifest": sigkill_before_manifest,
     "sigkill-launcher": sigkill_launcher,
     "sigstop": sigstop,
     "error": error,
@@ -196,6 +210,8 @@ class InjectedFaults(Hook):
                 _hangs_in(loader.dataset, due)
 
     def before_train_iter(self, runner: Any) -> None:
+        if any(due.kind == "paced" for due in self._due):
+            injected_waits.wait_for_writers()
         now = (runner.epoch + 1, runner.inner_iter + 1)
         for due in self._due:
             if due.kind in KINDS and (due.epoch, due.iteration) == now and due.take():

@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 from trainrelay import cli
-from trainrelay.operations import train
+from trainrelay.operations import held_lease
 from trainrelay.system import alive
 
 host, beat_s, ahead_s, *argv = sys.argv[1:]
@@ -19,5 +19,5 @@ time.time = lambda: real() + float(ahead_s)
 socket.gethostname = lambda: host
 read = alive._text
 alive._text = lambda path: f"boot-of-{host}" if path.endswith("/boot_id") else read(path)
-train.acquire = partial(train.acquire, beat_s=float(beat_s))
+held_lease.acquire = partial(held_lease.acquire, beat_s=float(beat_s))
 sys.exit(cli.main(argv))

@@ -11,6 +11,7 @@ import torch
 
 MOST_BYTES = 2**26
 LEFT_BYTES = 65_536  # enough for lines of a log, too little for a checkpoint
+LEFT_BESIDE_BYTES = 2**20  # the same for two logs from beginning to end, notes and records
 
 
 def disk_nearly_full(runner: Any) -> None:
@@ -18,14 +19,19 @@ def disk_nearly_full(runner: Any) -> None:
     _fill(Path(runner.work_dir), LEFT_BYTES)
 
 
+def disk_of_steps_nearly_full(runner: Any) -> None:
+    """All that an attempt writes still fits, except a step checkpoint."""
+    _fill(Path(os.environ["TRAINRELAY_HOOK"]), LEFT_BESIDE_BYTES)
+
+
 def disk_full(runner: Any) -> None:
     """Nothing fits, not even a line of a log."""
     _fill(Path(runner.work_dir), 0)
 
 
-def _fill(work_dir: Path, left_bytes: int) -> None:
-    """A file called `ballast` takes what is free on the small disk that holds the work dir."""
-    disk = next(folder for folder in work_dir.parents if folder.is_mount())
+def _fill(inside: Path, left_bytes: int) -> None:
+    """A file called `ballast` takes what is free on the small disk that holds this path."""
+    disk = next(folder for folder in inside.parents if folder.is_mount())
     facts = os.statvfs(disk)
     assert facts.f_blocks * facts.f_frsize <= MOST_BYTES, f"{disk} is no disk for this"
     with (disk / "ballast").open("wb") as file:
@@ -68,6 +74,7 @@ def memory_of_gpu(runner: Any) -> None:
 
 KINDS = {
     "disk-nearly-full": disk_nearly_full,
+    "disk-of-steps-nearly-full": disk_of_steps_nearly_full,
     "disk-full": disk_full,
     "file-size": file_size,
     "memory-of-torch": memory_of_torch,

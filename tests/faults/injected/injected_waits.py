@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+
+
+def wait_for_writers() -> None:
+    """Step checkpoints are written by a thread beside the next iterations, at whose ends none is saved."""
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.main_thread():
+            thread.join()
 
 
 def wait(runner: Any) -> None:

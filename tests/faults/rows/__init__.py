@@ -40,6 +40,7 @@ ON_RIG = (
     "slurm_edits",
     "slurm_daemons",
     "slurm_nodes",
+    "slurm_steps",
 )
 
 for _module in (*ORDER, *ON_RIG):

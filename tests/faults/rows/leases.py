@@ -196,7 +196,14 @@ def released_elsewhere(bench: Bench) -> Measurement:
     " completes from what was there when it took over",
 )
 def suspended_owner_returns(bench: Bench) -> Measurement:
-    # The second trainer will be held in epoch 2; the first one, when it has continued, in epoch 3.
+    owner, taker = suspended(bench)
+    assert (bench.work_dir / "epoch_2.pth").exists(), "the old trainer saved no epoch 2 after the takeover"
+    return returned(bench, owner, taker)
+
+
+def suspended(bench: Bench) -> tuple[Launch, Launch]:
+    """The owner, whose trainer trains on and is held in epoch 3, and a start that took over in epoch 2."""
+    # The second trainer is held in epoch 2; the first one, when it has continued, in epoch 3.
     owner = bench.held(*_on_node9(), later=((2, 4), (3, 1)))
     owner.process.send_signal(signal.SIGSTOP)
     bench.injected_now("owner-suspended")
@@ -205,7 +212,11 @@ def suspended_owner_returns(bench: Bench) -> Measurement:
     _wait_for_held(bench, taker, 2)
     bench.go_on(2, 3)
     _wait_for_held(bench, taker, 3)
-    assert (bench.work_dir / "epoch_2.pth").exists(), "the old trainer saved no epoch 2 after the takeover"
+    return owner, taker
+
+
+def returned(bench: Bench, owner: Launch, taker: Launch) -> Measurement:
+    """The owner continues and ends, and what took over completes the stage."""
     returned_s = _returns(bench, owner)
     bench.go_on(2, 4)
     seen = _taken_over(bench, taker)
@@ -238,10 +249,12 @@ def _returns(bench: Bench, owner: Launch) -> float:
 def _written(bench: Bench) -> dict[str, tuple[int, str]]:
     """Every file of the run but the old work dir's and the new owner's beat: when it changed, its digest.
 
-    The old trainer's log is left out, too: it is the trainer's.
+    The old trainer's log is left out, too: it is the trainer's. What the new one counts is its own.
     """
     ours = (path for path in bench.stage.parent.rglob("*") if path.is_file())
-    skipped = (bench.work_dir, _lease(bench) / "000002.beat", bench.stage / "attempts/001/trainer.log")
+    attempts = bench.stage / "attempts"
+    counted = (attempts / "002/telemetry.jsonl", attempts / "002/hook")
+    skipped = (bench.work_dir, _lease(bench) / "000002.beat", attempts / "001/trainer.log", *counted)
     kept = [path for path in ours if not any(path.is_relative_to(skip) for skip in skipped)]
     return {
         str(path): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())

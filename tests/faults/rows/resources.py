@@ -20,7 +20,7 @@ def _mount(*arguments: str) -> bool:
     return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
 
 
-def _disk(bench: Bench, folder: Path) -> bool:
+def small_disk(bench: Bench, folder: Path) -> bool:
     """A separate disk at `folder` until all is looked at; False if this user may not mount."""
     folder.mkdir(parents=True)
     if not _mount("-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)):
@@ -58,7 +58,7 @@ def _full(bench: Bench, kind: str, fix: Callable[[], object]) -> Measurement:
 )
 def disk_full(bench: Bench) -> Measurement:
     disk = bench.folder / "small disk"
-    if not _disk(bench, disk):
+    if not small_disk(bench, disk):
         return quota(bench)
     bench.configure(work_dir=str(disk / "stage1"))
     return _full(bench, "disk-nearly-full", (disk / "ballast").unlink)
@@ -72,7 +72,7 @@ def disk_full(bench: Bench) -> Measurement:
 )
 def results_full(bench: Bench) -> Measurement:
     runs = bench.folder / "runs"
-    assert _disk(bench, runs), "this user may not mount"
+    assert small_disk(bench, runs), "this user may not mount"
     bench.inject(kind="disk-full", rank=0, epoch=2, iteration=2)
     launch = bench.train()
     last = _one_sentence(launch, "free space")
@@ -118,7 +118,7 @@ def _read_only(bench: Bench, disk: Path) -> Callable[[], object]:
 )
 def results_read_only(bench: Bench) -> Measurement:
     runs = bench.folder / "runs"
-    assert _disk(bench, runs), "this user may not mount"
+    assert small_disk(bench, runs), "this user may not mount"
     fix = _read_only(bench, runs)
     launch = bench.train()
     last = _one_sentence(launch, "writable and run the same command again")
@@ -137,7 +137,7 @@ def results_read_only(bench: Bench) -> Measurement:
 )
 def work_dir_read_only(bench: Bench) -> Measurement:
     disk = bench.folder / "small disk"
-    assert _disk(bench, disk), "this user may not mount"
+    assert small_disk(bench, disk), "this user may not mount"
     bench.configure(work_dir=str(disk / "stage1"))
     fix = _read_only(bench, disk)
     launch = bench.train()

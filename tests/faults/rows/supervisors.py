@@ -72,7 +72,7 @@ def supervisor_sigkilled(bench: Bench) -> Measurement:
     must="the relaunch follows the living trainer; completes in the same attempt",
 )
 def supervisor_sigkilled_cleared_environment(bench: Bench) -> Measurement:
-    _cleared_environment(bench)
+    cleared_environment(bench)
     relaunch = _relaunched(bench)
     assert not carrying(bench.attempts()[0].tag), "the trainer's environment was not cleared"
     bench.go_on()
@@ -84,7 +84,7 @@ def supervisor_sigkilled_cleared_environment(bench: Bench) -> Measurement:
     return Measurement(noticed_s, "done", "the relaunch follows attempt 1", "completes")
 
 
-def _cleared_environment(bench: Bench) -> None:
+def cleared_environment(bench: Bench) -> None:
     """Nothing of the trainer's environment is left but what this row itself needs."""
     wrapper = bench.plan.with_name("cleared")
     wrapper.write_text(

@@ -38,10 +38,7 @@ def disk(tmp_path: Path) -> OnDisk:
 def validation_scores(disk: OnDisk) -> None:
     """A complete training of 2 epochs x 100 iterations, 36 s each."""
     disk.train(hours=2.0)
-    path = disk.paths.folder / "attempts/001/attempt.json"
-    record = AttemptRecord.model_validate_json(path.read_text())
-    seen = {"last_epoch": 2, "last_iteration": 100, "iters_per_epoch": 100}
-    write_json(path, record.model_copy(update=seen))
+    disk.change(last_epoch=2, last_iteration=100, iters_per_epoch=100)
 
 
 def test_a_stage_that_was_measured_is_priced_with_its_reckoning(disk: OnDisk) -> None:
@@ -97,9 +94,7 @@ def test_a_stage_that_trains_now_and_was_not_measured_is_unknown(disk: OnDisk) -
 
 def test_a_short_training_is_not_said_to_cost_nothing(disk: OnDisk) -> None:
     validation_scores(disk)
-    path = disk.paths.folder / "attempts/001/attempt.json"
-    record = AttemptRecord.model_validate_json(path.read_text())
-    write_json(path, record.model_copy(update={"s_per_iter": 0.01, "ended_s": 9.0}))
+    disk.change(s_per_iter=0.01, ended_s=9.0)
     said = view.price(stage_plan(StageContext(disk.config(epochs=4), "r", "s")))
     assert said == (
         "under 0.1 GPU-hours (2 epochs x 100 iterations x 0.01 s x 8 ranks; under 0.1 spent so far)"

@@ -20,10 +20,9 @@ from trainrelay.cli import main
 from trainrelay.config import Config
 from trainrelay.errors import Interrupted, UserError
 from trainrelay.operations.stop import stop_stage
-from trainrelay.records import AttemptRecord, Place
+from trainrelay.records import Place
 from trainrelay.supervise import acquire, order_file
 from trainrelay.supervise.stop import read_order
-from trainrelay.system.files import read_record, write_json
 from trainrelay.training.context import StageContext
 
 
@@ -38,15 +37,8 @@ def disk(tmp_path: Path) -> OnDisk:
     disk.make_checkout()
     disk.train()
     disk.checkpoint.unlink()
-    change(disk, end=None, ended_s=None, final_checkpoint=None)
+    disk.change(end=None, ended_s=None, final_checkpoint=None)
     return disk
-
-
-def change(disk: OnDisk, **update: object) -> None:
-    path = disk.paths.folder / "attempts/001/attempt.json"
-    record = read_record(path, AttemptRecord)
-    assert record is not None
-    write_json(path, record.model_copy(update=update))
 
 
 def silent(_: str) -> None:
@@ -78,7 +70,7 @@ def held(disk: OnDisk, then: Callable[[], object], **options: Any) -> Iterator[N
 def test_nothing_to_stop_is_said_with_the_state_and_nothing_is_asked(
     disk: OnDisk, capsys: pytest.CaptureFixture[str], end: str
 ) -> None:
-    change(disk, end=end, ended_s=1.0)
+    disk.change(end=end, ended_s=1.0)
     stop(disk.config())
     kind = "complete" if end == "done" else "resumable"
     assert capsys.readouterr().out.startswith(f"nothing to stop: r/s is {kind}: ")
@@ -97,7 +89,7 @@ def test_a_training_that_completes_meanwhile_is_told_as_that(
     disk: OnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def completes() -> bool:
-        change(disk, end="done", ended_s=1.0)
+        disk.change(end="done", ended_s=1.0)
         return True
 
     with held(disk, completes):
@@ -116,7 +108,7 @@ def test_a_supervisor_that_does_not_react_is_named_with_what_to_type(disk: OnDis
 def test_a_silent_owner_on_another_host_is_told_as_what_is_known(disk: OnDisk) -> None:
     """Its counter is watched by this observer; the request stays for the case that it comes back."""
     elsewhere = Place(host="node7", machine="m", boot="b", pid_namespace="4026531836")
-    change(disk, host="node7")
+    disk.change(host="node7")
     disk.paths.supervision.mkdir(parents=True)
     lease = acquire(disk.paths.supervision, "r/s", silent, lambda: False, beat_s=0.1, place=elsewhere)
     lease._ended.set()  # beats no more, as if its host were gone
@@ -132,7 +124,7 @@ def test_a_silent_owner_on_another_host_is_told_as_what_is_known(disk: OnDisk) -
 
 @pytest.mark.process
 def test_an_open_attempt_that_nobody_holds_the_lease_of_is_no_ones_to_ask(disk: OnDisk) -> None:
-    change(disk, supervisor_start_s=psutil.Process().create_time())
+    disk.change(supervisor_start_s=psutil.Process().create_time())
     with pytest.raises(UserError, match=rf"nobody holds its lease.* run on that host: kill {os.getpid()}"):
         stop(disk.config())
 
@@ -152,7 +144,7 @@ def test_ctrl_c_while_waiting_leaves_the_request_and_says_so(disk: OnDisk) -> No
 def test_a_run_stands_for_all_of_its_stages(
     disk: OnDisk, capsys: pytest.CaptureFixture[str], which: str, told: str
 ) -> None:
-    change(disk, end="interrupted", ended_s=1.0)
+    disk.change(end="interrupted", ended_s=1.0)
     data = disk.config().model_dump(mode="json", by_alias=True)
     stages = data["runs"]["r"]["stages"]
     stages["t"] = {**stages["s"], "promotion": None}

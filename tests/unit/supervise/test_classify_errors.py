@@ -23,6 +23,7 @@ BOXES = "rank 1: ValueError: boxes must be of shape (n, 9), got (12, 7)"
 ENDS = {
     "torch-2.13/rank-sigkilled": ("killed", "rank 1 was ended by SIGKILL"),
     "torch-2.13/rank-sigkilled-in-all-reduce": ("killed", "rank 1 was ended by SIGKILL"),
+    "torch-2.13/rank-sigkilled-while-its-worker-serves": ("killed", "rank 0 was ended by SIGKILL"),
     "torch-2.13/rank-sigterm": ("killed", "rank 1 was ended by SIGTERM"),
     "torch-2.13/rank-segfaults": ("trainer-bug", "rank 1 crashed with SIGSEGV"),
     "torch-2.13/rank-raises": ("trainer-bug", "rank 1: KeyError: 'img_metas'"),

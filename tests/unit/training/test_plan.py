@@ -185,9 +185,7 @@ def test_a_launcher_whose_option_the_script_does_not_take_is_refused(disk: OnDis
 @pytest.fixture
 def an_hour_per_epoch(disk: OnDisk) -> OnDisk:
     """As its one attempt measured; a checkpoint is saved each epoch."""
-    path = disk.paths.folder / "attempts/001/attempt.json"
-    measured = {"last_epoch": 2, "last_iteration": 100, "iters_per_epoch": 100}
-    write_json(path, read_record(path, AttemptRecord).model_copy(update=measured))  # type: ignore[union-attr]
+    disk.change(last_epoch=2, last_iteration=100, iters_per_epoch=100)
     config = disk.base / "checkout/a.py"
     config.write_text(config.read_text() + "checkpoint_config = dict(interval=1)\n")
     disk.identify()

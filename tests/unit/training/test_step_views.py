@@ -17,7 +17,7 @@ from support.step_folders import LENGTH, write_step
 from trainrelay.config import parse
 from trainrelay.errors import ConfigError
 from trainrelay.operations.train import stage_job
-from trainrelay.records import AttemptRecord, Identity, StepPoint
+from trainrelay.records import Identity, StepPoint
 from trainrelay.supervise import StepSaving
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training import state
@@ -45,15 +45,8 @@ def disk(tmp_path: Path) -> OnDisk:
     disk.train(code=code.name)
     disk.checkpoint.unlink()
     measured = {"last_epoch": 1, "last_iteration": 15, "iters_per_epoch": LENGTH}
-    change(disk, end="killed", reason="it was", final_checkpoint=None, **measured)
+    disk.change(end="killed", reason="it was", final_checkpoint=None, **measured)
     return disk
-
-
-def change(disk: OnDisk, **update: object) -> None:
-    path = disk.paths.folder / "attempts/001/attempt.json"
-    record = read_record(path, AttemptRecord)
-    assert record is not None
-    write_json(path, record.model_copy(update=update))
 
 
 def step(disk: OnDisk, number: int = 13, **changes: Any) -> Path:
@@ -91,7 +84,7 @@ def test_another_state_of_the_code_is_told_and_not_resumed_from(disk: OnDisk) ->
 def test_what_an_attempt_did_not_do_is_noted(disk: OnDisk) -> None:
     point = StepPoint(path="x", step=13, epoch=1, iteration=13)
     said = {"resumed_step": point, "not_resumed": "another sampler", "unsaved": "the disk is full"}
-    change(disk, **said)
+    disk.change(**said)
     notes = stage_plan(at(disk)).notes
     assert "attempt 1: not resumed in epoch 1 after iteration 13 (step 13): another sampler" in notes
     assert "attempt 1: the disk is full" in notes
@@ -100,7 +93,7 @@ def test_what_an_attempt_did_not_do_is_noted(disk: OnDisk) -> None:
 
 def test_what_a_kill_would_cost_counts_from_the_newest_of_all_checkpoints(disk: OnDisk) -> None:
     now_s = time.time()
-    change(disk, end=None, ended_s=None, started_s=now_s - 3600)
+    disk.change(end=None, ended_s=None, started_s=now_s - 3600)
     assert state.read(at(disk)).at_risk(now_s) == "a kill now would cost 60 min (8 GPU-hours)"
     step(disk, saved_s=now_s - 600)
     assert state.read(at(disk)).at_risk(now_s) == "a kill now would cost 10 min (1.3 GPU-hours)"
@@ -110,7 +103,7 @@ def test_what_a_kill_would_cost_counts_from_the_newest_of_all_checkpoints(disk: 
     assert state.read(at(disk)).at_risk(now_s) == "a kill now would cost 1 min (0.13 GPU-hours)"
     on_cpu = StageContext(disk.config(trainer={"device": "cpu"}), "r", "s")
     assert state.read(on_cpu).at_risk(now_s - 50) == "a kill now would cost 10 s (0.022 process-hours)"
-    change(disk, end="killed", ended_s=now_s)
+    disk.change(end="killed", ended_s=now_s)
     assert state.read(at(disk)).at_risk(now_s) is None
 
 
@@ -145,7 +138,7 @@ def test_a_training_begun_without_exact_continues_without_it(disk: OnDisk) -> No
 
 
 def test_one_that_has_not_trained_yet_begins_with_it(disk: OnDisk) -> None:
-    change(disk, last_epoch=None, last_iteration=None)
+    disk.change(last_epoch=None, last_iteration=None)
     facts = state.read(at(disk, exact=True))
     assert (state.judge(facts).kind, EXACT in facts.ingredients) == ("fresh", True)
 
@@ -193,5 +186,5 @@ def test_without_them_nothing_is_saved(disk: OnDisk, stage: dict[str, Any]) -> N
 def test_a_step_checkpoint_of_a_changed_training_is_archived_with_it(disk: OnDisk) -> None:
     """Also where nothing was logged yet: what it holds is another training's."""
     step(disk)
-    change(disk, last_epoch=None, last_iteration=None)
+    disk.change(last_epoch=None, last_iteration=None)
     assert state.judge(state.read(at(disk, seed=7))).kind == "changed"

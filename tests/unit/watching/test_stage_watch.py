@@ -40,15 +40,8 @@ def disk(tmp_path: Path) -> OnDisk:
     disk.make_checkout()
     disk.train()
     disk.checkpoint.unlink()
-    change(disk, end=None, ended_s=None, host="node7", ladder=("nccl", "gloo"), final_checkpoint=None)
+    disk.change(end=None, ended_s=None, host="node7", ladder=("nccl", "gloo"), final_checkpoint=None)
     return disk
-
-
-def change(disk: OnDisk, **update: object) -> None:
-    path = disk.paths.folder / "attempts/001/attempt.json"
-    record = read_record(path, AttemptRecord)
-    assert record is not None
-    write_json(path, record.model_copy(update=update))
 
 
 def claim(disk: OnDisk, host: str = "node7") -> None:
@@ -99,7 +92,7 @@ def test_an_open_attempt_that_nobody_holds_a_lease_for_is_not_called_running(dis
 def test_a_supervisor_at_work_without_a_trainer_is_seen(disk: OnDisk) -> None:
     """The lease moves while the attempt has ended: a probe, checks, a report."""
     clock = Clock()
-    change(disk, end="comm", ended_s=3600.0)
+    disk.change(end="comm", ended_s=3600.0)
     claim(disk)
     beat(disk, 1)
     watched = watch(disk, clock)
@@ -120,7 +113,7 @@ def test_the_row_tells_place_loss_eta_and_fallback(disk: OnDisk) -> None:
 
 def test_what_an_attempt_lost_is_read_from_its_log_where_its_record_does_not_tell(disk: OnDisk) -> None:
     """Its supervisor died; the next attempt begins anew, so all of its iterations are lost."""
-    change(disk, end="lost", ended_s=3600.0, host=socket.gethostname())
+    disk.change(end="lost", ended_s=3600.0, host=socket.gethostname())
     second = disk.paths.folder / "attempts/002"
     second.mkdir()
     first = read_record(disk.paths.folder / "attempts/001/attempt.json", AttemptRecord)
@@ -232,7 +225,7 @@ def test_a_log_that_cannot_be_read_leaves_what_the_ranks_count(disk: OnDisk) -> 
     clock, folder = Clock(), disk.paths.folder / "attempts/001"
     claim(disk)
     beat(disk, 1)
-    change(disk, last_epoch=None, last_iteration=None)
+    disk.change(last_epoch=None, last_iteration=None)
     report = {"format": 1, "rank": 0, "host": "node1", "at_s": 1.8e9, "steps": 3, "batches": 3, "waiting": 0}
     report |= {"passes": 1, "iteration": 3, "iterations": 10, "step_s": 0.5, "data_s": 0.06}
     line = {"at_s": 1.8e9, "ranks": [{**report, "memory_bytes": 10**9}]}

@@ -140,8 +140,9 @@ class StepSaving:
 
     def _failed(self, step: int, error: Exception) -> None:
         self._failures += 1
-        notes.note(save_error="the step checkpoint of step {}: {}".format(step, notes.of(error)))
+        # First: on a full disk the note needs the room that the partial files take.
         step_files.give_up(self._folder(step), self._runner.rank, str(error)[:500])
+        notes.note(save_error="the step checkpoint of step {}: {}".format(step, notes.of(error)))
 
     def _folder(self, step: int) -> str:
         return os.path.join(self._settings["folder"], files.STEP.format(step))

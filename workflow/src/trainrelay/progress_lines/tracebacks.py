@@ -28,6 +28,8 @@ _WATCHDOG = re.compile(r"Watchdog caught collective operation timeout.*")
 _IGNORED = "Exception ignored in"
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 _WORKER_REPORT = "Caught "  # torch repeats a data worker's traceback below this line
+# A data worker prints this and runs on: the rank that it was to hand a tensor to is gone.
+_SERVES = re.compile(r'multiprocessing/resource_sharer\.py", line \d+, in _serve$')
 _MOST_FRAMES = 2_000  # as deep as Python recurses, two lines for each
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
@@ -113,7 +115,8 @@ class TracebackReader:
             self._frames, self._below, self._skipped = None, False, False
             if not frames:
                 self.began = number
-            if not (skipped or found[1].startswith(_WORKER_REPORT)):
+            runs_on = frames and _SERVES.search(frames[0])
+            if not (skipped or runs_on or found[1].startswith(_WORKER_REPORT)):
                 return (*found, "\n".join(frames or ()))
         else:
             self._below = False
