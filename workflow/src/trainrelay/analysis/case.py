@@ -66,6 +66,7 @@ class Case:
     log: Log
     expectation: Expectation
     failed: bool = False  # a check before has found what is critical: nothing is praised any more
+    _terms_among: dict[tuple[str, ...], list[str]] = field(default_factory=dict, init=False)
 
     @cached_property
     def knowledge(self) -> Knowledge:
@@ -174,7 +175,10 @@ class Case:
 
     def terms(self, row: Row) -> dict[str, float]:
         """Those of a row."""
-        return {name: value for name, value in row.values.items() if name in self.term_names}
+        names = tuple(row.values)  # those of many rows are the same
+        if names not in self._terms_among:
+            self._terms_among[names] = [name for name in names if name in self.term_names]
+        return {name: row.values[name] for name in self._terms_among[names]}
 
     @cached_property
     def stage_one(self) -> bool:
@@ -224,7 +228,8 @@ class Case:
         """The mean over the finite ones of these at each training row that has any."""
         columns = [self.column(name) for name in metrics]
         if all(column.rows == columns[0].rows and column.finite is column.values for column in columns):
-            return [sum(row) / len(row) for row in zip(*(column.values for column in columns), strict=True)]
+            every = [column.values for column in columns]
+            return every[0] if len(every) == 1 else [sum(row) / len(row) for row in zip(*every, strict=True)]
         rows = (finite([row.values[name] for name in metrics if name in row.values]) for row in self.train)
         return [sum(row) / len(row) for row in rows if row]
 

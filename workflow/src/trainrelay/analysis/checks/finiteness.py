@@ -99,8 +99,8 @@ def clamped_infinity(case: Case) -> Iterator[Finding]:
     """A finite value near the largest float: an infinity that nan_to_num clamped."""
     for name in case.losses:
         column = case.column(name)
-        value = next((value for value in column.finite if abs(value) > CLAMPED), None)
-        if value is not None:
+        if max(map(abs, column.finite), default=0.0) > CLAMPED:
+            value = next(value for value in column.finite if abs(value) > CLAMPED)
             row = column.rows[column.values.index(value)]
             yield Finding(
                 "clamped-infinity",

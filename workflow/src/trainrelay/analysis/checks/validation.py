@@ -156,7 +156,7 @@ def _named(terms: Sequence[str]) -> str:
 
 
 def _terms(case: Case, phase: Phase) -> set[str]:
-    return {name for row in case.rows(phase) for name in case.terms(row)}
+    return {*case.term_names & case.columns[phase].keys()}
 
 
 def _aligned(case: Case, names: list[str], what: str, note: str) -> LossPair | None:

@@ -51,7 +51,7 @@ def total(case: Case) -> Iterator[Section]:
 def _row(case: Case) -> Row | None:
     """The latest row of means; of medians, if there are no others."""
     rows = [row for row in rows_of_means(case) or case.train if case.total in row.values]
-    whole = [row for row in rows if case.terms(row)] or rows
+    whole = [row for row in rows if not case.term_names.isdisjoint(row.values)] or rows
     return whole[-1] if whole else None
 
 
