@@ -59,7 +59,7 @@ def test_the_official_executors_pause_grows_by_its_source() -> None:
 
 
 def measured(ours_s: tuple[float, ...], trainer_s: tuple[float, ...]) -> dict[Way, list[Measured]]:
-    gaps = {OURS: ours_s, TRAINER: trainer_s, SBATCH: (1.0,), **dict.fromkeys(OFFICIAL, (12.0, 13.0))}
+    gaps = {OURS: ours_s, TRAINER: trainer_s, SBATCH: (1.0,), OFFICIAL: (12.0, 13.0)}
     calls = {"squeue": 2, "sacct": 1}
     return {way: [Measured(gaps[way], ({"a part": 0.5},), 30.0, calls)] for way in gaps}
 
