@@ -136,7 +136,7 @@ def _by_end(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:  # noqa
         case "retry" if _ends_itself(past):
             return _ENDS_ITSELF
         case "retry":
-            return _again(last, "retrying")
+            return Retry(last.rung, False, last.end)
     assert_never(ENDS[last.end].follows)
 
 
