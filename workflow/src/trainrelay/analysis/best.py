@@ -9,17 +9,14 @@ from trainrelay.analysis.checks.validation_metric import by_name
 from trainrelay.analysis.knowledge import packaged
 from trainrelay.records import EpochScore, Expectation, Log
 
-_MODES: dict[int | None, Literal["max", "min"]] = {1: "max", -1: "min"}
-
 
 def better(metric: str) -> Literal["max", "min"] | None:
-    """Whether more or less of a metric is better; None if the knowledge files and its name do not show it."""
-    if "loss" in metric.lower():
-        return "min"
+    """Whether more or less of a metric is better; None if neither a knowledge file nor its name shows it."""
     known = {found.direction for knowledge in packaged() if (found := knowledge.known(metric))}
-    if known:
-        return {"up": "max", "down": "min"}.get(str(known.pop())) if len(known) == 1 else None  # type: ignore[return-value]
-    return _MODES.get(by_name(metric))
+    if known == {"up"} or (not known and by_name(metric) == 1):
+        return "max"
+    falls = "loss" in metric.lower() or by_name(metric) == -1
+    return "min" if known == {"down"} or (not known and falls) else None
 
 
 def evaluations(log: Log) -> dict[str, list[EpochScore]]:

@@ -82,7 +82,7 @@ def _scores(facts: state.Facts, metric: str) -> list[EpochScore]:
 def _nothing(facts: state.Facts, why: str) -> str:
     asked = f"{facts.name}: no epoch is known to have the {facts.at.settings.best}: {why}"
     return (
-        f"{asked}; set `checkpoint: {{best: METRIC}}` to a metric that it logs, or `checkpoint: {{epoch: N}}`,"
+        f"{asked}; set `checkpoint: {{best: METRIC}}` to a metric that it logs, `checkpoint: {{epoch: N}}`"
         f" or `checkpoint: latest` (epoch {facts.epochs})"
     )
 
