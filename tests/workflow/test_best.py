@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.project import KEYPOINTS, Project, make_project
+from support.project import KEYPOINTS, make_project
 from trainrelay.system.files import sha256_of
 
 pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]

@@ -54,7 +54,9 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
         what = f"{at.name} is {judged.kind}: {judged.reason}"
         raise Refusal(f"{what}; run: snakemake --profile local --forcerun train_{at.stage}")
     if state.chooses(facts):
-        source, best = _best_checkpoint(facts)
+        from trainrelay.operations.best import best_checkpoint  # noqa: PLC0415 - `train` imports this module
+
+        source, best = best_checkpoint(facts)
         refuse_other_training(facts, source)
     accepted = _why_accepted(settings, facts, source)
     if accepted is None:
@@ -87,12 +89,6 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
     epoch = best.first.epoch if best else source.epoch
     why = f"; {best}" if best else ""
     say(f"{at.name}: epoch {epoch} is promoted: {target or source.file.path}{why}{warning}")
-
-
-def _best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
-    from trainrelay.operations.best import best_checkpoint  # noqa: PLC0415 - `train` imports this module
-
-    return best_checkpoint(facts)
 
 
 def report_unfinished(at: StageContext) -> None:
