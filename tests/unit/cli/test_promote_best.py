@@ -273,7 +273,10 @@ def test_once_promoted_no_file_in_the_work_dir_is_needed_and_none_is_replaced(st
     for path in stage.work_dir.glob("epoch_*.pth"):
         path.unlink()
     assert state.current(stage.at()).kind == "complete"
+    stage.disk.paths.checkpoint.unlink()  # as Snakemake does before it promotes again
     assert stage.best().first.epoch == 4
+    stage.disk.paths.checkpoint.unlink()
+    stage.save(EPOCHS)
     stage.save(4).write_bytes(other_weights(stage.saved / "epoch_4.pth"))
     with pytest.raises(Refusal, match="is not the checkpoint that was recorded"):
         promote_stage(stage.at())

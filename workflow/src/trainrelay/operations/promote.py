@@ -73,17 +73,18 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
         owned=written_by_us(facts.paths),
     )
     facts.paths.not_promoted.unlink(missing_ok=True)
-    write_json(
-        facts.paths.checkpoint,
-        CheckpointRecord(
-            run=at.run,
-            stage=at.stage,
-            source=source,
-            target=str(target) if target else None,
-            accepted=accepted,
-            best=best,
-        ),
+    record = CheckpointRecord(
+        run=at.run,
+        stage=at.stage,
+        source=source,
+        target=str(target) if target else None,
+        accepted=accepted,
+        best=best,
     )
+    if best:
+        noted = _promotions(facts.paths.promoted)
+        write_json(facts.paths.promoted, noted.model_copy(update={"best": record}))
+    write_json(facts.paths.checkpoint, record)
     past = (source.epoch or 0) > settings.epochs and accepted is None
     warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
     epoch = best.first.epoch if best else source.epoch
@@ -176,18 +177,17 @@ def _overwrite(settings: Stage) -> bool:
 
 def _note_promotion(paths: StagePaths, digest: FileDigest) -> None:
     """Records a copy before it is made: killed right after it, its file must not count as another's."""
-    written = _promotions(paths.promoted)
-    if digest not in written:
-        write_json(paths.promoted, Promotions(written=(*written, digest)))
+    noted = _promotions(paths.promoted)
+    if digest not in noted.written:
+        write_json(paths.promoted, noted.model_copy(update={"written": (*noted.written, digest)}))
 
 
 def written_by_us(paths: StagePaths) -> set[str]:
     """The sha256 of all that we wrote to the target, also by trainings that have been archived since."""
     # `.old*`: also a folder that you moved to FOLDER.old; no stage's name has a dot.
     asides = paths.folder.parent.glob(f"{paths.folder.name}.old*/{paths.promoted.name}")
-    return {digest.sha256 for path in (*asides, paths.promoted) for digest in _promotions(path)}
+    return {digest.sha256 for path in (*asides, paths.promoted) for digest in _promotions(path).written}
 
 
-def _promotions(path: Path) -> tuple[FileDigest, ...]:
-    record = read_record(path, Promotions)
-    return record.written if record else ()
+def _promotions(path: Path) -> Promotions:
+    return read_record(path, Promotions) or Promotions()

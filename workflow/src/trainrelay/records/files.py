@@ -412,6 +412,7 @@ class Promotions(Record):
     """
 
     written: tuple[FileDigest, ...] = ()
+    best: CheckpointRecord | None = None  # the last one by a metric: Snakemake removes checkpoint.json first
 
 
 class NotPromoted(Record):
