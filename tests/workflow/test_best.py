@@ -65,12 +65,12 @@ def test_the_best_epoch_starts_the_next_stage_and_another_mode_retrains_only_tha
 def test_a_trainer_of_detrs_family_promotes_its_best_pck(tmp_path: Path) -> None:
     """Three epochs are trained to the end, whichever of them is promoted; the report has the runners-up."""
     project = make_project(tmp_path / "p", KEYPOINTS)
-    asked = {"best": "pck@0.2"}
+    asked = {"best": "pck@0.1"}
     project.configure(lambda data: data["runs"]["keypoints"]["stages"]["pose"].update(checkpoint=asked))
     project.succeed()
     pose = project.stage("pose", "keypoints")
     rows = [json.loads(line) for line in (pose / "work_dir/log.txt").read_text().splitlines()]
-    scores = {row["epoch"] + 1: row["test_pck@0.2"] for row in rows}
+    scores = {row["epoch"] + 1: row["test_pck@0.1"] for row in rows}
     best = max(scores, key=lambda epoch: (scores[epoch], -epoch))
     record = read(pose / "checkpoint.json")
     assert record["best"]["first"] == {"epoch": best, "value": pytest.approx(scores[best], abs=1e-4)}
@@ -78,4 +78,4 @@ def test_a_trainer_of_detrs_family_promotes_its_best_pck(tmp_path: Path) -> None
     promoted = project.folder / "workflow/demo/keypoints/ckpts/pose.pth"
     assert promoted.read_bytes() == (pose / f"work_dir/checkpoint{best - 1:04d}.pth").read_bytes()
     assert read(pose / "train.json")["final_checkpoint"]["epoch"] == 3
-    assert "best pck@0.2 (max): " in (project.folder / "runs/keypoints/report.html").read_text()
+    assert "best pck@0.1 (max): " in (project.folder / "runs/keypoints/report.html").read_text()
