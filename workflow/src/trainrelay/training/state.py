@@ -335,7 +335,7 @@ def chooses(facts: Facts) -> bool:
 def promoted_best(facts: Facts, epoch: int) -> CheckpointFacts | None:
     """The checkpoint of an epoch as it was promoted as the best, unless a later attempt trained it again."""
     noted = read_record(facts.paths.promoted, Promotions) if facts.at.settings.best else None
-    done, last = noted and noted.best, trained_last(facts.attempts, epoch)
+    done, last = noted.best if noted else None, trained_last(facts.attempts, epoch)
     if done is None or done.best is None or done.best.first.epoch != epoch:
         return None
     return done.source if done.best.attempt == (last and last.number) else None
