@@ -548,6 +548,23 @@ DEFECTS = (
         "tests/unit/cli/test_promote_stage.py::test_a_blocking_finding_keeps_the_checkpoint_where_it_is",
     ),
     Defect(
+        "an-old-copy-of-the-best",
+        "A copy of the best is promoted although its epoch was trained again since.",
+        f"{LIBRARY}/training/work_dirs.py",
+        "older = last is not None and path.stat().st_mtime < last.started_s",
+        "older = False",
+        "tests/unit/cli/test_promote_best.py"
+        "::test_of_an_epoch_that_was_trained_twice_the_newest_row_and_weights_count",
+    ),
+    Defect(
+        "nan-is-the-best",
+        "A metric that is NaN after an epoch is ranked, and that epoch may be promoted.",
+        f"{LIBRARY}/operations/best.py",
+        "finite = [one for one in scores if math.isfinite(one.value)]",
+        "finite = scores",
+        "tests/unit/cli/test_promote_best.py::test_without_a_value_nothing_is_promoted",
+    ),
+    Defect(
         "previous-not-kept",
         "The file that a promotion replaces is gone.",
         f"{LIBRARY}/checkpoint/promotion.py",

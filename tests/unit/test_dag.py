@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,24 @@ def test_every_ingredient_and_the_epochs_are_params_that_snakemake_compares(disk
     assert "config: optimizer.lr = 0.1" in texts
     assert "world size = 8" in texts
     assert "epochs = 2" in texts
+
+
+def test_another_best_is_promoted_again_and_trains_nothing(disk: OnDisk) -> None:
+    """Snakemake compares params: those of promote change with the metric, those of train do not."""
+
+    def params(**stage: Any) -> tuple[str, list[str]]:
+        config = disk.config(**stage)
+        trained = [param(WILDCARDS) for param in dag.Plans(config, []).signature_params("s")]
+        return dag.promotion_param(config, "r", "s"), trained
+
+    latest, best = params(), params(checkpoint={"best": "amota"})
+    other = params(checkpoint={"best": "NDS", "mode": "max"})
+    assert [latest[0], best[0], other[0]] == [
+        "promotion target = ckpts/s.pth",
+        "promotion target = ckpts/s.pth, best amota (max)",
+        "promotion target = ckpts/s.pth, best NDS (max)",
+    ]
+    assert latest[1] == best[1] == other[1]
 
 
 def test_what_snakemake_prints_of_a_training_moves_no_cursor(disk: OnDisk) -> None:

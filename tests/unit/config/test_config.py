@@ -63,8 +63,11 @@ def nested(model: type[BaseModel]) -> set[type[BaseModel]]:
     return found
 
 
+IN_BRACES = {"epoch", "best", "mode"}  # beside `checkpoint`
+
+
 # The keys of `script` are on their own page, which a test holds.
-@pytest.mark.parametrize("key", sorted(all_keys(Config) - {"epoch"} - ScriptSettings.model_fields.keys()))
+@pytest.mark.parametrize("key", sorted(all_keys(Config) - IN_BRACES - ScriptSettings.model_fields.keys()))
 def test_every_key_stands_commented_in_the_root_config(key: str) -> None:
     lines = (ROOT / "config.yaml").read_text().splitlines()
     at = next((n for n, line in enumerate(lines) if re.match(rf"\s*{key}:", line)), None)
@@ -103,7 +106,10 @@ def test_all_problems_come_at_once() -> None:
         ({"epochs": "six"}, "runs.r.stages.a.epochs: got 'six'; expected a whole number"),
         ({"epochs": True}, "runs.r.stages.a.epochs: got True; expected a whole number"),
         ({"epochs": 2.0}, "runs.r.stages.a.epochs: got 2.0; expected a whole number"),
-        ({"checkpoint": "best"}, "runs.r.stages.a.checkpoint: got 'best'; allowed: latest, or {epoch: N}"),
+        (
+            {"checkpoint": "best"},
+            "runs.r.stages.a.checkpoint: got 'best'; allowed: latest, {epoch: N}, or {best",
+        ),
         ({"log": "../x.log"}, "runs.r.stages.a.log: got '../x.log'; expected a file name ending in .log"),
         ({"options": {"x": {}}}, "runs.r.stages.a.options.x: got {}; allowed: true, false"),
         ({"master_port": 0}, "runs.r.stages.a.master_port: got 0; expected greater than or equal to 1"),
@@ -116,6 +122,25 @@ def test_all_problems_come_at_once() -> None:
         (
             {"checkpoint": {"epoch": 3}},
             "runs.r.stages.a.checkpoint.epoch: got 3; it trains 2 epochs",
+        ),
+        (
+            {"checkpoint": {}},
+            "runs.r.stages.a.checkpoint: set one of epoch and best, or write: checkpoint: latest",
+        ),
+        ({"checkpoint": {"epoch": 1, "best": "NDS"}}, "a.checkpoint: set one of epoch and best"),
+        ({"checkpoint": {"epoch": 1, "mode": "max"}}, "a.checkpoint.mode: goes with best; leave it out"),
+        ({"checkpoint": {"best": "NDS", "mod": "max"}}, "a.checkpoint.mod: unknown key; did you mean mode?"),
+        (
+            {"checkpoint": {"best": "NDS", "mode": "up"}},
+            "checkpoint: got {'best': 'NDS', 'mode': 'up'}; allowed",
+        ),
+        (
+            {"checkpoint": {"best": "quality"}},
+            "a.checkpoint.mode: missing; is more of quality better (max), or less (min)? Set it",
+        ),
+        (
+            {"checkpoint": {"best": "NDS"}, "validate": False},
+            "a.checkpoint.best: needs the validation, and validate is false",
         ),
         ({"work_dir": "a\nb"}, "text without control characters"),
         ({"work_dir": "."}, "is or holds the trainer's checkout"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,20 @@ def test_a_stage_changes_with_the_epoch_that_is_handed_to_it(checkout: Path) -> 
     pinned = {"checkpoint": {"epoch": 1}}
     assert parts(checkout, "b") != parts(checkout, "b", a=pinned)
     assert parts(checkout, "b", a=pinned) == parts(checkout, "b", a={**pinned, "epochs": 4})
+
+
+def test_the_best_of_a_training_is_named_by_its_metric_and_not_by_how_many_epochs(checkout: Path) -> None:
+    """Which epoch that is, only the promoted checkpoint's sha256 tells; another metric is another start."""
+    best = {"checkpoint": {"best": "amota"}}
+    start = parts(checkout, "b", a=best)["init_from"]
+    assert re.fullmatch(r"best amota \(max\) of the training [0-9a-f]{12}", start)
+    assert parts(checkout, "b", a={**best, "epochs": 9})["init_from"] == start
+    spelled = {"checkpoint": {"best": "amota", "mode": "max"}}
+    assert parts(checkout, "b", a=spelled)["init_from"] == start
+    for other in ({"best": "NDS"}, {"best": "amota", "mode": "min"}, {"epoch": 2}):
+        assert parts(checkout, "b", a={"checkpoint": other})["init_from"] != start
+    assert parts(checkout, "b", a={**best, "seed": 1})["init_from"] != start
+    assert parts(checkout, a=best) == parts(checkout), "it trains the same"
 
 
 def test_an_unreadable_trainer_config_is_said_and_not_guessed(checkout: Path) -> None:

@@ -86,9 +86,10 @@ def report_input(config: Config, run: str) -> list[str]:
 
 
 def promotion_param(config: Config, run: str, stage: str) -> str:
-    """A param of promote: another target is written again."""
-    promotion = config.stage(run, stage).promotion
-    return printable(f"promotion target = {promotion.target if promotion else None}")
+    """A param of promote: another target, or the best by another metric, is written again."""
+    settings = config.stage(run, stage)
+    target = f"promotion target = {settings.promotion.target if settings.promotion else None}"
+    return printable(f"{target}, {settings.best}" if settings.best else target)
 
 
 class Plans:

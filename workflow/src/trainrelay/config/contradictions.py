@@ -49,8 +49,7 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     yield from _bad_parent(where, run, name, stage)
     yield from _refused_options(where, how.trainer, stage)
     yield from _words_it_lacks(where, how.trainer, stage)
-    if stage.checkpoint_epoch > stage.epochs:
-        yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
+    yield from _bad_choice(where, stage)
     has_steps = how.trainer.has_steps
     if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
         needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "a trainer of kind mmcv"
@@ -59,6 +58,20 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     if how.device == "cuda" and gpu != ranks:
         got = f"got {gpu}" if gpu else "not set"
         yield f"{where}.resources.gpu: {got}; device cuda with nproc_per_node {ranks} needs {ranks}"
+
+
+def _bad_choice(where: str, stage: Stage) -> Iterator[str]:
+    choice, where = stage.choice, f"{where}.checkpoint"
+    if stage.checkpoint != "latest" and (choice.epoch is None) == (choice.best is None):
+        yield f"{where}: set one of epoch and best, or write: checkpoint: latest"
+    elif stage.checkpoint_epoch > stage.epochs:
+        yield f"{where}.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
+    elif choice.best and choice.direction is None:
+        yield f"{where}.mode: missing; is more of {choice.best} better (max), or less (min)? Set it"
+    elif choice.mode and not choice.best:
+        yield f"{where}.mode: goes with best; leave it out"
+    elif choice.best and not stage.validate_:
+        yield f"{where}.best: needs the validation, and validate is false; leave that out"
 
 
 def _bad_ladder(where: str, config: Config, how: TrainerSettings, stage: Stage) -> Iterator[str]:

@@ -166,11 +166,24 @@ class Resources(Model):
         return max(1, round(self.mem_gb * 1000)) if self.mem_gb else None
 
 
-class Epoch(Model):
-    """One epoch's checkpoint."""
+class Choice(Model):
+    """Which epoch's checkpoint is promoted: `epoch`, or the one with the `best` value of a metric."""
 
-    epoch: Count
+    epoch: Count | None = None
     """The epoch, counted from 1."""
+    best: NonEmpty | None = None
+    """A metric of the validation that the log shows, by its name in `trainrelay analyze`, whole or what
+    follows its last slash."""
+    mode: Literal["max", "min"] | None = None
+    """Whether the best value is the largest (max) or the smallest (min); null: as known of this metric."""
+
+    @property
+    def direction(self) -> Literal["max", "min"] | None:
+        """The mode, or what is known of the metric; None: nothing is."""
+        # Every job parses a Snakefile that imports this module, and few configs ask.
+        from trainrelay.analysis import better  # noqa: PLC0415
+
+        return self.mode or better(self.best or "")
 
 
 class Promotion(Model):
@@ -208,8 +221,9 @@ class Stage(Model):
     """The trainer's work dir, relative to its root; null: inside <out>/<run>/<stage>/work_dir."""
     log: LogName = "trainer.log"
     """File name of the trainer's console output in each attempt's folder."""
-    checkpoint: Literal["latest"] | Epoch = "latest"
-    """Which checkpoint is promoted: latest (the last epoch's), or {epoch: N}."""
+    checkpoint: Literal["latest"] | Choice = "latest"
+    """Which checkpoint is promoted: latest (the last epoch's), {epoch: N}, or {best: METRIC, mode: max} (or
+    min): the epoch with the best validation."""
     promotion: Promotion | None = None
     """Where it is copied to; null: the next stage loads it from the work dir."""
     resources: Resources = Resources()
@@ -243,9 +257,19 @@ class Stage(Model):
     repeats them; part of the training's identity (mmcv, with step checkpoints)."""
 
     @property
+    def choice(self) -> Choice:
+        """What `checkpoint` asks for; nothing where that is the latest."""
+        return Choice() if isinstance(self.checkpoint, str) else self.checkpoint
+
+    @property
     def checkpoint_epoch(self) -> int:
-        """The epoch whose checkpoint is promoted."""
-        return self.epochs if isinstance(self.checkpoint, str) else self.checkpoint.epoch
+        """The epoch that is promoted, unless the best is: the last one, or the one that the config names."""
+        return self.choice.epoch or self.epochs
+
+    @property
+    def best(self) -> str | None:
+        """`best amota (max)`, where the best is promoted."""
+        return f"best {self.choice.best} ({self.choice.direction})" if self.choice.best else None
 
 
 class Run(Model):

@@ -40,7 +40,7 @@ _PATTERNS = {
     rf"^[^{CONTROL}]+$": "text without control characters",
     rf"^[^{CONTROL}{{}}]+$": "a folder's name without control characters and { }",
 }
-_UNIONS = ("literal", "bool", "int", "float", "str", "list", "constrained-str", "Epoch", "none")
+_UNIONS = ("literal", "bool", "int", "float", "str", "list", "constrained-str", "Choice", "none")
 
 
 def describe(error: ValidationError, data: Any, model: type[BaseModel]) -> list[str]:
@@ -70,7 +70,7 @@ def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
     if "options" in path and "stages" in path:
         return f"{got}; allowed: true, false, a number, printable text, a list of them"
     if "checkpoint" in path[-1:]:
-        return f"{got}; allowed: latest, or {{epoch: N}}"
+        return f"{got}; allowed: latest, {{epoch: N}}, or {{best: METRIC, mode: max}}"
     return f"{got}; {_allowed(detail)}"
 
 

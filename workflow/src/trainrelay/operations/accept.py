@@ -6,10 +6,11 @@ import time
 from contextlib import suppress
 
 from trainrelay.errors import CheckpointError, Refusal, UserError
+from trainrelay.operations.best import best_checkpoint
 from trainrelay.operations.promote import gate
 from trainrelay.operations.train import initial_digest, starts_from_another
 from trainrelay.operations.train_record import final_checkpoint
-from trainrelay.records import Acceptance, CheckpointFacts
+from trainrelay.records import Acceptance, BestEpoch, CheckpointFacts
 from trainrelay.system.files import write_json
 from trainrelay.training import plan, state
 from trainrelay.training.finished import epochs_trained
@@ -32,10 +33,10 @@ def accept_retraining(facts: state.Facts, reason: str) -> str:
 
 
 def accept_checkpoint(facts: state.Facts, reason: str) -> str:
-    found = _checkpoint(facts)
+    found, best = _checkpoint(facts)
     if state.judge(facts).kind == "complete" and not state.not_as_recorded(facts, found):
         with suppress(CheckpointError, Refusal):
-            gate(facts, found)
+            gate(facts, found, best)
             raise UserError(f"{facts.name}: nothing is blocked, so there is nothing to accept")
     given = Acceptance(
         kind="gate",
@@ -50,7 +51,7 @@ def accept_checkpoint(facts: state.Facts, reason: str) -> str:
     return f"{found.file.path} (epoch {found.epoch}) is promoted as it is"
 
 
-def _checkpoint(facts: state.Facts) -> CheckpointFacts:
+def _checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch | None]:
     """What would be promoted: the finished training's checkpoint, else the newest valid one."""
     name, judged = facts.name, state.judge(facts)
     if judged.kind == "running":
@@ -58,9 +59,9 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
     if judged.kind in ("changed", "foreign"):
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
     if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
-        return final_checkpoint(facts)
+        return best_checkpoint(facts) if state.chooses(facts) else (final_checkpoint(facts), None)
     found, skipped = facts.work_dirs.newest_valid(facts.at.trainer)
     if found is None:
         what = f"{name}: there is no valid checkpoint; train it first, or see its state: trainrelay plan"
         raise UserError("; ".join([what, *skipped]))
-    return found
+    return found, None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
 from trainrelay.errors import LogError, UnknownLogError
-from trainrelay.records import Analysis, Expectation
+from trainrelay.records import Analysis, Expectation, Log
 from trainrelay.report import analysis_markdown
 from trainrelay.system.files import write_bytes, write_json
 from trainrelay.trainers import RUNGS
@@ -34,10 +35,28 @@ def analyze_stage(at: StageContext) -> Analysis:
 
 def judge_stage(facts: state.Facts) -> Analysis:
     """What the logs of a stage say, held against what the workflow knows of it."""
+    try:
+        return analyze(read_stage(facts), _expectation(facts))
+    except UnknownLogError as error:
+        if facts.train is None:  # a line that is understood may yet come
+            raise
+        return not_judged(map(str, _logs(facts)), str(error))
+
+
+def read_stage(facts: state.Facts) -> Log:
+    """The logs of a stage as one table; LogError if there are none, or none that is understood."""
+    # Where those begin that continue within an epoch; the format of lines that the user describes.
+    attempts, trainer = facts.attempts, facts.at.trainer
+    within = {attempt_log(facts.paths.folder, one): one.began for one in attempts if one.began[1]}
+    there, one_start = _logs(facts), not trainer.metrics
+    first = attempts[-1].epoch_bases.printed
+    described = trainer.described and DescribedLines(trainer.described, first, one_start=one_start)
+    return read(there, within, described)
+
+
+def _logs(facts: state.Facts) -> list[Path]:
     trainer = facts.at.trainer
     logs = [attempt_log(facts.paths.folder, attempt) for attempt in facts.attempts]
-    # Where those begin that continue within an epoch; the format of lines that the user describes.
-    within = {log: one.began for log, one in zip(logs, facts.attempts, strict=True) if one.began[1]}
     if trainer.metrics:
         logs = [folder / trainer.metrics for folder in facts.work_dirs.all]
     there = [log for log in logs if log.is_file()]
@@ -45,14 +64,7 @@ def judge_stage(facts: state.Facts) -> Analysis:
         gone = f"the logs of its attempts are gone from {facts.paths.folder}/attempts; put them back"
         none = f"{facts.name}: no attempt has written {trainer.metrics or 'a log'} yet; train it first"
         raise LogError(none if trainer.metrics or not logs else gone)
-    first, one_start = facts.attempts[-1].epoch_bases.printed, not trainer.metrics
-    described = trainer.described and DescribedLines(trainer.described, first, one_start=one_start)
-    try:
-        return analyze(read(there, within, described), _expectation(facts))
-    except UnknownLogError as error:
-        if facts.train is None:  # a line that is understood may yet come
-            raise
-        return not_judged(map(str, there), str(error))
+    return there
 
 
 def _expectation(facts: state.Facts) -> Expectation:

@@ -9,7 +9,15 @@ from trainrelay import checkpoint, supervise
 from trainrelay.config import Stage, StagePaths
 from trainrelay.errors import CheckpointError, LogError, Refusal, TrainrelayError, UserError
 from trainrelay.operations.held_lease import held_lease
-from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, NotPromoted, Promotions
+from trainrelay.records import (
+    BestEpoch,
+    CheckpointFacts,
+    CheckpointRecord,
+    FileDigest,
+    Finding,
+    NotPromoted,
+    Promotions,
+)
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
 from trainrelay.text import printable
@@ -40,14 +48,19 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
         raise UserError(f"{at.name}: {facts.paths.train} is missing; run: snakemake --profile local")
     if (judged := state.judge(facts)).kind in state.REFUSED:
         raise Refusal(f"{at.name}: {judged.reason}")
-    settings, source = at.settings, facts.train.final_checkpoint
+    settings, source, best = at.settings, facts.train.final_checkpoint, None
     refuse_other_training(facts, source)
     if judged.kind != "complete":
         what = f"{at.name} is {judged.kind}: {judged.reason}"
         raise Refusal(f"{what}; run: snakemake --profile local --forcerun train_{at.stage}")
+    if state.chooses(facts):
+        from trainrelay.operations.best import best_checkpoint  # noqa: PLC0415 - `train` imports this module
+
+        source, best = best_checkpoint(facts)
+        refuse_other_training(facts, source)
     accepted = _why_accepted(settings, facts, source)
     if accepted is None:
-        gate(facts, source)
+        gate(facts, source, best)
     lease.guard()
     target = facts.paths.target
     if target is not None:
@@ -60,19 +73,23 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
         owned=written_by_us(facts.paths),
     )
     facts.paths.not_promoted.unlink(missing_ok=True)
-    write_json(
-        facts.paths.checkpoint,
-        CheckpointRecord(
-            run=at.run,
-            stage=at.stage,
-            source=source,
-            target=str(target) if target else None,
-            accepted=accepted,
-        ),
+    record = CheckpointRecord(
+        run=at.run,
+        stage=at.stage,
+        source=source,
+        target=str(target) if target else None,
+        accepted=accepted,
+        best=best,
     )
+    if best:
+        noted = _promotions(facts.paths.promoted)
+        write_json(facts.paths.promoted, noted.model_copy(update={"best": record}))
+    write_json(facts.paths.checkpoint, record)
     past = (source.epoch or 0) > settings.epochs and accepted is None
     warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
-    say(f"{at.name}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
+    epoch = best.first.epoch if best else source.epoch
+    why = f"; {best}" if best else ""
+    say(f"{at.name}: epoch {epoch} is promoted: {target or source.file.path}{why}{warning}")
 
 
 def report_unfinished(at: StageContext) -> None:
@@ -91,6 +108,11 @@ def report_unfinished(at: StageContext) -> None:
 
 def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = None) -> None:
     """Refusal where a checkpoint (None: what was promoted) is not that of the training that is asked for."""
+    done, best = facts.promoted, facts.at.settings.best
+    if source is None and done and not state.taken_as_is(facts) and best != (done.best and done.best.asked):
+        again = f"snakemake --profile local --forcerun promote_{facts.at.stage}"
+        was, now = (one or "an epoch by its number" for one in (done.best and done.best.asked, best))
+        raise Refusal(f"{facts.name}: promoted was {was}, the config asks for {now}; run: {again}")
     found = source or (facts.promoted.source if facts.promoted else None)
     if found and (refusal := state.not_as_asked(facts) or state.not_as_recorded(facts, found)):
         raise Refusal(refusal)
@@ -129,7 +151,7 @@ def _blocking(facts: state.Facts) -> list[Finding]:
     return [finding for finding in analysis.findings if finding.blocking]
 
 
-def gate(facts: state.Facts, source: CheckpointFacts) -> None:
+def gate(facts: state.Facts, source: CheckpointFacts, best: BestEpoch | None = None) -> None:
     """Refusal or CheckpointError where a checkpoint's log or content shows that it is not good."""
     if blocking := _blocking(facts):
         listed = "\n".join(f"  {finding.check}: {finding.message}" for finding in blocking)
@@ -137,7 +159,7 @@ def gate(facts: state.Facts, source: CheckpointFacts) -> None:
             f"{facts.name}: {source.file.path} is not promoted:\n{listed}\n"
             f'To promote it anyway, run: trainrelay accept {facts.name} --reason "..."'
         )
-    epoch = state.promoted_epoch(facts)
+    epoch = best.first.epoch if best else state.promoted_epoch(facts)
     checkpoint.verify(source, epochs=epoch, iterations=_iterations(facts, source))
 
 
@@ -155,18 +177,17 @@ def _overwrite(settings: Stage) -> bool:
 
 def _note_promotion(paths: StagePaths, digest: FileDigest) -> None:
     """Records a copy before it is made: killed right after it, its file must not count as another's."""
-    written = _promotions(paths.promoted)
-    if digest not in written:
-        write_json(paths.promoted, Promotions(written=(*written, digest)))
+    noted = _promotions(paths.promoted)
+    if digest not in noted.written:
+        write_json(paths.promoted, noted.model_copy(update={"written": (*noted.written, digest)}))
 
 
 def written_by_us(paths: StagePaths) -> set[str]:
     """The sha256 of all that we wrote to the target, also by trainings that have been archived since."""
     # `.old*`: also a folder that you moved to FOLDER.old; no stage's name has a dot.
     asides = paths.folder.parent.glob(f"{paths.folder.name}.old*/{paths.promoted.name}")
-    return {digest.sha256 for path in (*asides, paths.promoted) for digest in _promotions(path)}
+    return {digest.sha256 for path in (*asides, paths.promoted) for digest in _promotions(path).written}
 
 
-def _promotions(path: Path) -> tuple[FileDigest, ...]:
-    record = read_record(path, Promotions)
-    return record.written if record else ()
+def _promotions(path: Path) -> Promotions:
+    return read_record(path, Promotions) or Promotions()

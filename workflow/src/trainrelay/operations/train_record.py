@@ -41,7 +41,7 @@ def final_checkpoint(facts: Facts) -> CheckpointFacts:
     settings = facts.at.settings
     if settings.checkpoint_epoch == facts.epochs and (promoted := state.promoted_as_asked(facts)):
         return promoted
-    taken = state.taken_as_is(facts) if settings.checkpoint == "latest" else None
+    taken = None if settings.choice.epoch or state.chooses(facts) else state.taken_as_is(facts)
     epoch = state.promoted_epoch(facts)
     recorded = taken or state.recorded(facts.attempts, epoch)
     wanted = taken.epoch if taken and taken.epoch else epoch

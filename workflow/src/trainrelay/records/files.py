@@ -202,6 +202,10 @@ class AttemptRecord(Record):
             return self.resumed_step.epoch - 1, self.resumed_step.iteration
         return (self.resumed_from.epoch if self.resumed_from else 0), 0
 
+    def may_have_trained(self, epoch: int) -> bool:
+        """Whether it may have come to an epoch that was not finished when it began."""
+        return self.began[0] < epoch and (self.last_epoch is None or self.last_epoch >= epoch)
+
     @property
     def hook_problems(self) -> tuple[str, ...]:
         """What the hook was to do in it and did not, in sentences."""
@@ -363,6 +367,33 @@ class TrainRecord(Record):
     legs: tuple[Leg, ...] = ()  # runs of Slurm jobs that trained it, in order
 
 
+class EpochScore(Record):
+    """The value of a metric in the validation after an epoch."""
+
+    epoch: int
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.6g} at epoch {self.epoch}"
+
+
+class BestEpoch(Record):
+    """Which epoch's checkpoint is promoted by a metric; of equal values the earliest is `first`.
+
+    `attempt`: the last one that trained this epoch, whose weights are promoted; None: no record tells.
+    """
+
+    asked: str  # best METRIC (max)
+    first: EpochScore
+    runners_up: tuple[EpochScore, ...] = ()
+    attempt: int | None = None
+
+    def __str__(self) -> str:
+        tie = any(one.value == self.first.value for one in self.runners_up)
+        then = f"; then {', '.join(map(str, self.runners_up))}" if self.runners_up else ""
+        return f"{self.asked}: {self.first}{', the earliest of equals' if tie else ''}{then}"
+
+
 class CheckpointRecord(Record):
     """checkpoint.json: declared output of `promote`. `target` is None where nothing is copied."""
 
@@ -371,6 +402,7 @@ class CheckpointRecord(Record):
     source: CheckpointFacts
     target: str | None
     accepted: str | None  # the reason you gave to override a blocking finding
+    best: BestEpoch | None = None  # where the best epoch was asked for
 
 
 class Promotions(Record):
@@ -380,6 +412,7 @@ class Promotions(Record):
     """
 
     written: tuple[FileDigest, ...] = ()
+    best: CheckpointRecord | None = None  # the last one by a metric: Snakemake removes checkpoint.json first
 
 
 class NotPromoted(Record):

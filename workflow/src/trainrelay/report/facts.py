@@ -114,4 +114,5 @@ def _promoted(stage: StageReport) -> Fact:
         return Fact("Promoted checkpoint", "none yet")
     target = stage.checkpoint.target
     digest = f"sha256 {stage.checkpoint.source.file.sha256[:12]}"
-    return Fact("Promoted checkpoint", target or stage.checkpoint.source.file.path, digest)
+    detail = "; ".join(map(str, filter(None, [stage.checkpoint.best, digest])))
+    return Fact("Promoted checkpoint", target or stage.checkpoint.source.file.path, detail)

@@ -310,6 +310,10 @@ class Trainer(Protocol):
         others = [path for path in files if not self.is_called_so(path) and path not in dict(bad)]
         return bad + [(path, f"is not called {self.called}") for path in others]
 
+    def best_copies(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
+        """Copies of its best epochs, as (epoch, path), that are not among `checkpoints`."""
+        return []
+
     def left_behind(self, work_dir: Path) -> list[str]:
         """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
         return could_be_overwritten(work_dir, *self.appends_to)

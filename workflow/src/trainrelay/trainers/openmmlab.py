@@ -29,6 +29,7 @@ _GRAD_NORM = re.compile(r"[, ] grad_norm: ([^,\s]+)")
 _ETA = re.compile(r"eta: (?:(\d{1,9}) days?, )?(\d{1,9}):(\d\d):(\d\d)")
 _RESUMED = re.compile(r"resumed epoch:? (\d{1,9}), iter:? (\d{1,12})")
 _CHECKPOINT = re.compile(r"^epoch_(\d{1,9})\.pth$")
+_BEST = re.compile(r"^best_.+_epoch_(\d{1,9})\.pth$")
 _RESERVED = {
     "load_from": "set the stage's init_from, or load_from in the trainer config",
     "work_dir": "set the stage's work_dir",
@@ -95,6 +96,11 @@ class OpenMMLab(Trainer):
         """epoch_N.pth, newest first by N: mtimes may be wrong on network storage, latest.pth may dangle."""
         found = [(_CHECKPOINT.match(path.name), path) for path in checkpoint_files(work_dir)]
         return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
+
+    def best_copies(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
+        """What is saved where `save_best` is set: best_METRIC_epoch_N.pth."""
+        found = [(_BEST.match(path.name), path) for path in checkpoint_files(work_dir)]
+        return [(int(m[1]), path) for m, path in found if m]
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """What is no checkpoint; where there is no epoch_N.pth, all that has another name."""

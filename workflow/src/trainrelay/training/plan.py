@@ -67,7 +67,9 @@ class StagePlan:
         asked = self.at.settings
         minutes = runtime_min or asked.resources.runtime_min
         time_limit = f"{minutes} min" if minutes else "no runtime_min"
-        with_what = f"{asked.epochs} epochs, config {asked.config}, backends {' > '.join(asked.backends)}"
+        promotes = f", promotes the {asked.best}" if asked.best else ""
+        epochs = f"{asked.epochs} epochs{promotes}"
+        with_what = f"{epochs}, config {asked.config}, backends {' > '.join(asked.backends)}"
         return f"{_devices(self.at)}, {time_limit}, {with_what}"
 
     def message(self, runtime_min: int | None = None) -> str:

@@ -51,6 +51,8 @@ def _of_the_earlier_stage(at: StageContext) -> str | None:
     if promoted := state.promoted_file(at):
         return promoted.path
     work_dir = state.work_dirs(parent.paths).current
+    if parent.settings.best:
+        return str(work_dir / "checkpoint-of-the-best-epoch")  # which that is, the validation shows
     return str(parent.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
 
 

@@ -51,6 +51,9 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         parts[UNREADABLE] = config.problem
     if at.parent is None:
         return parts
+    if best := at.parent.settings.best:  # that more epochs have another one, its checkpoint's sha256 tells
+        digest = signature(without_exact(ingredients(at.parent, rules)), 0)
+        return {**parts, "init_from": f"{best} of the training {digest[:12]}"}
     # The epoch that is promoted, not how many follow it; not the stage's name either.
     epoch = at.parent.settings.checkpoint_epoch
     digest = signature(without_exact(ingredients(at.parent, rules)), epoch)

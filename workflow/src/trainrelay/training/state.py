@@ -26,13 +26,14 @@ from trainrelay.records import (
     Identity,
     NotPromoted,
     Owner,
+    Promotions,
     TrainRecord,
     gave_up,
 )
 from trainrelay.system.alive import supervisor_fate
 from trainrelay.system.files import read_record, same_place, unused
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
-from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live
+from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live, trained_last
 from trainrelay.training.context import StageContext
 from trainrelay.training.finished import epochs_trained, why_not_lowered
 from trainrelay.training.owners import owner_of
@@ -286,7 +287,7 @@ def recorded(attempts: Sequence[AttemptRecord], epoch: int) -> CheckpointFacts |
 def not_as_recorded(facts: Facts, found: CheckpointFacts) -> str | None:
     """Why a checkpoint is not the one that was trained, unless the user accepted it as it is."""
     name, given = facts.name, facts.accepted
-    known = recorded(facts.attempts, found.epoch or 0)
+    known = recorded(facts.attempts, found.epoch or 0) or promoted_best(facts, found.epoch or 0)
     accepted = given is not None and given.subject == found.file.sha256
     if known is None or accepted or known.file.sha256 == found.file.sha256:
         return None
@@ -314,19 +315,38 @@ def current(at: StageContext) -> State:
 
 
 def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
-    """The last epoch's checkpoint that was copied to the promotion target; its file may be gone since."""
+    """The last epoch's checkpoint, where it or the best was promoted as asked; its file may be gone since."""
     record, done = facts.train, facts.promoted
-    if record is None or done is None or done.target is None or record.signature not in facts.signatures:
+    if record is None or done is None or record.signature not in facts.signatures:
         return None
-    found = record.final_checkpoint
+    found, best = record.final_checkpoint, done.best and done.best.asked
+    if best or facts.at.settings.best:
+        return found if best == facts.at.settings.best and found.epoch == facts.epochs else None
+    if done.target is None:
+        return None
     return found if found.epoch == facts.epochs and found.file.sha256 == done.source.file.sha256 else None
 
 
+def chooses(facts: Facts) -> bool:
+    """Whether the best is to be promoted, not what the user took in place of more training."""
+    taken = taken_as_is(facts) is not None and epochs_trained(facts.attempts) < facts.epochs
+    return facts.at.settings.best is not None and not taken
+
+
+def promoted_best(facts: Facts, epoch: int) -> CheckpointFacts | None:
+    """The checkpoint of an epoch as it was promoted as the best, unless a later attempt trained it again."""
+    noted = read_record(facts.paths.promoted, Promotions) if facts.at.settings.best else None
+    done, last = noted.best if noted else None, trained_last(facts.attempts, epoch)
+    if done is None or done.best is None or done.best.first.epoch != epoch:
+        return None
+    return done.source if done.best.attempt == (last and last.number) else None
+
+
 def promoted_epoch(facts: Facts) -> int:
-    """The epoch that is promoted: a later one where the trainer went past it and kept only that."""
+    """The epoch that is promoted, unless the best is: a later one where the trainer kept only that."""
     settings = facts.at.settings
     asked, there = settings.checkpoint_epoch, {epoch for epoch, _ in facts.checkpoints}
-    if settings.checkpoint != "latest" or asked in there or promoted_as_asked(facts):
+    if settings.choice.epoch or asked in there or promoted_as_asked(facts):
         return asked
     return max(asked, epochs_trained(facts.attempts))
 

@@ -7,7 +7,7 @@ its own work dir, and of the one before it reads only what was there by then.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from trainrelay.config import StagePaths
 from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover
 from trainrelay.system.files import same_place
 from trainrelay.trainers import Trainer, misplaced_checkpoints
-from trainrelay.training.attempts import attempt_log
+from trainrelay.training.attempts import attempt_log, trained_last
 from trainrelay.training.owners import NAME as OWNER
 from trainrelay.training.owners import owner_of
 
@@ -62,6 +62,20 @@ class WorkDirs:
         return sorted(
             (found for found in self._counted(trainer) if not self._not_saved_here(*found)), key=order
         )
+
+    def of_weights(self, trainer: Trainer) -> dict[int, Path]:
+        """By epoch, the file that holds its weights: saved at its end, by the attempt that trained it last.
+
+        An older one, as a copy of the best that was not replaced, is of weights that were trained again.
+        """
+        held: dict[int, Path] = {}
+        for epoch, path in [*self.checkpoints(trainer), *self._saying(trainer.best_copies)]:
+            last = trained_last(self.attempts, epoch)
+            with suppress(OSError):
+                older = last is not None and path.stat().st_mtime < last.started_s
+                if not older and self.within(path) is None and not self._not_saved_here(epoch, path):
+                    held.setdefault(epoch, path)
+        return held
 
     def newest_valid(self, trainer: Trainer) -> tuple[CheckpointFacts | None, list[str]]:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
@@ -139,17 +153,17 @@ class WorkDirs:
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
         """The epochs that a file holds: of one saved within an epoch, those before it, whatever it says."""
-        for epoch, path in self._saying(trainer):
+        for epoch, path in self._saying(trainer.checkpoints):
             yield min(epoch, (self.within(path) or epoch + 1) - 1), path
 
-    def _saying(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
-        yield from trainer.checkpoints(self.current, self.epoch_base)
+    def _saying(self, found_in: Callable[[Path, int], list[tuple[int, Path]]]) -> Iterator[tuple[int, Path]]:
+        yield from found_in(self.current, self.epoch_base)
         for folder, takeover in reversed(list(zip(self.all, self.takeovers, strict=False))):
-            for epoch, path in trainer.checkpoints(folder, self.epoch_base):
+            for epoch, path in found_in(folder, self.epoch_base):
                 if epoch <= takeover.after_epoch:
                     yield epoch, path
         if self.kept is not None:
-            yield from trainer.checkpoints(self.kept, self.epoch_base)
+            yield from found_in(self.kept, self.epoch_base)
 
 
 def work_dirs_elsewhere(identity: Identity | None, paths: StagePaths, here: Owner | None) -> WorkDirs | None:

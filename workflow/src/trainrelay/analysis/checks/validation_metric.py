@@ -32,7 +32,7 @@ EVALUATIONS = 3  # with fewer, equal ones may be chance
 HALF = 0.5  # of the training: before, a score may still be 0
 # Overall scores by their usual names, with a threshold or not; those of single classes are left alone.
 _UP = re.compile(
-    r"(bbox_|segm_|test_|val_|top\d_)?[ma]?(pck|map|ap|ar|acc|accuracy|iou|recall|nds)"
+    r"(bbox_|segm_|test_|val_|top\d_)?[ma]?(pck|map|ap|ar|acc|accuracy|iou|recall|nds|mota)"
     r"([@ ._]*[\d.]+(:[\d.]+)?)?( ?\([a-z]\))?",
     re.IGNORECASE,
 )
@@ -134,7 +134,12 @@ def direction(case: Case, name: str) -> int | None:
     known = case.knowledge.known(name)
     if known is not None:
         return None if "cardinality" in name else {"up": 1, "down": -1, None: None}[known.direction]
-    own = re.split(r"[/]", name)[-1]
+    return by_name(name)
+
+
+def by_name(name: str) -> int | None:
+    """The same by the name alone."""
+    own = name.rpartition("/")[2]
     return 1 if _UP.fullmatch(own) else -1 if _DOWN.fullmatch(own) else None
 
 

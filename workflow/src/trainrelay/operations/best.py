@@ -1,0 +1,101 @@
+"""Which epoch is promoted where the config asks for the best: the one that the logged validation names."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from trainrelay.analysis import evaluations
+from trainrelay.checkpoint import inspect
+from trainrelay.errors import LogError, Refusal
+from trainrelay.operations.analyze import read_stage
+from trainrelay.records import BestEpoch, CheckpointFacts, EpochScore
+from trainrelay.text import did_you_mean, printable
+from trainrelay.training import state
+from trainrelay.training.attempts import trained_last
+
+_RUNNERS_UP = 3
+_SHOWN = 20  # metrics of a validation; one that measures each class has hundreds
+
+
+def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
+    """The checkpoint of the best epoch, and why it is the best; Refusal in place of a second best."""
+    first, *others = ranked = _ranked(facts)
+    last = trained_last(facts.attempts, first.epoch)
+    best = BestEpoch(
+        asked=facts.at.settings.best or "",
+        first=first,
+        runners_up=tuple(others[:_RUNNERS_UP]),
+        attempt=last.number if last else None,
+    )
+    files = _files(facts)
+    if (path := files.get(first.epoch)) is None:
+        if promoted := state.promoted_best(facts, first.epoch):
+            return promoted, best
+        raise Refusal(_no_file(facts, ranked, files))
+    oldest = facts.checkpoints[-1][1] if facts.checkpoints else None
+    named = facts.at.trainer.named_epoch(path)
+    return inspect(path, facts.work_dirs.epoch_base, oldest, named), best
+
+
+def _files(facts: state.Facts) -> dict[int, Path]:
+    """By epoch, where its weights are, also if the config names another work dir since."""
+    dirs = facts.work_dirs
+    if facts.elsewhere:
+        dirs = replace(facts.elsewhere, bases=dirs.bases, attempts=dirs.attempts, kept=dirs.kept)
+    return dirs.of_weights(facts.at.trainer)
+
+
+def _ranked(facts: state.Facts) -> list[EpochScore]:
+    """The finite values of the metric that is asked for, the best first, of equals the earliest."""
+    choice = facts.at.settings.choice
+    scores = [one for one in _scores(facts, choice.best or "") if one.epoch <= facts.epochs]
+    finite = [one for one in scores if math.isfinite(one.value)]
+    if not finite:
+        what = f"{choice.best} is NaN or Inf in all of its evaluations" if scores else "it is never evaluated"
+        raise Refusal(_nothing(facts, what))
+    sign = -1 if choice.direction == "max" else 1
+    return sorted(finite, key=lambda one: (sign * one.value, one.epoch))
+
+
+def _scores(facts: state.Facts, metric: str) -> list[EpochScore]:
+    """One metric of the validation, by its whole name or by what only its name ends with after a slash."""
+    try:
+        logged = evaluations(read_stage(facts))
+    except LogError as error:
+        raise Refusal(_nothing(facts, str(error))) from None
+    ends = [name for name in logged if name.rpartition("/")[2] == metric]
+    name = metric if metric in logged or len(ends) != 1 else ends[0]
+    if name in logged:
+        return logged[name]
+    if not logged:
+        raise Refusal(_nothing(facts, "its log shows no validation"))
+    near = did_you_mean(metric, [*logged, *(name.rpartition("/")[2] for name in logged)])
+    names = ends or list(logged)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    shown = f"{', '.join(names[:_SHOWN])}{more}"
+    called = f"ends with {metric} as several do" if ends else f"is called {metric}{near}"
+    raise Refusal(printable(_nothing(facts, f"no metric of its validation {called}; it logs {shown}")))
+
+
+def _nothing(facts: state.Facts, why: str) -> str:
+    asked = f"{facts.name}: no epoch is known to have the {facts.at.settings.best}: {why}"
+    return (
+        f"{asked}; set `checkpoint: {{best: METRIC}}` to a metric that it logs, `checkpoint: {{epoch: N}}`"
+        f" or `checkpoint: latest` (epoch {facts.epochs})"
+    )
+
+
+def _no_file(facts: state.Facts, ranked: list[EpochScore], files: dict[int, Path]) -> str:
+    """That the best epoch has no checkpoint, the best that has one, and what to set."""
+    what = f"{facts.name}: the {facts.at.settings.best} is {ranked[0]}, and {facts.work_dirs.current} has no"
+    what += " checkpoint of that epoch's weights"
+    second = next((one for one in ranked if one.epoch in files), None)
+    instead = second.epoch if second else max(files, default=facts.epochs)
+    has = f"the best that has one is {second}" if second else "nor of another evaluated epoch"
+    return (
+        f"{what}; {has}; to promote epoch {instead}, set `checkpoint: {{epoch: {instead}}}`; for the next"
+        " training, let the trainer save each epoch that it evaluates and keep it (max_keep_ckpts, or"
+        " save_best of mmcv's evaluation)"
+    )
