@@ -166,7 +166,7 @@ CASES: dict[str, Callable[[str], Any]] = {
     "renamed": lambda path: loaded(Model(), wrapped(read(path)), strict=False),
     "wrapped": lambda path: loaded(Wrapped(Model(*HEADS)), wrapped(read(path)), strict=False),
     "left-over": lambda path: loaded(Model().img_backbone, without_start(read(path)), strict=False),
-    "refused": lambda path: loaded(Model(*HEADS), read(path), strict=False),
+    "half": lambda path: loaded(Model(), {name: one.double() for name, one in read(path).items()}),
     "mmcv": lambda path: of_mmcv(Model(*HEADS), path),
     "mmcv-shape": lambda path: of_mmcv(Model(outputs=6), path),
     "merged": merged,
@@ -196,7 +196,7 @@ def train(case: str, path: str) -> str:
         optimizer.step()
     except ValueError as error:
         unchanged = all(map(torch.equal, before, model.parameters()))
-        return f"{type(error).__name__} {unchanged}: {error}"
+        return f"{type(error).__name__}, weights {'unchanged' if unchanged else 'changed'}: {error}"
     optimizer.step()
     return "done"
 
@@ -206,7 +206,7 @@ def one(folder: Path, path: str, case: str, rank: int) -> None:
     name, _, least = case.partition(":")
     os.environ.update({files.VARIABLE: str(folder / case / "hook/settings.json"), "RANK": str(rank)})
     settings = None if name == "resumed" else {"path": path, "match_min": float(least) if least else None}
-    initial_weights._initial._settings = settings
+    initial_weights._initial.settings = settings
     if name == "ranks":
         dist.init_process_group("gloo", f"file://{folder / case}/store", rank=rank, world_size=2)
         name = "mmcv"

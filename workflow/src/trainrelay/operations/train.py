@@ -284,7 +284,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         hang_timeout_s=settings.hang_timeout_s,
         hook=settings.hook,
         steps=_step_saving(facts),
-        initial=initial and InitialCheckpoint(str(initial.absolute()), settings.init_match_min),
+        initial=InitialCheckpoint(str(initial.absolute()), settings.init_match_min) if initial else None,
         probe=settings.probe,
         probe_timeout_s=settings.probe_timeout_s,
         trainer=trainer,

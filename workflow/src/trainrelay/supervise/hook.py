@@ -65,11 +65,10 @@ class Hook:
             return others
         self._folder.mkdir(exist_ok=True)
         settings: dict[str, Any] = {"format": files.FORMAT, "not_finite": True, "steps": None, "resume": None}
+        settings["initial"] = asdict(initial) if initial and not self._asked else None
         if saving and lease:
             held = {"claims": str(lease.folder.absolute()), "token": lease.token}
             settings["steps"] = {**asdict(saving), "folder": str(self._steps.absolute()), **held}
-        if initial and not self._asked:
-            settings["initial"] = asdict(initial)
         if self._asked:
             settings["resume"] = {"path": str(Path(self._asked.path).absolute())}
         write_json(self._settings, settings)

@@ -6,7 +6,6 @@ import math
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
-from itertools import product
 from pathlib import PurePosixPath
 
 from trainrelay.analysis.case import Case
@@ -177,35 +176,29 @@ def partial_load(case: Case) -> Iterator[Finding]:
     """Weights that did not match: new heads are missing or of another size by design, a pre-training's own
     head is left over, and so is what a part's own pre-training does not fit; all else is a warning."""
     seen = case.expectation.initial
-    if seen and seen.share is not None:
+    known = seen is not None and seen.share is not None
+    if seen and known:
         yield from _seen(seen)
     for at, marker in enumerate(case.log.markers):
         if marker.kind == "mismatch":
             path = next(reversed(_loaded(case.log.markers[:at], marker.segment)), None)
             whole = _whole_model(case, path)
-            if not (whole and seen and seen.share is not None):
+            if not (whole and known):
                 yield _partial(marker, path, whole)
 
 
 def _seen(seen: InitialWeights) -> Iterator[Finding]:
     """What the hook saw of the initial checkpoint itself, which is more than the log's lines show."""
-    lacking = {name for name, came, keys in seen.modules if came < keys}
-    if not (lacking or seen.shapes or seen.left_over):
-        return
-    renamed = any(f"{one}.".startswith(f"{two}.") for one, two in _pairs(lacking, dict(seen.left_over)))
-    heads = all(map(OF_A_HEAD.match, seen.shapes))
-    yield Finding(
-        "partial-load",
-        "info" if seen.share and heads and not renamed else "warning",
-        f"The initial checkpoint does not match the model exactly: {seen}.",
-        evidence={"share": seen.share, "lacking": sorted(lacking), "left_over": dict(seen.left_over)},
-        advice=_MISFIT,
-    )
-
-
-def _pairs(ones: Iterable[str], others: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for one, other in product(ones, others):
-        yield from ((one, other), (other, one))
+    lacking, left = {name for name, came, keys in seen.modules if came < keys}, dict(seen.left_over)
+    if lacking or left:
+        harmless = seen.share and not lacking & left.keys() and all(map(OF_A_HEAD.match, seen.shapes))
+        yield Finding(
+            "partial-load",
+            "info" if harmless else "warning",
+            f"The initial checkpoint does not match the model exactly: {seen}.",
+            evidence={"share": seen.share, "lacking": sorted(lacking), "left_over": left},
+            advice=_MISFIT,
+        )
 
 
 def _loaded(markers: Iterable[Marker], segment: int) -> list[str]:
