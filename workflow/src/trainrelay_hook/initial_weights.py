@@ -154,10 +154,11 @@ def _watch_loads(initial: Initial) -> None:
 
     @functools.wraps(original)
     def _load_from_state_dict(self: Any, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
-        saved = {**self._parameters, **self._buffers}
+        saved: dict[str, Any] = {}
         with suppress(Exception):  # of ours
             if not prefix:
                 initial.begin(self, state_dict)
+            saved.update(self._parameters, **self._buffers)
         original(self, state_dict, prefix, *args, **kwargs)
         try:  # it may have renamed what it was given
             for name, own in saved.items():
