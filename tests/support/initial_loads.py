@@ -173,6 +173,7 @@ CASES: dict[str, Callable[[str], Any]] = {
     "filtered": filtered,
     "backbone": with_backbone,
     "backbone-alone": backbone_alone,
+    "another-file": lambda path: loaded(Model(), read(str(Path(path).with_name("another.pth")))),
     "parts": in_parts,
     "own-code": by_own_code,
     "older": older,
@@ -220,6 +221,7 @@ def main(folder: Path, *cases: str) -> None:
     state = torch.optim.SGD(first.parameters(), lr=0.1, momentum=0.9).state_dict()
     path = str(folder / "stage1.pth")
     torch.save({"meta": {}, "state_dict": first.state_dict(), "optimizer": state}, path)
+    torch.save({"state_dict": Model().state_dict()}, folder / "another.pth")
     torch.save(first.img_backbone.state_dict(), folder / "backbone.pth")
     for case in cases:
         (folder / case / "hook").mkdir(parents=True)

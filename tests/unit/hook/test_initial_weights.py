@@ -44,6 +44,7 @@ SAID = {
     "filtered": f"27.03 % of the model's parameters; seg_head, {NEW.replace('12', '14')}; {SHAPES}",
     "backbone": PARTLY,
     "backbone-alone": UNKNOWN,
+    "another-file": UNKNOWN,
     "parts": UNKNOWN,
     "own-code": UNKNOWN,
     "older": ALL,

@@ -84,7 +84,7 @@ class Initial:
     """What this rank saw of the file so far."""
 
     def __init__(self) -> None:
-        self.settings: dict[str, Any] | None = None  # None: nothing is asked, or it is said
+        self.settings: dict[str, Any] | None = None  # None: nothing is asked, or no longer
         self._tables: list[Mapping[str, Any]] = []  # of the file, once it has been read
         self._loads: list[Load] = []
         self.loading: Load | None = None
