@@ -75,7 +75,8 @@ def test_the_config_of_the_readme_is_one() -> None:
 @functools.cache
 def texts() -> str:
     """Every text constant of the source, one per line; what stands between two parts of one is not known."""
-    sources = [*modules(), *sorted((ROOT / "plugin/src").rglob("*.py"))]
+    others = (ROOT / "plugin/src", ROOT / "workflow/src/trainrelay_hook")
+    sources = [*modules(), *(path for folder in others for path in sorted(folder.rglob("*.py")))]
     nodes = (node for path in sources for node in ast.walk(parse(path)) if isinstance(node, ast.Constant))
     return "\n".join(node.value for node in nodes if isinstance(node.value, str))
 

@@ -24,6 +24,23 @@ class Defect:
 
 
 DEFECTS = (
+    # ------------------------------------------------------------------ what came from the initial checkpoint
+    Defect(
+        "a-backbones-own-file-counts-as-the-initial-checkpoint",
+        "What any file gave the model is reported as of the initial checkpoint, and may pass init_match_min.",
+        "workflow/src/trainrelay_hook/initial_weights.py",
+        'os.path.samefile(getattr(source, "name", source), self.settings["path"])',
+        'self.settings["path"]',
+        "tests/unit/hook/test_initial_weights.py::test_what_came_is_told_by_module",
+    ),
+    Defect(
+        "a-part-of-the-model-counts-as-the-model",
+        "A trainer that loads its backbone alone is reported to have loaded all of the model.",
+        "workflow/src/trainrelay_hook/initial_weights.py",
+        "return module is not None and",
+        "return module is not None or",
+        "tests/unit/hook/test_initial_weights.py::test_what_came_is_told_by_module",
+    ),
     # ------------------------------------------------------------------ how a training ended
     Defect(
         "unfinished-counts-as-done",

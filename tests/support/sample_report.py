@@ -129,6 +129,7 @@ def attempt(
 
 STAGE1_CONFIG = "./projects/configs/stage1_track_map/base_track_map.py"
 STAGE2_CONFIG = "./projects/configs/stage2_e2e/base_e2e.py"
+INITIAL = {"format": 1, "share": 0.714, "modules": [["img_backbone", 318, 318], ["occ_head", 0, 271]]}
 STAGE1_FINAL = checkpoint_facts("/data/UniAD/projects/work_dirs/stage1/epoch_6.pth", 6, "3f9a1c07")
 
 
@@ -209,6 +210,7 @@ def stage2() -> StageReport:
                 last_epoch=5,
                 last_iteration=1240,
                 iters_per_epoch=ITERS_PER_EPOCH,
+                initial=INITIAL,
             ),
             attempt(
                 2,

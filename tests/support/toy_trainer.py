@@ -74,6 +74,9 @@ def before_training(habit: str) -> None:
         many_habits()
     elif habit == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif habit == "notes-what-came":
+        note = '{"format": 1, "share": 0.5, "modules": [["head", 0, 2]]}'
+        (Path(os.environ["TRAINRELAY_HOOK"]).parent / "initial.json").write_text(note)
     elif habit == "usr2":
         os.kill(os.getpid(), signal.SIGUSR2)
     elif habit == "leaves-children":
@@ -114,7 +117,7 @@ def during(habit: str, epoch: int, work_dir: Path) -> None:
         raise KeyError("img_metas")
     elif epoch < 2:
         return
-    elif habit == "raises" or (habit == "raises-once" and once(work_dir)):
+    elif habit in ("raises", "notes-what-came") or (habit == "raises-once" and once(work_dir)):
         raise KeyError("img_metas")
     elif habit == "tells-its-token":
         raise RuntimeError(f"401 for {os.environ['HF_TOKEN']}")

@@ -12,7 +12,7 @@ import pytest
 from support.mmcv_logs import write_mmcv_json_log, write_mmcv_log
 from trainrelay.analysis import analyze
 from trainrelay.analysis.readers import read
-from trainrelay.records import Expectation, ResumePoint
+from trainrelay.records import Expectation, InitialWeights, ResumePoint
 from trainrelay.report import analysis_markdown
 
 POINT = ResumePoint(path="work_dir/latest.pth", epoch=1, iteration=100)
@@ -448,3 +448,38 @@ def test_the_end_of_a_warmup_is_named_only_where_it_is(judged, rates, label):
     analysis = judged({"interval": 20, "metrics": rises(rates)})
     found = [one.label for one in analysis.progression if "warmup" in one.label]
     assert found == ([label] if label else [])
+
+
+def came(share, modules, shapes=(), left_over=()):
+    return InitialWeights(format=1, share=share, modules=modules, shapes=shapes, left_over=left_over)
+
+
+@pytest.mark.parametrize(
+    ("seen", "severity"),
+    [
+        (came(1.0, (("backbone", 5, 5),)), None),
+        (came(0.7, (("backbone", 5, 5), ("occ_head", 0, 3))), "info"),
+        (came(1.0, (("backbone", 5, 5),), left_over=(("old_head", 2),)), "info"),
+        (
+            came(0.7, (("seg_head", 0, 2),), shapes=("seg_head.weight (3, 4)",)),
+            "info",
+        ),
+        (came(0.7, (("neck", 0, 2),), shapes=("neck.weight (3, 4)",)), "warning"),
+        (came(0.7, (("neck", 1, 2),), left_over=(("neck", 1),)), "warning"),
+        (came(0.0, (("backbone", 0, 5),), left_over=(("module.backbone", 5),)), "warning"),
+    ],
+)
+def test_what_the_hook_saw_of_the_initial_checkpoint_replaces_the_lines_of_the_log(judged, seen, severity):
+    """A head that is new or left over is expected; where nothing was seen, the lines count."""
+    words = (
+        "2024-05-01 12:00:00,000 - mmdet - WARNING - The model and loaded state dict do not match exactly\n"
+    )
+    lines = f"loaded.pth\n{words}size mismatch for a: copying a param\n"
+    edit = lambda text: text.replace("local path: loaded.pth\n", f"local path: {lines}", 1)  # noqa: E731
+    analysis = judged({"load_from": "loaded.pth"}, edit=edit, expectation=Expectation(initial=seen))
+    found = [
+        (one.severity, str(seen) in one.message) for one in analysis.findings if one.check == "partial-load"
+    ]
+    assert found == ([(severity, True)] if severity else [])
+    unknown = judged({"load_from": "loaded.pth"}, edit=edit, expectation=Expectation(initial=came(None, ())))
+    assert only(unknown, "partial-load").severity == "warning"

@@ -151,6 +151,8 @@ def test_all_problems_come_at_once() -> None:
             {"options": {"load_from": "x.pth"}},
             "load_from: not as an option; set the stage's init_from",
         ),
+        ({"init_match_min": 1.1}, "init_match_min: got 1.1; expected less than or equal to 1"),
+        ({"init_match_min": 0.5, "hook": False}, "runs.r.stages.a.init_match_min: needs hook: on"),
         ({"options": {"runner.max_epochs": 3}}, "not as an option; set the stage's epochs"),
         ({"options": {"model.name": "a b"}}, "mmcv deletes the spaces of an option"),
     ],

@@ -357,3 +357,11 @@ def test_unknown_end_quotes_the_last_line_without_terminal_escapes() -> None:
     assert "no such option" in reason
     assert "\x1b" not in reason
     assert len(failed("x" * 100_000)[1]) < 500
+
+
+def test_too_little_of_the_initial_checkpoint_is_a_startup_error_that_names_it() -> None:
+    """As the hook's exception, on each of two ranks."""
+    said = "trainrelay stopped before the first optimizer step: 37.69 % of the model's parameters came"
+    error = f"trainrelay_hook.initial_weights.InitialTooDifferent: {said}"
+    end = failed(traceback(error) * 2, step=None)
+    assert (end[0], said in end[1]) == ("trainer-bug", True)

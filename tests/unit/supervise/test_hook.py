@@ -6,13 +6,14 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from support.supervising import Alone, cleared, once, toy_job
-from trainrelay.records import NotFiniteStep
-from trainrelay.supervise import StepSaving
+from trainrelay.records import InitialWeights, NotFiniteStep
+from trainrelay.supervise import InitialCheckpoint, StepSaving
 from trainrelay.supervise.hook import NOTES_WITHIN_S, Hook, said_of
 from trainrelay_hook import files
 
@@ -155,3 +156,70 @@ def test_a_script_that_asks_is_told_to_save_and_answers_by_its_end(noted: Path) 
     Hook(noted.parent, 1).save(Alone(), lambda: next(ended), said.append)
     assert json.loads((noted / files.REQUEST).read_text())["request"] == Alone().token
     assert said == ["waiting for the script to save and to end"]
+
+
+CAME = {
+    "format": 1,
+    "share": 0.714,
+    "modules": [
+        ["backbone", 318, 318],
+        ["seg_head", 118, 120],
+        ["occ_head", 0, 400],
+        ["motion_head", 0, 275],
+    ],
+    "shapes": ["seg_head.fc.weight (3x256 in the file, 4x256 in the model)"],
+    "left_over": [["old_head", 12]],
+}
+CAME_SAID = (
+    "71.4 % of the model's parameters; occ_head, motion_head: new, 675 keys; backbone: 318 of 318;"
+    " seg_head: 118 of 120; of another shape: seg_head.fc.weight (3x256 in the file, 4x256 in the model);"
+    " old_head: only in the file, 12 keys"
+)
+
+
+def came(folder: Path, text: str) -> InitialWeights | None:
+    (folder / files.FOLDER).mkdir(exist_ok=True)
+    (folder / files.FOLDER / files.INITIAL).write_text(text)
+    return Hook(folder, 1).look_at_initial()
+
+
+def test_what_came_from_the_initial_checkpoint_is_said_once_and_kept(noted: Path) -> None:
+    """A note may come later than the first progress; it stays though its file goes."""
+    note(noted, 0)
+    hook = Hook(noted.parent, 1)
+    assert list(hook.look(1000.0)) == []
+    assert str(came(noted.parent, json.dumps(CAME))) == CAME_SAID
+    assert list(hook.look(2000.0)) == [f"from the initial checkpoint: {CAME_SAID}"]
+    (noted / files.INITIAL).unlink()
+    assert list(hook.look(3000.0)) == []
+    assert str(hook.initial) == CAME_SAID
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"share": None}, "not known: the trainer loads it by its own code, in parts, or not at all"),
+        ({"share": 1.5}, "None"),
+        ({"share": "nan"}, "None"),
+        ({"modules": [["a", 1, 1]] * 21}, "None"),
+        ({"modules": [["a" * 501, 1, 1]]}, "None"),
+        ({"modules": [["a\x1b[2J\nb", 0, 1]]}, r"71.4 % of the model's parameters; a\x1b[2J\nb: new, 1 keys"),
+    ],
+)
+def test_a_note_on_the_initial_checkpoint_is_not_trusted(tmp_path: Path, change: Any, said: str) -> None:
+    """What is odd about it is no claim; names end up in sentences."""
+    assert str(came(tmp_path, json.dumps({**CAME, "shapes": [], "left_over": [], **change}))) == said
+
+
+@pytest.mark.process
+def test_only_a_start_from_the_initial_checkpoint_is_asked_what_came(tmp_path: Path, templates: Path) -> None:
+    """Its record keeps what rank 0 noted; one that resumes is asked nothing."""
+    job = toy_job(tmp_path, templates, "notes-what-came", initial=InitialCheckpoint("/data/stage1.pth", 0.5))
+    folder = job.stage_dir / "attempts"
+    first = once(job, Console(file=io.StringIO()))
+    asked = [json.loads((folder / f"001/{files.FOLDER}/{files.SETTINGS}").read_text())["initial"]]
+    again = once(toy_job(tmp_path, templates, initial=job.initial), Console(file=io.StringIO()))
+    asked.append(json.loads((folder / f"002/{files.FOLDER}/{files.SETTINGS}").read_text())["initial"])
+    assert (first.resumed_from, again.resumed_from is not None) == (None, True)
+    assert (str(first.initial), again.initial) == ("50 % of the model's parameters; head: new, 2 keys", None)
+    assert asked == [{"path": "/data/stage1.pth", "match_min": 0.5}, None]

@@ -171,3 +171,10 @@ def test_figures_are_json_with_null_for_what_is_not_finite() -> None:
     assert shown["last_losses"] == [None]
     assert (shown["eta_s"], shown["iterations_lost"], shown["last_event_ago_s"]) == (193607.0, 1234, 125.0)
     assert shown["backend_is_fallback_from"] == "nccl"
+
+
+def test_what_came_from_the_initial_checkpoint_is_told_while_the_attempt_is_open() -> None:
+    row, said = replace(RUNNING, initial="71 %"), "driving/stage1: from the initial checkpoint: 71 %"
+    assert said in list(remarks([row]))
+    assert said not in list(remarks([replace(row, label="complete")]))
+    assert row.as_json()["initial"] == "71 %"

@@ -23,7 +23,7 @@ class Finder:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """What Python asks each finder."""
-        if name not in (files.RUNNER, files.OPTIMIZER, files.LOADER):
+        if name not in (files.RUNNER, files.OPTIMIZER, files.LOADER, files.SERIALIZATION):
             return None
         others = [one for one in sys.meta_path if one is not self and hasattr(one, "find_spec")]
         specs = (one.find_spec(name, path, target) for one in others)
@@ -56,6 +56,12 @@ def _attach(module: Any) -> None:
         settings = json.load(file)
     if settings["format"] != files.FORMAT:
         raise ValueError("settings of format {}".format(settings["format"]))
+    if module.__name__ == files.SERIALIZATION:
+        if settings.get("initial"):
+            from trainrelay_hook import initial_weights  # noqa: PLC0415
+
+            initial_weights.attach(module, settings["initial"])
+        return
     if module.__name__ != files.RUNNER:
         from trainrelay_hook import telemetry  # noqa: PLC0415
 

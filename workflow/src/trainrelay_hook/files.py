@@ -3,11 +3,13 @@
 hook/settings.json      written by the supervisor, named by the environment: {"format": 1, "not_finite": true,
                         "steps": null or {"every_s": 600.0, "keep": 2, "failures_max": 3, "exact": false,
                         "folder": "../steps", "claims": "the lease's folder", "token": 7},
-                        "resume": null or {"path": "the folder of a step checkpoint"}}
+                        "resume": null or {"path": "the folder of a step checkpoint"},
+                        "initial": null or {"path": "the initial checkpoint", "match_min": null or 0.9}}
 hook/save-now           by the supervisor: {"format": 1, "request": 1}; each number asks for a step checkpoint
 hook/rank-R.json        by each rank: {"format": 1, "attached": ["mmcv.runner"], "error": null}, and where
                         there is something to say "steps", "resumed", "not_resumed", "save_error": see `notes`
 hook/not-finite-R.json  by each rank that stopped: see `not_finite`
+hook/initial.json       by rank 0: what of the model came from the initial checkpoint, see `initial_weights`
 hook/telemetry-R.json   by each rank, again and again: see `telemetry`
 steps/00001203/         a step checkpoint: see `step_files`; without its manifest it is none
 """
@@ -25,10 +27,12 @@ SETTINGS = "settings.json"
 REQUEST = "save-now"
 NOTE = "rank-{}.json"
 STOPPED = "not-finite-{}.json"
+INITIAL = "initial.json"
 TELEMETRY = "telemetry-{}.json"
 RUNNER = "mmcv.runner"  # the module that the stop attaches to
 OPTIMIZER = "torch.optim.optimizer"  # these two are the telemetry's
 LOADER = "torch.utils.data.dataloader"
+SERIALIZATION = "torch.serialization"  # where torch.load is
 COUNTS = ("steps", "batches", "waiting")  # in a rank's file in memory, as numbers of 8 bytes
 COUNTS_NAME = "trainrelay-steps"
 LOADED = '{"format": 1, "attached": [], "error": null}'  # a rank's note until it attaches

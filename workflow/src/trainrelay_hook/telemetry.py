@@ -27,7 +27,7 @@ import weakref
 from contextlib import suppress
 from typing import Any
 
-from trainrelay_hook import files
+from trainrelay_hook import files, initial_weights
 
 EVERY_S = 10.0
 _SMOOTHED = 20
@@ -51,8 +51,9 @@ class Telemetry:
         self._batch: Any = (0, 0, lambda: None)
         self._place, self._passes = self._batch, 0
 
-    def enter_step(self) -> None:
+    def enter_step(self, optimizer: Any) -> None:
         """An optimizer's step begins, perhaps within another's or a subclass's."""
+        initial_weights.before_step(optimizer)
         self._entered = True
 
     def leave_step(self, optimizer: Any) -> None:
@@ -146,7 +147,7 @@ def attach(module: Any) -> None:
         kind, name = module._BaseDataLoaderIter, "__next__"
     elif hasattr(module, "register_optimizer_step_post_hook"):  # torch >= 2.0
         untraced = getattr(sys.modules["torch"], "_disable_dynamo", lambda function: function)  # torch >= 2.1
-        module.register_optimizer_step_pre_hook(untraced(lambda *_: _telemetry.enter_step()))
+        module.register_optimizer_step_pre_hook(untraced(lambda one, *_: _telemetry.enter_step(one)))
         module.register_optimizer_step_post_hook(untraced(lambda one, *_: _telemetry.leave_step(one)))
         return
     else:
@@ -164,7 +165,7 @@ def _hook_for_us(hook_for_profile: Any, optimizer: Any) -> None:
 
     @functools.wraps(step)  # with torch's mark that it is hooked
     def told_step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _telemetry.enter_step()
+        _telemetry.enter_step(self)
         result = step(self, *args, **kwargs)
         _telemetry.leave_step(self)
         return result

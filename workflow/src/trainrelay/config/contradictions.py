@@ -50,6 +50,8 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     yield from _refused_options(where, how.trainer, stage)
     yield from _words_it_lacks(where, how.trainer, stage)
     yield from _bad_choice(where, stage)
+    if stage.init_match_min is not None and not stage.hook:
+        yield f"{where}.init_match_min: needs hook: on; set that, or leave init_match_min out"
     has_steps = how.trainer.has_steps
     if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
         needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "a trainer of kind mmcv"

@@ -208,6 +208,9 @@ class Stage(Model):
     does not name is as the run's."""
     init_from: StageName | None = None
     """The stage whose checkpoint this one starts from; null: whatever the trainer config says."""
+    init_match_min: float | None = Field(default=None, ge=0, le=1)
+    """Least share of the model's parameters that must come from the initial checkpoint, 0 to 1, else the
+    training ends before its first step; null: what came is only reported (with hook)."""
     options: Mapping[OptionKey, OptionValue] = {}
     """Overrides of the trainer config: `--cfg-options` for mmcv and mmengine, e.g. data.workers_per_gpu: 4;
     arguments for metriclogger, e.g. lr_drop: 40."""

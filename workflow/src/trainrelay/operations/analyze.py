@@ -79,6 +79,7 @@ def _expectation(facts: state.Facts) -> Expectation:
         # Unless the config no longer names it.
         backend=rung(config, used).backend if used in {*RUNGS, *config.rungs} else None,
         initial_checkpoint=started.path if started else initial_checkpoint(facts.at),
+        initial=next((one.initial for one in reversed(facts.attempts) if one.initial), None),
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
         failed=_failed(facts),

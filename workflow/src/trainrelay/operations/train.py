@@ -19,7 +19,7 @@ from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
 from trainrelay.records import RULES, AttemptRecord, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
-from trainrelay.supervise import Lease, LivingOwner, StageJob, StepSaving
+from trainrelay.supervise import InitialCheckpoint, Lease, LivingOwner, StageJob, StepSaving
 from trainrelay.system.alive import sees_itself
 from trainrelay.system.files import sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
@@ -271,7 +271,7 @@ def _check_code(facts: state.Facts) -> None:
 def stage_job(facts: state.Facts) -> StageJob:
     """What the supervisor of a stage is asked to do."""
     settings, trainer = facts.at.settings, facts.at.trainer
-    request, now = _request(facts), code_version(facts.at.root)
+    request, now, initial = _request(facts), code_version(facts.at.root), initial_path(facts.at)
     return StageJob(
         run=facts.at.run,
         stage=facts.at.stage,
@@ -284,6 +284,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         hang_timeout_s=settings.hang_timeout_s,
         hook=settings.hook,
         steps=_step_saving(facts),
+        initial=InitialCheckpoint(str(initial.absolute()), settings.init_match_min) if initial else None,
         probe=settings.probe,
         probe_timeout_s=settings.probe_timeout_s,
         trainer=trainer,

@@ -4,11 +4,12 @@ because a file may be truncated or hostile.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from trainrelay.text import masked
+from trainrelay.text import masked, printable
 
 EndClass = Literal[
     "done",  # all epochs trained, final checkpoint there
@@ -45,6 +46,8 @@ StepFileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9
 # They end up in sentences, in commands to type, and in squeue's argv.
 HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{0,64}$")]
+# They end up in sentences.
+ModuleName = Annotated[str, StringConstraints(max_length=500), AfterValidator(printable)]
 
 
 class Place(Record):
@@ -145,6 +148,39 @@ class EpochBases(Record):
     saved: Literal[0, 1] | None = None  # what is added to the number in a checkpoint to count finished epochs
 
 
+class FromHook(BaseModel):
+    """What the hook writes in JSON; what is for its ranks alone is not read."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class InitialWeights(FromHook):
+    """attempts/NNN/hook/initial.json, by rank 0: what of the model came from the initial checkpoint.
+
+    `share` of the model's parameters, None: not seen; `modules` have the keys that came, and all.
+    """
+
+    format: Literal[1]
+    share: Annotated[float, Field(ge=0, le=1)] | None
+    modules: Annotated[tuple[tuple[ModuleName, Done, Done], ...], Field(max_length=20)] = ()
+    shapes: Annotated[tuple[ModuleName, ...], Field(max_length=21)] = ()
+    left_over: Annotated[tuple[tuple[ModuleName, Done], ...], Field(max_length=20)] = ()
+
+    def __str__(self) -> str:
+        """In one line."""
+        if self.share is None:
+            return "not known: the trainer loads it by its own code, in parts, or not at all"
+        new = {name: keys for name, came, keys in self.modules if not came}
+        parts = [f"{name}: {came} of {keys}" for name, came, keys in self.modules if came]
+        said = [f"{100 * self.share:.4g} % of the model's parameters", *_keys("new", new), *parts]
+        said += [f"of another shape: {', '.join(self.shapes)}"] if self.shapes else []
+        return "; ".join([*said, *_keys("only in the file", dict(self.left_over))])
+
+
+def _keys(what: str, modules: Mapping[str, int]) -> list[str]:
+    return [f"{', '.join(modules)}: {what}, {sum(modules.values())} keys"] if modules else []
+
+
 class AttemptRecord(Record):
     """attempts/NNN/attempt.json: one start of the trainer. Times are Unix seconds."""
 
@@ -188,6 +224,7 @@ class AttemptRecord(Record):
     hook: str | None = None  # why it did not attach; None: it did, or is off
     not_resumed: str | None = None  # why the training did not continue at `resumed_step`
     unsaved: str | None = None  # why no step checkpoints were saved, or no more
+    initial: InitialWeights | None = None  # what came from the initial checkpoint; None: resumed, or not seen
     decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
 
     @property
@@ -217,12 +254,6 @@ class AttemptRecord(Record):
         """The newest epoch that is known to have had a checkpoint; 0 where none is."""
         points = (self.resumed_from, self.final_checkpoint)
         return max(self.saved_epoch or 0, *((one and one.epoch) or 0 for one in points))
-
-
-class FromHook(BaseModel):
-    """What the hook writes in JSON; what is for its ranks alone is not read."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class StepsDone(FromHook):

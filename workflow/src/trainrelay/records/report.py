@@ -11,6 +11,7 @@ from trainrelay.records.files import (
     AttemptRecord,
     CheckpointRecord,
     EndClass,
+    InitialWeights,
     ResumePoint,
     TrainRecord,
 )
@@ -30,6 +31,7 @@ class Expectation:
     epochs: int | None = None
     backend: str | None = None
     initial_checkpoint: str | None = None
+    initial: InitialWeights | None = None  # what came from it, as the newest start from it saw
     resumed: tuple[ResumePoint, ...] = ()  # one per attempt that was asked to resume
     ended: tuple[EndClass, ...] = ()  # of each attempt, in order
     failed: tuple[str, ...] = ()  # how the trainer failed, of each attempt that saved a checkpoint before

@@ -117,6 +117,8 @@ def provenance(stage: StageReport) -> Iterator[tuple[str, str]]:
     """What a stage was trained from and what came out, as rows."""
     yield "trainer config", stage.config
     yield "starts from", f"the checkpoint of {stage.init_from}" if stage.init_from else "no earlier stage"
+    for initial in [one.initial for one in stage.attempts if one.initial][-1:]:
+        yield "came from there", str(initial)
     if stage.train:
         yield "signature", stage.train.signature
         yield "log files", "\n".join(stage.train.log_files) or "none"

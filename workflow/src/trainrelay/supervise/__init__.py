@@ -3,7 +3,7 @@
 from trainrelay.supervise.believed_progress import BelievedProgress
 from trainrelay.supervise.display import Display, Speed, duration, left_s
 from trainrelay.supervise.events import StageEvent, add_event, read_events
-from trainrelay.supervise.job import StageJob, StepSaving
+from trainrelay.supervise.job import InitialCheckpoint, StageJob, StepSaving
 from trainrelay.supervise.lease.acquisition import LivingOwner, acquire
 from trainrelay.supervise.lease.claim import Claim, owner_of, what_to_run
 from trainrelay.supervise.lease.lease import Lease
@@ -25,6 +25,7 @@ __all__ = [
     "BelievedProgress",
     "Claim",
     "Display",
+    "InitialCheckpoint",
     "LastOwner",
     "Lease",
     "LivingOwner",

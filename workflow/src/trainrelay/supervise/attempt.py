@@ -184,7 +184,10 @@ class _Attempt:
     def start(self, launch: Launch) -> Child:
         """Starts its trainer."""
         record, env = self._record, with_stack_dumps({**os.environ, **launch.env})  # record.env lacks secrets
-        env = self._hook.switched(env, on=self._job.hook, saving=self._job.steps, lease=self._lease)
+        initial = None if record.resumed_from else self._job.initial
+        env = self._hook.switched(
+            env, on=self._job.hook, saving=self._job.steps, lease=self._lease, initial=initial
+        )
         with start_explained("start the trainer", record.argv[0]):
             process = start(record.argv, env, record.cwd, Path(record.log), record.tag)
             return Child(process, self._processes)
@@ -250,7 +253,8 @@ class _Attempt:
         return self._stop.requested or self._lease.lost is not None
 
     def _learned(self) -> AttemptRecord:
-        return with_bases(self._record, self._counting.bases, within=self._counting.within)
+        initial = self._hook.initial or self._record.initial
+        return with_bases(self._record, self._counting.bases, within=self._counting.within, initial=initial)
 
     def _write(self, record: AttemptRecord) -> AttemptRecord:
         self._lease.guard()

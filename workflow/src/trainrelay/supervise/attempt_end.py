@@ -71,6 +71,7 @@ def judge_end(
         hook=hook.absent() if step else None,
         not_resumed=hook.not_resumed(trained=step is not None),
         unsaved=hook.unsaved() if job.steps else None,
+        initial=hook.look_at_initial() or record.initial,
     )
 
 

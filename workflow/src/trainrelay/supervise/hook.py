@@ -14,8 +14,8 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from trainrelay.errors import UserError
-from trainrelay.records import HookNote, NotFiniteStep, StepPoint
-from trainrelay.supervise.job import StepSaving
+from trainrelay.records import HookNote, InitialWeights, NotFiniteStep, StepPoint
+from trainrelay.supervise.job import InitialCheckpoint, StepSaving
 from trainrelay.supervise.lease.lease import Lease
 from trainrelay.system.files import content, last_bytes, write_json
 from trainrelay.text import quoted
@@ -48,6 +48,7 @@ class Hook:
         self._patience_s = NOTES_WITHIN_S if nodes > 1 else 0.0
         self._looks_at_s: float | None = None
         self._said: set[str] = set()
+        self.initial: InitialWeights | None = None  # what came from the initial checkpoint, once it is seen
 
     def switched(
         self,
@@ -56,6 +57,7 @@ class Hook:
         on: bool,
         saving: StepSaving | None = None,
         lease: Lease | None = None,
+        initial: InitialCheckpoint | None = None,
     ) -> dict[str, str]:
         """The launcher's whole environment; where the hook is on, its settings are written."""
         others = {name: value for name, value in env.items() if name != files.VARIABLE}
@@ -63,6 +65,7 @@ class Hook:
             return others
         self._folder.mkdir(exist_ok=True)
         settings: dict[str, Any] = {"format": files.FORMAT, "not_finite": True, "steps": None, "resume": None}
+        settings["initial"] = asdict(initial) if initial and not self._asked else None
         if saving and lease:
             held = {"claims": str(lease.folder.absolute()), "token": lease.token}
             settings["steps"] = {**asdict(saving), "folder": str(self._steps.absolute()), **held}
@@ -87,9 +90,18 @@ class Hook:
         self._looks_at_s = now_s + _LOOK_S
         why = self.not_resumed(trained=True)
         resumed = self._asked and (f"not resumed {self._asked}: {why}" if why else f"resumed {self._asked}")
-        found = [one for one in (self.absent(), resumed, self.unsaved()) if one and one not in self._said]
+        initial = self.look_at_initial()
+        came = initial and f"from the initial checkpoint: {initial}"
+        found = [
+            one for one in (self.absent(), resumed, self.unsaved(), came) if one and one not in self._said
+        ]
         self._said.update(found)
         yield from found
+
+    def look_at_initial(self) -> InitialWeights | None:
+        """What came from the initial checkpoint, as rank 0 noted it before its first step."""
+        self.initial = self.initial or _read(self._folder / files.INITIAL, InitialWeights)
+        return self.initial
 
     def not_resumed(self, *, trained: bool) -> str | None:
         """Why it did not continue at the step checkpoint; None: it did, was not asked to, or has yet to."""

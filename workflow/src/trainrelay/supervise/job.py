@@ -26,6 +26,14 @@ class StepSaving:
 
 
 @dataclass(frozen=True, slots=True)
+class InitialCheckpoint:
+    """What a start from it is to find in the model, as the hook's settings have it."""
+
+    path: str  # absolute
+    match_min: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class StageJob:
     """One training of one stage.
 
@@ -52,6 +60,7 @@ class StageJob:
     hang_timeout_s: float | None = None
     hook: bool = True
     steps: StepSaving | None = None  # None: no step checkpoints are saved
+    initial: InitialCheckpoint | None = None
     probe: bool = False
     probe_timeout_s: float = 120.0
     code: str | None = None  # the trainer checkout, as AttemptRecord.code

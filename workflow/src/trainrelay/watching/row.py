@@ -98,6 +98,7 @@ class StageRow:
     event: str | None = None
     event_ago_s: float | None = None
     bad_nodes: tuple[str, ...] = ()  # sentences
+    initial: str | None = None  # what came from the initial checkpoint, where its attempt began there
     counted: str | None = None  # by the ranks of the attempt: `step 1203, 0.42 s per step, data 12 %`
 
     @property
@@ -170,6 +171,7 @@ def stage_row(
         event=event.text if event else None,
         # By two clocks, so it can come out below nothing.
         event_ago_s=max(0.0, now_s - event.at_s) if event else None,
+        initial=str(attempt.initial) if attempt and attempt.initial else None,
         counted=str(sample.telemetry) if sample.telemetry else None,
     )
 

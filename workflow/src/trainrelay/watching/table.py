@@ -129,6 +129,8 @@ def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
             yield f"{row.name}: {row.backend} is a fallback from {row.fallback_from}"
         if row.attempt_open and row.loss is None and row.counted:  # the log cannot be read
             yield f"{row.name}: {row.counted}"
+        if row.attempt_open and row.initial:
+            yield f"{row.name}: from the initial checkpoint: {row.initial}"
         yield from (f"{row.name}: {sentence}" for sentence in (*filter(None, [row.at_risk]), *row.bad_nodes))
         if row.event is not None and row.event_ago_s is not None:
             yield f"{row.name}, {ago(row.event_ago_s)} ago: {row.event}"

@@ -10,9 +10,15 @@ from pathlib import PurePosixPath
 
 from trainrelay.analysis.case import Case
 from trainrelay.analysis.numbers import count
-from trainrelay.records import Finding, Marker, ResumePoint
+from trainrelay.analysis.readers.mmcv_markers import OF_A_HEAD
+from trainrelay.records import Finding, InitialWeights, Marker, ResumePoint
 
 SMALL_PART = 0.1  # of the whole training
+_MISFIT = (
+    "Missing keys are expected for parts that the earlier stage does not have: read the list in the trainer's"
+    " log. Keys that are missing while others are unexpected, or of another size outside of the heads, mean"
+    " that another model was saved."
+)
 _COUNTS = re.compile(r"(\d+) missing, (\d+) unexpected, (\d+) of another size")
 
 
@@ -169,10 +175,30 @@ def _wrong(expected: str, loaded: list[str]) -> Finding:
 def partial_load(case: Case) -> Iterator[Finding]:
     """Weights that did not match: new heads are missing or of another size by design, a pre-training's own
     head is left over, and so is what a part's own pre-training does not fit; all else is a warning."""
+    seen = case.expectation.initial
+    known = seen is not None and seen.share is not None
+    if seen and known:
+        yield from _seen(seen)
     for at, marker in enumerate(case.log.markers):
         if marker.kind == "mismatch":
             path = next(reversed(_loaded(case.log.markers[:at], marker.segment)), None)
-            yield _partial(marker, path, _whole_model(case, path))
+            whole = _whole_model(case, path)
+            if not (whole and known):
+                yield _partial(marker, path, whole)
+
+
+def _seen(seen: InitialWeights) -> Iterator[Finding]:
+    """What the hook saw of the initial checkpoint itself, which is more than the log's lines show."""
+    lacking, left = {name for name, came, keys in seen.modules if came < keys}, dict(seen.left_over)
+    if lacking or left:
+        harmless = seen.share and not lacking & left.keys() and all(map(OF_A_HEAD.match, seen.shapes))
+        yield Finding(
+            "partial-load",
+            "info" if harmless else "warning",
+            f"The initial checkpoint does not match the model exactly: {seen}.",
+            evidence={"share": seen.share, "lacking": sorted(lacking), "left_over": left},
+            advice=_MISFIT,
+        )
 
 
 def _loaded(markers: Iterable[Marker], segment: int) -> list[str]:
@@ -198,7 +224,5 @@ def _partial(marker: Marker, path: str | None, whole_model: bool) -> Finding:
         f"The weights of {path or 'the checkpoint'} do not match the model exactly: {missing} keys missing,"
         f" {unexpected} unexpected, {sizes} of another size.",
         evidence={"missing": missing, "unexpected": unexpected, "sizes": sizes, "checkpoint": path},
-        advice="Missing keys are expected for parts that the earlier stage does not have: read the list in"
-        " the trainer's log. Keys that are missing while others are unexpected, or of another size outside of"
-        " the heads, mean that another model was saved.",
+        advice=_MISFIT,
     )

@@ -13,7 +13,7 @@ from trainrelay.records import Marker
 
 BLOCK_LINE_LIMIT = 50_000  # more than any config has
 
-_OF_A_HEAD = re.compile(r"size mismatch for \S*(head|cls|class|fc|final_layer|seg|logits|label)", re.I)
+OF_A_HEAD = re.compile(r"(?:size mismatch for )?\S*(head|cls|class|fc|final_layer|seg|logits|label)", re.I)
 _MISMATCH = "The model and loaded state dict do not match exactly"
 # What mmengine says as well.
 COMMON = (
@@ -114,7 +114,7 @@ def _mismatch(block: list[str]) -> Iterator[Event]:
     apart = missing and unexpected and not _modules(missing) & _modules(unexpected)
     sizes = [line for line in block if line.startswith("size mismatch for ")]
     counts = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(sizes)} of another size"
-    heads = ", all in heads" if sizes and all(map(_OF_A_HEAD.match, sizes)) else ""
+    heads = ", all in heads" if sizes and all(map(OF_A_HEAD.match, sizes)) else ""
     yield Marker("mismatch", f"{_MISMATCH}: {counts}{heads}{', in other modules' if apart else ''}")
 
 
