@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from string import Template
 from typing import Annotated, Any, Literal
@@ -95,7 +96,10 @@ class TrainerSettings(Model):
     root: File = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
     interpreter: File | None = None
-    """Python of the trainer's environment; null: the Python that runs trainrelay."""
+    """Python of the trainer's environment; null: the Python that runs trainrelay; with a prefix, `python`."""
+    prefix: tuple[File, ...] = Field(default=(), strict=False)
+    """Words before the interpreter, e.g. [apptainer, exec, --nv, image.sif]. The interpreter is then the one
+    inside, and every path must be the same inside; see docs/containers.md."""
     entry: File = "./tools/train.py"
     """The training script, relative to root."""
     launch: Literal["torch.distributed.launch", "torch.distributed.run"] = "torch.distributed.run"
@@ -114,6 +118,11 @@ class TrainerSettings(Model):
     (ImageNet's main.py); null: learned from the epochs printed around the saves."""
     script: ScriptSettings | None = None
     """For kind script: its command line, the lines that it prints and its checkpoints; null: another kind."""
+
+    @property
+    def python(self) -> str:
+        """The interpreter, as the config or its default spells it."""
+        return self.interpreter or ("python" if self.prefix else sys.executable)
 
     @property
     def trainer(self) -> Trainer:

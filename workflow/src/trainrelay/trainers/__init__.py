@@ -25,7 +25,7 @@ from trainrelay.trainers.mmcv import Mmcv
 from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints, not_understood
 from trainrelay.trainers.script import Script
 from trainrelay.trainers.script_settings import ScriptSettings
-from trainrelay.trainers.torchrun import environment, launcher, srun
+from trainrelay.trainers.torchrun import environment, launcher, prefixed, srun
 
 TRAINERS: Mapping[str, Trainer] = {trainer.kind: trainer for trainer in (Mmcv(), MetricLogger(), Script())}
 
@@ -53,6 +53,7 @@ __all__ = [
     "misplaced_checkpoints",
     "not_understood",
     "option_text",
+    "prefixed",
     "srun",
     "torch_release",
     "whole_load",

@@ -129,6 +129,7 @@ class LaunchRequest:
     rung: Rung  # how the ranks talk
     master_port: int | None  # None: the launcher's own default is kept
     epochs: int
+    prefix: tuple[str, ...] = ()  # words before the interpreter; `prefixed` puts them in, no kind does
     master_addr: str = FIRST_NODE  # where the ranks of several nodes meet
     step_name: str = ""  # of the Slurm step that spans several nodes
     device: str = "cuda"
