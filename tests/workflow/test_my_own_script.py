@@ -106,6 +106,25 @@ def test_it_is_trained_behind_a_prefix_that_clears_the_environment(
 
 
 @pytest.mark.long
+def test_a_kind_of_another_package_trains_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed beside trainrelay; killed, and resumed by what its class says of lines and checkpoints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "support/own_kind")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_kind-1.0.dist-info").mkdir()
+    (tmp_path / "own_kind-1.0.dist-info/METADATA").write_text("Name: own-kind\nVersion: 1.0\n")
+    points = "[trainrelay.trainers]\nown-kind = own_kind:OwnKind\n"
+    (tmp_path / "own_kind-1.0.dist-info/entry_points.txt").write_text(points)
+    (tmp_path / "train.py").write_text(killed_once(SCRIPT))
+    trainer = {"kind": "own-kind", "root": str(tmp_path), "nproc_per_node": 2, "device": "cpu"}
+    stage = {"config": "train.py", "epochs": 3, "backends": ["gloo"]}
+    run = {"trainer": {**trainer, "entry": "train.py"}, "stages": {"one": stage}}
+    config = parse({"out": str(tmp_path / "runs"), "runs": {"mine": run}})
+    train_stage(StageContext(config, "mine", "one"))
+    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+
+
+@pytest.mark.long
 def test_a_script_that_ignores_the_resume_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It begins with its first epoch, and what is there is not overwritten."""
     monkeypatch.chdir(tmp_path)

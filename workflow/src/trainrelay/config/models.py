@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from trainrelay.text import kept_secret
-from trainrelay.trainers import TRAINERS, ScriptSettings, Trainer
+from trainrelay.trainers import TRAINERS, ScriptSettings, Trainer, trainer_of
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes: what Linux takes, with room for ours
 
@@ -79,6 +79,14 @@ Env = Annotated[Mapping[EnvName, Text], AfterValidator(kept_secret)]
 OptionValue = bool | int | float | Text | list[bool | int | float | Text] | None
 
 
+def _known_kind(kind: str) -> str:
+    trainer_of(kind)
+    return kind
+
+
+Kind = Annotated[NonEmpty, AfterValidator(_known_kind), Field(examples=[*TRAINERS])]
+
+
 class Model(BaseModel):
     """Frozen, unknown keys refused, strict about types; tuples take YAML's lists (strict=False)."""
 
@@ -90,9 +98,10 @@ class Model(BaseModel):
 class TrainerSettings(Model):
     """How the trainer of a run is started."""
 
-    kind: Literal["mmcv", "metriclogger", "script"]
+    kind: Kind
     """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), metriclogger (scripts
-    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other)."""
+    with argparse, as DETR's, whose lines read `Epoch: [0]  [  10/1458]  eta: ..`), script (any other), or the
+    kind of an installed package."""
     root: File = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
     interpreter: File | None = None
@@ -127,7 +136,7 @@ class TrainerSettings(Model):
     @property
     def trainer(self) -> Trainer:
         """The trainer of this kind."""
-        return TRAINERS[self.kind].of(self.script, self.entry)
+        return trainer_of(self.kind).of(self.script, self.entry)
 
 
 class OwnRung(Model):

@@ -108,9 +108,10 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     if request.trainer_config.problem and (root / request.config).is_file():
         why = f"{request.trainer_config.problem}; write it so that it can be read without running it"
         yield f"the training config {root / request.config} cannot be read: {why}"
-    key, program = ("prefix", request.prefix[0]) if request.prefix else ("interpreter", request.interpreter)
-    if shutil.which(program) is None:
-        yield f"the {key} {program} was not found; set trainer.{key} in the config"
+    if request.prefix and shutil.which(request.prefix[0]) is None:
+        yield f"the prefix {request.prefix[0]} was not found; set trainer.prefix in the config"
+    if not request.prefix and shutil.which(request.interpreter) is None:
+        yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
     if initial is not None and not initial.is_file():
         typed = f"run: snakemake --profile local --forcerun promote_{parent}"
         own = "put it there, or name another in the trainer config"
