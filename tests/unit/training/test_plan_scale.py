@@ -23,7 +23,8 @@ _heard: list[tuple[str, tuple[Any, ...]]] | None = None  # Python's audit events
 
 
 def _hear(event: str, values: tuple[Any, ...]) -> None:
-    if _heard is not None and event in ("open", "compile"):
+    # An opener's own open comes without a mode, beside the one that called it.
+    if _heard is not None and (event == "compile" or (event == "open" and values[1])):
         _heard.append((event, values))
 
 
