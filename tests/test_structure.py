@@ -33,7 +33,7 @@ PARTS: dict[str, set[str]] = {
     "system": set(),
     "checkpoint": {"system"},
     "trainers": {"checkpoint", "progress_lines", "system"},
-    "config": {"analysis", "system", "trainers"},
+    "config": {"system", "trainers"},
     "slurm": {"config"},
     "training": {"checkpoint", "config", "slurm", "system", "trainers"},
     "controller": {"slurm", "system", "training"},

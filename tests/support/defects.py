@@ -906,6 +906,15 @@ DEFECTS = (
         "tests/unit/supervise/test_process.py::test_launcher_ignores_sigusr2",
     ),
     Defect(
+        "a-prefix-hides-the-trainer",
+        "Behind a prefix that drops the environment neither the trainer's tag nor its variables get inside.",
+        f"{LIBRARY}/trainers/torchrun.py",
+        'carried = (*request.prefix, "env", *variables)',
+        'carried = (*request.prefix, "env")',
+        "tests/unit/trainers/test_torchrun.py"
+        "::test_a_prefix_comes_before_the_interpreter_with_the_variables_as_words",
+    ),
+    Defect(
         "orphaned-trainer-is-ended",
         "A trainer that goes on although its supervisor died is killed and started again.",
         f"{LIBRARY}/supervise/session.py",

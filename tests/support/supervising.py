@@ -142,6 +142,11 @@ def cleared(job: StageJob) -> StageJob:
     return replace(job, request=replace(job.request, interpreter=str(wrapper)))
 
 
+def behind(job: StageJob, prefix: Sequence[str]) -> StageJob:
+    """The job with words before its interpreter."""
+    return replace(job, request=replace(job.request, prefix=tuple(prefix)))
+
+
 def trainers(folder: Path) -> list[int]:
     """Every living toy trainer below a folder, by its arguments."""
     found = []
@@ -230,6 +235,7 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     spec = json.loads(sys.argv[1])
     spec_launch, leased = spec.pop("launch", False), spec.pop("leased", False)
+    prefix = spec.pop("prefix", ())
     wrapped, beat_s = spec.pop("cleared", False), spec.pop("beat_s", 10.0)
     process_list._LOOK_S = spec.pop("look_s", process_list._LOOK_S)
     recover._LOOK_S = 0.1
@@ -243,7 +249,7 @@ def _main() -> None:
         spec["steps"] = StepSaving(**steps)
     kind = KINDS[spec.pop("kind", "toy")]()
     where = Path(spec.pop("folder")), Path(spec.pop("templates")), spec.pop("habit")
-    job = toy_job(*where, trainer=kind, **spec)
+    job = behind(toy_job(*where, trainer=kind, **spec), prefix)
     job = cleared(job) if wrapped else job
     try:
         with _held(job, beat_s) if leased else contextlib.nullcontext(Alone()) as lease:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from trainrelay.supervise import newest_telemetry
 from trainrelay.training import state
 from trainrelay.training.attempts import list_attempts
 from trainrelay.training.context import StageContext
+from trainrelay.training.plan import stage_plan
 
 PAGE = (Path(__file__).parents[2] / "docs/my_own_script.md").read_text(encoding="utf-8")
 SCRIPT, AT_ITS_START, ASKED = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -85,6 +87,41 @@ def test_it_is_trained_killed_resumed_promoted_and_begins_a_second_stage(
     assert trained(config, "two")["source"]["epoch"] == 2
     argv = list_attempts(stage_paths(config, "mine", "two").folder)[0].argv
     assert argv[-4:] == ["--init", record["source"]["file"]["path"], "--lr", "0.01"]
+
+
+@pytest.mark.long
+def test_it_is_trained_behind_a_prefix_that_clears_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed, resumed and promoted as without it; the plan has the whole command."""
+    monkeypatch.chdir(tmp_path)
+    prefix = ["env", "-i", f"PATH={os.defpath}"]
+    config = config_of(tmp_path, killed_once(SCRIPT), prefix=prefix, interpreter=sys.executable)
+    argv = stage_plan(StageContext(config, "mine", "one")).launch.argv
+    assert argv[:4] == (*prefix, "env")
+    assert {"OMP_NUM_THREADS=1", sys.executable} < set(argv)
+    assert trained(config, "one")["source"]["epoch"] == 3
+    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
+    assert "hook did not attach" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.long
+def test_a_kind_of_another_package_trains_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed beside trainrelay; killed, and resumed by what its class says of lines and checkpoints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "support/own_kind")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_kind-1.0.dist-info").mkdir()
+    (tmp_path / "own_kind-1.0.dist-info/METADATA").write_text("Name: own-kind\nVersion: 1.0\n")
+    points = "[trainrelay.trainers]\nown-kind = own_kind:OwnKind\n"
+    (tmp_path / "own_kind-1.0.dist-info/entry_points.txt").write_text(points)
+    (tmp_path / "train.py").write_text(killed_once(SCRIPT))
+    trainer = {"kind": "own-kind", "root": str(tmp_path), "nproc_per_node": 2, "device": "cpu"}
+    stage = {"config": "train.py", "epochs": 3, "backends": ["gloo"]}
+    run = {"trainer": {**trainer, "entry": "train.py"}, "stages": {"one": stage}}
+    config = parse({"out": str(tmp_path / "runs"), "runs": {"mine": run}})
+    train_stage(StageContext(config, "mine", "one"))
+    assert attempts_of(config, "one") == [("killed", None), ("done", 1)]
 
 
 @pytest.mark.long

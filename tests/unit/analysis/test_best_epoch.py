@@ -1,26 +1,11 @@
-"""Which way a metric is better, by its name, and its values by epoch."""
+"""The values of a validation by epoch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from support.mmcv_logs import mmcv_text
-from trainrelay.analysis import better, evaluations, read
-
-
-@pytest.mark.parametrize(
-    ("metric", "mode"),
-    [
-        *((name, "max") for name in ("amota", "NDS", "pts_bbox_NuScenes/mAP", "bbox_mAP_50", "pck@0.1")),
-        *((name, "max") for name in ("acc1", "test_acc1", "mIoU")),
-        *((name, "min") for name in ("loss", "val_loss", "loss_ce", "mean_error")),
-        *((name, None) for name in ("quality", "motion/min_ade_m", "time", "")),
-    ],
-)
-def test_the_direction_is_known_by_the_name_or_not_at_all(metric: str, mode: str | None) -> None:
-    assert better(metric) == mode
+from trainrelay.analysis import evaluations, read
 
 
 def test_each_epoch_has_the_value_of_its_last_evaluation(tmp_path: Path) -> None:

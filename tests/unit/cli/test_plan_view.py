@@ -341,7 +341,7 @@ def test_a_resume_that_the_trainers_torch_refuses_is_noted(
 ) -> None:
     """As far as its version is known by its files; `check` asks the trainer's Python."""
     monkeypatch.delenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", raising=False)
-    monkeypatch.setattr("trainrelay.training.plan.torch_release", lambda _: release)
+    monkeypatch.setattr("trainrelay.training.plan.torch_release", lambda *_: release)
     (disk.base / "checkout/main.py").write_text(
         SCRIPT + "import torch\ntorch.load(parser.parse_args().resume)\n"
     )

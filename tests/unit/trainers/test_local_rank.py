@@ -216,6 +216,7 @@ def test_scripts_that_declare_no_local_rank_get_none(tmp_path: Path) -> None:
 def test_the_version_of_torch_is_read_from_the_files_of_its_python(tmp_path: Path) -> None:
     request = request_of(tmp_path, None, "1.12.1")
     assert torch_release(request.interpreter) == "1.12"
+    assert torch_release(request.interpreter, ("box",)) == ""  # the one inside is another
     assert torch_release(str(tmp_path / "no/python")) == ""
     wrapper = tmp_path / "env/bin/in_a_container"
     wrapper.write_text("#!/bin/sh\nexec python\n")

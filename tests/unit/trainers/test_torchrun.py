@@ -16,7 +16,7 @@ import pytest
 
 from support.supervising import eventually
 from trainrelay.config import load_config
-from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, node, torchrun
+from trainrelay.trainers import RUNGS, TRAINERS, LaunchRequest, ScriptSettings, node, torchrun
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import launch_request
 
@@ -28,7 +28,7 @@ SCRIPT = Path(node.__file__)
 def request_of(**changes: object) -> LaunchRequest:
     at = StageContext(load_config(ROOT / "config.yaml"), "uniad", "stage2")
     request = launch_request(at)
-    return replace(request, nodes=2, **changes)  # type: ignore[arg-type]
+    return replace(request, **{"nodes": 2, **changes})  # type: ignore[arg-type]
 
 
 GOLDENS = {
@@ -55,6 +55,36 @@ def test_every_trainer_kind_is_started_on_every_node() -> None:
 def test_one_node_needs_no_srun_and_no_word_about_nodes() -> None:
     argv = TRAINERS["mmcv"].launch(replace(request_of(), nodes=1), {}).argv
     assert not [word for word in argv if "srun" in word or ("node" in word and "nproc_per_node" not in word)]
+
+
+def test_a_prefix_comes_before_the_interpreter_with_the_variables_as_words() -> None:
+    request = replace(request_of(nodes=1), prefix=("apptainer", "exec", "a.sif"), env={"A": "1 2"})
+    launch = TRAINERS["mmcv"].launch(request, {})
+    root = f"PYTHONPATH={request.root}"
+    assert torchrun.prefixed(launch, request).argv == (*request.prefix, "env", "A=1 2", root, *launch.argv)
+    assert torchrun.prefixed(launch, replace(request, prefix=())) == launch
+
+
+def test_over_several_nodes_the_number_of_each_is_read_before_its_prefix() -> None:
+    """A container may not have Slurm's variables."""
+    request = replace(request_of(), prefix=("apptainer", "exec", "a.sif"))
+    launch = TRAINERS["mmcv"].launch(request, {})
+    argv = torchrun.prefixed(launch, request).argv
+    before = [*torchrun.srun(request), sys.executable, "-u", str(SCRIPT), "--whole"]
+    assert argv[: len(before)] == tuple(before)
+    words = node.argv([*argv[len(before) - 1 :]], "7")
+    bare = node.argv([*launch.argv[len(before) - 1 :]], "7")
+    assert words[:4] == ["apptainer", "exec", "a.sif", "env"]
+    assert words[words.index(request.interpreter) :] == [request.interpreter, *bare[1:]]
+
+
+def test_over_several_nodes_a_whole_command_is_behind_the_prefix() -> None:
+    how = ScriptSettings(command="{interpreter} {entry} --node {node_rank}")
+    trainer = TRAINERS["script"].of(how, "main.py")
+    request = request_of(config="main.py", entry="main.py", prefix=("box",), interpreter="python", options={})
+    argv = torchrun.prefixed(trainer.launch(request, {}), request).argv
+    words = node.argv([*argv[argv.index("--whole") :]], "3")
+    assert (words[:2], words[-4:]) == (["box", "env"], ["python", "main.py", "--node", "3"])
 
 
 # ---------------------------------------------------------------------- node.py, on each node

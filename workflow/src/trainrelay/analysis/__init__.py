@@ -2,7 +2,7 @@
 
 from trainrelay.analysis import naming
 from trainrelay.analysis.analyze import analyze, not_judged
-from trainrelay.analysis.best import better, evaluations
+from trainrelay.analysis.best import evaluations
 from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped
 from trainrelay.analysis.numbers import count
@@ -12,7 +12,6 @@ from trainrelay.analysis.serialize import from_json, to_json
 __all__ = [
     "DescribedLines",
     "analyze",
-    "better",
     "count",
     "evaluations",
     "explain_words",

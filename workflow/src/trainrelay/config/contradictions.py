@@ -68,7 +68,7 @@ def _bad_choice(where: str, stage: Stage) -> Iterator[str]:
         yield f"{where}: set one of epoch and best, or write: checkpoint: latest"
     elif stage.checkpoint_epoch > stage.epochs:
         yield f"{where}.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
-    elif choice.best and choice.direction is None:
+    elif choice.best and choice.mode is None:
         yield f"{where}.mode: missing; is more of {choice.best} better (max), or less (min)? Set it"
     elif choice.mode and not choice.best:
         yield f"{where}.mode: goes with best; leave it out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from string import Template
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from pydantic import (
 )
 
 from trainrelay.text import kept_secret
-from trainrelay.trainers import TRAINERS, ScriptSettings, Trainer
+from trainrelay.trainers import TRAINERS, ScriptSettings, Trainer, trainer_of
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes: what Linux takes, with room for ours
 
@@ -78,6 +79,14 @@ Env = Annotated[Mapping[EnvName, Text], AfterValidator(kept_secret)]
 OptionValue = bool | int | float | Text | list[bool | int | float | Text] | None
 
 
+def _known_kind(kind: str) -> str:
+    trainer_of(kind)
+    return kind
+
+
+Kind = Annotated[NonEmpty, AfterValidator(_known_kind), Field(examples=[*TRAINERS])]
+
+
 class Model(BaseModel):
     """Frozen, unknown keys refused, strict about types; tuples take YAML's lists (strict=False)."""
 
@@ -89,14 +98,17 @@ class Model(BaseModel):
 class TrainerSettings(Model):
     """How the trainer of a run is started."""
 
-    kind: Literal["mmcv", "mmengine", "metriclogger", "script"]
+    kind: Kind
     """Which command line and log format: mmcv (1.x, `tools/train.py` as in UniAD), mmengine (`tools/train.py`
     as in mmdet 3, mmpretrain, mmseg 1), metriclogger (scripts with argparse, as DETR's, whose lines read
-    `Epoch: [0]  [  10/1458]  eta: ..`), or script (any other)."""
+    `Epoch: [0]  [  10/1458]  eta: ..`), script (any other), or the kind of an installed package."""
     root: File = "."
     """The trainer's checkout: its working directory, and first on PYTHONPATH."""
     interpreter: File | None = None
-    """Python of the trainer's environment; null: the Python that runs trainrelay."""
+    """Python of the trainer's environment; null: the Python that runs trainrelay; with a prefix, `python`."""
+    prefix: tuple[File, ...] = Field(default=(), strict=False)
+    """Words before the interpreter, e.g. [apptainer, exec, --nv, image.sif]. The interpreter is then the one
+    inside, and every path must be the same inside; see docs/containers.md."""
     entry: File = "./tools/train.py"
     """The training script, relative to root."""
     launch: Literal["torch.distributed.launch", "torch.distributed.run"] = "torch.distributed.run"
@@ -117,9 +129,14 @@ class TrainerSettings(Model):
     """For kind script: its command line, the lines that it prints and its checkpoints; null: another kind."""
 
     @property
+    def python(self) -> str:
+        """The interpreter, as the config or its default spells it."""
+        return self.interpreter or ("python" if self.prefix else sys.executable)
+
+    @property
     def trainer(self) -> Trainer:
         """The trainer of this kind."""
-        return TRAINERS[self.kind].of(self.script, self.entry)
+        return trainer_of(self.kind).of(self.script, self.entry)
 
 
 class OwnRung(Model):
@@ -175,15 +192,7 @@ class Choice(Model):
     """A metric of the validation that the log shows, by its name in `trainrelay analyze`, whole or what
     follows its last slash."""
     mode: Literal["max", "min"] | None = None
-    """Whether the best value is the largest (max) or the smallest (min); null: as known of this metric."""
-
-    @property
-    def direction(self) -> Literal["max", "min"] | None:
-        """The mode, or what is known of the metric; None: nothing is."""
-        # Every job parses a Snakefile that imports this module, and few configs ask.
-        from trainrelay.analysis import better  # noqa: PLC0415
-
-        return self.mode or better(self.best or "")
+    """Whether the best value is the largest (max) or the smallest (min)."""
 
 
 class Promotion(Model):
@@ -272,7 +281,7 @@ class Stage(Model):
     @property
     def best(self) -> str | None:
         """`best amota (max)`, where the best is promoted."""
-        return f"best {self.choice.best} ({self.choice.direction})" if self.choice.best else None
+        return f"best {self.choice.best} ({self.choice.mode})" if self.choice.best else None
 
 
 class Run(Model):

@@ -6,14 +6,15 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
 from trainrelay.config.contradictions import contradictions
-from trainrelay.config.models import Config, TrainerSettings
+from trainrelay.config.models import Config
 from trainrelay.config.problems import describe, place
 from trainrelay.errors import ConfigError
+from trainrelay.trainers import TRAINERS
 
 
 def parse(data: Any, source: str = "config.yaml") -> Config:
@@ -43,8 +44,7 @@ def _elsewhere(error: ValidationError, data: Any) -> Iterator[str]:
                 stages[stage] = {"config": "-", "epochs": 1, "init_from": parent}
             case ["runs", str(run), "trainer", *_]:
                 wrong.add(f"runs.{run}.")
-                kind = get_args(TrainerSettings.model_fields["kind"].annotation)[0]
-                rest["runs"][run]["trainer"] = {"kind": kind, "nproc_per_node": 1}
+                rest["runs"][run]["trainer"] = {"kind": next(iter(TRAINERS)), "nproc_per_node": 1}
             case [str(key), *_] if key not in ("rungs", "runs"):
                 rest.pop(key, None)
     with suppress(ValidationError):

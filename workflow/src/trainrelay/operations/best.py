@@ -55,7 +55,7 @@ def _ranked(facts: state.Facts) -> list[EpochScore]:
     if not finite:
         what = f"{choice.best} is NaN or Inf in all of its evaluations" if scores else "it is never evaluated"
         raise Refusal(_nothing(facts, what))
-    sign = -1 if choice.direction == "max" else 1
+    sign = -1 if choice.mode == "max" else 1
     return sorted(finite, key=lambda one: (sign * one.value, one.epoch))
 
 

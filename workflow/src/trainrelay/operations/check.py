@@ -65,7 +65,8 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
     for at in (firsts := [*_first_of_each(where)]):
         request = launch_request(at)
         env = sorted(request.env.items())
-        how = (request.interpreter, request.launch_module, request.device, request.root, str(env))
+        python = (*request.prefix, request.interpreter)
+        how = (*python, request.launch_module, request.device, request.root, str(env))
         asked.setdefault((at.trainer.kind, *how), (request, []))[1].append(at)
     for request, ats in asked.values():
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
@@ -100,7 +101,7 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     request, parent = launch_request(at), at.settings.init_from
     # The interpreter has its own check; what an earlier stage promotes comes later.
     initial = None if parent else initial_path(at)
-    needed = missing(replace(request, interpreter=sys.executable), initial, parent)
+    needed = missing(replace(request, interpreter=sys.executable, prefix=()), initial, parent)
     problems = [*needed, *unsupported(at, request)]
     if planned.action == "refuse" and not problems:
         problems = list(planned.refused) or [planned.reason]

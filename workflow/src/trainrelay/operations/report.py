@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -150,6 +149,8 @@ def _trainer(config: Config, run_name: str) -> dict[str, str]:
     said = {
         "trainer": [f"{at.trainer_settings.kind}, {at.root}" for at in ats],
         "trainer code": [read_once(code_version, at.root).name for at in ats],
-        "trainer interpreter": [at.trainer_settings.interpreter or sys.executable for at in ats],
+        "trainer interpreter": [
+            " ".join((*at.trainer_settings.prefix, at.trainer_settings.python)) for at in ats
+        ],
     }
     return {key: "; ".join(dict.fromkeys(values)) for key, values in said.items()}

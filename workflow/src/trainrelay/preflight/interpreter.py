@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.interpreter_script import MARK
-from trainrelay.trainers import LaunchRequest, Trainer, environment, whole_load
+from trainrelay.trainers import Launch, LaunchRequest, Trainer, environment, prefixed, whole_load
 
 _SCRIPT = Path(__file__).with_name("interpreter_script.py")
 _LONGEST_SAID_BYTES = 256 * 1024  # more than the answers and many warnings of imports
@@ -36,9 +37,12 @@ class PythonAnswers:
 
 def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> CheckResult:
     """Asks the trainer's own Python, in one process that is ended after `deadline_s`; its root exists."""
-    name = request.interpreter
-    if shutil.which(name) is None:
-        return fix(f"the interpreter {name} was not found", "set trainer.interpreter to the trainer's Python")
+    name = _typed(request)
+    if shutil.which(request.prefix[0] if request.prefix else name) is None:
+        key, what = ("prefix", request.prefix[0]) if request.prefix else ("interpreter", name)
+        return fix(
+            f"the {key} {what} was not found", f"set trainer.{key} to what starts the trainer's Python"
+        )
     try:
         status, said = _ask(request, trainer, deadline_s)
     except OSError as error:
@@ -49,16 +53,22 @@ def interpreter_check(request: LaunchRequest, trainer: Trainer, deadline_s: floa
     return note(f"{found.what}; {remark}") if remark else found
 
 
+def _typed(request: LaunchRequest) -> str:
+    """The trainer's Python, as you would start it."""
+    return shlex.join((*request.prefix, request.interpreter)) if request.prefix else request.interpreter
+
+
 def _ask(request: LaunchRequest, trainer: Trainer, deadline_s: float) -> tuple[int | None, str]:
     """Exit status, None where it had to be ended, and all that it printed."""
     modules = [*trainer.imports, "--", request.launch_module, *trainer.compiled]
-    argv = [request.interpreter, "-c", _SCRIPT.read_text(encoding="utf-8"), *modules]
-    env = {**os.environ, **environment(request, os.environ), "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = (request.interpreter, "-c", _SCRIPT.read_text(encoding="utf-8"), *modules)
+    added = {**environment(request, os.environ), "PYTHONDONTWRITEBYTECODE": "1"}
+    launch = prefixed(Launch(argv, added, request.root), request)
     with tempfile.TemporaryFile() as output:  # a file: what it starts may hold a pipe open indefinitely
         child = subprocess.Popen(
-            argv,
-            cwd=request.root,
-            env=env,
+            launch.argv,
+            cwd=launch.cwd,
+            env={**os.environ, **launch.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -109,7 +119,7 @@ def judge_answers(
     request: LaunchRequest, trainer: Trainer, answers: PythonAnswers, status: int | None, deadline_s: float
 ) -> CheckResult:
     """What the answers amount to; `status` None: it did not end within `deadline_s`."""
-    name = request.interpreter
+    name = _typed(request)
     if not answers.ended:
         return _hung_or_died(name, answers, status, deadline_s)
     if answers.errors:

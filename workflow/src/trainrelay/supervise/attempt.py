@@ -30,7 +30,7 @@ from trainrelay.supervise.hook import Hook
 from trainrelay.supervise.job import StageJob
 from trainrelay.supervise.lease.lease import Lease
 from trainrelay.supervise.monitor import TrainerMonitor, follow_to_end
-from trainrelay.supervise.process import Ending, NotStarted, start, start_explained
+from trainrelay.supervise.process import Ending, NotStarted, start_explained, start_prefixed
 from trainrelay.supervise.process_list import Child, Launcher, Orphans, ProcessList
 from trainrelay.supervise.recover import close_open_attempts
 from trainrelay.supervise.resume import starting_points
@@ -41,7 +41,7 @@ from trainrelay.system.alive import here, stat
 from trainrelay.system.ports import free_port
 from trainrelay.system.tail import Tail
 from trainrelay.text import quoted
-from trainrelay.trainers import Launch, Rung
+from trainrelay.trainers import Launch, Rung, prefixed
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
 
 _FOR_STEP = 2 / 3  # of the grace; a trainer that cannot answer has the rest to act on SIGTERM
@@ -132,7 +132,7 @@ def _record(
         number=number,
         tag=str(uuid.uuid4()),
         **_supervisor(),
-        argv=list(launch.argv),
+        argv=list(prefixed(launch, job.request).argv),
         env=dict(launch.env),
         cwd=launch.cwd,
         log=str(attempt_folder(job.stage_dir, number) / job.log_name),
@@ -183,13 +183,15 @@ class _Attempt:
 
     def start(self, launch: Launch) -> Child:
         """Starts its trainer."""
-        record, env = self._record, with_stack_dumps({**os.environ, **launch.env})  # record.env lacks secrets
+        record, inherited = self._record, {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        env = with_stack_dumps({**inherited, **launch.env})  # record.env lacks secrets
         initial = None if record.resumed_from else self._job.initial
         env = self._hook.switched(
             env, on=self._job.hook, saving=self._job.steps, lease=self._lease, initial=initial
         )
+        launch = replace(launch, env=env)
         with start_explained("start the trainer", record.argv[0]):
-            process = start(record.argv, env, record.cwd, Path(record.log), record.tag)
+            process = start_prefixed(launch, self._job.request, Path(record.log), record.tag)
             return Child(process, self._processes)
 
     def adopt(self) -> Orphans:

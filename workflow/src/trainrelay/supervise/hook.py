@@ -28,8 +28,8 @@ _MOST_BYTES = 64 * 1024
 _MOST_NAMES = 5  # of parameters and of ranks in a sentence
 _ANSWER_LOOK_S = 0.05  # what comes after a step checkpoint is retrained
 _WHY = (
-    "its environment was cleared or lacks RANK, its Python runs with -I, -E or -S, or another sitecustomize"
-    " comes first on PYTHONPATH"
+    "its environment was cleared or lacks RANK, its container has no folder of trainrelay, its Python runs"
+    " with -I, -E or -S, or another sitecustomize comes first on PYTHONPATH"
 )
 
 M = TypeVar("M", bound=BaseModel)

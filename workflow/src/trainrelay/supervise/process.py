@@ -13,11 +13,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainrelay.errors import UserError
 from trainrelay.system.alive import TAG_VARIABLE, Kin, Process, find, lives
+from trainrelay.trainers import Launch, LaunchRequest, prefixed
 
 _CHECK_S = 0.05  # an end is noticed at once, and a look reads one small file of /proc per process
 _RESCAN_S = 1.0  # a scan reads the environment of every process, so it is not done at each check
@@ -67,6 +68,12 @@ def start(
         )
 
 
+def start_prefixed(launch: Launch, request: LaunchRequest, log: Path, tag: str) -> subprocess.Popen[bytes]:
+    """As `start`, behind the request's prefix: also where that drops the environment, the tag is there."""
+    whole = prefixed(replace(launch, env={**launch.env, TAG_VARIABLE: tag}), request)
+    return start(whole.argv, whole.env, whole.cwd, log, tag)
+
+
 @contextmanager
 def start_explained(what: str, program: str) -> Iterator[None]:
     """Turns what the operating system says about a start into one sentence (NotStarted)."""
@@ -75,7 +82,7 @@ def start_explained(what: str, program: str) -> Iterator[None]:
     except OSError as error:
         raise NotStarted(
             f"cannot {what}: {error.filename or program}: {error.strerror or error}; check the trainer's"
-            " `interpreter` and `root` in config.yaml, or that path's permissions"
+            " `interpreter`, `prefix` and `root` in config.yaml, or that path's permissions"
         ) from error
 
 

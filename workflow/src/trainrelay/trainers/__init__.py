@@ -1,7 +1,5 @@
 """One module per trainer kind: argv, environment, what it prints, what it leaves (pure)."""
 
-from collections.abc import Mapping
-
 from trainrelay.progress_lines.described import LineReader, LineSeen
 from trainrelay.trainers.argparse_config import whole_load
 from trainrelay.trainers.base import (
@@ -19,18 +17,11 @@ from trainrelay.trainers.base import (
     TrainerConfig,
     option_text,
 )
+from trainrelay.trainers.kinds import TRAINERS, trainer_of
 from trainrelay.trainers.local_rank import local_rank_misfit, torch_release
-from trainrelay.trainers.metriclogger import MetricLogger
-from trainrelay.trainers.mmcv import Mmcv
-from trainrelay.trainers.mmengine import Mmengine
 from trainrelay.trainers.saved_files import checkpoint_files, misplaced_checkpoints, not_understood
-from trainrelay.trainers.script import Script
 from trainrelay.trainers.script_settings import ScriptSettings
-from trainrelay.trainers.torchrun import environment, launcher, srun
-
-TRAINERS: Mapping[str, Trainer] = {
-    trainer.kind: trainer for trainer in (Mmcv(), Mmengine(), MetricLogger(), Script())
-}
+from trainrelay.trainers.torchrun import environment, launcher, prefixed, srun
 
 __all__ = [
     "RUNGS",
@@ -56,7 +47,9 @@ __all__ = [
     "misplaced_checkpoints",
     "not_understood",
     "option_text",
+    "prefixed",
     "srun",
     "torch_release",
+    "trainer_of",
     "whole_load",
 ]

@@ -4,6 +4,7 @@ except looking at the files of a work dir."""
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,6 +130,7 @@ class LaunchRequest:
     rung: Rung  # how the ranks talk
     master_port: int | None  # None: the launcher's own default is kept
     epochs: int
+    prefix: tuple[str, ...] = ()  # words before the interpreter; `prefixed` puts them in, no kind does
     master_addr: str = FIRST_NODE  # where the ranks of several nodes meet
     step_name: str = ""  # of the Slurm step that spans several nodes
     device: str = "cuda"
@@ -235,12 +237,15 @@ class Trainer(Protocol):
         """The trainer of a run, with its own description where this kind has one."""
         return self
 
+    @abstractmethod
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
         """What a trainer config says, by a record's rules; an unreadable one carries its problem."""
 
+    @abstractmethod
     def changes_weights(self, setting: str) -> bool:
         """Whether a setting of the config (or an option) is part of the training's identity."""
 
+    @abstractmethod
     def effective_settings(
         self, config: TrainerConfig, options: Mapping[str, Option], rules: int, /
     ) -> dict[str, str]:
@@ -257,6 +262,7 @@ class Trainer(Protocol):
         """Why a stage may not set this option: the rest of a sentence about it. None: it may."""
         return None
 
+    @abstractmethod
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """The name of a learning-rate schedule that another number of epochs would stretch; else None."""
 
@@ -269,6 +275,7 @@ class Trainer(Protocol):
         said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
         return int(said) if said.isdecimal() and int(said) else None
 
+    @abstractmethod
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """The command line of one start; `inherited` is the environment it will be added to."""
 
@@ -276,6 +283,7 @@ class Trainer(Protocol):
         """A sentence for each pair of versions of `imports` that is known not to work together."""
         return []
 
+    @abstractmethod
     def unsupported(self, request: LaunchRequest) -> Iterable[str]:
         """One sentence for each part of a request that this trainer's command line cannot express."""
 
@@ -318,5 +326,6 @@ class Trainer(Protocol):
         """Names of anything in a work dir, links too, that a start of this trainer could overwrite."""
         return could_be_overwritten(work_dir, *self.appends_to)
 
+    @abstractmethod
     def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
         """Where the checkpoint of an epoch will be, as the kind's trainers name it."""

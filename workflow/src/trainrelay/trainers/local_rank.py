@@ -30,7 +30,7 @@ def local_rank_misfit(request: LaunchRequest, argv: Sequence[str], *, certain: b
     """A sentence on an option of the launcher that the script certainly does not take, or may not."""
     if request.launch_module != "torch.distributed.launch" or "--use_env" in argv:
         return
-    release = read_once(torch_release, request.interpreter).partition(".")[0]
+    release = read_once(torch_release, request.interpreter, request.prefix).partition(".")[0]
     options, takes_no_other = read_once(declared, Path(request.root) / request.entry)
     both = ["--local_rank", "--local-rank"]
     passed = [both[int(release) > 1]] if release else both
@@ -43,8 +43,10 @@ def local_rank_misfit(request: LaunchRequest, argv: Sequence[str], *, certain: b
         yield f"{gives}, which {request.entry} {declares} set trainer.launch: torch.distributed.run"
 
 
-def torch_release(interpreter: str) -> str:
+def torch_release(interpreter: str, prefix: tuple[str, ...] = ()) -> str:
     """The version of a Python's torch, by the files beside it; empty where it is not known."""
+    if prefix:  # the same path may be another Python inside
+        return ""
     python, found = Path(shutil.which(interpreter) or interpreter), set[str]()
     files = python.parent.parent.glob("lib/python3*/site-packages/torch/version.py")
     with suppress(OSError), python.open("rb") as program:

@@ -5,12 +5,17 @@ Over several nodes it is a Slurm step over all nodes of a job, beside the step o
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from trainrelay.trainers.base import LaunchRequest
+from trainrelay.text import is_secret
+from trainrelay.trainers import node
+from trainrelay.trainers.base import Launch, LaunchRequest
 
 _SCRIPT = Path(__file__).resolve().with_name("node.py")
+_WHOLE = "--whole"  # as node.py knows it
 
 
 def launcher(request: LaunchRequest) -> Iterator[str]:
@@ -35,6 +40,25 @@ def on_each_node(request: LaunchRequest) -> Iterator[str]:
         yield from (request.interpreter, "-u")
     else:
         yield from (*srun(request), request.interpreter, "-u", str(_SCRIPT))
+
+
+def prefixed(launch: Launch, request: LaunchRequest) -> Launch:
+    """The same start behind the request's prefix, with its variables as words of `env` too: a container may
+    drop the environment. Not those of a secret, since every user of the machine can read words.
+    """
+    if not request.prefix:
+        return launch
+    variables = (f"{name}={value}" for name, value in launch.env.items() if not is_secret(name))
+    carried = (*request.prefix, "env", *variables)
+    before = tuple(on_each_node(request))
+    if request.nodes == 1 or launch.argv[: len(before)] != before:
+        return replace(launch, argv=(*carried, *launch.argv))
+    # Slurm tells each node its number in the environment, which node.py must read before the prefix.
+    words = [*launch.argv[len(before) :]]
+    whole = node.argv(words, "{node_rank}")
+    whole[0] = whole[0] if words[0] == _WHOLE else request.interpreter
+    own = (*srun(request), sys.executable, "-u", str(_SCRIPT), _WHOLE)
+    return replace(launch, argv=(*own, *carried, *whole))
 
 
 def srun(request: LaunchRequest) -> Iterator[str]:

@@ -12,7 +12,7 @@ from trainrelay.config import Config, load_site
 from trainrelay.slurm.flags import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.text import masked
-from trainrelay.trainers import Launch, LaunchRequest, not_understood, torch_release, whole_load
+from trainrelay.trainers import Launch, LaunchRequest, not_understood, prefixed, torch_release, whole_load
 from trainrelay.training import state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
@@ -114,7 +114,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     cost = _price(facts, action, step)
     queued = _legs(facts, action, cost)
     site = read_once(load_site)
-    launch = at.trainer.launch(request, {})
+    launch = prefixed(at.trainer.launch(request, {}), request)
     excluded, bad = to_exclude(at, site) if action in TRAINS else ((), ())
     return StagePlan(
         at=replace(at),  # without what it has read: a plan of many stages is kept
@@ -162,7 +162,8 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
         yield "exact: this training began without it, and continues without it"
     for path in (path for _, path in facts.checkpoints if path.parent == facts.work_dirs.kept):
         yield f"keeps a copy of {path.name}, which the trainer overwrites: {path.stat().st_size / 1e9:.2g} GB"
-    yield from filter(None, [whole_load(request, torch_release(request.interpreter)), _too_short(facts)])
+    release = torch_release(request.interpreter, request.prefix)
+    yield from filter(None, [whole_load(request, release), _too_short(facts)])
 
 
 def resume_step(facts: state.Facts) -> tuple[StepCheckpoint | None, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,8 @@ def launch_request(at: StageContext) -> LaunchRequest:
     settings, how = at.settings, at.trainer_settings
     return LaunchRequest(
         root=str(at.root),
-        interpreter=_interpreter(at),
+        interpreter=_program(at, how.python),
+        prefix=(*(_program(at, word) for word in how.prefix[:1]), *how.prefix[1:]),
         launch_module=how.launch,
         entry=how.entry,
         config=settings.config,
@@ -90,11 +90,8 @@ def unsupported(at: StageContext, request: LaunchRequest) -> list[str]:
     return list(dict.fromkeys(sentence for sentences in said for sentence in sentences))
 
 
-def _interpreter(at: StageContext) -> str:
+def _program(at: StageContext, said: str) -> str:
     """A path is meant from the checkout, where the trainer is started; a bare name is looked up."""
-    said = at.trainer_settings.interpreter
-    if said is None:
-        return sys.executable
     return str(at.root / said) if "/" in said else said
 
 
@@ -113,7 +110,9 @@ def missing(request: LaunchRequest, initial: Path | None, parent: str | None) ->
     if request.trainer_config.problem and (root / request.config).is_file():
         why = f"{request.trainer_config.problem}; write it so that it can be read without running it"
         yield f"the training config {root / request.config} cannot be read: {why}"
-    if shutil.which(request.interpreter) is None:
+    if request.prefix and shutil.which(request.prefix[0]) is None:
+        yield f"the prefix {request.prefix[0]} was not found; set trainer.prefix in the config"
+    if not request.prefix and shutil.which(request.interpreter) is None:
         yield f"the interpreter {request.interpreter} was not found; set trainer.interpreter in the config"
     if initial is not None and not initial.is_file():
         typed = f"run: snakemake --profile local --forcerun promote_{parent}"

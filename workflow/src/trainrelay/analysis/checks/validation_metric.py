@@ -134,11 +134,6 @@ def direction(case: Case, name: str) -> int | None:
     known = case.knowledge.known(name)
     if known is not None:
         return None if "cardinality" in name else {"up": 1, "down": -1, None: None}[known.direction]
-    return by_name(name)
-
-
-def by_name(name: str) -> int | None:
-    """The same by the name alone."""
     own = name.rpartition("/")[2]
     return 1 if _UP.fullmatch(own) else -1 if _DOWN.fullmatch(own) else None
 

@@ -17,7 +17,7 @@ from trainrelay.errors import Interrupted
 from trainrelay.records import ProbeResult
 from trainrelay.supervise.nodes import end_everywhere, steps_of
 from trainrelay.supervise.probe.results import RankProgress, is_over, judge, rank_progress, result_text
-from trainrelay.supervise.process import start, start_explained
+from trainrelay.supervise.process import start_explained, start_prefixed
 from trainrelay.supervise.process_list import Child
 from trainrelay.system.alive import Kin, stat
 from trainrelay.system.ports import free_port
@@ -85,7 +85,7 @@ class _Probe:
         with start_explained(f"probe {self.request.rung.name}", launch.argv[0]):
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.log.unlink(missing_ok=True)
-            return start(launch.argv, launch.env, launch.cwd, self.log, tag)
+            return start_prefixed(launch, self.request, self.log, tag)
 
     def _wait(self, child: Child) -> float:
         """Until the outcome is clear or the deadline is over; the seconds that it took."""
