@@ -65,7 +65,7 @@ def test_the_best_epoch_starts_the_next_stage_and_another_mode_retrains_only_tha
 def test_a_trainer_of_detrs_family_promotes_its_best_pck(tmp_path: Path) -> None:
     """Three epochs are trained to the end, whichever of them is promoted; the report has the runners-up."""
     project = make_project(tmp_path / "p", KEYPOINTS)
-    asked = {"best": "pck@0.1"}
+    asked = {"best": "pck@0.1", "mode": "max"}
     project.configure(lambda data: data["runs"]["keypoints"]["stages"]["pose"].update(checkpoint=asked))
     project.succeed()
     pose = project.stage("pose", "keypoints")

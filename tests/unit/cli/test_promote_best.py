@@ -142,6 +142,7 @@ def test_the_best_epoch_is_promoted_of_equals_the_earliest_and_never_nan(stage: 
     assert train.final_checkpoint.epoch == EPOCHS, "the training ends with its last epoch"
 
 
+@pytest.mark.process
 def test_the_choice_is_printed_and_in_the_report(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.attempt()
     said = str(stage.best())
@@ -152,15 +153,13 @@ def test_the_choice_is_printed_and_in_the_report(stage: Stage, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("asked", "epoch"),
     [
-        ({"best": f"{PREFIX}/amota"}, 4),
-        ({"best": "amota"}, 4),
+        ({"best": f"{PREFIX}/amota", "mode": "max"}, 4),
+        ({"best": "amota", "mode": "max"}, 4),
         ({"best": "amota", "mode": "min"}, 1),
-        ({"best": "NDS"}, 6),
+        ({"best": "NDS", "mode": "max"}, 6),
     ],
 )
-def test_a_metric_is_named_whole_or_by_its_end_and_its_mode_is_known(
-    stage: Stage, asked: dict[str, str], epoch: int
-) -> None:
+def test_a_metric_is_named_whole_or_by_its_end(stage: Stage, asked: dict[str, str], epoch: int) -> None:
     stage.attempt()
     assert stage.best(checkpoint=asked).first.epoch == epoch
 
@@ -285,10 +284,10 @@ def test_once_promoted_no_file_in_the_work_dir_is_needed_and_none_is_replaced(st
 def test_another_metric_promotes_another_epoch_and_the_next_stage_waits_for_that(stage: Stage) -> None:
     stage.attempt()
     stage.best()
-    changed = stage.at(checkpoint={"best": "NDS"})
+    changed = stage.at(checkpoint={"best": "NDS", "mode": "max"})
     with pytest.raises(Refusal, match=r"was best amota \(max\), the config asks for best NDS \(max\)"):
         refuse_other_training(state.read(changed))
-    assert stage.best(checkpoint={"best": "NDS"}).first.epoch == 6
+    assert stage.best(checkpoint={"best": "NDS", "mode": "max"}).first.epoch == 6
     refuse_other_training(state.read(changed))
     latest = stage.promote(checkpoint="latest")
     assert (latest.best, latest.source.epoch) == (None, EPOCHS)

@@ -139,7 +139,7 @@ def test_all_problems_come_at_once() -> None:
             "a.checkpoint.mode: missing; is more of quality better (max), or less (min)? Set it",
         ),
         (
-            {"checkpoint": {"best": "NDS"}, "validate": False},
+            {"checkpoint": {"best": "NDS", "mode": "max"}, "validate": False},
             "a.checkpoint.best: needs the validation, and validate is false",
         ),
         ({"work_dir": "a\nb"}, "text without control characters"),

@@ -57,7 +57,7 @@ def test_a_kind_of_an_installed_package_is_planned(tmp_path: Path, install: Inst
 def test_an_unknown_kind_names_those_built_in_and_those_installed(tmp_path: Path, install: Install) -> None:
     install("own-kind", "own_kind_b", SOURCE.read_text(), "own_kind_b:OwnKind")
     assert problem(tmp_path, "own-kin") == (
-        "runs.mine.trainer.kind: got 'own-kin'; allowed: mmcv, metriclogger, script, own-kind;"
+        "runs.mine.trainer.kind: got 'own-kin'; allowed: mmcv, mmengine, metriclogger, script, own-kind;"
         " did you mean own-kind?"
     )
     assert problem(tmp_path, "mmvc").endswith("did you mean mmcv?")
