@@ -145,3 +145,9 @@ def test_reports_of_another_configs_runs_stay_reachable(disk: OnDisk) -> None:
     assert '<a href="fresh/report.html">fresh</a>' in page
     assert typed(disk, "overview") == 0
     assert "Other reports here" not in (disk.base / "runs/index.html").read_text(encoding="utf-8")
+
+
+def test_an_out_that_cannot_be_made_is_a_sentence(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    (disk.base / "runs").write_text("a file")
+    assert typed(disk, "report", "fresh") == 2
+    assert f"cannot write {disk.base}/runs/fresh: Not a directory; check" in capsys.readouterr().err

@@ -66,6 +66,7 @@ def test_its_paths_are_meant_from_its_own_checkout() -> None:
 IN_ITS_OWN = [
     ({"entri": "x"}, "trainer.entri: unknown key; did you mean entry?"),
     ({"nproc_per_node": "2"}, "trainer.nproc_per_node: got '2'; expected a whole number"),
+    ({None: "x"}, "trainer.None: is empty; expected Keys should be strings"),
     (5, "trainer: got 5; expected a mapping (key: value lines)"),
     ({"kind": "script"}, "trainer.script: kind script needs it; write at least `command`"),
     ({"kind": "mmcv", "epoch_base": 1}, "trainer.epoch_base: kind mmcv needs none; leave it out"),

@@ -169,7 +169,10 @@ def test_the_axis_is_logarithmic_when_small_values_would_be_hidden(
     assert wants_log(panel(*values)) is expected
 
 
-@pytest.mark.parametrize("values", [(1.0,), (0.0, 0.0), (math.nan, math.nan), (1e-300, 1e30), (-1e30, 1e30)])
+@pytest.mark.parametrize(
+    "values",
+    [(1.0,), (0.0, 0.0), (math.nan, math.nan), (1e-300, 1e30), (-1e30, 1e30), (1e-322,), (8e-310, 5e-324)],
+)
 def test_extreme_curves_are_drawn_without_a_complaint(
     values: tuple[float, ...], recwarn: pytest.WarningsRecorder
 ) -> None:

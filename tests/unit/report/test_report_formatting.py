@@ -55,7 +55,14 @@ def test_times_are_in_utc_whatever_the_machine_thinks() -> None:
 
 @pytest.mark.parametrize(
     ("first", "last", "expected"),
-    [(2.0, 1.0, -0.5), (0.0, 1.0, None), (4.0, -1.0, None), (math.nan, 1.0, None), (1.0, 3.4e38, None)],
+    [
+        (2.0, 1.0, -0.5),
+        (0.0, 1.0, None),
+        (4.0, -1.0, None),
+        (math.nan, 1.0, None),
+        (1.0, 3.4e38, None),
+        (1e-300, 1e30, None),
+    ],
 )
 def test_a_change_is_relative_only_where_that_says_something(
     first: float, last: float, expected: float | None

@@ -168,6 +168,27 @@ def test_an_unreadable_trainer_config_is_said_and_not_guessed(checkout: Path) ->
     assert "No such file" in parts(checkout)[UNREADABLE]
 
 
+@pytest.mark.parametrize("text", [None, "optimizer = dict("])
+def test_an_earlier_stage_that_cannot_be_read_changes_no_later_one(checkout: Path, text: str | None) -> None:
+    # It may have a checkout of its own, which is not on this machine, or be edited at this moment.
+    before = parts(checkout, "b")
+    (checkout / "a.py").write_text(text) if text else (checkout / "a.py").unlink()
+    unknown = parts(checkout, "b")
+    assert differences(before, unknown) == []
+    assert differences(unknown, before) == []
+    alone = {key: value for key, value in unknown.items() if key != "init_from"}
+    assert [one.key for one in differences(unknown, alone)] == ["init_from"]
+
+
+def test_nor_does_one_before_that(checkout: Path) -> None:
+    config = config_of(checkout).model_dump(by_alias=True, exclude_unset=True)
+    config["runs"]["r"]["stages"]["c"] = {**config["runs"]["r"]["stages"]["b"], "init_from": "b"}
+    last = StageContext(parse(config), "r", "c")
+    before = ingredients(last)
+    (checkout / "a.py").unlink()
+    assert differences(before, ingredients(last)) == []
+
+
 def test_the_digest_is_over_ingredients_and_epochs() -> None:
     assert signature({"a": "1", "b": "2"}, 3) == signature({"b": "2", "a": "1"}, 3)
     assert signature({"a": "1"}, 3) != signature({"a": "1"}, 4)

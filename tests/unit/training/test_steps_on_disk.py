@@ -184,6 +184,18 @@ def test_an_older_one_stays_until_there_are_newer_whole_ones(tmp_path: Path) -> 
     assert steps(tmp_path) == [("002", 46)]
 
 
+def test_what_a_later_attempt_passed_over_does_not_count_as_past_its_own(tmp_path: Path) -> None:
+    """Else a resume would lose the step checkpoint that it begins with: the code had changed after 190."""
+    for number, step in ((1, 180), (1, 190), (2, 140), (2, 150)):
+        write_step(attempt(tmp_path, number), step)
+    roll(tmp_path, keep=2, running=3)
+    assert steps(tmp_path) == [("001", 190), ("001", 180), ("002", 150), ("002", 140)]
+    for step in (195, 198):
+        write_step(attempt(tmp_path, 3), step)
+    roll(tmp_path, keep=2, running=3)
+    assert steps(tmp_path) == [("003", 198), ("003", 195)]
+
+
 def test_what_is_not_a_step_is_left_alone(tmp_path: Path) -> None:
     folder = attempt(tmp_path, 1) / files.STEPS
     (folder / "mine").mkdir(parents=True)

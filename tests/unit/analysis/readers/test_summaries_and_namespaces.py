@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from trainrelay.analysis.readers.summaries import SummaryReader, opens
-from trainrelay.analysis.readers.trainer_config import NamespaceReader
+from trainrelay.analysis.readers.trainer_config import NamespaceReader, parse
 
 
 def said(*lines):
@@ -112,3 +114,9 @@ def test_arguments_are_never_executed(tmp_path):
     code = f"__import__('pathlib').Path({str(target)!r}).touch()"
     assert arguments(f"Namespace(lr=0.1, evil={code}, worse=1; {code}, seed=3)\n") == {"lr": 0.1, "seed": 3}
     assert not target.exists()
+
+
+def test_an_integer_that_json_cannot_hold_is_read_as_json_would() -> None:
+    said = parse([f"total_epochs = {10**20}", f"runner = dict(max_epochs={-(10**400)}, max_iters={10**15})"])
+    assert said == {"total_epochs": 1e20, "runner.max_epochs": -math.inf, "runner.max_iters": 10**15}
+    assert isinstance(said["total_epochs"], float)

@@ -14,6 +14,7 @@ from trainrelay.controller.job import ControllerJob
 from trainrelay.controller.run import control as run_controller
 from trainrelay.operations.submit import controller_job, log_of, refuse_submission
 from trainrelay.operations.submit import submit as submit_job
+from trainrelay.system.files import make_folder
 from trainrelay.system.hints import DEFAULT_CONFIGFILE, TYPED_VARIABLE, typed
 from trainrelay.system.say import answer, say
 
@@ -23,7 +24,7 @@ def submit(arguments: argparse.Namespace) -> None:
     config, configfile = configured(arguments), arguments.configfile
     refuse_submission(config, arguments.snakemake)
     job = job_of(arguments)
-    Path(config.out).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(config.out))
     job_id = submit_job(job)
     named = [] if configfile == DEFAULT_CONFIGFILE else ["--configfile", str(configfile)]
     answer(f"job {job_id} runs the workflow; it requeues itself at its time limit")

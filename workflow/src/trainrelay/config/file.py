@@ -14,7 +14,7 @@ import yaml
 from trainrelay.config.models import Config, Model
 from trainrelay.config.parse import parse
 from trainrelay.errors import ConfigError
-from trainrelay.system.files import content, write_private
+from trainrelay.system.files import content, make_folder, write_private
 from trainrelay.system.hints import typed
 from trainrelay.system.yaml_bounds import FASTEST, refuse_too_much
 from trainrelay.text import HIDDEN
@@ -106,6 +106,6 @@ def save_snapshot(of: Model, name: str = "config") -> Path:
     """What is in effect as a file, named by content, so that every job sees what Snakemake saw."""
     data = json.dumps(of.model_dump(mode="json", by_alias=True), indent=2).encode()
     path = SNAPSHOTS / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_private(path, data)
     return path

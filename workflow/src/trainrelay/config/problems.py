@@ -49,7 +49,8 @@ def describe(error: ValidationError, data: Any, model: type[BaseModel]) -> list[
     for detail in error.errors(include_url=False):
         match place(detail["loc"], data):
             case ["runs", run, "stages", stage, "trainer", key, *_]:
-                if key not in data["runs"][run]["stages"][stage]["trainer"]:
+                own = data["runs"][run]["stages"][stage]["trainer"]
+                if key not in [*own, *map(str, own)]:  # a key that is null is called "None" here
                     continue  # the run's, and said there
         # Of the rest only the number is shown, so a place does.
         told = len(lines) >= MOST_PROBLEMS

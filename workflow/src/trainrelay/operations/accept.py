@@ -11,7 +11,7 @@ from trainrelay.operations.promote import gate
 from trainrelay.operations.train import initial_digest, starts_from_another
 from trainrelay.operations.train_record import final_checkpoint
 from trainrelay.records import Acceptance, BestEpoch, CheckpointFacts
-from trainrelay.system.files import write_json
+from trainrelay.system.files import make_folder, write_json
 from trainrelay.training import plan, state
 from trainrelay.training.finished import epochs_trained
 from trainrelay.training.signature import signature
@@ -26,7 +26,7 @@ def accept_retraining(facts: state.Facts, reason: str) -> str:
         what = f"{facts.name} is {judged.kind} ({judged.reason}): nothing would be archived"
         raise UserError(f"{what}, so there is nothing to accept")
     subject = signature(facts.ingredients, facts.epochs)
-    facts.paths.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(facts.paths.folder)
     given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
     write_json(facts.paths.may_retrain, given)
     return f"{facts.gpu_h:.1f} GPU-hours may be archived (they are kept)"

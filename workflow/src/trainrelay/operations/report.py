@@ -19,7 +19,7 @@ from trainrelay.errors import LogError, TrainrelayError, UserError
 from trainrelay.operations.analyze import judge_stage
 from trainrelay.records import Analysis, Overview, RunReport, StageReport
 from trainrelay.report import overview_html, run_html
-from trainrelay.system.files import content, read_once, reading, write_bytes
+from trainrelay.system.files import content, make_folder, read_once, reading, write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
@@ -71,7 +71,7 @@ def write_overview(config: Config) -> Path:
 
 
 def _write(path: Path, page: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, page.encode())
     return path
 

@@ -21,7 +21,7 @@ from trainrelay.records import RULES, AttemptRecord, FileDigest, Identity, Takeo
 from trainrelay.slurm import own_run
 from trainrelay.supervise import InitialCheckpoint, Lease, LivingOwner, StageJob, StepSaving
 from trainrelay.system.alive import sees_itself
-from trainrelay.system.files import sha256_of, write_bytes, write_json
+from trainrelay.system.files import make_folder, sha256_of, write_bytes, write_json
 from trainrelay.system.say import say
 from trainrelay.text import hidden
 from trainrelay.trainers import LaunchRequest
@@ -164,7 +164,7 @@ def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Fac
     kept = facts.work_dirs.kept
     if facts.identity is None and kept and kept.is_dir():  # of a training of which nothing else is left
         kept.rename(kept.with_name(f"{kept.name}.old-{secrets.token_hex(4)}"))
-    facts.paths.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(facts.paths.folder)
     identity = Identity(
         format=RULES,
         run=facts.at.run,

@@ -71,7 +71,8 @@ def relative_change(first: float, last: float) -> float | None:
     """(last - first) / first; None where it says nothing (zero, a change of sign, not finite)."""
     if not (is_usable(first) and is_usable(last)) or first <= 0 or last < 0:
         return None
-    return (last - first) / first
+    fraction = (last - first) / first
+    return fraction if is_usable(fraction) else None
 
 
 def change(summary: MetricSummary) -> str:

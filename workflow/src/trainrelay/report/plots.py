@@ -16,6 +16,7 @@ WIDTH_PX, HEIGHT_PX = 440, 236
 LEFT, RIGHT, TOP, BOTTOM = 55, 434, 7, 199  # px: where the axes end
 LOG_FROM_RATIO = 30  # largest / smallest value from which a linear axis hides the small ones
 FEW_POINTS = 30  # up to here each point is marked
+TINY = 1e-290  # what is smaller has too few digits to place anything by
 MOST_TICKS = 8
 DECADES = 3  # of a logarithmic axis; over more, only powers of ten are marked
 
@@ -60,8 +61,10 @@ def axis(values: Sequence[float], start_px: float, end_px: float, margin: float,
     """An axis that shows all of the values, with room beside them; 0 to 1 if there is none."""
     shown = [math.log10(value) for value in values] if log else values or (0.0, 1.0)
     low, high = min(shown), max(shown)
-    if high - low <= max(1e-9 * abs(low), 1e-9 * abs(high), 1e-300):
-        low, high = low - (abs(low) / 20 or 0.05), high + (abs(high) / 20 or 0.05)
+    if high - low <= max(1e-9 * abs(low), 1e-9 * abs(high), TINY):
+        beside = max(abs(low), abs(high)) / 20
+        beside = beside if beside > TINY else 0.05
+        low, high = low - beside, high + beside
     room = margin * (high - low)
     return Axis(low - room, high + room, start_px, end_px, log)
 
@@ -122,7 +125,7 @@ def tick(value: float) -> str:
 def wants_log(panel: Panel) -> bool:
     """Whether the drawn values span so much that a linear axis would hide the small ones."""
     values = _heights(panel)
-    return bool(values) and min(values) > 0 and max(values) / min(values) > LOG_FROM_RATIO
+    return bool(values) and min(values) > TINY and max(values) / min(values) > LOG_FROM_RATIO
 
 
 def _heights(panel: Panel) -> list[float]:

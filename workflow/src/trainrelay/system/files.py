@@ -115,6 +115,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             aside.unlink()
 
 
+def make_folder(folder: Path) -> None:
+    """Makes it, and those above it; UserError where that is not possible."""
+    with _written_or_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def sync(file: IO[bytes]) -> None:
     """Everything written so far is on the disk afterwards."""
     file.flush()

@@ -17,6 +17,8 @@ from trainrelay.training.context import StageContext
 EXACT = "exact"  # there only where on: a training that began without continues without
 # The ingredient that stands for a trainer config that could not be read (checkout not on this machine).
 UNREADABLE = "trainer config not readable"
+_FROM = "init_from"
+_FROM_UNREADABLE = "a training whose config is not readable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,10 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         digest = signature(without_exact(ingredients(at.parent, rules)), 0)
         return {**parts, "init_from": f"{best} of the training {digest[:12]}"}
     # The epoch that is promoted, not how many follow it; not the stage's name either.
-    epoch = at.parent.settings.checkpoint_epoch
-    digest = signature(without_exact(ingredients(at.parent, rules)), epoch)
-    return {**parts, "init_from": f"epoch {epoch} of the training {digest[:12]}"}
+    epoch, before = at.parent.settings.checkpoint_epoch, without_exact(ingredients(at.parent, rules))
+    if UNREADABLE in before or before.get(_FROM) == _FROM_UNREADABLE:
+        return {**parts, _FROM: _FROM_UNREADABLE}
+    return {**parts, _FROM: f"epoch {epoch} of the training {signature(before, epoch)[:12]}"}
 
 
 def without_exact(parts: Mapping[str, str]) -> dict[str, str]:
@@ -70,7 +73,7 @@ def comparable(parts: Mapping[str, str], with_parts: Mapping[str, str]) -> dict[
     if UNREADABLE not in with_parts:
         return dict(parts)
     # Nothing is known to have changed in what could not be read.
-    known = with_parts.keys() - {UNREADABLE, "init_from"}
+    known = with_parts.keys() - {UNREADABLE, _FROM}
     return {key: value for key, value in parts.items() if key in known}
 
 
@@ -81,6 +84,8 @@ def signature(parts: Mapping[str, str], epochs: int) -> str:
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:
-    """What changed between two sets of ingredients, in the order of now."""
+    """What is known to have changed between two sets of ingredients, in the order of now."""
     keys = dict.fromkeys([*now, *before])
+    if _FROM_UNREADABLE in (before.get(_FROM), now.get(_FROM)) and _FROM in before and _FROM in now:
+        del keys[_FROM]  # its checkpoint is compared by its sha256
     return [Difference(k, before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)]

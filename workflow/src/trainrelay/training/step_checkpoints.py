@@ -120,12 +120,15 @@ def altered(one: StepCheckpoint) -> str | None:
 
 
 def roll(stage_folder: Path, keep: int, running: int | None = None) -> None:
-    """Removes each that `keep` others are past, whole or not; those of attempt `running` are its hook's."""
+    """Removes each that `keep` others are past, whole or not; those of attempt `running` are its hook's.
+
+    Not counting those of an earlier attempt: an attempt that began before them passed them over.
+    """
     whole, _ = read_steps(stage_folder)
     for folder in list(_folders(stage_folder)):
-        step = int(folder.name[: len(files.STEP.format(0))])
-        past = sum(one.manifest.step > step for one in whole)
-        if past >= keep and folder.parts[-3] != f"{running or 0:03d}":
+        step, attempt = int(folder.name[: len(files.STEP.format(0))]), folder.parts[-3]
+        past = sum(one.manifest.step > step and one.folder.parts[-3] >= attempt for one in whole)
+        if past >= keep and attempt != f"{running or 0:03d}":
             files.remove(str(folder))
 
 

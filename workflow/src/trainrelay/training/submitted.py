@@ -16,7 +16,7 @@ from typing import Any
 from trainrelay.config import SNAPSHOTS, Config
 from trainrelay.errors import Refusal
 from trainrelay.records import RULES, Record
-from trainrelay.system.files import content, write_private
+from trainrelay.system.files import content, make_folder, write_private
 from trainrelay.system.hints import TYPED_VARIABLE
 from trainrelay.training.context import StageContext
 from trainrelay.training.signature import UNREADABLE, Difference, comparable, differences, ingredients
@@ -40,7 +40,7 @@ def submit(config: Config, parts: Mapping[str, Mapping[str, str]]) -> Path:
     # In the order of the config: options are passed in it.
     data = json.dumps({**named, "config": plain, "ingredients": parts}, default=dict).encode()
     digest = hashlib.sha256(data).hexdigest()
-    _path(digest).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(_path(digest).parent)
     write_private(_path(digest), data)
     os.environ[SUBMITTED_VARIABLE] = digest
     return _path(digest)

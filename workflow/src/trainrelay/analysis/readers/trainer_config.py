@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from trainrelay.analysis.readers.clean import clean
+from trainrelay.analysis.readers.clean import as_float, clean
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w* = ")
+_LARGE = 2**53  # as JSON has it: such an integer is no count
 _TRIM_LIMIT = 40  # lines of other processes that may trail a statement in a console log
 
 
@@ -68,7 +69,9 @@ def _literal(node: ast.expr) -> Any:
             return _mapping(zip(keys, values, strict=True))
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
             return _mapping((ast.Constant(k.arg) if k.arg else None, k.value) for k in keywords)
-    return ast.literal_eval(node)
+    value = ast.literal_eval(node)
+    large = isinstance(value, int) and abs(value) >= _LARGE
+    return as_float(value) if large else value
 
 
 def _mapping(items: Iterable[tuple[ast.expr | None, ast.expr]]) -> dict[str, Any]:
