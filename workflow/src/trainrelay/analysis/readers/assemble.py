@@ -137,7 +137,9 @@ class _Clock:
         """The step of means and validations; the last training step where epochs are not counted."""
         if self.epochs_only:
             return row.epoch
-        return last if self.by_iteration else max(last, row.epoch * (row.iters_per_epoch or self.length))
+        if self.by_iteration:
+            return max(last, row.iteration) if row.max_iters else last
+        return max(last, row.epoch * (row.iters_per_epoch or self.length))
 
 
 def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clock:
