@@ -5,7 +5,7 @@ from trainrelay.analysis.analyze import analyze, not_judged
 from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped
 from trainrelay.analysis.numbers import count
-from trainrelay.analysis.readers import DescribedLines, read
+from trainrelay.analysis.readers import DescribedLines, logs_of, read
 from trainrelay.analysis.serialize import from_json, to_json
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "from_json",
     "group_title",
     "grouped",
+    "logs_of",
     "naming",
     "not_judged",
     "read",

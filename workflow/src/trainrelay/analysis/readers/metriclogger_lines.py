@@ -5,7 +5,9 @@
     Averaged stats: lr: 0.000100  loss: 3.6713 (5.0981)
     * Acc@1 74.610 Acc@5 95.313 loss 0.848
 
-DINOv2 counts no epochs, so all of its training is one: `Training  [   40/625000]  eta: ..`. Some print a progress bar of tqdm instead, whose states are read as lines (see bars).
+DINOv2 counts no epochs, so all of its training is one: `Training  [   40/625000]  eta: ..`.
+
+Some print a progress bar of tqdm instead, whose states are read as lines (see bars).
 
 `v (g)` is the median of the last 20 values and the mean of all so far. The delimiter is two spaces or a tab.
 """
