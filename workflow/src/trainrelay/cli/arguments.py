@@ -83,7 +83,7 @@ def _typed_by_you(verbs: _Verbs) -> None:
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object instead; of several a list")
     form.add_argument("--markdown", action="store_true", help="Markdown as it is, also on a terminal")
-    apart = "each LOG is a training of its own, shown as one line of a table, as several folders are"
+    apart = "each LOG is a separate training, shown as one line of a table, as several folders are"
     verb.add_argument("--each", action="store_true", help=apart)
     fail = "exit 5 if a verdict is that or worse; a log that cannot be judged is a warning"
     verb.add_argument("--fail-on", choices=("warning", "failed"), help=fail)

@@ -62,7 +62,7 @@ def _judged_or_not(log: Path) -> Analysis:
     try:
         return _judged([log])
     except LogError as error:
-        return not_judged([str(log)], str(error))
+        return not_judged([str(log)], str(error).removeprefix(f"{log}: ").partition("; ")[0])
 
 
 def _show(arguments: argparse.Namespace, plain: object, markdown: str) -> None:

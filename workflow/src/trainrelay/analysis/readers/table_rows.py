@@ -79,7 +79,7 @@ def _is_number(value: object) -> bool:
 
 
 def _counts_on(rows: Iterable[Numbers]) -> bool:
-    """Whether iterations are counted, and go on where a new epoch begins."""
+    """Whether iterations are counted, and do not begin again where a new epoch does."""
     counted = [(row.get("epoch", 0), row["iter"]) for row in rows if "iter" in row]
     falls = any(after[0] > before[0] and after[1] < before[1] for before, after in pairwise(counted))
     return bool(counted) and not falls
