@@ -1,4 +1,4 @@
-"""Several trainings as a table of Markdown, one line per training, with the course of the loss as a sparkline."""
+"""Several trainings as a table of Markdown, one line per training, its loss as a sparkline."""
 
 from __future__ import annotations
 
