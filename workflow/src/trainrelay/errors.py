@@ -66,6 +66,12 @@ class Diverged(TrainrelayError):
     exit_code = 3
 
 
+class VerdictRefused(TrainrelayError):
+    """A log was judged as `analyze --fail-on` does not allow."""
+
+    exit_code = 5
+
+
 class NoProgress(TrainrelayError):
     """Attempts saved no new checkpoint."""
 

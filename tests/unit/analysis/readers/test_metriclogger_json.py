@@ -10,7 +10,6 @@ import pytest
 from support.metriclogger_logs import Training, write_metriclogger_json
 from support.series import series
 from trainrelay.analysis.readers import read
-from trainrelay.errors import LogError
 
 
 def log_of(tmp_path, *rows):
@@ -134,5 +133,28 @@ def test_a_number_too_large_for_a_float_is_infinite(tmp_path):
 def test_other_json_is_not_taken_for_it(tmp_path):
     mmcv = '{"mode": "train", "epoch": 1, "iter": 10, "train_loss": 1.0}'
     assert log_of(tmp_path, mmcv).format == "mmcv-json"
-    with pytest.raises(LogError):
-        log_of(tmp_path, '{"epoch": 1, "loss": 1.0}')
+    assert log_of(tmp_path, '{"epoch": 1, "loss": 1.0}').format == "rows"
+
+
+def test_objects_that_name_no_epoch_are_one_epoch_each(tmp_path):
+    log = log_of(tmp_path, *({"train_loss": 9.0 - i, "test_loss": 9.5 - i} for i in range(3)))
+    assert [(row.phase, row.epoch, row.values["loss"]) for row in log.rows] == [
+        (phase, i + 1, loss - i) for i in range(3) for phase, loss in (("train", 9.0), ("val", 9.5))
+    ]
+
+
+def test_lavis_quotes_its_numbers_and_writes_an_evaluation_by_itself(tmp_path):
+    """Below the config, which is printed over many lines."""
+    log = log_of(
+        tmp_path,
+        '{\n    "run": {\n        "lr": 1\n    }\n}',
+        {"train_lr": "0.001", "train_loss": "3.465"},
+        {"valid_loss": 3.1, "valid_best_epoch": 0},
+        {"train_lr": "0.001", "train_loss": "3.306"},
+    )
+    assert [(row.phase, row.epoch, row.values["loss"]) for row in log.rows] == [
+        ("train", 1, 3.465),
+        ("val", 1, 3.1),
+        ("train", 2, 3.306),
+    ]
+    assert log.skipped_lines == 0

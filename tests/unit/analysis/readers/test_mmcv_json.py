@@ -83,3 +83,10 @@ def test_hostile_json_is_survived(tmp_path):
     huge = '{"mode": "train", "epoch": 1, "iter": 60, "loss": 1' + "0" * 400 + "}\n"
     log = log_of(tmp_path, rows_of(row(1, 50)) + deep + "\n" + huge + '["mode"]\n')
     assert [r.values["loss"] for r in log.rows] == [1.0, math.inf]
+
+
+def test_an_evaluation_that_calls_itself_training_is_none(tmp_path):
+    """As mmcv wrote it before 1.1.1: no loss and no time, but a metric."""
+    said = {"mode": "train", "epoch": 1, "iter": 100, "lr": 0.02, "bbox_mAP": 0.166}
+    log = log_of(tmp_path, rows_of({}, row(1, 50), row(1, 100), said))
+    assert [(r.phase, r.step) for r in log.rows] == [("train", 50), ("train", 100), ("val", 100)]

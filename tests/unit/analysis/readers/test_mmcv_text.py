@@ -183,3 +183,24 @@ def test_lines_of_other_formats_are_not_taken_for_mmcv(tmp_path, line):
     log = log_of(tmp_path, line + mmcv_text(epochs=1))
     assert len(log.rows) == 10
     assert log.rows[0].iteration == 10
+
+
+def test_an_evaluation_with_the_head_of_a_training_row_is_none(tmp_path):
+    """As before mmcv 1.1.1, which is said by epoch or by iteration."""
+    train = "lr: 2.0e-02, eta: 1:00:00, time: 0.4, data_time: 0.0, loss_cls: 0.5, loss: 0.9\n"
+    log = log_of(
+        tmp_path,
+        f"{HEAD}Epoch [1][50/100]\t{train}{HEAD}Epoch [1][100/100]\t{train}"
+        f"{HEAD}Epoch [1][100/100]\tlr: 2.0e-02, bbox_mAP: 0.1660, bbox_mAP_copypaste: 0.166 0.300 0.160\n",
+    )
+    assert [(row.phase, row.step, row.values.get("bbox_mAP")) for row in log.rows] == [
+        ("train", 50, None),
+        ("train", 100, None),
+        ("val", 100, 0.166),
+    ]
+    assert (log.segments, log.skipped_lines) == (1, 0)
+    log = log_of(tmp_path, f"{HEAD}Iter [50/100]\t{train}{HEAD}Iter [100/100]\tlr: 8.3e-04, mIoU: 0.6590\n")
+    assert [(row.phase, row.step, row.values.get("mIoU")) for row in log.rows] == [
+        ("train", 50, None),
+        ("val", 100, 0.659),
+    ]

@@ -6,7 +6,7 @@ from trainrelay.analysis.best import evaluations
 from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped
 from trainrelay.analysis.numbers import count
-from trainrelay.analysis.readers import DescribedLines, read
+from trainrelay.analysis.readers import DescribedLines, logs_of, read
 from trainrelay.analysis.serialize import from_json, to_json
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "from_json",
     "group_title",
     "grouped",
+    "logs_of",
     "naming",
     "not_judged",
     "read",

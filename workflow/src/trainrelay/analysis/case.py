@@ -308,8 +308,10 @@ class Case:
         finished = self.expectation.finished or self._finished(last)
         per_epoch = 1 if self.log.epochs_only else length
         planned = self.epochs * per_epoch if self.epochs and per_epoch else None
-        fraction = 1.0 if finished else min(1.0, last.step / planned) if planned else None
+        step = max(row.step for row in (last, *self.rows("val")[-1:]))
+        fraction = 1.0 if finished else min(1.0, step / planned) if planned else None
         iteration = last.iteration if last.phase == "train" else max(0, (length or 1) - 1)
+        iteration = step if self.by_iteration else iteration
         return Progress(last.epoch, iteration, length, epochs, fraction, finished)
 
     def _finished(self, last: Row) -> bool:

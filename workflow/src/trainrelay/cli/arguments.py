@@ -76,10 +76,17 @@ def _typed_by_you(verbs: _Verbs) -> None:
     stops = "end a running training so that it can be resumed, from any machine that shares its folder"
     verb = _add(verbs, "stop", stops, module="stage")
     verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")
-    judges = "read and judge training logs: those of one training, oldest first"
+    judges = "read and judge training logs: files of one training, oldest first, or a folder of each training"
     verb = _add(verbs, "analyze", judges, module="logs")
-    verb.add_argument("logs", nargs="*", type=Path, metavar="LOG")
-    verb.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")
+    what = "a log, packed by gzip or not; a folder with the logs of one training; - for standard input"
+    verb.add_argument("logs", nargs="*", type=Path, metavar="LOG", help=what)
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object instead; of several a list")
+    form.add_argument("--markdown", action="store_true", help="Markdown as it is, also on a terminal")
+    apart = "each LOG is a separate training, shown as one line of a table, as several folders are"
+    verb.add_argument("--each", action="store_true", help=apart)
+    fail = "exit 5 if a verdict is that or worse; a log that cannot be judged is a warning"
+    verb.add_argument("--fail-on", choices=("warning", "failed"), help=fail)
     own = "read this stage's logs and write the analysis into its folder"
     verb.add_argument("--stage", metavar="RUN/STAGE", help=own)
     explains = "what a training log's numbers mean: logs of one training, or metrics by name"

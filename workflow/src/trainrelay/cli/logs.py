@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trainrelay.analysis import analyze as judged
-from trainrelay.analysis import explain_words, read, to_json
+from trainrelay.analysis import explain_words, logs_of, not_judged, read, to_json
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.printing import print_json, print_markdown
-from trainrelay.errors import LogError, UserError
+from trainrelay.errors import LogError, UserError, VerdictRefused
 from trainrelay.operations.analyze import analyze_stage
-from trainrelay.report import analysis_markdown, explanation_markdown
+from trainrelay.records import Analysis
+from trainrelay.report import analysis_markdown, comparison_markdown, explanation_markdown
 from trainrelay.system.say import say
 
+STANDARD_INPUT = Path("-")
 FILE_LIKE = (".log", ".txt", ".json", ".out")  # what logs are called
 
 
@@ -25,14 +31,53 @@ def analyze(arguments: argparse.Namespace) -> None:
     if arguments.stage:
         analysis = analyze_stage(named_stage(configured(arguments), arguments.stage))
         say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
+        _refuse([(arguments.stage, analysis)], arguments.fail_on)
+        return
+    with suppress(UserError):  # from its config, if there is one, it is known what are secrets
+        configured(arguments)
+    logs: list[Path] = arguments.logs
+    if arguments.each or (len(logs) > 1 and any(log.is_dir() for log in logs)):
+        found = [(str(log), _judged_or_not(log)) for log in logs]
+        shown = [to_json(analysis) for _, analysis in found]
+        _show(arguments, shown, comparison_markdown(found))
     else:
-        with suppress(UserError):  # from its config, if there is one, it is known what are secrets
-            configured(arguments)
-        analysis = judged(read(arguments.logs))
-        if arguments.json:
-            print_json(to_json(analysis))
-        else:
-            print_markdown(analysis_markdown(arguments.logs[-1].name, analysis))
+        analysis = _judged(logs)
+        found = [("standard input" if logs[-1] == STANDARD_INPUT else logs[-1].name, analysis)]
+        _show(arguments, to_json(analysis), analysis_markdown(*found[0]))
+    _refuse(found, arguments.fail_on)
+
+
+def _judged(logs: Sequence[Path]) -> Analysis:
+    """Of the logs of one training; `-` is standard input, which is kept while it is read."""
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) / "standard-input"
+        if STANDARD_INPUT in logs:
+            with kept.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        there = [kept if log == STANDARD_INPUT else log for log in logs]
+        return judged(read([file for log in there for file in logs_of(log)]))
+
+
+def _judged_or_not(log: Path) -> Analysis:
+    try:
+        return _judged([log])
+    except LogError as error:
+        return not_judged([str(log)], str(error).removeprefix(f"{log}: ").partition("; ")[0])
+
+
+def _show(arguments: argparse.Namespace, plain: object, markdown: str) -> None:
+    if arguments.json:
+        print_json(plain)
+    else:
+        print_markdown(markdown, rendered=not arguments.markdown)
+
+
+def _refuse(found: Sequence[tuple[str, Analysis]], limit: str | None) -> None:
+    """Raises VerdictRefused for the first verdict that is as bad as `limit`, or worse."""
+    refused = {None: (), "failed": ("failed",), "warning": ("failed", "warning", "not judged")}[limit]
+    for name, analysis in found:
+        if analysis.verdict.kind in refused:
+            raise VerdictRefused(f"{name}: {analysis.verdict.kind}: {analysis.verdict.reason}")
 
 
 def explain(arguments: argparse.Namespace) -> None:

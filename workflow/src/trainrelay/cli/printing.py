@@ -28,8 +28,11 @@ def _shown(value: Any) -> Any:
     return [_shown(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def print_markdown(text: str) -> None:
+def print_markdown(text: str, *, rendered: bool = True) -> None:
     """Rendered on a terminal; into a pipe or a file the text itself, without the escapes of Markdown."""
+    if not rendered:
+        answer(text.removesuffix("\n"))
+        return
     if not sys.stdout.isatty():
         from trainrelay.report import plain  # noqa: PLC0415 - a verb that prints JSON loads none of it
 

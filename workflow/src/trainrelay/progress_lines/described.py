@@ -40,7 +40,7 @@ _COLUMNS = {
     **dict.fromkeys(("iteration", "batch", "step", "global_step"), "iter"),
     "num_epochs": "epochs",
 }
-_EVALUATION = re.compile(r"(?:val|valid|validation|test|eval)[_/]", re.IGNORECASE)
+_EVALUATION = re.compile(r"(?:val|valid|validation|test|eval|metrics)[_/]", re.IGNORECASE)
 _TRAINING = re.compile(r"train(?:ing)?[_/]", re.IGNORECASE)
 
 
@@ -54,6 +54,13 @@ class LineSeen:
     epochs: int | None
     values: Mapping[str, float]
     evaluated: Mapping[str, float]
+
+
+def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of training and those of evaluation, without the words that say so."""
+    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in numbers.items() if _EVALUATION.match(n)}
+    trained = {_TRAINING.sub("", n, count=1): v for n, v in numbers.items() if not _EVALUATION.match(n)}
+    return trained, evaluated
 
 
 def compiled(pattern: str) -> Any:
@@ -72,6 +79,8 @@ def compiled(pattern: str) -> Any:
 class LineReader:
     """Follows the lines of one file, and keeps what later ones leave out."""
 
+    line_limit = LINE_LIMIT
+
     def __init__(self) -> None:
         self.slow: Counter[str] = Counter()  # on how many lines each pattern took too long
         self._epoch: int | None = None
@@ -82,24 +91,25 @@ class LineReader:
 
     def line(self, line: str) -> LineSeen | None:
         """What the next line says; None: nothing."""
-        return self._seen(self._said(_COLOURS.sub("", line))) if len(line) <= LINE_LIMIT else None
+        return self._seen(self.numbers(line))
+
+    def numbers(self, line: str) -> dict[str, float]:
+        """The numbers of the next line by their names, counts as `epoch`, `epochs`, `iter` and `iters`."""
+        said = self._said(_COLOURS.sub("", line)) if len(line) <= self.line_limit else {}
+        return {name: number for name, text in said.items() if (number := _number(text)) is not None}
 
     def _said(self, line: str) -> Mapping[str, object]:
         """Names and values, as far as this form of line has them."""
         raise NotImplementedError
 
-    def _seen(self, said: Mapping[str, object]) -> LineSeen | None:
-        numbers = {name: number for name, text in said.items() if (number := _number(text)) is not None}
+    def _seen(self, numbers: Mapping[str, float]) -> LineSeen | None:
         counts = {name: int(numbers[name]) for name in _COUNTS & numbers.keys() if 0 <= numbers[name] < 10**9}
         others = {name: number for name, number in numbers.items() if name not in _COUNTS}
         self._epoch = counts.get("epoch", self._epoch)
         self._iters = counts.get("iters", self._iters)
         if self._epoch is None or not numbers:
             return None
-        evaluated = {
-            _EVALUATION.sub("", name, count=1): v for name, v in others.items() if _EVALUATION.match(name)
-        }
-        values = {_TRAINING.sub("", n, count=1): v for n, v in others.items() if not _EVALUATION.match(n)}
+        values, evaluated = trained_and_evaluated(others)
         if "iter" not in counts:
             return LineSeen(self._epoch, None, None, counts.get("epochs"), values, evaluated)
         iteration = self._within(self._epoch, counts["iter"])
@@ -143,6 +153,8 @@ class PatternReader(LineReader):
 class RowReader(LineReader):
     """Rows of CSV below a line of names, or an object of JSON a line."""
 
+    line_limit = 100_000  # a table may have hundreds of columns
+
     def __init__(self) -> None:
         super().__init__()
         self._names: list[str] = []
@@ -153,7 +165,7 @@ class RowReader(LineReader):
             cells = [cell.strip() for cell in next(csv.reader([line]), [])]
         except (ValueError, RecursionError, csv.Error):
             return {}
-        if "epoch" in map(str.lower, cells):
+        if not _COLUMNS.keys().isdisjoint(map(str.lower, cells)):
             self._names = cells
         elif found is None and len(cells) == len(self._names):
             found = dict(zip(self._names, cells, strict=True))

@@ -46,7 +46,8 @@ class Log:
     `{"optimizer_config.grad_clip.max_norm": 35}`. `setup` holds what the log tells of the machine
     (`gpus`, `gpu`, `torch`, `cuda`, `backend`, `host`, `work_dir`), as printed. `epochs_only`: the log knows
     no iterations; its training rows are epoch means, `step` is the epoch and `iteration` 0. `restarts`: how
-    many segments trained after the first; `superseded`: before a start from zero, with no row here.
+    many segments trained after the first; `superseded`: before a start from zero, with no row here. `gaps`:
+    from which step to which one a log is missing, where a later one continued further on.
     """
 
     format: str
@@ -60,6 +61,7 @@ class Log:
     restarts: int = 0
     superseded: int = 0
     redone_iterations: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
     skipped_lines: int = 0
     epochs_only: bool = False
     setup: Mapping[str, str] = field(default_factory=dict)

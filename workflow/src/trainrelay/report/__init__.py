@@ -1,11 +1,19 @@
-"""The output: the Markdown of one stage's analysis, of what its numbers mean, and the HTML pages.
+"""The output: the Markdown of one stage's analysis, of several, of what its numbers mean, and the HTML pages.
 
 Pure: values in, text out; the same values give the same bytes.
 """
 
+from trainrelay.report.comparison import comparison_markdown
 from trainrelay.report.escape import plain
 from trainrelay.report.explanation import explanation_markdown
 from trainrelay.report.html import overview_html, run_html
 from trainrelay.report.markdown import analysis_markdown
 
-__all__ = ["analysis_markdown", "explanation_markdown", "overview_html", "plain", "run_html"]
+__all__ = [
+    "analysis_markdown",
+    "comparison_markdown",
+    "explanation_markdown",
+    "overview_html",
+    "plain",
+    "run_html",
+]

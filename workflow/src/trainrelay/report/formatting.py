@@ -27,6 +27,7 @@ CHECKS = {  # titles that are not the check's name in words
     "sum-identity": "Sum of the components",
     "partial-load": "Partly loaded weights",
     "redone": "Redone iterations",
+    "gaps": "Missing logs",
 }
 
 _ANSI = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")

@@ -13,7 +13,7 @@ from trainrelay.analysis.checks.finiteness import clamped_infinity, negative_cro
 from trainrelay.analysis.checks.grad_norm import grad_norm
 from trainrelay.analysis.checks.learning_rate import learning_rate
 from trainrelay.analysis.checks.progress import attempts, backend, progress
-from trainrelay.analysis.checks.resume import initial_checkpoint, partial_load, redone, resume
+from trainrelay.analysis.checks.resume import gaps, initial_checkpoint, partial_load, redone, resume
 from trainrelay.analysis.checks.scaling import scaling, sum_identity
 from trainrelay.analysis.checks.speed import data_time, memory, step_time
 from trainrelay.analysis.checks.validation import validation
@@ -47,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     scaling,
     partial_load,
     redone,
+    gaps,
     backend,
     attempts,
 )

@@ -14,6 +14,7 @@ from trainrelay.analysis.readers.mmcv_markers import OF_A_HEAD
 from trainrelay.records import Finding, InitialWeights, Marker, ResumePoint
 
 SMALL_PART = 0.1  # of the whole training
+MOST_NAMED = 10  # parts
 _MISFIT = (
     "Missing keys are expected for parts that the earlier stage does not have: read the list in the trainer's"
     " log. Keys that are missing while others are unexpected, or of another size outside of the heads, mean"
@@ -128,6 +129,20 @@ def redone(case: Case) -> Iterator[Finding]:
             f"{_redone(case)} done again after a restart ({case.log.segments} segments).",
             evidence={"redone_iterations": iterations, "segments": case.log.segments},
             advice="More frequent checkpoints make this smaller.",
+        )
+
+
+def gaps(case: Case) -> Iterator[Finding]:
+    """Parts of the training of which no log was given: nothing of them is judged."""
+    unit = "epochs" if case.log.epochs_only else "iterations"
+    parts = [f"{start + 1} to {end}" for start, end in case.log.gaps]
+    if parts:
+        yield Finding(
+            "gaps",
+            "info",
+            f"No log of {unit} {', '.join(parts[:MOST_NAMED])}: a later start continued after them.",
+            evidence={"gaps": len(parts), f"missing_{unit}": sum(end - at for at, end in case.log.gaps)},
+            advice="Give the logs of all starts; what happened there is not judged.",
         )
 
 

@@ -36,11 +36,11 @@ def _log(name: str, sources: tuple[str, ...], segments: list[Segment], found: Co
     if epochs_only:
         segments = [_as_training(segment) for segment in segments]
     clock = _clock(segments, found, epochs_only)
-    rows, redone = _timeline(segments, 0, clock)
+    rows, redone, gaps = _timeline(segments, 0, clock)
     origin = next((row.segment for row in rows if row.phase == "train"), 0)
     if superseded := sum(bool(segment.training()) for segment in segments[:origin]):
         clock = _clock(segments[origin:], found, epochs_only)
-        rows, _ = _timeline(segments[origin:], origin, clock)
+        rows, _, gaps = _timeline(segments[origin:], origin, clock)
     return Log(
         format=name,
         sources=sources,
@@ -53,6 +53,7 @@ def _log(name: str, sources: tuple[str, ...], segments: list[Segment], found: Co
         restarts=max(0, sum(bool(segment.training()) for segment in segments) - 1),
         superseded=superseded,
         redone_iterations=redone,
+        gaps=tuple(gaps),
         skipped_lines=found.skipped,
         epochs_only=epochs_only,
         setup=_setup(found),
@@ -137,7 +138,9 @@ class _Clock:
         """The step of means and validations; the last training step where epochs are not counted."""
         if self.epochs_only:
             return row.epoch
-        return last if self.by_iteration else max(last, row.epoch * (row.iters_per_epoch or self.length))
+        if self.by_iteration:
+            return max(last, row.iteration) if row.max_iters else last
+        return max(last, row.epoch * (row.iters_per_epoch or self.length))
 
 
 def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clock:
@@ -148,11 +151,14 @@ def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clo
     return _Clock(by_iteration, epochs_only, length, length or longest, _interval(trained))
 
 
-def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list[Row], int]:
-    """The rows that the final weights come from, and how many iterations were done more than once.
-    `origin` is the first segment's number."""
+def _timeline(
+    segments: list[Segment], origin: int, clock: _Clock
+) -> tuple[list[Row], int, list[tuple[int, int]]]:
+    """The rows that the final weights come from, how many iterations were done more than once, and from which
+    step to which one no row is there. `origin` is the first segment's number."""
     timelines: list[tuple[int, list[Row]]] = [(0, [])]  # the first step that each cannot have done
     redone = reached = before = 0
+    gaps: list[tuple[int, int]] = []
     for number, segment in enumerate(segments, start=origin):
         latest = timelines[-1][1]
         last_step = max((row.step for row in latest[-10:]), default=0)  # in a row they need not rise
@@ -163,12 +169,14 @@ def _timeline(segments: list[Segment], origin: int, clock: _Clock) -> tuple[list
             start = _start(segment, training, clock)
             if not start and spacing != before:
                 redone = reached = 0  # of another training
+            if start - reached >= spacing and reached:
+                gaps.append((reached, start))
             redone += max(0, min(reached, last) - start)
             reached, before = max(reached, last), spacing
             timelines = [*timelines[-KEPT:], (last + spacing, _before(timelines, start) + rows)]
         else:
             latest += rows
-    return timelines[-1][1], redone
+    return timelines[-1][1], redone, gaps
 
 
 def _before(timelines: list[tuple[int, list[Row]]], start: int) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
@@ -16,6 +16,7 @@ import orjson
 from trainrelay.text import hidden
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_METRIC = re.compile(r"mAP|mIoU|mDice|[aA]cc|AP\b|AR\b|AUC|PCK|EPE|NDS|precision|recall|top\d")
 # Far longer than real names and messages: an endless one of a broken log costs no memory and no page.
 NAME_LIMIT = 200
 TEXT_LIMIT = 500
@@ -64,6 +65,11 @@ def as_float(value: object) -> float | None:
         return float(value)
     except OverflowError:  # an integer of hundreds of digits
         return math.inf if value > 0 else -math.inf
+
+
+def evaluates(values: Mapping[str, float]) -> bool:
+    """Whether a row of mmcv that calls itself one of training is of an evaluation, by its metrics."""
+    return any(map(_METRIC.search, values)) and not any("loss" in name or name == "time" for name in values)
 
 
 def json_object(line: str) -> dict[str, Any] | None:

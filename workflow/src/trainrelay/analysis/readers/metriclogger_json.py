@@ -2,7 +2,8 @@
 
 Runs are appended to the file, and each rank may write its own copy of an object: where every epoch comes the
 same number of times in a row, the first of each is kept; where only some do, it was trained again. A file
-whose first epoch is 1, with no 0 anywhere, counts from 1.
+whose first epoch is 1, with no 0 anywhere, counts from 1. Where no object names its
+epoch (older DETR, LAVIS), each one with numbers of training is the next epoch.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from trainrelay.analysis.readers.clean import as_float, json_object, metric_name
+from trainrelay.analysis.readers.clean import as_float, json_object, metric_name, number
 from trainrelay.analysis.readers.events import Event, LineSkipped, RowSeen, SetupSeen
 from trainrelay.records import Phase
 
 VALUE_LIMIT = 5_000  # numbers of one object
 LIST_LIMIT = 100  # of one list; COCO's evaluation has 12
-_PREFIXES: Mapping[str, Phase] = {"train_": "epoch", "test_": "val", "val_": "val"}
-_ELSEWHERE = ('"mode"', '"iter"')  # mmcv and mmengine say these
+_PREFIXES: Mapping[str, Phase] = {"train_": "epoch", "test_": "val", "val_": "val", "valid_": "val"}
+_ELSEWHERE = ('"mode"', '"iter"', '"step"', '"global_step"', '"iteration"')  # others say these
 
 
 @dataclass(slots=True)
@@ -47,23 +48,26 @@ class MetricLoggerJson:
     title = "MetricLogger JSON"
 
     def claims(self, line: str) -> bool:
-        """An object with `epoch` and a key that begins with `train_`, `test_` or `val_`."""
-        if not line.startswith("{") or '"epoch"' not in line or any(word in line for word in _ELSEWHERE):
+        """An object with a key that begins with `train_`; or, if it has `epoch`, with `test_` or `val_`."""
+        if not line.startswith("{") or any(word in line for word in _ELSEWHERE):
             return False
-        found = _object(line)
-        return found is not None and any(key.startswith(tuple(_PREFIXES)) for key in found)
+        found = _object(line) or {}
+        prefixes = tuple(_PREFIXES) if "epoch" in found else ("train_",)
+        return any(key.startswith(prefixes) for key in found)
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """An "epoch" row for each epoch, without values where it was only evaluated, and its evaluation."""
         epochs: list[_Epoch] = []
-        for line in lines:
-            found = _object(line) if line.strip() else None
-            if found is not None:
+        objects = [(line, _object(line)) for line in lines]
+        named = any("epoch" in found for _, found in objects if found)
+        for line, found in objects:
+            if found is not None and (not named or "epoch" in found):
                 yield from _setup(found)
-                epoch = _epoch(found)
+                epoch = _epoch(found, epochs[-1].number if epochs else -1)
                 if not epochs or not epochs[-1].takes(epoch):
+                    epoch.number += "epoch" not in found
                     epochs.append(epoch)
-            elif line.strip():
+            elif line.strip(" \t\r\n{}") and not line.startswith(" "):  # a config that is printed over lines
                 yield LineSkipped()
         runs = [list(run) for _, run in groupby(epochs, key=lambda epoch: epoch.number)]
         copies = _copies(runs)
@@ -75,9 +79,11 @@ class MetricLoggerJson:
 
 
 def _object(line: str) -> dict[str, Any] | None:
-    """The object of an epoch."""
+    """The object of an epoch: it says which, or holds what was trained or evaluated."""
     found = json_object(line)
-    return found if found and _number(found) is not None else None
+    if not found or ("epoch" in found and _number(found) is None):
+        return None
+    return found if "epoch" in found or any(key.startswith(tuple(_PREFIXES)) for key in found) else None
 
 
 def _number(found: Mapping[str, Any]) -> int | None:
@@ -91,8 +97,9 @@ def _setup(found: Mapping[str, Any]) -> Iterator[Event]:
         yield SetupSeen(setup={"parameters": str(found["n_parameters"])})
 
 
-def _epoch(found: Mapping[str, Any]) -> _Epoch:
-    epoch = _Epoch(_number(found) or 0)
+def _epoch(found: Mapping[str, Any], last: int) -> _Epoch:
+    named = _number(found)
+    epoch = _Epoch(last if named is None else named)
     for key, value in list(found.items())[:VALUE_LIMIT]:
         if key not in ("epoch", "n_parameters"):
             phase, name = _named(key)
@@ -109,12 +116,13 @@ def _named(key: str) -> tuple[Phase, str]:
 
 
 def _numbers(name: str, value: Any) -> dict[str, float]:
-    """A number as it is, a list of numbers as `name[0]`, `name[1]`, ...; nothing of all else."""
+    """A number as it is, or as LAVIS quotes it, a list of numbers as `name[0]`, ...; nothing of all else."""
+    value = number(value) if isinstance(value, str) else value
     if isinstance(value, list):
         items = [(f"{name}[{index}]", item) for index, item in enumerate(value[:LIST_LIMIT])]
     else:
         items = [(name, value)]
-    return {key: number for key, item in items if name and (number := as_float(item)) is not None}
+    return {key: found for key, item in items if name and (found := as_float(item)) is not None}
 
 
 def _copies(runs: list[list[_Epoch]]) -> int:

@@ -3,6 +3,9 @@
     Epoch: [0]  [  10/1458]  eta: 0:08:13  lr: 0.000100  loss: 10.0258 (11.4481)  time: 0.3410  data: 0.0766
     Test:  [  0/156]  eta: 0:03:55  loss: 3.6938 (3.6938)  time: 1.5096  data: 1.0722
     Averaged stats: lr: 0.000100  loss: 3.6713 (5.0981)
+    * Acc@1 74.610 Acc@5 95.313 loss 0.848
+
+DINOv2 counts no epochs, so all of its training is one: `Training  [   40/625000]  eta: ..`.
 
 Some print a progress bar of tqdm instead, whose states are read as lines (see bars).
 
@@ -24,11 +27,13 @@ HEADER_LIMIT = 120  # characters before the place of a line; its pattern takes a
 
 _PLACE = re.compile(r"\[ {0,9}(\d{1,9})/(\d{1,9})\][ \t]{1,9}eta: ")
 _HEADER = re.compile(
-    r"(?:Epoch:? ?\[(\d{1,9})(?:/(\d{1,9}))?\]"
+    r"(?:Epoch:? ?\[(\d{1,9})(?:/(\d{1,9}))?\]|\b(Training)"
     r"|\b(?:Test|Val|Valid|Validation|Eval|Evaluation|Evaluate)\b[^:\[\]]{0,20}:[^:\[\]]{0,40}(?:\[\d{1,9}\])?)\s*$",
     re.IGNORECASE,
 )
 _AVERAGED = re.compile(r"\bAveraged (?:((?:val|test|eval)\w{0,20} )|\w{1,20} )?stats: ?")
+_ACCURACY = re.compile(r"(?:\bTest:.{0,20}?|\*) +(?=Acc@1 )")
+_SCORE = re.compile(r"(Acc@\d|loss) (\d[\d.]{0,30})(?!\S)")
 _RECORD = re.compile(
     r"Epoch: \[|(?<![A-Za-z])Test: |Averaged (?:\w{1,20} )?stats:|\| distributed init|Namespace\("
 )
@@ -134,24 +139,28 @@ class LineReader:
             # What has no mean beside others that do is the last value (lr, class_error), not an average.
             means = (numbers.means or numbers.values) if whole else {}
             return Averages(means, tuple(numbers.values), evaluated=match[1] is not None)
+        if "Acc@1 " in record and (match := _ACCURACY.search(record)):
+            scores = {name.lower().replace("@", ""): float(text) for name, text in _SCORE.findall(record)}
+            return Averages({} if cut else scores, tuple(scores), evaluated=True)
         return _PREFIX.sub("", record, count=1) if record.startswith("[") else record
 
     def _progress(self, place: re.Match[str], header: re.Match[str], text: str, cut: bool) -> ProgressLine:
         quoted = text.endswith("...")  # as documents shorten a line
         numbers = read_numbers(text, cut and not quoted)
-        training = header[1] is not None
+        epoch = header[1] or ("0" if header[3] else None)
+        training = epoch is not None
         whole = bool(numbers.values) and (quoted or self._is_whole(numbers, cut, training))
         shape = tuple((name, name in numbers.means) for name in numbers.values)
         last = int(place[1]) == int(place[2]) - 1
         return ProgressLine(
-            epoch=int(header[1]) if training else None,
+            epoch=int(epoch) if epoch is not None else None,
             iteration=int(place[1]),
             length=int(place[2]),
             values=numbers.values if training and whole else {},
             means=numbers.means if last and whole else {},
             shape=self._shapes.setdefault(shape, shape),
             whole=whole,
-            epochs=int(header[2]) if header[2] else None,
+            epochs=1 if header[3] else int(header[2]) if header[2] else None,
         )
 
     def _is_whole(self, numbers: Numbers, cut: bool, training: bool) -> bool:

@@ -22,6 +22,14 @@ _PHRASES = (
             SetupSeen(max_epochs=int(match[1]) if match[1] else None),
         ],
     ),
+    Phrase(
+        "Starting training from iteration ",
+        r"Starting training from iteration (\d{1,12})",
+        lambda match: [
+            Marker("started", clean(match[0])),
+            *([Marker("resumed", clean(match[0]), iteration=int(match[1]))] if int(match[1]) else []),
+        ],
+    ),
     Phrase("Not using distributed mode", "Not using distributed mode", lambda _: [ProcessStarted(0)]),
     Phrase(
         "number of ",

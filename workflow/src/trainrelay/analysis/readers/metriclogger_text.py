@@ -99,8 +99,8 @@ class _File:
             match event:
                 case ProcessStarted(rank=rank):
                     self._starts.started(self._at, "arguments" if rank is None else rank)
-                case Marker(kind="started"):
-                    self._starts.started(self._at, "started", event)
+                case Marker(kind="started" | "resumed" as kind):
+                    self._starts.started(self._at, kind, event)
                 case Marker(kind="loaded"):
                     if self._starts.open:  # what is loaded after training, to be evaluated, begins none
                         self._starts.started(self._at, "loaded", event)

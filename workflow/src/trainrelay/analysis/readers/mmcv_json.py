@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainrelay.analysis.readers import trainer_config
-from trainrelay.analysis.readers.clean import as_float, json_object, metric_name
+from trainrelay.analysis.readers.clean import as_float, evaluates, json_object, metric_name
 from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen, SetupSeen
 from trainrelay.records import Phase
 
@@ -64,7 +64,8 @@ def _row(found: dict[str, Any], line: str) -> Event:
     for key, value in found.items():
         if key not in _PLACE:
             values.update(_numbers(key, value))
-    return RowSeen(place[1], place[2], place[0], values, hash(line.rstrip()))
+    phase = "val" if evaluates(values) else place[0]
+    return RowSeen(place[1], place[2], phase, values, hash(line.rstrip()))
 
 
 def _numbers(key: str, value: Any) -> dict[str, float]:

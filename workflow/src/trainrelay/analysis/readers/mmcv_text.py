@@ -5,15 +5,20 @@ The lines of numbers:
     2022-06-19 13:40:00,011 - mmdet - INFO - Epoch [1][50/3517]<TAB>lr: 7.973e-05, eta: 2 days, 5:46:49, ...
     2022-06-19 13:40:00,011 - mmdet - INFO - Epoch(val) [6][753]<TAB>mAP: 0.2318, ...
     2022-06-19 13:40:00,011 - mmseg - INFO - Iter [50/320000]<TAB>lr: 9.799e-07, eta: ...
+
+Before mmcv 1.1.1 an evaluation has the head of a training row, and after it neither a time nor a loss:
+
+    2020-07-09 21:04:13,452 - mmseg - INFO - Iter [4000/40000]<TAB>lr: 9.1e-03, mIoU: 0.7071, mAcc: 0.7825
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from trainrelay.analysis.readers.clean import metric_name, records, strip_escapes
+from trainrelay.analysis.readers.clean import evaluates, metric_name, records, strip_escapes
 from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen
 from trainrelay.analysis.readers.mmcv_markers import MmcvMarkers
 from trainrelay.records import Marker
@@ -87,6 +92,9 @@ class _Rows:
         values, torn = _values(line[head.end() :])
         if head.re is _VALIDATION:
             return _validation(head, values, _key(line))
+        if not cut and evaluates(values):
+            metrics = {name: value for name, value in values.items() if not name.startswith("lr")}
+            return replace(_training(head, metrics, _key(line)), phase="val")
         shorter = len(values) < self._usual
         if not values or ((torn or cut) and shorter) or (cut and not _WHOLE_VALUE.search(line)):
             return LineSkipped()

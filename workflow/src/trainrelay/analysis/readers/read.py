@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
+from typing import IO, cast
 
 from trainrelay.analysis.readers.assemble import assemble
 from trainrelay.analysis.readers.clean import clean
@@ -18,13 +23,14 @@ from trainrelay.analysis.readers.mmcv_json import MmcvJson
 from trainrelay.analysis.readers.mmcv_text import MmcvText
 from trainrelay.analysis.readers.mmengine_json import MmengineJson
 from trainrelay.analysis.readers.mmengine_text import MmengineText
+from trainrelay.analysis.readers.table_rows import TableRows, TrainerState
 from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.records import Log
 
 # A further format is one more module and one more entry here.
 FORMATS: tuple[Format, ...] = (
     *(MmcvText(), MmcvJson(), MmengineText(), MmengineJson()),
-    *(MetricLoggerText(), MetricLoggerJson()),
+    *(MetricLoggerText(), MetricLoggerJson(), TrainerState(), TableRows()),
 )
 CLAIMS = 3  # lines that settle it: fewer may be a quotation
 _SHOWN, _LINE_CHARS = 3, 120  # of a log of no known format
@@ -93,6 +99,12 @@ PROBE_BYTES = 65536  # in which a binary file shows a byte that no text has
 # is the first line of a JSON log (32 kB).
 LINE_LIMIT = 1 << 20
 
+_PROBE_LINES = 10
+_GZIP = b"\x1f\x8b"
+_PREFIX = re.compile(
+    r"\A(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) [FP] )?"
+    r"|[\w.-]{1,60}-\d{1,4} {1,40}\| | {0,3}\d{1,4}: )"
+)
 _NULS = re.compile("\0+")
 _TEXT = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\0\a\b\t\n\v\f\r\x1b"})
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -105,21 +117,44 @@ def check(path: Path) -> None:
         if not path.is_file():
             other = " is a folder, not a log" if path.is_dir() else " is not a regular file"
             raise LogError(f"{path}{other if path.exists() else ': not found'}; {how()}")
-        with path.open("rb") as file:
+        with _opened(path) as file:
             head = file.read(PROBE_BYTES)
-    except OSError as error:
-        raise LogError(f"{path} cannot be read ({error.strerror}); {how()}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise LogError(
+            f"{path} cannot be read ({getattr(error, 'strerror', 0) or error}); {how()}"
+        ) from error
     if b"\0" in head and _is_binary(head):
         raise LogError(f"{path} is a binary file, not a log; {how()}")
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """The bytes of a log, those of a `.gz` unpacked."""
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    return cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb")
+
+
 def read_lines(path: Path) -> Iterator[str]:
+    """The lines with their ends, without what Docker, Kubernetes or `srun --label` put before each."""
+    lines = _lines(path)
+    first = list(islice(lines, _PROBE_LINES))
+    said = [line for line in first if line.strip()]
+    prefixed = bool(said) and all(map(_PREFIX.match, said))
+    for line in chain(first, lines):
+        yield _PREFIX.sub("", line) if prefixed else line
+
+
+def _lines(path: Path) -> Iterator[str]:
     """The lines with their ends; a carriage return of a progress bar ends a line too.
 
     NUL bytes are left out. They fill what a crash kept from being written, so what is before them is a
     line that was cut, and what follows is another line.
     """
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    # Of a `.gz` that was cut or damaged, what comes before that.
+    with (
+        suppress(EOFError, gzip.BadGzipFile, zlib.error),
+        io.TextIOWrapper(_opened(path), encoding="utf-8-sig", errors="replace") as file,
+    ):
         while line := file.readline(LINE_LIMIT):
             if "\0" in line:
                 yield from filter(None, _NULS.split(line))

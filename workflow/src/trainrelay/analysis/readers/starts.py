@@ -185,7 +185,7 @@ class StartFinder:
         names = tuple(name for name, _ in self._line.shape if name not in CLOCKS)
         if averages.evaluated and (self._block[1] == "epoch" or self._summed):
             self._evaluate()  # one that printed no lines
-        elif self._summed or not set(names) <= set(averages.names):
+        elif self._summed or not (averages.evaluated or set(names) <= set(averages.names)):
             return
         doubtful = not averages.evaluated and names != averages.names
         self._trained[-1].means[self._block].append(Mean(at, averages.values, doubtful=doubtful))

@@ -1,0 +1,87 @@
+"""`trainrelay analyze`: one training, several as a table, standard input, and what `--fail-on` refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from support.mmcv_logs import write_mmcv_log
+from trainrelay.cli import main
+
+
+def healthy(folder):
+    return write_mmcv_log(folder / "healthy.log", epochs=2)
+
+
+def failing(folder):
+    """The loss became NaN."""
+    path = folder / "failing.jsonl"
+    path.write_text(
+        "".join(f'{{"step": {at}, "loss": {"NaN" if at > 20 else 30 - at}}}\n' for at in range(1, 40))
+    )
+    return path
+
+
+def test_a_folder_is_one_training(tmp_path, capsys):
+    healthy(tmp_path)
+    assert main(["analyze", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sources"] == [str(tmp_path / "healthy.log")]
+
+
+def test_several_folders_are_a_line_each(tmp_path, capsys):
+    """Also one that holds no log: the others are judged anyway."""
+    names = ["a", "b", "empty"]
+    for name, write in zip(names, (healthy, failing, lambda _: None), strict=True):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name)
+    assert main(["analyze", *(str(tmp_path / name) for name in names)]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split(" | ")[1] for line in lines] == ["healthy", "failed", "not judged"]
+    assert "█" in lines[0]
+    assert "!" in lines[1].split(" | ")[4]
+    assert "holds no log of a known format" in lines[2]
+
+
+def test_single_files_are_one_training_unless_you_say_that_each_is(tmp_path, capsys):
+    logs = [str(healthy(tmp_path)), str(failing(tmp_path))]
+    assert main(["analyze", *logs]) == 2
+    assert "give logs of one format at a time" in capsys.readouterr().err
+    assert main(["analyze", "--each", "--json", *logs]) == 0
+    assert [one["verdict"] for one in json.loads(capsys.readouterr().out)] == ["healthy", "failed"]
+
+
+def test_standard_input_is_read(tmp_path, capsys, monkeypatch):
+    packed = io.TextIOWrapper(io.BytesIO(healthy(tmp_path).read_bytes()))
+    monkeypatch.setattr(sys, "stdin", packed)
+    assert main(["analyze", "-", "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("## standard input\n")
+
+
+@pytest.mark.parametrize(
+    ("limit", "write", "code"),
+    [
+        ("warning", healthy, 0),
+        ("failed", healthy, 0),
+        ("warning", failing, 5),
+        ("failed", failing, 5),
+    ],
+)
+def test_fail_on_refuses_that_verdict_and_worse(tmp_path, capsys, limit, write, code):
+    """The analysis is printed all the same, and the reason comes last."""
+    path = write(tmp_path)
+    assert main(["analyze", str(path), "--fail-on", limit]) == code
+    said = capsys.readouterr()
+    assert "Training Progress" in said.out
+    assert ("failing.jsonl: failed: " in said.err) == bool(code)
+
+
+def test_a_warning_is_refused_only_where_you_ask(tmp_path, capsys):
+    """Also of a log that cannot be judged."""
+    (tmp_path / "prose.txt").write_text("hello\n")
+    log = str(tmp_path / "prose.txt")
+    assert main(["analyze", "--each", log, "--fail-on", "failed"]) == 0
+    assert main(["analyze", "--each", log, "--fail-on", "warning"]) == 5
+    assert main(["analyze", log, "--fail-on", "failed"]) == 2

@@ -1,0 +1,119 @@
+"""Tables: CSV below a line of names (Lightning's metrics.csv), an object of JSON a line, and the list
+of such objects in Hugging Face's trainer_state.json.
+
+A table that counts iterations over the whole run is read by them; all others by epochs, as described_lines
+does. Lightning writes a row for each group of metrics of an iteration; they are put together again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+
+from trainrelay.analysis.readers.clean import json_object, metric_name
+from trainrelay.analysis.readers.described_lines import DescribedLines
+from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen
+from trainrelay.progress_lines.described import RowReader, trained_and_evaluated
+
+Numbers = Mapping[str, float]
+
+_COUNT = re.compile(r"epoch|step|global_step|iter|iteration", re.IGNORECASE)
+_METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score", re.IGNORECASE)
+_COLUMN = re.compile(r"[A-Za-z_][\w./@()-]*(?: [\w./@()-]+)?")
+_RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
+_SUMMARY = "train_runtime"  # of the last object of a trainer_state.json, which sums all up
+_CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
+
+
+class TableRows:
+    """The format of tables of CSV and JSON Lines."""
+
+    name = "rows"
+    title = "CSV and JSON Lines"
+
+    def claims(self, line: str) -> bool:
+        """A line that names a count (epoch, step, ..) and a metric: columns of CSV, or an object's keys."""
+        if line.startswith("{"):
+            names = [name for name, value in (json_object(line) or {}).items() if _is_number(value)]
+        else:
+            names = [cell.strip() for cell in line.split(",")] if line.count(",") else []
+            names = names if all(map(_COLUMN.fullmatch, names)) else []
+        return any(map(_COUNT.fullmatch, names)) and any(map(_METRIC.search, names))
+
+    def events(self, lines: Iterator[str]) -> Iterator[Event]:
+        """All of a file at once: only the whole of it tells what its iterations count."""
+        kept, reader = [line for line in lines if line.strip()], RowReader()
+        rows = [reader.numbers(line) for line in kept]
+        if not _counts_on(rows):
+            yield from DescribedLines(RowReader, None, one_start=False).events(iter(kept))
+            return
+        yield from by_iteration(rows, None)
+
+
+class TrainerState:
+    """The format of Hugging Face's trainer_state.json."""
+
+    name = "huggingface-json"
+    title = "Hugging Face trainer_state.json"
+
+    def claims(self, line: str) -> bool:
+        """The key of the list of rows."""
+        return '"log_history":' in line
+
+    def events(self, lines: Iterator[str]) -> Iterator[Event]:
+        """A row for each object of the list."""
+        state = json_object("".join(lines)) or {}
+        history = state.get("log_history")
+        if not isinstance(history, list):
+            yield LineSkipped()
+            return
+        reader, most = RowReader(), state.get("max_steps")
+        rows = [reader.numbers(json.dumps(one)) for one in history if isinstance(one, dict)]
+        yield from by_iteration(rows, most if isinstance(most, int) and most > 0 else None)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _counts_on(rows: Iterable[Numbers]) -> bool:
+    """Whether iterations are counted, and do not begin again where a new epoch does."""
+    counted = [(row.get("epoch", 0), row["iter"]) for row in rows if "iter" in row]
+    falls = any(after[0] > before[0] and after[1] < before[1] for before, after in pairwise(counted))
+    return bool(counted) and not falls
+
+
+def by_iteration(rows: Iterable[Numbers], most: int | None) -> Iterator[Event]:
+    """Rows of training and of evaluation, the rows of one iteration as one."""
+    table = [
+        (int(row["iter"]), row) for row in rows if 0 <= row.get("iter", -1) < 10**12 and _SUMMARY not in row
+    ]
+    shift = int(any(at == 0 for at, _ in table))  # the first of them is counted as 0
+    stepwise = {name.removesuffix("_step") for _, row in table for name in row if name.endswith("_step")}
+    last, trained, evaluated = 0, dict[str, float](), dict[str, float]()
+    for at, row in [*((at + shift, row) for at, row in table), (0, dict[str, float]())]:
+        if at != last:
+            for phase, values in (("train", trained), ("val", evaluated)):
+                if values:
+                    yield RowSeen(1, last, phase, values, None, max_iters=most, by_iteration=True)  # type: ignore[arg-type]
+            trained, evaluated = {}, {}
+            yield from [ProcessStarted()] if 0 < at < last else []
+        last = at
+        for found, into in zip(
+            trained_and_evaluated(_metrics(row, stepwise)), (trained, evaluated), strict=True
+        ):
+            into.update(found)
+
+
+def _metrics(row: Numbers, stepwise: set[str]) -> dict[str, float]:
+    """Without counts, and without Lightning's means of an epoch where it logs each step as well."""
+    named = {"lr" if _RATE.fullmatch(name) else name: value for name, value in row.items()}
+    return {
+        metric_name(name.removesuffix("_step").removesuffix("_epoch")): value
+        for name, value in named.items()
+        if name not in ("epoch", "epochs", "iter", "iters")
+        and not name.endswith(_CLOCKS)
+        and not (name.endswith("_epoch") and name.removesuffix("_epoch") in stepwise)
+    }
