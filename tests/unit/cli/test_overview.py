@@ -147,6 +147,7 @@ def test_reports_of_another_configs_runs_stay_reachable(disk: OnDisk) -> None:
     assert "Other reports here" not in (disk.base / "runs/index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.process
 def test_an_out_that_cannot_be_made_is_a_sentence(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
     (disk.base / "runs").write_text("a file")
     assert typed(disk, "report", "fresh") == 2
