@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook bench-logs exact slurm-rig slurm-rig-down slurm-rig-status system-packages dist docs clean
+.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook bench-logs exact slurm-rig slurm-rig-down slurm-rig-status system-packages dist docs reference clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -66,10 +66,13 @@ dist: setup  ## build sdist and wheel into dist/, install the wheel elsewhere an
 docs: mkdocs.yml  ## build the pages of docs/ as a site, strictly, in .site/html (.venv-docs)
 	@scripts/setup.sh docs
 	@rm -rf .site && mkdir -p .site/pages
-	@cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md LICENSE config.yaml docs envs plugin/README.md \
+	@cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md LICENSE config.yaml site.example.yaml docs envs plugin/README.md \
 	  profiles/local/config.yaml workflow/demo/config.yaml .site/pages
 	@.venv-docs/bin/python -m mkdocs build --strict --quiet
 	@echo "docs: open $$PWD/.site/html/index.html"
+
+reference: setup  ## write docs/reference.md from the command line and the models
+	@$(PY) tests/support/reference.py
 
 mutants: setup  ## plant defects one at a time; each must make a named test fail
 	@$(PY) tests/mutants.py
