@@ -14,7 +14,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook bench-logs exact slurm-rig slurm-rig-down slurm-rig-status system-packages clean
+.PHONY: help setup demo test quick test-long test-slurm test-plugin check mutants faults faults-slurm bench bench-slurm bench-plan bench-hook bench-logs exact slurm-rig slurm-rig-down slurm-rig-status system-packages dist docs reference clean
 
 help:  ## this list
 	@echo "trainrelay: make TARGET"
@@ -58,6 +58,22 @@ check: setup  ## ruff, mypy, snakefmt, snakemake --lint; shellcheck where it is 
 	$(PY) -m snakemake --lint
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
+dist: setup  ## build sdist and wheel into dist/, install the wheel elsewhere and train two stages with it
+	@rm -rf dist
+	@$(PY) -m hatchling build -d dist
+	@TRAINRELAY_WHEEL=$$(echo dist/*.whl) $(PY) -m pytest -q tests/workflow/test_installed.py
+
+docs: mkdocs.yml  ## build the pages of docs/ as a site, strictly, in .site/html (.venv-docs)
+	@scripts/setup.sh docs
+	@rm -rf .site && mkdir -p .site/pages
+	@cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md LICENSE config.yaml site.example.yaml docs envs plugin/README.md \
+	  profiles/local/config.yaml workflow/demo/config.yaml .site/pages
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
+	@echo "docs: open $$PWD/.site/html/index.html"
+
+reference: setup  ## write docs/reference.md from the command line and the models
+	@$(PY) tests/support/reference.py
+
 mutants: setup  ## plant defects one at a time; each must make a named test fail
 	@$(PY) tests/mutants.py
 
@@ -100,6 +116,6 @@ system-packages:  ## install the Debian packages that some tests use (chromium, 
 	@scripts/system-packages.sh --install
 
 clean:  ## remove .venv and caches; trainings (runs/, .snakemake/) stay
-	rm -rf .venv .venv-slurm-native .venv-plugin .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-slurm-native .venv-plugin .venv-docs .site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find tests workflow -type d -name __pycache__ -prune -exec rm -rf {} +
 	@echo "clean: runs/ and .snakemake/ are kept, they hold trainings and how these were made"

@@ -3,7 +3,8 @@
 # Does nothing where that was done already, and starts again from nothing where it was interrupted, the
 # pins changed or the folder was moved. `setup.sh slurm-native` makes .venv-slurm-native instead, with Snakemake's
 # official Slurm executor: every Snakemake loads each executor that is installed beside it. `setup.sh plugin` makes
-# .venv-plugin, with our executor plugin and what its tests need, without trainrelay.
+# .venv-plugin, with our executor plugin and what its tests need, without trainrelay; `setup.sh docs` .venv-docs, with
+# what builds the site.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -82,6 +83,14 @@ if [[ $what == plugin ]]; then
   echo "set-up: making $venv with the executor plugin alone"
   "$python" -m venv --clear "$venv"
   pip_install "./plugin[test]"
+  echo "$wanted" >"$stamp"
+  exit 0
+fi
+
+if [[ $what == docs ]]; then
+  echo "set-up: making $venv with what builds the site"
+  "$python" -m venv --clear "$venv"
+  pip_install mkdocs-material
   echo "$wanted" >"$stamp"
   exit 0
 fi

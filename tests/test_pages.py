@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from support import reference
 from test_structure import LIBRARY, PARTS, ROOT, make_targets, modules, parse
 from trainrelay.cli.arguments import parser
 from trainrelay.config import parse as parse_config
+from trainrelay.errors import TrainrelayError
 from trainrelay.records import ENDS
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,6 +72,23 @@ def test_the_config_of_the_readme_is_one() -> None:
     shown = re.search(r"^```yaml\n(.*?)^```", text_of("README.md"), re.MULTILINE | re.DOTALL)
     assert shown
     assert parse_config(yaml.safe_load(shown[1]), "README.md").in_order("mine") == ["stage1", "stage2"]
+
+
+def test_the_reference_is_the_command_line_and_the_models_as_they_are() -> None:
+    assert reference.page() == text_of("docs/reference.md"), "run: make reference"
+
+
+def test_every_exit_code_is_on_its_page() -> None:
+    def codes(error: type[TrainrelayError]) -> set[int]:
+        return {error.exit_code}.union(*map(codes, error.__subclasses__()))
+
+    assert {0, 1} | codes(TrainrelayError) == reference.EXIT_CODES.keys()
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    """But the lists that pip reads and their page."""
+    named = set(re.findall(r"[\w/.-]+\.md", text_of("mkdocs.yml")))
+    assert named >= {str(page.relative_to(ROOT)) for page in PAGES}
 
 
 @functools.cache

@@ -26,6 +26,7 @@ SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci/run"]
 NOUNS = {"errors", "records", "text"}
 PARTS: dict[str, set[str]] = {
     "errors": set(),
+    "packaged": set(),
     "progress_lines": set(),
     "records": set(),
     "text": set(),
@@ -47,6 +48,7 @@ PARTS: dict[str, set[str]] = {
         "checkpoint",
         "config",
         "controller",
+        "packaged",
         "preflight",
         "report",
         "slurm",

@@ -52,7 +52,7 @@ def test_another_best_is_promoted_again_and_trains_nothing(disk: OnDisk) -> None
         trained = [param(WILDCARDS) for param in dag.Plans(config, []).signature_params("s")]
         return dag.promotion_param(config, "r", "s"), trained
 
-    latest, best = params(), params(checkpoint={"best": "amota"})
+    latest, best = params(), params(checkpoint={"best": "amota", "mode": "max"})
     other = params(checkpoint={"best": "NDS", "mode": "max"})
     assert [latest[0], best[0], other[0]] == [
         "promotion target = ckpts/s.pth",

@@ -1,0 +1,3 @@
+"""Multi-stage deep-learning training as a Snakemake DAG, on one machine or on Slurm."""
+
+__version__ = "0.1.0"

@@ -7,8 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
+from trainrelay import __version__
+from trainrelay.packaged import templates
 from trainrelay.system.hints import DEFAULT_CONFIGFILE
 
+_WITHOUT_A_CONFIG = ("explain", "help", "init", "schema")
 _Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -16,12 +19,14 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     about = "Trains deep-learning models in several stages, as a workflow of Snakemake."
     top = argparse.ArgumentParser(prog="trainrelay", description=about)
+    top.add_argument("--version", action="version", version=f"trainrelay {__version__}")
     verbs = top.add_subparsers(required=True, metavar="VERB")
+    _helping(top, verbs)
     _typed_by_you(verbs)
     _typed_for_one_stage(verbs)
     _add(verbs, "schema", "print the JSON schema of config.yaml")
     _called_by_the_workflow(verbs)
-    for verb in (verb for name, verb in verbs.choices.items() if name not in ("explain", "schema")):
+    for verb in (verb for name, verb in verbs.choices.items() if name not in _WITHOUT_A_CONFIG):
         config = f"the config (default: {DEFAULT_CONFIGFILE})"
         verb.add_argument("--configfile", type=Path, default=DEFAULT_CONFIGFILE, metavar="FILE", help=config)
         verb.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
@@ -57,7 +62,20 @@ def _add_controller(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentPa
     return verb
 
 
+def _helping(top: argparse.ArgumentParser, verbs: _Verbs) -> None:
+    about = "print this, or what a verb does and takes"
+    helping = verbs.add_parser("help", help=about, description=about)
+    helping.add_argument("about", nargs="?", metavar="VERB", choices=verbs.choices)
+    helping.set_defaults(verb=lambda arguments: verbs.choices.get(arguments.about, top).print_help())
+
+
 def _typed_by_you(verbs: _Verbs) -> None:
+    verb = _add(verbs, "init", "write a config, a Snakefile and profiles into a folder; never over a file")
+    verb.add_argument("folder", nargs="?", type=Path, default=Path(), metavar="DIR", help="default: this one")
+    first = "the config to begin with: %(choices)s; default: %(default)s, which shows every key"
+    verb.add_argument(
+        "--from", dest="template", choices=templates(), default="uniad", metavar="NAME", help=first
+    )
     verb = _add(verbs, "plan", "what would be trained, why, at what price, and with which command")
     verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
     verb.add_argument("--when", action="store_true", help="ask Slurm when each training could start now")
