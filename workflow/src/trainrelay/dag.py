@@ -125,7 +125,7 @@ class Plans:
 
     def _ingredients(self, run: str, stage: str) -> dict[str, str]:
         settings = self._config.stage(run, stage)
-        promoted = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
+        promoted = {"epochs": str(settings.epochs), "epoch handed on": str(settings.promoted_count)}
         parts = {**self._plans[run, stage].ingredients, **promoted}
         return {key: printable(f"{key} = {value}") for key, value in parts.items()}
 

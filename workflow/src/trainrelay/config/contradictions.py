@@ -49,8 +49,8 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     yield from _bad_parent(where, run, name, stage)
     yield from _refused_options(where, how.trainer, stage)
     yield from _words_it_lacks(where, how.trainer, stage)
-    if stage.checkpoint_epoch > stage.epochs:
-        yield f"{where}.checkpoint.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
+    if stage.promoted_count > stage.epochs:
+        yield f"{where}.checkpoint.epoch: got {stage.promoted_count}; it trains {stage.epochs} epochs"
     has_steps = how.trainer.has_steps
     if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
         needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "a trainer of kind mmcv"

@@ -242,7 +242,7 @@ class Stage(Model):
     repeats them; part of the training's identity (mmcv, with step checkpoints)."""
 
     @property
-    def checkpoint_epoch(self) -> int:
+    def promoted_count(self) -> int:
         """The epoch whose checkpoint is promoted."""
         return self.epochs if isinstance(self.checkpoint, str) else self.checkpoint.epoch
 

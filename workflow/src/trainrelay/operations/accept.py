@@ -12,7 +12,7 @@ from trainrelay.operations.train_record import final_checkpoint
 from trainrelay.records import Acceptance, CheckpointFacts
 from trainrelay.system.files import write_json
 from trainrelay.training import plan, state
-from trainrelay.training.finished import epochs_trained
+from trainrelay.training.finished import trained_to
 from trainrelay.training.signature import signature
 
 
@@ -24,7 +24,7 @@ def accept_retraining(facts: state.Facts, reason: str) -> str:
         judged = state.judge(facts)
         what = f"{facts.name} is {judged.kind} ({judged.reason}): nothing would be archived"
         raise UserError(f"{what}, so there is nothing to accept")
-    subject = signature(facts.ingredients, facts.epochs)
+    subject = signature(facts.ingredients, facts.asked)
     facts.paths.folder.mkdir(parents=True, exist_ok=True)
     given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
     write_json(facts.paths.may_retrain, given)
@@ -43,7 +43,7 @@ def accept_checkpoint(facts: state.Facts, reason: str) -> str:
         reason=reason,
         at_s=time.time(),
         checkpoint=found,
-        epochs=facts.epochs,
+        epochs=facts.asked,
         attempt=facts.attempts[-1].number if facts.attempts else None,
     )
     write_json(facts.paths.accepted, given)
@@ -57,7 +57,7 @@ def _checkpoint(facts: state.Facts) -> CheckpointFacts:
         raise UserError(f"{name}: it is being trained now; stop it first: trainrelay stop {name}")
     if judged.kind in ("changed", "foreign"):
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
-    if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
+    if judged.kind == "complete" or trained_to(facts.attempts) >= max(facts.asked, facts.done):
         return final_checkpoint(facts)
     found, skipped = facts.work_dirs.newest_valid(facts.at.trainer)
     if found is None:

@@ -30,7 +30,7 @@ def follow(at: StageContext, owner: Claim) -> None:
         f"{name}: {owner_of(owner)} trains it already, so this start follows it; Ctrl-C ends only"
         f" the following; to stop the training, run: trainrelay stop {name}"
     )
-    shown = Display(Console(stderr=True), name, facts.epochs, time.monotonic)
+    shown = Display(Console(stderr=True), name, facts.asked, time.monotonic)
     with contextlib.closing(shown), stop_requests() as stop:
         watch, observer = StageWatch(at), Observer(facts.paths.supervision)
         looked_s, step = float("-inf"), None

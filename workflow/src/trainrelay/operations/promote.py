@@ -137,7 +137,7 @@ def gate(facts: state.Facts, source: CheckpointFacts) -> None:
             f"{facts.name}: {source.file.path} is not promoted:\n{listed}\n"
             f'To promote it anyway, run: trainrelay accept {facts.name} --reason "..."'
         )
-    epoch = state.promoted_epoch(facts)
+    epoch = state.promoted_count(facts)
     checkpoint.verify(source, epochs=epoch, iterations=_iterations(facts, source))
 
 

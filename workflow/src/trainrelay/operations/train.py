@@ -141,7 +141,7 @@ def _take_over(facts: state.Facts, lease: Lease) -> None:
     supervise.close_attempts_elsewhere(facts.paths.folder, say)
     if lease.taken_from is not None:
         if facts.identity is not None:
-            mine = Takeover(token=lease.token, after_epoch=facts.epochs_done)
+            mine = Takeover(token=lease.token, after_epoch=facts.done)
             takeovers = (*facts.identity.takeovers, mine)
             write_json(facts.paths.identity, facts.identity.model_copy(update={"takeovers": takeovers}))
         lease.begin()
@@ -278,7 +278,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         stage_dir=facts.paths.folder,
         work_dirs=facts.work_dirs,
         supervision=facts.paths.supervision,
-        epochs=settings.epochs,
+        asked=settings.epochs,
         world_size=request.nproc_per_node * request.nodes,
         ladder=ladder(facts.at),
         hang_timeout_s=settings.hang_timeout_s,

@@ -23,8 +23,8 @@ def write_train_record(facts: Facts) -> None:
         TrainRecord(
             run=facts.at.run,
             stage=facts.at.stage,
-            epochs=facts.epochs,
-            signature=signature(facts.ingredients, facts.epochs),
+            epochs=facts.asked,
+            signature=signature(facts.ingredients, facts.asked),
             final_checkpoint=found,
             attempts=len(facts.attempts),
             train_s=round(seconds, 1),
@@ -39,10 +39,10 @@ def write_train_record(facts: Facts) -> None:
 def final_checkpoint(facts: Facts) -> CheckpointFacts:
     """The last epoch's, or the one that the user took instead; read if the file is not as recorded."""
     settings = facts.at.settings
-    if settings.checkpoint_epoch == facts.epochs and (promoted := state.promoted_as_asked(facts)):
+    if settings.promoted_count == facts.asked and (promoted := state.promoted_as_asked(facts)):
         return promoted
     taken = state.taken_as_is(facts) if settings.checkpoint == "latest" else None
-    epoch = state.promoted_epoch(facts)
+    epoch = state.promoted_count(facts)
     recorded = taken or state.recorded(facts.attempts, epoch)
     wanted = taken.epoch if taken and taken.epoch else epoch
     path = next((path for epoch, path in facts.checkpoints if epoch == wanted), None)
@@ -50,7 +50,7 @@ def final_checkpoint(facts: Facts) -> CheckpointFacts:
         digest = sha256_of(path)
         if recorded is not None and recorded.file.sha256 == digest.sha256:
             return recorded.model_copy(update={"file": digest})
-        named = facts.at.trainer.named_epoch(path)
+        named = facts.at.trainer.named_count(path)
         return inspect(path, facts.work_dirs.epoch_base, facts.checkpoints[-1][1], named)
     if recorded is None:
         kept = ", ".join(map(str, sorted({epoch for epoch, _ in facts.checkpoints}))) or "none"

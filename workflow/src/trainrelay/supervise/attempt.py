@@ -140,7 +140,7 @@ def _record(
         backend=rung.name,
         ladder=tuple(known.name for known in job.ladder),
         world_size=job.world_size,
-        epochs=job.epochs,
+        epochs=job.asked,
         resumed_from=point,
         epoch_bases=job.work_dirs.bases,
         code=job.code,
@@ -227,7 +227,7 @@ class _Attempt:
             self._telemetry.look(float("inf"))  # at the last reports
         _note_survivors(ending, self._shown, launcher_was_gone=launcher_was_gone)
         well = trainer.status() == 0 and not stop.requested
-        self._counting.finish(monitor.glances(), job.epochs if well else None)
+        self._counting.finish(monitor.glances(), job.asked if well else None)
         if self._counting.doubt:
             self._shown.note(self._counting.doubt)
         closed = judge_end(

@@ -46,7 +46,7 @@ def judge_end(
     end, reason = classify(
         Evidence(
             exit_status=status,
-            epochs=job.epochs,
+            asked=job.asked,
             lines=monitor.recent.lines(),
             stop_requested=stop_requested,
             stopped_by_slurm=stopped_by_slurm,
@@ -88,14 +88,14 @@ def final_checkpoint(
 ) -> tuple[CheckpointFacts | None, str | None]:
     """The checkpoint that finishes the training, or what is wrong with it; (None, None): there is none."""
     found = job.checkpoints(*newest)
-    path = final_candidate(found, job.epochs)
+    path = final_candidate(found, job.asked)
     if path is None:
         return None, None
     try:
-        facts = inspect(path, job.work_dirs.epoch_base, found[-1][1], job.trainer.named_epoch(path))
+        facts = inspect(path, job.work_dirs.epoch_base, found[-1][1], job.trainer.named_count(path))
     except UserError as error:
         return None, str(error)
-    if not finished(facts, job.epochs, status):
+    if not finished(facts, job.asked, status):
         return None, f"{path} was saved after epoch {facts.epoch}"
     problem = facts.epoch and job.two_networks(facts.epoch, *newest)
     return (None, problem) if problem else (facts, None)
@@ -109,7 +109,7 @@ def finished_unseen(job: StageJob) -> AttemptRecord | None:
     facts, _ = final_checkpoint(job, UNSEEN)
     if newest is None or facts is None or not facts.finite:
         return None
-    end, reason = finished_end(facts, job.epochs, f"the attempt ended: {newest.end} ({newest.reason})")
+    end, reason = finished_end(facts, job.asked, f"the attempt ended: {newest.end} ({newest.reason})")
     found = {"final_checkpoint": facts, "epoch_bases": job.work_dirs.bases}
     return newest.model_copy(update={"end": end, "reason": reason, **found})
 
@@ -123,7 +123,7 @@ def _read_again(job: StageJob, record: AttemptRecord) -> AttemptRecord:
                 counting.step(seen)
     folders = filter(None, (*job.work_dirs.all, job.work_dirs.kept))
     files = (path for folder in folders for path in checkpoint_files(folder))
-    counting.finish({path: glance(path, job.trainer.named_epoch(path)) for path in files}, None)
+    counting.finish({path: glance(path, job.trainer.named_count(path)) for path in files}, None)
     return record.model_copy(update={"within": counting.within})
 
 

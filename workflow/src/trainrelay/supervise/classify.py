@@ -41,7 +41,7 @@ class Evidence:
     """
 
     exit_status: int
-    epochs: int
+    asked: int
     lines: Sequence[str] = ()
     local_ranks: int | None = None  # that the launcher of this log started
     stop_requested: bool = False
@@ -69,7 +69,7 @@ def classify(evidence: Evidence) -> End:
         return told or _from_log(evidence)
     ended_well = told is None and evidence.exit_status == 0 and not evidence.stop_requested
     warning = evidence.unproved if ended_well else (told or _from_log(evidence)).reason
-    return finished_end(final, evidence.epochs, warning)
+    return finished_end(final, evidence.asked, warning)
 
 
 def _ended_by_us(evidence: Evidence) -> End | None:
@@ -105,7 +105,7 @@ def finished_end(final: CheckpointFacts, epochs: int, warning: str | None) -> En
 
 
 def _unfinished(evidence: Evidence) -> End:
-    missing = evidence.final_problem or f"the checkpoint of epoch {evidence.epochs} is missing"
+    missing = evidence.final_problem or f"the checkpoint of epoch {evidence.asked} is missing"
     return End("unfinished", f"the trainer exited 0 {_where(evidence.last_step)}, and {missing}")
 
 

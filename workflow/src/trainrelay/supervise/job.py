@@ -40,7 +40,7 @@ class StageJob:
     stage_dir: Path
     work_dirs: WorkDirs  # absolute
     supervision: Path  # what stays when the training is archived: the lease, requests to stop, events
-    epochs: int
+    asked: int
     world_size: int
     ladder: tuple[Rung, ...]
     trainer: Trainer

@@ -161,7 +161,7 @@ class TrainerMonitor:
     def glances(self) -> dict[Path, Glance]:
         """What the files say that look like checkpoints; none where all of them are known to be whole."""
         files = checkpoint_files(self.work_dir) if self.trainer.epoch_bases is None else ()
-        return {path: glance(path, self.trainer.named_epoch(path)) for path in files}
+        return {path: glance(path, self.trainer.named_count(path)) for path in files}
 
     def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:
         """Takes in new lines of the log, and the state of a progress bar that ends no line yet."""

@@ -287,7 +287,7 @@ class Trainer(Protocol):
         """Its `metrics` from a byte on, where it has some."""
         return RowsTail(work_dir / self.metrics, from_byte) if self.metrics else None
 
-    def named_epoch(self, path: Path) -> int | None:  # noqa: ARG002
+    def named_count(self, path: Path) -> int | None:  # noqa: ARG002
         """The epoch that the name of a checkpoint tells, in place of its content; None: it tells none."""
         return None
 
@@ -298,13 +298,13 @@ class Trainer(Protocol):
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Those with an epoch, as (that + the base, path), the newest epoch first, symlinks left out."""
         files = filter(self.is_called_so, checkpoint_files(work_dir))
-        return by_epoch(((glance(path, self.named_epoch(path)), path) for path in files), epoch_base)
+        return by_epoch(((glance(path, self.named_count(path)), path) for path in files), epoch_base)
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are not understood, with why as the rest of a sentence; where
         no checkpoint is, all that has another name: a start would save over what these were made of."""
         files = checkpoint_files(work_dir)
-        bad = not_understood(files, self.named_epoch)
+        bad = not_understood(files, self.named_count)
         if self.checkpoints(work_dir):
             return bad
         others = [path for path in files if not self.is_called_so(path) and path not in dict(bad)]

@@ -114,7 +114,7 @@ class Script(Trainer):
         cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root
         return Launch(tuple(self._argv(request)), env, cwd)
 
-    def named_epoch(self, path: Path) -> int | None:
+    def named_count(self, path: Path) -> int | None:
         """The number in the name of a checkpoint."""
         found = self._name.fullmatch(path.name)
         return int(found["epoch"]) if found and found.groups() else None

@@ -23,7 +23,7 @@ def final_candidate(found: Iterable[tuple[int, Path]], epochs: int) -> Path | No
     return min(late, key=lambda one: one[0])[1] if late else None  # of one epoch, the first of them
 
 
-def epochs_trained(attempts: Sequence[AttemptRecord]) -> int:
+def trained_to(attempts: Sequence[AttemptRecord]) -> int:
     """Epochs of the finished trainings among these attempts; 0 where none is."""
     finals = [(one.final_checkpoint, one.epochs) for one in attempts if one.end == "done"]
     return max((asked if final is None else final.epoch or asked for final, asked in finals), default=0)
@@ -35,7 +35,7 @@ def why_not_lowered(attempts: Sequence[AttemptRecord], epochs: int, there: Colle
     `there` are the epochs that have a checkpoint. None: it answers, also where the trainer went past what it
     was asked for.
     """
-    newest = max((*there, epochs_trained(attempts)))
+    newest = max((*there, trained_to(attempts)))
     past = {one.final_checkpoint.epoch for one in attempts if one.final_checkpoint and one.epochs <= epochs}
     raised = any(one.epochs > epochs for one in attempts)
     if newest <= epochs or not raised or not past.union({epochs}).isdisjoint(there):

@@ -19,7 +19,7 @@ from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.code_version import CodeVersion, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, iterations_trained, legs, price
-from trainrelay.training.finished import epochs_trained
+from trainrelay.training.finished import trained_to
 from trainrelay.training.request import cores, initial_path, launch_request, missing, unsupported
 from trainrelay.training.signature import EXACT, Difference
 from trainrelay.training.step_checkpoints import Continued, StepCheckpoint, to_resume_from
@@ -171,14 +171,14 @@ def resume_step(facts: state.Facts) -> tuple[StepCheckpoint | None, list[str]]:
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     exact, now = EXACT in facts.ingredients, code.name if isinstance(code, CodeVersion) else None
     continued = Continued(facts.attempts, ranks, exact, now, settings.hook)
-    return to_resume_from(facts.steps, (facts.epochs_done, 0), continued)
+    return to_resume_from(facts.steps, (facts.done, 0), continued)
 
 
 def resumes(facts: state.Facts) -> str | None:
     """Where a start would resume, in words; None: it starts from scratch."""
     if step := resume_step(facts)[0]:
         return str(step.point)
-    return f"after epoch {facts.epochs_done}" if facts.checkpoints else None
+    return f"after epoch {facts.done}" if facts.checkpoints else None
 
 
 def _interval(facts: state.Facts) -> int | None:
@@ -206,7 +206,7 @@ def _price(facts: state.Facts, action: Action, step: StepCheckpoint | None) -> P
     settings = facts.at.settings
     if action not in COSTS:
         return None
-    done = (0, 0) if action in ("train", "retrain") else step.reached if step else (facts.epochs_done, 0)
+    done = (0, 0) if action in ("train", "retrain") else step.reached if step else (facts.done, 0)
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     return price(facts.attempts, max(0, settings.epochs - done[0]), ranks, done[1])
 
@@ -255,7 +255,7 @@ def _action(
         return actions[judged.kind], judged.reason
     if not (facts.checkpoints or step):
         return "train", f"{judged.reason}; there is no checkpoint to resume from"
-    if facts.attempts and facts.attempts[-1].end == "done" and epochs_trained(facts.attempts) < facts.epochs:
+    if facts.attempts and facts.attempts[-1].end == "done" and trained_to(facts.attempts) < facts.asked:
         return "extend", judged.reason + _stretched(facts)
     return "resume", judged.reason
 
@@ -270,17 +270,17 @@ def _stretched(facts: state.Facts) -> str:
 
 def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepCheckpoint | None) -> str:
     if step and action == "resume":
-        return f"resumes {step.point} of {facts.epochs} epochs"
+        return f"resumes {step.point} of {facts.asked} epochs"
     words: Mapping[Action, str] = {
         "nothing": "trains nothing (complete)",
-        "train": f"trains {facts.epochs} epochs",
+        "train": f"trains {facts.asked} epochs",
         "resume": (
-            f"resumes after epoch {facts.epochs_done} of {facts.epochs}"
-            if facts.epochs_done < facts.epochs
-            else f"verifies the checkpoint of epoch {facts.epochs}; trains nothing if it is valid"
+            f"resumes after epoch {facts.done} of {facts.asked}"
+            if facts.done < facts.asked
+            else f"verifies the checkpoint of epoch {facts.asked}; trains nothing if it is valid"
         ),
-        "extend": f"continues from epoch {facts.epochs_done} to {facts.epochs}",
-        "retrain": f"trains {facts.epochs} epochs from scratch; the old training is archived in {archive}",
+        "extend": f"continues from epoch {facts.done} to {facts.asked}",
+        "retrain": f"trains {facts.asked} epochs from scratch; the old training is archived in {archive}",
         "wait": "; ".join(
             ["trains nothing: it is being trained now", *filter(None, [facts.at_risk(time.time())])]
         ),

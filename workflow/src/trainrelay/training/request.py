@@ -51,7 +51,7 @@ def _of_the_earlier_stage(at: StageContext) -> str | None:
     if promoted := state.promoted_file(at):
         return promoted.path
     work_dir = state.work_dirs(parent.paths).current
-    return str(parent.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
+    return str(parent.trainer.checkpoint_path(work_dir, parent.settings.promoted_count))
 
 
 def initial_checkpoint(at: StageContext) -> str | None:

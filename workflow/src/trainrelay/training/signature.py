@@ -52,7 +52,7 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
     if at.parent is None:
         return parts
     # The epoch that is promoted, not how many follow it; not the stage's name either.
-    epoch = at.parent.settings.checkpoint_epoch
+    epoch = at.parent.settings.promoted_count
     digest = signature(without_exact(ingredients(at.parent, rules)), epoch)
     return {**parts, "init_from": f"epoch {epoch} of the training {digest[:12]}"}
 

@@ -34,7 +34,7 @@ from trainrelay.system.files import read_record, same_place, unused
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live
 from trainrelay.training.context import StageContext
-from trainrelay.training.finished import epochs_trained, why_not_lowered
+from trainrelay.training.finished import trained_to, why_not_lowered
 from trainrelay.training.owners import owner_of
 from trainrelay.training.signature import (
     EXACT,
@@ -60,7 +60,7 @@ class Facts:
     """What is on disk for one stage, and what the config asks of it now."""
 
     at: StageContext
-    epochs: int
+    asked: int
     ingredients: dict[str, str]
     parent: FileDigest | None  # the checkpoint that the earlier stage has promoted
     work_dirs: WorkDirs
@@ -96,17 +96,17 @@ class Facts:
     @property
     def signatures(self) -> set[str]:
         """What a record of this very training may be signed with, by the rules of its time."""
-        return {signature(parts, self.epochs) for parts in (self.ingredients, self.by_rules_1) if parts}
+        return {signature(parts, self.asked) for parts in (self.ingredients, self.by_rules_1) if parts}
 
     @property
-    def epochs_done(self) -> int:
+    def done(self) -> int:
         """The newest epoch with a checkpoint; whether it is valid is checked when it is used."""
         return max((epoch for epoch, _ in self.checkpoints), default=0)
 
     @property
     def step(self) -> StepCheckpoint | None:
         """The furthest step checkpoint, if the trainer has saved none past it; judged when it is used."""
-        return next((one for one in self.steps if one.reached >= (self.epochs_done, 0)), None)
+        return next((one for one in self.steps if one.reached >= (self.done, 0)), None)
 
     def at_risk(self, now_s: float) -> str | None:
         """What a kill would cost at this moment (Unix time); None where nothing is being trained."""
@@ -163,7 +163,7 @@ def _read(at: StageContext) -> Facts:
     accepted = {word.kind: word for word in words if word}
     facts = Facts(
         at=at,
-        epochs=at.settings.epochs,
+        asked=at.settings.epochs,
         ingredients=ingredients(at),
         parent=promoted_file(at),
         identity=identity,
@@ -266,7 +266,7 @@ def archived_twin(facts: Facts) -> ArchivedTraining | None:
 def taken_as_is(facts: Facts) -> CheckpointFacts | None:
     """The checkpoint that the user takes in place of more training, unless more was asked for since."""
     given, newest = facts.accepted, facts.attempts[-1].number if facts.attempts else 0
-    if given is None or given.epochs != facts.epochs or newest > (given.attempt or newest):
+    if given is None or given.epochs != facts.asked or newest > (given.attempt or newest):
         return None
     return given.checkpoint
 
@@ -318,16 +318,16 @@ def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
     if record is None or done is None or done.target is None or record.signature not in facts.signatures:
         return None
     found = record.final_checkpoint
-    return found if found.epoch == facts.epochs and found.file.sha256 == done.source.file.sha256 else None
+    return found if found.epoch == facts.asked and found.file.sha256 == done.source.file.sha256 else None
 
 
-def promoted_epoch(facts: Facts) -> int:
+def promoted_count(facts: Facts) -> int:
     """The epoch that is promoted: a later one where the trainer went past it and kept only that."""
     settings = facts.at.settings
-    asked, there = settings.checkpoint_epoch, {epoch for epoch, _ in facts.checkpoints}
+    asked, there = settings.promoted_count, {epoch for epoch, _ in facts.checkpoints}
     if settings.checkpoint != "latest" or asked in there or promoted_as_asked(facts):
         return asked
-    return max(asked, epochs_trained(facts.attempts))
+    return max(asked, trained_to(facts.attempts))
 
 
 def promoted_file(at: StageContext) -> FileDigest | None:
@@ -373,26 +373,26 @@ def _complete(facts: Facts) -> State | None:
     """Whether it is finished, or what contradicts that; None: more is to be trained."""
     if facts.accepted and (taken := taken_as_is(facts)):
         return State("complete", f"taken as it is at epoch {taken.epoch}: {facts.accepted.reason}")
-    trained, there = epochs_trained(facts.attempts), {epoch for epoch, _ in facts.checkpoints}
+    trained, there = trained_to(facts.attempts), {epoch for epoch, _ in facts.checkpoints}
     recorded = facts.train is not None and facts.train.signature in facts.signatures and not facts.attempts
     if recorded or promoted_as_asked(facts):
-        return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
-    ended = trained >= facts.epochs
-    why = why_not_lowered(facts.attempts, facts.epochs, there)
+        return State("complete", f"{facts.asked} of {facts.asked} epochs trained")
+    ended = trained >= facts.asked
+    why = why_not_lowered(facts.attempts, facts.asked, there)
     if why := why or (_counted_otherwise(facts) if ended else None):
         accept = f'trainrelay accept {facts.name} --reason "..."'
         return State("refused", f"{why}, or take what is there as it is: {accept}")
     last_gone = _last_gone(facts) if ended else None
-    if not ended or (last_gone and 0 < facts.epochs_done < facts.epochs):
+    if not ended or (last_gone and 0 < facts.done < facts.asked):
         return None
-    warning = f"; warning: the trainer continued to epoch {trained}" if trained > facts.epochs else ""
+    warning = f"; warning: the trainer continued to epoch {trained}" if trained > facts.asked else ""
     warning += f"; warning: {last_gone}; put it back before it is promoted" if last_gone else ""
-    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{warning}")
+    return State("complete", f"{facts.asked} of {facts.asked} epochs trained{warning}")
 
 
 def _last_gone(facts: Facts) -> str | None:
     """That a finished training's checkpoint is not there any more, before it was promoted."""
-    epoch, promoted = promoted_epoch(facts), facts.promoted
+    epoch, promoted = promoted_count(facts), facts.promoted
     known = recorded(facts.attempts, epoch)
     not_needed = promoted and known and promoted.source.file.sha256 == known.file.sha256
     there = facts.elsewhere or any(one == epoch for one, _ in facts.checkpoints)
@@ -420,14 +420,14 @@ def _unfinished(facts: Facts) -> State:
     how = f"attempt {last.number}: {last.end or left}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
     within = f", {facts.step.point.iteration} iterations more" if facts.step else ""
-    where = f"{facts.epochs_done} of {facts.epochs} epochs trained{within}; {how}{why}"
+    where = f"{facts.done} of {facts.asked} epochs trained{within}; {how}{why}"
     if last is not None and (decision := gave_up(last)):
         return State("stopped", f"needs your decision: {where}; {decision}")
-    if epochs_trained(facts.attempts) >= facts.epochs and (last_gone := _last_gone(facts)):
-        again = f"put it back, or epoch {facts.epochs_done + 1} and what follows are trained again"
+    if trained_to(facts.attempts) >= facts.asked and (last_gone := _last_gone(facts)):
+        again = f"put it back, or epoch {facts.done + 1} and what follows are trained again"
         return State("resumable", f"{where}; warning: {last_gone}; {again}")
-    if facts.epochs_done >= facts.epochs:
+    if facts.done >= facts.asked:
         return State("resumable", f"{where}; its last checkpoint is verified at the next start")
     if last is not None and last.end == "done":
-        return State("resumable", f"epochs raised from {epochs_trained(facts.attempts)} to {facts.epochs}")
+        return State("resumable", f"epochs raised from {trained_to(facts.attempts)} to {facts.asked}")
     return State("resumable", where)

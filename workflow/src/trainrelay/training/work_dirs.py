@@ -65,7 +65,7 @@ class WorkDirs:
 
     def newest_valid(self, trainer: Trainer) -> tuple[CheckpointFacts | None, list[str]]:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
-        return newest_valid(self.checkpoints(trainer), self.epoch_base, self.within, trainer.named_epoch)
+        return newest_valid(self.checkpoints(trainer), self.epoch_base, self.within, trainer.named_count)
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""

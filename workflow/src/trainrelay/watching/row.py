@@ -150,8 +150,8 @@ def stage_row(
         stage=facts.at.stage,
         label=status.label,
         reason=printable(reason),
-        epochs=facts.epochs,
-        epochs_done=facts.epochs_done,
+        epochs=facts.asked,
+        epochs_done=facts.done,
         live=status.live,
         silent_s=status.silent_s,
         epoch=epoch,
@@ -159,7 +159,7 @@ def stage_row(
         iterations_per_epoch=per_epoch,
         loss=step.loss if step else None,
         losses=sample.losses,
-        eta_s=left_s(step, facts.epochs, sample.iterations_per_s) if timed and step else None,
+        eta_s=left_s(step, facts.asked, sample.iterations_per_s) if timed and step else None,
         iterations_per_s=sample.iterations_per_s if timed else None,
         backend=printable(attempt.backend) if attempt else None,
         fallback_from=_fallback_from(attempt) if attempt else None,
@@ -182,7 +182,7 @@ def _place(
         return step.epoch, step.iteration, step.iters_per_epoch
     if attempt is not None and attempt.last_epoch is not None:
         return attempt.last_epoch, attempt.last_iteration, attempt.iters_per_epoch
-    return (facts.epochs_done or None), None, None
+    return (facts.done or None), None, None
 
 
 def _fallback_from(attempt: AttemptRecord) -> str | None:
