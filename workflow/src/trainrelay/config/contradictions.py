@@ -24,7 +24,9 @@ def contradictions(config: Config) -> Iterator[str]:
             where, how = f"runs.{run_name}.stages.{name}", run.trainer_of(name)
             if stage.trainer:
                 yield from _trainer_contradictions(f"{where}.trainer", stage.trainer)
-            if _is_described(how):
+            if (stage.epochs is None) == (stage.iters is None):
+                yield f"{where}: a stage has either epochs or iters; write one of them"
+            elif _is_described(how):
                 yield from _stage_contradictions(where, run, name, stage)
                 yield from _bad_ladder(where, config, how, stage)
     yield from _memory_said_by_some(config)
@@ -49,8 +51,13 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     yield from _bad_parent(where, run, name, stage)
     yield from _refused_options(where, how.trainer, stage)
     yield from _words_it_lacks(where, how.trainer, stage)
-    if stage.promoted_count > stage.epochs:
-        yield f"{where}.checkpoint.epoch: got {stage.promoted_count}; it trains {stage.epochs} epochs"
+    if stage.unit not in how.trainer.units:
+        yield f"{where}.iters: kind {how.kind} counts epochs; write epochs"
+    if stage.checkpoint != "latest" and stage.unit not in stage.checkpoint.model_dump():
+        yield f"{where}.checkpoint: the stage counts {stage.unit}s; write {{{stage.unit}: N}}"
+    if stage.promoted_count > stage.asked:
+        got = f"got {stage.promoted_count}; it trains {stage.asked} {stage.unit}s"
+        yield f"{where}.checkpoint.{stage.unit}: {got}"
     has_steps = how.trainer.has_steps
     if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
         needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "a trainer of kind mmcv"

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from trainrelay.records import Unit
 from trainrelay.text import kept_secret
 from trainrelay.trainers import TRAINERS, ScriptSettings, Trainer
 
@@ -118,7 +119,11 @@ class TrainerSettings(Model):
     @property
     def trainer(self) -> Trainer:
         """The trainer of this kind."""
-        return TRAINERS[self.kind].of(self.script, self.entry)
+        return self.counting(None)
+
+    def counting(self, iters: int | None) -> Trainer:
+        """The trainer of a stage that has so many iterations, or epochs instead (None)."""
+        return TRAINERS[self.kind].of(self.script, self.entry, iters)
 
 
 class OwnRung(Model):
@@ -172,6 +177,13 @@ class Epoch(Model):
     """The epoch, counted from 1."""
 
 
+class Iteration(Model):
+    """The checkpoint after an iteration."""
+
+    iteration: Count
+    """The number of iterations done."""
+
+
 class Promotion(Model):
     """Where a verified checkpoint is copied to."""
 
@@ -187,8 +199,11 @@ class Stage(Model):
     config: File
     """The trainer's config file, relative to its root; for metriclogger the script that declares its
     arguments, usually the entry itself."""
-    epochs: Count
-    """Epochs to train; if raised later, the training continues from its last checkpoint."""
+    epochs: Count | None = None
+    """Epochs to train; if raised later, the training continues from its last checkpoint. A stage has either
+    epochs or iters."""
+    iters: Count | None = None
+    """Iterations to train, for a trainer that counts those and no epochs (script, mmcv's IterBasedRunner)."""
     trainer: TrainerSettings | None = None
     """Keys of the run's trainer that are others for this stage, e.g. {entry: main_finetune.py}; what its env
     does not name is as the run's."""
@@ -207,8 +222,9 @@ class Stage(Model):
     """The trainer's work dir, relative to its root; null: inside <out>/<run>/<stage>/work_dir."""
     log: LogName = "trainer.log"
     """File name of the trainer's console output in each attempt's folder."""
-    checkpoint: Literal["latest"] | Epoch = "latest"
-    """Which checkpoint is promoted: latest (the last epoch's), or {epoch: N}."""
+    checkpoint: Literal["latest"] | Epoch | Iteration = "latest"
+    """Which checkpoint is promoted: latest (the last epoch's, or that of the last iteration), {epoch: N}, or
+    {iteration: N} of a stage with iters."""
     promotion: Promotion | None = None
     """Where it is copied to; null: the next stage loads it from the work dir."""
     resources: Resources = Resources()
@@ -242,9 +258,22 @@ class Stage(Model):
     repeats them; part of the training's identity (mmcv, with step checkpoints)."""
 
     @property
+    def unit(self) -> Unit:
+        """What it counts."""
+        return "epoch" if self.iters is None else "iteration"
+
+    @property
+    def asked(self) -> int:
+        """How many epochs or iterations to train; where config.yaml has neither, it is refused."""
+        return self.iters or self.epochs or 0
+
+    @property
     def promoted_count(self) -> int:
-        """The epoch whose checkpoint is promoted."""
-        return self.epochs if isinstance(self.checkpoint, str) else self.checkpoint.epoch
+        """The epoch or iteration whose checkpoint is promoted."""
+        match self.checkpoint:
+            case Epoch(epoch=count) | Iteration(iteration=count):
+                return count
+        return self.asked
 
 
 class Run(Model):

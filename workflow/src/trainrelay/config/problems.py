@@ -70,7 +70,7 @@ def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
     if "options" in path and "stages" in path:
         return f"{got}; allowed: true, false, a number, printable text, a list of them"
     if "checkpoint" in path[-1:]:
-        return f"{got}; allowed: latest, or {{epoch: N}}"
+        return f"{got}; allowed: latest, {{epoch: N}}, or {{iteration: N}}"
     return f"{got}; {_allowed(detail)}"
 
 

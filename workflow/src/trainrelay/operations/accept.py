@@ -43,11 +43,12 @@ def accept_checkpoint(facts: state.Facts, reason: str) -> str:
         reason=reason,
         at_s=time.time(),
         checkpoint=found,
-        epochs=facts.asked,
+        epochs=facts.at.settings.epochs,
+        iters=facts.at.settings.iters,
         attempt=facts.attempts[-1].number if facts.attempts else None,
     )
     write_json(facts.paths.accepted, given)
-    return f"{found.file.path} (epoch {found.epoch}) is promoted as it is"
+    return f"{found.file.path} ({facts.unit} {found.done(facts.unit)}) is promoted as it is"
 
 
 def _checkpoint(facts: state.Facts) -> CheckpointFacts:

@@ -63,20 +63,21 @@ def _expectation(facts: state.Facts) -> Expectation:
     started = facts.identity.initial_checkpoint if facts.identity else None
     return Expectation(
         # Of a training that still runs, nobody expects the last epoch yet.
-        epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
+        # A training by iterations is one epoch.
+        epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs or 1,
         # Unless the config no longer names it.
         backend=rung(config, used).backend if used in {*RUNGS, *config.rungs} else None,
         initial_checkpoint=started.path if started else initial_checkpoint(facts.at),
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
         failed=_failed(facts),
-        finished=trained_to(facts.attempts) >= settings.epochs,
+        finished=trained_to(facts.attempts) >= facts.asked,
     )
 
 
 def _failed(facts: state.Facts) -> tuple[str, ...]:
     """How the trainer failed each time that it had saved a checkpoint, after the last one as well."""
-    begun = [one.resumed_from.epoch if one.resumed_from else 0 for one in facts.attempts]
+    begun = [one.resumed_at for one in facts.attempts]
     saved = (after > before for before, after in pairwise([*begun, facts.done]))
     told = ((one.end, (one.reason or "").rpartition("; warning: ")) for one in facts.attempts)
     ends = zip(saved, told, strict=True)

@@ -43,9 +43,17 @@ def follow(at: StageContext, owner: Claim) -> None:
                 return None
             if time.monotonic() - looked_s >= _PROGRESS_S:
                 looked_s, before, row = time.monotonic(), step, watch.look()
-                if row.epoch is not None and row.iteration is not None:
+                if row.iteration is not None:
                     per_epoch = row.iterations_per_epoch
-                    step = StepSeen(row.epoch, row.iteration, per_epoch, row.loss, row.eta_s)
+                    by_iteration = row.epoch is None
+                    step = StepSeen(
+                        row.epoch or 1,
+                        row.iteration,
+                        per_epoch,
+                        row.loss,
+                        row.eta_s,
+                        by_iteration=by_iteration,
+                    )
                 if step is not None and step != before:
                     shown.step(step)
             time.sleep(_LOOK_S)

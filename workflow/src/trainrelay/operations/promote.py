@@ -9,7 +9,15 @@ from trainrelay import checkpoint, supervise
 from trainrelay.config import Stage, StagePaths
 from trainrelay.errors import CheckpointError, LogError, Refusal, TrainrelayError, UserError
 from trainrelay.operations.held_lease import held_lease
-from trainrelay.records import CheckpointFacts, CheckpointRecord, FileDigest, Finding, NotPromoted, Promotions
+from trainrelay.records import (
+    KEYS,
+    CheckpointFacts,
+    CheckpointRecord,
+    FileDigest,
+    Finding,
+    NotPromoted,
+    Promotions,
+)
 from trainrelay.system.files import read_record, write_json
 from trainrelay.system.say import say
 from trainrelay.text import printable
@@ -70,9 +78,10 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
             accepted=accepted,
         ),
     )
-    past = (source.epoch or 0) > settings.epochs and accepted is None
-    warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
-    say(f"{at.name}: epoch {source.epoch} is promoted: {target or source.file.path}{warning}")
+    unit, done = settings.unit, source.done(settings.unit)
+    past = (done or 0) > settings.asked and accepted is None
+    warning = f"; warning: {KEYS[unit]} is {settings.asked}, the trainer went past it" if past else ""
+    say(f"{at.name}: {unit} {done} is promoted: {target or source.file.path}{warning}")
 
 
 def report_unfinished(at: StageContext) -> None:
@@ -137,13 +146,13 @@ def gate(facts: state.Facts, source: CheckpointFacts) -> None:
             f"{facts.name}: {source.file.path} is not promoted:\n{listed}\n"
             f'To promote it anyway, run: trainrelay accept {facts.name} --reason "..."'
         )
-    epoch = state.promoted_count(facts)
-    checkpoint.verify(source, epochs=epoch, iterations=_iterations(facts, source))
+    count = state.promoted_count(facts)
+    checkpoint.verify(source, epochs=count, iterations=_iterations(facts, source), unit=facts.unit)
 
 
 def _iterations(facts: state.Facts, source: CheckpointFacts) -> int | None:
     """The iteration that the checkpoint must say, where it says one and an epoch's length was seen."""
-    if not facts.at.trainer.saves_iteration:
+    if not facts.at.trainer.saves_iteration or facts.unit == "iteration":
         return None
     per_epoch = facts.attempts[-1].iters_per_epoch if facts.attempts else None
     return per_epoch * source.epoch if per_epoch and source.epoch else None

@@ -30,6 +30,12 @@ USUAL = (
     rf"{_BEGIN}\b(?:iter(?:ation)?|step|batch)\W{{1,3}}(?P<iter>\d{{1,9}})\b{_END}",
     _BEGIN + _END,
 )
+USUAL_BY_ITERATION = (
+    # `iter 50: loss 2.31, time 9 ms`, `step 100/5000 | loss 2.31`; nanoGPT's `step 0: train loss ..` evaluates.
+    r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
+    rf"(?:iter(?:ation)?|step)\W{{0,3}}(?P<iter>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<iters>\d{{1,9}}))?\b"
+    rf"(?:(?!\b(?:val|test|eval|train))[^\n]){{0,200}}?\bloss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})",
+)
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line: a thousand times what others take
 _MOST_SLOW = 3  # lines: a pattern that is slow on so many is left out
@@ -46,7 +52,10 @@ _TRAINING = re.compile(r"train(?:ing)?[_/]", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class LineSeen:
-    """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation."""
+    """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
+
+    `by_iteration`: of a training that counts iterations, in epoch 1.
+    """
 
     epoch: int
     iteration: int | None
@@ -54,6 +63,7 @@ class LineSeen:
     epochs: int | None
     values: Mapping[str, float]
     evaluated: Mapping[str, float]
+    by_iteration: bool = False
 
 
 def compiled(pattern: str) -> Any:
@@ -70,9 +80,13 @@ def compiled(pattern: str) -> Any:
 
 
 class LineReader:
-    """Follows the lines of one file, and keeps what later ones leave out."""
+    """Follows the lines of one file, and keeps what later ones leave out.
 
-    def __init__(self) -> None:
+    `iters` where the training counts iterations: so many are asked for.
+    """
+
+    def __init__(self, iters: int | None = None) -> None:
+        self._all_iters = iters
         self.slow: Counter[str] = Counter()  # on how many lines each pattern took too long
         self._epoch: int | None = None
         self._iters: int | None = None
@@ -92,18 +106,26 @@ class LineReader:
         numbers = {name: number for name, text in said.items() if (number := _number(text)) is not None}
         counts = {name: int(numbers[name]) for name in _COUNTS & numbers.keys() if 0 <= numbers[name] < 10**9}
         others = {name: number for name, number in numbers.items() if name not in _COUNTS}
+        if self._all_iters is not None:
+            return self._by_iteration(self._all_iters, counts, others)
         self._epoch = counts.get("epoch", self._epoch)
         self._iters = counts.get("iters", self._iters)
         if self._epoch is None or not numbers:
             return None
-        evaluated = {
-            _EVALUATION.sub("", name, count=1): v for name, v in others.items() if _EVALUATION.match(name)
-        }
-        values = {_TRAINING.sub("", n, count=1): v for n, v in others.items() if not _EVALUATION.match(n)}
+        values, evaluated = _by_phase(others)
         if "iter" not in counts:
             return LineSeen(self._epoch, None, None, counts.get("epochs"), values, evaluated)
         iteration = self._within(self._epoch, counts["iter"])
         return LineSeen(self._epoch, iteration, self._iters, counts.get("epochs"), values, evaluated)
+
+    def _by_iteration(
+        self, iters: int, counts: Mapping[str, int], others: Mapping[str, float]
+    ) -> LineSeen | None:
+        values, evaluated = _by_phase(others)
+        self._iteration = counts.get("iter", self._iteration)
+        if not ("iter" in counts or evaluated):
+            return None
+        return LineSeen(1, self._iteration, iters, None, values if "iter" in counts else {}, evaluated, True)
 
     def _within(self, epoch: int, iteration: int) -> int:
         """The iteration of its epoch, where the trainer counts on from one to the next."""
@@ -126,8 +148,8 @@ class LineReader:
 class PatternReader(LineReader):
     """By regular expressions, the first that matches a line; none of them may stall us."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(self, patterns: Sequence[str], iters: int | None = None) -> None:
+        super().__init__(iters)
         self._patterns = [(pattern, compiled(pattern)) for pattern in patterns]
 
     def _said(self, line: str) -> Mapping[str, object]:
@@ -143,8 +165,8 @@ class PatternReader(LineReader):
 class RowReader(LineReader):
     """Rows of CSV below a line of names, or an object of JSON a line."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, iters: int | None = None) -> None:
+        super().__init__(iters)
         self._names: list[str] = []
 
     def _said(self, line: str) -> Mapping[str, object]:
@@ -153,11 +175,20 @@ class RowReader(LineReader):
             cells = [cell.strip() for cell in next(csv.reader([line]), [])]
         except (ValueError, RecursionError, csv.Error):
             return {}
-        if "epoch" in map(str.lower, cells):
+        counted = {_COLUMNS.get(cell.lower()) for cell in cells}
+        if "epoch" in counted or (self._all_iters is not None and "iter" in counted):
             self._names = cells
         elif found is None and len(cells) == len(self._names):
             found = dict(zip(self._names, cells, strict=True))
         return {_COLUMNS.get(name.lower(), name): value for name, value in (found or {}).items()}
+
+
+def _by_phase(others: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Metrics of the training and of an evaluation, without the words that say which."""
+    evaluated = {_EVALUATION.sub("", n, count=1): v for n, v in others.items() if _EVALUATION.match(n)}
+    return {
+        _TRAINING.sub("", n, count=1): v for n, v in others.items() if not _EVALUATION.match(n)
+    }, evaluated
 
 
 def _number(said: object) -> float | None:

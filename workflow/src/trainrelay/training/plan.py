@@ -67,7 +67,9 @@ class StagePlan:
         asked = self.at.settings
         minutes = runtime_min or asked.resources.runtime_min
         time_limit = f"{minutes} min" if minutes else "no runtime_min"
-        with_what = f"{asked.epochs} epochs, config {asked.config}, backends {' > '.join(asked.backends)}"
+        with_what = (
+            f"{asked.asked} {asked.unit}s, config {asked.config}, backends {' > '.join(asked.backends)}"
+        )
         return f"{_devices(self.at)}, {time_limit}, {with_what}"
 
     def message(self, runtime_min: int | None = None) -> str:
@@ -178,11 +180,13 @@ def resumes(facts: state.Facts) -> str | None:
     """Where a start would resume, in words; None: it starts from scratch."""
     if step := resume_step(facts)[0]:
         return str(step.point)
-    return f"after epoch {facts.done}" if facts.checkpoints else None
+    return f"after {facts.unit} {facts.done}" if facts.checkpoints else None
 
 
 def _interval(facts: state.Facts) -> int | None:
-    return facts.at.trainer.checkpoint_interval(facts.at.trainer_config, facts.at.settings.options)
+    at = facts.at
+    by_epoch = facts.unit == "epoch"
+    return at.trainer.checkpoint_interval(at.trainer_config, at.settings.options) if by_epoch else None
 
 
 def _too_short(facts: state.Facts) -> str | None:
@@ -208,7 +212,9 @@ def _price(facts: state.Facts, action: Action, step: StepCheckpoint | None) -> P
         return None
     done = (0, 0) if action in ("train", "retrain") else step.reached if step else (facts.done, 0)
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
-    return price(facts.attempts, max(0, settings.epochs - done[0]), ranks, done[1])
+    if facts.unit == "iteration":
+        return price(facts.attempts, 1, ranks, min(done[0], facts.asked), facts.asked)
+    return price(facts.attempts, max(0, facts.asked - done[0]), ranks, done[1])
 
 
 def _legs(facts: state.Facts, action: Action, cost: Price | None) -> int:
@@ -265,22 +271,23 @@ def _stretched(facts: state.Facts) -> str:
     schedule = facts.at.trainer.schedule_over_all_epochs(facts.at.trainer_config)
     if schedule is None:
         return ""
-    return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where training continues"
+    return f"; warning: {schedule} spans all {facts.unit}s, so the learning rate jumps up where training continues"
 
 
 def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepCheckpoint | None) -> str:
     if step and action == "resume":
         return f"resumes {step.point} of {facts.asked} epochs"
+    unit = facts.unit
     words: Mapping[Action, str] = {
         "nothing": "trains nothing (complete)",
-        "train": f"trains {facts.asked} epochs",
+        "train": f"trains {facts.asked} {unit}s",
         "resume": (
-            f"resumes after epoch {facts.done} of {facts.asked}"
+            f"resumes after {unit} {facts.done} of {facts.asked}"
             if facts.done < facts.asked
-            else f"verifies the checkpoint of epoch {facts.asked}; trains nothing if it is valid"
+            else f"verifies the checkpoint of {unit} {facts.asked}; trains nothing if it is valid"
         ),
-        "extend": f"continues from epoch {facts.done} to {facts.asked}",
-        "retrain": f"trains {facts.asked} epochs from scratch; the old training is archived in {archive}",
+        "extend": f"continues from {unit} {facts.done} to {facts.asked}",
+        "retrain": f"trains {facts.asked} {unit}s from scratch; the old training is archived in {archive}",
         "wait": "; ".join(
             ["trains nothing: it is being trained now", *filter(None, [facts.at_risk(time.time())])]
         ),

@@ -29,6 +29,7 @@ def launch_request(at: StageContext) -> LaunchRequest:
         rung=ladder(at)[0],
         master_port=settings.master_port,
         epochs=settings.epochs,
+        iters=settings.iters,
         step_name=f"trainrelay:{at.name}",
         device=how.device,
         deterministic=settings.deterministic,

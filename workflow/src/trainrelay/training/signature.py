@@ -44,6 +44,7 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         "deterministic": str(settings.deterministic),
     }
     parts |= {EXACT: "True"} if settings.exact else {}
+    parts |= {} if settings.unit == "epoch" else {"counts": "iterations"}
     parts |= {
         key: text for key, text in effective.items() if trainer.changes_weights(key.removeprefix("option "))
     }
@@ -51,10 +52,10 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         parts[UNREADABLE] = config.problem
     if at.parent is None:
         return parts
-    # The epoch that is promoted, not how many follow it; not the stage's name either.
-    epoch = at.parent.settings.promoted_count
-    digest = signature(without_exact(ingredients(at.parent, rules)), epoch)
-    return {**parts, "init_from": f"epoch {epoch} of the training {digest[:12]}"}
+    # What is promoted, not how many follow it; not the stage's name either.
+    unit, count = at.parent.settings.unit, at.parent.settings.promoted_count
+    digest = signature(without_exact(ingredients(at.parent, rules)), count)
+    return {**parts, "init_from": f"{unit} {count} of the training {digest[:12]}"}
 
 
 def without_exact(parts: Mapping[str, str]) -> dict[str, str]:
@@ -71,10 +72,10 @@ def comparable(parts: Mapping[str, str], with_parts: Mapping[str, str]) -> dict[
     return {key: value for key, value in parts.items() if key in known}
 
 
-def signature(parts: Mapping[str, str], epochs: int) -> str:
-    """One digest over ingredients and epochs."""
+def signature(parts: Mapping[str, str], asked: int) -> str:
+    """One digest over ingredients and how many epochs, or iterations, are asked for."""
     text = "\n".join(f"{key} = {value}" for key, value in sorted(parts.items()))
-    return hashlib.sha256(f"{text}\nepochs = {epochs}".encode()).hexdigest()
+    return hashlib.sha256(f"{text}\nepochs = {asked}".encode()).hexdigest()
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trainrelay.checkpoint import newest_valid
 from trainrelay.config import StagePaths
-from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover
+from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
 from trainrelay.system.files import same_place
 from trainrelay.trainers import Trainer, misplaced_checkpoints
 from trainrelay.training.attempts import attempt_log
@@ -51,7 +51,7 @@ class WorkDirs:
         return (self.first, *own)
 
     def checkpoints(self, trainer: Trainer) -> list[tuple[int, Path]]:
-        """Epochs and files that count, newest first; of one epoch, the latest work dir's, then those saved
+        """Counts (epochs or iterations) and files that are the training's, newest first; of one count, the latest work dir's, then those saved
         within the next. While it is not known how they count, that may be as new as one that says less.
         """
 
@@ -60,12 +60,15 @@ class WorkDirs:
             return (within and self.bases.saved is None) - found[0], within
 
         return sorted(
-            (found for found in self._counted(trainer) if not self._not_saved_here(*found)), key=order
+            (found for found in self._counted(trainer) if not self._not_saved_here(*found, trainer.unit)),
+            key=order,
         )
 
     def newest_valid(self, trainer: Trainer) -> tuple[CheckpointFacts | None, list[str]]:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
-        return newest_valid(self.checkpoints(trainer), self.epoch_base, self.within, trainer.named_count)
+        return newest_valid(
+            self.checkpoints(trainer), self.epoch_base, self.within, trainer.named_count, trainer.unit
+        )
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
@@ -80,31 +83,33 @@ class WorkDirs:
         If there is none to resume from, also what the attempts left in other places and forms.
         """
         found = [one for folder in self.all for one in trainer.unrecognised(folder)]
-        others = [(path, self._not_saved_here(epoch, path)) for epoch, path in self._counted(trainer)]
+        others = [
+            (path, self._not_saved_here(epoch, path, trainer.unit)) for epoch, path in self._counted(trainer)
+        ]
         found += [(path, why) for path, why in others if why]
         if self.attempts and all(why for _, why in others):
             found += [one for folder in self.all for one in misplaced_checkpoints(folder, self._began_s)]
         return found
 
-    def _not_saved_here(self, epoch: int, path: Path) -> str | None:
+    def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
         """Why none of the attempts saved a checkpoint; None: one of them may have.
 
-        Output waits in buffers, so what is printed can be behind: a later epoch alone is no reason.
+        Output waits in buffers, so what is printed can be behind: a later count alone is no reason.
         """
         with suppress(OSError):
             if not path.stat().st_size:
                 return "is empty"
         printed = self._newest_printed()
-        if not self.attempts or (printed is not None and epoch <= printed + 1):
+        if not self.attempts or (printed is not None and count <= printed + 1):
             return None
         if self._is_from_before(path):
             return (
-                f"is of epoch {epoch} and older than the first attempt (if it is of this training: touch it)"
+                f"is of {unit} {count} and older than the first attempt (if it is of this training: touch it)"
             )
-        asked = max(one.epochs for one in self.attempts)
-        if printed is None or epoch <= asked + 1:
+        asked = max(one.asked for one in self.attempts)
+        if printed is None or count <= asked + 1:
             return None
-        return f"is of epoch {epoch}, but only {asked} were asked for and {printed} begun"
+        return f"is of {unit} {count}, but only {asked} were asked for and {printed} begun"
 
     @property
     def _began_s(self) -> float:
@@ -131,11 +136,11 @@ class WorkDirs:
         return saved_s < min(self._began_s - _SKEW_S, owned_s)
 
     def _newest_printed(self) -> int | None:
-        """The last epoch that the attempts printed or resumed from; None where it is not known."""
-        printed = [one.last_epoch for one in self.attempts if one.last_epoch is not None]
-        if not printed or any(one.last_epoch is None and one.end in (None, "lost") for one in self.attempts):
+        """The last epoch (iteration) that the attempts printed or resumed from; None where it is not known."""
+        printed = [one.printed for one in self.attempts if one.printed is not None]
+        if not printed or any(one.printed is None and one.end in (None, "lost") for one in self.attempts):
             return None
-        return max(*printed, *(one.resumed_from.epoch for one in self.attempts if one.resumed_from), 0)
+        return max(*printed, *(one.resumed_at for one in self.attempts), 0)
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
         """The epochs that a file holds: of one saved within an epoch, those before it, whatever it says."""
@@ -146,7 +151,8 @@ class WorkDirs:
         yield from trainer.checkpoints(self.current, self.epoch_base)
         for folder, takeover in reversed(list(zip(self.all, self.takeovers, strict=False))):
             for epoch, path in trainer.checkpoints(folder, self.epoch_base):
-                if epoch <= takeover.after_epoch:
+                after = takeover.after_epoch if trainer.unit == "epoch" else takeover.after_iteration
+                if epoch <= after:
                     yield epoch, path
         if self.kept is not None:
             yield from trainer.checkpoints(self.kept, self.epoch_base)
