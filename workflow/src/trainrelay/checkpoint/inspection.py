@@ -91,7 +91,11 @@ def examine(
         digest = digest_of(path, file)
         file.seek(0)
         first = first if first != path else None
-        inspection = _examined(Archive(file, digest.size), digest, epoch_base, first, named, unit)
+        archive = Archive(file, digest.size)
+        contents = _contents(archive, named, unit)
+        if unit == "iteration":
+            contents = replace(contents, number=None, iteration=contents.number)
+        inspection = _examined(archive, digest, contents, epoch_base, first)
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise BrokenFile("changed while it was read")
@@ -102,8 +106,9 @@ def examine(
 class Glance:
     """What a checkpoint says of itself, its tensors unread; `problem` as the rest of a sentence.
 
-    `number` is the epoch as it was saved, or the iteration. None without a problem: it holds weights alone. `remedy` is what to
-    run where torch can save it again. `shapes` are those of the weights, if it can be resumed from.
+    `number` is the epoch as it was saved, or the iteration. None without a problem: it holds weights alone.
+    `remedy` is what to run where torch can save it again. `shapes` are those of the weights, if it can
+    be resumed from.
     """
 
     stamp: tuple[int, int, int] = (0, 0, 0)  # inode, size, mtime in ns
@@ -146,16 +151,15 @@ def _glanced(path: Path, stamp: tuple[int, int, int], named: int | None, unit: U
 
 
 def _examined(
-    archive: Archive, digest: FileDigest, epoch_base: int, first: Path | None, named: int | None, unit: Unit
+    archive: Archive, digest: FileDigest, contents: Contents, epoch_base: int, first: Path | None
 ) -> Inspection:
-    contents = _contents(archive, named, unit)
     bad = _bad_spans(archive, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
     diverged, constant = _judged(contents, bad, first)
     diverged = diverged or contents.bad_weight
     facts = CheckpointFacts(
         file=digest,
-        epoch=None if contents.number is None or unit == "iteration" else contents.number + epoch_base,
-        iteration=contents.number if unit == "iteration" else contents.iteration,
+        epoch=None if contents.number is None else contents.number + epoch_base,
+        iteration=contents.iteration,
         tensors=sum(1 for _ in _tensors(contents.model)),
         parameters=sum(tensor.numel for tensor in _tensors(contents.model)),
         finite=diverged is None,

@@ -21,8 +21,9 @@ def newest_valid(
 ) -> tuple[CheckpointFacts | None, list[str]]:
     """The newest checkpoint that a training can resume from, and a sentence for each that was skipped.
 
-    `candidates` are (count, path), newest first. Later ones are not opened. `epoch_base`, `unit` as in `examine`,
-    `named` what a name tells there; of files saved `within` an epoch, theirs is the candidate's epoch.
+    `candidates` are (count, path), newest first. Later ones are not opened. `epoch_base` and `unit` as in
+    `examine`, `named` what a name tells there; of files saved `within` an epoch, theirs is the
+    candidate's epoch.
     """
     skipped: list[str] = []
     for epoch, path in candidates:

@@ -55,8 +55,8 @@ def final_checkpoint(facts: Facts) -> CheckpointFacts:
         kept = ", ".join(map(str, sorted({epoch for epoch, _ in facts.checkpoints}))) or "none"
         raise UserError(
             f"{facts.name}: no checkpoint of {facts.unit} {wanted} is in {facts.work_dirs.current}"
-            f" ({facts.unit}s there: {kept}); put it back, or set `checkpoint: {{{facts.unit}: N}}` to one that is there,"
-            " then run the same command again; if the trainer deletes older checkpoints, set it to keep this"
-            " one"
+            f" ({facts.unit}s there: {kept}); put it back, or set `checkpoint: {{{facts.unit}: N}}` to"
+            " one that is there, then run the same command again; if the trainer deletes older checkpoints, set"
+            " it to keep this one"
         )
     return recorded

@@ -80,9 +80,9 @@ class StageJob:
         for other in same[1:]:
             if self.trainer.glance(other).of_another_network(self.trainer.glance(same[0])):
                 return (
-                    f"{printable(same[0])} and {printable(other)} are two networks of {self.trainer.unit} {count}, and a"
-                    " training is resumed from one file: save both in one, or, where only one counts, move"
-                    " the files of the other to a folder below"
+                    f"{printable(same[0])} and {printable(other)} are two networks of {self.trainer.unit}"
+                    f" {count}, and a training is resumed from one file: save both in one, or, where only one"
+                    " counts, move the files of the other to a folder below"
                 )
         return None
 

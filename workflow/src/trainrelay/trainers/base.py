@@ -243,7 +243,12 @@ class Trainer(Protocol):
     # The names of its checkpoints, in a sentence, where not every file of torch.save is one.
     called: str = ""
 
-    def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:  # noqa: ARG002
+    def of(
+        self,
+        script: ScriptSettings | None,  # noqa: ARG002
+        entry: str,  # noqa: ARG002
+        iters: int | None = None,  # noqa: ARG002
+    ) -> Trainer:
         """The trainer of a stage, with its own description where this kind has one; `iters` where it counts
         those."""
         return self
@@ -301,7 +306,7 @@ class Trainer(Protocol):
         return RowsTail(work_dir / self.metrics, from_byte) if self.metrics else None
 
     def named_count(self, path: Path) -> int | None:  # noqa: ARG002
-        """The epoch or iteration that the name of a checkpoint tells, in place of its content; None: it tells none."""
+        """The epoch or iteration that a checkpoint's name tells, in place of its content; None: none."""
         return None
 
     def is_called_so(self, path: Path) -> bool:  # noqa: ARG002

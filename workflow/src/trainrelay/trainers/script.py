@@ -67,7 +67,8 @@ class Script(Trainer):
         self.unit = "epoch" if iters is None else "iteration"
         self.epoch_bases = None if iters is None else EpochBases(printed=0, saved=0)
         self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
-        self.looked_for = f"files {settings.checkpoints} of torch.save with weights, their {self.unit} inside or in the name"
+        where = f"their {self.unit} inside or in the name"
+        self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
         lines = partial(
@@ -181,12 +182,11 @@ class Script(Trainer):
         if ("seed" in said) != (request.seed is not None):
             odd = "it has {seed}, and the stage none" if "seed" in said else "it has no {seed}; add it"
             yield f"script.command and the stage's seed go together: {odd}"
-        other = "{epochs}" if self.unit == "iteration" else "{iters}"
-        if other[1:-1] in said:
-            yield f"script.command has {other}, and the stage has {KEYS[self.unit]}; write {{{KEYS[self.unit]}}}"
-        odd_name = "{epoch}" if self.unit == "iteration" else "{iter}"
-        if odd_name in settings.checkpoints:
-            yield f"script.checkpoints has {odd_name}, and the stage has {KEYS[self.unit]}"
+        key = KEYS[self.unit]
+        for section, named in (("command", said), ("checkpoints", places(self.called))):
+            for wrong in sorted(named & {"epoch", "epochs", "iter", "iters"} - {key, key[:-1]}):
+                right = f"{{{key if wrong[-1] == 's' else key[:-1]}}}"
+                yield f"script.{section} has {{{wrong}}}, and the stage has {key}; write {right}"
         if "config" not in said and os.path.normpath(request.config) != os.path.normpath(request.entry):
             how = f"add {{config}} to it, or set config: {request.entry}"
             yield f"script.command does not use the stage's config {request.config}; {how}"

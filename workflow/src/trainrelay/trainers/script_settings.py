@@ -87,8 +87,9 @@ class ScriptSettings(BaseModel):
 
     command: Annotated[str, AfterValidator(_template("entry", others=PLACES))]
     """The command line, e.g. "{launcher} {entry} --epochs {epochs} --out {work_dir}"; {iters} in place of
-    {epochs} for a stage that counts iterations. {launcher} is torchrun by the trainer's Python; a script that starts its ranks itself has {interpreter}, {nproc}, {nodes},
-    {node_rank}, {master_addr}, {master_port}. Also {config}, {seed}, {backend}, {device}."""
+    {epochs} for a stage that counts iterations. {launcher} is torchrun by the trainer's Python; a script that
+    starts its ranks itself has {interpreter}, {nproc}, {nodes}, {node_rank}, {master_addr}, {master_port}.
+    Also {config}, {seed}, {backend}, {device}."""
     resume: _Added = "--resume {checkpoint}"
     """What is added to resume; "" for a script that finds its newest checkpoint by itself."""
     init: Annotated[str, AfterValidator(_template("init_checkpoint", others=PLACES))] | None = None
@@ -109,7 +110,7 @@ class ScriptSettings(BaseModel):
     begin with an epoch and have a loss. Where the stage counts iterations, (?P<iter>..) is within the whole
     training, no epoch is needed, and null: lines that begin with an iteration or step and have a loss."""
     metrics: Annotated[str, AfterValidator(_glob)] | None = None
-    """A CSV or JSON-lines file in the work dir with a column epoch (or iter) that is read instead of printed lines."""
+    """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read instead of printed lines."""
     checkpoints: Annotated[str, AfterValidator(_glob)] = "*"
     """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "ckpt_{iter}.pt", by which a
     name tells its epoch or iteration; without, a checkpoint's content does."""

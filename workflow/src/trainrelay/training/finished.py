@@ -13,7 +13,7 @@ from trainrelay.records import KEYS, AttemptRecord, CheckpointFacts, Unit
 
 
 def finished(final: CheckpointFacts, asked: int, exit_status: int | None, unit: Unit = "epoch") -> bool:
-    """Whether this checkpoint, which was read and is whole, ends a training of so many epochs (iterations)."""
+    """Whether this checkpoint, read and whole, ends a training of so many epochs or iterations."""
     done = final.done(unit)
     return exit_status == 0 if done is None else done >= asked
 
@@ -37,8 +37,7 @@ def _final(attempt: AttemptRecord) -> int | None:
 def why_not_lowered(
     attempts: Sequence[AttemptRecord], asked: int, there: Collection[int], unit: Unit = "epoch"
 ) -> str | None:
-    """Why what is trained, or on its way to more epochs (iterations), does not answer for `asked`, and what to
-    set.
+    """Why what is trained, or on its way to more epochs (iterations), is not `asked`, and what to set.
 
     `there` are those that have a checkpoint. None: it answers, also where the trainer went past what it was
     asked for.

@@ -271,7 +271,9 @@ def _stretched(facts: state.Facts) -> str:
     schedule = facts.at.trainer.schedule_over_all_epochs(facts.at.trainer_config)
     if schedule is None:
         return ""
-    return f"; warning: {schedule} spans all {facts.unit}s, so the learning rate jumps up where training continues"
+    return (
+        f"; warning: {schedule} spans all {facts.unit}s, so the learning rate jumps where training continues"
+    )
 
 
 def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepCheckpoint | None) -> str:

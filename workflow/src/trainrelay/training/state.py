@@ -280,7 +280,7 @@ def taken_as_is(facts: Facts) -> CheckpointFacts | None:
 
 
 def recorded(attempts: Sequence[AttemptRecord], count: int) -> CheckpointFacts | None:
-    """The checkpoint of an epoch (iteration) as it was recorded, unless a later attempt may have saved it again."""
+    """The checkpoint of an epoch (iteration) as recorded, unless a later attempt may have saved it again."""
     for attempt in reversed(attempts):
         found, printed = attempt.final_checkpoint, attempt.printed
         if found is not None and found.done(attempt.unit) == count:
@@ -335,7 +335,7 @@ def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
 
 
 def promoted_count(facts: Facts) -> int:
-    """The epoch (iteration) that is promoted: a later one where the trainer went past it and kept only that."""
+    """The epoch (iteration) that is promoted: a later one if the trainer went past it and kept only that."""
     settings = facts.at.settings
     asked, there = settings.promoted_count, {epoch for epoch, _ in facts.checkpoints}
     if settings.checkpoint != "latest" or asked in there or promoted_as_asked(facts):

@@ -51,8 +51,8 @@ class WorkDirs:
         return (self.first, *own)
 
     def checkpoints(self, trainer: Trainer) -> list[tuple[int, Path]]:
-        """Counts (epochs or iterations) and files that are the training's, newest first; of one count, the latest work dir's, then those saved
-        within the next. While it is not known how they count, that may be as new as one that says less.
+        """Epochs (iterations) and files that count, newest first; of one, the latest work dir's, then those
+        saved within the next. While it is not known how they count, that may be as new as one that says less.
         """
 
         def order(found: tuple[int, Path]) -> tuple[int, bool]:
@@ -136,7 +136,7 @@ class WorkDirs:
         return saved_s < min(self._began_s - _SKEW_S, owned_s)
 
     def _newest_printed(self) -> int | None:
-        """The last epoch (iteration) that the attempts printed or resumed from; None where it is not known."""
+        """The last epoch (iteration) that the attempts printed or resumed from; None: it is not known."""
         printed = [one.printed for one in self.attempts if one.printed is not None]
         if not printed or any(one.printed is None and one.end in (None, "lost") for one in self.attempts):
             return None
