@@ -56,7 +56,7 @@ def final_checkpoint(facts: Facts) -> CheckpointFacts:
         raise UserError(
             f"{facts.name}: no checkpoint of {facts.unit} {wanted} is in {facts.work_dirs.current}"
             f" ({facts.unit}s there: {kept}); put it back, or set `checkpoint: {{{facts.unit}: N}}` to"
-            " one that is there, then run the same command again; if the trainer deletes older checkpoints, set"
+            " one that is there, then run the same command again; if the trainer deletes older ones, set"
             " it to keep this one"
         )
     return recorded

@@ -110,7 +110,7 @@ class ScriptSettings(BaseModel):
     begin with an epoch and have a loss. Where the stage counts iterations, (?P<iter>..) is within the whole
     training, no epoch is needed, and null: lines that begin with an iteration or step and have a loss."""
     metrics: Annotated[str, AfterValidator(_glob)] | None = None
-    """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read instead of printed lines."""
+    """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read in place of lines."""
     checkpoints: Annotated[str, AfterValidator(_glob)] = "*"
     """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "ckpt_{iter}.pt", by which a
     name tells its epoch or iteration; without, a checkpoint's content does."""
