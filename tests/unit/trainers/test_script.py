@@ -57,6 +57,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "from_another_stage": ({"options": "{name}={value}"}, {"load_from": "../one.pt"}),
     "own_ranks": ({"command": "bash " + RANKS, "backend": "env B={backend}", "cwd_is_work_dir": True}, {}),
     "two_nodes": ({}, {"nodes": 2, "master_addr": "n1", "step_name": "trainrelay:r/s"}),
+    "iterations": (
+        {"command": "{launcher} {entry} {config} --out {work_dir} --max-iters {iters} --seed {seed}"},
+        {"epochs": None, "iters": 500},
+    ),
     "own_ranks_two_nodes": ({"command": RANKS}, {"nodes": 2, "master_addr": "n1", "master_port": None}),
 }
 
@@ -84,6 +88,16 @@ def test_each_node_puts_its_number_into_a_whole_command() -> None:
             {"command": "{entry} {seed}"},
             {},
             "script.command does not use the stage's config a.yaml; add {config}",
+        ),
+        (
+            {"command": "{launcher} {entry} {config} {iters} {seed}"},
+            {},
+            "script.command has {iters}, and the stage has epochs; write {epochs}",
+        ),
+        (
+            {"checkpoints": "ckpt_{iter}.pt"},
+            {},
+            "script.checkpoints has {iter}, and the stage has epochs; write {epoch}",
         ),
         ({"init": None}, {"load_from": "a.pt"}, "no stage can start from another without script.init"),
         ({"command": "{entry} {config} {seed}"}, {"nodes": 2}, "needs {launcher} or {node_rank}"),
