@@ -64,7 +64,9 @@ def nested(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 
 # The keys of `script` are on their own page, which a test holds.
-@pytest.mark.parametrize("key", sorted(all_keys(Config) - {"epoch"} - ScriptSettings.model_fields.keys()))
+@pytest.mark.parametrize(
+    "key", sorted(all_keys(Config) - {"epoch", "iteration"} - ScriptSettings.model_fields.keys())
+)
 def test_every_key_stands_commented_in_the_root_config(key: str) -> None:
     lines = (ROOT / "config.yaml").read_text().splitlines()
     at = next((n for n, line in enumerate(lines) if re.match(rf"\s*{key}:", line)), None)
@@ -103,7 +105,10 @@ def test_all_problems_come_at_once() -> None:
         ({"epochs": "six"}, "runs.r.stages.a.epochs: got 'six'; expected a whole number"),
         ({"epochs": True}, "runs.r.stages.a.epochs: got True; expected a whole number"),
         ({"epochs": 2.0}, "runs.r.stages.a.epochs: got 2.0; expected a whole number"),
-        ({"checkpoint": "best"}, "runs.r.stages.a.checkpoint: got 'best'; allowed: latest, or {epoch: N}"),
+        (
+            {"checkpoint": "best"},
+            "runs.r.stages.a.checkpoint: got 'best'; allowed: latest, {epoch: N}, or {iteration: N}",
+        ),
         ({"log": "../x.log"}, "runs.r.stages.a.log: got '../x.log'; expected a file name ending in .log"),
         ({"options": {"x": {}}}, "runs.r.stages.a.options.x: got {}; allowed: true, false"),
         ({"master_port": 0}, "runs.r.stages.a.master_port: got 0; expected greater than or equal to 1"),
