@@ -119,7 +119,7 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
         stage_dir=folder / "runs" / "toy" / "stage1",
         work_dirs=WorkDirs(work_dir, kept=folder / "runs" / "toy" / "stage1" / "kept"),
         supervision=folder / "runs" / "toy" / ".stage1",
-        epochs=epochs,
+        asked=epochs,
         world_size=2,
         ladder=(RUNGS["gloo"],),
         trainer=Toy(),
@@ -171,7 +171,7 @@ class Alone(Lease):
 
 def once(job: StageJob, console: Console) -> AttemptRecord:
     """One attempt, on the ladder's first rung."""
-    shown = Display(console, job.name, job.epochs, time.monotonic)
+    shown = Display(console, job.name, job.asked, time.monotonic)
     with stop_requests() as stop, contextlib.closing(shown):
         return attempt(job, job.ladder[0], Surroundings(shown, stop, Alone()))
 

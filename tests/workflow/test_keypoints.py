@@ -37,7 +37,7 @@ def pose(project: Project) -> Path:
     return project.stage("pose", "keypoints")
 
 
-def epochs_trained(project: Project, attempt: int) -> list[int]:
+def trained_to(project: Project, attempt: int) -> list[int]:
     """The epochs of an attempt's log as the trainer counts them, from 0."""
     log = (pose(project) / f"attempts/{attempt:03d}/trainer.log").read_text()
     return [int(epoch) for epoch in re.findall(r"Epoch: \[(\d+)\]\s+\[ *0/", log)]
@@ -69,7 +69,7 @@ def test_killed_in_an_epoch_it_resumes_in_that_epoch_by_itself(tmp_path: Path) -
     second = json.loads((pose(project) / "attempts/002/attempt.json").read_text())
     finished = second["resumed_from"]["epoch"]
     assert 1 <= finished < 3
-    assert epochs_trained(project, 2) == list(range(finished, 3))
+    assert trained_to(project, 2) == list(range(finished, 3))
     assert ranks_of(project, "./main.py") == []
     assert project.attempts() == {"pose": 2}
     analysis = json.loads((pose(project) / "analysis.json").read_text())
@@ -82,7 +82,7 @@ def test_raised_epochs_go_on_from_what_is_there(trained: Project) -> None:
     trained.configure(lambda data: data["runs"]["keypoints"]["stages"]["pose"].update(epochs=4))
     assert trained.scheduled() == {STAGE: "continues from epoch 3 to 4"}
     trained.succeed()
-    assert epochs_trained(trained, 2) == [3]
+    assert trained_to(trained, 2) == [3]
 
 
 def test_another_default_in_the_script_trains_anew_and_print_freq_does_not(trained: Project) -> None:

@@ -63,7 +63,7 @@ def nested(model: type[BaseModel]) -> set[type[BaseModel]]:
     return found
 
 
-IN_BRACES = {"epoch", "best", "mode"}  # beside `checkpoint`
+IN_BRACES = {"epoch", "iteration", "best", "mode"}  # beside `checkpoint`
 
 
 # The keys of `script` are on their own page, which a test holds.

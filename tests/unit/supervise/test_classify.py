@@ -30,7 +30,7 @@ def final(finite: bool = True) -> CheckpointFacts:
 
 
 def failed(text: str, status: int = 1, step: StepSeen | None = STEP) -> tuple[str, str]:
-    return classify(Evidence(exit_status=status, epochs=3, lines=text.splitlines(), last_step=step))
+    return classify(Evidence(exit_status=status, asked=3, lines=text.splitlines(), last_step=step))
 
 
 def traceback(error: str, frame: str = "/opt/trainer/tools/train.py") -> str:
@@ -154,7 +154,7 @@ def test_a_line_that_a_gpu_failed_is_the_cause_of_what_the_ranks_then_raise(line
 
 def test_a_training_that_ended_well_or_on_request_does_not_blame_its_node() -> None:
     lines = ("NVRM: Xid (PCI:0000:10:1c): 79, GPU has fallen off the bus.",)
-    assert classify(Evidence(exit_status=0, epochs=3, lines=lines, final_checkpoint=final())).kind == "done"
+    assert classify(Evidence(exit_status=0, asked=3, lines=lines, final_checkpoint=final())).kind == "done"
     assert classify(Evidence(1, 3, lines, stop_requested=True)).kind == "interrupted"
 
 
@@ -234,13 +234,13 @@ def test_ignored_exception_is_not_a_cause() -> None:
 def test_all_epochs_and_a_sound_final_checkpoint_are_done() -> None:
     """Exit 0 with the last epoch's checkpoint is the one way to be done, a late wish to stop included."""
     for stopped in (False, True):
-        evidence = Evidence(exit_status=0, epochs=3, final_checkpoint=final(), stop_requested=stopped)
+        evidence = Evidence(exit_status=0, asked=3, final_checkpoint=final(), stop_requested=stopped)
         assert classify(evidence).kind == "done"
 
 
 def test_exit_0_without_the_final_checkpoint_is_unfinished() -> None:
     """A trainer that exits 0 early is not believed; the reason says how far it came."""
-    end = classify(Evidence(exit_status=0, epochs=3, last_step=STEP))
+    end = classify(Evidence(exit_status=0, asked=3, last_step=STEP))
     assert end.kind == "unfinished"
     assert "epoch 2, iteration 40" in end.reason
     assert "epoch 3 is missing" in end.reason
@@ -248,7 +248,7 @@ def test_exit_0_without_the_final_checkpoint_is_unfinished() -> None:
 
 def test_final_checkpoint_with_non_finite_weights_is_diverged() -> None:
     """Weights that are not numbers are not a finished training."""
-    end = classify(Evidence(exit_status=0, epochs=3, final_checkpoint=final(finite=False)))
+    end = classify(Evidence(exit_status=0, asked=3, final_checkpoint=final(finite=False)))
     assert (end.kind, "head.weight" in end.reason) == ("diverged", True)
 
 
@@ -297,12 +297,12 @@ def test_a_crash_that_names_its_cause_is_believed_before_a_nan_norm(error: str, 
 def test_stop_on_request_is_interrupted_whatever_the_ranks_print() -> None:
     """Ranks that are ended print errors; they are ours."""
     lines = traceback("RuntimeError: NCCL error in: unhandled system error").splitlines()
-    assert classify(Evidence(exit_status=1, epochs=3, lines=lines, stop_requested=True)).kind == "interrupted"
+    assert classify(Evidence(exit_status=1, asked=3, lines=lines, stop_requested=True)).kind == "interrupted"
 
 
 def test_those_who_ended_the_attempt_are_believed_before_its_log() -> None:
     """An ignored resume, then a loss that stays NaN, both even where it finished; then the watchdog."""
-    evidence = Evidence(exit_status=0, epochs=3, hang="no step in 90 s")
+    evidence = Evidence(exit_status=0, asked=3, hang="no step in 90 s")
     assert classify(evidence) == ("hang", "no step in 90 s")
     evidence = replace(evidence, final_checkpoint=final())
     evidence = replace(evidence, diverged="the loss was not finite")
@@ -326,7 +326,7 @@ def test_a_finished_training_is_done_however_its_trainer_ended(
     changes: dict[str, object], warning: str | None
 ) -> None:
     """The last epoch's valid checkpoint decides; the rest is a warning."""
-    evidence = replace(Evidence(exit_status=0, epochs=3, final_checkpoint=final()), **changes)  # type: ignore[arg-type]
+    evidence = replace(Evidence(exit_status=0, asked=3, final_checkpoint=final()), **changes)  # type: ignore[arg-type]
     kind, reason = classify(evidence)
     assert kind == "done"
     assert reason.startswith("3 of 3 epochs trained")

@@ -93,7 +93,7 @@ def ended(name: str, rewritten: re.Pattern[str] | None = None) -> End:
     text = rewritten.sub("", text) if rewritten else text
     step = STEP if PROGRESS.search(text) else None
     lines = text.splitlines()
-    return classify(Evidence(exit_status=status, epochs=3, lines=lines, local_ranks=2, last_step=step))
+    return classify(Evidence(exit_status=status, asked=3, lines=lines, local_ranks=2, last_step=step))
 
 
 @pytest.mark.parametrize("name", ENDS)

@@ -57,6 +57,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "from_another_stage": ({"options": "{name}={value}"}, {"load_from": "../one.pt"}),
     "own_ranks": ({"command": "bash " + RANKS, "backend": "env B={backend}", "cwd_is_work_dir": True}, {}),
     "two_nodes": ({}, {"nodes": 2, "master_addr": "n1", "step_name": "trainrelay:r/s"}),
+    "iterations": (
+        {"command": "{launcher} {entry} {config} --out {work_dir} --max-iters {iters} --seed {seed}"},
+        {"epochs": None, "iters": 500},
+    ),
     "own_ranks_two_nodes": ({"command": RANKS}, {"nodes": 2, "master_addr": "n1", "master_port": None}),
 }
 
@@ -84,6 +88,16 @@ def test_each_node_puts_its_number_into_a_whole_command() -> None:
             {"command": "{entry} {seed}"},
             {},
             "script.command does not use the stage's config a.yaml; add {config}",
+        ),
+        (
+            {"command": "{launcher} {entry} {config} {iters} {seed}"},
+            {},
+            "script.command has {iters}, and the stage has epochs; write {epochs}",
+        ),
+        (
+            {"checkpoints": "ckpt_{iter}.pt"},
+            {},
+            "script.checkpoints has {iter}, and the stage has epochs; write {epoch}",
         ),
         ({"init": None}, {"load_from": "a.pt"}, "no stage can start from another without script.init"),
         ({"command": "{entry} {config} {seed}"}, {"nodes": 2}, "needs {launcher} or {node_rank}"),
@@ -177,7 +191,7 @@ def test_names_tell_the_epochs_where_the_section_says_so(tmp_path: Path) -> None
     best = save(tmp_path / "best.pt", epoch=9)
     assert trainer.checkpoints(tmp_path) == [(2, second), (1, first)]
     assert trainer.unrecognised(tmp_path) == []
-    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, trainer.named_epoch)
+    facts, skipped = newest_valid(trainer.checkpoints(tmp_path, 1), 1, trainer.named_count)
     assert facts
     assert (facts.file.path, facts.epoch, skipped) == (str(second), 3, [])
     assert trainer.checkpoint_path(tmp_path, 3).name == "checkpoint-of-epoch-3"

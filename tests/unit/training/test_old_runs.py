@@ -73,13 +73,13 @@ def test_the_record_of_a_complete_training_holds_under_the_rules_of_its_time(old
     facts = state.read(StageContext(config_of(old), "driving", "stage1"))
     assert facts.train is not None
     assert facts.train.signature in facts.signatures
-    assert facts.train.signature != signature(facts.ingredients, facts.epochs)
+    assert facts.train.signature != signature(facts.ingredients, facts.asked)
 
 
 def test_a_retraining_that_was_accepted_before_the_upgrade_stays_accepted(old: Project) -> None:
     facts = state.read(StageContext(config_of(old), "driving", "stage1"))
     assert facts.by_rules_1 is not None
-    subject = signature(facts.by_rules_1, facts.epochs)
+    subject = signature(facts.by_rules_1, facts.asked)
     accepted = Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0)
     facts.paths.accepted.write_text(accepted.model_dump_json())
     assert retrain_accepted(state.read(StageContext(config_of(old), "driving", "stage1")))
@@ -112,7 +112,7 @@ def test_a_half_trained_one_goes_on_and_its_record_counts_by_the_rules_of_today(
     assert facts.identity is not None
     assert facts.identity.format == RULES
     assert facts.identity.ingredients == facts.ingredients
-    assert (facts.epochs_done, facts.work_dirs.current) == (1, facts.paths.work_dir)
+    assert (facts.done, facts.work_dirs.current) == (1, facts.paths.work_dir)
     assert planned(not_started) == WAITING
     assert not list(facts.paths.folder.parent.glob("*.old-*"))
 

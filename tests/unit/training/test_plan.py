@@ -48,7 +48,7 @@ def test_the_refusal_names_the_price_the_limit_and_what_to_type(disk: OnDisk) ->
 
 def test_a_persons_word_holds_for_this_change_and_no_other(disk: OnDisk) -> None:
     facts = state.read(StageContext(disk.config(seed=7), "r", "s"))
-    subject = signature(facts.ingredients, facts.epochs)
+    subject = signature(facts.ingredients, facts.asked)
     write_json(disk.paths.accepted, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
     assert action(disk, seed=7) == "retrain"
     assert action(disk, seed=8) == "refuse"
@@ -116,7 +116,7 @@ def test_a_change_that_is_taken_back_finds_the_training_that_was_set_aside(disk:
 def test_a_person_may_train_it_once_more_all_the_same(disk: OnDisk) -> None:
     disk.paths.folder.rename(disk.paths.folder.with_name("s.old-1"))
     facts = state.read(StageContext(disk.config(), "r", "s"))
-    subject = signature(facts.ingredients, facts.epochs)
+    subject = signature(facts.ingredients, facts.asked)
     disk.paths.folder.mkdir()
     write_json(disk.paths.accepted, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
     assert action(disk) == "train"

@@ -82,7 +82,7 @@ CONFIG = parse(
 )
 FRESH = state.Facts(
     at=StageContext(CONFIG, "r", "s"),
-    epochs=6,
+    asked=6,
     ingredients=PARTS,
     parent=None,
     work_dirs=WorkDirs(Path("/w")),
@@ -114,18 +114,18 @@ def test_checkpoints_without_our_identity_are_foreign() -> None:
 
 
 def test_epochs_raised_goes_on_from_what_is_there() -> None:
-    judged = state.judge(replace(TRAINED, epochs=8))
+    judged = state.judge(replace(TRAINED, asked=8))
     assert judged.kind == "resumable"
     assert judged.reason == "epochs raised from 6 to 8"
 
 
 def test_epochs_lowered_to_an_epoch_that_has_its_checkpoint_is_complete() -> None:
     four = (*TRAINED.checkpoints, (4, Path("/w/epoch_4.pth")))
-    assert kind(replace(TRAINED, epochs=4, checkpoints=four)) == "complete"
+    assert kind(replace(TRAINED, asked=4, checkpoints=four)) == "complete"
 
 
 def test_epochs_lowered_below_what_is_left_names_the_number_and_a_command_that_works() -> None:
-    lowered = replace(TRAINED, epochs=4)
+    lowered = replace(TRAINED, asked=4)
     judged = state.judge(lowered)
     assert judged.kind == "refused"
     assert "set epochs: 6" in judged.reason
@@ -219,14 +219,14 @@ def test_a_person_may_take_an_unfinished_training_as_it_is() -> None:
 
 
 def test_a_word_given_for_so_many_epochs_does_not_hold_for_more() -> None:
-    stopped = replace(TRAINED, attempts=(attempt(end="diverged"),), epochs=8)
+    stopped = replace(TRAINED, attempts=(attempt(end="diverged"),), asked=8)
     assert kind(replace(stopped, accepted=accepted())) == "stopped"
 
 
 def test_a_training_that_lies_elsewhere_is_neither_left_nor_overwritten() -> None:
     elsewhere = replace(TRAINED, elsewhere=WorkDirs(Path("/old dir")))
     assert kind(elsewhere) == "complete"
-    judged = state.judge(replace(elsewhere, epochs=8))
+    judged = state.judge(replace(elsewhere, asked=8))
     assert judged.kind == "foreign"
     assert "its checkpoints are in /old dir, but work_dir is /w now" in judged.reason
 
@@ -245,7 +245,7 @@ def test_a_lost_attempts_folder_does_not_train_a_recorded_training_again() -> No
         log_files=[],
     )
     assert kind(replace(TRAINED, attempts=(), train=record)) == "complete"
-    assert kind(replace(TRAINED, attempts=(), train=record, epochs=7)) == "resumable"
+    assert kind(replace(TRAINED, attempts=(), train=record, asked=7)) == "resumable"
 
 
 def test_idle_days_after_a_supervisor_died_are_no_gpu_hours(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from trainrelay.config import SITE_VARIABLE, Config, load_plain, load_site, parse, save_snapshot, stage_paths
 from trainrelay.errors import Refusal, TrainrelayError
+from trainrelay.records import KEYS
 from trainrelay.slurm.flags import slurm_resources
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.system.hints import typed, with_configfile
@@ -23,6 +24,8 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan
 from trainrelay.training.state import current
 from trainrelay.training.submitted import SUBMITTED_VARIABLE, of_this_job, submit
+
+_HANDED_ON = "epoch handed on"
 
 
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
@@ -122,11 +125,12 @@ class Plans:
         parts = {run: self._ingredients(run, stage) for run in self._config.runs_with(stage)}
         keys = dict.fromkeys(key for readable in parts.values() for key in readable)
         # Snakemake compares the set of values: what a run does not have repeats one that it has.
-        return [lambda w, key=key: parts[w.run].get(key, parts[w.run]["epochs"]) for key in keys]  # type: ignore[misc]
+        return [lambda w, key=key: parts[w.run].get(key, parts[w.run][_HANDED_ON]) for key in keys]  # type: ignore[misc]
 
     def _ingredients(self, run: str, stage: str) -> dict[str, str]:
         settings = self._config.stage(run, stage)
-        promoted = {"epochs": str(settings.epochs), "epoch handed on": str(settings.checkpoint_epoch)}
+        # By the names of earlier versions: others would run every rule once.
+        promoted = {KEYS[settings.unit]: str(settings.asked), _HANDED_ON: str(settings.promoted_count)}
         parts = {**self._plans[run, stage].ingredients, **promoted}
         return {key: printable(f"{key} = {value}") for key, value in parts.items()}
 

@@ -15,21 +15,29 @@ from typing import TYPE_CHECKING
 
 from trainrelay.checkpoint.allowed import ITEM_BYTES, STORAGE_DTYPE
 from trainrelay.checkpoint.archive import Archive
-from trainrelay.checkpoint.layout import Contents, KeyPath, contents_of, name_of, tensors_in
+from trainrelay.checkpoint.layout import (
+    ITERATIONS,
+    Contents,
+    KeyPath,
+    contents_of,
+    iterations_in,
+    name_of,
+    tensors_in,
+)
 from trainrelay.checkpoint.machine import unpickle
 from trainrelay.checkpoint.problems import BrokenFile, OtherFormat, UnsafeFile, shown
 from trainrelay.checkpoint.stepped import left_out, stepped_sizes
 from trainrelay.checkpoint.values import Global, Storage, Tensor
 from trainrelay.errors import CheckpointError, UserError
-from trainrelay.records import CheckpointFacts, FileDigest
+from trainrelay.records import CheckpointFacts, FileDigest, Unit
 from trainrelay.system.files import digest_of, reading, unused
 from trainrelay.text import printable
 
 if TYPE_CHECKING:
     from trainrelay.checkpoint.finite import Spans
 
-_COUNTS = {"epoch", "iter", "iteration"}
-_EPOCH = ("epoch", "meta.epoch", "meta.iter")
+_COUNTS = {"epoch", "iter", *ITERATIONS}
+_COUNTED = ("epoch", "meta.epoch", "meta.iter")
 _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
 _NO_CONSTANTS = (
     "weight",
@@ -54,27 +62,40 @@ class Inspection:
 
 
 def inspect(
-    path: Path, epoch_base: int = 0, first: Path | None = None, named: int | None = None
+    path: Path,
+    epoch_base: int = 0,
+    first: Path | None = None,
+    named: int | None = None,
+    unit: Unit = "epoch",
 ) -> CheckpointFacts:
     """The facts of a checkpoint; CheckpointError if it cannot be read, or not safely."""
-    return examine(path, epoch_base, first, named).facts
+    return examine(path, epoch_base, first, named, unit).facts
 
 
 def examine(
-    path: Path, epoch_base: int = 0, first: Path | None = None, named: int | None = None
+    path: Path,
+    epoch_base: int = 0,
+    first: Path | None = None,
+    named: int | None = None,
+    unit: Unit = "epoch",
 ) -> Inspection:
     """Everything that `inspect` says, and whether a training can resume from it.
 
     `epoch_base` is added to the epoch that it holds, so that finished epochs are counted. `first` is the
     oldest checkpoint of its training: infinities that were there as well are a constant's. `named` is the
-    epoch that its name tells, in place of its content.
+    epoch that its name tells, in place of its content. Of a training that counts iterations, `unit`, all of
+    this is about those.
     """
     with _problems_named(path), reading(path) as file:
         before = os.fstat(file.fileno())
         digest = digest_of(path, file)
         file.seek(0)
         first = first if first != path else None
-        inspection = _examined(Archive(file, digest.size), digest, epoch_base, first, named)
+        archive = Archive(file, digest.size)
+        contents = _contents(archive, named, unit)
+        if unit == "iteration":
+            contents = replace(contents, number=None, iteration=contents.number)
+        inspection = _examined(archive, digest, contents, epoch_base, first)
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise BrokenFile("changed while it was read")
@@ -85,8 +106,9 @@ def examine(
 class Glance:
     """What a checkpoint says of itself, its tensors unread; `problem` as the rest of a sentence.
 
-    `number` is the epoch as it was saved. None without a problem: it holds weights alone. `remedy` is what to
-    run where torch can save it again. `shapes` are those of the weights, if it can be resumed from.
+    `number` is the epoch as it was saved, or the iteration. None without a problem: it holds weights alone.
+    `remedy` is what to run where torch can save it again. `shapes` are those of the weights, if it can
+    be resumed from.
     """
 
     stamp: tuple[int, int, int] = (0, 0, 0)  # inode, size, mtime in ns
@@ -100,23 +122,23 @@ class Glance:
         return not (self.shapes <= other.shapes or other.shapes <= self.shapes)
 
 
-def glance(path: Path, named: int | None = None) -> Glance:
+def glance(path: Path, named: int | None = None, unit: Unit = "epoch") -> Glance:
     """What a checkpoint says of itself; a file that has not changed is read once only in a process.
 
-    `named` as in `examine`.
+    `named` and `unit` as in `examine`.
     """
     try:
         stat = path.stat()
     except OSError:
         return Glance(problem="cannot be read")
-    return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns), named)
+    return _glanced(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns), named, unit)
 
 
 @lru_cache(maxsize=1024)  # more than the checkpoints of one work dir
-def _glanced(path: Path, stamp: tuple[int, int, int], named: int | None) -> Glance:
+def _glanced(path: Path, stamp: tuple[int, int, int], named: int | None, unit: Unit) -> Glance:
     try:
         with reading(path) as file:
-            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size), named)
+            contents = _contents(Archive(file, os.fstat(file.fileno()).st_size), named, unit)
     except UnsafeFile as wish:
         return Glance(stamp, problem=f"is unsafe: it wants to {wish} when torch loads it")
     except (BrokenFile, UserError, OSError) as error:
@@ -129,9 +151,8 @@ def _glanced(path: Path, stamp: tuple[int, int, int], named: int | None) -> Glan
 
 
 def _examined(
-    archive: Archive, digest: FileDigest, epoch_base: int, first: Path | None, named: int | None
+    archive: Archive, digest: FileDigest, contents: Contents, epoch_base: int, first: Path | None
 ) -> Inspection:
-    contents = _contents(archive, named)
     bad = _bad_spans(archive, itertools.chain(_tensors(contents.weights), _tensors(contents.optimizer)))
     diverged, constant = _judged(contents, bad, first)
     diverged = diverged or contents.bad_weight
@@ -187,7 +208,7 @@ def _bad_in(path: Path) -> dict[str, int] | None:
     return None
 
 
-def _contents(archive: Archive, named: int | None = None) -> Contents:
+def _contents(archive: Archive, named: int | None = None, unit: Unit = "epoch") -> Contents:
     stream, stop = archive.pickle()
     root = unpickle(stream, lambda said: _storage(archive, said))
     if stream.tell() > stop:
@@ -196,9 +217,11 @@ def _contents(archive: Archive, named: int | None = None) -> Contents:
         if isinstance(part, dict):
             part.update({key: _number(archive, part[key]) for key in _COUNTS.intersection(part)})
     found = contents_of(root)
-    if named is None:
+    if named is None and unit == "epoch":
         return found
-    return replace(found, number=named, missing=tuple(part for part in found.missing if part not in _EPOCH))
+    number = iterations_in(root) if named is None else named
+    missing = tuple(part for part in found.missing if part not in _COUNTED)
+    return replace(found, number=number, missing=missing if number is not None else ("iteration", *missing))
 
 
 def _number(archive: Archive, count: object) -> object:

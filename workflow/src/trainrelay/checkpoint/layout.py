@@ -17,6 +17,8 @@ _MOST_ITERATIONS = 2**53  # what readers of JSON hold exactly
 _MOST_KEYS = 20  # of a file that is not understood, to be shown: a few lines
 _MOST_CONTAINERS = 40_000  # one for each tensor that a file may have; optimizers need one for each weight
 _END = object()
+ITERATIONS = ("iteration", "iter_num", "global_step", "step")
+"""What trainers that count iterations call their number."""
 _WEIGHTS = ("state_dict", "model", "model_state", "model_state_dict", "net", "module")
 _OPTIMIZER = ("optimizer", "optimizer_state", "optimizer_state_dict", "optim")
 _AVERAGES = re.compile(r"\b(\w+_)?(ema|swa)(_\w+)?\b|EMA|(?i:shadow|averag|polyak|teacher)")
@@ -113,6 +115,12 @@ def _not_finite(root: object, also: float | None = None) -> Iterator[tuple[str, 
     """Numbers below a value that are not finite, or are another, with their names."""
     numbers = ((place, one) for place, one in nodes(root) if isinstance(one, float))
     return ((name_of(place), one) for place, one in numbers if one == also or not math.isfinite(one))
+
+
+def iterations_in(root: object) -> int | None:
+    """How many iterations a checkpoint says that its training has done; None: it does not say."""
+    counts = (_count(root, path) for path in (*((name,) for name in ITERATIONS), ("meta", "iter")))
+    return next((count for count in counts if count is not None), None)
 
 
 def _count(root: object, path: tuple[str, ...]) -> int | None:

@@ -92,7 +92,9 @@ def price(planned: StagePlan) -> str:
         return f"{unit} unknown{spent} until an attempt has trained; {watch} then shows the time left"
     spent = f"; {so_far}" if planned.gpu_h else ""
     left = planned.price
-    how = f"{left.epochs} epochs x {left.iters_per_epoch} iterations x {left.s_per_iter:.3g} s"
+    by_epoch = f"{left.epochs} epochs x {left.iters_per_epoch}"
+    iterations = by_epoch if planned.at.settings.unit == "epoch" else f"{left.iterations}"
+    how = f"{iterations} iterations x {left.s_per_iter:.3g} s"
     ranks = "1 rank" if left.ranks == 1 else f"{left.ranks} ranks"
     most = "at most " if planned.action == "wait" else ""  # what it trained since its checkpoint is in it
     return f"{most}{_hours(left.gpu_h)} {unit} ({how} x {ranks}{spent})"

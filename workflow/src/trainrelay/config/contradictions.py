@@ -24,7 +24,9 @@ def contradictions(config: Config) -> Iterator[str]:
             where, how = f"runs.{run_name}.stages.{name}", run.trainer_of(name)
             if stage.trainer:
                 yield from _trainer_contradictions(f"{where}.trainer", stage.trainer)
-            if _is_described(how):
+            if (stage.epochs is None) == (stage.iters is None):
+                yield f"{where}: a stage has either epochs or iters; write one of them"
+            elif _is_described(how):
                 yield from _stage_contradictions(where, run, name, stage)
                 yield from _bad_ladder(where, config, how, stage)
     yield from _memory_said_by_some(config)
@@ -52,6 +54,8 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
     yield from _bad_choice(where, stage)
     if stage.init_match_min is not None and not stage.hook:
         yield f"{where}.init_match_min: needs hook: on; set that, or leave init_match_min out"
+    if stage.unit not in how.trainer.units:
+        yield f"{where}.iters: kind {how.kind} counts epochs; write epochs"
     has_steps = how.trainer.has_steps
     if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
         needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "a trainer of kind mmcv"
@@ -64,10 +68,14 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
 
 def _bad_choice(where: str, stage: Stage) -> Iterator[str]:
     choice, where = stage.choice, f"{where}.checkpoint"
-    if stage.checkpoint != "latest" and (choice.epoch is None) == (choice.best is None):
-        yield f"{where}: set one of epoch and best, or write: checkpoint: latest"
-    elif stage.checkpoint_epoch > stage.epochs:
-        yield f"{where}.epoch: got {stage.checkpoint_epoch}; it trains {stage.epochs} epochs"
+    named = [said for said in (choice.epoch, choice.iteration, choice.best) if said is not None]
+    other = choice.iteration if stage.unit == "epoch" else choice.epoch or choice.best
+    if stage.checkpoint != "latest" and len(named) != 1:
+        yield f"{where}: set one of epoch, iteration and best, or write: checkpoint: latest"
+    elif other is not None:
+        yield f"{where}: the stage counts {stage.unit}s; write {{{stage.unit}: N}}"
+    elif stage.promoted_count > stage.asked:
+        yield f"{where}.{stage.unit}: got {stage.promoted_count}; it trains {stage.asked} {stage.unit}s"
     elif choice.best and choice.mode is None:
         yield f"{where}.mode: missing; is more of {choice.best} better (max), or less (min)? Set it"
     elif choice.mode and not choice.best:

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from trainrelay.records import Unit
 from trainrelay.text import kept_secret
 from trainrelay.trainers import TRAINERS, ScriptSettings, Trainer, trainer_of
 
@@ -136,7 +137,11 @@ class TrainerSettings(Model):
     @property
     def trainer(self) -> Trainer:
         """The trainer of this kind."""
-        return trainer_of(self.kind).of(self.script, self.entry)
+        return self.counting(None)
+
+    def counting(self, iters: int | None) -> Trainer:
+        """The trainer of a stage that has so many iterations, or epochs instead (None)."""
+        return trainer_of(self.kind).of(self.script, self.entry, iters)
 
 
 class OwnRung(Model):
@@ -184,10 +189,12 @@ class Resources(Model):
 
 
 class Choice(Model):
-    """Which epoch's checkpoint is promoted: `epoch`, or the one with the `best` value of a metric."""
+    """Whose checkpoint is promoted: that of an epoch, an iteration, or the epoch with the `best` value."""
 
     epoch: Count | None = None
     """The epoch, counted from 1."""
+    iteration: Count | None = None
+    """The number of iterations done, of a stage with iters."""
     best: NonEmpty | None = None
     """A metric of the validation that the log shows, by its name in `trainrelay analyze`, whole or what
     follows its last slash."""
@@ -210,8 +217,11 @@ class Stage(Model):
     config: File
     """The trainer's config file, relative to its root; for metriclogger the script that declares its
     arguments, usually the entry itself."""
-    epochs: Count
-    """Epochs to train; if raised later, the training continues from its last checkpoint."""
+    epochs: Count | None = None
+    """Epochs to train; if raised later, the training continues from its last checkpoint. A stage has either
+    epochs or iters."""
+    iters: Count | None = None
+    """Iterations to train, for a script that counts those and no epochs (kind script)."""
     trainer: TrainerSettings | None = None
     """Keys of the run's trainer that are others for this stage, e.g. {entry: main_finetune.py}; what its env
     does not name is as the run's."""
@@ -234,8 +244,8 @@ class Stage(Model):
     log: LogName = "trainer.log"
     """File name of the trainer's console output in each attempt's folder."""
     checkpoint: Literal["latest"] | Choice = "latest"
-    """Which checkpoint is promoted: latest (the last epoch's), {epoch: N}, or {best: METRIC, mode: max} (or
-    min): the epoch with the best validation."""
+    """Which checkpoint is promoted: latest (the last one), {epoch: N} ({iteration: N} of a stage with iters),
+    or {best: METRIC, mode: max} (or min): the epoch with the best validation."""
     promotion: Promotion | None = None
     """Where it is copied to; null: the next stage loads it from the work dir."""
     resources: Resources = Resources()
@@ -269,14 +279,24 @@ class Stage(Model):
     repeats them; part of the training's identity (mmcv, with step checkpoints)."""
 
     @property
+    def unit(self) -> Unit:
+        """What it counts."""
+        return "epoch" if self.iters is None else "iteration"
+
+    @property
+    def asked(self) -> int:
+        """How many epochs or iterations to train; where config.yaml has neither, it is refused."""
+        return self.iters or self.epochs or 0
+
+    @property
     def choice(self) -> Choice:
         """What `checkpoint` asks for; nothing where that is the latest."""
         return Choice() if isinstance(self.checkpoint, str) else self.checkpoint
 
     @property
-    def checkpoint_epoch(self) -> int:
-        """The epoch that is promoted, unless the best is: the last one, or the one that the config names."""
-        return self.choice.epoch or self.epochs
+    def promoted_count(self) -> int:
+        """The epoch or iteration that is promoted, unless the best is: the last one, or the one named."""
+        return self.choice.epoch or self.choice.iteration or self.asked
 
     @property
     def best(self) -> str | None:

@@ -71,7 +71,7 @@ def _line(detail: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
     if "options" in path and "stages" in path:
         return f"{got}; allowed: true, false, a number, printable text, a list of them"
     if "checkpoint" in path[-1:]:
-        return f"{got}; allowed: latest, {{epoch: N}}, or {{best: METRIC, mode: max}}"
+        return f"{got}; allowed: latest, {{epoch: N}}, {{iteration: N}}, or {{best: METRIC, mode: max}}"
     return f"{got}; {_allowed(detail)}"
 
 

@@ -13,7 +13,7 @@ from trainrelay.operations.train_record import final_checkpoint
 from trainrelay.records import Acceptance, BestEpoch, CheckpointFacts
 from trainrelay.system.files import make_folder, write_json
 from trainrelay.training import plan, state
-from trainrelay.training.finished import epochs_trained
+from trainrelay.training.finished import trained_to
 from trainrelay.training.signature import signature
 
 
@@ -25,7 +25,7 @@ def accept_retraining(facts: state.Facts, reason: str) -> str:
         judged = state.judge(facts)
         what = f"{facts.name} is {judged.kind} ({judged.reason}): nothing would be archived"
         raise UserError(f"{what}, so there is nothing to accept")
-    subject = signature(facts.ingredients, facts.epochs)
+    subject = signature(facts.ingredients, facts.asked)
     make_folder(facts.paths.folder)
     given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
     write_json(facts.paths.may_retrain, given)
@@ -44,11 +44,12 @@ def accept_checkpoint(facts: state.Facts, reason: str) -> str:
         reason=reason,
         at_s=time.time(),
         checkpoint=found,
-        epochs=facts.epochs,
+        epochs=facts.at.settings.epochs,
+        iters=facts.at.settings.iters,
         attempt=facts.attempts[-1].number if facts.attempts else None,
     )
     write_json(facts.paths.accepted, given)
-    return f"{found.file.path} (epoch {found.epoch}) is promoted as it is"
+    return f"{found.file.path} ({facts.unit} {found.done(facts.unit)}) is promoted as it is"
 
 
 def _checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch | None]:
@@ -58,7 +59,7 @@ def _checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch | None]:
         raise UserError(f"{name}: it is being trained now; stop it first: trainrelay stop {name}")
     if judged.kind in ("changed", "foreign"):
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
-    if judged.kind == "complete" or epochs_trained(facts.attempts) >= max(facts.epochs, facts.epochs_done):
+    if judged.kind == "complete" or trained_to(facts.attempts) >= max(facts.asked, facts.done):
         return best_checkpoint(facts) if state.chooses(facts) else (final_checkpoint(facts), None)
     found, skipped = facts.work_dirs.newest_valid(facts.at.trainer)
     if found is None:

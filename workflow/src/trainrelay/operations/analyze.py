@@ -14,7 +14,7 @@ from trainrelay.trainers import RUNGS
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
 from trainrelay.training.context import StageContext
-from trainrelay.training.finished import epochs_trained
+from trainrelay.training.finished import trained_to
 from trainrelay.training.request import initial_checkpoint, rung
 
 
@@ -75,7 +75,8 @@ def _expectation(facts: state.Facts) -> Expectation:
     started = facts.identity.initial_checkpoint if facts.identity else None
     return Expectation(
         # Of a training that still runs, nobody expects the last epoch yet.
-        epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs,
+        # A training by iterations is one epoch.
+        epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs or 1,
         # Unless the config no longer names it.
         backend=rung(config, used).backend if used in {*RUNGS, *config.rungs} else None,
         initial_checkpoint=started.path if started else initial_checkpoint(facts.at),
@@ -83,14 +84,14 @@ def _expectation(facts: state.Facts) -> Expectation:
         resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
         failed=_failed(facts),
-        finished=epochs_trained(facts.attempts) >= settings.epochs,
+        finished=trained_to(facts.attempts) >= facts.asked,
     )
 
 
 def _failed(facts: state.Facts) -> tuple[str, ...]:
     """How the trainer failed each time that it had saved a checkpoint, after the last one as well."""
-    begun = [one.resumed_from.epoch if one.resumed_from else 0 for one in facts.attempts]
-    saved = (after > before for before, after in pairwise([*begun, facts.epochs_done]))
+    begun = [one.resumed_at for one in facts.attempts]
+    saved = (after > before for before, after in pairwise([*begun, facts.done]))
     told = ((one.end, (one.reason or "").rpartition("; warning: ")) for one in facts.attempts)
     ends = zip(saved, told, strict=True)
     return tuple(why for came, (end, (_, warned, why)) in ends if came and (warned or end == "trainer-bug"))

@@ -35,7 +35,7 @@ def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
             return promoted, best
         raise Refusal(_no_file(facts, ranked, files))
     oldest = facts.checkpoints[-1][1] if facts.checkpoints else None
-    named = facts.at.trainer.named_epoch(path)
+    named = facts.at.trainer.named_count(path)
     return inspect(path, facts.work_dirs.epoch_base, oldest, named), best
 
 
@@ -50,7 +50,7 @@ def _files(facts: state.Facts) -> dict[int, Path]:
 def _ranked(facts: state.Facts) -> list[EpochScore]:
     """The finite values of the metric that is asked for, the best first, of equals the earliest."""
     choice = facts.at.settings.choice
-    scores = [one for one in _scores(facts, choice.best or "") if one.epoch <= facts.epochs]
+    scores = [one for one in _scores(facts, choice.best or "") if one.epoch <= facts.asked]
     finite = [one for one in scores if math.isfinite(one.value)]
     if not finite:
         what = f"{choice.best} is NaN or Inf in all of its evaluations" if scores else "it is never evaluated"
@@ -83,7 +83,7 @@ def _nothing(facts: state.Facts, why: str) -> str:
     asked = f"{facts.name}: no epoch is known to have the {facts.at.settings.best}: {why}"
     return (
         f"{asked}; set `checkpoint: {{best: METRIC}}` to a metric that it logs, `checkpoint: {{epoch: N}}`"
-        f" or `checkpoint: latest` (epoch {facts.epochs})"
+        f" or `checkpoint: latest` (epoch {facts.asked})"
     )
 
 
@@ -92,7 +92,7 @@ def _no_file(facts: state.Facts, ranked: list[EpochScore], files: dict[int, Path
     what = f"{facts.name}: the {facts.at.settings.best} is {ranked[0]}, and {facts.work_dirs.current} has no"
     what += " checkpoint of that epoch's weights"
     second = next((one for one in ranked if one.epoch in files), None)
-    instead = second.epoch if second else max(files, default=facts.epochs)
+    instead = second.epoch if second else max(files, default=facts.asked)
     has = f"the best that has one is {second}" if second else "nor of another evaluated epoch"
     return (
         f"{what}; {has}; to promote epoch {instead}, set `checkpoint: {{epoch: {instead}}}`; for the next"

@@ -164,7 +164,9 @@ def _identity(facts: state.Facts) -> Identity:
         with suppress(KeyError, TypeError, ValidationError):
             said = {**rebuilt.ingredients, **left[key]} if key == "ingredients" else left[key]
             rebuilt = Identity.model_validate({**rebuilt.model_dump(), key: said})
-    if (proof := _proof(facts)) and proof[1].signature != signature(rebuilt.ingredients, proof[1].epochs):
+    if (proof := _proof(facts)) and proof[1].signature != signature(
+        rebuilt.ingredients, proof[1].iters or proof[1].epochs or 0
+    ):
         raise Refusal(
             f"{at.name}: {proof[0]} is of another training than the config asks for now, so"
             f" {facts.paths.identity} cannot be rebuilt by it; set the config and the trainer config to what"
@@ -201,4 +203,4 @@ def _takeovers(facts: state.Facts) -> Iterator[Takeover]:
     first, saved = facts.paths.work_dir, max((one.newest_saved for one in facts.attempts), default=0)
     tokens = (path.suffix[7:] for path in first.parent.glob(f"{glob.escape(first.name)}.taken-*"))
     numbers = sorted(int(token) for token in tokens if token.isdecimal())
-    yield from (Takeover(token=number, after_epoch=saved) for number in numbers)
+    yield from (Takeover(token=number, **{f"after_{facts.unit}": saved}) for number in numbers)

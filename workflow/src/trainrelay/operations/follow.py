@@ -30,7 +30,7 @@ def follow(at: StageContext, owner: Claim) -> None:
         f"{name}: {owner_of(owner)} trains it already, so this start follows it; Ctrl-C ends only"
         f" the following; to stop the training, run: trainrelay stop {name}"
     )
-    shown = Display(Console(stderr=True), name, facts.epochs, time.monotonic)
+    shown = Display(Console(stderr=True), name, facts.asked, time.monotonic)
     with contextlib.closing(shown), stop_requests() as stop:
         watch, observer = StageWatch(at), Observer(facts.paths.supervision)
         looked_s, step = float("-inf"), None
@@ -43,9 +43,17 @@ def follow(at: StageContext, owner: Claim) -> None:
                 return None
             if time.monotonic() - looked_s >= _PROGRESS_S:
                 looked_s, before, row = time.monotonic(), step, watch.look()
-                if row.epoch is not None and row.iteration is not None:
+                if row.iteration is not None:
                     per_epoch = row.iterations_per_epoch
-                    step = StepSeen(row.epoch, row.iteration, per_epoch, row.loss, row.eta_s)
+                    by_iteration = row.epoch is None
+                    step = StepSeen(
+                        row.epoch or 1,
+                        row.iteration,
+                        per_epoch,
+                        row.loss,
+                        row.eta_s,
+                        by_iteration=by_iteration,
+                    )
                 if step is not None and step != before:
                     shown.step(step)
             time.sleep(_LOOK_S)

@@ -10,6 +10,7 @@ from trainrelay.config import Stage, StagePaths
 from trainrelay.errors import CheckpointError, LogError, Refusal, TrainrelayError, UserError
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.records import (
+    KEYS,
     BestEpoch,
     CheckpointFacts,
     CheckpointRecord,
@@ -85,11 +86,11 @@ def _promote_alone(at: StageContext, lease: supervise.Lease) -> None:
         noted = _promotions(facts.paths.promoted)
         write_json(facts.paths.promoted, noted.model_copy(update={"best": record}))
     write_json(facts.paths.checkpoint, record)
-    past = (source.epoch or 0) > settings.epochs and accepted is None
-    warning = f"; warning: epochs is {settings.epochs}, the trainer went past it" if past else ""
-    epoch = best.first.epoch if best else source.epoch
-    why = f"; {best}" if best else ""
-    say(f"{at.name}: epoch {epoch} is promoted: {target or source.file.path}{why}{warning}")
+    unit, done = settings.unit, source.done(settings.unit)
+    past = (done or 0) > settings.asked and accepted is None
+    warning = f"; warning: {KEYS[unit]} is {settings.asked}, the trainer went past it" if past else ""
+    count, why = (best.first.epoch, f"; {best}") if best else (done, "")
+    say(f"{at.name}: {unit} {count} is promoted: {target or source.file.path}{why}{warning}")
 
 
 def report_unfinished(at: StageContext) -> None:
@@ -159,13 +160,13 @@ def gate(facts: state.Facts, source: CheckpointFacts, best: BestEpoch | None = N
             f"{facts.name}: {source.file.path} is not promoted:\n{listed}\n"
             f'To promote it anyway, run: trainrelay accept {facts.name} --reason "..."'
         )
-    epoch = best.first.epoch if best else state.promoted_epoch(facts)
-    checkpoint.verify(source, epochs=epoch, iterations=_iterations(facts, source))
+    count = best.first.epoch if best else state.promoted_count(facts)
+    checkpoint.verify(source, epochs=count, iterations=_iterations(facts, source), unit=facts.unit)
 
 
 def _iterations(facts: state.Facts, source: CheckpointFacts) -> int | None:
     """The iteration that the checkpoint must say, where it says one and an epoch's length was seen."""
-    if not facts.at.trainer.saves_iteration:
+    if not facts.at.trainer.saves_iteration or facts.unit == "iteration":
         return None
     per_epoch = facts.attempts[-1].iters_per_epoch if facts.attempts else None
     return per_epoch * source.epoch if per_epoch and source.epoch else None

@@ -89,6 +89,7 @@ def _stage(at: StageContext) -> StageReport:
         state=judged.kind,
         state_reason="; ".join(filter(None, [judged.reason, facts.at_risk(time.time())])),
         epochs=settings.epochs,
+        iters=settings.iters,
         config=settings.config,
         init_from=settings.init_from,
         resources=settings.resources.model_dump(exclude_none=True),

@@ -141,7 +141,7 @@ def _take_over(facts: state.Facts, lease: Lease) -> None:
     supervise.close_attempts_elsewhere(facts.paths.folder, say)
     if lease.taken_from is not None:
         if facts.identity is not None:
-            mine = Takeover(token=lease.token, after_epoch=facts.epochs_done)
+            mine = Takeover(token=lease.token, **{f"after_{facts.unit}": facts.done})
             takeovers = (*facts.identity.takeovers, mine)
             write_json(facts.paths.identity, facts.identity.model_copy(update={"takeovers": takeovers}))
         lease.begin()
@@ -156,7 +156,9 @@ def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Fac
     if other and not state.never_trained(facts):
         facts = _archive(facts)
         # The folders have moved, so nothing of the old training is there to be read.
-        takeovers = tuple(one.model_copy(update={"after_epoch": 0}) for one in takeovers)
+        takeovers = tuple(
+            one.model_copy(update={"after_epoch": 0, "after_iteration": 0}) for one in takeovers
+        )
     elif judged.kind == "fresh" and (refusal := plan.trained_before(facts)):
         raise Refusal(f"{facts.name}: {refusal}")
     else:
@@ -278,7 +280,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         stage_dir=facts.paths.folder,
         work_dirs=facts.work_dirs,
         supervision=facts.paths.supervision,
-        epochs=settings.epochs,
+        asked=settings.asked,
         world_size=request.nproc_per_node * request.nodes,
         ladder=ladder(facts.at),
         hang_timeout_s=settings.hang_timeout_s,
@@ -294,7 +296,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         stop_grace_s=_STOP_GRACE_S,
         log_name=settings.log,
         code=now.name if isinstance(now, CodeVersion) else None,
-        signature=signature(facts.ingredients, settings.epochs),
+        signature=signature(facts.ingredients, settings.asked),
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trainrelay.checkpoint import inspect
 from trainrelay.errors import Refusal, UserError
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.system.files import sha256_of, write_json
@@ -23,8 +22,9 @@ def write_train_record(facts: Facts) -> None:
         TrainRecord(
             run=facts.at.run,
             stage=facts.at.stage,
-            epochs=facts.epochs,
-            signature=signature(facts.ingredients, facts.epochs),
+            epochs=facts.at.settings.epochs,
+            iters=facts.at.settings.iters,
+            signature=signature(facts.ingredients, facts.asked),
             final_checkpoint=found,
             attempts=len(facts.attempts),
             train_s=round(seconds, 1),
@@ -37,27 +37,30 @@ def write_train_record(facts: Facts) -> None:
 
 
 def final_checkpoint(facts: Facts) -> CheckpointFacts:
-    """The last epoch's, or the one that the user took instead; read if the file is not as recorded."""
+    """The last one, or the one that the user took instead; read if the file is not as recorded."""
     settings = facts.at.settings
-    if settings.checkpoint_epoch == facts.epochs and (promoted := state.promoted_as_asked(facts)):
+    if settings.promoted_count == facts.asked and (promoted := state.promoted_as_asked(facts)):
         return promoted
-    taken = None if settings.choice.epoch or state.chooses(facts) else state.taken_as_is(facts)
-    epoch = state.promoted_epoch(facts)
+    taken = (
+        None
+        if settings.choice.epoch or settings.choice.iteration or state.chooses(facts)
+        else state.taken_as_is(facts)
+    )
+    epoch = state.promoted_count(facts)
     recorded = taken or state.recorded(facts.attempts, epoch)
-    wanted = taken.epoch if taken and taken.epoch else epoch
+    wanted = (taken and taken.done(facts.unit)) or epoch
     path = next((path for epoch, path in facts.checkpoints if epoch == wanted), None)
     if path is not None:
         digest = sha256_of(path)
         if recorded is not None and recorded.file.sha256 == digest.sha256:
             return recorded.model_copy(update={"file": digest})
-        named = facts.at.trainer.named_epoch(path)
-        return inspect(path, facts.work_dirs.epoch_base, facts.checkpoints[-1][1], named)
+        return facts.at.trainer.inspect(path, facts.work_dirs.epoch_base, facts.checkpoints[-1][1])
     if recorded is None:
         kept = ", ".join(map(str, sorted({epoch for epoch, _ in facts.checkpoints}))) or "none"
         raise UserError(
-            f"{facts.name}: no checkpoint of epoch {wanted} is in {facts.work_dirs.current}"
-            f" (epochs there: {kept}); put it back, or set `checkpoint: {{epoch: N}}` to one that is there,"
-            " then run the same command again; if the trainer deletes older checkpoints, set it to keep this"
-            " one"
+            f"{facts.name}: no checkpoint of {facts.unit} {wanted} is in {facts.work_dirs.current}"
+            f" ({facts.unit}s there: {kept}); put it back, or set `checkpoint: {{{facts.unit}: N}}` to"
+            " one that is there, then run the same command again; if the trainer deletes older ones, set"
+            " it to keep this one"
         )
     return recorded

@@ -30,6 +30,12 @@ USUAL = (
     rf"{_BEGIN}\b(?:iter(?:ation)?|step|batch)\W{{1,3}}(?P<iter>\d{{1,9}})\b{_END}",
     _BEGIN + _END,
 )
+USUAL_BY_ITERATION = (
+    # `iter 50: loss 2.31, time 9 ms`, `step 100/5000 | loss 2.31`; not nanoGPT's `step 0: train loss ..`.
+    r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
+    rf"(?:iter(?:ation)?|step)\W{{0,3}}(?P<iter>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<iters>\d{{1,9}}))?\b"
+    rf"(?:(?!\b(?:val|test|eval|train))[^\n]){{0,200}}?\bloss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})",
+)
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line: a thousand times what others take
 _MOST_SLOW = 3  # lines: a pattern that is slow on so many is left out
@@ -46,7 +52,10 @@ _TRAINING = re.compile(r"train(?:ing)?[_/]", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class LineSeen:
-    """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation."""
+    """What a line says, counts as printed. `iteration` None: of the epoch; `evaluated`: of an evaluation.
+
+    `by_iteration`: of a training that counts iterations, in epoch 1.
+    """
 
     epoch: int
     iteration: int | None
@@ -54,6 +63,7 @@ class LineSeen:
     epochs: int | None
     values: Mapping[str, float]
     evaluated: Mapping[str, float]
+    by_iteration: bool = False
 
 
 def trained_and_evaluated(numbers: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
@@ -77,11 +87,15 @@ def compiled(pattern: str) -> Any:
 
 
 class LineReader:
-    """Follows the lines of one file, and keeps what later ones leave out."""
+    """Follows the lines of one file, and keeps what later ones leave out.
+
+    `iters` where the training counts iterations: so many are asked for.
+    """
 
     line_limit = LINE_LIMIT
 
-    def __init__(self) -> None:
+    def __init__(self, iters: int | None = None) -> None:
+        self._all_iters = iters
         self.slow: Counter[str] = Counter()  # on how many lines each pattern took too long
         self._epoch: int | None = None
         self._iters: int | None = None
@@ -105,6 +119,8 @@ class LineReader:
     def _seen(self, numbers: Mapping[str, float]) -> LineSeen | None:
         counts = {name: int(numbers[name]) for name in _COUNTS & numbers.keys() if 0 <= numbers[name] < 10**9}
         others = {name: number for name, number in numbers.items() if name not in _COUNTS}
+        if self._all_iters is not None:
+            return self._by_iteration(self._all_iters, counts, others)
         self._epoch = counts.get("epoch", self._epoch)
         self._iters = counts.get("iters", self._iters)
         if self._epoch is None or not numbers:
@@ -114,6 +130,15 @@ class LineReader:
             return LineSeen(self._epoch, None, None, counts.get("epochs"), values, evaluated)
         iteration = self._within(self._epoch, counts["iter"])
         return LineSeen(self._epoch, iteration, self._iters, counts.get("epochs"), values, evaluated)
+
+    def _by_iteration(
+        self, iters: int, counts: Mapping[str, int], others: Mapping[str, float]
+    ) -> LineSeen | None:
+        values, evaluated = trained_and_evaluated(others)
+        self._iteration = counts.get("iter", self._iteration)
+        if not ("iter" in counts or evaluated):
+            return None
+        return LineSeen(1, self._iteration, iters, None, values if "iter" in counts else {}, evaluated, True)
 
     def _within(self, epoch: int, iteration: int) -> int:
         """The iteration of its epoch, where the trainer counts on from one to the next."""
@@ -136,8 +161,8 @@ class LineReader:
 class PatternReader(LineReader):
     """By regular expressions, the first that matches a line; none of them may stall us."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(self, patterns: Sequence[str], iters: int | None = None) -> None:
+        super().__init__(iters)
         self._patterns = [(pattern, compiled(pattern)) for pattern in patterns]
 
     def _said(self, line: str) -> Mapping[str, object]:
@@ -155,8 +180,8 @@ class RowReader(LineReader):
 
     line_limit = 100_000  # a table may have hundreds of columns
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, iters: int | None = None) -> None:
+        super().__init__(iters)
         self._names: list[str] = []
 
     def _said(self, line: str) -> Mapping[str, object]:

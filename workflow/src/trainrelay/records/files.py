@@ -67,6 +67,12 @@ class FileDigest(Record):
     size: int
 
 
+Unit = Literal["epoch", "iteration"]
+"""What a training counts; words take it from here, with an s for several."""
+KEYS: Mapping[Unit, str] = {"epoch": "epochs", "iteration": "iters"}
+"""The key of a stage, and of our records, that says how many."""
+
+
 class CheckpointFacts(Record):
     """What was read from a checkpoint without running code from it.
 
@@ -84,14 +90,26 @@ class CheckpointFacts(Record):
     first_non_finite: str | None = None
     constant_infinity: str | None = None
 
+    def done(self, unit: Unit) -> int | None:
+        """How many of a training's epochs or iterations it holds."""
+        return self.epoch if unit == "epoch" else self.iteration
+
 
 class ResumePoint(Record):
-    """Where an attempt starts: a checkpoint of this stage."""
+    """Where an attempt starts: a checkpoint of this stage; `epoch` None: of a training by iterations."""
 
     path: str
-    epoch: int
+    epoch: int | None
     iteration: int | None = None
     within: bool = False  # saved in the midst of the next epoch
+
+    @property
+    def done(self) -> int:
+        """The epochs that it holds, or the iterations of a training that counts those."""
+        return (self.iteration or 0) if self.epoch is None else self.epoch
+
+    def __str__(self) -> str:
+        return f"{'iteration' if self.epoch is None else 'epoch'} {self.done}"
 
 
 class StepPoint(Record):
@@ -200,7 +218,8 @@ class AttemptRecord(Record):
     ladder: tuple[str, ...] = ()  # the rungs that it was chosen from, best first
     probes: tuple[ProbeResult, ...] = ()  # that led to it, in order
     world_size: int
-    epochs: int
+    epochs: int | None = None
+    iters: int | None = None  # of a training by iterations, which is one epoch in what follows
     resumed_from: ResumePoint | None
     resumed_step: StepPoint | None = None  # past that, where the hook continues
     # As far as is known by now; records that do not say so are of trainings that counted as DETR does.
@@ -221,11 +240,32 @@ class AttemptRecord(Record):
     final_checkpoint: CheckpointFacts | None = None
     within: dict[int, int] = {}  # of files saved in the midst of an epoch: mtime in ns, and that epoch
     saved_epoch: int | None = None  # the newest that had a checkpoint when it ended
+    saved_iteration: int | None = None
     hook: str | None = None  # why it did not attach; None: it did, or is off
     not_resumed: str | None = None  # why the training did not continue at `resumed_step`
     unsaved: str | None = None  # why no step checkpoints were saved, or no more
     initial: InitialWeights | None = None  # what came from the initial checkpoint; None: resumed, or not seen
     decision: Decision | None = None  # None: open, ended by a crash of its supervisor, or of an older version
+
+    @property
+    def unit(self) -> Unit:
+        """What its training counts."""
+        return "epoch" if self.iters is None else "iteration"
+
+    @property
+    def asked(self) -> int:
+        """How many epochs or iterations it was to train to."""
+        return self.iters or self.epochs or 0
+
+    @property
+    def resumed_at(self) -> int:
+        """How many of them were in the checkpoint that it resumed from."""
+        return self.resumed_from.done if self.resumed_from else 0
+
+    @property
+    def printed(self) -> int | None:
+        """The last epoch or iteration that its log showed."""
+        return self.last_epoch if self.unit == "epoch" else self.last_iteration
 
     @property
     def seconds(self) -> float:
@@ -237,7 +277,7 @@ class AttemptRecord(Record):
         """The epochs that were finished when it began, and the iterations of the next one."""
         if self.resumed_step and self.not_resumed is None:
             return self.resumed_step.epoch - 1, self.resumed_step.iteration
-        return (self.resumed_from.epoch if self.resumed_from else 0), 0
+        return (self.resumed_at, 0) if self.unit == "epoch" else (0, self.resumed_at)
 
     def may_have_trained(self, epoch: int) -> bool:
         """Whether it may have come to an epoch that was not finished when it began."""
@@ -251,9 +291,10 @@ class AttemptRecord(Record):
 
     @property
     def newest_saved(self) -> int:
-        """The newest epoch that is known to have had a checkpoint; 0 where none is."""
-        points = (self.resumed_from, self.final_checkpoint)
-        return max(self.saved_epoch or 0, *((one and one.epoch) or 0 for one in points))
+        """The newest epoch or iteration that is known to have had a checkpoint; 0 where none is."""
+        saved = self.saved_epoch if self.unit == "epoch" else self.saved_iteration
+        final = self.final_checkpoint and self.final_checkpoint.done(self.unit)
+        return max(saved or 0, self.resumed_at, final or 0)
 
 
 class StepsDone(FromHook):
@@ -336,11 +377,12 @@ class Processes(Record):
 class Takeover(Record):
     """A supervisor took the stage over from one that may still live, under this fencing token.
 
-    Of what lay in the work dir before, checkpoints up to `after_epoch` count.
+    Of what lay in the work dir before, checkpoints up to `after_epoch`, or `after_iteration`, count.
     """
 
     token: int
-    after_epoch: int
+    after_epoch: int = 0
+    after_iteration: int = 0
 
 
 class Identity(Record):
@@ -387,7 +429,8 @@ class TrainRecord(Record):
 
     run: str
     stage: str
-    epochs: int
+    epochs: int | None = None
+    iters: int | None = None
     signature: str
     final_checkpoint: CheckpointFacts
     attempts: int
@@ -461,4 +504,5 @@ class Acceptance(Record):
     at_s: float
     checkpoint: CheckpointFacts | None = None  # kind gate: the checkpoint that is taken as it is,
     epochs: int | None = None  # for as long as the config asks for this many epochs,
+    iters: int | None = None  # or iterations,
     attempt: int | None = None  # and this attempt is the newest; None: any, as earlier versions wrote

@@ -177,7 +177,7 @@ class StageReport:
     name: str
     state: str
     state_reason: str
-    epochs: int
+    epochs: int | None
     config: str
     init_from: str | None
     resources: Mapping[str, Any]
@@ -189,6 +189,7 @@ class StageReport:
     acceptance: Acceptance | None = None
     bad_nodes: tuple[str, ...] = ()  # sentences; of a complete stage none
     failed_start: str = ""  # why the start before this report trained nothing
+    iters: int | None = None  # in place of epochs
     last_lines: tuple[str, ...] = ()  # of the newest log, where there is no analysis
 
 

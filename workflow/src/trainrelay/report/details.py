@@ -33,7 +33,9 @@ def restart_steps(stage: StageReport) -> tuple[int, ...]:
     within = [one for one in stage.attempts if one.resumed_step and not one.not_resumed]
     points = [one.resumed_from for one in stage.attempts if one.resumed_from and one not in within]
     per_epoch = (steps_per_epoch(stage.analysis) if stage.analysis else None) or 0
-    by_epoch = [point.epoch * per_epoch for point in points if point.iteration is None or per_epoch == 1]
+    by_epoch = [
+        (point.epoch or 0) * per_epoch for point in points if point.iteration is None or per_epoch == 1
+    ]
     known = [point.iteration for point in points if point.iteration is not None and per_epoch != 1]
     known += [one.resumed_step.step for one in within if one.resumed_step]
     return tuple(sorted({step for step in by_epoch + known if step > 0}))
@@ -64,8 +66,8 @@ def attempt_facts(attempt: AttemptRecord) -> Iterable[tuple[str, str]]:
     yield "backend", f"{attempt.backend}, {count(attempt.world_size, 'rank')}"
     for probe in attempt.probes:
         yield f"probe of {probe.rung}", _probed(probe)
-    nothing = "nothing; it started at epoch 1"
-    where = f"{resumed.path} (epoch {resumed.epoch})" if resumed else nothing
+    nothing = f"nothing; it started at {attempt.unit} 1"
+    where = f"{resumed.path} ({resumed})" if resumed else nothing
     if attempt.resumed_step and not attempt.not_resumed:
         where = f"{attempt.resumed_step.path}, {attempt.resumed_step}"
     yield "resumed from", where
@@ -145,5 +147,7 @@ def last_seen(attempt: AttemptRecord) -> str:
     """The last place that was seen of an attempt, or nothing."""
     if attempt.last_epoch is None:
         return ""
+    if attempt.unit == "iteration":
+        return f"iteration {attempt.last_iteration}"
     iteration = f", iter {attempt.last_iteration}" if attempt.last_iteration is not None else ""
     return f"epoch {attempt.last_epoch}{iteration}"

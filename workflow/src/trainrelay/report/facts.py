@@ -35,7 +35,14 @@ def fraction_done(stage: StageReport) -> float:
     return min(_epochs_done(stage) / stage.epochs, 1.0) if stage.epochs else 0.0
 
 
+def _iterations(stage: StageReport) -> Fact:
+    done = max((each.last_iteration or 0 for each in stage.attempts), default=0)
+    return Fact("Iterations done", f"{stage.train.iters if stage.train else done} of {stage.iters}")
+
+
 def _epochs(stage: StageReport) -> Fact:
+    if stage.iters:
+        return _iterations(stage)
     found, detail = stage.analysis, ""
     if found and found.progress.epoch and not (stage.train or found.progress.finished or found.epochs_only):
         detail = f"in {place(found)}"
@@ -44,7 +51,7 @@ def _epochs(stage: StageReport) -> Fact:
 
 def _epochs_done(stage: StageReport) -> int:
     if stage.train:
-        return stage.train.epochs
+        return stage.train.epochs or 0
     if stage.analysis:
         progress = stage.analysis.progress
         is_whole = progress.finished or stage.analysis.epochs_only

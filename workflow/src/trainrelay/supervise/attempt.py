@@ -111,10 +111,10 @@ def _open(
 def _start_sentence(job: StageJob, record: AttemptRecord) -> str:
     point, own = record.resumed_from, job.trainer.config_initial_checkpoint(job.request.trainer_config)
     initial = job.request.load_from or own
-    scratch = f"starts at epoch 1 from {initial}" if initial else "starts from the beginning"
+    scratch = f"starts at {job.trainer.unit} 1 from {initial}" if initial else "starts from the beginning"
     # You may expect it to resume where the last one ended: say why it does not.
     scratch += ": there is no checkpoint yet" if record.number > 1 else ""
-    where = f"resumes after epoch {point.epoch} from {point.path}" if point else scratch
+    where = f"resumes after {point} from {point.path}" if point else scratch
     if step := record.resumed_step:
         where = f"resumes {step} from {step.path}"
     return f"attempt {record.number} ({record.backend}, {record.world_size} ranks) {where}; log: {record.log}"
@@ -140,7 +140,8 @@ def _record(
         backend=rung.name,
         ladder=tuple(known.name for known in job.ladder),
         world_size=job.world_size,
-        epochs=job.epochs,
+        epochs=job.asked if job.trainer.unit == "epoch" else None,
+        iters=job.asked if job.trainer.unit == "iteration" else None,
         resumed_from=point,
         epoch_bases=job.work_dirs.bases,
         code=job.code,
@@ -232,7 +233,7 @@ class _Attempt:
             self._telemetry.look(float("inf"))  # at the last reports
         _note_survivors(ending, self._shown, launcher_was_gone=launcher_was_gone)
         well = trainer.status() == 0 and not stop.requested
-        self._counting.finish(monitor.glances(), job.epochs if well else None)
+        self._counting.finish(monitor.glances(), job.asked if well else None)
         if self._counting.doubt:
             self._shown.note(self._counting.doubt)
         closed = judge_end(

@@ -6,7 +6,6 @@ import time
 from contextlib import closing
 from typing import Any
 
-from trainrelay.checkpoint import glance, inspect
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, CheckpointFacts, EndClass, EpochBases
 from trainrelay.supervise.attempt_folders import write_attempt
@@ -46,7 +45,8 @@ def judge_end(
     end, reason = classify(
         Evidence(
             exit_status=status,
-            epochs=job.epochs,
+            asked=job.asked,
+            unit=job.trainer.unit,
             lines=monitor.recent.lines(),
             stop_requested=stop_requested,
             stopped_by_slurm=stopped_by_slurm,
@@ -65,7 +65,7 @@ def judge_end(
         record,
         end,
         reason,
-        saved_epoch=saved,
+        **{f"saved_{job.trainer.unit}": saved},
         exit_status=status,
         final_checkpoint=final,
         hook=hook.absent() if step else None,
@@ -89,16 +89,17 @@ def final_checkpoint(
 ) -> tuple[CheckpointFacts | None, str | None]:
     """The checkpoint that finishes the training, or what is wrong with it; (None, None): there is none."""
     found = job.checkpoints(*newest)
-    path = final_candidate(found, job.epochs)
+    path = final_candidate(found, job.asked)
     if path is None:
         return None, None
     try:
-        facts = inspect(path, job.work_dirs.epoch_base, found[-1][1], job.trainer.named_epoch(path))
+        facts = job.trainer.inspect(path, job.work_dirs.epoch_base, found[-1][1])
     except UserError as error:
         return None, str(error)
-    if not finished(facts, job.epochs, status):
-        return None, f"{path} was saved after epoch {facts.epoch}"
-    problem = facts.epoch and job.two_networks(facts.epoch, *newest)
+    unit, done = job.trainer.unit, facts.done(job.trainer.unit)
+    if not finished(facts, job.asked, status, unit):
+        return None, f"{path} was saved after {unit} {done}"
+    problem = done and job.two_networks(done, *newest)
     return (None, problem) if problem else (facts, None)
 
 
@@ -110,7 +111,8 @@ def finished_unseen(job: StageJob) -> AttemptRecord | None:
     facts, _ = final_checkpoint(job, UNSEEN)
     if newest is None or facts is None or not facts.finite:
         return None
-    end, reason = finished_end(facts, job.epochs, f"the attempt ended: {newest.end} ({newest.reason})")
+    how = f"the attempt ended: {newest.end} ({newest.reason})"
+    end, reason = finished_end(facts, job.asked, how, job.trainer.unit)
     found = {"final_checkpoint": facts, "epoch_bases": job.work_dirs.bases}
     return newest.model_copy(update={"end": end, "reason": reason, **found})
 
@@ -124,15 +126,16 @@ def _read_again(job: StageJob, record: AttemptRecord) -> AttemptRecord:
                 counting.step(seen)
     folders = filter(None, (*job.work_dirs.all, job.work_dirs.kept))
     files = (path for folder in folders for path in checkpoint_files(folder))
-    counting.finish({path: glance(path, job.trainer.named_epoch(path)) for path in files}, None)
+    counting.finish({path: job.trainer.glance(path) for path in files}, None)
     return record.model_copy(update={"within": counting.within})
 
 
 def with_bases(record: AttemptRecord, bases: EpochBases, **more: Any) -> AttemptRecord:
     """The record with what is known by now, the epoch that it resumed from counted alike."""
     shift, point = (bases.saved or 0) - (record.epoch_bases.saved or 0), record.resumed_from
-    moved = point.model_copy(update={"epoch": point.epoch + shift}) if point and not point.within else point
-    return record.model_copy(update={"epoch_bases": bases, "resumed_from": moved, **more})
+    if point and point.epoch is not None and not point.within:
+        point = point.model_copy(update={"epoch": point.epoch + shift})
+    return record.model_copy(update={"epoch_bases": bases, "resumed_from": point, **more})
 
 
 def close_record(record: AttemptRecord, end: EndClass, reason: str, **found: Any) -> AttemptRecord:

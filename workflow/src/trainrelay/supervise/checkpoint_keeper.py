@@ -158,8 +158,8 @@ class CheckpointKeeper(threading.Thread):
         copy_durably(path, aside)
         os.utime(aside, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
         same = _files(path.parent).get(path.name) == self._seen.get(path.name)
-        named = self._job.trainer.named_epoch(path)
-        if same and newest_valid([(epoch, aside)], named=lambda _: named)[0]:
+        named = self._job.trainer.named_count(path)
+        if same and newest_valid([(epoch, aside)], named=lambda _: named, unit=self._job.trainer.unit)[0]:
             self._guard()
             aside.replace(target)
         aside.unlink(missing_ok=True)

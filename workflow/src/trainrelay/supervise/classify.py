@@ -24,7 +24,7 @@ from trainrelay.progress_lines.tracebacks import (
     logged_errors,
     signal_name,
 )
-from trainrelay.records import CheckpointFacts, EndClass
+from trainrelay.records import CheckpointFacts, EndClass, Unit
 from trainrelay.supervise.slurm_run import SlurmStop
 from trainrelay.text import quoted
 from trainrelay.trainers import StepSeen
@@ -41,7 +41,7 @@ class Evidence:
     """
 
     exit_status: int
-    epochs: int
+    asked: int  # of the `unit`
     lines: Sequence[str] = ()
     local_ranks: int | None = None  # that the launcher of this log started
     stop_requested: bool = False
@@ -53,6 +53,7 @@ class Evidence:
     unproved: str | None = None
     diverged: str | None = None
     hang: str | None = None
+    unit: Unit = "epoch"
 
 
 class End(NamedTuple):
@@ -69,7 +70,7 @@ def classify(evidence: Evidence) -> End:
         return told or _from_log(evidence)
     ended_well = told is None and evidence.exit_status == 0 and not evidence.stop_requested
     warning = evidence.unproved if ended_well else (told or _from_log(evidence)).reason
-    return finished_end(final, evidence.epochs, warning)
+    return finished_end(final, evidence.asked, warning, evidence.unit)
 
 
 def _ended_by_us(evidence: Evidence) -> End | None:
@@ -95,24 +96,22 @@ def _stopped(evidence: Evidence) -> End:
     return End(why.end, f"stopped {where}: {why.text}")
 
 
-def finished_end(final: CheckpointFacts, epochs: int, warning: str | None) -> End:
+def finished_end(final: CheckpointFacts, asked: int, warning: str | None, unit: Unit) -> End:
     """The end of a finished training; `warning` says how its trainer ended, if not well."""
     if not final.finite:
         what = final.first_non_finite or "a weight"
         return End("diverged", f"{final.file.path}: {what} is not finite")
-    trained = f"{final.epoch or epochs} of {epochs} epochs trained"
+    trained = f"{final.done(unit) or asked} of {asked} {unit}s trained"
     return End("done", f"{trained}; warning: {warning}" if warning else trained)
 
 
 def _unfinished(evidence: Evidence) -> End:
-    missing = evidence.final_problem or f"the checkpoint of epoch {evidence.epochs} is missing"
+    missing = evidence.final_problem or f"the checkpoint of {evidence.unit} {evidence.asked} is missing"
     return End("unfinished", f"the trainer exited 0 {_where(evidence.last_step)}, and {missing}")
 
 
 def _where(step: StepSeen | None) -> str:
-    return (
-        f"after epoch {step.epoch}, iteration {step.iteration}" if step else "before its first progress line"
-    )
+    return f"after {step.place}" if step else "before its first progress line"
 
 
 # ---------------------------------------------------------------------- failures

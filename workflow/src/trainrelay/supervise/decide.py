@@ -34,7 +34,7 @@ class PastAttempt:
     steps: bool  # a training step was seen
     new_checkpoint: bool  # it left a checkpoint of a later epoch than was there before
     port_fixed: bool  # the config names the port
-    epochs_brought: int = 0  # by which its newest checkpoint is later than the one before
+    brought: int = 0  # by which its newest checkpoint is later than the one before
     left: Leftovers | None = None  # None: there is a checkpoint to resume from, and nothing puzzling
 
 
@@ -142,7 +142,7 @@ def _by_end(past: Sequence[PastAttempt], ladder: Sequence[str]) -> Step:  # noqa
 
 def _ends_itself(past: Sequence[PastAttempt]) -> bool:
     """Whether the trainer exits 0 again after one epoch at most, as where it stops early each time."""
-    return [one.end for one in past[-2:]] == ["unfinished"] * 2 and past[-1].epochs_brought <= 1
+    return [one.end for one in past[-2:]] == ["unfinished"] * 2 and past[-1].brought <= 1
 
 
 def _again(last: PastAttempt, why: str, *, probe_first: bool = False) -> Retry:

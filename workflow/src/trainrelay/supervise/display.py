@@ -83,7 +83,8 @@ class Speed:
 
 def describe(seen: StepSeen, epochs: int, iterations_per_s: float | None) -> str:
     """`epoch 1/6, iteration 610/3517, loss 66.16, ETA 2 d 05:46, 0.44 it/s`, less what is not known."""
-    parts = [f"epoch {seen.epoch}/{epochs}", f"iteration {seen.iteration}"]
+    parts = [] if seen.by_iteration else [f"epoch {seen.epoch}/{epochs}"]
+    parts.append(f"iteration {seen.iteration}")
     if seen.iters_per_epoch:
         parts[-1] += f"/{seen.iters_per_epoch}"
     if seen.loss is not None:
@@ -99,6 +100,7 @@ def left_s(seen: StepSeen, epochs: int, iterations_per_s: float | None) -> float
     """The trainer's own estimate, else one from the speed."""
     if seen.eta_s is not None or not seen.iters_per_epoch or not iterations_per_s:
         return seen.eta_s
+    epochs = 1 if seen.by_iteration else epochs
     return ((epochs - seen.epoch + 1) * seen.iters_per_epoch - seen.iteration) / iterations_per_s
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainrelay.checkpoint import glance
 from trainrelay.records import AttemptRecord, EpochBases
 from trainrelay.text import printable
 from trainrelay.trainers import LaunchRequest, Rung, Trainer
@@ -48,7 +47,7 @@ class StageJob:
     stage_dir: Path
     work_dirs: WorkDirs  # absolute
     supervision: Path  # what stays when the training is archived: the lease, requests to stop, events
-    epochs: int
+    asked: int  # epochs, or iterations where the trainer counts those
     world_size: int
     ladder: tuple[Rung, ...]
     trainer: Trainer
@@ -84,15 +83,15 @@ class StageJob:
         newest = max((epoch for epoch, _ in self.checkpoints()), default=-1)
         return max([(newest, 0), *(one.reached for one in read_steps(self.stage_dir)[0])])
 
-    def two_networks(self, epoch: int, *newest: AttemptRecord) -> str | None:
+    def two_networks(self, count: int, *newest: AttemptRecord) -> str | None:
         """Why no file stands for an epoch: the trainer saves two networks, each in its own."""
-        same = [path for saved, path in self.checkpoints(*newest) if saved == epoch]
+        same = [path for saved, path in self.checkpoints(*newest) if saved == count]
         for other in same[1:]:
-            if glance(other).of_another_network(glance(same[0])):
+            if self.trainer.glance(other).of_another_network(self.trainer.glance(same[0])):
                 return (
-                    f"{printable(same[0])} and {printable(other)} are two networks of epoch {epoch}, and a"
-                    " training is resumed from one file: save both in one, or, where only one counts, move"
-                    " the files of the other to a folder below"
+                    f"{printable(same[0])} and {printable(other)} are two networks of {self.trainer.unit}"
+                    f" {count}, and a training is resumed from one file: save both in one, or, where only one"
+                    " counts, move the files of the other to a folder below"
                 )
         return None
 

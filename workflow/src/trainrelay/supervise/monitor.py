@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.checkpoint import Glance, glance
+from trainrelay.checkpoint import Glance
 from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import AttemptRecord
 from trainrelay.supervise.display import Display
@@ -76,8 +76,7 @@ class Divergence:
             loss_hides_it and _iterations(self._since, seen) < LOST_AFTER_ITERATIONS
         ):
             return None
-        where = f"epoch {self._since.epoch}, iteration {self._since.iteration}"
-        return f"{what} on {self._lines} progress lines in a row, from {where} on"
+        return f"{what} on {self._lines} progress lines in a row, from {self._since.place} on"
 
 
 def _iterations(since: StepSeen, seen: StepSeen) -> int:
@@ -161,7 +160,7 @@ class TrainerMonitor:
     def glances(self) -> dict[Path, Glance]:
         """What the files say that look like checkpoints; none where all of them are known to be whole."""
         files = checkpoint_files(self.work_dir) if self.trainer.epoch_bases is None else ()
-        return {path: glance(path, self.trainer.named_epoch(path)) for path in files}
+        return {path: self.trainer.glance(path) for path in files}
 
     def read(self, lines: Iterable[str], tail: Tail | None = None) -> None:
         """Takes in new lines of the log, and the state of a progress bar that ends no line yet."""

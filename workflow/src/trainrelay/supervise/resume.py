@@ -44,7 +44,7 @@ def starting_points(job: StageJob) -> tuple[ResumePoint | None, StepPoint | None
     found, damaged = read_steps(job.stage_dir)
     exact = job.steps is not None and job.steps.exact
     continued = Continued(list_attempts(job.stage_dir), job.world_size, exact, job.code, job.hook)
-    step, passed = to_resume_from(found, (point.epoch if point else 0, 0), continued, altered)
+    step, passed = to_resume_from(found, (point.done if point else 0, 0), continued, altered)
     if step is None and refused:
         raise refused
     return point, step.point if step else None, [*skipped, *damaged, *passed]
@@ -71,14 +71,15 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     facts, skipped = dirs.newest_valid(job.trainer)
     if facts is None:
         raise NoneValid(_none_valid(job, candidates, [*skipped, *damaged]))
-    assert facts.epoch is not None, "a valid checkpoint knows its epoch"
-    if problem := job.two_networks(facts.epoch):
+    count = facts.done(job.trainer.unit)
+    assert count is not None, "a valid checkpoint knows its epoch or iteration"
+    if problem := job.two_networks(count):
         raise Refusal(f"{job.name}: {problem}")
     within = dirs.within(Path(facts.file.path)) is not None
     point = ResumePoint(path=facts.file.path, epoch=facts.epoch, iteration=facts.iteration, within=within)
     saved = max((one.newest_saved for one in dirs.attempts), default=0)
     if saved > max(epoch for epoch, _ in candidates):
-        skipped.append(f"the checkpoint of epoch {saved}, which is not there any more")
+        skipped.append(f"the checkpoint of {job.trainer.unit} {saved}, which is not there any more")
     return point, [*skipped, *damaged]
 
 
@@ -136,7 +137,9 @@ class ResumeProof:
     A trainer can ignore a resume silently and start from zero; then its first progress line comes without
     the line that says where it resumed, or, for trainers that have no such line (`by_epoch`), is of another
     epoch than the one after the resume point; also the next one, as long as the `epoch_base` is not known,
-    but not the first again if a line of a later one was seen (`reached`).
+    but not the first again if a line of a later one was seen (`reached`). Of a training that counts
+    iterations, any line proves it that is not before the resume point: how many there are to the next line is
+    not known.
     """
 
     def __init__(
@@ -152,19 +155,22 @@ class ResumeProof:
         """The sentence that says what is wrong, once something is."""
         if not self._pending or self._asked is None:
             return None
-        within = f" (saved within epoch {self._asked.epoch + 1})" if self._asked.within else ""
-        asked = f"asked to resume after epoch {self._asked.epoch}{within}"
+        point, by_iteration = self._asked, self._asked.epoch is None
+        within = f" (saved within epoch {point.done + 1})" if point.within else ""
+        asked = f"asked to resume after {point}{within}"
         if isinstance(seen, ResumeSeen):
             self._pending = False
-            other = f"{asked}, but resumed after epoch {seen.epoch} ({self._asked.path})"
-            return None if seen.epoch == self._asked.epoch else other
-        first_again = seen.epoch == 1 and self._first_done
-        if self._by_epoch and 1 <= seen.epoch - self._asked.epoch <= self._most and not first_again:
+            at = f"iteration {seen.iteration}" if by_iteration else f"epoch {seen.epoch}"
+            # IterBasedRunner saves one less than it has done, and does that iteration again.
+            same = 0 <= point.done - seen.iteration <= 1 if by_iteration else seen.epoch == point.done
+            return None if same else f"{asked}, but resumed after {at} ({point.path})"
+        first_again = seen.epoch == 1 and self._first_done and not by_iteration
+        proved = 1 <= seen.epoch - point.done <= self._most and not first_again
+        if self._by_epoch and (seen.iteration >= point.done if by_iteration else proved):
             self._pending = False
             return None
-        trained = f"epoch {seen.epoch}, iteration {seen.iteration}"
         hint = "; if it was saved within the first epoch, set epoch_base: 0" if first_again else ""
-        return f"{asked} from {self._asked.path}, but trained {trained} without having resumed{hint}"
+        return f"{asked} from {point.path}, but trained {seen.place} without having resumed{hint}"
 
     def missing(self) -> str | None:
         """For the end of a training that went well: that the proof never came."""

@@ -65,7 +65,7 @@ def train(job: StageJob, console: Console, lease: Lease) -> AttemptRecord:
     thread. When it returns or raises, no process of an attempt is left.
     """
     record = recorder(job.supervision, lambda: newest_number(job.stage_dir), lease.guard)
-    shown = Display(console, job.name, job.epochs, time.monotonic, record)
+    shown = Display(console, job.name, job.asked, time.monotonic, record)
     asked = StopOrderWatch(job.supervision, lease.owner, shown.note)
     adopt_orphans()
     with stop_requests(asked) as stop, contextlib.closing(shown):
@@ -185,7 +185,7 @@ class _Launch:
         puzzling = record.end == "unfinished" and self._job.unrecognised()
         return replace(
             past_attempt(record, reached > (epochs, iterations), self._ladder),
-            epochs_brought=reached[0] - epochs,
+            brought=reached[0] - epochs,
             port_fixed=self._job.port is not None,
             left=leftovers(self._job, record) if puzzling or reached[0] < 0 else None,
         )

@@ -68,12 +68,17 @@ class Telemetry(Record):
         return f"step {self.first.steps}{more}"
 
     def progress(self, attempt: AttemptRecord) -> StepSeen | None:
-        """What a progress line would say, if each pass over the data is an epoch."""
-        one, before = self.first, attempt.resumed_from.epoch if attempt.resumed_from else 0
+        """What a progress line would say, if each pass over the data is an epoch and epochs are counted."""
+        one, before = self.first, attempt.resumed_at
         epoch, done = before + one.passes, (one.passes - 1) * one.iterations + one.iteration
-        if not one.passes or epoch > attempt.epochs or not 0 < one.iteration <= one.iterations:
+        if (
+            attempt.unit == "iteration"
+            or not one.passes
+            or epoch > attempt.asked
+            or not 0 < one.iteration <= one.iterations
+        ):
             return None
-        left = (attempt.epochs - epoch + 1) * one.iterations - one.iteration
+        left = (attempt.asked - epoch + 1) * one.iterations - one.iteration
         return StepSeen(epoch, one.iteration, one.iterations, None, left * one.steps / done * one.step_s)
 
 

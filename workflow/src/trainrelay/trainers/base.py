@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from trainrelay.checkpoint import glance
+from trainrelay.checkpoint import Glance, glance, inspect
 from trainrelay.progress_lines.described import LineReader
-from trainrelay.records import RULES, EpochBases
+from trainrelay.records import RULES, CheckpointFacts, EpochBases, Unit
 from trainrelay.system.tail import RowsTail
 from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.script_settings import ScriptSettings
@@ -129,7 +129,8 @@ class LaunchRequest:
     nodes: int
     rung: Rung  # how the ranks talk
     master_port: int | None  # None: the launcher's own default is kept
-    epochs: int
+    epochs: int | None  # or
+    iters: int | None = None
     prefix: tuple[str, ...] = ()  # words before the interpreter; `prefixed` puts them in, no kind does
     master_addr: str = FIRST_NODE  # where the ranks of several nodes meet
     step_name: str = ""  # of the Slurm step that spans several nodes
@@ -158,7 +159,8 @@ class StepSeen:
     """A progress line. `epoch` is 1-based, `iteration` how many of the epoch are done.
 
     A kind that cannot know from which number its lines count takes that to be 0; see `counted`. `eta_s` is
-    that of the whole training; None where the trainer tells only that of an epoch.
+    that of the whole training; None where the trainer tells only that of an epoch. `by_iteration`: of a
+    training that counts iterations and is one epoch.
     """
 
     epoch: int
@@ -167,6 +169,12 @@ class StepSeen:
     loss: float | None
     eta_s: float | None
     grad_norm: float | None = None
+    by_iteration: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where the training is, in words."""
+        return f"{'' if self.by_iteration else f'epoch {self.epoch}, '}iteration {self.iteration}"
 
     def counted(self, bases: EpochBases) -> StepSeen:
         """The same line, its epoch counted from 1."""
@@ -199,13 +207,17 @@ class Follower:
         if seen is None or (seen.evaluated and not seen.values):
             return None
         loss, norm = seen.values.get("loss"), seen.values.get("grad_norm")
-        return StepSeen(seen.epoch + 1, seen.iteration or 0, seen.iters, loss, None, norm)
+        epoch = seen.epoch if seen.by_iteration else seen.epoch + 1
+        return StepSeen(epoch, seen.iteration or 0, seen.iters, loss, None, norm, seen.by_iteration)
 
 
 class Trainer(Protocol):
     """A trainer kind: how it is started, what it prints, which files it leaves."""
 
     kind: str
+    # What a stage counts; the kinds of stages that there are.
+    unit: Unit = "epoch"
+    units: tuple[Unit, ...] = ("epoch",)
     # What proves a resume: a line that says so, or the number of the first epoch that is trained.
     resume_proof: Literal["line", "epoch"] = "epoch"
     # Whether its checkpoints hold the number of iterations, so that a skipped part of an epoch shows.
@@ -233,8 +245,14 @@ class Trainer(Protocol):
     # The names of its checkpoints, in a sentence, where not every file of torch.save is one.
     called: str = ""
 
-    def of(self, script: ScriptSettings | None, entry: str) -> Trainer:  # noqa: ARG002
-        """The trainer of a run, with its own description where this kind has one."""
+    def of(
+        self,
+        script: ScriptSettings | None,  # noqa: ARG002
+        entry: str,  # noqa: ARG002
+        iters: int | None = None,  # noqa: ARG002
+    ) -> Trainer:
+        """The trainer of a stage, with its own description where this kind has one; `iters` where it counts
+        those."""
         return self
 
     @abstractmethod
@@ -295,8 +313,8 @@ class Trainer(Protocol):
         """Its `metrics` from a byte on, where it has some."""
         return RowsTail(work_dir / self.metrics, from_byte) if self.metrics else None
 
-    def named_epoch(self, path: Path) -> int | None:  # noqa: ARG002
-        """The epoch that the name of a checkpoint tells, in place of its content; None: it tells none."""
+    def named_count(self, path: Path) -> int | None:  # noqa: ARG002
+        """The epoch or iteration that a checkpoint's name tells, in place of its content; None: none."""
         return None
 
     def is_called_so(self, path: Path) -> bool:  # noqa: ARG002
@@ -306,13 +324,21 @@ class Trainer(Protocol):
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:
         """Those with an epoch, as (that + the base, path), the newest epoch first, symlinks left out."""
         files = filter(self.is_called_so, checkpoint_files(work_dir))
-        return by_epoch(((glance(path, self.named_epoch(path)), path) for path in files), epoch_base)
+        return by_epoch(((self.glance(path), path) for path in files), epoch_base)
+
+    def glance(self, path: Path) -> Glance:
+        """What a checkpoint says of itself, in the unit of the training."""
+        return glance(path, self.named_count(path), self.unit)
+
+    def inspect(self, path: Path, epoch_base: int, first: Path) -> CheckpointFacts:
+        """The facts of a checkpoint, in the unit of the training."""
+        return inspect(path, epoch_base, first, self.named_count(path), self.unit)
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """Files that look like checkpoints and are not understood, with why as the rest of a sentence; where
         no checkpoint is, all that has another name: a start would save over what these were made of."""
         files = checkpoint_files(work_dir)
-        bad = not_understood(files, self.named_epoch)
+        bad = not_understood(files, self.glance)
         if self.checkpoints(work_dir):
             return bad
         others = [path for path in files if not self.is_called_so(path) and path not in dict(bad)]
@@ -327,5 +353,5 @@ class Trainer(Protocol):
         return could_be_overwritten(work_dir, *self.appends_to)
 
     @abstractmethod
-    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
-        """Where the checkpoint of an epoch will be, as the kind's trainers name it."""
+    def checkpoint_path(self, work_dir: Path, count: int) -> Path:
+        """Where the checkpoint of an epoch or iteration will be, as the kind's trainers name it."""

@@ -127,9 +127,9 @@ class MetricLogger(Trainer):
             return StepSeen(bar.epoch + 1, bar.done, bar.total, loss, None)
         return None
 
-    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
+    def checkpoint_path(self, work_dir: Path, count: int) -> Path:
         """DETR's name for it."""
-        return work_dir / f"checkpoint{epoch - 1:04d}.pth"
+        return work_dir / f"checkpoint{count - 1:04d}.pth"
 
 
 def _arguments(request: LaunchRequest) -> Iterator[str]:

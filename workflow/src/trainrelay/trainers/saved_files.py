@@ -38,11 +38,11 @@ def _rank(seen: Glance, path: Path) -> tuple[bool, bool, int]:
 
 
 def not_understood(
-    paths: Iterable[Path], named: Callable[[Path], int | None] = lambda _: None
+    paths: Iterable[Path], glanced: Callable[[Path], Glance] = glance
 ) -> list[tuple[Path, str]]:
     """Those of the files that are no checkpoints, each with why; weights alone are understood, as are files
     whose names tell their epoch."""
-    return [(path, why) for path in sorted(paths) if (why := glance(path, named(path)).problem)]
+    return [(path, why) for path in sorted(paths) if (why := glanced(path).problem)]
 
 
 def misplaced_checkpoints(work_dir: Path, since_s: float) -> list[tuple[Path, str]]:

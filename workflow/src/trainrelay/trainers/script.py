@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader
-from trainrelay.records import RULES
+from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader
+from trainrelay.records import KEYS, RULES, EpochBases
 from trainrelay.system.files import content, read_once
 from trainrelay.system.yaml_bounds import loaded
 from trainrelay.text import did_you_mean
@@ -57,22 +57,28 @@ class Script(Trainer):
     """A script as its settings describe it; without them only what every script has in common."""
 
     kind = "script"
+    units = ("epoch", "iteration")
     lacks = frozenset({"deterministic", "validate"})
 
-    def __init__(self, settings: ScriptSettings = _NOT_DESCRIBED, entry: str = "") -> None:
+    def __init__(
+        self, settings: ScriptSettings = _NOT_DESCRIBED, entry: str = "", iters: int | None = None
+    ) -> None:
         self.settings, self.entry, self.metrics = settings, entry, settings.metrics
+        self.unit = "epoch" if iters is None else "iteration"
+        self.epoch_bases = None if iters is None else EpochBases(printed=0, saved=0)
         self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
-        self.looked_for = (
-            f"files {settings.checkpoints} of torch.save with weights, their epoch inside or in the name"
-        )
+        where = f"their {self.unit} inside or in the name"
+        self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
         self.appends_to = tuple(filter(None, [settings.metrics]))
-        lines = partial(PatternReader, settings.progress or USUAL)
-        self.described = RowReader if settings.metrics else lines
+        lines = partial(
+            PatternReader, settings.progress or (USUAL if iters is None else USUAL_BY_ITERATION), iters
+        )
+        self.described = partial(RowReader, iters) if settings.metrics else lines
 
-    def of(self, script: ScriptSettings | None, entry: str) -> Trainer:
+    def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:
         """One trainer for each description."""
-        return _described(script or self.settings, entry)
+        return _described(script or self.settings, entry, iters)
 
     def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:  # noqa: ARG002
         """The command's arguments, and what its script and the files that it names say."""
@@ -114,19 +120,19 @@ class Script(Trainer):
         cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root
         return Launch(tuple(self._argv(request)), env, cwd)
 
-    def named_epoch(self, path: Path) -> int | None:
+    def named_count(self, path: Path) -> int | None:
         """The number in the name of a checkpoint."""
         found = self._name.fullmatch(path.name)
-        return int(found["epoch"]) if found and found.groups() else None
+        return int(found[1]) if found and found.groups() else None
 
     def is_called_so(self, path: Path) -> bool:
         """As its settings ask for."""
         return self._name.fullmatch(path.name) is not None
 
-    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
+    def checkpoint_path(self, work_dir: Path, count: int) -> Path:
         """As its settings name it, in a plan; which of several it is, only the file tells."""
-        name = filled(self.settings.checkpoints, {"epoch": str(epoch)})
-        return work_dir / (f"checkpoint-of-epoch-{epoch}" if set("*?[") & set(name) else name)
+        name = filled(self.settings.checkpoints, dict.fromkeys(("epoch", "iter"), str(count)))
+        return work_dir / (f"checkpoint-of-{self.unit}-{count}" if set("*?[") & set(name) else name)
 
     def _from_cwd(self, request: LaunchRequest, path: str) -> str:
         """A path that is meant from the checkout."""
@@ -162,6 +168,7 @@ class Script(Trainer):
             "config": self._from_cwd(request, request.config),
             "work_dir": self._from_cwd(request, request.work_dir),
             "epochs": str(request.epochs),
+            "iters": str(request.iters),
             "seed": str(request.seed),
             "backend": request.rung.backend,
             "device": request.device,
@@ -175,6 +182,11 @@ class Script(Trainer):
         if ("seed" in said) != (request.seed is not None):
             odd = "it has {seed}, and the stage none" if "seed" in said else "it has no {seed}; add it"
             yield f"script.command and the stage's seed go together: {odd}"
+        key = KEYS[self.unit]
+        for section, named in (("command", said), ("checkpoints", places(self.called))):
+            for wrong in sorted(named & {"epoch", "epochs", "iter", "iters"} - {key, key[:-1]}):
+                right = f"{{{key if wrong[-1] == 's' else key[:-1]}}}"
+                yield f"script.{section} has {{{wrong}}}, and the stage has {key}; write {right}"
         if "config" not in said and os.path.normpath(request.config) != os.path.normpath(request.entry):
             how = f"add {{config}} to it, or set config: {request.entry}"
             yield f"script.command does not use the stage's config {request.config}; {how}"
@@ -192,14 +204,14 @@ class Script(Trainer):
 
 
 @lru_cache
-def _described(settings: ScriptSettings, entry: str) -> Script:
-    return Script(settings, entry)
+def _described(settings: ScriptSettings, entry: str, iters: int | None) -> Script:
+    return Script(settings, entry, iters)
 
 
 def _name_pattern(glob: str) -> re.Pattern[str]:
-    before, named, after = glob.partition("{epoch}")
-    words = [fnmatch.translate(part)[4:-3] for part in (before, after)]  # without (?s: and )\Z
-    return re.compile((r"(?P<epoch>\d{1,9})" if named else "").join(words), re.DOTALL)
+    # Without (?s: and )\Z
+    words = [fnmatch.translate(part)[4:-3] for part in re.split(r"\{(?:epoch|iter)\}", glob)]
+    return re.compile(r"(\d{1,9})".join(words), re.DOTALL)
 
 
 def _arguments(command: str) -> list[str]:

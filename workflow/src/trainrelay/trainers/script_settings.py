@@ -14,7 +14,7 @@ from trainrelay.text import did_you_mean
 
 PLACES = (
     *("launcher", "interpreter", "entry", "nproc", "nodes", "node_rank", "master_addr", "master_port"),
-    *("config", "work_dir", "epochs", "seed", "backend", "device"),
+    *("config", "work_dir", "epochs", "iters", "seed", "backend", "device"),
 )
 _PLACE = re.compile(r"\{(\w+)\}")
 _SHELL = re.compile(r"[|&;<>]+|.*\$[({\w].*|\d?>.*")  # words that only a shell would understand
@@ -60,17 +60,20 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _with_epochs(patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    if patterns is not None and not any("(?P<epoch>" in one for one in patterns):
-        raise ValueError("no pattern has a group (?P<epoch>..), by which a training is followed")
+def _with_counts(patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if patterns is not None and not any("(?P<epoch>" in one or "(?P<iter>" in one for one in patterns):
+        raise ValueError(
+            "no pattern has a group (?P<epoch>..), by which a training is followed, or (?P<iter>..) for a"
+            " stage that counts iterations"
+        )
     return patterns
 
 
 def _glob(text: str) -> str:
     if "/" in text:
         raise ValueError("is a name in the work dir itself, without a folder; set the stage's work_dir to it")
-    if places(text) - {"epoch"} or text.count("{epoch}") > 1:
-        raise ValueError("knows *, ? and one {epoch}")
+    if places(text) - {"epoch", "iter"} or text.count("{epoch}") + text.count("{iter}") > 1:
+        raise ValueError("knows *, ? and one {epoch} or {iter}")
     return text
 
 
@@ -83,9 +86,10 @@ class ScriptSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     command: Annotated[str, AfterValidator(_template("entry", others=PLACES))]
-    """The command line, e.g. "{launcher} {entry} --epochs {epochs} --out {work_dir}". {launcher} is torchrun
-    by the trainer's Python; a script that starts its ranks itself has {interpreter}, {nproc}, {nodes},
-    {node_rank}, {master_addr}, {master_port}. Also {config}, {seed}, {backend}, {device}."""
+    """The command line, e.g. "{launcher} {entry} --epochs {epochs} --out {work_dir}"; {iters} in place of
+    {epochs} for a stage that counts iterations. {launcher} is torchrun by the trainer's Python; a script that
+    starts its ranks itself has {interpreter}, {nproc}, {nodes}, {node_rank}, {master_addr}, {master_port}.
+    Also {config}, {seed}, {backend}, {device}."""
     resume: _Added = "--resume {checkpoint}"
     """What is added to resume; "" for a script that finds its newest checkpoint by itself."""
     init: Annotated[str, AfterValidator(_template("init_checkpoint", others=PLACES))] | None = None
@@ -99,15 +103,16 @@ class ScriptSettings(BaseModel):
     cwd_is_work_dir: bool = False
     """true: starts in the work dir, for a script that saves to its current folder."""
     progress: Annotated[
-        tuple[Annotated[str, AfterValidator(_pattern)], ...] | None, AfterValidator(_with_epochs)
+        tuple[Annotated[str, AfterValidator(_pattern)], ...] | None, AfterValidator(_with_counts)
     ] = Field(default=None, strict=False)
     """Regular expressions for its lines, with groups (?P<epoch>..), (?P<epochs>..), (?P<iter>..) within the
     epoch, (?P<iters>..), (?P<loss>..) or any metric, (?P<val_NAME>..) of an evaluation; null: lines that
-    begin with an epoch and have a loss."""
+    begin with an epoch and have a loss. Where the stage counts iterations, (?P<iter>..) is within the whole
+    training, no epoch is needed, and null: lines that begin with an iteration or step and have a loss."""
     metrics: Annotated[str, AfterValidator(_glob)] | None = None
-    """A CSV or JSON-lines file in the work dir with a column epoch that is read instead of printed lines."""
+    """A CSV or JSON-lines file in the work dir, with a column epoch or iter, read in place of lines."""
     checkpoints: Annotated[str, AfterValidator(_glob)] = "*"
-    """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt", by which a name tells its epoch;
-    without {epoch} a checkpoint's content does."""
+    """Which files of the work dir are checkpoints, e.g. "model_{epoch}.pt" or "ckpt_{iter}.pt", by which a
+    name tells its epoch or iteration; without, a checkpoint's content does."""
     sample_log: str | None = None
     """A log (or metrics file) of such a training, relative to root: `trainrelay check` shows what it says."""

@@ -41,7 +41,7 @@ class StageContext:
     @property
     def trainer(self) -> Trainer:
         """Its trainer kind."""
-        return self.trainer_settings.trainer
+        return self.trainer_settings.counting(self.settings.iters)
 
     @property
     def saves_steps(self) -> bool:

@@ -38,9 +38,14 @@ class Price:
     done: int = 0
 
     @property
+    def iterations(self) -> int:
+        """All that are left."""
+        return self.epochs * self.iters_per_epoch - self.done
+
+    @property
     def seconds(self) -> float:
         """Wall time."""
-        return (self.epochs * self.iters_per_epoch - self.done) * self.s_per_iter
+        return self.iterations * self.s_per_iter
 
     @property
     def gpu_h(self) -> float:
@@ -59,14 +64,17 @@ def legs(cost: Price | None, runtime_min: int | None) -> int:
     return min(needed + 1, _MOST_LEGS) if needed > 1 else 1
 
 
-def price(attempts: Iterable[AttemptRecord], epochs_left: int, ranks: int, done: int = 0) -> Price | None:
+def price(
+    attempts: Iterable[AttemptRecord], epochs_left: int, ranks: int, done: int = 0, iters: int | None = None
+) -> Price | None:
     """Of so many more epochs, by the newest attempts; None where nothing was measured yet.
 
-    `done` iterations of the first one are trained.
+    `done` iterations of the first one are trained. A training of `iters` iterations is one epoch.
     """
     newest_first = list(attempts)[::-1]
     pace_s = next(filter(None, map(_pace_s, newest_first)), None)
-    length = next((one.iters_per_epoch for one in newest_first if one.iters_per_epoch), None)
+    lengths = (one.iters_per_epoch for one in newest_first if one.iters_per_epoch)
+    length = iters or next(lengths, None)
     if pace_s is None or length is None:
         return None
     return Price(epochs_left, length, pace_s, ranks, done)

@@ -9,36 +9,43 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from trainrelay.records import AttemptRecord, CheckpointFacts
+from trainrelay.records import KEYS, AttemptRecord, CheckpointFacts, Unit
 
 
-def finished(final: CheckpointFacts, epochs: int, exit_status: int | None) -> bool:
-    """Whether this checkpoint, which was read and is whole, ends a training of so many epochs."""
-    return exit_status == 0 if final.epoch is None else final.epoch >= epochs
+def finished(final: CheckpointFacts, asked: int, exit_status: int | None, unit: Unit = "epoch") -> bool:
+    """Whether this checkpoint, read and whole, ends a training of so many epochs or iterations."""
+    done = final.done(unit)
+    return exit_status == 0 if done is None else done >= asked
 
 
-def final_candidate(found: Iterable[tuple[int, Path]], epochs: int) -> Path | None:
-    """Of (epoch, file): the one of the last epoch, else of the nearest past it, as trainers may overshoot."""
-    late = [(epoch, path) for epoch, path in found if epoch >= epochs]
-    return min(late, key=lambda one: one[0])[1] if late else None  # of one epoch, the first of them
+def final_candidate(found: Iterable[tuple[int, Path]], asked: int) -> Path | None:
+    """Of (count, file): the one of the last epoch (iteration), else of the nearest past it, as trainers may
+    overshoot."""
+    late = [(count, path) for count, path in found if count >= asked]
+    return min(late, key=lambda one: one[0])[1] if late else None  # of one count, the first of them
 
 
-def epochs_trained(attempts: Sequence[AttemptRecord]) -> int:
-    """Epochs of the finished trainings among these attempts; 0 where none is."""
-    finals = [(one.final_checkpoint, one.epochs) for one in attempts if one.end == "done"]
-    return max((asked if final is None else final.epoch or asked for final, asked in finals), default=0)
+def trained_to(attempts: Sequence[AttemptRecord]) -> int:
+    """Epochs (iterations) of the finished trainings among these attempts; 0 where none is."""
+    return max((_final(one) or one.asked for one in attempts if one.end == "done"), default=0)
 
 
-def why_not_lowered(attempts: Sequence[AttemptRecord], epochs: int, there: Collection[int]) -> str | None:
-    """Why what is trained, or on its way to more epochs, does not answer for `epochs`, and what to set.
+def _final(attempt: AttemptRecord) -> int | None:
+    return attempt.final_checkpoint.done(attempt.unit) if attempt.final_checkpoint else None
 
-    `there` are the epochs that have a checkpoint. None: it answers, also where the trainer went past what it
-    was asked for.
+
+def why_not_lowered(
+    attempts: Sequence[AttemptRecord], asked: int, there: Collection[int], unit: Unit = "epoch"
+) -> str | None:
+    """Why what is trained, or on its way to more epochs (iterations), is not `asked`, and what to set.
+
+    `there` are those that have a checkpoint. None: it answers, also where the trainer went past what it was
+    asked for.
     """
-    newest = max((*there, epochs_trained(attempts)))
-    past = {one.final_checkpoint.epoch for one in attempts if one.final_checkpoint and one.epochs <= epochs}
-    raised = any(one.epochs > epochs for one in attempts)
-    if newest <= epochs or not raised or not past.union({epochs}).isdisjoint(there):
+    newest = max((*there, trained_to(attempts)))
+    past = {_final(one) for one in attempts if one.asked <= asked}
+    raised = any(one.asked > asked for one in attempts)
+    if newest <= asked or not raised or not past.union({asked}).isdisjoint(there):
         return None
-    trained = f"{newest} epochs are trained and epoch {epochs} has no checkpoint"
-    return f"epochs is {epochs}, but {trained}; set epochs: {newest}"
+    trained = f"{newest} {unit}s are trained and {unit} {asked} has no checkpoint"
+    return f"{KEYS[unit]} is {asked}, but {trained}; set {KEYS[unit]}: {newest}"

@@ -19,7 +19,7 @@ from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.code_version import CodeVersion, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.cost import Price, iterations_trained, legs, price
-from trainrelay.training.finished import epochs_trained
+from trainrelay.training.finished import trained_to
 from trainrelay.training.request import cores, initial_path, launch_request, missing, unsupported
 from trainrelay.training.signature import EXACT, Difference
 from trainrelay.training.step_checkpoints import Continued, StepCheckpoint, to_resume_from
@@ -68,8 +68,8 @@ class StagePlan:
         minutes = runtime_min or asked.resources.runtime_min
         time_limit = f"{minutes} min" if minutes else "no runtime_min"
         promotes = f", promotes the {asked.best}" if asked.best else ""
-        epochs = f"{asked.epochs} epochs{promotes}"
-        with_what = f"{epochs}, config {asked.config}, backends {' > '.join(asked.backends)}"
+        length = f"{asked.asked} {asked.unit}s{promotes}"
+        with_what = f"{length}, config {asked.config}, backends {' > '.join(asked.backends)}"
         return f"{_devices(self.at)}, {time_limit}, {with_what}"
 
     def message(self, runtime_min: int | None = None) -> str:
@@ -174,18 +174,20 @@ def resume_step(facts: state.Facts) -> tuple[StepCheckpoint | None, list[str]]:
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
     exact, now = EXACT in facts.ingredients, code.name if isinstance(code, CodeVersion) else None
     continued = Continued(facts.attempts, ranks, exact, now, settings.hook)
-    return to_resume_from(facts.steps, (facts.epochs_done, 0), continued)
+    return to_resume_from(facts.steps, (facts.done, 0), continued)
 
 
 def resumes(facts: state.Facts) -> str | None:
     """Where a start would resume, in words; None: it starts from scratch."""
     if step := resume_step(facts)[0]:
         return str(step.point)
-    return f"after epoch {facts.epochs_done}" if facts.checkpoints else None
+    return f"after {facts.unit} {facts.done}" if facts.checkpoints else None
 
 
 def _interval(facts: state.Facts) -> int | None:
-    return facts.at.trainer.checkpoint_interval(facts.at.trainer_config, facts.at.settings.options)
+    at = facts.at
+    by_epoch = facts.unit == "epoch"
+    return at.trainer.checkpoint_interval(at.trainer_config, at.settings.options) if by_epoch else None
 
 
 def _too_short(facts: state.Facts) -> str | None:
@@ -209,9 +211,11 @@ def _price(facts: state.Facts, action: Action, step: StepCheckpoint | None) -> P
     settings = facts.at.settings
     if action not in COSTS:
         return None
-    done = (0, 0) if action in ("train", "retrain") else step.reached if step else (facts.epochs_done, 0)
+    done = (0, 0) if action in ("train", "retrain") else step.reached if step else (facts.done, 0)
     ranks = facts.at.trainer_settings.nproc_per_node * settings.resources.nodes
-    return price(facts.attempts, max(0, settings.epochs - done[0]), ranks, done[1])
+    if facts.unit == "iteration":
+        return price(facts.attempts, 1, ranks, min(done[0], facts.asked), facts.asked)
+    return price(facts.attempts, max(0, facts.asked - done[0]), ranks, done[1])
 
 
 def _legs(facts: state.Facts, action: Action, cost: Price | None) -> int:
@@ -258,7 +262,7 @@ def _action(
         return actions[judged.kind], judged.reason
     if not (facts.checkpoints or step):
         return "train", f"{judged.reason}; there is no checkpoint to resume from"
-    if facts.attempts and facts.attempts[-1].end == "done" and epochs_trained(facts.attempts) < facts.epochs:
+    if facts.attempts and facts.attempts[-1].end == "done" and trained_to(facts.attempts) < facts.asked:
         return "extend", judged.reason + _stretched(facts)
     return "resume", judged.reason
 
@@ -268,22 +272,25 @@ def _stretched(facts: state.Facts) -> str:
     schedule = facts.at.trainer.schedule_over_all_epochs(facts.at.trainer_config)
     if schedule is None:
         return ""
-    return f"; warning: {schedule} spans all epochs, so the learning rate jumps up where training continues"
+    return (
+        f"; warning: {schedule} spans all {facts.unit}s, so the learning rate jumps where training continues"
+    )
 
 
 def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepCheckpoint | None) -> str:
     if step and action == "resume":
-        return f"resumes {step.point} of {facts.epochs} epochs"
+        return f"resumes {step.point} of {facts.asked} epochs"
+    unit = facts.unit
     words: Mapping[Action, str] = {
         "nothing": "trains nothing (complete)",
-        "train": f"trains {facts.epochs} epochs",
+        "train": f"trains {facts.asked} {unit}s",
         "resume": (
-            f"resumes after epoch {facts.epochs_done} of {facts.epochs}"
-            if facts.epochs_done < facts.epochs
-            else f"verifies the checkpoint of epoch {facts.epochs}; trains nothing if it is valid"
+            f"resumes after {unit} {facts.done} of {facts.asked}"
+            if facts.done < facts.asked
+            else f"verifies the checkpoint of {unit} {facts.asked}; trains nothing if it is valid"
         ),
-        "extend": f"continues from epoch {facts.epochs_done} to {facts.epochs}",
-        "retrain": f"trains {facts.epochs} epochs from scratch; the old training is archived in {archive}",
+        "extend": f"continues from {unit} {facts.done} to {facts.asked}",
+        "retrain": f"trains {facts.asked} {unit}s from scratch; the old training is archived in {archive}",
         "wait": "; ".join(
             ["trains nothing: it is being trained now", *filter(None, [facts.at_risk(time.time())])]
         ),

@@ -29,6 +29,7 @@ def launch_request(at: StageContext) -> LaunchRequest:
         rung=ladder(at)[0],
         master_port=settings.master_port,
         epochs=settings.epochs,
+        iters=settings.iters,
         step_name=f"trainrelay:{at.name}",
         device=how.device,
         deterministic=settings.deterministic,
@@ -53,7 +54,7 @@ def _of_the_earlier_stage(at: StageContext) -> str | None:
     work_dir = state.work_dirs(parent.paths).current
     if parent.settings.best:
         return str(work_dir / "checkpoint-of-the-best-epoch")  # which that is, the validation shows
-    return str(parent.trainer.checkpoint_path(work_dir, parent.settings.checkpoint_epoch))
+    return str(parent.trainer.checkpoint_path(work_dir, parent.settings.promoted_count))
 
 
 def initial_checkpoint(at: StageContext) -> str | None:

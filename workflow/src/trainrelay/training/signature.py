@@ -46,6 +46,7 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         "deterministic": str(settings.deterministic),
     }
     parts |= {EXACT: "True"} if settings.exact else {}
+    parts |= {} if settings.unit == "epoch" else {"counts": "iterations"}
     parts |= {
         key: text for key, text in effective.items() if trainer.changes_weights(key.removeprefix("option "))
     }
@@ -55,12 +56,13 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         return parts
     if best := at.parent.settings.best:  # that more epochs have another one, its checkpoint's sha256 tells
         digest = signature(without_exact(ingredients(at.parent, rules)), 0)
-        return {**parts, "init_from": f"{best} of the training {digest[:12]}"}
-    # The epoch that is promoted, not how many follow it; not the stage's name either.
-    epoch, before = at.parent.settings.checkpoint_epoch, without_exact(ingredients(at.parent, rules))
+        return {**parts, _FROM: f"{best} of the training {digest[:12]}"}
+    # What is promoted, not how many follow it; not the stage's name either.
+    unit, count = at.parent.settings.unit, at.parent.settings.promoted_count
+    before = without_exact(ingredients(at.parent, rules))
     if UNREADABLE in before or before.get(_FROM) == _FROM_UNREADABLE:
         return {**parts, _FROM: _FROM_UNREADABLE}
-    return {**parts, _FROM: f"epoch {epoch} of the training {signature(before, epoch)[:12]}"}
+    return {**parts, _FROM: f"{unit} {count} of the training {signature(before, count)[:12]}"}
 
 
 def without_exact(parts: Mapping[str, str]) -> dict[str, str]:
@@ -77,10 +79,10 @@ def comparable(parts: Mapping[str, str], with_parts: Mapping[str, str]) -> dict[
     return {key: value for key, value in parts.items() if key in known}
 
 
-def signature(parts: Mapping[str, str], epochs: int) -> str:
-    """One digest over ingredients and epochs."""
+def signature(parts: Mapping[str, str], asked: int) -> str:
+    """One digest over ingredients and how many epochs, or iterations, are asked for."""
     text = "\n".join(f"{key} = {value}" for key, value in sorted(parts.items()))
-    return hashlib.sha256(f"{text}\nepochs = {epochs}".encode()).hexdigest()
+    return hashlib.sha256(f"{text}\nepochs = {asked}".encode()).hexdigest()
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:

@@ -16,6 +16,7 @@ from typing import Literal
 from trainrelay.config import StagePaths
 from trainrelay.errors import RecordError
 from trainrelay.records import (
+    KEYS,
     RULES,
     Acceptance,
     AttemptRecord,
@@ -28,6 +29,7 @@ from trainrelay.records import (
     Owner,
     Promotions,
     TrainRecord,
+    Unit,
     gave_up,
 )
 from trainrelay.system.alive import supervisor_fate
@@ -35,7 +37,7 @@ from trainrelay.system.files import read_record, same_place, unused
 from trainrelay.training.archive import ArchivedTraining, archived_trainings
 from trainrelay.training.attempts import list_attempts, rank_hours, supervisor_may_live, trained_last
 from trainrelay.training.context import StageContext
-from trainrelay.training.finished import epochs_trained, why_not_lowered
+from trainrelay.training.finished import trained_to, why_not_lowered
 from trainrelay.training.owners import owner_of
 from trainrelay.training.signature import (
     EXACT,
@@ -61,13 +63,13 @@ class Facts:
     """What is on disk for one stage, and what the config asks of it now."""
 
     at: StageContext
-    epochs: int
+    asked: int  # epochs or iterations
     ingredients: dict[str, str]
     parent: FileDigest | None  # the checkpoint that the earlier stage has promoted
     work_dirs: WorkDirs
     identity: Identity | None = None
     attempts: tuple[AttemptRecord, ...] = ()
-    checkpoints: tuple[tuple[int, Path], ...] = ()  # newest epoch first
+    checkpoints: tuple[tuple[int, Path], ...] = ()  # newest first
     steps: tuple[StepCheckpoint, ...] = ()  # the furthest first
     left_behind: tuple[str, ...] = ()  # everything in the work dir that a start could overwrite
     elsewhere: WorkDirs | None = None  # where the training is, if the config names another work dir now
@@ -95,19 +97,24 @@ class Facts:
         return self.at.paths
 
     @property
-    def signatures(self) -> set[str]:
-        """What a record of this very training may be signed with, by the rules of its time."""
-        return {signature(parts, self.epochs) for parts in (self.ingredients, self.by_rules_1) if parts}
+    def unit(self) -> Unit:
+        """What the training counts; `asked` and `done` are so many of them."""
+        return self.at.settings.unit
 
     @property
-    def epochs_done(self) -> int:
-        """The newest epoch with a checkpoint; whether it is valid is checked when it is used."""
+    def signatures(self) -> set[str]:
+        """What a record of this very training may be signed with, by the rules of its time."""
+        return {signature(parts, self.asked) for parts in (self.ingredients, self.by_rules_1) if parts}
+
+    @property
+    def done(self) -> int:
+        """The newest epoch (iteration) with a checkpoint; whether it is valid is checked when it is used."""
         return max((epoch for epoch, _ in self.checkpoints), default=0)
 
     @property
     def step(self) -> StepCheckpoint | None:
         """The furthest step checkpoint, if the trainer has saved none past it; judged when it is used."""
-        return next((one for one in self.steps if one.reached >= (self.epochs_done, 0)), None)
+        return next((one for one in self.steps if one.reached >= (self.done, 0)), None)
 
     def at_risk(self, now_s: float) -> str | None:
         """What a kill would cost at this moment (Unix time); None where nothing is being trained."""
@@ -165,7 +172,7 @@ def _read(at: StageContext) -> Facts:
     accepted = {word.kind: word for word in words if word}
     facts = Facts(
         at=at,
-        epochs=at.settings.epochs,
+        asked=at.settings.asked,
         ingredients=ingredients(at),
         parent=promoted_file(at),
         identity=identity,
@@ -268,18 +275,20 @@ def archived_twin(facts: Facts) -> ArchivedTraining | None:
 def taken_as_is(facts: Facts) -> CheckpointFacts | None:
     """The checkpoint that the user takes in place of more training, unless more was asked for since."""
     given, newest = facts.accepted, facts.attempts[-1].number if facts.attempts else 0
-    if given is None or given.epochs != facts.epochs or newest > (given.attempt or newest):
+    asked = given and (given.epochs if facts.unit == "epoch" else given.iters)
+    if given is None or asked != facts.asked or newest > (given.attempt or newest):
         return None
     return given.checkpoint
 
 
-def recorded(attempts: Sequence[AttemptRecord], epoch: int) -> CheckpointFacts | None:
-    """The checkpoint of an epoch as it was recorded, unless a later attempt may have saved it again."""
+def recorded(attempts: Sequence[AttemptRecord], count: int) -> CheckpointFacts | None:
+    """The checkpoint of an epoch (iteration) as recorded, unless a later attempt may have saved it again."""
     for attempt in reversed(attempts):
-        found, begun = attempt.final_checkpoint, attempt.resumed_from.epoch if attempt.resumed_from else 0
-        if found is not None and found.epoch == epoch:
+        found, printed = attempt.final_checkpoint, attempt.printed
+        if found is not None and found.done(attempt.unit) == count:
             return found
-        if begun < epoch and (attempt.last_epoch is None or attempt.last_epoch >= epoch):
+        # Of iterations, only some are printed.
+        if attempt.resumed_at < count and (printed is None or printed >= count or attempt.iters):
             return None
     return None
 
@@ -287,7 +296,7 @@ def recorded(attempts: Sequence[AttemptRecord], epoch: int) -> CheckpointFacts |
 def not_as_recorded(facts: Facts, found: CheckpointFacts) -> str | None:
     """Why a checkpoint is not the one that was trained, unless the user accepted it as it is."""
     name, given = facts.name, facts.accepted
-    known = recorded(facts.attempts, found.epoch or 0) or promoted_best(facts, found.epoch or 0)
+    known = recorded(facts.attempts, found.done(facts.unit) or 0) or promoted_best(facts, found.epoch or 0)
     accepted = given is not None and given.subject == found.file.sha256
     if known is None or accepted or known.file.sha256 == found.file.sha256:
         return None
@@ -315,21 +324,22 @@ def current(at: StageContext) -> State:
 
 
 def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
-    """The last epoch's checkpoint, where it or the best was promoted as asked; its file may be gone since."""
+    """The last checkpoint, where it or the best was promoted as asked; its file may be gone since."""
     record, done = facts.train, facts.promoted
     if record is None or done is None or record.signature not in facts.signatures:
         return None
     found, best = record.final_checkpoint, done.best and done.best.asked
     if best or facts.at.settings.best:
-        return found if best == facts.at.settings.best and found.epoch == facts.epochs else None
+        return found if best == facts.at.settings.best and found.epoch == facts.asked else None
     if done.target is None:
         return None
-    return found if found.epoch == facts.epochs and found.file.sha256 == done.source.file.sha256 else None
+    is_last = found.done(facts.unit) == facts.asked
+    return found if is_last and found.file.sha256 == done.source.file.sha256 else None
 
 
 def chooses(facts: Facts) -> bool:
     """Whether the best is to be promoted, not what the user took in place of more training."""
-    taken = taken_as_is(facts) is not None and epochs_trained(facts.attempts) < facts.epochs
+    taken = taken_as_is(facts) is not None and trained_to(facts.attempts) < facts.asked
     return facts.at.settings.best is not None and not taken
 
 
@@ -342,13 +352,13 @@ def promoted_best(facts: Facts, epoch: int) -> CheckpointFacts | None:
     return done.source if done.best.attempt == (last and last.number) else None
 
 
-def promoted_epoch(facts: Facts) -> int:
-    """The epoch that is promoted, unless the best is: a later one where the trainer kept only that."""
+def promoted_count(facts: Facts) -> int:
+    """What is promoted, unless the best is: a later epoch (iteration) where the trainer kept only that."""
     settings = facts.at.settings
-    asked, there = settings.checkpoint_epoch, {epoch for epoch, _ in facts.checkpoints}
-    if settings.choice.epoch or asked in there or promoted_as_asked(facts):
+    asked, there = settings.promoted_count, {epoch for epoch, _ in facts.checkpoints}
+    if settings.choice.epoch or settings.choice.iteration or asked in there or promoted_as_asked(facts):
         return asked
-    return max(asked, epochs_trained(facts.attempts))
+    return max(asked, trained_to(facts.attempts))
 
 
 def promoted_file(at: StageContext) -> FileDigest | None:
@@ -393,31 +403,33 @@ def _running(facts: Facts) -> State:
 def _complete(facts: Facts) -> State | None:
     """Whether it is finished, or what contradicts that; None: more is to be trained."""
     if facts.accepted and (taken := taken_as_is(facts)):
-        return State("complete", f"taken as it is at epoch {taken.epoch}: {facts.accepted.reason}")
-    trained, there = epochs_trained(facts.attempts), {epoch for epoch, _ in facts.checkpoints}
+        return State(
+            "complete", f"taken as it is at {facts.unit} {taken.done(facts.unit)}: {facts.accepted.reason}"
+        )
+    trained, there = trained_to(facts.attempts), {epoch for epoch, _ in facts.checkpoints}
     recorded = facts.train is not None and facts.train.signature in facts.signatures and not facts.attempts
     if recorded or promoted_as_asked(facts):
-        return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained")
-    ended = trained >= facts.epochs
-    why = why_not_lowered(facts.attempts, facts.epochs, there)
+        return State("complete", f"{facts.asked} of {facts.asked} {facts.unit}s trained")
+    ended = trained >= facts.asked
+    why = why_not_lowered(facts.attempts, facts.asked, there, facts.unit)
     if why := why or (_counted_otherwise(facts) if ended else None):
         accept = f'trainrelay accept {facts.name} --reason "..."'
         return State("refused", f"{why}, or take what is there as it is: {accept}")
     last_gone = _last_gone(facts) if ended else None
-    if not ended or (last_gone and 0 < facts.epochs_done < facts.epochs):
+    if not ended or (last_gone and 0 < facts.done < facts.asked):
         return None
-    warning = f"; warning: the trainer continued to epoch {trained}" if trained > facts.epochs else ""
+    warning = f"; warning: the trainer continued to {facts.unit} {trained}" if trained > facts.asked else ""
     warning += f"; warning: {last_gone}; put it back before it is promoted" if last_gone else ""
-    return State("complete", f"{facts.epochs} of {facts.epochs} epochs trained{warning}")
+    return State("complete", f"{facts.asked} of {facts.asked} {facts.unit}s trained{warning}")
 
 
 def _last_gone(facts: Facts) -> str | None:
     """That a finished training's checkpoint is not there any more, before it was promoted."""
-    epoch, promoted = promoted_epoch(facts), facts.promoted
+    epoch, promoted = promoted_count(facts), facts.promoted
     known = recorded(facts.attempts, epoch)
     not_needed = promoted and known and promoted.source.file.sha256 == known.file.sha256
     there = facts.elsewhere or any(one == epoch for one, _ in facts.checkpoints)
-    return None if there or not_needed else f"its checkpoint of epoch {epoch} is gone"
+    return None if there or not_needed else f"its checkpoint of {facts.unit} {epoch} is gone"
 
 
 def _counted_otherwise(facts: Facts) -> str | None:
@@ -441,14 +453,15 @@ def _unfinished(facts: Facts) -> State:
     how = f"attempt {last.number}: {last.end or left}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
     within = f", {facts.step.point.iteration} iterations more" if facts.step else ""
-    where = f"{facts.epochs_done} of {facts.epochs} epochs trained{within}; {how}{why}"
+    where = f"{facts.done} of {facts.asked} {facts.unit}s trained{within}; {how}{why}"
     if last is not None and (decision := gave_up(last)):
         return State("stopped", f"needs your decision: {where}; {decision}")
-    if epochs_trained(facts.attempts) >= facts.epochs and (last_gone := _last_gone(facts)):
-        again = f"put it back, or epoch {facts.epochs_done + 1} and what follows are trained again"
+    if trained_to(facts.attempts) >= facts.asked and (last_gone := _last_gone(facts)):
+        again = f"put it back, or {facts.unit} {facts.done + 1} and what follows are trained again"
         return State("resumable", f"{where}; warning: {last_gone}; {again}")
-    if facts.epochs_done >= facts.epochs:
+    if facts.done >= facts.asked:
         return State("resumable", f"{where}; its last checkpoint is verified at the next start")
     if last is not None and last.end == "done":
-        return State("resumable", f"epochs raised from {epochs_trained(facts.attempts)} to {facts.epochs}")
+        key = KEYS[facts.unit]
+        return State("resumable", f"{key} raised from {trained_to(facts.attempts)} to {facts.asked}")
     return State("resumable", where)

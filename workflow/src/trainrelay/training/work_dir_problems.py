@@ -80,7 +80,7 @@ def gone(
     known = identity.owner in (None, *(owner.id for owner in owners.values() if owner))
     if not saved and (known or not trained):
         return None
-    what = f"held the checkpoint of epoch {saved}" if saved else "held this training"
+    what = f"held the checkpoint of {dirs.attempts[-1].unit} {saved}" if saved else "held this training"
     return (
         f"{identity.work_dir or dirs.first} {what} and does not now; put it back (is it mounted? was it"
         " moved?) and run the same command again; or, to give that training up and train from scratch, run:"

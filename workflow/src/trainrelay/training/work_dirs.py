@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trainrelay.checkpoint import newest_valid
 from trainrelay.config import StagePaths
-from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover
+from trainrelay.records import AttemptRecord, CheckpointFacts, EpochBases, Identity, Owner, Takeover, Unit
 from trainrelay.system.files import same_place
 from trainrelay.trainers import Trainer, misplaced_checkpoints
 from trainrelay.training.attempts import attempt_log, trained_last
@@ -51,8 +51,8 @@ class WorkDirs:
         return (self.first, *own)
 
     def checkpoints(self, trainer: Trainer) -> list[tuple[int, Path]]:
-        """Epochs and files that count, newest first; of one epoch, the latest work dir's, then those saved
-        within the next. While it is not known how they count, that may be as new as one that says less.
+        """Epochs (iterations) and files that count, newest first; of one, the latest work dir's, then those
+        saved within the next. While it is not known how they count, that may be as new as one that says less.
         """
 
         def order(found: tuple[int, Path]) -> tuple[int, bool]:
@@ -60,7 +60,8 @@ class WorkDirs:
             return (within and self.bases.saved is None) - found[0], within
 
         return sorted(
-            (found for found in self._counted(trainer) if not self._not_saved_here(*found)), key=order
+            (found for found in self._counted(trainer) if not self._not_saved_here(*found, trainer.unit)),
+            key=order,
         )
 
     def of_weights(self, trainer: Trainer) -> dict[int, Path]:
@@ -69,17 +70,23 @@ class WorkDirs:
         An older one, as a copy of the best that was not replaced, is of weights that were trained again.
         """
         held: dict[int, Path] = {}
-        for epoch, path in [*self.checkpoints(trainer), *self._saying(trainer.best_copies)]:
+        for epoch, path in [*self.checkpoints(trainer), *self._saying(trainer.best_copies, trainer.unit)]:
             last = trained_last(self.attempts, epoch)
             with suppress(OSError):
                 older = last is not None and path.stat().st_mtime < last.started_s
-                if not older and self.within(path) is None and not self._not_saved_here(epoch, path):
+                if (
+                    not older
+                    and self.within(path) is None
+                    and not self._not_saved_here(epoch, path, trainer.unit)
+                ):
                     held.setdefault(epoch, path)
         return held
 
     def newest_valid(self, trainer: Trainer) -> tuple[CheckpointFacts | None, list[str]]:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
-        return newest_valid(self.checkpoints(trainer), self.epoch_base, self.within, trainer.named_epoch)
+        return newest_valid(
+            self.checkpoints(trainer), self.epoch_base, self.within, trainer.named_count, trainer.unit
+        )
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
@@ -94,31 +101,33 @@ class WorkDirs:
         If there is none to resume from, also what the attempts left in other places and forms.
         """
         found = [one for folder in self.all for one in trainer.unrecognised(folder)]
-        others = [(path, self._not_saved_here(epoch, path)) for epoch, path in self._counted(trainer)]
+        others = [
+            (path, self._not_saved_here(epoch, path, trainer.unit)) for epoch, path in self._counted(trainer)
+        ]
         found += [(path, why) for path, why in others if why]
         if self.attempts and all(why for _, why in others):
             found += [one for folder in self.all for one in misplaced_checkpoints(folder, self._began_s)]
         return found
 
-    def _not_saved_here(self, epoch: int, path: Path) -> str | None:
+    def _not_saved_here(self, count: int, path: Path, unit: Unit) -> str | None:
         """Why none of the attempts saved a checkpoint; None: one of them may have.
 
-        Output waits in buffers, so what is printed can be behind: a later epoch alone is no reason.
+        Output waits in buffers, so what is printed can be behind: a later count alone is no reason.
         """
         with suppress(OSError):
             if not path.stat().st_size:
                 return "is empty"
         printed = self._newest_printed()
-        if not self.attempts or (printed is not None and epoch <= printed + 1):
+        if not self.attempts or (printed is not None and count <= printed + 1):
             return None
         if self._is_from_before(path):
             return (
-                f"is of epoch {epoch} and older than the first attempt (if it is of this training: touch it)"
+                f"is of {unit} {count} and older than the first attempt (if it is of this training: touch it)"
             )
-        asked = max(one.epochs for one in self.attempts)
-        if printed is None or epoch <= asked + 1:
+        asked = max(one.asked for one in self.attempts)
+        if printed is None or count <= asked + 1:
             return None
-        return f"is of epoch {epoch}, but only {asked} were asked for and {printed} begun"
+        return f"is of {unit} {count}, but only {asked} were asked for and {printed} begun"
 
     @property
     def _began_s(self) -> float:
@@ -145,22 +154,25 @@ class WorkDirs:
         return saved_s < min(self._began_s - _SKEW_S, owned_s)
 
     def _newest_printed(self) -> int | None:
-        """The last epoch that the attempts printed or resumed from; None where it is not known."""
-        printed = [one.last_epoch for one in self.attempts if one.last_epoch is not None]
-        if not printed or any(one.last_epoch is None and one.end in (None, "lost") for one in self.attempts):
+        """The last epoch (iteration) that the attempts printed or resumed from; None: it is not known."""
+        printed = [one.printed for one in self.attempts if one.printed is not None]
+        if not printed or any(one.printed is None and one.end in (None, "lost") for one in self.attempts):
             return None
-        return max(*printed, *(one.resumed_from.epoch for one in self.attempts if one.resumed_from), 0)
+        return max(*printed, *(one.resumed_at for one in self.attempts), 0)
 
     def _counted(self, trainer: Trainer) -> Iterator[tuple[int, Path]]:
         """The epochs that a file holds: of one saved within an epoch, those before it, whatever it says."""
-        for epoch, path in self._saying(trainer.checkpoints):
+        for epoch, path in self._saying(trainer.checkpoints, trainer.unit):
             yield min(epoch, (self.within(path) or epoch + 1) - 1), path
 
-    def _saying(self, found_in: Callable[[Path, int], list[tuple[int, Path]]]) -> Iterator[tuple[int, Path]]:
+    def _saying(
+        self, found_in: Callable[[Path, int], list[tuple[int, Path]]], unit: Unit
+    ) -> Iterator[tuple[int, Path]]:
         yield from found_in(self.current, self.epoch_base)
         for folder, takeover in reversed(list(zip(self.all, self.takeovers, strict=False))):
+            after = takeover.after_epoch if unit == "epoch" else takeover.after_iteration
             for epoch, path in found_in(folder, self.epoch_base):
-                if epoch <= takeover.after_epoch:
+                if epoch <= after:
                     yield epoch, path
         if self.kept is not None:
             yield from found_in(self.kept, self.epoch_base)

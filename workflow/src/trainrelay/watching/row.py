@@ -49,6 +49,7 @@ _JSON_KEYS = {
     "label": "state",
     "live": "supervisor_lives",
     "epochs_done": "epochs_with_checkpoint",
+    "iterations_done": "iterations_with_checkpoint",
     "losses": "last_losses",
     "fallback_from": "backend_is_fallback_from",
     "attempt": "attempt_number",
@@ -80,6 +81,7 @@ class StageRow:
     reason: str
     epochs: int | None = None
     epochs_done: int | None = None
+    iterations_done: int | None = None  # of a training that counts those
     live: bool | None = None
     silent_s: float | None = None
     epoch: int | None = None
@@ -151,8 +153,9 @@ def stage_row(
         stage=facts.at.stage,
         label=status.label,
         reason=printable(reason),
-        epochs=facts.epochs,
-        epochs_done=facts.epochs_done,
+        epochs=facts.at.settings.epochs,
+        epochs_done=facts.done if facts.unit == "epoch" else None,
+        iterations_done=facts.done if facts.unit == "iteration" else None,
         live=status.live,
         silent_s=status.silent_s,
         epoch=epoch,
@@ -160,7 +163,7 @@ def stage_row(
         iterations_per_epoch=per_epoch,
         loss=step.loss if step else None,
         losses=sample.losses,
-        eta_s=left_s(step, facts.epochs, sample.iterations_per_s) if timed and step else None,
+        eta_s=left_s(step, facts.asked, sample.iterations_per_s) if timed and step else None,
         iterations_per_s=sample.iterations_per_s if timed else None,
         backend=printable(attempt.backend) if attempt else None,
         fallback_from=_fallback_from(attempt) if attempt else None,
@@ -179,12 +182,18 @@ def stage_row(
 def _place(
     facts: Facts, attempt: AttemptRecord | None, step: StepSeen | None
 ) -> tuple[int | None, int | None, int | None]:
-    """Epoch, iteration and iterations per epoch: of the log, of the record, or of the checkpoints."""
+    """Epoch, iteration and iterations per epoch: of the log, of the record, or of the checkpoints.
+
+    Of a training by iterations no epoch, and all that are asked for.
+    """
+    if facts.unit == "iteration":
+        printed = step.iteration if step else attempt.last_iteration if attempt else None
+        return None, printed or facts.done or None, facts.asked
     if step is not None:
         return step.epoch, step.iteration, step.iters_per_epoch
     if attempt is not None and attempt.last_epoch is not None:
         return attempt.last_epoch, attempt.last_iteration, attempt.iters_per_epoch
-    return (facts.epochs_done or None), None, None
+    return (facts.done or None), None, None
 
 
 def _fallback_from(attempt: AttemptRecord) -> str | None:

@@ -75,13 +75,14 @@ def _fresh_starts_allowed(case: Case) -> int:
 
 
 def _from_zero(case: Case, point: ResumePoint) -> Finding:
-    place = f"epoch {point.epoch}" + (f", iter {point.iteration}" if point.iteration is not None else "")
+    within = point.epoch is not None and point.iteration is not None
+    place = f"{point}" + (f", iter {point.iteration}" if within else "")
     return Finding(
         "resume",
         "critical",
         f"A resume after {place} was requested, but the training started from zero: {_proof(case, point)}.",
         where=case.where(case.train[0]),
-        evidence={"asked": point.epoch, "checkpoint": point.path, "segment": case.train[0].segment},
+        evidence={"asked": point.done, "checkpoint": point.path, "segment": case.train[0].segment},
         advice=f"Check that {point.path} can be read where the trainer runs, and start again.",
         blocking=True,
     )
@@ -90,7 +91,7 @@ def _from_zero(case: Case, point: ResumePoint) -> Finding:
 def _proof(case: Case, point: ResumePoint) -> str:
     if case.says_resumed:
         return f"the log has no line `resumed epoch {point.epoch}`"
-    return "the log begins again with the first epoch"
+    return f"the log begins again with the first {'iterations' if case.by_iteration else 'epoch'}"
 
 
 def _again(case: Case) -> Finding:

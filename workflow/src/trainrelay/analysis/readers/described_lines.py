@@ -34,17 +34,25 @@ class _Start:
     rows: defaultdict[_Place, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     at: tuple[int, int] = (-1, 0)  # epoch and iteration of the newest training line
     iters: int | None = None
+    by_iteration: bool = False
 
     def add(self, seen: LineSeen) -> None:
+        self.by_iteration = seen.by_iteration
         self.iters = seen.iters or self.iters
         self.at = (seen.epoch, seen.iteration or 0) if seen.values else self.at
         trained = (seen.epoch, int(seen.iteration is None), seen.iteration or 0)
-        for place, values in ((trained, seen.values), ((seen.epoch, 2, 0), seen.evaluated)):
+        # Of an epoch, or after this iteration.
+        evaluated = (seen.epoch, 2, (seen.iteration or 0) if seen.by_iteration else 0)
+        for place, values in ((trained, seen.values), (evaluated, seen.evaluated)):
             if values:
                 self.rows[place] = {metric_name(k): v for k, v in values.items()} | self.rows[place]
 
     def events(self, first: int) -> Iterator[Event]:
         """In order of training, epochs and iterations counted from 1."""
+        if self.by_iteration:
+            for (_, phase, at), values in sorted(self.rows.items(), key=lambda row: (row[0][2], row[0][1])):
+                yield RowSeen(1, at, _PHASES[phase], values, None, max_iters=self.iters, by_iteration=True)
+            return
         begun = min((epoch for epoch, *_ in self.rows), default=first)
         if done := max(0, begun - first):
             text = f"training continues with epoch {begun}"

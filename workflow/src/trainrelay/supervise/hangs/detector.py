@@ -164,7 +164,7 @@ class HangDetector:
 
     def _since(self) -> str:
         if last := self.last_step:
-            return f"since epoch {last.epoch}, iteration {last.iteration}"
+            return f"since {last.place}"
         if self._steps:
             return f"since step {self._steps}"
         heard = self._fixed_s is None and self._said_s >= self._first_said_s

@@ -1,0 +1,46 @@
+"""What a training by iterations proves of its resume, and what its checkpoints hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainrelay.checkpoint import glance, inspect
+from trainrelay.records import ResumePoint
+from trainrelay.supervise.resume import ResumeProof
+from trainrelay.trainers import StepSeen
+
+POINT = ResumePoint(path="/w/ckpt.pt", epoch=None, iteration=20)
+
+
+def step(iteration: int) -> StepSeen:
+    return StepSeen(1, iteration, 40, 0.5, None, by_iteration=True)
+
+
+@pytest.mark.parametrize("first", [20, 21, 30])
+def test_a_first_line_that_is_not_before_the_resume_point_proves_it(first: int) -> None:
+    proof = ResumeProof(POINT, by_epoch=True)
+    assert proof.see(step(first)) is None
+    assert proof.missing() is None
+
+
+def test_a_start_from_zero_is_told() -> None:
+    said = ResumeProof(POINT, by_epoch=True).see(step(0))
+    assert said == (
+        "asked to resume after iteration 20 from /w/ckpt.pt, but trained iteration 0 without having resumed"
+    )
+
+
+@pytest.mark.parametrize("key", ["iteration", "iter_num", "step", "global_step"])
+def test_the_count_is_read_from_the_file(tmp_path: Path, key: str) -> None:
+    """Also as a tensor; an epoch beside it is not what the training counts."""
+    weights = {"model": {"fc.weight": torch.ones(2, 2)}, "optimizer": {"state": {}, "param_groups": []}}
+    torch.save({**weights, "epoch": 3, key: torch.tensor(70)}, tmp_path / "a.pt")
+    assert glance(tmp_path / "a.pt", unit="iteration").number == 70
+    facts = inspect(tmp_path / "a.pt", unit="iteration")
+    assert (facts.epoch, facts.iteration, facts.done("iteration")) == (None, 70, 70)
+    torch.save(weights, tmp_path / "b.pt")
+    assert glance(tmp_path / "b.pt", unit="iteration").problem == "lacks iteration"
+    assert glance(tmp_path / "b.pt", 7, "iteration").number == 7
