@@ -148,7 +148,7 @@ def whole_load(request: LaunchRequest, torch: str) -> str | None:
         return None
     where = read_once(_whole_load, Path(request.root), request.entry)
     said = f"{where}: torch.load without weights_only refuses, since torch 2.6, what is no weight (an args)"
-    return where and f"{said}, and a resume would fail; set env: {{{_WHOLE}: '1'}} under trainer"
+    return where and f"{said}: a resume, or a start from one, would fail; set env: {{{_WHOLE}: '1'}} under trainer"
 
 
 def _whole_load(root: Path, script: str) -> str | None:
