@@ -11,7 +11,7 @@ from typing import Any
 from trainrelay.cli.arguments import parser
 from trainrelay.config import schema
 from trainrelay.config.site import Site
-from trainrelay.errors import Diverged, Interrupted, NoProgress, UserError
+from trainrelay.errors import Diverged, Interrupted, NoProgress, UserError, VerdictRefused
 
 PAGE = Path(__file__).parents[2] / "docs/reference.md"
 SECTIONS = {
@@ -21,7 +21,7 @@ SECTIONS = {
     "Stage": "A stage: `runs.RUN.stages.STAGE`",
     "Resources": "Its resources: `runs.RUN.stages.STAGE.resources`",
     "Promotion": "Its promotion: `runs.RUN.stages.STAGE.promotion`",
-    "Epoch": "Its checkpoint by epoch: `runs.RUN.stages.STAGE.checkpoint`",
+    "Choice": "Its checkpoint, by a choice: `runs.RUN.stages.STAGE.checkpoint`",
     "OwnRung": "A way to communicate: `rungs.NAME`",
 }
 EXIT_CODES = {
@@ -30,6 +30,7 @@ EXIT_CODES = {
     UserError.exit_code: "something to fix, which the last message names",
     Diverged.exit_code: "the training diverged",
     NoProgress.exit_code: "attempts saved no new checkpoint",
+    VerdictRefused.exit_code: "a log was judged as `analyze --fail-on` does not allow",
     Interrupted.exit_code: "ended early and resumable: run the same command again",
 }
 

@@ -108,7 +108,7 @@ def test_all_problems_come_at_once() -> None:
         ({"epochs": 2.0}, "runs.r.stages.a.epochs: got 2.0; expected a whole number"),
         (
             {"checkpoint": "best"},
-            "runs.r.stages.a.checkpoint: got 'best'; allowed: latest, {epoch: N}, or {best",
+            "runs.r.stages.a.checkpoint: got 'best'; allowed: latest, {epoch: N}, {iteration: N}, or {best",
         ),
         ({"log": "../x.log"}, "runs.r.stages.a.log: got '../x.log'; expected a file name ending in .log"),
         ({"options": {"x": {}}}, "runs.r.stages.a.options.x: got {}; allowed: true, false"),
@@ -125,9 +125,9 @@ def test_all_problems_come_at_once() -> None:
         ),
         (
             {"checkpoint": {}},
-            "runs.r.stages.a.checkpoint: set one of epoch and best, or write: checkpoint: latest",
+            "runs.r.stages.a.checkpoint: set one of epoch, iteration and best, or write: checkpoint: latest",
         ),
-        ({"checkpoint": {"epoch": 1, "best": "NDS"}}, "a.checkpoint: set one of epoch and best"),
+        ({"checkpoint": {"epoch": 1, "best": "NDS"}}, "a.checkpoint: set one of epoch, iteration and best"),
         ({"checkpoint": {"epoch": 1, "mode": "max"}}, "a.checkpoint.mode: goes with best; leave it out"),
         ({"checkpoint": {"best": "NDS", "mod": "max"}}, "a.checkpoint.mod: unknown key; did you mean mode?"),
         (

@@ -34,7 +34,7 @@ NO_PARENT = "stages.b.init_from: got 'c', no stage of this run"
 WRONG = [
     ({"epoch": 3}, "stages.a.epoch: unknown key"),
     ({"epochs": "two"}, "stages.a.epochs: got 'two'"),
-    ({"epochs": None}, "stages.a.epochs: missing"),
+    ({"epochs": None}, "stages.a: a stage has either epochs or iters"),
     ({"config": 5}, "stages.a.config: got 5"),
     ({"resources": 5}, "stages.a.resources: got 5"),
     ({"resources": {"gpuu": 5}}, "stages.a.resources.gpuu: unknown key"),

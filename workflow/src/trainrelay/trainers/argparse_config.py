@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainrelay.records import RULES
-from trainrelay.system.files import content, read_once
+from trainrelay.system.files import content, one_reading, read_once
 from trainrelay.trainers.base import LaunchRequest, Switch, TrainerConfig
 from trainrelay.trainers.python_values import (
     Names,
@@ -113,6 +113,7 @@ class _Call:
             yield from scope.body
 
 
+@one_reading()
 def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig:
     """What a script (relative to `root`) declares: each argument's default, and how it is spelled."""
     try:
@@ -148,7 +149,10 @@ def whole_load(request: LaunchRequest, torch: str) -> str | None:
         return None
     where = read_once(_whole_load, Path(request.root), request.entry)
     said = f"{where}: torch.load without weights_only refuses, since torch 2.6, what is no weight (an args)"
-    return where and f"{said}: a resume, or a start from one, would fail; set env: {{{_WHOLE}: '1'}} under trainer"
+    return (
+        where
+        and f"{said}: a resume, or a start from one, would fail; set env: {{{_WHOLE}: '1'}} under trainer"
+    )
 
 
 def _whole_load(root: Path, script: str) -> str | None:

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from trainrelay.system.files import read_once
 
 _LONGEST = 160  # characters of one setting's text; longer ones are cut and digested
 _MOST = 100_000  # values in one expression: lists of names of lists could make it endless
@@ -35,6 +38,8 @@ class SourceText(str):
 
 
 ABSENT = SourceText("(absent)")
+# Of each statement, once: each of a script's hundred arguments asks this of all that it imports.
+_CHANGED: WeakKeyDictionary[ast.stmt, set[str]] = WeakKeyDictionary()
 
 
 class Names:
@@ -154,7 +159,7 @@ def imported(
             if path in seen or (about and (named or not _tells(path, about))):
                 continue
             seen.add(path)
-            tree, beside = parsed(path), (path.parent, *folders)
+            tree, beside = read_once(parsed, path), (path.parent, *folders)
             used = tree.body if named else depended_on(tree.body, wanted)
             yield Part(path, tree, used, beside)
             yield from imported(used, beside, wanted, seen, about)
@@ -219,6 +224,12 @@ def depended_on(code: Sequence[ast.stmt], names: set[str]) -> list[ast.stmt]:
 
 def _changed(statement: ast.stmt) -> set[str]:
     """The names that a statement binds, gives another name or may change in place."""
+    if (known := _CHANGED.get(statement)) is None:
+        _CHANGED[statement] = known = _looked_up(statement)
+    return known
+
+
+def _looked_up(statement: ast.stmt) -> set[str]:
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return {name}.union(*(node.names for node in ast.walk(statement) if isinstance(node, ast.Global)))
