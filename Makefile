@@ -67,7 +67,7 @@ docs: mkdocs.yml  ## build the pages of docs/ as a site, strictly, in .site/html
 	@scripts/setup.sh docs
 	@rm -rf .site && mkdir -p .site/pages
 	@cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md LICENSE config.yaml site.example.yaml docs envs plugin/README.md \
-	  profiles/local/config.yaml workflow/demo/config.yaml .site/pages
+	  profiles/local/config.yaml workflow/demo/config.yaml tests/support/own_kind/own_kind.py .site/pages
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 	@echo "docs: open $$PWD/.site/html/index.html"
 

@@ -26,6 +26,7 @@ def evaluated(log: Path, line: str) -> dict[int, float]:
     return {int(epoch): float(value) for epoch, value in found}
 
 
+@pytest.mark.long
 def test_the_best_epoch_starts_the_next_stage_and_another_mode_retrains_only_that(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p")
 

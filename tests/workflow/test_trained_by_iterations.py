@@ -86,7 +86,7 @@ def trained(config: Config, stage: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["ckpt.pt", "ckpt_{iter}.pt"])
+@pytest.mark.parametrize("name", ["ckpt.pt", pytest.param("ckpt_{iter}.pt", marks=pytest.mark.long)])
 def test_it_is_trained_killed_resumed_promoted_raised_and_begins_a_second_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

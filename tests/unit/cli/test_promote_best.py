@@ -182,7 +182,7 @@ def refused(stage: Stage, **settings: Any) -> str:
 
 
 SET = (
-    "set `checkpoint: {best: METRIC}` to a metric that it logs, `checkpoint: {epoch: N}` or"
+    "set `checkpoint: {best: METRIC, mode: max}` to a metric that it logs, `checkpoint: {epoch: N}` or"
     " `checkpoint: latest` (epoch 6)"
 )
 NOT_A_NUMBER = dict.fromkeys(AMOTA, float("nan"))
@@ -201,7 +201,7 @@ NOT_A_NUMBER = dict.fromkeys(AMOTA, float("nan"))
         (
             {"amota": NOT_A_NUMBER},
             BEST,
-            "amota is NaN or Inf in all of its evaluations",
+            "amota is not finite in any evaluation up to epoch 6",
         ),
     ],
 )
@@ -216,7 +216,7 @@ def test_without_a_value_nothing_is_promoted(
 def test_where_its_logs_are_gone_nothing_is_promoted(stage: Stage) -> None:
     stage.attempt()
     (stage.disk.paths.folder / "attempts/001/trainer.log").unlink()
-    assert "the logs of its attempts are gone" in refused(stage)
+    assert "the log of attempt 1 is gone" in refused(stage)
 
 
 def test_where_the_best_epoch_has_no_file_the_best_that_has_one_is_named_and_not_taken(stage: Stage) -> None:

@@ -243,8 +243,8 @@ def test_the_provenance_holds_signature_checkpoint_and_versions() -> None:
 def test_the_provenance_tells_what_came_from_the_initial_checkpoint() -> None:
     """Of the newest attempt that started from it."""
     said = "71.4 % of the model's parameters; occ_head: new, 271 keys; img_backbone: 318 of 318"
-    assert f"came from there {said}" in page(sample_report.stage2()).words
-    assert "came from there" not in page(sample_report.stage1()).words
+    assert f"from the initial checkpoint {said}" in page(sample_report.stage2()).words
+    assert "from the initial checkpoint" not in page(sample_report.stage1()).words
 
 
 def test_no_path_is_cut_short() -> None:

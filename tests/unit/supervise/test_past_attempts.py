@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.attempts import an_attempt
-from trainrelay.records import STOPPED, AttemptRecord, EndClass
+from trainrelay.records import STOPPED, AttemptRecord, EndClass, ResumePoint
 from trainrelay.supervise.decide import out_of_attempts, past_attempts
 
 LADDER = ("nccl", "gloo")
@@ -34,6 +34,14 @@ def test_an_attempt_brought_a_checkpoint_where_the_next_one_resumed_later_than_i
         False,
     ]
     assert past_attempts(attempts, "a", (4, 0), LADDER)[-1].new_checkpoint
+
+
+def test_iterations_are_compared_with_iterations() -> None:
+    attempts = [an_attempt(n, 0, launch="a", end="time-limit", iters=5000) for n in (1, 2)]
+    point = ResumePoint(path="a.pt", epoch=None, iteration=1000)
+    attempts[1] = attempts[1].model_copy(update={"resumed_from": point})
+    found = [one.new_checkpoint for one in past_attempts(attempts, "a", (1000, 0), LADDER)]
+    assert found == [True, False]
 
 
 def test_an_attempt_whose_end_nobody_saw_and_a_rung_that_is_gone_are_taken_for_lost_on_the_first_rung() -> (

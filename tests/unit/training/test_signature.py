@@ -168,12 +168,15 @@ def test_an_unreadable_trainer_config_is_said_and_not_guessed(checkout: Path) ->
     assert "No such file" in parts(checkout)[UNREADABLE]
 
 
+@pytest.mark.parametrize("first", [{}, {"checkpoint": {"best": "amota", "mode": "max"}}])
 @pytest.mark.parametrize("text", [None, "optimizer = dict("])
-def test_an_earlier_stage_that_cannot_be_read_changes_no_later_one(checkout: Path, text: str | None) -> None:
+def test_an_earlier_stage_that_cannot_be_read_changes_no_later_one(
+    checkout: Path, text: str | None, first: dict[str, Any]
+) -> None:
     # It may have a checkout of its own, which is not on this machine, or be edited at this moment.
-    before = parts(checkout, "b")
+    before = parts(checkout, "b", a=first)
     (checkout / "a.py").write_text(text) if text else (checkout / "a.py").unlink()
-    unknown = parts(checkout, "b")
+    unknown = parts(checkout, "b", a=first)
     assert differences(before, unknown) == []
     assert differences(unknown, before) == []
     alone = {key: value for key, value in unknown.items() if key != "init_from"}

@@ -146,9 +146,7 @@ def test_a_port_that_somebody_takes_says_nothing_of_the_rung(
 def test_what_cannot_be_started_is_one_sentence(
     asked: LaunchRequest, log: Path, broken: dict[str, str]
 ) -> None:
-    with pytest.raises(
-        UserError, match=r"cannot probe gloo: .*no.such.*`interpreter` .* or that path's perm"
-    ):
+    with pytest.raises(UserError, match=r"cannot probe gloo: .*no.such.*`interpreter`.* or that path's perm"):
         probed(replace(asked, **broken), RUNGS["gloo"], log)
 
 

@@ -6,10 +6,11 @@ from trainrelay.analysis.best import evaluations
 from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped
 from trainrelay.analysis.numbers import count
-from trainrelay.analysis.readers import DescribedLines, logs_of, read
+from trainrelay.analysis.readers import ENDINGS, DescribedLines, logs_of, read
 from trainrelay.analysis.serialize import from_json, to_json
 
 __all__ = [
+    "ENDINGS",
     "DescribedLines",
     "analyze",
     "count",

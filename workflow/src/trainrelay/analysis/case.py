@@ -261,11 +261,6 @@ class Case:
         return self.log.format.startswith("metriclogger")
 
     @property
-    def says_resumed(self) -> bool:
-        """Whether the trainer prints that it resumed, as mmcv and mmengine do."""
-        return self.log.format.startswith(("mmcv", "mmengine"))
-
-    @property
     def points_to_judge(self) -> int:
         """With how many points a course can be judged: an epoch's mean weighs more than a line."""
         return 3 if self.log.epochs_only else 10

@@ -1,7 +1,7 @@
 """The command line: thin calls, one sentence and an exit code for what you can fix.
 
-Exit codes: 0 done, 2 something to fix, 3 diverged, 4 no progress, 75 interrupted and resumable. A bug
-in trainrelay keeps its traceback and exits 1.
+Exit codes: 0 done, 2 something to fix, 3 diverged, 4 no progress, 5 a verdict that
+--fail-on names, 75 interrupted and resumable. A bug in trainrelay keeps its traceback and exits 1.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from trainrelay.analysis import ENDINGS, explain_words, logs_of, not_judged, read, to_json
 from trainrelay.analysis import analyze as judged
-from trainrelay.analysis import explain_words, logs_of, not_judged, read, to_json
 from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.printing import print_json, print_markdown
 from trainrelay.errors import LogError, UserError, VerdictRefused
@@ -21,7 +21,6 @@ from trainrelay.report import analysis_markdown, comparison_markdown, explanatio
 from trainrelay.system.say import say
 
 STANDARD_INPUT = Path("-")
-FILE_LIKE = (".log", ".txt", ".json", ".out")  # what logs are called
 
 
 def analyze(arguments: argparse.Namespace) -> None:
@@ -42,20 +41,23 @@ def analyze(arguments: argparse.Namespace) -> None:
         _show(arguments, shown, comparison_markdown(found))
     else:
         analysis = _judged(logs)
-        found = [("standard input" if logs[-1] == STANDARD_INPUT else logs[-1].name, analysis)]
+        found = [("standard input" if logs[-1] == STANDARD_INPUT else logs[-1].resolve().name, analysis)]
         _show(arguments, to_json(analysis), analysis_markdown(*found[0]))
     _refuse(found, arguments.fail_on)
 
 
 def _judged(logs: Sequence[Path]) -> Analysis:
     """Of the logs of one training; `-` is standard input, which is kept while it is read."""
-    with TemporaryDirectory() as folder:
-        kept = Path(folder) / "standard-input"
-        if STANDARD_INPUT in logs:
+    if STANDARD_INPUT not in logs:
+        return judged(read([file for log in logs for file in logs_of(log)]))
+    try:
+        with TemporaryDirectory() as folder:
+            kept = Path(folder) / "standard input"
             with kept.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-        there = [kept if log == STANDARD_INPUT else log for log in logs]
-        return judged(read([file for log in there for file in logs_of(log)]))
+            return _judged([kept if log == STANDARD_INPUT else log for log in logs])
+    except OSError as error:
+        raise UserError(f"standard input cannot be kept while it is read: {error}; pass a file") from None
 
 
 def _judged_or_not(log: Path) -> Analysis:
@@ -84,7 +86,7 @@ def explain(arguments: argparse.Namespace) -> None:
     """Explain logs, read as those of one training; or metrics, each by its name."""
     asked: list[str] = arguments.what
     # A file; or what can only be meant as one, so that the reader says that it is missing.
-    logs = [name for name in asked if Path(name).exists() or name.endswith(FILE_LIKE)]
+    logs = [name for name in asked if Path(name).exists() or Path(name).suffix in ENDINGS]
     if logs and len(logs) < len(asked):
         word = next(name for name in asked if name not in logs)
         raise UserError(f"{word} is not a file, but {logs[0]} is one; give logs only, or metrics only")

@@ -201,6 +201,11 @@ class Choice(Model):
     mode: Literal["max", "min"] | None = None
     """Whether the best value is the largest (max) or the smallest (min)."""
 
+    @property
+    def count(self) -> int | None:
+        """The epoch or iteration, where one is named."""
+        return self.epoch or self.iteration
+
 
 class Promotion(Model):
     """Where a verified checkpoint is copied to."""
@@ -296,7 +301,7 @@ class Stage(Model):
     @property
     def promoted_count(self) -> int:
         """The epoch or iteration that is promoted, unless the best is: the last one, or the one named."""
-        return self.choice.epoch or self.choice.iteration or self.asked
+        return self.choice.count or self.asked
 
     @property
     def best(self) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
 from trainrelay.errors import LogError, UnknownLogError
-from trainrelay.records import Analysis, Expectation, Log
+from trainrelay.records import Analysis, CheckpointFacts, Expectation, Log
 from trainrelay.report import analysis_markdown
 from trainrelay.system.files import write_bytes, write_json
 from trainrelay.trainers import RUNGS
@@ -68,7 +68,6 @@ def _logs(facts: state.Facts) -> list[Path]:
 
 
 def _expectation(facts: state.Facts) -> Expectation:
-    settings = facts.at.settings
     accepted = state.taken_as_is(facts)
     used, config = facts.attempts[-1].backend, facts.at.config
     # What the first attempt had to load.
@@ -76,16 +75,27 @@ def _expectation(facts: state.Facts) -> Expectation:
     return Expectation(
         # Of a training that still runs, nobody expects the last epoch yet.
         # A training by iterations is one epoch.
-        epochs=None if facts.alive else accepted.epoch if accepted else settings.epochs or 1,
+        epochs=None if facts.alive else _epochs(facts, accepted),
         # Unless the config no longer names it.
         backend=rung(config, used).backend if used in {*RUNGS, *config.rungs} else None,
         initial_checkpoint=started.path if started else initial_checkpoint(facts.at),
         initial=next((one.initial for one in reversed(facts.attempts) if one.initial), None),
-        resumed=tuple(attempt.resumed_from for attempt in facts.attempts if attempt.resumed_from),
+        # A log by iterations does not say that it resumed: whether one did is judged once it has ended.
+        resumed=tuple(
+            one.resumed_from
+            for one in facts.attempts
+            if one.resumed_from and (one.end or facts.unit == "epoch")
+        ),
         ended=tuple(attempt.end for attempt in facts.attempts if attempt.end),
         failed=_failed(facts),
         finished=trained_to(facts.attempts) >= facts.asked,
     )
+
+
+def _epochs(facts: state.Facts, accepted: CheckpointFacts | None) -> int | None:
+    if facts.unit == "iteration":
+        return None if accepted else 1
+    return accepted.epoch if accepted else facts.asked
 
 
 def _failed(facts: state.Facts) -> tuple[str, ...]:

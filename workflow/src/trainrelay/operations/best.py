@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainrelay.analysis import evaluations
-from trainrelay.checkpoint import inspect
 from trainrelay.errors import LogError, Refusal
 from trainrelay.operations.analyze import read_stage
 from trainrelay.records import BestEpoch, CheckpointFacts, EpochScore
 from trainrelay.text import did_you_mean, printable
 from trainrelay.training import state
-from trainrelay.training.attempts import trained_last
+from trainrelay.training.attempts import attempt_log, trained_last
 
 _RUNNERS_UP = 3
 _SHOWN = 20  # metrics of a validation; one that measures each class has hundreds
@@ -30,13 +29,14 @@ def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
         attempt=last.number if last else None,
     )
     files = _files(facts)
-    if (path := files.get(first.epoch)) is None:
-        if promoted := state.promoted_best(facts, first.epoch):
-            return promoted, best
+    path, promoted = files.get(first.epoch), state.promoted_best(facts, first.epoch)
+    # A copy by save_best has the same weights in other bytes.
+    if promoted and (path is None or (facts.paths.target and str(path) != promoted.file.path)):
+        return promoted, best
+    if path is None:
         raise Refusal(_no_file(facts, ranked, files))
-    oldest = facts.checkpoints[-1][1] if facts.checkpoints else None
-    named = facts.at.trainer.named_count(path)
-    return inspect(path, facts.work_dirs.epoch_base, oldest, named), best
+    oldest = facts.checkpoints[-1][1] if facts.checkpoints else path
+    return facts.at.trainer.inspect(path, facts.work_dirs.epoch_base, oldest), best
 
 
 def _files(facts: state.Facts) -> dict[int, Path]:
@@ -50,10 +50,14 @@ def _files(facts: state.Facts) -> dict[int, Path]:
 def _ranked(facts: state.Facts) -> list[EpochScore]:
     """The finite values of the metric that is asked for, the best first, of equals the earliest."""
     choice = facts.at.settings.choice
-    scores = [one for one in _scores(facts, choice.best or "") if one.epoch <= facts.asked]
-    finite = [one for one in scores if math.isfinite(one.value)]
+    scores = _scores(facts, choice.best or "")
+    finite = [one for one in scores if one.epoch <= facts.asked and math.isfinite(one.value)]
     if not finite:
-        what = f"{choice.best} is NaN or Inf in all of its evaluations" if scores else "it is never evaluated"
+        what = (
+            f"{choice.best} is not finite in any evaluation up to epoch {facts.asked}"
+            if scores
+            else "it is never evaluated"
+        )
         raise Refusal(_nothing(facts, what))
     sign = -1 if choice.mode == "max" else 1
     return sorted(finite, key=lambda one: (sign * one.value, one.epoch))
@@ -61,6 +65,10 @@ def _ranked(facts: state.Facts) -> list[EpochScore]:
 
 def _scores(facts: state.Facts, metric: str) -> list[EpochScore]:
     """One metric of the validation, by its whole name or by what only its name ends with after a slash."""
+    logs = {one.number: attempt_log(facts.paths.folder, one) for one in facts.attempts}
+    gone = [number for number, log in logs.items() if not log.is_file()]
+    if gone and not facts.at.trainer.metrics:
+        raise Refusal(_nothing(facts, f"the log of attempt {gone[0]} is gone; put it back"))
     try:
         logged = evaluations(read_stage(facts))
     except LogError as error:
@@ -82,8 +90,8 @@ def _scores(facts: state.Facts, metric: str) -> list[EpochScore]:
 def _nothing(facts: state.Facts, why: str) -> str:
     asked = f"{facts.name}: no epoch is known to have the {facts.at.settings.best}: {why}"
     return (
-        f"{asked}; set `checkpoint: {{best: METRIC}}` to a metric that it logs, `checkpoint: {{epoch: N}}`"
-        f" or `checkpoint: latest` (epoch {facts.asked})"
+        f"{asked}; set `checkpoint: {{best: METRIC, mode: max}}` to a metric that it logs,"
+        f" `checkpoint: {{epoch: N}}` or `checkpoint: latest` (epoch {facts.asked})"
     )
 
 
@@ -97,5 +105,5 @@ def _no_file(facts: state.Facts, ranked: list[EpochScore], files: dict[int, Path
     return (
         f"{what}; {has}; to promote epoch {instead}, set `checkpoint: {{epoch: {instead}}}`; for the next"
         " training, let the trainer save each epoch that it evaluates and keep it (max_keep_ckpts, or"
-        " save_best of mmcv's evaluation)"
+        " its save_best)"
     )

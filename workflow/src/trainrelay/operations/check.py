@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from trainrelay.config import SITE_FILE, Config, load_site
+from trainrelay.config import Config, Site, load_site
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
@@ -46,7 +46,7 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
     if not installed():
         yield "", note("there is no sbatch on this machine, so the checks of Slurm are left out")
         return
-    answers = slurmctld_check(wanted=SITE_FILE.exists())
+    answers = slurmctld_check(wanted=load_site() != Site())
     if answers.kind != "note":
         yield from (("", found) for found in folder_checks(_folders(config, where), mounts()))
     yield "", answers
@@ -70,17 +70,22 @@ def _interpreter_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, Ch
         asked.setdefault((at.trainer.kind, *how), (request, []))[1].append(at)
     for request, ats in asked.values():
         found = interpreter_check(request, ats[0].trainer, _INTERPRETER_DEADLINE_S)
-        yield ", ".join(dict.fromkeys(at.run for at in ats)), found
+        yield ", ".join(map(_trainer_of, ats)), found
     for at in firsts:
         script, described = at.trainer_settings.script, at.trainer.described
         if script and script.sample_log and described:
-            yield at.run, sample_check(at.root / script.sample_log, described())
+            yield _trainer_of(at), sample_check(at.root / script.sample_log, described())
 
 
 def _first_of_each(where: Sequence[StageContext]) -> list[StageContext]:
     """The first stage of each run, and each that has its own trainer."""
-    runs = {at.run: at for at in reversed(where) if at.root.is_dir()}
-    return [at for at in where if at.root.is_dir() and (at.settings.trainer or runs[at.run] is at)]
+    runs = {at.run: at for at in reversed(where) if at.root.is_dir() and not at.settings.trainer}
+    return [at for at in where if at.root.is_dir() and (at.settings.trainer or runs.get(at.run) is at)]
+
+
+def _trainer_of(at: StageContext) -> str:
+    """Whose trainer it is: the stage's own, or the run's."""
+    return at.name if at.settings.trainer else at.run
 
 
 def _code_checks(where: Sequence[StageContext]) -> Iterator[tuple[str, CheckResult]]:
@@ -127,7 +132,7 @@ def _folders(config: Config, where: Sequence[StageContext]) -> dict[str, Path]:
     """What the nodes must find where it is here, by what it is for."""
     folders = {"this folder": Path.cwd(), "out": Path(config.out).absolute()}
     for at in where:
-        folders[f"checkout of {at.run}"] = at.root
+        folders[f"checkout of {_trainer_of(at)}"] = at.root
         folders[f"work dir of {at.name}"] = at.paths.work_dir
     return folders
 

@@ -110,7 +110,8 @@ def report_unfinished(at: StageContext) -> None:
 def refuse_other_training(facts: state.Facts, source: CheckpointFacts | None = None) -> None:
     """Refusal where a checkpoint (None: what was promoted) is not that of the training that is asked for."""
     done, best = facts.promoted, facts.at.settings.best
-    if source is None and done and not state.taken_as_is(facts) and best != (done.best and done.best.asked):
+    chosen = state.chooses(facts) or not state.taken_as_is(facts)
+    if source is None and done and chosen and best != (done.best and done.best.asked):
         again = f"snakemake --profile local --forcerun promote_{facts.at.stage}"
         was, now = (one or "an epoch by its number" for one in (done.best and done.best.asked, best))
         raise Refusal(f"{facts.name}: promoted was {was}, the config asks for {now}; run: {again}")

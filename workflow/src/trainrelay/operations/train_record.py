@@ -41,11 +41,7 @@ def final_checkpoint(facts: Facts) -> CheckpointFacts:
     settings = facts.at.settings
     if settings.promoted_count == facts.asked and (promoted := state.promoted_as_asked(facts)):
         return promoted
-    taken = (
-        None
-        if settings.choice.epoch or settings.choice.iteration or state.chooses(facts)
-        else state.taken_as_is(facts)
-    )
+    taken = None if settings.choice.count or state.chooses(facts) else state.taken_as_is(facts)
     epoch = state.promoted_count(facts)
     recorded = taken or state.recorded(facts.attempts, epoch)
     wanted = (taken and taken.done(facts.unit)) or epoch

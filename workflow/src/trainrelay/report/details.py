@@ -43,6 +43,8 @@ def restart_steps(stage: StageReport) -> tuple[int, ...]:
 
 def steps_per_epoch(analysis: Analysis) -> int | None:
     """How many steps of the curves make an epoch; None where the log does not say."""
+    if analysis.by_iteration:
+        return None
     return 1 if analysis.epochs_only else analysis.progress.iters_per_epoch
 
 
@@ -120,7 +122,7 @@ def provenance(stage: StageReport) -> Iterator[tuple[str, str]]:
     yield "trainer config", stage.config
     yield "starts from", f"the checkpoint of {stage.init_from}" if stage.init_from else "no earlier stage"
     for initial in [one.initial for one in stage.attempts if one.initial][-1:]:
-        yield "came from there", str(initial)
+        yield "from the initial checkpoint", str(initial)
     if stage.train:
         yield "signature", stage.train.signature
         yield "log files", "\n".join(stage.train.log_files) or "none"

@@ -36,7 +36,10 @@ def fraction_done(stage: StageReport) -> float:
 
 
 def _iterations(stage: StageReport) -> Fact:
-    done = max((each.last_iteration or 0 for each in stage.attempts), default=0)
+    seen = [each.last_iteration or 0 for each in stage.attempts]
+    if stage.analysis and stage.analysis.by_iteration:  # of one that runs, only the log knows
+        seen.append(stage.analysis.progress.iteration)
+    done = max(seen, default=0)
     return Fact("Iterations done", f"{stage.train.iters if stage.train else done} of {stage.iters}")
 
 

@@ -46,7 +46,7 @@ def past_attempts(
     `reached`: finished epochs and iterations of the next one that the newest checkpoint holds at this moment.
     """
     known = list(takewhile(lambda attempt: launch and attempt.launch == launch, reversed(list(attempts))))
-    begun = [attempt.began for attempt in reversed(known)]
+    begun = [one.began if one.unit == "epoch" else (one.resumed_at, 0) for one in reversed(known)]
     brought = [after > before for before, after in pairwise([*begun, reached])]
     return [past_attempt(*one, ladder) for one in zip(reversed(known), brought, strict=True)]
 
@@ -188,9 +188,9 @@ _STARTUP_ERROR = needs_decision(
     "fix the exception in the trainer or its config; check in the log what came before it",
 )
 _ENDS_ITSELF = needs_decision(
-    "the trainer exits 0 by itself before its last epoch, and did so again after at most one more epoch",
-    "check in the log why (early stopping?); set epochs to what it trains, or its patience, or promote the"
-    " newest checkpoint as it is with trainrelay accept",
+    "the trainer exits 0 by itself before its end, and did so again after hardly any more training",
+    "check in the log why (early stopping?); set epochs (iters) to what it trains, or its patience, or"
+    " promote the newest checkpoint as it is with trainrelay accept",
 )
 _NO_RESUME = "there is no checkpoint to resume from"
 _NOT_UNDERSTOOD = "check where and in which form the trainer saves its checkpoints and fix that"

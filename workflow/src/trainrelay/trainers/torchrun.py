@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from trainrelay.text import is_secret
+from trainrelay.text import hidden, is_secret
 from trainrelay.trainers import node
 from trainrelay.trainers.base import Launch, LaunchRequest
 
@@ -48,7 +48,11 @@ def prefixed(launch: Launch, request: LaunchRequest) -> Launch:
     """
     if not request.prefix:
         return launch
-    variables = (f"{name}={value}" for name, value in launch.env.items() if not is_secret(name))
+    variables = (
+        f"{name}={value}"
+        for name, value in launch.env.items()
+        if not is_secret(name) and hidden(value) == value
+    )
     carried = (*request.prefix, "env", *variables)
     before = tuple(on_each_node(request))
     if request.nodes == 1 or launch.argv[: len(before)] != before:

@@ -64,7 +64,7 @@ def legs(attempts: Iterable[AttemptRecord]) -> tuple[Leg, ...]:
 def _leg(attempts: list[AttemptRecord]) -> Leg:
     first, last = attempts[0], attempts[-1]
     assert first.slurm is not None
-    reached = [attempt.last_epoch for attempt in attempts if attempt.last_epoch is not None]
+    reached = [one.last_epoch for one in attempts if one.last_epoch is not None and one.unit == "epoch"]
     return Leg(
         slurm=first.slurm,
         attempts=tuple(attempt.number for attempt in attempts),

@@ -146,6 +146,8 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
     # What an earlier stage is still to promote is not missing.
     there = settings.init_from is None or (facts.parent and not parent)
     initial = initial_path(facts.at) if there else None
+    if settings.init_match_min is not None and initial_path(facts.at) is None:
+        yield "init_match_min compares nothing: no init_from or load_from names a checkpoint file"
     yield from (f"refused if started here: {why}" for why in missing(request, initial, settings.init_from))
     if request.device == "cpu" and settings.resources.gpu:
         yield f"it asks for {settings.resources.gpu} GPUs and trains on the CPU (device: cpu)"

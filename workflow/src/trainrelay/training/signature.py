@@ -54,15 +54,14 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         parts[UNREADABLE] = config.problem
     if at.parent is None:
         return parts
-    if best := at.parent.settings.best:  # that more epochs have another one, its checkpoint's sha256 tells
-        digest = signature(without_exact(ingredients(at.parent, rules)), 0)
-        return {**parts, _FROM: f"{best} of the training {digest[:12]}"}
-    # What is promoted, not how many follow it; not the stage's name either.
-    unit, count = at.parent.settings.unit, at.parent.settings.promoted_count
-    before = without_exact(ingredients(at.parent, rules))
+    before, parent = without_exact(ingredients(at.parent, rules)), at.parent.settings
     if UNREADABLE in before or before.get(_FROM) == _FROM_UNREADABLE:
         return {**parts, _FROM: _FROM_UNREADABLE}
-    return {**parts, _FROM: f"{unit} {count} of the training {signature(before, count)[:12]}"}
+    # What is promoted, not how many follow it; not the stage's name either. That more epochs have another
+    # best, its checkpoint's sha256 tells.
+    count = 0 if parent.best else parent.promoted_count
+    what = parent.best or f"{parent.unit} {count}"
+    return {**parts, _FROM: f"{what} of the training {signature(before, count)[:12]}"}
 
 
 def without_exact(parts: Mapping[str, str]) -> dict[str, str]:

@@ -278,6 +278,9 @@ def taken_as_is(facts: Facts) -> CheckpointFacts | None:
     asked = given and (given.epochs if facts.unit == "epoch" else given.iters)
     if given is None or asked != facts.asked or newest > (given.attempt or newest):
         return None
+    done = given.checkpoint.done(facts.unit) if given.checkpoint else None
+    if done is not None and done < facts.asked <= trained_to(facts.attempts):
+        return None  # chosen of a finished training, not taken in place of more
     return given.checkpoint
 
 
@@ -356,7 +359,7 @@ def promoted_count(facts: Facts) -> int:
     """What is promoted, unless the best is: a later epoch (iteration) where the trainer kept only that."""
     settings = facts.at.settings
     asked, there = settings.promoted_count, {epoch for epoch, _ in facts.checkpoints}
-    if settings.choice.epoch or settings.choice.iteration or asked in there or promoted_as_asked(facts):
+    if settings.choice.count or asked in there or promoted_as_asked(facts):
         return asked
     return max(asked, trained_to(facts.attempts))
 

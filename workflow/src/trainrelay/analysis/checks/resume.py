@@ -89,7 +89,7 @@ def _from_zero(case: Case, point: ResumePoint) -> Finding:
 
 
 def _proof(case: Case, point: ResumePoint) -> str:
-    if case.says_resumed:
+    if case.log.format.startswith(("mmcv", "mmengine")):
         return f"the log has no line `resumed epoch {point.epoch}`"
     return f"the log begins again with the first {'iterations' if case.by_iteration else 'epoch'}"
 
