@@ -305,6 +305,20 @@ def test_what_is_accepted_is_the_best_epochs_checkpoint(
     assert (record.accepted, record.best and record.best.first.epoch) == ("seen", 4)
 
 
+def test_the_best_that_was_accepted_is_not_the_latest(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Your word for one checkpoint of a finished training is none for what another choice promotes."""
+    stage.attempt(metrics={"loss": lambda step: float("nan") if step > 30 else 5.0})
+    train_stage(stage.at())
+    monkeypatch.setattr("trainrelay.cli.stage.stage_of", lambda _: stage.at())
+    accept(argparse.Namespace(which="r/s", reason="seen", retrain=False, configfile=None))
+    latest = stage.at(checkpoint="latest")
+    stage.disk.paths.train.unlink()
+    train_stage(latest)
+    train = state.read(latest).train
+    assert train is not None
+    assert train.final_checkpoint.epoch == EPOCHS
+
+
 def test_an_unfinished_training_that_is_accepted_is_promoted_as_it_is(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
