@@ -6,7 +6,6 @@ import time
 from contextlib import suppress
 
 from trainrelay.errors import CheckpointError, Refusal, UserError
-from trainrelay.operations.best import best_checkpoint
 from trainrelay.operations.promote import gate
 from trainrelay.operations.train import initial_digest, starts_from_another
 from trainrelay.operations.train_record import final_checkpoint
@@ -60,7 +59,12 @@ def _checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch | None]:
     if judged.kind in ("changed", "foreign"):
         raise UserError(state.not_as_asked(facts) or f"{name}: {judged.reason}")
     if judged.kind == "complete" or trained_to(facts.attempts) >= max(facts.asked, facts.done):
-        return best_checkpoint(facts) if state.chooses(facts) else (final_checkpoint(facts), None)
+        if not state.chooses(facts):
+            return final_checkpoint(facts), None
+        # It imports the analysis, for which every training would wait: its verb stands beside `train`.
+        from trainrelay.operations.best import best_checkpoint  # noqa: PLC0415
+
+        return best_checkpoint(facts)
     found, skipped = facts.work_dirs.newest_valid(facts.at.trainer)
     if found is None:
         what = f"{name}: there is no valid checkpoint; train it first, or see its state: trainrelay plan"
