@@ -61,7 +61,7 @@ def _checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch | None]:
     if judged.kind == "complete" or trained_to(facts.attempts) >= max(facts.asked, facts.done):
         if not state.chooses(facts):
             return final_checkpoint(facts), None
-        # It imports the analysis, for which every training would wait: its verb stands beside `train`.
+        # It imports the analysis, for which every training would wait: its verb is beside `train`.
         from trainrelay.operations.best import best_checkpoint  # noqa: PLC0415
 
         return best_checkpoint(facts)
