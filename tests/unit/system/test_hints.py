@@ -61,7 +61,10 @@ def test_a_number_after_the_stage_stays_with_it() -> None:
         ("run the snakemake command again", "run the snakemake command again"),
     ],
 )
-def test_a_command_without_a_stage_names_it_too(said: str, expected: str) -> None:
+def test_a_command_without_a_stage_names_it_too(
+    said: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no snakemake ran: the clone may know a profile from `make demo`
     assert with_configfile(said, Path("my.yaml")) == expected
 
 
