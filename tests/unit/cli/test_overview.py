@@ -121,7 +121,7 @@ def test_a_training_that_fails_gets_its_report_and_a_fresh_overview(
         record = disk.paths.folder / "attempts/001/attempt.json"
         found = read_record(record, AttemptRecord)
         assert found is not None
-        decision = Decision(step="final", reason="it crashed", what_to_do="mend it")
+        decision = Decision(step="final", reason="it crashed", what_to_do="fix it")
         update = {"end": "trainer-bug", "reason": f"{job.name} crashed", "decision": decision}
         crashed = found.model_copy(update=update)
         record.write_text(crashed.model_dump_json())

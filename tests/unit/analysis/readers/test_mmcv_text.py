@@ -186,7 +186,7 @@ def test_lines_of_other_formats_are_not_taken_for_mmcv(tmp_path, line):
 
 
 def test_an_evaluation_with_the_head_of_a_training_row_is_none(tmp_path):
-    """As before mmcv 1.1.1, which is said by epoch or by iteration."""
+    """As before mmcv 1.1.1, which is by epoch or by iteration."""
     train = "lr: 2.0e-02, eta: 1:00:00, time: 0.4, data_time: 0.0, loss_cls: 0.5, loss: 0.9\n"
     log = log_of(
         tmp_path,

@@ -44,16 +44,8 @@ def follow(at: StageContext, owner: Claim) -> None:
             if time.monotonic() - looked_s >= _PROGRESS_S:
                 looked_s, before, row = time.monotonic(), step, watch.look()
                 if row.iteration is not None:
-                    per_epoch = row.iterations_per_epoch
-                    by_iteration = row.epoch is None
-                    step = StepSeen(
-                        row.epoch or 1,
-                        row.iteration,
-                        per_epoch,
-                        row.loss,
-                        row.eta_s,
-                        by_iteration=by_iteration,
-                    )
+                    place = (row.epoch or 1, row.iteration, row.iterations_per_epoch)
+                    step = StepSeen(*place, row.loss, row.eta_s, by_iteration=row.epoch is None)
                 if step is not None and step != before:
                     shown.step(step)
             time.sleep(_LOOK_S)

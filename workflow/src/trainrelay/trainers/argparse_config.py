@@ -35,7 +35,7 @@ from trainrelay.trainers.python_values import (
 _SETS = {"store_true": True, "store_false": False}
 _OWN = Path("config")  # the script, whatever its name
 _NONE = "declares no argument with add_argument"
-_WHOLE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+WHOLE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _SAVE = re.compile(r"save(_(?!im|fig)\w+)?")
 _EVERY = re.compile(r"\bepoch\b[^%]{0,80} % (?:args\.)?([\w.]+) == 0")
 _Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
@@ -145,13 +145,13 @@ def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig
 def whole_load(request: LaunchRequest, torch: str) -> str | None:
     """Where a script loads its own checkpoints as torch no longer does if they hold more than weights."""
     refuses = tuple(map(int, re.findall(r"\d+", torch)[:2])) >= (2, 6)
-    if not refuses or not request.trainer_config.switches or _WHOLE in {*request.env, *os.environ}:
+    if not refuses or not request.trainer_config.switches or WHOLE in {*request.env, *os.environ}:
         return None
     where = read_once(_whole_load, Path(request.root), request.entry)
     said = f"{where}: torch.load without weights_only refuses, since torch 2.6, what is no weight (an args)"
     return (
         where
-        and f"{said}: a resume, or a start from one, would fail; set env: {{{_WHOLE}: '1'}} under trainer"
+        and f"{said}: a resume, or a start from one, would fail; set env: {{{WHOLE}: '1'}} under trainer"
     )
 
 

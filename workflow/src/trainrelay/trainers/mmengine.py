@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trainrelay.records import RULES
 from trainrelay.system.files import read_once
-from trainrelay.trainers.argparse_config import read_arguments
+from trainrelay.trainers.argparse_config import WHOLE, read_arguments
 from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
 from trainrelay.trainers.mmcv_values import with_options
 from trainrelay.trainers.mmengine_config import read_config
@@ -25,7 +25,7 @@ _ENDS = ("end", "T_max", "total_steps")
 # What only configs of mmcv 1.x say.
 _MMCV = ("runner", "total_epochs", "optimizer_config", "lr_config")
 # Since 2.6 torch loads nothing but weights by default, and mmengine, which saves more, leaves it at that.
-_WHOLE = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+_WHOLE = {WHOLE: "1"}
 _RESERVED = {
     "resume": "leave it out: trainrelay resumes by itself",
     "train_cfg.max_epochs": "set the stage's epochs",

@@ -41,7 +41,7 @@ from trainrelay.trainers.metriclogger import NOT_WEIGHTS
 from trainrelay.trainers.mmcv_values import flat
 from trainrelay.trainers.python_values import bounded, cut
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
-from trainrelay.trainers.torchrun import environment, launcher, on_each_node
+from trainrelay.trainers.torchrun import WHOLE, environment, launcher, on_each_node
 
 _NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}")
 _ENV = "env "
@@ -142,7 +142,7 @@ class Script(Trainer):
         settings, command = self.settings, shlex.split(self.settings.command)
         said = self._said(request)
         if request.nodes > 1 and command[0] != "{launcher}":
-            yield from (*on_each_node(request), "--whole")
+            yield from (*on_each_node(request), WHOLE)
         for word in command:
             yield from launcher(request) if word == "{launcher}" else (filled(word, said),)
         told = settings.backend or _ENV

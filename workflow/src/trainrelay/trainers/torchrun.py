@@ -15,7 +15,7 @@ from trainrelay.trainers import node
 from trainrelay.trainers.base import Launch, LaunchRequest
 
 _SCRIPT = Path(__file__).resolve().with_name("node.py")
-_WHOLE = "--whole"  # as node.py knows it
+WHOLE = "--whole"  # as node.py knows it
 
 
 def launcher(request: LaunchRequest) -> Iterator[str]:
@@ -60,8 +60,8 @@ def prefixed(launch: Launch, request: LaunchRequest) -> Launch:
     # Slurm tells each node its number in the environment, which node.py must read before the prefix.
     words = [*launch.argv[len(before) :]]
     whole = node.argv(words, "{node_rank}")
-    whole[0] = whole[0] if words[0] == _WHOLE else request.interpreter
-    own = (*srun(request), sys.executable, "-u", str(_SCRIPT), _WHOLE)
+    whole[0] = whole[0] if words[0] == WHOLE else request.interpreter
+    own = (*srun(request), sys.executable, "-u", str(_SCRIPT), WHOLE)
     return replace(launch, argv=(*own, *carried, *whole))
 
 
