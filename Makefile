@@ -33,7 +33,8 @@ demo: setup  ## train two miniature systems on this machine's CPU, down to their
 
 test: setup  ## run the tests; one of them: make test ARGS="-k promote"
 	@scripts/system-packages.sh
-	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@# Three of them fill two cores: many tests wait for processes more than they compute.
+	@$(PY) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 quick: setup  ## the tests that start no process, in under a minute: after each change
 	@$(PY) -m pytest -q -n 2 -m "not process and not long" $(ARGS)
