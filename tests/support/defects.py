@@ -314,19 +314,11 @@ DEFECTS = (
         "tests/unit/trainers/test_identity_reaches.py::test_a_change_of_what_a_default_is_made_from_is_seen",
     ),
     Defect(
-        "old-records-by-new-rules",
-        "After an upgrade every training that an earlier version began is a changed one.",
-        f"{LIBRARY}/training/state.py",
-        "counted = facts.ingredients if identity.format == RULES else facts.by_rules_1 or facts.ingredients",
-        "counted = facts.ingredients",
-        "tests/unit/training/test_old_runs.py::test_an_upgrade_is_no_change_of_what_is_trained_or_half_trained",
-    ),
-    Defect(
         "docstring-in-the-identity",
         "A docstring in a trainer config trains anew.",
-        f"{LIBRARY}/trainers/mmcv_config.py",
-        "isinstance(statement.value, ast.Constant)",
-        "isinstance(statement.value, ast.Name)",
+        f"{LIBRARY}/trainers/python_values.py",
+        "elif names_in(statement):",
+        "else:",
         "tests/unit/trainers/test_mmcv_config.py::test_comments_formatting_and_docstrings_change_nothing",
     ),
     Defect(

@@ -14,7 +14,7 @@ import psutil
 
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.config import Config, StagePaths, parse, stage_paths
-from trainrelay.records import AttemptRecord, CheckpointFacts, FileDigest, Identity
+from trainrelay.records import FORMAT, AttemptRecord, CheckpointFacts, FileDigest, Identity
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training.context import StageContext
 from trainrelay.training.signature import ingredients, signature
@@ -95,7 +95,9 @@ class OnDisk:
         parts = ingredients(StageContext(self.config(), "r", "s"))
         before = read_record(self.paths.identity, Identity)
         owner = before.owner if before else None
-        identity = Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None, owner=owner)
+        identity = Identity(
+            format=FORMAT, run="r", stage="s", ingredients=parts, initial_checkpoint=None, owner=owner
+        )
         write_json(self.paths.identity, identity)
 
     def _attempt(self, log: Path, hours: float) -> AttemptRecord:

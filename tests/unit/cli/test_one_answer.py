@@ -22,7 +22,7 @@ from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.errors import Refusal
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
-from trainrelay.records import AttemptRecord, EpochBases, Identity
+from trainrelay.records import FORMAT, AttemptRecord, EpochBases, Identity
 from trainrelay.system.files import write_json
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
@@ -82,7 +82,8 @@ class OneFile:
         write_json(folder / "attempt.json", AttemptRecord.model_validate({**record, **changes}))
         parts = ingredients(StageContext(self.config(), "r", "s"))
         write_json(
-            self.paths.identity, Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None)
+            self.paths.identity,
+            Identity(format=FORMAT, run="r", stage="s", ingredients=parts, initial_checkpoint=None),
         )
 
     def refused(self, config: Config) -> str:

@@ -12,7 +12,7 @@ import pytest
 from support.supervising import carrying, eventually, log_text, supervisor, toy_job
 from trainrelay.config import Config, parse
 from trainrelay.operations.stop import stop_stage
-from trainrelay.records import Identity
+from trainrelay.records import FORMAT, Identity
 from trainrelay.supervise import read_events
 from trainrelay.system.files import write_json
 from trainrelay.training.attempts import list_attempts
@@ -32,6 +32,7 @@ def toy_config(folder: Path) -> Config:
         {"out": str(folder / "runs"), "runs": {"toy": {"trainer": trainer, "stages": {"stage1": stage}}}}
     )
     identity = Identity(
+        format=FORMAT,
         run="toy",
         stage="stage1",
         ingredients=ingredients(StageContext(config, "toy", "stage1")),

@@ -15,6 +15,7 @@ from support.stage_on_disk import OnDisk
 from trainrelay.config import parse
 from trainrelay.errors import UserError
 from trainrelay.records import (
+    FORMAT,
     Acceptance,
     AttemptRecord,
     CheckpointFacts,
@@ -87,7 +88,7 @@ FRESH = state.Facts(
     parent=None,
     work_dirs=WorkDirs(Path("/w")),
 )
-IDENTITY = Identity(run="r", stage="s", ingredients=PARTS, initial_checkpoint=None)
+IDENTITY = Identity(format=FORMAT, run="r", stage="s", ingredients=PARTS, initial_checkpoint=None)
 TRAINED = replace(FRESH, identity=IDENTITY, attempts=(attempt(),), checkpoints=((6, Path("/w/epoch_6.pth")),))
 
 

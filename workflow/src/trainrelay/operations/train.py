@@ -17,7 +17,7 @@ from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
-from trainrelay.records import RULES, AttemptRecord, FileDigest, Identity, Takeover
+from trainrelay.records import FORMAT, AttemptRecord, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
 from trainrelay.supervise import InitialCheckpoint, Lease, LivingOwner, StageJob, StepSaving
 from trainrelay.system.alive import sees_itself
@@ -168,7 +168,7 @@ def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Fac
         kept.rename(kept.with_name(f"{kept.name}.old-{secrets.token_hex(4)}"))
     make_folder(facts.paths.folder)
     identity = Identity(
-        format=RULES,
+        format=FORMAT,
         run=facts.at.run,
         stage=facts.at.stage,
         ingredients=facts.ingredients,

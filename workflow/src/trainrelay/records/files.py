@@ -31,8 +31,8 @@ EndClass = Literal[
     "node",  # its node was lost, or a GPU of it failed
 ]
 
-RULES: Literal[2] = 2
-"""How `signature.py` counts: 1, each statement of a trainer config; 2, the values that it ends with."""
+FORMAT: Literal[2] = 2
+"""Of stage.json: how `signature.py` counts its ingredients."""
 
 
 class Record(BaseModel):
@@ -388,7 +388,7 @@ class Takeover(Record):
 class Identity(Record):
     """stage.json: what this training is. `ingredients` are flat and readable; see signature.py."""
 
-    format: Literal[1, 2] = 1  # by which rules the ingredients were counted
+    format: Literal[2]
     run: str
     stage: str
     ingredients: dict[str, str]

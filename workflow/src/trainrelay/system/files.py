@@ -300,7 +300,11 @@ def read_record(path: Path, model: type[M]) -> M | None:
 def _why_not_a_record(path: Path, error: ValidationError) -> UserError:
     found = error.errors(include_url=False, include_input=False)
     # Neither a power cut nor a full disk adds a key, or makes another number of `format`.
-    later = [one for one in found if one["type"] == "extra_forbidden" or one["loc"] == ("format",)]
+    later = [
+        one
+        for one in found
+        if one["type"] == "extra_forbidden" or (one["loc"] == ("format",) and one["type"] != "missing")
+    ]
     first = (later or found)[0]
     place = ".".join(str(part) for part in first["loc"])
     what = f"({f'{place}: ' * bool(place)}{first['msg']})"
