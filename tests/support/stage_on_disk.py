@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.records import FORMAT, AttemptRecord, CheckpointFacts, FileDigest, Identity
+from trainrelay.system.alive import here, stat
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training.context import StageContext
 from trainrelay.training.signature import ingredients, signature
@@ -106,7 +105,8 @@ class OnDisk:
             tag="a tag",
             host=socket.gethostname(),
             supervisor_pid=os.getpid(),
-            supervisor_start_s=psutil.Process().create_time(),
+            place=here(),
+            supervisor_ticks=stat(os.getpid()).ticks,
             argv=[],
             env={},
             cwd="/",

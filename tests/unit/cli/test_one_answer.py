@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from support import detr_like
@@ -23,6 +22,7 @@ from trainrelay.errors import Refusal
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
 from trainrelay.records import FORMAT, AttemptRecord, EpochBases, Identity
+from trainrelay.system.alive import here, stat
 from trainrelay.system.files import write_json
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
@@ -64,7 +64,8 @@ class OneFile:
             "tag": f"tag {number}",
             "host": socket.gethostname(),
             "supervisor_pid": os.getpid(),
-            "supervisor_start_s": psutil.Process().create_time(),
+            "place": here(),
+            "supervisor_ticks": stat(os.getpid()).ticks,
             "argv": [],
             "env": {},
             "cwd": "/",

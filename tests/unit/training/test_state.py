@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from support.stage_on_disk import OnDisk
@@ -22,9 +21,11 @@ from trainrelay.records import (
     Decision,
     FileDigest,
     Identity,
+    Place,
     SlurmRun,
     TrainRecord,
 )
+from trainrelay.system.alive import here, stat
 from trainrelay.system.files import write_json
 from trainrelay.training import state
 from trainrelay.training.archive import archived_trainings
@@ -55,7 +56,8 @@ def attempt(number: int = 1, **changes: Any) -> AttemptRecord:
         "tag": f"tag-{number}",
         "host": socket.gethostname(),
         "supervisor_pid": os.getpid(),
-        "supervisor_start_s": psutil.Process().create_time(),
+        "place": here(),
+        "supervisor_ticks": stat(os.getpid()).ticks,
         "argv": [],
         "env": {},
         "cwd": "/",
@@ -293,13 +295,13 @@ class TestSupervisor:
         assert not supervisor_may_live(attempt())
 
     def test_a_pid_given_to_another_process_since_is_not_it(self) -> None:
-        assert not supervisor_may_live(attempt(end=None, supervisor_start_s=1.0))
+        assert not supervisor_may_live(attempt(end=None, supervisor_ticks=1))
 
     def test_a_pid_that_is_gone_is_dead(self) -> None:
         assert not supervisor_may_live(attempt(end=None, supervisor_pid=2**22 + 1))
 
     def test_on_another_host_it_may_live(self) -> None:
-        assert supervisor_may_live(attempt(end=None, host="node17"))
+        assert supervisor_may_live(attempt(end=None, place=Place(host="node17")))
 
 
 def test_attempts_are_listed_in_order(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainrelay.records import AttemptRecord, ResumePoint
+from trainrelay.records import AttemptRecord, Place, ResumePoint
 from trainrelay.watching import StageRow, fitting_columns, remarks
 from trainrelay.watching.row import Label
 from trainrelay.watching.stage import iterations_lost, recorded_last_step
@@ -42,7 +42,8 @@ def attempt(number: int, after_epoch: int | None, last: tuple[int, int] | None =
         tag=str(number),
         host="h",
         supervisor_pid=1,
-        supervisor_start_s=0.0,
+        place=Place(host="h"),
+        supervisor_ticks=1,
         argv=[],
         env={},
         cwd="/",

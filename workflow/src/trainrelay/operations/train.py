@@ -37,7 +37,7 @@ from trainrelay.training.request import (
     missing,
     unsupported,
 )
-from trainrelay.training.signature import EXACT, signature
+from trainrelay.training.signature import EXACT
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -296,7 +296,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         stop_grace_s=_STOP_GRACE_S,
         log_name=settings.log,
         code=now.name if isinstance(now, CodeVersion) else None,
-        signature=signature(facts.ingredients, settings.asked),
+        signature=facts.signature,
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )
 

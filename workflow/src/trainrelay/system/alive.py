@@ -17,8 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import psutil
-
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, Place
 
@@ -33,7 +31,6 @@ _IN_MEMORY_OR_POOLED = ("tmpfs", "ramfs", "overlay", "btrfs", "zfs")
 _GONE = ("Z", "X", "x")  # states in /proc/PID/stat, as proc(5) lists them
 _STOPPED = ("T", "t")
 _FORKED = 0x40  # PF_FORKNOEXEC
-_SAME_START_S = 2.0  # the wall clock, by which records once named a start, may be stepped by a little
 
 
 class Kin(NamedTuple):
@@ -111,21 +108,7 @@ def fate(pid: int, ticks: int, there: Place, place: Place) -> Fate:
 
 def supervisor_fate(attempt: AttemptRecord) -> Fate:
     """What has become of an attempt's supervisor."""
-    if attempt.place is None or attempt.supervisor_ticks is None:
-        return _by_name_and_clock(attempt)
     return fate(attempt.supervisor_pid, attempt.supervisor_ticks, attempt.place, here())
-
-
-def _by_name_and_clock(attempt: AttemptRecord) -> Fate:
-    """As records told it before they held a place."""
-    if attempt.host != socket.gethostname():
-        return "elsewhere"
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(attempt.supervisor_pid)
-        apart_s = abs(process.create_time() - (attempt.supervisor_start_s or 0.0))
-        if apart_s < _SAME_START_S and process.status() != psutil.STATUS_ZOMBIE:
-            return "runs"
-    return "gone"
 
 
 def lives(pid: int, ticks: int) -> bool:

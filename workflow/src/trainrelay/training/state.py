@@ -78,7 +78,7 @@ class Facts:
     train: TrainRecord | None = None
     promoted: CheckpointRecord | None = None
     not_promoted: NotPromoted | None = None
-    accepted: Acceptance | None = None  # of kind gate
+    accepted: Acceptance | None = None
     may_retrain: Acceptance | None = None
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
 
@@ -163,9 +163,6 @@ def _read(at: StageContext) -> Facts:
     identity, bases = read_record(paths.identity, Identity), epoch_bases(at, attempts)
     dirs = replace(work_dirs(paths), bases=bases, attempts=attempts)
     owners = {folder: owner_of(folder) for folder in dirs.all}
-    # Earlier versions wrote both kinds to the first.
-    words = [read_record(path, Acceptance) for path in (paths.accepted, paths.may_retrain)]
-    accepted = {word.kind: word for word in words if word}
     facts = Facts(
         at=at,
         asked=at.settings.asked,
@@ -184,8 +181,8 @@ def _read(at: StageContext) -> Facts:
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
         not_promoted=read_record(paths.not_promoted, NotPromoted),
-        accepted=accepted.get("gate"),
-        may_retrain=accepted.get("retrain"),
+        accepted=read_record(paths.accepted, Acceptance),
+        may_retrain=read_record(paths.may_retrain, Acceptance),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
     )
     switched_on = identity is not None and EXACT in facts.ingredients and EXACT not in identity.ingredients
