@@ -22,7 +22,6 @@ from trainrelay.records import (
     FileDigest,
     Identity,
     Place,
-    SlurmRun,
     TrainRecord,
 )
 from trainrelay.system.alive import here, stat
@@ -32,7 +31,6 @@ from trainrelay.training.archive import archived_trainings
 from trainrelay.training.attempts import (
     attempt_log,
     held_open,
-    legs,
     list_attempts,
     living,
     rank_hours,
@@ -276,9 +274,6 @@ def test_an_attempt_that_a_clock_ended_before_it_began_takes_no_gpu_hours_away()
     facts = replace(TRAINED, attempts=(attempt(), backwards))
     assert facts.gpu_h == pytest.approx(8.0)
     assert backwards.seconds == 0
-    slurm = SlurmRun(job_id="1", restarts=0, nodes="n")
-    (leg,) = legs([attempt(2, ended_s=-1e6, slurm=slurm)])
-    assert leg.seconds == 0
     half = {"iters_per_epoch": 100, "last_epoch": 1, "last_iteration": 100}
     assert price([attempt(ended_s=-1e6, **half)], 3, 8) is None
 

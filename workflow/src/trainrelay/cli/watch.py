@@ -25,14 +25,7 @@ from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer, say
 from trainrelay.text import printable
-from trainrelay.watching import (
-    Column,
-    StageRow,
-    StageWatch,
-    fitting_columns,
-    remarks,
-    with_queued_job,
-)
+from trainrelay.watching import Column, StageRow, StageWatch, fitting_columns, remarks, with_queued_job
 
 # The time between two beats of an owner: a slower observer would sleep through its silence.
 _EVERY_S = (0.2, 10.0)

@@ -29,14 +29,7 @@ from trainrelay.training import archiving, bad_nodes, plan, state
 from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
-from trainrelay.training.request import (
-    cores,
-    initial_path,
-    ladder,
-    launch_request,
-    missing,
-    unsupported,
-)
+from trainrelay.training.request import cores, initial_path, ladder, launch_request, missing, unsupported
 from trainrelay.training.signature import EXACT
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
