@@ -69,12 +69,12 @@ def test_a_trainer_whose_supervisor_died_on_this_host_is_ended_by_stop_itself(
     eventually(lambda: "Epoch [2]" in log_text(tmp_path))
     (running,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
     watched = StageWatch(StageContext(config, "toy", "stage1"))
-    assert watched.look().label != "orphaned"
+    assert watched.look().state != "orphaned"
     boss.send_signal(signal.SIGKILL)
     boss.communicate()
     assert carrying(running.tag)
     row = watched.look()
-    assert row.label == "orphaned"
+    assert row.state == "orphaned"
     assert re.search(
         r"what it started still runs here: .*trainrelay stop toy/stage1", "\n".join(remarks([row]))
     )

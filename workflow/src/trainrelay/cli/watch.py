@@ -120,7 +120,7 @@ def _view(rows: Sequence[StageRow], width_chars: int) -> Group:
 
 
 def _cell(column: Column, place: int, row: StageRow) -> Text:
-    style = _STYLES.get(row.label, "") if column.title == "state" else ""
-    if column.title == "backend" and row.fallback_from:
+    style = _STYLES.get(row.state, "") if column.title == "state" else ""
+    if column.title == "backend" and row.backend_is_fallback_from:
         style = "yellow"
     return Text(printable(column.cells[place]), style=style)

@@ -71,9 +71,9 @@ def here() -> Place:
     """The place of this process."""
     return Place(
         host=re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).lstrip(".-")[:255] or "unknown",
-        machine=_word(_text("/etc/machine-id")),
-        boot=_word(_text("/proc/sys/kernel/random/boot_id")),
-        pid_namespace=re.sub(r"\D", "", _link("/proc/self/ns/pid")),
+        machine=_word(text_of("/etc/machine-id")),
+        boot=_word(text_of("/proc/sys/kernel/random/boot_id")),
+        pid_namespace=re.sub(r"\D", "", link_of("/proc/self/ns/pid")),
     )
 
 
@@ -93,7 +93,7 @@ def _rebooted(before: Place, now: Place) -> bool:
 
 def sees_itself() -> bool:
     """Whether /proc is that of our own pid namespace: else every pid in it means another process."""
-    return _link("/proc/self") == str(os.getpid())
+    return link_of("/proc/self") == str(os.getpid())
 
 
 # ---------------------------------------------------------------------- one process
@@ -226,7 +226,7 @@ def written_to(path: Path) -> bool:
 
 def _is_local(device: int) -> bool:
     """Whether a file system is on a disk or in memory of this machine, as far as can be told."""
-    words = (line.split() for line in _text("/proc/self/mountinfo").splitlines())
+    words = (line.split() for line in text_of("/proc/self/mountinfo").splitlines())
     here = f"{os.major(device)}:{os.minor(device)}"
     kinds = (fields[fields.index("-") + 1] for fields in words if fields[2] == here)
     return os.major(device) > 0 or next(kinds, "") in _IN_MEMORY_OR_POOLED
@@ -243,14 +243,16 @@ def _word(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]", "", text)[:64]
 
 
-def _text(path: str) -> str:
+def text_of(path: str) -> str:
+    """A small file of the kernel's; empty if it is gone or not for us."""
     try:
-        return Path(path).read_text(encoding="ascii", errors="replace")
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
-def _link(path: str) -> str:
+def link_of(path: str | Path) -> str:
+    """Where a link of the kernel's leads; empty if it is gone or not for us."""
     try:
         return str(Path(path).readlink())
     except OSError:
