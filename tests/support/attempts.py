@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainrelay.records import AttemptRecord, ResumePoint
+from trainrelay.records import AttemptRecord, Place, ResumePoint
 
 
 def an_attempt(number: int, resumed_epoch: int = 0, **fields: Any) -> AttemptRecord:
@@ -14,7 +14,8 @@ def an_attempt(number: int, resumed_epoch: int = 0, **fields: Any) -> AttemptRec
         "tag": str(number),
         "host": "node1",
         "supervisor_pid": 1,
-        "supervisor_start_s": 0.0,
+        "place": Place(host="node1"),
+        "supervisor_ticks": 1,
         "argv": [],
         "env": {},
         "cwd": "/",

@@ -314,19 +314,11 @@ DEFECTS = (
         "tests/unit/trainers/test_identity_reaches.py::test_a_change_of_what_a_default_is_made_from_is_seen",
     ),
     Defect(
-        "old-records-by-new-rules",
-        "After an upgrade every training that an earlier version began is a changed one.",
-        f"{LIBRARY}/training/state.py",
-        "counted = facts.ingredients if identity.format == RULES else facts.by_rules_1 or facts.ingredients",
-        "counted = facts.ingredients",
-        "tests/unit/training/test_old_runs.py::test_an_upgrade_is_no_change_of_what_is_trained_or_half_trained",
-    ),
-    Defect(
         "docstring-in-the-identity",
         "A docstring in a trainer config trains anew.",
-        f"{LIBRARY}/trainers/mmcv_config.py",
-        "isinstance(statement.value, ast.Constant)",
-        "isinstance(statement.value, ast.Name)",
+        f"{LIBRARY}/trainers/python_values.py",
+        "elif names_in(statement):",
+        "else:",
         "tests/unit/trainers/test_mmcv_config.py::test_comments_formatting_and_docstrings_change_nothing",
     ),
     Defect(
@@ -1045,15 +1037,6 @@ DEFECTS = (
         "tests/unit/training/test_plan.py"
         "::test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_set",
     ),
-    Defect(
-        "legs-of-one-job-are-one",
-        "train.json tells a job that was requeued as one leg.",
-        f"{LIBRARY}/training/attempts.py",
-        "key=lambda attempt: attempt.slurm",
-        "key=lambda attempt: attempt.slurm and attempt.slurm.job_id",
-        "tests/unit/training/test_legs.py::test_each_run_of_a_job_is_a_leg_with_all_its_attempts",
-    ),
-    # ------------------------------------------------------------------ checkpoints that are written over
     Defect(
         "stops-do-not-wait-for-a-write",
         "A stop in the midst of a write leaves half a checkpoint, the only one.",

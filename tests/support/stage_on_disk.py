@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.config import Config, StagePaths, parse, stage_paths
-from trainrelay.records import AttemptRecord, CheckpointFacts, FileDigest, Identity
+from trainrelay.records import FORMAT, AttemptRecord, CheckpointFacts, FileDigest, Identity
+from trainrelay.system.alive import here, stat
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training.context import StageContext
 from trainrelay.training.signature import ingredients, signature
@@ -95,7 +94,9 @@ class OnDisk:
         parts = ingredients(StageContext(self.config(), "r", "s"))
         before = read_record(self.paths.identity, Identity)
         owner = before.owner if before else None
-        identity = Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None, owner=owner)
+        identity = Identity(
+            format=FORMAT, run="r", stage="s", ingredients=parts, initial_checkpoint=None, owner=owner
+        )
         write_json(self.paths.identity, identity)
 
     def _attempt(self, log: Path, hours: float) -> AttemptRecord:
@@ -104,7 +105,8 @@ class OnDisk:
             tag="a tag",
             host=socket.gethostname(),
             supervisor_pid=os.getpid(),
-            supervisor_start_s=psutil.Process().create_time(),
+            place=here(),
+            supervisor_ticks=stat(os.getpid()).ticks,
             argv=[],
             env={},
             cwd="/",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from trainrelay.records import RULES, EpochBases
+from trainrelay.records import EpochBases
 from trainrelay.trainers import (
     Launch,
     LaunchRequest,
@@ -31,7 +31,7 @@ class OwnKind(Trainer):
     epoch_bases = EpochBases(printed=0, saved=1)
     lacks = frozenset({"deterministic", "validate"})
 
-    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
         """Its text counts, whatever it says."""
         try:
             return TrainerConfig({"config": (root / config).read_text(encoding="utf-8")})
@@ -41,9 +41,7 @@ class OwnKind(Trainer):
     def changes_weights(self, setting: str) -> bool:
         return True
 
-    def effective_settings(
-        self, config: TrainerConfig, options: Mapping[str, Option], rules: int, /
-    ) -> dict[str, str]:
+    def effective_settings(self, config: TrainerConfig, options: Mapping[str, Option], /) -> dict[str, str]:
         return {**config.settings, **{f"option {key}": option_text(value) for key, value in options.items()}}
 
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:

@@ -78,15 +78,6 @@ def test_both_kinds_stand_beside_each_other(disk: OnDisk, monkeypatch: pytest.Mo
     assert "taken as it is" in stage_plan(StageContext(disk.config(), "r", "s")).reason
 
 
-def test_an_earlier_version_wrote_both_to_one_file(disk: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk.train()
-    changed = disk.config(guard_gpu_h=0.0, **CHANGED)
-    accepted(disk, monkeypatch, retrain=True, config=changed)
-    disk.paths.may_retrain.rename(disk.paths.accepted)
-    assert stage_plan(StageContext(changed, "r", "s")).action == "retrain"
-    assert stage_plan(StageContext(disk.config(), "r", "s")).reason == "2 of 2 epochs trained"
-
-
 def test_a_retraining_of_what_has_not_changed_is_not_accepted(
     disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

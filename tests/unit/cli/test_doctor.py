@@ -343,7 +343,7 @@ def test_a_damaged_archive_loses_no_file(disk: OnDisk, doctor: Callable[..., Non
     path = disk.paths.folder.with_name("s.old-1") / "stage.json"
     path.write_bytes(b"{")
     with pytest.raises(UserError, match=r"s\.old-1/stage\.json .*run: trainrelay doctor r/s"):
-        state.read(at(disk))
+        stage_plan(at(disk))
     doctor(write=True)
     assert state.current(at(disk)).kind == "fresh"
     assert (path.parent / "work_dir/epoch_2.pth").read_bytes() == WEIGHTS

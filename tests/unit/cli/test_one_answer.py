@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from support import detr_like
@@ -22,7 +21,8 @@ from trainrelay.config import Config, StagePaths, parse, stage_paths
 from trainrelay.errors import Refusal
 from trainrelay.operations.promote import promote_stage
 from trainrelay.operations.train import train_stage
-from trainrelay.records import AttemptRecord, EpochBases, Identity
+from trainrelay.records import FORMAT, AttemptRecord, EpochBases, Identity
+from trainrelay.system.alive import here, stat
 from trainrelay.system.files import write_json
 from trainrelay.training import state
 from trainrelay.training.context import StageContext
@@ -64,7 +64,8 @@ class OneFile:
             "tag": f"tag {number}",
             "host": socket.gethostname(),
             "supervisor_pid": os.getpid(),
-            "supervisor_start_s": psutil.Process().create_time(),
+            "place": here(),
+            "supervisor_ticks": stat(os.getpid()).ticks,
             "argv": [],
             "env": {},
             "cwd": "/",
@@ -82,7 +83,8 @@ class OneFile:
         write_json(folder / "attempt.json", AttemptRecord.model_validate({**record, **changes}))
         parts = ingredients(StageContext(self.config(), "r", "s"))
         write_json(
-            self.paths.identity, Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None)
+            self.paths.identity,
+            Identity(format=FORMAT, run="r", stage="s", ingredients=parts, initial_checkpoint=None),
         )
 
     def refused(self, config: Config) -> str:

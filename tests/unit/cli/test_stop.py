@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from support.stage_on_disk import OnDisk
@@ -23,6 +22,7 @@ from trainrelay.operations.stop import stop_stage
 from trainrelay.records import Place
 from trainrelay.supervise import acquire, order_file
 from trainrelay.supervise.stop import read_order
+from trainrelay.system.alive import here, stat
 from trainrelay.training.context import StageContext
 
 
@@ -124,7 +124,7 @@ def test_a_silent_owner_on_another_host_is_told_as_what_is_known(disk: OnDisk) -
 
 @pytest.mark.process
 def test_an_open_attempt_that_nobody_holds_the_lease_of_is_no_ones_to_ask(disk: OnDisk) -> None:
-    disk.change(supervisor_start_s=psutil.Process().create_time())
+    disk.change(place=here(), supervisor_ticks=stat(os.getpid()).ticks)
     with pytest.raises(UserError, match=rf"nobody holds its lease.* run on that host: kill {os.getpid()}"):
         stop(disk.config())
 

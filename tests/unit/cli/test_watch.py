@@ -78,9 +78,24 @@ def test_a_pace_at_which_nothing_can_be_seen_is_refused(typed: Typed, pace: str)
 def test_on_a_terminal_no_line_is_wider_than_it_and_no_text_commands_it(width: int) -> None:
     rows = [
         StageRow(
-            "r", "s", "stopped", "[bold red]{x}[/] " + "y" * 500, epochs=2, event="z" * 500, event_ago_s=3.0
+            "r",
+            "s",
+            "stopped",
+            "[bold red]{x}[/] " + "y" * 500,
+            epochs=2,
+            last_event="z" * 500,
+            last_event_ago_s=3.0,
         ),
-        StageRow("r" * 30, "s" * 30, "running", "", epochs=2, losses=(1.0,) * 40, backend="gloo", attempt=1),
+        StageRow(
+            "r" * 30,
+            "s" * 30,
+            "running",
+            "",
+            epochs=2,
+            last_losses=(1.0,) * 40,
+            backend="gloo",
+            attempt_number=1,
+        ),
     ]
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=width, color_system=None)
@@ -101,7 +116,7 @@ def test_a_job_that_trains_more_than_one_stage_waits_for_each(tmp_path: Path, na
     waiting = QueueRow("17", "PENDING", "PartitionTimeLimit", workdir=str(Path.cwd()), name=name)
     stages = [StageWatch(StageContext(disk.config(), "r", "s"))]
     (row,) = watch._look(stages, Queue(question=lambda: [waiting]))
-    assert row.label == state
+    assert row.state == state
     assert ("job 17 waits in Slurm's queue (PartitionTimeLimit: its runtime" in row.reason) == (
         state == "queued"
     )

@@ -52,11 +52,11 @@ def test_only_a_stage_that_nobody_trains_is_called_queued() -> None:
     """A job that was requeued may be listed as waiting while its former run is still followed."""
     fresh = StageRow("uniad", "stage1", "fresh", "nothing trained yet")
     row = with_queued_job(fresh, "17", "Priority")
-    assert (row.label, row.reason) == (
+    assert (row.state, row.reason) == (
         "queued",
         "job 17 waits in Slurm's queue (Priority); nothing trained yet",
     )
-    running = replace(fresh, label="running")
+    running = replace(fresh, state="running")
     assert with_queued_job(running, "17", "Priority") is running
 
 

@@ -8,15 +8,15 @@ import socket
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from support.supervising import carrying, eventually, supervisor, toy_job
 from trainrelay.errors import Refusal, UserError
-from trainrelay.records import AttemptRecord
+from trainrelay.records import AttemptRecord, Place
 from trainrelay.supervise import StageJob
 from trainrelay.supervise.attempt_folders import NumberTaken, attempt_folder, next_number, open_attempt
 from trainrelay.supervise.recover import close_open_attempts
+from trainrelay.system.alive import here, stat
 from trainrelay.training.attempts import list_attempts
 
 DEAD_PID = 2**22 + 1  # above the largest pid that Linux gives
@@ -33,7 +33,8 @@ def record(number: int = 1, **changes: object) -> AttemptRecord:
         tag=f"tag-{number}-{os.getpid()}-{time.monotonic_ns()}",
         host=socket.gethostname(),
         supervisor_pid=DEAD_PID,
-        supervisor_start_s=1.0,
+        place=here(),
+        supervisor_ticks=1,
         argv=["python"],
         env={},
         cwd="/",
@@ -89,8 +90,8 @@ def test_folder_that_cannot_be_written_is_one_sentence(job: StageJob) -> None:
 
 def test_living_supervisor_is_not_disturbed(job: StageJob) -> None:
     """An attempt whose supervisor lives is refused, with its pid and what to type."""
-    me = psutil.Process()
-    living = record(next_number(job.stage_dir), supervisor_pid=me.pid, supervisor_start_s=me.create_time())
+    me = stat(os.getpid())
+    living = record(next_number(job.stage_dir), supervisor_pid=me.pid, supervisor_ticks=me.ticks)
     open_attempt(job.stage_dir, living)
     with pytest.raises(Refusal, match=f"attempt 1.*kill {me.pid}"):
         close_open_attempts(job, print)
@@ -99,7 +100,7 @@ def test_living_supervisor_is_not_disturbed(job: StageJob) -> None:
 
 def test_dead_supervisor_without_processes_is_closed(job: StageJob) -> None:
     """A pid that is used again by another process does not look alive."""
-    reused = record(next_number(job.stage_dir), supervisor_pid=os.getpid(), supervisor_start_s=1.0)
+    reused = record(next_number(job.stage_dir), supervisor_pid=os.getpid(), supervisor_ticks=1)
     open_attempt(job.stage_dir, reused)
     said: list[str] = []
     close_open_attempts(job, said.append)
@@ -109,7 +110,7 @@ def test_dead_supervisor_without_processes_is_closed(job: StageJob) -> None:
 
 def test_attempt_of_another_host_is_lost_once_the_lease_is_ours(job: StageJob) -> None:
     """Whoever settles holds the lease, so the attempt's supervisor is gone or fenced."""
-    open_attempt(job.stage_dir, record(next_number(job.stage_dir), host="node7"))
+    open_attempt(job.stage_dir, record(next_number(job.stage_dir), host="node7", place=Place(host="node7")))
     said: list[str] = []
     close_open_attempts(job, said.append)
     assert list_attempts(job.stage_dir)[0].end == "lost"

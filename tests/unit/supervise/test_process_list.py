@@ -12,11 +12,11 @@ import pytest
 
 from support.attempts import an_attempt
 from trainrelay.errors import Fenced
-from trainrelay.records import AttemptRecord, Processes
+from trainrelay.records import Processes
 from trainrelay.supervise import process_list
 from trainrelay.supervise.process_list import ProcessList
 from trainrelay.system.alive import here, stat, written_to
-from trainrelay.system.files import read_record, write_json
+from trainrelay.system.files import write_json
 from trainrelay.training.attempts import PROCESSES, held_open, kin_of, living
 
 SLEEPS = [sys.executable, "-c", "import sys; sys.stdin.read()"]
@@ -108,12 +108,6 @@ def test_a_file_that_is_only_read_is_not_written_to(tmp_path: Path) -> None:
     with path.open("rb"):
         assert not written_to(path)
     assert not written_to(tmp_path / "no file")
-
-
-def test_a_record_before_places_is_read_as_it_was_meant(tmp_path: Path) -> None:
-    """Records of earlier versions hold a host's name and a start in Unix time."""
-    write_json(tmp_path / "old.json", RECORD.model_dump(exclude={"place", "supervisor_ticks"}))
-    assert read_record(tmp_path / "old.json", AttemptRecord) == RECORD
 
 
 def test_a_log_that_is_written_is_found_also_where_no_record_tells_of_its_attempt(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.supervising import carrying, eventually, log_text, supervisor, toy_job
 from trainrelay.config import Config, parse
 from trainrelay.operations.stop import stop_stage
-from trainrelay.records import Identity
+from trainrelay.records import FORMAT, Identity
 from trainrelay.supervise import read_events
 from trainrelay.system.files import write_json
 from trainrelay.training.attempts import list_attempts
@@ -32,6 +32,7 @@ def toy_config(folder: Path) -> Config:
         {"out": str(folder / "runs"), "runs": {"toy": {"trainer": trainer, "stages": {"stage1": stage}}}}
     )
     identity = Identity(
+        format=FORMAT,
         run="toy",
         stage="stage1",
         ingredients=ingredients(StageContext(config, "toy", "stage1")),
@@ -68,12 +69,12 @@ def test_a_trainer_whose_supervisor_died_on_this_host_is_ended_by_stop_itself(
     eventually(lambda: "Epoch [2]" in log_text(tmp_path))
     (running,) = list_attempts(toy_job(tmp_path, templates).stage_dir)
     watched = StageWatch(StageContext(config, "toy", "stage1"))
-    assert watched.look().label != "orphaned"
+    assert watched.look().state != "orphaned"
     boss.send_signal(signal.SIGKILL)
     boss.communicate()
     assert carrying(running.tag)
     row = watched.look()
-    assert row.label == "orphaned"
+    assert row.state == "orphaned"
     assert re.search(
         r"what it started still runs here: .*trainrelay stop toy/stage1", "\n".join(remarks([row]))
     )

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from trainrelay.errors import UserError
-from trainrelay.records import FileDigest, Finding, Identity
+from trainrelay.records import FORMAT, FileDigest, Finding, Identity
 from trainrelay.system import files
 from trainrelay.system.files import copy_durably, read_record, sha256_of, write_bytes, write_json
 
@@ -125,7 +125,9 @@ def test_what_has_no_json_form_is_a_bug_of_ours(tmp_path: Path) -> None:
 
 
 def test_a_record_comes_back_as_it_was_written(path: Path) -> None:
-    identity = Identity(run="r", stage="s", ingredients={"z": "ü\n", "a": ""}, initial_checkpoint=DIGEST)
+    identity = Identity(
+        format=FORMAT, run="r", stage="s", ingredients={"z": "ü\n", "a": ""}, initial_checkpoint=DIGEST
+    )
     write_json(path, identity)
     assert read_record(path, Identity) == identity
 

@@ -94,15 +94,14 @@ def test_a_record_of_a_stage(put: Callable[[Path], Path], tmp_path: Path, name: 
 @pytest.mark.parametrize("kind", TRAINERS)
 def test_a_trainer_config(put: Callable[[Path], Path], tmp_path: Path, kind: str) -> None:
     put(tmp_path / "a.py")
-    assert TRAINERS[kind].read_config(tmp_path, "a.py", 2).problem
-    assert TRAINERS[kind].read_config(tmp_path, "a.py", 1).problem
+    assert TRAINERS[kind].read_config(tmp_path, "a.py").problem
 
 
 @pytest.mark.parametrize("base", ["base.py", "base.json"])
 def test_a_base_of_a_trainer_config(put: Callable[[Path], Path], tmp_path: Path, base: str) -> None:
     put(tmp_path / base)
     (tmp_path / "a.py").write_text(f"_base_ = ['{base}']\n")
-    assert TRAINERS["mmcv"].read_config(tmp_path, "a.py", 2).problem
+    assert TRAINERS["mmcv"].read_config(tmp_path, "a.py").problem
 
 
 def test_a_plan_of_such_a_trainer_config(put: Callable[[Path], Path], tmp_path: Path) -> None:

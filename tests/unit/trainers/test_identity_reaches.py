@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from mmcv import Config
 
-from trainrelay.records import RULES
 from trainrelay.trainers import TRAINERS
 
 
@@ -21,11 +20,11 @@ def write(root: Path, files: Mapping[str, str]) -> None:
         (root / name).write_text(text)
 
 
-def stated(root: Path, config: str, *, rules: int = RULES, **options: Any) -> dict[str, str]:
+def stated(root: Path, config: str, **options: Any) -> dict[str, str]:
     trainer = TRAINERS["metriclogger" if config.startswith("main") else "mmcv"]
-    facts = trainer.read_config(root, config, rules)
+    facts = trainer.read_config(root, config)
     assert facts.problem is None
-    return trainer.effective_settings(facts, options, rules)
+    return trainer.effective_settings(facts, options)
 
 
 def changes(root: Path, config: str, name: str, old: str, new: str) -> set[str]:
@@ -90,16 +89,6 @@ def test_a_base_that_cannot_be_read_is_a_problem_in_words(
     found = TRAINERS["mmcv"].read_config(tmp_path, "own.py").problem
     assert found is not None
     assert problem in found
-
-
-def test_the_rules_of_format_1_count_a_base_in_json_as_they_did(tmp_path: Path) -> None:
-    write(tmp_path, {"b.json": '{"lr": 2, "x": true}', "own.py": "_base_ = 'b.json'\nqueue = 3\n"})
-    assert stated(tmp_path, "own.py", rules=1, lr=2) == {
-        "option lr": "2",
-        "config: _base_": "'b.json'",
-        "b.json: code": "{'lr': 2, 'x': true}",
-        "config: queue": "3",
-    }
 
 
 def test_an_empty_value_is_not_an_absent_one(tmp_path: Path) -> None:
@@ -299,8 +288,3 @@ def test_what_parsers_give_is_what_is_claimed(tmp_path: Path) -> None:
     exec(text, names)
     real = vars(names["get_args_parser"]().parse_args([]))
     assert TRAINERS["metriclogger"].read_config(tmp_path, "main.py").literals == real
-
-
-def test_the_rules_of_format_1_count_defaults_as_they_did(tmp_path: Path) -> None:
-    write(tmp_path, {"main.py": script(argument("LR"), "parser.set_defaults(x=5)")})
-    assert stated(tmp_path, "main.py", rules=1) == {"config: x": "LR"}

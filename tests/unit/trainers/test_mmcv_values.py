@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.records import RULES
 from trainrelay.trainers import TRAINERS
 from trainrelay.trainers.mmcv_values import with_options
 
@@ -28,12 +27,12 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def counted(checkout: Path, own: str = OWN, rules: int = RULES) -> Mapping[str, str]:
+def counted(checkout: Path, own: str = OWN) -> Mapping[str, str]:
     (checkout / "own.py").write_text(own)
     trainer = TRAINERS["mmcv"]
-    facts = trainer.read_config(checkout, "own.py", rules)
+    facts = trainer.read_config(checkout, "own.py")
     assert facts.problem is None
-    return trainer.effective_settings(facts, {}, rules)
+    return trainer.effective_settings(facts, {})
 
 
 @pytest.mark.parametrize(
@@ -147,8 +146,8 @@ def test_after_code_that_may_have_changed_it_a_value_is_not_known_anymore(checko
     (checkout / "own.py").write_text(own)
     trainer = TRAINERS["mmcv"]
     facts = trainer.read_config(checkout, "own.py")
-    without = trainer.effective_settings(facts, {}, RULES)
-    assert trainer.effective_settings(facts, {"optimizer.lr": 2e-4}, RULES) != without
+    without = trainer.effective_settings(facts, {})
+    assert trainer.effective_settings(facts, {"optimizer.lr": 2e-4}) != without
     (checkout / "base.py").write_text(own)
     child = "_base_ = 'base.py'\n"
     assert counted(checkout, child + "optimizer = dict(lr=2e-4)\n") != counted(checkout, child)
@@ -167,9 +166,7 @@ def test_an_option_that_says_what_stands_below_a_computed_value_is_a_change(chec
     trainer = TRAINERS["mmcv"]
     (checkout / "own.py").write_text(OWN + "optimizer = make()\n")
     facts = trainer.read_config(checkout, "own.py")
-    assert trainer.effective_settings(facts, {"optimizer.lr": 2e-4}, RULES) != trainer.effective_settings(
-        facts, {}, RULES
-    )
+    assert trainer.effective_settings(facts, {"optimizer.lr": 2e-4}) != trainer.effective_settings(facts, {})
 
 
 def test_the_order_of_code_counts(checkout: Path) -> None:
@@ -199,12 +196,6 @@ def test_a_config_of_lists_of_lists_ends(checkout: Path) -> None:
     problem = TRAINERS["mmcv"].read_config(checkout, "own.py").problem
     assert problem is not None
     assert "holds too much" in problem
-
-
-def test_the_rules_of_format_1_count_every_statement(checkout: Path) -> None:
-    before, now = counted(checkout, rules=1), counted(checkout, OWN + "optimizer = dict(lr=2e-4)", rules=1)
-    assert set(now.items()) - set(before.items()) == {("config: optimizer.lr", "0.0002")}
-    assert before["base.py: model.norm"] == "norm_cfg"
 
 
 def test_an_option_with_a_number_changes_that_entry_of_a_list_and_hides_no_other() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from trainrelay.records import RULES
 from trainrelay.trainers import TRAINERS
 from trainrelay.trainers.python_values import SourceText
 
@@ -140,7 +139,7 @@ def test_no_change_of_one_value_that_changes_what_running_it_gives_is_missed(
 def stated(folder: Path, base: str, own: str) -> dict[str, str]:
     (folder / "base.py").write_text(base)
     (folder / "own.py").write_text(f"_base_ = 'base.py'\n{own}")
-    return TRAINERS["mmcv"].effective_settings(TRAINERS["mmcv"].read_config(folder, "own.py"), {}, RULES)
+    return TRAINERS["mmcv"].effective_settings(TRAINERS["mmcv"].read_config(folder, "own.py"), {})
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -129,7 +129,7 @@ def ingredients(root: Path, options: dict[str, Any] | None = None, **script: Any
     trainer = kind("a.py", **{"command": "{launcher} {entry} {config} --aug=b.toml", **script})
     config = trainer.read_config(root, "a.yaml")
     assert config.problem is None, config.problem
-    found = trainer.effective_settings(config, options or {}, 2)
+    found = trainer.effective_settings(config, options or {})
     return {key: text for key, text in found.items() if trainer.changes_weights(key.removeprefix("option "))}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainrelay.records import AttemptRecord, ResumePoint
+from trainrelay.records import AttemptRecord, Place, ResumePoint
 from trainrelay.training.cost import Price, iterations_trained, legs, price
 
 
@@ -16,7 +16,8 @@ def attempt(**changes: Any) -> AttemptRecord:
         "tag": "t",
         "host": "h",
         "supervisor_pid": 1,
-        "supervisor_start_s": 0.0,
+        "place": Place(host="h"),
+        "supervisor_ticks": 1,
         "argv": [],
         "env": {},
         "cwd": "/",

@@ -49,7 +49,7 @@ def test_the_refusal_names_the_price_the_limit_and_what_to_type(disk: OnDisk) ->
 def test_a_persons_word_holds_for_this_change_and_no_other(disk: OnDisk) -> None:
     facts = state.read(StageContext(disk.config(seed=7), "r", "s"))
     subject = signature(facts.ingredients, facts.asked)
-    write_json(disk.paths.accepted, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
+    write_json(disk.paths.may_retrain, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
     assert action(disk, seed=7) == "retrain"
     assert action(disk, seed=8) == "refuse"
 
@@ -118,7 +118,7 @@ def test_a_person_may_train_it_once_more_all_the_same(disk: OnDisk) -> None:
     facts = state.read(StageContext(disk.config(), "r", "s"))
     subject = signature(facts.ingredients, facts.asked)
     disk.paths.folder.mkdir()
-    write_json(disk.paths.accepted, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
+    write_json(disk.paths.may_retrain, Acceptance(kind="retrain", subject=subject, reason="x", at_s=0.0))
     assert action(disk) == "train"
 
 

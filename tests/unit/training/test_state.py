@@ -8,29 +8,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from support.stage_on_disk import OnDisk
 from trainrelay.config import parse
 from trainrelay.errors import UserError
 from trainrelay.records import (
+    FORMAT,
     Acceptance,
     AttemptRecord,
     CheckpointFacts,
     Decision,
     FileDigest,
     Identity,
-    SlurmRun,
+    Place,
     TrainRecord,
 )
+from trainrelay.system.alive import here, stat
 from trainrelay.system.files import write_json
 from trainrelay.training import state
 from trainrelay.training.archive import archived_trainings
 from trainrelay.training.attempts import (
     attempt_log,
     held_open,
-    legs,
     list_attempts,
     living,
     rank_hours,
@@ -54,7 +54,8 @@ def attempt(number: int = 1, **changes: Any) -> AttemptRecord:
         "tag": f"tag-{number}",
         "host": socket.gethostname(),
         "supervisor_pid": os.getpid(),
-        "supervisor_start_s": psutil.Process().create_time(),
+        "place": here(),
+        "supervisor_ticks": stat(os.getpid()).ticks,
         "argv": [],
         "env": {},
         "cwd": "/",
@@ -87,7 +88,7 @@ FRESH = state.Facts(
     parent=None,
     work_dirs=WorkDirs(Path("/w")),
 )
-IDENTITY = Identity(run="r", stage="s", ingredients=PARTS, initial_checkpoint=None)
+IDENTITY = Identity(format=FORMAT, run="r", stage="s", ingredients=PARTS, initial_checkpoint=None)
 TRAINED = replace(FRESH, identity=IDENTITY, attempts=(attempt(),), checkpoints=((6, Path("/w/epoch_6.pth")),))
 
 
@@ -273,9 +274,6 @@ def test_an_attempt_that_a_clock_ended_before_it_began_takes_no_gpu_hours_away()
     facts = replace(TRAINED, attempts=(attempt(), backwards))
     assert facts.gpu_h == pytest.approx(8.0)
     assert backwards.seconds == 0
-    slurm = SlurmRun(job_id="1", restarts=0, nodes="n")
-    (leg,) = legs([attempt(2, ended_s=-1e6, slurm=slurm)])
-    assert leg.seconds == 0
     half = {"iters_per_epoch": 100, "last_epoch": 1, "last_iteration": 100}
     assert price([attempt(ended_s=-1e6, **half)], 3, 8) is None
 
@@ -292,13 +290,13 @@ class TestSupervisor:
         assert not supervisor_may_live(attempt())
 
     def test_a_pid_given_to_another_process_since_is_not_it(self) -> None:
-        assert not supervisor_may_live(attempt(end=None, supervisor_start_s=1.0))
+        assert not supervisor_may_live(attempt(end=None, supervisor_ticks=1))
 
     def test_a_pid_that_is_gone_is_dead(self) -> None:
         assert not supervisor_may_live(attempt(end=None, supervisor_pid=2**22 + 1))
 
     def test_on_another_host_it_may_live(self) -> None:
-        assert supervisor_may_live(attempt(end=None, host="node17"))
+        assert supervisor_may_live(attempt(end=None, place=Place(host="node17")))
 
 
 def test_attempts_are_listed_in_order(tmp_path: Path) -> None:

@@ -66,27 +66,27 @@ def test_an_attempt_of_another_host_is_live_only_while_its_beat_moves(disk: OnDi
     claim(disk)
     beat(disk, 1)
     watched = watch(disk, clock)
-    labels = [(watched.look().label, watched.look().live)]
+    labels = [(watched.look().state, watched.look().supervisor_lives)]
     clock.now_s += 10
     beat(disk, 2)
-    labels.append((watched.look().label, watched.look().live))
+    labels.append((watched.look().state, watched.look().supervisor_lives))
     for _ in range(3):
         clock.now_s += 10
         silent = watched.look()
-    labels.append((silent.label, silent.live))
+    labels.append((silent.state, silent.supervisor_lives))
     assert silent.silent_s == 30
     beat(disk, 3)
     back = watched.look()
-    labels.append((back.label, back.live))
+    labels.append((back.state, back.supervisor_lives))
     assert labels == [("running?", None), ("running", True), ("silent", False), ("running", True)]
     assert back.silent_s is None
 
 
 def test_an_open_attempt_that_nobody_holds_a_lease_for_is_not_called_running(disk: OnDisk) -> None:
-    assert watch(disk, Clock()).look().label == "running?"
+    assert watch(disk, Clock()).look().state == "running?"
     claim(disk)
     beat(disk, 1, released=True)
-    assert watch(disk, Clock()).look().label == "running?"
+    assert watch(disk, Clock()).look().state == "running?"
 
 
 def test_a_supervisor_at_work_without_a_trainer_is_seen(disk: OnDisk) -> None:
@@ -96,18 +96,18 @@ def test_a_supervisor_at_work_without_a_trainer_is_seen(disk: OnDisk) -> None:
     claim(disk)
     beat(disk, 1)
     watched = watch(disk, clock)
-    assert watched.look().label == "resumable"
+    assert watched.look().state == "resumable"
     beat(disk, 2)
-    assert watched.look().label == "supervised"
+    assert watched.look().state == "supervised"
 
 
 def test_the_row_tells_place_loss_eta_and_fallback(disk: OnDisk) -> None:
     shown = watch(disk, Clock()).look()
     assert (shown.epoch, shown.epochs) == (2, 2)
     assert shown.iteration == shown.iterations_per_epoch
-    assert shown.loss == shown.losses[-1]
-    assert len(shown.losses) > 1
-    assert (shown.backend, shown.fallback_from) == ("gloo", "nccl")
+    assert shown.loss == shown.last_losses[-1]
+    assert len(shown.last_losses) > 1
+    assert (shown.backend, shown.backend_is_fallback_from) == ("gloo", "nccl")
     assert "r/s: gloo is a fallback from nccl" in list(remarks([shown]))
 
 
@@ -130,7 +130,7 @@ def test_what_an_attempt_lost_is_read_from_its_log_where_its_record_does_not_tel
 def test_damaged_files_are_told_in_the_row_and_end_no_view(disk: OnDisk) -> None:
     (disk.paths.folder / "attempts/001/attempt.json").write_bytes(b"\xff{")
     shown = watch(disk, Clock()).look()
-    assert shown.label == "unreadable"
+    assert shown.state == "unreadable"
     assert "run: trainrelay doctor r/s" in shown.reason
     assert shown.reason.isprintable()
 

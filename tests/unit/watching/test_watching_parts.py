@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainrelay.records import AttemptRecord, ResumePoint
+from trainrelay.records import AttemptRecord, Place, ResumePoint
 from trainrelay.watching import StageRow, fitting_columns, remarks
 from trainrelay.watching.row import Label
 from trainrelay.watching.stage import iterations_lost, recorded_last_step
@@ -42,7 +42,8 @@ def attempt(number: int, after_epoch: int | None, last: tuple[int, int] | None =
         tag=str(number),
         host="h",
         supervisor_pid=1,
-        supervisor_start_s=0.0,
+        place=Place(host="h"),
+        supervisor_ticks=1,
         argv=[],
         env={},
         cwd="/",
@@ -85,22 +86,22 @@ def test_an_attempt_that_begins_anew_loses_everything() -> None:
 RUNNING = StageRow(
     run="driving",
     stage="stage1",
-    label="running",
+    state="running",
     reason="attempt 2 on h",
     epochs=6,
     epoch=2,
     iteration=610,
     iterations_per_epoch=3517,
     loss=66.1612,
-    losses=tuple(float(value) for value in range(40)),
+    last_losses=tuple(float(value) for value in range(40)),
     eta_s=193607.0,
     iterations_per_s=0.44,
     backend="gloo",
-    fallback_from="nccl",
-    attempt=2,
+    backend_is_fallback_from="nccl",
+    attempt_number=2,
     iterations_lost=1234,
-    event="attempt 2 resumes after epoch 1",
-    event_ago_s=125.0,
+    last_event="attempt 2 resumes after epoch 1",
+    last_event_ago_s=125.0,
 )
 FRESH = StageRow("driving", "stage2", "fresh", "nothing trained yet", epochs=20)
 
@@ -129,7 +130,7 @@ def test_80_columns_keep_state_place_loss_and_eta() -> None:
 
 @pytest.mark.parametrize("width_chars", range(24, 200))
 def test_no_line_is_wider_than_the_terminal(width_chars: int) -> None:
-    long = replace(RUNNING, run="r" * 64, stage="s" * 64, label="silent", silent_s=123456.0)
+    long = replace(RUNNING, run="r" * 64, stage="s" * 64, state="silent", silent_s=123456.0)
     assert width([RUNNING, FRESH], width_chars) <= max(width_chars, 21)
     assert width([long, FRESH], width_chars) <= max(width_chars, 23)
 
@@ -139,8 +140,8 @@ def test_stage_and_state_stay_on_the_narrowest_terminal() -> None:
 
 
 def test_remarks_tell_what_fits_no_column() -> None:
-    failed = replace(FRESH, label="stopped", reason="attempt 3: diverged")
-    silent = replace(FRESH, label="silent", reason="attempt 1 on a")
+    failed = replace(FRESH, state="stopped", reason="attempt 3: diverged")
+    silent = replace(FRESH, state="silent", reason="attempt 1 on a")
     assert list(remarks([RUNNING, failed, silent, FRESH])) == [
         "driving/stage1: gloo is a fallback from nccl",
         "driving/stage1, 2 min ago: attempt 2 resumes after epoch 1",
@@ -151,7 +152,7 @@ def test_remarks_tell_what_fits_no_column() -> None:
 
 @pytest.mark.parametrize("label", ["suspended", "supervised", "running?"])
 def test_a_label_that_does_not_explain_itself_is_explained(label: Label) -> None:
-    (told,) = remarks([replace(FRESH, label=label, reason="attempt 1 on a")])
+    (told,) = remarks([replace(FRESH, state=label, reason="attempt 1 on a")])
     assert re.fullmatch(r"driving/stage2: .*its supervisor .*; attempt 1 on a", told)
 
 
@@ -166,7 +167,7 @@ def test_ages_are_readable() -> None:
 
 
 def test_figures_are_json_with_null_for_what_is_not_finite() -> None:
-    shown = json.loads(orjson.dumps(replace(RUNNING, loss=math.nan, losses=(math.inf,)).as_json()))
+    shown = json.loads(orjson.dumps(replace(RUNNING, loss=math.nan, last_losses=(math.inf,)).as_json()))
     assert shown["loss"] is None
     assert shown["last_losses"] == [None]
     assert (shown["eta_s"], shown["iterations_lost"], shown["last_event_ago_s"]) == (193607.0, 1234, 125.0)
@@ -176,5 +177,5 @@ def test_figures_are_json_with_null_for_what_is_not_finite() -> None:
 def test_what_came_from_the_initial_checkpoint_is_told_while_the_attempt_is_open() -> None:
     row, said = replace(RUNNING, initial="71 %"), "driving/stage1: from the initial checkpoint: 71 %"
     assert said in list(remarks([row]))
-    assert said not in list(remarks([replace(row, label="complete")]))
+    assert said not in list(remarks([replace(row, state="complete")]))
     assert row.as_json()["initial"] == "71 %"

@@ -39,12 +39,8 @@ if TYPE_CHECKING:
 _COUNTS = {"epoch", "iter", *ITERATIONS}
 _COUNTED = ("epoch", "meta.epoch", "meta.iter")
 _OBSERVED = ("min_val", "max_val")  # a quantization observer's range, which begins as inf to -inf
-_NO_CONSTANTS = (
-    "weight",
-    "bias",
-    "running_mean",
-    "running_var",
-)  # what modules call what they train or measure
+# What modules call what they train or measure.
+_NO_CONSTANTS = ("weight", "bias", "running_mean", "running_var")
 _MOST_BAD = 1000  # weights that are not finite; more are no masks
 BadSpans = dict[tuple[str, str], "Spans"]
 

@@ -25,14 +25,7 @@ from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer, say
 from trainrelay.text import printable
-from trainrelay.watching import (
-    Column,
-    StageRow,
-    StageWatch,
-    fitting_columns,
-    remarks,
-    with_queued_job,
-)
+from trainrelay.watching import Column, StageRow, StageWatch, fitting_columns, remarks, with_queued_job
 
 # The time between two beats of an owner: a slower observer would sleep through its silence.
 _EVERY_S = (0.2, 10.0)
@@ -127,7 +120,7 @@ def _view(rows: Sequence[StageRow], width_chars: int) -> Group:
 
 
 def _cell(column: Column, place: int, row: StageRow) -> Text:
-    style = _STYLES.get(row.label, "") if column.title == "state" else ""
-    if column.title == "backend" and row.fallback_from:
+    style = _STYLES.get(row.state, "") if column.title == "state" else ""
+    if column.title == "backend" and row.backend_is_fallback_from:
         style = "yellow"
     return Text(printable(column.cells[place]), style=style)

@@ -13,7 +13,6 @@ from trainrelay.records import Acceptance, BestEpoch, CheckpointFacts
 from trainrelay.system.files import make_folder, write_json
 from trainrelay.training import plan, state
 from trainrelay.training.finished import trained_to
-from trainrelay.training.signature import signature
 
 
 def accept_retraining(facts: state.Facts, reason: str) -> str:
@@ -24,9 +23,8 @@ def accept_retraining(facts: state.Facts, reason: str) -> str:
         judged = state.judge(facts)
         what = f"{facts.name} is {judged.kind} ({judged.reason}): nothing would be archived"
         raise UserError(f"{what}, so there is nothing to accept")
-    subject = signature(facts.ingredients, facts.asked)
     make_folder(facts.paths.folder)
-    given = Acceptance(kind="retrain", subject=subject, reason=reason, at_s=time.time())
+    given = Acceptance(kind="retrain", subject=facts.signature, reason=reason, at_s=time.time())
     write_json(facts.paths.may_retrain, given)
     return f"{facts.gpu_h:.1f} GPU-hours may be archived (they are kept)"
 

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -21,7 +21,7 @@ from trainrelay import supervise
 from trainrelay.errors import RecordError, Refusal
 from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import written_by_us
-from trainrelay.records import RULES, AttemptRecord, Identity, Owner, Record, Takeover, TrainRecord
+from trainrelay.records import FORMAT, AttemptRecord, Identity, Owner, Record, Takeover, TrainRecord
 from trainrelay.system.files import content, json_bytes, reading_instead, unused, write_bytes, write_json
 from trainrelay.text import printable
 from trainrelay.training import state
@@ -149,12 +149,11 @@ def _identity(facts: state.Facts) -> Identity:
     at, left, owner = facts.at, _left_of(facts.paths.identity), facts.owners.get(facts.paths.work_dir)
     if facts.not_ours and (owner is None or owner.id != left.get("owner")):
         raise Refusal(f"{facts.name}: {facts.not_ours}")
-    rules: Literal[1, 2] = 1 if left.get("format") == 1 else RULES
     rebuilt = Identity(
-        format=rules,
+        format=FORMAT,
         run=at.run,
         stage=at.stage,
-        ingredients=ingredients(at, rules),
+        ingredients=ingredients(at),
         initial_checkpoint=None,  # not known, so not compared until it continues
         work_dir=str(facts.paths.work_dir),
         takeovers=tuple(_takeovers(facts)),

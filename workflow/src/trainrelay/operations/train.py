@@ -17,7 +17,7 @@ from trainrelay.operations.held_lease import held_lease
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
-from trainrelay.records import RULES, AttemptRecord, FileDigest, Identity, Takeover
+from trainrelay.records import FORMAT, AttemptRecord, FileDigest, Identity, Takeover
 from trainrelay.slurm import own_run
 from trainrelay.supervise import InitialCheckpoint, Lease, LivingOwner, StageJob, StepSaving
 from trainrelay.system.alive import sees_itself
@@ -29,15 +29,8 @@ from trainrelay.training import archiving, bad_nodes, plan, state
 from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
-from trainrelay.training.request import (
-    cores,
-    initial_path,
-    ladder,
-    launch_request,
-    missing,
-    unsupported,
-)
-from trainrelay.training.signature import EXACT, signature
+from trainrelay.training.request import cores, initial_path, ladder, launch_request, missing, unsupported
+from trainrelay.training.signature import EXACT
 from trainrelay.training.submitted import changed_since
 from trainrelay.training.work_dirs import WorkDirs
 
@@ -168,7 +161,7 @@ def _prepare(facts: state.Facts, judged: state.State, lease: Lease) -> state.Fac
         kept.rename(kept.with_name(f"{kept.name}.old-{secrets.token_hex(4)}"))
     make_folder(facts.paths.folder)
     identity = Identity(
-        format=RULES,
+        format=FORMAT,
         run=facts.at.run,
         stage=facts.at.stage,
         ingredients=facts.ingredients,
@@ -296,7 +289,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         stop_grace_s=_STOP_GRACE_S,
         log_name=settings.log,
         code=now.name if isinstance(now, CodeVersion) else None,
-        signature=signature(facts.ingredients, settings.asked),
+        signature=facts.signature,
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
     )
 

@@ -31,8 +31,8 @@ EndClass = Literal[
     "node",  # its node was lost, or a GPU of it failed
 ]
 
-RULES: Literal[2] = 2
-"""How `signature.py` counts: 1, each statement of a trainer config; 2, the values that it ends with."""
+FORMAT: Literal[2] = 2
+"""Of stage.json: how `signature.py` counts its ingredients."""
 
 
 class Record(BaseModel):
@@ -205,10 +205,9 @@ class AttemptRecord(Record):
     number: int
     tag: str  # TRAINRELAY_ATTEMPT in the environment of every process of the attempt
     host: str
-    place: Place | None = None  # None: recorded before places were, with
-    supervisor_start_s: float | None = None  # the start in Unix time
+    place: Place
     supervisor_pid: int
-    supervisor_ticks: int | None = None  # its start, in the kernel's ticks since boot
+    supervisor_ticks: int  # its start, in the kernel's ticks since boot
     argv: list[str]
     env: Annotated[dict[str, str], AfterValidator(masked)]  # secrets are in no record
     cwd: str
@@ -388,7 +387,7 @@ class Takeover(Record):
 class Identity(Record):
     """stage.json: what this training is. `ingredients` are flat and readable; see signature.py."""
 
-    format: Literal[1, 2] = 1  # by which rules the ingredients were counted
+    format: Literal[2]
     run: str
     stage: str
     ingredients: dict[str, str]
@@ -409,21 +408,6 @@ class Owner(Record):
     folder: str
 
 
-class Leg(Record):
-    """What one run of a Slurm job did for a training. `attempts` by number.
-
-    `epochs_before` were finished when it began; its last attempt was in epoch `last_epoch` when it ended.
-    """
-
-    slurm: SlurmRun
-    attempts: tuple[int, ...]
-    epochs_before: int
-    last_epoch: int | None
-    seconds: float
-    end: EndClass
-    reason: str
-
-
 class TrainRecord(Record):
     """train.json: declared output of `train`; the same bytes each time it is written again."""
 
@@ -438,7 +422,6 @@ class TrainRecord(Record):
     gpu_h: float
     backend: str
     log_files: list[str]
-    legs: tuple[Leg, ...] = ()  # runs of Slurm jobs that trained it, in order
 
 
 class EpochScore(Record):

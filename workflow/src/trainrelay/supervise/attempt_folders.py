@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord
-from trainrelay.system.files import why_not_written, write_json
+from trainrelay.system.files import write_json, written_or_explained
 from trainrelay.training.attempts import list_attempts
 
 RECORD = "attempt.json"
@@ -26,7 +23,7 @@ def next_number(stage_dir: Path) -> int:
     Call it before the attempts are read: then an attempt that another supervisor opens in between either
     is among those read, or has this number, and `open_attempt` notices.
     """
-    with explained(stage_dir):
+    with written_or_explained(stage_dir / "attempts"):
         (stage_dir / "attempts").mkdir(parents=True, exist_ok=True)
         return (newest_number(stage_dir) or 0) + 1
 
@@ -50,7 +47,7 @@ def open_attempt(stage_dir: Path, record: AttemptRecord) -> None:
     aside = stage_dir / f".attempt-{secrets.token_hex(6)}"
     target = attempt_folder(stage_dir, record.number)
     try:
-        with explained(stage_dir):
+        with written_or_explained(target):
             aside.mkdir()
             write_json(aside / RECORD, record)
             try:
@@ -73,12 +70,3 @@ def write_attempt(stage_dir: Path, record: AttemptRecord) -> AttemptRecord:
 def open_attempts(stage_dir: Path) -> list[AttemptRecord]:
     """Attempts without an end; UserError if a record is damaged."""
     return [attempt for attempt in list_attempts(stage_dir) if attempt.end is None]
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turns what the operating system says while we write into one sentence (UserError)."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(why_not_written(Path(str(error.filename or path)), error)) from error

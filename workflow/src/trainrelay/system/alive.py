@@ -17,8 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import psutil
-
 from trainrelay.errors import UserError
 from trainrelay.records import AttemptRecord, Place
 
@@ -33,7 +31,6 @@ _IN_MEMORY_OR_POOLED = ("tmpfs", "ramfs", "overlay", "btrfs", "zfs")
 _GONE = ("Z", "X", "x")  # states in /proc/PID/stat, as proc(5) lists them
 _STOPPED = ("T", "t")
 _FORKED = 0x40  # PF_FORKNOEXEC
-_SAME_START_S = 2.0  # the wall clock, by which records once named a start, may be stepped by a little
 
 
 class Kin(NamedTuple):
@@ -74,9 +71,9 @@ def here() -> Place:
     """The place of this process."""
     return Place(
         host=re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).lstrip(".-")[:255] or "unknown",
-        machine=_word(_text("/etc/machine-id")),
-        boot=_word(_text("/proc/sys/kernel/random/boot_id")),
-        pid_namespace=re.sub(r"\D", "", _link("/proc/self/ns/pid")),
+        machine=_word(text_of("/etc/machine-id")),
+        boot=_word(text_of("/proc/sys/kernel/random/boot_id")),
+        pid_namespace=re.sub(r"\D", "", link_of("/proc/self/ns/pid")),
     )
 
 
@@ -96,7 +93,7 @@ def _rebooted(before: Place, now: Place) -> bool:
 
 def sees_itself() -> bool:
     """Whether /proc is that of our own pid namespace: else every pid in it means another process."""
-    return _link("/proc/self") == str(os.getpid())
+    return link_of("/proc/self") == str(os.getpid())
 
 
 # ---------------------------------------------------------------------- one process
@@ -111,21 +108,7 @@ def fate(pid: int, ticks: int, there: Place, place: Place) -> Fate:
 
 def supervisor_fate(attempt: AttemptRecord) -> Fate:
     """What has become of an attempt's supervisor."""
-    if attempt.place is None or attempt.supervisor_ticks is None:
-        return _by_name_and_clock(attempt)
     return fate(attempt.supervisor_pid, attempt.supervisor_ticks, attempt.place, here())
-
-
-def _by_name_and_clock(attempt: AttemptRecord) -> Fate:
-    """As records told it before they held a place."""
-    if attempt.host != socket.gethostname():
-        return "elsewhere"
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(attempt.supervisor_pid)
-        apart_s = abs(process.create_time() - (attempt.supervisor_start_s or 0.0))
-        if apart_s < _SAME_START_S and process.status() != psutil.STATUS_ZOMBIE:
-            return "runs"
-    return "gone"
 
 
 def lives(pid: int, ticks: int) -> bool:
@@ -243,7 +226,7 @@ def written_to(path: Path) -> bool:
 
 def _is_local(device: int) -> bool:
     """Whether a file system is on a disk or in memory of this machine, as far as can be told."""
-    words = (line.split() for line in _text("/proc/self/mountinfo").splitlines())
+    words = (line.split() for line in text_of("/proc/self/mountinfo").splitlines())
     here = f"{os.major(device)}:{os.minor(device)}"
     kinds = (fields[fields.index("-") + 1] for fields in words if fields[2] == here)
     return os.major(device) > 0 or next(kinds, "") in _IN_MEMORY_OR_POOLED
@@ -260,14 +243,16 @@ def _word(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]", "", text)[:64]
 
 
-def _text(path: str) -> str:
+def text_of(path: str) -> str:
+    """A small file of the kernel's; empty if it is gone or not for us."""
     try:
-        return Path(path).read_text(encoding="ascii", errors="replace")
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
-def _link(path: str) -> str:
+def link_of(path: str | Path) -> str:
+    """Where a link of the kernel's leads; empty if it is gone or not for us."""
     try:
         return str(Path(path).readlink())
     except OSError:

@@ -104,7 +104,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file that becomes `path` when the block ends well, and vanishes when it does not."""
     aside = temporary_beside(path)
     try:
-        with _written_or_explained(path):
+        with written_or_explained(path):
             with aside.open("xb") as file:
                 yield file
                 sync(file)
@@ -117,7 +117,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def make_folder(folder: Path) -> None:
     """Makes it, and those above it; UserError where that is not possible."""
-    with _written_or_explained(folder):
+    with written_or_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -158,7 +158,7 @@ def unused(path: Path, ending: str) -> Path:
 def remove_left_overs(path: Path) -> None:
     """Removes what killed writers of `path` left; only for a caller that is its one writer."""
     prefix = _temporary_prefix(path)
-    with _written_or_explained(path):
+    with written_or_explained(path):
         for entry in list(path.parent.iterdir()):
             if entry.name.startswith(prefix):
                 entry.unlink(missing_ok=True)
@@ -179,14 +179,15 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _written_or_explained(path: Path) -> Iterator[None]:
+def written_or_explained(path: Path) -> Iterator[None]:
+    """UserError, in a sentence, where what is done within it cannot be written."""
     try:
         yield
     except OSError as error:
-        raise UserError(why_not_written(path, error)) from error
+        raise UserError(_why_not_written(path, error)) from error
 
 
-def why_not_written(path: Path, error: OSError) -> str:
+def _why_not_written(path: Path, error: OSError) -> str:
     """What the operating system said when a file was to be written, and what to do about it."""
     folder = shlex.quote(str(path.parent))
     if error.errno in _FULL:
@@ -300,7 +301,11 @@ def read_record(path: Path, model: type[M]) -> M | None:
 def _why_not_a_record(path: Path, error: ValidationError) -> UserError:
     found = error.errors(include_url=False, include_input=False)
     # Neither a power cut nor a full disk adds a key, or makes another number of `format`.
-    later = [one for one in found if one["type"] == "extra_forbidden" or one["loc"] == ("format",)]
+    later = [
+        one
+        for one in found
+        if one["type"] == "extra_forbidden" or (one["loc"] == ("format",) and one["type"] != "missing")
+    ]
     first = (later or found)[0]
     place = ".".join(str(part) for part in first["loc"])
     what = f"({f'{place}: ' * bool(place)}{first['msg']})"

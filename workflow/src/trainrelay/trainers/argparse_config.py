@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainrelay.records import RULES
 from trainrelay.system.files import content, one_reading, read_once
 from trainrelay.trainers.base import LaunchRequest, Switch, TrainerConfig
 from trainrelay.trainers.python_values import (
@@ -114,13 +113,11 @@ class _Call:
 
 
 @one_reading()
-def read_arguments(root: Path, script: str, rules: int = RULES) -> TrainerConfig:
+def read_arguments(root: Path, script: str) -> TrainerConfig:
     """What a script (relative to `root`) declares: each argument's default, and how it is spelled."""
     try:
         path = root / script
         tree = ast.parse(content(path), filename=script)
-        if rules == 1:
-            return _by_rules_1(script, tree)
         calls = list(_calls(path, tree, root))
         defaults = _defaults(calls)
     except OSError as error:
@@ -167,21 +164,6 @@ def _whole_load(root: Path, script: str) -> str | None:
                 if ast.unparse(call.func) == "torch.load" and not {"weights_only", None} & said:
                     return f"{os.path.relpath(path, root)}, line {call.lineno}"
     return None
-
-
-def _by_rules_1(script: str, tree: ast.Module) -> TrainerConfig:
-    """What the script's own file says, a default that is no literal as its text."""
-    found = {one.name: one for node in ast.walk(tree) if (one := _argument(node))}
-    literals = {one.name: one.unsaid for one in found.values() if one.default is None}
-    for name, default in ((one.name, one.default) for one in found.values() if one.default is not None):
-        with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            literals[name] = ast.literal_eval(default)
-    settings = {f"config: {name}": ast.unparse(one.default) for name, one in found.items() if one.default}
-    settings |= {
-        f"config: {name}": typed_text(one, found[name].switch.type) for name, one in literals.items()
-    }
-    switches = {name: one.switch for name, one in found.items()}
-    return TrainerConfig(settings, literals, switches, problem=None if found else f"{script}: {_NONE}")
 
 
 def _calls(path: Path, tree: ast.Module, root: Path) -> Iterator[_Call]:

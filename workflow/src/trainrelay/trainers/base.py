@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from trainrelay.checkpoint import Glance, glance, inspect
 from trainrelay.progress_lines.described import LineReader
-from trainrelay.records import RULES, CheckpointFacts, EpochBases, Unit
+from trainrelay.records import CheckpointFacts, EpochBases, Unit
 from trainrelay.system.tail import RowsTail
 from trainrelay.trainers.saved_files import by_epoch, checkpoint_files, could_be_overwritten, not_understood
 from trainrelay.trainers.script_settings import ScriptSettings
@@ -99,7 +99,7 @@ class TrainerConfig:
     `settings` maps "which file: dotted.key" to the text of its value; `literals` maps dotted keys to
     the values that can be known without running the file; `switches` maps the arguments that it declares, for
     trainers that declare them, to their spelling; `values`, nested, are what its files merge to: of mmcv
-    configs today's instead of `settings`.
+    configs instead of `settings`.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -256,20 +256,18 @@ class Trainer(Protocol):
         return self
 
     @abstractmethod
-    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
-        """What a trainer config says, by a record's rules; an unreadable one carries its problem."""
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
+        """What a trainer config says; an unreadable one carries its problem."""
 
     @abstractmethod
     def changes_weights(self, setting: str) -> bool:
         """Whether a setting of the config (or an option) is part of the training's identity."""
 
     @abstractmethod
-    def effective_settings(
-        self, config: TrainerConfig, options: Mapping[str, Option], rules: int, /
-    ) -> dict[str, str]:
+    def effective_settings(self, config: TrainerConfig, options: Mapping[str, Option], /) -> dict[str, str]:
         """The settings that a training runs with, config and options together, by name and as text.
 
-        Under a record's `rules`. An option that says what the config says already changes nothing.
+        An option that says what the config says already changes nothing.
         """
 
     def default_seed(self, config: TrainerConfig) -> int | None:  # noqa: ARG002

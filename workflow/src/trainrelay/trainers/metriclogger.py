@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trainrelay.progress_lines.bars import training_bar
-from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.text import did_you_mean
 from trainrelay.trainers.argparse_config import is_of_type, read_arguments, typed_text
@@ -65,17 +64,15 @@ class MetricLogger(Trainer):
     start_options = _FROM
     appends_to = ("log.txt",)  # a line per epoch
 
-    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
         """The defaults and the spelling of the script's arguments."""
-        return read_arguments(root, config, rules)
+        return read_arguments(root, config)
 
     def changes_weights(self, setting: str) -> bool:
         """False for paths, logging, evaluation, workers and how the ranks meet."""
         return NOT_WEIGHTS.match(setting) is None
 
-    def effective_settings(
-        self, config: TrainerConfig, options: Mapping[str, Option], _: int, /
-    ) -> dict[str, str]:
+    def effective_settings(self, config: TrainerConfig, options: Mapping[str, Option], /) -> dict[str, str]:
         """Every argument with the option's value, else its default."""
         said = {f"config: {_name(config, key)}": _typed(config, key, value) for key, value in options.items()}
         return {**config.settings, **{key: text for key, text in said.items() if text is not None}}

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trainrelay.records import RULES
-from trainrelay.trainers.base import Launch, LaunchRequest, Option, TrainerConfig, canonical_text
+from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
 from trainrelay.trainers.mmcv_config import read_config
 from trainrelay.trainers.mmcv_values import with_options
 from trainrelay.trainers.openmmlab import OpenMMLab, load_from, misread, own_options
@@ -44,21 +43,9 @@ class Mmcv(OpenMMLab):
     checkpoint_hook = "checkpoint_config"
     step_line = re.compile(r"Epoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\t")
 
-    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
         """What a config says with its `_base_` chain."""
-        return read_config(root, config, rules)
-
-    def effective_settings(
-        self, config: TrainerConfig, options: Mapping[str, Option], rules: int, /
-    ) -> dict[str, str]:
-        """What all merge to; by the rules of format 1, each statement, and the options that say something
-        else than its literals."""
-        if rules != 1:
-            return super().effective_settings(config, options, rules)
-        said = {key: canonical_text(value) for key, value in config.literals.items()}
-        asked = {key: canonical_text(value) for key, value in options.items()}
-        changed = {f"option {key}": text for key, text in asked.items() if said.get(key) != text}
-        return {**changed, **config.settings}
+        return read_config(root, config)
 
     def schedule_over_all_epochs(self, config: TrainerConfig) -> str | None:
         """mmcv's policies that are computed from max_epochs."""

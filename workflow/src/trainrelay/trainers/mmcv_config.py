@@ -10,18 +10,18 @@ import ast
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trainrelay.records import RULES
 from trainrelay.system.files import content, read_once
 from trainrelay.system.yaml_bounds import loaded
 from trainrelay.trainers.base import TrainerConfig
 from trainrelay.trainers.mmcv_values import flat, merged
-from trainrelay.trainers.python_values import Names, SourceText, bounded, cut, entries, holds, inside
+from trainrelay.trainers.python_values import Names, SourceText, bounded, holds, inside, targets
 
 _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 
@@ -29,13 +29,12 @@ _OF_BASE = r"\{\{\s*(_base_\.[\w.]+)\s*\}\}"
 def read_config(
     root: Path,
     config: str,
-    rules: int = RULES,
     values_of: Callable[[Path, Path], dict[str, Any]] | None = None,
 ) -> TrainerConfig:
     """What `config` says (relative to `root`) with its `_base_` chain, or as `values_of` reads its bases."""
     try:
         own = Path(os.path.realpath(root / config))  # unlike resolve, it takes links that lead to themselves
-        return _by_rules_1(own) if rules == 1 else _effective((values_of or chain_values)(own, root))
+        return _effective((values_of or chain_values)(own, root))
     except OSError as error:
         return TrainerConfig(problem=f"{error.filename or config}: {error.strerror or error}")
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
@@ -45,7 +44,7 @@ def read_config(
 def chain_values(own: Path, root: Path) -> dict[str, Any]:
     """What the files merge to, later ones winning."""
     values: dict[str, Any] = {}
-    for path, tree in _chain(own, (), config_tree):
+    for path, tree in _chain(own):
         said = Names(label(path, own), tree.body, (path.parent, root), values).held
         values = merged({k: v for k, v in said.items() if k != "_base_" and k[:2] != "__"}, values)
     return values
@@ -58,23 +57,9 @@ def _effective(values: dict[str, Any]) -> TrainerConfig:
     )
 
 
-def _by_rules_1(own: Path) -> TrainerConfig:
-    """Each statement of the files, and their literals."""
-    settings: dict[str, str] = {}
-    literals: dict[str, Any] = {}
-    for path, tree in _chain(own, (), _code):
-        settings.update({f"{label(path, own)}: {key}": text for key, text in _settings(tree)})
-        literals.update(_literals(tree))
-    return TrainerConfig(settings, literals)
-
-
 def label(path: Path, own: Path) -> str:
     """The stage's own file is "config": renaming it, or moving the checkout, changes nothing."""
     return "config" if path == own else path.name
-
-
-def _code(path: Path) -> ast.Module:
-    return ast.parse(content(path), filename=path.name)
 
 
 def config_tree(path: Path) -> ast.Module:
@@ -99,77 +84,30 @@ def config_tree(path: Path) -> ast.Module:
     return ast.Module([ast.Assign([ast.Name(k, ast.Store())], v.body, lineno=1) for k, v in code.items()], [])
 
 
-def _chain(
-    path: Path, above: tuple[Path, ...], parsed: Callable[[Path], ast.Module]
-) -> Iterator[tuple[Path, ast.Module]]:
+def _chain(path: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, ast.Module]]:
     """Every file of the chain with its tree, bases before those who build on them."""
     path = Path(os.path.realpath(path))
     if path in above:
         raise ValueError(f"_base_ of {path.name} leads back to itself")
-    tree = read_once(parsed, path)
+    tree = read_once(config_tree, path)
     for base in _bases(tree):
-        yield from _chain(path.parent / base, (*above, path), parsed)
+        yield from _chain(path.parent / base, (*above, path))
     yield path, tree
 
 
 def _bases(tree: ast.Module) -> list[str]:
+    """The file names in `_base_`, which is a literal, or the name of an earlier one."""
+    said: dict[str, ast.expr] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            value = statement.value
+            held = said.get(value.id, value) if isinstance(value, ast.Name) else value
+            said |= dict.fromkeys(targets(statement), held)
     is_named = any(isinstance(node, ast.Name) and node.id == "_base_" for node in ast.walk(tree))
-    value = _literals(tree).get("_base_", None if is_named else [])
-    bases = [value] if isinstance(value, str) else value
+    bases: Any = None if is_named else []
+    with suppress(KeyError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        bases = ast.literal_eval(said["_base_"])
+    bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list | tuple) or not all(isinstance(base, str) for base in bases):
         raise ValueError("_base_ is not a plain list of file names")
     return list(bases)
-
-
-def _settings(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Dotted key and source text of each statement; a docstring says nothing to the training."""
-    seen: dict[str, int] = {}
-    for statement in tree.body:
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-            continue
-        for key, text in _statement(statement):
-            seen[key] = seen.get(key, 0) + 1
-            yield key if seen[key] == 1 else f"{key}#{seen[key]}", cut(text)
-
-
-def _statement(statement: ast.stmt) -> Iterator[tuple[str, str]]:
-    if isinstance(statement, ast.Assign) and all(isinstance(t, ast.Name) for t in statement.targets):
-        for target in statement.targets:
-            yield from _flat(ast.unparse(target), statement.value)
-    else:
-        yield "code", ast.unparse(statement)
-
-
-def _flat(key: str, value: ast.expr) -> Iterator[tuple[str, str]]:
-    found = entries(value) or {}
-    if not found:
-        yield key, ast.unparse(value)
-    for name, entry in found.items():
-        yield from _flat(f"{key}.{name}", entry)
-
-
-def _literals(tree: ast.Module) -> dict[str, Any]:
-    """Dotted key and value of what is literal, names of earlier literals resolved."""
-    known, keys = dict[str, Any](), dict[str, list[str]]()
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and isinstance(target := statement.targets[0], ast.Name):
-            for key in keys.pop(target.id, ()):
-                del known[key]
-            found = _literal_entries(target.id, statement.value, known)
-            keys[target.id] = list(found)
-            known.update(found)
-    return known
-
-
-def _literal_entries(key: str, value: ast.expr, known: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, entry in (entries(value) or {}).items():
-        found.update(_literal_entries(f"{key}.{name}", entry, known))
-    if found:
-        return found
-    if isinstance(value, ast.Name):
-        return {key: known[value.id]} if value.id in known else {}
-    try:
-        return {key: ast.literal_eval(value)}
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return {}

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.trainers.argparse_config import WHOLE, read_arguments
 from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
@@ -51,8 +50,8 @@ class Mmengine(OpenMMLab):
     checkpoint_hook = "default_hooks.checkpoint"
     step_line = re.compile(r"Epoch\(train\) +\[ *(\d{1,9})\]\[ *(\d{1,9})/(\d{1,9})\] ")
 
-    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:  # noqa: ARG002
-        """What a config says with its bases; this kind is younger than all rules but today's."""
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
+        """What a config says with its bases."""
         return read_config(root, config)
 
     def default_seed(self, config: TrainerConfig) -> int | None:

@@ -56,9 +56,7 @@ class OpenMMLab(Trainer):
         """False for logging, evaluation, workers, paths and the backend."""
         return self.not_weights.search(setting) is None
 
-    def effective_settings(
-        self, config: TrainerConfig, options: Mapping[str, Option], _: int, /
-    ) -> dict[str, str]:
+    def effective_settings(self, config: TrainerConfig, options: Mapping[str, Option], /) -> dict[str, str]:
         """The values that the config's chain and the options merge to."""
         values = flat(with_options(config.values, options))
         return {f"config: {key}": cut(repr(value)) for key, value in values}

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader
-from trainrelay.records import KEYS, RULES, EpochBases
+from trainrelay.records import KEYS, EpochBases
 from trainrelay.system.files import content, read_once
 from trainrelay.system.yaml_bounds import loaded
 from trainrelay.text import did_you_mean
@@ -80,7 +80,7 @@ class Script(Trainer):
         """One trainer for each description."""
         return _described(script or self.settings, entry, iters)
 
-    def read_config(self, root: Path, config: str, rules: int = RULES) -> TrainerConfig:  # noqa: ARG002
+    def read_config(self, root: Path, config: str) -> TrainerConfig:
         """The command's arguments, and what its script and the files that it names say."""
         arguments = _arguments(self.settings.command)
         said = read_arguments(root, self.entry)  # where it declares some
@@ -99,9 +99,7 @@ class Script(Trainer):
         """False for paths, logging, workers and how the ranks meet, as scripts usually call them."""
         return NOT_WEIGHTS.match(setting.replace("-", "_")) is None
 
-    def effective_settings(
-        self, config: TrainerConfig, options: Mapping[str, Option], _: int, /
-    ) -> dict[str, str]:
+    def effective_settings(self, config: TrainerConfig, options: Mapping[str, Option], /) -> dict[str, str]:
         """All that is known of the command, and the options that do not repeat a declared default."""
         said = {name: canonical_text(value) for name, value in config.literals.items()}
         asked = {name: canonical_text(value) for name, value in options.items() if value is not None}

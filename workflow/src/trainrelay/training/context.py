@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 from trainrelay.config import Config, Stage, StagePaths, TrainerSettings, stage_paths, trainer_root
-from trainrelay.records import RULES
 from trainrelay.system.files import read_once
 from trainrelay.trainers import Trainer, TrainerConfig
 
@@ -68,11 +67,7 @@ class StageContext:
     @cached_property
     def trainer_file(self) -> TrainerConfig:
         """What the trainer's config says, from the checkout."""
-        return self.read_trainer_file(RULES)
-
-    def read_trainer_file(self, rules: int) -> TrainerConfig:
-        """The same by the rules of a record."""
-        return read_once(self.trainer.read_config, self.root, self.settings.config, rules)
+        return read_once(self.trainer.read_config, self.root, self.settings.config)
 
     @cached_property
     def trainer_config(self) -> TrainerConfig:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from trainrelay.errors import UserError
 from trainrelay.records import Owner
-from trainrelay.system.files import read_record, sync_folder, temporary_beside, why_not_written, write_json
+from trainrelay.system.files import (
+    read_record,
+    sync_folder,
+    temporary_beside,
+    write_json,
+    written_or_explained,
+)
 
 NAME = "owner.json"
 
@@ -35,12 +41,10 @@ def claim(work_dir: Path, owner_id: str, folder: Path) -> None:
     """Makes a training known as the owner, unless one is known; `folder` is where its stage.json is."""
     if os.path.lexists(path := work_dir / NAME):
         return
-    try:
+    with written_or_explained(path):
         work_dir.mkdir(parents=True, exist_ok=True)
         # What a killed claim left is ours.
         was_empty = all(entry.name.startswith(".trainrelay-") for entry in work_dir.iterdir())
-    except OSError as error:
-        raise UserError(why_not_written(path, error)) from error
     put(work_dir, Owner(id=owner_id, was_empty=was_empty, folder=str(folder.absolute())))
 
 
@@ -49,10 +53,9 @@ def put(work_dir: Path, owner: Owner) -> None:
     aside = temporary_beside(path := work_dir / NAME)
     try:
         write_json(aside, owner)
-        _link(aside, path)
-        sync_folder(work_dir)
-    except OSError as error:
-        raise UserError(why_not_written(path, error)) from error
+        with written_or_explained(path):
+            _link(aside, path)
+            sync_folder(work_dir)
     finally:
         with suppress(OSError):
             aside.unlink()

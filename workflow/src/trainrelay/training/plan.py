@@ -315,7 +315,7 @@ def guard(facts: state.Facts) -> str | None:
 
 def retrain_accepted(facts: state.Facts) -> bool:
     """Whether you accepted that this very change archives the old training."""
-    return facts.may_retrain is not None and facts.may_retrain.subject in facts.signatures
+    return facts.may_retrain is not None and facts.may_retrain.subject == facts.signature
 
 
 def _devices(at: StageContext) -> str:

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trainrelay.records import RULES
 from trainrelay.training.context import StageContext
 
 EXACT = "exact"  # there only where on: a training that began without continues without
@@ -33,11 +32,10 @@ class Difference:
         return f"{self.key}: {self.before or '(absent)'} -> {self.now or '(absent)'}"
 
 
-def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
-    """The readable ingredients of one stage by a record's rules; the earlier stage's as their digest."""
-    settings, trainer = at.settings, at.trainer
-    config = at.trainer_file if rules == RULES else at.read_trainer_file(rules)
-    effective = trainer.effective_settings(config, settings.options, rules)
+def ingredients(at: StageContext) -> dict[str, str]:
+    """The readable ingredients of one stage; the earlier stage's as their digest."""
+    settings, trainer, config = at.settings, at.trainer, at.trainer_file
+    effective = trainer.effective_settings(config, settings.options)
     seed = trainer.default_seed(config) if settings.seed is None else settings.seed
     parts = {
         "trainer kind": trainer.kind,
@@ -54,7 +52,7 @@ def ingredients(at: StageContext, rules: int = RULES) -> dict[str, str]:
         parts[UNREADABLE] = config.problem
     if at.parent is None:
         return parts
-    before, parent = without_exact(ingredients(at.parent, rules)), at.parent.settings
+    before, parent = without_exact(ingredients(at.parent)), at.parent.settings
     if UNREADABLE in before or before.get(_FROM) == _FROM_UNREADABLE:
         return {**parts, _FROM: _FROM_UNREADABLE}
     # What is promoted, not how many follow it; not the stage's name either. That more epochs have another

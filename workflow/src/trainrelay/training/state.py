@@ -17,7 +17,6 @@ from trainrelay.config import StagePaths
 from trainrelay.errors import RecordError
 from trainrelay.records import (
     KEYS,
-    RULES,
     Acceptance,
     AttemptRecord,
     CheckpointFacts,
@@ -79,12 +78,9 @@ class Facts:
     train: TrainRecord | None = None
     promoted: CheckpointRecord | None = None
     not_promoted: NotPromoted | None = None
-    accepted: Acceptance | None = None  # of kind gate
+    accepted: Acceptance | None = None
     may_retrain: Acceptance | None = None
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
-    by_rules_1: dict[str, str] | None = (
-        None  # the ingredients as counted by records of format 1 that are here
-    )
 
     @property
     def name(self) -> str:
@@ -102,9 +98,9 @@ class Facts:
         return self.at.settings.unit
 
     @property
-    def signatures(self) -> set[str]:
-        """What a record of this very training may be signed with, by the rules of its time."""
-        return {signature(parts, self.asked) for parts in (self.ingredients, self.by_rules_1) if parts}
+    def signature(self) -> str:
+        """What a record of this very training is signed with."""
+        return signature(self.ingredients, self.asked)
 
     @property
     def done(self) -> int:
@@ -167,9 +163,6 @@ def _read(at: StageContext) -> Facts:
     identity, bases = read_record(paths.identity, Identity), epoch_bases(at, attempts)
     dirs = replace(work_dirs(paths), bases=bases, attempts=attempts)
     owners = {folder: owner_of(folder) for folder in dirs.all}
-    # Earlier versions wrote both kinds to the first.
-    words = [read_record(path, Acceptance) for path in (paths.accepted, paths.may_retrain)]
-    accepted = {word.kind: word for word in words if word}
     facts = Facts(
         at=at,
         asked=at.settings.asked,
@@ -188,21 +181,14 @@ def _read(at: StageContext) -> Facts:
         train=read_record(paths.train, TrainRecord),
         promoted=read_record(paths.checkpoint, CheckpointRecord),
         not_promoted=read_record(paths.not_promoted, NotPromoted),
-        accepted=accepted.get("gate"),
-        may_retrain=accepted.get("retrain"),
+        accepted=read_record(paths.accepted, Acceptance),
+        may_retrain=read_record(paths.may_retrain, Acceptance),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
-        by_rules_1=ingredients(at, rules=1) if _any_of_format_1(identity, paths) else None,
     )
     switched_on = identity is not None and EXACT in facts.ingredients and EXACT not in identity.ingredients
     if not switched_on or never_trained(facts):
         return facts
-    by_rules_1 = facts.by_rules_1 and without_exact(facts.by_rules_1)
-    return replace(facts, ingredients=without_exact(facts.ingredients), by_rules_1=by_rules_1)
-
-
-def _any_of_format_1(identity: Identity | None, paths: StagePaths) -> bool:
-    records = [identity, *(one.identity for one in archived_trainings(paths))]
-    return any(record.format == 1 for record in records if record)
+    return replace(facts, ingredients=without_exact(facts.ingredients))
 
 
 def work_dirs(paths: StagePaths) -> WorkDirs:
@@ -253,8 +239,8 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
     Where the trainer config cannot be read (its checkout is not on this machine), nothing is known to have
     changed in it, so only the rest is compared.
     """
-    counted = facts.ingredients if identity.format == RULES else facts.by_rules_1 or facts.ingredients
-    changes = differences(comparable(identity.ingredients, counted), comparable(counted, counted))
+    now = facts.ingredients
+    changes = differences(comparable(identity.ingredients, now), comparable(now, now))
     old, new = identity.initial_checkpoint, facts.parent
     if old and new and old.sha256 != new.sha256:
         changes.append(Difference("initial checkpoint", f"sha256 {old.sha256[:12]}", f"{new.sha256[:12]}"))
@@ -263,12 +249,12 @@ def identity_changes(facts: Facts, identity: Identity) -> list[Difference]:
 
 def archived_twin(facts: Facts) -> ArchivedTraining | None:
     """An archived training that is exactly the one that the config asks for now."""
-    for one in archived_trainings(facts.paths):
-        with naming(facts.at):
+    with naming(facts.at):
+        for one in archived_trainings(facts.paths):
             attempts = list_attempts(one.folder)
-        trained = any(attempt.last_epoch or attempt.end == "done" for attempt in attempts)
-        if trained and not identity_changes(facts, one.identity):
-            return one
+            trained = any(attempt.last_epoch or attempt.end == "done" for attempt in attempts)
+            if trained and not identity_changes(facts, one.identity):
+                return one
     return None
 
 
@@ -329,7 +315,7 @@ def current(at: StageContext) -> State:
 def promoted_as_asked(facts: Facts) -> CheckpointFacts | None:
     """The last checkpoint, where it or the best was promoted as asked; its file may be gone since."""
     record, done = facts.train, facts.promoted
-    if record is None or done is None or record.signature not in facts.signatures:
+    if record is None or done is None or record.signature != facts.signature:
         return None
     found, best = record.final_checkpoint, done.best and done.best.asked
     if best or facts.at.settings.best:
@@ -410,7 +396,7 @@ def _complete(facts: Facts) -> State | None:
             "complete", f"taken as it is at {facts.unit} {taken.done(facts.unit)}: {facts.accepted.reason}"
         )
     trained, there = trained_to(facts.attempts), {epoch for epoch, _ in facts.checkpoints}
-    recorded = facts.train is not None and facts.train.signature in facts.signatures and not facts.attempts
+    recorded = facts.train is not None and facts.train.signature == facts.signature and not facts.attempts
     if recorded or promoted_as_asked(facts):
         return State("complete", f"{facts.asked} of {facts.asked} {facts.unit}s trained")
     ended = trained >= facts.asked

@@ -15,7 +15,7 @@ from typing import Any
 
 from trainrelay.config import SNAPSHOTS, Config
 from trainrelay.errors import Refusal
-from trainrelay.records import RULES, Record
+from trainrelay.records import Record
 from trainrelay.system.files import content, make_folder, write_private
 from trainrelay.system.hints import TYPED_VARIABLE
 from trainrelay.training.context import StageContext
@@ -25,9 +25,8 @@ SUBMITTED_VARIABLE = "TRAINRELAY_SUBMITTED"
 
 
 class Submitted(Record):
-    """`ingredients`: by RUN/STAGE, as counted by `rules`; `typed`: the config as you named it."""
+    """`ingredients`: by RUN/STAGE; `typed`: the config as you named it."""
 
-    rules: int
     typed: str | None
     config: dict[str, Any]
     ingredients: dict[str, dict[str, str]]
@@ -35,7 +34,7 @@ class Submitted(Record):
 
 def submit(config: Config, parts: Mapping[str, Mapping[str, str]]) -> Path:
     """Makes this what the jobs that start from this process train; the file that says so."""
-    named = {"rules": RULES, "typed": os.environ.get(TYPED_VARIABLE)}
+    named = {"typed": os.environ.get(TYPED_VARIABLE)}
     plain = config.model_dump(mode="json", by_alias=True)
     # In the order of the config: options are passed in it.
     data = json.dumps({**named, "config": plain, "ingredients": parts}, default=dict).encode()
@@ -69,7 +68,7 @@ def changed_since(at: StageContext) -> list[Difference]:
     """Where what a stage would train now is not what was submitted."""
     if (found := of_this_job()) is None or (before := found.ingredients.get(at.name)) is None:
         return []
-    now = ingredients(at, found.rules)
+    now = ingredients(at)
     changes = differences(comparable(before, before), comparable(now, before))
     # A trainer config that can be read no more says nothing of the rest.
     return [one for one in changes if one.key == UNREADABLE] or changes

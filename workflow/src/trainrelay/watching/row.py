@@ -45,17 +45,6 @@ def status_of(kind: StateKind, seen: LastOwner | None) -> StageStatus:
     return StageStatus("running?", None)
 
 
-_JSON_KEYS = {
-    "label": "state",
-    "live": "supervisor_lives",
-    "epochs_done": "epochs_with_checkpoint",
-    "iterations_done": "iterations_with_checkpoint",
-    "losses": "last_losses",
-    "fallback_from": "backend_is_fallback_from",
-    "attempt": "attempt_number",
-    "event": "last_event",
-    "event_ago_s": "last_event_ago_s",
-}
 _ATTEMPT_OPEN = ("running", "running?", "orphaned", "suspended", "silent")
 _TIMED = ("running", "running?", "orphaned")
 _WAITS = ("fresh", "resumable", "stopped", "changed")
@@ -77,28 +66,28 @@ class StageRow:
 
     run: str
     stage: str
-    label: Label
+    state: Label
     reason: str
     epochs: int | None = None
-    epochs_done: int | None = None
-    iterations_done: int | None = None  # of a training that counts those
-    live: bool | None = None
+    epochs_with_checkpoint: int | None = None
+    iterations_with_checkpoint: int | None = None  # of a training that counts those
+    supervisor_lives: bool | None = None
     silent_s: float | None = None
     epoch: int | None = None
     iteration: int | None = None
     iterations_per_epoch: int | None = None
     loss: float | None = None
-    losses: tuple[float, ...] = ()
+    last_losses: tuple[float, ...] = ()
     eta_s: float | None = None
     iterations_per_s: float | None = None
     backend: str | None = None
-    fallback_from: str | None = None  # the ladder's first rung, where another one is used
-    attempt: int | None = None
+    backend_is_fallback_from: str | None = None  # the ladder's first rung, where another one is used
+    attempt_number: int | None = None
     host: str | None = None
     iterations_lost: int = 0
     at_risk: str | None = None  # what a kill would cost now, a sentence
-    event: str | None = None
-    event_ago_s: float | None = None
+    last_event: str | None = None
+    last_event_ago_s: float | None = None
     bad_nodes: tuple[str, ...] = ()  # sentences
     initial: str | None = None  # what came from the initial checkpoint, where its attempt began there
     counted: str | None = None  # by the ranks of the attempt: `step 1203, 0.42 s per step, data 12 %`
@@ -111,13 +100,13 @@ class StageRow:
     @property
     def attempt_open(self) -> bool:
         """Whether an attempt is open, as far as is known."""
-        return self.label in _ATTEMPT_OPEN
+        return self.state in _ATTEMPT_OPEN
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, each figure with its unit in its key; the sparkline's points are `last_losses`."""
-        times = ("silent_s", "eta_s", "event_ago_s")
+        times = ("silent_s", "eta_s", "last_event_ago_s")
         rounded = {key: round(seconds, 1) for key in times if (seconds := getattr(self, key))}
-        return {_JSON_KEYS.get(key, key): value for key, value in (asdict(self) | rounded).items()}
+        return asdict(self) | rounded
 
 
 def unreadable_row(run: str, stage: str, problem: str) -> StageRow:
@@ -127,10 +116,10 @@ def unreadable_row(run: str, stage: str, problem: str) -> StageRow:
 
 def with_queued_job(row: StageRow, job_id: str, reason: str) -> StageRow:
     """A stage that nobody trains now, whose job waits."""
-    if row.label not in _WAITS:
+    if row.state not in _WAITS:
         return row
     said = printable(f"job {job_id} waits in Slurm's queue ({reason}); {row.reason}")
-    return replace(row, label="queued", reason=said)
+    return replace(row, state="queued", reason=said)
 
 
 def stage_row(
@@ -151,29 +140,29 @@ def stage_row(
     return StageRow(
         run=facts.at.run,
         stage=facts.at.stage,
-        label=status.label,
+        state=status.label,
         reason=printable(reason),
         epochs=facts.at.settings.epochs,
-        epochs_done=facts.done if facts.unit == "epoch" else None,
-        iterations_done=facts.done if facts.unit == "iteration" else None,
-        live=status.live,
+        epochs_with_checkpoint=facts.done if facts.unit == "epoch" else None,
+        iterations_with_checkpoint=facts.done if facts.unit == "iteration" else None,
+        supervisor_lives=status.live,
         silent_s=status.silent_s,
         epoch=epoch,
         iteration=iteration,
         iterations_per_epoch=per_epoch,
         loss=step.loss if step else None,
-        losses=sample.losses,
+        last_losses=sample.losses,
         eta_s=left_s(step, facts.asked, sample.iterations_per_s) if timed and step else None,
         iterations_per_s=sample.iterations_per_s if timed else None,
         backend=printable(attempt.backend) if attempt else None,
-        fallback_from=_fallback_from(attempt) if attempt else None,
-        attempt=attempt.number if attempt else None,
+        backend_is_fallback_from=_fallback_from(attempt) if attempt else None,
+        attempt_number=attempt.number if attempt else None,
         host=printable(attempt.host) if attempt else None,
         iterations_lost=lost,
         at_risk=facts.at_risk(now_s),
-        event=event.text if event else None,
+        last_event=event.text if event else None,
         # By two clocks, so it can come out below nothing.
-        event_ago_s=max(0.0, now_s - event.at_s) if event else None,
+        last_event_ago_s=max(0.0, now_s - event.at_s) if event else None,
         initial=str(attempt.initial) if attempt and attempt.initial else None,
         counted=str(sample.telemetry) if sample.telemetry else None,
     )

@@ -71,7 +71,7 @@ def _narrowed(column: Column, too_wide: int, rows: Sequence[StageRow]) -> Column
     if column.title != "last losses" or too_wide <= 0:
         return column
     keep = column.width - too_wide
-    return Column(column.title, tuple(sparkline(row.losses, keep) for row in rows), column.right)
+    return Column(column.title, tuple(sparkline(row.last_losses, keep) for row in rows), column.right)
 
 
 def _cut(names: Column, most_chars: int) -> Column:
@@ -94,13 +94,13 @@ def _of(value: int | None, total: int | None) -> str:
 
 
 def _state(row: StageRow) -> str:
-    return row.label if row.silent_s is None else f"{row.label} {ago(row.silent_s)}"
+    return row.state if row.silent_s is None else f"{row.state} {ago(row.silent_s)}"
 
 
 def _backend(row: StageRow) -> str:
     if row.backend is None:
         return UNKNOWN
-    return f"{row.backend} (fallback)" if row.fallback_from else row.backend
+    return f"{row.backend} (fallback)" if row.backend_is_fallback_from else row.backend
 
 
 # In the order of a line, from left to right.
@@ -110,11 +110,11 @@ _CELLS: dict[str, Callable[[StageRow], str]] = {
     "epoch": lambda row: _of(row.epoch, row.epochs),
     "iteration": lambda row: _of(row.iteration, row.iterations_per_epoch),
     "loss": lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}",
-    "last losses": lambda row: sparkline(row.losses, MOST_LOSSES),
+    "last losses": lambda row: sparkline(row.last_losses, MOST_LOSSES),
     "ETA": lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s),
     "it/s": lambda row: UNKNOWN if row.iterations_per_s is None else f"{row.iterations_per_s:.2f}",
     "backend": _backend,
-    "attempt": lambda row: str(row.attempt or UNKNOWN),
+    "attempt": lambda row: str(row.attempt_number or UNKNOWN),
     "lost": lambda row: f"{row.iterations_lost} it" if row.iterations_lost else UNKNOWN,
 }
 _NUMBERS = ("epoch", "iteration", "loss", "ETA", "it/s", "attempt", "lost")
@@ -123,17 +123,17 @@ _NUMBERS = ("epoch", "iteration", "loss", "ETA", "it/s", "attempt", "lost")
 def remarks(rows: Sequence[StageRow]) -> Iterator[str]:
     """One line per stage for what does not fit a column: the reason of its state, and the last event."""
     for row in rows:
-        if row.label in _REMARKED or "; warning: " in row.reason:
-            yield f"{row.name}: {_REMARKED.get(row.label, '')}{row.reason}"
-        if row.fallback_from and row.attempt_open:
-            yield f"{row.name}: {row.backend} is a fallback from {row.fallback_from}"
+        if row.state in _REMARKED or "; warning: " in row.reason:
+            yield f"{row.name}: {_REMARKED.get(row.state, '')}{row.reason}"
+        if row.backend_is_fallback_from and row.attempt_open:
+            yield f"{row.name}: {row.backend} is a fallback from {row.backend_is_fallback_from}"
         if row.attempt_open and row.loss is None and row.counted:  # the log cannot be read
             yield f"{row.name}: {row.counted}"
         if row.attempt_open and row.initial:
             yield f"{row.name}: from the initial checkpoint: {row.initial}"
         yield from (f"{row.name}: {sentence}" for sentence in (*filter(None, [row.at_risk]), *row.bad_nodes))
-        if row.event is not None and row.event_ago_s is not None:
-            yield f"{row.name}, {ago(row.event_ago_s)} ago: {row.event}"
+        if row.last_event is not None and row.last_event_ago_s is not None:
+            yield f"{row.name}, {ago(row.last_event_ago_s)} ago: {row.last_event}"
 
 
 def ago(seconds: float) -> str:

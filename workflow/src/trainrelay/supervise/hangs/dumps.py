@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainrelay.system.alive import link_of, text_of
+
 MEMORY_NAME = "trainrelay-stacks"  # both as in startup/sitecustomize.py
 STACK_SIGNAL = 62
 
@@ -48,7 +50,7 @@ def stack_dump(pid: int, until_s: float) -> str:
 
 
 def _catches(pid: int) -> bool:
-    for line in proc_text(pid, "status").splitlines():
+    for line in text_of(f"/proc/{pid}/status").splitlines():
         if line.startswith("SigCgt:"):
             return bool(int(line.split()[1], 16) >> (STACK_SIGNAL - 1) & 1)
     return False
@@ -60,14 +62,7 @@ def memory_file(pid: int, name: str) -> Path | None:
         opened = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return None
-    return next((path for path in opened if _target(path).startswith(f"/memfd:{name} ")), None)
-
-
-def _target(link: Path) -> str:
-    try:
-        return str(link.readlink())
-    except OSError:
-        return ""
+    return next((path for path in opened if link_of(path).startswith(f"/memfd:{name} ")), None)
 
 
 def _await_dump(memory: Path, before: int, until_s: float) -> None:
@@ -79,11 +74,3 @@ def _await_dump(memory: Path, before: int, until_s: float) -> None:
         if size > before and (now_s - grown_s >= _SETTLED_S or size - before > _MOST_BYTES):
             return
         time.sleep(_CHECK_S)
-
-
-def proc_text(pid: int, name: str) -> str:
-    """A file of /proc/PID; empty if the process is gone or the file is not for us."""
-    try:
-        return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

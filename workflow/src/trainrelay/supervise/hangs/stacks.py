@@ -22,8 +22,8 @@ from typing import Literal
 
 import psutil
 
-from trainrelay.supervise.hangs.dumps import proc_text, stack_dump
-from trainrelay.system.alive import Kin, Process, find
+from trainrelay.supervise.hangs.dumps import stack_dump
+from trainrelay.system.alive import Kin, Process, find, text_of
 from trainrelay.text import printable, quoted
 
 WITHIN_S = 20.0  # for all processes of a node: a hung training has minutes behind it already
@@ -156,7 +156,7 @@ def _page(process: ProcessSnapshot, source: Source, stacks: str) -> str:
         f"Python's stacks ({source}):" if source != "kernel" else "no Python stacks:",
     ]
     lines = [*head, *stacks.splitlines()]
-    if kernel := proc_text(process.pid, "stack"):  # readable for root only
+    if kernel := text_of(f"/proc/{process.pid}/stack"):  # readable for root only
         lines += ["the kernel's stack of the main thread:", *kernel.splitlines()]
     return "\n".join(map(printable, lines)) + "\n"
 
@@ -247,5 +247,5 @@ def _environment_number(pid: int, variable: str) -> int | None:
 
 
 def _waits_in(pid: int) -> str | None:
-    name = proc_text(pid, "wchan").strip()
+    name = text_of(f"/proc/{pid}/wchan").strip()
     return None if name in ("", "0") else printable(name)

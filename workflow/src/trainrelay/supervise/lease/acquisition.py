@@ -15,13 +15,13 @@ from trainrelay.records import Place, SlurmRun
 from trainrelay.slurm import ENDED, RUNNING
 from trainrelay.slurm.ask import states_of
 from trainrelay.supervise import slurm_run
-from trainrelay.supervise.attempt_folders import explained
 from trainrelay.supervise.lease.claim import Claim, owner_of, what_to_run
 from trainrelay.supervise.lease.folder import add_claim, highest, tidy
 from trainrelay.supervise.lease.lease import Lease, Say
 from trainrelay.supervise.lease.observe import LastOwner, Observer
 from trainrelay.supervise.lease.rules import NOTICE_BEATS, SlurmAnswer, may_live
 from trainrelay.system.alive import Fate, here, stat
+from trainrelay.system.files import written_or_explained
 
 BEAT_S = 10.0  # six of them (STALE_BEATS) are the minute after which a silent owner is taken over
 
@@ -85,7 +85,7 @@ def acquire(
     damaged lease files or a folder that does not take ours.
     """
     ours = _Acquisition(stage_dir, name, say, stop, ask_slurm, place or here(), beat_s, before_claim)
-    with explained(ours.folder):
+    with written_or_explained(ours.folder):
         ours.folder.mkdir(parents=True, exist_ok=True)
         return ours.run()
 
