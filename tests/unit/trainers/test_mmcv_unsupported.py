@@ -54,7 +54,7 @@ def sentences(checkout: Path, text: str, **options: Option) -> list[str]:
     config = MMCV.read_config(checkout, "a.py")
     assert config.problem is None
     named = {key.replace("__", "."): value for key, value in options.items()}
-    return MMCV.unsupported(replace(request, trainer_config=config, options=named))
+    return [*MMCV.unsupported(replace(request, trainer_config=config, options=named))]
 
 
 @pytest.mark.parametrize("name", MMENGINE)
