@@ -22,7 +22,7 @@ except ImportError:  # mmcv.runner insists on one
     sys.modules["torchvision"] = types.ModuleType("torchvision")
     sys.modules["torchvision"].__version__ = "0.0"  # type: ignore[attr-defined]
 
-from mmcv.runner import HOOKS, BaseModule, Hook  # noqa: E402
+from mmcv.runner import HOOKS, BaseModule, Hook
 
 
 class ToyModel(BaseModule):
@@ -51,7 +51,7 @@ class ToyData(Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return self._samples[index]
 
-    def evaluate(self, results: list[float], logger: Any = None) -> dict[str, float]:  # noqa: ARG002
+    def evaluate(self, results: list[float], logger: Any = None) -> dict[str, float]:
         return {"mIoU": 1 / (1 + sum(results) / len(results))}
 
 

@@ -16,12 +16,12 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, DistributedSampler
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from toy_mmseg import ToyData, ToyModel  # noqa: E402  it must come before mmcv
+from toy_mmseg import ToyData, ToyModel  # before mmcv, which would not be imported
 
-from mmcv import Config, DictAction  # noqa: E402
-from mmcv.parallel import MMDistributedDataParallel  # noqa: E402
-from mmcv.runner import DistEvalHook, build_optimizer, build_runner, set_random_seed  # noqa: E402
-from mmcv.utils import get_logger  # noqa: E402
+from mmcv import Config, DictAction
+from mmcv.parallel import MMDistributedDataParallel
+from mmcv.runner import DistEvalHook, build_optimizer, build_runner, set_random_seed
+from mmcv.utils import get_logger
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,7 +66,9 @@ def train(cfg: Config, model: ToyModel, logger: object, timestamp: str, validate
     data = ToyData(cfg.data.length)
     loader = DataLoader(data, cfg.data.samples_per_gpu, sampler=DistributedSampler(data), drop_last=True)
     model = MMDistributedDataParallel(model)
-    model._use_replicated_tensor_module = False  # newer torch has it no more, and mmcv's evaluation asks for it
+    model._use_replicated_tensor_module = (
+        False  # newer torch has it no more, and mmcv's evaluation asks for it
+    )
     if cfg.get("runner") is None:
         cfg.runner = {"type": "IterBasedRunner", "max_iters": cfg.total_iters}
     runner = build_runner(
