@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("tr
 
 
 def config_of(folder: Path, kind: str, iters: int = 24) -> Config:
-    stage = {"config": "", "iters": iters, "seed": 3, "backends": ["gloo"]}
+    stage = {"iters": iters, "seed": 3, "backends": ["gloo"], "probe": False}
     first, second = ({**stage, "config": f"configs/{name}.py"} for name in CONFIGS[kind])
     stages: dict[str, Any] = {
         "first": {**first, "promotion": {"target": "ckpts/first.pth"}},
