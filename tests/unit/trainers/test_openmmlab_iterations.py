@@ -93,7 +93,13 @@ def test_a_config_that_counts_both_is_refused_for_either(tmp_path: Path) -> None
 
 
 def test_what_only_running_the_config_would_tell_is_not_refused(tmp_path: Path) -> None:
-    for text in ("runner = made()\n", "n = made()\nrunner = dict(type='IterBasedRunner', max_iters=n)\n"):
+    either = "runner = dict(type='IterBasedRunner' if made() else 'EpochBasedRunner')\n"
+    assert refusals("mmcv", tmp_path, either, None) == []
+    for text in (
+        either,
+        "runner = made()\n",
+        "n = made()\nrunner = dict(type='IterBasedRunner', max_iters=n)\n",
+    ):
         assert refusals("mmcv", tmp_path, text) == []
     hooks = "train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)\ndefault_hooks = made()\n"
     assert refusals("mmengine", tmp_path, hooks) == []

@@ -178,9 +178,9 @@ class OpenMMLab(Trainer):
 
 def _said_of(unit: Unit, section: str, values: Mapping[str, Any]) -> Iterator[str]:
     """What in a config counts epochs, or iterations."""
-    loop = str(inside(values, f"{section}.type")).rpartition(".")[2]
-    if f"{KEYS[unit][:-1].title()}Based" in loop:
-        yield loop
+    loop = inside(values, f"{section}.type")
+    if not isinstance(loop, SourceText) and f"{KEYS[unit][:-1].title()}Based" in str(loop):
+        yield str(loop).rpartition(".")[2]
     if inside(values, f"{section}.by_epoch") is (unit == "epoch"):
         yield f"by_epoch={unit == 'epoch'}"
     if inside(values, most := f"{section}.max_{KEYS[unit]}") not in (ABSENT, None):
