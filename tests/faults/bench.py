@@ -210,11 +210,12 @@ class Bench:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == digest, f"{path} is not as it was"
 
     def complete(self) -> bool:
-        """Whether train.json tells of the last epoch's checkpoint."""
+        """Whether train.json tells of the last epoch's (iteration's) checkpoint."""
         path = self.stage / "train.json"
         if not path.exists():
             return False
-        return TrainRecord.model_validate_json(path.read_bytes()).final_checkpoint.epoch == EPOCHS
+        told = TrainRecord.model_validate_json(path.read_bytes())
+        return told.final_checkpoint.epoch == EPOCHS or told.final_checkpoint.iteration == told.iters
 
     # ------------------------------------------------------------------ what rows have in common
 
@@ -250,7 +251,7 @@ class Bench:
 def next_attempt(record: AttemptRecord) -> str:
     """What the supervisor did next, as its record tells."""
     point = record.resumed_from
-    where = f"resumes after epoch {point.epoch}" if point else "starts from the beginning"
+    where = f"resumes after {point}" if point else "starts from the beginning"
     if record.resumed_step and record.not_resumed is None:
         where = "resumes at a step"
     return f"attempt {record.number} on {record.backend} {where}"

@@ -1133,4 +1133,13 @@ DEFECTS = (
         "tests/unit/trainers/test_script.py"
         "::test_the_identity_is_the_arguments_the_script_and_its_files_without_comments",
     ),
+    Defect(
+        "a-renamed-file-counts-as-further-iterations",
+        "A training resumes from, or promotes, a file whose name says more iterations than it has.",
+        f"{LIBRARY}/checkpoint/layout.py",
+        "if named is not None and (of_mmcv is None or 0 <= named - of_mmcv <= 1):",
+        "if named is not None:",
+        "tests/unit/trainers/test_openmmlab_iterations.py"
+        "::test_iterations_are_counted_from_the_name_and_held_against_the_content",
+    ),
 )

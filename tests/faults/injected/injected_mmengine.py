@@ -35,7 +35,7 @@ class InjectedFaults(Hook):
                 (HERE / "fired").write_text(TAG)
                 stamp("fired", kind=words["kind"], checkpoints=checkpoints(runner.work_dir))
                 if words["kind"] == "newest-truncated":
-                    newest = Path(runner.work_dir) / f"epoch_{runner.epoch}.pth"
+                    newest = Path(Path(runner.work_dir, "last_checkpoint").read_text())
                     os.truncate(newest, newest.stat().st_size // 2)
                     stamp("damaged", checkpoints=checkpoints(runner.work_dir))
                 os.kill(os.getpid(), signal.SIGKILL)

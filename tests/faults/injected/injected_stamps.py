@@ -21,7 +21,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 RANK = int(os.environ.get("RANK", "0"))
 TAG = os.environ.get("TRAINRELAY_ATTEMPT", "")
-EACH_EPOCH = ("epoch_*.pth", "checkpoint0*.pth")  # of mmcv, of DETR
+EACH_EPOCH = ("epoch_*.pth", "iter_*.pth", "checkpoint0*.pth")  # of mmcv and mmengine, of DETR
 
 
 def stamp(event: str, **facts: Any) -> None:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from faults.bench import EPOCHS, Bench
+from faults.bench import EPOCHS, ITERATIONS, Bench
 from faults.fault import Measurement, fault
 
 CHECKOUT = Path(__file__).parents[2] / "support/mmengine_checkout"
-CONFIG = """_base_ = "first.py"
+CONFIG = """_base_ = "{base}.py"
 custom_imports = dict(imports=["toy", "injected_mmengine"], allow_failed_imports=False)
 custom_hooks = [dict(type="InjectedFaults")]
 """
 
 
-def _mmengine(bench: Bench) -> None:
-    """The bench plays with mmengine's own Runner instead."""
+def _mmengine(bench: Bench, iters: int | None = None) -> None:
+    """The bench plays with mmengine's own Runner instead, by epochs or by iterations."""
     checkout = bench.folder / "mmengine"
     shutil.copytree(CHECKOUT, checkout)
-    (checkout / "configs/injected.py").write_text(CONFIG)
+    base = "first" if iters is None else "by_iteration"
+    (checkout / "configs/injected.py").write_text(CONFIG.format(base=base))
     trainer = {"kind": "mmengine", "root": str(checkout), "device": "cpu", "nproc_per_node": 2}
     env = {"PYTHONPATH": str(bench.plan.parent), "OMP_NUM_THREADS": "1"}
-    stage = {"config": "configs/injected.py", "epochs": EPOCHS, "backends": ["gloo"]}
+    length = {"epochs": EPOCHS} if iters is None else {"iters": iters}
+    hook = "default_hooks.checkpoint"
+    often = {f"{hook}.interval": ITERATIONS, f"{hook}.max_keep_ckpts": EPOCHS}
+    options = {} if iters is None else often
+    stage = {"config": "configs/injected.py", **length, "options": options, "backends": ["gloo"]}
     runs = {"mmengine": {"trainer": {**trainer, "env": env}, "stages": {"first": stage}}}
     bench.project.configure(lambda data: data.update(runs=runs))
     bench.where = "mmengine/first"
@@ -60,15 +65,31 @@ def resume_ignored(bench: Bench) -> Measurement:
 )
 def checkpoint_truncated(bench: Bench) -> Measurement:
     _mmengine(bench)
-    bench.judged_by_row.add(bench.work_dir / "epoch_2.pth")
-    bench.inject(kind="newest-truncated", rank=0, epoch=EPOCHS, iteration=1)
+    return _passes_over(bench, "epoch_2.pth", after=1, epoch=EPOCHS, iteration=1)
+
+
+@fault(
+    "mmengine-iterations-checkpoint-truncated",
+    "newest checkpoint truncated, a trainer of mmengine by iterations",
+    injected="iter_8.pth cut to half and rank 0 SIGKILLed, in iteration 9",
+    must="killed; resumes by itself from iter_4.pth, says what it passed over, completes",
+)
+def iterations_checkpoint_truncated(bench: Bench) -> Measurement:
+    _mmengine(bench, iters=EPOCHS * ITERATIONS)
+    return _passes_over(bench, "iter_8.pth", after=4, epoch=1, iteration=9)
+
+
+def _passes_over(bench: Bench, name: str, after: int, **place: int) -> Measurement:
+    """The newest checkpoint, of this name, is cut short there; the one before it is resumed from."""
+    bench.judged_by_row.add(bench.work_dir / name)
+    bench.inject(kind="newest-truncated", rank=0, **place)
     launch = bench.train()
     seen = bench.resumed(launch, "killed")
     point = bench.attempts()[1].resumed_from
     assert point, f"the second attempt began from scratch:\n{launch.text}"
-    assert point.epoch == 1, f"it resumed after epoch {point.epoch}"
+    assert point.done == after, f"it resumed after {point}"
     said = [line for _, line in launch.lines if "not resumed from" in line]
-    assert any("epoch_2.pth is cut short" in line for line in said), (
+    assert any(f"{name} is cut short" in line for line in said), (
         f"it does not say what it passed over, but: {said}\n{launch.text}"
     )
     return seen

@@ -146,3 +146,27 @@ def test_two_runs_of_one_epoch_are_no_copies_of_ranks(tmp_path):
     assert (log.superseded, [row.values["loss"] for row in log.rows]) == (1, [24.62])
     path.write_text('{"train_loss": 24.53, "epoch": 0}\n' * 2)
     assert read([path]).superseded == 0
+
+
+@pytest.mark.parametrize("by_epoch", ["", ", by_epoch=True"])
+def test_the_schedule_of_a_training_by_iterations_counts_those(tmp_path, by_epoch):
+    """As its runner has it unless the config says epochs, which are those of the data: nobody knows them."""
+    config = "\n".join(
+        [
+            "2024-05-01 12:00:00,000 - mmseg - INFO - Config:",
+            "optimizer = dict(type='SGD', lr=0.01)",
+            f"lr_config = dict(policy='poly', power=1.0, min_lr=0.0{by_epoch})",
+            "runner = dict(type='IterBasedRunner', max_iters=40)",
+        ]
+    )
+    row = "2024-05-01 12:00:00,{:03d} - mmseg - INFO - Iter [{}/40]\tlr: {:.3e}, loss: {:.4f}"
+    rows = [row.format(at, at, 0.01 * (1 - (at - 1) / 40), 3 - at / 20) for at in range(1, 41)]
+    path = tmp_path / "train.log"
+
+    def rate() -> str:
+        path.write_text("\n".join([config, *rows, ""]))
+        return next(one.severity for one in analyze(read([path])).findings if one.check == "learning-rate")
+
+    assert rate() == "info"
+    rows[20:] = [line.replace("lr: ", "lr: 9") for line in rows[20:]]
+    assert rate() == ("info" if by_epoch else "warning")

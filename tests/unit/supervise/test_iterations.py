@@ -10,7 +10,7 @@ import torch
 from trainrelay.checkpoint import glance, inspect
 from trainrelay.records import ResumePoint
 from trainrelay.supervise.resume import ResumeProof
-from trainrelay.trainers import StepSeen
+from trainrelay.trainers import ResumeSeen, StepSeen
 
 POINT = ResumePoint(path="/w/ckpt.pt", epoch=None, iteration=20)
 
@@ -31,6 +31,16 @@ def test_a_start_from_zero_is_told() -> None:
     assert said == (
         "asked to resume after iteration 20 from /w/ckpt.pt, but trained iteration 0 without having resumed"
     )
+
+
+@pytest.mark.parametrize(("iteration", "proves"), [(20, True), (19, True), (18, False), (21, False)])
+def test_a_line_that_says_where_it_resumed_proves_that(iteration: int, proves: bool) -> None:
+    """mmcv's IterBasedRunner says one less; without its line, no other proves a resume."""
+    proof = ResumeProof(POINT)
+    assert (proof.see(ResumeSeen(1, iteration)) is None) is proves
+    said = ResumeProof(POINT).see(step(20))
+    assert said
+    assert said.endswith("but trained iteration 20 without having resumed")
 
 
 @pytest.mark.parametrize("key", ["iteration", "iter_num", "step", "global_step"])

@@ -10,11 +10,11 @@ import pytest
 
 from support.stage_on_disk import RANKS, OnDisk
 from trainrelay.dag import Plans
-from trainrelay.records import Acceptance, AttemptRecord
+from trainrelay.records import Acceptance, AttemptRecord, Identity
 from trainrelay.system.files import read_record, write_json
 from trainrelay.training import plan, state
 from trainrelay.training.context import StageContext
-from trainrelay.training.plan import stage_plan
+from trainrelay.training.plan import StagePlan, stage_plan
 from trainrelay.training.signature import signature
 
 
@@ -218,6 +218,29 @@ def test_a_time_limit_is_not_judged_where_little_or_nothing_was_measured(an_hour
     for seen in ({"last_epoch": None}, {"last_epoch": 1, "last_iteration": 40, "s_per_iter": 99.0}):
         write_json(path, record.model_copy(update=seen))
         assert refusals(an_hour_per_epoch, 1, limited=True) == ""
+
+
+def test_a_time_limit_below_the_interval_in_iterations_is_refused_too(disk: OnDisk) -> None:
+    """40 minutes per 200 iterations of a runner of mmcv that counts those."""
+    config = disk.base / "checkout/a.py"
+    runner = "runner = dict(type='IterBasedRunner', max_iters=300)\ncheckpoint_config = dict(interval=200)\n"
+    config.write_text(config.read_text() + runner)
+    disk.checkpoint.rename(disk.checkpoint.with_name("iter_300.pth"))
+    seen = {"last_epoch": 1, "last_iteration": 300, "iters_per_epoch": 300, "s_per_iter": 12.0}
+    disk.change(epochs=None, iters=300, final_checkpoint=None, **seen)
+
+    def planned(runtime_min: int) -> StagePlan:
+        limit = {"gpu": 8, "runtime_min": runtime_min}
+        return stage_plan(StageContext(disk.config(epochs=None, iters=700, resources=limit), "r", "s"))
+
+    parts = planned(1).ingredients
+    write_json(disk.paths.identity, Identity(run="r", stage="s", ingredients=parts, initial_checkpoint=None))
+    assert planned(41).too_short is None
+    assert planned(41).doing == "continues from iteration 300 to 700"
+    assert "runner.max_iters=700" in planned(41).launch.argv
+    why = planned(39).too_short
+    assert why
+    assert why.startswith("a checkpoint is saved every 200 iterations, which takes 40 min as measured, but")
 
 
 @pytest.mark.parametrize(

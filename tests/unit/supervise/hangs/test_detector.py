@@ -65,6 +65,17 @@ def about(seconds: float) -> object:
     return pytest.approx(seconds, abs=2 * TICK_S + 1)
 
 
+def test_a_training_by_iterations_may_evaluate_after_any_of_them() -> None:
+    """Its whole training is one epoch, whose end would be the only evaluation."""
+    course = Course()
+    for at in (10, 20, 30, 40):
+        course.wait(23)
+        course.dog.stepped(course.now_s, StepSeen(1, at, 1000, 1.0, None, by_iteration=True))
+    assert course.silence_s() == about(QUIET_FLOOR_S)
+    said = course.dog.hung(course.now_s)
+    assert said == "no progress for 30 min since iteration 40; where it may evaluate 30 min are allowed"
+
+
 # ---------------------------------------------------------------------- what always holds
 
 

@@ -215,7 +215,7 @@ def _contents(archive: Archive, named: int | None = None, unit: Unit = "epoch") 
     found = contents_of(root)
     if named is None and unit == "epoch":
         return found
-    number = iterations_in(root) if named is None else named
+    number = iterations_in(root, named) if unit == "iteration" else named
     missing = tuple(part for part in found.missing if part not in _COUNTED)
     return replace(found, number=number, missing=missing if number is not None else ("iteration", *missing))
 

@@ -117,9 +117,15 @@ def _not_finite(root: object, also: float | None = None) -> Iterator[tuple[str, 
     return ((name_of(place), one) for place, one in numbers if one == also or not math.isfinite(one))
 
 
-def iterations_in(root: object) -> int | None:
-    """How many iterations a checkpoint says that its training has done; None: it does not say."""
-    counts = (_count(root, path) for path in (*((name,) for name in ITERATIONS), ("meta", "iter")))
+def iterations_in(root: object, named: int | None = None) -> int | None:
+    """How many iterations a checkpoint's name tells, or else its content; None: neither does.
+
+    mmcv's `meta.iter` is the name's or, of its IterBasedRunner, one less; any other contradicts the name.
+    """
+    of_mmcv = _count(root, ("meta", "iter"))
+    if named is not None and (of_mmcv is None or 0 <= named - of_mmcv <= 1):
+        return named
+    counts = (*(_count(root, (name,)) for name in ITERATIONS), of_mmcv)
     return next((count for count in counts if count is not None), None)
 
 

@@ -226,7 +226,7 @@ class Stage(Model):
     """Epochs to train; if raised later, the training continues from its last checkpoint. A stage has either
     epochs or iters."""
     iters: Count | None = None
-    """Iterations to train, for a script that counts those and no epochs (kind script)."""
+    """Iterations to train, for a trainer that counts those and no epochs (kinds script, mmcv, mmengine)."""
     trainer: TrainerSettings | None = None
     """Keys of the run's trainer that are others for this stage, e.g. {entry: main_finetune.py}; what its env
     does not name is as the run's."""

@@ -84,5 +84,5 @@ def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) ->
     if free_bytes < _LEAST * checkpoint_bytes:
         return fix(f"{free}, and a checkpoint takes {size}", "make room, or set another work_dir")
     if free_bytes < checkpoints * checkpoint_bytes:
-        return note(f"{free}; {checkpoints} checkpoints of {size} do not fit, if each epoch keeps its own")
+        return note(f"{free}; {checkpoints} checkpoints of {size} do not fit, if none is removed")
     return ok(f"{free}, enough for {checkpoints} checkpoints of {size} (a quota may allow less)")

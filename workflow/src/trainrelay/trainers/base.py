@@ -287,9 +287,9 @@ class Trainer(Protocol):
         return None
 
     def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """Epochs from one checkpoint to the next, here as the script's loop says; None: that is unknown."""
+        """Epochs (iterations) from one checkpoint to the next, here as the script says; None: unknown."""
         said = str({**config.literals, **options}.get(config.saves_every or "", config.saves_every))
-        return int(said) if said.isdecimal() and int(said) else None
+        return int(said) if self.unit == "epoch" and said.isdecimal() and int(said) else None
 
     @abstractmethod
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:

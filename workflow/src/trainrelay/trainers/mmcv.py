@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from trainrelay.records import Unit
 from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
 from trainrelay.trainers.mmcv_config import read_config
 from trainrelay.trainers.mmcv_values import with_options
@@ -17,12 +18,12 @@ from trainrelay.trainers.python_values import ABSENT, inside
 from trainrelay.trainers.torchrun import environment, launcher
 
 _STRETCHED = ("CosineAnnealing", "FlatCosineAnnealing", "LinearAnnealing", "OneCycle", "Poly", "poly")
+_MOST = {"epochs": ("runner.max_epochs", "total_epochs"), "iters": ("runner.max_iters", "total_iters")}
 # What only configs of mmengine say; mmdet 2 has another train_cfg.
 _MMENGINE = ("train_cfg.max_epochs", "train_cfg.max_iters", "optim_wrapper", "read_base")
 _RESERVED = {
     "resume_from": "leave it out: trainrelay resumes by itself",
-    "total_epochs": "set the stage's epochs",
-    "runner.max_epochs": "set the stage's epochs",
+    **{key: f"set the stage's {unit}" for unit, keys in _MOST.items() for key in keys},
     "dist_params.backend": "set the stage's backends",
 }
 
@@ -37,11 +38,15 @@ class Mmcv(OpenMMLab):
     # `load_from` is judged by the checkpoint's content, and the epochs by the stage's own `epochs`.
     not_weights = re.compile(
         r"(^|: )(log_config|log_level|checkpoint_config|evaluation|work_dir|dist_params|load_from|resume_from"
-        r"|total_epochs|runner\.max_epochs|data\.workers_per_gpu|data\.persistent_workers)(\.|#|$)"
+        r"|total_(epochs|iters)|runner\.max_(epochs|iters)|data\.workers_per_gpu|data\.persistent_workers)(\.|#|$)"
     )
     reserved = _RESERVED
     checkpoint_hook = "checkpoint_config"
-    step_line = re.compile(r"Epoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\t")
+    step_lines: Mapping[Unit, re.Pattern[str]] = {
+        "epoch": re.compile(r"Epoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\t"),
+        "iteration": re.compile(r"Iter \[(\d{1,9})/(\d{1,9})\]\t"),
+    }
+    loop = ("runner", "Runner")
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
         """What a config says with its `_base_` chain."""
@@ -75,41 +80,40 @@ class Mmcv(OpenMMLab):
             return [f"{both}; mmcv-full 1.4.8 or later can, or torch before 1.11"]
         return []
 
-    def unsupported(self, request: LaunchRequest) -> list[str]:
-        """Configs of mmengine or that count iterations; paths that mmcv would take apart as options."""
-        return list(_unsupported(request))
-
-
-def _unsupported(request: LaunchRequest) -> Iterator[str]:
-    values = with_options(request.trainer_config.values, request.options)
-    found = [key for key in _MMENGINE if inside(values, key) is not ABSENT]
-    if found and not {"runner", "total_epochs"} & values.keys():
-        yield (
-            f"{request.config} is a config of mmengine ({', '.join(found)}), and kind mmcv starts mmcv 1.x;"
-            " set kind: mmengine"
-        )
-    runner, most = inside(values, "runner.type"), inside(values, "runner.max_iters")
-    if str(runner).startswith("IterBased") or most not in (ABSENT, None):
-        yield (
-            f"{request.config} counts iterations (IterBasedRunner, max_iters), and kind mmcv counts epochs;"
-            " write: runner = dict(_delete_=True, type='EpochBasedRunner', max_epochs=...)"
-        )
-    yield from misread(load_from(request), "promotion.target of the earlier stage", "mmcv")
+    def unsupported(self, request: LaunchRequest) -> Iterator[str]:
+        """Configs of mmengine, or that count something else; paths that mmcv would take apart as options."""
+        values = with_options(request.trainer_config.values, request.options)
+        found = [key for key in _MMENGINE if inside(values, key) is not ABSENT]
+        if found and not {"runner", "total_epochs", "total_iters"} & values.keys():
+            yield (
+                f"{request.config} is a config of mmengine ({', '.join(found)}), and kind mmcv starts"
+                " mmcv 1.x; set kind: mmengine"
+            )
+        yield from self.misfits(request, values)
+        yield from misread(load_from(request), "promotion.target of the earlier stage", "mmcv")
 
 
 def _options(request: LaunchRequest) -> Iterator[str]:
     yield from own_options(request)
     yield f"dist_params.backend={request.rung.backend}"
-    if not request.trainer_config.problem and _epochs_said(request.trainer_config) != request.epochs:
-        yield f"runner.max_epochs={request.epochs}"
-        yield f"total_epochs={request.epochs}"
+    if not request.trainer_config.problem:
+        yield from _length(request)
     if (path := load_from(request)) is not None:
         yield f"load_from={path}"
 
 
-def _epochs_said(config: TrainerConfig) -> int | None:
-    epochs = config.literals.get("runner.max_epochs", config.literals.get("total_epochs"))
-    return epochs if isinstance(epochs, int) else None
+def _length(request: LaunchRequest) -> Iterator[str]:
+    """How long to train, where the config says something else."""
+    config = request.trainer_config
+    most, total = _MOST["epochs" if request.iters is None else "iters"]
+    asked = request.epochs if request.iters is None else request.iters
+    said = config.literals.get(most, config.literals.get(total))
+    if said == asked and isinstance(said, int):
+        return
+    if request.iters is None:
+        yield from (f"{most}={asked}", f"{total}={asked}")
+    else:  # a runner of this number alone would have no type
+        yield f"{total if total in config.values and 'runner' not in config.values else most}={asked}"
 
 
 def _release(version: str) -> tuple[int, ...]:

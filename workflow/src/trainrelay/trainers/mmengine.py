@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from trainrelay.records import Unit
 from trainrelay.system.files import read_once
 from trainrelay.trainers.argparse_config import WHOLE, read_arguments
 from trainrelay.trainers.base import Launch, LaunchRequest, TrainerConfig
 from trainrelay.trainers.mmcv_values import with_options
 from trainrelay.trainers.mmengine_config import read_config
 from trainrelay.trainers.openmmlab import OpenMMLab, load_from, misread, own_options
-from trainrelay.trainers.python_values import ABSENT, inside
+from trainrelay.trainers.python_values import inside
 from trainrelay.trainers.torchrun import environment, launcher
 
 # Schedules that end where the training does, if they say no other end.
@@ -28,6 +29,7 @@ _WHOLE = {WHOLE: "1"}
 _RESERVED = {
     "resume": "leave it out: trainrelay resumes by itself",
     "train_cfg.max_epochs": "set the stage's epochs",
+    "train_cfg.max_iters": "set the stage's iters",
     "randomness.seed": "set the stage's seed",
     "randomness.deterministic": "set the stage's deterministic",
     "env_cfg.dist_cfg.backend": "set the stage's backends",
@@ -43,12 +45,17 @@ class Mmengine(OpenMMLab):
     not_weights = re.compile(
         r"(^|: )(default_hooks\.(logger|checkpoint|timer|visualization)|log_level|log_processor|visualizer"
         r"|vis_backends|work_dir|launcher|load_from|resume|env_cfg\.(dist_cfg|mp_cfg|resource_limit)"
-        r"|max_epochs|(val|test)_(cfg|dataloader|evaluator)|train_cfg\.(max_epochs|val_interval|val_begin|dynamic_intervals)"
+        r"|max_(epochs|iters)|(val|test)_(cfg|dataloader|evaluator)|train_cfg\.(max_epochs|max_iters|val_interval|val_begin|dynamic_intervals)"
         r"|train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor)|randomness\.seed)(\.|$)"
     )
     reserved = _RESERVED
     checkpoint_hook = "default_hooks.checkpoint"
-    step_line = re.compile(r"Epoch\(train\) +\[ *(\d{1,9})\]\[ *(\d{1,9})/(\d{1,9})\] ")
+    saves_by_epoch = True
+    step_lines: Mapping[Unit, re.Pattern[str]] = {
+        "epoch": re.compile(r"Epoch\(train\) +\[ *(\d{1,9})\]\[ *(\d{1,9})/(\d{1,9})\] "),
+        "iteration": re.compile(r"Iter\(train\) +\[ *(\d{1,9})/(\d{1,9})\] "),
+    }
+    loop = ("train_cfg", "TrainLoop")
 
     def read_config(self, root: Path, config: str) -> TrainerConfig:
         """What a config says with its bases."""
@@ -81,7 +88,7 @@ class Mmengine(OpenMMLab):
         return Launch(tuple(argv), env, request.root)
 
     def unsupported(self, request: LaunchRequest) -> Iterator[str]:
-        """Configs of mmcv 1.x or that count iterations; paths that mmengine would take apart as options."""
+        """Configs of mmcv 1.x, or that count something else; paths that it would take apart as options."""
         values = with_options(request.trainer_config.values, request.options)
         found = [key for key in _MMCV if key in values]
         if found and not {"train_cfg", "optim_wrapper"} & values.keys():
@@ -89,14 +96,7 @@ class Mmengine(OpenMMLab):
                 f"{request.config} is a config of mmcv 1.x ({', '.join(found)}), which this kind does not"
                 " start; set kind: mmcv"
             )
-        loop, most = inside(values, "train_cfg.type"), inside(values, "train_cfg.max_iters")
-        iterates = "IterBased" in str(loop) or inside(values, "train_cfg.by_epoch") is False
-        if iterates or most not in (ABSENT, None):
-            yield (
-                f"{request.config} counts iterations (IterBasedTrainLoop, max_iters), and kind mmengine"
-                " counts epochs; write: train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop',"
-                " max_epochs=...)"
-            )
+        yield from self.misfits(request, values)
         yield from misread(load_from(request), "promotion.target of the earlier stage", "mmengine")
         if _resume_is_a_switch(request):
             yield from misread(request.work_dir, "the stage's work_dir", "mmengine")
@@ -112,7 +112,12 @@ def _options(request: LaunchRequest) -> Iterator[str]:
     config = request.trainer_config
     yield from own_options(request)
     yield f"env_cfg.dist_cfg.backend={request.rung.backend}"
-    yield f"train_cfg.max_epochs={request.epochs}"  # always: code in a config may change what its base says
+    # Always: code in a config may change what its base says.
+    if request.iters is None:
+        yield f"train_cfg.max_epochs={request.epochs}"
+    else:  # its lines would count epochs of the data
+        yield f"train_cfg.max_iters={request.iters}"
+        yield "log_processor.by_epoch=False"
     if request.seed is not None:
         yield f"randomness.seed={request.seed}"
     if request.deterministic:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from copy import copy
 from pathlib import Path
+from typing import Any
 
-from trainrelay.records import EpochBases
+from trainrelay.records import KEYS, EpochBases, Unit
 from trainrelay.trainers.base import (
     LaunchRequest,
     Observation,
@@ -21,15 +23,14 @@ from trainrelay.trainers.base import (
     option_text,
 )
 from trainrelay.trainers.mmcv_values import flat, with_options
-from trainrelay.trainers.python_values import cut
+from trainrelay.trainers.python_values import ABSENT, SourceText, cut, holds, inside
 from trainrelay.trainers.saved_files import checkpoint_files, not_understood
+from trainrelay.trainers.script_settings import ScriptSettings
 
 _LOSS = re.compile(r"[, ] loss: ([^,\s]+)")
 _GRAD_NORM = re.compile(r"[, ] grad_norm: ([^,\s]+)")
 _ETA = re.compile(r"eta: (?:(\d{1,9}) days?, )?(\d{1,9}):(\d\d):(\d\d)")
-_RESUMED = re.compile(r"resumed epoch:? (\d{1,9}), iter:? (\d{1,12})")
-_CHECKPOINT = re.compile(r"^epoch_(\d{1,9})\.pth$")
-_BEST = re.compile(r"^best_.+_epoch_(\d{1,9})\.pth$")
+_RESUMED = re.compile(r"resumed (?:from )?epoch:? (\d{1,9}), iter:? (\d{1,12})")
 _RESERVED = {
     "load_from": "set the stage's init_from, or load_from in the trainer config",
     "work_dir": "set the stage's work_dir",
@@ -39,6 +40,7 @@ _RESERVED = {
 class OpenMMLab(Trainer):
     """How these trainers are read: config, printed lines, files."""
 
+    units = ("epoch", "iteration")
     looked_for = "epoch_N.pth"
     resume_proof = "line"
     saves_iteration = True
@@ -47,10 +49,21 @@ class OpenMMLab(Trainer):
     not_weights: re.Pattern[str]
     # What the workflow says itself, and what to do instead: a second word would fight it. To those of all:
     reserved: Mapping[str, str]
-    # Epoch, iteration and iterations per epoch of a progress line.
-    step_line: re.Pattern[str]
-    # Where a config has its CheckpointHook.
+    # Epoch, iteration and iterations per epoch of a progress line; by iterations that one and all of them.
+    step_lines: Mapping[Unit, re.Pattern[str]]
+    # Where a config has its CheckpointHook, and whether that counts epochs by default; None: as the runner.
     checkpoint_hook: str
+    saves_by_epoch: bool | None = None
+    # The section of a config that says what is counted, and what its types end with.
+    loop: tuple[str, str]
+
+    def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:  # noqa: ARG002
+        """The same for a stage by iterations; the hook's step checkpoints are of trainings by epochs."""
+        if iters is None:
+            return self
+        counting = copy(self)
+        counting.unit, counting.looked_for, counting.has_steps = "iteration", "iter_N.pth", False
+        return counting
 
     def changes_weights(self, setting: str) -> bool:
         """False for logging, evaluation, workers, paths and the backend."""
@@ -75,43 +88,103 @@ class OpenMMLab(Trainer):
         return path if isinstance(path, str) else None
 
     def checkpoint_interval(self, config: TrainerConfig, options: Mapping[str, Option], /) -> int | None:
-        """The CheckpointHook's `interval`, unless it counts iterations."""
+        """The CheckpointHook's `interval`, if it counts what the stage does."""
         said = {**config.literals, **options}
         interval = said.get(f"{self.checkpoint_hook}.interval")
-        by_epoch = said.get(f"{self.checkpoint_hook}.by_epoch", True) is True
-        return interval if by_epoch and type(interval) is int and interval > 0 else None
+        by_epoch = said.get(f"{self.checkpoint_hook}.by_epoch", self._saves_by_epoch)
+        fits = by_epoch is (self.unit == "epoch")
+        return interval if fits and type(interval) is int and interval > 0 else None
+
+    @property
+    def _saves_by_epoch(self) -> bool:
+        return self.unit == "epoch" if self.saves_by_epoch is None else self.saves_by_epoch
+
+    def misfits(self, request: LaunchRequest, values: Mapping[str, Any]) -> Iterator[str]:
+        """A sentence where the config counts epochs and the stage iterations, or the reverse."""
+        section, loop = self.loop
+        other: Unit = "epoch" if self.unit == "iteration" else "iteration"
+        own, others = ([*_said_of(unit, section, values)] for unit in (self.unit, other))
+        key, how = KEYS[self.unit], f"{KEYS[self.unit][:-1].title()}Based{loop}"
+        how = f"{section} = dict(_delete_=True, type='{how}', max_{key}=...)"
+        if own and others:
+            what = ", ".join([*own, *others])
+            yield f"{request.config} counts epochs and iterations at once ({what}); write: {how}"
+        elif others:
+            yield (
+                f"{request.config} counts {other}s ({', '.join(others)}), and the stage has {key}; write"
+                f" {KEYS[other]} in place of {key}, or in the config: {how}"
+            )
+        elif self.unit == "iteration" and self._saves_epochs(request, values):
+            yield (
+                f"{self.checkpoint_hook} of {request.config} saves by epochs, and the stage counts"
+                " iterations; give it by_epoch=False and an interval in iterations"
+            )
+
+    def _saves_epochs(self, request: LaunchRequest, values: Mapping[str, Any]) -> bool:
+        """Whether its CheckpointHook is known to save no iter_N.pth."""
+        hooks = values.get(self.checkpoint_hook.partition(".")[0])
+        by_epoch = inside(values, f"{self.checkpoint_hook}.by_epoch")
+        known = not request.trainer_config.problem and not holds(hooks, SourceText)
+        return known and (self._saves_by_epoch if by_epoch is ABSENT else by_epoch is True)
 
     def observe(self, line: str) -> Observation | None:
         """Progress and the proof of a resume; every other line is None."""
-        if step := self.step_line.search(line):
+        if step := self.step_lines[self.unit].search(line):
             loss, grad_norm = number_in(line, _LOSS), number_in(line, _GRAD_NORM)
-            return StepSeen(int(step[1]), int(step[2]), int(step[3]), loss, _eta_s(line), grad_norm)
-        if "resumed epoch" in line and (resumed := _RESUMED.search(line)):
+            by_iteration = self.unit == "iteration"
+            epoch, at, of = map(int, [1, *step.groups()] if by_iteration else step.groups())
+            return StepSeen(epoch, at, of, loss, _eta_s(line), grad_norm, by_iteration)
+        if "resumed " in line and (resumed := _RESUMED.search(line)):
             return ResumeSeen(int(resumed[1]), int(resumed[2]))
         return None
 
+    def named_count(self, path: Path) -> int | None:
+        """Of iterations: mmcv's file holds one less than its name. Of epochs, the content says it."""
+        named = self.unit == "iteration"
+        return (self._numbered(path) or self._numbered(path, "best_.+_")) if named else None
+
     def checkpoints(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
         """epoch_N.pth, newest first by N: mtimes may be wrong on network storage, latest.pth may dangle."""
-        found = [(_CHECKPOINT.match(path.name), path) for path in checkpoint_files(work_dir)]
-        return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
+        return sorted(self._with_number(work_dir), reverse=True)
 
     def best_copies(self, work_dir: Path, epoch_base: int = 0) -> list[tuple[int, Path]]:  # noqa: ARG002
         """What is saved where `save_best` is set: best_METRIC_epoch_N.pth."""
-        found = [(_BEST.match(path.name), path) for path in checkpoint_files(work_dir)]
-        return [(int(m[1]), path) for m, path in found if m]
+        return self._with_number(work_dir, "best_.+_")
+
+    def _with_number(self, work_dir: Path, prefix: str = "") -> list[tuple[int, Path]]:
+        found = [(self._numbered(path, prefix), path) for path in checkpoint_files(work_dir)]
+        return [(number, path) for number, path in found if number is not None]
+
+    def _numbered(self, path: Path, prefix: str = "") -> int | None:
+        """The number in a name that CheckpointHook gives, of epochs or of iterations."""
+        found = re.fullmatch(prefix + re.escape(self.looked_for).replace("N", r"(\d{1,9})"), path.name)
+        return int(found[1]) if found else None
 
     def unrecognised(self, work_dir: Path) -> list[tuple[Path, str]]:
         """What is no checkpoint; where there is no epoch_N.pth, all that has another name."""
-        others = [path for path in checkpoint_files(work_dir) if not _CHECKPOINT.match(path.name)]
+        others = [path for path in checkpoint_files(work_dir) if self._numbered(path) is None]
         bad = not_understood(others)
         if self.checkpoints(work_dir):
             return bad
         # A start from scratch would save over what these were made of.
-        return bad + [(path, "is not called epoch_N.pth") for path in others if path not in dict(bad)]
+        return bad + [(path, f"is not called {self.looked_for}") for path in others if path not in dict(bad)]
 
-    def checkpoint_path(self, work_dir: Path, epoch: int) -> Path:
+    def checkpoint_path(self, work_dir: Path, count: int) -> Path:
         """CheckpointHook's name for it."""
-        return work_dir / f"epoch_{epoch}.pth"
+        return work_dir / self.looked_for.replace("N", str(count))
+
+
+def _said_of(unit: Unit, section: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """What in a config counts epochs, or iterations."""
+    loop = inside(values, f"{section}.type")
+    if not isinstance(loop, SourceText) and f"{KEYS[unit][:-1].title()}Based" in str(loop):
+        yield str(loop).rpartition(".")[2]
+    if inside(values, f"{section}.by_epoch") is (unit == "epoch"):
+        yield f"by_epoch={unit == 'epoch'}"
+    if inside(values, most := f"{section}.max_{KEYS[unit]}") not in (ABSENT, None):
+        yield most
+    if section not in values and f"total_{KEYS[unit]}" in values:  # before mmcv 1.1
+        yield f"total_{KEYS[unit]}"
 
 
 def own_options(request: LaunchRequest) -> Iterator[str]:

@@ -156,7 +156,7 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
         who = "one rank uses" if request.nproc_per_node * request.nodes == 1 else "ranks use"
         yield f"{request.config} declares no --dist_backend: its {who} what it names, not {rung}"
     known = request.trainer_config.problem is None
-    unknown = _interval(facts) is None and not facts.at.saves_steps
+    unknown = save_interval(facts) is None and not facts.at.saves_steps
     if known and settings.resources.runtime_min and unknown:
         yield "how often it saves a checkpoint is unknown, so runtime_min may be too short for one"
     for last in facts.attempts[-1:] if settings.hook else ():
@@ -187,22 +187,23 @@ def resumes(facts: state.Facts) -> str | None:
     return f"after {facts.unit} {facts.done}" if facts.checkpoints else None
 
 
-def _interval(facts: state.Facts) -> int | None:
-    at = facts.at
-    by_epoch = facts.unit == "epoch"
-    return at.trainer.checkpoint_interval(at.trainer_config, at.settings.options) if by_epoch else None
+def save_interval(facts: state.Facts) -> int | None:
+    """Epochs (iterations) from one checkpoint of the trainer to the next; None: that is unknown."""
+    return facts.at.trainer.checkpoint_interval(facts.at.trainer_config, facts.at.settings.options)
 
 
 def _too_short(facts: state.Facts) -> str | None:
     """Each job would train for nothing, one after the other: known before anything is submitted."""
-    limit_min, interval = facts.at.settings.resources.runtime_min, _interval(facts)
+    limit_min, interval = facts.at.settings.resources.runtime_min, save_interval(facts)
     # A few lines tell a price, but not that nothing may be submitted.
-    long = [one for one in facts.attempts if iterations_trained(one) * 2 >= (one.iters_per_epoch or 1)]
-    needed = price(long, interval, 1) if interval else None
+    iters = interval if facts.unit == "iteration" else None
+    lengths = ((one, iters or one.iters_per_epoch or 1) for one in facts.attempts)
+    long = [one for one, length in lengths if iterations_trained(one) * 2 >= length]
+    needed = price(long, 1 if iters else interval, 1, iters=iters) if interval else None
     saves_steps = facts.at.saves_steps and not any(one.hook or one.unsaved for one in facts.attempts[-1:])
     if saves_steps or not limit_min or needed is None or (needed_min := needed.seconds / 60) <= limit_min:
         return None
-    every = "every epoch" if interval == 1 else f"every {interval} epochs"
+    every = f"every {facts.unit}" if interval == 1 else f"every {interval} {facts.unit}s"
     return (
         f"a checkpoint is saved {every}, which takes {needed_min:.0f} min as measured, but runtime_min"
         f" is {limit_min}: no job would save a checkpoint; set runtime_min of the stage's resources to more"

@@ -152,8 +152,9 @@ def _rounded_away(case: Case) -> Finding:
 
 def _schedules(case: Case) -> list[Schedule]:
     """One per rate that the first parameter group may have: the log shows only that group's."""
-    config, base = case.log.config, case.log.config.get("optimizer.lr")
-    if not isinstance(base, int | float) or "optimizer.constructor" in config:
+    config = {"lr_config.by_epoch": not case.by_iteration, **case.log.config}  # as its runner sets it
+    base, of_data = config.get("optimizer.lr"), case.by_iteration and config["lr_config.by_epoch"]
+    if not isinstance(base, int | float) or "optimizer.constructor" in config or of_data:
         return []
     factors = [
         value for key, value in config.items() if key.startswith("optimizer.") and key.endswith("lr_mult")

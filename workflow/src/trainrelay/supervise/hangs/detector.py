@@ -15,7 +15,7 @@ because nobody saw when it was written.
 - before a pace is known (start-up), and once the next line would be in the next epoch (evaluation, saving,
   new data workers): 30 min, as gloo allows a collective; more where 5 times the pace or twice the longest end
   of an epoch so far is more. Never less after short epoch ends: an evaluation may come every fourth epoch
-  only.
+  only. Of a training by iterations, it may come at any of them.
 
 **Steps** of the optimizers and batches, which the ranks count themselves, are progress too, and no pace: that
 of the lines stays. They need no line that is understood; then 30 min are allowed, for nothing tells where an
@@ -152,13 +152,17 @@ class HangDetector:
             seen = f"progress came every {_spelled(pace_s)} or sooner"
             return allowed_s, f"{seen}, so {_spelled(allowed_s)} are allowed"
         allowed_s = max(QUIET_FLOOR_S, PACE_FACTOR * pace_s, EPOCH_END_FACTOR * self._longest_epoch_end_s)
-        where = "around the end of an epoch" if self._waits_s else "until its pace is known"
+        where = "where it may evaluate" if self._by_iteration() else "around the end of an epoch"
+        where = where if self._waits_s else "until its pace is known"
         where = "where only steps are known" if self._steps and self.last_step is None else where
         return allowed_s, f"{where} {_spelled(allowed_s)} are allowed"
 
+    def _by_iteration(self) -> bool:
+        return self.last_step is not None and self.last_step.by_iteration
+
     def _in_the_midst(self) -> bool:
         last = self.last_step
-        if last is None or last.iters_per_epoch is None or self._stride is None:
+        if last is None or last.iters_per_epoch is None or self._stride is None or last.by_iteration:
             return False
         return last.iteration + self._stride <= last.iters_per_epoch
 

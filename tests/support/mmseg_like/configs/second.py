@@ -1,0 +1,3 @@
+_base_ = "first.py"
+
+optimizer = dict(lr=0.01)
