@@ -85,7 +85,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
                 join_threads()
 
         def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
-            if self.every_n_inner_iters(batch_idx, 5):
+            if self.every_n_inner_iters(batch_idx, 1):
                 said, _ = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
                 self._write(runner, ["train", runner.epoch, batch_idx, runner.iter], said)
             limited(runner, case["limit_bytes"])

@@ -99,14 +99,14 @@ class Order(BatchSampler):
         elif not self._by_epoch:
             self.passes, before = divmod(done - 1, len(self))
             done = before + 1  # at a pass's end none are left: what follows that is done again
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(self.passes)
         self._done = done, kept["began"], kept["then"]
 
     def __iter__(self) -> Iterator[Any]:
         (done, began, then), self._done = self._done or (0, None, None), None
         if began is not None:
             random_states.put_back(began)
+            if not self._by_epoch and hasattr(self._inner.sampler, "set_epoch"):
+                self._inner.sampler.set_epoch(self.passes)  # a hook may have told it the first
         self.began, epoch = random_states.taken(), self.epoch
         batches = iter(self._inner)
         for _ in itertools.islice(batches, done):
