@@ -25,7 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import mmcv  # noqa: F401 - not its runner, which the hook waits for
+import mmcv  # not its runner, which the hook waits for
+import mmengine  # noqa: F401 - nor this one's
 import numpy as np
 import torch
 import torch._dynamo  # the first step of an optimizer imports it
@@ -36,7 +37,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 CASE = {
     **{"world": 2, "epochs": 3, "iterations": 13, "batch": 2, "seed": 7, "workers": 2, "persistent": False},
     **{"sampler": "DistributedGroupSampler", "accumulate": 2, "ema": True, "scaled": True, "evaluate": True},
-    **{"unused": False, "policy": "CosineAnnealing"},
+    **{"unused": False, "policy": "CosineAnnealing", "runner": "EpochBasedRunner"},
     # Who dies, from which step on: {"rank": 0, "step": 5, "place": "iteration"}. Or "evaluation": in the next
     # one; "saving": in the next step checkpoint; "requested": once it has saved one on request.
     "die": None,
@@ -348,7 +349,7 @@ def join_threads() -> None:
 
 def timed() -> None:
     """Our callbacks of an iteration, and what the thread does, which is joined where it is measured."""
-    from trainrelay_hook import mmcv_runner, step_saving  # noqa: PLC0415
+    from trainrelay_hook import step_saving, training  # noqa: PLC0415
 
     def around(owner: Any, name: str, add: Any, clock: Any) -> None:
         original = getattr(owner, name)
@@ -366,9 +367,9 @@ def timed() -> None:
         SECONDS["callbacks"][-1] += seconds
 
     begin = "before_hooks_of_before_train_iter"
-    around(mmcv_runner.Training, begin, SECONDS["callbacks"].append, time.perf_counter)
+    around(training.Training, begin, SECONDS["callbacks"].append, time.perf_counter)
     for name in ("before_hooks_of_after_train_iter", "after_hooks_of_after_train_iter"):
-        around(mmcv_runner.Training, name, in_this_iteration, time.perf_counter)
+        around(training.Training, name, in_this_iteration, time.perf_counter)
     around(step_saving.StepSaving, "_write", SECONDS["writes"].append, time.thread_time)
 
 
@@ -391,7 +392,12 @@ def be_rank(rank: int, port: int, line: dict[str, Any], case: dict[str, Any]) ->
             trainrelay_hook.start()
             if case["timed"]:
                 timed()
-        train(attempt, Path(line["work_dir"]), case)
+        if case["runner"].endswith("Loop"):
+            from support import exact_mmengine  # noqa: PLC0415
+
+            exact_mmengine.train(attempt, Path(line["work_dir"]), case)
+        else:
+            train(attempt, Path(line["work_dir"]), case)
         join_threads()  # as Python does at its end
         status = 0
     except BaseException:  # noqa: BLE001
@@ -418,6 +424,8 @@ def ended(pids: list[int]) -> list[int]:
 
 
 def main() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.modules["support.exact_ranks"] = sys.modules[__name__]
     try:
         import torchvision  # noqa: F401, PLC0415
     except Exception:  # noqa: BLE001 - whatever a torchvision without CUDA raises

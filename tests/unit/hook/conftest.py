@@ -75,8 +75,10 @@ class Stage:
 
     def newest(self) -> Path | None:
         """The newest, if the trainer's own newest is not past it."""
-        own = len(list((self.folder / "work_dir").glob("epoch_*.pth")))
-        past = [one for one in self.valid() if manifest(one)["step"] >= own * manifest(one)["epoch_length"]]
+        saved = [one.stem.split("_") for one in (self.folder / "work_dir").glob("*_[0-9]*.pth")]
+        own = max((int(number) for kind, *_, number in saved if kind in ("epoch", "iter")), default=0)
+        length = self.case.get("iterations", 13) if any(kind == "epoch" for kind, *_ in saved) else 1
+        past = [one for one in self.valid() if manifest(one)["step"] >= own * length]
         return past[0] if past else None
 
     def note(self, rank: int) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from torch.utils.data import DataLoader
 
-from trainrelay_hook.mmcv_runner import why_unknown
+from trainrelay_hook import step_state
+from trainrelay_hook.mmcv_runner import Mmcv
 from unit.hook.conftest import Ranks, Stage, manifest
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("exact")]
@@ -115,7 +116,7 @@ def test_a_sampler_that_is_not_known_is_noted(stage: Stage) -> None:
 class Known:
     """In the place of mmcv's EpochBasedRunner."""
 
-    world_size, optimizer, model = 1, None, None
+    world_size, optimizer, model, max_epochs = 1, None, None, 3
 
     def __init__(self, *flow: tuple[str, int]) -> None:
         loader = DataLoader(range(3))  # type: ignore[arg-type]
@@ -134,6 +135,12 @@ class Renamed(Known):
     """What it does is known."""
 
 
+class Counts(Known):
+    """In the place of mmcv's IterBasedRunner."""
+
+    max_epochs = None  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("runner", "why"),
     [
@@ -142,16 +149,20 @@ class Renamed(Known):
         (Other(("train", 1)), "the runner Other is not known"),
         (Known(("train", 2), ("val", 1)), "its workflow is [('train', 2), ('val', 1)]"),
         (Known(("train", 1), ("train", 1)), "its workflow is [('train', 1), ('train', 1)]"),
+        (Counts(("train", 1)), None),
+        (Counts(("train", 3)), "its workflow is [('train', 3)]"),
+        (Counts(("train", 1), ("val", 1)), "its workflow is [('train', 1), ('val', 1)]"),
     ],
 )
 def test_only_a_runner_whose_epochs_are_known_is_saved(runner: Known, why: str | None) -> None:
     """By what it does, whatever its name; a resumed one begins its workflow again."""
-    assert why_unknown(runner, SimpleNamespace(EpochBasedRunner=Known)) == why
+    module = SimpleNamespace(EpochBasedRunner=Known, IterBasedRunner=Counts)
+    assert Mmcv(runner, module).why_unknown() == why
 
 
 def test_several_ranks_need_ddp() -> None:
     """Another wrapper may keep other parameters on each rank."""
     runner = Known(("train", 1))
     runner.world_size = 2
-    why = why_unknown(runner, SimpleNamespace(EpochBasedRunner=Known))
+    why = step_state.why_unknown(Mmcv(runner, SimpleNamespace(EpochBasedRunner=Known)))
     assert why == "the model is in a NoneType, not in DistributedDataParallel"

@@ -23,7 +23,7 @@ class Finder:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """What Python asks each finder."""
-        if name not in (files.RUNNER, files.OPTIMIZER, files.LOADER, files.SERIALIZATION):
+        if name not in (*files.RUNNERS, files.OPTIMIZER, files.LOADER, files.SERIALIZATION):
             return None
         others = [one for one in sys.meta_path if one is not self and hasattr(one, "find_spec")]
         specs = (one.find_spec(name, path, target) for one in others)
@@ -62,12 +62,13 @@ def _attach(module: Any) -> None:
 
             initial_weights.attach(module, settings["initial"])
         return
-    if module.__name__ != files.RUNNER:
+    if module.__name__ not in files.RUNNERS:
         from trainrelay_hook import telemetry  # noqa: PLC0415
 
         telemetry.attach(module)
         return
-    from trainrelay_hook import mmcv_runner  # noqa: PLC0415 - it imports torch
+    import importlib  # noqa: PLC0415
 
-    mmcv_runner.attach(module, settings)
+    family = "trainrelay_hook." + module.__name__.replace(".", "_")
+    importlib.import_module(family).attach(module, settings)  # it imports torch
     notes.note(attached=[module.__name__])

@@ -5,17 +5,20 @@ that are known draw from the global generators only when an epoch begins: with t
 is the same. Whatever else asks the batch sampler is answered by the loader's own.
 
 `exact`: each sample's random draws are seeded from (seed, epoch, index), so that they do not depend on a
-worker's past. A data worker knows nothing of the epoch, and a persistent one sees all of them: both travel
-with the batch. A sample that draws another index for itself, as mmdet's `_rand_another` does, continues its
-own draws. Not covered: a generator that the dataset made for itself.
+worker's past; where epochs are not counted, from (seed, number of the batch, index). A data worker knows
+nothing of these, and a persistent one sees all epochs: they travel with the batch. A sample that draws
+another index for itself, as mmdet's `_rand_another` does, continues its own draws. Not covered: a generator
+that the dataset made for itself.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import torch
 from torch.utils.data import BatchSampler, DataLoader, get_worker_info
 
 from trainrelay_hook import random_states
@@ -24,6 +27,7 @@ KNOWN = {
     *("SequentialSampler", "RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler"),  # of torch
     # of torch, mmdet and its family
     *("DistributedSampler", "GroupSampler", "DistributedGroupSampler", "ClassAwareSampler"),
+    *("DefaultSampler", "InfiniteSampler"),  # of mmengine
 }
 
 
@@ -31,9 +35,10 @@ def why_unknown(loader: Any) -> str | None:
     """Why this loader's order cannot be continued; None: it can."""
     if not isinstance(loader, DataLoader):
         return "the data loader {} is not known".format(type(loader).__name__)
-    if type(loader.batch_sampler) is not BatchSampler:
-        return "the batch sampler {} is not known".format(type(loader.batch_sampler).__name__)
-    sampler = loader.batch_sampler.sampler
+    batches = getattr(loader.batch_sampler, "_inner", loader.batch_sampler)  # of an `Order`
+    if type(batches) is not BatchSampler:
+        return "the batch sampler {} is not known".format(type(batches).__name__)
+    sampler = batches.sampler
     if type(sampler).__name__ not in KNOWN:
         return "the sampler {} is not known".format(type(sampler).__name__)
     if getattr(sampler, "generator", None) is not None:
@@ -41,32 +46,77 @@ def why_unknown(loader: Any) -> str | None:
     return None
 
 
+def put_into(loader: Any, steps: dict[str, Any] | None, *, by_epoch: bool) -> Order:
+    """The order of a loader that is known; `steps` are the settings of step checkpoints."""
+    if isinstance(loader.batch_sampler, Order):
+        return loader.batch_sampler
+    exact = steps is not None and steps["exact"]
+    return Order(loader, torch.initial_seed() if exact else None, by_epoch=by_epoch)
+
+
+def count_passes(kind: Any, prepare: Callable[[Any], None] = lambda _: None) -> None:
+    """Of a class that goes through a loader again and again, for a runner that counts no epochs.
+
+    It counts them itself, from the pass on in which a training continues. `prepare` gets the loader first.
+    """
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, dataloader: Any) -> None:  # noqa: N807
+        prepare(dataloader)
+        order = getattr(dataloader, "batch_sampler", None)
+        passes = order.passes if isinstance(order, Order) else 0
+        original(self, dataloader)
+        self._epoch = passes
+
+    kind.__init__ = __init__
+
+
 class Order(BatchSampler):
     """Yields what the loader's own yields; `seed` switches on that samples are seeded."""
 
-    def __init__(self, loader: Any, seed: int | None) -> None:
+    def __init__(self, loader: Any, seed: int | None, *, by_epoch: bool = True) -> None:
         self._inner, self.dataset = loader.batch_sampler, loader.dataset
-        self.seed, self.epoch = seed, 0
-        self.began: dict[str, Any] = {}  # the generators when the current epoch's order was drawn
+        self.seed, self.epoch, self._by_epoch = seed, 0, by_epoch
+        self.passes = 0  # that are over
+        self.began: dict[str, Any] = {}  # the generators when the current pass's order was drawn
         self._done: tuple[int, dict[str, Any], dict[str, Any]] | None = None
         loader.__dict__["batch_sampler"] = self  # a loader refuses to have it set
 
-    def resume(self, done: int, began: dict[str, Any], then: dict[str, Any]) -> None:
-        """The next pass drops `done` batches; the generators were `began` at its start, `then` after them."""
-        self._done = done, began, then
+    def kept(self) -> dict[str, Any]:
+        """What it continues with; the generators are `then` after what is done."""
+        drawn = getattr(self._inner.sampler, "seed", None)  # may have been drawn for this attempt
+        return {"began": self.began, "then": random_states.taken(), "seed": self.seed, "sampler_seed": drawn}
+
+    def resume(self, done: int, kept: dict[str, Any]) -> None:
+        """The next pass drops what is done: batches of its epoch, or of all passes so far."""
+        sampler = self._inner.sampler
+        self.seed = kept["seed"]
+        if kept.get("sampler_seed") is not None:
+            sampler.seed = kept["sampler_seed"]
+        if hasattr(sampler, "_indices_of_rank"):  # mmengine's InfiniteSampler: a pass has no end
+            sampler.indices = sampler._indices_of_rank()
+        elif not self._by_epoch:
+            self.passes, before = divmod(done - 1, len(self))
+            done = before + 1  # at a pass's end none are left: what follows that is done again
+        self._done = done, kept["began"], kept["then"]
 
     def __iter__(self) -> Iterator[Any]:
         (done, began, then), self._done = self._done or (0, None, None), None
         if began is not None:
             random_states.put_back(began)
+            if not self._by_epoch and hasattr(self._inner.sampler, "set_epoch"):
+                self._inner.sampler.set_epoch(self.passes)  # a hook may have told it the first
         self.began, epoch = random_states.taken(), self.epoch
         batches = iter(self._inner)
         for _ in itertools.islice(batches, done):
             pass
         if then is not None:  # before the next samples are drawn, and also if none are left in this epoch
             random_states.put_back(then)
-        for batch in batches:
-            yield batch if self.seed is None else Batch(batch, self.seed, epoch)
+        for number, batch in enumerate(batches, self.passes * len(self) + done):
+            of = epoch if self._by_epoch else number
+            yield batch if self.seed is None else Batch(batch, self.seed, of)
+        self.passes += 1
 
     def __len__(self) -> int:
         return len(self._inner)

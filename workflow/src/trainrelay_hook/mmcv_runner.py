@@ -1,140 +1,104 @@
-"""mmcv 1.x: what is done before and after all hooks of a runner. Nothing is registered: their order stays."""
+"""mmcv 1.x: EpochBasedRunner and IterBasedRunner. Its optimizers step within the hooks of an iteration."""
 
 from __future__ import annotations
 
 import functools
+import sys
 from contextlib import suppress
 from typing import Any
 
-import torch
+from trainrelay_hook import data_order, training
+from trainrelay_hook.runners import Runner
 
-from trainrelay_hook import data_order, not_finite, notes, step_state
-from trainrelay_hook.agreement import Agreement
-from trainrelay_hook.resume import Halfway, Resume
-from trainrelay_hook.step_saving import StepSaving
-
-STATE = "_trainrelay_hook"  # the attribute of a runner for what is kept of it
-_FLOW = "_trainrelay_flow"  # and for the loaders that it runs through, with their modes and numbers of epochs
+_FLOW = "_trainrelay_flow"  # the attribute of a runner for the loaders that it runs through, with their modes
+_COUNTERS = ("divisible_iters", "remainder_iters", "initialized")  # of mmcv's GradientCumulativeOptimizerHook
 
 
 def attach(module: Any, settings: dict[str, Any]) -> None:
     """Wraps `BaseRunner.call_hook`; AttributeError where this mmcv has none."""
-    original = module.BaseRunner.call_hook
-    steps = bool(settings.get("steps") or settings.get("resume"))
-    if not (settings["not_finite"] or steps) or hasattr(original, STATE):
-        return
-
-    @functools.wraps(original)
-    def call_hook(self: Any, fn_name: str) -> None:
-        _act(self, "before_hooks_of_" + fn_name)
-        original(self, fn_name)
-        _act(self, "after_hooks_of_" + fn_name)
-
-    def _act(runner: Any, name: str) -> None:
-        try:
-            if name == "before_hooks_of_before_run":
-                setattr(runner, STATE, None)  # a trainer may run one twice
-                setattr(runner, STATE, Training(runner, settings, module))
-            # A trainer may call hooks without a `before_run`.
-            getattr(getattr(runner, STATE, None), name, _nothing)()
-        except Halfway:
-            raise
-        except Exception:  # noqa: BLE001, S110 - of ours; what stops a training is raised by the optimizer's step
-            pass
-
-    setattr(call_hook, STATE, None)
-    if settings["not_finite"]:
-        not_finite.watch_torch()
-    if steps:
-        _remember_flow(module.EpochBasedRunner)
-    module.BaseRunner.call_hook = call_hook
+    if training.follow(module.BaseRunner, functools.partial(Mmcv, module=module), "before_run", settings):
+        for kind in (module.EpochBasedRunner, module.IterBasedRunner):
+            _remember_flow(kind)
+        data_order.count_passes(sys.modules[module.IterBasedRunner.__module__].IterLoader)
 
 
-class Training:
-    """One run of a runner, on one rank."""
+class Mmcv(Runner):
+    """One of these."""
 
-    def __init__(self, runner: Any, settings: dict[str, Any], module: Any) -> None:
-        self._runner, self._agreement = runner, Agreement()
-        self._guard = not_finite.Guard(runner, self._agreement) if settings["not_finite"] else None
-        self._order: data_order.Order | None = None
-        self._saving: StepSaving | None = None
-        self._resume: Resume | None = None
-        steps, resume = settings.get("steps"), settings.get("resume")
-        if not steps and not resume:
-            return
-        why = why_unknown(runner, module)
-        if not why and not self._agreement.whole:
-            why = "the ranks have no common network"
-        if not why:
-            exact = steps is not None and steps["exact"]
-            self._order = data_order.Order(_train_loader(runner), torch.initial_seed() if exact else None)
-        if resume:
-            self._take_up(resume["path"], why)
-        if self._order and steps:
-            self._saving = StepSaving(runner, steps, self._agreement, self._order)
-            notes.note(saves=True)
-        elif steps:
-            notes.note(steps=why)
+    def __init__(self, own: Any, module: Any) -> None:
+        super().__init__(own, module)
+        self.by_epoch = getattr(own, "max_epochs", None) is not None
+        self.name = type(own).__name__
+        several = isinstance(own.optimizer, dict)
+        self.steps_itself = several or getattr(own, "batch_processor", None) is not None
+        self.optimizers = self.stateful = [*own.optimizer.values()] if several else [own.optimizer]
 
-    def _take_up(self, path: str, why: str | None) -> None:
-        """What was found at `path`, if every rank found it."""
-        found = None
-        try:
-            found = Resume(self._runner, self._order, path) if self._order else None
-        except Exception as error:  # noqa: BLE001 - whatever a damaged file leads to
-            why = notes.of(error)
-        if self._agreement.all(found is not None):
-            self._resume = found
-            notes.note(resumed=found and found.place)
-        else:
-            notes.note(not_resumed=why or "another rank could not read it")
+    @property
+    def loader(self) -> Any:
+        """That of the workflow."""
+        return next(loader for mode, _, loader in getattr(self.own, _FLOW) if mode == "train")
 
-    def before_hooks_of_before_run(self) -> None:
-        if self._resume:
-            self._resume.put_counters()
+    @property
+    def loss(self) -> Any:
+        """Of the forward pass."""
+        return self.own.outputs.get("loss") if isinstance(self.own.outputs, dict) else None
 
-    after_hooks_of_before_run = before_hooks_of_before_run
+    def why_unknown(self) -> str | None:
+        """By what the runner does, whatever its name; a resumed one begins its workflow again."""
+        methods = ("run", "train", "run_iter") if self.by_epoch else ("run", "train")
+        known = self._module.EpochBasedRunner if self.by_epoch else self._module.IterBasedRunner
+        kind = type(self.own)
+        if any(getattr(kind, name, None) is not getattr(known, name) for name in methods):
+            return "the runner {} is not known".format(kind.__name__)
+        flow = getattr(self.own, _FLOW)
+        trained = [count for mode, count, _ in flow if mode == "train"]
+        once = trained == [1] or (self.by_epoch and len(flow) == 1)
+        if len(trained) != 1 or not once or not (self.by_epoch or len(flow) == 1):
+            return "its workflow is {}".format([(mode, count) for mode, count, _ in flow])
+        return data_order.why_unknown(self.loader)
 
-    def after_hooks_of_before_train_epoch(self) -> None:
-        if self._order:
-            self._order.epoch = self._runner.epoch
-        if self._resume:
-            self._resume.put_state()
+    def begin_iteration(self, given: dict[str, Any]) -> None:  # noqa: ARG002
+        """It counts them itself."""
+        if self.own.epoch == self._skipped[0]:
+            self.own._inner_iter += self._skipped[1]
 
-    def before_hooks_of_before_train_iter(self) -> None:
-        self._agreement.forget()
-        if self._guard:
-            self._guard.begin_forward()
-        if self._resume:
-            self._resume.begin_iteration()
-        if self._saving:
-            self._saving.begin_iteration()
+    def kept(self) -> dict[str, Any]:
+        """`meta`, the log buffer, and counters of hooks."""
+        buffer, hooks = self.own.log_buffer, self.own.hooks
+        return {
+            "meta": self.own.meta,
+            "log": (buffer.val_history, buffer.n_history, buffer.output, buffer.ready),
+            "hooks": [{name: vars(one)[name] for name in _COUNTERS if name in vars(one)} for one in hooks],
+        }
 
-    def before_hooks_of_after_train_iter(self) -> None:
-        hidden = self._guard.begin_update() if self._guard else False
-        self._agreement.say([hidden, *(self._saving.says() if self._saving else (False, False, 0))])
+    def put_place(self, place: dict[str, int], kept: dict[str, Any]) -> None:
+        """Hooks read `meta`."""
+        own, meta = self.own, kept["meta"]
+        own._epoch, own._iter = max(0, place["epoch"] - 1), place["step"]
+        if meta is not None:
+            own.meta = {**(own.meta or {}), **meta}
+        for hook in own.hooks:
+            if hasattr(hook, "initial_flag"):  # an evaluation before the first epoch is long done
+                hook.initial_flag = False
+        if self.by_epoch:
+            self._skipped = own._epoch, place["iteration"]
 
-    def after_hooks_of_after_train_iter(self) -> None:
-        if self._guard:
-            self._guard.end_update()
-        if self._saving:
-            self._saving.end_iteration(*self._agreement.hear()[1:])
+    def put_kept(self, kept: dict[str, Any]) -> None:
+        """The log buffer, and counters of hooks."""
+        buffer = self.own.log_buffer
+        history, counts, output, buffer.ready = kept["log"]
+        places = (buffer.val_history, buffer.n_history, buffer.output)
+        for place, values in zip(places, (history, counts, output)):
+            place.clear()
+            place.update(values)
+        for hook, counters in zip(self.own.hooks, kept["hooks"]):
+            vars(hook).update(counters)
+        if self.by_epoch:
+            self.own._inner_iter = self._skipped[1] - 1  # what hooks find after an epoch's end
 
-
-def why_unknown(runner: Any, module: Any) -> str | None:
-    """Why a step of this runner is not all that there is to continue; None: it is."""
-    kind, known = type(runner), module.EpochBasedRunner
-    if any(getattr(kind, name, None) is not getattr(known, name) for name in ("run", "train", "run_iter")):
-        return "the runner {} is not known".format(kind.__name__)
-    flow = getattr(runner, _FLOW)
-    trained = [epochs for mode, epochs, _ in flow if mode == "train"]
-    if len(trained) != 1 or (len(flow) > 1 and trained[0] != 1):  # a resumed run begins with the first
-        return "its workflow is {}".format([(mode, epochs) for mode, epochs, _ in flow])
-    return data_order.why_unknown(_train_loader(runner)) or step_state.why_unknown(runner)
-
-
-def _train_loader(runner: Any) -> Any:
-    return next(loader for mode, _, loader in getattr(runner, _FLOW) if mode == "train")
+    def pass_alone(self, train_step: Any, *args: Any, **kwargs: Any) -> None:
+        """Its hooks make the backward pass."""
+        train_step(*args, **kwargs)["loss"].backward()
 
 
 def _remember_flow(runner_class: Any) -> None:
@@ -147,7 +111,3 @@ def _remember_flow(runner_class: Any) -> None:
         return original(self, data_loaders, workflow, *args, **kwargs)
 
     runner_class.run = run
-
-
-def _nothing() -> None:
-    pass

@@ -29,6 +29,7 @@ import torch
 
 from trainrelay_hook import files, optimizers
 from trainrelay_hook.agreement import Agreement
+from trainrelay_hook.runners import Runner
 
 _MOST_NAMES = 20  # of parameters and samples: enough to begin a search
 _MOST_HIDDEN = 4096  # in one forward pass
@@ -44,7 +45,7 @@ class NotFinite(FloatingPointError):
 class Guard:
     """What one rank knows of its runner's next optimizer step."""
 
-    def __init__(self, runner: Any, agreement: Agreement) -> None:
+    def __init__(self, runner: Runner, agreement: Agreement) -> None:
         self._runner, self._agreement = runner, agreement
         self._hidden: deque[tuple[torch.Tensor, Any]] = deque(maxlen=_MOST_HIDDEN)
         self._forward = False
@@ -53,7 +54,7 @@ class Guard:
         self._carried: dict[str, Any] | None = None
         self._sound: set[int] = set()  # ids of the parameters whose common norm was finite
         self._broken: list[str] = []  # names of those whose gradients were not, before they were clipped
-        for optimizer in optimizers.of(runner):
+        for optimizer in runner.optimizers:
             optimizers.around(optimizer, "step", before=functools.partial(self._check, optimizer))
             optimizers.around(optimizer, "zero_grad", before=self._let_go)
 
@@ -86,7 +87,7 @@ class Guard:
         """An iteration has ended, with a step or without."""
         global _current  # noqa: PLW0603 - torch's functions are everybody's
         _current = None
-        if self._any_hidden() and any(map(_has_gradients, optimizers.of(self._runner))):
+        if self._any_hidden() and any(map(_has_gradients, self._runner.optimizers)):
             self._carried = self._own
 
     def clips(self, parameters: Sequence[Any], norm_is_finite: bool) -> None:
@@ -98,8 +99,7 @@ class Guard:
 
     def _losses(self) -> tuple[str | None, list[str]]:
         """This iteration's loss and its hidden ones, as text, as far as they are not finite."""
-        outputs = self._runner.outputs
-        loss = outputs.get("loss") if isinstance(outputs, dict) else None
+        loss = self._runner.loss
         own = [(loss.detach(), None)] if isinstance(loss, torch.Tensor) and loss.numel() == 1 else []
         looked_at = [*own, *self._hidden]
         flat = [value.reshape(()) for value, _ in looked_at]
@@ -146,8 +146,7 @@ class Guard:
     def _stop(self, broken: Sequence[str]) -> None:
         runner = self._runner
         step = runner.iter + 1
-        # A runner that counts no epochs starts to count within each part of its workflow again.
-        iteration = step if runner.max_epochs is None else runner.inner_iter + 1
+        iteration = runner.inner_iter + 1 if runner.by_epoch else step
         place = {"step": step, "epoch": runner.epoch + 1, "iteration": iteration}
         own = self._own or self._carried or {"loss": None, "hidden": [], "samples": []}
         names = [name[len("module.") :] if name.startswith("module.") else name for name in broken]
@@ -163,6 +162,7 @@ class Guard:
         )
 
 
+@functools.lru_cache(None)  # both families may be imported
 def watch_torch() -> None:
     """Tells the current guard what is hidden and what is clipped; outside of a training nothing changes."""
     for owner in (torch, torch.Tensor):
@@ -252,16 +252,17 @@ def _computation(node: Any) -> Iterator[Any]:
 
 
 def _samples(batch: Any) -> set[str]:
-    """What mmdet's `img_metas` call the samples of a batch, however deep they are packed."""
-    packed = deque([batch.get("img_metas")] if isinstance(batch, dict) else [])
+    """What mmdet's `img_metas` or data samples call the samples of a batch, however deep they are packed."""
+    keys = ("img_metas", "data_samples")
+    packed = deque([batch[key] for key in keys if key in batch] if isinstance(batch, dict) else [])
     found: set[str] = set()
     for _ in range(_MOST_NODES):
         if not packed:
             break
         one = packed.popleft()
-        one = getattr(one, "data", one)  # mmcv's DataContainer
-        if isinstance(one, dict) and "sample_idx" in one:
-            found.add(str(one["sample_idx"])[:80])
+        one = getattr(one, "metainfo", getattr(one, "data", one))  # of a data sample; mmcv's DataContainer
+        if isinstance(one, dict) and {"sample_idx", "img_id"} & one.keys():
+            found.add(str(one.get("sample_idx", one.get("img_id")))[:80])
         elif isinstance(one, dict):
             packed.extend(one.values())
         elif isinstance(one, (list, tuple)):

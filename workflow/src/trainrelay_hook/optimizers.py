@@ -1,4 +1,4 @@
-"""The optimizers of a runner, and what is done around their methods."""
+"""What is done around the methods of one optimizer, or of another object."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 
-def of(runner: Any) -> list[Any]:
-    """A runner has one, or a dict of them."""
-    return list(runner.optimizer.values()) if isinstance(runner.optimizer, dict) else [runner.optimizer]
-
-
 def around(
     optimizer: Any,
     name: str,
     before: Callable[[], None] = lambda: None,
     after: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wraps a method of this one optimizer; what `before` raises keeps it from being called."""
+    """Wraps a method of this one object; what `before` raises keeps it from being called."""
     original = getattr(optimizer, name)
 
     @functools.wraps(original)

@@ -17,29 +17,32 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import torch
-
 from trainrelay_hook import files, notes, optimizers, step_files, step_state, tensor_file
 from trainrelay_hook.agreement import Agreement
 from trainrelay_hook.data_order import Order
+from trainrelay_hook.runners import Runner
 
 HOLD_S = 3.0  # whoever asks for a step checkpoint is about to end the trainer: what it did meanwhile is lost
+_VERSIONS = ("torch", "mmcv", "mmengine")
 LOOK_S = 1.0  # between two looks at the supervisor's request
 
 
 class StepSaving:
     """The step checkpoints of one rank of one run of a trainer."""
 
-    def __init__(self, runner: Any, settings: dict[str, Any], agreement: Agreement, order: Order) -> None:
+    def __init__(self, runner: Runner, settings: dict[str, Any], agreement: Agreement, order: Order) -> None:
         self._runner, self._settings, self._agreement, self._order = runner, settings, agreement, order
         self._attributes = step_state.attributes(runner, order)  # before it trains
+        self._own_saved = False  # by the trainer, amid epochs, without what this one holds beside it
         self._memory = tensor_file.Memory()
         self._thread: threading.Thread | None = None
         self._allocated = self._over = self._stepped = False
         self._failures, self._answered = 0, 0
         self._saved_at_s, self._look_at_s, self._request = time.monotonic(), 0.0, 0
-        for optimizer in optimizers.of(runner):
+        for optimizer in runner.optimizers:
             optimizers.around(optimizer, "step", after=self._steps)
+        if not runner.by_epoch:
+            optimizers.around(runner.own, "save_checkpoint", after=self._owes)
 
     def begin_iteration(self) -> None:
         """No optimizer has stepped in this iteration yet."""
@@ -53,17 +56,19 @@ class StepSaving:
             return busy, False, 0
         if now_s >= self._look_at_s:
             self._look_at_s, self._request = now_s + LOOK_S, files.requested()
-        due = self._epoch_ends or now_s - self._saved_at_s >= self._settings["every_s"]
+        due = self._own_saved or self._epoch_ends or now_s - self._saved_at_s >= self._settings["every_s"]
         return busy, due, self._request
 
     @property
     def _epoch_ends(self) -> bool:
-        return bool(self._runner.inner_iter + 1 == len(self._runner.data_loader))
+        return self._runner.by_epoch and self._runner.inner_iter + 1 == len(self._order)
 
     def end_iteration(self, busy: float, due: float, request: float) -> None:
         """After all hooks of an iteration: saves, where all ranks do."""
         runner = self._runner
         if not (self._stepped or self._epoch_ends) or not self._agreement.whole or self._over:
+            return
+        if runner.evaluates_next:  # a training that continued here would leave that out
             return
         # Before the trainer's own, which would count instead; and while the other ranks are still there.
         first = self._epoch_ends and (self._order.seed is not None or runner.epoch + 1 == runner.max_epochs)
@@ -88,21 +93,26 @@ class StepSaving:
     def _steps(self) -> None:
         self._stepped = True
 
+    def _owes(self) -> None:
+        self._own_saved = True
+
     def _save(self, request: int | None) -> None:
         runner, order = self._runner, self._order
         self._wait()
-        self._allocated, self._saved_at_s = True, time.monotonic()
-        step = runner.iter + 1
+        self._allocated, self._own_saved, self._saved_at_s = True, False, time.monotonic()
+        step, by_epoch = runner.iter + 1, runner.by_epoch
         try:
             content = self._copied()
         except Exception as error:  # noqa: BLE001 - a state of an unknown kind
             self._failed(step, error)
             return
         facts = {
-            **{"step": step, "epoch": runner.epoch + 1, "iteration": runner.inner_iter + 1},
+            **{"step": step, "epoch": runner.epoch + 1 if by_epoch else 0},
+            "iteration": runner.inner_iter + 1 if by_epoch else step,
             **{"epoch_length": len(order), "world_size": runner.world_size, "exact": order.seed is not None},
-            **{"request": request, "runner": type(runner).__name__, "sampler": type(order.sampler).__name__},
-            **{"torch": torch.__version__, "mmcv": sys.modules["mmcv"].__version__, "saved_s": time.time()},
+            **{"request": request, "runner": runner.name, "sampler": type(order.sampler).__name__},
+            **{name: sys.modules[name].__version__ for name in _VERSIONS if name in sys.modules},
+            "saved_s": time.time(),
             "stall_s": round(time.monotonic() - self._saved_at_s, 4),
         }
         self._start(lambda: self._write(content, facts))

@@ -15,31 +15,27 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from trainrelay_hook import optimizers, random_states
 from trainrelay_hook.data_order import Order
+from trainrelay_hook.runners import Runner
 
-_COUNTERS = ("divisible_iters", "remainder_iters", "initialized")  # of mmcv's GradientCumulativeOptimizerHook
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _MOST = 16  # values in a sequence; a longer one is data
 _ADDED = "ema_"  # buffers that a hook adds to the model in `before_run`, after it was checked that all fit
 
 
-def why_unknown(runner: Any) -> str | None:
+def why_unknown(runner: Runner) -> str | None:
     """Why this training's state is not all in what is kept; None: it is."""
     if runner.world_size > 1 and not isinstance(runner.model, DistributedDataParallel):
         return "the model is in a {}, not in DistributedDataParallel".format(type(runner.model).__name__)
-    shards = [type(one).__name__ for one in optimizers.of(runner) if hasattr(one, "consolidate_state_dict")]
+    shards = [type(one).__name__ for one in runner.optimizers if hasattr(one, "consolidate_state_dict")]
     return "the optimizer {} keeps a part of its state on each rank".format(shards[0]) if shards else None
 
 
-def tensors(runner: Any, *, pending: bool = False) -> dict[str, Any]:
+def tensors(runner: Runner, *, pending: bool = False) -> dict[str, Any]:
     """The tensors that this rank keeps, not copies; `pending`: its gradients wait for another iteration's."""
-    kept: dict[str, Any] = {"model": dict(runner.model.named_buffers())}
+    kept: dict[str, Any] = {"model": _named(runner, "named_buffers")}
     if not runner.rank:
-        kept = {
-            "model": _named(runner.model),
-            "optimizers": [one.state_dict() for one in optimizers.of(runner)],
-        }
+        kept = {"model": _named(runner), "optimizers": [one.state_dict() for one in runner.stateful]}
     if pending:  # last: the memory for the rest stays
         kept["pending"] = {
             name: one.grad for name, one in runner.model.named_parameters() if one.grad is not None
@@ -47,7 +43,7 @@ def tensors(runner: Any, *, pending: bool = False) -> dict[str, Any]:
     return kept
 
 
-def attributes(runner: Any, order: Order) -> dict[str, dict[str, Any]]:
+def attributes(runner: Runner, order: Order) -> dict[str, dict[str, Any]]:
     """Copies of the plain ones, of each module of the model and of the data set."""
     return {
         name: {key: copy.copy(value) for key, value in own.items() if _plain(value)}
@@ -55,7 +51,7 @@ def attributes(runner: Any, order: Order) -> dict[str, dict[str, Any]]:
     }
 
 
-def put_attributes(runner: Any, order: Order, kept: dict[str, dict[str, Any]]) -> None:
+def put_attributes(runner: Runner, order: Order, kept: dict[str, dict[str, Any]]) -> None:
     """Only where they are other than kept: a list that modules share stays one."""
     for name, own in _owners(runner, order).items():
         for key, one in kept.get(name, {}).items():
@@ -72,25 +68,20 @@ def _changed(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) 
     }
 
 
-def small(runner: Any, order: Order, before: dict[str, dict[str, Any]]) -> bytes:
+def small(runner: Runner, order: Order, before: dict[str, dict[str, Any]]) -> bytes:
     """The rest of what each rank keeps. Pickled at once, for it changes with the next iteration."""
-    buffer = runner.log_buffer
     kept = {
-        "meta": runner.meta,
-        "log": (buffer.val_history, buffer.n_history, buffer.output, buffer.ready),
-        "hooks": [{name: vars(one)[name] for name in _COUNTERS if name in vars(one)} for one in runner.hooks],
+        **runner.kept(),
+        **order.kept(),
         "attributes": _changed(attributes(runner, order), before),
         "gradients": [name for name, one in runner.model.named_parameters() if one.grad is not None],
-        "began": order.began,
-        "then": random_states.taken(),
-        "seed": order.seed,
     }
     return pickle.dumps(kept, protocol=4)
 
 
-def unfit(runner: Any, kept: dict[str, Any]) -> str | None:
+def unfit(runner: Runner, kept: dict[str, Any]) -> str | None:
     """Why these tensors are not those of this runner, before its hooks have added buffers; None: they are."""
-    ours, theirs = _named(runner.model), kept["model"]
+    ours, theirs = _named(runner), kept["model"]
     for name, one in ours.items():
         if name not in theirs:
             return "the model's {} is not in it".format(name)
@@ -99,35 +90,24 @@ def unfit(runner: Any, kept: dict[str, Any]) -> str | None:
     for name in theirs:
         if name not in ours and not name.split(".")[-1].startswith(_ADDED):
             return "the model has no {}".format(name)
-    counts = [[len(group["params"]) for group in one.param_groups] for one in optimizers.of(runner)]
+    counts = [[len(group["params"]) for group in one.param_groups] for one in runner.optimizers]
     saved = [[len(group["params"]) for group in one["param_groups"]] for one in kept["optimizers"]]
     return None if counts == saved else "the optimizer has other parameter groups"
 
 
-def put_tensors(runner: Any, kept: dict[str, Any]) -> None:
+def put_tensors(runner: Runner, kept: dict[str, Any]) -> None:
     """Into the model, where all of it must be, and its optimizers."""
-    ours, theirs = _named(runner.model), kept["model"]
+    ours, theirs = _named(runner), kept["model"]
     if ours.keys() != theirs.keys():
         raise KeyError(*(ours.keys() ^ theirs.keys()))
     with torch.no_grad():
         for name, one in ours.items():
             one.copy_(theirs[name])
-    for one, state in zip(optimizers.of(runner), kept["optimizers"]):
+    for one, state in zip(runner.stateful, kept["optimizers"]):
         one.load_state_dict(state)
 
 
-def put_small(runner: Any, kept: dict[str, Any]) -> None:
-    """The log buffer, and counters of hooks."""
-    buffer = runner.log_buffer
-    history, counts, output, buffer.ready = kept["log"]
-    for place, values in ((buffer.val_history, history), (buffer.n_history, counts), (buffer.output, output)):
-        place.clear()
-        place.update(values)
-    for hook, counters in zip(runner.hooks, kept["hooks"]):
-        vars(hook).update(counters)
-
-
-def put_gradients(runner: Any, having: list[str], pending: dict[str, Any]) -> None:
+def put_gradients(runner: Runner, having: list[str], pending: dict[str, Any]) -> None:
     """As after a step, but for those that wait: one that is 0 an optimizer treats unlike none."""
     for name, one in runner.model.named_parameters():
         one.grad = torch.zeros_like(one) if name in having else None
@@ -135,10 +115,11 @@ def put_gradients(runner: Any, having: list[str], pending: dict[str, Any]) -> No
             one.grad.copy_(pending[name])
 
 
-def _owners(runner: Any, order: Order) -> dict[str, dict[str, Any]]:
+def _owners(runner: Runner, order: Order) -> dict[str, dict[str, Any]]:
     """The attributes of the data set and of each module of the model, not of what distributes it."""
-    model = getattr(runner.model, "module", runner.model)
-    owners = {"data set": order.dataset, **dict(model.named_modules())}
+    models = ((name, getattr(one, "module", one)) for name, one in runner.modules.items())
+    modules = {begin + name: one for begin, model in models for name, one in model.named_modules()}
+    owners = {"data set": order.dataset, **modules}
     return {name: vars(one) for name, one in owners.items() if hasattr(one, "__dict__")}
 
 
@@ -148,5 +129,11 @@ def _plain(value: Any) -> bool:
     return type(value) in _PLAIN
 
 
-def _named(model: Any) -> dict[str, torch.Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+def _named(runner: Runner, *of: str) -> dict[str, torch.Tensor]:
+    """Parameters and buffers, or those `of` one method of a module's."""
+    return {
+        begin + name: one
+        for begin, module in runner.modules.items()
+        for method in of or ("named_parameters", "named_buffers")
+        for name, one in getattr(module, method)()
+    }
