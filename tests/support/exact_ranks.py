@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import mmcv  # noqa: F401 - not its runner, which the hook waits for
-import mmengine.hooks  # noqa: F401 - nor this one's
-import mmengine.visualization
+import mmengine.visualization  # noqa: F401 - nor this one's
 import numpy as np
 import torch
 import torch._dynamo  # the first step of an optimizer imports it
