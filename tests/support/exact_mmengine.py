@@ -18,6 +18,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, OPTIM_WRAPPERS
 from mmengine.runner import Runner, loops
+
 from support.exact_ranks import DRAWS, Model, Samples, die_where_asked, digest, join_threads, limited
 
 RATE = {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "begin": 0, "end": 12}
@@ -85,7 +86,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
                 join_threads()
 
         def after_train_iter(self, runner: Any, batch_idx: int, **_: Any) -> None:
-            if self.every_n_inner_iters(batch_idx, 1):
+            if self.every_n_inner_iters(batch_idx, 5):
                 said, _ = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
                 self._write(runner, ["train", runner.epoch, batch_idx, runner.iter], said)
             limited(runner, case["limit_bytes"])

@@ -25,8 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import mmcv  # not its runner, which the hook waits for
-import mmengine  # noqa: F401 - nor this one's
+import mmcv  # noqa: F401 - not its runner, which the hook waits for
+import mmengine.visualization  # noqa: F401 - nor this one's
 import numpy as np
 import torch
 import torch._dynamo  # the first step of an optimizer imports it
@@ -144,8 +144,8 @@ class Model(nn.Module):
 
 def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     """One rank's training, from the newest checkpoint of the work dir."""
+    from mmcv import runner as runners  # noqa: PLC0415
     from mmcv.parallel import MMDistributedDataParallel  # noqa: PLC0415
-    from mmcv.runner import EpochBasedRunner, epoch_based_runner  # noqa: PLC0415
     from mmcv.runner.hooks import (  # noqa: PLC0415
         DistEvalHook,
         DistSamplerSeedHook,
@@ -158,7 +158,9 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
         GradientCumulativeOptimizerHook,
     )
 
-    epoch_based_runner.time = types.SimpleNamespace(sleep=lambda _: None)  # it sleeps 2 s per epoch
+    for module in (runners.epoch_based_runner, runners.iter_based_runner):
+        module.time = types.SimpleNamespace(sleep=lambda _: None)  # 2 s per pass
+    by_epoch = case["runner"] == "EpochBasedRunner"
     rank, world, seed = int(os.environ["RANK"]), case["world"], case["seed"]
     torch.set_num_threads(1)
     random.seed(seed + rank)
@@ -194,6 +196,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
             values = {name: value for name, value in values.items() if name not in ("time", "data_time")}
             mode, inner = self.get_mode(runner), self.get_iter(runner, inner_iter=True)
             place = [mode, self.get_epoch(runner), inner if mode == "train" else 0]
+            place = place if by_epoch else [mode, 0, runner.iter]
             rates = [runner.current_lr(), runner.current_momentum()]
             if runner.rank == 0:
                 with (folder / "rows.jsonl").open("a") as file:
@@ -226,9 +229,9 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     logger = logging.getLogger(f"quiet-{rank}")
-    runner = EpochBasedRunner(
-        model, optimizer=optimizer, work_dir=str(work_dir), logger=logger, meta={}, max_epochs=case["epochs"]
-    )
+    most = {"max_epochs": case["epochs"]} if by_epoch else {"max_iters": case["epochs"] * case["iterations"]}
+    kind = getattr(runners, case["runner"])
+    runner = kind(model, optimizer=optimizer, work_dir=str(work_dir), logger=logger, meta={}, **most)
     stepping: Any = GradientCumulativeOptimizerHook
     if case["scaled"]:
         stepping = GradientCumulativeFp16OptimizerHook
@@ -238,24 +241,25 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
     runner.register_training_hooks(
         {"policy": case["policy"], "by_epoch": False, **POLICIES[case["policy"]]},
         stepping,
-        {"interval": 1},
+        {"interval": 1 if by_epoch else 10},
         None,
         {"policy": "cyclic", "by_epoch": False},
     )
-    runner.register_hook(DistSamplerSeedHook())
+    if by_epoch:
+        runner.register_hook(DistSamplerSeedHook())
     if case["ema"]:
         runner.register_hook(EMAHook(momentum=0.01, warm_up=4), priority=49)
     if case["evaluate"]:
         validation = DataLoader(Samples(6, augmented=False), batch_size=3)
+        best = {"save_best": "score", "rule": "less", "by_epoch": by_epoch, "test_fn": evaluated}
         runner.register_hook(
-            DistEvalHook(validation, start=1, interval=1, save_best="score", rule="less", test_fn=evaluated),
-            priority="LOW",
+            DistEvalHook(validation, start=1, interval=1 if by_epoch else 7, **best), priority="LOW"
         )
-    runner.register_hook(Rows(interval=5), priority="VERY_LOW")
+    runner.register_hook(Rows(interval=5, by_epoch=by_epoch), priority="VERY_LOW")
     runner.register_hook(Dies(), priority="LOWEST")
-    saved = sorted(work_dir.glob("epoch_*.pth"))
+    saved = sorted(work_dir.glob("epoch_*.pth" if by_epoch else "iter_*.pth"))
     if saved:
-        runner.resume(str(saved[-1]))
+        runner.resume(str(saved[-1]), map_location="cpu")
     runner.run([loader], [("train", 1)])
     meta = [runner.meta.get("fp16"), runner.meta.get("hook_msgs", {}).get("best_score")]
     state = {"model": runner.model.state_dict(), "optimizer": optimizer.state_dict(), "meta": meta}

@@ -1,4 +1,4 @@
-"""A trainer with mmcv's own runners that plays cases of numbers that are not finite; one JSON line per case.
+"""A trainer with mmcv's and mmengine's runners that plays cases of numbers that are not finite; a JSON line each.
 
     hooked_trainer.py CASE... -- CASE...    in the environment of a rank (RANK, WORLD_SIZE, MASTER_ADDR, ..)
 
@@ -14,12 +14,14 @@ import os
 import sys
 import time
 import types
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils.data import DataLoader
 
 time.sleep = lambda _: None  # type: ignore[assignment]  # mmcv sleeps 2 s per epoch
 try:
@@ -36,6 +38,9 @@ from mmcv.runner.hooks.optimizer import (  # noqa: E402
     GradientCumulativeOptimizerHook,
     OptimizerHook,
 )
+from mmengine.model import BaseModel  # noqa: E402
+from mmengine.optim import AmpOptimWrapper, OptimWrapper  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
 
 ITERATIONS, BAD = 6, 3  # BAD is counted from 1
 RANK, WORLD = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -156,6 +161,57 @@ HOOKS = {
 }
 
 
+class Loss(BaseModel):
+    """What mmengine asks of a model."""
+
+    def __init__(self, habit: str) -> None:
+        super().__init__()
+        self.inner = Model(habit)
+
+    def forward(self, x: torch.Tensor, bad: bool, mode: str = "loss", **_: Any) -> Any:
+        return {"loss": self.inner(x, bad)}
+
+
+class Scaled(AmpOptimWrapper):
+    """Without the GPU that it asks for."""
+
+    def __init__(self, **settings: Any) -> None:
+        OptimWrapper.__init__(self, **settings)
+        self.loss_scaler, self._scale_update_param = torch.amp.GradScaler("cpu", init_scale=4.0), None
+
+    optim_context = OptimWrapper.optim_context
+
+
+WRAPPERS: dict[str, Any] = {
+    "plain": OptimWrapper,
+    "clipped": partial(OptimWrapper, clip_grad={"max_norm": 35}),
+    "accumulated": partial(OptimWrapper, accumulative_counts=2),
+    "scaled": partial(Scaled, clip_grad={"max_norm": 35}),
+    "scaled-accumulated": partial(Scaled, accumulative_counts=2),
+}
+
+
+def by_mmengine(module: Loss, wrapper: str, loop: str, batches: list[Any], *, unused: bool) -> Any:
+    """Its runner, that is yet to train."""
+    ddp = {"type": "MMDistributedDataParallel", "device_ids": None, "find_unused_parameters": unused}
+    os.environ["LOCAL_RANK"] = str(RANK)
+    os.environ["MMENGINE"] = count = str(int(os.environ.get("MMENGINE", "0")) + 1)
+    epochs = {"type": "EpochBasedTrainLoop", "max_epochs": 1}
+    return Runner(
+        model=module,
+        work_dir=str(Path(os.environ.get("TRAINRELAY_HOOK", "none")).parent / "work_dir"),
+        train_dataloader=DataLoader(batches, collate_fn=lambda found: found[0]),  # type: ignore[arg-type]
+        train_cfg=epochs if loop == "epochs" else {"type": "IterBasedTrainLoop", "max_iters": ITERATIONS},
+        optim_wrapper=WRAPPERS[wrapper](optimizer=torch.optim.AdamW(module.parameters(), lr=1e-2)),
+        default_hooks=dict.fromkeys(("checkpoint", "logger", "sampler_seed")),
+        launcher="pytorch" if dist.is_initialized() else "none",
+        cfg={"model_wrapper_cfg": ddp},
+        log_level="CRITICAL",
+        default_scope=None,
+        experiment_name=f"hooked-{count}",
+    )
+
+
 def batch(number: int) -> dict[str, Any]:
     torch.manual_seed(number * 10 + RANK)
     bad = number == BAD and (RANK == WORLD - 1 or not dist.is_initialized())
@@ -166,6 +222,8 @@ def batch(number: int) -> dict[str, Any]:
 def play(case: str) -> dict[str, Any]:
     """CASE is habit:hook:runner[:unused][:clean][:bare]; the last rank has the bad batch, unless `clean`."""
     habit, hook, kind, *words = case.split(":")
+    if kind.startswith("mmengine-"):
+        return play_mmengine(case, habit, hook, kind[len("mmengine-") :], words)
     module = Stepping(habit)
     model: Any = module
     if dist.is_initialized():
@@ -191,7 +249,29 @@ def play(case: str) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001
         end, said = type(error).__name__, str(error)
     base.call_hook = wrapped
-    weights = torch.cat([one.detach().reshape(-1) for one in model.parameters()])
+    return outcome(case, end, said, runner)
+
+
+def play_mmengine(case: str, habit: str, hook: str, loop: str, words: list[str]) -> dict[str, Any]:
+    """The same with its runner."""
+    module = Loss(habit)
+    if not dist.is_initialized():
+        module.inner.unused.requires_grad_(False)
+    batches = [batch(number) for number in range(1, ITERATIONS + 1)]
+    for one in batches:
+        meta = one.pop("img_metas").data[0][0][0]
+        one["data_samples"] = [types.SimpleNamespace(metainfo={"img_id": meta["sample_idx"]})]
+    runner = by_mmengine(module, hook, loop, batches, unused="unused" in words)
+    try:
+        runner.train()
+        end, said = "done", ""
+    except Exception as error:  # noqa: BLE001
+        end, said = type(error).__name__, str(error)
+    return outcome(case, end, said, runner)
+
+
+def outcome(case: str, end: str, said: str, runner: Any) -> dict[str, Any]:
+    weights = torch.cat([one.detach().reshape(-1) for one in runner.model.parameters()])
     return {
         "case": case,
         "end": end,

@@ -29,10 +29,17 @@ ONE_RANK = (
     *("hidden:scaled:epochs", "nan:protected:epochs", "nothing:plain:epochs"),
     *("logged:plain:epochs", "nan:replaced:epochs", "nan:cleaned:epochs"),
     *("nan:clipped:epochs:clean", "nan:clipped:epochs:clean:bare"),
+    *("nan:plain:mmengine-epochs", "gradient:clipped:mmengine-iterations", "hidden:plain:mmengine-epochs"),
+    *("nan:accumulated:mmengine-epochs", "hidden:accumulated:mmengine-iterations"),
+    *("nan:scaled:mmengine-epochs", "nan:scaled-accumulated:mmengine-epochs", "logged:plain:mmengine-epochs"),
+    *("inf-and-hidden:scaled:mmengine-epochs", "nothing:plain:mmengine-epochs"),
+    "hidden:scaled:mmengine-iterations",
 )
 TWO_RANKS = (
     *("nan:plain:epochs:unused", "hidden:plain:epochs:unused", "hidden:accumulated:epochs:unused"),
     *("unused-everywhere:clipped:iterations", "nan:scaled:epochs:unused", "gradient:clipped:epochs:unused"),
+    *("hidden:accumulated:mmengine-epochs:unused", "nan:clipped:mmengine-iterations:unused"),
+    "nan:scaled:mmengine-epochs:unused",
 )
 
 
@@ -83,6 +90,12 @@ def alone(ranks: list[dict[str, Any]]) -> dict[str, Any]:
         ("nan:accumulated:epochs", BAD + 1),
         ("hidden:accumulated:epochs", BAD + 1),
         ("hidden:scaled:epochs", BAD),
+        ("nan:plain:mmengine-epochs", BAD),
+        ("gradient:clipped:mmengine-iterations", BAD),
+        ("hidden:plain:mmengine-epochs", BAD),
+        ("nan:accumulated:mmengine-epochs", BAD + 1),
+        ("hidden:accumulated:mmengine-iterations", BAD + 1),
+        ("hidden:scaled:mmengine-iterations", BAD),
     ],
 )
 def test_a_training_is_stopped_before_the_step_that_would_spoil_it(
@@ -105,6 +118,9 @@ def test_a_training_is_stopped_before_the_step_that_would_spoil_it(
         ),
         *("inf-and-hidden:scaled:epochs", "inf-and-hidden:scaled-accumulated:epochs"),
         *("logged:plain:epochs", "nan:replaced:epochs", "nan:cleaned:epochs"),
+        *("nan:scaled:mmengine-epochs", "nan:scaled-accumulated:mmengine-epochs"),
+        *("inf-and-hidden:scaled:mmengine-epochs", "nothing:plain:mmengine-epochs"),
+        "logged:plain:mmengine-epochs",
     ],
 )
 def test_what_never_reaches_the_weights_stops_nothing(alone: dict[str, Any], case: str) -> None:
@@ -118,8 +134,9 @@ def test_what_is_written_down_names_the_cause(alone: dict[str, Any]) -> None:
     """Loss, hidden loss, parameters as they were before they were clipped, and samples."""
     nan, hidden = alone["nan:plain:epochs"]["seen"], alone["hidden:plain:epochs"]["seen"]
     assert (nan["loss"], nan["samples"]) == ("nan", [f"s{BAD}-0"])
+    assert alone["nan:plain:mmengine-epochs"]["seen"] == nan
     assert (hidden["loss"], hidden["hidden"], hidden["parameters"]) == (None, ["nan"], [])
-    for case in ("gradient:clipped:epochs", "gradient:plain:epochs"):
+    for case in ("gradient:clipped:epochs", "gradient:plain:epochs", "gradient:clipped:mmengine-iterations"):
         seen = alone[case]["seen"]
         assert (seen["loss"], seen["parameters"], seen["more_parameters"]) == (None, ["inner.scale"], 0)
 
@@ -138,6 +155,8 @@ def test_a_training_with_finite_numbers_is_bit_identical(alone: dict[str, Any]) 
         ("hidden:accumulated:epochs:unused", BAD + 1),
         ("unused-everywhere:clipped:iterations", BAD),
         ("gradient:clipped:epochs:unused", BAD),
+        ("hidden:accumulated:mmengine-epochs:unused", BAD + 1),
+        ("nan:clipped:mmengine-iterations:unused", BAD),
     ],
 )
 def test_all_ranks_stop_at_the_same_step(ranks: list[dict[str, Any]], case: str, step: int) -> None:
@@ -154,7 +173,8 @@ def test_all_ranks_stop_at_the_same_step(ranks: list[dict[str, Any]], case: str,
 
 def test_a_scaler_skips_on_both_ranks(ranks: list[dict[str, Any]]) -> None:
     """And nothing is stopped."""
-    assert {rank["nan:scaled:epochs:unused"]["end"] for rank in ranks} == {"done"}
+    for case in ("nan:scaled:epochs:unused", "nan:scaled:mmengine-epochs:unused"):
+        assert {rank[case]["end"] for rank in ranks} == {"done"}
 
 
 @pytest.mark.long

@@ -34,6 +34,17 @@ def test_the_furthest_of_all_attempts_comes_first(tmp_path: Path) -> None:
     assert str(found[0].point) == "in epoch 3 after iteration 1 (step 41)"
 
 
+def test_one_of_a_training_that_counts_iterations_is_as_far_as_they_are(tmp_path: Path) -> None:
+    """It has no epoch; the trainer's own of the same iteration holds less, a later one is past it."""
+    write_step(attempt(tmp_path, 1), 33, epoch=0, iteration=33)
+    (found,), damaged = read_steps(tmp_path)
+    assert (damaged, found.reached, str(found.point)) == ([], (33, 0), "after iteration 33")
+    own = {after: to_resume_from([found], (after, 0), continued(tmp_path))[0] for after in (30, 33, 34)}
+    assert own == {30: found, 33: found, 34: None}
+    record = an_attempt(2, epochs=None, iters=40, resumed_step=found.point)
+    assert record.began == (0, 33)
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", '{"format": 1}', "[" * 100_000, "x" * 3_000_000, '{"format": 2, "step": 33}', "null"],

@@ -58,7 +58,7 @@ def _stage_contradictions(where: str, run: Run, name: str, stage: Stage) -> Iter
         yield f"{where}.iters: kind {how.kind} counts epochs; write epochs"
     has_steps = how.counting(stage.iters).has_steps
     if stage.exact and not (has_steps and stage.hook and stage.checkpoint_interval_min):
-        needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "kind mmcv, and epochs"
+        needs = "hook: on and checkpoint_interval_min above 0" if has_steps else "kind mmcv or mmengine"
         yield f"{where}.exact: needs {needs}; set that, or leave exact out"
     gpu, ranks = stage.resources.gpu, how.nproc_per_node
     if how.device == "cuda" and gpu != ranks:

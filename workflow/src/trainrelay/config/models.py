@@ -271,17 +271,17 @@ class Stage(Model):
 
     hook: bool = True
     """off: trainrelay does not look into the trainer: its steps are not counted; nothing stops it before a
-    NaN reaches the weights, no step checkpoints are saved (mmcv)."""
+    NaN reaches the weights, no step checkpoints are saved (mmcv, mmengine)."""
     checkpoint_interval_min: float = Field(default=10.0, ge=0, le=1e6)
     """Minutes between two step checkpoints, from which a training resumes within an epoch; one is saved when
-    it is to stop, too. 0: none (mmcv, with hook)."""
+    it is to stop, too. 0: none (mmcv and mmengine, with hook)."""
     keep_steps: int = Field(default=2, ge=1, le=1000)
     """How many step checkpoints are kept; once the training is finished, none."""
     save_failures_max: int = Field(default=3, ge=1, le=10**9)
     """After so many step checkpoints in a row that could not be saved, an attempt tries no more."""
     exact: bool = False
     """true: random draws inside data workers are seeded for each sample, so that a resume within an epoch
-    repeats them; part of the training's identity (mmcv, with step checkpoints)."""
+    repeats them; part of the training's identity (mmcv and mmengine, with step checkpoints)."""
 
     @property
     def unit(self) -> Unit:

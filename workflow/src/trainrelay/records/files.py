@@ -116,7 +116,8 @@ class StepPoint(Record):
     """A point where an attempt starts: a step checkpoint of this stage.
 
     So many iterations of this epoch, counted from 1, are done; `step` counts those of the whole training.
-    With none done the training continues at the end of the epoch before: it evaluates there again.
+    With none done the training continues at the end of the epoch before: it evaluates there again. Epoch 0:
+    the training counts no epochs.
     """
 
     path: str
@@ -125,6 +126,8 @@ class StepPoint(Record):
     iteration: int
 
     def __str__(self) -> str:
+        if not self.epoch:
+            return f"after iteration {self.iteration}"
         place = f"in epoch {self.epoch} after iteration {self.iteration}"
         return f"{place if self.iteration else f'at the end of epoch {self.epoch - 1}'} (step {self.step})"
 
@@ -275,7 +278,7 @@ class AttemptRecord(Record):
     def began(self) -> tuple[int, int]:
         """The epochs that were finished when it began, and the iterations of the next one."""
         if self.resumed_step and self.not_resumed is None:
-            return self.resumed_step.epoch - 1, self.resumed_step.iteration
+            return max(0, self.resumed_step.epoch - 1), self.resumed_step.iteration
         return (self.resumed_at, 0) if self.unit == "epoch" else (0, self.resumed_at)
 
     def may_have_trained(self, epoch: int) -> bool:
@@ -297,7 +300,7 @@ class AttemptRecord(Record):
 
 
 class StepsDone(FromHook):
-    """How far the trainer is: so many iterations of this epoch, counted from 1, are done."""
+    """How far the trainer is: so many iterations of this epoch, counted from 1 (0: of all), are done."""
 
     step: Done
     epoch: Done

@@ -40,6 +40,7 @@ class Mmengine(OpenMMLab):
     """How a trainer of mmengine is started, what it prints, which files it leaves."""
 
     kind = "mmengine"
+    has_steps = True
     imports = ("torch", kind)
     # `load_from` is judged by the checkpoint's content, the epochs and the seed by the stage's own keys.
     not_weights = re.compile(

@@ -58,11 +58,11 @@ class OpenMMLab(Trainer):
     loop: tuple[str, str]
 
     def of(self, script: ScriptSettings | None, entry: str, iters: int | None = None) -> Trainer:  # noqa: ARG002
-        """The same for a stage by iterations; the hook's step checkpoints are of trainings by epochs."""
+        """The same for a stage by iterations."""
         if iters is None:
             return self
         counting = copy(self)
-        counting.unit, counting.looked_for, counting.has_steps = "iteration", "iter_N.pth", False
+        counting.unit, counting.looked_for = "iteration", "iter_N.pth"
         return counting
 
     def changes_weights(self, setting: str) -> bool:

@@ -35,12 +35,16 @@ class StepCheckpoint:
     def point(self) -> StepPoint:
         """The place in the training that it holds."""
         (epochs, iterations), step = self.reached, self.manifest.step
+        if not self.manifest.epoch:
+            return StepPoint(path=str(self.folder), step=step, epoch=0, iteration=step)
         return StepPoint(path=str(self.folder), step=step, epoch=epochs + 1, iteration=iterations)
 
     @property
     def reached(self) -> tuple[int, int]:
-        """The epochs that are finished, and the iterations of the next one."""
+        """The epochs that are finished (iterations, if it counts those), and the iterations of the next."""
         done = self.manifest
+        if not done.epoch:
+            return done.step, 0
         ends = done.iteration == done.epoch_length
         return (done.epoch, 0) if ends else (done.epoch - 1, done.iteration)
 
@@ -141,7 +145,8 @@ def _read(folder: Path, content: bytes) -> StepCheckpoint:
         manifest = StepManifest.model_validate_json(content)
     except ValidationError:
         raise UserError("damaged: its manifest cannot be understood") from None
-    if folder.name != files.STEP.format(manifest.step) or not manifest.epoch:
+    place = manifest.epoch or manifest.iteration == manifest.step
+    if folder.name != files.STEP.format(manifest.step) or not place:
         raise UserError(f"damaged: its manifest is of step {manifest.step}")
     for name, written in manifest.files.items():
         with suppress(OSError):
