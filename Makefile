@@ -54,7 +54,7 @@ check: setup  ## ruff, mypy, snakefmt, snakemake --lint; shellcheck where it is 
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m snakefmt --check Snakefile workflow/rules
+	$(PY) -m snakefmt --check workflow/Snakefile workflow/rules
 	$(PY) -m snakemake --lint
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 

@@ -159,15 +159,41 @@ class Plans:
         message = self._plans[run, stage].message(resources.get("runtime"))
         return printable_lines(with_configfile(message, self._configfile))
 
+    def before_start(self, workflow: Any) -> None:
+        """Lets Snakemake start nothing while a training is refused; exits where it looks elsewhere for files.
+
+        Not by `onstart:`, which is not run of a module and replaced by one of yours.
+        """
+        folder, register = f"{out(self._config)}/", workflow.onstart
+        with _exit_without_traceback():
+            if workflow.modifier.path_modifier.replace_prefix(folder) != folder:
+                raise Refusal("as a module it takes no prefix and no replace_prefix; set out: in its config")
+            if vars(workflow).setdefault("trainrelay_config", self._snapshot) != self._snapshot:
+                raise Refusal("a Snakefile can use one config of it; write the runs of both into one config")
+
+        def guarded(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+            def start(log: Any) -> None:
+                jobs, group_of = workflow.dag.needrun_jobs(), workflow.dag.get_job_group
+                with _exit_without_traceback():
+                    if refusals := self.refusals(jobs, group_of, limited=workflow.non_local_exec):
+                        raise Refusal(f"nothing was started.\n{refusals}")
+                hook(log)
+
+            return start
+
+        workflow._onstart = guarded(workflow._onstart)
+        workflow.onstart = lambda hook: register(guarded(hook))
+
     def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:
         """Why scheduled trainings must not start, one paragraph per training; empty if all may.
 
         `group_of`: with which others a job is one job of the cluster, None for by itself. `limited`: they
         become jobs of a cluster, which ends them at their time limit.
         """
-        trainings = (job for job in jobs if job.rule.name.startswith("train_"))
-        wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")): job for job in trainings}
-        plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
+        # By its file: as a module its rules may have other names.
+        files = {str(planned.at.paths.train): where for where, planned in self._plans.items()}
+        wanted = {files[file]: job for job in jobs for file in map(str, job.output) if file in files}
+        plans = [self._plans[where] for where in sorted(wanted)]
         refused = [p for p in plans if p.action == "refuse"]
         whys = [[f"{p.at.name}: {p.reason}", *p.refused, *map(str, p.differences)] for p in refused]
         lines = ["\n  ".join(why) for why in whys]
