@@ -59,7 +59,8 @@ def page() -> str:
 
 def verbs() -> Iterator[str]:
     named = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    for name, verb in named.choices.items():
+    for listed in named._choices_actions:  # not what the workflow alone calls
+        name, verb = listed.dest, named.choices[listed.dest]
         yield from ("", f"### `trainrelay {name}`", "", cell(verb.description or ""), "")
         options = [action for action in verb._actions if action.dest != "help"]
         yield from ("| | |", "|---|---|") if options else ()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import yaml
 
 from support.project import REPOSITORY, Project
 
@@ -22,6 +25,13 @@ include: "{REPOSITORY}/workflow/Snakefile"
 OWN_START = """
 onstart:
     print("an onstart of mine")
+"""
+
+
+MARK = """
+rule mark:
+    output: "mark"
+    shell: "touch {output}"
 """
 
 
@@ -57,7 +67,7 @@ def test_what_is_refused_stops_all_before_the_first_training(fresh: Project, tex
 
 
 def test_an_onstart_beside_it_runs_where_nothing_is_refused(fresh: Project) -> None:
-    snakefile(fresh, MODULE + OWN_START + 'rule mark:\n    output: "mark"\n    shell: "touch {output}"\n')
+    snakefile(fresh, MODULE + OWN_START + MARK)
     assert "an onstart of mine" in fresh.succeed("mark")
     assert (fresh.folder / "mark").exists()
 
@@ -78,3 +88,18 @@ def test_two_of_them_in_one_snakefile_are_refused(fresh: Project) -> None:
     done = fresh.snakemake("-n", "all")
     assert done.returncode == 1
     assert "runs of both into one config" in done.stderr
+
+
+def test_the_verbs_for_what_runs_know_a_config_that_is_part_of_another(fresh: Project) -> None:
+    """That of the module, as Snakemake merged it: no file has it. Other verbs read config.yaml."""
+    data = {"mine": 1, "training": yaml.safe_load((fresh.folder / "config.yaml").read_text())}
+    (fresh.folder / "config.yaml").write_text(yaml.safe_dump(data))
+    snakefile(fresh, MODULE.replace("config: config", 'config: config["training"]') + MARK)
+    fresh.succeed("-n", "mark")
+    assert fresh.trainrelay("watch", "--json").returncode == 2
+    fresh.succeed("mark")
+    watched = fresh.trainrelay("watch", "--json")
+    assert watched.returncode == 0, watched.stderr
+    assert "the config of the last snakemake here: .snakemake/trainrelay/config-" in watched.stderr
+    assert [row["stage"] for row in json.loads(watched.stdout)["stages"]] == ["stage1", "stage2"]
+    assert fresh.trainrelay("plan").returncode == 2

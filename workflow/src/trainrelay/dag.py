@@ -8,16 +8,25 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from trainrelay.config import SITE_VARIABLE, Config, load_plain, load_site, parse, save_snapshot, stage_paths
+from trainrelay.config import (
+    SITE_VARIABLE,
+    Config,
+    load_config,
+    load_plain,
+    load_site,
+    parse,
+    save_snapshot,
+    stage_paths,
+)
 from trainrelay.errors import Refusal, TrainrelayError
 from trainrelay.records import KEYS
 from trainrelay.slurm.flags import slurm_resources
 from trainrelay.system.files import one_reading, read_once
-from trainrelay.system.hints import typed, with_configfile
+from trainrelay.system.hints import typed, use_config, with_configfile
 from trainrelay.text import printable, printable_lines
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
@@ -177,12 +186,20 @@ class Plans:
                 with _exit_without_traceback():
                     if refusals := self.refusals(jobs, group_of, limited=workflow.non_local_exec):
                         raise Refusal(f"nothing was started.\n{refusals}")
+                use_config(self._config_for_verbs())
                 hook(log)
 
             return start
 
         workflow._onstart = guarded(workflow._onstart)
         workflow.onstart = lambda hook: register(guarded(hook))
+
+    def _config_for_verbs(self) -> Path:
+        """The file that you named, if it alone says what is trained; else what Snakemake merged."""
+        with suppress(TrainrelayError):
+            if self._configfile and load_config(self._configfile) == self._config:
+                return self._configfile
+        return Path(self.config_file())
 
     def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:
         """Why scheduled trainings must not start, one paragraph per training; empty if all may.
