@@ -71,8 +71,8 @@ docs: mkdocs.yml  ## build the pages of docs/ as a site, strictly, in .site/html
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 	@echo "docs: open $$PWD/.site/html/index.html"
 
-reference: setup  ## write docs/reference.md from the command line and the models
-	@$(PY) tests/support/reference.py
+reference: setup  ## write docs/reference.md and docs/files.md from the command line and the models
+	@PYTHONPATH=tests $(PY) tests/support/reference.py
 
 mutants: setup  ## plant defects one at a time; each must make a named test fail
 	@$(PY) tests/mutants.py

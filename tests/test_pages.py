@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from support import reference
+from support import file_reference, reference
 from test_structure import LIBRARY, PARTS, ROOT, make_targets, modules, parse
 from trainrelay.cli.arguments import parser
 from trainrelay.config import parse as parse_config
 from trainrelay.errors import TrainrelayError
-from trainrelay.records import ENDS
+from trainrelay.records import ENDS, files
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -76,6 +77,17 @@ def test_the_config_of_the_readme_is_one() -> None:
 
 def test_the_reference_is_the_command_line_and_the_models_as_they_are() -> None:
     assert reference.page() == text_of("docs/reference.md"), "run: make reference"
+
+
+def test_the_page_of_files_is_the_records_as_they_are() -> None:
+    """And no record of a file is missing there."""
+    text = text_of("docs/files.md")
+    assert file_reference.page() == text, "run: make reference"
+    records = [
+        name for name, one in vars(files).items() if isinstance(one, type) and issubclass(one, BaseModel)
+    ]
+    shown = {model.__name__ for model in (*file_reference.IN_STAGE.values(), *file_reference.parts())}
+    assert set(records) - shown == {"BaseModel", "Record", "FromHook", "StepsDone"} - shown
 
 
 def test_every_exit_code_is_on_its_page() -> None:

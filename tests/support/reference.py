@@ -1,4 +1,4 @@
-"""docs/reference.md, from the parser and the models: `make reference` writes it, test_pages.py holds it."""
+"""docs/reference.md, from the parser and the models. `make reference` writes it and docs/files.md."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from support import file_reference
+from support.file_reference import cell
 from trainrelay.cli.arguments import parser
 from trainrelay.config import schema
 from trainrelay.config.site import Site
@@ -81,9 +83,6 @@ def shown(default: Any) -> str:
     return "see below" if isinstance(default, dict) and default else f"`{json.dumps(default)}`"
 
 
-def cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
-
-
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    PAGE.with_name("files.md").write_text(file_reference.page(), encoding="utf-8")

@@ -45,7 +45,7 @@ def use_config(path: Path) -> None:
 
 
 def last_config() -> Path:
-    """What `use_config` was told in this folder, if it is still there; else config.yaml."""
+    """The config that `use_config` named in this folder, if it is still there; else config.yaml."""
     path = Path(_remembered(_LAST_CONFIG) or DEFAULT_CONFIGFILE)
     return path if path.is_file() else DEFAULT_CONFIGFILE
 
