@@ -6,6 +6,7 @@ import ast
 import functools
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -13,10 +14,12 @@ from pydantic import BaseModel
 
 from support import file_reference, reference
 from test_structure import LIBRARY, PARTS, ROOT, make_targets, modules, parse
+from trainrelay import __version__
 from trainrelay.cli.arguments import parser
 from trainrelay.config import parse as parse_config
 from trainrelay.errors import TrainrelayError
 from trainrelay.records import ENDS, files
+from trainrelay.training.state import StateKind
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -97,6 +100,12 @@ def test_every_exit_code_is_on_its_page() -> None:
     assert {0, 1} | codes(TrainrelayError) == reference.EXIT_CODES.keys()
 
 
+def test_the_changelog_and_the_citation_are_of_this_version() -> None:
+    newest = re.search(r"^## (\S+?),? ", text_of("CHANGELOG.md"), re.MULTILINE)
+    assert newest
+    assert newest[1] == __version__ == yaml.safe_load(text_of("CITATION.cff"))["version"]
+
+
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     """But the lists that pip reads and their page."""
     named = set(re.findall(r"[\w/.-]+\.md", text_of("mkdocs.yml")))
@@ -125,6 +134,12 @@ def test_the_messages_of_the_troubleshooting_page_are_real() -> None:
     assert len(messages) > 30
     parts = [(said, part) for said in messages for part in said.split("...") if part.strip()]
     assert not [said for said, part in parts if part.strip() not in texts()]
+
+
+def test_every_state_is_a_concept_and_the_glossary_is_short() -> None:
+    states = [name for row in rows("docs/concepts.md", "state") for name in code_of(row[0])]
+    assert sorted(states) == sorted(get_args(StateKind))
+    assert len(rows("docs/concepts.md", "word")) <= 25
 
 
 def test_every_end_class_is_explained() -> None:

@@ -43,13 +43,14 @@ BESIDE: dict[str, type] = {
 HEAD = """\
 # Files in `runs/`
 
-Made by `make reference` from the code as it is; [where each file is](ARCHITECTURE.md#what-is-where). All are
-JSON; `.jsonl` has an object per line. A name that ends in `_s` is seconds, of a moment Unix seconds. Read them
-as you like; never write them. A file with a `format` is left alone by a version that does not know that number. For
-programs there are also `trainrelay plan --json` and `trainrelay watch --json`.
+Made by `make reference` from the code as it is; [where each file is](ARCHITECTURE.md#what-is-where). All
+are JSON; `.jsonl` has an object per line. A name that ends in `_s` is seconds, of a moment Unix seconds.
+Read them as you like; never write them. A file with a `format` is left alone by a version that does not
+know that number. For programs there are also `trainrelay plan --json` and `trainrelay watch --json`.
 
-`EndClass`, why an attempt ended, is one of [these](troubleshooting.md#an-attempt-ended). In analysis.json `verdict`
-is the kind of the verdict, with `verdict_reason` beside it; a NaN or an infinity is a text there.
+`EndClass`, why an attempt ended, is one of [these](troubleshooting.md#an-attempt-ended). In
+analysis.json `verdict` is the kind of the verdict, with `verdict_reason` beside it; a NaN or an infinity
+is a text there.
 """
 PARTS = "Objects that are values of fields above, by the type that is written there."
 

@@ -28,6 +28,12 @@ def test_every_option_of_every_verb_says_what_it_means() -> None:
     assert not silent
 
 
+def test_only_the_list_of_verbs_has_parsers_as_choices() -> None:
+    """shtab, by which a shell completes our words, takes every such mapping for one."""
+    actions = [action for verb in verbs().choices.values() for action in verb._actions]
+    assert not [action for action in actions if isinstance(action.choices, dict)]
+
+
 def test_what_the_workflow_calls_is_not_listed_but_works() -> None:
     """Nobody types these; `trainrelay help train` explains one all the same."""
     listed = {action.dest for action in verbs()._choices_actions}

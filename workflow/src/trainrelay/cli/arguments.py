@@ -73,7 +73,9 @@ def _add_controller(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentPa
 def _helping(top: argparse.ArgumentParser, verbs: _Verbs) -> None:
     about = "print this, or what a verb does and takes"
     helping = verbs.add_parser("help", help=about, description=about)
-    helping.add_argument("about", nargs="?", metavar="VERB", choices=verbs.choices, help="default: all verbs")
+    helping.add_argument(
+        "about", nargs="?", metavar="VERB", choices=verbs.choices.keys(), help="default: all"
+    )
     helping.set_defaults(verb=lambda arguments: verbs.choices.get(arguments.about, top).print_help())
 
 
@@ -82,7 +84,7 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("folder", nargs="?", type=Path, default=Path(), metavar="DIR", help="default: this one")
     first = "the config to begin with: %(choices)s; default: %(default)s, which shows every key"
     verb.add_argument(
-        "--from", dest="template", choices=templates(), default="uniad", metavar="NAME", help=first
+        "--from", dest="template", choices=[*templates()], default="uniad", metavar="NAME", help=first
     )
     verb = _add(verbs, "plan", "what would be trained, why, at what price, and with which command")
     verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help=_RUNS)
