@@ -15,7 +15,6 @@ from typing import Any
 from trainrelay.config import (
     SITE_VARIABLE,
     Config,
-    load_config,
     load_plain,
     load_site,
     parse,
@@ -26,7 +25,7 @@ from trainrelay.errors import Refusal, TrainrelayError
 from trainrelay.records import KEYS
 from trainrelay.slurm.flags import slurm_resources
 from trainrelay.system.files import one_reading, read_once
-from trainrelay.system.hints import typed, use_config, with_configfile
+from trainrelay.system.hints import TYPED_VARIABLE, typed, use_config, with_configfile
 from trainrelay.text import printable, printable_lines
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
@@ -40,16 +39,25 @@ _HANDED_ON = "epoch handed on"
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     """The config as Snakemake merged it; its files are read again for duplicate keys."""
     names = list(files)
-    for name in names:
-        check(name)
+    plain = [check(name) for name in names]
     with _exit_without_traceback():
-        return parse(data, names[-1] if names else "--config")
+        config = parse(data, names[-1] if names else "--config")
+    if not plain or not (plain[-1] == data or _says(plain[-1], config)):
+        # No file of yours says this: it is a part of one, or --config changed it. Messages name what does.
+        os.environ[TYPED_VARIABLE] = str(save_snapshot(config))
+    return config
 
 
-def check(name: str) -> None:
+def _says(data: Any, config: Config) -> bool:
+    with suppress(TrainrelayError):
+        return parse(data, "") == config
+    return False
+
+
+def check(name: str) -> Any:
     """Before Snakemake reads a config: it would build an alias bomb, or print a mistake as a traceback."""
     with _exit_without_traceback():
-        load_plain(Path(name))
+        return load_plain(Path(name))
 
 
 def submitted(data: MutableMapping[str, Any]) -> Config:
@@ -186,20 +194,13 @@ class Plans:
                 with _exit_without_traceback():
                     if refusals := self.refusals(jobs, group_of, limited=workflow.non_local_exec):
                         raise Refusal(f"nothing was started.\n{refusals}")
-                use_config(self._config_for_verbs())
+                use_config(self._configfile or self._snapshot)
                 hook(log)
 
             return start
 
         workflow._onstart = guarded(workflow._onstart)
         workflow.onstart = lambda hook: register(guarded(hook))
-
-    def _config_for_verbs(self) -> Path:
-        """The file that you named, if it alone says what is trained; else what Snakemake merged."""
-        with suppress(TrainrelayError):
-            if self._configfile and load_config(self._configfile) == self._config:
-                return self._configfile
-        return Path(self.config_file())
 
     def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:
         """Why scheduled trainings must not start, one paragraph per training; empty if all may.

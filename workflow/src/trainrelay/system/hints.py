@@ -24,10 +24,11 @@ _COMMAND = re.compile(
 
 def typed(configfile: Path | None) -> Path | None:
     """The config as you type it here; a job may know it by another path."""
-    if configfile is None:
+    named = os.environ.get(TYPED_VARIABLE) or configfile
+    if named is None:
         return None
     try:
-        path, here = Path(os.environ.get(TYPED_VARIABLE) or configfile), Path.cwd()
+        path, here = Path(named), Path.cwd()
     except OSError:
         raise UserError("the folder that you are in was deleted; run: cd FOLDER") from None
     return path.relative_to(here) if path.is_relative_to(here) else path
