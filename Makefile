@@ -51,18 +51,19 @@ test-plugin:  ## the executor plugin's own tests, where it alone is installed (.
 	@scripts/setup.sh plugin
 	@cd plugin && ../.venv-plugin/bin/python -m pytest $(ARGS)
 
-check: setup  ## ruff, mypy, snakefmt, snakemake --lint; shellcheck where it is installed
+check: setup docs  ## ruff, mypy, snakefmt, snakemake --lint, the site; shellcheck where it is installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m snakefmt --check Snakefile workflow/rules
+	$(PY) -m snakefmt --check workflow/Snakefile workflow/rules
 	$(PY) -m snakemake --lint
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
-dist: setup  ## build sdist and wheel into dist/, install the wheel elsewhere and train two stages with it
+dist: setup  ## build sdist and, from it, wheel into dist/; train two stages with it, also on Python 3.12 and 3.13 if here
 	@rm -rf dist
-	@$(PY) -m hatchling build -d dist
-	@TRAINRELAY_WHEEL=$$(echo dist/*.whl) $(PY) -m pytest -q tests/workflow/test_installed.py
+	@$(PY) -m hatchling build -d dist -t sdist
+	@$(PY) -m pip wheel -q --no-deps --no-build-isolation -w dist dist/*.tar.gz
+	@TRAINRELAY_WHEEL=$$(echo dist/*.whl) $(PY) -m pytest -q -m "" tests/workflow/test_installed.py
 
 docs: mkdocs.yml  ## build the pages of docs/ as a site, strictly, in .site/html (.venv-docs)
 	@scripts/setup.sh docs
@@ -72,8 +73,8 @@ docs: mkdocs.yml  ## build the pages of docs/ as a site, strictly, in .site/html
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 	@echo "docs: open $$PWD/.site/html/index.html"
 
-reference: setup  ## write docs/reference.md from the command line and the models
-	@$(PY) tests/support/reference.py
+reference: setup  ## write docs/reference.md and docs/files.md from the command line and the models
+	@PYTHONPATH=tests $(PY) tests/support/reference.py
 
 mutants: setup  ## plant defects one at a time; each must make a named test fail
 	@$(PY) tests/mutants.py

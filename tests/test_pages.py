@@ -6,16 +6,20 @@ import ast
 import functools
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from support import reference
+from support import file_reference, reference
 from test_structure import LIBRARY, PARTS, ROOT, make_targets, modules, parse
+from trainrelay import __version__
 from trainrelay.cli.arguments import parser
 from trainrelay.config import parse as parse_config
 from trainrelay.errors import TrainrelayError
-from trainrelay.records import ENDS
+from trainrelay.records import ENDS, files
+from trainrelay.training.state import StateKind
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -78,11 +82,28 @@ def test_the_reference_is_the_command_line_and_the_models_as_they_are() -> None:
     assert reference.page() == text_of("docs/reference.md"), "run: make reference"
 
 
+def test_the_page_of_files_is_the_records_as_they_are() -> None:
+    """And no record of a file is missing there."""
+    text = text_of("docs/files.md")
+    assert file_reference.page() == text, "run: make reference"
+    records = [
+        name for name, one in vars(files).items() if isinstance(one, type) and issubclass(one, BaseModel)
+    ]
+    shown = {model.__name__ for model in (*file_reference.IN_STAGE.values(), *file_reference.parts())}
+    assert set(records) - shown == {"BaseModel", "Record", "FromHook", "StepsDone"} - shown
+
+
 def test_every_exit_code_is_on_its_page() -> None:
     def codes(error: type[TrainrelayError]) -> set[int]:
         return {error.exit_code}.union(*map(codes, error.__subclasses__()))
 
     assert {0, 1} | codes(TrainrelayError) == reference.EXIT_CODES.keys()
+
+
+def test_the_changelog_and_the_citation_are_of_this_version() -> None:
+    newest = re.search(r"^## (\S+?),? ", text_of("CHANGELOG.md"), re.MULTILINE)
+    assert newest
+    assert newest[1] == __version__ == yaml.safe_load(text_of("CITATION.cff"))["version"]
 
 
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
@@ -113,6 +134,12 @@ def test_the_messages_of_the_troubleshooting_page_are_real() -> None:
     assert len(messages) > 30
     parts = [(said, part) for said in messages for part in said.split("...") if part.strip()]
     assert not [said for said, part in parts if part.strip() not in texts()]
+
+
+def test_every_state_is_a_concept_and_the_glossary_is_short() -> None:
+    states = [name for row in rows("docs/concepts.md", "state") for name in code_of(row[0])]
+    assert sorted(states) == sorted(get_args(StateKind))
+    assert len(rows("docs/concepts.md", "word")) <= 25
 
 
 def test_every_end_class_is_explained() -> None:

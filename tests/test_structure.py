@@ -246,7 +246,7 @@ def loaded_by(module: str) -> set[str]:
 def imported_by_the_rules() -> set[str]:
     """The modules of ours that the Snakefile and its rules import."""
     found: set[str] = set()
-    for path in [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]:
+    for path in [ROOT / "workflow/Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]:
         for source, names in re.findall(
             r"^\s*from (trainrelay[\w.]*) import ([\w, ]+)", path.read_text(encoding="utf-8"), re.MULTILINE
         ):

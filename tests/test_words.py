@@ -74,7 +74,8 @@ def texts() -> Iterator[Path]:
             "profiles/*/*.yaml",
             "scripts/*",
         ),
-        *("*.yaml", "README.md", "CONTRIBUTING.md", "docs/**/*.md", "Snakefile", "Makefile", ".ci/run"),
+        *("*.yaml", "README.md", "CONTRIBUTING.md", "docs/**/*.md", "workflow/Snakefile"),
+        *("Makefile", ".ci/run", "config/README.md"),
     ):
         yield from ROOT.glob(pattern)
 

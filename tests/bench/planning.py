@@ -132,8 +132,8 @@ def bare(project: Project, folder: Path) -> Project:
     (folder / "config.yaml").unlink()
     (folder / "table.json").write_text(answers)
     (folder / "workflow/rules/common.smk").write_text(COMMON)
-    snakefile = (folder / "Snakefile").read_text()
-    (folder / "Snakefile").write_text(snakefile[: snakefile.index("onstart:")])
+    snakefile = (folder / "workflow/Snakefile").read_text()
+    (folder / "workflow/Snakefile").write_text(snakefile.replace("PLANS.before_start(workflow)", ""))
     return Project(folder)
 
 

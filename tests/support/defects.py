@@ -603,7 +603,7 @@ DEFECTS = (
     Defect(
         "file-not-asked-for",
         "A checkpoint.json that was removed is nothing to be done.",
-        "Snakefile",
+        "workflow/Snakefile",
         '"checkpoint.json",',
         "",
         "tests/workflow/test_rules.py::test_all_asks_for_every_declared_file",

@@ -153,7 +153,6 @@ def make_project(folder: Path, config: dict[str, Any] = CONFIG) -> Project:
     """A fresh project in `folder`, nothing trained."""
     folder.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "ckpts", "work_dirs", "src")
-    shutil.copy(REPOSITORY / "Snakefile", folder)
     shutil.copytree(REPOSITORY / "workflow", folder / "workflow", ignore=ignore)
     shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
     shutil.copytree(REPOSITORY / "envs", folder / "envs")

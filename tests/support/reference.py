@@ -1,4 +1,4 @@
-"""docs/reference.md, from the parser and the models: `make reference` writes it, test_pages.py holds it."""
+"""docs/reference.md, from the parser and the models. `make reference` writes it and docs/files.md."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from support import file_reference
+from support.file_reference import cell
 from trainrelay.cli.arguments import parser
 from trainrelay.config import schema
 from trainrelay.config.site import Site
@@ -59,7 +61,8 @@ def page() -> str:
 
 def verbs() -> Iterator[str]:
     named = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    for name, verb in named.choices.items():
+    for listed in named._choices_actions:  # not what the workflow alone calls
+        name, verb = listed.dest, named.choices[listed.dest]
         yield from ("", f"### `trainrelay {name}`", "", cell(verb.description or ""), "")
         options = [action for action in verb._actions if action.dest != "help"]
         yield from ("| | |", "|---|---|") if options else ()
@@ -80,9 +83,6 @@ def shown(default: Any) -> str:
     return "see below" if isinstance(default, dict) and default else f"`{json.dumps(default)}`"
 
 
-def cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
-
-
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    PAGE.with_name("files.md").write_text(file_reference.page(), encoding="utf-8")

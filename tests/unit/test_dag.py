@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from support.project import CONFIG
 from support.stage_on_disk import RANKS, OnDisk
 from trainrelay import dag
-from trainrelay.config import Config, parse
+from trainrelay.config import Config, load_config, parse
+from trainrelay.system.hints import TYPED_VARIABLE
 
 WILDCARDS = SimpleNamespace(run="r")
 
@@ -77,6 +80,24 @@ def test_a_config_that_cannot_be_read_ends_snakemake_with_a_printable_sentence(t
     path = tmp_path / "\x1b[2J.yaml"
     with pytest.raises(SystemExit, match=r"^trainrelay: .*\\x1b\[2J\.yaml: 1 problem\n  not found"):
         dag.check(str(path))
+
+
+def test_messages_name_what_alone_says_what_snakemake_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that you named, however it spells a value; a snapshot of a part of one, or with --config."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TYPED_VARIABLE, "mine.yaml")
+    file = Path("mine.yaml")
+    file.write_text(yaml.safe_dump(CONFIG))
+    for data in (CONFIG, {**CONFIG, "out": "runs"}):
+        dag.load(data, ["mine.yaml"])
+        assert os.environ[TYPED_VARIABLE] == "mine.yaml"
+    dag.load({**CONFIG, "out": "elsewhere"}, ["mine.yaml"])
+    assert load_config(Path(os.environ[TYPED_VARIABLE])).out == "elsewhere"
+    file.write_text(yaml.safe_dump({"training": CONFIG}))
+    dag.load(CONFIG, ["mine.yaml"])
+    assert load_config(Path(os.environ[TYPED_VARIABLE])).out == "runs"
 
 
 def forked() -> Config:

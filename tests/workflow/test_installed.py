@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import site
 import subprocess
 import sys
@@ -44,12 +45,31 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-@pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of an empty environment with that wheel; what it depends on is read from where these tests have it."""
+def other_python(version: str) -> str | None:
+    """One of another version, if this machine has it; a shim of pyenv may lead to none."""
+    found = shutil.which(f"python{version}")
+    works = found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
+    return found if works else None
+
+
+@pytest.fixture(
+    scope="module",
+    params=["", pytest.param("3.12", marks=pytest.mark.long), pytest.param("3.13", marks=pytest.mark.long)],
+)
+def python(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an empty environment with that wheel.
+
+    What it depends on is read from where these tests have it; of another version, pip installs all of it.
+    """
     venv = tmp_path_factory.mktemp("installed") / "venv"
-    output_of(sys.executable, "-m", "venv", "--without-pip", venv, cwd=ROOT)
     python = venv / "bin/python"
+    if request.param:
+        if (base := other_python(request.param)) is None:
+            pytest.skip(f"there is no python{request.param} here")
+        output_of(base, "-m", "venv", venv, cwd=ROOT)
+        output_of(python, "-m", "pip", "install", "-q", wheel, cwd=ROOT)
+        return python
+    output_of(sys.executable, "-m", "venv", "--without-pip", venv, cwd=ROOT)
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index")
     output_of(*pip, wheel, cwd=ROOT)
     packages = next(venv.glob("lib/python*/site-packages"))
@@ -70,6 +90,8 @@ def test_it_trains_two_stages_in_an_empty_folder(python: Path, tmp_path: Path) -
     config = config.replace(
         "kind: script\n", 'kind: script\n      device: cpu\n      env: {OMP_NUM_THREADS: "1"}\n'
     )
+    # The Python with torch: that of a trainer may be another than that of trainrelay.
+    config = re.sub(r"interpreter: python\b", f"interpreter: {sys.executable}", config)
     config = re.sub(r" +resources:.*\n( +gpu:.*\n)?", "        backends: [gloo]\n", config)
     (tmp_path / "config.yaml").write_text(config)
     (tmp_path / "train.py").write_text(TRAINER)

@@ -181,9 +181,9 @@ def test_the_uniad_plan_is_printed_with_neither_checkout_nor_slurm(tmp_path: Pat
     project.folder.mkdir()
     from support.project import REPOSITORY  # noqa: PLC0415
 
-    for name in ("Snakefile", "config.yaml"):
-        shutil.copy(REPOSITORY / name, project.folder)
+    shutil.copy(REPOSITORY / "config.yaml", project.folder)
     shutil.copytree(REPOSITORY / "workflow/rules", project.folder / "workflow/rules")
+    shutil.copy(REPOSITORY / "workflow/Snakefile", project.folder / "workflow")
     shutil.copytree(REPOSITORY / "workflow/report", project.folder / "workflow/report")
     printed = project.succeed("-n")
     assert "uniad/stage1: trains 6 epochs\n  8 x a40, " in printed

@@ -14,7 +14,14 @@ from support.stage_on_disk import OnDisk
 from trainrelay import cli
 from trainrelay.config import load_config, save_snapshot
 from trainrelay.operations.train_record import write_train_record
-from trainrelay.system.hints import PROFILE_VARIABLE, TYPED_VARIABLE, use_profile, with_configfile
+from trainrelay.system.hints import (
+    PROFILE_VARIABLE,
+    TYPED_VARIABLE,
+    last_config,
+    use_config,
+    use_profile,
+    with_configfile,
+)
 from trainrelay.system.say import Teller
 from trainrelay.training.context import StageContext
 from trainrelay.training.launch_id import LAUNCH_VARIABLE, begin
@@ -161,3 +168,16 @@ def test_all_that_is_said_names_the_config(
     tell("trainrelay stop r/s the training")
     assert "trainrelay stop r/s --configfile my.yaml the training" in capsys.readouterr().err
     assert "--configfile my.yaml" in (tmp_path / "log").read_text()
+
+
+def test_the_config_of_what_runs_here_is_remembered_while_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert last_config() == Path("config.yaml")
+    mine = tmp_path / "my müddle.yaml"
+    mine.touch()
+    use_config(mine)
+    assert last_config() == mine
+    mine.unlink()
+    assert last_config() == Path("config.yaml")

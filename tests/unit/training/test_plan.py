@@ -194,7 +194,7 @@ def an_hour_per_epoch(disk: OnDisk) -> OnDisk:
 
 def refusals(disk: OnDisk, runtime_min: int, *, limited: bool, interval_min: float = 0.0) -> str:
     """Of the training to 4 epochs, as the workflow asks before it submits."""
-    jobs = [SimpleNamespace(wildcards=SimpleNamespace(run="r"), rule=SimpleNamespace(name="train_s"))]
+    jobs = [SimpleNamespace(output=[disk.paths.train])]
     resources = {"gpu": 8, "runtime_min": runtime_min}
     config = disk.config(epochs=4, resources=resources, checkpoint_interval_min=interval_min)
     return Plans(config, []).refusals(jobs, lambda _: None, limited=limited)

@@ -8,16 +8,24 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from trainrelay.config import SITE_VARIABLE, Config, load_plain, load_site, parse, save_snapshot, stage_paths
+from trainrelay.config import (
+    SITE_VARIABLE,
+    Config,
+    load_plain,
+    load_site,
+    parse,
+    save_snapshot,
+    stage_paths,
+)
 from trainrelay.errors import Refusal, TrainrelayError
 from trainrelay.records import KEYS
 from trainrelay.slurm.flags import slurm_resources
 from trainrelay.system.files import one_reading, read_once
-from trainrelay.system.hints import typed, with_configfile
+from trainrelay.system.hints import TYPED_VARIABLE, typed, use_config, with_configfile
 from trainrelay.text import printable, printable_lines
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.context import StageContext
@@ -31,16 +39,25 @@ _HANDED_ON = "epoch handed on"
 def load(data: Mapping[str, Any], files: Iterable[str]) -> Config:
     """The config as Snakemake merged it; its files are read again for duplicate keys."""
     names = list(files)
-    for name in names:
-        check(name)
+    plain = [check(name) for name in names]
     with _exit_without_traceback():
-        return parse(data, names[-1] if names else "--config")
+        config = parse(data, names[-1] if names else "--config")
+    if not plain or not (plain[-1] == data or _says(plain[-1], config)):
+        # No file of yours says this: it is a part of one, or --config changed it. Messages name what does.
+        os.environ[TYPED_VARIABLE] = str(save_snapshot(config))
+    return config
 
 
-def check(name: str) -> None:
+def _says(data: Any, config: Config) -> bool:
+    with suppress(TrainrelayError):
+        return parse(data, "") == config
+    return False
+
+
+def check(name: str) -> Any:
     """Before Snakemake reads a config: it would build an alias bomb, or print a mistake as a traceback."""
     with _exit_without_traceback():
-        load_plain(Path(name))
+        return load_plain(Path(name))
 
 
 def submitted(data: MutableMapping[str, Any]) -> Config:
@@ -159,15 +176,42 @@ class Plans:
         message = self._plans[run, stage].message(resources.get("runtime"))
         return printable_lines(with_configfile(message, self._configfile))
 
+    def before_start(self, workflow: Any) -> None:
+        """Lets Snakemake start nothing while a training is refused; exits where it looks elsewhere for files.
+
+        Not by `onstart:`, which is not run of a module and replaced by one of yours.
+        """
+        folder, register = f"{out(self._config)}/", workflow.onstart
+        with _exit_without_traceback():
+            if workflow.modifier.path_modifier.replace_prefix(folder) != folder:
+                raise Refusal("as a module it takes no prefix and no replace_prefix; set out: in its config")
+            if vars(workflow).setdefault("trainrelay_config", self._snapshot) != self._snapshot:
+                raise Refusal("a Snakefile can use one config of it; write the runs of both into one config")
+
+        def guarded(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+            def start(log: Any) -> None:
+                jobs, group_of = workflow.dag.needrun_jobs(), workflow.dag.get_job_group
+                with _exit_without_traceback():
+                    if refusals := self.refusals(jobs, group_of, limited=workflow.non_local_exec):
+                        raise Refusal(f"nothing was started.\n{refusals}")
+                use_config(self._configfile or self._snapshot)
+                hook(log)
+
+            return start
+
+        workflow._onstart = guarded(workflow._onstart)
+        workflow.onstart = lambda hook: register(guarded(hook))
+
     def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:
         """Why scheduled trainings must not start, one paragraph per training; empty if all may.
 
         `group_of`: with which others a job is one job of the cluster, None for by itself. `limited`: they
         become jobs of a cluster, which ends them at their time limit.
         """
-        trainings = (job for job in jobs if job.rule.name.startswith("train_"))
-        wanted = {(job.wildcards.run, job.rule.name.removeprefix("train_")): job for job in trainings}
-        plans = [self._plans[run, stage] for run, stage in sorted(wanted)]
+        # By its file: as a module its rules may have other names.
+        files = {str(planned.at.paths.train): where for where, planned in self._plans.items()}
+        wanted = {files[file]: job for job in jobs for file in map(str, job.output) if file in files}
+        plans = [self._plans[where] for where in sorted(wanted)]
         refused = [p for p in plans if p.action == "refuse"]
         whys = [[f"{p.at.name}: {p.reason}", *p.refused, *map(str, p.differences)] for p in refused]
         lines = ["\n  ".join(why) for why in whys]

@@ -7,7 +7,7 @@ from pathlib import Path
 _LIBRARY = Path(__file__).resolve().parent
 _IN_THE_WHEEL = _LIBRARY / "workflow_files"  # laid out as a clone, see pyproject.toml
 ROOT = _IN_THE_WHEEL if _IN_THE_WHEEL.is_dir() else _LIBRARY.parents[2]
-SNAKEFILE = str(ROOT / "Snakefile")
+SNAKEFILE = str(ROOT / "workflow/Snakefile")
 
 
 def templates() -> dict[str, Path]:

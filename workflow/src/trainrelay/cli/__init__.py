@@ -14,14 +14,20 @@ from contextlib import contextmanager
 
 from trainrelay.cli.arguments import parser
 from trainrelay.errors import Interrupted, TrainrelayError
+from trainrelay.system.hints import DEFAULT_CONFIGFILE, last_config
 from trainrelay.system.say import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     arguments = parser().parse_args(argv)
+    remembered = "configfile" in arguments and arguments.configfile is None
     try:
+        if remembered:
+            arguments.configfile = last_config()
         say.begin(getattr(arguments, "log", None), getattr(arguments, "configfile", None))
+        if remembered and arguments.configfile != DEFAULT_CONFIGFILE:
+            say(f"the config of the last snakemake here: {arguments.configfile}")
         with _stopped_by_signals():
             arguments.verb(arguments)
     except KeyboardInterrupt:

@@ -12,6 +12,9 @@ from trainrelay.packaged import templates
 from trainrelay.system.hints import DEFAULT_CONFIGFILE
 
 _WITHOUT_A_CONFIG = ("explain", "help", "init", "schema")
+_INTERNAL = ("control", "promote", "train")  # no list of verbs has them
+_OF_WHAT_RUNS = ("overview", "report", "stop", "watch")
+_RUNS = "only these runs or stages; default: all"
 _Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -26,16 +29,21 @@ def parser() -> argparse.ArgumentParser:
     _typed_for_one_stage(verbs)
     _add(verbs, "schema", "print the JSON schema of config.yaml")
     _called_by_the_workflow(verbs)
-    for verb in (verb for name, verb in verbs.choices.items() if name not in _WITHOUT_A_CONFIG):
-        config = f"the config (default: {DEFAULT_CONFIGFILE})"
-        verb.add_argument("--configfile", type=Path, default=DEFAULT_CONFIGFILE, metavar="FILE", help=config)
-        verb.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
+    for name, verb in verbs.choices.items():
+        if name not in _WITHOUT_A_CONFIG:
+            file = None if name in _OF_WHAT_RUNS else DEFAULT_CONFIGFILE
+            config = f"the config (default: {file or 'that of the last snakemake here, else config.yaml'})"
+            verb.add_argument("--configfile", type=Path, default=file, metavar="FILE", help=config)
+            verb.add_argument("--log", type=Path, metavar="FILE", help="also write messages to FILE")
     return top
 
 
 def _add(verbs: _Verbs, name: str, about: str, module: str = "") -> argparse.ArgumentParser:
     """A verb: `run` of cli/NAME.py, or the function NAME of cli/MODULE.py."""
-    verb = verbs.add_parser(name, help=about, description=about)
+    if name in _INTERNAL:
+        verb = verbs.add_parser(name, description=about)
+    else:
+        verb = verbs.add_parser(name, help=about, description=about)
 
     def call(arguments: argparse.Namespace) -> None:
         # Imported late: the login node need not load numpy to print a plan.
@@ -48,7 +56,7 @@ def _add(verbs: _Verbs, name: str, about: str, module: str = "") -> argparse.Arg
 
 def _add_for_stage(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentParser:
     verb = _add(verbs, name, about, module="stage")
-    verb.add_argument("where", metavar="RUN/STAGE")
+    verb.add_argument("where", metavar="RUN/STAGE", help="the stage, as the config names it")
     return verb
 
 
@@ -65,7 +73,9 @@ def _add_controller(verbs: _Verbs, name: str, about: str) -> argparse.ArgumentPa
 def _helping(top: argparse.ArgumentParser, verbs: _Verbs) -> None:
     about = "print this, or what a verb does and takes"
     helping = verbs.add_parser("help", help=about, description=about)
-    helping.add_argument("about", nargs="?", metavar="VERB", choices=verbs.choices)
+    helping.add_argument(
+        "about", nargs="?", metavar="VERB", choices=verbs.choices.keys(), help="default: all"
+    )
     helping.set_defaults(verb=lambda arguments: verbs.choices.get(arguments.about, top).print_help())
 
 
@@ -74,26 +84,29 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("folder", nargs="?", type=Path, default=Path(), metavar="DIR", help="default: this one")
     first = "the config to begin with: %(choices)s; default: %(default)s, which shows every key"
     verb.add_argument(
-        "--from", dest="template", choices=templates(), default="uniad", metavar="NAME", help=first
+        "--from", dest="template", choices=[*templates()], default="uniad", metavar="NAME", help=first
     )
     verb = _add(verbs, "plan", "what would be trained, why, at what price, and with which command")
-    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
+    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help=_RUNS)
     verb.add_argument("--when", action="store_true", help="ask Slurm when each training could start now")
     verb.add_argument("--json", action="store_true", help="one JSON object per stage, in a list")
     checks = "what would keep a training from starting: trainer, folders, Slurm; one line per check"
     verb = _add(verbs, "check", checks)
-    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
+    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help=_RUNS)
     submits = "run the workflow from a small Slurm job, for login nodes that end long processes"
     verb = _add_controller(verbs, "submit", submits)
     verb.epilog = "It requeues itself at its time limit. Defaults are in the section controller of site.yaml."
     watches = "live view of all stages, from any machine that shares their folder; Ctrl-C ends it"
     verb = _add(verbs, "watch", watches)
-    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help="these alone")
+    verb.add_argument("which", nargs="*", metavar="RUN[/STAGE]", help=_RUNS)
     verb.add_argument("--json", action="store_true", help="one JSON object, once")
     verb.add_argument("--every-s", type=float, default=2.0, metavar="S", help="seconds between updates")
     stops = "end a running training so that it can be resumed, from any machine that shares its folder"
     verb = _add(verbs, "stop", stops, module="stage")
     verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")
+    verb = _add(verbs, "report", "write a run's report.html; without RUN, all of them and index.html")
+    verb.add_argument("run", nargs="?", metavar="RUN", help="only this run; default: all")
+    _add(verbs, "overview", "write index.html, the page of all runs", module="report")
     judges = "read and judge training logs: files of one training, oldest first, or a folder of each training"
     verb = _add(verbs, "analyze", judges, module="logs")
     what = "a log, packed by gzip or not; a folder with the logs of one training; - for standard input"
@@ -109,7 +122,7 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("--stage", metavar="RUN/STAGE", help=own)
     explains = "what a training log's numbers mean: logs of one training, or metrics by name"
     verb = _add(verbs, "explain", explains, module="logs")
-    verb.add_argument("what", nargs="+", metavar="METRIC_OR_LOG")
+    verb.add_argument("what", nargs="+", metavar="METRIC_OR_LOG", help="as `analyze` takes or prints it")
 
 
 def _typed_for_one_stage(verbs: _Verbs) -> None:
@@ -137,6 +150,3 @@ def _called_by_the_workflow(verbs: _Verbs) -> None:
     _add_controller(verbs, "control", "run and watch over the workflow (called by the job of submit)")
     _add_for_stage(verbs, "train", "train one stage, or resume it (called by the workflow)")
     _add_for_stage(verbs, "promote", "verify a stage's checkpoint and promote it (called by the workflow)")
-    verb = _add(verbs, "report", "write a run's report.html; without RUN, all of them")
-    verb.add_argument("run", nargs="?", metavar="RUN")
-    _add(verbs, "overview", "write index.html, the page of all runs", module="report")

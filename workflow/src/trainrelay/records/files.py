@@ -208,7 +208,7 @@ class AttemptRecord(Record):
     number: int
     tag: str  # TRAINRELAY_ATTEMPT in the environment of every process of the attempt
     host: str
-    place: Place
+    place: Place  # of its supervisor
     supervisor_pid: int
     supervisor_ticks: int  # its start, in the kernel's ticks since boot
     argv: list[str]
@@ -388,15 +388,15 @@ class Takeover(Record):
 
 
 class Identity(Record):
-    """stage.json: what this training is. `ingredients` are flat and readable; see signature.py."""
+    """stage.json: the training's identity. `ingredients` are flat and readable; see signature.py."""
 
     format: Literal[2]
     run: str
     stage: str
     ingredients: dict[str, str]
     initial_checkpoint: FileDigest | None
-    work_dir: str | None = None  # absolute: where its checkpoints are,
-    takeovers: tuple[Takeover, ...] = ()  # and what is beside it; see work_dirs.py
+    work_dir: str | None = None  # absolute: where its checkpoints are
+    takeovers: tuple[Takeover, ...] = ()  # after which a part of what is in it counts
     owner: str | None = None  # the id in the owner.json of its work dirs; None: written before there was one
 
 

@@ -14,6 +14,7 @@ from trainrelay.system.files import content, write_bytes
 TYPED_VARIABLE = "TRAINRELAY_CONFIGFILE"  # what you typed, for the jobs of a workflow, which read a snapshot
 PROFILE_VARIABLE = "TRAINRELAY_PROFILE"  # that of Snakemake's command line, for its jobs
 _LAST_PROFILE = Path(".snakemake/trainrelay/profile")  # of the last snakemake here, for verbs
+_LAST_CONFIG = _LAST_PROFILE.with_name("configfile")  # of the last one that started jobs
 DEFAULT_CONFIGFILE = Path("config.yaml")
 _COMMAND = re.compile(
     r"(trainrelay plan\b|trainrelay (?:accept|doctor|stop|watch|restore|probe) [\w-]+/\w+(?: \d+\b)?"
@@ -23,10 +24,11 @@ _COMMAND = re.compile(
 
 def typed(configfile: Path | None) -> Path | None:
     """The config as you type it here; a job may know it by another path."""
-    if configfile is None:
+    named = os.environ.get(TYPED_VARIABLE) or configfile
+    if named is None:
         return None
     try:
-        path, here = Path(os.environ.get(TYPED_VARIABLE) or configfile), Path.cwd()
+        path, here = Path(named), Path.cwd()
     except OSError:
         raise UserError("the folder that you are in was deleted; run: cd FOLDER") from None
     return path.relative_to(here) if path.is_relative_to(here) else path
@@ -35,15 +37,34 @@ def typed(configfile: Path | None) -> Path | None:
 def use_profile(profile: str) -> None:
     """That of this call of Snakemake, for what its jobs say, and the verbs that you type after it."""
     os.environ[PROFILE_VARIABLE] = profile
+    _remember(_LAST_PROFILE, profile)
+
+
+def use_config(path: Path) -> None:
+    """The config of the workflow that starts here, for the verbs that look at what runs."""
+    _remember(_LAST_CONFIG, str(path))
+
+
+def last_config() -> Path:
+    """The config that `use_config` named in this folder, if it is still there; else config.yaml."""
+    path = Path(_remembered(_LAST_CONFIG) or DEFAULT_CONFIGFILE)
+    return path if path.is_file() else DEFAULT_CONFIGFILE
+
+
+def _remember(file: Path, text: str) -> None:
     with suppress(OSError):  # in a folder that cannot be written to nothing runs
-        _LAST_PROFILE.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(_LAST_PROFILE, profile.encode())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, os.fsencode(text))
+
+
+def _remembered(file: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return content(file).decode()
+    return ""
 
 
 def _profile() -> str:
-    with suppress(OSError, UnicodeDecodeError):
-        return os.environ.get(PROFILE_VARIABLE) or content(_LAST_PROFILE).decode()
-    return ""
+    return os.environ.get(PROFILE_VARIABLE) or _remembered(_LAST_PROFILE)
 
 
 def with_configfile(text: str, configfile: Path | None) -> str:

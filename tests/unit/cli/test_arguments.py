@@ -1,0 +1,62 @@
+"""The command line as a whole: what its help lists, and that it says what each word of it means."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from trainrelay import cli
+from trainrelay.cli.arguments import parser
+from trainrelay.system.hints import use_config
+
+INTERNAL = {"control", "promote", "train"}
+
+
+def verbs() -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    return next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+
+
+def test_every_option_of_every_verb_says_what_it_means() -> None:
+    silent = [
+        f"{name} {action.metavar or action.option_strings}"
+        for name, verb in verbs().choices.items()
+        for action in verb._actions
+        if not (action.help or "").strip()
+    ]
+    assert not silent
+
+
+def test_only_the_list_of_verbs_has_parsers_as_choices() -> None:
+    """shtab, by which a shell completes our words, takes every such mapping for one."""
+    actions = [action for verb in verbs().choices.values() for action in verb._actions]
+    assert not [action for action in actions if isinstance(action.choices, dict)]
+
+
+def test_what_the_workflow_calls_is_not_listed_but_works() -> None:
+    """Nobody types these; `trainrelay help train` explains one all the same."""
+    listed = {action.dest for action in verbs()._choices_actions}
+    assert verbs().choices.keys() - listed == INTERNAL
+    assert not [name for name in INTERNAL if f"\n    {name} " in parser().format_help()]
+    assert parser().parse_args(["train", "r/s"]).where == "r/s"
+    assert parser().parse_args(["help", "train"]).about == "train"
+
+
+@pytest.mark.parametrize(("verb", "remembers"), [("watch", True), ("report", True), ("plan", False)])
+def test_verbs_for_what_runs_read_the_config_of_the_last_snakemake(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    *,
+    remembers: bool,
+) -> None:
+    """Unless you name one; every other verb is about config.yaml."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("out: runs\nmine: 1\n")
+    use_config(Path("mine.yaml"))
+    assert cli.main([verb]) == 2
+    assert ("mine.yaml: 2 problems" in capsys.readouterr().err) is remembers
+    assert cli.main([verb, "--configfile", "other.yaml"]) == 2
+    assert "other.yaml: " in capsys.readouterr().err
