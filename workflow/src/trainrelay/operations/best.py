@@ -13,9 +13,15 @@ from trainrelay.records import BestEpoch, CheckpointFacts, EpochScore
 from trainrelay.text import did_you_mean, printable
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, trained_last
+from trainrelay.training.retention import explained
 
 _RUNNERS_UP = 3
 _SHOWN = 20  # metrics of a validation; one that measures each class has hundreds
+
+
+def best_first(facts: state.Facts) -> list[int]:
+    """The epochs that were evaluated, the best first; Refusal where the log shows none."""
+    return [one.epoch for one in _ranked(facts)]
 
 
 def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
@@ -99,6 +105,7 @@ def _no_file(facts: state.Facts, ranked: list[EpochScore], files: dict[int, Path
     """That the best epoch has no checkpoint, the best that has one, and what to set."""
     what = f"{facts.name}: the {facts.at.settings.best} is {ranked[0]}, and {facts.work_dirs.current} has no"
     what += " checkpoint of that epoch's weights"
+    what += f" ({said})" if (said := explained(facts)) else ""
     second = next((one for one in ranked if one.epoch in files), None)
     instead = second.epoch if second else max(files, default=facts.asked)
     has = f"the best that has one is {second}" if second else "nor of another evaluated epoch"

@@ -120,9 +120,7 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
 def _space_check(facts: state.Facts) -> CheckResult:
     newest = facts.checkpoints[0][1] if facts.checkpoints else None
     size_bytes = newest.stat().st_size if newest and newest.is_file() else None
-    # How often a training by iterations saves is not known.
-    epochs_left = max(facts.asked - facts.done, 1) if facts.unit == "epoch" else 1
-    return space_check(facts.paths.work_dir, size_bytes, epochs_left)
+    return space_check(facts.paths.work_dir, size_bytes, plan.checkpoints_at_once(facts))
 
 
 # ---------------------------------------------------------------------- Slurm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -25,7 +26,7 @@ from trainrelay.system.files import make_folder, sha256_of, write_bytes, write_j
 from trainrelay.system.say import say
 from trainrelay.text import hidden
 from trainrelay.trainers import LaunchRequest
-from trainrelay.training import archiving, bad_nodes, plan, state
+from trainrelay.training import archiving, bad_nodes, plan, retention, state
 from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
@@ -298,7 +299,22 @@ def stage_job(facts: state.Facts) -> StageJob:
         code=now.name if isinstance(now, CodeVersion) else None,
         signature=signature(facts.ingredients, settings.asked),
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
+        retain=partial(_retain, facts.at) if settings.keep else None,
     )
+
+
+def _retain(at: StageContext, guard: Callable[[], object], note: Callable[[str], None]) -> None:
+    """Removes the checkpoints that `keep` lets go; whatever is wrong, the training continues."""
+    try:
+        facts, ranked = state.read(at), list[int]()
+        if at.settings.choice.best and len(facts.checkpoints) > 1:
+            from trainrelay.operations.best import best_first  # noqa: PLC0415 - it imports the analysis
+
+            ranked = best_first(facts)
+        if said := retention.retain(facts, ranked, guard):
+            note(said)
+    except (OSError, UserError) as error:
+        note(f"warning: keep removed nothing more: {str(error).partition(';')[0]}")
 
 
 def _step_saving(facts: state.Facts) -> StepSaving | None:

@@ -489,6 +489,21 @@ class Promotions(Record):
     best: CheckpointRecord | None = None  # the last one by a metric: Snakemake removes checkpoint.json first
 
 
+class RemovedCheckpoint(Record):
+    """A checkpoint that `keep` removed, at this Unix time."""
+
+    name: str  # in the work dir
+    count: int  # its epoch or iteration
+    size: int
+    at_s: float
+
+
+class Removals(Record):
+    """removed.json: all that `keep` removed. Written before a file goes, so none is missing unexplained."""
+
+    files: tuple[RemovedCheckpoint, ...] = ()
+
+
 class NotPromoted(Record):
     """not-promoted.json: why the last promotion was refused; removed by the next one."""
 
