@@ -46,6 +46,25 @@ def from_json(found: Mapping[str, Any]) -> Analysis:
         raise LogError(f"not an analysis that trainrelay wrote ({_why(error)})") from error
 
 
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of what `to_json` makes."""
+    said = _adapter().json_schema()
+    verdict = said["$defs"].pop("Verdict")["properties"]
+    said["properties"] |= {"verdict": verdict["kind"], "verdict_reason": verdict["reason"]}
+    said["required"].append("verdict_reason")
+    return _with_strings(said)  # type: ignore[no-any-return]
+
+
+def _with_strings(said: Any) -> Any:
+    if isinstance(said, list):
+        return [_with_strings(one) for one in said]
+    if not isinstance(said, dict):
+        return said
+    if said.get("type") == "number":
+        return {"anyOf": [{"type": "number"}, {"enum": [*_STRINGS, None]}]}
+    return {key: _with_strings(one) for key, one in said.items()}
+
+
 @cache
 def _adapter() -> TypeAdapter[Analysis]:
     return TypeAdapter(Analysis)

@@ -19,14 +19,9 @@ _RUNNERS_UP = 3
 _SHOWN = 20  # metrics of a validation; one that measures each class has hundreds
 
 
-def best_first(facts: state.Facts) -> list[int]:
-    """The epochs that were evaluated, the best first; Refusal where the log shows none."""
-    return [one.epoch for one in _ranked(facts)]
-
-
 def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
     """The checkpoint of the best epoch, and why it is the best; Refusal in place of a second best."""
-    first, *others = ranked = _ranked(facts)
+    first, *others = ranked = ranking(facts)
     last = trained_last(facts.attempts, first.epoch)
     best = BestEpoch(
         asked=facts.at.settings.best or "",
@@ -53,7 +48,7 @@ def _files(facts: state.Facts) -> dict[int, Path]:
     return dirs.of_weights(facts.at.trainer)
 
 
-def _ranked(facts: state.Facts) -> list[EpochScore]:
+def ranking(facts: state.Facts) -> list[EpochScore]:
     """The finite values of the metric that is asked for, the best first, of equals the earliest."""
     choice = facts.at.settings.choice
     scores = _scores(facts, choice.best or "")

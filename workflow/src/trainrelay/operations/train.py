@@ -15,6 +15,7 @@ from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow
 from trainrelay.operations.held_lease import held_lease
+from trainrelay.operations.notify import tell
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
@@ -299,6 +300,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         code=now.name if isinstance(now, CodeVersion) else None,
         signature=signature(facts.ingredients, settings.asked),
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
+        tell=partial(tell, facts.at),
         retain=partial(_retain, facts.at) if settings.keep else None,
     )
 
@@ -308,9 +310,9 @@ def _retain(at: StageContext, guard: Callable[[], object], note: Callable[[str],
     try:
         facts, ranked = state.read(at), list[int]()
         if at.settings.choice.best and len(facts.checkpoints) > 1:
-            from trainrelay.operations.best import best_first  # noqa: PLC0415 - it imports the analysis
+            from trainrelay.operations.best import ranking  # noqa: PLC0415 - it imports the analysis
 
-            ranked = best_first(facts)
+            ranked = [one.epoch for one in ranking(facts)]
         if said := retention.retain(facts, ranked, guard):
             note(said)
     except (OSError, UserError) as error:

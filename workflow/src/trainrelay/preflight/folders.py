@@ -68,11 +68,16 @@ def _shared(mount: Mount, whats: str) -> CheckResult:
     return note(f"{why}; unless every node sees it, likely a mistake: move it to a shared file system")
 
 
-def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) -> CheckResult:
-    """Whether so many checkpoints fit where the trainer writes them; their size may not be known yet."""
+def space_check(
+    folder: Path, checkpoint_bytes: int | None, checkpoints: int, freed_bytes: int = 0
+) -> CheckResult:
+    """Whether so many checkpoints fit where the trainer writes them, of a size that may not be known yet.
+
+    `freed_bytes` are there, too, by then.
+    """
     place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     try:
-        free_bytes = shutil.disk_usage(place).free
+        free_bytes = shutil.disk_usage(place).free + freed_bytes
     except OSError as error:
         return fix(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -84,5 +89,5 @@ def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) ->
     if free_bytes < _LEAST * checkpoint_bytes:
         return fix(f"{free}, and a checkpoint takes {size}", "make room, or set another work_dir")
     if free_bytes < checkpoints * checkpoint_bytes:
-        return note(f"{free}; {checkpoints} checkpoints of {size} do not fit, if each epoch keeps its own")
+        return note(f"{free}; up to {checkpoints} checkpoints of {size} to come do not fit; set keep")
     return ok(f"{free}, enough for {checkpoints} checkpoints of {size} (a quota may allow less)")

@@ -143,7 +143,7 @@ def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, actio
         for path, why in not_understood(path for _, path in facts.checkpoints[:1]):
             yield f"{path} {why}; it is neither resumed from nor promoted"
     if action in ("resume", "extend", "wait"):
-        yield from retention.outlook(facts, _interval(facts))
+        yield from retention.outlook(facts)
     if action not in TRAINS:
         return
     # What an earlier stage is still to promote is not missing.
@@ -181,12 +181,6 @@ def resume_step(facts: state.Facts) -> tuple[StepCheckpoint | None, list[str]]:
     exact, now = EXACT in facts.ingredients, code.name if isinstance(code, CodeVersion) else None
     continued = Continued(facts.attempts, ranks, exact, now, settings.hook)
     return to_resume_from(facts.steps, (facts.done, 0), continued)
-
-
-def checkpoints_at_once(facts: state.Facts) -> int:
-    """How many more checkpoints the work dir must hold at a time, as far as known."""
-    each = max(facts.asked - facts.done, 1) if facts.unit == "epoch" else 1
-    return retention.at_once(facts, _interval(facts)) or each
 
 
 def resumes(facts: state.Facts) -> str | None:

@@ -29,7 +29,6 @@ from trainrelay.records import (
     Owner,
     Promotions,
     Removals,
-    RemovedCheckpoint,
     TrainRecord,
     Unit,
     gave_up,
@@ -83,7 +82,7 @@ class Facts:
     not_promoted: NotPromoted | None = None
     accepted: Acceptance | None = None  # of kind gate
     may_retrain: Acceptance | None = None
-    removed: tuple[RemovedCheckpoint, ...] = ()  # by `keep`, and not saved again since
+    removed: Removals = field(default_factory=Removals)  # by `keep`
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
     by_rules_1: dict[str, str] | None = (
         None  # the ingredients as counted by records of format 1 that are here
@@ -193,7 +192,7 @@ def _read(at: StageContext) -> Facts:
         not_promoted=read_record(paths.not_promoted, NotPromoted),
         accepted=accepted.get("gate"),
         may_retrain=accepted.get("retrain"),
-        removed=_removed(paths, dirs),
+        removed=read_record(paths.removed, Removals) or Removals(),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
         by_rules_1=ingredients(at, rules=1) if _any_of_format_1(identity, paths) else None,
     )
@@ -202,11 +201,6 @@ def _read(at: StageContext) -> Facts:
         return facts
     by_rules_1 = facts.by_rules_1 and without_exact(facts.by_rules_1)
     return replace(facts, ingredients=without_exact(facts.ingredients), by_rules_1=by_rules_1)
-
-
-def _removed(paths: StagePaths, dirs: WorkDirs) -> tuple[RemovedCheckpoint, ...]:
-    noted = read_record(paths.removed, Removals)
-    return tuple(one for one in noted.files if not (dirs.current / one.name).exists()) if noted else ()
 
 
 def _any_of_format_1(identity: Identity | None, paths: StagePaths) -> bool:
