@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from support.project import Project
-from trainrelay.cli.schema import schema_of
+from trainrelay.cli.schema import SCHEMAS
 
 pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.slow]
 
@@ -18,4 +18,4 @@ def test_every_record_of_a_run_is_of_its_schema(trained: Project) -> None:
         records = sorted((trained.folder / "runs").rglob(f"{name}.json"))
         assert records, name
         for record in records:
-            Draft202012Validator(schema_of(name)).validate(json.loads(record.read_text()))
+            Draft202012Validator(SCHEMAS[name]()).validate(json.loads(record.read_text()))

@@ -13,7 +13,7 @@ from jsonschema.exceptions import ValidationError
 
 from support.stage_on_disk import OnDisk
 from trainrelay.cli import main
-from trainrelay.cli.schema import schema_of
+from trainrelay.cli.schema import SCHEMAS
 from trainrelay.operations.analyze import analyze_stage
 from trainrelay.operations.train import train_stage
 from trainrelay.training.context import StageContext
@@ -24,14 +24,14 @@ NAMES = ("train", "attempt", "analysis", "notice")
 
 
 def check(path: Path, name: str) -> None:
-    Draft202012Validator(schema_of(name)).validate(json.loads(path.read_text()))
+    Draft202012Validator(SCHEMAS[name]()).validate(json.loads(path.read_text()))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_schema_on_disk_is_the_one_of_the_code(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Draft202012Validator.check_schema(schema_of(name))
+    Draft202012Validator.check_schema(SCHEMAS[name]())
     on_disk = json.loads((ROOT / f"workflow/schemas/{name}.schema.json").read_text())
-    assert on_disk == schema_of(name), f"type: trainrelay schema {name} > workflow/schemas/{name}.schema.json"
+    assert on_disk == SCHEMAS[name](), f"type: trainrelay schema {name} > workflow/schemas/{name}.schema.json"
     assert main(["schema", name]) == 0
     assert json.loads(capsys.readouterr().out) == on_disk
 

@@ -68,7 +68,7 @@ class StageJob:
     leave_bad_nodes: Callable[[], object] = bool
     # Removes what `keep` lets go, given the guard of the lease and who to tell; None: all stay.
     retain: Callable[[Callable[[], object], Callable[[str], None]], None] | None = None
-    tell: Callable[[], object] = bool  # `notify` is told what happened, which may take it a while
+    tell: Callable[[], object] = bool  # runs `notify`, for as long as it may take
     learns_base: bool = False  # whether the config leaves it open how the trainer's checkpoints count
 
     def dirs(self, *newest: AttemptRecord) -> WorkDirs:

@@ -27,14 +27,12 @@ _SHOWN = 10
 
 
 def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoint]:
-    """What `keep` lets go once the newest are valid, the oldest first.
-
-    `ranked`: the evaluated epochs, best first, where the best is promoted; the later ones all stay.
-    """
+    """What `keep` lets go once the newest are valid; `ranked`: the evaluated epochs, the best first."""
     asked, keep, folder = facts.at.settings, facts.at.settings.keep, facts.work_dirs.current
     if keep is None or not _is_ours(facts):
         return []
-    stay = {*_newest(facts), asked.asked, asked.promoted_count, *ranked[: max(keep.best or 0, _LEAST_BEST)]}
+    newest = sorted({count for count, _ in facts.checkpoints})[-keep.last :]
+    stay = {*newest, asked.asked, asked.promoted_count, *ranked[: max(keep.best or 0, _LEAST_BEST)]}
     evaluated, records, now_s = max(ranked, default=0), _records(facts), time.time()
     return [
         RemovedCheckpoint(name=path.name, count=count, size=path.lstat().st_size, at_s=now_s)
@@ -42,7 +40,7 @@ def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoi
         if path.parent == folder
         and count not in stay
         and not (keep.every and count % keep.every == 0)
-        and not (asked.best and count > evaluated)
+        and not (asked.best and count > evaluated)  # it may be better than those
         and _is_numbered(path.name, count)
         and not _is_named(path.name, count, records)
         and not facts.work_dirs.is_from_before(path)
@@ -50,17 +48,13 @@ def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoi
 
 
 def retain(facts: Facts, ranked: Sequence[int], guard: Callable[[], object]) -> str | None:
-    """Removes what `keep` lets go; a sentence about it, or why not; None: there is nothing to remove.
-
-    Each removal is on record before it is done: killed in between, the next call finishes it. `guard` raises
-    where the stage is another supervisor's.
-    """
+    """Removes what `keep` lets go; a sentence about it, or why not. `guard` raises where we may not write."""
     if not (going := expendable(facts, ranked)):
         return None
-    if why := _not_valid(facts, {one.name for one in going}):
+    if why := _not_valid(facts, going):
         return f"keep removes nothing before the newest checkpoints are valid: {why}"
-    noted = {one.name: one for one in (*facts.removed.files, *going)}
     guard()
+    noted = {one.name: one for one in (*facts.removed.files, *going)}  # first: we may be killed in between
     write_json(facts.paths.removed, Removals(files=tuple(noted.values())))
     for path in (facts.work_dirs.current / one.name for one in going):
         guard()
@@ -85,13 +79,12 @@ def room(facts: Facts) -> CheckResult:
         step = at.trainer.checkpoint_interval(at.trainer_config, at.settings.options) or step or 1
     step = step or facts.asked
     coming = [*range(facts.done + step, facts.asked, step), facts.asked]
-    own = (n for key, n in literals.items() if key.endswith("max_keep_ckpts") and type(n) is int and n > 0)
-    most = [len(coming), *own]
+    own = (n for key, n in literals.items() if key.endswith("max_keep_ckpts"))
+    most = [len(coming), *(n for n in own if type(n) is int and n > 0)]
     if keep:  # the one that is being written is one more
         best = max(keep.best or 0, _LEAST_BEST) if at.settings.best else 0
         most += [keep.last + 1 + best + sum(1 for one in coming if keep.every and one % keep.every == 0)]
-    newest = facts.checkpoints[0][1] if facts.checkpoints else None
-    size_bytes = newest.stat().st_size if newest and newest.is_file() else None
+    size_bytes = next((path.stat().st_size for _, path in facts.checkpoints if path.is_file()), None)
     freed_bytes = sum(one.size for one in expendable(facts))
     return space_check(facts.work_dirs.current, size_bytes, min(most), freed_bytes)
 
@@ -110,16 +103,12 @@ def _is_ours(facts: Facts) -> bool:
     return facts.identity is not None and owner is not None and owner.id == facts.identity.owner
 
 
-def _newest(facts: Facts) -> list[int]:
-    keep = facts.at.settings.keep
-    return sorted({count for count, _ in facts.checkpoints}, reverse=True)[: keep.last if keep else None]
-
-
-def _not_valid(facts: Facts, going: set[str]) -> str | None:
-    """Why a training could not resume from each of the newest, judged as if the others were gone."""
-    left = [one for one in facts.checkpoints if one[1].name not in going]
-    firsts = (next(one for one in left if one[0] == count) for count in _newest(facts))
-    skipped = (facts.work_dirs.newest_valid(facts.at.trainer, [first, left[-1]])[1] for first in firsts)
+def _not_valid(facts: Facts, going: Sequence[RemovedCheckpoint]) -> str | None:
+    """Why a training could not resume from each that is newer, judged as if the others were gone."""
+    names, last = {one.name for one in going}, max(one.count for one in going)
+    left = [one for one in facts.checkpoints if one[1].name not in names]
+    newer = {count: (count, path) for count, path in reversed(left) if count > last}
+    skipped = (facts.work_dirs.newest_valid(facts.at.trainer, [one, left[-1]])[1] for one in newer.values())
     return next((why[0] for why in skipped if why), None)
 
 
@@ -132,9 +121,8 @@ def _records(facts: Facts) -> list[str]:
     records = [*facts.attempts, facts.train, facts.accepted, facts.promoted, noted, *begun]
     links = (os.path.realpath(one) for one in inside(facts.work_dirs.current) if one.is_symlink())
     # A command may name another folder's file of that name.
-    return [one.model_dump_json(exclude={"argv"}) for one in records if one] + [
-        json.dumps(one, ensure_ascii=False) for one in links
-    ]
+    said = [one.model_dump_json(exclude={"argv"}) for one in records if one]
+    return [*said, *(json.dumps(one, ensure_ascii=False) for one in links)]
 
 
 def _is_named(name: str, count: int, records: Sequence[str]) -> bool:
