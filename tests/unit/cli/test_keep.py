@@ -17,6 +17,7 @@ from trainrelay.cli import stage as verbs
 from trainrelay.config import parse
 from trainrelay.errors import ConfigError, Fenced, UserError
 from trainrelay.operations.report import write_report
+from trainrelay.preflight import folders
 from trainrelay.records import Removals
 from trainrelay.supervise import checkpoint_keeper
 from trainrelay.system.files import read_record, write_json
@@ -295,15 +296,15 @@ def test_the_plan_shows_what_would_go_and_whether_the_disk_holds_the_rest(
 
     assert "keep would remove 4 checkpoints (epoch 1, 2, 3, 4; " in notes(last=2)
     assert "once the newest are valid" in notes(last=2)
-    assert "the disk holds 3 more checkpoints of" in notes(last=2)
-    assert "the disk holds 7 more checkpoints of" in notes(last=2, every=5)
+    assert "enough for 3 checkpoints of" in notes(last=2)
+    assert "enough for 7 checkpoints of" in notes(last=2, every=5)
     assert "checkpoints" not in notes()
     size = (toy.paths().work_dir / "epoch_6.pth").stat().st_size
     full = shutil.disk_usage("/")._replace(free=4 * size)
-    monkeypatch.setattr(retention.shutil, "disk_usage", lambda _: full)
-    assert "the disk will not hold 20 more checkpoints of" in notes()
-    assert "set keep" in notes()
-    assert "the disk holds 3 more" in notes(last=2)
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: full)
+    assert "up to 20 checkpoints of" in notes()
+    assert "do not fit; set keep" in notes()
+    assert "with what keep removes, enough for 3 checkpoints of" in notes(last=2)
 
 
 def test_a_damaged_record_of_removals_is_named(toy: ToyProject) -> None:

@@ -25,7 +25,7 @@ from trainrelay.training import state
 from trainrelay.training.context import StageContext
 
 _DEADLINE_S = 20.0  # a mail or a web request takes few; the end of a training waits so long at most
-_MOST_BYTES = 64 * 1024  # of what was told of a stage: hundreds of lines
+_MOST_BYTES = 64 * 1024  # of the file: hundreds of lines
 _BY_ERROR: Mapping[type[TrainrelayError], Event] = {Diverged: "diverged", NoProgress: "no progress"}
 _one_at_a_time = threading.Lock()
 
@@ -67,12 +67,8 @@ def _happened(facts: state.Facts) -> Iterator[tuple[str, Event, str]]:
     judged, last, done = state.judge(facts), facts.attempts[-1] if facts.attempts else None, facts.promoted
     if last and last.backend != (best := next(iter(last.ladder), last.backend)):
         why = "; ".join(f"{one.rung}: {one.error}" for one in last.probes if one.error)
-        first = facts.attempts[0].tag
-        yield (
-            f"{first} on {last.backend}",
-            "fell back",
-            f"trains on {last.backend}, not on {best} ({why or 'see its log'})",
-        )
+        how = f"trains on {last.backend}, not on {best} ({why or 'see its log'})"
+        yield f"{facts.attempts[0].tag} on {last.backend}", "fell back", how
     if last and last.end and judged.kind == "stopped":
         yield f"end {last.tag}", _BY_ERROR.get(ENDS[last.end].error, "needs you"), judged.reason
     if facts.train and judged.kind == "complete":

@@ -77,7 +77,7 @@ def space_check(folder: Path, size_bytes: int | None, checkpoints: int, freed: i
         return fix(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
     if not os.access(place, os.W_OK | os.X_OK):
         return fix(f"{place} is not writable for you", "set another work_dir, or change its permissions")
-    free = f"{free_bytes / _GB:.1f} GB free for {folder}"
+    free = f"{free_bytes / _GB:.1f} GB free for {folder}{' with what keep removes' if freed else ''}"
     if size_bytes is None:
         return ok(f"{free}; a checkpoint's size is not known before the first one (nor is a quota seen here)")
     size = f"{size_bytes / _GB:.2f} GB"

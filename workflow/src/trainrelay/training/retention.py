@@ -18,12 +18,12 @@ from trainrelay.preflight.check_result import CheckResult
 from trainrelay.preflight.folders import space_check
 from trainrelay.records import Identity, Promotions, Removals, RemovedCheckpoint
 from trainrelay.system.files import inside, read_record, write_json
+from trainrelay.text import quoted
 from trainrelay.training.owners import owner_of
 from trainrelay.training.state import Facts
 
 _COPY = re.compile("best|ema|swa|latest|last|final", re.IGNORECASE)  # which a later one is written over
 _LEAST_BEST = 2  # the best, and what is promoted if that is no good
-_SHOWN = 10
 
 
 def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoint]:
@@ -139,6 +139,7 @@ def _is_numbered(name: str, count: int) -> bool:
 
 def _listed(facts: Facts, files: Sequence[RemovedCheckpoint]) -> str:
     counts = sorted({one.count for one in files})
-    shown = ", ".join(map(str, counts[:_SHOWN])) + ", ..." * (len(counts) > _SHOWN)
-    size = f"{sum(one.size for one in files) / 1e9:.2g} GB"
-    return f"{len(counts)} checkpoint{'s' * (len(counts) > 1)} ({facts.unit} {shown}; {size})"
+    what = (
+        f"{facts.unit} {quoted(', '.join(map(str, counts)))}; {sum(one.size for one in files) / 1e9:.2g} GB"
+    )
+    return f"{len(counts)} checkpoint{'s' * (len(counts) > 1)} ({what})"
