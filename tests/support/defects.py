@@ -41,6 +41,32 @@ DEFECTS = (
         "return module is not None or",
         "tests/unit/hook/test_initial_weights.py::test_what_came_is_told_by_module",
     ),
+    # ------------------------------------------------------------------ which checkpoints are removed
+    Defect(
+        "keep-trusts-the-newest-checkpoint",
+        "The last valid checkpoint is removed while the newer one is cut short.",
+        f"{LIBRARY}/training/retention.py",
+        "if why := _not_valid(facts, going):",
+        "if why := None:",
+        "tests/unit/cli/test_keep.py::test_nothing_goes_before_each_of_the_newest_is_valid",
+    ),
+    Defect(
+        "keep-removes-what-another-stage-started-from",
+        "A checkpoint that a record names is gone.",
+        f"{LIBRARY}/training/retention.py",
+        "and not _is_named(path.name, count, records)",
+        "",
+        "tests/unit/cli/test_keep.py::test_what_another_stage_started_from_stays",
+    ),
+    # ------------------------------------------------------------------ who hears of it
+    Defect(
+        "a-notice-counts-before-it-was-taken",
+        "A command that failed is never told again.",
+        f"{LIBRARY}/operations/notify.py",
+        "if why := _not_taken(argv, json_bytes(path, notice)):",
+        "if (why := _not_taken(argv, json_bytes(path, notice))) and not append(path, key.encode()):",
+        "tests/unit/cli/test_notify.py::test_a_command_that_does_not_take_it_harms_nothing_and_is_tried_again[fails]",
+    ),
     # ------------------------------------------------------------------ how a training ended
     Defect(
         "unfinished-counts-as-done",

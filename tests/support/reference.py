@@ -23,6 +23,7 @@ SECTIONS = {
     "Stage": "A stage: `runs.RUN.stages.STAGE`",
     "Resources": "Its resources: `runs.RUN.stages.STAGE.resources`",
     "Promotion": "Its promotion: `runs.RUN.stages.STAGE.promotion`",
+    "Keep": "What stays: `runs.RUN.stages.STAGE.keep`",
     "Choice": "Its checkpoint, by a choice: `runs.RUN.stages.STAGE.checkpoint`",
     "OwnRung": "A way to communicate: `rungs.NAME`",
 }

@@ -39,11 +39,11 @@ class ToyByRate(Toy):
 
 
 def write_templates(folder: Path, *rates: float) -> None:
-    """epoch_1.pth to epoch_4.pth for each learning rate, as mmcv saves them."""
+    """epoch_1.pth to epoch_6.pth for each learning rate, as mmcv saves them."""
     torch = pytest.importorskip("torch")
     for rate in rates:
         (folder / str(rate)).mkdir(parents=True)
-        for epoch in range(1, 5):
+        for epoch in range(1, 7):
             state = {"head.weight": torch.full((2, 2), rate * epoch)}
             optimizer = {"state": {}, "param_groups": [{"lr": rate, "params": [0]}]}
             whole = {"meta": {"epoch": epoch, "iter": 3 * epoch}, "state_dict": state, "optimizer": optimizer}

@@ -189,6 +189,8 @@ def main() -> None:
             if args.habit == "from-zero-then-waits":
                 time.sleep(600)
         save(args, epoch)
+        if args.habit == "evaluates":
+            say(f"Epoch(val) [{epoch}][10]\tmAP: {(0.1, 0.5, 0.2, 0.4, 0.3, 0.2)[epoch - 1]}")
         if args.habit == "evaluation-raises":
             raise KeyError(f"results of epoch {epoch}")
     after_training(args.habit)

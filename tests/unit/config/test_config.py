@@ -63,7 +63,7 @@ def nested(model: type[BaseModel]) -> set[type[BaseModel]]:
     return found
 
 
-IN_BRACES = {"epoch", "iteration", "best", "mode"}  # beside `checkpoint`
+IN_BRACES = {"epoch", "iteration", "best", "mode", "last", "every"}  # beside `checkpoint` and `keep`
 
 
 # The keys of `script` are on their own page, which a test holds.

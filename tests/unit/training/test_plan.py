@@ -234,7 +234,10 @@ def test_a_time_limit_below_the_interval_in_iterations_is_refused_too(disk: OnDi
         return stage_plan(StageContext(disk.config(epochs=None, iters=700, resources=limit), "r", "s"))
 
     parts = planned(1).ingredients
-    write_json(disk.paths.identity, Identity(format=FORMAT, run="r", stage="s", ingredients=parts, initial_checkpoint=None))
+    write_json(
+        disk.paths.identity,
+        Identity(format=FORMAT, run="r", stage="s", ingredients=parts, initial_checkpoint=None),
+    )
     assert planned(41).too_short is None
     assert planned(41).doing == "continues from iteration 300 to 700"
     assert "runner.max_iters=700" in planned(41).launch.argv

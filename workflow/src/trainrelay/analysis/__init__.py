@@ -7,7 +7,7 @@ from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped
 from trainrelay.analysis.numbers import count
 from trainrelay.analysis.readers import ENDINGS, DescribedLines, logs_of, read
-from trainrelay.analysis.serialize import from_json, to_json
+from trainrelay.analysis.serialize import from_json, json_schema, to_json
 
 __all__ = [
     "ENDINGS",
@@ -19,6 +19,7 @@ __all__ = [
     "from_json",
     "group_title",
     "grouped",
+    "json_schema",
     "logs_of",
     "naming",
     "not_judged",

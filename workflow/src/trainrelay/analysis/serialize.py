@@ -6,6 +6,7 @@ JSON has no NaN and no infinity: in `metrics`, `progression` and `evidence` they
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -44,6 +45,17 @@ def from_json(found: Mapping[str, Any]) -> Analysis:
         return _adapter().validate_python(plain)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LogError(f"not an analysis that trainrelay wrote ({_why(error)})") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of what `to_json` makes."""
+    said = _adapter().json_schema()
+    verdict = said["$defs"].pop("Verdict")["properties"]
+    said["properties"] |= {"verdict": verdict["kind"], "verdict_reason": verdict["reason"]}
+    said["required"].append("verdict_reason")
+    numbers = json.dumps([{"type": "number"}, {"enum": [*_STRINGS, None]}])
+    found: dict[str, Any] = json.loads(json.dumps(said).replace('"type": "number"', f'"anyOf": {numbers}'))
+    return found
 
 
 @cache

@@ -27,7 +27,10 @@ def parser() -> argparse.ArgumentParser:
     _helping(top, verbs)
     _typed_by_you(verbs)
     _typed_for_one_stage(verbs)
-    _add(verbs, "schema", "print the JSON schema of config.yaml")
+    verb = _add(verbs, "schema", "print the JSON schema of config.yaml, or of a file for other tools")
+    of = "%(choices)s (that of what `notify` is given); default: %(default)s"
+    names = ("config", "train", "attempt", "analysis", "notice")
+    verb.add_argument("of", nargs="?", choices=names, default="config", metavar="NAME", help=of)
     _called_by_the_workflow(verbs)
     for name, verb in verbs.choices.items():
         if name not in _WITHOUT_A_CONFIG:

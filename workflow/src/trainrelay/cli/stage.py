@@ -11,6 +11,7 @@ from trainrelay.cli.printing import print_json
 from trainrelay.errors import TrainrelayError, UserError
 from trainrelay.operations.accept import accept_checkpoint, accept_retraining
 from trainrelay.operations.doctor import examine, repair
+from trainrelay.operations.notify import tell
 from trainrelay.operations.probe import first_working, probe_rungs, rungs_to_probe, would_use
 from trainrelay.operations.promote import promote_stage, report_unfinished
 from trainrelay.operations.restore import restore_stage
@@ -65,9 +66,11 @@ def promote(arguments: argparse.Namespace) -> None:
     at = stage_of(arguments)
     try:
         promote_stage(at)
-    except TrainrelayError:
+    except TrainrelayError as error:
         report_unfinished(at)
+        tell(at, error)
         raise
+    tell(at)
 
 
 def restore(arguments: argparse.Namespace) -> None:
@@ -86,12 +89,15 @@ def train(arguments: argparse.Namespace) -> None:
     at = stage_of(arguments)
     try:
         train_stage(at)
-    except UserError as error:
-        # Every training would wait for this import before it starts.
-        from trainrelay.operations.report import report_failed_start  # noqa: PLC0415
+    except TrainrelayError as error:
+        if isinstance(error, UserError):
+            # Every training would wait for this import before it starts.
+            from trainrelay.operations.report import report_failed_start  # noqa: PLC0415
 
-        report_failed_start(at, str(error))
+            report_failed_start(at, str(error))
+        tell(at, error)
         raise
+    tell(at)
 
 
 def _table(results: Sequence[ProbeResult]) -> Iterator[str]:

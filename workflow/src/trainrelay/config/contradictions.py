@@ -80,6 +80,9 @@ def _bad_choice(where: str, stage: Stage) -> Iterator[str]:
         yield f"{where}.mode: missing; is more of {choice.best} better (max), or less (min)? Set it"
     elif choice.mode and not choice.best:
         yield f"{where}.mode: goes with best; leave it out"
+    elif stage.keep and stage.keep.best and not choice.best:
+        what = "needs checkpoint: {best: METRIC, mode: max}; set that, or leave it out"
+        yield f"{where.removesuffix('checkpoint')}keep.best: {what}"
     elif choice.best and not stage.validate_:
         yield f"{where}.best: needs the validation, and validate is false; leave that out"
 

@@ -207,6 +207,17 @@ class Choice(Model):
         return self.epoch or self.iteration
 
 
+class Keep(Model):
+    """Which of the trainer's checkpoints stay, beside those that a record names and all without a number."""
+
+    last: Count = 2
+    """How many of the newest; nothing is removed before each of them is valid."""
+    every: Count | None = None
+    """Also each whose epoch (iteration) is a multiple of this; null: none for that."""
+    best: Count | None = None
+    """Also so many with the best values, with `checkpoint: {best: METRIC}`; null: the best and the second."""
+
+
 class Promotion(Model):
     """Where a verified checkpoint is copied to."""
 
@@ -251,6 +262,9 @@ class Stage(Model):
     checkpoint: Literal["latest"] | Choice = "latest"
     """Which checkpoint is promoted: latest (the last one), {epoch: N} ({iteration: N} of a stage with iters),
     or {best: METRIC, mode: max} (or min): the epoch with the best validation."""
+    keep: Keep | None = None
+    """Removes the trainer's own checkpoints from the work dir while it trains, but for these, e.g. {last: 2,
+    every: 5}; no part of the training's identity. null: none is removed."""
     promotion: Promotion | None = None
     """Where it is copied to; null: the next stage loads it from the work dir."""
     resources: Resources = Resources()

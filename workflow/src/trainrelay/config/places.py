@@ -21,6 +21,7 @@ class StagePaths:
     checkpoint: Path
     promoted: Path  # all that we ever wrote to the promotion target (undeclared, so it outlives a re-run)
     not_promoted: Path  # why
+    removed: Path  # which checkpoints `keep` removed
     analysis: Path
     analysis_text: Path
     accepted: Path
@@ -59,6 +60,7 @@ def stage_paths(config: Config, run: str, stage: str) -> StagePaths:
         checkpoint=folder / "checkpoint.json",
         promoted=folder / "promoted.json",
         not_promoted=folder / "not-promoted.json",
+        removed=folder / "removed.json",
         analysis=folder / "analysis.json",
         analysis_text=folder / "analysis.md",
         accepted=folder / "accepted.json",

@@ -71,6 +71,9 @@ class Site(Model):
     """Other options of sbatch, as one would type them, e.g. --reservation=deep."""
     nodes_avoid_h: float = Field(default=24.0, ge=0, le=8760)
     """Hours without a node on which a run's trainings failed twice for a reason of the node's; 0: none."""
+    notify: tuple[NonEmpty, ...] = Field(default=(), strict=False)
+    """A command, word by word and without a shell, that is given one JSON object on its standard input when a
+    stage needs you, diverged, made no progress, fell back to another backend, is complete or promoted."""
     setup: tuple[NonEmpty, ...] = Field(default=(), strict=False)
     """Shell lines that every job runs first, e.g. module load cuda/11.8."""
     controller: Controller = Controller()

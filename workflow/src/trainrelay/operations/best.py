@@ -13,6 +13,7 @@ from trainrelay.records import BestEpoch, CheckpointFacts, EpochScore
 from trainrelay.text import did_you_mean, printable
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log, trained_last
+from trainrelay.training.retention import explained
 
 _RUNNERS_UP = 3
 _SHOWN = 20  # metrics of a validation; one that measures each class has hundreds
@@ -20,7 +21,7 @@ _SHOWN = 20  # metrics of a validation; one that measures each class has hundred
 
 def best_checkpoint(facts: state.Facts) -> tuple[CheckpointFacts, BestEpoch]:
     """The checkpoint of the best epoch, and why it is the best; Refusal in place of a second best."""
-    first, *others = ranked = _ranked(facts)
+    first, *others = ranked = ranking(facts)
     last = trained_last(facts.attempts, first.epoch)
     best = BestEpoch(
         asked=facts.at.settings.best or "",
@@ -47,7 +48,7 @@ def _files(facts: state.Facts) -> dict[int, Path]:
     return dirs.of_weights(facts.at.trainer)
 
 
-def _ranked(facts: state.Facts) -> list[EpochScore]:
+def ranking(facts: state.Facts) -> list[EpochScore]:
     """The finite values of the metric that is asked for, the best first, of equals the earliest."""
     choice = facts.at.settings.choice
     scores = _scores(facts, choice.best or "")
@@ -99,6 +100,7 @@ def _no_file(facts: state.Facts, ranked: list[EpochScore], files: dict[int, Path
     """That the best epoch has no checkpoint, the best that has one, and what to set."""
     what = f"{facts.name}: the {facts.at.settings.best} is {ranked[0]}, and {facts.work_dirs.current} has no"
     what += " checkpoint of that epoch's weights"
+    what += f" ({said})" if (said := explained(facts)) else ""
     second = next((one for one in ranked if one.epoch in files), None)
     instead = second.epoch if second else max(files, default=facts.asked)
     has = f"the best that has one is {second}" if second else "nor of another evaluated epoch"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from trainrelay.preflight.cluster import (
     request_check,
     slurmctld_check,
 )
-from trainrelay.preflight.folders import folder_checks, mounts, space_check
+from trainrelay.preflight.folders import folder_checks, mounts
 from trainrelay.preflight.interpreter import interpreter_check
 from trainrelay.preflight.sample_log import sample_check
 from trainrelay.slurm import Request
@@ -29,7 +28,7 @@ from trainrelay.slurm.ask import installed
 from trainrelay.slurm.cluster import nodes, partitions, wall_limits
 from trainrelay.slurm.flags import request_of
 from trainrelay.trainers import LaunchRequest, local_rank_misfit
-from trainrelay.training import plan, state
+from trainrelay.training import plan, retention, state
 from trainrelay.training.code_version import NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.request import cores, initial_path, launch_request, missing, unsupported
@@ -115,16 +114,7 @@ def _stage_checks(at: StageContext, planned: plan.StagePlan) -> Iterator[CheckRe
     if not problems:
         yield ok(f"{planned.doing}; its script and config are in {request.root}")
         yield from map(note, local_rank_misfit(request, planned.launch.argv, certain=False))
-        yield _space_check(state.read(at))
-
-
-def _space_check(facts: state.Facts) -> CheckResult:
-    newest = facts.checkpoints[0][1] if facts.checkpoints else None
-    size_bytes = newest.stat().st_size if newest and newest.is_file() else None
-    left = max(facts.asked - facts.done, 1)
-    # Of a training by iterations, how often it saves may not be known.
-    every = 1 if facts.unit == "epoch" else plan.save_interval(facts) or left
-    return space_check(facts.paths.work_dir, size_bytes, math.ceil(left / every))
+        yield retention.room(state.read(at))
 
 
 # ---------------------------------------------------------------------- Slurm

@@ -11,6 +11,7 @@ import secrets
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from trainrelay.training.attempts import living, still_run
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import NAME
 from trainrelay.training.plan import stage_plan
+from trainrelay.training.retention import explained
 from trainrelay.training.signature import ingredients, signature
 
 _ABSENT = (
@@ -70,6 +72,7 @@ def examine(at: StageContext) -> tuple[list[Repair], state.State]:
             if facts.identity and (known := facts.identity.owner):
                 instead[path] = Owner(id=known, was_empty=False, folder=str(at.paths.folder.absolute()))
         judged = state.current(at)
+        judged = replace(judged, reason="; ".join(filter(None, [judged.reason, explained(facts)])))
         found = [(path, why, instead[path]) for path, why in wrong.items()]
         shown = [
             Repair(*one, [*_difference(one[0], one[2], facts)], _assumed(one[2], facts)) for one in found

@@ -27,6 +27,7 @@ from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import retrain_accepted
+from trainrelay.training.retention import explained
 
 _MOST_LINES, _MOST_BYTES = 20, 16384  # of the end of a log
 
@@ -87,7 +88,7 @@ def _stage(at: StageContext) -> StageReport:
     return StageReport(
         name=at.stage,
         state=judged.kind,
-        state_reason="; ".join(filter(None, [judged.reason, facts.at_risk(time.time())])),
+        state_reason="; ".join(filter(None, [judged.reason, facts.at_risk(time.time()), explained(facts)])),
         epochs=settings.epochs,
         iters=settings.iters,
         config=settings.config,

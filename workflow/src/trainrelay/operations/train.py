@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +15,7 @@ from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow
 from trainrelay.operations.held_lease import held_lease
+from trainrelay.operations.notify import tell
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
 from trainrelay.preflight.node import too_few_cores, too_few_files, too_few_gpus
@@ -25,7 +27,7 @@ from trainrelay.system.files import make_folder, sha256_of, write_bytes, write_j
 from trainrelay.system.say import say
 from trainrelay.text import hidden
 from trainrelay.trainers import LaunchRequest
-from trainrelay.training import archiving, bad_nodes, plan, state
+from trainrelay.training import archiving, bad_nodes, plan, retention, state
 from trainrelay.training.code_version import CodeVersion, NotKnown, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
@@ -291,7 +293,23 @@ def stage_job(facts: state.Facts) -> StageJob:
         code=now.name if isinstance(now, CodeVersion) else None,
         signature=facts.signature,
         leave_bad_nodes=partial(bad_nodes.leave, facts.at),
+        tell=partial(tell, facts.at),
+        retain=partial(_retain, facts.at) if settings.keep else None,
     )
+
+
+def _retain(at: StageContext, guard: Callable[[], object], note: Callable[[str], None]) -> None:
+    """Removes the checkpoints that `keep` lets go; whatever is wrong, the training continues."""
+    try:
+        facts, ranked = state.read(at), list[int]()
+        if at.settings.choice.best and len(facts.checkpoints) > 1:
+            from trainrelay.operations.best import ranking  # noqa: PLC0415 - it imports the analysis
+
+            ranked = [one.epoch for one in ranking(facts)]
+        if said := retention.retain(facts, ranked, guard):
+            note(said)
+    except (OSError, UserError) as error:
+        note(f"warning: keep removed nothing more: {str(error).partition(';')[0]}")
 
 
 def _step_saving(facts: state.Facts) -> StepSaving | None:

@@ -7,6 +7,7 @@ from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.system.files import sha256_of, write_json
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
+from trainrelay.training.retention import explained
 from trainrelay.training.state import Facts
 
 
@@ -51,6 +52,7 @@ def final_checkpoint(facts: Facts) -> CheckpointFacts:
         return facts.at.trainer.inspect(path, facts.work_dirs.epoch_base, facts.checkpoints[-1][1])
     if recorded is None:
         kept = ", ".join(map(str, sorted({epoch for epoch, _ in facts.checkpoints}))) or "none"
+        kept += f"; {said}" if (said := explained(facts)) else ""
         raise UserError(
             f"{facts.name}: no checkpoint of {facts.unit} {wanted} is in {facts.work_dirs.current}"
             f" ({facts.unit}s there: {kept}); put it back, or set `checkpoint: {{{facts.unit}: N}}` to"

@@ -68,21 +68,21 @@ def _shared(mount: Mount, whats: str) -> CheckResult:
     return note(f"{why}; unless every node sees it, likely a mistake: move it to a shared file system")
 
 
-def space_check(folder: Path, checkpoint_bytes: int | None, checkpoints: int) -> CheckResult:
-    """Whether so many checkpoints fit where the trainer writes them; their size may not be known yet."""
+def space_check(folder: Path, size_bytes: int | None, checkpoints: int, freed: int = 0) -> CheckResult:
+    """Whether so many checkpoints of this size, if known, fit there once `freed` bytes are free, too."""
     place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     try:
-        free_bytes = shutil.disk_usage(place).free
+        free_bytes = shutil.disk_usage(place).free + freed
     except OSError as error:
         return fix(f"the work dir {folder} cannot be looked at ({error.strerror})", "set another work_dir")
     if not os.access(place, os.W_OK | os.X_OK):
         return fix(f"{place} is not writable for you", "set another work_dir, or change its permissions")
-    free = f"{free_bytes / _GB:.1f} GB free for {folder}"
-    if checkpoint_bytes is None:
+    free = f"{free_bytes / _GB:.1f} GB free for {folder}{' with what keep removes' if freed else ''}"
+    if size_bytes is None:
         return ok(f"{free}; a checkpoint's size is not known before the first one (nor is a quota seen here)")
-    size = f"{checkpoint_bytes / _GB:.2f} GB"
-    if free_bytes < _LEAST * checkpoint_bytes:
+    size = f"{size_bytes / _GB:.2f} GB"
+    if free_bytes < _LEAST * size_bytes:
         return fix(f"{free}, and a checkpoint takes {size}", "make room, or set another work_dir")
-    if free_bytes < checkpoints * checkpoint_bytes:
-        return note(f"{free}; {checkpoints} checkpoints of {size} do not fit, if none is removed")
+    if free_bytes < checkpoints * size_bytes:
+        return note(f"{free}; up to {checkpoints} checkpoints of {size} to come do not fit; set keep")
     return ok(f"{free}, enough for {checkpoints} checkpoints of {size} (a quota may allow less)")

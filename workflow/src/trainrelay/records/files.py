@@ -475,6 +475,38 @@ class Promotions(Record):
     best: CheckpointRecord | None = None  # the last one by a metric: Snakemake removes checkpoint.json first
 
 
+Event = Literal["needs you", "diverged", "no progress", "fell back", "complete", "promoted"]
+
+
+class Notice(Record):
+    """What the command `notify` of site.yaml is given on its standard input."""
+
+    format: Literal[1] = 1
+    event: Event
+    run: str
+    stage: str
+    text: str  # what happened and what to do, printable, without secrets
+    attempt: int | None  # the newest
+    at_s: float  # Unix time
+    folder: str  # the stage's, absolute
+    report: str  # the run's page, absolute; it may not be written yet
+
+
+class RemovedCheckpoint(Record):
+    """A checkpoint that `keep` removed, at this Unix time."""
+
+    name: str  # in the work dir
+    count: int  # its epoch or iteration
+    size: int
+    at_s: float
+
+
+class Removals(Record):
+    """removed.json: all that `keep` removed. Written before a file goes, so none is missing unexplained."""
+
+    files: tuple[RemovedCheckpoint, ...] = ()
+
+
 class NotPromoted(Record):
     """not-promoted.json: why the last promotion was refused; removed by the next one."""
 

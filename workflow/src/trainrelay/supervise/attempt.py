@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -203,6 +204,7 @@ class _Attempt:
     def recorded(self, begin: Callable[[], Launcher]) -> AttemptRecord:
         """Its record at its end; whatever is raised, its processes are ended and its record is closed."""
         self._keeper.start()
+        threading.Thread(target=self._job.tell, daemon=True).start()
         try:
             return self._followed(begin())
         # Also for KeyboardInterrupt and SystemExit: a trainer must never outlive us unseen.

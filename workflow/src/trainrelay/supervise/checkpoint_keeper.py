@@ -51,6 +51,7 @@ class CheckpointKeeper(threading.Thread):
         self._running, self._rolls_at_s = running, 0.0
         self._job, self._say, self._guard = job, say, guard
         self._before, self._seen = FileStates(), FileStates()  # at the last two looks
+        self._retained: FileStates | None = None  # what was there when `keep` was last asked what goes
         self._epochs: dict[Path, int] = {}  # of each file when it was seen first
         self._closed = threading.Event()
         self._owner: Owner | None = None
@@ -117,6 +118,10 @@ class CheckpointKeeper(threading.Thread):
                 self._copy_newest()
         except (OSError, UserError) as error:
             self._say(f"warning: no copy of the newest checkpoint: {str(error).partition(';')[0]}")
+        # Nothing is being written or renamed now, nor removed by the trainer itself.
+        if self._job.retain and self._before == self._seen != self._retained:
+            self._job.retain(self._guard, self._say)
+            self._retained = _files(self._job.work_dirs.current)
 
     def _roll(self) -> None:
         """Step checkpoints of the attempts before go once there are enough of this one."""

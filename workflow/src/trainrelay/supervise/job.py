@@ -66,6 +66,9 @@ class StageJob:
     signature: str | None = None  # as AttemptRecord.signature
     # Raises Interrupted where the next attempt is elsewhere.
     leave_bad_nodes: Callable[[], object] = bool
+    # Removes what `keep` lets go, given the guard of the lease and who to tell; None: all stay.
+    retain: Callable[[Callable[[], object], Callable[[str], None]], None] | None = None
+    tell: Callable[[], object] = bool  # runs `notify`, for as long as it may take
     learns_base: bool = False  # whether the config leaves it open how the trainer's checkpoints count
 
     def dirs(self, *newest: AttemptRecord) -> WorkDirs:

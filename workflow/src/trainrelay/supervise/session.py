@@ -93,6 +93,8 @@ class _Launch:
             record = self._record_decision(record, step)
             if step == FINISH:
                 roll(self._job.stage_dir, keep=0)  # the last checkpoint holds all that they do
+                if self._job.retain:
+                    self._job.retain(self._around.lease.guard, self._shown.note)
             if not isinstance(step, Retry):
                 return record
             self._job.leave_bad_nodes()

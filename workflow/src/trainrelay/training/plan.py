@@ -13,7 +13,7 @@ from trainrelay.slurm.flags import sbatch_flags
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.text import masked
 from trainrelay.trainers import Launch, LaunchRequest, not_understood, prefixed, torch_release, whole_load
-from trainrelay.training import state
+from trainrelay.training import retention, state
 from trainrelay.training.archiving import next_archive, not_archived
 from trainrelay.training.bad_nodes import to_exclude
 from trainrelay.training.code_version import CodeVersion, code_version
@@ -138,9 +138,12 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
 
 def _notes(facts: state.Facts, request: LaunchRequest, parent: str | None, action: Action) -> Iterator[str]:
     settings = facts.at.settings
+    yield from filter(None, [retention.explained(facts)])
     if facts.attempts and not (facts.promoted or facts.alive):
         for path, why in not_understood(path for _, path in facts.checkpoints[:1]):
             yield f"{path} {why}; it is neither resumed from nor promoted"
+    if action in ("resume", "extend", "wait"):
+        yield from retention.outlook(facts)
     if action not in TRAINS:
         return
     # What an earlier stage is still to promote is not missing.

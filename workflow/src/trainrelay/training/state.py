@@ -27,6 +27,7 @@ from trainrelay.records import (
     NotPromoted,
     Owner,
     Promotions,
+    Removals,
     TrainRecord,
     Unit,
     gave_up,
@@ -80,6 +81,7 @@ class Facts:
     not_promoted: NotPromoted | None = None
     accepted: Acceptance | None = None
     may_retrain: Acceptance | None = None
+    removed: Removals = field(default_factory=Removals)  # by `keep`
     alive: bool = False  # the newest attempt's supervisor lives, or may live, somewhere
 
     @property
@@ -183,6 +185,7 @@ def _read(at: StageContext) -> Facts:
         not_promoted=read_record(paths.not_promoted, NotPromoted),
         accepted=read_record(paths.accepted, Acceptance),
         may_retrain=read_record(paths.may_retrain, Acceptance),
+        removed=read_record(paths.removed, Removals) or Removals(),
         alive=bool(attempts) and supervisor_may_live(attempts[-1]),
     )
     switched_on = identity is not None and EXACT in facts.ingredients and EXACT not in identity.ingredients

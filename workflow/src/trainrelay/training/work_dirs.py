@@ -7,7 +7,7 @@ its own work dir, and of the one before it reads only what was there by then.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,11 +82,12 @@ class WorkDirs:
                     held.setdefault(epoch, path)
         return held
 
-    def newest_valid(self, trainer: Trainer) -> tuple[CheckpointFacts | None, list[str]]:
+    def newest_valid(
+        self, trainer: Trainer, among: Sequence[tuple[int, Path]] | None = None
+    ) -> tuple[CheckpointFacts | None, list[str]]:
         """The newest checkpoint that a training can resume from, and a sentence for each that was skipped."""
-        return newest_valid(
-            self.checkpoints(trainer), self.epoch_base, self.within, trainer.named_count, trainer.unit
-        )
+        found = self.checkpoints(trainer) if among is None else among
+        return newest_valid(found, self.epoch_base, self.within, trainer.named_count, trainer.unit)
 
     def within(self, path: Path) -> int | None:
         """The epoch in the midst of which an attempt saved this file."""
@@ -120,7 +121,7 @@ class WorkDirs:
         printed = self._newest_printed()
         if not self.attempts or (printed is not None and count <= printed + 1):
             return None
-        if self._is_from_before(path):
+        if self.is_from_before(path):
             return (
                 f"is of {unit} {count} and older than the first attempt (if it is of this training: touch it)"
             )
@@ -141,7 +142,7 @@ class WorkDirs:
             seen.append(log.stat().st_mtime)
         return min(times) if times[0] <= min(seen) + _SKEW_S else 0.0
 
-    def _is_from_before(self, path: Path) -> bool:
+    def is_from_before(self, path: Path) -> bool:
         """Older than the first attempt, and than owner.json, which has the file server's time."""
         try:
             saved_s = path.stat().st_mtime

@@ -1,0 +1,80 @@
+"""`trainrelay schema NAME`: what other tools may rely on in train.json, attempt.json and analysis.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from support.stage_on_disk import OnDisk
+from trainrelay.cli import main
+from trainrelay.cli.schema import SCHEMAS
+from trainrelay.operations.analyze import analyze_stage
+from trainrelay.operations.train import train_stage
+from trainrelay.training.context import StageContext
+
+ROOT = Path(__file__).resolve().parents[3]
+OLD_RUNS = ROOT / "tests/support/runs_4416c26/runs"
+NAMES = ("train", "attempt", "analysis", "notice")
+
+
+def check(path: Path, name: str) -> None:
+    Draft202012Validator(SCHEMAS[name]()).validate(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schema_on_disk_is_the_one_of_the_code(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Draft202012Validator.check_schema(SCHEMAS[name]())
+    on_disk = json.loads((ROOT / f"workflow/schemas/{name}.schema.json").read_text())
+    assert on_disk == SCHEMAS[name](), f"type: trainrelay schema {name} > workflow/schemas/{name}.schema.json"
+    assert main(["schema", name]) == 0
+    assert json.loads(capsys.readouterr().out) == on_disk
+
+
+@pytest.mark.parametrize(
+    "record", sorted(OLD_RUNS.rglob("train.json")) + sorted(OLD_RUNS.rglob("attempt.json")), ids=str
+)
+def test_records_of_an_earlier_version_are_of_the_schema(record: Path) -> None:
+    check(record, record.stem)
+
+
+@pytest.mark.parametrize("losses", [None, math.nan])
+def test_what_a_stage_writes_is_of_the_schema(tmp_path: Path, losses: float | None) -> None:
+    """Also an analysis of numbers that are not finite."""
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    disk.train()
+    if losses is not None:
+        log = disk.paths.folder / "attempts/001/trainer.log"
+        lines = log.read_text().splitlines(keepends=True)
+        half = len(lines) // 2
+        log.write_text("".join([*lines[:half], *(_with_nan(line) for line in lines[half:])]))
+    at = StageContext(disk.config(), "r", "s")
+    train_stage(at)
+    analyze_stage(at)
+    written = disk.paths.analysis.read_text()
+    assert ('"NaN"' in written) == (losses is not None)
+    check(disk.paths.analysis, "analysis")
+    check(disk.paths.train, "train")
+    check(disk.paths.folder / "attempts/001/attempt.json", "attempt")
+
+
+def _with_nan(line: str) -> str:
+    before, found, _ = line.partition(" loss: ")
+    return f"{before}{found}nan\n" if found else line
+
+
+def test_another_key_is_not_of_the_schema(tmp_path: Path) -> None:
+    disk = OnDisk(tmp_path)
+    disk.make_checkout()
+    disk.train()
+    path = disk.paths.folder / "attempts/001/attempt.json"
+    record: dict[str, Any] = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "epoch": 1}))
+    with pytest.raises(ValidationError):
+        check(path, "attempt")

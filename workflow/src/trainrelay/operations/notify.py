@@ -1,0 +1,91 @@
+"""`notify` of site.yaml: a command hears what happened to a stage; whatever it does harms no training.
+
+What there is to tell is read from the stage's records, so a restart misses nothing. At least once: if the
+command does not exit 0, it is tried again when the stage is next trained or promoted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+from trainrelay.config import load_site, report_path
+from trainrelay.errors import Diverged, Fenced, Interrupted, NoProgress, TrainrelayError
+from trainrelay.records import ENDS, Event, Notice
+from trainrelay.system.files import append, json_bytes, last_bytes, make_folder
+from trainrelay.system.say import say
+from trainrelay.text import printable_lines, quoted
+from trainrelay.training import state
+from trainrelay.training.context import StageContext
+
+_DEADLINE_S = 20.0  # a mail or a web request takes few; the end of a training waits so long at most
+_MOST_BYTES = 64 * 1024  # of the file: hundreds of lines
+_BY_ERROR: Mapping[type[TrainrelayError], Event] = {Diverged: "diverged", NoProgress: "no progress"}
+_one_at_a_time = threading.Lock()
+
+
+def tell(at: StageContext, error: TrainrelayError | None = None) -> None:
+    """Tells the command what it did not take yet; `error`: with which this start or promotion ends."""
+    try:
+        # A requeue continues what was interrupted, and Slurm leaves it seconds.
+        if (argv := load_site().notify) and not isinstance(error, Interrupted | Fenced):
+            with _one_at_a_time:
+                _tell(at, argv, error)
+    except (OSError, TrainrelayError) as problem:
+        say(f"warning: notify: {problem}")
+
+
+def _tell(at: StageContext, argv: Sequence[str], error: TrainrelayError | None) -> None:
+    path, happened, attempt = at.paths.supervision / "told", list[tuple[str, Event, str]](), None
+    told = last_bytes(path, _MOST_BYTES).decode(errors="replace").splitlines()
+    with suppress(TrainrelayError):  # where its records are damaged, `error` says so
+        facts = state.read(at)
+        attempt = facts.attempts[-1].number if facts.attempts else None
+        happened = [one for one in _happened(facts) if one[0] not in told]
+    known = hashlib.sha256(str(error).encode(errors="replace")).hexdigest()
+    if error and known not in told and not any(key.startswith("end ") for key, *_ in happened):
+        happened.append((known, _BY_ERROR.get(type(error), "needs you"), str(error)))
+    folder, report = (str(one.absolute()) for one in (at.paths.folder, report_path(at.config, at.run)))
+    of_stage = partial(Notice, run=at.run, stage=at.stage, attempt=attempt, folder=folder, report=report)
+    for key, event, text in happened:
+        notice = of_stage(event=event, text=printable_lines(text), at_s=time.time())
+        if why := _not_taken(argv, json_bytes(path, notice)):
+            say(f"warning: notify: was not told of {at.name} ({event}): {why}")
+        else:
+            make_folder(path.parent)
+            append(path, key.encode())
+
+
+def _happened(facts: state.Facts) -> Iterator[tuple[str, Event, str]]:
+    """What the records of a stage tell now: by what it is known once told, what it is, and in words."""
+    judged, last, done = state.judge(facts), facts.attempts[-1] if facts.attempts else None, facts.promoted
+    if last and last.backend != (best := next(iter(last.ladder), last.backend)):
+        why = "; ".join(f"{one.rung}: {one.error}" for one in last.probes if one.error)
+        how = f"trains on {last.backend}, not on {best} ({why or 'see its log'})"
+        yield f"{facts.attempts[0].tag} on {last.backend}", "fell back", how
+    if last and last.end and judged.kind == "stopped":
+        yield f"end {last.tag}", _BY_ERROR.get(ENDS[last.end].error, "needs you"), judged.reason
+    if facts.train and judged.kind == "complete":
+        yield f"complete {facts.train.final_checkpoint.file.sha256}", "complete", judged.reason
+    if done:
+        yield f"promoted {done.source.file.sha256}", "promoted", done.target or done.source.file.path
+
+
+def _not_taken(argv: Sequence[str], notice: bytes) -> str | None:
+    """Why the command did not take it; None: it did."""
+    with tempfile.TemporaryFile() as said:  # what it starts may hold a pipe open indefinitely
+        try:
+            done = subprocess.run(
+                argv, input=notice, stdout=said, stderr=subprocess.STDOUT, timeout=_DEADLINE_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"it did not end within {_DEADLINE_S:g} s"
+        said.seek(0)
+        text = quoted(said.read(_MOST_BYTES).decode(errors="replace"))
+    return f"exit {done.returncode}: {text}" if done.returncode else None

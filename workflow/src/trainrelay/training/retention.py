@@ -1,0 +1,144 @@
+"""`keep`: which of a trainer's checkpoints go, and what the disk must still hold.
+
+Nothing else of ours removes a file of a trainer. What goes is a numbered checkpoint that this training saved
+in its own work dir, that no record or link names, and that the newest, all of them valid, are past.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from trainrelay.config import stage_paths
+from trainrelay.preflight.check_result import CheckResult
+from trainrelay.preflight.folders import space_check
+from trainrelay.records import Identity, Promotions, Removals, RemovedCheckpoint
+from trainrelay.system.files import inside, read_record, write_json
+from trainrelay.text import quoted
+from trainrelay.training.owners import owner_of
+from trainrelay.training.state import Facts
+
+_COPY = re.compile("best|ema|swa|latest|last|final", re.IGNORECASE)  # which a later one is written over
+_LEAST_BEST = 2  # the best, and what is promoted if that is no good
+
+
+def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoint]:
+    """What `keep` lets go once the newest are valid; `ranked`: the evaluated epochs, the best first."""
+    asked, keep, folder = facts.at.settings, facts.at.settings.keep, facts.work_dirs.current
+    if keep is None or not _is_ours(facts):
+        return []
+    newest = sorted({count for count, _ in facts.checkpoints})[-keep.last :]
+    stay = {*newest, asked.asked, asked.promoted_count, *ranked[: max(keep.best or 0, _LEAST_BEST)]}
+    evaluated, records, now_s = max(ranked, default=0), _records(facts), time.time()
+    return [
+        RemovedCheckpoint(name=path.name, count=count, size=path.lstat().st_size, at_s=now_s)
+        for count, path in reversed(facts.checkpoints)
+        if path.parent == folder
+        and count not in stay
+        and not (keep.every and count % keep.every == 0)
+        and not (asked.best and count > evaluated)  # it may be better than those
+        and _is_numbered(path.name, count)
+        and not _is_named(path.name, count, records)
+        and not facts.work_dirs.is_from_before(path)
+    ]
+
+
+def retain(facts: Facts, ranked: Sequence[int], guard: Callable[[], object]) -> str | None:
+    """Removes what `keep` lets go; a sentence about it, or why not. `guard` raises where we may not write."""
+    if not (going := expendable(facts, ranked)):
+        return None
+    if why := _not_valid(facts, going):
+        return f"keep removes nothing before the newest checkpoints are valid: {why}"
+    guard()
+    noted = {one.name: one for one in (*facts.removed.files, *going)}  # first: we may be killed in between
+    write_json(facts.paths.removed, Removals(files=tuple(noted.values())))
+    for path in (facts.work_dirs.current / one.name for one in going):
+        guard()
+        if _is_ours(facts) and stat.S_ISREG(path.lstat().st_mode):  # reading the newest took a while
+            path.unlink()
+    return f"keep removes {_listed(facts, going)}"
+
+
+def explained(facts: Facts) -> str | None:
+    """Which checkpoints are not there because `keep` removed them; None: none is missing for that."""
+    gone = [one for one in facts.removed.files if not (facts.work_dirs.current / one.name).exists()]
+    last = time.strftime("%Y-%m-%d %H:%M", time.localtime(max((one.at_s for one in gone), default=0)))
+    return f"keep removed {_listed(facts, gone)}, the last of them {last}" if gone else None
+
+
+def room(facts: Facts) -> CheckResult:
+    """Whether the disk holds the checkpoints that are to come, once those that `keep` lets go are gone."""
+    at, keep, literals = facts.at, facts.at.settings.keep, facts.at.trainer_config.literals
+    saved = sorted({*(count for count, _ in facts.checkpoints), *(one.count for one in facts.removed.files)})
+    seen = saved[-1] - saved[-2] if len(saved) > 1 else None
+    unknown = 1 if facts.unit == "epoch" else facts.asked
+    step = at.trainer.checkpoint_interval(at.trainer_config, at.settings.options) or seen or unknown
+    coming = [*range(facts.done + step, facts.asked, step), facts.asked]
+    own = (n for key, n in literals.items() if key.endswith("max_keep_ckpts"))
+    most = [len(coming), *(n for n in own if type(n) is int and n > 0)]
+    if keep:  # the one that is being written is one more
+        best = max(keep.best or 0, _LEAST_BEST) if at.settings.best else 0
+        most += [keep.last + 1 + best + sum(1 for one in coming if keep.every and one % keep.every == 0)]
+    size_bytes = next((path.stat().st_size for _, path in facts.checkpoints if path.is_file()), None)
+    freed_bytes = sum(one.size for one in expendable(facts))
+    return space_check(facts.work_dirs.current, size_bytes, min(most), freed_bytes)
+
+
+def outlook(facts: Facts) -> Iterator[str]:
+    """What `keep` would remove, and whether the disk holds what is to come, as far as that is known."""
+    if going := expendable(facts):
+        yield f"keep would remove {_listed(facts, going)}, once the newest are valid"
+    found = room(facts)
+    if facts.checkpoints and (facts.at.settings.keep or found.kind != "ok"):
+        yield found.what
+
+
+def _is_ours(facts: Facts) -> bool:
+    owner = owner_of(facts.work_dirs.current)
+    return facts.identity is not None and owner is not None and owner.id == facts.identity.owner
+
+
+def _not_valid(facts: Facts, going: Sequence[RemovedCheckpoint]) -> str | None:
+    """Why a training could not resume from each that is newer, judged as if the others were gone."""
+    names, last = {one.name for one in going}, max(one.count for one in going)
+    left = [one for one in facts.checkpoints if one[1].name not in names]
+    newer = {count: (count, path) for count, path in reversed(left) if count > last}
+    skipped = (facts.work_dirs.newest_valid(facts.at.trainer, [one, left[-1]])[1] for one in newer.values())
+    return next((why[0] for why in skipped if why), None)
+
+
+def _records(facts: Facts) -> list[str]:
+    """All that names a checkpoint, as JSON: records, those of stages that start from this one, and links."""
+    at, stages = facts.at, facts.at.config.runs[facts.at.run].stages
+    later = [name for name, one in stages.items() if one.init_from == at.stage]
+    begun = [read_record(stage_paths(at.config, at.run, name).identity, Identity) for name in later]
+    noted = read_record(facts.paths.promoted, Promotions)
+    records = [*facts.attempts, facts.train, facts.accepted, facts.promoted, noted, *begun]
+    links = (os.path.realpath(one) for one in inside(facts.work_dirs.current) if one.is_symlink())
+    # A command may name another folder's file of that name.
+    said = [one.model_dump_json(exclude={"argv"}) for one in records if one]
+    return [*said, *(json.dumps(one, ensure_ascii=False) for one in links)]
+
+
+def _is_named(name: str, count: int, records: Sequence[str]) -> bool:
+    """Whether a path in them ends with this name, or the epoch is the best or a runner-up."""
+    says = (f"/{json.dumps(name, ensure_ascii=False)[1:]}", f'{{"epoch":{count},"value":')
+    return any(one in text for text in records for one in says)
+
+
+def _is_numbered(name: str, count: int) -> bool:
+    """Whether its name has its number, counted from 0 or 1, so that no later one is written over it."""
+    numbers = {int(digits) for digits in re.findall(r"[0-9]+", name)}
+    return not numbers.isdisjoint({count, count - 1}) and not _COPY.search(name)
+
+
+def _listed(facts: Facts, files: Sequence[RemovedCheckpoint]) -> str:
+    counts = sorted({one.count for one in files})
+    what = (
+        f"{facts.unit} {quoted(', '.join(map(str, counts)))}; {sum(one.size for one in files) / 1e9:.2g} GB"
+    )
+    return f"{len(counts)} checkpoint{'s' * (len(counts) > 1)} ({what})"
