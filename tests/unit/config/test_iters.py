@@ -27,7 +27,7 @@ def of_stage(trainer: dict[str, Any], **stage: Any) -> Any:
         (SCRIPT, {"iters": 5, "checkpoint": {"epoch": 3}}, "counts iterations; write {iteration: N}"),
         (SCRIPT, {"iters": 5, "checkpoint": {"iteration": 9}}, "got 9; it trains 5 iterations"),
         ({"kind": "metriclogger", "entry": "t.py"}, {"iters": 5}, "kind metriclogger counts epochs"),
-        ({"kind": "mmcv"}, {"iters": 5, "exact": True}, "exact: needs kind mmcv, and epochs; set that"),
+        (SCRIPT, {"iters": 5, "exact": True}, "exact: needs kind mmcv or mmengine; set that"),
         ({"kind": "mmengine"}, {"iters": 5, "checkpoint": {"epoch": 3}}, "write {iteration: N}"),
     ],
 )

@@ -200,7 +200,6 @@ def test_files_by_epochs_are_not_those_of_a_training_by_iterations(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_step_checkpoints_are_of_trainings_by_epochs(kind: str) -> None:
-    assert not counting(kind).has_steps
+def test_a_stage_by_iterations_leaves_the_others_their_epochs(kind: str) -> None:
     assert counting(kind).unit == "iteration"
     assert TRAINERS[kind].unit == "epoch"

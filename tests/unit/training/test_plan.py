@@ -231,7 +231,11 @@ def test_a_time_limit_below_the_interval_in_iterations_is_refused_too(disk: OnDi
 
     def planned(runtime_min: int) -> StagePlan:
         limit = {"gpu": 8, "runtime_min": runtime_min}
-        return stage_plan(StageContext(disk.config(epochs=None, iters=700, resources=limit), "r", "s"))
+        return stage_plan(
+            StageContext(
+                disk.config(epochs=None, iters=700, resources=limit, checkpoint_interval_min=0), "r", "s"
+            )
+        )
 
     parts = planned(1).ingredients
     write_json(
