@@ -107,6 +107,12 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("--fail-on", choices=("warning", "failed"), help=fail)
     own = "read this stage's logs and write the analysis into its folder"
     verb.add_argument("--stage", metavar="RUN/STAGE", help=own)
+    exports = "print a run's logged numbers, one merged series per stage without the steps that were redone"
+    verb = _add(verbs, "export", exports, module="report")
+    verb.add_argument("which", metavar="RUN[/STAGE]")
+    form = verb.add_mutually_exclusive_group(required=True)
+    form.add_argument("--csv", action="store_true", help="a table with a column per metric")
+    form.add_argument("--jsonl", action="store_true", help="a JSON object per row; null: not finite")
     explains = "what a training log's numbers mean: logs of one training, or metrics by name"
     verb = _add(verbs, "explain", explains, module="logs")
     verb.add_argument("what", nargs="+", metavar="METRIC_OR_LOG")
@@ -139,4 +145,6 @@ def _called_by_the_workflow(verbs: _Verbs) -> None:
     _add_for_stage(verbs, "promote", "verify a stage's checkpoint and promote it (called by the workflow)")
     verb = _add(verbs, "report", "write a run's report.html; without RUN, all of them")
     verb.add_argument("run", nargs="?", metavar="RUN")
+    again = "write again every S seconds as long as a training runs"
+    verb.add_argument("--every-s", type=float, metavar="S", help=again)
     _add(verbs, "overview", "write index.html, the page of all runs", module="report")

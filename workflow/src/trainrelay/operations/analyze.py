@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.records import Analysis, CheckpointFacts, Expectation, Log
 from trainrelay.report import analysis_markdown
 from trainrelay.system.files import write_bytes, write_json
+from trainrelay.system.say import say
 from trainrelay.trainers import RUNGS
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
@@ -31,6 +33,21 @@ def analyze_stage(at: StageContext) -> Analysis:
     text = analysis_markdown(at.name, analysis)
     write_bytes(facts.paths.analysis_text, text.encode())
     return analysis
+
+
+def merged_series(stages: Iterable[StageContext]) -> list[dict[str, object]]:
+    """All rows of these stages, in order; of a metric that is called as a column of ours, ours is shown."""
+    found: list[dict[str, object]] = []
+    for at in stages:
+        try:
+            rows = read_stage(state.read(at)).rows
+        except LogError as error:
+            say(f"left out: {error}")
+            continue
+        for row in rows:
+            place = {"step": row.step, "epoch": row.epoch, "iteration": row.iteration}
+            found.append({"stage": at.stage, "phase": row.phase, **place, **row.values, **place})
+    return found
 
 
 def judge_stage(facts: state.Facts) -> Analysis:

@@ -10,19 +10,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 
-from trainrelay.analysis import from_json
+from trainrelay.analysis import analyze, from_json, read
 from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import LogError, TrainrelayError, UserError
 from trainrelay.operations.analyze import judge_stage
-from trainrelay.records import Analysis, Overview, RunReport, StageReport
+from trainrelay.records import Analysis, Overview, RunReport, StageReport, Training
 from trainrelay.report import overview_html, run_html
 from trainrelay.system.files import content, make_folder, read_once, reading, write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
-from trainrelay.training.attempts import attempt_log
+from trainrelay.training.archive import ArchivedTraining, archived_trainings
+from trainrelay.training.attempts import attempt_log, list_attempts
 from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
@@ -98,14 +100,42 @@ def _stage(at: StageContext) -> StageReport:
         train=facts.train,
         checkpoint=facts.promoted,
         analysis=analysis,
-        last_lines=() if analysis or not facts.attempts else _last_lines(facts),
+        last_lines=_last_lines(facts) if facts.attempts else (),
+        archived=tuple(map(_archived, archived_trainings(facts.paths))),
+        links=_links(facts),
         bad_nodes=() if facts.train else tuple(of_run(at).values()),
         acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
 
 
+def _archived(one: ArchivedTraining) -> Training:
+    """As it was judged when it was current; else by its logs."""
+    analysis = None
+    with suppress(UserError, OSError, ValueError):
+        path = one.folder / "analysis.json"
+        logs = [attempt_log(one.folder, attempt) for attempt in list_attempts(one.folder)]
+        analysis = from_json(orjson.loads(content(path))) if path.exists() else analyze(read(logs))
+    return Training(one.folder.name, one.identity.ingredients, analysis)
+
+
+def _links(facts: state.Facts) -> dict[str, str]:
+    """What is there of log, work dir, checkpoints and analysis; no name in a path leads elsewhere."""
+    paths, newest = facts.paths, facts.attempts[-1:]
+    final = [Path(facts.train.final_checkpoint.file.path)] if facts.train else []
+    found = {
+        "log": [attempt_log(paths.folder, attempt) for attempt in newest],
+        "work dir": [facts.work_dirs.all[-1]] if newest and facts.work_dirs.all else [],
+        "checkpoint": final or [path for _, path in facts.checkpoints[:1]],
+        "promoted": [Path(facts.promoted.target)] if facts.promoted and facts.promoted.target else [],
+        "analysis": [paths.analysis_text],
+    }
+    root = paths.folder.parent
+    there = {word: path for word, one in found.items() for path in one if path.exists()}
+    return {word: f"./{quote(os.path.relpath(path, root), errors='replace')}" for word, path in there.items()}
+
+
 def _last_lines(facts: state.Facts) -> tuple[str, ...]:
-    """The end of the newest log, for whoever must read it without an analysis."""
+    """The end of the newest log."""
     with suppress(UserError, OSError), reading(attempt_log(facts.paths.folder, facts.attempts[-1])) as log:
         log.seek(max(log.seek(0, os.SEEK_END) - _MOST_BYTES, 0))
         return tuple(log.read(_MOST_BYTES).decode(errors="replace").splitlines()[-_MOST_LINES:])

@@ -1,16 +1,86 @@
-"""Several trainings as a table of Markdown, one line per training, its loss as a sparkline."""
+"""Several trainings: as a table of Markdown with sparklines, and for the page overlaid, with what differs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
-from trainrelay.records import Analysis
+from trainrelay.analysis import naming
+from trainrelay.records import Analysis, Phase, RunReport, StageReport, Training
+from trainrelay.report.details import steps_per_epoch
 from trainrelay.report.escape import text
 from trainrelay.report.formatting import is_usable, number
+from trainrelay.report.panels import MOST_LINES, Line, Panel
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 20
 _HEAD = "| Training | Verdict | Epoch | Loss | Course | Why |\n|---|---|---|---|---|---|\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Trainings side by side; a row of `metrics` (at last) or `config` (what differs) has a text for each."""
+
+    title: str
+    names: Sequence[str]
+    panels: Sequence[Panel]
+    unit: int | None  # 1: the panels are over epochs
+    metrics: Sequence[tuple[str, Sequence[str]]]
+    config: Sequence[tuple[str, Sequence[str]]]
+
+
+def of_run(stages: Sequence[StageReport]) -> list[Compared]:
+    """The stages of a run, and each with its archived trainings."""
+    current = [Training(stage.name, stage.ingredients, stage.analysis) for stage in stages]
+    found = list(_compared("The stages", current))
+    for stage, training in zip(stages, current, strict=True):
+        found += _compared(f"{stage.name} and its archived trainings", [training, *stage.archived])
+    return found
+
+
+def of_runs(runs: Sequence[RunReport]) -> list[Compared]:
+    """Each stage over the runs that have it."""
+    found: dict[str, list[Training]] = {}
+    for run in runs:
+        for stage in run.stages:
+            found.setdefault(stage.name, []).append(Training(run.run, stage.ingredients, stage.analysis))
+    return [one for name, trainings in found.items() for one in _compared(f"{name}, by run", trainings)]
+
+
+def _compared(title: str, trainings: Sequence[Training]) -> Iterator[Compared]:
+    """Nothing where no two were analysed."""
+    read = {one.name: one.analysis for one in trainings if one.analysis}
+    if len(read) < 2:
+        return
+    per = {name: steps_per_epoch(analysis) for name, analysis in read.items()}
+    unit = 1 if all(per.values()) else None
+    panels, metrics = [], []
+    found = {name: _metrics(analysis) for name, analysis in read.items()}
+    for metric in dict.fromkeys(chain(*found.values())):
+        places = [(name, read[name], *named[metric]) for name, named in found.items() if metric in named]
+        lasts = {name: number(one.metrics[phase][key].last) for name, one, phase, key in places}
+        curves = {name: one.curves.get(phase, {}).get(key, []) for name, one, phase, key in places}
+        scales = {name: (per[name] or 1) if unit else 1 for name in read}
+        lines = [
+            Line(name, [(x / scales[name], y) for x, y in curve]) for name, curve in curves.items() if curve
+        ]
+        metrics.append((metric, [lasts.get(one.name, "") for one in trainings]))
+        if len(lines) > 1:
+            left_out = tuple(line.label for line in lines[MOST_LINES:])
+            panels.append(Panel(metric, tuple(lines[:MOST_LINES]), left_out=left_out))
+    keys = dict.fromkeys(key for one in trainings for key in one.ingredients)
+    config = [(key, [one.ingredients.get(key, "") for one in trainings]) for key in keys]
+    differing = [(key, texts) for key, texts in config if len(set(texts)) > 1]
+    yield Compared(title, [one.name for one in trainings], panels, unit, metrics, differing)
+
+
+def _metrics(analysis: Analysis) -> dict[str, tuple[Phase, str]]:
+    """What is compared, by its title: the total loss and the validation's scores."""
+    train, val = analysis.metrics.get("train", {}), analysis.metrics.get("val", {})
+    total = analysis.total or "loss"
+    found: dict[str, tuple[Phase, str]] = {"Total loss": ("train", total)} if total in train else {}
+    return found | {name: ("val", name) for name in naming.validation_scores(train, val)}
 
 
 def comparison_markdown(trainings: Iterable[tuple[str, Analysis]]) -> str:

@@ -28,19 +28,6 @@ PHASE_TITLES: dict[Phase, str] = {
 }
 
 
-def restart_steps(stage: StageReport) -> tuple[int, ...]:
-    """The steps at which attempts resumed, as far as they are known."""
-    within = [one for one in stage.attempts if one.resumed_step and not one.not_resumed]
-    points = [one.resumed_from for one in stage.attempts if one.resumed_from and one not in within]
-    per_epoch = (steps_per_epoch(stage.analysis) if stage.analysis else None) or 0
-    by_epoch = [
-        (point.epoch or 0) * per_epoch for point in points if point.iteration is None or per_epoch == 1
-    ]
-    known = [point.iteration for point in points if point.iteration is not None and per_epoch != 1]
-    known += [one.resumed_step.step for one in within if one.resumed_step]
-    return tuple(sorted({step for step in by_epoch + known if step > 0}))
-
-
 def steps_per_epoch(analysis: Analysis) -> int | None:
     """How many steps of the curves make an epoch; None where the log does not say."""
     if analysis.by_iteration:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from trainrelay.analysis import count, naming
 from trainrelay.records import MetricSummary, StageReport
@@ -24,6 +25,15 @@ def of(stage: StageReport, *, brief: bool = False) -> tuple[Fact, ...]:
     trained = (_epochs(stage), _loss(stage), *_validation(stage), _time(stage))
     cost = () if brief else (_gpu_hours(stage),)
     return (*trained, *cost, _backend(stage), _promoted(stage))
+
+
+def remaining_s(stage: StageReport) -> float | None:
+    """What a running stage still takes at its last pace, where that is known."""
+    pace = stage.analysis and stage.analysis.metrics.get("train", {}).get("time")
+    if stage.state != "running" or not stage.analysis or not pace:
+        return None
+    asked = stage.iters or (stage.epochs or 0) * (stage.analysis.progress.iters_per_epoch or 0)
+    return max(asked - stage.analysis.iterations, 0) * pace.last or None
 
 
 def fraction_done(stage: StageReport) -> float:
@@ -63,18 +73,28 @@ def _epochs_done(stage: StageReport) -> int:
 
 
 def _loss(stage: StageReport) -> Fact:
-    summary = stage.analysis and stage.analysis.metrics.get("train", {}).get(stage.analysis.total or "loss")
-    if not summary:
+    if not (summary := total(stage)):
         return Fact("Total loss", "not logged yet")
     return Fact("Total loss", _ends(summary), change(summary))
 
 
 def _validation(stage: StageReport) -> Iterator[Fact]:
+    for name, each in overall(stage):
+        yield Fact(name, _ends(each), f"in {count(each.count, 'validation')}")
+
+
+def overall(stage: StageReport) -> list[tuple[str, MetricSummary]]:
+    """The one validation metric to show first, if there is any."""
     metrics = stage.analysis.metrics if stage.analysis else {}
     val = metrics.get("val", {})
     name = naming.overall_score(naming.validation_scores(metrics.get("train", {}), val))
-    if name is not None:
-        yield Fact(name, _ends(val[name]), f"in {count(val[name].count, 'validation')}")
+    return [] if name is None else [(name, val[name])]
+
+
+def total(stage: StageReport) -> MetricSummary | None:
+    """The total loss of training, if it was logged."""
+    found = stage.analysis
+    return found.metrics.get("train", {}).get(found.total or "loss") if found else None
 
 
 def _ends(summary: MetricSummary) -> str:
@@ -122,7 +142,12 @@ def backends(stage: StageReport) -> tuple[str, ...]:
 def _promoted(stage: StageReport) -> Fact:
     if stage.checkpoint is None:
         return Fact("Promoted checkpoint", "none yet")
-    target = stage.checkpoint.target
+    target = stage.checkpoint.target or stage.checkpoint.source.file.path
     digest = f"sha256 {stage.checkpoint.source.file.sha256[:12]}"
     detail = "; ".join(map(str, filter(None, [stage.checkpoint.best, digest])))
-    return Fact("Promoted checkpoint", target or stage.checkpoint.source.file.path, detail)
+    return Fact("Promoted checkpoint", file_name(target), detail)
+
+
+def file_name(path: str) -> str:
+    """The last part of a path; the whole is under provenance."""
+    return PurePath(path).name
