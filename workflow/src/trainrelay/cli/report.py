@@ -10,8 +10,6 @@ import time
 import orjson
 
 from trainrelay.cli.common import configured, named_stages
-from trainrelay.config import Config
-from trainrelay.errors import UserError
 from trainrelay.operations.analyze import merged_series
 from trainrelay.operations.report import write_overview, write_report, write_reports
 from trainrelay.system.say import answer, say
@@ -22,26 +20,20 @@ from trainrelay.training import state
 def run(arguments: argparse.Namespace) -> None:
     """Write the report of one run; without a name, every run's report and the overview."""
     config = configured(arguments)
-    stages = named_stages(config, [arguments.run] if arguments.run in config.runs else [])
-    _write(config, arguments)
-    while arguments.every_s and any(state.judge(state.read(at)).kind == "running" for at in stages):
+    stages = named_stages(config, [arguments.run] if arguments.run is not None else [])
+    while True:
+        if arguments.run is None:
+            write_reports(config, *config.runs)
+        else:
+            say(f"report: {write_report(config, stages[0].run)}")
+        if not arguments.every_s or not any(state.judge(state.read(at)).kind == "running" for at in stages):
+            return
         time.sleep(max(arguments.every_s, 1.0))
-        _write(config, arguments)
-
-
-def _write(config: Config, arguments: argparse.Namespace) -> None:
-    if arguments.run is None:
-        write_reports(config, *config.runs)
-    elif arguments.run in config.runs:
-        say(f"report: {write_report(config, arguments.run)}")
-    else:
-        names = ", ".join(config.runs)
-        raise UserError(f"{arguments.run}: no such run in the config; use one of: {names}")
 
 
 def export(arguments: argparse.Namespace) -> None:
     """Print all that the stages of a run logged."""
-    rows = merged_series(named_stages(configured(arguments), [arguments.which]))
+    rows = list(merged_series(named_stages(configured(arguments), [arguments.which])))
     shown = {key: printable(key) for row in rows for key in row}
     if arguments.jsonl:
         for row in rows:

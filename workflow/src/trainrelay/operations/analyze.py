@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,19 +35,17 @@ def analyze_stage(at: StageContext) -> Analysis:
     return analysis
 
 
-def merged_series(stages: Iterable[StageContext]) -> list[dict[str, object]]:
+def merged_series(stages: Iterable[StageContext]) -> Iterator[dict[str, object]]:
     """All rows of these stages, in order; of a metric that is called as a column of ours, ours is shown."""
-    found: list[dict[str, object]] = []
     for at in stages:
         try:
             rows = read_stage(state.read(at)).rows
         except LogError as error:
+            rows = ()
             say(f"left out: {error}")
-            continue
         for row in rows:
             place = {"step": row.step, "epoch": row.epoch, "iteration": row.iteration}
-            found.append({"stage": at.stage, "phase": row.phase, **place, **row.values, **place})
-    return found
+            yield {"stage": at.stage, "phase": row.phase, **place, **row.values, **place}
 
 
 def judge_stage(facts: state.Facts) -> Analysis:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -110,28 +111,26 @@ def _stage(at: StageContext) -> StageReport:
 
 def _archived(one: ArchivedTraining) -> Training:
     """As it was judged when it was current; else by its logs."""
-    analysis = None
-    with suppress(UserError, OSError, ValueError):
-        path = one.folder / "analysis.json"
+    path, analysis = one.folder / "analysis.json", None
+    with suppress(UserError, OSError):
         logs = [attempt_log(one.folder, attempt) for attempt in list_attempts(one.folder)]
-        analysis = from_json(orjson.loads(content(path))) if path.exists() else analyze(read(logs))
+        analysis = _analysis_on_disk(path) if path.exists() else analyze(read(logs))
     return Training(one.folder.name, one.identity.ingredients, analysis)
 
 
 def _links(facts: state.Facts) -> dict[str, str]:
     """What is there of log, work dir, checkpoints and analysis; no name in a path leads elsewhere."""
-    paths, newest = facts.paths, facts.attempts[-1:]
-    final = [Path(facts.train.final_checkpoint.file.path)] if facts.train else []
-    found = {
-        "log": [attempt_log(paths.folder, attempt) for attempt in newest],
-        "work dir": [facts.work_dirs.all[-1]] if newest and facts.work_dirs.all else [],
-        "checkpoint": final or [path for _, path in facts.checkpoints[:1]],
-        "promoted": [Path(facts.promoted.target)] if facts.promoted and facts.promoted.target else [],
-        "analysis": [paths.analysis_text],
+    folder, promoted = facts.paths.folder, facts.promoted and facts.promoted.target
+    trained = [facts.train.final_checkpoint.file.path] if facts.train else []
+    found: dict[str, Sequence[str | Path]] = {
+        "log": [attempt_log(folder, attempt) for attempt in facts.attempts],
+        "work dir": facts.work_dirs.all,
+        "checkpoint": trained or [path for _, path in facts.checkpoints[:1]],
+        "promoted": [promoted] if promoted else [],
+        "analysis": [facts.paths.analysis_text],
     }
-    root = paths.folder.parent
-    there = {word: path for word, one in found.items() for path in one if path.exists()}
-    return {word: f"./{quote(os.path.relpath(path, root), errors='replace')}" for word, path in there.items()}
+    there = {word: paths[-1] for word, paths in found.items() if paths and Path(paths[-1]).exists()}
+    return {word: f"./{quote(os.path.relpath(path, folder.parent))}" for word, path in there.items()}
 
 
 def _last_lines(facts: state.Facts) -> tuple[str, ...]:

@@ -99,11 +99,6 @@ def alarms(stage: StageReport) -> list[Finding]:
     return [f for f in findings_of(stage) if f.severity != "info" and not (running and f.check == "progress")]
 
 
-def blocking(stage: StageReport) -> list[Finding]:
-    """What keeps its checkpoint from being promoted until you accept it."""
-    return [] if accepted_reason(stage) else [each for each in alarms(stage) if each.blocking]
-
-
 def _is_only_under_way(stage: StageReport) -> bool:
     return any(each.severity != "info" for each in findings_of(stage)) and not alarms(stage)
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import chain
 
 from trainrelay.analysis import naming
-from trainrelay.records import Analysis, Phase, RunReport, StageReport, Training
+from trainrelay.records import Analysis, RunReport, StageReport, Training
 from trainrelay.report.details import steps_per_epoch
 from trainrelay.report.escape import text
 from trainrelay.report.formatting import is_usable, number
-from trainrelay.report.panels import MOST_LINES, Line, Panel
+from trainrelay.report.panels import MOST_LINES, Curve, Line, Panel
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 20
@@ -53,34 +53,28 @@ def _compared(title: str, trainings: Sequence[Training]) -> Iterator[Compared]:
     read = {one.name: one.analysis for one in trainings if one.analysis}
     if len(read) < 2:
         return
-    per = {name: steps_per_epoch(analysis) for name, analysis in read.items()}
-    unit = 1 if all(per.values()) else None
+    unit = 1 if all(map(steps_per_epoch, read.values())) else None
+    curves = {name: _curves(one, (steps_per_epoch(one) or 1) if unit else 1) for name, one in read.items()}
     panels, metrics = [], []
-    found = {name: _metrics(analysis) for name, analysis in read.items()}
-    for metric in dict.fromkeys(chain(*found.values())):
-        places = [(name, read[name], *named[metric]) for name, named in found.items() if metric in named]
-        lasts = {name: number(one.metrics[phase][key].last) for name, one, phase, key in places}
-        curves = {name: one.curves.get(phase, {}).get(key, []) for name, one, phase, key in places}
-        scales = {name: (per[name] or 1) if unit else 1 for name in read}
-        lines = [
-            Line(name, [(x / scales[name], y) for x, y in curve]) for name, curve in curves.items() if curve
-        ]
+    for metric in dict.fromkeys(chain(*curves.values())):
+        lines = [Line(name, found[metric]) for name, found in curves.items() if metric in found]
+        lasts = {line.label: number(line.points[-1][1]) for line in lines}
         metrics.append((metric, [lasts.get(one.name, "") for one in trainings]))
         if len(lines) > 1:
-            left_out = tuple(line.label for line in lines[MOST_LINES:])
-            panels.append(Panel(metric, tuple(lines[:MOST_LINES]), left_out=left_out))
+            more = tuple(line.label for line in lines[MOST_LINES:])
+            panels.append(Panel(metric, tuple(lines[:MOST_LINES]), left_out=more))
     keys = dict.fromkeys(key for one in trainings for key in one.ingredients)
     config = [(key, [one.ingredients.get(key, "") for one in trainings]) for key in keys]
     differing = [(key, texts) for key, texts in config if len(set(texts)) > 1]
     yield Compared(title, [one.name for one in trainings], panels, unit, metrics, differing)
 
 
-def _metrics(analysis: Analysis) -> dict[str, tuple[Phase, str]]:
+def _curves(analysis: Analysis, scale: int) -> dict[str, Curve]:
     """What is compared, by its title: the total loss and the validation's scores."""
-    train, val = analysis.metrics.get("train", {}), analysis.metrics.get("val", {})
-    total = analysis.total or "loss"
-    found: dict[str, tuple[Phase, str]] = {"Total loss": ("train", total)} if total in train else {}
-    return found | {name: ("val", name) for name in naming.validation_scores(train, val)}
+    train, val = analysis.curves.get("train", {}), analysis.curves.get("val", {})
+    chosen = {"Total loss": train.get(analysis.total or "loss", [])}
+    chosen |= {name: val[name] for name in naming.validation_scores(train, val)}
+    return {title: [(step / scale, y) for step, y in curve] for title, curve in chosen.items() if curve}
 
 
 def comparison_markdown(trainings: Iterable[tuple[str, Analysis]]) -> str:

@@ -8,7 +8,6 @@ from itertools import chain
 
 from trainrelay.analysis import count, grouped
 from trainrelay.records import (
-    STOPPED,
     Analysis,
     AttemptRecord,
     CheckpointFacts,
@@ -18,8 +17,7 @@ from trainrelay.records import (
     SlurmRun,
     StageReport,
 )
-from trainrelay.report.card import Tone
-from trainrelay.report.formatting import duration, file_size, utc
+from trainrelay.report.formatting import file_size, utc
 
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",
@@ -81,21 +79,6 @@ def _probed(probe: ProbeResult) -> str:
         return f"{probe.outcome}: {probe.error}"
     speeds = [f"{speed:.3g} GB/s ({size} MB)" for size, speed in sorted(probe.gb_per_s.items())]
     return f"{probe.outcome}, all_reduce at {', '.join(speeds)}" if speeds else probe.outcome
-
-
-def attempt_took(attempt: AttemptRecord) -> str:
-    """How long an attempt ran, or since when it runs."""
-    if attempt.ended_s is None:
-        return f"since {utc(attempt.started_s)}"
-    return duration(attempt.seconds)
-
-
-def attempt_tone(attempt: AttemptRecord) -> Tone:
-    """The colour of an attempt's end."""
-    if attempt.end in STOPPED:
-        return "idle"
-    tones: dict[str | None, Tone] = {None: "live", "done": "ok"}
-    return tones.get(attempt.end, "warn")
 
 
 def command(attempt: AttemptRecord) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from trainrelay.analysis import count, naming
 from trainrelay.records import MetricSummary, StageReport
@@ -25,15 +24,6 @@ def of(stage: StageReport, *, brief: bool = False) -> tuple[Fact, ...]:
     trained = (_epochs(stage), _loss(stage), *_validation(stage), _time(stage))
     cost = () if brief else (_gpu_hours(stage),)
     return (*trained, *cost, _backend(stage), _promoted(stage))
-
-
-def remaining_s(stage: StageReport) -> float | None:
-    """What a running stage still takes at its last pace, where that is known."""
-    pace = stage.analysis and stage.analysis.metrics.get("train", {}).get("time")
-    if stage.state != "running" or not stage.analysis or not pace:
-        return None
-    asked = stage.iters or (stage.epochs or 0) * (stage.analysis.progress.iters_per_epoch or 0)
-    return max(asked - stage.analysis.iterations, 0) * pace.last or None
 
 
 def fraction_done(stage: StageReport) -> float:
@@ -145,9 +135,4 @@ def _promoted(stage: StageReport) -> Fact:
     target = stage.checkpoint.target or stage.checkpoint.source.file.path
     digest = f"sha256 {stage.checkpoint.source.file.sha256[:12]}"
     detail = "; ".join(map(str, filter(None, [stage.checkpoint.best, digest])))
-    return Fact("Promoted checkpoint", file_name(target), detail)
-
-
-def file_name(path: str) -> str:
-    """The last part of a path; the whole is under provenance."""
-    return PurePath(path).name
+    return Fact("Promoted checkpoint", target.split("/")[-1], detail)  # the whole is under provenance

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trainrelay.analysis import count, naming
-from trainrelay.records import Overview, RunReport, StageReport
+from trainrelay.records import STOPPED, Overview, RunReport, StageReport
 from trainrelay.report import attention, card, comparison, details, explanation, facts, formatting, marks
 from trainrelay.report.panels import Line, Panel, panels
 from trainrelay.report.plots import Drawing, draw
@@ -30,7 +30,7 @@ def overview_html(overview: Overview) -> str:
 
 
 def _page(template: str, **content: Any) -> str:
-    ours = {"style": _ours("report.css"), "script": _ours("report.js")}
+    ours = {"style": _ours("report.css"), "js": _ours("report.js")}
     return _environment().get_template(template).render(**ours, **content)
 
 
@@ -54,10 +54,6 @@ def _plots(stage: StageReport) -> list[tuple[Panel, Drawing | None]]:
     return [(one, draw(one, unit, happened) if one.lines else None) for one in panels(stage.analysis)]
 
 
-def _has_gaps(panel: Panel) -> bool:
-    return not all(formatting.is_usable(value) for line in panel.lines for _, value in line.points)
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -68,20 +64,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
-        address=address,
-        attention=attention,
-        card=card,
-        comparison=comparison,
-        count=count,
-        details=details,
-        explain=explanation,
-        facts=facts,
-        has_gaps=_has_gaps,
-        marks=marks,
-        draw=draw,
-        formatting=formatting,
-    )
+    for room in (attention, card, comparison, details, explanation, facts, formatting, marks):
+        environment.globals[room.__name__.split(".")[-1]] = room
+    environment.globals.update(address=address, count=count, draw=draw, STOPPED=STOPPED)
     environment.filters.update(
         number=formatting.number,
         sentence=formatting.sentence,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from trainrelay.analysis import naming
@@ -33,37 +32,30 @@ def of(stage: StageReport) -> tuple[Mark, ...]:
     return tuple(sorted(dict.fromkeys(found), key=lambda mark: mark.step))
 
 
+def _spans(stage: StageReport) -> Iterator[tuple[AttemptRecord, int, int]]:
+    """Each attempt with the steps that it resumed at and was last seen at; 0 where that is not known."""
+    found = stage.analysis
+    per_epoch = (steps_per_epoch(found) if found else None) or 0
+    for attempt in stage.attempts:
+        seen = (attempt.last_epoch or 1) - 1, attempt.last_iteration or 0
+        start, end = (
+            epochs * per_epoch + (iterations if per_epoch != 1 else 0)
+            for epochs, iterations in (attempt.began, seen)
+        )
+        yield attempt, start, found.iterations if found and attempt.ended_s is None else end
+
+
 def _restarts(stage: StageReport) -> Iterator[Mark]:
-    per_epoch = (steps_per_epoch(stage.analysis) if stage.analysis else None) or 0
-    for before, attempt in pairwise([None, *stage.attempts]):
-        assert attempt
-        at, reached = _resumed_at(attempt, per_epoch), _reached(before, per_epoch) if before else 0
+    reached, before = 0, None
+    for attempt, at, end in _spans(stage):
         if before and reached > at:
-            yield Mark(
-                "redone", at, f"redone: attempt {before.number} had come to {last_seen(before)}", reached
-            )
+            text = f"redone: attempt {before.number} had come to {last_seen(before)}"
+            yield Mark("redone", at, text, reached)
         if at:
             yield Mark("restart", at, f"attempt {attempt.number} resumed here")
-        if before and attempt.backend != before.backend:
+        if before and attempt.backend != before.backend and at + reached:
             yield Mark("backend", at, f"backend {before.backend} → {attempt.backend}")
-
-
-def _resumed_at(attempt: AttemptRecord, per_epoch: int) -> int:
-    """The step that an attempt resumed at; 0 where it began, or where the step is not known."""
-    if attempt.resumed_step and not attempt.not_resumed:
-        return attempt.resumed_step.step
-    point = attempt.resumed_from
-    if point and (point.iteration is None or per_epoch == 1):
-        return (point.epoch or 0) * per_epoch
-    return (point and point.iteration) or 0
-
-
-def _reached(attempt: AttemptRecord, per_epoch: int) -> int:
-    """The step that an attempt was last seen at; 0 where that is not known."""
-    done = attempt.last_iteration or 0
-    if attempt.unit == "iteration":
-        return done
-    return (max((attempt.last_epoch or 1) - 1, 0) * per_epoch + done) if per_epoch > 1 else 0
+        reached, before = end, attempt
 
 
 def _drops(analysis: Analysis) -> list[Mark]:
@@ -79,13 +71,10 @@ def _drops(analysis: Analysis) -> list[Mark]:
 
 def clock(stage: StageReport) -> Iterator[tuple[int, float, int, float]]:
     """Of each attempt the steps that it resumed at and came to, each with the hours since the first start."""
-    found = stage.analysis
-    per_epoch = (steps_per_epoch(found) if found else None) or 0
-    for attempt in stage.attempts:
-        start, end, last_s = _resumed_at(attempt, per_epoch), _reached(attempt, per_epoch), attempt.ended_s
-        pace = found.metrics.get("train", {}).get("time") if found else None
-        if found and pace and last_s is None:
-            end, last_s = found.iterations, attempt.started_s + (found.iterations - start) * pace.last
-        if last_s is not None and end > start:
-            first_s = stage.attempts[0].started_s
-            yield start, (attempt.started_s - first_s) / 3600, end, (last_s - first_s) / 3600
+    pace = stage.analysis.metrics.get("train", {}).get("time") if stage.analysis else None
+    for attempt, start, end in _spans(stage):
+        at_its_pace_s = (end - start) * pace.last if pace and attempt.ended_s is None else 0.0
+        seconds = attempt.seconds or at_its_pace_s
+        if end > start and seconds > 0:
+            begun_s = attempt.started_s - stage.attempts[0].started_s
+            yield start, begun_s / 3600, end, (begun_s + seconds) / 3600

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from trainrelay.analysis import group_title, grouped, naming
 from trainrelay.records import Analysis, Phase
-from trainrelay.report.formatting import is_usable, number
+from trainrelay.report.formatting import is_usable
 
 MOST_LINES = 8  # as many as there are colours that can be told apart
-MOST_APART = 4  # times, of two validation metrics on one axis
 
 Curve = Sequence[tuple[float, float]]
 
@@ -76,24 +77,16 @@ def _total(analysis: Analysis) -> Panel:
 
 
 def _validation(analysis: Analysis) -> Iterator[Panel]:
-    """A panel for those of about one size each, so that none is flat on the axis of another."""
+    """A panel for those of about one size, so that none is flat on the axis of another."""
     curves = analysis.curves.get("val", {})
     names = naming.validation_scores(analysis.curves.get("train", {}), curves)
-    sizes: list[list[Line]] = []
-    for line in sorted(
-        (Line(name, curves[name]) for name in names if curves[name]), key=_height, reverse=True
-    ):
-        if (
-            not sizes
-            or 0 < _height(line) * MOST_APART < _height(sizes[-1][0])
-            or len(sizes[-1]) == MOST_LINES
-        ):
-            sizes.append([])
-        sizes[-1].append(line)
-    for at, lines in enumerate(sizes):
-        apart = f", up to {number(max(map(_height, lines)))}" if at else ""
-        in_order = sorted(lines, key=lambda line: names.index(line.label))
-        yield _highest_lines(f"Validation metrics{apart}", in_order)
+    lines = (Line(name, curves[name]) for name in names if curves[name])
+    for _, found in groupby(sorted(lines, key=_decade, reverse=True), key=_decade):
+        yield _highest_lines("Validation metrics", list(found))
+
+
+def _decade(line: Line) -> int:
+    return math.floor(math.log10(_height(line) or 0.1)) + 1
 
 
 def _components(names: list[str], curves: Mapping[str, Curve]) -> Iterator[Panel]:

@@ -76,7 +76,6 @@ class Drawing(NamedTuple):
     """A panel as an `<svg>` element, and what the page's script needs to draw the same."""
 
     svg: Markup
-    log: bool
     values: Mapping[str, object]
 
 
@@ -102,7 +101,7 @@ def draw(panel: Panel, iters_per_epoch: int | None, marks: Sequence[Mark] = ()) 
         "levels": [height for _, height in panel.levels],
         "marks": [(mark.kind, mark.step, mark.until, clean(mark.text)) for mark in marks],
     }
-    return Drawing(_CHART.format(WIDTH_PX, HEIGHT_PX, title, Markup().join(drawn)), log, values)
+    return Drawing(_CHART.format(WIDTH_PX, HEIGHT_PX, title, Markup().join(drawn)), values)
 
 
 def _values(line: Line) -> Mapping[str, object]:
