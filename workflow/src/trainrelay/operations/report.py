@@ -112,9 +112,11 @@ def _stage(at: StageContext) -> StageReport:
 def _archived(one: ArchivedTraining) -> Training:
     """As it was judged when it was current; else by its logs."""
     path, analysis = one.folder / "analysis.json", None
-    with suppress(UserError, OSError):
+    try:
         logs = [attempt_log(one.folder, attempt) for attempt in list_attempts(one.folder)]
         analysis = _analysis_on_disk(path) if path.exists() else analyze(read(logs))
+    except (UserError, OSError) as error:
+        say(f"{one.folder} is not compared: {error}")
     return Training(one.folder.name, one.identity.ingredients, analysis)
 
 
