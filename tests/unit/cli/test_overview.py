@@ -85,7 +85,10 @@ def test_a_run_that_the_config_does_not_know_is_refused_with_the_names_it_knows(
     disk: OnDisk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert typed(disk, "report", "driving") == 2
-    assert "driving: no such run in the config; use one of: r, fresh" in capsys.readouterr().err
+    assert (
+        "driving: no such run or stage in the config; use one of: r, fresh, r/s, fresh/s"
+        in capsys.readouterr().err
+    )
     assert pages(disk) == set()
 
 

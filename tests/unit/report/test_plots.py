@@ -11,8 +11,13 @@ import pytest
 
 from support import sample_report
 from trainrelay.records import Finding
+from trainrelay.report.marks import Mark
 from trainrelay.report.panels import MOST_LINES, Line, Panel, family_mean, panels
-from trainrelay.report.plots import svg, tick, wants_log
+from trainrelay.report.plots import draw, tick, wants_log
+
+
+def svg(panel: Panel, unit: int | None, marks: tuple[Mark, ...] = ()) -> str:
+    return draw(panel, unit, marks).svg
 
 
 def panel(*values: float, levels: tuple[tuple[str, float], ...] = ()) -> Panel:
@@ -31,6 +36,8 @@ def test_a_uniad_run_of_a_hundred_metrics_is_a_handful_of_panels() -> None:
         "Motion losses",
         "Occupancy losses",
         "Planning losses",
+        "Time per iteration",
+        "GPU memory",
     ]
     assert all(len(each.lines) <= MOST_LINES for each in drawn)
 
@@ -61,6 +68,7 @@ def test_a_keypoint_run_shows_its_validation_its_layers_and_no_twin() -> None:
         "Learning rate": ["lr"],
         "Losses of the decoder layers": ["loss_ce", "loss_ce_0 to _4", "loss_coords", "loss_coords_0 to _4"],
         "Other metrics": ["class_error"],
+        "Time per iteration": ["time", "data_time"],
     }
     layers = next(each for each in panels(sample_report.keypoint_analysis()) if "decoder" in each.title)
     assert layers.zero == ("loss_ce_room", "loss_ce_room_0 to _4")
@@ -136,11 +144,13 @@ def test_a_plot_has_no_id_that_another_one_of_the_page_could_have() -> None:
 
 
 def test_a_plot_needs_no_style_attribute_and_takes_its_colours_from_the_page() -> None:
-    drawing = svg(panel(3, math.nan, 1, levels=(("clip value", 2.0),)), 2, restarts=(1,))
+    drawing = svg(panel(3, math.nan, 1, levels=(("clip value", 2.0),)), 2, (Mark("restart", 1, "again"),))
     assert "style=" not in drawing
     assert "<style" not in drawing
     assert not re.search(r"#[0-9a-f]{6}\b", drawing)
-    assert {"stroke-s1", "stroke-level", "stroke-bad", "fill-muted"} <= set(re.findall(r"[\w-]+", drawing))
+    assert {"stroke-s1", "stroke-level", "stroke-bad", "fill-muted", "mark-restart"} <= set(
+        re.findall(r"[\w-]+", drawing)
+    )
 
 
 def test_a_value_that_is_not_finite_is_a_gap_with_a_mark() -> None:

@@ -15,8 +15,7 @@ from support import sample_report
 from support.page import HOSTILE, Page
 from support.sample_report import RunReport, StageReport
 from trainrelay.records import ProbeResult
-from trainrelay.report import run_html
-from trainrelay.report.details import restart_steps
+from trainrelay.report import marks, run_html
 
 
 def plain(*stages: StageReport) -> str:
@@ -56,13 +55,14 @@ def drawn(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_page_asks_for_nothing_and_runs_nothing(name: str) -> None:
+def test_the_page_asks_for_nothing_and_runs_nothing_but_its_script(name: str) -> None:
     report, read = RUNS[name](), Page(drawn(name))
     tags = {tag for tag, _ in read.elements}
-    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "foreignobject"}
+    assert not tags & {"link", "img", "iframe", "object", "embed", "base", "form", "foreignobject"}
     for _, attrs in read.elements:
         assert not [key for key in attrs if key.startswith("on") or key in {"src", "style", "xlink:href"}]
         assert str(attrs.get("href", "#")).startswith("#") or attrs["href"] == report.overview
+    assert [tag for tag, _ in read.elements].count("script") == 1
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -96,7 +96,7 @@ def test_the_policy_allows_the_pages_own_style_and_nothing_else() -> None:
 def test_hostile_names_are_text_wherever_they_are() -> None:
     source = drawn("hostile")
     assert "<img" not in source
-    assert "<script" not in source
+    assert source.count("<script") == 1
     assert "\x1b" not in source
     assert "\u202e" not in source
     assert Page(source).text.count("<script>alert(1)</script>") > 20
@@ -105,7 +105,7 @@ def test_hostile_names_are_text_wherever_they_are() -> None:
 
 def test_the_verdict_comes_before_the_curves() -> None:
     source = drawn("uniad")
-    sections = ["verdict", "attention", "curves", "metrics", "meaning", "attempts", "provenance"]
+    sections = ["verdict", "attention", "curves", "compare", "metrics", "meaning", "attempts", "provenance"]
     assert Page(source).ids == sections
     assert source.index('id="attention"') < source.index('class="chart"')
 
@@ -121,7 +121,7 @@ def test_one_glance_at_a_finished_stage_tells_all() -> None:
         "Time 2 d 1 h",
         "GPU-hours 394",
         "Backend gloo",
-        "Promoted checkpoint /data/UniAD/ckpts/full_track_map.pth sha256 3f9a1c073f9a",
+        "Promoted checkpoint full_track_map.pth sha256 3f9a1c073f9a",
     ):
         assert words in top
 
@@ -295,7 +295,7 @@ def test_a_restart_in_a_log_of_whole_epochs_lies_at_its_epoch() -> None:
     stage = sample_report.keypoint_stage("running", sample_report.epochs_only_analysis())
     point = sample_report.ResumePoint(path="checkpoint.pth", epoch=2, iteration=240)
     resumed = stage.attempts[0].model_copy(update={"resumed_from": point})
-    assert restart_steps(dataclasses.replace(stage, attempts=(resumed,))) == (2,)
+    assert [mark.step for mark in marks.of(dataclasses.replace(stage, attempts=(resumed,)))] == [2]
 
 
 def test_the_means_of_epochs_have_a_table_of_their_own_between_training_and_validation() -> None:

@@ -109,6 +109,8 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")
     verb = _add(verbs, "report", "write a run's report.html; without RUN, all of them and index.html")
     verb.add_argument("run", nargs="?", metavar="RUN", help="only this run; default: all")
+    again = "write again every S seconds as long as a training runs"
+    verb.add_argument("--every-s", type=float, metavar="S", help=again)
     _add(verbs, "overview", "write index.html, the page of all runs", module="report")
     judges = "read and judge training logs: files of one training, oldest first, or a folder of each training"
     verb = _add(verbs, "analyze", judges, module="logs")
@@ -123,6 +125,12 @@ def _typed_by_you(verbs: _Verbs) -> None:
     verb.add_argument("--fail-on", choices=("warning", "failed"), help=fail)
     own = "read this stage's logs and write the analysis into its folder"
     verb.add_argument("--stage", metavar="RUN/STAGE", help=own)
+    exports = "print a run's logged numbers, one merged series per stage without the steps that were redone"
+    verb = _add(verbs, "export", exports, module="report")
+    verb.add_argument("which", metavar="RUN[/STAGE]", help="a stage, or all of a run")
+    form = verb.add_mutually_exclusive_group(required=True)
+    form.add_argument("--csv", action="store_true", help="a table with a column per metric")
+    form.add_argument("--jsonl", action="store_true", help="a JSON object per row; null: not finite")
     explains = "what a training log's numbers mean: logs of one training, or metrics by name"
     verb = _add(verbs, "explain", explains, module="logs")
     verb.add_argument("what", nargs="+", metavar="METRIC_OR_LOG", help="as `analyze` takes or prints it")

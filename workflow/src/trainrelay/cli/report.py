@@ -1,25 +1,47 @@
-"""`trainrelay report` and `trainrelay overview`: the page of one run, and that of all."""
+"""`trainrelay report`, `overview` and `export`: the page of one run, that of all, and a run's numbers."""
 
 from __future__ import annotations
 
 import argparse
+import csv
+import sys
+import time
 
-from trainrelay.cli.common import configured
-from trainrelay.errors import UserError
+import orjson
+
+from trainrelay.cli.common import configured, named_stages
+from trainrelay.operations.analyze import merged_series
 from trainrelay.operations.report import write_overview, write_report, write_reports
-from trainrelay.system.say import say
+from trainrelay.system.say import answer, say
+from trainrelay.text import printable
+from trainrelay.training import state
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the report of one run; without a name, every run's report and the overview."""
     config = configured(arguments)
-    if arguments.run is None:
-        write_reports(config, *config.runs)
-    elif arguments.run in config.runs:
-        say(f"report: {write_report(config, arguments.run)}")
+    stages = named_stages(config, [arguments.run] if arguments.run is not None else [])
+    while True:
+        if arguments.run is None:
+            write_reports(config, *config.runs)
+        else:
+            say(f"report: {write_report(config, stages[0].run)}")
+        if not arguments.every_s or not any(state.judge(state.read(at)).kind == "running" for at in stages):
+            return
+        time.sleep(max(arguments.every_s, 1.0))
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Print all that the stages of a run logged."""
+    rows = list(merged_series(named_stages(configured(arguments), [arguments.which])))
+    shown = {key: printable(key) for row in rows for key in row}
+    if arguments.jsonl:
+        for row in rows:
+            answer(orjson.dumps({shown[key]: value for key, value in row.items()}).decode())
     else:
-        names = ", ".join(config.runs)
-        raise UserError(f"{arguments.run}: no such run in the config; use one of: {names}")
+        table = csv.writer(sys.stdout, lineterminator="\n")
+        table.writerow(shown.values())
+        table.writerows([row.get(key) for key in shown] for row in rows)
 
 
 def overview(arguments: argparse.Namespace) -> None:

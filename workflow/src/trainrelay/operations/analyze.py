@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.records import Analysis, CheckpointFacts, Expectation, Log
 from trainrelay.report import analysis_markdown
 from trainrelay.system.files import write_bytes, write_json
+from trainrelay.system.say import say
 from trainrelay.trainers import RUNGS
 from trainrelay.training import state
 from trainrelay.training.attempts import attempt_log
@@ -31,6 +33,19 @@ def analyze_stage(at: StageContext) -> Analysis:
     text = analysis_markdown(at.name, analysis)
     write_bytes(facts.paths.analysis_text, text.encode())
     return analysis
+
+
+def merged_series(stages: Iterable[StageContext]) -> Iterator[dict[str, object]]:
+    """All rows of these stages, in order; of a metric that is called as a column of ours, ours is shown."""
+    for at in stages:
+        try:
+            rows = read_stage(state.read(at)).rows
+        except LogError as error:
+            rows = ()
+            say(f"left out: {error}")
+        for row in rows:
+            place = {"step": row.step, "epoch": row.epoch, "iteration": row.iteration}
+            yield {"stage": at.stage, "phase": row.phase, **place, **row.values, **place}
 
 
 def judge_stage(facts: state.Facts) -> Analysis:

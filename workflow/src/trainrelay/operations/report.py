@@ -5,24 +5,27 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 
-from trainrelay.analysis import from_json
+from trainrelay.analysis import analyze, from_json, read
 from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import LogError, TrainrelayError, UserError
 from trainrelay.operations.analyze import judge_stage
-from trainrelay.records import Analysis, Overview, RunReport, StageReport
+from trainrelay.records import Analysis, Overview, RunReport, StageReport, Training
 from trainrelay.report import overview_html, run_html
 from trainrelay.system.files import content, make_folder, read_once, reading, write_bytes
 from trainrelay.system.say import say
 from trainrelay.training import state
-from trainrelay.training.attempts import attempt_log
+from trainrelay.training.archive import ArchivedTraining, archived_trainings
+from trainrelay.training.attempts import attempt_log, list_attempts
 from trainrelay.training.bad_nodes import of_run
 from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
@@ -99,14 +102,42 @@ def _stage(at: StageContext) -> StageReport:
         train=facts.train,
         checkpoint=facts.promoted,
         analysis=analysis,
-        last_lines=() if analysis or not facts.attempts else _last_lines(facts),
+        last_lines=_last_lines(facts) if facts.attempts else (),
+        archived=tuple(map(_archived, archived_trainings(facts.paths))),
+        links=_links(facts),
         bad_nodes=() if facts.train else tuple(of_run(at).values()),
         acceptance=facts.accepted or (facts.may_retrain if retrain_accepted(facts) else None),
     )
 
 
+def _archived(one: ArchivedTraining) -> Training:
+    """As it was judged when it was current; else by its logs."""
+    path, analysis = one.folder / "analysis.json", None
+    try:
+        logs = [attempt_log(one.folder, attempt) for attempt in list_attempts(one.folder)]
+        analysis = _analysis_on_disk(path) if path.exists() else analyze(read(logs))
+    except (UserError, OSError) as error:
+        say(f"{one.folder} is not compared: {error}")
+    return Training(one.folder.name, one.identity.ingredients, analysis)
+
+
+def _links(facts: state.Facts) -> dict[str, str]:
+    """What is there of log, work dir, checkpoints and analysis; no name in a path leads elsewhere."""
+    folder, promoted = facts.paths.folder, facts.promoted and facts.promoted.target
+    trained = [facts.train.final_checkpoint.file.path] if facts.train else []
+    found: dict[str, Sequence[str | Path]] = {
+        "log": [attempt_log(folder, attempt) for attempt in facts.attempts],
+        "work dir": facts.work_dirs.all,
+        "checkpoint": trained or [path for _, path in facts.checkpoints[:1]],
+        "promoted": [promoted] if promoted else [],
+        "analysis": [facts.paths.analysis_text],
+    }
+    there = {word: paths[-1] for word, paths in found.items() if paths and Path(paths[-1]).exists()}
+    return {word: f"./{quote(os.path.relpath(path, folder.parent))}" for word, path in there.items()}
+
+
 def _last_lines(facts: state.Facts) -> tuple[str, ...]:
-    """The end of the newest log, for whoever must read it without an analysis."""
+    """The end of the newest log."""
     with suppress(UserError, OSError), reading(attempt_log(facts.paths.folder, facts.attempts[-1])) as log:
         log.seek(max(log.seek(0, os.SEEK_END) - _MOST_BYTES, 0))
         return tuple(log.read(_MOST_BYTES).decode(errors="replace").splitlines()[-_MOST_LINES:])

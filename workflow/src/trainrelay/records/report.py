@@ -171,6 +171,15 @@ class Analysis:
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """A training to compare with others, as by its stage's name or `stage1.old-1`."""
+
+    name: str
+    ingredients: Mapping[str, str]
+    analysis: Analysis | None
+
+
+@dataclass(frozen=True, slots=True)
 class StageReport:
     """All that the report says of one stage; every part but name and state may be missing."""
 
@@ -190,7 +199,11 @@ class StageReport:
     bad_nodes: tuple[str, ...] = ()  # sentences; of a complete stage none
     failed_start: str = ""  # why the start before this report trained nothing
     iters: int | None = None  # in place of epochs
-    last_lines: tuple[str, ...] = ()  # of the newest log, where there is no analysis
+    last_lines: tuple[str, ...] = ()  # of the newest log
+    archived: tuple[Training, ...] = ()  # newest first
+    links: Mapping[str, str] = field(
+        default_factory=dict
+    )  # files by what they are, addresses seen from the report
 
 
 @dataclass(frozen=True, slots=True)

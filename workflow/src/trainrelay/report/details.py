@@ -8,7 +8,6 @@ from itertools import chain
 
 from trainrelay.analysis import count, grouped
 from trainrelay.records import (
-    STOPPED,
     Analysis,
     AttemptRecord,
     CheckpointFacts,
@@ -18,27 +17,13 @@ from trainrelay.records import (
     SlurmRun,
     StageReport,
 )
-from trainrelay.report.card import Tone
-from trainrelay.report.formatting import duration, file_size, utc
+from trainrelay.report.formatting import file_size, utc
 
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",
     "epoch": "Means of training epochs",
     "val": "Validation",
 }
-
-
-def restart_steps(stage: StageReport) -> tuple[int, ...]:
-    """The steps at which attempts resumed, as far as they are known."""
-    within = [one for one in stage.attempts if one.resumed_step and not one.not_resumed]
-    points = [one.resumed_from for one in stage.attempts if one.resumed_from and one not in within]
-    per_epoch = (steps_per_epoch(stage.analysis) if stage.analysis else None) or 0
-    by_epoch = [
-        (point.epoch or 0) * per_epoch for point in points if point.iteration is None or per_epoch == 1
-    ]
-    known = [point.iteration for point in points if point.iteration is not None and per_epoch != 1]
-    known += [one.resumed_step.step for one in within if one.resumed_step]
-    return tuple(sorted({step for step in by_epoch + known if step > 0}))
 
 
 def steps_per_epoch(analysis: Analysis) -> int | None:
@@ -94,21 +79,6 @@ def _probed(probe: ProbeResult) -> str:
         return f"{probe.outcome}: {probe.error}"
     speeds = [f"{speed:.3g} GB/s ({size} MB)" for size, speed in sorted(probe.gb_per_s.items())]
     return f"{probe.outcome}, all_reduce at {', '.join(speeds)}" if speeds else probe.outcome
-
-
-def attempt_took(attempt: AttemptRecord) -> str:
-    """How long an attempt ran, or since when it runs."""
-    if attempt.ended_s is None:
-        return f"since {utc(attempt.started_s)}"
-    return duration(attempt.seconds)
-
-
-def attempt_tone(attempt: AttemptRecord) -> Tone:
-    """The colour of an attempt's end."""
-    if attempt.end in STOPPED:
-        return "idle"
-    tones: dict[str | None, Tone] = {None: "live", "done": "ok"}
-    return tones.get(attempt.end, "warn")
 
 
 def command(attempt: AttemptRecord) -> str:

@@ -63,18 +63,28 @@ def _epochs_done(stage: StageReport) -> int:
 
 
 def _loss(stage: StageReport) -> Fact:
-    summary = stage.analysis and stage.analysis.metrics.get("train", {}).get(stage.analysis.total or "loss")
-    if not summary:
+    if not (summary := total(stage)):
         return Fact("Total loss", "not logged yet")
     return Fact("Total loss", _ends(summary), change(summary))
 
 
 def _validation(stage: StageReport) -> Iterator[Fact]:
+    for name, each in overall(stage):
+        yield Fact(name, _ends(each), f"in {count(each.count, 'validation')}")
+
+
+def overall(stage: StageReport) -> list[tuple[str, MetricSummary]]:
+    """The one validation metric to show first, if there is any."""
     metrics = stage.analysis.metrics if stage.analysis else {}
     val = metrics.get("val", {})
     name = naming.overall_score(naming.validation_scores(metrics.get("train", {}), val))
-    if name is not None:
-        yield Fact(name, _ends(val[name]), f"in {count(val[name].count, 'validation')}")
+    return [] if name is None else [(name, val[name])]
+
+
+def total(stage: StageReport) -> MetricSummary | None:
+    """The total loss of training, if it was logged."""
+    found = stage.analysis
+    return found.metrics.get("train", {}).get(found.total or "loss") if found else None
 
 
 def _ends(summary: MetricSummary) -> str:
@@ -122,7 +132,7 @@ def backends(stage: StageReport) -> tuple[str, ...]:
 def _promoted(stage: StageReport) -> Fact:
     if stage.checkpoint is None:
         return Fact("Promoted checkpoint", "none yet")
-    target = stage.checkpoint.target
+    target = stage.checkpoint.target or stage.checkpoint.source.file.path
     digest = f"sha256 {stage.checkpoint.source.file.sha256[:12]}"
     detail = "; ".join(map(str, filter(None, [stage.checkpoint.best, digest])))
-    return Fact("Promoted checkpoint", target or stage.checkpoint.source.file.path, detail)
+    return Fact("Promoted checkpoint", target.split("/")[-1], detail)  # the whole is under provenance

@@ -1,4 +1,4 @@
-"""The pages of a run and of all runs: they open from disk, ask for nothing and run no script."""
+"""The pages of a run and of all runs: they open from disk, ask for nothing and need no script."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trainrelay.analysis import count, naming
-from trainrelay.records import Overview, RunReport, StageReport
-from trainrelay.report import attention, card, details, explanation, facts, formatting
+from trainrelay.records import STOPPED, Overview, RunReport, StageReport
+from trainrelay.report import attention, card, comparison, details, explanation, facts, formatting, marks
 from trainrelay.report.panels import Line, Panel, panels
-from trainrelay.report.plots import svg, wants_log
+from trainrelay.report.plots import Drawing, draw
 
 
 def run_html(report: RunReport) -> str:
     """The whole page; missing parts are named."""
-    stages = [(stage, _plots(stage)) for stage in report.stages]
-    tone, word, complete = card.headline(report)
-    return _page("report.html.j2", report=report, stages=stages, tone=tone, word=word, complete=complete)
+    return _page("report.html.j2", report=report, stages=[(stage, _plots(stage)) for stage in report.stages])
 
 
 def overview_html(overview: Overview) -> str:
     """The page of all runs; one of which nothing is known yet is listed too."""
-    tone, word, complete = card.overview_headline(overview)
-    return _page("overview.html.j2", overview=overview, tone=tone, word=word, complete=complete)
+    return _page("overview.html.j2", overview=overview)
 
 
 def _page(template: str, **content: Any) -> str:
-    style = resources.files("trainrelay.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    css = Markup(style)  # noqa: S704 - our own file
-    return _environment().get_template(template).render(style=css, digest=digest, **content)
+    ours = {"style": _ours("report.css"), "js": _ours("report.js")}
+    return _environment().get_template(template).render(**ours, **content)
+
+
+@cache
+def _ours(name: str) -> tuple[Markup, str]:
+    """A file of ours to put into the page, and its digest for the policy."""
+    text = resources.files("trainrelay.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+    return Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()  # noqa: S704
 
 
 def address(run: str) -> str:
@@ -44,17 +46,12 @@ def address(run: str) -> str:
     return f"{quote(run, safe='', errors='replace')}/report.html"
 
 
-def _plots(stage: StageReport) -> list[tuple[Panel, Markup | None]]:
+def _plots(stage: StageReport) -> list[tuple[Panel, Drawing | None]]:
     """Each panel and its drawing; None where no curve leaves zero."""
     if stage.analysis is None:
         return []
-    unit, restarts = details.steps_per_epoch(stage.analysis), details.restart_steps(stage)
-    found = panels(stage.analysis)
-    return [(panel, svg(panel, unit, restarts) if panel.lines else None) for panel in found]
-
-
-def _has_gaps(panel: Panel) -> bool:
-    return not all(formatting.is_usable(value) for line in panel.lines for _, value in line.points)
+    unit, happened = details.steps_per_epoch(stage.analysis), marks.of(stage)
+    return [(one, draw(one, unit, happened) if one.lines else None) for one in panels(stage.analysis)]
 
 
 @cache
@@ -67,18 +64,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
-        address=address,
-        attention=attention,
-        card=card,
-        count=count,
-        details=details,
-        explain=explanation,
-        facts=facts,
-        has_gaps=_has_gaps,
-        wants_log=wants_log,
-        formatting=formatting,
-    )
+    for room in (attention, card, comparison, details, explanation, facts, formatting, marks):
+        environment.globals[room.__name__.split(".")[-1]] = room
+    environment.globals.update(address=address, count=count, draw=draw, STOPPED=STOPPED)
     environment.filters.update(
         number=formatting.number,
         sentence=formatting.sentence,

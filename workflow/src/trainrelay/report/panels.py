@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from trainrelay.analysis import group_title, grouped, naming
 from trainrelay.records import Analysis, Phase
@@ -12,7 +14,7 @@ from trainrelay.report.formatting import is_usable
 
 MOST_LINES = 8  # as many as there are colours that can be told apart
 
-Curve = Sequence[tuple[int, float]]
+Curve = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,12 @@ def panels(analysis: Analysis) -> tuple[Panel, ...]:
     components = [name for name in train if naming.is_component(name, analysis.total)]
     candidates = [
         _total(analysis),
-        _validation(analysis),
+        *_validation(analysis),
         Panel("Learning rate", tuple(_lines(train, filter(naming.is_learning_rate, train)))),
         Panel("Gradient norm", tuple(_lines(train, ["grad_norm"])), _clip(analysis)),
         *_components(naming.without_twins(components), train),
+        Panel("Time per iteration", tuple(_lines(train, ["time", "data_time", "data"]))),
+        Panel("GPU memory", tuple(_lines(train, ["memory", "max mem"]))),
     ]
     span = _span(analysis)
     return tuple(replace(panel, span=span) for panel in candidates if panel.lines or panel.zero)
@@ -72,10 +76,17 @@ def _total(analysis: Analysis) -> Panel:
     return Panel("Total loss", tuple(Line(label, curve) for label, curve in curves.items() if curve))
 
 
-def _validation(analysis: Analysis) -> Panel:
+def _validation(analysis: Analysis) -> Iterator[Panel]:
+    """A panel for those of about one size, so that none is flat on the axis of another."""
     curves = analysis.curves.get("val", {})
     names = naming.validation_scores(analysis.curves.get("train", {}), curves)
-    return _highest_lines("Validation metrics", [Line(name, curves[name]) for name in names if curves[name]])
+    lines = (Line(name, curves[name]) for name in names if curves[name])
+    for _, found in groupby(sorted(lines, key=_decade, reverse=True), key=_decade):
+        yield _highest_lines("Validation metrics", list(found))
+
+
+def _decade(line: Line) -> int:
+    return math.floor(math.log10(_height(line) or 0.1)) + 1
 
 
 def _components(names: list[str], curves: Mapping[str, Curve]) -> Iterator[Panel]:
@@ -134,7 +145,7 @@ def family_mean(label: str, members: Sequence[str], curves: Mapping[str, Curve])
     return Line(label, tuple(zip(grid, means, strict=True)), len(members))
 
 
-def _resampled(curve: Curve, grid: list[int]) -> list[float]:
+def _resampled(curve: Curve, grid: list[float]) -> list[float]:
     """The values of a curve at other steps: the latest one up to there, before the first one the first."""
     steps = [step for step, _ in curve]
     if steps == grid:

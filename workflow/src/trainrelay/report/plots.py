@@ -1,15 +1,17 @@
-"""One panel as an inline SVG, coloured by the page's style sheet; no text from outside but its title."""
+"""One panel as an inline SVG, coloured by the page's style sheet; the page's script draws it again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from markupsafe import Markup
 
-from trainrelay.report.formatting import is_usable, scientific
+from trainrelay.report.formatting import clean, is_usable, scientific
+from trainrelay.report.marks import Mark
 from trainrelay.report.panels import Line, Panel
 
 WIDTH_PX, HEIGHT_PX = 440, 236
@@ -25,6 +27,7 @@ _PATH = Markup('<path class="stroke-{}" fill="none" stroke-width="{}" d="{}"{}><
 _DOT = Markup('<circle class="fill-s{}" cx="{:.1f}" cy="{:.1f}" r="2.25"></circle>')
 _TEXT = Markup('<text class="fill-muted" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>')
 _DASHED = Markup(' stroke-dasharray="{}"')
+_MARK = Markup('<path class="mark-{}" d="{}"><title>{}</title></path>')
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +72,55 @@ def axis(values: Sequence[float], start_px: float, end_px: float, margin: float,
     return Axis(low - room, high + room, start_px, end_px, log)
 
 
-def svg(panel: Panel, iters_per_epoch: int | None, restarts: Sequence[int] = ()) -> Markup:
-    """The panel as an `<svg>` element over epochs, or iterations; restarts are steps."""
-    unit = iters_per_epoch or 1
-    steps = [*(step for line in panel.lines for step, _ in line.points), *restarts, *(panel.span or ())]
+class Drawing(NamedTuple):
+    """A panel as an `<svg>` element, and what the page's script needs to draw the same."""
+
+    svg: Markup
+    values: Mapping[str, object]
+
+
+def draw(panel: Panel, iters_per_epoch: int | None, marks: Sequence[Mark] = ()) -> Drawing:
+    """The panel over epochs, or iterations."""
+    unit, log = iters_per_epoch or 1, wants_log(panel)
+    steps = [*(step for line in panel.lines for step, _ in line.points), *(panel.span or ())]
+    steps += [mark.step for mark in marks]
     across = axis([step / unit for step in steps], LEFT, RIGHT, 0.01, log=False)
-    up = axis(_heights(panel), BOTTOM, TOP, 0.06, log=wants_log(panel))
+    up = axis(_heights(panel), BOTTOM, TOP, 0.06, log=log)
     drawn = [
+        *(_mark(mark, unit, across) for mark in marks),
         *_axes(across, up, "epoch" if iters_per_epoch else "iteration"),
         *(part for at, line in enumerate(panel.lines, 1) for part in _curve(line, at, unit, across, up)),
         *(_level(f"M{LEFT} {up.px(height):.1f}H{RIGHT}", "level", "6 3") for _, height in panel.levels),
-        *(_level(f"M{across.px(step / unit):.1f} {TOP}V{BOTTOM}", "muted", "2 3") for step in restarts),
     ]
     title = f"{panel.title} over {'epochs' if iters_per_epoch else 'iterations'}"
-    return _CHART.format(WIDTH_PX, HEIGHT_PX, title, Markup().join(drawn))
+    values = {
+        "unit": iters_per_epoch,
+        "log": log,
+        "span": panel.span,
+        "lines": [_values(line) for line in panel.lines],
+        "levels": [height for _, height in panel.levels],
+        "marks": [(mark.kind, mark.step, mark.until, clean(mark.text)) for mark in marks],
+    }
+    return Drawing(_CHART.format(WIDTH_PX, HEIGHT_PX, title, Markup().join(drawn)), values)
+
+
+def _values(line: Line) -> Mapping[str, object]:
+    """Exact but for means; None where a value is not finite."""
+    xs, ys = zip(*line.points, strict=True) if line.points else ((), ())
+    digits = 6 if line.members > 1 else 17
+    shown = [float(f"{value:.{digits}g}") if is_usable(value) else None for value in ys]
+    return {"name": clean(line.label), "mean": line.members > 1, "x": xs, "y": shown}
+
+
+def _mark(mark: Mark, unit: int, across: Axis) -> Markup:
+    """A band for what was redone, a triangle for a drop, a line for all else; with its text."""
+    x = across.px(mark.step / unit)
+    shapes = {
+        "redone": f"M{x:.1f} {TOP}H{across.px((mark.until or mark.step) / unit):.1f}V{BOTTOM}H{x:.1f}Z",
+        "rate": f"M{x - 4:.1f} {TOP}h8l-4 7Z",
+    }
+    line = f"M{x:.1f} {TOP}V{BOTTOM}"
+    return _MARK.format(mark.kind, shapes.get(mark.kind, line), clean(mark.text))
 
 
 def _axes(across: Axis, up: Axis, unit: str) -> Iterator[Markup]:

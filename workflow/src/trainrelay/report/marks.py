@@ -1,0 +1,80 @@
+"""What happened to a training, as places on its curves, and when its steps were done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from trainrelay.analysis import naming
+from trainrelay.records import Analysis, AttemptRecord, StageReport
+from trainrelay.report.details import last_seen, steps_per_epoch
+from trainrelay.report.formatting import is_usable, learning_rate
+
+DROP = 0.6  # a learning rate that falls at once to this part of what it was, or lower, has dropped
+SAME = 0.01  # it was constant before: a cosine or linear schedule falls at each step
+MOST_DROPS = 12  # a schedule that drops more often is no schedule of steps
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened at a step; what was redone has a range, `step` to `until`."""
+
+    kind: Literal["restart", "redone", "backend", "rate"]
+    step: int
+    text: str
+    until: int | None = None
+
+
+def of(stage: StageReport) -> tuple[Mark, ...]:
+    """Restarts, what they redid, changes of the backend and drops of the learning rate, by step."""
+    found = [*_restarts(stage), *(_drops(stage.analysis) if stage.analysis else ())]
+    return tuple(sorted(dict.fromkeys(found), key=lambda mark: mark.step))
+
+
+def _spans(stage: StageReport) -> Iterator[tuple[AttemptRecord, int, int]]:
+    """Each attempt with the steps that it resumed at and was last seen at; 0 where that is not known."""
+    found = stage.analysis
+    per_epoch = (steps_per_epoch(found) if found else None) or 0
+    for attempt in stage.attempts:
+        seen = (attempt.last_epoch or 1) - 1, attempt.last_iteration or 0
+        start, end = (
+            epochs * per_epoch + (iterations if per_epoch != 1 else 0)
+            for epochs, iterations in (attempt.began, seen)
+        )
+        yield attempt, start, found.iterations if found and attempt.ended_s is None else end
+
+
+def _restarts(stage: StageReport) -> Iterator[Mark]:
+    reached, before = 0, None
+    for attempt, at, end in _spans(stage):
+        if before and reached > at:
+            text = f"redone: attempt {before.number} had come to {last_seen(before)}"
+            yield Mark("redone", at, text, reached)
+        if at:
+            yield Mark("restart", at, f"attempt {attempt.number} resumed here")
+        if before and attempt.backend != before.backend and at + reached:
+            yield Mark("backend", at, f"backend {before.backend} → {attempt.backend}")
+        reached, before = end, attempt
+
+
+def _drops(analysis: Analysis) -> list[Mark]:
+    curves = analysis.curves.get("train", {})
+    curve = next((curves[name] for name in curves if naming.is_learning_rate(name) and curves[name]), [])
+    found = [
+        Mark("rate", step, f"learning rate {learning_rate(before)} → {learning_rate(value)}")
+        for (_, earlier), (_, before), (step, value) in zip(curve, curve[1:], curve[2:], strict=False)
+        if is_usable(before) and 0 < value <= DROP * before and abs(earlier - before) <= SAME * before
+    ]
+    return found if len(found) <= MOST_DROPS else []
+
+
+def clock(stage: StageReport) -> Iterator[tuple[int, float, int, float]]:
+    """Of each attempt the steps that it resumed at and came to, each with the hours since the first start."""
+    pace = stage.analysis.metrics.get("train", {}).get("time") if stage.analysis else None
+    for attempt, start, end in _spans(stage):
+        at_its_pace_s = (end - start) * pace.last if pace and attempt.ended_s is None else 0.0
+        seconds = attempt.seconds or at_its_pace_s
+        if end > start and seconds > 0:
+            begun_s = attempt.started_s - stage.attempts[0].started_s
+            yield start, begun_s / 3600, end, (begun_s + seconds) / 3600
