@@ -83,14 +83,14 @@ def test_the_reference_is_the_command_line_and_the_models_as_they_are() -> None:
 
 
 def test_the_page_of_files_is_the_records_as_they_are() -> None:
-    """And no record of a file is missing there."""
+    """And no record of a file is missing there; a notice is told to a command."""
     text = text_of("docs/files.md")
     assert file_reference.page() == text, "run: make reference"
     records = [
         name for name, one in vars(files).items() if isinstance(one, type) and issubclass(one, BaseModel)
     ]
     shown = {model.__name__ for model in (*file_reference.IN_STAGE.values(), *file_reference.parts())}
-    assert set(records) - shown == {"BaseModel", "Record", "FromHook", "StepsDone"} - shown
+    assert set(records) - shown == {"BaseModel", "Record", "FromHook", "StepsDone", "Notice"} - shown
 
 
 def test_every_exit_code_is_on_its_page() -> None:

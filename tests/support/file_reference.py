@@ -26,6 +26,7 @@ IN_STAGE: dict[str, type] = {
     "work_dir/owner.json": files.Owner,
     "promoted.json": files.Promotions,
     "not-promoted.json": files.NotPromoted,
+    "removed.json": files.Removals,
     "accepted.json, accepted-retrain.json": files.Acceptance,
     "attempts/NNN/hook/rank-R.json": files.HookNote,
     "attempts/NNN/hook/initial.json": files.InitialWeights,
