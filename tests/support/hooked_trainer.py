@@ -1,4 +1,4 @@
-"""A trainer with either family's runners that plays cases of numbers that are not finite; a JSON line each.
+"""A trainer with mmcv's and mmengine's runners that plays cases of numbers that are not finite, a line each.
 
     hooked_trainer.py CASE... -- CASE...    in the environment of a rank (RANK, WORLD_SIZE, MASTER_ADDR, ..)
 

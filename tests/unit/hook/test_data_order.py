@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -22,7 +23,7 @@ from torch.utils.data import (
 )
 
 from trainrelay_hook import random_states
-from trainrelay_hook.data_order import Batch, Order, why_unknown
+from trainrelay_hook.data_order import Batch, Order, count_passes, put_into, why_unknown
 
 
 class Counted(Dataset):  # type: ignore[type-arg]
@@ -108,6 +109,70 @@ def test_seeds_depend_on_all_three_and_travel_with_the_batch() -> None:
 
     assert drawn(1, 2, 3) == drawn(1, 2, 3)
     assert len({drawn(*of) for of in [(1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 0)]}) == 4
+
+
+class AspectRatioBatchSampler(BatchSampler):
+    """As mmdet 3's, it gathers two kinds of samples for as long as it takes."""
+
+    def __init__(self, sampler: Any, batch_size: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+        self.gathered: list[list[int]] = [[], []]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for index in self.sampler:
+            one = self.gathered[index % 3 == 0]
+            one.append(index)
+            if len(one) == self.batch_size:
+                yield one[:]
+                one.clear()
+        yield [*self.gathered[0], *self.gathered[1]]
+        self.gathered = [[], []]
+
+
+@pytest.mark.parametrize("infinite", [True, False])
+def test_a_loop_over_passes_continues_in_the_one_that_it_was_in(infinite: bool) -> None:
+    """In its order, at its batch, with its number of passes, and though it began another pass before."""
+    begun: list[Any] = []
+
+    def loop() -> tuple[Any, Order]:
+        data = Counted(11)
+        sampler = InfiniteSampler(data, seed=5) if infinite else DefaultSampler(data, seed=5)
+        loader = DataLoader(data, batch_sampler=AspectRatioBatchSampler(sampler, 2))
+        torch.manual_seed(3)
+        begun.append(Passes(loader))
+        return loader, loader.batch_sampler  # type: ignore[return-value]
+
+    def drawn(passes: Any, number: int) -> list[Any]:
+        return [next(passes)[0].tolist() for _ in range(number)]
+
+    count_passes(Passes, lambda loader: put_into(loader, {"exact": True}, by_epoch=False))
+    _, order = loop()
+    assert why_unknown(DataLoader(order.dataset, batch_sampler=order._inner)) is None
+    drawn(begun[0], 9)
+    kept, passes = order.kept(), order.passes
+    rest = drawn(begun[0], 12)
+    loader, order = loop()
+    drawn(begun[1], 3)
+    order.resume(9, kept)
+    again = Passes(loader)
+    assert again._epoch == passes == (0 if infinite else 1)
+    assert drawn(again, 12) == rest
+
+
+class Passes:
+    """As mmengine's _InfiniteDataloaderIterator and mmcv's IterLoader."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.left, self._epoch = loader, iter(loader), 0
+
+    def __next__(self) -> Any:
+        try:
+            return next(self.left)
+        except StopIteration:
+            self._epoch += 1
+            self.loader.batch_sampler.sampler.set_epoch(self._epoch)
+            self.left = iter(self.loader)
+            return next(self.left)
 
 
 class Endless(IterableDataset):  # type: ignore[type-arg]

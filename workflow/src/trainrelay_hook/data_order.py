@@ -13,6 +13,7 @@ that the dataset made for itself.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +37,7 @@ def why_unknown(loader: Any) -> str | None:
     if not isinstance(loader, DataLoader):
         return "the data loader {} is not known".format(type(loader).__name__)
     batches = getattr(loader.batch_sampler, "_inner", loader.batch_sampler)  # of an `Order`
-    if type(batches) is not BatchSampler:
+    if type(batches) is not BatchSampler and type(batches).__name__ != "AspectRatioBatchSampler":  # mmdet 3's
         return "the batch sampler {} is not known".format(type(batches).__name__)
     sampler = batches.sampler
     if type(sampler).__name__ not in KNOWN:
@@ -108,7 +109,8 @@ class Order(BatchSampler):
             if not self._by_epoch and hasattr(self._inner.sampler, "set_epoch"):
                 self._inner.sampler.set_epoch(self.passes)  # a hook may have told it the first
         self.began, epoch = random_states.taken(), self.epoch
-        batches = iter(self._inner)
+        # What a pass that is given up has gathered for a batch is not for the next one.
+        batches = iter(copy.deepcopy(self._inner, {id(self._inner.sampler): self._inner.sampler}))
         for _ in itertools.islice(batches, done):
             pass
         if then is not None:  # before the next samples are drawn, and also if none are left in this epoch

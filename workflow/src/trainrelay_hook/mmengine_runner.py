@@ -18,9 +18,9 @@ from trainrelay_hook import data_order, training
 from trainrelay_hook.data_order import Order
 from trainrelay_hook.runners import Runner
 
-_MOST = ("max_epochs", "max_iters")
 # What the message hub knows of an attempt, not of the training.
-_OF_ATTEMPT = {"cfg", "seed", "experiment_name", "mmengine_version", "dataset_meta", *_MOST}
+_OF_ATTEMPT = ("cfg", "seed", "experiment_name", "mmengine_version", "dataset_meta")
+_MOST = ("max_epochs", "max_iters")
 
 
 def attach(module: Any, settings: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ class Mmengine(Runner):
         super().__init__(own, module)
         self._loop, wrapper = own.train_loop, own.optim_wrapper
         self.by_epoch = not isinstance(self._loop, module.IterBasedTrainLoop)
-        self.name = type(self._loop).__name__
+        self.name, self.loader = type(self._loop).__name__, self._loop.dataloader
         self.steps_itself = hasattr(wrapper, "optim_wrappers")  # an OptimWrapperDict
         self.stateful = [*wrapper.optim_wrappers.values()] if self.steps_itself else [wrapper]
         self.optimizers = [one.optimizer for one in self.stateful]
@@ -59,11 +59,6 @@ class Mmengine(Runner):
             for name, one in vars(hook).items():
                 if isinstance(one, torch.nn.Module) and one not in parts:
                     self._modules["hooks.{}.{}.".format(number, name)] = one
-
-    @property
-    def loader(self) -> Any:
-        """The loop's."""
-        return self._loop.dataloader
 
     @property
     def modules(self) -> dict[str, Any]:
@@ -109,9 +104,7 @@ class Mmengine(Runner):
         for one in self.stateful:
             one.update_params = functools.partial(self._updates, one.update_params, tell)
 
-    def _updates(
-        self, update: Callable[..., Any], tell: Callable[[], None], loss: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def _updates(self, update: Any, tell: Callable[[], None], loss: Any, *args: Any, **kwargs: Any) -> Any:
         self.loss = loss
         tell()
         return update(loss, *args, **kwargs)
@@ -119,7 +112,7 @@ class Mmengine(Runner):
     def kept(self) -> dict[str, Any]:
         """The message hub, param schedulers, and how many backward passes were made."""
         hub = self.own.message_hub
-        info = {name: one for name, one in hub.runtime_info.items() if name not in _OF_ATTEMPT}
+        info = {name: one for name, one in hub.runtime_info.items() if name not in _OF_ATTEMPT + _MOST}
         return {
             "log": (dict(hub.log_scalars), info, dict(hub._resumed_keys)),
             "schedulers": [one.state_dict() for one in self._schedulers],
@@ -136,17 +129,17 @@ class Mmengine(Runner):
         self._loop._epoch, self._loop._iter = max(0, place["epoch"] - 1), place["step"]
         if self.by_epoch:
             self._skipped = self._loop._epoch, place["iteration"]
-        self._put_hub(*kept["log"])
+        self._put_log(*kept["log"])
 
     def put_kept(self, kept: dict[str, Any]) -> None:
         """All of it."""
-        self._put_hub(*kept["log"])
+        self._put_log(*kept["log"])
         for one, state in zip(self._schedulers, kept["schedulers"]):
             one.load_state_dict(state)
         for one, count in zip(self.stateful, kept["counts"]):
             one._inner_count = count
 
-    def _put_hub(self, scalars: dict[str, Any], info: dict[str, Any], keys: dict[str, bool]) -> None:
+    def _put_log(self, scalars: dict[str, Any], info: dict[str, Any], keys: dict[str, bool]) -> None:
         hub = self.own.message_hub
         hub.log_scalars.clear()
         hub.log_scalars.update(scalars)
@@ -165,8 +158,6 @@ class Mmengine(Runner):
         own = vars(self.stateful[0])
         before = dict(own)
         own.update(update_params=lambda loss, *_, **__: loss.backward(), should_sync=lambda: True)
-        try:
-            train_step(*args, **kwargs)
-        finally:
-            own.clear()
-            own.update(before)
+        train_step(*args, **kwargs)
+        own.clear()
+        own.update(before)

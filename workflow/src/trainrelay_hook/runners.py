@@ -7,9 +7,15 @@ from typing import Any
 
 
 class Runner:
-    """Whatever is not here is asked of the trainer's own, `own`: rank, world_size, model, epoch, iter, hooks.
+    """What is not in it is asked of the trainer's own, `own`: rank, world_size, model, epoch, iter, hooks.
 
-    Of an iteration: `inner_iter`, its number in the epoch, from 0; `data_batch`; `loss`, None if not known.
+    Each family has the rest, too: `loader` of the training; of an iteration `inner_iter`, its number in the
+    epoch, from 0, `data_batch`, and `loss`, None if it is not known;
+    why_unknown()  why there may be more to continue than is known here, None if not
+    begin_iteration(given)  before its hooks, which are called with `given`; it counts an epoch's from 0
+    kept()  the family's own part of a rank's state, to be pickled
+    put_place(place, kept)  counters, and what hooks read before they begin; put_kept(kept)  the rest
+    pass_alone(train_step, ...)  a forward and a backward pass without a step
     """
 
     by_epoch: bool  # whether it counts iterations within epochs
@@ -17,6 +23,7 @@ class Runner:
     optimizers: list[Any]  # torch's
     stateful: list[Any]  # what holds their states
     steps_itself: bool  # the model makes its backward passes and steps by itself
+    evaluates_next: Any = False  # before the next iteration, and not in a hook of this one
 
     def __init__(self, own: Any, module: Any) -> None:
         self.own, self._module = own, module
@@ -26,27 +33,9 @@ class Runner:
         return getattr(self.own, name)
 
     @property
-    def loader(self) -> Any:
-        """What it trains with."""
-        raise NotImplementedError
-
-    @property
     def modules(self) -> dict[str, Any]:
         """What holds weights and buffers, by the beginning of their names."""
         return {"": self.own.model}
-
-    @property
-    def evaluates_next(self) -> bool:
-        """Whether it does so before the next iteration, and not in a hook of this one."""
-        return False
-
-    def why_unknown(self) -> str | None:
-        """Why there may be more to continue than is known here; None: there is not. Asked first of all."""
-        raise NotImplementedError
-
-    def begin_iteration(self, given: dict[str, Any]) -> None:
-        """Before its hooks; `given` is what they are called with. It counts an epoch's iterations from 0."""
-        raise NotImplementedError
 
     def end_iteration(self, given: dict[str, Any]) -> None:
         """Before the hooks that follow it, in the same way."""
@@ -54,21 +43,5 @@ class Runner:
     def before_update(self, tell: Callable[[], None]) -> None:
         """`tell` is to be called before an optimizer steps, where that is not among the hooks."""
 
-    def kept(self) -> dict[str, Any]:
-        """The family's own part of a rank's state; it is pickled."""
-        raise NotImplementedError
-
-    def put_place(self, place: dict[str, int], kept: dict[str, Any]) -> None:
-        """Counters, and what hooks read of `kept` before they begin."""
-        raise NotImplementedError
-
-    def put_kept(self, kept: dict[str, Any]) -> None:
-        """The rest of it."""
-        raise NotImplementedError
-
     def put_order(self) -> None:
         """Batches are drawn again, where that had begun: their order was told where to continue."""
-
-    def pass_alone(self, train_step: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """A forward and a backward pass without a step."""
-        raise NotImplementedError

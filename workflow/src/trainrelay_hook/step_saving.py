@@ -42,7 +42,7 @@ class StepSaving:
         for optimizer in runner.optimizers:
             optimizers.around(optimizer, "step", after=self._steps)
         if not runner.by_epoch:
-            optimizers.around(runner.own, "save_checkpoint", after=self._owes)
+            optimizers.around(runner.own, "save_checkpoint", after=lambda: setattr(self, "_own_saved", True))
 
     def begin_iteration(self) -> None:
         """No optimizer has stepped in this iteration yet."""
@@ -92,9 +92,6 @@ class StepSaving:
 
     def _steps(self) -> None:
         self._stepped = True
-
-    def _owes(self) -> None:
-        self._own_saved = True
 
     def _save(self, request: int | None) -> None:
         runner, order = self._runner, self._order

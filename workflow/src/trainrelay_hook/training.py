@@ -60,7 +60,8 @@ class Training:
         steps, resume = settings.get("steps"), settings.get("resume")
         if steps or resume:
             self._begin_steps(steps, resume)
-        runner.before_update(self._tell)
+        if self._guard or self._saving:
+            runner.before_update(self._tell)
 
     def _begin_steps(self, steps: dict[str, Any] | None, resume: dict[str, Any] | None) -> None:
         runner = self._runner

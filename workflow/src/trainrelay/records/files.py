@@ -116,8 +116,7 @@ class StepPoint(Record):
     """A point where an attempt starts: a step checkpoint of this stage.
 
     So many iterations of this epoch, counted from 1, are done; `step` counts those of the whole training.
-    With none done the training continues at the end of the epoch before: it evaluates there again. Epoch 0:
-    the training counts no epochs.
+    With none done it continues at the end of the epoch before, and evaluates again. Epoch 0: it counts none.
     """
 
     path: str

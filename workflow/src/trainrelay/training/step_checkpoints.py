@@ -34,10 +34,9 @@ class StepCheckpoint:
     @property
     def point(self) -> StepPoint:
         """The place in the training that it holds."""
-        (epochs, iterations), step = self.reached, self.manifest.step
-        if not self.manifest.epoch:
-            return StepPoint(path=str(self.folder), step=step, epoch=0, iteration=step)
-        return StepPoint(path=str(self.folder), step=step, epoch=epochs + 1, iteration=iterations)
+        (epochs, iterations), done = self.reached, self.manifest
+        epoch, iteration = (epochs + 1, iterations) if done.epoch else (0, done.step)
+        return StepPoint(path=str(self.folder), step=done.step, epoch=epoch, iteration=iteration)
 
     @property
     def reached(self) -> tuple[int, int]:
