@@ -108,7 +108,7 @@ def test_a_supervisor_that_does_not_react_is_named_with_what_to_type(disk: OnDis
 def test_a_silent_owner_on_another_host_is_told_as_what_is_known(disk: OnDisk) -> None:
     """Its counter is watched by this observer; the request stays for the case that it comes back."""
     elsewhere = Place(host="node7", machine="m", boot="b", pid_namespace="4026531836")
-    disk.change(host="node7")
+    disk.change(host="node7", place=elsewhere)
     disk.paths.supervision.mkdir(parents=True)
     lease = acquire(disk.paths.supervision, "r/s", silent, lambda: False, beat_s=0.1, place=elsewhere)
     lease._ended.set()  # beats no more, as if its host were gone

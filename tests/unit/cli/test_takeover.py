@@ -53,7 +53,8 @@ def trained_one_epoch_on(disk: OnDisk, host: str) -> None:
     record = disk.paths.folder / "attempts/001/attempt.json"
     found = read_record(record, AttemptRecord)
     assert found is not None
-    left_open = {"end": None, "ended_s": None, "host": host, "epochs": 1, "final_checkpoint": None}
+    there = {"host": host, "place": Place(host=host)}
+    left_open = {"end": None, "ended_s": None, **there, "epochs": 1, "final_checkpoint": None}
     record.write_text(found.model_copy(update=left_open).model_dump_json())
     disk.checkpoint.rename(disk.checkpoint.with_name("epoch_1.pth"))
 

@@ -40,7 +40,8 @@ def disk(tmp_path: Path) -> OnDisk:
     disk.make_checkout()
     disk.train()
     disk.checkpoint.unlink()
-    disk.change(end=None, ended_s=None, host="node7", ladder=("nccl", "gloo"), final_checkpoint=None)
+    there = {"host": "node7", "place": Place(host="node7")}
+    disk.change(end=None, ended_s=None, **there, ladder=("nccl", "gloo"), final_checkpoint=None)
     return disk
 
 
