@@ -18,6 +18,8 @@ from trainrelay.training import state
 
 SHORT = {"iters_per_epoch": 40, "interval": 10}
 
+pytestmark = pytest.mark.process  # a report asks git for the code's version
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> OnDisk:
