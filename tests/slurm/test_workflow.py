@@ -71,9 +71,9 @@ def test_a_requeued_training_resumes_under_its_job_id(clean_rig: Rig, project: P
     second = json.loads((project.stage("stage1") / "attempts/002/attempt.json").read_text())
     assert second["resumed_from"]["epoch"] >= 1
     assert ranks_of(project) == []
-    first = json.loads((project.stage("stage1") / "attempts/001/attempt.json").read_text())
-    runs = [(one["slurm"]["job_id"], one["slurm"]["restarts"]) for one in (first, second)]
-    assert runs == [(job, 0), (job, 1)]
+    legs = json.loads((project.stage("stage1") / "train.json").read_text())["legs"]
+    assert [(leg["slurm"]["job_id"], leg["slurm"]["restarts"]) for leg in legs] == [(job, 0), (job, 1)]
+    assert [leg["attempts"] for leg in legs] == [[1], [2]]
     assert second["launch"]
 
 

@@ -1064,6 +1064,15 @@ DEFECTS = (
         "::test_a_time_limit_below_the_checkpoint_interval_is_refused_with_the_key_to_set",
     ),
     Defect(
+        "legs-of-one-job-are-one",
+        "train.json tells a job that was requeued as one leg.",
+        f"{LIBRARY}/training/attempts.py",
+        "key=lambda attempt: attempt.slurm",
+        "key=lambda attempt: attempt.slurm and attempt.slurm.job_id",
+        "tests/unit/training/test_legs.py::test_each_run_of_a_job_is_a_leg_with_all_its_attempts",
+    ),
+    # ------------------------------------------------------------------ checkpoints that are written over
+    Defect(
         "stops-do-not-wait-for-a-write",
         "A stop in the midst of a write leaves half a checkpoint, the only one.",
         f"{LIBRARY}/supervise/checkpoint_keeper.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from faults.bench import EPOCHS, next_attempt
@@ -137,8 +138,10 @@ def time_limit_twice(bench: SlurmBench) -> Measurement:
     assert [record.end for record in records] == ["time-limit", "time-limit", "done"], launch.text
     assert points == [0, 1, EPOCHS - 1], f"the legs begin after epochs {points}"
     bench.in_jobs("COMPLETED")
-    runs = [record.slurm and record.slurm.restarts for record in records]
-    assert runs == [0, 1, 2], f"the attempts tell the requeues {runs}"
+    legs = json.loads((bench.stage / "train.json").read_text())["legs"]
+    assert [(leg["slurm"]["restarts"], leg["end"]) for leg in legs] == list(
+        enumerate(record.end for record in records)
+    ), f"train.json tells the legs {legs}"
     first_s = records[0].ended_s
     assert first_s is not None
     between_s = records[1].started_s - first_s

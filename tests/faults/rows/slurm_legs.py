@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Sequence
 
@@ -25,8 +26,9 @@ def _ends_after(bench: SlurmBench, launch: Launch, points: Sequence[int]) -> Mea
     arrays = {job["JobID"].partition("_")[0] for job in bench.jobs()}
     assert len(arrays) == 1, f"the jobs are {bench.jobs()}"
     assert not bench.jobs_left(), f"a leg is left: {bench.live()}"
-    told = {record.slurm.job_id for record in records if record.slurm}
-    assert len(told) == len(points), f"the attempts tell the jobs {told}"
+    told = json.loads((bench.stage / "train.json").read_text())["legs"]
+    assert [leg["end"] for leg in told] == ends, f"train.json tells the legs {told}"
+    assert len({leg["slurm"]["job_id"] for leg in told}) == len(points), f"train.json tells the legs {told}"
     assert records[0].ended_s is not None
     between_s = records[1].started_s - records[0].ended_s
     said = f"the next task of the array, {between_s:.0f} s later; the legs begin after epochs {found}"

@@ -6,7 +6,7 @@ from trainrelay.errors import Refusal, UserError
 from trainrelay.records import CheckpointFacts, TrainRecord
 from trainrelay.system.files import sha256_of, write_json
 from trainrelay.training import state
-from trainrelay.training.attempts import attempt_log
+from trainrelay.training.attempts import attempt_log, legs
 from trainrelay.training.retention import explained
 from trainrelay.training.state import Facts
 
@@ -30,6 +30,7 @@ def write_train_record(facts: Facts) -> None:
             train_s=round(seconds, 1),
             gpu_h=round(facts.gpu_h, 3) if facts.at.settings.resources.gpu else 0.0,
             backend=facts.attempts[-1].backend if facts.attempts else "",
+            legs=legs(facts.attempts),
             log_files=[str(attempt_log(facts.paths.folder, attempt)) for attempt in facts.attempts],
         ),
     )

@@ -410,6 +410,21 @@ class Owner(Record):
     folder: str
 
 
+class Leg(Record):
+    """What one run of a Slurm job did for a training. `attempts` by number.
+
+    `epochs_before` were finished when it began; its last attempt was in epoch `last_epoch` when it ended.
+    """
+
+    slurm: SlurmRun
+    attempts: tuple[int, ...]
+    epochs_before: int
+    last_epoch: int | None
+    seconds: float
+    end: EndClass
+    reason: str
+
+
 class TrainRecord(Record):
     """train.json: declared output of `train`; the same bytes each time it is written again."""
 
@@ -424,6 +439,7 @@ class TrainRecord(Record):
     gpu_h: float
     backend: str
     log_files: list[str]
+    legs: tuple[Leg, ...] = ()  # runs of Slurm jobs that trained it, in order
 
 
 class EpochScore(Record):

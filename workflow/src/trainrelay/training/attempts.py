@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 from trainrelay.errors import UserError
-from trainrelay.records import AttemptRecord, Processes
+from trainrelay.records import AttemptRecord, Leg, Processes
 from trainrelay.system.alive import Kin, Process, find, here, same_host, supervisor_fate, written_to
 from trainrelay.system.files import inside, read_record
 
@@ -52,6 +53,27 @@ def rank_hours(attempt: AttemptRecord, stage_folder: Path) -> float:
     """GPU-hours (rank-hours on cpu) of one attempt."""
     # Of two clocks the one that is behind would take away the hours of other attempts.
     return max(0.0, last_seen_s(stage_folder, attempt) - attempt.started_s) / 3600 * attempt.world_size
+
+
+def legs(attempts: Iterable[AttemptRecord]) -> tuple[Leg, ...]:
+    """What each run of a Slurm job did for a training, in order; none for what ran outside of Slurm."""
+    runs = groupby(attempts, key=lambda attempt: attempt.slurm)
+    return tuple(_leg(list(members)) for run, members in runs if run is not None)
+
+
+def _leg(attempts: list[AttemptRecord]) -> Leg:
+    first, last = attempts[0], attempts[-1]
+    assert first.slurm is not None
+    reached = [one.last_epoch for one in attempts if one.last_epoch is not None and one.unit == "epoch"]
+    return Leg(
+        slurm=first.slurm,
+        attempts=tuple(attempt.number for attempt in attempts),
+        epochs_before=first.began[0],
+        last_epoch=max(reached, default=None),
+        seconds=round(max(0.0, (last.ended_s or last.started_s) - first.started_s), 1),
+        end=last.end or "lost",
+        reason=last.reason or "",
+    )
 
 
 def living(stage_folder: Path, but: Collection[str] = ()) -> list[Process]:
