@@ -19,7 +19,6 @@ from trainrelay.operations.train import train_stage
 from trainrelay.training.context import StageContext
 
 ROOT = Path(__file__).resolve().parents[3]
-OLD_RUNS = ROOT / "tests/support/runs_4416c26/runs"
 NAMES = ("train", "attempt", "analysis", "notice")
 
 
@@ -34,13 +33,6 @@ def test_the_schema_on_disk_is_the_one_of_the_code(name: str, capsys: pytest.Cap
     assert on_disk == SCHEMAS[name](), f"type: trainrelay schema {name} > workflow/schemas/{name}.schema.json"
     assert main(["schema", name]) == 0
     assert json.loads(capsys.readouterr().out) == on_disk
-
-
-@pytest.mark.parametrize(
-    "record", sorted(OLD_RUNS.rglob("train.json")) + sorted(OLD_RUNS.rglob("attempt.json")), ids=str
-)
-def test_records_of_an_earlier_version_are_of_the_schema(record: Path) -> None:
-    check(record, record.stem)
 
 
 @pytest.mark.parametrize("losses", [None, math.nan])
