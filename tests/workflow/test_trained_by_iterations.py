@@ -115,3 +115,13 @@ def test_it_is_trained_killed_resumed_promoted_raised_and_begins_a_second_stage(
     assert planned.price.iterations == 20
     train_stage(raised)
     assert list_attempts(raised.paths.folder)[-1].resumed_at == 40
+
+
+def test_keep_counts_iterations(tmp_path: Path) -> None:
+    """Saved at 10, 20, 30 and 40, resumed from 20."""
+    plain = config_of(tmp_path, name="ckpt_{iter}.pt").model_dump(mode="json", by_alias=True)
+    plain["runs"]["gpt"]["stages"]["one"]["keep"] = {"last": 1}
+    at = StageContext(parse(plain), "gpt", "one")
+    train_stage(at)
+    assert {path.name for path in at.paths.work_dir.glob("*.pt")} == {"ckpt_20.pt", "ckpt_40.pt"}
+    assert "keep removed 2 checkpoints (iteration 10, 30; " in "\n".join(stage_plan(at).notes)
