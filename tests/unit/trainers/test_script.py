@@ -84,6 +84,11 @@ def test_a_process_that_no_launcher_starts_is_told_that_it_is_the_one_rank(
     assert ("TRAINRELAY_ONE_RANK" in env) == alone
 
 
+@pytest.mark.parametrize(("resume", "told"), [("-r {checkpoint}", True), ("--init_from=resume", False)])
+def test_a_script_that_is_not_told_its_checkpoint_looks_for_it(resume: str, told: bool) -> None:
+    assert kind(resume=resume).takes_checkpoint == told
+
+
 def test_each_node_puts_its_number_into_a_whole_command() -> None:
     words = ["--whole", "bash", "run.sh", "-r", "{node_rank}", "tcp://n1:{node_rank}"]
     assert node.argv(words, "3") == ["bash", "run.sh", "-r", "3", "tcp://n1:3"]
