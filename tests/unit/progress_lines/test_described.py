@@ -55,7 +55,9 @@ def test_the_usual_evaluations_are_understood() -> None:
     seen = reader.line(" *   Acc@1 33.333 Acc@5 100.000")
     assert seen
     assert (seen.epoch, dict(seen.evaluated)) == (4, {"acc1": 33.333, "acc5": 100.0})
-    by_iteration = PatternReader(USUAL_BY_ITERATION, iters=500).line("step 250: train loss 1.9, val loss 2.0171")
+    by_iteration = PatternReader(USUAL_BY_ITERATION, iters=500).line(
+        "step 250: train loss 1.9, val loss 2.0171"
+    )
     assert by_iteration
     assert (by_iteration.iteration, dict(by_iteration.values)) == (250, {})
     assert dict(by_iteration.evaluated) == {"loss": 2.0171}

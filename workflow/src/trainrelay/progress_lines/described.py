@@ -32,7 +32,7 @@ USUAL = (
     rf"^ ?\* +Acc@1 +(?P<val_acc1>{NUMBER}) +Acc@5 +(?P<val_acc5>{NUMBER})",  # ImageNet's main.py
 )
 USUAL_BY_ITERATION = (
-    # `iter 50: loss 2.31, time 9 ms`, `step 100/5000 | loss 2.31`; nanoGPT's `step 0: train loss ..` is an evaluation.
+    # `iter 50: loss 2.31, time 9 ms`, `step 100/5000 | loss 2.31`; nanoGPT's `step 0: train loss` evaluates.
     r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
     rf"(?:iter(?:ation)?|step)\W{{0,3}}(?P<iter>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<iters>\d{{1,9}}))?\b"
     rf"(?:(?!\b(?:val|test|eval|train))[^\n]){{0,200}}?\bloss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})",

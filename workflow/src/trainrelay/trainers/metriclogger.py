@@ -39,8 +39,8 @@ NOT_WEIGHTS = re.compile(
     r"|wandb\w*|world_size|local_rank|rank|gpu|dist_url|dist_backend|dist_on_itp|distributed|finetune"
     r"|start_from_checkpoint)$"
 )
-# The argument that names weights to start from, by the families that have one (MAE and DeiT; Raster2Seq; DETR, for
-# its segmentation head).
+# The argument that names weights to start from, by the families that have one (MAE and DeiT; Raster2Seq;
+# DETR's masks).
 _FROM = ("finetune", "start_from_checkpoint", "frozen_weights")
 _RESERVED = {
     "epochs": "set the stage's epochs",
