@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trainrelay.progress_lines.described import USUAL, PatternReader, RowReader, compiled
+from trainrelay.progress_lines.described import USUAL, USUAL_BY_ITERATION, PatternReader, RowReader, compiled
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,23 @@ def test_usual_lines_are_understood(line: str, wanted: tuple[object, ...]) -> No
 def test_what_only_mentions_an_epoch_is_no_progress(line: str) -> None:
     """Else a trainer that says from where it resumes would be taken for one that trains that epoch again."""
     assert PatternReader(USUAL).line(line) is None
+
+
+def test_the_usual_evaluations_are_understood() -> None:
+    """As ImageNet's main.py and nanoGPT print them: the best checkpoint is chosen by them."""
+    reader = PatternReader(USUAL)
+    assert reader.line(" *   Acc@1 33.333 Acc@5 100.000") is None
+    assert reader.line("Epoch: [4][1/15]\tLoss 5.2e+00 (5.2e+00)\tAcc@1  25.00 ( 25.00)")
+    assert reader.line("Test: [1/5]\tTime  0.1\tLoss 5.2e+00 (5.2e+00)\tAcc@1  25.00 ( 25.00)") is None
+    seen = reader.line(" *   Acc@1 33.333 Acc@5 100.000")
+    assert seen
+    assert (seen.epoch, dict(seen.evaluated)) == (4, {"acc1": 33.333, "acc5": 100.0})
+    by_iteration = PatternReader(USUAL_BY_ITERATION, iters=500).line(
+        "step 250: train loss 1.9, val loss 2.0171"
+    )
+    assert by_iteration
+    assert (by_iteration.iteration, dict(by_iteration.values)) == (250, {})
+    assert dict(by_iteration.evaluated) == {"loss": 2.0171}
 
 
 def test_a_line_without_an_epoch_belongs_to_the_one_before_it() -> None:

@@ -247,6 +247,18 @@ def test_an_attempt_that_begins_with_another_epoch_does_not_tell_the_first_numbe
     assert counting.bases.printed is None
 
 
+@pytest.mark.parametrize(("printed", "saved"), CONVENTIONS)
+def test_a_stage_that_counts_on_from_another_one_tells_the_first_number_at_its_end(
+    printed: Base, saved: Base
+) -> None:
+    """It starts with --resume FILE of the earlier stage, as one of ImageNet's main.py must."""
+    trainer, counting = Trainer(printed, saved, overwrites=True), EpochCounting(begun(), learns=True)
+    play(trainer, counting, list(events(3, EPOCHS, 1)), at(1, 3, 5))
+    assert counting.bases.printed is None
+    counting.finish(dict(trainer.files), EPOCHS)
+    assert counting.bases.printed == printed
+
+
 def test_a_record_counts_its_resume_point_as_its_checkpoints() -> None:
     now: Any = with_bases(begun(EpochBases(printed=0), 2), EpochBases(printed=0, saved=1))
     assert (now.resumed_from.epoch, now.epoch_bases.saved) == (3, 1)

@@ -11,7 +11,7 @@ import pytest
 from support.supervising import toy_job
 from trainrelay.errors import Refusal
 from trainrelay.records import ResumePoint
-from trainrelay.supervise.resume import ResumeProof, resume_point
+from trainrelay.supervise.resume import ResumeProof, lay_out, resume_point
 from trainrelay.trainers import ResumeSeen, StepSeen
 
 POINT = ResumePoint(path="/data/epoch_2.pth", epoch=2, iteration=6)
@@ -52,6 +52,32 @@ def test_truncated_checkpoint_is_passed_over_and_said(tmp_path: Path, templates:
     assert point.epoch == 1
     assert len(skipped) == 1
     assert "epoch_2.pth" in skipped[0]
+
+
+def test_a_script_that_looks_for_its_checkpoint_finds_the_one_to_resume_from(
+    tmp_path: Path, templates: Path
+) -> None:
+    """nanoGPT: its one file was cut short while it was saved, and a copy is kept elsewhere."""
+    work_dir, job = saved(tmp_path, templates, 1, 2), toy_job(tmp_path, templates)
+    kept = job.work_dirs.kept
+    assert kept
+    kept.mkdir(parents=True)
+    whole = (work_dir / "epoch_2.pth").read_bytes()
+    (kept / "epoch_2.pth").write_bytes(whole)
+    for torn in ("epoch_2.pth", "epoch_3.pth"):
+        (work_dir / torn).write_bytes(whole[:200])
+    point, _ = resume_point(job)
+    assert point
+    assert point.path == str(kept / "epoch_2.pth")
+    moved = lay_out(job, point)
+    assert (work_dir / "epoch_2.pth").read_bytes() == whole
+    assert (work_dir / "epoch_2.pth").stat().st_mtime_ns == (kept / "epoch_2.pth").stat().st_mtime_ns
+    there = {"epoch_1.pth", "epoch_2.pth", "epoch_2.pth.damaged", "epoch_3.pth.damaged"}
+    assert {path.name for path in work_dir.iterdir()} == there
+    assert len(moved) == 3
+    again, _ = resume_point(job)
+    assert again
+    assert (again.path, lay_out(job, again)) == (str(work_dir / "epoch_2.pth"), [])
 
 
 def test_only_unsound_checkpoints_are_refused(tmp_path: Path, templates: Path) -> None:

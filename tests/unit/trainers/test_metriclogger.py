@@ -323,6 +323,29 @@ def test_one_rank_needs_no_backend_to_be_named(checkout: Path) -> None:
     assert unsupported(request_of(checkout, nproc_per_node=1, nodes=2)) != []
 
 
+def test_a_segmentation_head_starts_from_detrs_boxes(checkout: Path) -> None:
+    """DETR's second stage keeps them frozen, and must be told so when it resumes, too."""
+    (checkout / "main.py").write_text(SCRIPT.replace("--finetune", "--frozen_weights"))
+    request = request_of(checkout, load_from="/boxes/checkpoint.pth", resume_from="/w/checkpoint.pth")
+    argv = list(KIND.launch(request, {}).argv)
+    assert unsupported(request) == []
+    assert argv[argv.index("--frozen_weights") + 1] == "/boxes/checkpoint.pth"
+    assert argv[argv.index("--resume") + 1] == "/w/checkpoint.pth"
+
+
+def test_one_rank_on_a_cpu_starts_without_a_launcher(checkout: Path) -> None:
+    """Where the script cannot be told another backend than NCCL: RANK would make it ask for a GPU."""
+    declared = launched(request_of(checkout, nproc_per_node=1, device="cpu"))
+    (checkout / "main.py").write_text(SCRIPT.replace("--dist_backend", "--x"))
+    alone = KIND.launch(request_of(checkout, nproc_per_node=1, device="cpu"), {})
+    assert alone.argv[:3] == ("python", "-u", "main.py")
+    assert alone.env["TRAINRELAY_ONE_RANK"] == "1"
+    on_a_gpu = launched(request_of(checkout, nproc_per_node=1))
+    for other in (declared, on_a_gpu):
+        assert "torch.distributed.run" in other
+        assert "ONE_RANK" not in other
+
+
 @pytest.mark.parametrize("first", [0, 1, None])
 def test_a_script_may_count_epochs_from_0_or_from_1(checkout: Path, first: int | None) -> None:
     (checkout / "main.py").write_text(

@@ -74,6 +74,21 @@ def test_a_start_is_the_argv_list_of_its_golden_file(name: str) -> None:
     assert text == (GOLDEN / f"script_{name}.json").read_text()
 
 
+@pytest.mark.parametrize(
+    ("command", "ranks", "alone"), [(RANKS, 1, True), (RANKS, 2, False), ("{launcher} {entry}", 1, False)]
+)
+def test_a_process_that_no_launcher_starts_is_told_that_it_is_the_one_rank(
+    command: str, ranks: int, alone: bool
+) -> None:
+    env = kind(command=command).launch(replace(REQUEST, nproc_per_node=ranks), {}).env
+    assert ("TRAINRELAY_ONE_RANK" in env) == alone
+
+
+@pytest.mark.parametrize(("resume", "told"), [("-r {checkpoint}", True), ("--init_from=resume", False)])
+def test_a_script_that_is_not_told_its_checkpoint_looks_for_it(resume: str, told: bool) -> None:
+    assert kind(resume=resume).takes_checkpoint == told
+
+
 def test_each_node_puts_its_number_into_a_whole_command() -> None:
     words = ["--whole", "bash", "run.sh", "-r", "{node_rank}", "tcp://n1:{node_rank}"]
     assert node.argv(words, "3") == ["bash", "run.sh", "-r", "3", "tcp://n1:3"]

@@ -14,6 +14,7 @@ import pytest
 
 from trainrelay.supervise.hangs import dumps, with_stack_dumps
 from trainrelay.system.alive import TAG_VARIABLE
+from trainrelay.trainers.torchrun import ONE_RANK
 
 pytestmark = pytest.mark.process
 
@@ -92,6 +93,11 @@ def test_only_ranks_of_an_attempt_take_part(env: dict[str, str]) -> None:
     """A launcher, and whatever inherits PYTHONPATH elsewhere, is left as it is."""
     assert python(HAS_MEMORY).stdout == "True\n"
     assert python(HAS_MEMORY, env=env).stdout == "False\n"
+
+
+def test_the_one_process_of_a_training_takes_part() -> None:
+    """No launcher gave it a RANK."""
+    assert python(HAS_MEMORY, env={TAG_VARIABLE: "tag", ONE_RANK: "1"}).stdout == "True\n"
 
 
 def test_trainer_starts_where_no_file_in_memory_can_be_had(tmp_path: Path) -> None:

@@ -29,12 +29,14 @@ USUAL = (
     rf"{_BEGIN}\b(?P<iter>\d{{1,9}})\s?(?:/|of)\s?(?P<iters>\d{{1,9}})\b{_END}",
     rf"{_BEGIN}\b(?:iter(?:ation)?|step|batch)\W{{1,3}}(?P<iter>\d{{1,9}})\b{_END}",
     _BEGIN + _END,
+    rf"^ ?\* +Acc@1 +(?P<val_acc1>{NUMBER}) +Acc@5 +(?P<val_acc5>{NUMBER})",  # ImageNet's main.py
 )
 USUAL_BY_ITERATION = (
-    # `iter 50: loss 2.31, time 9 ms`, `step 100/5000 | loss 2.31`; not nanoGPT's `step 0: train loss ..`.
+    # `iter 50: loss 2.31, time 9 ms`, `step 100/5000 | loss 2.31`; nanoGPT's `step 0: train loss` evaluates.
     r"(?i)^(?:.{0,80}?\b(?:INFO|DEBUG|GPU\d+|rank\d+)\b(?::\w+:)?)?[\W\d]*(?:train(?:ing)?\W{1,3})?"
     rf"(?:iter(?:ation)?|step)\W{{0,3}}(?P<iter>\d{{1,9}})(?:\s?(?:/|of)\s?(?P<iters>\d{{1,9}}))?\b"
     rf"(?:(?!\b(?:val|test|eval|train))[^\n]){{0,200}}?\bloss[^\w.+-]{{1,3}}(?P<loss>{NUMBER})",
+    rf"^step (?P<iter>\d{{1,9}}): train loss {NUMBER}, val loss (?P<val_loss>{NUMBER})",
 )
 LINE_LIMIT = 4_000  # characters; a longer line is no progress for people
 _SLOW_S = 0.2  # of CPU time for one pattern and line: a thousand times what others take

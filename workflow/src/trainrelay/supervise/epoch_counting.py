@@ -104,6 +104,10 @@ class EpochCounting:
         if epochs is None and (self._far or (self._inside and self._saves_after)):
             for seen in files.values():
                 self._within(seen)
+        if epochs and self._printed is None and self._epoch in (epochs, epochs + 1):
+            # It began with a later epoch: it counts on from another stage's.
+            self._printed = 0 if self._epoch == epochs else 1
+            self._epoch = epochs
         numbers = {seen.number for seen in files.values() if seen.number is not None}
         newest = max(numbers, default=-1)
         if epochs is None or self._votes:

@@ -12,7 +12,7 @@ from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
-from trainrelay.system.files import read_record
+from trainrelay.system.files import copy_durably, read_record, unused
 from trainrelay.text import printable, quoted
 from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer, checkpoint_files
 from trainrelay.training.attempts import attempt_log, list_attempts
@@ -81,6 +81,27 @@ def resume_point(job: StageJob) -> tuple[ResumePoint | None, list[str]]:
     if saved > max(epoch for epoch, _ in candidates):
         skipped.append(f"the checkpoint of {job.trainer.unit} {saved}, which is not there any more")
     return point, [*skipped, *damaged]
+
+
+def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
+    """Makes the resume point what a trainer finds that looks for its newest checkpoint itself; what was done.
+
+    Files of the work dir that are later, or cut short, are renamed: it would choose or choke on them.
+    """
+    folder, source = job.work_dirs.current, Path(point.path)
+    found = job.checkpoints()
+    later = [path for count, path in found if count > (point.done or 0) or path.name == source.name]
+    done = []
+    for path in dict.fromkeys((*later, *(path for path, _ in job.trainer.unrecognised(folder)))):
+        if path.parent == folder and path != source:
+            path.rename(aside := unused(path, "damaged"))
+            done.append(f"renamed {printable(str(path))} to {printable(aside.name)}: it is not resumed from")
+    if (target := folder / source.name) != source and not target.exists():
+        saved_ns = source.stat().st_mtime_ns
+        copy_durably(source, target)
+        os.utime(target, ns=(saved_ns, saved_ns))  # by it an attempt's record knows the file
+        done.append(f"copied {printable(str(source))} to {printable(str(folder))}, where the trainer looks")
+    return done
 
 
 def _none_valid(job: StageJob, candidates: Sequence[tuple[int, Path]], skipped: Sequence[str]) -> str:

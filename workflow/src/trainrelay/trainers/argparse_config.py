@@ -145,11 +145,9 @@ def whole_load(request: LaunchRequest, torch: str) -> str | None:
     if not refuses or not request.trainer_config.switches or WHOLE in {*request.env, *os.environ}:
         return None
     where = read_once(_whole_load, Path(request.root), request.entry)
-    said = f"{where}: torch.load without weights_only refuses, since torch 2.6, what is no weight (an args)"
-    return (
-        where
-        and f"{said}: a resume, or a start from one, would fail; set env: {{{WHOLE}: '1'}} under trainer"
-    )
+    said = f"{where}: torch.load without weights_only reads, since torch 2.6, only weights and plain values"
+    more = "if the checkpoints hold more, as the args of DETR's family, a resume or a start from one fails"
+    return where and f"{said}; {more}: set env: {{{WHOLE}: '1'}} under trainer"
 
 
 def _whole_load(root: Path, script: str) -> str | None:

@@ -237,6 +237,8 @@ class Trainer(Protocol):
     compiled: tuple[str, ...] = ()
     # Makes a reader of its lines, where the section `script` describes it; None: `observe` knows them.
     described: Callable[[], LineReader] | None = None
+    # Whether its command line says which checkpoint to resume from; else it looks for its newest one.
+    takes_checkpoint: bool = True
     # Whether its command line says the backend.
     takes_backend: bool = True
     # A file of the work dir that is read instead of its printed lines; those to which a start appends.

@@ -28,7 +28,7 @@ from trainrelay.trainers.base import (
     number_in,
     printed_number,
 )
-from trainrelay.trainers.torchrun import environment, launcher
+from trainrelay.trainers.torchrun import environment, launcher, on_each_node, one_rank
 
 # Arguments that change where, how fast or how loudly a model is trained, but not its weights. A checkpoint to
 # start from is judged by its content, the epochs and the seed by the stage's own keys.
@@ -38,8 +38,9 @@ NOT_WEIGHTS = re.compile(
     r"|wandb\w*|world_size|local_rank|rank|gpu|dist_url|dist_backend|dist_on_itp|distributed|finetune"
     r"|start_from_checkpoint)$"
 )
-# The argument that names weights to start from, by the families that have one (MAE and DeiT; Raster2Seq).
-_FROM = ("finetune", "start_from_checkpoint")
+# The argument that names weights to start from, by the families that have one (MAE and DeiT; Raster2Seq;
+# DETR's masks).
+_FROM = ("finetune", "start_from_checkpoint", "frozen_weights")
 _RESERVED = {
     "epochs": "set the stage's epochs",
     "seed": "set the stage's seed",
@@ -102,12 +103,18 @@ class MetricLogger(Trainer):
 
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start."""
+        env, declared = environment(request, inherited), request.trainer_config.switches
+        ranks = request.nodes * request.nproc_per_node
+        if request.device == "cpu" and ranks == 1 and declared and "dist_backend" not in declared:
+            # By RANK these scripts know that they are distributed: then they ask for a GPU, and for NCCL.
+            argv = [*on_each_node(request), request.entry, *_arguments(request)]
+            return Launch(tuple(argv), env | one_rank(request), request.root)
         argv = [*launcher(request)]
         # The old launcher else passes --local_rank, which these scripts do not know.
         old = request.launch_module == "torch.distributed.launch"
-        argv += ["--use_env"] if old and "local_rank" not in request.trainer_config.switches else []
+        argv += ["--use_env"] if old and "local_rank" not in declared else []
         argv += [request.entry, *_arguments(request)]
-        return Launch(tuple(argv), environment(request, inherited), request.root)
+        return Launch(tuple(argv), env, request.root)
 
     def unsupported(self, request: LaunchRequest) -> Iterable[str]:
         """What the script does not declare, or declares otherwise than DETR does."""

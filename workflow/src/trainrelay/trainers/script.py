@@ -41,7 +41,7 @@ from trainrelay.trainers.metriclogger import NOT_WEIGHTS
 from trainrelay.trainers.mmcv_values import flat
 from trainrelay.trainers.python_values import bounded, cut
 from trainrelay.trainers.script_settings import ScriptSettings, filled, places
-from trainrelay.trainers.torchrun import WHOLE, environment, launcher, on_each_node
+from trainrelay.trainers.torchrun import WHOLE, environment, launcher, on_each_node, one_rank
 
 _NOT_DESCRIBED = ScriptSettings(command="{launcher} {entry}")
 _ENV = "env "
@@ -67,6 +67,7 @@ class Script(Trainer):
         self.unit = "epoch" if iters is None else "iteration"
         self.epoch_bases = None if iters is None else EpochBases(printed=0, saved=0)
         self.takes_backend = settings.backend is not None or "backend" in places(settings.command)
+        self.takes_checkpoint = "checkpoint" in places(settings.resume)
         where = f"their {self.unit} inside or in the name"
         self.looked_for = f"files {settings.checkpoints} of torch.save with weights, {where}"
         self.called, self._name = settings.checkpoints, _name_pattern(settings.checkpoints)
@@ -113,6 +114,7 @@ class Script(Trainer):
     def launch(self, request: LaunchRequest, inherited: Mapping[str, str]) -> Launch:
         """argv and environment of one start."""
         env = {"PYTHONUNBUFFERED": "1", **environment(request, inherited)}
+        env |= {} if "launcher" in places(self.settings.command) else one_rank(request)
         if (told := self.settings.backend) and told.startswith(_ENV):
             env[told.removeprefix(_ENV).partition("=")[0]] = request.rung.backend
         cwd = self._from_cwd(request, request.work_dir) if self.settings.cwd_is_work_dir else request.root

@@ -16,6 +16,7 @@ from trainrelay.trainers.base import Launch, LaunchRequest
 
 _SCRIPT = Path(__file__).resolve().with_name("node.py")
 WHOLE = "--whole"  # as node.py knows it
+ONE_RANK = "TRAINRELAY_ONE_RANK"  # as the start-up file in supervise/hangs knows it
 
 
 def launcher(request: LaunchRequest) -> Iterator[str]:
@@ -32,6 +33,11 @@ def environment(request: LaunchRequest, inherited: Mapping[str, str]) -> dict[st
     """The request's own variables and its rung's, and PYTHONPATH with the checkout first."""
     parts = [request.root, request.env.get("PYTHONPATH", ""), inherited.get("PYTHONPATH", "")]
     return {**request.env, **request.rung.env, "PYTHONPATH": ":".join(part for part in parts if part)}
+
+
+def one_rank(request: LaunchRequest) -> dict[str, str]:
+    """What tells a process that no launcher gave a RANK that it is the only one, if it is."""
+    return {ONE_RANK: "1"} if request.nodes * request.nproc_per_node == 1 else {}
 
 
 def on_each_node(request: LaunchRequest) -> Iterator[str]:

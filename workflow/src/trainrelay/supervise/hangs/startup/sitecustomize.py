@@ -23,8 +23,12 @@ MEMORY_NAME = "trainrelay-stacks"  # the supervisor's dumps.py knows both
 STACK_SIGNAL = 62  # SIGRTMAX - 2 on Linux
 
 
+def _is_rank() -> bool:
+    return "RANK" in os.environ or "TRAINRELAY_ONE_RANK" in os.environ  # the latter: no launcher started it
+
+
 def _register() -> None:
-    if "TRAINRELAY_ATTEMPT" not in os.environ or "RANK" not in os.environ:
+    if "TRAINRELAY_ATTEMPT" not in os.environ or not _is_rank():
         return
     try:
         # The registration holds the file open for as long as the process lives.
@@ -35,7 +39,7 @@ def _register() -> None:
 
 
 def _load_hook() -> None:
-    if "TRAINRELAY_HOOK" not in os.environ or "RANK" not in os.environ:
+    if "TRAINRELAY_HOOK" not in os.environ or not _is_rank():
         return
     # Beside the package trainrelay, in a checkout as where it is installed.
     beside = os.path.abspath(os.path.join(__file__, *[os.pardir] * 5))  # noqa: PTH100, PTH118
