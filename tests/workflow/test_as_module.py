@@ -49,9 +49,9 @@ def spoil_the_second_stage(project: Project) -> None:
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        (MODULE, "all"),
+        pytest.param(MODULE, "all", marks=pytest.mark.long),
         (RENAMED, "tr_all"),
-        (INCLUDED, "all"),
+        pytest.param(INCLUDED, "all", marks=pytest.mark.long),
         (MODULE + OWN_START, "all"),
         (INCLUDED + OWN_START, "all"),
     ],
