@@ -49,12 +49,13 @@ def spoil_the_second_stage(project: Project) -> None:
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        (MODULE, "all"),
+        pytest.param(MODULE, "all", marks=pytest.mark.long),
         (RENAMED, "tr_all"),
-        (INCLUDED, "all"),
+        pytest.param(INCLUDED, "all", marks=pytest.mark.long),
         (MODULE + OWN_START, "all"),
         (INCLUDED + OWN_START, "all"),
     ],
+    ids=["a module", "with other names", "included", "a module and an onstart", "included and an onstart"],
 )
 def test_what_is_refused_stops_all_before_the_first_training(fresh: Project, text: str, target: str) -> None:
     """Whatever its rules are called, and whether that Snakefile has an onstart, too."""
@@ -72,7 +73,9 @@ def test_an_onstart_beside_it_runs_where_nothing_is_refused(fresh: Project) -> N
     assert (fresh.folder / "mark").exists()
 
 
-@pytest.mark.parametrize("line", ['prefix: "sub"', 'replace_prefix: {"runs/": "others/"}'])
+@pytest.mark.parametrize(
+    "line", ['prefix: "sub"', pytest.param('replace_prefix: {"runs/": "others/"}', marks=pytest.mark.long)]
+)
 def test_another_place_for_its_files_is_refused_at_once(fresh: Project, line: str) -> None:
     """Each training would end with files where Snakemake does not look for them."""
     snakefile(fresh, MODULE.replace("    config: config\n", f"    config: config\n    {line}\n"))
