@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support import sample_report
-from support.page import Page
+from support.page import HOSTILE, Page
 from support.sample_report import Overview, RunReport
 from trainrelay.records import Analysis, Training
 from trainrelay.report import comparison, overview_html, run_html
@@ -46,6 +46,20 @@ def test_a_training_that_was_never_read_is_compared_by_its_config_alone() -> Non
     assert comparison.of_run([sample_report.stage1()]) == []
     old = Training("stage1.old-1", {"seed": "1"}, None)
     assert comparison.of_run([dataclasses.replace(sample_report.stage1(), archived=(old,))]) == []
+
+
+def test_a_hostile_metric_is_text_in_title_plot_and_table() -> None:
+    found = sample_report.stage1_analysis()
+    metrics = {**found.metrics, "val": {HOSTILE: found.metrics["train"]["loss"]}}
+    curves = {**found.curves, "val": {HOSTILE: found.curves["train"]["loss"]}}
+    hostile = dataclasses.replace(found, metrics=metrics, curves=curves)
+    old = Training("stage1.old-1", {HOSTILE: HOSTILE}, hostile)
+    stage = dataclasses.replace(sample_report.stage1(), analysis=hostile, archived=(old,))
+    page = run_html(RunReport("x", (stage,), {}))
+    assert page.count("<script") == 1
+    assert "<img" not in page
+    assert not {"\x1b", "\u202e", "\udcff"}.intersection(page)
+    assert Page(page).unbalanced == []
 
 
 def test_three_sentences_say_what_it_is_how_it_goes_and_that_nothing_needs_a_decision() -> None:

@@ -101,7 +101,7 @@ def draw(panel: Panel, iters_per_epoch: int | None, marks: Sequence[Mark] = ()) 
         "levels": [height for _, height in panel.levels],
         "marks": [(mark.kind, mark.step, mark.until, clean(mark.text)) for mark in marks],
     }
-    return Drawing(_CHART.format(WIDTH_PX, HEIGHT_PX, title, Markup().join(drawn)), values)
+    return Drawing(_CHART.format(WIDTH_PX, HEIGHT_PX, clean(title), Markup().join(drawn)), values)
 
 
 def _values(line: Line) -> Mapping[str, object]:

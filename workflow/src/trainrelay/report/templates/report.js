@@ -333,7 +333,7 @@
       for (const each of head.parentElement.children) each.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const body = head.closest("table").tBodies[0], at = head.cellIndex;
-      const key = row => row.cells[at].dataset.value ?? row.cells[at].textContent;
+      const key = row => (row.cells[at].dataset.value ?? row.cells[at].textContent).replace(/^nan$/, "");
       const order = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
         : (down ? -1 : 1) * (isNaN(a - b) ? a.localeCompare(b) : a - b);
       body.append(...[...body.rows].sort((a, b) => order(key(a), key(b))));
