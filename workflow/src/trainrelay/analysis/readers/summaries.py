@@ -20,8 +20,9 @@ BLOCK_LINE_LIMIT = 200  # lines under one head: a line per term is far less
 
 _HEAD = re.compile(r"\bEpoch:? \[?(\d{1,9})(?:/\d{1,9})?\]?( Summary)?\s{0,9}[:,|-]?\s")
 _PAIR = re.compile(
-    r"([A-Za-z][^:=\n\t|,;()]{0,60}?)\s?[:=]\s{0,9}([-+]?(?:\d[\d.]{0,40}(?:[eE][-+]?\d{1,4})?|nan|inf))%?(?![\w:.])"
+    r"([A-Za-z][^:=\n\t|,;()]{0,60}?)\s?[:=]\s{0,40}([-+]?(?:\d[\d.]{0,40}(?:[eE][-+]?\d{1,4})?|nan|inf))%?(?![\w:.])"
 )
+_RULE = " \t\r\n=-*_#~─━═"  # of which a line is drawn below a head, or around all of it
 _ASIDE = re.compile(r"\([^()]{0,200}\)")
 _ITEM = re.compile(r"\s+(?:[-*•]\s*)?(?=[A-Za-z])|[-*•]\s+(?=[A-Za-z])")
 _PHASES: dict[str, Literal["train", "val"]] = {
@@ -60,7 +61,7 @@ class SummaryReader:
         """The numbers of this line, if it belongs to a summary."""
         if opens(line):
             return self._opened(line[:LINE_LIMIT])
-        if self._left and line.strip():
+        if self._left and line.strip(_RULE):
             self._left -= 1
             item = _ITEM.match(line)
             found = list(self._said(line[item.end() : LINE_LIMIT])) if item else []
