@@ -105,10 +105,10 @@ def curve(column: Column) -> list[Point]:
 
 
 def _notable(column: Column, start: int, end: int) -> Iterator[int]:
-    values, numbers = column.values, list(range(start, end))
-    if column.finite is not values:
-        yield from [index for index in numbers if math.isnan(values[index])][:1]
-        numbers = [index for index in numbers if not math.isnan(values[index])]
+    values = numbers = column.values[start:end]
+    if column.finite is not column.values:
+        yield from [start + at for at, value in enumerate(values) if math.isnan(value)][:1]
+        numbers = [value for value in values if not math.isnan(value)]
     if numbers:
-        yield min(numbers, key=values.__getitem__)
-        yield max(numbers, key=values.__getitem__)
+        yield start + values.index(min(numbers))
+        yield start + values.index(max(numbers))

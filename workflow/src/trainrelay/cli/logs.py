@@ -12,10 +12,8 @@ from tempfile import TemporaryDirectory
 
 from trainrelay.analysis import ENDINGS, explain_words, logs_of, not_judged, read, to_json
 from trainrelay.analysis import analyze as judged
-from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.printing import print_json, print_markdown
 from trainrelay.errors import LogError, UserError, VerdictRefused
-from trainrelay.operations.analyze import analyze_stage
 from trainrelay.records import Analysis
 from trainrelay.report import analysis_markdown, comparison_markdown, explanation_markdown
 from trainrelay.system.say import say
@@ -28,12 +26,18 @@ def analyze(arguments: argparse.Namespace) -> None:
     if bool(arguments.logs) == bool(arguments.stage):
         raise UserError("run: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)")
     if arguments.stage:
+        from trainrelay.cli.common import configured, named_stage  # noqa: PLC0415 - not for a log alone
+        from trainrelay.operations.analyze import analyze_stage  # noqa: PLC0415
+
         analysis = analyze_stage(named_stage(configured(arguments), arguments.stage))
         say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
         _refuse([(arguments.stage, analysis)], arguments.fail_on)
         return
-    with suppress(UserError):  # from its config, if there is one, it is known what are secrets
-        configured(arguments)
+    if arguments.configfile.exists():  # from the config it is known what are secrets
+        from trainrelay.cli.common import configured  # noqa: PLC0415
+
+        with suppress(UserError):
+            configured(arguments)
     logs: list[Path] = arguments.logs
     if arguments.each or (len(logs) > 1 and any(log.is_dir() for log in logs)):
         found = [(str(log), _judged_or_not(log)) for log in logs]
