@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from trainrelay.analysis.case import Case, Column
@@ -17,6 +17,7 @@ from trainrelay.records import (
     Finding,
     Log,
     MetricSummary,
+    Phase,
     Progress,
     Severity,
     Verdict,
@@ -92,6 +93,18 @@ def summary(column: Column) -> MetricSummary:
     numbers = values if column.finite is values else [value for value in values if not math.isnan(value)]
     low, high = min(numbers, default=math.nan), max(numbers, default=math.nan)
     return MetricSummary(values[0], values[-1], low, high, len(values))
+
+
+def series(log: Log) -> Mapping[Phase, Mapping[str, list[Point]]]:
+    """Every value of each metric with its step, where `curves` of an analysis keep some."""
+    columns = Case(log, Expectation()).columns
+    return {
+        phase: {
+            name: list(zip((row.step for row in one.rows), one.values, strict=True))
+            for name, one in found.items()
+        }
+        for phase, found in columns.items()
+    }
 
 
 def curve(column: Column) -> list[Point]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from itertools import compress, groupby
@@ -26,14 +26,15 @@ _EPOCH_OF = attrgetter("epoch")
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
 
 Means = list[tuple[int, float]]  # epoch, value
-_P, _T = ParamSpec("_P"), TypeVar("_T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def kept(question: Callable[Concatenate[Case, _P], _T]) -> Callable[Concatenate[Case, _P], _T]:
     """What several checks ask of a case: it is answered once."""
 
     @wraps(question)
-    def answer(case: Case, *args: _P.args, **named: _P.kwargs) -> _T:
+    def answer(case: Case, /, *args: _P.args, **named: _P.kwargs) -> _T:
         key = (question, *args)
         if key not in case.answers:
             case.answers[key] = question(case, *args, **named)
@@ -166,7 +167,8 @@ class Case:
         for name, meaning in self.meanings.items():
             found.setdefault((meaning.group, meaning.family), []).append(name)
         families = (
-            Family(self.meanings[names[0]], tuple(names), self.row_means(tuple(names))) for names in found.values()
+            Family(self.meanings[names[0]], tuple(names), self.row_means(tuple(names)))
+            for names in found.values()
         )
         return sorted(families, key=self.of_earlier_layers)
 

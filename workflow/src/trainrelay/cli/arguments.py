@@ -101,6 +101,13 @@ def _typed_by_you(verbs: _Verbs) -> None:
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object instead; of several a list")
     form.add_argument("--markdown", action="store_true", help="Markdown as it is, also on a terminal")
+    form.add_argument(
+        "--follow", action="store_true", help="what is appended to LOG, line by line, until Ctrl-C"
+    )
+    two = "two trainings: final and best values of what both log, and where their losses part"
+    verb.add_argument("--compare", action="store_true", help=two)
+    verb.add_argument("--series", action="store_true", help="with --json: every value of each metric")
+    verb.add_argument("--html", type=Path, metavar="FILE", help="write it as a page like the report's")
     apart = "each LOG is a separate training, shown as one line of a table, as several folders are"
     verb.add_argument("--each", action="store_true", help=apart)
     fail = "exit 5 if a verdict is that or worse; a log that cannot be judged is a warning"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,6 +69,30 @@ def write_overview(config: Config) -> Path:
     pages = overview_path(config).parent.glob(f"*/{report_path(config, next(iter(config.runs))).name}")
     others = tuple(sorted(page.parent.name for page in pages if page.parent.name not in config.runs))
     return _write(overview_path(config), overview_html(Overview(runs, _provenance(config), others)))
+
+
+def write_page(path: Path, judged: Sequence[tuple[str, Analysis]]) -> Path:
+    """Write the page of logs, of which nothing but what they say is known; returns its path."""
+    stages = (
+        StageReport(
+            name,
+            "complete" if one.progress.finished else "log",
+            "",
+            one.progress.epochs,
+            "",
+            None,
+            {},
+            {},
+            analysis=one,
+        )
+        for name, one in judged
+    )
+    made = {"written at": _now(), "trainrelay": version("trainrelay")}
+    return _write(path, run_html(RunReport(", ".join(name for name, _ in judged), tuple(stages), made)))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _write(path: Path, page: str) -> Path:
@@ -135,7 +160,7 @@ def _analysis_on_disk(path: Path) -> Analysis:
 def _provenance(config: Config, run_name: str = "") -> dict[str, str]:
     """When a page was written, by what, and where the results are that it shows."""
     return {
-        "written at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "written at": _now(),
         "trainrelay": version("trainrelay"),
         "snakemake": version("snakemake"),
         "python": platform.python_version(),

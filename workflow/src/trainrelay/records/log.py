@@ -42,10 +42,6 @@ class Numbers(Mapping[str, float]):
         """In the order of the names."""
         return self.packed  # type: ignore[return-value]  # as a view is used: to iterate
 
-    def of(self, names: Iterable[str]) -> list[float]:
-        """Those of some names, all of which are here."""
-        return [self.packed[self._places[name]] for name in names]
-
 
 @lru_cache(maxsize=64)
 def _places(names: tuple[str, ...]) -> Mapping[str, int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+from trainrelay.analysis import Compared
 from trainrelay.records import Analysis
 from trainrelay.report.escape import text
 from trainrelay.report.formatting import is_usable, number
+from trainrelay.text import sparkline
 
-_BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 20
 _HEAD = "| Training | Verdict | Epoch | Loss | Course | Why |\n|---|---|---|---|---|---|\n"
 
@@ -25,16 +27,24 @@ def _line(name: str, analysis: Analysis) -> str:
         epoch = f"iter {came.iteration}" + (f"/{came.iters_per_epoch}" if came.iters_per_epoch else "")
     total = analysis.metrics.get("train", {}).get(analysis.total or "")
     loss = f"{number(total.first)} -> {number(total.last)}" if total else "-"
-    course = sparkline([value for _, value in analysis.curves.get("train", {}).get(analysis.total or "", ())])
+    course = _course([value for _, value in analysis.curves.get("train", {}).get(analysis.total or "", ())])
     return f"| {text(name)} | {verdict.kind} | {epoch} | {loss} | {course} | {text(verdict.reason)} |\n"
 
 
-def sparkline(values: list[float]) -> str:
-    """At most 20 bars, from the lowest to the highest value; `!` where a value is not finite."""
+def _course(values: list[float]) -> str:
+    """At most 20 bars, each the mean of its part."""
     size = min(_MOST_BARS, len(values))
     parts = [values[at * len(values) // size : (at + 1) * len(values) // size] for at in range(size)]
-    means = [sum(part) / len(part) for part in parts]
-    drawn = [mean for mean in means if is_usable(mean)]
-    low, high = min(drawn, default=0.0), max(drawn, default=0.0)
-    scale = (len(_BARS) - 1) / ((high - low) or 1.0)
-    return "".join(_BARS[round((mean - low) * scale)] if is_usable(mean) else "!" for mean in means)
+    means = (sum(part) / len(part) for part in parts)
+    return sparkline([mean if is_usable(mean) else math.nan for mean in means])
+
+
+def compared_markdown(names: Iterable[str], parted: str, metrics: Compared) -> str:
+    """Two trainings, called A and B, metric by metric."""
+    called = "; ".join(f"{letter} is {text(name)}" for letter, name in zip("AB", names, strict=True))
+    rows = (
+        f"| {text(name)} | {' | '.join(map(number, (*final, *best)))} |"
+        for name, (final, best) in metrics.items()
+    )
+    head = "| Metric | A, final | B, final | A, best | B, best |\n|---|---:|---:|---:|---:|"
+    return "\n".join([f"{called}. {text(parted)}", "", head, *rows]) + "\n"
