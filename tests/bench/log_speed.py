@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import statistics
@@ -62,14 +61,25 @@ def measure(folder: Path, turns: int = 3) -> Mapping[str, Measured]:
     return found
 
 
+# What Linux calls the peak of a process includes that of the one that started it, so a small one does.
+_MEASURED = """
+import os, resource, sys
+ended = os.spawnv(os.P_WAIT, sys.executable, sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(ended, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6, file=sys.stderr)
+"""
+
+
 def _command(path: Path) -> tuple[float, float]:
     """CPU seconds and peak memory in MB of `trainrelay analyze LOG`."""
     argv = [sys.executable, "-m", "trainrelay", "analyze", str(path)]
-    running = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    _, status, used = os.wait4(running.pid, 0)
-    running.returncode = os.waitstatus_to_exitcode(status)
-    assert running.returncode in (0, 1), f"trainrelay analyze ended with exit status {running.returncode}"
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
+    measuring = [sys.executable, "-I", "-S", "-c", _MEASURED, *argv]
+    done = subprocess.run(
+        measuring, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True
+    )
+    ended, cpu_s, peak_mb = map(float, done.stderr.split()[-3:])
+    assert ended == 0, f"trainrelay analyze ended with exit status {ended:.0f}: {done.stderr!r}"
+    return cpu_s, peak_mb
 
 
 def _cpu_s(way: Callable[[Path], object], path: Path) -> float:

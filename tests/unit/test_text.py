@@ -1,12 +1,15 @@
-"""Text from outside: secrets are hidden in it, and nothing in it moves a cursor."""
+"""Text from outside: secrets are hidden in it, and nothing in it moves a cursor. Sparklines."""
 
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainrelay.text import (
     MAX_EVIDENCE_CHARS,
@@ -17,6 +20,7 @@ from trainrelay.text import (
     printable,
     printable_lines,
     quoted,
+    sparkline,
 )
 
 
@@ -89,3 +93,19 @@ def test_what_would_move_the_cursor_is_shown_as_an_escape(outside: str, inside: 
 def test_of_all_characters_none_that_controls_a_terminal_is_left() -> None:
     shown = printable("".join(map(chr, range(0x110000))))
     assert not {"Cc", "Cf", "Cs", "Zl", "Zp"}.intersection(map(unicodedata.category, shown))
+
+
+def test_a_sparkline_goes_from_the_least_to_the_greatest():
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+    assert sparkline([-1.7e308, 1.7e308, 0.0]) == "▁█▅"
+    assert sparkline([2.0, 2.0]) == "▅▅"
+    assert sparkline([]) == ""
+
+
+def test_what_is_not_finite_is_marked_and_does_not_flatten_the_rest():
+    assert sparkline([1.0, math.nan, 2.0, math.inf]) == "▁×█×"
+
+
+@given(st.lists(st.floats(), max_size=60))
+def test_every_value_gets_one_character(values):
+    assert len(sparkline(values)) == len(values)

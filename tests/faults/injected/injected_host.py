@@ -17,7 +17,7 @@ host, beat_s, ahead_s, *argv = sys.argv[1:]
 real = time.time
 time.time = lambda: real() + float(ahead_s)
 socket.gethostname = lambda: host
-read = alive._text
-alive._text = lambda path: f"boot-of-{host}" if path.endswith("/boot_id") else read(path)
+read = alive.text_of
+alive.text_of = lambda path: f"boot-of-{host}" if path.endswith("/boot_id") else read(path)
 held_lease.acquire = partial(held_lease.acquire, beat_s=float(beat_s))
 sys.exit(cli.main(argv))

@@ -41,7 +41,7 @@ def test_several_folders_are_a_line_each(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()[2:]
     assert [line.split(" | ")[1] for line in lines] == ["healthy", "failed", "not judged"]
     assert "█" in lines[0]
-    assert "!" in lines[1].split(" | ")[4]
+    assert "×" in lines[1].split(" | ")[4]
     assert "holds no log of a known format" in lines[2]
 
 
@@ -85,3 +85,48 @@ def test_a_warning_is_refused_only_where_you_ask(tmp_path, capsys):
     assert main(["analyze", "--each", log, "--fail-on", "failed"]) == 0
     assert main(["analyze", "--each", log, "--fail-on", "warning"]) == 5
     assert main(["analyze", log, "--fail-on", "failed"]) == 2
+
+
+def losses(path, values):
+    """A log in JSON Lines, a row per iteration."""
+    path.write_text("".join(f'{{"step": {at}, "loss": {value}}}\n' for at, value in enumerate(values, 1)))
+    return str(path)
+
+
+def test_two_trainings_are_compared_and_where_they_part_is_named(tmp_path, capsys):
+    one = losses(tmp_path / "a.jsonl", [30 - at / 10 for at in range(200)])
+    other = losses(tmp_path / "b.jsonl", [30 - at / (10 if at < 50 else 20) for at in range(200)])
+    assert main(["analyze", "--compare", one, other]) == 0
+    shown = capsys.readouterr().out
+    assert "equal up to iter 50; at iter 51 loss is 25 in A and 27.5 in B" in shown
+    assert "| loss (training) | 11.05 | 20.52 | 11.05 | 20.52 |" in shown
+    assert main(["analyze", "--compare", one, one, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parted"] == "The losses are equal at all 200 steps that both log."
+    assert found["metrics"][0] == {
+        "metric": "loss (training)",
+        "final": [11.05, 11.05],
+        "best": [11.05, 11.05],
+    }
+
+
+def test_a_comparison_needs_two_trainings(tmp_path, capsys):
+    assert main(["analyze", "--compare", str(healthy(tmp_path))]) == 2
+    assert "give two logs or folders: trainrelay analyze --compare A B" in capsys.readouterr().err
+
+
+def test_the_whole_series_is_in_the_json_if_asked(tmp_path, capsys):
+    path = losses(tmp_path / "a.jsonl", [1000 - at for at in range(900)])
+    assert main(["analyze", "--json", "--series", path]) == 0
+    curve = json.loads(capsys.readouterr().out)["curves"]["train"]["loss"]
+    assert (len(curve), curve[0], curve[-1]) == (900, [1, 1000], [900, 101])
+    assert main(["analyze", "--series", path]) == 2
+    assert "--series belongs to --json" in capsys.readouterr().err
+
+
+def test_the_page_of_a_log_is_written(tmp_path, capsys):
+    page = tmp_path / "pages" / "log.html"
+    assert main(["analyze", str(healthy(tmp_path)), "--html", str(page)]) == 0
+    assert "healthy.log" in page.read_text()
+    assert "<svg" in page.read_text()
+    assert "## healthy.log" not in capsys.readouterr().out

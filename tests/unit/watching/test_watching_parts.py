@@ -1,4 +1,4 @@
-"""The pure parts of the live view: sparkline, lost iterations, columns that fit, figures."""
+"""The pure parts of the live view: lost iterations, columns that fit, figures."""
 
 from __future__ import annotations
 
@@ -9,31 +9,12 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trainrelay.records import AttemptRecord, Place, ResumePoint
 from trainrelay.watching import StageRow, fitting_columns, remarks
 from trainrelay.watching.row import Label
 from trainrelay.watching.stage import iterations_lost, recorded_last_step
-from trainrelay.watching.table import GAP_CHARS, ago, sparkline
-
-
-def test_a_sparkline_goes_from_the_least_to_the_greatest() -> None:
-    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 40) == "▁▂▃▄▅▆▇█"
-
-
-def test_a_sparkline_shows_the_last_values_on_their_own_scale() -> None:
-    assert sparkline([1000.0, 1.0, 2.0], 2) == "▁█"
-
-
-def test_what_is_not_finite_is_marked_and_does_not_flatten_the_rest() -> None:
-    assert sparkline([1.0, math.nan, 2.0, math.inf], 40) == "▁×█×"
-
-
-@given(st.lists(st.floats(), max_size=60), st.integers(min_value=0, max_value=50))
-def test_every_value_gets_one_character(values: list[float], most: int) -> None:
-    assert len(sparkline(values, most)) == min(len(values), most)
+from trainrelay.watching.table import GAP_CHARS, ago
 
 
 def attempt(number: int, after_epoch: int | None, last: tuple[int, int] | None = None) -> AttemptRecord:

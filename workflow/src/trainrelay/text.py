@@ -1,16 +1,18 @@
 """What text from outside becomes before it is in a record or on a terminal: without secrets, printable.
 
 A secret is a variable of a trainer's environment whose name says so (HF_TOKEN, AWS_SECRET_ACCESS_KEY). Its
-value is never shown, and found again in any other text that a trainer or a tool prints.
+value is never shown, and found again in any other text that a trainer or a tool prints. Numbers as a
+sparkline.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 HIDDEN = "***"
@@ -72,6 +74,20 @@ def quoted(text: str) -> str:
     """A line of a log as evidence inside a sentence: one line, printable, at most 300 characters."""
     clean = printable(text.strip())
     return clean if len(clean) <= MAX_EVIDENCE_CHARS else clean[: MAX_EVIDENCE_CHARS - 1] + "…"
+
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A character each, between the least and the greatest of them; NaN and infinities as ×."""
+    halves = [value / 2 for value in values if math.isfinite(value)]  # of whole ones a difference may not be
+    low = min(halves, default=0.0)
+    step = (max(halves, default=0.0) - low) / len(_BLOCKS)
+    places = [(value / 2 - low) / step if step else len(_BLOCKS) / 2 for value in values]
+    return "".join(
+        _BLOCKS[min(int(at), 7)] if math.isfinite(v) else "×" for at, v in zip(places, values, strict=True)
+    )
 
 
 def did_you_mean(got: object, known: Iterable[str]) -> str:

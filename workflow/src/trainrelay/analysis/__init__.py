@@ -1,21 +1,27 @@
 """Diagnosis: one table of a training's logs -> findings, progression, verdict."""
 
 from trainrelay.analysis import naming
-from trainrelay.analysis.analyze import analyze, not_judged
+from trainrelay.analysis.analyze import analyze, not_judged, series
 from trainrelay.analysis.best import evaluations
+from trainrelay.analysis.compare import Compared, compare
 from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped
 from trainrelay.analysis.numbers import count
-from trainrelay.analysis.readers import ENDINGS, DescribedLines, logs_of, read
+from trainrelay.analysis.readers import ENDINGS, BeginsAgain, DescribedLines, RowSeen, follow, logs_of, read
 from trainrelay.analysis.serialize import from_json, json_schema, to_json
 
 __all__ = [
     "ENDINGS",
+    "BeginsAgain",
+    "Compared",
     "DescribedLines",
+    "RowSeen",
     "analyze",
+    "compare",
     "count",
     "evaluations",
     "explain_words",
+    "follow",
     "from_json",
     "group_title",
     "grouped",
@@ -24,5 +30,6 @@ __all__ = [
     "naming",
     "not_judged",
     "read",
+    "series",
     "to_json",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from trainrelay.analysis.case import Case, Column
@@ -17,6 +17,7 @@ from trainrelay.records import (
     Finding,
     Log,
     MetricSummary,
+    Phase,
     Progress,
     Severity,
     Verdict,
@@ -94,6 +95,18 @@ def summary(column: Column) -> MetricSummary:
     return MetricSummary(values[0], values[-1], low, high, len(values))
 
 
+def series(log: Log) -> Mapping[Phase, Mapping[str, list[Point]]]:
+    """Every value of each metric with its step, where `curves` of an analysis keep some."""
+    columns = Case(log, Expectation()).columns
+    return {
+        phase: {
+            name: list(zip((row.step for row in one.rows), one.values, strict=True))
+            for name, one in found.items()
+        }
+        for phase, found in columns.items()
+    }
+
+
 def curve(column: Column) -> list[Point]:
     """At most CURVE_LIMIT points: of each bucket its lowest, its highest and its first NaN."""
     size = len(column.values)
@@ -105,10 +118,10 @@ def curve(column: Column) -> list[Point]:
 
 
 def _notable(column: Column, start: int, end: int) -> Iterator[int]:
-    values, numbers = column.values, list(range(start, end))
-    if column.finite is not values:
-        yield from [index for index in numbers if math.isnan(values[index])][:1]
-        numbers = [index for index in numbers if not math.isnan(values[index])]
+    values = numbers = column.values[start:end]
+    if column.finite is not column.values:
+        yield from [start + at for at, value in enumerate(values) if math.isnan(value)][:1]
+        numbers = [value for value in values if not math.isnan(value)]
     if numbers:
-        yield min(numbers, key=values.__getitem__)
-        yield max(numbers, key=values.__getitem__)
+        yield start + values.index(min(numbers))
+        yield start + values.index(max(numbers))

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import groupby
+from functools import cached_property, wraps
+from itertools import compress, groupby
+from operator import attrgetter
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from trainrelay.analysis.knowledge import best_for, of_format
 from trainrelay.analysis.knowledge.model import Knowledge, Meaning
@@ -19,9 +22,26 @@ from trainrelay.records import Expectation, Finding, Log, Marker, Phase, Progres
 TOTALS = ("loss", "total_loss", "train_loss")
 TRAINING: tuple[Phase, ...] = ("train", "epoch")
 SURVIVED = 3  # rows after an error: other ranks may print one or two until they notice
+_EPOCH_OF = attrgetter("epoch")
 NOT_THE_ROWS: Mapping[Phase, str] = {"val": " (validation)", "epoch": " (mean)"}
 
 Means = list[tuple[int, float]]  # epoch, value
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def kept(question: Callable[Concatenate[Case, _P], _T]) -> Callable[Concatenate[Case, _P], _T]:
+    """What several checks ask of a case: it is answered once."""
+
+    @wraps(question)
+    def answer(case: Case, /, *args: _P.args, **named: _P.kwargs) -> _T:
+        key = (question, *args)
+        if key not in case.answers:
+            case.answers[key] = question(case, *args, **named)
+        found: _T = case.answers[key]
+        return found
+
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +86,7 @@ class Case:
     log: Log
     expectation: Expectation
     failed: bool = False  # a check before has found what is critical: nothing is praised any more
-    _terms_among: dict[tuple[str, ...], list[str]] = field(default_factory=dict, init=False)
+    answers: dict[Any, Any] = field(default_factory=dict, init=False)  # of questions that are `kept`
 
     @cached_property
     def knowledge(self) -> Knowledge:
@@ -129,12 +149,13 @@ class Case:
             if is_component(name, self.total) and name not in self.twins
         }
 
+    @kept
     def meaning(self, name: str) -> Meaning:
         """What a metric means; earlier decoder layers of an unknown model are one family."""
         known = self.knowledge.known(name)
         if known is not None:
             return known
-        family = earlier_layers(name, self.names)
+        family = earlier_layers(name, self.columns["train"])
         label = {"family": family, "label": f"{split(name).base}, earlier layers"} if family else {}
         return self.knowledge.of(name).model_copy(update=label)
 
@@ -146,7 +167,8 @@ class Case:
         for name, meaning in self.meanings.items():
             found.setdefault((meaning.group, meaning.family), []).append(name)
         families = (
-            Family(self.meanings[names[0]], tuple(names), self.row_means(names)) for names in found.values()
+            Family(self.meanings[names[0]], tuple(names), self.row_means(tuple(names)))
+            for names in found.values()
         )
         return sorted(families, key=self.of_earlier_layers)
 
@@ -175,10 +197,13 @@ class Case:
 
     def terms(self, row: Row) -> dict[str, float]:
         """Those of a row."""
-        names = tuple(row.values)  # those of many rows are the same
-        if names not in self._terms_among:
-            self._terms_among[names] = [name for name in names if name in self.term_names]
-        return {name: row.values[name] for name in self._terms_among[names]}
+        terms = self.are_terms(tuple(row.values))
+        return dict(zip(compress(row.values, terms), compress(row.values.values(), terms), strict=True))
+
+    @kept
+    def are_terms(self, names: tuple[str, ...]) -> list[bool]:
+        """Which metrics of a row are; those of many rows are the same."""
+        return [name in self.term_names for name in names]
 
     @cached_property
     def stage_one(self) -> bool:
@@ -224,23 +249,25 @@ class Case:
         bad = sum(len(column.bad) for column in columns)
         return f"; {bad} logged value{'s are' if bad > 1 else ' is'} NaN or Inf" if bad else ""
 
-    def row_means(self, metrics: Sequence[str]) -> list[float]:
+    @kept
+    def row_means(self, metrics: tuple[str, ...]) -> list[float]:
         """The mean over the finite ones of these at each training row that has any."""
         columns = [self.column(name) for name in metrics]
         if all(column.rows == columns[0].rows and column.finite is column.values for column in columns):
-            every = [column.values for column in columns]
-            return every[0] if len(every) == 1 else [sum(row) / len(row) for row in zip(*every, strict=True)]
+            size, every = len(columns), [column.values for column in columns]
+            return every[0] if size == 1 else [total / size for total in map(sum, zip(*every, strict=True))]
         rows = (finite([row.values[name] for name in metrics if name in row.values]) for row in self.train)
         return [sum(row) / len(row) for row in rows if row]
 
+    @kept
     def epoch_means(self, metric: str) -> Means:
         """A training metric by epoch: the means that the trainer prints, else those of an epoch's rows."""
         printed = {row.epoch: value for row, value in self.points(metric, "epoch")}
         if printed:
             return sorted(printed.items())
-        logged: dict[int, list[float]] = {}
-        for row, value in self.points(metric):
-            logged.setdefault(row.epoch, []).append(value)
+        column, logged = self.column(metric), defaultdict[int, list[float]](list)
+        for epoch, value in zip(map(_EPOCH_OF, column.rows), column.values, strict=True):
+            logged[epoch].append(value)
         return [(epoch, sum(values) / len(values)) for epoch, values in sorted(logged.items())]
 
     def validation_means(self, metric: str) -> Means:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainrelay.analysis.case import Case
+from trainrelay.analysis.case import TRAINING, Case, kept
 from trainrelay.records import Milestone, Row
 
 EARLY_ITERATION = 100
@@ -12,13 +12,12 @@ FEWEST_RATES = 3  # of a rise in steps: a schedule may jump at any time
 LATER_EPOCHS = 24  # of a long training, evenly spaced
 
 
+@kept
 def progression(case: Case) -> tuple[Milestone, ...]:
     """Start, about iteration 100, warm-up done, end of the first epoch, start of each later one, latest."""
     if case.total is None:
         return ()
-    lines, means = (
-        [row for row in rows if case.total in row.values] for rows in (case.train, case.rows("epoch"))
-    )
+    lines, means = (case.column(case.total, phase).rows for phase in TRAINING)
     rows = lines if len(lines) >= len(means) else means
     labels: dict[int, tuple[Row, str]] = {}
     for row, note in _notable(rows):
@@ -46,7 +45,8 @@ def _warmup_done(rows: list[Row]) -> Row | None:
     """Where the learning rate is first as high as it gets, after it rose in steps, never rises again."""
     rated = [row for row in rows if "lr" in row.values]
     rates = [row.values["lr"] for row in rated]
-    at = next((at for at, rate in enumerate(rates) if rate >= max(rates) * (1 - 1e-6)), 0)
+    high = max(rates, default=0.0) * (1 - 1e-6)
+    at = next((at for at, rate in enumerate(rates) if rate >= high), 0)
     up, down = rates[: at + 1], rates[at:]
     done = up == sorted(up) and len(set(up)) >= FEWEST_RATES and down == sorted(down, reverse=True)
     return rated[at] if done and rated[at] is not rows[-1] else None

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True, metavar="VERB")
     _helping(top, verbs)
     _typed_by_you(verbs)
+    _typed_to_see_numbers(verbs)
     _typed_for_one_stage(verbs)
     verb = _add(verbs, "schema", "print the JSON schema of config.yaml, or of a file for other tools")
     of = "%(choices)s (that of what `notify` is given); default: %(default)s"
@@ -107,6 +108,9 @@ def _typed_by_you(verbs: _Verbs) -> None:
     stops = "end a running training so that it can be resumed, from any machine that shares its folder"
     verb = _add(verbs, "stop", stops, module="stage")
     verb.add_argument("which", nargs="+", metavar="RUN[/STAGE]", help="a stage, or all of a run")
+
+
+def _typed_to_see_numbers(verbs: _Verbs) -> None:
     verb = _add(verbs, "report", "write a run's report.html; without RUN, all of them and index.html")
     verb.add_argument("run", nargs="?", metavar="RUN", help="only this run; default: all")
     again = "write again every S seconds as long as a training runs"
@@ -119,6 +123,13 @@ def _typed_by_you(verbs: _Verbs) -> None:
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object instead; of several a list")
     form.add_argument("--markdown", action="store_true", help="Markdown as it is, also on a terminal")
+    form.add_argument(
+        "--follow", action="store_true", help="what is appended to LOG, line by line, until Ctrl-C"
+    )
+    two = "two trainings: final and best values of what both log, and where their losses part"
+    verb.add_argument("--compare", action="store_true", help=two)
+    verb.add_argument("--series", action="store_true", help="with --json: every value of each metric")
+    verb.add_argument("--html", type=Path, metavar="FILE", help="write it as a page like the report's")
     apart = "each LOG is a separate training, shown as one line of a table, as several folders are"
     verb.add_argument("--each", action="store_true", help=apart)
     fail = "exit 5 if a verdict is that or worse; a log that cannot be judged is a warning"

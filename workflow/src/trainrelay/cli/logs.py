@@ -7,17 +7,16 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trainrelay.analysis import ENDINGS, explain_words, logs_of, not_judged, read, to_json
+from trainrelay.analysis import ENDINGS, compare, explain_words, logs_of, not_judged, read, series, to_json
 from trainrelay.analysis import analyze as judged
-from trainrelay.cli.common import configured, named_stage
 from trainrelay.cli.printing import print_json, print_markdown
 from trainrelay.errors import LogError, UserError, VerdictRefused
-from trainrelay.operations.analyze import analyze_stage
 from trainrelay.records import Analysis
-from trainrelay.report import analysis_markdown, comparison_markdown, explanation_markdown
+from trainrelay.report import analysis_markdown, compared_markdown, comparison_markdown, explanation_markdown
 from trainrelay.system.say import say
 
 STANDARD_INPUT = Path("-")
@@ -28,41 +27,77 @@ def analyze(arguments: argparse.Namespace) -> None:
     if bool(arguments.logs) == bool(arguments.stage):
         raise UserError("run: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)")
     if arguments.stage:
+        from trainrelay.cli.common import configured, named_stage  # noqa: PLC0415 - not for a log alone
+        from trainrelay.operations.analyze import analyze_stage  # noqa: PLC0415
+
         analysis = analyze_stage(named_stage(configured(arguments), arguments.stage))
         say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
         _refuse([(arguments.stage, analysis)], arguments.fail_on)
         return
-    with suppress(UserError):  # from its config, if there is one, it is known what are secrets
-        configured(arguments)
+    if arguments.series and not arguments.json:
+        raise UserError("--series belongs to --json: run: trainrelay analyze LOG --json --series")
+    if arguments.configfile.exists():  # from the config it is known what are secrets
+        from trainrelay.cli.common import configured  # noqa: PLC0415
+
+        with suppress(UserError):
+            configured(arguments)
     logs: list[Path] = arguments.logs
+    if arguments.follow or arguments.compare:
+        (_follow if arguments.follow else _compare)(arguments)
+        return
     if arguments.each or (len(logs) > 1 and any(log.is_dir() for log in logs)):
-        found = [(str(log), _judged_or_not(log)) for log in logs]
-        shown = [to_json(analysis) for _, analysis in found]
-        _show(arguments, shown, comparison_markdown(found))
+        found = [(str(log), _judged_or_not(log, arguments.series)) for log in logs]
+        shown: object = [to_json(analysis, curves=arguments.series) for _, analysis in found]
+        markdown = comparison_markdown(found)
     else:
-        analysis = _judged(logs)
+        analysis = _judged(logs, arguments.series)
         found = [("standard input" if logs[-1] == STANDARD_INPUT else logs[-1].resolve().name, analysis)]
-        _show(arguments, to_json(analysis), analysis_markdown(*found[0]))
+        shown, markdown = to_json(analysis, curves=arguments.series), analysis_markdown(*found[0])
+    if arguments.html:
+        from trainrelay.operations.report import write_page  # noqa: PLC0415 - not for a log alone
+
+        say(f"page: {write_page(arguments.html, found)}")
+    if arguments.json or not arguments.html:
+        _show(arguments, shown, markdown)
     _refuse(found, arguments.fail_on)
 
 
-def _judged(logs: Sequence[Path]) -> Analysis:
-    """Of the logs of one training; `-` is standard input, which is kept while it is read."""
+def _follow(arguments: argparse.Namespace) -> None:
+    if len(arguments.logs) != 1 or not arguments.logs[0].is_file():
+        raise UserError("one log is followed, a file: run: trainrelay analyze --follow LOG")
+    from trainrelay.cli.follow import run  # noqa: PLC0415 - not for a log that has ended
+
+    run(arguments.logs[0])
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    if len(arguments.logs) != 2:
+        raise UserError("give two logs or folders: trainrelay analyze --compare A B")
+    parted, metrics = compare(*(read(logs_of(log)) for log in arguments.logs))
+    rows = [{"metric": name, "final": final, "best": best} for name, (final, best) in metrics.items()]
+    markdown = compared_markdown(map(str, arguments.logs), parted, metrics)
+    _show(arguments, {"parted": parted, "metrics": rows}, markdown)
+
+
+def _judged(logs: Sequence[Path], whole: bool = False) -> Analysis:
+    """Of the logs of one training, with the `whole` curves if asked; `-` is standard input, which is kept
+    while it is read."""
     if STANDARD_INPUT not in logs:
-        return judged(read([file for log in logs for file in logs_of(log)]))
+        log = read([file for log in logs for file in logs_of(log)])
+        return replace(judged(log), curves=series(log)) if whole else judged(log)
     try:
         with TemporaryDirectory() as folder:
             kept = Path(folder) / "standard input"
             with kept.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            return _judged([kept if log == STANDARD_INPUT else log for log in logs])
+            return _judged([kept if log == STANDARD_INPUT else log for log in logs], whole)
     except OSError as error:
         raise UserError(f"standard input cannot be kept while it is read: {error}; pass a file") from None
 
 
-def _judged_or_not(log: Path) -> Analysis:
+def _judged_or_not(log: Path, whole: bool) -> Analysis:
     try:
-        return _judged([log])
+        return _judged([log], whole)
     except LogError as error:
         return not_judged([str(log)], str(error).removeprefix(f"{log}: ").partition("; ")[0])
 

@@ -74,6 +74,30 @@ def write_overview(config: Config) -> Path:
     return _write(overview_path(config), overview_html(Overview(runs, _provenance(config), others)))
 
 
+def write_page(path: Path, judged: Sequence[tuple[str, Analysis]]) -> Path:
+    """Write the page of logs, of which nothing but what they say is known; returns its path."""
+    stages = (
+        StageReport(
+            name,
+            "complete" if one.progress.finished else "log",
+            "",
+            one.progress.epochs,
+            "",
+            None,
+            {},
+            {},
+            analysis=one,
+        )
+        for name, one in judged
+    )
+    made = {"written at": _now(), "trainrelay": version("trainrelay")}
+    return _write(path, run_html(RunReport(", ".join(name for name, _ in judged), tuple(stages), made)))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def _write(path: Path, page: str) -> Path:
     make_folder(path.parent)
     write_bytes(path, page.encode())
@@ -167,7 +191,7 @@ def _analysis_on_disk(path: Path) -> Analysis:
 def _provenance(config: Config, run_name: str = "") -> dict[str, str]:
     """When a page was written, by what, and where the results are that it shows."""
     return {
-        "written at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "written at": _now(),
         "trainrelay": version("trainrelay"),
         "snakemake": version("snakemake"),
         "python": platform.python_version(),

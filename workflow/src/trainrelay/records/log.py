@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 # "epoch" is the mean of a training epoch as the trainer prints it, where its rows are something else
 # (MetricLogger's rows are medians of the last 20 iterations).
 Phase = Literal["train", "val", "epoch"]
+
+
+class Numbers(Mapping[str, float]):
+    """The numbers of a row by their names, of which rows of equal names hold one copy: a long log has more
+    rows than a dict for each would leave room for. Of a name that comes twice, the last number counts."""
+
+    __slots__ = ("_places", "packed")
+
+    def __init__(self, names: tuple[str, ...], numbers: Iterable[float]) -> None:
+        self._places, self.packed = _places(names), array("d", numbers)
+        if len(self._places) < len(names):
+            self._places = _places(tuple(self._places))
+            last = dict(zip(names, self.packed, strict=True))
+            self.packed = array("d", last.values())
+
+    def __getitem__(self, name: str) -> float:
+        return self.packed[self._places[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def values(self) -> ValuesView[float]:
+        """In the order of the names."""
+        return self.packed  # type: ignore[return-value]  # as a view is used: to iterate
+
+
+@lru_cache(maxsize=64)
+def _places(names: tuple[str, ...]) -> Mapping[str, int]:
+    return {name: at for at, name in enumerate(names)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Pure: values in, text out; the same values give the same bytes.
 """
 
-from trainrelay.report.comparison import comparison_markdown
+from trainrelay.report.comparison import compared_markdown, comparison_markdown
 from trainrelay.report.escape import plain
 from trainrelay.report.explanation import explanation_markdown
 from trainrelay.report.html import overview_html, run_html
@@ -11,6 +11,7 @@ from trainrelay.report.markdown import analysis_markdown
 
 __all__ = [
     "analysis_markdown",
+    "compared_markdown",
     "comparison_markdown",
     "explanation_markdown",
     "overview_html",

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from trainrelay.analysis import naming
+from trainrelay.analysis import Compared, naming
 from trainrelay.records import Analysis, RunReport, StageReport, Training
 from trainrelay.report.details import steps_per_epoch
 from trainrelay.report.escape import text
 from trainrelay.report.formatting import is_usable, number
 from trainrelay.report.panels import MOST_LINES, Curve, Line, Panel
+from trainrelay.text import sparkline
 
-_BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 20
 _HEAD = "| Training | Verdict | Epoch | Loss | Course | Why |\n|---|---|---|---|---|---|\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """Trainings side by side; a row of `metrics` (at last) or `config` (what differs) has a text for each."""
 
     title: str
@@ -30,7 +31,7 @@ class Compared:
     config: Sequence[tuple[str, Sequence[str]]]
 
 
-def of_run(stages: Sequence[StageReport]) -> list[Compared]:
+def of_run(stages: Sequence[StageReport]) -> list[Comparison]:
     """The stages of a run, and each with its archived trainings."""
     current = [Training(stage.name, stage.ingredients, stage.analysis) for stage in stages]
     found = list(_compared("The stages", current))
@@ -39,7 +40,7 @@ def of_run(stages: Sequence[StageReport]) -> list[Compared]:
     return found
 
 
-def of_runs(runs: Sequence[RunReport]) -> list[Compared]:
+def of_runs(runs: Sequence[RunReport]) -> list[Comparison]:
     """Each stage over the runs that have it."""
     found: dict[str, list[Training]] = {}
     for run in runs:
@@ -48,7 +49,7 @@ def of_runs(runs: Sequence[RunReport]) -> list[Compared]:
     return [one for name, trainings in found.items() for one in _compared(f"{name}, by run", trainings)]
 
 
-def _compared(title: str, trainings: Sequence[Training]) -> Iterator[Compared]:
+def _compared(title: str, trainings: Sequence[Training]) -> Iterator[Comparison]:
     """Nothing where no two were analysed."""
     read = {one.name: one.analysis for one in trainings if one.analysis}
     if len(read) < 2:
@@ -66,7 +67,7 @@ def _compared(title: str, trainings: Sequence[Training]) -> Iterator[Compared]:
     keys = dict.fromkeys(key for one in trainings for key in one.ingredients)
     config = [(key, [one.ingredients.get(key, "") for one in trainings]) for key in keys]
     differing = [(key, texts) for key, texts in config if len(set(texts)) > 1]
-    yield Compared(title, [one.name for one in trainings], panels, unit, metrics, differing)
+    yield Comparison(title, [one.name for one in trainings], panels, unit, metrics, differing)
 
 
 def _curves(analysis: Analysis, scale: int) -> dict[str, Curve]:
@@ -89,16 +90,24 @@ def _line(name: str, analysis: Analysis) -> str:
         epoch = f"iter {came.iteration}" + (f"/{came.iters_per_epoch}" if came.iters_per_epoch else "")
     total = analysis.metrics.get("train", {}).get(analysis.total or "")
     loss = f"{number(total.first)} -> {number(total.last)}" if total else "-"
-    course = sparkline([value for _, value in analysis.curves.get("train", {}).get(analysis.total or "", ())])
+    course = _course([value for _, value in analysis.curves.get("train", {}).get(analysis.total or "", ())])
     return f"| {text(name)} | {verdict.kind} | {epoch} | {loss} | {course} | {text(verdict.reason)} |\n"
 
 
-def sparkline(values: list[float]) -> str:
-    """At most 20 bars, from the lowest to the highest value; `!` where a value is not finite."""
+def _course(values: list[float]) -> str:
+    """At most 20 bars, each the mean of its part."""
     size = min(_MOST_BARS, len(values))
     parts = [values[at * len(values) // size : (at + 1) * len(values) // size] for at in range(size)]
-    means = [sum(part) / len(part) for part in parts]
-    drawn = [mean for mean in means if is_usable(mean)]
-    low, high = min(drawn, default=0.0), max(drawn, default=0.0)
-    scale = (len(_BARS) - 1) / ((high - low) or 1.0)
-    return "".join(_BARS[round((mean - low) * scale)] if is_usable(mean) else "!" for mean in means)
+    means = (sum(part) / len(part) for part in parts)
+    return sparkline([mean if is_usable(mean) else math.nan for mean in means])
+
+
+def compared_markdown(names: Iterable[str], parted: str, metrics: Compared) -> str:
+    """Two trainings, called A and B, metric by metric."""
+    called = "; ".join(f"{letter} is {text(name)}" for letter, name in zip("AB", names, strict=True))
+    rows = (
+        f"| {text(name)} | {' | '.join(map(number, (*final, *best)))} |"
+        for name, (final, best) in metrics.items()
+    )
+    head = "| Metric | A, final | B, final | A, best | B, best |\n|---|---:|---:|---:|---:|"
+    return "\n".join([f"{called}. {text(parted)}", "", head, *rows]) + "\n"

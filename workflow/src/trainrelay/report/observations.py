@@ -54,7 +54,8 @@ def observations(analysis: Analysis) -> list[Observation]:
         *_checked(analysis, "plateau"),
     ]
     placed = [finding for point in usual for finding in point.findings] + outside_the_points(analysis)
-    others = [finding for finding in analysis.findings if finding not in placed]
+    there = set(map(id, placed))  # a log of many metrics has many findings
+    others = [finding for finding in analysis.findings if id(finding) not in there]
     rest = [Observation(check_title(f.check), lines=(finding_line(f),), findings=(f,)) for f in others]
     urgent = [point for point in rest if point.findings[0].severity == "critical"]
     return urgent + usual + [point for point in rest if point not in urgent]

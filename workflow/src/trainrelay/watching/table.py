@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainrelay.supervise import duration
+from trainrelay.text import sparkline
 from trainrelay.watching.row import StageRow
 
 MOST_LOSSES = 40  # a character each: the sparkline at its widest
@@ -71,7 +71,7 @@ def _narrowed(column: Column, too_wide: int, rows: Sequence[StageRow]) -> Column
     if column.title != "last losses" or too_wide <= 0:
         return column
     keep = column.width - too_wide
-    return Column(column.title, tuple(sparkline(row.last_losses, keep) for row in rows), column.right)
+    return Column(column.title, tuple(_last(row.last_losses, keep) for row in rows), column.right)
 
 
 def _cut(names: Column, most_chars: int) -> Column:
@@ -110,7 +110,7 @@ _CELLS: dict[str, Callable[[StageRow], str]] = {
     "epoch": lambda row: _of(row.epoch, row.epochs),
     "iteration": lambda row: _of(row.iteration, row.iterations_per_epoch),
     "loss": lambda row: UNKNOWN if row.loss is None else f"{row.loss:.4g}",
-    "last losses": lambda row: sparkline(row.last_losses, MOST_LOSSES),
+    "last losses": lambda row: _last(row.last_losses, MOST_LOSSES),
     "ETA": lambda row: UNKNOWN if row.eta_s is None else duration(row.eta_s),
     "it/s": lambda row: UNKNOWN if row.iterations_per_s is None else f"{row.iterations_per_s:.2f}",
     "backend": _backend,
@@ -144,22 +144,5 @@ def ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_NOT_FINITE = "×"
-
-
-def sparkline(values: Sequence[float], most_chars: int) -> str:
-    """The last values, a character each, between their own least and greatest; NaN and infinities as ×."""
-    shown = list(values)[-most_chars:] if most_chars > 0 else []
-    finite = [value for value in shown if math.isfinite(value)]
-    low, high = min(finite, default=0.0), max(finite, default=0.0)
-    return "".join(_block(value, low, high) for value in shown)
-
-
-def _block(value: float, low: float, high: float) -> str:
-    if not math.isfinite(value):
-        return _NOT_FINITE
-    # Halved, because the difference of two finite values need not be finite.
-    span = high / 2 - low / 2
-    share = (value / 2 - low / 2) / span if span > 0 else 0.5
-    return _BLOCKS[min(int(share * len(_BLOCKS)), len(_BLOCKS) - 1)]
+def _last(losses: Sequence[float], most_chars: int) -> str:
+    return sparkline(losses[-most_chars:] if most_chars > 0 else [])

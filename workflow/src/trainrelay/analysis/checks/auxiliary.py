@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from trainrelay.analysis.case import Case
+from trainrelay.analysis.case import Case, kept
 from trainrelay.analysis.checks.validation_metric import measured
 from trainrelay.analysis.numbers import EPOCHS_TO_JUDGE, FALL, NOTICEABLE, percent, reduction, text
 from trainrelay.records import Finding
@@ -41,6 +41,7 @@ class Layers:
         return [name for name, first, now in large if reduction(first, now) < FALL]
 
 
+@kept
 def layers_of(case: Case) -> list[Layers]:
     """Every loss that is logged per layer and is not zero throughout."""
     found = [_layers(case, base, names) for base, names in case.layered.items()]

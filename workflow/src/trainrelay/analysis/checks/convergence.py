@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import median
 
-from trainrelay.analysis.case import Case
+from trainrelay.analysis.case import Case, kept
 from trainrelay.analysis.checks.finiteness import negative
 from trainrelay.analysis.checks.validation_metric import learns
 from trainrelay.analysis.numbers import (
@@ -97,6 +97,7 @@ class Levels:
         return self.points >= self.points_to_judge and self.now > self.best + back
 
 
+@kept
 def levels(case: Case) -> Levels | None:
     """None if the total loss has fewer than two finite values."""
     if case.total is None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import takewhile
 
-from trainrelay.analysis.case import Case
+from trainrelay.analysis.case import Case, kept
 from trainrelay.analysis.numbers import finite, percent, text
 from trainrelay.progress_lines.not_finite import LOST_AFTER_ITERATIONS, LOST_AFTER_LINES, not_finite
 from trainrelay.records import Finding, Phase, Row, Severity
@@ -144,6 +144,7 @@ def negative_cross_entropy(case: Case) -> Iterator[Finding]:
     )
 
 
+@kept
 def negative(case: Case) -> dict[str, list[float]]:
     """The cross-entropies that are below zero anywhere, with all their values, those of training last."""
     found = {

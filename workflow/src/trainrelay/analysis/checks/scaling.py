@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from trainrelay.analysis.case import Case
+from trainrelay.analysis.case import Case, kept
 from trainrelay.analysis.naming import UNSCALED
 from trainrelay.analysis.numbers import NOTICEABLE, text
 from trainrelay.records import Finding, Phase, Row
@@ -40,6 +40,7 @@ class Scale:
         ]
 
 
+@kept
 def scales(case: Case) -> list[Scale]:
     """One per loss that has an unscaled twin and is not zero."""
     scaled = [twin.removesuffix(UNSCALED) for twin in sorted(case.twins) if "loss" in twin]
@@ -115,7 +116,7 @@ def sum_identity(case: Case) -> Iterator[Finding]:
     if len(case.term_names) < 2:
         return
     rows = [row for row in rows_of_means(case) if math.isfinite(row.values.get(case.total or "", math.nan))]
-    rows = [row for row in rows if len(case.term_names & row.values.keys()) > 1]
+    rows = [row for row in rows if sum(case.are_terms(tuple(row.values))) > 1]
     first = FIRST_EPOCHS if case.from_zero else FIRST_ROWS
     kept = bool(rows) and all(holds(case, row) for row in rows[:first])
     if kept and (broken := [row for row in rows[first:] if not holds(case, row)]):

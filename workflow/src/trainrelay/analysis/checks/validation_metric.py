@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-from trainrelay.analysis.case import Case, Means
+from trainrelay.analysis.case import Case, Means, kept
 from trainrelay.analysis.naming import earlier_layers, overall_score
 from trainrelay.analysis.numbers import (
     FALL,
@@ -144,6 +144,7 @@ def _course(case: Case, name: str) -> MetricHistory | None:
     return MetricHistory(name, points, sign) if sign is not None and points else None
 
 
+@kept
 def _courses(case: Case) -> list[MetricHistory]:
     return [course for name in case.columns["val"] if (course := _course(case, name))]
 

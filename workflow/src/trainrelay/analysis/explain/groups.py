@@ -175,7 +175,7 @@ def trend(case: Case, names: Sequence[str]) -> Trend | None:
         epochs = f"means of epochs {means[0][0]} and {means[-1][0]}"
         return _trend([value for _, value in means], epochs, bad=bad)
     places = "medians of this log's lines" if case.medians else "first and latest lines"
-    return _trend(case.row_means(names), places, bad=bad)
+    return _trend(case.row_means(tuple(names)), places, bad=bad)
 
 
 def validation_trend(case: Case, name: str) -> Trend | None:

@@ -27,11 +27,12 @@ def assemble(
         collected.open(within)
         for event in events:
             collected.add(event)
-    segments = collected.finished()
-    return _log(name, tuple(sources), segments, collected)
+    return table(name, tuple(sources), collected)
 
 
-def _log(name: str, sources: tuple[str, ...], segments: list[Segment], found: Collector) -> Log:
+def table(name: str, sources: tuple[str, ...], found: Collector) -> Log:
+    """What was collected so far; more may be added to it after that."""
+    segments = found.finished()
     epochs_only = _epochs_only(segments)
     if epochs_only:
         segments = [_as_training(segment) for segment in segments]

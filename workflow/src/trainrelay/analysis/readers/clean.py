@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -40,6 +40,12 @@ def metric_name(raw: str) -> str:
     return clean(raw, NAME_LIMIT)
 
 
+@lru_cache(maxsize=64)
+def metric_names(raw: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a row, of which most rows have the same."""
+    return tuple(map(metric_name, raw))
+
+
 def records(line: str, beginning: re.Pattern[str] | None) -> Iterator[tuple[str, bool]]:
     """The line, or its parts where another record begins in it; and whether the part was cut off."""
     cut = not line.endswith(("\n", "\r"))
@@ -67,14 +73,20 @@ def as_float(value: object) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-def evaluates(values: Mapping[str, float]) -> bool:
+@lru_cache(maxsize=64)
+def evaluates(names: tuple[str, ...]) -> bool:
     """Whether a row of mmcv that calls itself one of training is of an evaluation, by its metrics."""
-    return any(map(_METRIC.search, values)) and not any("loss" in name or name == "time" for name in values)
+    return any(map(_METRIC.search, names)) and not any("loss" in name or name == "time" for name in names)
+
+
+# It knows NaN, and integers of many digits, which are as good as floats.
+_LOADS = partial(json.loads, parse_int=lambda text: int(text) if len(text) < LONG_DIGITS else float(text))
+LONG_DIGITS = 20
 
 
 def json_object(line: str) -> dict[str, Any] | None:
     """The JSON object that a line is."""
-    for loads in (orjson.loads, json.loads):  # the second one knows NaN and integers of many digits
+    for loads in (orjson.loads, _LOADS):
         with suppress(ValueError, RecursionError):
             found = loads(line)
             return found if isinstance(found, dict) else None

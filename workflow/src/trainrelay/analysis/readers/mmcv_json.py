@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainrelay.analysis.readers import trainer_config
-from trainrelay.analysis.readers.clean import as_float, evaluates, json_object, metric_name
+from trainrelay.analysis.readers.clean import as_float, evaluates, json_object, metric_names
 from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen, SetupSeen
-from trainrelay.records import Phase
+from trainrelay.records import Numbers, Phase
 
 _PHASES: Mapping[str, Phase] = {"train": "train", "val": "val"}
-_PLACE = {"mode", "epoch", "iter"}
+_PLACE = ("mode", "epoch", "iter")
 _MOST = 10**9  # epochs or iterations of no training
 _META = ('"env_info"', '"exp_name"', '"hook_msgs"')
 
@@ -60,12 +60,17 @@ def _row(found: dict[str, Any], line: str) -> Event:
     place = _place(found)
     if place is None:
         return LineSkipped()
-    values: dict[str, float] = {}
-    for key, value in found.items():
-        if key not in _PLACE:
-            values.update(_numbers(key, value))
-    phase = "val" if evaluates(values) else place[0]
+    for key in _PLACE:
+        del found[key]
+    values = _values(found)
+    phase = "val" if evaluates(tuple(values)) else place[0]
     return RowSeen(place[1], place[2], phase, values, hash(line.rstrip()))
+
+
+def _values(found: dict[str, Any]) -> Numbers:
+    if not set(map(type, found.values())) <= {float, int}:
+        found = {name: v for key, value in found.items() for name, v in _numbers(key, value).items()}
+    return Numbers(metric_names(tuple(found)), found.values())
 
 
 def _numbers(key: str, value: Any) -> dict[str, float]:
@@ -74,7 +79,7 @@ def _numbers(key: str, value: Any) -> dict[str, float]:
         rates = {f"lr_{name}": rate for name, v in value.items() if (rate := as_float(v)) is not None}
         return {"lr": next(iter(rates.values())), **rates} if rates else {}
     number = as_float(value)
-    return {} if number is None else {metric_name(key): number}
+    return {} if number is None else {key: number}
 
 
 def _facts(meta: Mapping[str, Any]) -> SetupSeen:

@@ -14,19 +14,22 @@ Before mmcv 1.1.1 an evaluation has the head of a training row, and after it nei
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
-from trainrelay.analysis.readers.clean import evaluates, metric_name, records, strip_escapes
+from trainrelay.analysis.readers.clean import evaluates, metric_name, metric_names, records, strip_escapes
 from trainrelay.analysis.readers.events import Event, LineSkipped, ProcessStarted, RowSeen
 from trainrelay.analysis.readers.mmcv_markers import MmcvMarkers
-from trainrelay.records import Marker
+from trainrelay.records import Marker, Numbers
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - ")
 _BY_EPOCH = re.compile(r"\bEpoch \[(\d{1,9})\]\[(\d{1,9})/(\d{1,9})\]\s+(?=lr)")
 _BY_ITERATION = re.compile(r"\bIter \[(\d{1,12})/(\d{1,12})\]\s+(?=lr)")
 _VALIDATION = re.compile(r"\b(?:Epoch\(val\) \[(\d{1,9})\]|Iter\(val\) )\[(\d{1,9})\]\s+")
+_ETA = re.compile(r"(?<!\S)eta: (?:\d+ days?, )?\d+:\d\d:\d\d, ")
 _RATES = re.compile(r"(lr_\S+): (\S+)")
 _WHOLE_VALUE = re.compile(r"(?:\.\d{4}|nan|inf)\s*$")
 SOON_S = 10.0  # a process that starts again needs longer to print the same again
@@ -92,7 +95,7 @@ class _Rows:
         values, torn = _values(line[head.end() :])
         if head.re is _VALIDATION:
             return _validation(head, values, _key(line))
-        if not cut and evaluates(values):
+        if not cut and evaluates(tuple(values)):
             metrics = {name: value for name, value in values.items() if not name.startswith("lr")}
             return replace(_training(head, metrics, _key(line)), phase="val")
         shorter = len(values) < self._usual
@@ -107,7 +110,7 @@ def _key(line: str) -> int | None:
     return hash(line.rstrip()) if _STAMP.search(line) else None
 
 
-def _training(head: re.Match[str], values: dict[str, float], key: int | None) -> RowSeen:
+def _training(head: re.Match[str], values: Mapping[str, float], key: int | None) -> RowSeen:
     if head.re is _BY_EPOCH:
         epoch, iteration, length = (int(text) for text in head.groups())
         return RowSeen(epoch, iteration, "train", values, key, iters_per_epoch=length)
@@ -115,22 +118,36 @@ def _training(head: re.Match[str], values: dict[str, float], key: int | None) ->
     return RowSeen(1, iteration, "train", values, key, max_iters=length, by_iteration=True)
 
 
-def _validation(head: re.Match[str], values: dict[str, float], key: int | None) -> RowSeen:
+def _validation(head: re.Match[str], values: Mapping[str, float], key: int | None) -> RowSeen:
     by_iteration = head[1] is None
     epoch = 1 if by_iteration else int(head[1])
     return RowSeen(epoch, int(head[2]), "val", values, key, by_iteration=by_iteration)
 
 
-def _values(text: str) -> tuple[dict[str, float], bool]:
+def _values(text: str) -> tuple[Mapping[str, float], bool]:
     """`name: value, name: value` -> values, and whether something was there that is neither."""
+    pairs = [piece.partition(": ") for piece in _ETA.sub("", text.rstrip(), 1).split(", ")]
+    names, _, numbers = zip(*pairs, strict=True)
+    with suppress(ValueError):
+        if _plain(names):
+            return Numbers(metric_names(names), map(float, numbers)), False
+    return _odd_values(pairs)
+
+
+@lru_cache(maxsize=64)
+def _plain(names: tuple[str, ...]) -> bool:
+    """Whether each of them is a metric of its own."""
+    return all(name and name != "eta" and not name.startswith("lr_") for name in names)
+
+
+def _odd_values(pairs: list[tuple[str, str, str]]) -> tuple[dict[str, float], bool]:
     values: dict[str, float] = {}
-    torn = text.rstrip().endswith(",")
-    for piece in text.rstrip().split(", "):
-        name, colon, number = piece.partition(": ")
-        if not colon:  # the hours of `eta: 2 days, 5:46:49`
-            torn = torn or piece.count(":") != 2
+    torn = "".join(pairs[-1]).endswith(",")
+    for name, colon, number in pairs:
+        if not colon:
+            torn = torn or name.count(":") != 2
         elif name.startswith("lr_"):
-            values.update(_rates(piece))
+            values.update(_rates(name + colon + number))
         elif name != "eta":
             try:
                 values[metric_name(name)] = float(number)

@@ -7,7 +7,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -134,9 +134,10 @@ def _opened(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb")
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines with their ends, without what Docker, Kubernetes or `srun --label` put before each."""
-    lines = _lines(path)
+def read_lines(path: Path, wait: Callable[[bool], object] | None = None) -> Iterator[str]:
+    """The lines with their ends, without what Docker, Kubernetes or `srun --label` put before each. With
+    `wait` they never end: it is called where no more is there, with whether the last line is whole."""
+    lines = _lines(path, wait)
     first = list(islice(lines, _PROBE_LINES))
     said = [line for line in first if line.strip()]
     prefixed = bool(said) and all(map(_PREFIX.match, said))
@@ -144,7 +145,7 @@ def read_lines(path: Path) -> Iterator[str]:
         yield _PREFIX.sub("", line) if prefixed else line
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path, wait: Callable[[bool], object] | None) -> Iterator[str]:
     """The lines with their ends; a carriage return of a progress bar ends a line too.
 
     NUL bytes are left out. They fill what a crash kept from being written, so what is before them is a
@@ -155,8 +156,12 @@ def _lines(path: Path) -> Iterator[str]:
         suppress(EOFError, gzip.BadGzipFile, zlib.error),
         io.TextIOWrapper(_opened(path), encoding="utf-8-sig", errors="replace") as file,
     ):
-        while line := file.readline(LINE_LIMIT):
-            if "\0" in line:
+        held = ""
+        while (line := held + file.readline(LINE_LIMIT)) or wait:
+            held = line if wait and not line.endswith("\n") and len(line) < LINE_LIMIT else ""
+            if wait and (held or not line):
+                wait(not held)
+            elif "\0" in line:
                 yield from filter(None, _NULS.split(line))
             else:
                 yield line

@@ -18,7 +18,7 @@ from trainrelay.analysis.readers.events import (
     TrainingEnded,
 )
 from trainrelay.progress_lines.causes import explains
-from trainrelay.records import Marker
+from trainrelay.records import Marker, Numbers
 
 SEGMENT_LIMIT = 20_000  # more restarts cost time only, and are named in the set-up
 
@@ -129,6 +129,8 @@ class Collector:
             self.segments[-1].epoch = row.epoch
         if not self.segments[-1].rows:
             self._train_first(self.segments[-1])
+        if not isinstance(row.values, Numbers):
+            row = replace(row, values=Numbers(tuple(row.values), row.values.values()))
         self.segments[-1].rows.append(row)
         if row.key is not None:
             self._first_of[row.key] = self.segments[-1]

@@ -1,0 +1,102 @@
+"""`trainrelay analyze --follow`: what is appended to a log is answered, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.metriclogger_logs import metriclogger_text
+from support.mmcv_logs import mmcv_text
+from trainrelay.cli import main
+
+pytestmark = pytest.mark.process
+
+
+@contextmanager
+def following(log: Path, out: Path) -> Iterator[subprocess.Popen[bytes]]:
+    argv = [sys.executable, "-m", "trainrelay", "analyze", "--follow", str(log)]
+    with out.open("wb") as file, subprocess.Popen(argv, stdout=file, stderr=file) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def until(true: Callable[[], bool], limit_s: float = 60.0) -> None:
+    end = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def parts(text: str, word: str) -> tuple[str, str]:
+    """The text before and from the last line that holds a word."""
+    lines = text.splitlines(keepends=True)
+    at = max(at for at, line in enumerate(lines) if word in line)
+    return "".join(lines[:at]), "".join(lines[at:])
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [(mmcv_text(epochs=2), "Epoch [2]["), (metriclogger_text(epochs=2), "Epoch: [1]  [24")],
+    ids=["read on", "read again"],
+)
+def test_what_is_appended_is_answered_once_its_line_is_whole(tmp_path: Path, text: str, word: str) -> None:
+    before, after = parts(text, word)
+    line = after.partition("\n")[0]
+    log, out = tmp_path / "t.log", tmp_path / "out"
+    log.write_text(before)
+    with following(log, out) as running:
+        until(lambda: "verdict: " in out.read_text())
+        said = out.read_text()
+        with log.open("a") as file:
+            file.write(line[:-5])
+            file.flush()
+            time.sleep(0.3)
+            assert out.read_text() == said
+            file.write(line[-5:] + "\n")
+        until(lambda: out.read_text() != said)
+        assert out.read_text().removeprefix(said).startswith("epoch 2, ")
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 0
+    assert "Traceback" not in out.read_text()
+
+
+def test_a_new_finding_is_printed_once(tmp_path: Path) -> None:
+    log, out = tmp_path / "t.log", tmp_path / "out"
+    before, after = parts(mmcv_text(epochs=2), "Epoch [2][")
+    log.write_text(before)
+    with following(log, out):
+        until(lambda: "verdict: healthy" in out.read_text())
+        head, _, _ = after.partition(" loss: ")
+        for at in (1, 2):
+            with log.open("a") as file:
+                file.write(head.replace("[2][", f"[{2 + at}][") + " loss: nan, grad_norm: nan\n")
+            until(lambda: f"epoch {2 + at}, iter" in out.read_text())  # noqa: B023
+        until(lambda: "verdict: failed" in out.read_text())
+        assert out.read_text().count("critical: loss is NaN") == 1
+
+
+def test_a_log_that_begins_again_is_read_from_its_start(tmp_path: Path) -> None:
+    log, out = tmp_path / "t.log", tmp_path / "out"
+    log.write_text(mmcv_text(epochs=2))
+    with following(log, out):
+        until(lambda: "epoch 2, iter" in out.read_text())
+        os.truncate(log, 0)
+        until(lambda: "begins again" in out.read_text())
+        log.write_text(mmcv_text(epochs=1))
+        until(lambda: "epoch 1, iter" in out.read_text())
+
+
+def test_only_one_log_is_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "--follow", "-"]) == 2
+    assert main(["analyze", "--follow", str(tmp_path / "none.log")]) == 2
+    assert "trainrelay analyze --follow LOG" in capsys.readouterr().err
