@@ -22,7 +22,9 @@ def _mmengine(bench: Bench) -> None:
     (checkout / "configs/injected.py").write_text(CONFIG)
     trainer = {"kind": "mmengine", "root": str(checkout), "device": "cpu", "nproc_per_node": 2}
     env = {"PYTHONPATH": str(bench.plan.parent), "OMP_NUM_THREADS": "1"}
+    # As the bench has it: what becomes of the trainer's own checkpoints.
     stage = {"config": "configs/injected.py", "epochs": EPOCHS, "backends": ["gloo"]}
+    stage["checkpoint_interval_min"] = 0
     runs = {"mmengine": {"trainer": {**trainer, "env": env}, "stages": {"first": stage}}}
     bench.project.configure(lambda data: data.update(runs=runs))
     bench.where = "mmengine/first"
