@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "4 ranks, no scaler": {"world": 4, "scaled": False},
     "2 ranks, no accumulation, no EMA": {"scaled": False, "accumulate": 1, "ema": False, "policy": "cyclic"},
     "2 ranks, no workers, accumulation of 3": {"workers": 0, "accumulate": 3, "scaled": False},
+    "2 ranks, mmengine": {"runner": "EpochBasedTrainLoop", "sampler": "DefaultSampler"},
     "1 rank, GroupSampler": {"world": 1, "sampler": "GroupSampler", "evaluate": False},
     "1 rank, RandomSampler": {"world": 1, "sampler": "RandomSampler", "evaluate": False},
 }

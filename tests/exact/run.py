@@ -44,7 +44,8 @@ times, with a training that had the hook off.
   the supervisor's place. Unless its name says otherwise: two data workers per rank, each sample augmented by
   draws from Python, NumPy and torch (`exact: true`), a group sampler, dropout and BatchNorm, EMA, AdamW,
   accumulation over 2 iterations (so that gradients wait at an epoch's end), a loss scaler that overflows,
-  schedules of learning rate and momentum, an evaluation and a checkpoint after each epoch.
+  schedules of learning rate and momentum, an evaluation and a checkpoint after each epoch. *mmengine*: the
+  same by its Runner and EpochBasedTrainLoop, with its DefaultSampler, EMAHook and param schedulers.
 - *By `trainrelay train`*: the driving demo, two ranks, 3 epochs of 6 iterations, an evaluation and a
   checkpoint after each. The supervisor restarts it after a SIGKILL; after SIGTERM or `trainrelay stop` the
   same command is run again.

@@ -78,7 +78,7 @@ def train(folder: Path, work_dir: Path, case: dict[str, Any]) -> None:
         priority = "VERY_LOW"
 
         def before_train_epoch(self, runner: Any) -> None:
-            if runner.epoch == 1:
+            if runner.epoch == 1 and not case["persistent"]:  # workers that outlive an epoch see no change
                 runner.train_dataloader.dataset.scale = 0.5
 
         def before_train_iter(self, runner: Any, **_: Any) -> None:

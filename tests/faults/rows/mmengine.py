@@ -23,11 +23,13 @@ def _mmengine(bench: Bench, iters: int | None = None) -> None:
     (checkout / "configs/injected.py").write_text(CONFIG.format(base=base))
     trainer = {"kind": "mmengine", "root": str(checkout), "device": "cpu", "nproc_per_node": 2}
     env = {"PYTHONPATH": str(bench.plan.parent), "OMP_NUM_THREADS": "1"}
+    # As the bench has it: what becomes of the trainer's own checkpoints.
     length = {"epochs": EPOCHS} if iters is None else {"iters": iters}
     hook = "default_hooks.checkpoint"
     often = {f"{hook}.interval": ITERATIONS, f"{hook}.max_keep_ckpts": EPOCHS}
     options = {} if iters is None else often
     stage = {"config": "configs/injected.py", **length, "options": options, "backends": ["gloo"]}
+    stage["checkpoint_interval_min"] = 0
     runs = {"mmengine": {"trainer": {**trainer, "env": env}, "stages": {"first": stage}}}
     bench.project.configure(lambda data: data.update(runs=runs))
     bench.where = "mmengine/first"

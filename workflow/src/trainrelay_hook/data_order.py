@@ -109,15 +109,14 @@ class Order(BatchSampler):
             if not self._by_epoch and hasattr(self._inner.sampler, "set_epoch"):
                 self._inner.sampler.set_epoch(self.passes)  # a hook may have told it the first
         self.began, epoch = random_states.taken(), self.epoch
-        # What a pass that is given up has gathered for a batch is not for the next one.
+        # A copy: what a pass that is given up has gathered for a batch is not for the next one.
         batches = iter(copy.deepcopy(self._inner, {id(self._inner.sampler): self._inner.sampler}))
         for _ in itertools.islice(batches, done):
             pass
         if then is not None:  # before the next samples are drawn, and also if none are left in this epoch
             random_states.put_back(then)
         for number, batch in enumerate(batches, self.passes * len(self) + done):
-            of = epoch if self._by_epoch else number
-            yield batch if self.seed is None else Batch(batch, self.seed, of)
+            yield batch if self.seed is None else Batch(batch, self.seed, epoch if self._by_epoch else number)
         self.passes += 1
 
     def __len__(self) -> int:

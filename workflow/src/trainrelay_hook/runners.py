@@ -23,7 +23,7 @@ class Runner:
     optimizers: list[Any]  # torch's
     stateful: list[Any]  # what holds their states
     steps_itself: bool  # the model makes its backward passes and steps by itself
-    evaluates_next: Any = False  # before the next iteration, and not in a hook of this one
+    evaluates_next: Any = False  # before the next iteration; one that continued there would not
 
     def __init__(self, own: Any, module: Any) -> None:
         self.own, self._module = own, module

@@ -66,9 +66,8 @@ class StepSaving:
     def end_iteration(self, busy: float, due: float, request: float) -> None:
         """After all hooks of an iteration: saves, where all ranks do."""
         runner = self._runner
-        if not (self._stepped or self._epoch_ends) or not self._agreement.whole or self._over:
-            return
-        if runner.evaluates_next:  # a training that continued here would leave that out
+        between = (self._stepped or self._epoch_ends) and not runner.evaluates_next
+        if not between or not self._agreement.whole or self._over:
             return
         # Before the trainer's own, which would count instead; and while the other ranks are still there.
         first = self._epoch_ends and (self._order.seed is not None or runner.epoch + 1 == runner.max_epochs)
