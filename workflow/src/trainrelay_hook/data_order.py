@@ -36,7 +36,7 @@ def why_unknown(loader: Any) -> str | None:
     """Why this loader's order cannot be continued; None: it can."""
     if not isinstance(loader, DataLoader):
         return "the data loader {} is not known".format(type(loader).__name__)
-    batches = getattr(loader.batch_sampler, "_inner", loader.batch_sampler)  # of an `Order`
+    batches: Any = getattr(loader.batch_sampler, "_inner", loader.batch_sampler)  # of an `Order`
     if type(batches) is not BatchSampler and type(batches).__name__ != "AspectRatioBatchSampler":  # mmdet 3's
         return "the batch sampler {} is not known".format(type(batches).__name__)
     sampler = batches.sampler
