@@ -12,7 +12,7 @@ import pytest
 from support.stage_on_disk import OnDisk
 from support.toy_project import ToyByRate, ToyProject, make_checkout
 from trainrelay import cli
-from trainrelay.cli import logs as cli_logs
+from trainrelay.cli import common
 from trainrelay.cli import report as cli_report
 from trainrelay.cli import stage as cli_stage
 from trainrelay.errors import LogError, NoProgress, Refusal, UserError
@@ -33,7 +33,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
     disk.train()
     (log,) = disk.paths.folder.glob("attempts/*/*.log")
     log.write_text(UNKNOWN)
-    for verb in (cli_logs, cli_report):
+    for verb in (common, cli_report):
         monkeypatch.setattr(verb, "configured", lambda _: disk.config())
     return disk
 

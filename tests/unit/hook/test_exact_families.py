@@ -70,7 +70,7 @@ def test_mmengine_killed_anywhere(
         (ENDLESS, 24),
         ({**ENDLESS, "workers": 0, "accumulate": 1}, 17),
         ({**ENDLESS, "world": 4, "scaled": False}, 26),
-        (PASSES, 24),
+        (PASSES, 27),
         ({**PASSES, "workers": 0, "accumulate": 1}, 27),  # saved at the end of a pass over the data
         ({**PASSES, "persistent": True, "accumulate": 1}, 33),
         (MMCV, 24),

@@ -44,4 +44,4 @@ class Runner:
         """`tell` is to be called before an optimizer steps, where that is not among the hooks."""
 
     def put_order(self) -> None:
-        """Batches are drawn again, where that had begun: their order was given where to continue."""
+        """Batches are drawn again, where that had begun: their order knows where to continue."""

@@ -136,7 +136,7 @@ def _values(text: str) -> tuple[Mapping[str, float], bool]:
 
 @lru_cache(maxsize=64)
 def _plain(names: tuple[str, ...]) -> bool:
-    """Whether each of them is a metric of its own."""
+    """Whether each of them is a metric apart from the others."""
     return all(name and name != "eta" and not name.startswith("lr_") for name in names)
 
 
