@@ -40,7 +40,7 @@ def test_mmengine_killed_within_an_epoch(ranks: Ranks, drawn: random.Random, tmp
     "more",
     [
         {},
-        {"workers": 2, "persistent": True, "unused": True},
+        {"workers": 2, "persistent": True},
         {"world": 4, "scaled": False, "accumulate": 3},
         {"workers": 2, "ema": False, "accumulate": 1},
     ],
