@@ -61,7 +61,7 @@ def refusals(kind: str, folder: Path, text: str, iters: int | None = 160, **opti
     return [*trainer.unsupported(request_of(kind, folder, text, iters, **options))]
 
 
-def added(kind: str, folder: Path, text: str, iters: int) -> list[str]:
+def added(kind: str, folder: Path, text: str, iters: int | None) -> list[str]:
     """The options of a start, but for the backend."""
     argv = counting(kind).launch(request_of(kind, folder, text, iters), {}).argv
     return [word for word in argv[argv.index("--cfg-options") + 1 :] if "backend=" not in word]
@@ -115,6 +115,11 @@ def test_a_hook_that_saves_by_epochs_is_refused_as_it_would_save_nothing(tmp_pat
         assert said.startswith("default_hooks.checkpoint of a.py saves by epochs")
         by_option = {"default_hooks__checkpoint__by_epoch": False}
         assert refusals("mmengine", tmp_path, default, 160, **by_option) == []
+
+
+def test_a_config_of_total_epochs_alone_gets_no_runner_without_a_type(tmp_path: Path) -> None:
+    """mmcv 1.x makes the runner from total_epochs only where there is none."""
+    assert added("mmcv", tmp_path, "total_epochs = 12\n", None) == ["total_epochs=6"]
 
 
 def test_the_number_of_iterations_is_set_where_the_config_says_another(tmp_path: Path) -> None:

@@ -110,10 +110,10 @@ def _length(request: LaunchRequest) -> Iterator[str]:
     said = config.literals.get(most, config.literals.get(total))
     if said == asked and isinstance(said, int):
         return
-    if request.iters is None:
-        yield from (f"{most}={asked}", f"{total}={asked}")
-    else:  # a runner of this number alone would have no type
-        yield f"{total if total in config.values and 'runner' not in config.values else most}={asked}"
+    keys = (most, total) if request.iters is None else (most,)
+    if total in config.values and "runner" not in config.values:
+        keys = (total,)  # a runner of this number alone would have no type
+    yield from (f"{key}={asked}" for key in keys)
 
 
 def _release(version: str) -> tuple[int, ...]:
