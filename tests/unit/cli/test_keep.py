@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from trainrelay.config import parse
 from trainrelay.errors import ConfigError, Fenced, UserError
 from trainrelay.operations.report import write_report
 from trainrelay.preflight import folders
-from trainrelay.records import Removals
+from trainrelay.records import EpochBases, Removals
 from trainrelay.supervise import checkpoint_keeper
 from trainrelay.system.files import read_record, write_json
 from trainrelay.trainers import TRAINERS
@@ -104,6 +105,17 @@ def test_without_keep_nothing_goes_and_keep_is_no_other_training(toy: ToyProject
     assert epochs(toy) == [1, 2, 3, 4, 5, 6]
     assert state.judge(facts(toy, keep={"last": 1})).kind == "complete"
     assert facts(toy, keep={"last": 1}).ingredients == facts(toy).ingredients
+
+
+def test_nothing_goes_before_it_is_known_which_epoch_a_checkpoint_is_of(toy: ToyProject) -> None:
+    """A trainer that saves epoch 5 as 4 would lose the one that is to be promoted."""
+    known = facts(toy, keep={"last": 1})
+    unknown = replace(known, work_dirs=replace(known.work_dirs, bases=EpochBases()))
+    assert retention.expendable(known)
+    assert not retention.expendable(unknown)
+    assert "not known yet; set epoch_base of trainer" in (retention.retain(unknown, (), bool) or "")
+    assert "keep would remove nothing" in next(retention.outlook(unknown))
+    assert epochs(toy) == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_best_and_the_second_best_stay(new: ToyProject) -> None:

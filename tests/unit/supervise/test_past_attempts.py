@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.attempts import an_attempt
-from trainrelay.records import STOPPED, AttemptRecord, EndClass, ResumePoint
+from trainrelay.records import STOPPED, AttemptRecord, EndClass, ResumePoint, StepPoint
 from trainrelay.supervise.decide import out_of_attempts, past_attempts
 
 LADDER = ("nccl", "gloo")
@@ -42,6 +42,10 @@ def test_iterations_are_compared_with_iterations() -> None:
     attempts[1] = attempts[1].model_copy(update={"resumed_from": point})
     found = [one.new_checkpoint for one in past_attempts(attempts, "a", (1000, 0), LADDER)]
     assert found == [True, False]
+    step = StepPoint(path="steps/1", step=1300, epoch=0, iteration=1300)
+    attempts[1] = attempts[1].model_copy(update={"resumed_step": step})
+    assert not past_attempts(attempts, "a", (1300, 0), LADDER)[-1].new_checkpoint
+    assert past_attempts(attempts, "a", (1301, 0), LADDER)[-1].new_checkpoint
 
 
 def test_an_attempt_whose_end_nobody_saw_and_a_rung_that_is_gone_are_taken_for_lost_on_the_first_rung() -> (

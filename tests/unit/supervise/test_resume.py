@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from support.supervising import toy_job
 from trainrelay.errors import Refusal
@@ -55,7 +56,7 @@ def test_truncated_checkpoint_is_passed_over_and_said(tmp_path: Path, templates:
 
 
 def test_a_script_that_looks_for_its_checkpoint_finds_the_one_to_resume_from(
-    tmp_path: Path, templates: Path
+    tmp_path: Path, templates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """nanoGPT: its one file was cut short while it was saved, and a copy is kept elsewhere."""
     work_dir, job = saved(tmp_path, templates, 1, 2), toy_job(tmp_path, templates)
@@ -66,13 +67,15 @@ def test_a_script_that_looks_for_its_checkpoint_finds_the_one_to_resume_from(
     (kept / "epoch_2.pth").write_bytes(whole)
     for torn in ("epoch_2.pth", "epoch_3.pth"):
         (work_dir / torn).write_bytes(whole[:200])
+    torch.save([1, 2], work_dir / "cache.pt")  # the trainer's, and no checkpoint of it
+    monkeypatch.setattr(job.trainer, "is_called_so", lambda path: path.suffix == ".pth")
     point, _ = resume_point(job)
     assert point
     assert point.path == str(kept / "epoch_2.pth")
     moved = lay_out(job, point)
     assert (work_dir / "epoch_2.pth").read_bytes() == whole
     assert (work_dir / "epoch_2.pth").stat().st_mtime_ns == (kept / "epoch_2.pth").stat().st_mtime_ns
-    there = {"epoch_1.pth", "epoch_2.pth", "epoch_2.pth.damaged", "epoch_3.pth.damaged"}
+    there = {"cache.pt", "epoch_1.pth", "epoch_2.pth", "epoch_2.pth.damaged", "epoch_3.pth.damaged"}
     assert {path.name for path in work_dir.iterdir()} == there
     assert len(moved) == 3
     again, _ = resume_point(job)

@@ -46,7 +46,7 @@ def past_attempts(
     `reached`: finished epochs and iterations of the next one that the newest checkpoint holds at this moment.
     """
     known = list(takewhile(lambda attempt: launch and attempt.launch == launch, reversed(list(attempts))))
-    begun = [one.began if one.unit == "epoch" else (one.resumed_at, 0) for one in reversed(known)]
+    begun = [one.began if one.unit == "epoch" else (one.began[1], 0) for one in reversed(known)]
     brought = [after > before for before, after in pairwise([*begun, reached])]
     return [past_attempt(*one, ladder) for one in zip(reversed(known), brought, strict=True)]
 

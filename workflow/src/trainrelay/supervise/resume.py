@@ -12,7 +12,7 @@ from trainrelay.errors import Refusal
 from trainrelay.records import AttemptRecord, Identity, ResumePoint, StepPoint
 from trainrelay.supervise.decide import Leftovers, nothing_to_resume_from
 from trainrelay.supervise.job import StageJob
-from trainrelay.system.files import copy_durably, read_record, unused
+from trainrelay.system.files import copy_durably, read_record, unused, written_or_explained
 from trainrelay.text import printable, quoted
 from trainrelay.trainers import Follower, Observation, ResumeSeen, Trainer, checkpoint_files
 from trainrelay.training.attempts import attempt_log, list_attempts
@@ -91,10 +91,12 @@ def lay_out(job: StageJob, point: ResumePoint) -> list[str]:
     folder, source = job.work_dirs.current, Path(point.path)
     found = job.checkpoints()
     later = [path for count, path in found if count > (point.done or 0) or path.name == source.name]
+    torn = [path for path, _ in job.trainer.unrecognised(folder) if job.trainer.is_called_so(path)]
     done = []
-    for path in dict.fromkeys((*later, *(path for path, _ in job.trainer.unrecognised(folder)))):
+    for path in dict.fromkeys((*later, *torn)):
         if path.parent == folder and path != source:
-            path.rename(aside := unused(path, "damaged"))
+            with written_or_explained(aside := unused(path, "damaged")):
+                path.rename(aside)
             done.append(f"renamed {printable(str(path))} to {printable(aside.name)}: it is not resumed from")
     if (target := folder / source.name) != source and not target.exists():
         saved_ns = source.stat().st_mtime_ns

@@ -286,7 +286,7 @@ def _stretched(facts: state.Facts) -> str:
 
 def _doing(action: Action, facts: state.Facts, archive: Path | None, step: StepCheckpoint | None) -> str:
     if step and action == "resume":
-        return f"resumes {step.point} of {facts.asked} epochs"
+        return f"resumes {step.point} of {facts.asked} {facts.unit}s"
     unit = facts.unit
     words: Mapping[Action, str] = {
         "nothing": "trains nothing (complete)",

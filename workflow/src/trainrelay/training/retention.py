@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from trainrelay.config import stage_paths
+from trainrelay.errors import UserError
 from trainrelay.preflight.check_result import CheckResult
 from trainrelay.preflight.folders import space_check
 from trainrelay.records import Identity, Promotions, Removals, RemovedCheckpoint
@@ -23,17 +24,24 @@ from trainrelay.training.owners import owner_of
 from trainrelay.training.state import Facts
 
 _COPY = re.compile("best|ema|swa|latest|last|final", re.IGNORECASE)  # which a later one is written over
+_NOT_COUNTED = (
+    "how the trainer numbers the epochs of its checkpoints is not known yet; set epoch_base of trainer"
+)
 _LEAST_BEST = 2  # the best, and what is promoted if that is no good
 
 
 def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoint]:
     """What `keep` lets go once the newest are valid; `ranked`: the evaluated epochs, the best first."""
     asked, keep, folder = facts.at.settings, facts.at.settings.keep, facts.work_dirs.current
-    if keep is None or not _is_ours(facts):
+    if keep is None or not _is_ours(facts) or not _counts(facts):
         return []
     newest = sorted({count for count, _ in facts.checkpoints})[-keep.last :]
     stay = {*newest, asked.asked, asked.promoted_count, *ranked[: max(keep.best or 0, _LEAST_BEST)]}
-    evaluated, records, now_s = max(ranked, default=0), _records(facts), time.time()
+    evaluated, now_s = max(ranked, default=0), time.time()
+    try:
+        records = _records(facts)
+    except UserError:
+        return []  # a record that is damaged may name any of them
     return [
         RemovedCheckpoint(name=path.name, count=count, size=path.lstat().st_size, at_s=now_s)
         for count, path in reversed(facts.checkpoints)
@@ -49,6 +57,8 @@ def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoi
 
 def retain(facts: Facts, ranked: Sequence[int], guard: Callable[[], object]) -> str | None:
     """Removes what `keep` lets go; a sentence about it, or why not. `guard` raises where we may not write."""
+    if not _counts(facts) and len(facts.checkpoints) > 1:
+        return f"keep removes nothing yet: {_NOT_COUNTED}"
     if not (going := expendable(facts, ranked)):
         return None
     if why := _not_valid(facts, going):
@@ -90,11 +100,18 @@ def room(facts: Facts) -> CheckResult:
 
 def outlook(facts: Facts) -> Iterator[str]:
     """What `keep` would remove, and whether the disk holds what is to come, as far as that is known."""
+    if facts.at.settings.keep and facts.checkpoints and not _counts(facts):
+        yield f"keep would remove nothing: {_NOT_COUNTED}"
     if going := expendable(facts):
         yield f"keep would remove {_listed(facts, going)}, once the newest are valid"
     found = room(facts)
     if facts.checkpoints and (facts.at.settings.keep or found.kind != "ok"):
         yield found.what
+
+
+def _counts(facts: Facts) -> bool:
+    """Whether it is known which epoch a checkpoint is of; the wrong one would go else."""
+    return facts.work_dirs.bases.saved is not None
 
 
 def _is_ours(facts: Facts) -> bool:
@@ -112,10 +129,10 @@ def _not_valid(facts: Facts, going: Sequence[RemovedCheckpoint]) -> str | None:
 
 
 def _records(facts: Facts) -> list[str]:
-    """All that names a checkpoint, as JSON: records, those of stages that start from this one, and links."""
-    at, stages = facts.at, facts.at.config.runs[facts.at.run].stages
-    later = [name for name, one in stages.items() if one.init_from == at.stage]
-    begun = [read_record(stage_paths(at.config, at.run, name).identity, Identity) for name in later]
+    """All that names a checkpoint, as JSON: records, what any other stage began from, and links."""
+    config, own = facts.at.config, facts.paths.identity
+    stages = (stage_paths(config, run, stage) for run, one in config.runs.items() for stage in one.stages)
+    begun = [read_record(of.identity, Identity) for of in stages if of.identity != own]
     noted = read_record(facts.paths.promoted, Promotions)
     records = [*facts.attempts, facts.train, facts.accepted, facts.promoted, noted, *begun]
     links = (os.path.realpath(one) for one in inside(facts.work_dirs.current) if one.is_symlink())

@@ -444,7 +444,8 @@ def _unfinished(facts: Facts) -> State:
     left = "its supervisor died; if its trainer still runs, the next start follows it"
     how = f"attempt {last.number}: {last.end or left}" if last else "not started"
     why = f" ({last.reason})" if last and last.reason else ""
-    within = f", {facts.step.point.iteration} iterations more" if facts.step else ""
+    more = facts.step.point.iteration - (facts.done if facts.unit == "iteration" else 0) if facts.step else 0
+    within = f", {more} iterations more" if facts.step else ""
     where = f"{facts.done} of {facts.asked} {facts.unit}s trained{within}; {how}{why}"
     if last is not None and (decision := gave_up(last)):
         return State("stopped", f"needs your decision: {where}; {decision}")
