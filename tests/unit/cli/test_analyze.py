@@ -129,4 +129,7 @@ def test_the_page_of_a_log_is_written(tmp_path, capsys):
     assert main(["analyze", str(healthy(tmp_path)), "--html", str(page)]) == 0
     assert "healthy.log" in page.read_text()
     assert "<svg" in page.read_text()
+    assert "has not started" not in page.read_text()
+    assert "promoted unless" not in page.read_text()
+    assert "of None" not in page.read_text()
     assert "## healthy.log" not in capsys.readouterr().out

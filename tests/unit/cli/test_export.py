@@ -137,8 +137,13 @@ def test_the_page_is_written_again_as_long_as_a_training_runs(
 
     # Not that of all: git is waited for, too.
     monkeypatch.setattr("trainrelay.cli.report.time", SimpleNamespace(sleep=ends))
-    assert typed(disk, "report", "r", "--every-s", "0.01") == 0
+    assert typed(disk, "report", "r", "--every-s", "1") == 0
     assert capsys.readouterr().err.count("report: ") == 2
+
+
+def test_seconds_that_are_no_number_are_refused(disk: OnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(disk, "report", "r", "--every-s", "nan") == 2
+    assert "--every-s nan: use a number of seconds from 1 to 86400" in capsys.readouterr().err
 
 
 def named(disk: OnDisk) -> state.StageContext:

@@ -73,7 +73,8 @@ def test_three_sentences_say_what_it_is_how_it_goes_and_that_nothing_needs_a_dec
 
 
 def test_what_needs_a_decision_is_said_with_its_reason() -> None:
-    stopped = RunReport("x", (sample_report.failed_stage(),), {})
+    known = {"option lr": "0.1"}  # a log alone has none, and nobody to decide
+    stopped = RunReport("x", (dataclasses.replace(sample_report.failed_stage(), ingredients=known),), {})
     assert "stage2 needs your decision: Attempt 1 diverged." in words(stopped)
     stage = sample_report.accepted(sample_report.stage1(), "fine")
     blocked = dataclasses.replace(stage, acceptance=None)

@@ -17,9 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainrelay.cli.common import configured, named_stages
+from trainrelay.cli.common import between_s, configured, named_stages
 from trainrelay.cli.printing import print_json
-from trainrelay.errors import UserError
 from trainrelay.slurm import QueueRow
 from trainrelay.slurm.queue import CONTROLLER, Queue, job_name, why
 from trainrelay.system.hints import with_configfile
@@ -48,17 +47,13 @@ _STYLES = {
 
 def run(arguments: argparse.Namespace) -> None:
     """Show the stages until Ctrl-C, or once if the output is no terminal."""
-    least_s, most_s = _EVERY_S
-    if not least_s <= arguments.every_s <= most_s:
-        raise UserError(
-            f"--every-s {arguments.every_s:g}: use a number of seconds from {least_s:g} to {most_s:g}"
-        )
+    every_s = between_s(arguments.every_s, *_EVERY_S)
     stages = [StageWatch(at) for at in named_stages(configured(arguments), arguments.which)]
     look, console = partial(_look, stages, Queue()), Console()
     if arguments.json:
         print_json({"stages": [row.as_json() for row in look()]})
     elif console.is_terminal:
-        _live(look, console, arguments.every_s)
+        _live(look, console, every_s)
     else:
         _once(look())
 

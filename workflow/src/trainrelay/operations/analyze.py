@@ -44,8 +44,9 @@ def merged_series(stages: Iterable[StageContext]) -> Iterator[dict[str, object]]
             rows = ()
             say(f"left out: {error}")
         for row in rows:
-            place = {"step": row.step, "epoch": row.epoch, "iteration": row.iteration}
-            yield {"stage": at.stage, "phase": row.phase, **place, **row.values, **place}
+            place = {"stage": at.stage, "phase": row.phase, "step": row.step}
+            place |= {"epoch": row.epoch, "iteration": row.iteration}
+            yield {**place, **row.values, **place}
 
 
 def judge_stage(facts: state.Facts) -> Analysis:

@@ -18,6 +18,7 @@ from functools import partial
 from trainrelay.config import load_site, report_path
 from trainrelay.errors import Diverged, Fenced, Interrupted, NoProgress, TrainrelayError
 from trainrelay.records import ENDS, Event, Notice
+from trainrelay.supervise import not_trainers
 from trainrelay.system.files import append, json_bytes, last_bytes, make_folder
 from trainrelay.system.say import say
 from trainrelay.text import printable_lines, quoted
@@ -80,12 +81,15 @@ def _happened(facts: state.Facts) -> Iterator[tuple[str, Event, str]]:
 def _not_taken(argv: Sequence[str], notice: bytes) -> str | None:
     """Why the command did not take it; None: it did."""
     with tempfile.TemporaryFile() as said:  # what it starts may hold a pipe open indefinitely
-        try:
-            done = subprocess.run(
-                argv, input=notice, stdout=said, stderr=subprocess.STDOUT, timeout=_DEADLINE_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return f"it did not end within {_DEADLINE_S:g} s"
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT) as process:
+            not_trainers.add(process.pid)  # else it would be ended with a trainer that ends meanwhile
+            try:
+                process.communicate(notice, _DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return f"it did not end within {_DEADLINE_S:g} s"
+            finally:
+                not_trainers.discard(process.pid)
         said.seek(0)
         text = quoted(said.read(_MOST_BYTES).decode(errors="replace"))
-    return f"exit {done.returncode}: {text}" if done.returncode else None
+    return f"exit {process.returncode}: {text}" if process.returncode else None

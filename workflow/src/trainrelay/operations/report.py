@@ -86,6 +86,7 @@ def write_page(path: Path, judged: Sequence[tuple[str, Analysis]]) -> Path:
             None,
             {},
             {},
+            iters=one.progress.iters_per_epoch if one.by_iteration else None,
             analysis=one,
         )
         for name, one in judged
@@ -157,7 +158,9 @@ def _links(facts: state.Facts) -> dict[str, str]:
         "analysis": [facts.paths.analysis_text],
     }
     there = {word: paths[-1] for word, paths in found.items() if paths and Path(paths[-1]).exists()}
-    return {word: f"./{quote(os.path.relpath(path, folder.parent))}" for word, path in there.items()}
+    return {
+        word: f"./{quote(os.fsencode(os.path.relpath(path, folder.parent)))}" for word, path in there.items()
+    }
 
 
 def _last_lines(facts: state.Facts) -> tuple[str, ...]:

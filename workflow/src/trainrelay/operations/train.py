@@ -305,7 +305,10 @@ def _retain(at: StageContext, guard: Callable[[], object], note: Callable[[str],
         if at.settings.choice.best and len(facts.checkpoints) > 1:
             from trainrelay.operations.best import ranking  # noqa: PLC0415 - it imports the analysis
 
-            ranked = [one.epoch for one in ranking(facts)]
+            try:
+                ranked = [one.epoch for one in ranking(facts)]
+            except Refusal:  # nothing is evaluated yet; promotion says so, if that stays
+                return
         if said := retention.retain(facts, ranked, guard):
             note(said)
     except (OSError, UserError) as error:

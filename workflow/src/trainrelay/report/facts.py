@@ -49,7 +49,8 @@ def _epochs(stage: StageReport) -> Fact:
     found, detail = stage.analysis, ""
     if found and found.progress.epoch and not (stage.train or found.progress.finished or found.epochs_only):
         detail = f"in {place(found)}"
-    return Fact("Epochs done", f"{_epochs_done(stage)} of {stage.epochs}", detail)
+    done, asked = _epochs_done(stage), stage.epochs
+    return Fact("Epochs done", f"{done} of {asked}" if asked else str(done), detail)
 
 
 def _epochs_done(stage: StageReport) -> int:

@@ -39,6 +39,7 @@ _REAP_S = 5.0  # for the exit status of a launcher that has ended
 UNSEEN = None  # the exit status of a trainer that was not our child
 _MOST = 1000  # the oldest: what is younger descends from them
 _PR_SET_CHILD_SUBREAPER = 36  # in <linux/prctl.h>
+not_trainers: set[int] = set()  # children of ours that belong to no training, as long as they run
 _NOBODY = Process(0, sys.maxsize, "", "", 0)
 
 
@@ -74,7 +75,7 @@ class ProcessList:
         if now or time.monotonic() - self._looked_s >= _LOOK_S:
             self._looked_s, seen = time.monotonic(), all_processes()
             young = [one for one in seen.values() if one.ticks >= self._launcher.ticks]
-            adopted = [one for one in young if one.parent == os.getpid()]
+            adopted = [one for one in young if one.parent == os.getpid() and one.pid not in not_trainers]
             self._take(with_descendants(seen, (one.pid for one in adopted), self.kin.known))
             for one in adopted:
                 if one.gone and one.pid != self._launcher.pid:  # of the launcher Popen takes care
