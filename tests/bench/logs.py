@@ -41,7 +41,7 @@ def section(every: Sequence[Outcome], seeds: Sequence[int], speed: Mapping[str, 
         f"## {SECTION}",
         "",
         f"Written by `make bench-logs`: {len(every):,} made logs of UniAD 1 and 2, BEVFormer, DETR,"
-        " keypoints, mmdet's two-stage detectors, mmseg and MAE, in each format that is read, from seeds"
+        " keypoints, two-stage detectors, mmseg and MAE, in each format that is read, from seeds"
         f" {', '.join(map(str, seeds))}. One fault each, or none; every other one is clear, the rest is"
         " such that an expert would just say so. *In place*: a sudden fault within two log lines, a slow"
         " one in its epoch (or within 5% of all epochs). Recall counts what was found in its place,"

@@ -258,3 +258,50 @@ def test_an_alarm_says_when_it_would_be_wrong():
     assert all(one.unless for one in alarms(judged({"loss": [1.4, 2.9, 212, 41, 4421]})))
     names = {check.__name__.replace("_", "-") for check in (*FATAL, *CHECKS)}
     assert names - {"lost-terms", "redone", "gaps"} <= set(UNLESS)
+
+
+@pytest.mark.parametrize(("last", "alarm"), [(0.956, False), (0.93, True)])
+def test_a_score_near_its_top_is_judged_by_what_is_left(last: float, alarm: bool):
+    """From 0.92 there are 4 % to 0.956, but almost half of what was wrong."""
+    scores = [0.92, *([last] * 19)]
+    assert bool(alarms(judged({"loss": wavering(ramp(8, 2, 20))}, {"mIoU": scores}))) is alarm
+    percents = [100 * value for value in scores]
+    assert bool(alarms(judged({"loss": wavering(ramp(8, 2, 20))}, {"mIoU": percents}))) is alarm
+
+
+def test_a_clock_is_no_step_time():
+    """Ultralytics' `time` counts from the start of the training."""
+    clock = [60.0 * at for at in range(1, 101)]
+    assert not of_check(judged({"loss": ramp(8, 2, 100), "time": clock}), "step-time")
+
+
+def test_the_boxes_of_detectron2s_heads_may_rise():
+    """As mmdet's loss_bbox: more proposals begin to hold an object."""
+    series = {"loss_cls": wavering(ramp(2, 0.3, 60)), "loss_rpn_cls": wavering(ramp(0.3, 0.03, 60))}
+    rising = {
+        **series,
+        "loss_box_reg": wavering(ramp(0.4, 0.7, 60)),
+        "loss_rpn_loc": wavering(ramp(0.05, 0.03, 60)),
+    }
+    total = [sum(values) for values in zip(*rising.values(), strict=True)]
+    assert not alarms(judged({"total_loss": total, **rising}))
+    cascade = {**series, "loss_box_reg_stage1": wavering(ramp(0.4, 0.7, 60))}
+    assert not alarms(judged({"total_loss": total, **cascade}))
+
+
+@pytest.mark.parametrize(("score", "alarm"), [(ramp(0.1, 0.6, 40), False), ([0.1] * 40, True)])
+def test_a_wide_gap_is_no_fault_while_scores_rise_and_the_validation_loss_keeps_its_best(score, alarm):
+    """A small data set: training passes validation, which still learns."""
+    train, val = [*ramp(18, 1.5, 40)], [*ramp(15, 3.0, 38), 3.0, 3.05]
+    analysis = judged({"loss": train}, {"loss": val, "mAP": score})
+    assert bool(alarms(analysis, "validation")) is alarm
+
+
+@pytest.mark.parametrize(("factor", "told"), [(10, True), (1.05, False)])
+def test_a_rate_that_rises_where_a_training_was_resumed_is_said(factor: float, told: bool):
+    rows = [
+        Row(at, at, 0, "train", int(at > 30), {"loss": 5 - at / 20, "lr": 1e-4 * (factor if at > 30 else 1)})
+        for at in range(1, 61)
+    ]
+    (finding,) = of_check(analyze(Log("made", ("log",), tuple(rows), segments=2)), "learning-rate")
+    assert ("rose from 0.0001 to 0.001 at epoch 31, iter 0, where it was resumed" in finding.message) is told

@@ -74,7 +74,7 @@ def test_every_metric_of_detr_is_known(name: str, group: str, family: str, direc
         (NAMES, "DETR"),
         (["loss_giou"], "DETR"),
         (["loss_ce", "loss_ce_0", "class_error"], ""),
-        (MMDET, "mmdet's two-stage detectors"),
+        (MMDET, "two-stage detectors of mmdet and detectron2"),
         (RCNN, "torchvision's R-CNNs"),
         ([*RCNN, "loss_mask"], "torchvision's R-CNNs"),
     ],

@@ -51,9 +51,11 @@ def test_a_trainer_state_is_read_by_its_steps_however_it_is_laid_out(tmp_path, s
     assert (log.iters_per_epoch, log.segments) == (200, 1)
 
 
-def test_a_trainer_state_that_was_cut_has_no_rows_and_a_skipped_line(tmp_path):
-    log = log_of(tmp_path, state(*HISTORY)[:-40])
-    assert (log.rows, log.skipped_lines) == ((), 1)
+def test_a_trainer_state_that_was_cut_has_the_rows_before_and_a_skipped_line(tmp_path):
+    """No row would mean that nothing was trained."""
+    log = log_of(tmp_path, state(*HISTORY)[:-200])
+    assert [(phase, step) for phase, _, step, _ in rows(log)] == [("train", 50), ("train", 100)]
+    assert log.skipped_lines == 1
 
 
 @pytest.mark.parametrize("history", ["[1, null]", "{}", "null", '[{"step": 1e400, "loss": "x"}]'])
@@ -113,3 +115,21 @@ def test_iterations_that_begin_again_with_each_epoch_are_those_of_the_epoch(tmp_
 def test_a_table_without_a_count_and_a_metric_is_no_log(tmp_path, text):
     with pytest.raises(UnknownLogError, match=r"CSV and JSON Lines"):
         log_of(tmp_path, text)
+
+
+def test_llama_factorys_steps_are_counted(tmp_path):
+    """Its trainer_log.jsonl has an epoch of two digits, and several rows to each."""
+    places = ((10, 0.02), (20, 0.02), (30, 0.03), (60, 1.0), (70, 1.01))
+    history = [
+        {
+            "current_steps": step,
+            "total_steps": 100,
+            "loss": 3.0 - step / 50,
+            "epoch": epoch,
+            "percentage": step,
+        }
+        for step, epoch in places
+    ]
+    log = log_of(tmp_path, lines(*history), "trainer_log.jsonl")
+    assert [step for _, _, step, _ in rows(log)] == [10, 20, 30, 60, 70]
+    assert (log.segments, log.iters_per_epoch, log.superseded) == (1, 100, 0)

@@ -47,6 +47,7 @@ _COLUMNS = {
     **{name: name for name in _COUNTS},
     **dict.fromkeys(("iteration", "batch", "step", "global_step"), "iter"),
     "num_epochs": "epochs",
+    **{"current_steps": "iter", "total_steps": "iters"},  # LLaMA-Factory
 }
 _EVALUATION = re.compile(r"(?:val|valid|validation|test|eval|metrics)[_/]", re.IGNORECASE)
 _TRAINING = re.compile(r"train(?:ing)?[_/]", re.IGNORECASE)

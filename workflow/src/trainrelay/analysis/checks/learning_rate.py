@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from trainrelay.analysis.case import Case
@@ -110,6 +111,7 @@ ROUNDED = {
 }
 OTHERWISE = ("", 1e-12, 1e-3)  # text logs print four significant digits
 AT_ONCE = 0.5  # of the rate before
+RISEN = 2.0  # times the rate before a resume: said, for the epochs may have been raised
 ROWS_TO_MIND = 2  # a single one may be a line that was cut
 
 # Arguments of timm, torchvision and the like; with one of them the rate follows another rule than DETR's.
@@ -238,11 +240,16 @@ def _course(case: Case, points: list[tuple[Row, float]], plan: Schedule | None) 
     peak_row, peak = max(points, key=lambda point: point[1])
     now = points[-1][1]
     as_configured = f", as configured ({_named(plan)})" if plan else ""
+    rises = [
+        f"; it rose from {text(before)} to {text(after)} at {case.where(row)}, where it was resumed"
+        for (old, before), (row, after) in pairwise(points)
+        if row.segment != old.segment and after > RISEN * before > 0
+    ]
     return Finding(
         "learning-rate",
         "info",
         f"The learning rate peaked at {text(peak)} at {case.where(peak_row)}"
-        f" and is {text(now)} now{as_configured}.",
+        f" and is {text(now)} now{as_configured}{'' if plan else ''.join(rises[-1:])}.",
         metric="lr",
         where=case.where(peak_row),
         evidence={"peak": peak, "now": now, "policy": plan.policy if plan else None},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from statistics import median
 
 from trainrelay.analysis.case import Case
@@ -22,7 +22,7 @@ GROWN = 0.03  # from the half of a training to three quarters, and again to its 
 def step_time(case: Case) -> Iterator[Finding]:
     """Whether steps take longer from one line on, at the place that parts the times best."""
     rows, values = _judged(case, "time")
-    if not rows:
+    if not rows or all(before < after for before, after in pairwise(values)):  # a clock
         return
     at = _parting([math.log(value) for value in values])
     before, after = median(values[max(0, at - NEAR) : at]), median(values[at : at + NEAR])

@@ -40,7 +40,7 @@ def validation(case: Case) -> Iterator[Finding]:
     if later >= LATER_EVALUATIONS and rise > RISE and clearly_worse(pair.val, -1):
         yield _risen(pair, best)
     elif pair.val[-1] - pair.train[-1] > MUCH_HIGHER * abs(pair.train[-1]):
-        yield _wide(pair, best)
+        yield _wide(pair, best, calm=rise <= MOVED and learns(case))
     elif _unmoved(pair, best) and not learns(case):
         yield _still(pair, best)
     else:
@@ -77,14 +77,15 @@ def _risen(pair: LossPair, best: int) -> Finding:
     return _finding(pair, best, message, advice)
 
 
-def _wide(pair: LossPair, best: int) -> Finding:
+def _wide(pair: LossPair, best: int, *, calm: bool) -> Finding:
+    """`calm`: validation keeps its best loss, and a score rises."""
     message = (
         f"Validation {_what(pair)} is much higher than in training, a sign of overfitting:"
         f" {text(pair.val[-1])} against {text(pair.train[-1])} at epoch {pair.epochs[-1]} (more than"
         f" {MUCH_HIGHER:.0%} above counts as much)"
     )
     advice = "Check that both are prepared alike; else more data, augmentation or weight decay."
-    return _finding(pair, best, message, advice)
+    return _finding(pair, best, message, "" if calm else advice)
 
 
 def _follows(case: Case, pair: LossPair, best: int) -> Finding:

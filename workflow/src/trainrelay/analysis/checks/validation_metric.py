@@ -27,6 +27,7 @@ ZERO = 0.0005  # scores are printed with three digits
 MOVED = 0.02  # from its first third to its last one, of a score that moves ...
 MOVING = 5  # ... in so many evaluations, ...
 STEADILY = 0.9  # or of whose pairs so many rise, where they are few
+LEFT = 2 / 3  # of what is wrong at first: a score near its top that loses more moves
 LEARNED = 0.1  # above its first value: a score that rose so shows that something is learned
 EVALUATIONS = 3  # with fewer, equal ones may be chance
 HALF = 0.5  # of the training: before, a score may still be 0
@@ -78,7 +79,9 @@ class MetricHistory:
     def still(self) -> bool:
         """Whether it neither rises from its first evaluations to its last ones, nor steadily."""
         values = [value for _, value in self.points]
-        if len(values) < MOVING or max(values) > (1 + LEARNED) * values[0]:
+        top = 1.0 if max(values) <= 1 else 100.0
+        nearer = max(values) <= top and top - max(values) < LEFT * (top - values[0])
+        if len(values) < MOVING or max(values) > (1 + LEARNED) * values[0] or nearer:
             return False
         third = len(values) // 3
         risen = median(values[-third:]) > (1 + MOVED) * median(values[:third])

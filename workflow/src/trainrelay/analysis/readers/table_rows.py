@@ -19,12 +19,14 @@ from trainrelay.progress_lines.described import RowReader, trained_and_evaluated
 
 Numbers = Mapping[str, float]
 
-_COUNT = re.compile(r"epoch|step|global_step|iter|iteration", re.IGNORECASE)
+_COUNT = re.compile(r"epoch|(?:global_)?step|current_steps|iter|iteration", re.IGNORECASE)
 _METRIC = re.compile(r"loss|acc|reward|perplexity|error|mAP|iou|f1|score", re.IGNORECASE)
 _COLUMN = re.compile(r"[A-Za-z_][\w./@()-]*(?: [\w./@()-]+)?")
 _RATE = re.compile(r"learning_rate|lr-[A-Za-z]\w*")  # of Hugging Face and Lightning
+_ROW = re.compile(r"\{[^{}]*\}")
 _SUMMARY = "train_runtime"  # of the last object of a trainer_state.json, which sums all up
 _CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second")
+_COUNTS = ("epoch", "epochs", "iter", "iters", "percentage")
 
 
 class TableRows:
@@ -49,7 +51,8 @@ class TableRows:
         if not _counts_on(rows):
             yield from DescribedLines(RowReader, None, one_start=False).events(iter(kept))
             return
-        yield from by_iteration(rows, None)
+        most = int(max(row.get("iters", 0) for row in rows))
+        yield from by_iteration(rows, most if most >= max(row.get("iter", 0) for row in rows) else None)
 
 
 class TrainerState:
@@ -64,11 +67,12 @@ class TrainerState:
 
     def events(self, lines: Iterator[str]) -> Iterator[Event]:
         """A row for each object of the list."""
-        state = json_object("".join(lines)) or {}
+        text = "".join(lines)
+        state = json_object(text) or {}
         history = state.get("log_history")
         if not isinstance(history, list):
-            yield LineSkipped()
-            return
+            yield LineSkipped()  # a file that was cut has the rows before
+            history = [json_object(row) for row in _ROW.findall(text.partition('"log_history":')[2])]
         reader, most = RowReader(), state.get("max_steps")
         rows = [reader.numbers(json.dumps(one)) for one in history if isinstance(one, dict)]
         yield from by_iteration(rows, most if isinstance(most, int) and most > 0 else None)
@@ -113,7 +117,7 @@ def _metrics(row: Numbers, stepwise: set[str]) -> dict[str, float]:
     return {
         metric_name(name.removesuffix("_step").removesuffix("_epoch")): value
         for name, value in named.items()
-        if name not in ("epoch", "epochs", "iter", "iters")
+        if name not in _COUNTS
         and not name.endswith(_CLOCKS)
         and not (name.endswith("_epoch") and name.removesuffix("_epoch") in stepwise)
     }
