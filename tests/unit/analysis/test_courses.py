@@ -305,3 +305,9 @@ def test_a_rate_that_rises_where_a_training_was_resumed_is_said(factor: float, t
     ]
     (finding,) = of_check(analyze(Log("made", ("log",), tuple(rows), segments=2)), "learning-rate")
     assert ("rose from 0.0001 to 0.001 at epoch 31, iter 0, where it was resumed" in finding.message) is told
+
+
+@pytest.mark.parametrize(("step", "alarm"), [(0.0002, True), (0.002, False)])
+def test_a_score_that_creeps_up_over_a_few_evaluations_hardly_moves(step: float, alarm: bool):
+    scores = [0.3189 + step * at for at in range(5)]
+    assert bool(alarms(judged({"loss": wavering(ramp(8, 2, 20))}, {"amota": scores}))) is alarm

@@ -87,7 +87,8 @@ class MetricHistory:
         risen = median(values[-third:]) > (1 + MOVED) * median(values[:third])
         if len(values) < MANY_EVALUATIONS:
             up = [before < after for before, after in combinations(values, 2)]
-            risen = risen or sum(up) >= STEADILY * len(up)
+            by = values[-1] - values[0] > MOVED / 2 * abs(values[0])
+            risen = risen or (by and sum(up) >= STEADILY * len(up))
         return not risen and min(values) > values[0] * (1 - WORSE)
 
     @property
