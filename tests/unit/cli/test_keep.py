@@ -133,6 +133,14 @@ def test_of_the_best_so_many_stay_and_those_not_evaluated_yet(toy: ToyProject) -
     assert retention.expendable(asked, []) == []
 
 
+def test_the_best_that_have_a_file_stay(toy: ToyProject) -> None:
+    """Where it is evaluated more often than it is saved, the best epochs may have none."""
+    asked = facts(toy, checkpoint={"best": "mAP", "mode": "max"}, keep={"last": 1})
+    there = [one for one in asked.checkpoints if one[0] not in (2, 3)]
+    going = retention.expendable(replace(asked, checkpoints=there), [2, 3, 4, 1, 6, 5])
+    assert [one.count for one in going] == [5]
+
+
 def test_a_resumed_training_keeps_its_resume_point(new: ToyProject) -> None:
     new.train(epochs=3, keep={"last": 1})
     new.train(**SIX, keep={"last": 1})
@@ -192,6 +200,22 @@ def test_links_and_what_they_lead_to_stay_and_so_do_other_files(toy: ToyProject,
         "epoch_3.pth.bak",
     }
     assert (tmp_path / "hard.pth").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["net3d.pth", "my_copy_of_epoch_3.pth"])
+def test_a_name_that_is_not_of_a_series_stays(toy: ToyProject, name: str) -> None:
+    """A number in it is not how the trainer numbers its files."""
+    work_dir = toy.paths().work_dir
+    shutil.copyfile(work_dir / "epoch_3.pth", work_dir / name)
+    known = facts(toy, keep={"last": 1})
+    seen = replace(known, checkpoints=[*known.checkpoints, (3, work_dir / name)])
+    assert {one.name for one in retention.expendable(seen)} == {f"epoch_{n}.pth" for n in range(1, 6)}
+
+
+def test_what_the_config_names_stays(toy: ToyProject) -> None:
+    """Another run may start from it by an option."""
+    toy_options = {"options": {"habit": "x", "init": str(toy.paths().work_dir / "epoch_3.pth")}}
+    assert 3 not in {one.count for one in retention.expendable(facts(toy, keep={"last": 1}, **toy_options))}
 
 
 def test_what_was_there_before_the_training_stays(toy: ToyProject) -> None:

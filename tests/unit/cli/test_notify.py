@@ -124,6 +124,15 @@ def test_a_damaged_record_is_told(toy: Project) -> None:
     assert "trainrelay doctor r/s" in toy.told()[1].text
 
 
+def test_a_refusal_in_the_same_words_after_a_start_that_went_further_is_told(toy: Project) -> None:
+    at = StageContext(toy.config(), "r", "s")
+    notify.tell(at, UserError("the same"))
+    notify.tell(at, UserError("the same"))
+    assert toy.run("train") is None
+    notify.tell(at, UserError("the same"))
+    assert toy.events() == ["needs you", "complete", "needs you"]
+
+
 def test_a_fallback_is_told_while_it_trains(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     rungs = {"backends": ["nccl", "gloo"], "options": {"habit": "brisk"}}
     monkeypatch.setattr(session._Launch, "_best_rung", lambda _: "gloo")

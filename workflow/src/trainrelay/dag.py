@@ -199,7 +199,7 @@ class Plans:
 
             return start
 
-        workflow._onstart = guarded(workflow._onstart)
+        workflow._onstart = guarded(getattr(workflow, "_onstart", lambda _: None))
         workflow.onstart = lambda hook: register(guarded(hook))
 
     def refusals(self, jobs: Iterable[Any], group_of: Callable[[Any], Any], *, limited: bool) -> str:

@@ -80,6 +80,7 @@ class Order(BatchSampler):
         self._inner, self.dataset = loader.batch_sampler, loader.dataset
         self.seed, self.epoch, self._by_epoch = seed, 0, by_epoch
         self.passes = 0  # that are over
+        self.batches = 0  # that were trained with, by iterations: a trainer's own resume may begin again
         self.began: dict[str, Any] = {}  # the generators when the current pass's order was drawn
         self._done: tuple[int, dict[str, Any], dict[str, Any]] | None = None
         loader.__dict__["batch_sampler"] = self  # a loader refuses to have it set
@@ -87,7 +88,9 @@ class Order(BatchSampler):
     def kept(self) -> dict[str, Any]:
         """What it continues with; the generators are `then` after what is done."""
         drawn = getattr(self._inner.sampler, "seed", None)  # may have been drawn for this attempt
-        return {"began": self.began, "then": random_states.taken(), "seed": self.seed, "sampler_seed": drawn}
+        then = random_states.taken()
+        what = {"began": self.began, "then": then, "seed": self.seed, "sampler_seed": drawn}
+        return {**what, "batches": self.batches}
 
     def resume(self, done: int, kept: dict[str, Any]) -> None:
         """The next pass drops what is done: batches of its epoch, or of all passes so far."""
@@ -95,6 +98,8 @@ class Order(BatchSampler):
         self.seed = kept["seed"]
         if kept.get("sampler_seed") is not None:
             sampler.seed = kept["sampler_seed"]
+        if not self._by_epoch:
+            done = self.batches = kept["batches"]
         if hasattr(sampler, "_indices_of_rank"):  # mmengine's InfiniteSampler: a pass has no end
             sampler.indices = sampler._indices_of_rank()
         elif not self._by_epoch:

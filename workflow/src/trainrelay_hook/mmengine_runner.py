@@ -21,6 +21,7 @@ from trainrelay_hook.runners import Runner
 # What the message hub knows of an attempt, not of the training.
 _OF_ATTEMPT = ("cfg", "seed", "experiment_name", "mmengine_version", "dataset_meta")
 _MOST = ("max_epochs", "max_iters")
+_STEPS = ("update_params", "backward", "step", "zero_grad", "state_dict")  # of an optimizer wrapper
 
 
 def attach(module: Any, settings: dict[str, Any]) -> None:
@@ -44,6 +45,8 @@ def _order_before_its_first_pass(loader: Any, steps: dict[str, Any] | None) -> N
 class Mmengine(Runner):
     """One of these."""
 
+    begins_again = True
+
     def __init__(self, own: Any, module: Any) -> None:
         super().__init__(own, module)
         self._loop, wrapper = own.train_loop, own.optim_wrapper
@@ -66,6 +69,12 @@ class Mmengine(Runner):
         return self._modules
 
     @property
+    def skips(self) -> int:  # type: ignore[override]
+        """As many as were done, from mmengine 0.10.3 on."""
+        advances = not self.by_epoch and "range" in type(self._loop).run.__code__.co_names
+        return self._loop.iter if advances else 0
+
+    @property
     def evaluates_next(self) -> bool:
         """Where the loop evaluates after iterations."""
         loop, done = self._loop, self._loop.iter + 1
@@ -83,6 +92,9 @@ class Mmengine(Runner):
         methods = ("run", "run_epoch", "run_iter") if self.by_epoch else ("run", "run_iter")
         if any(getattr(loop, name, None) is not getattr(known, name) for name in methods):
             return "the loop {} is not known".format(loop.__name__)
+        for one in self.stateful:
+            if any(not getattr(type(one), name).__module__.startswith("mmengine.") for name in _STEPS):
+                return "the optimizer wrapper {} is not known".format(type(one).__name__)
         why = data_order.why_unknown(self.loader)
         if not (why or self.by_epoch or isinstance(self.loader.batch_sampler, Order)):
             return "its data loader was begun in another way than by its loop"
@@ -147,17 +159,20 @@ class Mmengine(Runner):
         hub._resumed_keys.update(keys)
 
     def put_order(self) -> None:
-        """A loop that counts iterations begins with as many batches as were done, which it throws away."""
+        """A loop that counts iterations throws away the batches that it believes to be done."""
         if not self.by_epoch:
             loop = self._loop
             again = type(loop.dataloader_iterator)(loop.dataloader)
-            loop.dataloader_iterator = itertools.chain(itertools.repeat(None, loop.iter), again)
+            loop.dataloader_iterator = itertools.chain(itertools.repeat(None, self.skips), again)
 
     def pass_alone(self, train_step: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """With a wrapper that does not step, and lets DDP take part where gradients are accumulated."""
         own = vars(self.stateful[0])
-        before = dict(own)
+        before, nothing = dict(own), lambda *_, **__: None
         own.update(update_params=lambda loss, *_, **__: loss.backward(), should_sync=lambda: True)
-        train_step(*args, **kwargs)
-        own.clear()
-        own.update(before)
+        own.update(step=nothing, zero_grad=nothing)
+        try:
+            train_step(*args, **kwargs)
+        finally:
+            own.clear()
+            own.update(before)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,15 @@ _OWN = "epoch_{}.pth"  # of the trainer's checkpoints
 
 class Halfway(RuntimeError):
     """Only a part of the state could be put in: unlike other errors of the hook's, this ends the training."""
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        notes.note(resumed=None, not_resumed="only a part could be put in: " + notes.of(error))
+        raise Halfway("a step checkpoint could not be put in") from error
 
 
 class Resume:
@@ -49,12 +59,15 @@ class Resume:
         self.place = {name: manifest[name] for name in ("step", "epoch", "iteration")}
 
     def put_place(self) -> None:
-        """Before the hooks that begin, and after: one of them may have loaded another checkpoint."""
+        """Before the hooks that begin, and after: one of them may have loaded another checkpoint. Halfway."""
+        if not self._tensors:
+            return
         runner = self._runner
         if runner.by_epoch and runner.epoch == self.place["epoch"]:
             runner.own.save_checkpoint = self._without_its_own(runner.save_checkpoint)
-        runner.put_place(self.place, self._small)
-        self._order.resume(self.place["iteration"], self._small)
+        with _whole():
+            runner.put_place(self.place, self._small)
+            self._order.resume(self.place["iteration"], self._small)
 
     def _without_its_own(self, save: Callable[..., None]) -> Callable[..., None]:
         """The trainer has loaded its own of this epoch's end: saved again, a kill meanwhile would cost it."""
@@ -62,8 +75,8 @@ class Resume:
 
         def save_checkpoint(out_dir: str, *more: Any, **named: Any) -> None:
             name = (*more, *(named[key] for key in ("filename_tmpl", "filename") if key in named), _OWN)[0]
-            own = _OWN.format(epoch)
-            again = runner.epoch + 1 == epoch and own == name.replace("{}", str(epoch))
+            own = name.replace("{}", str(epoch))
+            again = runner.epoch + 1 == epoch and str(epoch) in own
             if not (again and os.path.exists(os.path.join(out_dir, own))):
                 save(out_dir, *more, **named)
 
@@ -74,14 +87,13 @@ class Resume:
         if not self._tensors:
             return
         small = self._small
-        try:
+        with _whole():
             step_state.put_tensors(self._runner, self._tensors)
             step_state.put_attributes(self._runner, self._order, small.get("attributes", {}))
             self._runner.put_kept(small)
+            if self._runner.by_epoch or self._runner.begins_again:  # a hook may have looked at batches
+                self._order.resume(self.place["iteration"], small)
             self._runner.put_order()
-        except Exception as error:
-            notes.note(resumed=None, not_resumed="only a part could be put in: " + notes.of(error))
-            raise Halfway("a step checkpoint could not be put in") from error
         self._tensors = {}
 
     def begin_iteration(self) -> None:

@@ -38,8 +38,10 @@ def follow(kind: Any, seen: Callable[[Any], Runner], begins: str, settings: dict
             getattr(getattr(runner, STATE, None), name, _nothing)(given)
         except Halfway:
             raise
-        except Exception:  # noqa: BLE001, S110 - of ours; what stops a training is raised by the optimizer's step
-            pass
+        except Exception as error:  # noqa: BLE001 - of ours; what stops a training is raised by the optimizer's step
+            if name == "before_hooks_of_" + begins and steps:
+                with suppress(Exception):
+                    notes.note(steps=notes.of(error))
 
     setattr(call_hook, STATE, None)
     if settings["not_finite"]:
@@ -70,6 +72,7 @@ class Training:
             why = "the ranks have no common network"
         if not why:
             self._order = data_order.put_into(runner.loader, steps, by_epoch=runner.by_epoch)
+            self._order.batches = runner.skips
         if resume:
             self._take_up(resume["path"], why)
         if self._order and steps:
@@ -99,6 +102,11 @@ class Training:
     after_hooks_of_before_run = before_hooks_of_before_run
     before_hooks_of_before_train = after_hooks_of_before_train = before_hooks_of_before_run
 
+    def before_hooks_of_after_run(self, _: Any) -> None:
+        self._resume = None  # the same runner may train or test again
+
+    before_hooks_of_after_train = before_hooks_of_after_run
+
     def after_hooks_of_before_train_epoch(self, _: Any) -> None:
         if self._order:
             self._order.epoch = self._runner.epoch
@@ -113,6 +121,8 @@ class Training:
         self._runner.begin_iteration(given)
         if self._guard:
             self._guard.begin_forward()
+        if self._order:
+            self._order.batches += 1
         if self._resume:
             self._resume.begin_iteration()
         if self._saving:

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from trainrelay.cli.arguments import parser
-from trainrelay.errors import Interrupted, TrainrelayError
+from trainrelay.errors import Interrupted, TrainrelayError, UserError
+from trainrelay.system.files import FULL
 from trainrelay.system.hints import DEFAULT_CONFIGFILE, last_config
 from trainrelay.system.say import say
 
@@ -38,8 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         # `| head` has what it wanted; nothing may be flushed into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _leave_stdout()
+        say(f"cannot write: {error.strerror}")
+        return UserError.exit_code
     return 0
+
+
+def _leave_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

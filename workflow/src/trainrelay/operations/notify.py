@@ -49,7 +49,7 @@ def _tell(at: StageContext, argv: Sequence[str], error: TrainrelayError | None) 
         facts = state.read(at)
         attempt = facts.attempts[-1].number if facts.attempts else None
         happened = [one for one in _happened(facts) if one[0] not in told]
-    known = hashlib.sha256(str(error).encode(errors="replace")).hexdigest()
+    known = hashlib.sha256(f"{attempt} {error}".encode(errors="replace")).hexdigest()
     if error and known not in told and not any(key.startswith("end ") for key, *_ in happened):
         happened.append((known, _BY_ERROR.get(type(error), "needs you"), str(error)))
     folder, report = (str(one.absolute()) for one in (at.paths.folder, report_path(at.config, at.run)))

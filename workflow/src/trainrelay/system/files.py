@@ -33,7 +33,7 @@ DOCTOR = "to see what can be rebuilt of it, run: trainrelay doctor RUN/STAGE"
 CHUNK_BYTES = 4 * 1024 * 1024  # 256 reads for a GiB, and little memory
 _MOST_ENTRIES = 1000  # of a folder that is only looked into: one with a data set in it costs little time
 _AGAIN = "fix that, then run the same command again"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _JSON_OPTIONS = (
     orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
 )
@@ -190,7 +190,7 @@ def written_or_explained(path: Path) -> Iterator[None]:
 def _why_not_written(path: Path, error: OSError) -> str:
     """What the operating system said when a file was to be written, and what to do about it."""
     folder = shlex.quote(str(path.parent))
-    if error.errno in _FULL:
+    if error.errno in FULL:
         what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
         again = "and run the same command again"
         return f"cannot write {path}: {what}; nothing was changed: free space in {folder} {again}"

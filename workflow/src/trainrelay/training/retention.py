@@ -35,8 +35,9 @@ def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoi
     asked, keep, folder = facts.at.settings, facts.at.settings.keep, facts.work_dirs.current
     if keep is None or not _is_ours(facts) or not _counts(facts):
         return []
-    newest = sorted({count for count, _ in facts.checkpoints})[-keep.last :]
-    stay = {*newest, asked.asked, asked.promoted_count, *ranked[: max(keep.best or 0, _LEAST_BEST)]}
+    counts = sorted({count for count, _ in facts.checkpoints})
+    best = [count for count in ranked if count in counts][: max(keep.best or 0, _LEAST_BEST)]
+    stay, series = {*counts[-keep.last :], asked.asked, asked.promoted_count, *best}, _series(facts)
     evaluated, now_s = max(ranked, default=0), time.time()
     try:
         records = _records(facts)
@@ -49,7 +50,7 @@ def expendable(facts: Facts, ranked: Sequence[int] = ()) -> list[RemovedCheckpoi
         and count not in stay
         and not (keep.every and count % keep.every == 0)
         and not (asked.best and count > evaluated)  # it may be better than those
-        and _is_numbered(path.name, count)
+        and _of_series(path.name, count) in series
         and not _is_named(path.name, count, records)
         and not facts.work_dirs.is_from_before(path)
     ]
@@ -129,7 +130,7 @@ def _not_valid(facts: Facts, going: Sequence[RemovedCheckpoint]) -> str | None:
 
 
 def _records(facts: Facts) -> list[str]:
-    """All that names a checkpoint, as JSON: records, what any other stage began from, and links."""
+    """All that names a checkpoint, as JSON: records, the config, what other stages began from, and links."""
     config, own = facts.at.config, facts.paths.identity
     stages = (stage_paths(config, run, stage) for run, one in config.runs.items() for stage in one.stages)
     begun = [read_record(of.identity, Identity) for of in stages if of.identity != own]
@@ -138,7 +139,7 @@ def _records(facts: Facts) -> list[str]:
     links = (os.path.realpath(one) for one in inside(facts.work_dirs.current) if one.is_symlink())
     # A command may name another folder's file of that name.
     said = [one.model_dump_json(exclude={"argv"}) for one in records if one]
-    return [*said, *(json.dumps(one, ensure_ascii=False) for one in links)]
+    return [*said, config.model_dump_json(), *(json.dumps(one, ensure_ascii=False) for one in links)]
 
 
 def _is_named(name: str, count: int, records: Sequence[str]) -> bool:
@@ -147,10 +148,20 @@ def _is_named(name: str, count: int, records: Sequence[str]) -> bool:
     return any(one in text for text in records for one in says)
 
 
-def _is_numbered(name: str, count: int) -> bool:
-    """Whether its name has its number, counted from 0 or 1, so that no later one is written over it."""
-    numbers = {int(digits) for digits in re.findall(r"[0-9]+", name)}
-    return not numbers.isdisjoint({count, count - 1}) and not _COPY.search(name)
+def _series(facts: Facts) -> set[str]:
+    """How the trainer numbers its files: what the names of at least two counts have in common."""
+    saved = {(path.name, count) for count, path in facts.checkpoints}
+    saved |= {(one.name, one.count) for one in facts.removed.files}
+    counts: dict[str, set[int]] = {}
+    for name, count in saved:
+        if (named := _of_series(name, count)) != name and not _COPY.search(name):
+            counts.setdefault(named, set()).add(count)
+    return {named for named, those in counts.items() if len(those) > 1}
+
+
+def _of_series(name: str, count: int) -> str:
+    """A file's name without its number, counted from 0 or 1."""
+    return re.sub("[0-9]+", lambda digits: "#" if int(digits[0]) in (count, count - 1) else digits[0], name)
 
 
 def _listed(facts: Facts, files: Sequence[RemovedCheckpoint]) -> str:
