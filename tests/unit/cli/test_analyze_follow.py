@@ -70,6 +70,20 @@ def test_what_is_appended_is_answered_once_its_line_is_whole(tmp_path: Path, tex
     assert "Traceback" not in out.read_text()
 
 
+def test_rows_that_come_at_once_are_all_told(tmp_path: Path) -> None:
+    log, out = tmp_path / "t.log", tmp_path / "out"
+    lines = mmcv_text(epochs=2).splitlines(keepends=True)
+    log.write_text("".join(lines[:-4]))
+    with following(log, out):
+        until(lambda: "verdict: " in out.read_text())
+        said = len([line for line in out.read_text().splitlines() if line.startswith("epoch ")])
+        with log.open("a") as file:
+            file.write("".join(lines[-4:]))
+        rows = sum("Epoch [" in line for line in lines[-4:])
+        until(lambda: sum(one.startswith("epoch ") for one in out.read_text().splitlines()) == said + rows)
+        assert (said, rows > 1) == (1, True)
+
+
 def test_a_new_finding_is_printed_once(tmp_path: Path) -> None:
     log, out = tmp_path / "t.log", tmp_path / "out"
     before, after = parts(mmcv_text(epochs=2), "Epoch [2][")

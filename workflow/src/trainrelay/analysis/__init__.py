@@ -7,11 +7,21 @@ from trainrelay.analysis.compare import Compared, compare
 from trainrelay.analysis.explain import explain_words
 from trainrelay.analysis.knowledge import group_title, grouped
 from trainrelay.analysis.numbers import count
-from trainrelay.analysis.readers import ENDINGS, BeginsAgain, DescribedLines, RowSeen, follow, logs_of, read
+from trainrelay.analysis.readers import (
+    ENDINGS,
+    SHARE,
+    BeginsAgain,
+    DescribedLines,
+    RowSeen,
+    follow,
+    logs_of,
+    read,
+)
 from trainrelay.analysis.serialize import from_json, json_schema, to_json
 
 __all__ = [
     "ENDINGS",
+    "SHARE",
     "BeginsAgain",
     "Compared",
     "DescribedLines",

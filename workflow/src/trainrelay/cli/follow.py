@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from trainrelay.analysis import BeginsAgain, RowSeen, analyze, follow, naming
+from trainrelay.analysis import SHARE, BeginsAgain, RowSeen, analyze, follow, naming
 from trainrelay.records import Log, Row
 from trainrelay.system.say import answer
 
-SHARE = 10  # a judgement that took long waits for so many times as long before the next one
 MOST_SHOWN = 6
 
 
@@ -21,6 +20,7 @@ def run(log: Path) -> None:
         while True:
             try:
                 follow(log, _Follower().look)
+                time.sleep(1)  # a packed log that was cut has an end
             except BeginsAgain:
                 answer(f"{log} begins again")
                 while not log.is_file():
@@ -31,9 +31,9 @@ class _Follower:
     def __init__(self) -> None:
         self._judged, self._due_s, self._said = True, 0.0, dict[tuple[str, str | None], str]()
 
-    def look(self, row: RowSeen | Row | None, so_far: Callable[[], Log]) -> None:
-        """Tells the row at once; judges when there is time."""
-        if row is not None:
+    def look(self, rows: Sequence[RowSeen | Row], so_far: Callable[[], Log]) -> None:
+        """Tells the rows at once; judges when there is time."""
+        for row in rows:
             answer(_line(row))
             self._judged = False
         if not self._judged and (begun := time.monotonic()) >= self._due_s:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainrelay.analysis.readers.assemble import table
@@ -15,17 +14,20 @@ from trainrelay.errors import LogError
 from trainrelay.records import Log, Row
 
 EVERY_S = 0.02  # a look at the file's size costs some microseconds
+SHARE = 10  # what took long waits for so many times as long before it is done again
 
 
 class BeginsAgain(Exception):
     """The file is another one, or shorter than it was."""
 
 
-def follow(path: Path, look: Callable[[RowSeen | Row | None, Callable[[], Log]], None]) -> None:
+def follow(path: Path, look: Callable[[Sequence[RowSeen | Row], Callable[[], Log]], None]) -> None:
     """Reads until Ctrl-C; BeginsAgain where the file is replaced or cut. Calls `look` when all that is there
-    was read, and then every EVERY_S, with a row that came, if one did, and what makes the table so far."""
+    was read, at first with the newest row, and then every EVERY_S with the rows that came, and what makes
+    the table so far."""
     check(path)
-    collected, begun, size, last = Collector(), path.stat().st_ino, -1, None
+    collected, begun, size = Collector(), path.stat().st_ino, -1
+    told, fresh, due_s = -1, False, 0.0
     collected.open()
 
     def rows() -> list[RowSeen]:
@@ -34,18 +36,33 @@ def follow(path: Path, look: Callable[[RowSeen | Row | None, Callable[[], Log]],
     def so_far() -> Log:  # some formats tell nothing before the whole file is read
         return table(form.name, (str(path),), collected) if form and rows() else read([path])
 
+    def came() -> Sequence[RowSeen | Row]:
+        nonlocal told
+        try:
+            seen: Sequence[RowSeen | Row] = rows() or so_far().rows
+        except LogError:
+            return ()
+        # A start that followed begins with few; a table without the rows that were done again may have less.
+        since = told if 0 <= told <= len(seen) else max(0, len(seen) - 1)
+        told = len(seen)
+        return seen[since:]
+
     def wait(whole: bool) -> bool:
-        nonlocal size, last
-        now = path.stat() if path.exists() else None
-        if now is None or now.st_size < size or now.st_ino != begun:
+        nonlocal size, fresh, due_s
+        try:
+            now = path.stat()
+        except FileNotFoundError:
+            raise BeginsAgain from None
+        if now.st_size < size or now.st_ino != begun:
             raise BeginsAgain
-        came, before = whole and now.st_size > size, last
-        size = now.st_size if came else size
-        with suppress(LogError, IndexError):
-            last = (rows() or so_far().rows)[-1] if came else last
-        look(last if last != before else None, so_far)
+        grown, new = whole and now.st_size > size, list[RowSeen | Row]()
+        size, fresh = now.st_size if grown else size, fresh or grown
+        if fresh and (before_s := time.monotonic()) >= due_s:
+            fresh, new = False, [*came()]
+            due_s = before_s + SHARE * (time.monotonic() - before_s)
+        look(new, so_far)
         time.sleep(EVERY_S)
-        return came
+        return grown
 
     form = detect(path)
     while form is None:
