@@ -83,6 +83,10 @@ class Order(BatchSampler):
         self.batches = 0  # that were trained with, by iterations: a trainer's own resume may begin again
         self.began: dict[str, Any] = {}  # the generators when the current pass's order was drawn
         self._done: tuple[int, dict[str, Any], dict[str, Any]] | None = None
+        # Workers that outlive an epoch know the data set as it was when they began.
+        self._outliving = loader if getattr(loader, "persistent_workers", False) else None
+        self.workers_began = False
+        self.known: dict[str, Any] | None = None  # the data set's attributes then
         loader.__dict__["batch_sampler"] = self  # a loader refuses to have it set
 
     def kept(self) -> dict[str, Any]:
@@ -113,6 +117,8 @@ class Order(BatchSampler):
             random_states.put_back(began)
             if not self._by_epoch and hasattr(self._inner.sampler, "set_epoch"):
                 self._inner.sampler.set_epoch(self.passes)  # a hook may have told it the first
+        if self._outliving is not None and getattr(self._outliving, "_iterator", None) is None:
+            self.workers_began = True
         self.began, epoch = random_states.taken(), self.epoch
         # A copy: what a pass that is given up has gathered for a batch is not for the next one.
         batches = iter(copy.deepcopy(self._inner, {id(self._inner.sampler): self._inner.sampler}))

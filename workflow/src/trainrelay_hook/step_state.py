@@ -21,6 +21,7 @@ from trainrelay_hook.runners import Runner
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _MOST = 16  # values in a sequence; a longer one is data
 _ADDED = "ema_"  # buffers that a hook adds to the model in `before_run`, after it was checked that all fit
+DATA = "data set"  # among the owners of attributes
 
 
 def why_unknown(runner: Runner) -> str | None:
@@ -70,10 +71,15 @@ def _changed(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) 
 
 def small(runner: Runner, order: Order, before: dict[str, dict[str, Any]]) -> bytes:
     """The rest of what each rank keeps. Pickled at once, for it changes with the next iteration."""
+    now = attributes(runner, order)
+    changed = _changed(now, before)
+    if order.known is not None:  # its workers know nothing of what changed since
+        changed[DATA] = {key: one for key, one in order.known.items() if now[DATA].get(key) != one}
+        changed[DATA].update(_changed({DATA: order.known}, before)[DATA])
     kept = {
         **runner.kept(),
         **order.kept(),
-        "attributes": _changed(attributes(runner, order), before),
+        "attributes": changed,
         "gradients": [name for name, one in runner.model.named_parameters() if one.grad is not None],
     }
     return pickle.dumps(kept, protocol=4)
@@ -119,7 +125,7 @@ def _owners(runner: Runner, order: Order) -> dict[str, dict[str, Any]]:
     """The attributes of the data set and of each module of the model, not of what distributes it."""
     models = ((name, getattr(one, "module", one)) for name, one in runner.modules.items())
     modules = {begin + name: one for begin, model in models for name, one in model.named_modules()}
-    owners = {"data set": order.dataset, **modules}
+    owners = {DATA: order.dataset, **modules}
     return {name: vars(one) for name, one in owners.items() if hasattr(one, "__dict__")}
 
 

@@ -123,6 +123,9 @@ class Training:
             self._guard.begin_forward()
         if self._order:
             self._order.batches += 1
+            if self._order.workers_began:
+                known = step_state.attributes(self._runner, self._order).get(step_state.DATA)
+                self._order.workers_began, self._order.known = False, known
         if self._resume:
             self._resume.begin_iteration()
         if self._saving:
