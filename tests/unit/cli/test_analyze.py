@@ -7,6 +7,7 @@ import json
 import sys
 
 import pytest
+import yaml
 
 from support.mmcv_logs import write_mmcv_log
 from trainrelay.cli import main
@@ -133,3 +134,23 @@ def test_the_page_of_a_log_is_written(tmp_path, capsys):
     assert "promoted unless" not in page.read_text()
     assert "of None" not in page.read_text()
     assert "## healthy.log" not in capsys.readouterr().out
+
+
+def test_a_log_of_lines_that_the_config_describes_is_read_by_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "mine.log"
+    log.write_text("".join(f"<{at}> weight {9 / at:.3f}\n" for at in range(1, 21)))
+    assert main(["analyze", str(log)]) == 2
+    script = {
+        "command": "{launcher} {entry}",
+        "checkpoints": "ckpt-{epoch}.pt",
+        "progress": [r"<(?P<epoch>[0-9]+)> weight (?P<loss>[0-9.]+)"],
+    }
+    trainer = {"kind": "script", "root": str(tmp_path), "entry": "train.py", "script": script}
+    trainer |= {"nproc_per_node": 1, "device": "cpu"}
+    stages = {"one": {"config": "train.py", "epochs": 20}}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"runs": {"mine": {"trainer": trainer, "stages": stages}}}))
+    assert main(["analyze", str(log), "--json", "--configfile", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["train"]["loss"]["last"] == 0.45
+    assert main(["analyze", "--compare", str(log), str(log), "--configfile", str(config)]) == 0

@@ -11,11 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trainrelay.analysis import ENDINGS, compare, explain_words, logs_of, not_judged, read, series, to_json
+from trainrelay.analysis import (
+    ENDINGS,
+    DescribedLines,
+    compare,
+    explain_words,
+    logs_of,
+    not_judged,
+    read,
+    series,
+    to_json,
+)
 from trainrelay.analysis import analyze as judged
 from trainrelay.cli.printing import print_json, print_markdown
-from trainrelay.errors import LogError, UserError, VerdictRefused
-from trainrelay.records import Analysis
+from trainrelay.errors import LogError, UnknownLogError, UserError, VerdictRefused
+from trainrelay.records import Analysis, Log
 from trainrelay.report import analysis_markdown, compared_markdown, comparison_markdown, explanation_markdown
 from trainrelay.system.say import say
 
@@ -36,21 +46,23 @@ def analyze(arguments: argparse.Namespace) -> None:
         return
     if arguments.series and not arguments.json:
         raise UserError("--series belongs to --json: run: trainrelay analyze LOG --json --series")
-    if arguments.configfile.exists():  # from the config it is known what are secrets
+    own = None
+    if arguments.configfile.exists():  # from the config it is known what are secrets, and lines of yours
         from trainrelay.cli.common import configured  # noqa: PLC0415
+        from trainrelay.operations.analyze import described_lines  # noqa: PLC0415
 
         with suppress(UserError):
-            configured(arguments)
+            own = described_lines(configured(arguments), arguments.logs)
     logs: list[Path] = arguments.logs
     if arguments.follow or arguments.compare:
-        (_follow if arguments.follow else _compare)(arguments)
+        _follow(arguments) if arguments.follow else _compare(arguments, own)
         return
     if arguments.each or (len(logs) > 1 and any(log.is_dir() for log in logs)):
-        found = [(str(log), _judged_or_not(log, arguments.series)) for log in logs]
+        found = [(str(log), _judged_or_not(log, arguments.series, own)) for log in logs]
         shown: object = [to_json(analysis, curves=arguments.series) for _, analysis in found]
         markdown = comparison_markdown(found)
     else:
-        analysis = _judged(logs, arguments.series)
+        analysis = _judged(logs, arguments.series, own)
         found = [("standard input" if logs[-1] == STANDARD_INPUT else logs[-1].resolve().name, analysis)]
         shown, markdown = to_json(analysis, curves=arguments.series), analysis_markdown(*found[0])
     if arguments.html:
@@ -70,34 +82,45 @@ def _follow(arguments: argparse.Namespace) -> None:
     run(arguments.logs[0])
 
 
-def _compare(arguments: argparse.Namespace) -> None:
+def _compare(arguments: argparse.Namespace, own: DescribedLines | None) -> None:
     if len(arguments.logs) != 2:
         raise UserError("give two logs or folders: trainrelay analyze --compare A B")
-    parted, metrics = compare(*(read(logs_of(log)) for log in arguments.logs))
+    parted, metrics = compare(*(_table([log], own) for log in arguments.logs))
     rows = [{"metric": name, "final": final, "best": best} for name, (final, best) in metrics.items()]
     markdown = compared_markdown(map(str, arguments.logs), parted, metrics)
     _show(arguments, {"parted": parted, "metrics": rows}, markdown)
 
 
-def _judged(logs: Sequence[Path], whole: bool = False) -> Analysis:
+def _table(logs: Sequence[Path], own: DescribedLines | None) -> Log:
+    """Of the logs of one training, by the lines that the config describes where no format is known."""
+    files = [file for log in logs for file in logs_of(log)]
+    try:
+        return read(files)
+    except UnknownLogError:
+        if own is None:
+            raise
+        return read(files, own=own)
+
+
+def _judged(logs: Sequence[Path], whole: bool, own: DescribedLines | None) -> Analysis:
     """Of the logs of one training, with the `whole` curves if asked; `-` is standard input, which is kept
     while it is read."""
     if STANDARD_INPUT not in logs:
-        log = read([file for log in logs for file in logs_of(log)])
+        log = _table(logs, own)
         return replace(judged(log), curves=series(log)) if whole else judged(log)
     try:
         with TemporaryDirectory() as folder:
             kept = Path(folder) / "standard input"
             with kept.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            return _judged([kept if log == STANDARD_INPUT else log for log in logs], whole)
+            return _judged([kept if log == STANDARD_INPUT else log for log in logs], whole, own)
     except OSError as error:
         raise UserError(f"standard input cannot be kept while it is read: {error}; pass a file") from None
 
 
-def _judged_or_not(log: Path, whole: bool) -> Analysis:
+def _judged_or_not(log: Path, whole: bool, own: DescribedLines | None) -> Analysis:
     try:
-        return _judged([log], whole)
+        return _judged([log], whole, own)
     except LogError as error:
         return not_judged([str(log)], str(error).removeprefix(f"{log}: ").partition("; ")[0])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from trainrelay.analysis import DescribedLines, analyze, not_judged, read, to_json
+from trainrelay.config import Config
 from trainrelay.errors import LogError, UnknownLogError
 from trainrelay.records import Analysis, CheckpointFacts, Expectation, Log
 from trainrelay.report import analysis_markdown
@@ -68,6 +69,18 @@ def read_stage(facts: state.Facts) -> Log:
     first = attempts[-1].epoch_bases.printed
     described = trainer.described and DescribedLines(trainer.described, first, one_start=one_start)
     return read(there, within, described)
+
+
+def described_lines(config: Config, logs: Sequence[Path]) -> DescribedLines | None:
+    """What the config says of the lines of logs: of the stage in whose folder they are, else of any."""
+    stages = [StageContext(config, run, stage) for run, one in config.runs.items() for stage in one.stages]
+    described = [at for at in stages if at.trainer.described]
+    folders = {log.resolve() for log in logs}
+    inside = [at for at in described if any(one.is_relative_to(at.paths.folder.resolve()) for one in folders)]
+    trainer = next((at.trainer for at in (*inside, *described)), None)
+    if trainer is None or trainer.described is None:
+        return None
+    return DescribedLines(trainer.described, None, one_start=not trainer.metrics)
 
 
 def _logs(facts: state.Facts) -> list[Path]:
