@@ -85,4 +85,5 @@ def _shown(thing: Any) -> Any:
 def _ends(line: Line) -> str:
     """First and last value of a curve."""
     show = formatting.learning_rate if naming.is_learning_rate(line.label) else formatting.number
-    return f"{show(line.points[0][1])} → {show(line.points[-1][1])}"
+    first, last = (show(line.points[at][1]) for at in (0, -1))
+    return last if len(line.points) == 1 else f"{first} → {last}"
