@@ -109,6 +109,12 @@ def test_a_ready_config_is_planned(
         (tmp_path / "checkout" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "checkout" / path).write_text(text)
     monkeypatch.chdir(tmp_path)
+    # A Python of which nothing is known: what that of the tests has is not what each trainer needs.
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{python.parent}:/usr/bin:/bin")
     text = templates()[name].read_text()
     lines = ["      root: ./checkout" if one.startswith("      root: ") else one for one in text.splitlines()]
     Path("config.yaml").write_text("\n".join(lines).replace("/path/to/its/python", "python"))
