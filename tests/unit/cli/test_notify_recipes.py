@@ -1,4 +1,4 @@
-"""The recipes of docs/howto.md for `notify`, each run as it stands there against a server on this machine."""
+"""The recipes of docs/howto.md for `notify`, each run as written there against a server on this machine."""
 
 from __future__ import annotations
 
