@@ -266,7 +266,7 @@ def test_crash_after_a_nan_gradient_norm_is_diverged() -> None:
     error = "IndexError: index 9 is out of bounds"
     kind, reason = failed(traceback(error), step=replace(STEP, loss=0.0, grad_norm=math.nan))
     assert (kind, error in reason) == ("diverged", True)
-    assert reason.startswith("the gradient norm was NaN after epoch 2, iteration 40; ")
+    assert reason.startswith("the gradient norm was NaN in epoch 2, after iteration 40; ")
     assert failed("", step=replace(STEP, grad_norm=math.nan))[0] == "diverged"
 
 

@@ -61,6 +61,7 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
         progression=progression(case),
         setup=dict(log.setup),
         restarts=log.restarts,
+        resumed=log.resumed,
         epochs_only=log.epochs_only,
         explanation=explanation(case, findings),
         curves={
