@@ -11,6 +11,8 @@ import yaml
 
 from support.mmcv_logs import mmcv_text, write_mmcv_log
 from support.page import Page
+from trainrelay.analysis import analyze as judged
+from trainrelay.analysis import read
 from trainrelay.cli import main
 
 
@@ -184,6 +186,14 @@ def test_the_whole_series_is_in_the_json_if_asked(tmp_path, capsys):
     assert "--series belongs to --json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("metrics", "points"), [(2, 1200), (200, 400)])
+def test_the_fewer_metrics_the_more_points_of_each_are_kept(tmp_path, metrics, points):
+    rows = ({"step": at, "loss": 1 + 1 / at, **{f"m{n}": at for n in range(metrics)}} for at in range(1, 3000))
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = judged(read([tmp_path / "a.jsonl"])).curves["train"]["loss"]
+    assert points / 2 < len(kept) <= points
+
+
 def test_the_page_of_a_log_is_written(tmp_path, capsys):
     page = tmp_path / "pages" / "log.html"
     assert main(["analyze", str(healthy(tmp_path)), "--html", str(page)]) == 0
@@ -203,7 +213,7 @@ def test_the_page_of_a_log_claims_no_more_than_the_log_says(tmp_path):
     starts = ({"stop": (3, 50)}, {"resumed": 2, "stop": (4, 20)})
     log.write_text("".join(mmcv_text(epochs=6, validation=True, **start) for start in starts))
     assert main(["analyze", str(log), "--html", str(page)]) == 0
-    read = Page(page.read_text())
+    shown = Page(page.read_text())
     for claim in (
         "not started",
         "none yet",
@@ -213,15 +223,15 @@ def test_the_page_of_a_log_claims_no_more_than_the_log_says(tmp_path):
         "GPU-hours",
         "Attempts",
     ):
-        assert claim not in read.words
-    assert "What a log says, without a record of the training: foreign.log (6 epochs)." in read.words
-    assert "foreign.log has 3 of 6 epochs done, its loss went from" in read.words
-    assert "Time about " in read.words
-    assert "Restarts 1" in read.words
-    marked = {attrs["class"] for _, attrs in read.elements if (attrs.get("class") or "").startswith("mark-")}
+        assert claim not in shown.words
+    assert "What a log says, without a record of the training: foreign.log (6 epochs)." in shown.words
+    assert "foreign.log has 3 of 6 epochs done, its loss went from" in shown.words
+    assert "Time about " in shown.words
+    assert "Restarts 1" in shown.words
+    marked = {attrs["class"] for _, attrs in shown.elements if (attrs.get("class") or "").startswith("mark-")}
     assert marked >= {"mark-restart", "mark-redone"}
     assert "iterations 201 to 250 were done again" in page.read_text()
-    clocks = [json.loads(attrs["data-clock"] or "") for _, attrs in read.elements if "data-clock" in attrs]
+    clocks = [json.loads(attrs["data-clock"] or "") for _, attrs in shown.elements if "data-clock" in attrs]
     assert clocks[0][0][:3] == [0, 0.0, 320]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,7 @@ from trainrelay.report import analysis_markdown, compared_markdown, comparison_m
 from trainrelay.system.say import say
 
 STANDARD_INPUT = Path("-")
+_KEPT: list[TemporaryDirectory[str]] = []  # with what was read of it
 # The ways to call `analyze`: with how many logs, and which options each takes.
 _WAYS = {
     "--stage": ("--stage RUN/STAGE", range(1), "--json, --markdown, --fail-on"),
@@ -73,8 +74,8 @@ def _way(arguments: argparse.Namespace) -> str:
     way = next((word for word in given if word in _WAYS), "")
     (usage, numbers, takes), logs = _WAYS[way], arguments.logs
     if wrong := [word for word in given if word not in (way, *takes.split(", "))]:
-        it = f"it takes {takes or 'no option'}"
-        raise UserError(f"analyze {usage} cannot be combined with {', '.join(wrong)}; {it}")
+        what = f"cannot be combined with {', '.join(wrong)}; it takes {takes or 'no option'}"
+        raise UserError(f"analyze {usage} {what}")
     if len(logs) not in numbers:
         raise UserError(f"got {count(len(logs), 'log')}; run: trainrelay analyze {usage}")
     if way == "--follow" and not logs[0].is_file():
@@ -106,8 +107,7 @@ def _of_logs(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
 
 def _compare(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
     own, names = _described(arguments), [str(log) for log in arguments.logs]
-    with _files(arguments.logs) as files:
-        tables = [_table([file], own) for file in files]
+    tables = [_table([log], own) for log in _on_disk(arguments.logs)]
     parted, metrics = compare(*tables)
     rows = [{"metric": name, "final": final, "best": best} for name, (final, best) in metrics.items()]
     found = list(zip(names, map(judged, tables), strict=True)) if arguments.html else []
@@ -126,20 +126,18 @@ def _described(arguments: argparse.Namespace) -> DescribedLines | None:
     return None
 
 
-@contextmanager
-def _files(logs: Sequence[Path]) -> Iterator[list[Path]]:
-    """The logs, standard input as a file that is kept for as long."""
-    with ExitStack() as until:
-        kept = STANDARD_INPUT
-        if kept in logs:
-            try:
-                kept = Path(until.enter_context(TemporaryDirectory())) / "standard input"
-                with kept.open("wb") as file:
-                    shutil.copyfileobj(sys.stdin.buffer, file)
-            except OSError as error:
-                why = f"standard input cannot be kept while it is read: {error}; pass a file"
-                raise UserError(why) from None
-        yield [kept if log == STANDARD_INPUT else log for log in logs]
+def _on_disk(logs: Sequence[Path]) -> list[Path]:
+    """The logs; standard input as a file that is kept until the end."""
+    if STANDARD_INPUT not in logs:
+        return list(logs)
+    try:
+        _KEPT.append(TemporaryDirectory())
+        kept = Path(_KEPT[-1].name) / "standard input"
+        with kept.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as error:
+        raise UserError(f"standard input cannot be kept while it is read: {error}; pass a file") from None
+    return [kept if log == STANDARD_INPUT else log for log in logs]
 
 
 def _table(logs: Sequence[Path], own: DescribedLines | None) -> Log:
@@ -155,8 +153,7 @@ def _table(logs: Sequence[Path], own: DescribedLines | None) -> Log:
 
 def _judged(logs: Sequence[Path], whole: bool = False, own: DescribedLines | None = None) -> Analysis:
     """Of the logs of one training, with the `whole` curves if asked."""
-    with _files(logs) as files:
-        log = _table(files, own)
+    log = _table(_on_disk(logs), own)
     return replace(judged(log), curves=series(log)) if whole else judged(log)
 
 
