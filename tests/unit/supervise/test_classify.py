@@ -242,7 +242,7 @@ def test_exit_0_without_the_final_checkpoint_is_unfinished() -> None:
     """A trainer that exits 0 early is not believed; the reason says how far it came."""
     end = classify(Evidence(exit_status=0, asked=3, last_step=STEP))
     assert end.kind == "unfinished"
-    assert "epoch 2, iteration 40" in end.reason
+    assert "in epoch 2, after iteration 40" in end.reason
     assert "epoch 3 is missing" in end.reason
 
 

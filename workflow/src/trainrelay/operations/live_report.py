@@ -1,6 +1,6 @@
 """The report of a run and the page of all runs, written again every few minutes while a stage trains.
 
-By a process of its own, at idle priority and within bounds: no log, however large, harms a training.
+By a separate process, at idle priority and within bounds: no log, however large, harms a training.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from trainrelay.records import (
 )
 from trainrelay.report.formatting import file_size, is_usable, utc
 
-_TIMED = ("mmcv", "mmengine", "metriclogger")  # `time` is seconds per iteration
+_TIMED = ("mmcv-", "mmengine-", "metriclogger-")  # in these formats `time` is seconds per iteration
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",
     "epoch": "Means of training epochs",
