@@ -24,7 +24,8 @@ from trainrelay.training.context import StageContext
 
 _EVERY_S, _SELDOM_S = 300.0, 3600.0
 _SHARE = 100  # times what the last one took are between two: 1% of a core; UniAD's log takes 2 s
-_LIMITS = {resource.RLIMIT_CPU: 600, resource.RLIMIT_AS: 4 << 30}  # s and bytes; UniAD's log takes 0.2 GB
+# s and bytes: UniAD's log takes 0.1 GB. Where Slurm limits a job's memory, it would count one that is killed.
+_LIMITS = {resource.RLIMIT_CPU: 600, resource.RLIMIT_AS: 1 << 30}
 _LOOK_S, _END_S = 0.2, 5.0
 
 
@@ -61,12 +62,12 @@ def _run(argv: Sequence[str], over: threading.Event) -> None:
     process = subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing, env=env)
     not_trainers.add(process.pid)
     try:
-        with suppress(OSError):
-            for limit, most in _LIMITS.items():
-                resource.prlimit(process.pid, limit, (most, most))
+        with suppress(OSError, ValueError):  # it has ended, or has closer limits
             os.setpriority(os.PRIO_PROCESS, process.pid, 19)
             os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000", encoding="ascii")
+            for limit, most in _LIMITS.items():
+                resource.prlimit(process.pid, limit, (most, most))
         while process.poll() is None and not over.wait(_LOOK_S):
             pass
     finally:

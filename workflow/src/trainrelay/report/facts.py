@@ -51,7 +51,8 @@ def fraction_done(stage: StageReport) -> float:
 def _iterations(stage: StageReport) -> Fact:
     seen = [each.last_iteration or 0 for each in stage.attempts]
     if stage.analysis and stage.analysis.by_iteration:  # of one that runs, only the log knows
-        seen.append(stage.analysis.progress.iteration)
+        came = stage.analysis.progress
+        seen.append((came.finished and stage.iters) or came.iteration)
     done = max(seen, default=0)
     done = (stage.train and stage.train.iters) or done
     return Fact("Iterations done", f"{done} of {stage.iters}" if stage.iters else str(done))
