@@ -78,7 +78,7 @@ def test_a_finished_training_says_so(judged):
 def test_an_unfinished_training_blocks_where_an_end_is_expected(judged):
     finding = only(judged({"epochs": 3, "stop": (2, 40)}, expectation=Expectation(epochs=3)), "progress")
     assert (finding.severity, finding.blocking) == ("critical", True)
-    assert "epoch 2 of 3, iter 40/100 (47% complete)" in finding.message
+    assert "epoch 2 of 3, iter 40/100 (46.7% complete)" in finding.message
 
 
 def test_an_unfinished_training_is_no_fault_where_nobody_expects_its_end(judged):

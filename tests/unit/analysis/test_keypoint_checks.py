@@ -308,7 +308,7 @@ def test_a_log_of_epochs_knows_no_iterations(keypoints):
         *(f"Epoch {epoch}" for epoch in (2, 3, 4)),
         "Epoch 5 (latest)",
     ]
-    assert only(analysis, "progress").message == "Not finished: epoch 5 of 6 (83% complete)."
+    assert only(analysis, "progress").message == "Not finished: epoch 5 of 6 (83.3% complete)."
     assert only(analysis, "progress").where == "epoch 5"
 
 

@@ -113,7 +113,7 @@ def test_each_family_of_components_goes_as_the_user_saw(analysis, metric, words)
         ("learning-rate", "peaked at 0.0002 at epoch 1, iter 610 and is 0.0001 now, as configured"),
         ("plateau", "The descent slowed"),
         ("backend", "The gloo backend is in use"),
-        ("progress", "epoch 4 of 6, iter 540/3517 (53% complete)"),
+        ("progress", "epoch 4 of 6, iter 540/3517 (52.6% complete)"),
     ],
 )
 def test_the_other_observations_are_there(analysis, check, words):

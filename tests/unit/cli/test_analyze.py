@@ -9,7 +9,10 @@ import sys
 import pytest
 import yaml
 
-from support.mmcv_logs import write_mmcv_log
+from support.mmcv_logs import mmcv_text, write_mmcv_log
+from support.page import Page
+from trainrelay.analysis import analyze as judged
+from trainrelay.analysis import read
 from trainrelay.cli import main
 
 
@@ -54,11 +57,20 @@ def test_single_files_are_one_training_unless_you_say_that_each_is(tmp_path, cap
     assert [one["verdict"] for one in json.loads(capsys.readouterr().out)] == ["healthy", "failed"]
 
 
-def test_standard_input_is_read(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["analyze", "-", "--markdown"], "## standard input\n"),
+        (["analyze", "--compare", "-", "healthy.log"], "The losses are equal at all 20 steps"),
+        (["explain", "-"], "The progress line"),
+    ],
+)
+def test_standard_input_is_read(tmp_path, capsys, monkeypatch, words, said):
     packed = io.TextIOWrapper(io.BytesIO(healthy(tmp_path).read_bytes()))
     monkeypatch.setattr(sys, "stdin", packed)
-    assert main(["analyze", "-", "--markdown"]) == 0
-    assert capsys.readouterr().out.startswith("## standard input\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 0
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -111,9 +123,58 @@ def test_two_trainings_are_compared_and_where_they_part_is_named(tmp_path, capsy
     }
 
 
-def test_a_comparison_needs_two_trainings(tmp_path, capsys):
-    assert main(["analyze", "--compare", str(healthy(tmp_path))]) == 2
-    assert "give two logs or folders: trainrelay analyze --compare A B" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ('{"step": 7, "loss": 1}', "They log no step in common"),
+        ('{"epoch": 1, "train_loss": 1}', "One logs epochs, the other iterations"),
+        ('{"step": 1, "accuracy": 1}', "Not both log a total loss"),
+        (
+            '{"step": 1, "total_loss": 1}',
+            "apart from the start; at iter 1 loss or total_loss is 30 in A and 1 in B",
+        ),
+    ],
+)
+def test_logs_that_cannot_be_compared_are_not_called_equal(tmp_path, capsys, other, said):
+    one = losses(tmp_path / "a.jsonl", [30, 29, 28])
+    (tmp_path / "b.jsonl").write_text(other + "\n")
+    assert main(["analyze", "--compare", one, str(tmp_path / "b.jsonl")]) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_a_comparison_as_a_page_overlays_both(tmp_path, capsys):
+    one, other = (losses(tmp_path / f"{name}.jsonl", [30, 29, 28]) for name in "ab")
+    assert main(["analyze", "--compare", one, other, "--html", str(tmp_path / "page.html")]) == 0
+    assert 'id="compare"' in (tmp_path / "page.html").read_text()
+    assert "equal at all 3 steps" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--compare LOG", "run: trainrelay analyze --compare A B"),
+        (
+            "--compare LOG LOG --series",
+            "analyze --compare A B cannot be combined with --series; it takes --json,",
+        ),
+        ("--compare LOG LOG --fail-on failed", "cannot be combined with --fail-on"),
+        (
+            "--follow LOG --html PAGE",
+            "analyze --follow LOG cannot be combined with --html; it takes no option",
+        ),
+        ("--follow LOG --json", "cannot be combined with --json"),
+        ("--follow --compare LOG LOG", "cannot be combined with --"),
+        ("--follow .", "one log is followed, a file"),
+        ("--stage r/s --html PAGE", "cannot be combined with --html; it takes --json, --markdown, --fail-on"),
+        ("--stage r/s LOG", "got 1 log; run: trainrelay analyze --stage RUN/STAGE"),
+        ("", "run: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_and_nothing_is_dropped(tmp_path, capsys, words, said):
+    given = {"LOG": str(healthy(tmp_path)), "PAGE": str(tmp_path / "page.html")}
+    assert main(["analyze", *(given.get(word, word) for word in words.split())]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_the_whole_series_is_in_the_json_if_asked(tmp_path, capsys):
@@ -125,6 +186,15 @@ def test_the_whole_series_is_in_the_json_if_asked(tmp_path, capsys):
     assert "--series belongs to --json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("metrics", "points"), [(2, 1200), (200, 400)])
+def test_the_fewer_metrics_the_more_points_of_each_are_kept(tmp_path, metrics, points):
+    more = {f"m{n}": 1 for n in range(metrics)}
+    rows = ({"step": at, "loss": 1 + 1 / at, **more} for at in range(1, 3000))
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = judged(read([tmp_path / "a.jsonl"])).curves["train"]["loss"]
+    assert points / 2 < len(kept) <= points
+
+
 def test_the_page_of_a_log_is_written(tmp_path, capsys):
     page = tmp_path / "pages" / "log.html"
     assert main(["analyze", str(healthy(tmp_path)), "--html", str(page)]) == 0
@@ -134,6 +204,42 @@ def test_the_page_of_a_log_is_written(tmp_path, capsys):
     assert "promoted unless" not in page.read_text()
     assert "of None" not in page.read_text()
     assert "## healthy.log" not in capsys.readouterr().out
+    assert main(["analyze", str(tmp_path / "healthy.log"), "--html", str(page), "--markdown"]) == 0
+    assert "## healthy.log" in capsys.readouterr().out
+
+
+def test_the_page_of_a_log_claims_no_more_than_the_log_says(tmp_path):
+    """Restarts and what they redid are marked, the hours are those of its steps, and nothing is promoted."""
+    log, page = tmp_path / "foreign.log", tmp_path / "log.html"
+    starts = ({"stop": (3, 50)}, {"resumed": 2, "stop": (4, 20)})
+    log.write_text("".join(mmcv_text(epochs=6, validation=True, **start) for start in starts))
+    assert main(["analyze", str(log), "--html", str(page)]) == 0
+    shown = Page(page.read_text())
+    for claim in (
+        "not started",
+        "none yet",
+        "not chosen",
+        "has not been",
+        "Promoted",
+        "GPU-hours",
+        "Attempts",
+    ):
+        assert claim not in shown.words
+    assert "What a log says, without a record of the training: foreign.log (6 epochs)." in shown.words
+    assert "foreign.log has 3 of 6 epochs done, its loss went from" in shown.words
+    assert "Time about " in shown.words
+    assert "Restarts 1" in shown.words
+    marked = {attrs["class"] for _, attrs in shown.elements if (attrs.get("class") or "").startswith("mark-")}
+    assert marked >= {"mark-restart", "mark-redone"}
+    assert "iterations 201 to 250 were done again" in page.read_text()
+    clocks = [json.loads(attrs["data-clock"] or "") for _, attrs in shown.elements if "data-clock" in attrs]
+    assert clocks[0][0][:3] == [0, 0.0, 320]
+
+
+def test_a_log_that_counts_iterations_alone_is_told_by_them(tmp_path):
+    path = losses(tmp_path / "a.jsonl", [30, 29, 28])
+    assert main(["analyze", path, "--html", str(tmp_path / "a.html")]) == 0
+    assert "a.jsonl has 3 iterations done" in Page((tmp_path / "a.html").read_text()).words
 
 
 def test_a_log_of_lines_that_the_config_describes_is_read_by_them(tmp_path, monkeypatch, capsys):

@@ -23,6 +23,13 @@ def test_several_logs_are_those_of_one_training(tmp_path, capsys):
     assert "epoch 3 of 3" in capsys.readouterr().out
 
 
+def test_a_folder_is_one_training(tmp_path, capsys):
+    write_mmcv_log(tmp_path / "1.log", epochs=3, stop=(1, 100))
+    write_mmcv_log(tmp_path / "2.log", epochs=3, resumed=1)
+    assert main(["explain", str(tmp_path)]) == 0
+    assert "epoch 3 of 3" in capsys.readouterr().out
+
+
 def test_metrics_are_explained_by_name(capsys):
     assert main(["explain", "loss_ce", "[0/2882]"]) == 0
     said = capsys.readouterr().out
@@ -48,13 +55,14 @@ def test_what_cannot_be_explained_is_refused_in_a_sentence(words, said, capsys):
     ("name", "said"),
     [
         ("missing.log", "not found"),
-        (".", "is a folder"),
+        ("nothing", "holds no log of a known format"),
         ("empty.log", "is empty"),
         ("prose.log", "no line of a known format"),
     ],
 )
 def test_what_is_no_log_is_refused_with_advice_to_explain_another(name, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "nothing").mkdir()
     (tmp_path / "empty.log").touch()
     (tmp_path / "prose.log").write_text("hello\n")
     assert main(["explain", name]) == 2

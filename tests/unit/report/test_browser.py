@@ -14,7 +14,7 @@ import pytest
 from support import sample_report
 from support.browser import Browser, chromium
 from support.page import HOSTILE
-from support.sample_report import Overview, RunReport
+from support.sample_report import Overview, RunReport, StageReport
 from trainrelay.records import Training
 from trainrelay.report import overview_html, run_html
 
@@ -112,6 +112,17 @@ def ten() -> Overview:
     return Overview(more, {"written at": "today"})
 
 
+def log_alone() -> RunReport:
+    """Of a log that began again and has a course of its own."""
+    stage = StageReport("train.log", "not finished", epochs=20, analysis=sample_report.stage2_analysis())
+    return RunReport("train.log", (stage,), {})
+
+
+def twelve() -> Overview:
+    runs = (sample_report.stage1(), sample_report.failed_stage())
+    return Overview(tuple(RunReport(f"run{n}", (runs[n % 5 == 4],), {}) for n in range(12)), {"config": "c"})
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "uniad": lambda: run_html(sample_report.sample_run()),
     "keypoints": lambda: run_html(sample_report.keypoint_run()),
@@ -120,6 +131,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "long-names": lambda: run_html(sample_report.with_hostile_names(LONG_NAME)),
     "overview": lambda: overview_html(sample_report.sample_overview()),
     "ten-runs": lambda: overview_html(ten()),
+    "twelve-runs": lambda: overview_html(twelve()),
+    "log-alone": lambda: run_html(log_alone()),
     "overview-long-names": lambda: overview_html(named(LONG_NAME)),
 }
 
@@ -147,7 +160,18 @@ def test_the_policy_forbids_what_the_page_does_not_need_and_the_console_would_te
     assert len(forbidden) == 3
 
 
-@pytest.mark.parametrize("name", ["archived", "ten-runs"])
+def test_a_run_past_the_colours_is_drawn_once_its_name_is_clicked(browser: Browser) -> None:
+    browser.open(PAGES["twelve-runs"](), width_px=1600)
+    drawn = "document.querySelector('#compare figure').querySelectorAll('.chart > [class^=stroke-s]').length"
+    names = "document.querySelector('#compare figure').querySelectorAll('.legend button')"
+    assert browser.run(f"[...{names}].map(each => each.getAttribute('aria-pressed')).indexOf('false')") == 8
+    before = browser.run(drawn)
+    browser.run(f"{names}[9].click()")
+    assert browser.run(drawn) == before + 1
+    assert browser.console == []
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_no_violation(browser: Browser, name: str) -> None:
     """Contrast, which takes most of its time, is measured above."""
     found = importlib.util.find_spec("axe_core_python")

@@ -12,6 +12,8 @@ from support.page import HOSTILE, Page
 from support.sample_report import Overview, RunReport
 from trainrelay.records import Analysis, Training
 from trainrelay.report import comparison, overview_html, run_html
+from trainrelay.report.panels import MOST_LINES
+from trainrelay.report.plots import draw
 
 MOST_BYTES = 2_000_000
 
@@ -46,6 +48,17 @@ def test_a_training_that_was_never_read_is_compared_by_its_config_alone() -> Non
     assert comparison.of_run([sample_report.stage1()]) == []
     old = Training("stage1.old-1", {"seed": "1"}, None)
     assert comparison.of_run([dataclasses.replace(sample_report.stage1(), archived=(old,))]) == []
+
+
+def test_of_many_runs_those_past_the_colours_can_be_chosen() -> None:
+    """Without the page's script they are named."""
+    runs = tuple(RunReport(f"run{n}", (sample_report.stage1(),), {}) for n in range(26))
+    (found,) = comparison.of_runs(runs)
+    assert [line.label for line in found.panels[0].lines] == [f"run{n}" for n in range(24)]
+    assert found.panels[0].left_out == ("run24", "run25")
+    assert draw(found.panels[0], 1).svg.count('<path class="stroke-s') == MOST_LINES
+    page = Page(overview_html(Overview(runs, {})))
+    assert sum("data-off" in attrs for _, attrs in page.elements) == 16
 
 
 def test_a_hostile_metric_is_text_in_title_plot_and_table() -> None:

@@ -57,6 +57,13 @@ def test_more_curves_than_colours_are_named_and_not_drawn() -> None:
     assert drawn.left_out == ("map.loss_a", "map.loss_b", "map.loss_c")
 
 
+def test_validation_metrics_of_other_sizes_have_a_panel_and_a_title_each() -> None:
+    analysis = sample_report.stage1_analysis()
+    scores = {"mAP": [(1, 0.4)], "NDS": [(1, 0.5)], "PQ": [(1, 44.0)]}
+    drawn = panels(dataclasses.replace(analysis, curves={"train": {}, "val": scores}))
+    assert [each.title for each in drawn] == ["Validation metrics below 100", "Validation metrics below 1"]
+
+
 def lines(analysis: sample_report.Analysis) -> dict[str, list[str]]:
     return {each.title: [line.label for line in each.lines] for each in panels(analysis)}
 

@@ -220,6 +220,14 @@ def test_any_part_of_a_stage_may_be_missing(part: str) -> None:
     assert "stage1" in whole.words
 
 
+def test_a_finished_log_of_iterations_is_whole_though_its_last_ones_are_not_logged() -> None:
+    analysis = sample_report.stage1_analysis()
+    came = dataclasses.replace(analysis.progress, iteration=195, iters_per_epoch=200, finished=True)
+    analysis = dataclasses.replace(analysis, by_iteration=True, progress=came)
+    stage = StageReport("a.log", "complete", iters=200, analysis=analysis)
+    assert "a.log has 200 of 200 iterations done" in page(stage).words
+
+
 def test_a_stage_without_gpus_claims_no_gpu_hours() -> None:
     stage = dataclasses.replace(sample_report.stage1(), resources={"gpu": 0})
     assert "GPU-hours none trained on CPU" in page(stage).words

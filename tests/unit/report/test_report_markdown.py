@@ -124,7 +124,7 @@ def test_the_last_line_says_how_to_learn_what_the_numbers_mean() -> None:
 
 def test_a_log_of_whole_epochs_is_told_without_iterations() -> None:
     page = analysis_markdown("x", sample_report.epochs_only_analysis())
-    assert "Currently after **Epoch 4** (~67% complete overall)." in page
+    assert "Currently after **Epoch 4** (~66.7% complete overall)." in page
     assert "iter" not in page
 
 

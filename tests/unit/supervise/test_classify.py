@@ -242,7 +242,7 @@ def test_exit_0_without_the_final_checkpoint_is_unfinished() -> None:
     """A trainer that exits 0 early is not believed; the reason says how far it came."""
     end = classify(Evidence(exit_status=0, asked=3, last_step=STEP))
     assert end.kind == "unfinished"
-    assert "epoch 2, iteration 40" in end.reason
+    assert "in epoch 2, after iteration 40" in end.reason
     assert "epoch 3 is missing" in end.reason
 
 
@@ -266,7 +266,7 @@ def test_crash_after_a_nan_gradient_norm_is_diverged() -> None:
     error = "IndexError: index 9 is out of bounds"
     kind, reason = failed(traceback(error), step=replace(STEP, loss=0.0, grad_norm=math.nan))
     assert (kind, error in reason) == ("diverged", True)
-    assert reason.startswith("the gradient norm was NaN after epoch 2, iteration 40; ")
+    assert reason.startswith("the gradient norm was NaN in epoch 2, after iteration 40; ")
     assert failed("", step=replace(STEP, grad_norm=math.nan))[0] == "diverged"
 
 

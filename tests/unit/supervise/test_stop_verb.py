@@ -54,7 +54,7 @@ def test_a_running_training_ends_resumably_and_the_way_on_is_told(
     stop_stage(StageContext(config, "toy", "stage1"))
     out, err = capsys.readouterr()
     assert not carrying(running.tag)
-    assert "interrupted (stopped on request after epoch 2" in out
+    assert "interrupted (stopped on request in epoch 2, after iteration" in out
     assert "It resumes after epoch 1: run the same snakemake command again" in out
     assert f"asked the supervisor on {socket.gethostname()} (pid {boss.pid}) to stop" in err
     assert "toy/stage1: stopping;" in err

@@ -103,6 +103,16 @@ def test_a_resume_after_a_start_from_zero_that_ended_early_takes_the_older_rows(
     assert ({seen.segment for seen in log.rows}, len(log.rows), log.superseded) == ({0, 2}, 50, 0)
 
 
+def test_a_resume_after_any_number_of_early_ends_takes_the_older_rows(tmp_path):
+    """Each of them ends before the one before it."""
+    early = (META + run(1, 10, 1400 - 10 * at, 0.6 + at) for at in range(130))
+    resumed = "".join(row(1, iteration, 0.2) for iteration in range(1460, 1601, 10))
+    log = log_of(tmp_path, META, run(1, 10, 1500, 0.5), *early, META, resumed)
+    assert {seen.segment for seen in log.rows} == {0, 131}
+    assert [seen.step for seen in log.rows] == list(range(10, 1601, 10))
+    assert log.resumed[-1] == (1450, 1500)
+
+
 def test_a_resume_takes_the_latest_run_that_came_so_far_at_its_own_interval(tmp_path):
     """The last row of a run is short of the end of its epoch by less than its own interval."""
     runs = [run(5, 10, 100, 0.5), run(2, 40, 100, 0.6), run(3, 10, 100, 0.4, first=3)]

@@ -25,8 +25,8 @@ from trainrelay.records import (
 )
 
 ALWAYS = ("train", "val")  # the phases that an analysis has, be they empty
-BUCKETS = 132  # of a curve: three points of each, and the first and last point, are at most 398
-CURVE_LIMIT = 400
+CURVE_LIMIT, MOST_POINTS = 400, 1200  # of a curve; the more metrics, the fewer each
+POINTS = 60_000  # of all curves: a page of UniAD's 128 metrics stays below 2 MB
 KINDS: dict[Severity, VerdictKind] = {"critical": "failed", "warning": "warning"}  # the gravest first
 
 Point = tuple[int, float]
@@ -42,6 +42,7 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
         one if one.severity == "info" else replace(one, unless=UNLESS[one.check]) for one in every
     )
     series = {phase: found for phase, found in case.columns.items() if found or phase in ALWAYS}
+    limit = min(max(POINTS // max(1, sum(map(len, series.values()))), CURVE_LIMIT), MOST_POINTS)
     return Analysis(
         format=log.format,
         sources=log.sources,
@@ -61,10 +62,12 @@ def analyze(log: Log, expectation: Expectation | None = None) -> Analysis:
         progression=progression(case),
         setup=dict(log.setup),
         restarts=log.restarts,
+        resumed=log.resumed,
         epochs_only=log.epochs_only,
         explanation=explanation(case, findings),
         curves={
-            phase: {name: curve(column) for name, column in found.items()} for phase, found in series.items()
+            phase: {name: curve(column, limit) for name, column in found.items()}
+            for phase, found in series.items()
         },
     )
 
@@ -107,13 +110,13 @@ def series(log: Log) -> Mapping[Phase, Mapping[str, list[Point]]]:
     }
 
 
-def curve(column: Column) -> list[Point]:
-    """At most CURVE_LIMIT points: of each bucket its lowest, its highest and its first NaN."""
-    size = len(column.values)
-    kept = set(range(size)) if size <= CURVE_LIMIT else {0, size - 1}
-    if size > CURVE_LIMIT:
-        for at in range(BUCKETS):
-            kept.update(_notable(column, at * size // BUCKETS, (at + 1) * size // BUCKETS))
+def curve(column: Column, limit: int = CURVE_LIMIT) -> list[Point]:
+    """At most so many points: the first, the last, and of each bucket its lowest, highest and first NaN."""
+    size, buckets = len(column.values), (limit - 2) // 3
+    kept = set(range(size)) if size <= limit else {0, size - 1}
+    if size > limit:
+        for at in range(buckets):
+            kept.update(_notable(column, at * size // buckets, (at + 1) * size // buckets))
     return [(column.rows[index].step, column.values[index]) for index in sorted(kept)]
 
 

@@ -37,17 +37,28 @@ def _add(
         into[title] = ([*map(final, values)], [*map(best, values)])
 
 
-def _parted(one: Case, other: Case) -> str:
-    total = one.total or ""
-    first, second = ({row.step: (row, value) for row, value in case.points(total)} for case in (one, other))
+def _parted(*cases: Case) -> str:
+    one, totals = cases[0], [case.total or "" for case in cases]
+    if not all(totals):
+        return "Not both log a total loss, so where they part is not known."
+    if len({case.log.epochs_only for case in cases}) > 1:
+        return "One logs epochs, the other iterations, so where their losses part is not known."
+    first, second = (
+        {row.step: (row, value) for row, value in case.points(total)}
+        for case, total in zip(cases, totals, strict=True)
+    )
     both = [(*first[step], second[step][1]) for step in sorted(first.keys() & second.keys())]
+    if not both:
+        return "They log no step in common, so where their losses part is not known."
     apart = [at for at, (_, a, b) in enumerate(both) if a != b and not math.isnan(a) * math.isnan(b)]
     if not apart:
         return f"The losses are equal at all {count(len(both), 'step')} that both log."
     row, a, b = both[apart[0]]
     equal = f"equal up to {one.where(both[apart[0] - 1][0])}" if apart[0] else "apart from the start"
-    here = f"at {one.where(row)} {total} is {text(a)} in A and {text(b)} in B"
-    return f"The losses are {equal}; {here}{_clearly(one.epoch_means(total), other.epoch_means(total))}."
+    name = " or ".join(dict.fromkeys(totals))
+    here = f"at {one.where(row)} {name} is {text(a)} in A and {text(b)} in B"
+    means = (case.epoch_means(total) for case, total in zip(cases, totals, strict=True))
+    return f"The losses are {equal}; {here}{_clearly(*means)}."
 
 
 def _clearly(*means: list[tuple[int, float]]) -> str:

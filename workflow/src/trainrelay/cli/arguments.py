@@ -123,9 +123,8 @@ def _typed_to_see_numbers(verbs: _Verbs) -> None:
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object instead; of several a list")
     form.add_argument("--markdown", action="store_true", help="Markdown as it is, also on a terminal")
-    form.add_argument(
-        "--follow", action="store_true", help="what is appended to LOG, line by line, until Ctrl-C"
-    )
+    follows = "what is appended to LOG, line by line, until Ctrl-C"
+    verb.add_argument("--follow", action="store_true", help=follows)
     two = "two trainings: final and best values of what both log, and where their losses part"
     verb.add_argument("--compare", action="store_true", help=two)
     verb.add_argument("--series", action="store_true", help="with --json: every value of each metric")

@@ -15,6 +15,7 @@ from trainrelay.analysis import (
     ENDINGS,
     DescribedLines,
     compare,
+    count,
     explain_words,
     logs_of,
     not_judged,
@@ -30,65 +31,113 @@ from trainrelay.report import analysis_markdown, compared_markdown, comparison_m
 from trainrelay.system.say import say
 
 STANDARD_INPUT = Path("-")
+_KEPT: list[TemporaryDirectory[str]] = []  # with what was read of it
+# The ways to call `analyze`: with how many logs, and which options each takes.
+_WAYS = {
+    "--stage": ("--stage RUN/STAGE", range(1), "--json, --markdown, --fail-on"),
+    "--follow": ("--follow LOG", range(1, 2), ""),
+    "--compare": ("--compare A B", range(2, 3), "--json, --markdown, --html"),
+    "": (
+        "LOG... (or: trainrelay analyze --stage RUN/STAGE)",
+        range(1, sys.maxsize),
+        "--json, --markdown, --html, --series, --each, --fail-on",
+    ),
+}
+_Judged = Sequence[tuple[str, Analysis]]
 
 
 def analyze(arguments: argparse.Namespace) -> None:
     """Judge the logs that the command line names."""
-    if bool(arguments.logs) == bool(arguments.stage):
-        raise UserError("run: trainrelay analyze LOG... (or: trainrelay analyze --stage RUN/STAGE)")
-    if arguments.stage:
-        from trainrelay.cli.common import configured, named_stage  # noqa: PLC0415 - not for a log alone
-        from trainrelay.operations.analyze import analyze_stage  # noqa: PLC0415
+    way = _way(arguments)
+    if way == "--follow":
+        from trainrelay.cli.follow import run  # noqa: PLC0415 - not for a log that has ended
 
-        analysis = analyze_stage(named_stage(configured(arguments), arguments.stage))
-        say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
-        _refuse([(arguments.stage, analysis)], arguments.fail_on)
+        run(arguments.logs[0])
         return
-    if arguments.series and not arguments.json:
-        raise UserError("--series belongs to --json: run: trainrelay analyze LOG --json --series")
-    own = None
-    if arguments.configfile.exists():  # from the config it is known what are secrets, and lines of yours
-        from trainrelay.cli.common import configured  # noqa: PLC0415
-        from trainrelay.operations.analyze import described_lines  # noqa: PLC0415
-
-        with suppress(UserError):
-            own = described_lines(configured(arguments), arguments.logs)
-    logs: list[Path] = arguments.logs
-    if arguments.follow or arguments.compare:
-        _follow(arguments) if arguments.follow else _compare(arguments, own)
-        return
-    if arguments.each or (len(logs) > 1 and any(log.is_dir() for log in logs)):
-        found = [(str(log), _judged_or_not(log, arguments.series, own)) for log in logs]
-        shown: object = [to_json(analysis, curves=arguments.series) for _, analysis in found]
-        markdown = comparison_markdown(found)
-    else:
-        analysis = _judged(logs, arguments.series, own)
-        found = [("standard input" if logs[-1] == STANDARD_INPUT else logs[-1].resolve().name, analysis)]
-        shown, markdown = to_json(analysis, curves=arguments.series), analysis_markdown(*found[0])
+    judge = {"--stage": _of_stage, "--compare": _compare, "": _of_logs}[way]
+    found, plain, markdown = judge(arguments)
     if arguments.html:
         from trainrelay.operations.report import write_page  # noqa: PLC0415 - not for a log alone
 
         say(f"page: {write_page(arguments.html, found)}")
-    if arguments.json or not arguments.html:
-        _show(arguments, shown, markdown)
+    if arguments.json:
+        print_json(plain)
+    elif arguments.markdown or not (arguments.html or arguments.stage):
+        print_markdown(markdown, rendered=not arguments.markdown)
     _refuse(found, arguments.fail_on)
 
 
-def _follow(arguments: argparse.Namespace) -> None:
-    if len(arguments.logs) != 1 or not arguments.logs[0].is_file():
+def _way(arguments: argparse.Namespace) -> str:
+    """Which of the ways it is; UserError for what does not go together."""
+    every = [*filter(None, _WAYS), *_WAYS[""][2].split(", ")]
+    given = [word for word in every if getattr(arguments, word[2:].replace("-", "_"))]
+    way = next((word for word in given if word in _WAYS), "")
+    (usage, numbers, takes), logs = _WAYS[way], arguments.logs
+    if wrong := [word for word in given if word not in (way, *takes.split(", "))]:
+        what = f"cannot be combined with {', '.join(wrong)}; it takes {takes or 'no option'}"
+        raise UserError(f"analyze {usage} {what}")
+    if len(logs) not in numbers:
+        raise UserError(f"got {count(len(logs), 'log')}; run: trainrelay analyze {usage}")
+    if way == "--follow" and not logs[0].is_file():
         raise UserError("one log is followed, a file: run: trainrelay analyze --follow LOG")
-    from trainrelay.cli.follow import run  # noqa: PLC0415 - not for a log that has ended
+    if arguments.series and not arguments.json:
+        raise UserError("--series belongs to --json: run: trainrelay analyze LOG --json --series")
+    return way
 
-    run(arguments.logs[0])
+
+def _of_stage(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
+    from trainrelay.cli.common import configured, named_stage  # noqa: PLC0415 - not for a log alone
+    from trainrelay.operations.analyze import analyze_stage  # noqa: PLC0415
+
+    analysis = analyze_stage(named_stage(configured(arguments), arguments.stage))
+    say(f"{arguments.stage}: {analysis.verdict.kind}: {analysis.verdict.reason}")
+    return [(arguments.stage, analysis)], to_json(analysis), analysis_markdown(arguments.stage, analysis)
 
 
-def _compare(arguments: argparse.Namespace, own: DescribedLines | None) -> None:
-    if len(arguments.logs) != 2:
-        raise UserError("give two logs or folders: trainrelay analyze --compare A B")
-    parted, metrics = compare(*(_table([log], own) for log in arguments.logs))
+def _of_logs(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
+    logs, own, whole = arguments.logs, _described(arguments), arguments.series
+    if arguments.each or (len(logs) > 1 and any(log.is_dir() for log in logs)):
+        found = [(str(log), _judged_or_not(log, whole, own)) for log in logs]
+        plain = [to_json(analysis, curves=whole) for _, analysis in found]
+        return found, plain, comparison_markdown(found)
+    analysis = _judged(logs, whole, own)
+    name = "standard input" if logs[-1] == STANDARD_INPUT else logs[-1].resolve().name
+    return [(name, analysis)], to_json(analysis, curves=whole), analysis_markdown(name, analysis)
+
+
+def _compare(arguments: argparse.Namespace) -> tuple[_Judged, object, str]:
+    own, names = _described(arguments), [str(log) for log in arguments.logs]
+    tables = [_table([log], own) for log in _on_disk(arguments.logs)]
+    parted, metrics = compare(*tables)
     rows = [{"metric": name, "final": final, "best": best} for name, (final, best) in metrics.items()]
-    markdown = compared_markdown(map(str, arguments.logs), parted, metrics)
-    _show(arguments, {"parted": parted, "metrics": rows}, markdown)
+    found = list(zip(names, map(judged, tables), strict=True)) if arguments.html else []
+    return found, {"parted": parted, "metrics": rows}, compared_markdown(names, parted, metrics)
+
+
+def _described(arguments: argparse.Namespace) -> DescribedLines | None:
+    """The lines of yours that the config describes, from which it is known, too, what are secrets."""
+    if not arguments.configfile.exists():
+        return None
+    from trainrelay.cli.common import configured  # noqa: PLC0415
+    from trainrelay.operations.analyze import described_lines  # noqa: PLC0415
+
+    with suppress(UserError):
+        return described_lines(configured(arguments), arguments.logs)
+    return None
+
+
+def _on_disk(logs: Sequence[Path]) -> list[Path]:
+    """The logs; standard input as a file that is kept until the end."""
+    if STANDARD_INPUT not in logs:
+        return list(logs)
+    try:
+        _KEPT.append(TemporaryDirectory())
+        kept = Path(_KEPT[-1].name) / "standard input"
+        with kept.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as error:
+        raise UserError(f"standard input cannot be kept while it is read: {error}; pass a file") from None
+    return [kept if log == STANDARD_INPUT else log for log in logs]
 
 
 def _table(logs: Sequence[Path], own: DescribedLines | None) -> Log:
@@ -102,20 +151,10 @@ def _table(logs: Sequence[Path], own: DescribedLines | None) -> Log:
         return read(files, own=own)
 
 
-def _judged(logs: Sequence[Path], whole: bool, own: DescribedLines | None) -> Analysis:
-    """Of the logs of one training, with the `whole` curves if asked; `-` is standard input, which is kept
-    while it is read."""
-    if STANDARD_INPUT not in logs:
-        log = _table(logs, own)
-        return replace(judged(log), curves=series(log)) if whole else judged(log)
-    try:
-        with TemporaryDirectory() as folder:
-            kept = Path(folder) / "standard input"
-            with kept.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-            return _judged([kept if log == STANDARD_INPUT else log for log in logs], whole, own)
-    except OSError as error:
-        raise UserError(f"standard input cannot be kept while it is read: {error}; pass a file") from None
+def _judged(logs: Sequence[Path], whole: bool = False, own: DescribedLines | None = None) -> Analysis:
+    """Of the logs of one training, with the `whole` curves if asked."""
+    log = _table(_on_disk(logs), own)
+    return replace(judged(log), curves=series(log)) if whole else judged(log)
 
 
 def _judged_or_not(log: Path, whole: bool, own: DescribedLines | None) -> Analysis:
@@ -125,14 +164,7 @@ def _judged_or_not(log: Path, whole: bool, own: DescribedLines | None) -> Analys
         return not_judged([str(log)], str(error).removeprefix(f"{log}: ").partition("; ")[0])
 
 
-def _show(arguments: argparse.Namespace, plain: object, markdown: str) -> None:
-    if arguments.json:
-        print_json(plain)
-    else:
-        print_markdown(markdown, rendered=not arguments.markdown)
-
-
-def _refuse(found: Sequence[tuple[str, Analysis]], limit: str | None) -> None:
+def _refuse(found: _Judged, limit: str | None) -> None:
     """Raises VerdictRefused for the first verdict that is as bad as `limit`, or worse."""
     refused = {None: (), "failed": ("failed",), "warning": ("failed", "warning", "not judged")}[limit]
     for name, analysis in found:
@@ -144,7 +176,7 @@ def explain(arguments: argparse.Namespace) -> None:
     """Explain logs, read as those of one training; or metrics, each by its name."""
     asked: list[str] = arguments.what
     # A file; or what can only be meant as one, so that the reader says that it is missing.
-    logs = [name for name in asked if Path(name).exists() or Path(name).suffix in ENDINGS]
+    logs = [name for name in asked if name == "-" or Path(name).exists() or Path(name).suffix in ENDINGS]
     if logs and len(logs) < len(asked):
         word = next(name for name in asked if name not in logs)
         raise UserError(f"{word} is not a file, but {logs[0]} is one; give logs only, or metrics only")
@@ -152,7 +184,7 @@ def explain(arguments: argparse.Namespace) -> None:
         print_markdown(explanation_markdown(", ".join(asked), explain_words(asked)))
         return
     try:
-        found = judged(read([Path(name) for name in logs])).explanation
+        found = _judged([Path(name) for name in logs]).explanation
     except LogError as error:  # with this verb in the advice, not with that of the analysis
         raise LogError(str(error).replace("trainrelay analyze LOG", "trainrelay explain LOG")) from error
     if found is None:

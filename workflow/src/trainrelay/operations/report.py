@@ -19,7 +19,7 @@ from trainrelay.analysis import analyze, from_json, read
 from trainrelay.config import Config, overview_path, report_path
 from trainrelay.errors import LogError, TrainrelayError, UserError
 from trainrelay.operations.analyze import judge_stage
-from trainrelay.records import Analysis, Overview, RunReport, StageReport, Training
+from trainrelay.records import Analysis, Overview, Progress, RunReport, StageReport, Training
 from trainrelay.report import overview_html, run_html
 from trainrelay.system.files import content, make_folder, read_once, reading, write_bytes
 from trainrelay.system.say import say
@@ -79,20 +79,21 @@ def write_page(path: Path, judged: Sequence[tuple[str, Analysis]]) -> Path:
     stages = (
         StageReport(
             name,
-            "complete" if one.progress.finished else "log",
-            "",
-            one.progress.epochs,
-            "",
-            None,
-            {},
-            {},
+            _state_of_log(one.progress),
+            epochs=one.progress.epochs,
             iters=one.progress.iters_per_epoch if one.by_iteration else None,
             analysis=one,
         )
         for name, one in judged
     )
     made = {"written at": _now(), "trainrelay": version("trainrelay")}
-    return _write(path, run_html(RunReport(", ".join(name for name, _ in judged), tuple(stages), made)))
+    title = judged[0][0] if len(judged) == 1 else f"{len(judged)} logs"
+    return _write(path, run_html(RunReport(title, tuple(stages), made)))
+
+
+def _state_of_log(came: Progress) -> str:
+    """Whether the training has ended is not known."""
+    return "complete" if came.finished else "not finished" if came.fraction is not None else "log"
 
 
 def _now() -> str:

@@ -15,6 +15,7 @@ from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow
 from trainrelay.operations.held_lease import held_lease
+from trainrelay.operations.live_report import reported
 from trainrelay.operations.notify import tell
 from trainrelay.operations.promote import refuse_foreign_target, refuse_other_training, report_unfinished
 from trainrelay.operations.train_record import write_train_record
@@ -71,7 +72,8 @@ def _train_alone(facts: state.Facts) -> None:
 
 def _supervise(facts: state.Facts, lease: Lease) -> AttemptRecord:
     try:
-        return supervise.train(stage_job(facts), Console(stderr=True), lease)
+        with reported(facts.at):
+            return supervise.train(stage_job(facts), Console(stderr=True), lease)
     except (NoProgress, UserError):  # no rung works, no checkpoint is valid, ...: it needs your decision
         lease.guard()
         report_unfinished(facts.at)

@@ -84,7 +84,8 @@ class Log:
     (`gpus`, `gpu`, `torch`, `cuda`, `backend`, `host`, `work_dir`), as printed. `epochs_only`: the log knows
     no iterations; its training rows are epoch means, `step` is the epoch and `iteration` 0. `restarts`: how
     many segments trained after the first; `superseded`: before a start from zero, with no row here. `gaps`:
-    from which step to which one a log is missing, where a later one continued further on.
+    from which step to which one a log is missing, where a later one continued further on. `resumed`: after
+    which step a later start continued, and up to which one that was done before.
     """
 
     format: str
@@ -99,6 +100,7 @@ class Log:
     superseded: int = 0
     redone_iterations: int = 0
     gaps: tuple[tuple[int, int], ...] = ()
+    resumed: tuple[tuple[int, int], ...] = ()
     skipped_lines: int = 0
     epochs_only: bool = False
     setup: Mapping[str, str] = field(default_factory=dict)

@@ -144,7 +144,7 @@ class Explanation:
 class Analysis:
     """What the logs of one training say (analysis.json).
 
-    `curves` holds at most a few hundred points per metric: {phase: {metric: [[step, value], ..]}}.
+    `curves` holds 400 to 1200 points per metric at most: {phase: {metric: [[step, value], ..]}}.
     """
 
     format: str
@@ -160,6 +160,9 @@ class Analysis:
     progression: tuple[Milestone, ...] = ()
     setup: Mapping[str, str] = field(default_factory=dict)
     restarts: int = 0  # starts that trained, but the first
+    resumed: tuple[
+        tuple[int, int], ...
+    ] = ()  # after which step each began, and up to where that was done before
     untrained: int = 0  # starts that ended before they logged anything; no segments
     epochs_only: bool = False  # as in Log: steps are epochs
     by_iteration: bool = False  # the trainer counts iterations and no epochs
@@ -185,12 +188,12 @@ class StageReport:
 
     name: str
     state: str
-    state_reason: str
-    epochs: int | None
-    config: str
-    init_from: str | None
-    resources: Mapping[str, Any]
-    ingredients: Mapping[str, str]
+    state_reason: str = ""
+    epochs: int | None = None
+    config: str = ""
+    init_from: str | None = None
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    ingredients: Mapping[str, str] = field(default_factory=dict)
     attempts: tuple[AttemptRecord, ...] = ()
     train: TrainRecord | None = None
     checkpoint: CheckpointRecord | None = None
@@ -204,6 +207,11 @@ class StageReport:
     links: Mapping[str, str] = field(
         default_factory=dict
     )  # files by what they are, addresses seen from the report
+
+    @property
+    def log_alone(self) -> bool:
+        """Whether nothing is known of it but what a log says."""
+        return self.analysis is not None and not (self.attempts or self.train)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ HEADLINES: dict[Tone, str] = {
 def headline(report: RunReport) -> tuple[Tone, str, str]:
     """The tone of the whole run, one word for it and how many stages are complete."""
     tone = _worst(tone for stage in report.stages for tone in (state_tone(stage), verdict_tone(stage)))
-    return tone, *_complete(tone, [_is_complete(stage) for stage in report.stages], "stage")
+    noun = "log" if any(stage.log_alone for stage in report.stages) else "stage"
+    return tone, *_complete(tone, [_is_complete(stage) for stage in report.stages], noun)
 
 
 def overview_headline(overview: Overview) -> tuple[Tone, str, str]:
@@ -52,8 +53,8 @@ def _worst(tones: Iterable[Tone]) -> Tone:
 
 def _complete(tone: Tone, complete: Sequence[bool], noun: str) -> tuple[str, str]:
     """The tone in words, and how many are complete; what is healthy so far and not whole is under way."""
-    word = HEADLINES["live" if tone == "ok" and not all(complete) else tone]
-    return word, f"{sum(complete)} of {count(len(complete), noun)} complete"
+    lives = tone == "ok" and not all(complete) and noun != "log"  # which does not tell it
+    return HEADLINES["live" if lives else tone], f"{sum(complete)} of {count(len(complete), noun)} complete"
 
 
 def state_tone(stage: StageReport) -> Tone:

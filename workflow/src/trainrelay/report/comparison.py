@@ -12,10 +12,11 @@ from trainrelay.records import Analysis, RunReport, StageReport, Training
 from trainrelay.report.details import steps_per_epoch
 from trainrelay.report.escape import text
 from trainrelay.report.formatting import is_usable, number
-from trainrelay.report.panels import MOST_LINES, Curve, Line, Panel
+from trainrelay.report.panels import Curve, Line, Panel
 from trainrelay.text import sparkline
 
 _MOST_BARS = 20
+_MOST_CHOICES = 24  # trainings of a plot; those past MOST_LINES are shown by a click on their names
 _HEAD = "| Training | Verdict | Epoch | Loss | Course | Why |\n|---|---|---|---|---|---|\n"
 
 
@@ -62,8 +63,8 @@ def _compared(title: str, trainings: Sequence[Training]) -> Iterator[Comparison]
         lasts = {line.label: number(line.points[-1][1]) for line in lines}
         metrics.append((metric, [lasts.get(one.name, "") for one in trainings]))
         if len(lines) > 1:
-            more = tuple(line.label for line in lines[MOST_LINES:])
-            panels.append(Panel(metric, tuple(lines[:MOST_LINES]), left_out=more))
+            more = tuple(line.label for line in lines[_MOST_CHOICES:])
+            panels.append(Panel(metric, tuple(lines[:_MOST_CHOICES]), left_out=more))
     keys = dict.fromkeys(key for one in trainings for key in one.ingredients)
     config = [(key, [one.ingredients.get(key, "") for one in trainings]) for key in keys]
     differing = [(key, texts) for key, texts in config if len(set(texts)) > 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from statistics import median
 
 from trainrelay.analysis import count, grouped
 from trainrelay.records import (
@@ -17,8 +18,9 @@ from trainrelay.records import (
     SlurmRun,
     StageReport,
 )
-from trainrelay.report.formatting import file_size, utc
+from trainrelay.report.formatting import file_size, is_usable, utc
 
+_TIMED = ("mmcv-", "mmengine-", "metriclogger-")  # in these formats `time` is seconds per iteration
 PHASE_TITLES: dict[Phase, str] = {
     "train": "Training",
     "epoch": "Means of training epochs",
@@ -31,6 +33,14 @@ def steps_per_epoch(analysis: Analysis) -> int | None:
     if analysis.by_iteration:
         return None
     return 1 if analysis.epochs_only else analysis.progress.iters_per_epoch
+
+
+def trained_s(analysis: Analysis) -> float | None:
+    """About how long the iterations of a log took, by their median time; None where it tells none."""
+    known = analysis.format.startswith(_TIMED)
+    curve = analysis.curves.get("train", {}).get("time", []) if known else []
+    times = [value for _, value in curve if is_usable(value) and value > 0]
+    return median(times) * analysis.iterations if times else None
 
 
 def tables(analysis: Analysis) -> list[tuple[str, Mapping[str, MetricSummary], list[list[str]]]]:
@@ -89,8 +99,9 @@ def command(attempt: AttemptRecord) -> str:
 
 def provenance(stage: StageReport) -> Iterator[tuple[str, str]]:
     """What a stage was trained from and what came out, as rows."""
-    yield "trainer config", stage.config
-    yield "starts from", f"the checkpoint of {stage.init_from}" if stage.init_from else "no earlier stage"
+    if not stage.log_alone:
+        yield "trainer config", stage.config
+        yield "starts from", f"the checkpoint of {stage.init_from}" if stage.init_from else "no earlier stage"
     for initial in [one.initial for one in stage.attempts if one.initial][-1:]:
         yield "from the initial checkpoint", str(initial)
     if stage.train:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainrelay.analysis import count, naming
-from trainrelay.records import MetricSummary, StageReport
+from trainrelay.records import Analysis, MetricSummary, StageReport
+from trainrelay.report import details
 from trainrelay.report.formatting import change, duration, gpu_hours, number, place, utc
 
 
@@ -21,9 +22,21 @@ class Fact:
 
 def of(stage: StageReport, *, brief: bool = False) -> tuple[Fact, ...]:
     """The facts on a stage's card; brief for the overview."""
-    trained = (_epochs(stage), _loss(stage), *_validation(stage), _time(stage))
+    trained = (_epochs(stage), _loss(stage), *_validation(stage))
+    if stage.log_alone and stage.analysis:
+        return (*trained, *_of_log(stage.analysis))
     cost = () if brief else (_gpu_hours(stage),)
-    return (*trained, *cost, _backend(stage), _promoted(stage))
+    return (*trained, _time(stage), *cost, _backend(stage), _promoted(stage))
+
+
+def _of_log(analysis: Analysis) -> Iterator[Fact]:
+    """What else a log alone may tell."""
+    if seconds := details.trained_s(analysis):
+        yield Fact("Time", f"about {duration(seconds)}", "its iterations at their median time")
+    if analysis.restarts:
+        yield Fact("Restarts", str(analysis.restarts))
+    if "backend" in analysis.setup:
+        yield Fact("Backend", analysis.setup["backend"])
 
 
 def fraction_done(stage: StageReport) -> float:
@@ -38,15 +51,17 @@ def fraction_done(stage: StageReport) -> float:
 def _iterations(stage: StageReport) -> Fact:
     seen = [each.last_iteration or 0 for each in stage.attempts]
     if stage.analysis and stage.analysis.by_iteration:  # of one that runs, only the log knows
-        seen.append(stage.analysis.progress.iteration)
+        came = stage.analysis.progress
+        seen.append((came.finished and stage.iters) or came.iteration)
     done = max(seen, default=0)
-    return Fact("Iterations done", f"{stage.train.iters if stage.train else done} of {stage.iters}")
+    done = (stage.train and stage.train.iters) or done
+    return Fact("Iterations done", f"{done} of {stage.iters}" if stage.iters else str(done))
 
 
 def _epochs(stage: StageReport) -> Fact:
-    if stage.iters:
-        return _iterations(stage)
     found, detail = stage.analysis, ""
+    if stage.iters or (stage.log_alone and found and found.by_iteration):
+        return _iterations(stage)
     if found and found.progress.epoch and not (stage.train or found.progress.finished or found.epochs_only):
         detail = f"in {place(found)}"
     done, asked = _epochs_done(stage), stage.epochs

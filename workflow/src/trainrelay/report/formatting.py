@@ -54,7 +54,8 @@ def number(value: float) -> str:
         return "0.0"
     if size >= 1e5 or size < 1e-3:
         return scientific(value)
-    return f"{value:.2f}" if size >= 0.1 else f"{value:.2g}"
+    said = f"{value:.2f}" if size >= 0.1 else f"{value:.2g}"
+    return said.removesuffix(".00") if size >= 1000 else said
 
 
 def scientific(value: float) -> str:

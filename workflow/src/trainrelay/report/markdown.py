@@ -103,7 +103,7 @@ def _where(analysis: Analysis) -> str:
         if analysis.by_iteration:
             done = count(progress.iters_per_epoch or progress.iteration, "iteration")
         return f"Finished: {done}, last logged at {where}."
-    done = f" (~{progress.fraction * 100:.0f}% complete overall)" if progress.fraction is not None else ""
+    done = f" (~{progress.fraction * 100:.1f}% complete overall)" if progress.fraction is not None else ""
     return f"Currently {'after' if analysis.epochs_only else 'in'} {where}{done}."
 
 

@@ -8,11 +8,12 @@ from typing import Literal
 
 from trainrelay.analysis import naming
 from trainrelay.records import Analysis, AttemptRecord, StageReport
-from trainrelay.report.details import last_seen, steps_per_epoch
+from trainrelay.report.details import last_seen, steps_per_epoch, trained_s
 from trainrelay.report.formatting import is_usable, learning_rate
 
 DROP = 0.6  # a learning rate that falls at once to this part of what it was, or lower, has dropped
 SAME = 0.01  # it was constant before: a cosine or linear schedule falls at each step
+MOST_RESTARTS = 50  # of a log, the last ones; the card has their number
 MOST_DROPS = 12  # a schedule that drops more often is no schedule of steps
 
 
@@ -29,6 +30,8 @@ class Mark:
 def of(stage: StageReport) -> tuple[Mark, ...]:
     """Restarts, what they redid, changes of the backend and drops of the learning rate, by step."""
     found = [*_restarts(stage), *(_drops(stage.analysis) if stage.analysis else ())]
+    if stage.log_alone and stage.analysis:
+        found += _restarts_of_log(stage.analysis)
     return tuple(sorted(dict.fromkeys(found), key=lambda mark: mark.step))
 
 
@@ -58,6 +61,15 @@ def _restarts(stage: StageReport) -> Iterator[Mark]:
         reached, before = end, attempt
 
 
+def _restarts_of_log(analysis: Analysis) -> Iterator[Mark]:
+    unit = "epochs" if analysis.epochs_only else "iterations"
+    for at, until in analysis.resumed[-MOST_RESTARTS:]:
+        if until > at:
+            yield Mark("redone", at, f"{unit} {at + 1} to {until} were done again", until)
+        if at:
+            yield Mark("restart", at, "a later start resumed here")
+
+
 def _drops(analysis: Analysis) -> list[Mark]:
     curves = analysis.curves.get("train", {})
     curve = next((curves[name] for name in curves if naming.is_learning_rate(name) and curves[name]), [])
@@ -70,7 +82,10 @@ def _drops(analysis: Analysis) -> list[Mark]:
 
 
 def clock(stage: StageReport) -> Iterator[tuple[int, float, int, float]]:
-    """Of each attempt the steps that it resumed at and came to, each with the hours since the first start."""
+    """Of each attempt the steps that it resumed at and came to, each with the hours since the first start; of
+    a log alone its ends, by the median time."""
+    if stage.log_alone and stage.analysis and (seconds := trained_s(stage.analysis)):
+        yield 0, 0.0, stage.analysis.iterations, seconds / 3600
     pace = stage.analysis.metrics.get("train", {}).get("time") if stage.analysis else None
     for attempt, start, end in _spans(stage):
         at_its_pace_s = (end - start) * pace.last if pace and attempt.ended_s is None else 0.0

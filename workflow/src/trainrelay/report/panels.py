@@ -28,7 +28,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One plot. `levels` are horizontal lines; `zero` and `left_out` are named below it, not drawn.
+    """One plot. `levels` are horizontal lines; `zero` and `left_out` are named below it, not drawn. Of lines
+    past MOST_LINES the page's script draws those that are chosen.
 
     `span` is the range of steps of the whole training, so that all plots of a stage share their axis.
     """
@@ -81,8 +82,10 @@ def _validation(analysis: Analysis) -> Iterator[Panel]:
     curves = analysis.curves.get("val", {})
     names = naming.validation_scores(analysis.curves.get("train", {}), curves)
     lines = (Line(name, curves[name]) for name in names if curves[name])
-    for _, found in groupby(sorted(lines, key=_decade, reverse=True), key=_decade):
-        yield _highest_lines("Validation metrics", list(found))
+    sizes = [(size, list(found)) for size, found in groupby(sorted(lines, key=_decade)[::-1], key=_decade)]
+    for size, found in sizes:
+        below = f" below {10.0**size:g}" if len(sizes) > 1 else ""
+        yield _highest_lines(f"Validation metrics{below}", found)
 
 
 def _decade(line: Line) -> int:

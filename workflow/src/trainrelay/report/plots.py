@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from trainrelay.report.formatting import clean, is_usable, scientific
 from trainrelay.report.marks import Mark
-from trainrelay.report.panels import Line, Panel
+from trainrelay.report.panels import MOST_LINES, Line, Panel
 
 WIDTH_PX, HEIGHT_PX = 440, 236
 LEFT, RIGHT, TOP, BOTTOM = 55, 434, 7, 199  # px: where the axes end
@@ -82,14 +82,15 @@ class Drawing(NamedTuple):
 def draw(panel: Panel, iters_per_epoch: int | None, marks: Sequence[Mark] = ()) -> Drawing:
     """The panel over epochs, or iterations."""
     unit, log = iters_per_epoch or 1, wants_log(panel)
-    steps = [*(step for line in panel.lines for step, _ in line.points), *(panel.span or ())]
+    shown = panel.lines[:MOST_LINES]
+    steps = [*(step for line in shown for step, _ in line.points), *(panel.span or ())]
     steps += [mark.step for mark in marks]
     across = axis([step / unit for step in steps], LEFT, RIGHT, 0.01, log=False)
     up = axis(_heights(panel), BOTTOM, TOP, 0.06, log=log)
     drawn = [
         *(_mark(mark, unit, across) for mark in marks),
         *_axes(across, up, "epoch" if iters_per_epoch else "iteration"),
-        *(part for at, line in enumerate(panel.lines, 1) for part in _curve(line, at, unit, across, up)),
+        *(part for at, line in enumerate(shown, 1) for part in _curve(line, at, unit, across, up)),
         *(_level(f"M{LEFT} {up.px(height):.1f}H{RIGHT}", "level", "6 3") for _, height in panel.levels),
     ]
     title = f"{panel.title} over {'epochs' if iters_per_epoch else 'iterations'}"
@@ -167,5 +168,5 @@ def wants_log(panel: Panel) -> bool:
 
 
 def _heights(panel: Panel) -> list[float]:
-    values: Iterable[float] = (value for line in panel.lines for _, value in line.points)
+    values: Iterable[float] = (value for line in panel.lines[:MOST_LINES] for _, value in line.points)
     return [value for value in (*values, *(height for _, height in panel.levels)) if is_usable(value)]

@@ -111,7 +111,9 @@ def _unfinished(evidence: Evidence) -> End:
 
 
 def _where(step: StepSeen | None) -> str:
-    return f"after {step.place}" if step else "before its first progress line"
+    if step is None:
+        return "before its first progress line"
+    return f"{'' if step.by_iteration else f'in epoch {step.epoch}, '}after iteration {step.iteration}"
 
 
 # ---------------------------------------------------------------------- failures

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from trainrelay.analysis.case import Case
-from trainrelay.analysis.numbers import capital, count, percent
+from trainrelay.analysis.numbers import capital, count
 from trainrelay.progress_lines.causes import end_of
 from trainrelay.records import STOPPED, Finding, Marker, Progress, Severity, advice
 
@@ -93,7 +93,7 @@ def _error(error: Marker | None) -> dict[str, str]:
 
 
 def _place(case: Case, came: Progress) -> str:
-    share = f" ({percent(came.fraction)} complete)" if came.fraction is not None else ""
+    share = f" ({100 * came.fraction:.1f}% complete)" if came.fraction is not None else ""
     length = f"/{came.iters_per_epoch}" if came.iters_per_epoch else ""
     if case.by_iteration:
         return f"iter {came.iteration}{length}{share}"

@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, zip_longest
+from itertools import chain, pairwise, zip_longest
 
 from trainrelay.analysis.readers.events import Event, RowSeen
 from trainrelay.analysis.readers.segments import Collector, Segment
 from trainrelay.records import Log, Marker, Row
-
-KEPT = 100  # earlier courses of a training that a later start may go back to
 
 
 def assemble(
@@ -37,11 +35,11 @@ def table(name: str, sources: tuple[str, ...], found: Collector) -> Log:
     if epochs_only:
         segments = [_as_training(segment) for segment in segments]
     clock = _clock(segments, found, epochs_only)
-    rows, redone, gaps = _timeline(segments, 0, clock)
+    rows, redone, gaps, resumed = _timeline(segments, 0, clock)
     origin = next((row.segment for row in rows if row.phase == "train"), 0)
     if superseded := sum(bool(segment.training()) for segment in segments[:origin]):
         clock = _clock(segments[origin:], found, epochs_only)
-        rows, _, gaps = _timeline(segments[origin:], origin, clock)
+        rows, _, gaps, resumed = _timeline(segments[origin:], origin, clock)
     return Log(
         format=name,
         sources=sources,
@@ -55,6 +53,7 @@ def table(name: str, sources: tuple[str, ...], found: Collector) -> Log:
         superseded=superseded,
         redone_iterations=redone,
         gaps=tuple(gaps),
+        resumed=tuple(resumed),
         skipped_lines=found.skipped,
         epochs_only=epochs_only,
         setup=_setup(found),
@@ -152,16 +151,36 @@ def _clock(segments: list[Segment], found: Collector, epochs_only: bool) -> _Clo
     return _Clock(by_iteration, epochs_only, length, length or longest, _interval(trained))
 
 
+@dataclass(slots=True)
+class _Course:
+    """What one start did; before that what `parent` had done up to `start`. `end`: the first step that it
+    cannot have done."""
+
+    end: int
+    rows: list[Row]
+    start: int = 0
+    parent: _Course | None = None
+
+    def whole(self) -> list[Row]:
+        """Every row that its weights come from."""
+        parts, course, start = [self.rows], self, self.start
+        while course.parent:
+            course, start = course.parent, min(start, course.start)
+            parts.append([row for row in course.rows if row.step <= start])
+        return list(chain.from_iterable(reversed(parts)))
+
+
 def _timeline(
     segments: list[Segment], origin: int, clock: _Clock
-) -> tuple[list[Row], int, list[tuple[int, int]]]:
-    """The rows that the final weights come from, how many iterations were done more than once, and from which
-    step to which one no row is there. `origin` is the first segment's number."""
-    timelines: list[tuple[int, list[Row]]] = [(0, [])]  # the first step that each cannot have done
+) -> tuple[list[Row], int, list[tuple[int, int]], list[tuple[int, int]]]:
+    """The rows that the final weights come from, how many iterations were done more than once, from which
+    step to which one no row is there, and `resumed` as in Log. `origin` is the first segment's number."""
+    courses = [_Course(0, [])]  # that a later start may continue: each ends before the one before it
     redone = reached = before = 0
     gaps: list[tuple[int, int]] = []
+    resumed: list[tuple[int, int]] = []
     for number, segment in enumerate(segments, start=origin):
-        latest = timelines[-1][1]
+        latest = courses[-1].rows
         last_step = max((row.step for row in latest[-10:]), default=0)  # in a row they need not rise
         rows = list(_stepped(segment, number, clock, last_step))
         training = [row for row in rows if row.phase == "train"]
@@ -170,21 +189,21 @@ def _timeline(
             start = _start(segment, training, clock)
             if not start and spacing != before:
                 redone = reached = 0  # of another training
+            if start or reached:
+                resumed.append((start, min(reached, last)))
             if start - reached >= spacing and reached:
                 gaps.append((reached, start))
             redone += max(0, min(reached, last) - start)
             reached, before = max(reached, last), spacing
-            timelines = [*timelines[-KEPT:], (last + spacing, _before(timelines, start) + rows)]
+            # A start from zero that ended early is no ancestor of a later resume from further on.
+            far = next((course for course in reversed(courses) if course.end > start), courses[-1])
+            end = last + spacing
+            while courses and courses[-1].end <= end:
+                courses.pop()
+            courses.append(_Course(end, rows, start, far if start else None))
         else:
             latest += rows
-    return timelines[-1][1], redone, gaps
-
-
-def _before(timelines: list[tuple[int, list[Row]]], start: int) -> list[Row]:
-    """The rows up to `start` of the latest timeline that came so far: a start from zero that ended
-    early is no ancestor of a later resume from further on."""
-    far = [rows for end, rows in timelines if end > start] or [timelines[-1][1]]
-    return [row for row in far[-1] if start and row.step <= start]
+    return courses[-1].whole(), redone, gaps, resumed
 
 
 def _stepped(segment: Segment, number: int, clock: _Clock, last: int) -> Iterator[Row]:

@@ -20,6 +20,8 @@
     return made;
   };
 
+  const inked = (what, at) => `${what}-s${at % 8 + 1}`; // as many colours as style sheet and plots.py have
+
   // ---------------------------------------------------------------- numbers
 
   const short = value => {
@@ -99,7 +101,9 @@
 
     toggle(item) {
       const at = +item.dataset.line, name = item.querySelector(".name");
-      const button = element("button", "", { type: "button", class: "name", "aria-pressed": "true" });
+      const button = element("button", "", { type: "button", class: "name" });
+      if ("off" in item.dataset) this.hidden.add(at);
+      button.setAttribute("aria-pressed", String(!this.hidden.has(at)));
       button.append(...name.childNodes);
       name.replaceWith(button);
       button.addEventListener("click", () => {
@@ -121,7 +125,7 @@
     }
 
     get word() {
-      if (view.across === "time" && this.stage.clock.length) return "hours since the first start";
+      if (view.across === "time" && this.stage.clock.length) return "hours";
       return this.byEpoch ? "epoch" : "iteration";
     }
 
@@ -186,7 +190,7 @@
           if (value !== null) d += `${pen}${this.across.px(this.place(x[i])).toFixed(1)} ${this.up.px(value).toFixed(1)}`;
           pen = value === null ? "M" : "L";
         });
-        const made = this.path(`stroke-s${at + 1}${more}`, width, d);
+        const made = this.path(`${inked("stroke", at)}${more}`, width, d, at < 8 ? "none" : at < 16 ? "5 3" : "2 2");
         if (this.stage.range) made.setAttribute("clip-path", "url(#plot-area)");
         parts.push(made);
       };
@@ -197,7 +201,7 @@
         if (!inside(x[i])) return;
         const across = this.across.px(this.place(x[i]));
         if (value === null) parts.push(this.path("stroke-bad", 1.8, `M${across - 3} ${BOTTOM - 10}l6 6m0 -6l-6 6`));
-        else if (dots) parts.push(shape("circle", { class: `fill-s${at + 1}`, cx: across, cy: this.up.px(value), r: 2.25 }));
+        else if (dots) parts.push(shape("circle", { class: inked("fill", at), cx: across, cy: this.up.px(value), r: 2.25 }));
       });
       return parts;
     }
@@ -263,7 +267,7 @@
         const value = line.y[where], apart = line.x[where] !== step;
         const words = value === null ? "not finite" : `${line.mean ? "≈ " : ""}${value}`;
         const row = element("div", "");
-        row.append(element("dt", line.name, { class: `ink-s${at + 1}` }),
+        row.append(element("dt", line.name, { class: inked("ink", at) }),
           element("dd", apart ? `${words} at ${+(line.x[where] / (this.unit || 1)).toFixed(2)}` : words));
         rows.append(row);
       });
