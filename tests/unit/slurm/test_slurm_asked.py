@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.errors import SlurmError
+from trainrelay.errors import NoAnswer, SlurmError
 from trainrelay.slurm.ask import Start, ask, could_start, ping, sbatch, setting
 
 pytestmark = pytest.mark.process
@@ -83,5 +83,7 @@ def test_a_job_that_is_submitted_sees_nothing_of_the_one_around(
 @pytest.mark.parametrize("said", ["", "Submitted batch job", "\\033[2J"])
 def test_an_answer_without_a_number_is_no_job(program: Path, said: str) -> None:
     write(program / "sbatch", f"printf '{said}'")
-    with pytest.raises(SlurmError, match="sbatch named no job"):
+    with pytest.raises(
+        NoAnswer, match="sbatch named no job.*; a job may appear anyway: look with squeue --me"
+    ):
         sbatch([], "")

@@ -266,7 +266,7 @@ def test_a_training_longer_than_its_walltime_is_an_array_where_the_config_says_s
     planned = stage_plan(StageContext(config, "r", "s"))
     assert [flag for flag in planned.sbatch if flag.startswith("--array")] == [*filter(None, [array])]
     asked = Plans(config, []).resources("s").get("slurm_legs", lambda _: None)
-    assert asked(SimpleNamespace(run="r")) == (planned.legs if array else None)
+    assert asked(SimpleNamespace(run="r")) == (planned.slurm.legs if array else None)
 
 
 def test_a_plan_over_two_nodes_shows_the_command_its_flags_and_what_it_costs(disk: OnDisk) -> None:
