@@ -34,7 +34,7 @@ def test_a_pickle_that_cannot_be_renamed_is_looked_at_again(tmp_path: Path) -> N
     """sbatch has made the job: it is no refusal, which would leave the job to itself."""
     (tmp_path / UNNAMED).touch()
     (tmp_path / "7_submitted.pkl").mkdir()
-    with pytest.raises(UnreachableError, match="job 7 was submitted, but its files in .* cannot be written"):
+    with pytest.raises(UnreachableError, match=r"job 7 was submitted, but its files in .* cannot be written"):
         can_be_followed(tmp_path, job(7))
 
 

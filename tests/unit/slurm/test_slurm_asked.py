@@ -84,6 +84,6 @@ def test_a_job_that_is_submitted_sees_nothing_of_the_one_around(
 def test_an_answer_without_a_number_is_no_job(program: Path, said: str) -> None:
     write(program / "sbatch", f"printf '{said}'")
     with pytest.raises(
-        NoAnswer, match="sbatch named no job.*; a job may appear anyway: look with squeue --me"
+        NoAnswer, match=r"sbatch named no job.*; a job may appear anyway: look with squeue --me"
     ):
         sbatch([], "")
