@@ -36,6 +36,7 @@ def test_and_the_controller_killed(toy: Toy) -> None:
     job = toy.first_training()
     os.killpg(controller.pid, signal.SIGKILL)
     controller.wait()
+    toy.rig.scontrol("suspend", str(job))  # it must live until the next controller has looked
     shutil.rmtree(toy.folder / ".snakemake")
     assert toy.run() != 0
     assert toy.job_ids() == [str(job)]

@@ -83,7 +83,7 @@ def started(disk: OnDisk, executor: str, groups: dict[str, str]) -> Any:
     [
         ("submitit", {}, ""),
         ("slurm", {}, "SLURM_CONF is /opt/x/slurm.conf, which --profile slurm-native keeps from its jobs"),
-        ("submitit", {"train_stage1": "chain"}, "the groups name train_stage1, none of train_s\n"),
+        ("submitit", {"train_stage1": "chain"}, "the profile's groups name none of train_s\n"),
     ],
 )
 def test_what_a_profile_says_and_does_not_do_is_told_at_the_start(

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainrelay.errors import Refusal, SlurmError, TrainrelayError
 from trainrelay.preflight.cluster import chain_limit, conf_kept_back
 from trainrelay.records import KEYS
 from trainrelay.slurm.ask import installed
-from trainrelay.slurm.cluster import job_limits, partitions
+from trainrelay.slurm.cluster import JobLimits, job_limits, partitions
 from trainrelay.slurm.flags import slurm_resources
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.system.hints import TYPED_VARIABLE, typed, use_config, with_configfile
@@ -132,13 +133,14 @@ class Plans:
     def submit(self) -> None:
         """What the jobs of this workflow train from now on, whatever is edited until they start."""
         os.environ[SITE_VARIABLE] = str(save_snapshot(self._site, "site"))
-        parts: dict[str, dict[str, str]] = {}
-        with one_reading():
-            for planned in self._plans.values():
-                code = read_once(code_version, planned.at.root)
-                known = {CODE: code.name} if isinstance(code, CodeVersion) else {}
-                parts[planned.at.name] = {**planned.ingredients, **known}
-        self._submitted = submit(self._config, parts)
+        self._submitted = submit(self._config, self._parts)
+
+    @cached_property
+    def _parts(self) -> dict[str, dict[str, str]]:
+        """Each stage's ingredients, and its code as it was at the start."""
+        codes = {root: code_version(root) for root in {planned.at.root for planned in self._plans.values()}}
+        known = {root: {CODE: one.name} for root, one in codes.items() if isinstance(one, CodeVersion)}
+        return {p.at.name: {**p.ingredients, **known.get(p.at.root, {})} for p in self._plans.values()}
 
     def config_file(self) -> str:
         """What the commands of the rules read; it and what was submitted return if .snakemake was removed."""
@@ -164,12 +166,10 @@ class Plans:
 
     def resources(self, stage: str) -> dict[str, Callable[[Any], Any]]:
         """Resources of a train rule: those that some run's stage of this name sets."""
-        config, names = self._config, self._config.runs_with(stage)
+        config, plans = self._config, self._plans
         runs = {
-            run: slurm_resources(
-                config.stage(run, stage).resources, self._site, self._plans[run, stage].slurm.legs
-            )
-            for run in names
+            run: slurm_resources(config.stage(run, stage).resources, self._site, plans[run, stage].slurm.legs)
+            for run in config.runs_with(stage)
         }
         keys = dict.fromkeys(key for values in runs.values() for key in values)
         found: dict[str, Callable[[Any], Any]] = {
@@ -239,26 +239,20 @@ class Plans:
     def _too_long(self, groups: Mapping[tuple[str, str], Any]) -> Iterator[str]:
         """A sentence for each group that could never start as one job."""
         chains = {group: [self._plans[w] for w in groups if groups[w] is group] for group in groups.values()}
-        if chains.keys() - {None} and installed():
-            with suppress(SlurmError):  # the submission says more
-                known, limits = partitions(), job_limits()
-                for group, chain in chains.items():
-                    asked = [planned.slurm for planned in chain]
-                    if group is not None and (what := chain_limit(asked, known, limits)):
-                        yield f"{', '.join(planned.at.name for planned in chain)}: {what}"
+        chains.pop(None, None)
+        with suppress(SlurmError):  # the submission says more
+            known, limits = (partitions(), job_limits()) if chains and installed() else ([], JobLimits())
+            for chain in chains.values():
+                if what := chain_limit([planned.slurm for planned in chain], known, limits):
+                    yield f"{', '.join(planned.at.name for planned in chain)}: {what}"
 
     def _remarks(self, workflow: Any) -> Iterator[str]:
         """What the profile says and does not do."""
         if workflow.executor_plugin.name == "slurm":
             yield from conf_kept_back(os.environ)
         names, groups = [f"train_{name}" for name in self._config.stage_names], workflow.group_settings
-        if (named := sorted(groups.overwrite_groups)) and not any(
-            one.endswith(tuple(names)) for one in named
-        ):
-            yield (
-                f"each training is a job by itself: the groups name {', '.join(named)}, none of"
-                f" {', '.join(names)}"
-            )
+        if groups.overwrite_groups and not any(one.endswith(tuple(names)) for one in groups.overwrite_groups):
+            yield f"each training is a job by itself: the profile's groups name none of {', '.join(names)}"
 
 
 def _is_complete(at: StageContext) -> bool:

@@ -9,6 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -120,8 +121,10 @@ def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
 def starts_of(plans: Sequence[StagePlan], now: datetime) -> dict[str, str]:
     """When each stage could start now, as Slurm says; nothing is submitted."""
     here = installed()
-    known = _partitions() if here and any(planned.trains for planned in plans) else []
-    limits = job_limits() if known else JobLimits()
+    known, limits = list[Partition](), JobLimits()
+    with suppress(SlurmError):  # then Slurm's answer to the request says why
+        if here and any(planned.trains for planned in plans):
+            known, limits = partitions(), job_limits()
     open_ones = {one.at.name for one in plans if one.action != "nothing"}
     ask = functools.cache(lambda flags: _slurms_answer(flags, now, here=here))  # once for equal requests
     found: dict[str, str] = {}
@@ -132,13 +135,6 @@ def starts_of(plans: Sequence[StagePlan], now: datetime) -> dict[str, str]:
         never = [one.what for one in checked if one.kind == "fix"]
         found[at.name] = _why_not_asked(planned, waits, never) or ask(planned.sbatch)
     return found
-
-
-def _partitions() -> list[Partition]:
-    try:
-        return partitions()
-    except SlurmError:
-        return []  # then Slurm's answer to the request says why
 
 
 def _why_not_asked(planned: StagePlan, waits_for: str | None, never: Sequence[str]) -> str | None:

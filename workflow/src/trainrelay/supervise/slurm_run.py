@@ -31,13 +31,13 @@ def here(environment: Mapping[str, str]) -> SlurmRun | None:
     return SlurmRun(job_id=own.job_id, restarts=own.restarts, nodes=own.nodes) if own.job_id else None
 
 
-def why_stopped(run: SlurmRun, warn_s: int) -> SlurmStop | None:
+def why_stopped(run: SlurmRun | None, warn_s: int) -> SlurmStop | None:
     """What Slurm says at this moment; None if it does not end the job, or does not answer.
 
     `warn_s`: how long before its limit the job asked to be warned.
     """
     try:
-        return read(shown_job(run.job_id, _ASK_S), warn_s, run.restarts)
+        return read(shown_job(run.job_id, _ASK_S), warn_s, run.restarts) if run else None
     except SlurmError:
         return None
 
