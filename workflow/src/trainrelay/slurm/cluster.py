@@ -114,12 +114,10 @@ _NONE: Limit = {}
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """Of this user's accounts, each for a partition or "", and of every QOS."""
+    """Of this user's accounts, each for a partition or "" and with its default QOS, and of every QOS."""
 
     account: str = ""  # the default one
-    accounts: Mapping[tuple[str, str], tuple[str, Limit]] = field(
-        default_factory=dict
-    )  # with its default QOS
+    accounts: Mapping[tuple[str, str], tuple[str, Limit]] = field(default_factory=dict)
     qos: Mapping[str, Limit] = field(default_factory=dict)
 
     def on(self, what: str, asked: Request, partition: Partition) -> tuple[float, str]:
