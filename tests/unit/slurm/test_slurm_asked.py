@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrelay.errors import NoAnswer, SlurmError
+from trainrelay.preflight.cluster import slurmctld_check
 from trainrelay.slurm.ask import Start, ask, could_start, ping, sbatch, setting
 
 pytestmark = pytest.mark.process
@@ -56,6 +57,17 @@ def test_the_first_controller_that_is_up_answers(program: Path) -> None:
     )
     with pytest.raises(SlurmError, match="configuration source"):
         ping()
+
+
+def test_a_squeue_that_does_not_know_our_options_is_found_beforehand(program: Path) -> None:
+    """Snakemake would take it for a Slurm that is away, and ask for good."""
+    write(program / "scontrol", "echo 'Slurmctld(primary) at here is UP'")
+    write(program / "squeue", "echo \"squeue: unrecognized option '--me'\" >&2; exit 1")
+    found = slurmctld_check()
+    assert found.kind == "fix"
+    assert "squeue does not list your jobs (squeue failed: unrecognized option '--me')" in found.what
+    write(program / "squeue", "true")
+    assert slurmctld_check().kind == "ok"
 
 
 def test_how_slurm_tracks_processes_is_read(program: Path) -> None:

@@ -269,6 +269,14 @@ def test_a_training_longer_than_its_walltime_is_an_array_where_the_config_says_s
     assert asked(SimpleNamespace(run="r")) == (planned.slurm.legs if array else None)
 
 
+def test_a_complete_stage_shows_no_gpus_as_it_is_submitted_if_it_is_triggered(disk: OnDisk) -> None:
+    asked = {"gpu": 8, "gpu_model": "a40"}
+    for epochs, does, gpus in ((2, "nothing", []), (3, "extend", ["--gres=gpu:a40:8"])):
+        planned = stage_plan(StageContext(disk.config(epochs=epochs, resources=asked), "r", "s"))
+        assert planned.action == does
+        assert [flag for flag in planned.sbatch if "gpu" in flag] == gpus
+
+
 def test_a_plan_over_two_nodes_shows_the_command_its_flags_and_what_it_costs(disk: OnDisk) -> None:
     """An hour of one node's 8 GPUs becomes an hour of 16; where it is planned there need be no Slurm."""
     before = stage_plan(StageContext(disk.config(epochs=4), "r", "s"))
