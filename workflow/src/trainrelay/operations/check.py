@@ -136,13 +136,9 @@ def _slurm_checks(
         yield "", fix(f"Slurm does not show its partitions ({error})", "ask those who run the cluster")
         return
     for planned in plans:
-        at = planned.at
         if planned.action != "nothing":
-            found = [
-                *partition_checks(planned.slurm, known, machines, limits),
-                request_check(planned.sbatch, now),
-            ]
-            yield from ((at.name, one) for one in found)
+            found = partition_checks(planned.slurm, known, machines, limits)
+            yield from ((planned.at.name, one) for one in [*found, request_check(planned.sbatch, now)])
     job = controller_job(config, (), "", None, time_min=None, partition=None, mem_gb=None)
     own = request_check(sbatch_options(job)[:-1], now)
     # Not all who train submit it.
