@@ -39,7 +39,7 @@ PARTS: dict[str, set[str]] = {
     "preflight": {"config", "slurm", "trainers"},
     "training": {"checkpoint", "config", "preflight", "slurm", "system", "trainers"},
     "controller": {"slurm", "system", "training"},
-    "dag": {"config", "slurm", "system", "training"},
+    "dag": {"config", "preflight", "slurm", "system", "training"},
     "report": {"analysis"},
     "supervise": {"checkpoint", "progress_lines", "slurm", "system", "trainers", "training"},
     "watching": {"config", "supervise", "trainers", "training"},

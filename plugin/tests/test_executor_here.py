@@ -48,6 +48,13 @@ rule bad:
 rule long:
     output: "long.out"
     shell: "{sys.executable} work.py"
+rule slow:
+    output: "slow.out"
+    shell: "sleep 3; touch {output}"
+rule legs:
+    output: "legs.out"
+    resources: slurm_legs=9
+    shell: "touch {output}"
 rule misspelt:
     output: "misspelt.out"
     resources: gpus=8, gpu_model="a40"
@@ -221,6 +228,42 @@ def test_a_refused_submission_is_one_sentence_and_the_others_go_on(here: Here) -
     assert said.count("Invalid partition name specified; invalid partition specified: nowhere; it asked") == 2
     assert "sbatch: error" not in said
     assert "Traceback" not in said
+
+
+def test_a_job_whose_files_cannot_be_written_fails_alone(here: Here) -> None:
+    """A full disk or a quota, as a file in the folder's place: what else runs is not ended."""
+    blocked = here.folder / ".snakemake/submitit/good"
+    blocked.parent.mkdir(parents=True)
+    blocked.touch()
+    status, said = here.run("good.out", "slow.out", "--keep-going")
+    assert status == 1
+    assert f"good: its files in {blocked}/" in said
+    assert "cannot be written: [Errno 20] Not a directory" in said
+    assert "Traceback" not in said
+    assert (here.folder / "slow.out").exists(), said
+
+
+# Takes arrays of two tasks at most, and refuses those for good.
+FEW = """\
+#!/bin/sh
+legs=$(sed -n 's/^#SBATCH --array=1-\\([0-9]*\\)%1$/\\1/p' "$1")
+echo "${legs:-1}" >>asked
+[ "${legs:-1}" -gt 2 ] && why=AssocMaxSubmitJobLimit || why="Invalid partition name specified"
+echo "sbatch: error: Batch job submission failed: $why" >&2
+exit 1
+"""
+
+
+def test_as_many_legs_are_submitted_as_a_limit_allows(here: Here) -> None:
+    """Not waited for: a limit below the number of legs never comes to allow them."""
+    put(here, "sbatch", FEW)
+    for name in ("squeue", "scancel", "srun", "scontrol"):
+        put(here, name, "#!/bin/sh\n")
+    status, said = here.run("legs.out", cluster="slurm")
+    assert status == 1
+    assert (here.folder / "asked").read_text().split() == ["9", "4", "2"]
+    assert "Invalid partition name specified" in said
+    assert "--array=1-2%1" in said
 
 
 # A site's wrapper that refuses in its words; slurmctld is asked how long it may take to answer.

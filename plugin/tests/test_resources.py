@@ -94,7 +94,7 @@ def test_a_job_that_must_not_be_requeued_says_so_once() -> None:
         ({"slurm_extra": "--comment=mine"}, "leave it out"),
         ({"slurm_extra": "--mail-user='a\nb'"}, "control character"),
         ({"slurm_extra": "--gres=gpu:8"}, "the resource gpu"),
-        ({"slurm_extra": "--signal=USR1@60"}, "signal-delay-s"),
+        ({"slurm_extra": "--signal=USR1@60"}, "signal_delay_s"),
         ({"slurm_extra": "-p gpu"}, "slurm_partition"),
         ({"slurm_extra": "gpu"}, "write it as --NAME=VALUE"),
         ({"slurm_extra": "--mail-user='a"}, "cannot be read"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.errors import RefusedError
+from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.slurm import QueueRow
 from snakemake_executor_plugin_submitit.submission import can_be_followed
 
@@ -28,6 +28,14 @@ def test_a_job_gets_the_pickle_that_sbatch_left_unnamed(tmp_path: Path) -> None:
     assert (tmp_path / "7_submitted.pkl").read_bytes() == b"a command"
     assert can_be_followed(tmp_path, job(7))
     assert not can_be_followed(tmp_path, job(8))
+
+
+def test_a_pickle_that_cannot_be_renamed_is_looked_at_again(tmp_path: Path) -> None:
+    """sbatch has made the job: it is no refusal, which would leave the job to itself."""
+    (tmp_path / UNNAMED).touch()
+    (tmp_path / "7_submitted.pkl").mkdir()
+    with pytest.raises(UnreachableError, match=r"job 7 was submitted, but its files in .* cannot be written"):
+        can_be_followed(tmp_path, job(7))
 
 
 def test_a_job_with_a_result_has_ended(tmp_path: Path) -> None:

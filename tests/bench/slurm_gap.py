@@ -3,8 +3,8 @@
 `make bench-slurm` runs chains of stages on the same eight GPUs, in turns by our executor with profiles/slurm,
 by Snakemake's official Slurm executor, by sbatch alone, and by ours with a real small trainer. How long each
 stage works is drawn from a seed, the same for each way: stages of one length would favour whoever looks at
-the right moment. The stages stamp their own begin and end. `--write` puts the figures into
-docs/BENCHMARKS.md. Exits 1 where a target is missed, 2 where it cannot be measured here.
+the right moment. The stages stamp their own begin and end. `--write` puts the figures of all seeds of the
+call into docs/BENCHMARKS.md. Exits 1 where a target is missed, 2 where it cannot be measured here.
 """
 
 from __future__ import annotations
@@ -186,10 +186,11 @@ def _per_min(runs: Sequence[Measured], program: str) -> float:
     return 60 * sum(run.calls[program] for run in runs) / sum(run.took_s for run in runs)
 
 
-def _row(way: Way, runs: Sequence[Measured]) -> str:
+def _row(seed: int, way: Way, runs: Sequence[Measured]) -> str:
     gaps = all_gaps_s(runs)
     figures_s = (median_s(runs), ninetieth_s(gaps), min(gaps), max(gaps))
-    return f"| {way.name} | {' | '.join([*(f'{figure:.1f}' for figure in figures_s), *_asked(way, runs)])} |"
+    cells = [way.name, str(seed), *(f"{figure:.1f}" for figure in figures_s), *_asked(way, runs)]
+    return f"| {' | '.join(cells)} |"
 
 
 def _asked(way: Way, runs: Sequence[Measured]) -> Iterator[str]:
@@ -205,8 +206,10 @@ def _pieces(runs: Sequence[Measured]) -> Iterator[str]:
         yield f"| {name} | {statistics.median(values):.2f} | {ninetieth_s(values):.2f} |"
 
 
-def section(measured: dict[Way, list[Measured]], law: Law, seed: int, load: tuple[float, float]) -> str:
-    """The section of docs/BENCHMARKS.md. `load`: the machine's load average before and after."""
+def section(measured: dict[int, dict[Way, list[Measured]]], law: Law, load: tuple[float, float]) -> str:
+    """The section of docs/BENCHMARKS.md, by seed. `load`: the machine's load average before and after."""
+    every = {way: [run for ways in measured.values() for run in ways[way]] for way in WAYS}
+    seeds, turns = " and ".join(map(str, measured)), len(every[OURS]) // len(measured)
     hours, pause_s = LONG_TRAINING_S / 3600, law.pause_s(FIRST_LOOK_S, LONG_TRAINING_S)
     header = ["", "| what | median (s) | 90th percentile (s) |", "|---|---:|---:|"]
     columns = ("median gap (s)", "90th percentile (s)", "least (s)", "most (s)", "squeue calls a minute")
@@ -215,14 +218,14 @@ def section(measured: dict[Way, list[Measured]], law: Law, seed: int, load: tupl
             f"## {SECTION}",
             "",
             f"Written by `make bench-slurm`: chains of {STAGES} stages on the same eight GPUs of a real Slurm"
-            f" on one machine ({machine()}), {len(measured[OURS])} times in turns, load average {load[0]:.1f}"
+            f" on one machine ({machine()}), {turns} times in turns per seed, load average {load[0]:.1f}"
             f" before and {load[1]:.1f} after. Each stage works {LEAST_STAGE_S:.0f} to {MOST_STAGE_S:.0f}"
-            f" s, drawn from the seed {seed}, the same for each way. From the end of a stage's work to the"
+            f" s, drawn from the seed {seeds}, the same for each way. From the end of a stage's work to the"
             " start of the next one's, by their own stamps:",
             "",
-            f"| way | {' | '.join(columns)} | sacct calls a minute |",
-            "|---|---:|---:|---:|---:|---:|---:|",
-            *(_row(way, runs) for way, runs in measured.items()),
+            f"| way | seed | {' | '.join(columns)} | sacct calls a minute |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|",
+            *(_row(seed, way, runs) for seed, ways in measured.items() for way, runs in ways.items()),
             "",
             f"The benchmark fails if the median of {OURS.name} is above {MOST_MEDIAN_S} s, that with the"
             f" trainer above {MOST_TRAINER_MEDIAN_S} s, or one gap of theirs above {MOST_S:.0f} s. These gaps"
@@ -235,12 +238,12 @@ def section(measured: dict[Way, list[Measured]], law: Law, seed: int, load: tupl
             "",
             "Where the seconds go without a trainer:",
             *header,
-            *_pieces(measured[OURS]),
+            *_pieces(every[OURS]),
             "",
             "With one, from the exit of its process to the first line of the next one's script, which its"
             " launcher starts once it has imported torch:",
             *header,
-            *_pieces(measured[TRAINER]),
+            *_pieces(every[TRAINER]),
             "",
         ]
     )
@@ -260,6 +263,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=3, help=f"{STAGES - 1} hand-overs per way each")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="several, one after the other")
     parser.add_argument("--only-ours", action="store_true", help="a quick look: no page, no other ways")
     parser.add_argument("--official-python", required=True, help="a Python that has the official executor")
     parser.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md")
@@ -270,16 +274,21 @@ def main() -> int:
     official, rig, before = str(Path(arguments.official_python).absolute()), Rig(), os.getloadavg()[0]
     ways = (OURS, TRAINER) if arguments.only_ours else WAYS
     with rig.alone(), tempfile.TemporaryDirectory(prefix="trainrelay-bench-") as name:
-        measured = _in_turns(Path(name), rig, ways, arguments.turns, arguments.seed, official)
+        measured = {
+            seed: _in_turns(Path(name), rig, ways, arguments.turns, seed, official)
+            for seed in arguments.seeds or [arguments.seed]
+        }
     if arguments.only_ours:
-        print("\n".join(line for way in ways for line in (way.name, *_pieces(measured[way]))))
+        for seed, found in measured.items():
+            print(f"seed {seed}")
+            print("\n".join(line for way in ways for line in (way.name, *_pieces(found[way]))))
     else:
         load = (before, os.getloadavg()[0])
-        text = section(measured, _official_law(official), arguments.seed, load)
+        text = section(measured, _official_law(official), load)
         print(text)
         if arguments.write:
             write_section(SECTION, text)
-    problems = list(missed(measured))
+    problems = [f"seed {seed}, {line}" for seed, found in measured.items() for line in missed(found)]
     print("\n".join(problems) or "holds")
     return 1 if problems else 0
 
@@ -294,7 +303,7 @@ def _in_turns(
         for number, way in enumerate(ways):
             rig.heal()
             python = official if way is OFFICIAL else sys.executable
-            run = played(way, folder / f"{turn}-{number}", rig, python, lengths_s)
+            run = played(way, folder / f"{seed}-{turn}-{number}", rig, python, lengths_s)
             measured[way].append(run)
             gaps = ", ".join(f"{gap:.2f}" for gap in run.gaps_s)
             print(f"{way.name}: gaps {gaps} s; load average {os.getloadavg()[0]:.1f}", flush=True)

@@ -79,10 +79,14 @@ def test_a_target_that_is_missed_is_named(
     assert [line.partition(": ")[2] for line in missed(measured(ours_s, trainer_s))] == problems
 
 
-def test_the_section_has_a_row_per_way_with_its_calls_a_minute_and_where_the_seconds_go() -> None:
-    text = section(measured((1.0, 1.0, 2.0), (3.0, 3.0)), Law(10.0, 180.0), seed=4, load=(0.1, 0.2))
-    assert "| `--profile slurm` | 1.0 | 1.8 | 1.0 | 2.0 | 4.0 | 2.0 |" in text
-    assert "| `sbatch --dependency=afterok` | 1.0 | 1.0 | 1.0 | 1.0 |  |  |" in text
+def test_the_section_has_a_row_per_way_and_seed_with_its_calls_a_minute_and_where_the_seconds_go() -> None:
+    by_seed = {4: measured((1.0, 1.0, 2.0), (3.0, 3.0)), 7: measured((2.0, 2.0), (3.0, 3.0))}
+    text = section(by_seed, Law(10.0, 180.0), load=(0.1, 0.2))
+    assert "| `--profile slurm` | 4 | 1.0 | 1.8 | 1.0 | 2.0 | 4.0 | 2.0 |" in text
+    assert "| `--profile slurm` | 7 | 2.0 | 2.0 | 2.0 | 2.0 | 4.0 | 2.0 |" in text
+    assert "| `sbatch --dependency=afterok` | 4 | 1.0 | 1.0 | 1.0 | 1.0 |  |  |" in text
+    assert "1 times in turns per seed" in text
+    assert "from the seed 4 and 7," in text
     assert text.count("| a part | 0.50 | 0.50 |") == 2
     assert "expected to be noticed 90 s after its end" in text
 

@@ -12,7 +12,7 @@ from slurm.rig.conf import ACCOUNT
 from support.project import Project
 from trainrelay.config import Resources, Site
 from trainrelay.preflight.cluster import partition_checks, request_check
-from trainrelay.slurm.cluster import nodes, partitions, wall_limits
+from trainrelay.slurm.cluster import job_limits, nodes, partitions
 from trainrelay.slurm.flags import request_of, sbatch_flags
 
 
@@ -75,7 +75,7 @@ def test_what_it_has_not_is_to_be_problems(
         monkeypatch.setenv(name, value)
     asked = Resources(**{"gpu": 8, "gpu_model": "a40", "runtime_min": 15, **resources})
     found = [
-        *partition_checks(request_of(asked, Site(), 2), partitions(), nodes(), wall_limits()),
+        *partition_checks(request_of(asked, Site(), 2), partitions(), nodes(), job_limits()),
         request_check(sbatch_flags(asked, Site(), 2), datetime.now()),
     ]
     problems = [one.line() for one in found if one.kind == "fix"]
@@ -115,7 +115,26 @@ def test_what_sbatch_takes_and_never_starts_is_told_beforehand(clean_rig: Rig, p
     limit = "partition gpu allows 10 min, runtime_min asks for 15; set runtime_min: 10"
     assert f"fix   driving/stage1: {limit}" in checked
     assert planned.count(f"  when     never: {limit}") == 2
-    assert "--profile slurm-chain would ask for 30 min in one job" in planned
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("limit", ["MaxTRESPerJob", "MaxTRESPerUser"])
+def test_so_are_gpus_above_the_limit_of_the_qos_of_its_partition(
+    clean_rig: Rig, project: Project, limit: str
+) -> None:
+    asks(project)
+    clean_rig.sacctmgr("add", "qos", "few")
+    clean_rig.sacctmgr("modify", "qos", "few", "set", f"{limit}=gres/gpu=4")
+    try:
+        clean_rig.scontrol("update", "PartitionName=gpu", "QOS=few")
+        checked = "\n".join(lines(project, 2))
+        planned = project.trainrelay("plan", "--when").stdout
+    finally:
+        clean_rig.scontrol("update", "PartitionName=gpu", "QOS=")
+        clean_rig.sacctmgr("delete", "qos", "few")
+    said = "QOS few allows 4 GPUs, 8 asked for; set resources.gpu, nodes or qos"
+    assert f"fix   driving/stage1: {said}" in checked
+    assert planned.count(f"  when     never: {said}") == 2
 
 
 @pytest.mark.long

@@ -86,6 +86,18 @@ def test_a_warned_leg_ends_and_the_next_one_continues(toy: Toy) -> None:
 
 
 @pytest.mark.long
+def test_a_limit_on_jobs_below_the_legs_is_not_waited_for(toy: Toy) -> None:
+    """Fewer are submitted, and the training is done by them."""
+    with toy.rig.limited_to(3):
+        controller = toy.write().start()
+        warn(toy, 1)
+        assert controller.wait(timeout=90) == 0, toy.said()
+    assert "submitted with 2 of 4 legs: a limit on submitted jobs" in toy.said()
+    assert tasks(toy) == {"1": ("COMPLETED", "0"), "2": ("COMPLETED", "0")}
+    assert len(starts(toy)) == 2
+
+
+@pytest.mark.long
 def test_a_leg_that_fails_ends_the_rest(toy: Toy) -> None:
     controller = toy.write().start()
     toy.first_training()

@@ -75,6 +75,21 @@ def test_a_run_that_forks_is_refused_as_a_chain(clean_rig: Rig, project: Project
     assert jobs_of(clean_rig, project) == []
 
 
+def test_a_chain_above_the_limit_of_its_partition_is_refused(clean_rig: Rig, project: Project) -> None:
+    """Each training is below it: Slurm would take the job, and let it wait for good."""
+    clean_rig.scontrol("update", "PartitionName=gpu", "MaxTime=20")
+    try:
+        refused = project.run("snakemake", *CHAIN)
+    finally:
+        clean_rig.scontrol("update", "PartitionName=gpu", "MaxTime=INFINITE")
+    assert refused.returncode != 0
+    chain = (
+        "driving/stage1, driving/stage2: as one job they would ask for 30 min, partition gpu allows 20 min"
+    )
+    assert f"{chain}, so it would never start: use --profile slurm" in refused.stderr
+    assert jobs_of(clean_rig, project) == []
+
+
 def _fork(data: dict[str, Any]) -> None:
     stages = data["runs"]["driving"]["stages"]
     stages["stage3"] = {**deepcopy(stages["stage2"]), "work_dir": "work_dirs/other"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +89,28 @@ def test_a_folder_that_slurm_would_misread_is_refused(tmp_path: Path, name: str)
     with pytest.raises(RigError, match="plain path"):
         Rig(tmp_path / name).check_folder()
     assert not (tmp_path / name).exists()
+
+
+def test_two_rigs_that_boot_at_once_take_different_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one looks for its ports once the daemons of the first one listen."""
+    taken: list[socket.socket] = []
+
+    def bring_up(layout: conf.Layout, _say: object) -> None:
+        time.sleep(0.3)
+        taken.append(socket.create_server(("", layout.first_port)))
+
+    monkeypatch.setattr(machine, "BOOT_LOCK", tmp_path / "lock", raising=False)
+    monkeypatch.setattr("slurm.rig.boot.write_folder", lambda _: None)
+    monkeypatch.setattr("slurm.rig.boot.bring_up", bring_up)
+    for name in ("check_machine", "check_folder"):
+        monkeypatch.setattr(Rig, name, lambda _: None)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda name: Rig(tmp_path / name).boot(), ("one", "two")))
+    assert len({one.getsockname()[1] for one in taken}) == 2
+    for one in taken:
+        one.close()
 
 
 def test_down_where_nothing_was_booted_does_nothing(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def toy_job(folder: Path, templates: Path, habit: str = "good", epochs: int = 3,
         request=request,
         port=None,
         stop_grace_s=1.0,
+        warn_s=120,
     )
     job = replace(job, **changes)
     # DETR's way to count is taken as told, unless a test wants it learned.

@@ -65,6 +65,46 @@ def test_another_best_is_promoted_again_and_trains_nothing(disk: OnDisk) -> None
     assert latest[1] == best[1] == other[1]
 
 
+def started(disk: OnDisk, executor: str, groups: dict[str, str]) -> Any:
+    """What Snakemake is where it starts the stage's job, in no group."""
+    job = SimpleNamespace(output=[disk.paths.train])
+    return SimpleNamespace(
+        modifier=SimpleNamespace(path_modifier=SimpleNamespace(replace_prefix=lambda path: path)),
+        dag=SimpleNamespace(needrun_jobs=lambda: [job], get_job_group=lambda _: None),
+        executor_plugin=SimpleNamespace(name=executor),
+        group_settings=SimpleNamespace(overwrite_groups=groups),
+        onstart=None,
+        non_local_exec=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("executor", "groups", "said"),
+    [
+        ("submitit", {}, ""),
+        ("slurm", {}, "SLURM_CONF is /opt/x/slurm.conf, which --profile slurm-native keeps from its jobs"),
+        ("submitit", {"train_stage1": "chain"}, "the profile's groups name none of train_s\n"),
+    ],
+)
+def test_what_a_profile_says_and_does_not_do_is_told_at_the_start(
+    disk: OnDisk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    executor: str,
+    groups: dict[str, str],
+    said: str,
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/opt/x/slurm.conf")
+    monkeypatch.setenv(TYPED_VARIABLE, "mine.yaml")
+    monkeypatch.chdir(disk.base)
+    workflow = started(disk, executor, groups)
+    dag.Plans(disk.config(), []).before_start(workflow)
+    workflow._onstart(None)
+    told = capsys.readouterr().err
+    assert said in told
+    assert bool(told) == bool(said)
+
+
 def test_what_snakemake_prints_of_a_training_moves_no_cursor(disk: OnDisk) -> None:
     """The reason of its last end, and the refusal because of it, quote what a trainer printed."""
     disk.train()

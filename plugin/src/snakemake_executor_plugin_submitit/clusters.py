@@ -85,7 +85,7 @@ class SlurmCluster:
 
     def _flags(self, request: Request) -> tuple[str, ...]:
         dialect = dialect_of("--submitit-gpu-dialect ", self._settings.gpu_dialect)
-        return sbatch_flags(request, dialect, self._settings.signal_delay_s)
+        return sbatch_flags(request, dialect)
 
     def _asked(self, order: Submission, script: Path) -> str:
         try:

@@ -82,7 +82,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
             tracked = TrackedJob(info, self._order(job))
             self._jobs.append(tracked)
             self._submitter.submit(tracked)
-        except SubmititError as error:
+        except (SubmititError, OSError) as error:  # OSError names the file: a full disk
             self._jobs = [one for one in self._jobs if one.info is not info]
             self.report_job_error(info, msg=f"{name_of(job)}: {error}. ")
             return
@@ -183,7 +183,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # the interface is not ty
         Snakemake's list lacks the jobs that are being looked at, so ours is used.
         """
         self._submitter.end()
-        stopper = Stopper(self._jobs, self._asker, self._submitter, self._settings.signal_delay_s)
+        grace_s = max((job.order.request.signal_delay_s for job in self._jobs), default=0)
+        stopper = Stopper(self._jobs, self._asker, self._submitter, grace_s)
         with contextlib.suppress(KeyboardInterrupt):
             stopper.save_and_end()
         stopper.end_now()

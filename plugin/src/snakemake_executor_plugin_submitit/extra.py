@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping
 
 from snakemake_executor_plugin_submitit.errors import RequestError
 
@@ -27,19 +28,13 @@ ELSEWHERE = {
     "partition": "the resource slurm_partition",
     "qos": "the resource qos",
     "time": "the resource runtime, in minutes",
-    "signal": "--submitit-signal-delay-s; the signal itself is this executor's own",
+    "signal": "the resource slurm_signal_delay_s; the signal itself is this executor's own",
 }
 OURS = {
     "array", "chdir", "clusters", "comment", "error", "job-name", "ntasks", "ntasks-per-gpu",
     "ntasks-per-node", "open-mode", "output", "parsable", "wait", "wrap",
 }  # fmt: skip
 NO_JOB = {"help", "test-only", "usage", "version"}  # sbatch submits nothing with them
-
-_REFUSED = {
-    **{name: f"is set elsewhere: use {instead}" for name, instead in ELSEWHERE.items()},
-    **dict.fromkeys(OURS, "is set by this executor: leave it out"),
-    **dict.fromkeys(NO_JOB, "submits no job: leave it out"),
-}
 
 
 def extra_options(given: str) -> dict[str, str | bool]:
@@ -51,10 +46,17 @@ def extra_options(given: str) -> dict[str, str | bool]:
         found = dict(options(given))
     except RequestError as error:
         raise RequestError(f"slurm_extra: {error}") from None
-    for name in found:
-        if name in _REFUSED:
-            raise RequestError(f"slurm_extra: --{name} {_REFUSED[name]}")
+    for why in refused(found, ELSEWHERE):
+        raise RequestError(f"slurm_extra: {why}")
     return found
+
+
+def refused(names: Iterable[str], elsewhere: Mapping[str, str]) -> list[str]:
+    """A sentence for each of these options that no job may be given; `elsewhere`: what to use instead."""
+    whys = {name: f"is set elsewhere: use {instead}" for name, instead in elsewhere.items()}
+    whys |= dict.fromkeys(OURS, "is set for each job: leave it out")
+    whys |= dict.fromkeys(NO_JOB, "submits no job: leave it out")
+    return [f"--{name} {whys[name]}" for name in names if name in whys]
 
 
 def options(given: str) -> list[tuple[str, str | bool]]:
@@ -83,5 +85,5 @@ def _option(word: str) -> tuple[str, str | None]:
 
 def _in_full(name: str) -> str:
     """sbatch takes the beginning of an option for it; no option that is allowed is one of a refused one."""
-    read = [*sorted(_REFUSED), *(["no-requeue"] if name.startswith("no-r") else [])]
+    read = [*sorted({*ELSEWHERE, *OURS, *NO_JOB}), *(["no-requeue"] if name.startswith("no-r") else [])]
     return next((full for full in read if full.startswith(name)), name)

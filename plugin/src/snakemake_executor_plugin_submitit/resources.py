@@ -16,8 +16,8 @@ _GRES = re.compile(r"^\w+(:[\w.-]+)?(:\d+[TGMK]?)?$")
 _MODEL = re.compile(r"^[\w.-]+$")
 # Names that look right and that Slurm or another executor reads in another way.
 _MISSPELT = ("gpus", "gpus_per_node", "gpus_per_task", "num_gpus", "ngpus", "nvidia_gpu")
-SIGNAL_DELAY_S = 120  # unless a setting says otherwise
-_LEAST_DELAY_S = 10
+SIGNAL_DELAY_S = 120  # unless a resource says otherwise
+LEAST_DELAY_S = 10
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Request:
     gpu_dialect: GpuDialect | None = None  # None: the setting's
     legs: int = 1  # more: an array of so many tasks, one after the other
     setup: str = ""  # a shell line that runs first, after the setting's
+    signal_delay_s: int = SIGNAL_DELAY_S  # how long before its time limit it is warned
 
 
 def request_of(resources: Mapping[str, Any], threads: int) -> Request:
@@ -82,6 +83,7 @@ def request_of(resources: Mapping[str, Any], threads: int) -> Request:
         gpu_dialect=dialect_of("gpu_dialect=", said) if (said := text(resources, "gpu_dialect")) else None,
         legs=count(resources, "slurm_legs") or 1,
         setup=text(resources, "slurm_setup"),
+        signal_delay_s=count(resources, "slurm_signal_delay_s", LEAST_DELAY_S) or SIGNAL_DELAY_S,
     )
 
 
@@ -158,12 +160,10 @@ def delay_within(runtime_min: int | None, signal_delay_s: int) -> int:
     """Seconds of warning; at most a quarter of the limit, or the warning would come at the start."""
     if runtime_min is None:
         return signal_delay_s
-    return max(_LEAST_DELAY_S, min(signal_delay_s, runtime_min * 60 // 4))
+    return max(LEAST_DELAY_S, min(signal_delay_s, runtime_min * 60 // 4))
 
 
-def sbatch_flags(
-    request: Request, dialect: GpuDialect, signal_delay_s: int = SIGNAL_DELAY_S
-) -> tuple[str, ...]:
+def sbatch_flags(request: Request, dialect: GpuDialect = "gres") -> tuple[str, ...]:
     """The flags of sbatch, without what names a job and its files; `dialect`: where the job names none."""
     gpu_flags = request.gpus.flags(request.gpu_dialect or dialect)
     asked: dict[str, str | bool | int | None] = {
@@ -171,7 +171,7 @@ def sbatch_flags(
         "ntasks-per-node": 1,
         "cpus-per-task": request.cpus_per_task,
         "time": request.runtime_min,
-        "signal": f"USR2@{delay_within(request.runtime_min, signal_delay_s)}",
+        "signal": f"USR2@{delay_within(request.runtime_min, request.signal_delay_s)}",
         "partition": request.partition,
         "account": request.account,
         "qos": request.qos,

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from snakemake_executor_plugin_submitit.errors import RequestError
-from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, dialect_of, one_of
+from snakemake_executor_plugin_submitit.resources import dialect_of, one_of
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -25,9 +25,6 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # the inter
         "Where jobs run: slurm, or local (processes of this machine that survive Snakemake).",
     )
     folder: str = _setting(".snakemake/submitit", "Folder for job logs and results, seen by all nodes.")
-    signal_delay_s: int = _setting(
-        SIGNAL_DELAY_S, "How many seconds before its time limit a job is warned, so that it can save."
-    )
     poll_interval_s: int = _setting(
         15,
         "Seconds between two squeue calls, one for all jobs. The end of a job is seen at once by its result"
@@ -50,8 +47,6 @@ def checked(given: ExecutorSettings) -> ExecutorSettings:
     """With an absolute folder; RequestError for a value that means nothing, with the ones that do."""
     one_of("--submitit-cluster ", given.cluster, ("slurm", "local"))
     dialect_of("--submitit-gpu-dialect ", given.gpu_dialect)
-    least = {"signal-delay-s": (given.signal_delay_s, 10), "poll-interval-s": (given.poll_interval_s, 1)}
-    for name, (value, least_s) in least.items():
-        if value < least_s:
-            raise RequestError(f"--submitit-{name} {value}: must be at least {least_s}")
+    if given.poll_interval_s < 1:
+        raise RequestError(f"--submitit-poll-interval-s {given.poll_interval_s}: must be at least 1")
     return replace(given, folder=str(Path(given.folder).expanduser().absolute()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from snakemake_executor_plugin_submitit.command import CANCEL_FILE, Command
-from snakemake_executor_plugin_submitit.errors import RefusedError
+from snakemake_executor_plugin_submitit.errors import RefusedError, UnreachableError
 from snakemake_executor_plugin_submitit.identity import comment_of
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.slurm import QueueRow
@@ -83,7 +83,8 @@ class Submission:
         """The log of a job that went well stays; what submitit needed for it goes."""
         for pattern in ("*.pkl", "*submission.sh", ".submission_file_*", PARAMS_FILE):
             for path in self.folder.glob(pattern):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
 
 
 def can_be_followed(folder: Path, row: QueueRow) -> bool:
@@ -104,8 +105,12 @@ def can_be_followed(folder: Path, row: QueueRow) -> bool:
 
 
 def name_command(folder: Path, job_id: str) -> bool:
-    """As submitit looks for it, which waits for it a minute; False if there is none."""
+    """As submitit looks for it, which waits for it a minute; False if there is none. UnreachableError."""
     named = folder / f"{job_id}_submitted.pkl"
-    with suppress(FileNotFoundError):
-        (folder / UNNAMED).rename(named)
+    try:
+        with suppress(FileNotFoundError):
+            (folder / UNNAMED).rename(named)
+    except OSError as error:
+        said = f"job {job_id} was submitted, but its files in {folder} cannot be written: {error}"
+        raise UnreachableError(said) from None
     return named.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -73,18 +73,34 @@ class Submitter:
         with self._busy:
             if self.ended:
                 return
-            job.order = job.order.within(self._folder, new_token(job.order.digest))
-            job.order.note_params()
+            asked = job.order
             try:
-                job_id = self._asker.cluster.submit(job.order)
-            except (UnreachableError, KeyboardInterrupt) as error:
-                job.lost, job.lost_s = error, time.monotonic()
-                raise
+                job_id = self._accepted(job, asked)
             except LimitError:
-                job.order.remove()
+                job.order = asked  # with all of its legs the next time
                 raise
             self.limit.eased()
-            self._begin(job, job_id, "submitted")
+            legs, most = job.order.request.legs, asked.request.legs
+            fewer = f" with {legs} of {most} legs: a limit on submitted jobs" if legs < most else ""
+            self._begin(job, job_id, f"submitted{fewer}")
+
+    def _accepted(self, job: TrackedJob, asked: Submission) -> str:
+        """The job's id, with as many legs as a limit allows: the last one requeues itself."""
+        job.order = asked.within(self._folder, new_token(asked.digest))
+        try:
+            job.order.note_params()
+            return self._asker.cluster.submit(job.order)
+        except (UnreachableError, KeyboardInterrupt) as error:
+            job.lost, job.lost_s = error, time.monotonic()
+            raise
+        except OSError as error:  # before the cluster was asked: a full disk, a quota
+            job.order.remove()
+            raise RefusedError(f"its files in {job.order.folder} cannot be written: {error}") from None
+        except LimitError:
+            job.order.remove()
+            if (legs := asked.request.legs // 2) < 1:
+                raise
+        return self._accepted(job, replace(asked, request=replace(asked.request, legs=legs)))
 
     def _begin(self, job: TrackedJob, job_id: str, how: str) -> None:
         job.begin(job_id)

@@ -15,6 +15,7 @@ from slurm.rig.errors import RigError
 
 CGROUPS = Path("/sys/fs/cgroup")
 SYSTEM_CONFS = (Path("/etc/slurm/slurm.conf"), Path("/etc/slurm-llnl/slurm.conf"))
+BOOT_LOCK = Path("/run/trainrelay-slurm-rig.lock")  # root alone writes there
 MARKER = "rig.json"  # beside the slurm.conf of every rig
 
 # Below the range from which the kernel gives ports to clients, and none of Slurm's or MariaDB's own.

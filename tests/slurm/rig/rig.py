@@ -92,7 +92,8 @@ class Rig(Clients):
         """Boots it, unless it is up (False); what is left of a broken one is ended first."""
         self.check_machine()
         self.check_folder()
-        with self._locked():
+        # One rig of the machine at a time: until its daemons listen, another one would take the same ports.
+        with self._locked(), _locked(machine.BOOT_LOCK):
             if self.is_up():
                 return False
             self._end()
@@ -176,13 +177,9 @@ class Rig(Clients):
         daemons.stop(living, kill=True)
         return len(living)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
         """One process at a time boots it or takes it down."""
-        self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with (self.folder / "boot.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return _locked(self.folder / "boot.lock")
 
     # ------------------------------------------------------------------ for tests
 
@@ -246,9 +243,7 @@ class Rig(Clients):
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keeps other test runs waiting; who comes out last takes down a rig that a test run booted."""
-        self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with (self.folder / "users.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(self.folder / "users.lock"):
             if self.boot():
                 self._booted_by_a_test.touch()
             yield
@@ -277,6 +272,14 @@ class Rig(Clients):
         """Removes that link, if it is this rig's."""
         if SYSTEM_CONF.is_symlink() and SYSTEM_CONF.readlink() == self.conf:
             SYSTEM_CONF.unlink()
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _replace_script(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -145,8 +145,25 @@ def test_with_slurm_folders_partition_and_request_are_checked(
     out = capsys.readouterr().out
     assert "ok    r/s: partition gpu: 1 node with 8 x a40 and at least 8 cores" in out
     assert "ok    r/s: Slurm accepts the request" in out
+    assert "ok    trainrelay submit: Slurm accepts the request" in out
     assert typed("r/s", resources={"gpu": 8, "gpu_model": "h100"}) == 2
     assert "fix   r/s: partition gpu has no nodes with 8 x h100" in capsys.readouterr().out
+
+
+def test_a_controller_that_slurm_refuses_is_a_note(
+    typed: Typed,
+    slurm: dict[str, CheckResult],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Who never submits it may have a partition that takes no job without GPUs."""
+
+    def request_check(flags: Sequence[str], _now: datetime) -> CheckResult:
+        return slurm["request"] if any("gres" in flag for flag in flags) else fix("refused", "x")
+
+    monkeypatch.setattr(check, "request_check", request_check)
+    assert typed(resources={"gpu": 8, "gpu_model": "a40"}) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "note  trainrelay submit: refused; x"
 
 
 def test_a_slurm_that_does_not_answer_is_asked_nothing_more(

@@ -85,14 +85,15 @@ def test_the_job_its_log_and_what_to_type_are_told(
     folder: Path, asked: list[Asked], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["submit"]) == 0
+    ((flags, script),) = asked
     assert capsys.readouterr().out.splitlines() == [
         "job 12 runs the workflow; it requeues itself at its time limit",
+        f"  sbatch  {shlex.join([*flags, f'{folder}/.snakemake/trainrelay/controller.sh'])}",
         "  log     runs/controller-12.log",
         "  follow  trainrelay watch",
         "  stop    scancel 12   (the trainings save and end; submit again to resume)",
     ]
     assert (folder / "runs").is_dir()
-    ((flags, script),) = asked
     assert f"--chdir={folder}" in flags
     snapshot = save_snapshot(load_config(folder / "config.yaml"))
     assert script.endswith(f" -m trainrelay control --configfile {snapshot} --\n")

@@ -13,7 +13,7 @@ import pytest
 from trainrelay.controller import locks, run
 from trainrelay.controller.job import comment_of
 from trainrelay.controller.run import control
-from trainrelay.errors import Refusal, SlurmError, UserError
+from trainrelay.errors import NoAnswer, Refusal, SlurmError, UserError
 from trainrelay.slurm import QueueRow
 
 pytestmark = pytest.mark.process
@@ -66,6 +66,30 @@ def test_where_it_cannot_be_requeued_a_new_job_goes_on(
     monkeypatch.setattr(run, "requeue", refused)
     assert watch(NAP, signal.SIGUSR2).to_its_end() == 1
     assert said[0].endswith("(Requested operation is presently disabled); job 8 continues")
+
+
+def test_a_slurm_that_is_away_at_the_limit_is_asked_again(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """Whether for a requeue or for a new job: without either nothing would continue."""
+    answers = iter([NoAnswer("no answer"), NoAnswer("no answer"), None])
+    again = iter([NoAnswer("sbatch: no answer"), "8"])
+
+    def answer(found: object) -> object:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(run, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(run, "requeue", lambda _job: answer(next(answers)))
+    assert watch(NAP, signal.SIGUSR2).to_its_end() == 1
+    assert said == ["no answer; asking again"] * 2 + [said[2]]
+    assert "requeued" in said[2]
+    monkeypatch.setattr(run, "requeue", lambda _job: answer(SlurmError("disabled")))
+    watching = watch(NAP, signal.SIGUSR2)
+    watching.resubmit = lambda _job: str(answer(next(again)))
+    assert watching.to_its_end() == 1
+    assert said[-1].endswith("(disabled); job 8 continues")
 
 
 def test_a_cancelled_job_tells_snakemake_once_and_waits_for_it(

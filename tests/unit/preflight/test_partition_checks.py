@@ -8,12 +8,12 @@ import pytest
 
 from snakemake_executor_plugin_submitit.resources import Gpus
 from trainrelay.config import Resources, Site
-from trainrelay.preflight.cluster import chain_limit, conf_check, partition_checks
+from trainrelay.preflight.cluster import chain_limit, conf_kept_back, partition_checks
 from trainrelay.slurm import Request
-from trainrelay.slurm.cluster import Node, Partition, WallLimits
+from trainrelay.slurm.cluster import JobLimits, Node, Partition
 from trainrelay.slurm.flags import request_of
 
-NONE = WallLimits()
+NONE = JobLimits()
 ASKED = Request(Gpus(8, "a40"), 40, mem_mb=240_000, runtime_min=10080, partition="gpu")
 GPU = Partition("gpu", True, True, None)
 SHORT = Partition("short", False, True, 60)
@@ -124,13 +124,13 @@ def test_more_nodes_than_a_job_may_have_are_told() -> None:
         (
             (40, 30),
             "short",
-            "--profile slurm-chain would ask for 70 min in one job, partition short allows 60 min",
+            "as one job they would ask for 70 min, partition short allows 60 min, so it would never start",
         ),
         ((30, 30), "short", ""),
         ((40, 30), "short,gpu", ""),
         ((40, 30), "", ""),
         ((70,), "short", ""),
-        ((None, 70), "short", "--profile slurm-chain would ask for 70 min"),
+        ((None, 70), "short", "as one job they would ask for 70 min"),
         ((), "short", ""),
     ],
 )
@@ -143,16 +143,25 @@ def test_the_time_of_a_chain_is_the_sum_of_its_trainings(
 
 
 def test_a_configuration_that_the_official_executor_does_not_pass_on_is_told() -> None:
-    (found,) = conf_check({"SLURM_CONF": "/opt/slurm.conf"})
-    assert found.line().startswith(
-        "note  SLURM_CONF is /opt/slurm.conf, which --profile slurm-native keeps from"
-    )
-    assert conf_check({}) == conf_check({"SLURM_CONF": "/etc/slurm/slurm.conf"}) == []
+    (found,) = conf_kept_back({"SLURM_CONF": "/opt/slurm.conf"})
+    assert found.startswith("SLURM_CONF is /opt/slurm.conf, which --profile slurm-native keeps from")
+    assert not [*conf_kept_back({}), *conf_kept_back({"SLURM_CONF": "/etc/slurm/slurm.conf"})]
+
+
+def test_more_gpus_than_a_qos_gives_are_told_over_all_nodes() -> None:
+    limits = JobLimits(qos={"few": {"gpus": 8}})
+    asked = replace(ASKED, qos="few")
+    assert all(one.kind == "ok" for one in partition_checks(asked, (GPU,), (A40,), limits))
+    two = partition_checks(replace(asked, nodes=2), (GPU,), (A40, replace(A40, name="n2")), limits)
+    said = "fix   QOS few allows 8 GPUs, 16 asked for; set resources.gpu, nodes or qos"
+    assert [one.line() for one in two if one.kind == "fix"] == [said]
 
 
 def test_the_limit_of_an_account_or_qos_is_told_as_that_of_a_partition() -> None:
     """Slurm would let the job wait for good; of two limits the lower one counts."""
-    limits = WallLimits("a", {("a", ""): ("", 3600), ("b", ""): ("", 1800)}, {"long": 1_200_000})
+    limits = JobLimits(
+        "a", {("a", ""): ("", {"min": 60}), ("b", ""): ("", {"min": 30})}, {"long": {"min": 20_000}}
+    )
     asked = replace(ASKED, runtime_min=45)
     for account, qos, allows in (("", "", 60), ("b", "", 30), ("c", "", 45), ("b", "long", 20_000)):
         request = replace(asked, account=account, qos=qos)

@@ -9,7 +9,7 @@ from trainrelay.slurm.cluster import gpus_of, read_nodes, read_partitions
 
 # As Slurm 22.05 prints them, shortened.
 PARTITIONS = (
-    "PartitionName=gpu AllowGroups=ALL Default=YES MaxNodes=UNLIMITED MaxTime=UNLIMITED State=UP "
+    "PartitionName=gpu AllowGroups=ALL Default=YES QoS=part MaxNodes=UNLIMITED MaxTime=UNLIMITED State=UP "
     "TRES=cpu=64,mem=250G,gres/gpu=8\n"
     "PartitionName=short Default=NO MaxTime=1-12:30:00 State=DOWN TotalCPUs=64\n"
 )
@@ -26,6 +26,7 @@ NODES = (
 def test_partitions_are_read_with_their_limit_and_state() -> None:
     gpu, short = read_partitions(PARTITIONS)
     assert (gpu.name, gpu.default, gpu.up, gpu.max_time_min) == ("gpu", True, True, None)
+    assert (gpu.qos, short.qos) == ("part", "")
     assert (short.name, short.default, short.up, short.max_time_min) == ("short", False, False, 2190)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrelay.errors import SlurmError
+from trainrelay.errors import NoAnswer, SlurmError
+from trainrelay.preflight.cluster import slurmctld_check
 from trainrelay.slurm.ask import Start, ask, could_start, ping, sbatch, setting
 
 pytestmark = pytest.mark.process
@@ -58,6 +59,17 @@ def test_the_first_controller_that_is_up_answers(program: Path) -> None:
         ping()
 
 
+def test_a_squeue_that_does_not_know_our_options_is_found_beforehand(program: Path) -> None:
+    """Snakemake would take it for a Slurm that is away, and ask for good."""
+    write(program / "scontrol", "echo 'Slurmctld(primary) at here is UP'")
+    write(program / "squeue", "echo \"squeue: unrecognized option '--me'\" >&2; exit 1")
+    found = slurmctld_check()
+    assert found.kind == "fix"
+    assert "squeue does not list your jobs (squeue failed: unrecognized option '--me')" in found.what
+    write(program / "squeue", "true")
+    assert slurmctld_check().kind == "ok"
+
+
 def test_how_slurm_tracks_processes_is_read(program: Path) -> None:
     write(program / "scontrol", "echo 'ProctrackType           = proctrack/cgroup'")
     assert setting("ProctrackType") == "proctrack/cgroup"
@@ -83,5 +95,7 @@ def test_a_job_that_is_submitted_sees_nothing_of_the_one_around(
 @pytest.mark.parametrize("said", ["", "Submitted batch job", "\\033[2J"])
 def test_an_answer_without_a_number_is_no_job(program: Path, said: str) -> None:
     write(program / "sbatch", f"printf '{said}'")
-    with pytest.raises(SlurmError, match="sbatch named no job"):
+    with pytest.raises(
+        NoAnswer, match=r"sbatch named no job.*; a job may appear anyway: look with squeue --me"
+    ):
         sbatch([], "")

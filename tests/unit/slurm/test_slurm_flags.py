@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from snakemake_executor_plugin_submitit.clusters import SlurmCluster
 from snakemake_executor_plugin_submitit.command import Command
 from snakemake_executor_plugin_submitit.extra import ELSEWHERE, NO_JOB, OURS
-from snakemake_executor_plugin_submitit.resources import SIGNAL_DELAY_S, request_of
+from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings, checked
 from snakemake_executor_plugin_submitit.submission import Submission
-from trainrelay.config import Resources, Site, load_plain, load_site
+from trainrelay.config import Resources, Site, load_site
 from trainrelay.config.site import INSTEAD
 from trainrelay.errors import ConfigError
 from trainrelay.slurm.flags import sbatch_flags, slurm_resources
@@ -62,6 +62,7 @@ sites = st.builds(
     gpu_dialect=st.sampled_from(["gres", "gpus-per-node", "gres-constraint"]),
     sbatch=st.lists(option, max_size=3).map(tuple),
     setup=st.lists(st.just("module load x"), max_size=2).map(tuple),
+    warn_s=st.integers(10, 65535),
 )
 resources = st.builds(
     Resources,
@@ -82,11 +83,6 @@ resources = st.builds(
 def test_what_the_plan_shows_is_what_is_submitted(asked: Resources, site: Site, cpus: int, legs: int) -> None:
     assert not site.refused_options()
     assert set(sbatch_flags(asked, site, cpus, legs)) == submitted(slurm_resources(asked, site, legs), cpus)
-
-
-def test_the_profile_warns_as_early_as_the_plan_says() -> None:
-    profile = load_plain(ROOT / "profiles/slurm/config.yaml")
-    assert profile["submitit-signal-delay-s"] == SIGNAL_DELAY_S
 
 
 @pytest.mark.parametrize(
@@ -128,6 +124,7 @@ def test_a_stages_own_words_go_before_the_sites() -> None:
         "slurm_account": "a",
         "gpu_dialect": "gres",
         "slurm_extra": "--mail-user=me@example.org --mail-type=FAIL --nice=5",
+        "slurm_signal_delay_s": 120,
     }
 
 
@@ -180,28 +177,28 @@ def test_an_option_that_a_job_cannot_be_given_is_refused_with_the_key_to_use(tmp
     with pytest.raises(ConfigError) as raised:
         load_site(path)
     assert raised.value.problems == [
-        "sbatch: --mem belongs to another key: mem_gb of the stage's resources;"
+        "sbatch: --mem is set elsewhere: use mem_gb of the stage's resources;"
         " mem_gb: all is the whole node's",
-        "sbatch: --time belongs to another key: runtime_min of the stage's resources",
-        "sbatch: --array is set by trainrelay; leave it out",
-        "sbatch: --output is set by trainrelay; leave it out",
-        "sbatch: --partition belongs to another key: partition",
+        "sbatch: --time is set elsewhere: use runtime_min of the stage's resources",
+        "sbatch: --array is set for each job: leave it out",
+        "sbatch: --output is set for each job: leave it out",
+        "sbatch: --partition is set elsewhere: use partition",
     ]
     path.write_text("sbatch: [--arr=0-1, --job-nam x, --test-only]\n")
     with pytest.raises(ConfigError) as raised:
         load_site(path)
     assert raised.value.problems == [
-        "sbatch: --array is set by trainrelay; leave it out",
-        "sbatch: --job-name is set by trainrelay; leave it out",
-        "sbatch: --test-only submits no job; leave it out",
+        "sbatch: --array is set for each job: leave it out",
+        "sbatch: --job-name is set for each job: leave it out",
+        "sbatch: --test-only submits no job: leave it out",
     ]
     # Neither goes with the cores, or the memory, that a stage asks for.
     path.write_text("sbatch: [--cpus-per-gpu=2, --mem-per-gpu=10G]\n")
     with pytest.raises(ConfigError) as raised:
         load_site(path)
     assert raised.value.problems == [
-        "sbatch: --cpus-per-gpu belongs to another key: cpus_per_gpu of the stage's resources",
-        "sbatch: --mem-per-gpu belongs to another key: mem_gb of the stage's resources",
+        "sbatch: --cpus-per-gpu is set elsewhere: use cpus_per_gpu of the stage's resources",
+        "sbatch: --mem-per-gpu is set elsewhere: use mem_gb of the stage's resources",
     ]
     path.write_text("sbatch: [nonsense]\n")
     with pytest.raises(ConfigError, match="sbatch: nonsense is not an option of sbatch"):

@@ -18,8 +18,8 @@ RUNNING = (
 )
 
 
-def read(line: str, restarts: int = 0) -> SlurmStop | None:
-    return read_shown(records(line)[0], restarts)
+def read(line: str, restarts: int = 0, warn_s: int = 120) -> SlurmStop | None:
+    return read_shown(records(line)[0], warn_s, restarts)
 
 
 def test_a_run_is_known_by_its_job_and_how_often_that_was_requeued() -> None:
@@ -61,6 +61,15 @@ def test_a_stop_close_to_the_time_limit_is_laid_to_the_limit(ran: str, limit: st
     assert (found.end, found.text.startswith(words)) == ("time-limit", True)
 
 
+def test_how_close_that_is_follows_from_when_the_job_asked_to_be_warned() -> None:
+    """A checkpoint that takes long to write has all of the time that was asked for."""
+    line = RUNNING.replace("00:00:04", "00:49:30").replace("365-00:00:00", "01:00:00")
+    found = read(line, warn_s=600)
+    assert found is not None
+    assert (found.end, found.left_s) == ("time-limit", 630)
+    assert read(line, warn_s=120) is None
+
+
 def test_a_cancelled_job_was_stopped_by_a_person() -> None:
     found = read(RUNNING.replace("JobState=RUNNING", "JobState=CANCELLED"))
     assert found is not None
@@ -84,4 +93,4 @@ def test_what_a_user_wrote_into_a_job_does_not_stand_for_what_slurm_says() -> No
 @pytest.mark.process
 def test_without_slurm_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert why_stopped(SlurmRun(job_id="1", restarts=0, nodes="")) is None
+    assert why_stopped(SlurmRun(job_id="1", restarts=0, nodes=""), 120) is None

@@ -266,7 +266,15 @@ def test_a_training_longer_than_its_walltime_is_an_array_where_the_config_says_s
     planned = stage_plan(StageContext(config, "r", "s"))
     assert [flag for flag in planned.sbatch if flag.startswith("--array")] == [*filter(None, [array])]
     asked = Plans(config, []).resources("s").get("slurm_legs", lambda _: None)
-    assert asked(SimpleNamespace(run="r")) == (planned.legs if array else None)
+    assert asked(SimpleNamespace(run="r")) == (planned.slurm.legs if array else None)
+
+
+def test_a_complete_stage_shows_no_gpus_as_it_is_submitted_if_it_is_triggered(disk: OnDisk) -> None:
+    asked = {"gpu": 8, "gpu_model": "a40"}
+    for epochs, does, gpus in ((2, "nothing", []), (3, "extend", ["--gres=gpu:a40:8"])):
+        planned = stage_plan(StageContext(disk.config(epochs=epochs, resources=asked), "r", "s"))
+        assert planned.action == does
+        assert [flag for flag in planned.sbatch if "gpu" in flag] == gpus
 
 
 def test_a_plan_over_two_nodes_shows_the_command_its_flags_and_what_it_costs(disk: OnDisk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,6 +153,31 @@ def test_a_checkout_that_changed_since_trains_nothing_and_archives_nothing(
     submit(toy)
     toy.train()
     assert (toy.out / "r/s.old-1").is_dir()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("how", "status", "words"),
+    [
+        ("refuse", 2, "since this was submitted, so nothing is trained (the trainer's code: "),
+        ("warn", 0, "warning: r/s: the trainer's code was "),
+    ],
+)
+def test_code_that_changed_while_a_first_start_waited_is_refused_or_told(
+    toy: ToyProject, capsys: pytest.CaptureFixture[str], how: str, status: int, words: str
+) -> None:
+    """A `git pull` that changes no ingredient; no attempt tells which code there was."""
+    who = ("-c", "user.name=a", "-c", "user.email=a")
+    for words_ in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "a")):
+        subprocess.run(["git", "-C", toy.checkout, *words_], check=True)
+    config = toy.config().model_copy(update={"on_code_change": how})
+    dag.Plans(config, []).submit()
+    (toy.checkout / "tools/train.py").write_text("print()\n")
+    assert cli.main(["train", "r/s", "--configfile", str(save_snapshot(config))]) == status
+    said = capsys.readouterr().err
+    assert words in said
+    assert " with changes " in said
+    assert toy.paths().train.exists() is (how == "warn")
 
 
 def test_a_config_that_can_be_read_no_more_is_the_one_difference(toy: ToyProject) -> None:

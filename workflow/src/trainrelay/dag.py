@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,22 @@ from trainrelay.config import (
     save_snapshot,
     stage_paths,
 )
-from trainrelay.errors import Refusal, TrainrelayError
+from trainrelay.errors import Refusal, SlurmError, TrainrelayError
+from trainrelay.preflight.cluster import chain_limit, conf_kept_back
 from trainrelay.records import KEYS
+from trainrelay.slurm.ask import installed
+from trainrelay.slurm.cluster import JobLimits, job_limits, partitions
 from trainrelay.slurm.flags import slurm_resources
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.system.hints import TYPED_VARIABLE, typed, use_config, with_configfile
+from trainrelay.system.say import say
 from trainrelay.text import printable, printable_lines
 from trainrelay.training.bad_nodes import to_exclude
+from trainrelay.training.code_version import CodeVersion, code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.plan import plan
 from trainrelay.training.state import current
-from trainrelay.training.submitted import SUBMITTED_VARIABLE, of_this_job, submit
+from trainrelay.training.submitted import CODE, SUBMITTED_VARIABLE, of_this_job, submit
 
 _HANDED_ON = "epoch handed on"
 
@@ -127,7 +133,14 @@ class Plans:
     def submit(self) -> None:
         """What the jobs of this workflow train from now on, whatever is edited until they start."""
         os.environ[SITE_VARIABLE] = str(save_snapshot(self._site, "site"))
-        self._submitted = submit(self._config, {p.at.name: p.ingredients for p in self._plans.values()})
+        self._submitted = submit(self._config, self._parts)
+
+    @cached_property
+    def _parts(self) -> dict[str, dict[str, str]]:
+        """Each stage's ingredients, and its code as it was at the start."""
+        codes = {root: code_version(root) for root in {planned.at.root for planned in self._plans.values()}}
+        known = {root: {CODE: one.name} for root, one in codes.items() if isinstance(one, CodeVersion)}
+        return {p.at.name: {**p.ingredients, **known.get(p.at.root, {})} for p in self._plans.values()}
 
     def config_file(self) -> str:
         """What the commands of the rules read; it and what was submitted return if .snakemake was removed."""
@@ -153,10 +166,10 @@ class Plans:
 
     def resources(self, stage: str) -> dict[str, Callable[[Any], Any]]:
         """Resources of a train rule: those that some run's stage of this name sets."""
-        config, names = self._config, self._config.runs_with(stage)
+        config, plans = self._config, self._plans
         runs = {
-            run: slurm_resources(config.stage(run, stage).resources, self._site, self._plans[run, stage].legs)
-            for run in names
+            run: slurm_resources(config.stage(run, stage).resources, self._site, plans[run, stage].slurm.legs)
+            for run in config.runs_with(stage)
         }
         keys = dict.fromkeys(key for values in runs.values() for key in values)
         found: dict[str, Callable[[Any], Any]] = {
@@ -194,6 +207,8 @@ class Plans:
                 with _exit_without_traceback():
                     if refusals := self.refusals(jobs, group_of, limited=workflow.non_local_exec):
                         raise Refusal(f"nothing was started.\n{refusals}")
+                for remark in self._remarks(workflow):
+                    say(remark)
                 use_config(self._configfile or self._snapshot)
                 hook(log)
 
@@ -211,13 +226,33 @@ class Plans:
         # By its file: as a module its rules may have other names.
         files = {str(planned.at.paths.train): where for where, planned in self._plans.items()}
         wanted = {files[file]: job for job in jobs for file in map(str, job.output) if file in files}
-        plans = [self._plans[where] for where in sorted(wanted)]
+        groups = {where: group_of(wanted[where]) for where in sorted(wanted)}
+        plans = [self._plans[where] for where in groups]
         refused = [p for p in plans if p.action == "refuse"]
         whys = [[f"{p.at.name}: {p.reason}", *p.refused, *map(str, p.differences)] for p in refused]
         lines = ["\n  ".join(why) for why in whys]
         lines += [f"{p.at.name}: {p.too_short}" for p in plans if limited and p.too_short]
-        lines += at_once(self._config, {where: group_of(wanted[where]) for where in sorted(wanted)})
+        lines += at_once(self._config, groups)
+        lines += self._too_long(groups) if limited and not lines else []
         return printable_lines(with_configfile("\n".join(lines), self._configfile))
+
+    def _too_long(self, groups: Mapping[tuple[str, str], Any]) -> Iterator[str]:
+        """A sentence for each group that could never start as one job."""
+        chains = {group: [self._plans[w] for w in groups if groups[w] is group] for group in groups.values()}
+        chains.pop(None, None)
+        with suppress(SlurmError):  # the submission says more
+            known, limits = (partitions(), job_limits()) if chains and installed() else ([], JobLimits())
+            for chain in chains.values():
+                if what := chain_limit([planned.slurm for planned in chain], known, limits):
+                    yield f"{', '.join(planned.at.name for planned in chain)}: {what}"
+
+    def _remarks(self, workflow: Any) -> Iterator[str]:
+        """What the profile says and does not do."""
+        if workflow.executor_plugin.name == "slurm":
+            yield from conf_kept_back(os.environ)
+        names, groups = [f"train_{name}" for name in self._config.stage_names], workflow.group_settings
+        if groups.overwrite_groups and not any(one.endswith(tuple(names)) for one in groups.overwrite_groups):
+            yield f"each training is a job by itself: the profile's groups name none of {', '.join(names)}"
 
 
 def _is_complete(at: StageContext) -> bool:

@@ -56,6 +56,10 @@ class SlurmError(UserError):
     """A command of Slurm that refused what was asked of it, or gave no answer."""
 
 
+class NoAnswer(SlurmError):
+    """It gave none that counts: what was asked may have been done."""
+
+
 class Refusal(UserError):
     """Possible, but something of value would be lost."""
 

@@ -9,19 +9,17 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from trainrelay.cli.common import configured, named_stages
 from trainrelay.cli.printing import print_json
-from trainrelay.config import load_site
 from trainrelay.errors import SlurmError, UserError
-from trainrelay.preflight.cluster import chain_limit, partition_checks, slurmctld_check
-from trainrelay.slurm import Request
+from trainrelay.preflight.cluster import partition_checks, slurmctld_check
 from trainrelay.slurm.ask import could_start, installed
-from trainrelay.slurm.cluster import Partition, WallLimits, partitions, wall_limits
-from trainrelay.slurm.flags import request_of
+from trainrelay.slurm.cluster import JobLimits, Partition, job_limits, partitions
 from trainrelay.system.hints import with_configfile
 from trainrelay.system.say import answer
 from trainrelay.training.plan import COSTS, StagePlan, plan
@@ -122,32 +120,21 @@ def _total(plans: Sequence[StagePlan]) -> Iterator[str]:
 
 def starts_of(plans: Sequence[StagePlan], now: datetime) -> dict[str, str]:
     """When each stage could start now, as Slurm says; nothing is submitted."""
-    here, site = installed(), load_site()
-    known = _partitions() if here and any(planned.trains for planned in plans) else []
-    limits = wall_limits() if known else WallLimits()
+    here = installed()
+    known, limits = list[Partition](), JobLimits()
+    with suppress(SlurmError):  # then Slurm's answer to the request says why
+        if here and any(planned.trains for planned in plans):
+            known, limits = partitions(), job_limits()
     open_ones = {one.at.name for one in plans if one.action != "nothing"}
     ask = functools.cache(lambda flags: _slurms_answer(flags, now, here=here))  # once for equal requests
     found: dict[str, str] = {}
-    chains: dict[str, list[Request]] = {}
     for planned in plans:
         at, parent = planned.at, planned.at.parent
-        asked = request_of(at.settings.resources, site, 1)
         waits = parent.stage if parent and parent.name in open_ones else None
-        if planned.trains:
-            chains.setdefault(at.run, []).append(asked)
-        checked = partition_checks(asked, known, (), limits) if known else ()
+        checked = partition_checks(planned.slurm, known, (), limits) if known else ()
         never = [one.what for one in checked if one.kind == "fix"]
-        when = _why_not_asked(planned, waits, never) or ask(planned.sbatch)
-        chain = chain_limit(chains.get(at.run, []), known, limits)
-        found[at.name] = f"{when}; {chain}" if chain else when
+        found[at.name] = _why_not_asked(planned, waits, never) or ask(planned.sbatch)
     return found
-
-
-def _partitions() -> list[Partition]:
-    try:
-        return partitions()
-    except SlurmError:
-        return []  # then Slurm's answer to the request says why
 
 
 def _why_not_asked(planned: StagePlan, waits_for: str | None, never: Sequence[str]) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainrelay.cli.common import configured
 from trainrelay.config import SITE_VARIABLE, load_site, save_snapshot
-from trainrelay.controller.job import ControllerJob
+from trainrelay.controller.job import ControllerJob, sbatch_options
 from trainrelay.controller.run import control as run_controller
 from trainrelay.operations.submit import controller_job, log_of, refuse_submission
 from trainrelay.operations.submit import submit as submit_job
@@ -30,6 +30,7 @@ def submit(arguments: argparse.Namespace) -> None:
     answer(f"job {job_id} runs the workflow; it requeues itself at its time limit")
     if _names_a_config(arguments.snakemake):
         answer("  note    the --configfile behind -- is read again at each start of this job")
+    answer(f"  sbatch  {shlex.join(sbatch_options(job))}")
     answer(f"  log     {log_of(config, job_id)}")
     answer(f"  follow  {shlex.join(['trainrelay', 'watch', *named])}")
     answer(f"  stop    scancel {job_id}   (the trainings save and end; submit again to resume)")

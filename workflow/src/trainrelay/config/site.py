@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from snakemake_executor_plugin_submitit.errors import RequestError
-from snakemake_executor_plugin_submitit.extra import NO_JOB, OURS, options
+from snakemake_executor_plugin_submitit.extra import options, refused
+from snakemake_executor_plugin_submitit.resources import LEAST_DELAY_S, SIGNAL_DELAY_S
 from trainrelay.config.file import load_plain
 from trainrelay.config.models import Model, NonEmpty
 from trainrelay.config.problems import describe
@@ -22,17 +23,14 @@ SITE_VARIABLE = "TRAINRELAY_SITE"  # the one that was submitted, for jobs and a 
 # What belongs to another key than `sbatch`.
 _GPUS = "gpu and gpu_model of the stage's resources; gpu_dialect is how they are asked for"
 INSTEAD = {
-    "account": "account",
-    "constraint": "constraint",
+    **{name: name for name in ("account", "constraint", "partition", "qos")},
     **dict.fromkeys(("cpus-per-task", "cpus-per-gpu"), "cpus_per_gpu of the stage's resources"),
     **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task", "gres"), _GPUS),
     "mem": "mem_gb of the stage's resources; mem_gb: all is the whole node's",
     **dict.fromkeys(("mem-per-cpu", "mem-per-gpu"), "mem_gb of the stage's resources"),
     "nodes": "nodes of the stage's resources",
-    "partition": "partition",
-    "qos": "qos",
     "time": "runtime_min of the stage's resources",
-    "signal": "submitit-signal-delay-s of the profile; the signal itself is the executor's",
+    "signal": "warn_s; the signal itself is the executor's",
 }
 
 
@@ -69,6 +67,8 @@ class Site(Model):
     gres-constraint (--gres=gpu:8 --constraint=a40)."""
     sbatch: tuple[NonEmpty, ...] = Field(default=(), strict=False)
     """Other options of sbatch, as one would type them, e.g. --reservation=deep."""
+    warn_s: int = Field(default=SIGNAL_DELAY_S, ge=LEAST_DELAY_S, le=65535)
+    """Seconds before its time limit at which a training's stop is requested: more for a slow checkpoint."""
     nodes_avoid_h: float = Field(default=24.0, ge=0, le=8760)
     """Hours without a node on which a run's trainings failed twice for a reason of the node's; 0: none."""
     notify: tuple[NonEmpty, ...] = Field(default=(), strict=False)
@@ -96,10 +96,7 @@ class Site(Model):
             names = [name for name, _ in options(self.slurm_extra() or "")]
         except RequestError as error:
             return [f"sbatch: {error}"]
-        others = {name: f"belongs to another key: {key}" for name, key in INSTEAD.items()}
-        refused = dict.fromkeys(OURS, "is set by trainrelay; leave it out") | others
-        refused |= dict.fromkeys(NO_JOB, "submits no job; leave it out")
-        return [f"sbatch: --{name} {refused[name]}" for name in names if name in refused]
+        return [f"sbatch: {why}" for why in refused(names, INSTEAD)]
 
 
 def load_site(path: Path | None = None) -> Site:

@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from trainrelay.controller import locks
 from trainrelay.controller.job import of_folder
-from trainrelay.errors import Refusal, SlurmError, UserError
+from trainrelay.errors import NoAnswer, Refusal, SlurmError, UserError
 from trainrelay.slurm import RUNNING, QueueRow, own_run, scrubbed
 from trainrelay.slurm.ask import live_jobs, own_job, requeue, setting
 from trainrelay.training.launch_id import LAUNCH_VARIABLE
@@ -97,11 +98,11 @@ def _unlock_folder(arguments: Sequence[str], job_id: str, say: Say) -> None:
 
 
 def _answered(question: Callable[[], Answer], say: Say) -> Answer:
-    """Asks Slurm until it answers: a controller has time."""
+    """Asks Slurm until it answers: a controller has time. SlurmError: it refuses."""
     while True:
         try:
             return question()
-        except SlurmError as error:
+        except NoAnswer as error:
             say(f"{error}; asking again")
             time.sleep(_AGAIN_S)
 
@@ -167,10 +168,11 @@ class _SnakemakeRun:
 
     def _requeue(self) -> None:
         try:
-            requeue(self.job_id)
+            _answered(partial(requeue, self.job_id), self.say)
             self.say("the time of this run is up; requeued, the trainings keep running")
         except SlurmError as error:
-            new = self.resubmit(self.job_id)
+            # If an answer is lost there may be two: the younger one ends at its start.
+            new = _answered(partial(self.resubmit, self.job_id), self.say)
             self.say(f"the time of this run is up, and it cannot be requeued ({error}); job {new} continues")
 
 

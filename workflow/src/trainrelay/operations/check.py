@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from trainrelay.config import Config, Site, load_site
+from trainrelay.controller.job import sbatch_options
 from trainrelay.errors import SlurmError
+from trainrelay.operations.submit import controller_job
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.preflight.cluster import (
     accounting_check,
-    chain_limit,
-    conf_check,
     partition_checks,
     request_check,
     slurmctld_check,
@@ -23,15 +22,13 @@ from trainrelay.preflight.cluster import (
 from trainrelay.preflight.folders import folder_checks, mounts
 from trainrelay.preflight.interpreter import interpreter_check
 from trainrelay.preflight.sample_log import sample_check
-from trainrelay.slurm import Request
 from trainrelay.slurm.ask import installed
-from trainrelay.slurm.cluster import nodes, partitions, wall_limits
-from trainrelay.slurm.flags import request_of
+from trainrelay.slurm.cluster import job_limits, nodes, partitions
 from trainrelay.trainers import LaunchRequest, local_rank_misfit
 from trainrelay.training import plan, retention, state
 from trainrelay.training.code_version import NotKnown, code_version
 from trainrelay.training.context import StageContext
-from trainrelay.training.request import cores, initial_path, launch_request, missing, unsupported
+from trainrelay.training.request import initial_path, launch_request, missing, unsupported
 
 _INTERPRETER_DEADLINE_S = 120.0  # a first import of torch from a busy network file system takes a minute
 
@@ -51,7 +48,7 @@ def checks(config: Config, where: Sequence[StageContext], now: datetime) -> Iter
         yield from (("", found) for found in folder_checks(_folders(config, where), mounts()))
     yield "", answers
     if answers.kind == "ok":
-        yield from _slurm_checks(plans, now)
+        yield from _slurm_checks(config, plans, now)
     else:
         yield "", note("the other checks of Slurm are left out")
 
@@ -129,22 +126,20 @@ def _folders(config: Config, where: Sequence[StageContext]) -> dict[str, Path]:
     return folders
 
 
-def _slurm_checks(plans: Sequence[plan.StagePlan], now: datetime) -> Iterator[tuple[str, CheckResult]]:
+def _slurm_checks(
+    config: Config, plans: Sequence[plan.StagePlan], now: datetime
+) -> Iterator[tuple[str, CheckResult]]:
     yield "", accounting_check()
-    yield from (("", found) for found in conf_check(os.environ))
     try:
-        known, machines, limits = partitions(), nodes(), wall_limits()
+        known, machines, limits = partitions(), nodes(), job_limits()
     except SlurmError as error:
         yield "", fix(f"Slurm does not show its partitions ({error})", "ask those who run the cluster")
         return
-    site = load_site()
-    chains: dict[str, list[Request]] = {}
     for planned in plans:
-        at = planned.at
         if planned.action != "nothing":
-            asked = request_of(at.settings.resources, site, cores(at))
-            chains.setdefault(at.run, []).append(asked)
-            found = [*partition_checks(asked, known, machines, limits), request_check(planned.sbatch, now)]
-            yield from ((at.name, one) for one in found)
-    said = ((run, chain_limit(asked, known, limits)) for run, asked in chains.items())
-    yield from ((run, note(what)) for run, what in said if what)
+            found = partition_checks(planned.slurm, known, machines, limits)
+            yield from ((planned.at.name, one) for one in [*found, request_check(planned.sbatch, now)])
+    job = controller_job(config, (), "", None, time_min=None, partition=None, mem_gb=None)
+    own = request_check(sbatch_options(job)[:-1], now)
+    # Not all who train submit it.
+    yield "trainrelay submit", own if own.kind == "ok" else note(own.what)

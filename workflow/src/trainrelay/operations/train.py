@@ -11,6 +11,7 @@ from functools import partial
 from rich.console import Console
 
 from trainrelay import supervise
+from trainrelay.config import load_site
 from trainrelay.errors import NoProgress, Refusal, UserError
 from trainrelay.operations.end_error import end_error
 from trainrelay.operations.follow import follow
@@ -34,7 +35,7 @@ from trainrelay.training.context import StageContext
 from trainrelay.training.owners import claim
 from trainrelay.training.request import cores, initial_path, ladder, launch_request, missing, unsupported
 from trainrelay.training.signature import EXACT
-from trainrelay.training.submitted import changed_since
+from trainrelay.training.submitted import CODE, changed_since, ingredients_submitted
 from trainrelay.training.work_dirs import WorkDirs
 
 _STOP_GRACE_S = 30.0  # as long as Slurm's default KillWait
@@ -248,9 +249,10 @@ def _archive(facts: state.Facts) -> state.Facts:
 
 
 def _check_code(facts: state.Facts) -> None:
-    """The code of a training that is resumed should be the code that began it; its changes are kept."""
+    """The code should be the one that began the training, else the submitted one; its changes are kept."""
     now, refuse = code_version(facts.at.root), facts.at.config.on_code_change == "refuse"
-    before = facts.attempts[-1].code if facts.attempts and not state.never_trained(facts) else None
+    trained = facts.attempts and not state.never_trained(facts)
+    before = facts.attempts[-1].code if trained else ingredients_submitted(facts.at).get(CODE)
     if before not in (None, now.name):
         what = f"{facts.name}: the trainer's code was {before}, is {now.name}"
         if refuse:
@@ -291,6 +293,7 @@ def stage_job(facts: state.Facts) -> StageJob:
         request=request,
         port=settings.master_port,
         stop_grace_s=_STOP_GRACE_S,
+        warn_s=load_site().warn_s,
         log_name=settings.log,
         code=now.name if isinstance(now, CodeVersion) else None,
         signature=facts.signature,

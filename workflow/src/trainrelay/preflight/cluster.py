@@ -11,8 +11,8 @@ from pathlib import Path
 from trainrelay.errors import SlurmError
 from trainrelay.preflight.check_result import CheckResult, fix, note, ok
 from trainrelay.slurm import Request, unconfigured
-from trainrelay.slurm.ask import accounting, could_start, ping
-from trainrelay.slurm.cluster import Node, Partition, WallLimits
+from trainrelay.slurm.ask import accounting, could_start, live_jobs, ping
+from trainrelay.slurm.cluster import JobLimits, Node, Partition
 
 _SHOWN_KINDS = 6  # fit into one sentence
 
@@ -29,6 +29,11 @@ def slurmctld_check(*, wanted: bool = True) -> CheckResult:
         return fix(f"Slurm does not answer ({error})", "try again later or on a login node; check SLURM_CONF")
     if first is None:
         return fix("slurmctld is down", "try again later, or ask those who run the cluster")
+    try:
+        live_jobs()
+    except SlurmError as error:
+        how = "jobs are followed by it; ask those who run the cluster (docs/slurm.md)"
+        return fix(f"squeue does not list your jobs ({error})", how)
     return ok(f"Slurm answers: {first}")
 
 
@@ -41,13 +46,12 @@ def accounting_check() -> CheckResult:
     return ok("Slurm's accounting answers (sacct)")
 
 
-def conf_check(environment: Mapping[str, str]) -> list[CheckResult]:
+def conf_kept_back(environment: Mapping[str, str]) -> Iterator[str]:
     """Whether the official executor's jobs find Slurm's configuration: it keeps SLURM_CONF from them."""
     conf = environment.get("SLURM_CONF", "")
-    if not conf or Path(conf).resolve() == Path("/etc/slurm/slurm.conf").resolve():
-        return []
-    what = f"SLURM_CONF is {conf}, which --profile slurm-native keeps from its jobs"
-    return [note(f"{what}: unless Slurm finds that file by itself, use --profile slurm")]
+    if conf and Path(conf).resolve() != Path("/etc/slurm/slurm.conf").resolve():
+        what = f"SLURM_CONF is {conf}, which --profile slurm-native keeps from its jobs"
+        yield f"{what}: unless Slurm finds that file by itself, use --profile slurm"
 
 
 def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
@@ -60,7 +64,7 @@ def request_check(flags: Sequence[str], now: datetime) -> CheckResult:
 
 
 def partition_checks(
-    asked: Request, partitions: Sequence[Partition], nodes: Sequence[Node], limits: WallLimits
+    asked: Request, partitions: Sequence[Partition], nodes: Sequence[Node], limits: JobLimits
 ) -> list[CheckResult]:
     """Limits and nodes of the partition that a stage goes to; of several, the best."""
     known = {partition.name: partition for partition in partitions}
@@ -76,30 +80,32 @@ def partition_checks(
 
 
 def _of_partition(
-    asked: Request, partition: Partition, nodes: Sequence[Node], walls: WallLimits
+    asked: Request, partition: Partition, nodes: Sequence[Node], limits: JobLimits
 ) -> Iterator[CheckResult]:
     name = partition.name
     if not partition.up:
         yield fix(f"partition {name} is not up", "set another one (resources.partition, site.yaml), or wait")
-    most_min, whose = _most_min(asked, partition, walls)
+    most_min, whose = _most_min(asked, partition, limits)
     if (asked.runtime_min or 0) > most_min:
         what = f"{whose} allows {most_min:.0f} min, runtime_min asks for {asked.runtime_min}"
         yield fix(what, f"set runtime_min: {most_min:.0f}; a longer training continues in a follow-up job")
     if partition.max_nodes is not None and asked.nodes > partition.max_nodes:
         most = f"partition {name} gives a job {_count(partition.max_nodes)} at most"
         yield fix(f"{most}, {asked.nodes} asked for", "set resources.nodes or partition")
+    gpus, (most_gpus, whose) = asked.gpus.number * asked.nodes, limits.on("gpus", asked, partition)
+    if gpus > most_gpus:
+        yield fix(f"{whose} allows {most_gpus} GPUs, {gpus} asked for", "set resources.gpu, nodes or qos")
     yield _nodes(asked, name, [node for node in nodes if name in node.partitions])
 
 
-def _most_min(asked: Request, partition: Partition, walls: WallLimits) -> tuple[float, str]:
+def _most_min(asked: Request, partition: Partition, limits: JobLimits) -> tuple[float, str]:
     """The least limit on the time of such a job, and whose it is."""
     whole = math.inf if partition.max_time_min is None else partition.max_time_min
-    own = walls.of(asked, partition.name)
-    return min(filter(None, [(whole, f"partition {partition.name}"), own]))
+    return min((whole, f"partition {partition.name}"), limits.on("min", asked, partition))
 
 
-def chain_limit(asked: Sequence[Request], partitions: Sequence[Partition], limits: WallLimits) -> str:
-    """Why --profile slurm-chain could never start one job for all of these trainings; empty: it could."""
+def chain_limit(asked: Sequence[Request], partitions: Sequence[Partition], limits: JobLimits) -> str:
+    """Why one job for all of these trainings could never start; empty: it could."""
     if len(asked) < 2:
         return ""
     names = asked[0].partition.split(",")
@@ -108,9 +114,7 @@ def chain_limit(asked: Sequence[Request], partitions: Sequence[Partition], limit
     whole_min = sum(one.runtime_min or 0 for one in asked)
     if whole_min <= most_min:
         return ""
-    what = (
-        f"--profile slurm-chain would ask for {whole_min} min in one job, {whose} allows {most_min:.0f} min"
-    )
+    what = f"as one job they would ask for {whole_min} min, {whose} allows {most_min:.0f} min"
     return f"{what}, so it would never start: use --profile slurm"
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from snakemake_executor_plugin_submitit import slurm
-from snakemake_executor_plugin_submitit.errors import LimitError, SubmititError
+from snakemake_executor_plugin_submitit.errors import LimitError, SubmititError, UnreachableError
 from snakemake_executor_plugin_submitit.slurm import QueueRow, printable
 from snakemake_executor_plugin_submitit.status import ENDED
-from trainrelay.errors import SlurmError
+from trainrelay.errors import NoAnswer, SlurmError
 
 _KEY = re.compile(r"(?:^|\s)([A-Za-z][\w/:]*)=")
 _TIME = re.compile(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,2}))?(?::(\d{1,2}))?")
@@ -31,6 +31,8 @@ def _told() -> Iterator[None]:
         yield
     except LimitError as error:
         raise SlurmError(f"{error}: run the same command again when one of your jobs has ended") from None
+    except UnreachableError as error:
+        raise NoAnswer(str(error)) from None
     except SubmititError as error:
         raise SlurmError(str(error)) from None
 
@@ -63,7 +65,10 @@ def ping() -> str | None:
 @_told()
 def sbatch(flags: list[str], script: str) -> str:
     """The new job's id, of a script's path; no part of a job that we may be in. SlurmError says why not."""
-    return slurm.submitted_job(slurm.ask(["sbatch", *flags, script], outside=True))
+    try:
+        return slurm.submitted_job(slurm.ask(["sbatch", *flags, script], outside=True))
+    except UnreachableError as error:
+        raise UnreachableError(f"{error}; a job may appear anyway: look with squeue --me first") from None
 
 
 def live_jobs() -> list[QueueRow]:

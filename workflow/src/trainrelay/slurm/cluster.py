@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
 import re
@@ -20,13 +21,15 @@ _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR",
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition. `max_time_min`, `max_nodes` of a job; None: no limit, or none that we could read."""
+    """A partition. `max_time_min`, `max_nodes` of a job; None: no limit, or none that we could read. `qos`:
+    whose limits go before those of a job's own one."""
 
     name: str
     default: bool
     up: bool
     max_time_min: int | None
     max_nodes: int | None = None
+    qos: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def read_partitions(text: str) -> list[Partition]:
             up=record.get("State", "UP") == "UP",
             max_time_min=None if (most_s := seconds(record.get("MaxTime", ""))) is None else most_s // 60,
             max_nodes=_number(record.get("MaxNodes", "")) or None,
+            qos=record.get("QoS", ""),
         )
         for record in records(text)
         if (name := record.get("PartitionName"))
@@ -104,36 +108,53 @@ def _list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip() and word.strip() != "(null)"]
 
 
+Limit = Mapping[str, int]  # on one job: "min" that it runs, "gpus"; "over": it goes before a partition's QOS
+_NONE: Limit = {}
+
+
 @dataclass(frozen=True, slots=True)
-class WallLimits:
-    """MaxWall of this user's accounts, each for a partition or "", and of every QOS; None: no limit."""
+class JobLimits:
+    """Of this user's accounts, each for a partition or "" and with its default QOS, and of every QOS."""
 
     account: str = ""  # the default one
-    accounts: Mapping[tuple[str, str], tuple[str, int | None]] = field(default_factory=dict)  # default QOS, s
-    qos: Mapping[str, int | None] = field(default_factory=dict)  # s
+    accounts: Mapping[tuple[str, str], tuple[str, Limit]] = field(default_factory=dict)
+    qos: Mapping[str, Limit] = field(default_factory=dict)
 
-    def of(self, asked: Request, partition: str) -> tuple[int, str] | None:
-        """The limit on such a job in minutes, and whose it is; that of its QOS goes before its account's."""
+    def on(self, what: str, asked: Request, partition: Partition) -> tuple[float, str]:
+        """The limit on such a job, and whose it is; infinity: there is none.
+
+        Of the first that sets one: the QOS of the partition, that of the job, the account.
+        """
         account = asked.account or self.account
-        own = self.accounts.get((account, partition)) or self.accounts.get((account, ""), ("", None))
-        qos = asked.qos or own[0]
-        limits = ((self.qos.get(qos), f"QOS {qos}"), (own[1], f"account {account}"))
-        return next(((limit_s // 60, whose) for limit_s, whose in limits if limit_s is not None), None)
+        own = self.accounts.get((account, partition.name)) or self.accounts.get((account, ""), ("", _NONE))
+        limits = [(self.qos.get(one, _NONE), f"QOS {one}") for one in (partition.qos, asked.qos or own[0])]
+        limits.sort(key=lambda pair: "over" not in pair[0])
+        limits.append((own[1], f"account {account}"))
+        return next(((limit[what], whose) for limit, whose in limits if what in limit), (math.inf, ""))
 
 
-def wall_limits() -> WallLimits:
+def job_limits() -> JobLimits:
     """As the accounting database knows them; none where it is away, or where Slurm enforces none."""
     with suppress(SlurmError):
         if "limits" in setting("AccountingStorageEnforce"):
             user, cluster = pwd.getpwuid(os.getuid()).pw_name, setting("ClusterName")
-            columns = "format=DefaultAccount,Account,Partition,DefaultQOS,MaxWall"
+            columns = "format=DefaultAccount,Account,Partition,DefaultQOS,MaxWall,MaxTRES"
             rows = _shown("user", user, "withassoc", "where", f"cluster={cluster}", columns)
-            return WallLimits(
+            known = _shown("qos", "format=Name,MaxWall,MaxTRES,MaxTRESPU,Flags")
+            return JobLimits(
                 account=rows[0][0] if rows else "",
-                accounts={(account, part): (qos, seconds(wall)) for _, account, part, qos, wall in rows},
-                qos={name: seconds(wall) for name, wall in _shown("qos", "format=Name,MaxWall")},
+                accounts={(account, part): (qos, _limit(*limit)) for _, account, part, qos, *limit in rows},
+                qos={name: _limit(*limit) for name, *limit in known},
             )
-    return WallLimits()
+    return JobLimits()
+
+
+def _limit(wall: str, *tres: str) -> Limit:
+    """`tres`: of a job, and of all jobs of a user, which one alone may be above, too; flags of the QOS."""
+    wall_s, gpus = seconds(wall), re.findall(r"(?<![^,|])gres/gpu=(\d{1,9})(?![^,|])", "|".join(tres))
+    limit = {"min": wall_s // 60} if wall_s is not None else {}
+    limit |= {"gpus": min(map(int, gpus))} if gpus else {}
+    return limit | ({"over": 1} if "OverPartQOS" in tres[-1] else {})
 
 
 def _shown(*what: str) -> list[list[str]]:

@@ -25,6 +25,7 @@ def slurm_resources(asked: Resources, site: Site, legs: int = 1) -> dict[str, in
         "slurm_extra": site.slurm_extra(),
         "slurm_setup": "; ".join(site.setup) or None,
         "slurm_legs": legs if legs > 1 else None,
+        "slurm_signal_delay_s": site.warn_s,
     }
     return {key: value for key, value in named.items() if value is not None}
 
@@ -39,4 +40,4 @@ def request_of(asked: Resources, site: Site, cpus: int, legs: int = 1) -> Reques
 
 def sbatch_flags(asked: Resources, site: Site, cpus: int, legs: int = 1) -> tuple[str, ...]:
     """The same as flags of sbatch. UserError."""
-    return resources.sbatch_flags(request_of(asked, site, cpus, legs), site.gpu_dialect)
+    return resources.sbatch_flags(request_of(asked, site, cpus, legs))

@@ -231,7 +231,7 @@ class _Attempt:
             hang = self._with_stacks(monitor.hang) if monitor.hang else None
             self._processes.look(now=True)
             # Where a signal asked us to stop inside of a Slurm job: what Slurm has against the job.
-            why = why_stopped(self._record.slurm) if self._record.slurm and stop.signals else None
+            why = why_stopped(self._record.slurm, self._job.warn_s) if stop.signals else None
             ending = self._ended(trainer, why)
             monitor.read(tail.remaining())
             self._telemetry.look(float("inf"))  # at the last reports

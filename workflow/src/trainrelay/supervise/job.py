@@ -54,6 +54,7 @@ class StageJob:
     request: LaunchRequest
     port: int | None
     stop_grace_s: float
+    warn_s: int  # how long before its time limit a Slurm job asked to be warned
     log_name: str = "trainer.log"
     most_without_checkpoint: int = 3
     hang_timeout_s: float | None = None

@@ -13,8 +13,8 @@ from trainrelay.slurm.ask import seconds, shown_job
 
 # Under a preemption with a grace of 20 s the record of the end must still be written.
 _ASK_S = 5.0
-# The warning comes the profile's signal delay before the limit, and up to a minute earlier.
-_NEAR_S = 300
+# Slurm warns up to a minute earlier than asked; the rest passes until it is asked.
+_EARLIER_S = 180
 
 
 class SlurmStop(NamedTuple):
@@ -31,10 +31,13 @@ def here(environment: Mapping[str, str]) -> SlurmRun | None:
     return SlurmRun(job_id=own.job_id, restarts=own.restarts, nodes=own.nodes) if own.job_id else None
 
 
-def why_stopped(run: SlurmRun) -> SlurmStop | None:
-    """What Slurm says at this moment; None if it does not end the job, or does not answer."""
+def why_stopped(run: SlurmRun | None, warn_s: int) -> SlurmStop | None:
+    """What Slurm says at this moment; None if it does not end the job, or does not answer.
+
+    `warn_s`: how long before its limit the job asked to be warned.
+    """
     try:
-        return read(shown_job(run.job_id, _ASK_S), run.restarts)
+        return read(shown_job(run.job_id, _ASK_S), warn_s, run.restarts) if run else None
     except SlurmError:
         return None
 
@@ -48,7 +51,7 @@ def _until_end_s(shown: Mapping[str, str]) -> int:
     return max(int((ends - began).total_seconds()) - (seconds(shown.get("RunTime", "")) or 0), 0)
 
 
-def read(shown: Mapping[str, str], restarts: int = 0) -> SlurmStop | None:
+def read(shown: Mapping[str, str], warn_s: int, restarts: int = 0) -> SlurmStop | None:
     """Why Slurm ends the run of a job, from what `scontrol show job` says of it (pure)."""
     if shown.get("PreemptTime", "")[:1].isdigit():
         return SlurmStop("preempted", "its job was preempted", _until_end_s(shown))
@@ -57,7 +60,7 @@ def read(shown: Mapping[str, str], restarts: int = 0) -> SlurmStop | None:
     if shown.get("Restarts", "").isdecimal() and int(shown["Restarts"]) > restarts:
         return SlurmStop("interrupted", "its job was requeued")
     limit_s, run_s = seconds(shown.get("TimeLimit", "")), seconds(shown.get("RunTime", ""))
-    if limit_s is None or run_s is None or limit_s - run_s > _NEAR_S:
+    if limit_s is None or run_s is None or limit_s - run_s > warn_s + _EARLIER_S:
         return None
     left_s = limit_s - run_s
     text = f"{max(left_s, 0)} s before its job's time limit ({shown['TimeLimit']})"

@@ -58,13 +58,13 @@ class _GitFailed(Exception): ...
 
 def code_version(root: Path) -> CodeVersion | NotKnown:
     """The code of a checkout."""
-    try:
-        return _version(root)
-    except _GitFailed as error:
-        there = any(os.path.lexists(folder / ".git") for folder in (root / ".git").absolute().parents)
-        if not there or str(error).startswith("not a git repository (or any"):
-            return NotKnown(f"not known ({root} is no git checkout)", failed=False)
-        return NotKnown(f"not known (of {root}: {error})", failed=True)
+    if any(os.path.lexists(folder / ".git") for folder in (root / ".git").absolute().parents):
+        try:
+            return _version(root)
+        except _GitFailed as error:
+            if not str(error).startswith("not a git repository (or any"):
+                return NotKnown(f"not known (of {root}: {error})", failed=True)
+    return NotKnown(f"not known ({root} is no git checkout)", failed=False)
 
 
 def _version(root: Path) -> CodeVersion:

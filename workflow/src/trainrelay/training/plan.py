@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from trainrelay.config import Config, load_site
-from trainrelay.slurm.flags import sbatch_flags
+from trainrelay.slurm import Request, sbatch_flags
+from trainrelay.slurm.flags import request_of
 from trainrelay.system.files import one_reading, read_once
 from trainrelay.text import masked
 from trainrelay.trainers import Launch, LaunchRequest, not_understood, prefixed, torch_release, whole_load
@@ -40,11 +41,10 @@ class StagePlan:
     doing: str  # what would be done, in words
     differences: tuple[Difference, ...]
     launch: Launch
+    slurm: Request  # what its job asks for
     archived_to: Path | None = None
     gpu_h: float = 0.0  # so far
     price: Price | None = None  # of what is to be trained, or trains; None: nothing was measured yet
-    sbatch: tuple[str, ...] = ()
-    legs: int = 1  # tasks of the array that trains it; 1: a job that is requeued
     notes: tuple[str, ...] = ()  # what a start would not find on this machine; the room that our copy takes
     ingredients: Mapping[str, str] = field(default_factory=dict)
     refused: tuple[str, ...] = ()  # why nothing may be submitted although something would be trained
@@ -54,6 +54,11 @@ class StagePlan:
     def trains(self) -> bool:
         """Whether the trainer would be started."""
         return self.action in TRAINS
+
+    @property
+    def sbatch(self) -> tuple[str, ...]:
+        """What its job is submitted with."""
+        return sbatch_flags(self.slurm)
 
     @property
     def gpu_h_left(self) -> float | None:
@@ -112,10 +117,12 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
     action = "refuse" if refused else action
     too_short = _too_short(facts) if action in TRAINS else None
     cost = _price(facts, action, step)
-    queued = _legs(facts, action, cost)
     site = read_once(load_site)
     launch = prefixed(at.trainer.launch(request, {}), request)
     excluded, bad = to_exclude(at, site) if action in TRAINS else ((), ())
+    asked = at.settings.resources
+    # Triggered again, a complete one does not queue for GPUs.
+    asked = asked.model_copy(update={"gpu": 0}) if judged.kind == "complete" else asked
     return StagePlan(
         at=replace(at),  # without what it has read: a plan of many stages is kept
         state=judged.kind,
@@ -127,8 +134,7 @@ def stage_plan(at: StageContext, training_parent: str | None = None) -> StagePla
         archived_to=archived_to,
         gpu_h=facts.gpu_h,
         price=cost,
-        sbatch=sbatch_flags(at.settings.resources, site.without(excluded), cores(at), queued),
-        legs=queued,
+        slurm=request_of(asked, site.without(excluded), cores(at), _legs(facts, action, cost)),
         notes=(*_notes(facts, request, training_parent, action), *(passed if action in TRAINS else ()), *bad),
         ingredients=facts.ingredients,
         refused=tuple(refused),

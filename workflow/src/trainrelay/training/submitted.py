@@ -18,14 +18,16 @@ from trainrelay.errors import Refusal
 from trainrelay.records import Record
 from trainrelay.system.files import content, make_folder, write_private
 from trainrelay.system.hints import TYPED_VARIABLE
+from trainrelay.training.code_version import code_version
 from trainrelay.training.context import StageContext
 from trainrelay.training.signature import UNREADABLE, Difference, comparable, differences, ingredients
 
+CODE = "the trainer's code"  # beside the ingredients, of which it is none
 SUBMITTED_VARIABLE = "TRAINRELAY_SUBMITTED"
 
 
 class Submitted(Record):
-    """`ingredients`: by RUN/STAGE; `typed`: the config as you named it."""
+    """`ingredients`, and the code if known: by RUN/STAGE; `typed`: the config as you named it."""
 
     typed: str | None
     config: dict[str, Any]
@@ -66,12 +68,20 @@ def of_this_job() -> Submitted | None:
 
 def changed_since(at: StageContext) -> list[Difference]:
     """Where what a stage would train now is not what was submitted."""
-    if (found := of_this_job()) is None or (before := found.ingredients.get(at.name)) is None:
+    if not (before := ingredients_submitted(at)):
         return []
     now = ingredients(at)
+    if CODE in before:
+        now[CODE] = code_version(at.root).name if at.config.on_code_change == "refuse" else before[CODE]
     changes = differences(comparable(before, before), comparable(now, before))
     # A trainer config that can be read no more says nothing of the rest.
     return [one for one in changes if one.key == UNREADABLE] or changes
+
+
+def ingredients_submitted(at: StageContext) -> dict[str, str]:
+    """And the code; empty for a command that you typed."""
+    found = of_this_job()
+    return found.ingredients.get(at.name, {}) if found else {}
 
 
 def _path(digest: str) -> Path:
